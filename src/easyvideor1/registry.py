@@ -1,0 +1,71 @@
+"""Names in a config become objects here: a registered name, or ``module:attr`` from the user's own package."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from easyvideor1.types import ConfigError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A table of one kind of thing (``kind`` is the word used in messages). A clash of names is an error."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._items: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that adds its target under ``name``."""
+
+        def add(item: T) -> T:
+            if name in self._items:
+                raise ConfigError(f"{self.kind} {name!r} is registered twice: {self._items[name]!r} and {item!r}")
+            self._items[name] = item
+            return item
+
+        return add
+
+    def names(self) -> list[str]:
+        return sorted(self._items)
+
+    def resolve(self, name: str) -> T:
+        """The registered item, or the attribute that ``module:attr`` names.
+
+        Raises:
+            ConfigError: neither exists; the message lists the nearest names.
+        """
+        if name in self._items:
+            return self._items[name]
+        if ":" in name:
+            found: T = load_attribute(name, self.kind)
+            return found
+        near = difflib.get_close_matches(name, self._items, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(self.names())}"
+        raise ConfigError(f"unknown {self.kind} {name!r}: {hint} Your own goes in as 'module:attr'.")
+
+
+def load_attribute(target: str, kind: str = "object") -> Any:
+    """Import ``module:attr``; the working directory counts as a place to look, as it does for ``python -m``."""
+    module_name, _, attribute = target.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and not module_name.startswith(error.name):
+            raise  # the module was found; something that it imports was not
+        raise ConfigError(f"{kind} {target!r}: no module {module_name!r} on the path or in {os.getcwd()}") from error
+    try:
+        value: Any = module
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except AttributeError as error:
+        raise ConfigError(f"{kind} {target!r}: module {module_name!r} has no {attribute!r}") from error
+    return value

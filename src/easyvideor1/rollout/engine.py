@@ -1,0 +1,51 @@
+"""The contract of a generation engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from easyvideor1.types import Prompt, Trajectory
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. ``greedy`` takes the likeliest token and ignores the rest but ``max_new_tokens``."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 512
+    greedy: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """``n`` responses to one prompt. All randomness comes from ``seed``, whatever else is in the batch."""
+
+    id: str
+    prompt: Prompt
+    n: int
+    sampling: Sampling
+    seed: int
+
+
+class Engine(Protocol):
+    """Generates trajectories, owns its copy of the weights, and sleeps and wakes by itself.
+
+    Laws: responses come back in request order, ``n`` per request; visual special tokens are never sampled;
+    ``logprobs`` are those of the sampled tokens under ``temperature``, after visual tokens are masked and before
+    ``top_p`` and ``top_k`` cut; a response ends with its stop token, or has exactly ``max_new_tokens`` tokens.
+    """
+
+    def generate(self, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]: ...
+
+    def load_weights(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None: ...
+
+    def sleep(self) -> None: ...
+
+    def wake(self) -> None: ...

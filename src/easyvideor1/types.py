@@ -1,0 +1,239 @@
+"""The nouns that travel between rooms.
+
+Every noun is a frozen dataclass over the standard library and numpy, so that any room, process or test can hold one
+without importing torch. Tensors begin in ``easyvideor1.models``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+MediaKind = Literal["image", "video"]
+Origin = Literal["online", "offline"]
+FinishReason = Literal["stop", "length", "offline"]
+
+
+class EasyVideoError(Exception):
+    """Base of every error whose message is meant for the user: what is wrong, where, and what to do next."""
+
+
+class ConfigError(EasyVideoError):
+    """The configuration is wrong; raised before anything is loaded or written."""
+
+
+class DataError(EasyVideoError):
+    """A row or a data file is wrong; the message names file, line, field and remedy."""
+
+
+class MediaError(EasyVideoError):
+    """A media file cannot be probed or decoded; ``reason`` is the short label the health ledger keeps."""
+
+    def __init__(self, message: str, *, path: str = "", reason: str = "unreadable") -> None:
+        super().__init__(message)
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Decoding happens in worker processes: the error must survive the way home with its fields.
+        return (_rebuild_media_error, (str(self), self.path, self.reason))
+
+
+def _rebuild_media_error(message: str, path: str, reason: str) -> MediaError:
+    return MediaError(message, path=path, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How a model family cuts pixels into tokens.
+
+    A frame of ``H x W`` pixels becomes ``(H / patch_size) * (W / patch_size)`` patches, ``merge_size ** 2`` patches one
+    token, and ``temporal_patch_size`` consecutive frames one temporal step.
+    """
+
+    patch_size: int = 16
+    merge_size: int = 2
+    temporal_patch_size: int = 2
+
+    @property
+    def factor(self) -> int:
+        """Both sides of a resized frame are multiples of this many pixels."""
+        return self.patch_size * self.merge_size
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRef:
+    """A media file as a row names it: absolute path, and the wanted clip in seconds (videos only)."""
+
+    kind: MediaKind
+    path: str
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineTrajectory:
+    """A pre-collected response of some other policy; ``logprobs`` are that policy's, one per token, if known."""
+
+    text: str
+    logprobs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training or evaluation example. Made once, by ``easyvideor1.data.rows``.
+
+    ``question`` holds exactly one ``<image>`` or ``<video>`` placeholder per entry of ``media``, in the same order.
+    ``task`` is a canonical name of ``easyvideor1.tasks``. ``answer`` is the reference as text (JSON for structured
+    types). ``extra`` keeps every column of the row that no field above took. ``where`` is ``file:line``.
+    """
+
+    id: str
+    question: str
+    task: str
+    answer: str
+    media: tuple[MediaRef, ...] = ()
+    options: tuple[str, ...] = ()
+    source: str = ""
+    offline: tuple[OfflineTrajectory, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What probing says of a media file without decoding a pixel.
+
+    ``fingerprint`` depends on the content alone. ``width`` and ``height`` are after rotation, in pixels. ``timestamps``
+    are the true presentation times of all frames in seconds, starting at 0 (``(0.0,)`` for an image).
+    """
+
+    path: str
+    kind: MediaKind
+    fingerprint: str
+    codec: str
+    width: int
+    height: int
+    rotation: int = 0
+    fps: float = 0.0
+    duration: float = 0.0
+    timestamps: tuple[float, ...] = (0.0,)
+
+    @property
+    def frame_count(self) -> int:
+        return len(self.timestamps)
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPlan:
+    """Exactly which frames are read, at which size, and how many tokens they become: made before any decoding.
+
+    ``timestamps`` are seconds in the source, one per entry of ``frame_indices``. ``grid`` is ``(t, h, w)`` in patches;
+    ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` names content and plan together: it is the store's key.
+    """
+
+    kind: MediaKind
+    fingerprint: str
+    frame_indices: tuple[int, ...]
+    timestamps: tuple[float, ...]
+    height: int
+    width: int
+    grid: tuple[int, int, int]
+    tokens: int
+    source_fps: float
+    sample_fps: float
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """Decoded pixels with their plan. ``pixels`` is uint8 of shape ``(F, H, W, 3)``, RGB."""
+
+    pixels: NDArray[np.uint8]
+    plan: MediaPlan
+
+
+@dataclass(frozen=True, slots=True)
+class VisualSpan:
+    """``length`` visual tokens starting at ``start`` of a prompt belong to entry ``media`` of its plans."""
+
+    media: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """Token ids with every visual token already expanded, and the plans those tokens stand for.
+
+    ``token_ids`` is int64 of shape ``(T,)``. ``text`` is for people and logs only: engines are given the ids, so that
+    nothing is tokenised twice.
+    """
+
+    token_ids: NDArray[np.int64]
+    media: tuple[MediaRef, ...] = ()
+    plans: tuple[MediaPlan, ...] = ()
+    spans: tuple[VisualSpan, ...] = ()
+    text: str = ""
+
+    def __len__(self) -> int:
+        return int(self.token_ids.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Turn:
+    """One model response to one prompt.
+
+    ``response_ids`` is int64 ``(T,)`` and ends with the stop token when ``finish`` is ``"stop"``. ``logprobs`` are the
+    engine's, float32 ``(T,)``, or ``None`` when unknown. ``response_mask`` is bool ``(T,)``: the tokens to learn from.
+    """
+
+    prompt: Prompt
+    response_ids: NDArray[np.int64]
+    response_mask: NDArray[np.bool_]
+    logprobs: NDArray[np.float32] | None
+    finish: FinishReason
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """A list of turns from one policy; single-turn is length 1. ``origin`` says whose policy."""
+
+    turns: tuple[Turn, ...]
+    origin: Origin = "online"
+
+    @property
+    def text(self) -> str:
+        """The final turn's response, which is what rewards read."""
+        return self.turns[-1].text
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a reward says of one response.
+
+    ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the answer
+    as it was read. A response that could not be judged has ``applicable=False`` and a ``reason``, never a silent 0.
+    """
+
+    accuracy: float
+    format: float
+    total: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    parsed: str = ""
+    applicable: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """One sample and its G trajectories, kept together from rollout to loss; ``scores`` is empty until scored."""
+
+    sample: Sample
+    trajectories: tuple[Trajectory, ...]
+    scores: tuple[Score, ...] = ()
