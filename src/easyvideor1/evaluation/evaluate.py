@@ -1,0 +1,143 @@
+"""Ask an engine every question of a data set and score the answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from easyvideor1.config.schema import EvaluationConfig
+from easyvideor1.evaluation.records import Record, answered_record, failed_record, response_of
+from easyvideor1.evaluation.result import Evaluation, summarise
+from easyvideor1.rollout.engine import Engine, Request, Sampling
+from easyvideor1.types import EasyVideoError, MediaError, Prompt, Sample, Score, Trajectory
+
+Render = Callable[[Sample], Prompt]
+ScoreFunction = Callable[[Sample, str], Score]
+Responses = tuple[tuple[Trajectory, ...], ...]
+
+
+def evaluate(
+    name: str,
+    samples: Sequence[Sample],
+    *,
+    engine: Engine,
+    render: Render,
+    scorer: ScoreFunction,
+    config: EvaluationConfig,
+    sampling: Sampling,
+    seed: int,
+    on_progress: Callable[[int, int], None] | None = None,
+    batch_size: int = 64,
+) -> Evaluation:
+    """One greedy and ``config.samples`` sampled responses to every question, scored.
+
+    The result depends on the samples, the weights and ``seed`` alone, not on ``batch_size``: each request has a seed of
+    its own, made from ``seed`` and the sample's id.
+
+    Args:
+        name: Name of the evaluation, and of its files.
+        samples: The questions; of more than ``config.max_samples``, a subset drawn by ``seed`` is taken.
+        engine: Generates the responses.
+        render: Makes the prompt of a sample. A sample for which it raises ``EasyVideoError`` is counted as failed and
+            named in ``Evaluation.failures``; so is one whose frames the engine cannot read (``MediaError``).
+        scorer: Scores a response; what it raises goes to the caller.
+        config: Number and temperature of sampled responses, limit, confidence level.
+        sampling: Base of the sampling; ``top_p``, ``top_k`` and ``max_new_tokens`` are taken from it.
+        seed: Everything random follows from this number.
+        on_progress: Called with (questions done, questions in all) after each batch.
+        batch_size: Questions handed to the engine together.
+
+    Raises:
+        EasyVideoError: the engine breaks its contract.
+    """
+    chosen = choose_samples(samples, config.max_samples, seed)
+    records: list[Record] = []
+    for start in range(0, len(chosen), batch_size):
+        batch = chosen[start : start + batch_size]
+        records += _answer(batch, engine, render, scorer, config, sampling, seed)
+        if on_progress is not None:
+            on_progress(len(records), len(chosen))
+    return summarise(name, records, seed=seed, confidence=config.confidence)
+
+
+def choose_samples(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
+    """At most ``limit`` samples in their given order.
+
+    Files are often sorted by task, so the first ones would not do. Each sample draws a number from (seed, id) and the
+    lowest are taken: two evaluations of a run get the same subset, and a longer file changes little of it.
+    """
+    if limit is None or len(samples) <= limit:
+        return list(samples)
+    order = sorted(range(len(samples)), key=lambda i: (derive_seed(seed, samples[i].id, "choose"), i))
+    return [samples[i] for i in sorted(order[:limit])]
+
+
+def derive_seed(seed: int, *names: str) -> int:
+    """A seed in [0, 2**63) from a seed and names; the same in every process and on every machine."""
+    text = "\x1f".join((str(seed), *names)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def _answer(
+    batch: Sequence[Sample],
+    engine: Engine,
+    render: Render,
+    scorer: ScoreFunction,
+    config: EvaluationConfig,
+    sampling: Sampling,
+    seed: int,
+) -> list[Record]:
+    prompts = [_render(sample, render) for sample in batch]
+    ready = [(sample, prompt) for sample, prompt in zip(batch, prompts, strict=True) if isinstance(prompt, Prompt)]
+    answers = iter(_generate(engine, [_requests(*question, config, sampling, seed) for question in ready]))
+    records = []
+    for sample, prompt in zip(batch, prompts, strict=True):
+        answer = next(answers) if isinstance(prompt, Prompt) else prompt
+        if isinstance(answer, EasyVideoError) or not isinstance(prompt, Prompt):
+            records.append(failed_record(sample, f"{type(answer).__name__}: {answer}"))
+            continue
+        greedy, *sampled = [
+            response_of(trajectory, scorer(sample, trajectory.text)) for group in answer for trajectory in group
+        ]
+        records.append(answered_record(sample, prompt, greedy, tuple(sampled)))
+    return records
+
+
+def _render(sample: Sample, render: Render) -> Prompt | EasyVideoError:
+    try:
+        return render(sample)
+    except EasyVideoError as error:
+        return error
+
+
+def _requests(sample: Sample, prompt: Prompt, config: EvaluationConfig, sampling: Sampling, seed: int) -> list[Request]:
+    greedy = replace(sampling, greedy=True)
+    requests = [Request(f"{sample.id}/greedy", prompt, 1, greedy, derive_seed(seed, sample.id, "greedy"))]
+    if config.samples > 0:
+        warm = replace(sampling, greedy=False, temperature=config.temperature)
+        draw = derive_seed(seed, sample.id, "sampled")
+        requests.append(Request(f"{sample.id}/sampled", prompt, config.samples, warm, draw))
+    return requests
+
+
+def _generate(engine: Engine, asked: Sequence[list[Request]]) -> list[Responses | MediaError]:
+    """The responses of each question. Where a media file fails, halves are tried until the question is found."""
+    if not asked:
+        return []
+    requests = [request for question in asked for request in question]
+    try:
+        results = engine.generate(requests)
+    except MediaError as error:
+        if len(asked) == 1:
+            return [error]
+        middle = len(asked) // 2
+        return _generate(engine, asked[:middle]) + _generate(engine, asked[middle:])
+    if [len(group) for group in results] != [request.n for request in requests]:
+        raise EasyVideoError(
+            f"engine {type(engine).__name__} answered {len(requests)} requests with groups of "
+            f"{[len(group) for group in results][:8]} responses where {[request.n for request in requests][:8]} were "
+            "asked; an engine returns n responses per request, in request order"
+        )
+    found = iter(results)
+    return [tuple(next(found) for _ in question) for question in asked]

@@ -1,0 +1,164 @@
+"""One evaluated sample, as it is kept in ``evaluations/NAME.jsonl``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from easyvideor1.types import FinishReason, MediaKind, Prompt, Sample, Score, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRecord:
+    """Which frames of which file the model saw; ``digest`` finds them in the frame store."""
+
+    kind: MediaKind
+    path: str
+    digest: str
+    frame_indices: tuple[int, ...]
+    timestamps: tuple[float, ...]
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One scored response; ``tokens`` counts every turn, ``finish`` is the last turn's."""
+
+    response: str
+    tokens: int
+    finish: FinishReason
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One sample with its greedy and sampled responses.
+
+    A sample that could not be put before the model has ``error`` and neither prompt nor responses.
+    """
+
+    sample: str
+    task: str
+    question: str
+    answer: str
+    options: tuple[str, ...]
+    prompt: str = ""
+    prompt_tokens: int = 0
+    media: tuple[MediaRecord, ...] = ()
+    greedy: Response | None = None
+    samples: tuple[Response, ...] = ()
+    error: str | None = None
+
+    @property
+    def cluster(self) -> str:
+        """Questions about one file stand and fall together; a sample without media is a cluster of its own."""
+        return self.media[0].path if self.media else f"sample:{self.sample}"
+
+
+def failed_record(sample: Sample, error: str) -> Record:
+    """The record of a sample that could not be rendered or read."""
+    return Record(sample.id, sample.task, sample.question, sample.answer, sample.options, error=error)
+
+
+def answered_record(sample: Sample, prompt: Prompt, greedy: Response, samples: tuple[Response, ...]) -> Record:
+    """The record of a sample with its responses."""
+    return Record(
+        sample=sample.id,
+        task=sample.task,
+        question=sample.question,
+        answer=sample.answer,
+        options=sample.options,
+        prompt=prompt.text,
+        prompt_tokens=len(prompt),
+        media=media_records(prompt),
+        greedy=greedy,
+        samples=samples,
+    )
+
+
+def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
+    """What the model sees of each media file of a prompt."""
+    return tuple(
+        MediaRecord(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width)
+        for ref, plan in zip(prompt.media, prompt.plans, strict=True)
+    )
+
+
+def response_of(trajectory: Trajectory, score: Score) -> Response:
+    """A trajectory and its score, without the tensors."""
+    tokens = sum(len(turn.response_ids) for turn in trajectory.turns)
+    return Response(trajectory.text, tokens, trajectory.turns[-1].finish, score)
+
+
+def score_to_json(score: Score) -> dict[str, Any]:
+    """All fields of a score, ready for JSON."""
+    return {
+        "accuracy": score.accuracy,
+        "format": score.format,
+        "total": score.total,
+        "parts": dict(score.parts),
+        "parsed": score.parsed,
+        "applicable": score.applicable,
+        "reason": score.reason,
+    }
+
+
+def _response_to_json(response: Response) -> dict[str, Any]:
+    return {
+        "response": response.response,
+        "tokens": response.tokens,
+        "finish": response.finish,
+        "score": score_to_json(response.score),
+    }
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """The row of ``evaluations/NAME.jsonl``."""
+    return {
+        "sample": record.sample,
+        "task": record.task,
+        "question": record.question,
+        "answer": record.answer,
+        "options": list(record.options),
+        "prompt": record.prompt,
+        "prompt_tokens": record.prompt_tokens,
+        "media": [asdict(media) for media in record.media],
+        "greedy": None if record.greedy is None else _response_to_json(record.greedy),
+        "samples": [_response_to_json(response) for response in record.samples],
+        "error": record.error,
+    }
+
+
+def _response_from_json(row: Mapping[str, Any]) -> Response:
+    return Response(row["response"], row["tokens"], cast("FinishReason", row["finish"]), Score(**row["score"]))
+
+
+def _media_from_json(row: Mapping[str, Any]) -> MediaRecord:
+    return MediaRecord(
+        kind=row["kind"],
+        path=row["path"],
+        digest=row["digest"],
+        frame_indices=tuple(row["frame_indices"]),
+        timestamps=tuple(row["timestamps"]),
+        height=row["height"],
+        width=row["width"],
+    )
+
+
+def record_from_json(row: Mapping[str, Any]) -> Record:
+    """The inverse of ``record_to_json``; a missing key raises ``KeyError`` and an odd one ``TypeError``."""
+    return Record(
+        sample=row["sample"],
+        task=row["task"],
+        question=row["question"],
+        answer=row["answer"],
+        options=tuple(row["options"]),
+        prompt=row["prompt"],
+        prompt_tokens=row["prompt_tokens"],
+        media=tuple(_media_from_json(media) for media in row["media"]),
+        greedy=None if row["greedy"] is None else _response_from_json(row["greedy"]),
+        samples=tuple(_response_from_json(response) for response in row["samples"]),
+        error=row.get("error"),
+    )

@@ -1,0 +1,197 @@
+"""The outcome of an evaluation: every answer, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from easyvideor1.evaluation.files import read_json, read_jsonl, write_json, write_jsonl
+from easyvideor1.evaluation.records import Record, Response, record_from_json, record_to_json
+from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval
+from easyvideor1.types import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """What a set of records comes to.
+
+    ``count`` is all samples of the set, of which ``failed`` could not be put before the model and ``not_applicable``
+    got a greedy response that could not be judged. Neither counts as right or wrong: ``greedy`` and ``sampled`` are
+    accuracies over the judged responses, ``None`` when there are none. ``format`` and ``parts`` are means over judged
+    greedy responses.
+    """
+
+    count: int
+    failed: int
+    not_applicable: int
+    greedy: Interval | None
+    sampled: Interval | None
+    format: float | None
+    parts: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """The value of one task in ``evaluations/NAME.json``."""
+        return {
+            "count": self.count,
+            "failed": self.failed,
+            "not_applicable": self.not_applicable,
+            "greedy": self.greedy.to_json() if self.greedy else None,
+            "sampled": self.sampled.to_json() if self.sampled else None,
+            "format": self.format,
+            "parts": dict(self.parts),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All records of one evaluation, in the order of the samples, with their aggregates.
+
+    ``seed`` and ``confidence`` are those of the intervals, so that every number follows from the records.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    overall: Aggregate
+    tasks: Mapping[str, Aggregate]
+    seed: int
+    confidence: float
+
+    @property
+    def count(self) -> int:
+        return self.overall.count
+
+    @property
+    def failed(self) -> int:
+        return self.overall.failed
+
+    @property
+    def greedy(self) -> Interval | None:
+        return self.overall.greedy
+
+    @property
+    def sampled(self) -> Interval | None:
+        return self.overall.sampled
+
+    @property
+    def failures(self) -> tuple[tuple[str, str], ...]:
+        """``(sample id, reason)`` of every sample that could not be put before the model."""
+        return tuple((record.sample, record.error) for record in self.records if record.error is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``evaluations/NAME.json``."""
+        return {
+            "name": self.name,
+            **self.overall.to_json(),
+            "tasks": {task: aggregate.to_json() for task, aggregate in self.tasks.items()},
+            "failures": [{"sample": sample, "error": error} for sample, error in self.failures],
+            "seed": self.seed,
+            "confidence": self.confidence,
+        }
+
+    def write(self, directory: Path) -> Path:
+        """Write ``NAME.jsonl``, then ``NAME.json``, each atomically: where the second exists, the first is whole.
+
+        Returns:
+            The path of ``NAME.json``.
+        """
+        write_jsonl(directory / f"{self.name}.jsonl", (record_to_json(record) for record in self.records))
+        path = directory / f"{self.name}.json"
+        write_json(path, self.to_json())
+        return path
+
+    @classmethod
+    def load(cls, directory: Path, name: str) -> Evaluation:
+        """Read an evaluation back; the aggregates are computed again from the records.
+
+        Raises:
+            DataError: a file is missing or damaged; the message names it.
+        """
+        head = read_json(directory / f"{name}.json")
+        path = directory / f"{name}.jsonl"
+        records = []
+        for number, row in enumerate(read_jsonl(path), 1):
+            try:
+                records.append(record_from_json(row))
+            except (KeyError, TypeError) as error:
+                raise DataError(f"{path}:{number}: not a row of an evaluation ({error!r}); evaluate again") from error
+        if len(records) != head.get("count"):
+            raise DataError(
+                f"{path}: has {len(records)} rows where {name}.json says {head.get('count')}; evaluate again"
+            )
+        return summarise(name, records, seed=int(head["seed"]), confidence=float(head["confidence"]))
+
+
+def summarise(name: str, records: Sequence[Record], *, seed: int, confidence: float) -> Evaluation:
+    """Aggregate records into an evaluation; a pure function."""
+    tasks = {
+        task: aggregate([record for record in records if record.task == task], seed=seed, confidence=confidence)
+        for task in dict.fromkeys(record.task for record in records)
+    }
+    return Evaluation(
+        name=name,
+        records=tuple(records),
+        overall=aggregate(records, seed=seed, confidence=confidence),
+        tasks=tasks,
+        seed=seed,
+        confidence=confidence,
+    )
+
+
+def aggregate(records: Sequence[Record], *, seed: int, confidence: float) -> Aggregate:
+    """Counts, accuracies with intervals, format and parts of a set of records."""
+    greedy = [(record.cluster, record.greedy) for record in records if record.greedy is not None]
+    sampled = [(record.cluster, response) for record in records for response in record.samples]
+    judged = [response.score for _, response in greedy if response.score.applicable]
+    names = sorted({name for score in judged for name in score.parts})
+    return Aggregate(
+        count=len(records),
+        failed=sum(record.error is not None for record in records),
+        not_applicable=len(greedy) - len(judged),
+        greedy=_accuracy(greedy, confidence, seed),
+        sampled=_accuracy(sampled, confidence, seed),
+        format=float(np.mean([score.format for score in judged])) if judged else None,
+        parts={name: float(np.mean([score.parts[name] for score in judged if name in score.parts])) for name in names},
+    )
+
+
+def _accuracy(responses: Iterable[tuple[str, Response]], confidence: float, seed: int) -> Interval | None:
+    judged = [(cluster, response.score.accuracy) for cluster, response in responses if response.score.applicable]
+    if not judged:
+        return None
+    return mean_interval([value for _, value in judged], [cluster for cluster, _ in judged], confidence, seed)
+
+
+def paired_records(before: Evaluation, after: Evaluation) -> list[tuple[Record, Record]]:
+    """The records of the samples that both evaluations answered, in the order of ``after``.
+
+    Samples are matched by id; where several share one (sources merged by the user), by order of appearance.
+    """
+    waiting: dict[tuple[str, str], list[Record]] = {}
+    for record in before.records:
+        if record.greedy is not None:
+            waiting.setdefault((record.sample, record.question), []).append(record)
+    pairs = []
+    for record in after.records:
+        queue = waiting.get((record.sample, record.question))
+        if record.greedy is not None and queue:
+            pairs.append((queue.pop(0), record))
+    return pairs
+
+
+def greedy_difference(before: Evaluation, after: Evaluation) -> Interval | None:
+    """Paired change of greedy accuracy over the samples judged in both; ``None`` when there are none."""
+    old, new, clusters = [], [], []
+    for first, second in paired_records(before, after):
+        if first.greedy is None or second.greedy is None:
+            continue
+        if first.greedy.score.applicable and second.greedy.score.applicable:
+            old.append(first.greedy.score.accuracy)
+            new.append(second.greedy.score.accuracy)
+            clusters.append(second.cluster)
+    if not old:
+        return None
+    return difference_interval(old, new, clusters, after.confidence, after.seed)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from easyvideor1.config.schema import EvaluationConfig
+from easyvideor1.evaluation.evaluate import choose_samples, derive_seed, evaluate
+from easyvideor1.evaluation.result import Evaluation, greedy_difference, paired_records
+from easyvideor1.evaluation.statistics import wilson_interval
+from easyvideor1.rollout.engine import Request, Sampling
+from easyvideor1.types import DataError, EasyVideoError, Sample, Trajectory
+
+from .worlds import TableEngine, letter_score, make_sample, render
+
+
+def run(questions: list[Sample], engine: TableEngine, name: str = "before", **options: object) -> Evaluation:
+    config = EvaluationConfig.model_validate(
+        {key: options.pop(key) for key in ("samples", "max_samples", "temperature") if key in options}
+    )
+    settings = {"sampling": Sampling(max_new_tokens=16, top_p=0.9), "seed": 3, **options}
+    return evaluate(name, questions, engine=engine, render=render, scorer=letter_score, config=config, **settings)  # type: ignore[arg-type]
+
+
+def test_greedy_and_sampled_are_counted_per_task() -> None:
+    samples = [make_sample(i, "multiple_choice" if i < 6 else "boolean") for i in range(10)]
+    engine = TableEngine({i: "A" if i in (0, 1, 2, 7) else "B" for i in range(10)})
+    result = run(samples, engine, samples=3)
+    assert result.count == 10 and result.failed == 0
+    assert result.greedy == wilson_interval(4, 10)
+    assert result.tasks["multiple_choice"].greedy == wilson_interval(3, 6)
+    assert result.tasks["boolean"].greedy == wilson_interval(1, 4)
+    assert result.tasks["boolean"].format == 1.0
+    assert result.tasks["boolean"].parts == {"letter": 0.25}
+    assert [len(record.samples) for record in result.records] == [3] * 10
+    right = sum(r.response == "A" for record in result.records for r in record.samples)
+    assert result.sampled is not None and result.sampled.mean == pytest.approx(right / 30)
+    assert 0 < right < 12  # the table's right answers are drawn about half of the time
+
+
+def test_requests_carry_the_configured_sampling() -> None:
+    engine = TableEngine({0: "A"})
+    run([make_sample(0)], engine, samples=2, temperature=0.7)
+    greedy, sampled = engine.batches[0]
+    assert (greedy.n, greedy.sampling.greedy, greedy.sampling.max_new_tokens) == (1, True, 16)
+    assert (sampled.n, sampled.sampling) == (2, Sampling(temperature=0.7, top_p=0.9, max_new_tokens=16))
+    assert greedy.seed != sampled.seed
+
+
+def test_greedy_only() -> None:
+    result = run([make_sample(0)], TableEngine({0: "A"}), samples=0)
+    assert result.sampled is None
+    assert result.to_json()["sampled"] is None
+
+
+def test_result_does_not_depend_on_batching() -> None:
+    samples = [make_sample(i) for i in range(9)]
+    table = {i: "AB"[i % 2] for i in range(9)}
+    whole = run(samples, TableEngine(table), samples=4)
+    parts = run(samples, TableEngine(table), samples=4, batch_size=2)
+    assert whole == parts
+
+
+def test_broken_media_are_named_and_neither_right_nor_wrong() -> None:
+    samples = [make_sample(0), make_sample(1, video="broken.mp4"), make_sample(2), make_sample(3), make_sample(4)]
+    engine = TableEngine(dict.fromkeys(range(5), "A"), unreadable=[3])
+    result = run(samples, engine)
+    assert (result.count, result.failed) == (5, 2)
+    assert result.greedy == wilson_interval(3, 3)
+    assert [record.sample for record in result.records] == ["q0", "q1", "q2", "q3", "q4"]
+    assert result.failures == (
+        ("q1", "MediaError: broken.mp4: no video stream"),
+        ("q3", "MediaError: clip_3.mp4: truncated"),
+    )
+
+
+def test_nothing_but_failures() -> None:
+    result = run([make_sample(0, video="broken.mp4")], TableEngine({}))
+    assert (result.count, result.failed, result.greedy, result.sampled) == (1, 1, None, None)
+
+
+def test_unjudged_answers_are_masked_and_counted() -> None:
+    samples = [make_sample(0), make_sample(1, answer="?"), make_sample(2)]
+    result = run(samples, TableEngine({0: "A", 1: "A", 2: "B"}))
+    assert result.greedy == wilson_interval(1, 2)
+    assert result.overall.not_applicable == 1
+
+
+def test_other_errors_reach_the_caller() -> None:
+    def scorer(sample: Sample, response: str) -> object:
+        raise EasyVideoError("reward 'mine' raised")
+
+    with pytest.raises(EasyVideoError, match="reward 'mine' raised"):
+        evaluate(
+            "x",
+            [make_sample(0)],
+            engine=TableEngine({0: "A"}),
+            render=render,
+            scorer=scorer,  # type: ignore[arg-type]
+            config=EvaluationConfig(),
+            sampling=Sampling(),
+            seed=0,
+        )
+
+
+def test_engine_that_forgets_responses_is_named() -> None:
+    class Forgetful(TableEngine):
+        def generate(self, requests: list[Request]) -> list[tuple[Trajectory, ...]]:  # type: ignore[override]
+            return super().generate(requests)[:1]
+
+    with pytest.raises(EasyVideoError, match="Forgetful answered 2 requests"):
+        run([make_sample(0)], Forgetful({0: "A"}))
+
+
+def test_progress_counts_questions() -> None:
+    seen: list[tuple[int, int]] = []
+    run(
+        [make_sample(i) for i in range(5)],
+        TableEngine(dict.fromkeys(range(5), "A")),
+        batch_size=2,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_subset_is_seeded_ordered_and_stable() -> None:
+    samples = [make_sample(i) for i in range(200)]
+    chosen = choose_samples(samples, 50, seed=1)
+    assert len(chosen) == 50
+    assert chosen == sorted(chosen, key=lambda sample: int(sample.id[1:]))
+    assert chosen != choose_samples(samples, 50, seed=2)
+    assert sum(int(sample.id[1:]) < 100 for sample in chosen) in range(12, 39)
+    assert choose_samples(samples, None, 1) == choose_samples(samples, 200, 1) == samples
+    assert len(run(samples, TableEngine(dict.fromkeys(range(200), "A")), max_samples=7).records) == 7
+
+
+def test_seeds_are_the_same_on_every_machine() -> None:
+    assert derive_seed(3, "q0", "greedy") == 5963340135981257158
+    assert derive_seed(3, "q0", "greedy") != derive_seed(3, "q0g", "reedy")
+
+
+def test_questions_about_one_video_share_a_cluster() -> None:
+    table = {i: "A" if i < 10 else "B" for i in range(20)}
+    apart = run([make_sample(i) for i in range(20)], TableEngine(table))
+    together = run([make_sample(i, video=f"clip_{i // 5}.mp4") for i in range(20)], TableEngine(table))
+    assert apart.greedy is not None and together.greedy is not None
+    assert together.greedy.mean == apart.greedy.mean
+    assert together.greedy.high - together.greedy.low > apart.greedy.high - apart.greedy.low
+
+
+def test_write_and_load(tmp_path: Path) -> None:
+    samples = [make_sample(0), make_sample(1, video="broken.mp4"), make_sample(2, answer="?"), make_sample(3)]
+    result = run(samples, TableEngine({0: "A", 2: "A", 3: "é\u2028\n"}), samples=2)
+    path = result.write(tmp_path / "evaluations")
+    assert path == tmp_path / "evaluations" / "before.json"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["before.json", "before.jsonl"]
+    assert Evaluation.load(path.parent, "before") == result
+    head = json.loads(path.read_text())
+    assert (head["name"], head["count"], head["failed"]) == ("before", 4, 1)
+    assert set(head["greedy"]) == {"mean", "low", "high"}
+    assert set(head["tasks"]["multiple_choice"]) >= {"count", "greedy", "sampled", "format", "parts"}
+    row = json.loads((path.parent / "before.jsonl").read_text().split("\n")[0])
+    assert set(row) >= {
+        "sample", "task", "question", "answer", "options", "prompt", "prompt_tokens", "media", "greedy", "samples",
+    }  # fmt: skip
+    assert set(row["media"][0]) == {"kind", "path", "digest", "frame_indices", "timestamps", "height", "width"}
+    assert set(row["greedy"]) == {"response", "tokens", "finish", "score"}
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    result = run([make_sample(0), make_sample(1)], TableEngine({0: "A", 1: "B"}))
+    result.write(tmp_path)
+    rows = tmp_path / "before.jsonl"
+    whole = rows.read_text()
+    rows.write_text(whole.split("\n")[0] + "\n")
+    with pytest.raises(DataError, match=r"has 1 rows where before.json says 2"):
+        Evaluation.load(tmp_path, "before")
+    rows.write_text('{"sample": "q0"}\n')
+    with pytest.raises(DataError, match=r"before.jsonl:1: not a row of an evaluation"):
+        Evaluation.load(tmp_path, "before")
+    rows.write_text("{nonsense\n" + whole)
+    with pytest.raises(DataError, match=r"before.jsonl:1: not valid JSON"):
+        Evaluation.load(tmp_path, "before")
+    with pytest.raises(DataError, match="is this the directory of a run"):
+        Evaluation.load(tmp_path, "after")
+
+
+def test_before_and_after_are_paired_by_sample() -> None:
+    samples = [make_sample(i) for i in range(8)]
+    before = run(samples, TableEngine(dict.fromkeys(range(8), "B")))
+    after = run([*samples[::-1], make_sample(99)], TableEngine({**dict.fromkeys(range(8), "A"), 99: "A"}), name="after")
+    pairs = paired_records(before, after)
+    assert [(a.sample, b.sample) for a, b in pairs] == [(s.id, s.id) for s in samples[::-1]]
+    change = greedy_difference(before, after)
+    assert change is not None and change.mean == 1.0 and change.low > 0
+    assert greedy_difference(before, run([make_sample(50)], TableEngine({50: "A"}))) is None
