@@ -215,6 +215,9 @@ class StageConfig(Section):
     """Upper clip range of the importance ratio (DAPO's clip-higher)."""
     aggregation: Literal["token", "sequence"] = "token"
     """Loss mean over all response tokens, or over sequences of their token means."""
+    old_logprobs: Literal["current", "engine"] = "current"
+    """The policy that importance ratios are taken against: the trainer's own before this step (exact when one step
+    follows each rollout, so nothing is recomputed), or the engine's log-probs as they came with the rollout."""
     kl: Literal["none", "k1", "k2", "k3"] = "none"
     """KL estimator added to the loss against the stage's initial policy."""
     kl_coef: Annotated[float, Field(ge=0)] = 0.001

@@ -1,0 +1,149 @@
+"""The configuration documents itself: a page of tables and a JSON schema, both made from the schema."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from easyvideor1.config.dump import write_text
+from easyvideor1.config.load import inner_models
+from easyvideor1.config.schema import RunConfig
+
+PAGE = "configuration.md"
+SCHEMA = "config.schema.json"
+
+_HEAD = """# Configuration
+
+Every key of a run. This page is made from the schema by `make docs`; edit the docstrings in
+`src/easyvideor1/config/schema.py`, not this page.
+
+A configuration is a YAML file or the name of a shipped recipe. Any key can be set on the command line:
+
+```
+evr1 train my.yaml seed=3 data.video.fps=1 stages.0.steps=50 stages.grpo.optimizer.lr=1e-6
+```
+
+Entries of lists go by index, stages also by name. YAML is read as version 1.2: `1e-6` is a number, and `yes`, `on` and
+`12:30` are text. Unknown keys, wrong types and keys written twice are errors that name their line. `evr1 config show`
+prints a configuration as it is read, with all defaults. `[]` in a heading stands for the index of a list.
+"""
+
+
+def configuration_page() -> str:
+    """The page of all keys, as Markdown: one table per section with key, type, default and meaning."""
+    places: dict[type[BaseModel], list[str]] = {}
+    for model, place in _sections(RunConfig, ""):
+        places.setdefault(model, []).append(place)
+    parts = [_HEAD]
+    for model, where in places.items():
+        title = ", ".join(f"`{place}`" for place in where if place) or "Top level"
+        rows = [_row(name, field) for name, field in model.model_fields.items()]
+        table = "\n".join(["| key | type | default | what |", "|---|---|---|---|", *rows])
+        parts.append(f"## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of a configuration, for editors that complete and check YAML."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunConfig.model_json_schema()}
+
+
+def json_schema_text() -> str:
+    """``json_schema`` as it is written to disk."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_documents(directory: Path) -> tuple[Path, ...]:
+    """Write the page and the schema to ``directory``; both paths are returned."""
+    page, schema = directory / PAGE, directory / SCHEMA
+    write_text(page, configuration_page())
+    write_text(schema, json_schema_text())
+    return page, schema
+
+
+def stale_documents(directory: Path) -> tuple[Path, ...]:
+    """The files in ``directory`` that are missing or do not say what the schema says."""
+    stale: list[Path] = []
+    page, schema = directory / PAGE, directory / SCHEMA
+    if not page.is_file() or page.read_text(encoding="utf-8") != configuration_page():
+        stale.append(page)
+    # Compared as values: how a schema is spelled is pydantic's affair and differs between its versions.
+    if not schema.is_file() or _parsed(schema) != json_schema():
+        stale.append(schema)
+    return tuple(stale)
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        return None  # not JSON, so not what the schema says: the caller calls it stale
+
+
+def _sections(model: type[BaseModel], place: str) -> Iterator[tuple[type[BaseModel], str]]:
+    yield model, place
+    for name, field in model.model_fields.items():
+        index = "[]" if typing.get_origin(field.annotation) in (tuple, list) else ""
+        for inner in inner_models(field.annotation):
+            yield from _sections(inner, f"{place}.{name}{index}" if place else f"{name}{index}")
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    what = " ".join((field.description or "").split()).replace("``", "`")
+    cells = [f"`{name}`", type_words(field.annotation, field.metadata), _default(field), what]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.default
+    if default is PydanticUndefined:
+        return "required"
+    if isinstance(default, BaseModel):
+        return "see below"
+    if isinstance(default, tuple):
+        default = list(default)
+    return f"`{json.dumps(default, ensure_ascii=False)}`"
+
+
+_NAMES = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
+_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def type_words(annotation: Any, metadata: typing.Sequence[object] = ()) -> str:
+    """An annotation in words for people who do not write Python, such as ``integer > 0 or null``."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        inner: list[object] = []
+        for extra in arguments[1:]:
+            inner += extra.metadata if isinstance(extra, FieldInfo) else [extra]
+        return type_words(arguments[0], [*inner, *metadata])
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(type_words(argument) for argument in arguments)
+    if origin in (tuple, list):
+        if origin is tuple and arguments[-1] is not Ellipsis:
+            return f"list of {len(arguments)}: " + ", ".join(type_words(argument) for argument in arguments)
+        words = type_words(arguments[0])
+        return f"list of ({words})" if " or " in words else f"list of {words}"
+    if origin is dict:
+        return f"section of {type_words(arguments[0])} to {type_words(arguments[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    limits = [
+        f"{sign} {getattr(bound, name)}"
+        for bound in metadata
+        for name, sign in _SIGNS.items()
+        if getattr(bound, name, None) is not None
+    ]
+    name = _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return f"{name} {' and '.join(limits)}" if limits else name

@@ -1,0 +1,53 @@
+"""Keys of EasyR1 and EasyVideoR1 that have no counterpart here, and why; ``migrate`` tells its user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Prefix of old keys -> why they have no counterpart. The longest prefix that fits is taken.
+REASONS: Mapping[str, str] = {
+    "data.format_prompt": "templates are one file per task type: put yours in a directory and set prompts.templates",
+    "data.override_chat_template": "the chat template is the checkpoint's",
+    "data.shuffle": "rows are always drawn in an order that the seed and the step decide",
+    "data.mini_rollout_batch_size": "how rows are fetched is not a setting",
+    "data.val_batch_size": "evaluation sizes its own batches",
+    "data.val_": "training and evaluation read videos with one budget, data.video",
+    "data.filter_overlong_prompts_workers": "lengths are planned without decoding, which needs no workers",
+    "data.use_preprocessed_videos": "frames are always cached (cache.dir), whoever decodes them first",
+    "data.preprocessed_video_dir": "the frame cache keeps another format: run `evr1 cache build` once",
+    "algorithm.filter_": "online filtering leaves out groups whose responses all score the same, without thresholds",
+    "algorithm.gdpo_reward_keys": "advantages are taken of the total reward",
+    "algorithm.gamma": "advantages are those of whole responses; nothing is discounted",
+    "algorithm.lam": "there is no critic",
+    "algorithm.kl_": "the KL coefficient is constant, and there is no KL in this run or it is not adaptive",
+    "worker.critic": "there is no critic",
+    "worker.ref": "the reference is the stage's initial policy and runs as the policy does",
+    "worker.hybrid_engine": "how engines share the machine is not a setting",
+    "worker.actor.clip_ratio_dual": "the objectives clip once",
+    "worker.actor.ppo_epochs": "a step learns from its responses once",
+    "worker.actor.micro_batch_size": "micro batches are counted in tokens: stages.0.micro_batch_tokens",
+    "worker.actor.fsdp": "sharding is not a setting of this version",
+    "worker.actor.offload": "offloading is not a setting of this version",
+    "worker.actor.model.override_config": "the checkpoint's configuration is taken as it is",
+    "worker.actor": "how a step is computed is not a setting",
+    "worker.rollout.enable_mix_policy": "offline trajectories are a stage of their own: trajectories: offline",
+    "worker.rollout.mix_policy": "offline trajectories are a stage of their own: trajectories: offline",
+    "worker.rollout.limit_images": "a row may hold any number of media",
+    "worker.rollout.ignore_eos": "a response ends with its stop token",
+    "worker.rollout": "a setting of the vLLM engine; the local engine is used (rollout.engine)",
+    "worker.reward.reward_function_kwargs": "rewards are configured under rewards",
+    "worker.reward.reward_function": "rewards are built in; your own goes in as rewards.custom: {task: module:attr}",
+    "worker.reward": "rewards are scored in the process that trains",
+    "trainer.logger": "metrics are files of the run directory",
+    "trainer.total_epochs": "a stage is counted in steps",
+    "trainer.nnodes": "the number of machines is not a setting of this version",
+    "trainer.n_gpus_per_node": "the number of GPUs is not a setting of this version",
+    "trainer.max_try_make_batch": "a step does not generate again to replace groups that are left out",
+    "trainer.critic_warmup": "there is no critic",
+    "trainer.val_only": "use `evr1 eval`",
+    "trainer.val_generations_to_log": "all responses of an evaluation are kept in the run directory",
+    "trainer.save_model_only": "checkpoints can always be resumed",
+    "trainer.load_checkpoint_path": "set model.path to the checkpoint, or run the same command again to resume",
+    "trainer.find_last_checkpoint": "a run that is started again resumes by itself",
+    "trainer.ray_timeline": "timings are files of the run directory",
+}

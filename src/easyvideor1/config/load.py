@@ -1,0 +1,244 @@
+"""A YAML file or a shipped recipe, plus overrides, becomes a ``RunConfig``; every mistake is told with its place."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import json
+import os
+import re
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from easyvideor1.config import source as yaml_source
+from easyvideor1.config.schema import RunConfig
+from easyvideor1.config.source import Source, describe
+from easyvideor1.types import ConfigError
+
+Keys = tuple[str | int, ...]
+
+
+def load_config(path_or_recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a configuration.
+
+    Args:
+        path_or_recipe: a YAML file, or the name of a recipe that the package ships.
+        overrides: ``a.b.c=value`` with the value in YAML. Items of lists go by index (``stages.0.steps=5``, the next
+            free index appends) and stages also by name (``stages.grpo.steps=5``).
+
+    Raises:
+        ConfigError: there is no such file, it is no YAML, or keys or values are wrong. All wrong keys and values are
+            told at once, each with ``file:line`` or its override.
+    """
+    name, text = _read(str(path_or_recipe))
+    return parse_config(text, name, overrides)
+
+
+def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """``load_config`` for text already at hand; ``name`` is what messages call it."""
+    source = yaml_source.read_yaml(text, name)
+    marks = dict(source.marks)
+    for override in overrides:
+        _apply(source.values, marks, override)
+    return validate(Source(source.values, marks))
+
+
+def validate(source: Source) -> RunConfig:
+    """Check values against the schema.
+
+    Raises:
+        ConfigError: one line per wrong key or value.
+    """
+    try:
+        # Strict, so that '5' is no number and 1 no boolean; by way of JSON, whose lists may become tuples.
+        return RunConfig.model_validate_json(json.dumps(source.values), strict=True)
+    except ValidationError as error:
+        problems = [_explain(dict(problem), source) for problem in error.errors(include_url=False)]
+    raise ConfigError("\n".join(dict.fromkeys(problems)))
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that the package ships."""
+    folder = importlib.resources.files("easyvideor1") / "recipes"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def _read(path_or_recipe: str) -> tuple[str, str]:
+    path = Path(path_or_recipe)
+    if path.is_file():
+        try:
+            return path_or_recipe, path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if path.is_dir():
+        raise ConfigError(f"{path}: this is a directory; give the YAML file in it")
+    if path_or_recipe in recipes():
+        resource = importlib.resources.files("easyvideor1") / "recipes" / f"{path_or_recipe}.yaml"
+        return f"recipe {path_or_recipe}", resource.read_text(encoding="utf-8")
+    known = ", ".join(recipes()) or "none"
+    if path.suffix in (".yaml", ".yml") or os.sep in path_or_recipe:
+        raise ConfigError(f"{path}: no such file (from {Path.cwd()}); shipped recipes by name: {known}")
+    near = _nearest(path_or_recipe, recipes())
+    hint = f"did you mean {near[0]}?" if near else f"shipped recipes: {known}"
+    raise ConfigError(f"{path_or_recipe!r} is neither a file nor a recipe: {hint}")
+
+
+def _apply(values: dict[str, Any], marks: dict[Keys, str], override: str) -> None:
+    """Set one override in ``values``, making the sections and lists on its way."""
+    name = f"override {override!r}"
+    dotted, equals, text = override.partition("=")
+    words = dotted.strip().split(".")
+    if not equals or not all(words):
+        raise ConfigError(f"{name}: write it as key=value, for example stages.0.steps=5")
+    value = yaml_source.parse_value(text, name)
+    at: Any = values
+    path: Keys = ()
+    for position, word in enumerate(words):
+        key = _step(at, path, word, name)
+        path = (*path, key)
+        last = position == len(words) - 1
+        following: Any = value if last else _empty(path, words[position + 1])
+        if isinstance(at, list) and key == len(at):
+            at.append(following)
+            marks[path] = name
+        elif last or (isinstance(at, dict) and at.get(str(key)) is None):
+            at[key] = following
+            marks[path] = name
+        if last:
+            # What the file said below this key is gone, and so are its lines.
+            for old in [mark for mark in marks if mark[: len(path)] == path and mark != path]:
+                del marks[old]
+        at = at[key]
+
+
+def _step(at: Any, path: Keys, word: str, name: str) -> str | int:
+    """The key or index that ``word`` means inside ``at``."""
+    shown = _dotted(path)
+    if isinstance(at, dict):
+        return word
+    if not isinstance(at, list):
+        raise ConfigError(f"{name}: {shown} holds {describe(at)} and has no {word!r} inside")
+    if re.fullmatch(r"[0-9]+", word):
+        if int(word) > len(at):
+            raise ConfigError(f"{name}: {shown} has {len(at)} entries; the highest index that may be set is {len(at)}")
+        return int(word)
+    names = [str(item.get("name")) for item in at if isinstance(item, dict) and "name" in item]
+    for index, item in enumerate(at):
+        if isinstance(item, dict) and item.get("name") == word:
+            return index
+    known = f" or a name ({', '.join(names)})" if names else ""
+    raise ConfigError(f"{name}: {shown} is a list of {len(at)}: say which entry by index{known}, got {word!r}")
+
+
+def _empty(path: Keys, following: str) -> Any:
+    """What to make at ``path`` when an override goes through it: the schema knows lists from sections."""
+    annotation = _annotation_at(path)
+    is_list = typing.get_origin(annotation) in (tuple, list)
+    if annotation is None:
+        is_list = following.isdigit()
+    return [] if is_list else {}
+
+
+def _explain(problem: dict[str, Any], source: Source) -> str:
+    """One pydantic error in words: where, which key, what was expected, what was found, what to do."""
+    path: Keys = tuple(problem["loc"])
+    place, key = source.where(path), _dotted(path)
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return f"{place}: unknown key {key}: {_suggest(path)}"
+    if kind == "missing":
+        return f"{place}: {key} is required and not set"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if kind == "value_error":
+        return f"{place}: {key}: {message}" if key else f"{place}: {message}"
+    message = message.replace("Input should be ", "expected ", 1)
+    for words, plain in _PLAIN_WORDS.items():
+        message = message.replace(words, plain)
+    found = problem["input"]
+    hint = ""
+    if isinstance(found, str) and kind == "literal_error":
+        near = _nearest(found, re.findall(r"'([^']*)'", message))
+        hint = f"; did you mean {near[0]}?" if near else ""
+    elif isinstance(found, bool | int | float) and kind == "string_type":
+        hint = "; put it in quotes"
+    elif isinstance(found, float) and kind == "int_type" and found.is_integer():
+        hint = f"; write {int(found)}"
+    return f"{place}: {key}: {message}, got {describe(found)}{hint}"
+
+
+_PLAIN_WORDS = {
+    "a valid string": "text",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid tuple": "a list",
+    "a valid array": "a list",
+    "a valid dictionary": "a section",
+    "an object": "a section",
+}
+
+
+def _suggest(path: Keys) -> str:
+    """Nearest valid keys: beside the wrong one first, then the same word anywhere in the schema."""
+    word = str(path[-1])
+    siblings = _keys_at(path[:-1])
+    prefix = _dotted(path[:-1])
+    near = [f"{prefix}.{name}" if prefix else name for name in _nearest(word, siblings)]
+    everywhere = [full for full in _all_keys(RunConfig) if full.rpartition(".")[2] == word]
+    choices = list(dict.fromkeys([*near, *everywhere]))[:4]
+    if choices:
+        return f"did you mean {' or '.join(choices)}?"
+    return f"valid keys here: {', '.join(siblings)}" if siblings else "nothing can be set here"
+
+
+def _nearest(word: str, choices: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
+
+
+def _dotted(path: Keys) -> str:
+    return ".".join(map(str, path))
+
+
+def inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The section classes inside an annotation such as ``tuple[StageConfig, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from inner_models(argument)
+
+
+def _annotation_at(path: Keys) -> Any:
+    """The annotation that the schema gives ``path``, or None where it says nothing."""
+    annotation: Any = RunConfig
+    for key in path:
+        if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+            annotation = next((a for a in typing.get_args(annotation) if a is not type(None)), None)
+        if isinstance(key, int) or typing.get_origin(annotation) in (tuple, list):
+            annotation = (*typing.get_args(annotation), None)[0]
+        elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and key in annotation.model_fields:
+            annotation = annotation.model_fields[key].annotation
+        else:
+            return None
+    return annotation
+
+
+def _keys_at(path: Keys) -> list[str]:
+    annotation = _annotation_at(path)
+    return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+
+
+def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of the schema, dotted; entries of lists show as ``0``."""
+    for name, field in model.model_fields.items():
+        full = f"{prefix}{name}"
+        yield full
+        index = ".0" if typing.get_origin(field.annotation) in (tuple, list) else ""
+        for inner in inner_models(field.annotation):
+            yield from _all_keys(inner, f"{full}{index}.")
