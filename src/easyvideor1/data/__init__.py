@@ -1,1 +1,23 @@
+"""Rows, prompts, transforms and the stream of training samples."""
 
+from easyvideor1.data.problems import BadRow
+from easyvideor1.data.prompts import example_answer, prompt_text
+from easyvideor1.data.source import Loaded, SourceReport, load_source
+from easyvideor1.data.stream import SampleStream
+from easyvideor1.data.transforms import TRANSFORMS, Transform, resolve_transforms, shuffle_options
+from easyvideor1.data.writing import write_rows
+
+__all__ = [
+    "TRANSFORMS",
+    "BadRow",
+    "Loaded",
+    "SampleStream",
+    "SourceReport",
+    "Transform",
+    "example_answer",
+    "load_source",
+    "prompt_text",
+    "resolve_transforms",
+    "shuffle_options",
+    "write_rows",
+]

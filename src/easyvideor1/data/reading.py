@@ -1,0 +1,132 @@
+"""Rows out of JSON, JSONL and Parquet files, each with its line, before anything is known of their columns."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from easyvideor1.data.problems import RowError
+from easyvideor1.types import DataError
+
+#: A row as the file holds it, or what makes it unreadable.
+RawRow = dict[str, Any] | RowError
+
+_BLANK = re.compile(r"\s*")
+_PARQUET_BATCH = 1024
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
+    """All rows of a file with their 1-based line (Parquet: row number).
+
+    The format is told from the content: a file that starts with ``PAR1`` is Parquet, one that starts with ``[`` a JSON
+    list, anything else one JSON object a line, whatever its suffix says. Blank lines are no rows. A broken line of
+    JSONL costs that line; a broken JSON list or Parquet file is refused as a whole, since what follows is unknown.
+
+    Raises:
+        DataError: the file is missing, a directory, empty, or broken as a whole.
+    """
+    try:
+        content = path.read_bytes() if not _is_parquet(path) else None
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such data file - correct the path of the source") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a directory - name the JSON, JSONL or Parquet file in it") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error} - check the file and its permissions") from error
+    if content is None:
+        yield from _read_parquet(path)
+        return
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    start = content.lstrip()[:1]
+    if not start:
+        raise DataError(f"{path}: the file is empty - write rows into it or remove it from the sources")
+    yield from _read_list(path, content) if start == b"[" else _read_lines(content)
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _read_lines(content: bytes) -> Iterator[tuple[int, RawRow]]:
+    # Only \n ends a line: str.splitlines would also cut at U+2028, which JSON strings may hold.
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if line.strip():
+            yield number, _parse_line(line)
+
+
+def _parse_line(line: bytes) -> RawRow:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return RowError("", f"not UTF-8 at byte {error.start} of the line", "save the file as UTF-8")
+    except json.JSONDecodeError as error:
+        return RowError(
+            "", f"broken JSON: {error.msg} at column {error.colno}", "write one whole JSON object on each line"
+        )
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits; nesting without end
+        return RowError("", f"JSON that cannot be read: {error}", "simplify the row")
+    return _as_row(value)
+
+
+def _as_row(value: Any) -> RawRow:
+    if isinstance(value, dict):
+        return value
+    return RowError("", f"the row is {_type(value)}, not an object", 'write rows as {"problem": ..., "answer": ...}')
+
+
+def _type(value: object) -> str:
+    return {"NoneType": "null", "str": "text", "list": "a list"}.get(type(value).__name__, type(value).__name__)
+
+
+def _read_list(path: Path, content: bytes) -> Iterator[tuple[int, RawRow]]:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start} - save the file as UTF-8") from error
+    decoder = json.JSONDecoder()
+    line, counted = 1, 0
+    position = _skip(text, text.index("[") + 1)
+    while not text.startswith("]", position):
+        line += text.count("\n", counted, position)
+        counted = position
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            raise _broken_list(path, text, getattr(error, "pos", position), str(error)) from error
+        yield line, _as_row(value)
+        position = _skip(text, position)
+        if text.startswith(",", position):
+            position = _skip(text, position + 1)
+        elif not text.startswith("]", position):
+            raise _broken_list(path, text, position, "expected ',' or ']' after a row")
+    if text[position + 1 :].strip():
+        raise _broken_list(path, text, position + 1, "there is more after the end of the list")
+
+
+def _skip(text: str, position: int) -> int:
+    blank = _BLANK.match(text, position)
+    return position if blank is None else blank.end()
+
+
+def _broken_list(path: Path, text: str, position: int, what: str) -> DataError:
+    line = text.count("\n", 0, position) + 1
+    return DataError(f"{path}:{line}: broken JSON list: {what} - the file may be cut off; write it again")
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, RawRow]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: broken Parquet file: {error} - write it again") from error

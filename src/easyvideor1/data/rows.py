@@ -1,0 +1,292 @@
+"""One row of the published format becomes one Sample, or says what is wrong with it.
+
+Columns: the question, answer, images and videos (names from ``DataConfig``), ``data_type``, ``problem_type``,
+``options``, ``problem_id``, ``data_source``, ``has_offline_trajectory``, ``offline_output``, and ``start``/``end`` in
+seconds for the clip of a single video. Rows of evaluation files are read as well: they name their media in ``path``
+(and ``image_path``) and their reference in ``solution``. Every other column is kept in ``Sample.extra``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from easyvideor1 import rewards
+from easyvideor1.data.media import MediaCheck, kinds_of_name
+from easyvideor1.data.options import letter_options
+from easyvideor1.data.problems import RowError
+from easyvideor1.tasks import canonical_task
+from easyvideor1.types import DataError, MediaKind, MediaRef, OfflineTrajectory, Sample
+
+PLACEHOLDER = re.compile(r"<image>|<video>")
+_WRAPPED = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL)
+_DATA_TYPES = ("image", "video", "text")
+_FIXED = (
+    "data_type",
+    "problem_type",
+    "options",
+    "problem_id",
+    "data_source",
+    "has_offline_trajectory",
+    "offline_output",
+)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RowFormat:
+    """How the rows of one source are to be read: column names, and where relative media paths start (absolute)."""
+
+    question: str
+    answer: str
+    images: str
+    videos: str
+    root: str
+    stem: str
+
+
+def is_evaluation_row(row: Row, form: RowFormat) -> bool:
+    """Whether the row names its media in ``path``, as evaluation files do, and not in lists."""
+    return bool(row.get("path")) and not row.get(form.images) and not row.get(form.videos)
+
+
+def answer_column(row: Row, form: RowFormat) -> str:
+    """``solution`` in evaluation rows, which may carry a raw ``answer`` beside it; else the configured column."""
+    if row.get("solution") is not None and (is_evaluation_row(row, form) or row.get(form.answer) is None):
+        return "solution"
+    return form.answer
+
+
+def read_task(row: Row) -> str:
+    """The canonical task type of a row.
+
+    Raises:
+        RowError: ``problem_type`` is missing or unknown.
+    """
+    name = _text(row, "problem_type", "name the task type of the row, such as 'multiple choice'")
+    try:
+        return canonical_task(name)
+    except DataError as error:
+        raise RowError("problem_type", str(error), "correct it, or keep such rows out") from None
+
+
+def read_sample(row: Row, form: RowFormat, *, task: str, line: int, where: str, check: MediaCheck) -> Sample:
+    """The Sample of a row.
+
+    Raises:
+        RowError: the first thing found that makes the row unusable.
+    """
+    _require_unicode(row)
+    media = _media(row, form, check)
+    options = letter_options(_option_texts(row))
+    question, media = _place(_question(row, form), media, form)
+    column = answer_column(row, form)
+    answer = _answer(row, column)
+    try:
+        rewards.check_answer(task, answer, options)
+    except DataError as error:
+        raise RowError(column, str(error), "correct the reference answer or remove the row") from None
+    taken = {*_FIXED, form.question, form.images, form.videos, column, "start", "end"}
+    if is_evaluation_row(row, form):
+        taken |= {"path", "image_path"}
+    return Sample(
+        id=_label(row, "problem_id") or f"{form.stem}:{line}",
+        question=question,
+        task=task,
+        answer=answer,
+        media=media,
+        options=options,
+        source=_label(row, "data_source") or form.stem,
+        offline=_offline(row),
+        extra={name: value for name, value in row.items() if name not in taken},
+        where=where,
+    )
+
+
+def _require_unicode(row: Row) -> None:
+    for name, value in row.items():
+        if isinstance(value, str):
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                raise RowError(
+                    name, "holds half of a surrogate pair, which is no text", "write it again as UTF-8"
+                ) from None
+
+
+def _text(row: Row, name: str, remedy: str) -> str:
+    if name not in row:
+        near = f" (the row has {', '.join(map(repr, row))})" if row else ""
+        raise RowError(name, f"missing{near}", remedy)
+    value = row[name]
+    if value is None:
+        raise RowError(name, "is null", remedy)
+    if not isinstance(value, str):
+        raise RowError(name, f"is {value!r}, not text", remedy)
+    if not value.strip():
+        raise RowError(name, "is blank", remedy)
+    return value.strip()
+
+
+def _question(row: Row, form: RowFormat) -> str:
+    return _text(row, form.question, "write the question, or set data.question_key to the column that holds it")
+
+
+def _label(row: Row, name: str) -> str:
+    """An identifier: text or a whole number; empty when absent."""
+    value = row.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RowError(name, f"is {value!r}, not text or a whole number", "correct it or leave it out")
+    return str(value).strip()
+
+
+def _answer(row: Row, column: str) -> str:
+    remedy = "write the reference answer, or set data.answer_key to the column that holds it"
+    value = row.get(column)
+    if isinstance(value, bool | int | float | list | dict):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RowError(column, f"is {value}, not a finite number", remedy)
+        try:
+            return json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError) as error:
+            raise RowError(column, f"has no form as text: {error}", remedy) from None
+    text = _text(row, column, remedy)
+    wrapped = _WRAPPED.fullmatch(text)
+    if wrapped is None or "<answer>" in wrapped[1]:
+        return text
+    if not wrapped[1].strip():
+        raise RowError(column, "has an empty <answer>", remedy)
+    return wrapped[1].strip()
+
+
+def _option_texts(row: Row) -> list[str]:
+    value = row.get("options")
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise RowError("options", f"is {value!r}, not a list", 'write them as ["A. red", "B. blue"], or null for none')
+    texts = []
+    for number, option in enumerate(value, start=1):
+        if isinstance(option, bool) or not isinstance(option, str | int | float):
+            raise RowError("options", f"option {number} is {option!r}, not text", "write its text or remove it")
+        if PLACEHOLDER.search(str(option)):
+            what = f"option {number} holds a media placeholder, but media can only stand in the question"
+            raise RowError("options", what, "put the pictures into the question and name them in the options")
+        texts.append(str(option))
+    return texts
+
+
+def _paths(row: Row, name: str) -> list[str]:
+    value = row.get(name)
+    if value is None:
+        return []
+    paths = [value] if isinstance(value, str) else value
+    if not isinstance(paths, list):
+        raise RowError(name, f"is {value!r}, not a list of paths", 'write it as ["file"], or null for none')
+    for number, path in enumerate(paths, start=1):
+        if not isinstance(path, str) or not path.strip():
+            remedy = "write the media into a file and put its path here"
+            raise RowError(name, f"entry {number} is {type(path).__name__} {str(path)[:40]!r}, not a path", remedy)
+    return paths
+
+
+def _media(row: Row, form: RowFormat, check: MediaCheck) -> tuple[MediaRef, ...]:
+    """Videos, then images: the order in which they are placed when the question does not place them."""
+    columns: dict[str, MediaKind] = {form.videos: "video", form.images: "image"}
+    if is_evaluation_row(row, form):
+        declared = row.get("data_type") or ("image" if kinds_of_name(str(row["path"])) == {"image"} else "video")
+        columns = {"path": "image" if declared == "image" else "video", "image_path": "image"}
+    media = []
+    for column, kind in columns.items():
+        for path in _paths(row, column):
+            absolute = os.path.abspath(os.path.join(form.root, path))  # noqa: PTH100, PTH118 - also tidies "./a/../b"
+            check(column, absolute, kind)
+            media.append(MediaRef(kind, absolute))
+    _check_data_type(row, media)
+    return _clip(row, media)
+
+
+def _check_data_type(row: Row, media: list[MediaRef]) -> None:
+    declared = row.get("data_type")
+    if declared is None:
+        return
+    if declared not in _DATA_TYPES:
+        raise RowError("data_type", f"is {declared!r}", f"use one of {', '.join(_DATA_TYPES)}")
+    videos = sum(ref.kind == "video" for ref in media)
+    # A video row may carry pictures beside its video; its type stays "video".
+    actual = "video" if videos else "image" if media else "text"
+    if declared != actual:
+        what = f"is {declared!r}, but the row has {videos} videos and {len(media) - videos} images"
+        raise RowError("data_type", what, f"set it to {actual!r}, or correct the media columns")
+
+
+def _clip(row: Row, media: list[MediaRef]) -> tuple[MediaRef, ...]:
+    bounds: dict[str, float | None] = {}
+    for name in ("start", "end"):
+        value = row.get(name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and (not number or not math.isfinite(value) or value < 0):
+            raise RowError(name, f"is {value!r}, not a time in seconds", "write seconds from the start of the video")
+        bounds[name] = None if value is None else float(value)
+    start, end = bounds["start"], bounds["end"]
+    if start is None and end is None:
+        return tuple(media)
+    field = "start" if start is not None else "end"
+    if [ref.kind for ref in media].count("video") != 1:
+        raise RowError(field, "gives a clip, but the row does not have exactly one video", "remove start and end")
+    if end is not None and end <= (start or 0.0):
+        raise RowError("end", f"is {end}, not after start ({start or 0.0})", "give a clip that lasts")
+    return tuple(MediaRef("video", ref.path, start, end) if ref.kind == "video" else ref for ref in media)
+
+
+def _place(question: str, media: tuple[MediaRef, ...], form: RowFormat) -> tuple[str, tuple[MediaRef, ...]]:
+    """Give every media file its placeholder, and bring the media into the order of the placeholders."""
+    waiting = {kind: [ref for ref in media if ref.kind == kind] for kind in ("video", "image")}
+    prefix = ""
+    for kind, refs in waiting.items():
+        written = question.count(f"<{kind}>")
+        if written == 0:
+            prefix += f"<{kind}>" * len(refs)
+        elif written != len(refs):
+            what = f"has {written} <{kind}> placeholders for {len(refs)} {kind} files"
+            raise RowError(
+                form.question, what, f"write one <{kind}> for each file, or none at all to have them put first"
+            )
+    question = prefix + question
+    if not PLACEHOLDER.sub("", question).strip():
+        raise RowError(form.question, "is blank but for its media", "write the question")
+    return question, tuple(waiting[mark.strip("<>")].pop(0) for mark in PLACEHOLDER.findall(question))
+
+
+def _offline(row: Row) -> tuple[OfflineTrajectory, ...]:
+    flag, output = row.get("has_offline_trajectory"), row.get("offline_output")
+    if flag not in (None, True, False):
+        raise RowError("has_offline_trajectory", f"is {flag!r}", "write true or false")
+    entries = output if isinstance(output, list) else [] if output is None or output == "" else [output]
+    found = tuple(_trajectory(entry) for entry in entries)
+    if flag and not found:
+        remedy = "write the response, or set has_offline_trajectory to false"
+        raise RowError("offline_output", "is missing although has_offline_trajectory is true", remedy)
+    return () if flag is False else found
+
+
+def _trajectory(entry: object) -> OfflineTrajectory:
+    remedy = 'write a text, {"text": ..., "logprobs": [...]}, or a list of these'
+    text, logprobs = (entry.get("text"), entry.get("logprobs")) if isinstance(entry, Mapping) else (entry, None)
+    if not isinstance(text, str):
+        raise RowError("offline_output", f"is {type(text).__name__}, not text", remedy)
+    if not text.strip():
+        raise RowError("offline_output", "is blank", remedy)
+    if logprobs is None:
+        return OfflineTrajectory(text)
+    if not isinstance(logprobs, list) or not all(type(value) in (int, float) for value in logprobs):
+        raise RowError("offline_output", "has logprobs that are not a list of numbers", remedy)
+    return OfflineTrajectory(text, tuple(map(float, logprobs)))

@@ -1,0 +1,145 @@
+"""A data source: all rows of a file, checked one by one, with a report of what was refused and why."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from easyvideor1.config.schema import DataConfig, SourceConfig
+from easyvideor1.data.media import MediaCheck
+from easyvideor1.data.problems import BadRow, Policy, RowError, count_by_field, enforce
+from easyvideor1.data.reading import RawRow, read_rows
+from easyvideor1.data.rows import RowFormat, read_sample, read_task
+from easyvideor1.tasks import canonical_task
+from easyvideor1.types import ConfigError, DataError, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """Counts of one source: ``rows == used + refused + filtered``.
+
+    ``tasks`` counts the used rows of each task type, ``reasons`` the refused rows of each faulty field.
+    """
+
+    path: str
+    rows: int
+    used: int
+    refused: int
+    filtered: int
+    tasks: Mapping[str, int]
+    reasons: Mapping[str, int]
+    bad: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, for ``data_report.json``."""
+        return {**asdict(self), "bad": list(self.bad)}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a source gave: usable samples, refused rows, and ``filtered`` rows of task types that were not asked for."""
+
+    path: str
+    samples: list[Sample]
+    bad: list[BadRow]
+    rows: int
+    filtered: int = 0
+
+    @property
+    def report(self) -> SourceReport:
+        """The counts, always those of the present ``samples`` and ``bad``."""
+        return SourceReport(
+            path=self.path,
+            rows=self.rows,
+            used=len(self.samples),
+            refused=len(self.bad),
+            filtered=self.filtered,
+            tasks=dict(sorted(Counter(sample.task for sample in self.samples).items())),
+            reasons=count_by_field(self.bad),
+            bad=tuple(map(str, self.bad)),
+        )
+
+    def without(self, bad: Mapping[str, BadRow], policy: Policy) -> Loaded:
+        """The same source less the samples that were found unusable later (sample id -> fault).
+
+        Raises:
+            DataError: ``policy`` is ``error`` and ``bad`` is not empty, or no sample is left.
+        """
+        kept = [sample for sample in self.samples if sample.id not in bad]
+        refused = [bad[sample.id] for sample in self.samples if sample.id in bad]
+        enforce(self.path, refused, rows=self.rows, used=len(kept), policy=policy)
+        return replace(self, samples=kept, bad=[*self.bad, *refused])
+
+
+def load_source(source: SourceConfig, config: DataConfig, *, check_media: bool = True) -> Loaded:
+    """Read and check every row of a source.
+
+    Args:
+        source: The file, where its media are, and the task types to keep.
+        config: Names of the columns and ``on_bad_row``.
+        check_media: Off, media files are not touched and only the suffix of their names is checked.
+
+    Raises:
+        ConfigError: ``source.tasks`` names an unknown task type.
+        DataError: the file as a whole cannot be used, rows are bad and ``on_bad_row`` is ``error``, or none is left.
+    """
+    path = Path(source.path)
+    root = path.parent if source.media_root is None else Path(source.media_root)
+    form = RowFormat(
+        question=config.question_key,
+        answer=config.answer_key,
+        images=config.image_key,
+        videos=config.video_key,
+        root=os.path.abspath(root),  # noqa: PTH100 - Path.absolute would keep ".."
+        stem=path.stem,
+    )
+    wanted = _wanted_tasks(source)
+    check = MediaCheck(touch_files=check_media)
+    samples: dict[str, Sample] = {}
+    bad: list[BadRow] = []
+    rows = filtered = 0
+    for line, row in read_rows(path):
+        rows += 1
+        where = f"{source.path}:{line}"
+        try:
+            sample = _read(row, form, wanted, line, where, check)
+            if sample is None:
+                filtered += 1
+            elif sample.id in samples:
+                what = f"{sample.id!r} is already the id of {samples[sample.id].where}"
+                raise RowError("problem_id", what, "give every row an id of its own, or remove the column")
+            else:
+                samples[sample.id] = sample
+        except RowError as error:
+            bad.append(error.at(where))
+    if not rows:
+        raise DataError(f"{path}: the file has no rows - write rows into it or remove it from the sources")
+    enforce(source.path, bad, rows=rows, used=len(samples), policy=config.on_bad_row)
+    if not samples:
+        raise DataError(
+            f"{path}: none of the {rows} rows is of the tasks {', '.join(wanted)} - correct the source's tasks"
+        )
+    return Loaded(source.path, list(samples.values()), bad, rows, filtered)
+
+
+def _wanted_tasks(source: SourceConfig) -> tuple[str, ...]:
+    try:
+        return tuple(canonical_task(name) for name in source.tasks)
+    except DataError as error:
+        raise ConfigError(f"tasks of the source {source.path}: {error}") from None
+
+
+def _read(
+    row: RawRow, form: RowFormat, wanted: tuple[str, ...], line: int, where: str, check: MediaCheck
+) -> Sample | None:
+    """The sample of a row; ``None`` when its task type is not wanted, whatever else may be wrong with it."""
+    if isinstance(row, RowError):
+        raise row
+    task = read_task(row)
+    if wanted and task not in wanted:
+        return None
+    return read_sample(row, form, task=task, line=line, where=where, check=check)

@@ -1,0 +1,87 @@
+"""Changes to samples on their way into a batch, by registered name or from the user's own package.
+
+A transform is a function ``(sample, step, rng) -> list[Sample]``: one sample for a change, none to leave it out,
+several for variants. All its randomness comes from ``rng``, which depends on the seed, the sample and the step alone.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from easyvideor1.data.options import split_option
+from easyvideor1.registry import Registry
+from easyvideor1.types import ConfigError, OfflineTrajectory, Sample
+
+Transform = Callable[[Sample, int, np.random.Generator], list[Sample]]
+
+TRANSFORMS: Registry[Transform] = Registry("transform")
+
+_ANSWER = re.compile(r"(<answer>\s*\(?)([A-Z])(?=[\s.):<])")
+# A capital letter on its own, unless it is the word "A" or "I" before another word.
+_LONE = re.compile(r"(?<![\w'])(?![AI] [a-z])[A-Z](?![\w'])")
+# Words that tie an option to its place: "both A and B", "option C", "all of the above".
+_TIED = re.compile(
+    r"\b(?:above|below|preceding|previous|former|latter)\b|\b(?i:options?|choices?|answers?|both|and|or|either)\s+\(?[A-Z]\b(?!')"
+    r"|\([A-Z]\)"
+)
+
+
+def resolve_transforms(names: Sequence[str]) -> tuple[Transform, ...]:
+    """The transforms that ``data.transforms`` names, in order.
+
+    Raises:
+        ConfigError: a name is unknown, or what it names cannot be called.
+    """
+    found = tuple(TRANSFORMS.resolve(name) for name in names)
+    for name, transform in zip(names, found, strict=True):
+        if not callable(transform):
+            raise ConfigError(f"transform {name!r} is {type(transform).__name__}, not a function (sample, step, rng)")
+    return found
+
+
+@TRANSFORMS.register("shuffle_options")
+def shuffle_options(sample: Sample, step: int, rng: np.random.Generator) -> list[Sample]:
+    """Put the options of a multiple-choice sample into a random order and carry the answer's letter along.
+
+    Offline responses have the letter in their ``<answer>`` changed too. Left as they are: samples whose wording depends
+    on the order ("both A and B", "all of the above", an offline response that reasons about letters), and those whose
+    offline responses have log-probs, which hold for their exact tokens only.
+    """
+    if sample.task != "multiple_choice" or len(sample.options) < 2 or _depends_on_order(sample):
+        return [sample]
+    pairs = sorted(split_option(option) for option in sample.options)
+    order = rng.permutation(len(pairs))
+    new_letter = {pairs[old][0]: string.ascii_uppercase[place] for place, old in enumerate(order)}
+    options = tuple(f"{string.ascii_uppercase[place]}. {pairs[old][1]}" for place, old in enumerate(order))
+    offline = tuple(_reletter(trajectory, new_letter) for trajectory in sample.offline)
+    # An answer given as the option's own text needs no change.
+    return [replace(sample, options=options, answer=_new_answer(sample.answer, new_letter), offline=offline)]
+
+
+def _depends_on_order(sample: Sample) -> bool:
+    texts = [split_option(option)[1] for option in sample.options]
+    if any(_TIED.search(text) for text in (sample.question, *texts)):
+        return True
+    letters = set(string.ascii_uppercase[: len(texts)])
+    return any(
+        item.logprobs is not None or not letters.isdisjoint(_LONE.findall(_ANSWER.sub("", item.text)))
+        for item in sample.offline
+    )
+
+
+def _new_answer(answer: str, new_letter: dict[str, str]) -> str:
+    letter, text = split_option(answer)
+    if answer in new_letter:
+        return new_letter[answer]
+    return f"{new_letter[letter]}. {text}" if letter in new_letter else answer
+
+
+def _reletter(trajectory: OfflineTrajectory, new_letter: dict[str, str]) -> OfflineTrajectory:
+    return OfflineTrajectory(
+        _ANSWER.sub(lambda match: match[1] + new_letter.get(match[2], match[2]), trajectory.text), trajectory.logprobs
+    )
