@@ -1,0 +1,225 @@
+"""Frames become real media files: every codec and container that decoders meet in the wild.
+
+Written to a temporary file beside the target, flushed to disk, then renamed: a file with the final name is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from easyvideor1.types import MediaError
+
+#: Codec taken for a suffix when none is named.
+DEFAULT_CODECS = {
+    ".mp4": "libx264",
+    ".mkv": "libx264",
+    ".mov": "libx264",
+    ".webm": "libvpx-vp9",
+    ".avi": "mpeg4",
+    ".gif": "gif",
+}
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+_VARIABLE_RATE = (".mp4", ".mkv", ".mov", ".webm", ".gif")
+_ROTATABLE = (".mp4", ".mov", ".mkv")
+_LOSSLESS = ("ffv1", "gif")
+_CRF = ("libx264", "libx265", "libsvtav1", "libaom-av1", "libvpx-vp9", "libvpx")
+_B_FRAMES = ("libx264", "libx265", "mpeg4", "mpeg2video")
+_ODD_IN_444 = ("libx264", "libx265", "libvpx-vp9", "libaom-av1")
+_EVEN_ONLY = ("libsvtav1", "prores_ks")
+_PIXEL_FORMATS = {"gif": "rgb8", "ffv1": "bgr0", "mjpeg": "yuvj420p", "prores_ks": "yuv422p10le"}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a clip is written.
+
+    Attributes:
+        codec: Encoder name of FFmpeg; ``None`` takes the usual one of the suffix.
+        crf: Quality of rate-controlled codecs, smaller is better; older codecs take it as a quantiser (crf / 6).
+        gop: Distance of key frames, in frames.
+        bframes: Consecutive B-frames; only for codecs that have them.
+        rotation: Counter-clockwise quarter turns in degrees that a player must apply: 0, 90, 180 or 270. Pixels are
+            stored turned the other way, so that the displayed picture is the one that was given.
+    """
+
+    codec: str | None = None
+    crf: int = 18
+    gop: int = 12
+    bframes: int = 0
+    rotation: int = 0
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    frames: Iterable[NDArray[np.uint8]],
+    *,
+    fps: float,
+    timestamps: Sequence[float] | None = None,
+    encoding: Encoding | None = None,
+) -> None:
+    """Write a clip; the container follows from the suffix (mp4, mkv, mov, webm, avi, gif).
+
+    Args:
+        path: File to write; its directory must exist.
+        frames: uint8 RGB frames ``(H, W, 3)`` as they are to be seen, all of one size; taken one at a time.
+        fps: Frames a second; with ``timestamps`` only a hint for the encoder.
+        timestamps: Presentation times in seconds, increasing, one per frame: a variable frame rate. Kept to the
+            millisecond (GIF: to the hundredth).
+        encoding: Codec, quality and structure.
+
+    Raises:
+        MediaError: the wish cannot be met (unknown codec, odd size, container without that feature) or encoding failed.
+    """
+    target = Path(path)
+    encoding = encoding or Encoding()
+    codec = _checked_codec(target, encoding, variable=timestamps is not None)
+    stream_of_frames = iter(frames)
+    first = next(stream_of_frames, None)
+    if first is None:
+        raise _unwritable(target, "there is no frame to write; give at least one")
+    turned = np.rot90(first, -encoding.rotation // 90)
+    pixel_format = _pixel_format(target, codec, turned.shape[1], turned.shape[0])
+    with _atomic(target) as temporary:
+        try:
+            with av.open(str(temporary), "w", options={"fflags": "+bitexact"}) as container:
+                stream = _add_stream(container, codec, fps, encoding, timestamps is not None)
+                stream.width, stream.height, stream.pix_fmt = turned.shape[1], turned.shape[0], pixel_format
+                _encode_all(container, stream, _chain(first, stream_of_frames), timestamps, encoding.rotation)
+        except av.error.FFmpegError as error:
+            raise _unwritable(
+                target, f"codec {codec} in a {target.suffix} container failed: {error}; try another codec or .mkv"
+            ) from error
+
+
+def write_image(path: str | os.PathLike[str], pixels: NDArray[np.uint8], *, quality: int = 92) -> None:
+    """Write ``(H, W, 3)`` uint8 RGB pixels as PNG or JPEG, by suffix; ``quality`` is for JPEG.
+
+    Raises:
+        MediaError: the suffix is neither.
+    """
+    target = Path(path)
+    if target.suffix not in IMAGE_SUFFIXES:
+        raise _unwritable(target, f"images are written as {', '.join(IMAGE_SUFFIXES)}")
+    with _atomic(target) as temporary:
+        if target.suffix == ".png":
+            Image.fromarray(pixels).save(temporary, format="PNG")
+        else:
+            Image.fromarray(pixels).save(temporary, format="JPEG", quality=quality)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with _atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _unwritable(path: Path, what: str) -> MediaError:
+    return MediaError(f"cannot write {path}: {what}", path=str(path), reason="unwritable")
+
+
+@contextlib.contextmanager
+def _atomic(target: Path) -> Iterator[Path]:
+    # The suffix stays last: FFmpeg and PIL choose the container by it.
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _checked_codec(target: Path, encoding: Encoding, *, variable: bool) -> str:
+    if target.suffix not in DEFAULT_CODECS:
+        raise _unwritable(target, f"unknown container {target.suffix!r}; known: {', '.join(DEFAULT_CODECS)}")
+    codec = encoding.codec or DEFAULT_CODECS[target.suffix]
+    try:
+        av.codec.Codec(codec, "w")
+    except ValueError as error:  # PyAV's UnknownCodecError
+        raise _unwritable(target, f"this build of PyAV has no encoder {codec!r}") from error
+    if variable and target.suffix not in _VARIABLE_RATE:
+        raise _unwritable(target, f"{target.suffix} holds no variable frame rate; use {', '.join(_VARIABLE_RATE)}")
+    if encoding.rotation not in (0, 90, 180, 270):
+        raise _unwritable(target, f"rotation {encoding.rotation} is none of 0, 90, 180, 270")
+    if encoding.rotation and target.suffix not in _ROTATABLE:
+        raise _unwritable(target, f"{target.suffix} holds no rotation; use {', '.join(_ROTATABLE)}")
+    if encoding.bframes and codec not in _B_FRAMES:
+        raise _unwritable(target, f"codec {codec} has no B-frames to set; use {', '.join(_B_FRAMES)}")
+    return codec
+
+
+def _pixel_format(target: Path, codec: str, width: int, height: int) -> str:
+    odd = width % 2 == 1 or height % 2 == 1
+    if odd and codec in _EVEN_ONLY:
+        raise _unwritable(target, f"codec {codec} needs even sides, got {width}x{height}")
+    if odd and codec in _ODD_IN_444:
+        return "yuv444p"  # no chroma subsampling, hence nothing to halve
+    return _PIXEL_FORMATS.get(codec, "yuv420p")
+
+
+def _add_stream(container: Any, codec: str, fps: float, encoding: Encoding, variable: bool) -> Any:
+    rate = Fraction(fps).limit_denominator(1001)
+    options: dict[str, str] = {}
+    if codec in _CRF:
+        options["crf"] = str(encoding.crf)
+    elif codec not in _LOSSLESS and codec != "prores_ks":
+        # Quantiser scale: FFmpeg counts it in units of 118 (FF_QP2LAMBDA).
+        options |= {"flags": "+qscale", "global_quality": str(118 * max(2, encoding.crf // 6))}
+    if codec in _B_FRAMES:
+        options["bf"] = str(encoding.bframes)
+    if codec == "libx265":  # its own thread pool would cost more than these small clips do
+        options["x265-params"] = "log-level=none:pools=none:frame-threads=1"
+    if codec == "libvpx-vp9":
+        options |= {"b": "0", "cpu-used": "5", "row-mt": "0"}
+    if codec == "libsvtav1":
+        options |= {"preset": "10", "svtav1-params": "lp=1"}
+    stream = container.add_stream(codec, rate=rate, options=options)
+    context = stream.codec_context
+    context.thread_count = 1  # the same bytes on every machine
+    context.gop_size = encoding.gop
+    ticks = 100 if codec == "gif" else 1000
+    context.time_base = Fraction(1, ticks) if variable or codec == "gif" else 1 / rate
+    if encoding.rotation:
+        stream.set_display_rotation(encoding.rotation)
+    return stream
+
+
+def _encode_all(
+    container: Any,
+    stream: Any,
+    frames: Iterable[NDArray[np.uint8]],
+    timestamps: Sequence[float] | None,
+    rotation: int,
+) -> None:
+    time_base: Fraction = stream.codec_context.time_base
+    rate: Fraction = stream.codec_context.framerate
+    last = -1
+    for index, pixels in enumerate(frames):
+        seconds = Fraction(index) / rate if timestamps is None else Fraction(timestamps[index])
+        turned = np.ascontiguousarray(np.rot90(pixels, -rotation // 90))
+        frame = av.VideoFrame.from_ndarray(turned, format="rgb24").reformat(format=stream.pix_fmt)
+        frame.time_base = time_base
+        frame.pts = round(seconds / time_base)
+        if frame.pts <= last:
+            raise _unwritable(Path(container.name), f"timestamp {float(seconds)} s of frame {index} does not increase")
+        last = frame.pts
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def _chain(first: NDArray[np.uint8], rest: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    yield first
+    yield from rest

@@ -1,0 +1,188 @@
+"""What happens in a clip: flat shapes on straight paths, known exactly at every instant.
+
+Coordinates are pixels of the displayed picture, continuous, with the origin at the top left corner: pixel ``i`` covers
+``[i, i + 1)``. Times are seconds from the first frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+ShapeName = Literal["circle", "square", "triangle"]
+Motion = Literal["left", "right", "up", "down", "still"]
+Box = tuple[float, float, float, float]
+RGB = tuple[int, int, int]
+
+SHAPES: tuple[ShapeName, ...] = ("circle", "square", "triangle")
+DIRECTIONS: tuple[Motion, ...] = ("left", "right", "up", "down")
+
+#: Colour name -> RGB. Chosen far apart, so that lossy codecs and small models can still tell them.
+COLOURS: MappingProxyType[str, RGB] = MappingProxyType(
+    {
+        "red": (225, 40, 40),
+        "green": (40, 175, 60),
+        "blue": (50, 85, 235),
+        "yellow": (240, 210, 40),
+        "purple": (165, 60, 195),
+        "cyan": (45, 205, 215),
+    }
+)
+
+_STEP: Mapping[str, tuple[int, int]] = {
+    "left": (-1, 0),
+    "right": (1, 0),
+    "up": (0, -1),
+    "down": (0, 1),
+    "still": (0, 0),
+}
+
+#: Grounding answers are whole numbers from 0 to this, whatever the size of the picture.
+BOX_SCALE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One shape. ``(x, y)`` is its centre at time 0, ``size`` the side of its bounding box, ``speed`` in pixels a second.
+
+    It is drawn while ``appears <= t < disappears``; its path goes on regardless, so that a box exists for every time.
+    """
+
+    shape: ShapeName
+    colour: str
+    size: float
+    x: float
+    y: float
+    motion: Motion = "still"
+    speed: float = 0.0
+    appears: float = 0.0
+    disappears: float = float("inf")
+
+    @property
+    def name(self) -> str:
+        """How questions call it, such as ``red circle``."""
+        return f"{self.colour} {self.shape}"
+
+    @property
+    def rgb(self) -> RGB:
+        """Its colour in numbers."""
+        return COLOURS[self.colour]
+
+    @property
+    def velocity(self) -> tuple[float, float]:
+        """Pixels a second along x and y."""
+        step_x, step_y = _STEP[self.motion]
+        return step_x * self.speed, step_y * self.speed
+
+    def centre_at(self, t: float) -> tuple[float, float]:
+        """Centre in pixels at ``t`` seconds."""
+        velocity_x, velocity_y = self.velocity
+        return self.x + velocity_x * t, self.y + velocity_y * t
+
+    def box_at(self, t: float) -> Box:
+        """Tight bounding box ``(x1, y1, x2, y2)`` in pixels at ``t`` seconds."""
+        x, y = self.centre_at(t)
+        half = self.size / 2
+        return x - half, y - half, x + half, y + half
+
+    def visible_at(self, t: float) -> bool:
+        """Whether a frame shown at ``t`` seconds has this body on it."""
+        return self.appears <= t < self.disappears
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A word drawn on every frame: centre in pixels and font size in pixels."""
+
+    text: str
+    x: float
+    y: float
+    size: float
+    colour: RGB = (245, 245, 245)
+
+    @property
+    def box(self) -> Box:
+        """An area that surely holds the word (capitals of the built-in font are narrower than their font size)."""
+        half_width = 0.5 * self.size * len(self.text)
+        return self.x - half_width, self.y - 0.6 * self.size, self.x + half_width, self.y + 0.6 * self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Backdrop:
+    """The background: one colour, or gentle waves of ``amplitude`` grey levels around it."""
+
+    colour: RGB = (36, 36, 40)
+    amplitude: float = 0.0
+    waves: tuple[float, float] = (2.0, 3.0)
+    phase: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A whole clip. ``times`` are the presentation times of its frames; an image is a scene with one frame at 0."""
+
+    width: int
+    height: int
+    seconds: float
+    fps: float
+    times: tuple[float, ...]
+    bodies: tuple[Body, ...]
+    label: Label | None = None
+    backdrop: Backdrop = field(default_factory=Backdrop)
+
+    @property
+    def subject(self) -> Body:
+        """The body that questions ask about; no other body shares its colour, shape or motion."""
+        return self.bodies[0]
+
+    def scaled_box(self, body: Body, t: float) -> list[int]:
+        """The box of ``body`` at ``t`` seconds on the 0-1000 scale of answers."""
+        x1, y1, x2, y2 = body.box_at(t)
+        return [*self.scaled_point(x1, y1), *self.scaled_point(x2, y2)]
+
+    def scaled_point(self, x: float, y: float) -> list[int]:
+        """A point in pixels as whole numbers on the 0-1000 scale of answers, kept inside the picture."""
+        return [
+            min(BOX_SCALE, max(0, round(x / self.width * BOX_SCALE))),
+            min(BOX_SCALE, max(0, round(y / self.height * BOX_SCALE))),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """A plain form that :func:`scene_from_json` reads back unchanged."""
+        return asdict(self)
+
+
+def scene_from_json(data: Mapping[str, Any]) -> Scene:
+    """The scene that :meth:`Scene.as_json` wrote."""
+    label, backdrop = data["label"], data["backdrop"]
+    return Scene(
+        width=data["width"],
+        height=data["height"],
+        seconds=data["seconds"],
+        fps=data["fps"],
+        times=tuple(data["times"]),
+        bodies=tuple(Body(**body) for body in data["bodies"]),
+        label=None if label is None else Label(**{**label, "colour": tuple(label["colour"])}),
+        backdrop=Backdrop(**{**backdrop, "colour": tuple(backdrop["colour"]), "waves": tuple(backdrop["waves"])}),
+    )
+
+
+def frame_times(seconds: float, fps: float, jitter: tuple[float, ...] = ()) -> tuple[float, ...]:
+    """Presentation times of a clip in seconds, the first at 0.
+
+    Args:
+        seconds: Duration; the last frame is shown until then.
+        fps: Frames a second, on average.
+        jitter: One number in (-0.5, 0.5) per frame moves it by that share of a frame interval (variable frame rate).
+            Times are then whole hundredths of a second, which every container that can vary its rate keeps.
+    """
+    count = max(1, round(seconds * fps))
+    even = [index / fps for index in range(count)]
+    if not jitter:
+        return tuple(even)
+    moved = [0.0] + [round(t + jitter[i] / fps, 2) for i, t in enumerate(even) if i > 0]
+    for index in range(1, count):  # rounding must not make two frames share an instant
+        moved[index] = max(moved[index], round(moved[index - 1] + 0.01, 2))
+    return tuple(moved)

@@ -1,0 +1,186 @@
+"""A world on disk: media, rows, ground truth and a manifest; begun once, finished as often as it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from easyvideor1.tasks import canonical_task
+from easyvideor1.toyworld.encode import Encoding, write_image, write_text, write_video
+from easyvideor1.toyworld.paint import paint, paint_all
+from easyvideor1.toyworld.plan import Clip, PlannedSplit, plan_world
+from easyvideor1.toyworld.scene import Scene, scene_from_json
+from easyvideor1.toyworld.spec import WorldSpec, spec_from_json
+from easyvideor1.types import DataError
+
+_FORMAT = 1
+_MANIFEST = "manifest.json"
+_SCENES = "scenes.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitInfo:
+    """One split: its rows file (relative to the world) and what it holds."""
+
+    path: str
+    rows: int
+    videos: int
+    images: int
+    kinds: Mapping[str, int]
+    tasks: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A complete world. ``reused`` says that it was there already and nothing was written."""
+
+    root: Path
+    spec: WorldSpec
+    splits: Mapping[str, SplitInfo]
+    reused: bool = False
+
+    def rows_path(self, split: str) -> Path:
+        """The JSONL file of ``split``."""
+        return self.root / self.splits[split].path
+
+
+def write_world(
+    spec: WorldSpec, out: str | os.PathLike[str], on_progress: Callable[[int, int], None] | None = None
+) -> Manifest:
+    """Write the world of ``spec`` into the directory ``out``, or find it there.
+
+    A complete world of the same spec is reused as it is; an interrupted one is continued. Rows are byte-identical for
+    equal specs. Besides the three JSONL files there are ``media/``, ``scenes.jsonl`` (ground truth per clip, see
+    :func:`read_scenes`) and ``manifest.json``, which is marked complete last.
+
+    Args:
+        spec: What to write.
+        out: Directory; made if absent.
+        on_progress: Called with (done, total) after each media file.
+
+    Raises:
+        ConfigError: the spec cannot be met.
+        DataError: ``out`` holds a world of another spec, or other files.
+        MediaError: a clip cannot be encoded as asked.
+    """
+    root = Path(out)
+    found = _claim(spec, root)
+    if found is not None:
+        return found
+    splits = list(plan_world(spec))
+    total = sum(len(split.clips) for split in splits)
+    done = 0
+    for split in splits:
+        (root / "media" / split.name).mkdir(parents=True, exist_ok=True)
+        for clip in split.clips:
+            if not (root / clip.path).exists():  # files are renamed into place when whole: this one is from before
+                _write_clip(spec, clip, root)
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total)
+    infos = {}
+    for split in splits:
+        write_text(root / f"{split.name}.jsonl", _lines(split.rows))
+        infos[split.name] = _describe(split)
+    write_text(
+        root / _SCENES, _lines({"clip": c.id, "path": c.path, **c.scene.as_json()} for s in splits for c in s.clips)
+    )
+    manifest = Manifest(root, spec, infos)
+    _write_manifest(manifest, complete=True)
+    return manifest
+
+
+def read_scenes(out: str | os.PathLike[str]) -> dict[str, Scene]:
+    """The ground truth of a written world: scene by clip id (the ``clip`` column of the rows)."""
+    with (Path(out) / _SCENES).open(encoding="utf-8") as lines:
+        data = [json.loads(line) for line in lines]
+    return {entry["clip"]: scene_from_json(entry) for entry in data}
+
+
+def _claim(spec: WorldSpec, root: Path) -> Manifest | None:
+    """The complete world that is there, or ``None`` once the directory is marked as this spec's."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / _MANIFEST
+    if not path.exists():
+        others = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
+        if others:
+            raise DataError(
+                f"{root} holds files but no {_MANIFEST} ({', '.join(others[:3])}); choose an empty directory"
+            )
+        _write_manifest(Manifest(root, spec, {}), complete=False)
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        mine = json.loads(json.dumps(spec.as_json()))
+        same = data["format"] == _FORMAT and data["spec"] == mine
+        complete: bool = data["complete"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no manifest of a toyworld ({error!r}); choose an empty directory") from error
+    if not same:
+        raise DataError(
+            f"{root} holds the world of another spec ({_difference(data, mine)}); choose another directory or remove it"
+        )
+    if not complete:
+        return None
+    splits = {name: SplitInfo(**info) for name, info in data["splits"].items()}
+    manifest = Manifest(root, spec_from_json(data["spec"]), splits, reused=True)
+    return manifest if _whole(manifest) else None
+
+
+def _difference(data: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
+    if data["format"] != _FORMAT:
+        return f"format {data['format']} there, {_FORMAT} here"
+    there = data["spec"]
+    keys = [key for key in mine if there.get(key) != mine[key]]
+    return ", ".join(f"{key} is {there.get(key)!r} there, {mine[key]!r} here" for key in keys)
+
+
+def _whole(manifest: Manifest) -> bool:
+    """Whether every file that the rows name is still there; if not, the world is completed again."""
+    if not (manifest.root / _SCENES).exists():
+        return False
+    for split in manifest.splits:
+        if not manifest.rows_path(split).exists():
+            return False
+        with manifest.rows_path(split).open(encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                if not all((manifest.root / path).exists() for path in (*row["videos"], *row["images"])):
+                    return False
+    return True
+
+
+def _write_clip(spec: WorldSpec, clip: Clip, root: Path) -> None:
+    if clip.media == "image":
+        write_image(root / clip.path, paint(clip.scene, 0.0))
+        return
+    encoding = Encoding(spec.codec or None, spec.crf, spec.gop, spec.bframes, clip.rotation)
+    timestamps = clip.scene.times if spec.vfr else None
+    write_video(root / clip.path, paint_all(clip.scene), fps=spec.fps, timestamps=timestamps, encoding=encoding)
+
+
+def _write_manifest(manifest: Manifest, *, complete: bool) -> None:
+    splits = {name: asdict(info) for name, info in manifest.splits.items()}
+    data = {"format": _FORMAT, "complete": complete, "spec": manifest.spec.as_json(), "splits": splits}
+    write_text(manifest.root / _MANIFEST, json.dumps(data, indent=2) + "\n")
+
+
+def _describe(split: PlannedSplit) -> SplitInfo:
+    media = Counter(clip.media for clip in split.clips)
+    return SplitInfo(
+        path=f"{split.name}.jsonl",
+        rows=len(split.rows),
+        videos=media["video"],
+        images=media["image"],
+        kinds=dict(sorted(Counter(row["kind"] for row in split.rows).items())),
+        tasks=dict(sorted(Counter(canonical_task(row["problem_type"]) for row in split.rows).items())),
+    )
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
