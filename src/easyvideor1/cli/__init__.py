@@ -1,1 +1,26 @@
+"""The command line ``evr1``: one file per verb.
 
+The files of the verbs import nothing heavy at their top, so that ``evr1 --help`` is quick: torch and the rooms are
+imported inside the functions that need them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from easyvideor1.cli.app import app
+
+__all__ = ["app", "main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``evr1`` and leave the process.
+
+    The exit status is 0 when the verb did its work, 1 when a check failed, 2 for a mistake that the message explains,
+    and 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" in words:
+        # It belongs to evr1 itself, but people add it at the end of the command that just failed.
+        words = ["--debug", *(word for word in words if word != "--debug")]
+    app(words, prog_name="evr1")

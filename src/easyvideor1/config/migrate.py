@@ -386,5 +386,5 @@ def _comments(name: str, left: tuple[Left, ...]) -> str:
     lines = [f"# Migrated from {Path(name).name} by `evr1 config migrate`."]
     if left:
         lines.append("# Not carried over:")
-        lines += [f"#   {item.key} ({item.value}): {item.reason}" for item in left]
+        lines += [f"#   {item.key} ({item.value}): {item.reason}".replace("\n", " ") for item in left]
     return "\n".join(lines) + "\n\n"

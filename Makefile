@@ -1,0 +1,55 @@
+# Nothing is needed but python3 (3.11 or newer) and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BASE := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test check format docs clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are newer than pyproject.toml as long as what is installed is what it asks for.
+$(BASE): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@touch $(BASE) $@
+
+install: $(DEV) ## Make .venv with everything that development needs.
+
+quickstart: $(BASE) ## Train a tiny model on videos on this machine and show that it learns.
+	$(BIN)/evr1 quickstart
+
+test: $(DEV) ## Run the tests that need neither a GPU nor much time.
+	$(BIN)/python -m pytest -m "not gpu and not slow"
+
+check: $(DEV) ## Check style, types, floors and generated documents.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/evr1 config docs --check
+
+format: $(DEV) ## Put the code in house style.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(DEV) ## Write the configuration reference; build the site if mkdocs is installed.
+	$(BIN)/evr1 config docs
+	@if [ -x $(BIN)/mkdocs ]; then $(BIN)/mkdocs build --strict; \
+		else echo "no mkdocs, no site: $(BIN)/python -m pip install -e '.[docs]'"; fi
+
+clean: ## Remove what was built; data, caches of frames and runs stay.
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf src/*.egg-info

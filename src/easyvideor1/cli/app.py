@@ -1,0 +1,99 @@
+"""The application: which verbs there are, and what happens to an error."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from easyvideor1.types import EasyVideoError
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb of the command line: ``attribute`` of ``module`` is its function, or its ``typer.Typer`` of verbs."""
+
+    name: str
+    module: str
+    attribute: str
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb("quickstart", "easyvideor1.cli.quickstart", "quickstart"),
+    Verb("doctor", "easyvideor1.cli.doctor", "doctor"),
+    Verb("train", "easyvideor1.cli.train", "train"),
+    Verb("eval", "easyvideor1.cli.eval", "evaluate"),
+    Verb("report", "easyvideor1.cli.report", "report"),
+    Verb("export", "easyvideor1.cli.export", "export"),
+    Verb("cache", "easyvideor1.cli.cache", "app"),
+    Verb("config", "easyvideor1.cli.config", "app"),
+    Verb("toyworld", "easyvideor1.cli.toyworld", "toyworld"),
+)
+
+
+class _Group(TyperGroup):
+    """Tells errors that are meant for the user in one message, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EasyVideoError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exception(error)
+            show_error(str(error))
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            show_error("stopped by the keyboard")
+            raise typer.Exit(130) from error
+
+
+def show_error(message: str) -> None:
+    """Print ``message`` to stderr, in red where there is a terminal; lines are never wrapped."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(Text.assemble(("error: ", "bold red"), (message, "red")))
+
+
+def build_app() -> typer.Typer:
+    """The application with all verbs whose module is part of this installation."""
+    application = typer.Typer(
+        name="evr1",
+        cls=_Group,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        help="EasyVideoR1: reinforcement learning with verifiable rewards for video-language models.",
+    )
+    application.callback()(_root)
+    for verb in VERBS:
+        if importlib.util.find_spec(verb.module) is None:
+            continue
+        target = getattr(importlib.import_module(verb.module), verb.attribute)
+        if isinstance(target, typer.Typer):
+            application.add_typer(target, name=verb.name)
+        else:
+            application.command(verb.name)(target)
+    return application
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from easyvideor1 import __version__
+
+        typer.echo(f"easyvideor1 {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass
+
+
+app = build_app()

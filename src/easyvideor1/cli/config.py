@@ -1,0 +1,78 @@
+"""``evr1 config``: show, document and migrate configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Show, check, document and migrate configurations.")
+
+ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, or the name of a shipped recipe.")]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as stages.0.steps=5.")
+]
+
+
+@app.command()
+def show(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    only_set: Annotated[bool, typer.Option("--only-set", help="Leave out what has its default.")] = False,
+) -> None:
+    """Check a configuration and print it as it is read, with all defaults."""
+    from easyvideor1.config import dump_config, load_config
+
+    typer.echo(dump_config(load_config(config, overrides or ()), only_set=only_set), nl=False)
+
+
+@app.command()
+def docs(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the page and the schema are kept.")] = Path("docs"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if they are out of date.")] = False,
+) -> None:
+    """Write the configuration reference and its JSON schema."""
+    from easyvideor1.config.document import stale_documents, write_documents
+
+    if not check:
+        for path in write_documents(directory):
+            typer.echo(f"wrote {path}")
+        return
+    stale = stale_documents(directory)
+    for path in stale:
+        typer.echo(f"{path} does not say what the schema says; run: evr1 config docs --dir {directory}", err=True)
+    if stale:
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a configuration, for editors."""
+    from easyvideor1.config.document import json_schema_text
+
+    typer.echo(json_schema_text(), nl=False)
+
+
+@app.command()
+def migrate(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="YAML of EasyR1 or EasyVideoR1.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here; stdout if not given.")] = None,
+) -> None:
+    """Rewrite EasyR1 or EasyVideoR1 YAML; keys without a counterpart are listed with the reason."""
+    from easyvideor1.config import write_text
+    from easyvideor1.config.migrate import migrate_file
+    from easyvideor1.types import ConfigError
+
+    if output is not None and output.exists():
+        raise ConfigError(f"{output} exists already; give another name or remove it first")
+    migration = migrate_file(old)
+    if output is None:
+        typer.echo(migration.text, nl=False)
+    else:
+        write_text(output, migration.text)
+        typer.echo(f"wrote {output}", err=True)
+    if migration.left:
+        typer.echo(f"{len(migration.left)} keys were not carried over:", err=True)
+    for item in migration.left:
+        typer.echo(f"  {item.key} ({item.value}): {item.reason}", err=True)

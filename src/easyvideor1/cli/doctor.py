@@ -1,0 +1,263 @@
+"""``evr1 doctor``: is everything here that a run needs?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import typer
+
+from easyvideor1.cli.config import OverridesArgument
+
+State = Literal["ok", "note", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's table. Only ``broken`` keeps a run from working; ``remedy`` says what to do then."""
+
+    subject: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+def doctor(
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG]", help="Check the files that this configuration names, too.")
+    ] = None,
+    overrides: OverridesArgument = None,
+) -> None:
+    """Check the installation, the machine and, if given, the files of a configuration.
+
+    The exit status is 1 if something that is needed is broken.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    checks: list[Callable[[], Iterable[Finding]]] = [check_python, check_packages, check_video, check_devices]
+    checks += [check_memory, check_extras]
+    if config is not None:
+        checks.append(lambda: check_config(config, overrides or []))
+    table = Table("", "what", "found", "what to do")
+    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "broken": "[bold red]broken[/]"}
+    broken = 0
+    for check in checks:
+        for finding in check():
+            broken += finding.state == "broken"
+            table.add_row(marks[finding.state], *map(_plain, (finding.subject, finding.detail, finding.remedy)))
+    Console().print(table)
+    if broken:
+        typer.echo(f"{broken} broken", err=True)
+        raise typer.Exit(1)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def check_python() -> Iterator[Finding]:
+    """The interpreter."""
+    import platform
+    import sys
+
+    state: State = "ok" if sys.version_info >= (3, 11) else "broken"
+    yield Finding(
+        "python",
+        state,
+        f"{platform.python_version()} on {platform.platform()}",
+        "" if state == "ok" else "use Python 3.11 or newer",
+    )
+
+
+def check_packages() -> Iterator[Finding]:
+    """Every package that the distribution requires, with the range of versions it asks for."""
+    import importlib.metadata
+
+    from packaging.requirements import Requirement
+
+    for line in importlib.metadata.requires("easyvideor1") or ():
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        remedy = f'pip install "{requirement.name}{requirement.specifier}"'
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(requirement.name, "broken", "not installed", remedy)
+            continue
+        if requirement.specifier.contains(version, prereleases=True):
+            yield Finding(requirement.name, "ok", version)
+        else:
+            yield Finding(requirement.name, "broken", f"{version}, needed {requirement.specifier}", remedy)
+
+
+def check_video() -> Iterator[Finding]:
+    """The decoders of the usual codecs, and one clip that is really written and read."""
+    import av
+
+    wanted = ("h264", "hevc", "vp9", "av1", "mpeg4")
+    missing = [name for name in wanted if name not in av.codecs_available]
+    if missing:
+        yield Finding("video codecs", "note", f"no {', '.join(missing)}", "files in these codecs will not decode")
+    else:
+        yield Finding("video codecs", "ok", ", ".join(wanted))
+    try:
+        read = _clip_round_trip(frames=4)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        yield Finding("video round trip", "broken", str(error), 'pip install --force-reinstall "av>=14"')
+    else:
+        state: State = "ok" if read == 4 else "broken"
+        yield Finding("video round trip", state, f"wrote 4 frames, read {read}")
+
+
+def _clip_round_trip(frames: int) -> int:
+    """Encode ``frames`` frames into memory and count those that come back."""
+    import io
+
+    import av
+    import numpy as np
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as out:
+        stream = out.add_stream("mpeg4", rate=4)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for index in range(frames):
+            picture = np.full((64, 64, 3), 40 * index, dtype=np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as back:
+        return sum(1 for _ in back.decode(video=0))
+
+
+def check_devices() -> Iterator[Finding]:
+    """Graphics cards, and whether torch computes."""
+    import torch
+
+    if float(torch.ones(2, 2).sum()) != 4.0:
+        yield Finding("torch", "broken", "the sum of four ones is not four", "reinstall torch")
+    if not torch.cuda.is_available():
+        yield Finding("GPU", "note", "none; runs use the CPU", "small models only")
+        return
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        yield Finding(f"GPU {index}", "ok", f"{torch.cuda.get_device_name(index)}, {_gib(free)} of {_gib(total)} free")
+
+
+def check_memory() -> Iterator[Finding]:
+    """Memory and disk."""
+    import os
+    import shutil
+
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _memory_limit()
+    detail = _gib(total) if limit is None or limit >= total else f"{_gib(total)}, limited to {_gib(limit)}"
+    small = min(total, limit or total) < 4 * 2**30
+    yield Finding(
+        "memory", "note" if small else "ok", f"{detail}, {os.cpu_count()} CPUs", "4 GiB is little" if small else ""
+    )
+    free = shutil.disk_usage(".").free
+    little = free < 2 * 2**30
+    remedy = "make room: frames and checkpoints are written here" if little else ""
+    yield Finding("disk here", "note" if little else "ok", f"{_gib(free)} free", remedy)
+
+
+def _memory_limit() -> int | None:
+    """Bytes that the control group allows, if it sets a limit."""
+    from pathlib import Path
+
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        file = Path(name)
+        if file.is_file() and (text := file.read_text().strip()).isdigit():
+            return int(text)
+    return None
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
+
+
+#: Extra -> the module that it brings.
+EXTRAS = {
+    "vllm": "vllm",
+    "ray": "ray",
+    "judge": "openai",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "torchcodec": "torchcodec",
+    "lora": "peft",
+}
+
+
+def check_extras() -> Iterator[Finding]:
+    """Optional packages."""
+    import importlib.util
+
+    here = [extra for extra, module in EXTRAS.items() if importlib.util.find_spec(module) is not None]
+    absent = [extra for extra in EXTRAS if extra not in here]
+    yield Finding(
+        "extras",
+        "ok",
+        ", ".join(here) or "none",
+        f'for more: pip install "easyvideor1[{",".join(absent)}]"' if absent else "",
+    )
+
+
+def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
+    """The configuration itself and every file and name in it."""
+    import os
+    from pathlib import Path
+
+    from easyvideor1.config import load_config
+    from easyvideor1.types import EasyVideoError
+
+    try:
+        config = load_config(name, overrides)
+    except EasyVideoError as error:
+        yield Finding("config", "broken", str(error), "correct it")
+        return
+    yield Finding("config", "ok", name)
+    checkpoint = Path(config.model.path)
+    if not config.model.path:
+        yield Finding("model.path", "broken", "not set", "give the directory of a checkpoint")
+    elif not (checkpoint / "config.json").is_file():
+        yield Finding("model.path", "broken", f"{checkpoint}: no config.json", "give the directory of a checkpoint")
+    else:
+        yield Finding("model.path", "ok", str(checkpoint))
+    data = config.data
+    for section, sources in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+        for index, source in enumerate(sources):
+            yield _file_finding(f"data.{section}.{index}.path", source.path, Path(source.path).is_file())
+            if source.media_root is not None:
+                key = f"data.{section}.{index}.media_root"
+                yield _file_finding(key, source.media_root, Path(source.media_root).is_dir())
+    if config.prompts.templates is not None:
+        yield _file_finding("prompts.templates", config.prompts.templates, Path(config.prompts.templates).is_dir())
+    for key, place in (("cache.dir", config.cache.dir), ("output_dir", config.output_dir.split("{")[0] or ".")):
+        existing = next(
+            parent for parent in (Path(place).absolute(), *Path(place).absolute().parents) if parent.exists()
+        )
+        writable = existing.is_dir() and os.access(existing, os.W_OK)
+        yield Finding(key, "ok" if writable else "broken", f"{place}: {'can' if writable else 'cannot'} be written")
+    yield from _check_names(config.rewards.custom)
+
+
+def _file_finding(key: str, path: str, there: bool) -> Finding:
+    return Finding(key, "ok", path) if there else Finding(key, "broken", f"{path}: not there", "correct the path")
+
+
+def _check_names(custom: dict[str, str]) -> Iterator[Finding]:
+    from easyvideor1.registry import load_attribute
+    from easyvideor1.types import EasyVideoError
+
+    for task, target in custom.items():
+        try:
+            load_attribute(target, "reward")
+        except EasyVideoError as error:
+            yield Finding(f"rewards.custom.{task}", "broken", str(error), "correct the name")
+        else:
+            yield Finding(f"rewards.custom.{task}", "ok", target)

@@ -1,0 +1,100 @@
+"""Progress bars with rate and time left; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+OnProgress = Callable[[int, int], None]
+
+
+class _Rate(ProgressColumn):
+    """Items per second since the start."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text(rate_words(task.completed, task.elapsed or 0.0, self.unit), style="progress.data.speed")
+
+
+def rate_words(done: float, seconds: float, unit: str) -> str:
+    """``done`` things of ``unit`` in ``seconds``, as a rate in words; slow ones are told as seconds for one."""
+    if done <= 0 or seconds <= 0:
+        return f"- {unit}/s"
+    rate = done / seconds
+    return f"{rate:.1f} {unit}/s" if rate >= 1 else f"{1 / rate:.1f} s/{unit}"
+
+
+def duration_words(seconds: float) -> str:
+    """A duration such as ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@contextmanager
+def progress(
+    description: str, *, unit: str = "item", console: Console | None = None, every: float = 10.0
+) -> Iterator[OnProgress]:
+    """A progress bar on stderr as a function ``(done, total)``; the total may change from call to call.
+
+    Args:
+        description: what is going on, in a word or two.
+        unit: what is counted.
+        console: where to draw; stderr by default.
+        every: seconds between the plain lines that take the bar's place where there is no terminal.
+    """
+    console = console or Console(stderr=True, soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        yield _lines(description, unit, console, every)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(description, total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show
+
+
+def _lines(description: str, unit: str, console: Console, every: float) -> OnProgress:
+    start = time.monotonic()
+    last = start
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done < total and now - last < every:
+            return
+        last = now
+        seconds = now - start
+        left = f", left {duration_words(seconds / done * (total - done))}" if 0 < done < total else ""
+        rate = rate_words(done, seconds, unit)
+        console.print(f"{description}: {done}/{total}, {rate}, {duration_words(seconds)}{left}", markup=False)
+
+    return show
