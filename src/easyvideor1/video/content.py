@@ -1,0 +1,92 @@
+"""What a file *is*: a fingerprint of its content, remembered for as long as the file on disk stays the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from easyvideor1.types import MediaError
+
+T = TypeVar("T")
+
+#: ``(absolute path, size, mtime in ns, inode)``: while these stay the same, so does the content.
+StatKey = tuple[str, int, int, int]
+
+
+class FileMemo(Generic[T]):
+    """Remembers one value per file version; the least recently used are forgotten beyond ``limit``."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[StatKey, T] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: StatKey, make: Callable[[], T]) -> T:
+        """The remembered value, else ``make()``; an error of ``make`` is not remembered."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = make()  # outside the lock: two threads may both work, none waits for a slow file of another
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._limit:
+                self._values.popitem(last=False)
+        return value
+
+
+_FINGERPRINTS: FileMemo[str] = FileMemo(limit=1 << 20)
+
+
+def stat_key(path: str, *, regular: bool = True) -> StatKey:
+    """The identity of a file version.
+
+    Args:
+        path: the media file.
+        regular: refuse directories, pipes and devices, which could block or never end.
+
+    Raises:
+        MediaError: ``missing``, ``permission`` or ``not_a_file``.
+    """
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise file_error(path, error) from error
+    if regular and not stat.S_ISREG(status.st_mode):
+        raise MediaError(f"{path} is not a regular file; point the row at a media file", path=path, reason="not_a_file")
+    return (os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ino)  # noqa: PTH100 (keeps symlinks)
+
+
+def file_error(path: str, error: OSError) -> MediaError:
+    """The ``MediaError`` that an operating system error on a media file amounts to."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return MediaError(
+            f"{path} does not exist; check the row's path and data.*.media_root", path=path, reason="missing"
+        )
+    if isinstance(error, PermissionError):
+        return MediaError(f"{path} may not be read; check its permissions", path=path, reason="permission")
+    return MediaError(f"{path} cannot be read: {error}", path=path, reason="unreadable")
+
+
+def fingerprint(path: str) -> str:
+    """SHA-256 of the file's bytes, in hex. A copied or renamed file keeps it, a replaced file does not.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    key = stat_key(path, regular=False)  # decoding, which asks this too, is guarded by a deadline; probing asked before
+
+    def read() -> str:
+        try:
+            with Path(path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise file_error(path, error) from error
+
+    return _FINGERPRINTS.get(key, read)

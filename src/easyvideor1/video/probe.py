@@ -1,0 +1,80 @@
+"""Find out everything about a media file that planning needs, without decoding a pixel."""
+
+from __future__ import annotations
+
+import warnings
+
+from PIL import Image, UnidentifiedImageError
+
+from easyvideor1.types import MediaError, MediaInfo
+from easyvideor1.video.content import FileMemo, fingerprint, stat_key
+from easyvideor1.video.packets import media_error, packet_index
+
+#: Formats that are read as still images; an animated GIF is a video.
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+
+#: EXIF orientation tag, and its values that exchange width and height.
+_ORIENTATION = 0x0112
+_TRANSPOSED = frozenset({5, 6, 7, 8})
+
+_INFOS: FileMemo[MediaInfo] = FileMemo(limit=4096)
+
+
+def probe(path: str) -> MediaInfo:
+    """Describe a media file. Costs one stat when the file was probed before in this process.
+
+    Times are presentation times from the packets, so that variable frame rates and edit lists are honoured; the first
+    shown frame is at 0. ``fps`` is the container's average rate when it agrees with the packets, else frames over
+    duration, else 1. Non-square pixels are taken as square.
+
+    Raises:
+        MediaError: ``missing``, ``permission``, ``not_a_file``, ``empty``, ``no_video``, ``truncated``, ``unreadable``.
+    """
+    key = stat_key(path)
+    return _INFOS.get(key, lambda: _probe_image(path) or _probe_video(path))
+
+
+def _probe_image(path: str) -> MediaInfo | None:
+    """None when the file is not a still image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=IMAGE_FORMATS) as image:
+                if image.format == "GIF" and getattr(image, "n_frames", 1) > 1:
+                    return None
+                width, height = image.size
+                if image.getexif().get(_ORIENTATION) in _TRANSPOSED:
+                    width, height = height, width
+                codec = (image.format or "").lower()
+    except UnidentifiedImageError:
+        return None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise MediaError(f"{path}: {error}; reduce the image first", path=path, reason="memory") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise media_error(path, error) from error
+    return MediaInfo(path=path, kind="image", fingerprint=fingerprint(path), codec=codec, width=width, height=height)
+
+
+def _probe_video(path: str) -> MediaInfo:
+    index = packet_index(path)
+    first = index.pts[0]
+    timestamps = tuple(index.seconds(tick - first) for tick in index.pts)
+    duration = index.seconds(index.end - first)
+    count = len(timestamps)
+    fps = count / duration if duration > 0 else 1.0
+    # The header's rate is an exact fraction where the packets' ticks are rounded (matroska: milliseconds).
+    if index.rate and abs(float(index.rate) * duration - count) <= max(1.0, 0.01 * count):
+        fps = float(index.rate)
+    width, height = (index.height, index.width) if index.rotation in (90, 270) else (index.width, index.height)
+    return MediaInfo(
+        path=path,
+        kind="video",
+        fingerprint=fingerprint(path),
+        codec=index.codec,
+        width=width,
+        height=height,
+        rotation=index.rotation,
+        fps=fps,
+        duration=duration,
+        timestamps=timestamps,
+    )
