@@ -1,8 +1,11 @@
 """Held-out questions, intervals, learning curves and the report of a run."""
 
+from easyvideor1.evaluation.curves import write_curves
 from easyvideor1.evaluation.evaluate import evaluate
+from easyvideor1.evaluation.report import write_report
 from easyvideor1.evaluation.result import Aggregate, Evaluation, greedy_difference
 from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval, wilson_interval
+from easyvideor1.evaluation.summary import print_summary, write_summary
 
 __all__ = [
     "Aggregate",
@@ -12,5 +15,9 @@ __all__ = [
     "evaluate",
     "greedy_difference",
     "mean_interval",
+    "print_summary",
     "wilson_interval",
+    "write_curves",
+    "write_report",
+    "write_summary",
 ]

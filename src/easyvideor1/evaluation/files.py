@@ -36,7 +36,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows).encode())
+    write_atomic(path, b"".join(_line(row) for row in rows))
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    try:
+        return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as a JSON file of the user may hold: keep it as its escape
+        return (json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -66,16 +73,15 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         DataError: the file is missing, or any other line is not a JSON object; the message names file and line.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); is this the directory of a run?") from error
-    lines = text.split("\n")
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode())
         except ValueError as error:
             if number == len(lines):
                 break

@@ -1,0 +1,199 @@
+"""What the page shows of single questions: which rollouts and answers, and the frames the model saw."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from easyvideor1.evaluation.files import read_jsonl
+from easyvideor1.evaluation.history import RunHistory
+from easyvideor1.evaluation.records import Record
+from easyvideor1.evaluation.result import Evaluation, paired_records
+from easyvideor1.types import Frames
+
+FrameLookup = Callable[[str], Frames | None]
+
+GROUPS_PER_STEP = 3
+FRAMES_SHOWN = 8
+_THUMBNAIL_HEIGHT = 128  # pixels; smaller frames are kept as they are, enlarged by the browser
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """One frame as a data URI, and its time in seconds (``None`` for an image)."""
+
+    uri: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The frames of one media file; ``thumbnails`` is empty when the store no longer has them."""
+
+    path: str
+    kind: str
+    frame_count: int
+    width: int
+    height: int
+    thumbnails: tuple[Thumbnail, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRollouts:
+    """Chosen groups of one step, as rows of its rollout file, each with its frames."""
+
+    stage: str
+    step: int
+    group_count: int
+    groups: tuple[tuple[Mapping[str, Any], tuple[Strip, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A held-out question before and after training."""
+
+    verdict: str
+    before: Record
+    after: Record
+    strips: tuple[Strip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many held-out questions got better, worse, or stayed, and some of each."""
+
+    better: int
+    worse: int
+    same: int
+    examples: tuple[Example, ...]
+
+
+def first_and_last_rollouts(history: RunHistory, frames: FrameLookup) -> list[StepRollouts]:
+    """Groups of the first and the last step of each stage whose responses came from the policy."""
+    found = []
+    for stage in history.stages:
+        ends = stage.rollouts[:1] + stage.rollouts[1:][-1:]
+        for path in ends:
+            rows = [row for row in read_jsonl(path) if _is_online(row)]
+            if rows:
+                found.append(_step_rollouts(stage.name, path, rows, frames))
+    return found
+
+
+def _is_online(row: Mapping[str, Any]) -> bool:
+    return any(trajectory.get("origin") == "online" for trajectory in row.get("trajectories", ()))
+
+
+def _step_rollouts(stage: str, path: Path, rows: Sequence[Mapping[str, Any]], frames: FrameLookup) -> StepRollouts:
+    groups = tuple((row, strips(row.get("media", ()), frames)) for row in choose_groups(rows, GROUPS_PER_STEP))
+    return StepRollouts(stage, int(path.stem.removeprefix("step_")), len(rows), groups)
+
+
+def choose_groups(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+    """The groups to show: task types in turn, and of each type the group whose totals differ most.
+
+    A group whose responses all score the same teaches nothing, to the model or to the reader.
+    """
+    left = sorted(range(len(rows)), key=lambda i: (-_spread(rows[i]), i))
+    seen: dict[str, int] = {}
+    chosen: list[Mapping[str, Any]] = []
+    while left and len(chosen) < count:
+        fewest = min(seen.get(str(rows[i].get("task")), 0) for i in left)
+        pick = next(i for i in left if seen.get(str(rows[i].get("task")), 0) == fewest)
+        left.remove(pick)
+        task = str(rows[pick].get("task"))
+        seen[task] = seen.get(task, 0) + 1
+        chosen.append(rows[pick])
+    return chosen
+
+
+def _spread(row: Mapping[str, Any]) -> float:
+    totals = [float((trajectory.get("score") or {}).get("total", 0)) for trajectory in row.get("trajectories", ())]
+    return float(np.std(totals)) if totals else 0.0
+
+
+def changes(before: Evaluation, after: Evaluation, frames: FrameLookup) -> Changes:
+    """Count how greedy answers changed, and choose examples: up to 4 better, 2 worse and 2 that stayed wrong."""
+    sorted_out: dict[str, list[tuple[Record, Record]]] = {"better": [], "worse": [], "right": [], "wrong": []}
+    for old, new in paired_records(before, after):
+        if old.greedy is None or new.greedy is None:
+            continue
+        if not (old.greedy.score.applicable and new.greedy.score.applicable):
+            continue
+        sorted_out[_verdict(old.greedy.score.accuracy, new.greedy.score.accuracy)].append((old, new))
+    examples = [
+        Example(verdict, old, new, _record_strips(new, frames))
+        for verdict, count in (("better", 4), ("worse", 2), ("wrong", 2))
+        for old, new in _by_task_in_turn(sorted_out[verdict], count)
+    ]
+    same = len(sorted_out["right"]) + len(sorted_out["wrong"])
+    return Changes(len(sorted_out["better"]), len(sorted_out["worse"]), same, tuple(examples))
+
+
+def _verdict(before: float, after: float) -> str:
+    if abs(after - before) > 1e-9:
+        return "better" if after > before else "worse"
+    return "right" if after >= 0.5 else "wrong"
+
+
+def _by_task_in_turn(pairs: Sequence[tuple[Record, Record]], count: int) -> list[tuple[Record, Record]]:
+    turns: dict[str, int] = {}
+    order = []
+    for i, (_, record) in enumerate(pairs):
+        turns[record.task] = turns.get(record.task, 0) + 1
+        order.append((turns[record.task], i))
+    return [pairs[i] for _, i in sorted(order)[:count]]
+
+
+def _record_strips(record: Record, frames: FrameLookup) -> tuple[Strip, ...]:
+    media = [
+        {"kind": m.kind, "path": m.path, "digest": m.digest, "timestamps": m.timestamps}
+        | {"height": m.height, "width": m.width}
+        for m in record.media
+    ]
+    return strips(media, frames)
+
+
+def strips(media: Sequence[Mapping[str, Any]], frames: FrameLookup) -> tuple[Strip, ...]:
+    """The frames of a row's media, read from the store by digest."""
+    return tuple(_strip(item, frames(str(item.get("digest", "")))) for item in media)
+
+
+def _strip(item: Mapping[str, Any], found: Frames | None) -> Strip:
+    times = tuple(item.get("timestamps") or ())
+    thumbnails: tuple[Thumbnail, ...] = ()
+    if found is not None and len(found.pixels):
+        shown = np.unique(
+            np.linspace(0, len(found.pixels) - 1, min(FRAMES_SHOWN, len(found.pixels))).round().astype(int)
+        )
+        video = item.get("kind") == "video"
+        thumbnails = tuple(
+            Thumbnail(data_uri(found.pixels[i]), float(times[i]) if video and i < len(times) else None) for i in shown
+        )
+    return Strip(
+        path=str(item.get("path", "")),
+        kind=str(item.get("kind", "")),
+        frame_count=len(times),
+        width=int(item.get("width") or 0),
+        height=int(item.get("height") or 0),
+        thumbnails=thumbnails,
+    )
+
+
+def data_uri(pixels: np.typing.NDArray[np.uint8]) -> str:
+    """A frame as a data URI: lossless when it is small, else a reduced JPEG."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    buffer = io.BytesIO()
+    if image.height <= _THUMBNAIL_HEIGHT:
+        image.save(buffer, "PNG", optimize=True)
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image.thumbnail((10 * _THUMBNAIL_HEIGHT, _THUMBNAIL_HEIGHT), Image.Resampling.LANCZOS)
+    image.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,109 @@
+"""Everything a run directory says, read once; what is not there yet is ``None`` or empty."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easyvideor1.evaluation.files import read_json, read_jsonl
+from easyvideor1.evaluation.result import Evaluation
+from easyvideor1.types import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class StageHistory:
+    """One stage: its directory name, its metrics by step, and its rollout files in order of steps.
+
+    ``first`` is the number of steps of the stages before it, so that ``first + step`` counts the whole run.
+    """
+
+    name: str
+    first: int
+    metrics: tuple[Mapping[str, Any], ...]
+    rollouts: tuple[Path, ...]
+
+    @property
+    def steps(self) -> int:
+        return int(self.metrics[-1]["step"]) if self.metrics else 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunHistory:
+    """A run directory in memory."""
+
+    directory: Path
+    run: Mapping[str, Any] | None
+    config: str | None
+    data_report: Mapping[str, Any] | None
+    summary: Mapping[str, Any] | None
+    health: tuple[Mapping[str, Any], ...]
+    stages: tuple[StageHistory, ...]
+    evaluations: Mapping[str, Evaluation]
+
+    @property
+    def steps(self) -> int:
+        return self.stages[-1].first + self.stages[-1].steps if self.stages else 0
+
+
+def read_history(run_dir: Path) -> RunHistory:
+    """Read a run directory, finished or not.
+
+    Raises:
+        DataError: there is no such directory, or a file in it is damaged; the message names it.
+    """
+    if not run_dir.is_dir():
+        raise DataError(f"{run_dir}: no such run directory; give the output_dir of a run")
+    config = run_dir / "config.yaml"
+    health = run_dir / "health.jsonl"
+    return RunHistory(
+        directory=run_dir,
+        run=_optional(run_dir / "run.json"),
+        config=config.read_text(encoding="utf-8") if config.exists() else None,
+        data_report=_optional(run_dir / "data_report.json"),
+        summary=_optional(run_dir / "summary.json"),
+        health=tuple(read_jsonl(health)) if health.exists() else (),
+        stages=_read_stages(run_dir / "stages"),
+        evaluations={
+            path.stem: Evaluation.load(path.parent, path.stem) for path in sorted(run_dir.glob("evaluations/*.json"))
+        },
+    )
+
+
+def _optional(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.exists() else None
+
+
+def _read_stages(directory: Path) -> tuple[StageHistory, ...]:
+    stages: list[StageHistory] = []
+    first = 0
+    for stage in sorted(path for path in directory.glob("*") if path.is_dir()):
+        path = stage / "metrics.jsonl"
+        by_step: dict[int, Mapping[str, Any]] = {}
+        for number, row in enumerate(read_jsonl(path) if path.exists() else [], 1):
+            if not isinstance(row.get("step"), int):
+                raise DataError(f"{path}:{number}: field 'step' is missing or no whole number")
+            by_step[row["step"]] = row  # a step done again after a resume counts once
+        metrics = tuple(by_step[step] for step in sorted(by_step))
+        stages.append(StageHistory(stage.name, first, metrics, tuple(sorted(stage.glob("rollouts/step_*.jsonl")))))
+        first += stages[-1].steps
+    return tuple(stages)
+
+
+def evaluation_step(name: str, history: RunHistory) -> int | None:
+    """The step of the whole run that an evaluation belongs to, read from its name.
+
+    ``before`` is 0 and ``after`` the last step; ``STAGE-step_000050`` is step 50 of the stage with that directory name;
+    ``STAGE`` alone is that stage's end. Other names have no place on the axis.
+    """
+    if name == "before":
+        return 0
+    if name == "after":
+        return history.steps
+    match = re.fullmatch(r"(?P<stage>.+?)(?:-step_(?P<step>\d+))?", name)
+    for stage in history.stages:
+        if match and match["stage"] == stage.name:
+            return stage.first + (stage.steps if match["step"] is None else int(match["step"]))
+    return None

@@ -1,0 +1,127 @@
+"""Which curves a run has to show. The PNG and the page draw the same panels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from easyvideor1.evaluation.history import RunHistory, evaluation_step
+from easyvideor1.tasks import TASKS
+
+_NAMED = {"reward/total": "total", "reward/accuracy": "accuracy", "reward/format": "format"}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points in order of ``x``. ``low`` and ``high`` are set for evaluations, which are drawn as points with bars."""
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    @property
+    def is_evaluation(self) -> bool:
+        return bool(self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One chart; ``unit`` says what the vertical axis counts, ``limits`` fixes its range."""
+
+    title: str
+    unit: str
+    series: tuple[Series, ...]
+    limits: tuple[float, float] | None = None
+
+
+def main_panels(history: RunHistory) -> list[Panel]:
+    """Reward, held-out accuracy, response length and loss, as far as there are numbers."""
+    candidates = [
+        Panel("Training reward", "reward", _metrics(history, _NAMED), (0.0, 1.0)),
+        Panel("Held-out accuracy", "accuracy", evaluation_series(history), (0.0, 1.0)),
+        Panel("Response length", "tokens", _metrics(history, {"response/tokens": "tokens"})),
+        Panel("Loss", "loss", _metrics(history, {"loss": "loss"})),
+    ]
+    return [panel for panel in candidates if panel.series]
+
+
+def task_panels(history: RunHistory) -> list[Panel]:
+    """The reward of each task type that was trained on."""
+    return [
+        Panel(task.replace("_", " "), "reward", series, (0.0, 1.0))
+        for task in TASKS
+        if (series := _metrics(history, {f"reward/{task}": "reward"}))
+    ]
+
+
+def other_panels(history: RunHistory) -> list[Panel]:
+    """All further numbers of ``metrics.jsonl``, one panel each."""
+    shown = {"step", "loss", "response/tokens", *_NAMED, *(f"reward/{task}" for task in TASKS)}
+    keys = dict.fromkeys(
+        key for stage in history.stages for row in stage.metrics for key, value in row.items() if _is_number(value)
+    )
+    return [Panel(key, "", _metrics(history, {key: key})) for key in keys if key not in shown]
+
+
+def boundaries(history: RunHistory) -> list[tuple[int, str]]:
+    """First step and name of each stage that has metrics."""
+    return [(stage.first, stage.name) for stage in history.stages if stage.metrics]
+
+
+def evaluation_series(history: RunHistory) -> tuple[Series, ...]:
+    """Greedy and sampled accuracy with intervals at the steps the evaluations belong to."""
+    steps = ((evaluation_step(name, history), name) for name in history.evaluations)
+    placed = sorted((step, name) for step, name in steps if step is not None)
+    found = []
+    for label in ("greedy", "sampled"):
+        points = [
+            (step, interval)
+            for step, name in placed
+            if (interval := getattr(history.evaluations[name], label)) is not None
+        ]
+        if points:
+            found.append(
+                Series(
+                    label,
+                    tuple(float(step) for step, _ in points),
+                    tuple(interval.mean for _, interval in points),
+                    tuple(interval.low for _, interval in points),
+                    tuple(interval.high for _, interval in points),
+                )
+            )
+    return tuple(found)
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Exponential moving average with a span of a twelfth of the curve, corrected for its start (Kingma and Ba 2015,
+    section 3), so that the first values are not drawn towards zero."""
+    span = max(3.0, len(values) / 12)
+    keep = 1 - 2 / (span + 1)
+    total = weight = 0.0
+    out = []
+    for value in values:
+        total = keep * total + (1 - keep) * value
+        weight = keep * weight + (1 - keep)
+        out.append(total / weight)
+    return out
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _metrics(history: RunHistory, keys: dict[str, str]) -> tuple[Series, ...]:
+    found = []
+    for key, label in keys.items():
+        points = [
+            (float(stage.first + row["step"]), float(row[key]))
+            for stage in history.stages
+            for row in stage.metrics
+            if _is_number(row.get(key))
+        ]
+        if points:
+            found.append(Series(label, tuple(x for x, _ in points), tuple(y for _, y in points)))
+    return tuple(found)

@@ -1,0 +1,179 @@
+"""``report.html``: one self-contained page about a run, finished or not.
+
+The page holds its own style, charts and pictures, asks for nothing from outside (a content security policy says so) and
+runs no script. Everything that comes from data or from a model is escaped by the template engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from easyvideor1.evaluation.charts import interval_chart, line_chart
+from easyvideor1.evaluation.files import write_atomic
+from easyvideor1.evaluation.gallery import Changes, FrameLookup, StepRollouts, changes, first_and_last_rollouts
+from easyvideor1.evaluation.history import RunHistory, read_history
+from easyvideor1.evaluation.panels import Panel, boundaries, main_panels, other_panels, task_panels
+from easyvideor1.evaluation.result import Aggregate, Evaluation, greedy_difference
+from easyvideor1.evaluation.statistics import Interval
+
+_NONE = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawn panel."""
+
+    panel: Panel
+    svg: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """One line of the table of task types."""
+
+    name: str
+    before: Aggregate | None
+    after: Aggregate | None
+    chart: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The two evaluations that are compared, and the paired gain of greedy accuracy."""
+
+    before: Evaluation | None
+    after: Evaluation | None
+    gain: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that the template reads."""
+
+    name: str
+    history: RunHistory
+    headline: Headline
+    charts: tuple[Chart, ...]
+    task_charts: tuple[Chart, ...]
+    other_charts: tuple[Chart, ...]
+    tasks: tuple[TaskRow, ...]
+    rollouts: tuple[StepRollouts, ...]
+    changes: Changes | None
+
+
+def write_report(run_dir: Path, frames: FrameLookup) -> Path:
+    """Write ``run_dir/report.html``.
+
+    Args:
+        run_dir: A run directory; parts that are not there yet are named on the page as absent.
+        frames: Finds decoded frames by their digest, for instance a frame store's ``get``; ``None`` if it has none.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        DataError: no such run directory, or a damaged file in it.
+    """
+    page = make_page(read_history(run_dir), frames)
+    path = run_dir / "report.html"
+    # Half a surrogate pair can come out of a user's JSON; a page cannot hold it.
+    write_atomic(path, render_page(page).encode("utf-8", errors="replace"))
+    return path
+
+
+def make_page(history: RunHistory, frames: FrameLookup) -> Page:
+    """Gather what the page shows."""
+    before, after = history.evaluations.get("before"), history.evaluations.get("after")
+    stages = boundaries(history)
+
+    def draw(panels: list[Panel], width: int, height: int) -> tuple[Chart, ...]:
+        return tuple(Chart(panel, line_chart(panel, stages, width=width, height=height)) for panel in panels)
+
+    return Page(
+        name=_name(history),
+        history=history,
+        headline=Headline(before, after, greedy_difference(before, after) if before and after else None),
+        charts=draw(main_panels(history), 520, 230),
+        task_charts=draw(task_panels(history), 320, 150),
+        other_charts=draw(other_panels(history), 320, 150),
+        tasks=_task_rows(before, after),
+        rollouts=tuple(first_and_last_rollouts(history, frames)),
+        changes=changes(before, after, frames) if before and after else None,
+    )
+
+
+def render_page(page: Page) -> str:
+    """The HTML of a page."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "number": number, "duration": duration, "kind": kind, "words": words}
+    environment.filters["columns"] = columns
+    source = resources.files("easyvideor1.evaluation").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(page=page)
+
+
+def _name(history: RunHistory) -> str:
+    named = (history.run or {}).get("name")
+    return str(named) if named else history.directory.resolve().name
+
+
+def _task_rows(before: Evaluation | None, after: Evaluation | None) -> tuple[TaskRow, ...]:
+    names = dict.fromkeys([*(before.tasks if before else ()), *(after.tasks if after else ())])
+    pairs = [
+        (name, before.tasks.get(name) if before else None, after.tasks.get(name) if after else None)
+        for name in sorted(names)
+    ]
+    if len(pairs) > 1:
+        pairs.append(("all", before.overall if before else None, after.overall if after else None))
+    return tuple(
+        TaskRow(name, old, new, interval_chart(old.greedy if old else None, new.greedy if new else None))
+        for name, old, new in pairs
+    )
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """``0.5`` as ``50.0``; a dash for no value."""
+    return _NONE if value is None else f"{100 * value:.{digits}f}"
+
+
+def number(value: object, digits: int = 3) -> str:
+    """A number in few digits; a dash for no value; anything else as it is."""
+    if value is None:
+        return _NONE
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return _NONE
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def kind(value: object) -> str:
+    """How the template shows a value of a JSON file: as a table of keys, a table of rows, a list or text."""
+    if isinstance(value, Mapping):
+        return "mapping"
+    if isinstance(value, list | tuple) and value:
+        return "rows" if all(isinstance(item, Mapping) for item in value) else "list"
+    return "text"
+
+
+def words(name: str) -> str:
+    """A key as words."""
+    return name.replace("_", " ")
+
+
+def columns(rows: list[Mapping[str, Any]]) -> list[str]:
+    """All keys of some rows, in order of appearance."""
+    return list(dict.fromkeys(key for row in rows for key in row))

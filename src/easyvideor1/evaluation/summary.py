@@ -1,0 +1,114 @@
+"""``summary.json``: what came out of a run, in one small file and one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from easyvideor1.evaluation.files import write_json
+from easyvideor1.evaluation.result import Aggregate, Evaluation, greedy_difference
+from easyvideor1.evaluation.statistics import Interval
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Summary = Mapping[str, Any]
+
+
+def write_summary(
+    run_dir: Path, *, seed: int, steps: int, seconds: float, before: str = "before", after: str = "after"
+) -> dict[str, Any]:
+    """Compare two evaluations of a run and write ``run_dir/summary.json``.
+
+    Args:
+        run_dir: The run directory; evaluations that are not there give ``null``.
+        seed: Seed of the run.
+        steps: Optimisation steps of the whole run.
+        seconds: Wall-clock seconds of the whole run.
+        before: Name of the evaluation before training.
+        after: Name of the evaluation after training.
+
+    Returns:
+        The content of the file: ``accuracy_before``, ``accuracy_after`` (greedy) and their ``..._interval`` as
+        ``[low, high]``; the same with ``sampled_accuracy_...``; ``accuracy_gain`` with its paired interval; ``steps``,
+        ``seconds``, ``seed``, ``confidence``; and ``per_task``.
+    """
+    directory = run_dir / "evaluations"
+    first = Evaluation.load(directory, before) if (directory / f"{before}.json").exists() else None
+    second = Evaluation.load(directory, after) if (directory / f"{after}.json").exists() else None
+    gain = greedy_difference(first, second) if first and second else None
+    summary: dict[str, Any] = {}
+    for prefix, kind in (("", "greedy"), ("sampled_", "sampled")):
+        for moment, evaluation in (("before", first), ("after", second)):
+            interval = getattr(evaluation, kind) if evaluation else None
+            summary[f"{prefix}accuracy_{moment}"] = _mean(interval)
+            summary[f"{prefix}accuracy_{moment}_interval"] = _limits(interval)
+    summary["accuracy_gain"] = _mean(gain)
+    summary["accuracy_gain_interval"] = _limits(gain)
+    latest = second or first
+    summary["confidence"] = latest.confidence if latest else None
+    summary |= {"steps": steps, "seconds": round(seconds, 3), "seed": seed}
+    tasks = dict.fromkeys([*(first.tasks if first else ()), *(second.tasks if second else ())])
+    summary["per_task"] = {
+        task: _task(first.tasks.get(task) if first else None, second.tasks.get(task) if second else None)
+        for task in tasks
+    }
+    write_json(run_dir / "summary.json", summary)
+    return summary
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print a summary as a table that fits 80 columns: one row a task type and one for all."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(title="Held-out accuracy, %", title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
+    table.add_column("task")
+    table.add_column("n", justify="right")
+    for kind in ("greedy", "sampled"):
+        for moment in ("before", "after"):
+            table.add_column(f"{kind}\n{moment}", justify="right", no_wrap=True)
+    for task, row in summary["per_task"].items():
+        table.add_row(task.replace("_", " "), str(row["count"]), *_cells(row))
+    table.add_section()
+    counts = [row["count"] for row in summary["per_task"].values()]
+    table.add_row("all", str(sum(counts)), *_cells(summary), style="bold")
+    console.print(table)
+    if summary["accuracy_gain"] is not None:
+        low, high = summary["accuracy_gain_interval"]
+        level = f"{summary['confidence']:.0%}"
+        console.print(
+            f"greedy gain {100 * summary['accuracy_gain']:+.1f} points, {level} interval {100 * low:+.1f} to {100 * high:+.1f}"
+        )
+    console.print(f"{summary['steps']} steps in {summary['seconds']:.0f} s, seed {summary['seed']}")
+
+
+def _mean(interval: Interval | None) -> float | None:
+    return interval.mean if interval else None
+
+
+def _limits(interval: Interval | None) -> list[float] | None:
+    return [interval.low, interval.high] if interval else None
+
+
+def _task(before: Aggregate | None, after: Aggregate | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"count": after.count if after else before.count if before else 0}
+    for prefix, kind in (("", "greedy"), ("sampled_", "sampled")):
+        for moment, aggregate in (("before", before), ("after", after)):
+            interval = getattr(aggregate, kind) if aggregate else None
+            found[f"{prefix}accuracy_{moment}"] = _mean(interval)
+            found[f"{prefix}accuracy_{moment}_interval"] = _limits(interval)
+    return found
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    """Greedy accuracies with their intervals, sampled ones alone: the table has to fit a terminal."""
+    cells = []
+    for moment in ("before", "after"):
+        mean, limits = row[f"accuracy_{moment}"], row[f"accuracy_{moment}_interval"]
+        cells.append("-" if mean is None else f"{100 * mean:.1f} ({100 * limits[0]:.0f} to {100 * limits[1]:.0f})")
+    for moment in ("before", "after"):
+        mean = row[f"sampled_accuracy_{moment}"]
+        cells.append("-" if mean is None else f"{100 * mean:.1f}")
+    return cells
