@@ -1,0 +1,77 @@
+"""The nouns of the rewards room: what was read, what it was worth, and the rule of one task type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from easyvideor1.types import EasyVideoError
+
+#: Where an answer was found. ``open_tag`` is an ``<answer>`` never closed, ``think_tag`` one inside the thinking with
+#: nothing after it, ``phrase`` what follows "the answer is", ``nothing`` no place at all.
+Found = Literal["tag", "open_tag", "think_tag", "boxed", "phrase", "after_think", "text", "nothing"]
+
+#: How far a rule looks when there is no tag. ``scalar``: boxed, phrase, short text, last line. ``prose``: boxed, "final
+#: answer is", the whole text. ``block``: the whole text, in which the rule finds its own JSON or code.
+Fallback = Literal["scalar", "prose", "block"]
+
+
+class RewardError(EasyVideoError):
+    """A reward raised or broke its contract; the message names the reward, the sample and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a response says.
+
+    ``value`` is the typed reading (``None``: nothing readable), ``text`` the words it was read from, ``found`` the
+    place. ``canonical`` is false when the meaning is clear but the form is not the one asked for.
+    """
+
+    value: Any
+    text: str
+    found: Found
+    canonical: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A typed value read from a piece of text; see ``Answer.canonical``."""
+
+    value: Any
+    canonical: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Accuracy in [0, 1] and its parts, or why the answer could not be judged."""
+
+    accuracy: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    applicable: bool = True
+    reason: str = ""
+
+
+def cannot_judge(reason: str) -> Verdict:
+    """The verdict of a rule that cannot tell right from wrong; ``reason`` is short and the same for the same cause."""
+    return Verdict(0.0, applicable=False, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one task type is read and judged.
+
+    Attributes:
+        read: ``(text, options) -> Reading | None``; total and linear in the text.
+        reference: ``(text, options) -> value``; raises ``ValueError`` with what is wrong when unusable.
+        compare: ``(predicted, reference, row) -> Verdict``; ``row`` holds the further columns of the sample.
+        expected: the form of a usable reference, in words, for error messages.
+        fallback: where to look in a response without a tag.
+    """
+
+    read: Callable[[str, tuple[str, ...]], Reading | None]
+    reference: Callable[[str, tuple[str, ...]], Any]
+    compare: Callable[[Any, Any, Mapping[str, Any]], Verdict]
+    expected: str
+    fallback: Fallback = "scalar"

@@ -1,0 +1,127 @@
+"""Multiple choice: letters A-Z, several letters, or the words of an option when they fit exactly one."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from easyvideor1.rewards.answer import Reading, Rule, Verdict
+
+_LABEL = re.compile(r"\s*[(\[]?\s*([A-Z])\s*[.:)\]\uff1a\u3001]\s*(.*)", re.DOTALL)
+_WHOLE = re.compile(r"[(\[{\"']*([A-Za-z])[)\]}\"'.,:;!]*")
+_LEADING = re.compile(
+    r"(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])\s*[.:)\uff1a\u3001])"
+    r"(?=[A-Z]|\W|$)(?!\s*[A-Za-z]\s*[.)])"
+)
+_LETTER = r"[(\[\"]?\b[A-Za-z]\b[)\]\"]?"
+_SEPARATED = re.compile(rf"\[?{_LETTER}(?:(?:,|;|/|&|\band\b|\s)+{_LETTER})+\]?\.?")
+_NAMED = re.compile(
+    r"\b(?:(?:option|choice|choose|select|pick)\s*(?:is\b|:)?|answer\s*(?:is\b|:))\s*(?:option\s*)?[(\[*]*([A-Z])(?![\w'])",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|except|cannot|without|rather|instead)\b|n't\b", re.IGNORECASE)
+_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
+_CONTAINED_LIMIT = 300
+
+
+@lru_cache(maxsize=4096)
+def lettered(options: tuple[str, ...]) -> Mapping[str, str]:
+    """Letter -> words of each option.
+
+    The options' own labels count when they are exactly the first letters of the alphabet, in any order; else the
+    position gives the letter and the option is all words.
+    """
+    labels = [_LABEL.fullmatch(option) for option in options]
+    named = {label.group(1): label.group(2) for label in labels if label is not None}
+    if options and set(named) == set(string.ascii_uppercase[: len(options)]) and len(named) == len(options):
+        return {letter: _words(text) for letter, text in named.items()}
+    return {letter: _words(option) for letter, option in zip(string.ascii_uppercase, options, strict=False)}
+
+
+def _words(text: str) -> str:
+    """Lower-case words with single spaces, without a leading article, outer quotes or closing punctuation."""
+    words = " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(" .,;:!?\"'`*")
+    return re.sub(r"^(?:an?|the) (?=.)", "", words)
+
+
+def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
+    """Read option letters as a sorted tuple.
+
+    A letter alone may have any case and brackets. Inside a sentence only an upper-case letter after "option", "answer
+    is" and the like counts, the last such mention wins, and an "A" or "I" that goes on as a sentence is an article or a
+    pronoun. An option's own words count when they are the whole text, or when it is the only option that a short text
+    mentions and nothing is negated; they are not the form asked for. A letter that is no option's is no answer.
+    """
+    known = lettered(options)
+    text = _LATEX_TEXT.sub(r"\1", unicodedata.normalize("NFKC", text)).strip().strip("*_$` \t\n").strip()
+    if whole := _WHOLE.fullmatch(text):
+        return _letters(whole.group(1), known)
+    words = _words(text)
+    equal = [letter for letter, option in known.items() if option and option == words]
+    if len(equal) == 1:
+        return Reading((equal[0],), canonical=False)
+    if len(text) <= _CONTAINED_LIMIT and _SEPARATED.fullmatch(text):
+        return _letters("".join(re.findall(r"\b[A-Za-z]\b", text)), known)
+    if re.fullmatch(r"[A-Z]{2,26}", text) and list(text) == sorted(set(text)):
+        return _letters(text, known)
+    if leading := _LEADING.match(text):
+        return _letters(leading.group(1) or leading.group(2), known)
+    for letter, option in known.items():
+        if option and text[:2] == f"{letter} " and _words(text[2:]) == option:
+            return Reading((letter,))
+    return _named(text, known) or _contained(text, words, known)
+
+
+def _letters(letters: str, known: Mapping[str, str]) -> Reading | None:
+    found = tuple(sorted(set(letters.upper())))
+    if known and not set(found) <= set(known):
+        return None
+    return Reading(found)
+
+
+def _named(text: str, known: Mapping[str, str]) -> Reading | None:
+    last = None
+    for match in _NAMED.finditer(text):
+        letter = match.group(1)
+        noun = match.group().lower().startswith(("option", "choice")) or "option" in match.group().lower()
+        follows = text[match.end() : match.end() + 12]
+        goes_on = re.match(r"\s+[A-Za-z]", follows) and not re.match(r"\s+(?:because|since|but)\b", follows)
+        if letter.isupper() and not (letter in "AI" and goes_on and not noun):
+            last = letter
+    return None if last is None else _letters(last, known)
+
+
+def _contained(text: str, words: str, known: Mapping[str, str]) -> Reading | None:
+    if len(text) > _CONTAINED_LIMIT or _NEGATION.search(text):
+        return None
+    held = [
+        letter
+        for letter, option in known.items()
+        if len(option) > 1 and re.search(rf"(?<!\w){re.escape(option)}(?!\w)", words)
+    ]
+    return Reading((held[0],), canonical=False) if len(held) == 1 else None
+
+
+def _reference(text: str, options: tuple[str, ...]) -> tuple[str, ...]:
+    if len(options) > len(string.ascii_uppercase):
+        raise ValueError(f"{len(options)} options are more than there are letters")
+    reading = read_choice(text, options)
+    if reading is None:
+        raise ValueError(f"it is no letter or text of the {len(options)} options" if options else "it is no letter")
+    letters: tuple[str, ...] = reading.value
+    return letters
+
+
+def _compare(predicted: tuple[str, ...], reference: tuple[str, ...], row: Mapping[str, Any]) -> Verdict:
+    """1 for the same set; a part of a several-letter reference earns its share; any wrong letter makes it 0."""
+    right = set(predicted)
+    if not right <= set(reference):
+        return Verdict(0.0)
+    return Verdict(len(right) / len(reference))
+
+
+CHOICE = Rule(read_choice, _reference, _compare, "the letter of an option ('B'), several letters ('A, C') or its text")

@@ -1,0 +1,148 @@
+"""SVG and HTML: how much of the structure of the reference a document has. What it looks like is judged elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any
+from xml.parsers import expat
+
+from rapidfuzz.distance import LCSseq
+
+from easyvideor1.rewards.answer import Reading, Rule, Verdict
+
+#: Longer documents are no answers; a reference of this size is far beyond what a response holds.
+_LIMIT = 200_000
+_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The tags in order, ``(tag, name, value)`` of every attribute, and the words between."""
+
+    source: str
+    tags: tuple[str, ...]
+    attributes: tuple[tuple[str, str, str], ...]
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.source
+
+
+@dataclass(slots=True)
+class _Collected:
+    tags: list[str] = field(default_factory=list)
+    attributes: list[tuple[str, str, str]] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+
+    def opened(self, tag: str, attributes: Sequence[tuple[str, str | None]]) -> None:
+        tag = tag.rpartition(":")[2]
+        self.tags.append(tag)
+        self.attributes += [(tag, name, " ".join((value or "").split())) for name, value in attributes]
+
+    def said(self, text: str) -> None:
+        self.words += text.casefold().split()
+
+
+class _HtmlReader(HTMLParser):
+    """Browsers forgive, so this does: any text has some structure, if only none."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.collected = _Collected()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.collected.opened(tag, attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.collected.said(data)
+
+
+def without_fence(text: str) -> str:
+    """The last fenced block of a text, or the text."""
+    blocks = _FENCE.findall(text)
+    return str(blocks[-1] if blocks else text).strip()
+
+
+def _document(source: str, collected: _Collected) -> Document:
+    return Document(source, tuple(collected.tags), tuple(collected.attributes), tuple(collected.words))
+
+
+def read_svg(text: str, options: tuple[str, ...]) -> Reading | None:
+    """A well-formed SVG document, a Markdown fence and words around it aside. Entity declarations are refused."""
+    text = without_fence(text)
+    start, end = text.find("<svg"), text.rfind("</svg>")
+    if start < 0 or end < start or len(text) > _LIMIT or "<!ENTITY" in text:
+        return None
+    source, collected = text[start : end + len("</svg>")], _Collected()
+    parser = expat.ParserCreate("utf-8")
+    parser.StartElementHandler = lambda tag, attrs: collected.opened(tag, list(attrs.items()))
+    parser.CharacterDataHandler = collected.said
+    parser.buffer_text = True
+    try:
+        parser.Parse(source.encode("utf-8", "replace"), True)
+    except expat.ExpatError:
+        return None
+    return Reading(_document(source, collected))
+
+
+def read_html(text: str, options: tuple[str, ...]) -> Reading | None:
+    """HTML with at least one element, a Markdown fence aside."""
+    source = without_fence(text)
+    if len(source) > _LIMIT:
+        return None
+    reader = _HtmlReader()
+    try:
+        reader.feed(source)
+        reader.close()
+    except AssertionError:
+        return None  # the standard parser's way to refuse a broken declaration
+    return Reading(_document(source, reader.collected)) if reader.collected.tags else None
+
+
+def _f1(common: int, total: int) -> float:
+    return 2 * common / total if total else 1.0
+
+
+def _bag(a: Sequence[Hashable], b: Sequence[Hashable]) -> float:
+    return _f1((Counter(a) & Counter(b)).total(), len(a) + len(b))
+
+
+def compare_documents(predicted: Document, reference: Document, row: Mapping[str, Any]) -> Verdict:
+    """Mean of four F1: tags as a bag, tags in order (longest common subsequence), attributes, and words.
+
+    Attributes and words count only where the reference has any.
+    """
+    order = LCSseq.similarity(predicted.tags, reference.tags)
+    parts = {
+        "tags": _bag(predicted.tags, reference.tags),
+        "order": _f1(order, len(predicted.tags) + len(reference.tags)),
+    }
+    if reference.attributes:
+        parts["attributes"] = _bag(predicted.attributes, reference.attributes)
+    if reference.words:
+        parts["words"] = _bag(predicted.words, reference.words)
+    return Verdict(sum(parts.values()) / len(parts), parts)
+
+
+def _svg_reference(text: str, options: tuple[str, ...]) -> Document:
+    reading = read_svg(text, options)
+    if reading is None:
+        raise ValueError("it is no well-formed SVG document")
+    document: Document = reading.value
+    return document
+
+
+def _html_reference(text: str, options: tuple[str, ...]) -> Document:
+    reading = read_html(text, options)
+    if reading is None:
+        raise ValueError("it has no HTML element")
+    document: Document = reading.value
+    return document
+
+
+SVG = Rule(read_svg, _svg_reference, compare_documents, "an SVG document, from <svg ...> to </svg>", "block")
+HTML = Rule(read_html, _html_reference, compare_documents, "an HTML document or fragment", "block")

@@ -1,0 +1,49 @@
+"""Preference between two responses, in its offline form: the label is compared, no judge is asked."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from easyvideor1.rewards.answer import Reading, Rule, Verdict
+
+_WHOLE = {"1": "1", "a": "1", "first": "1", "one": "1", "2": "2", "b": "2", "second": "2", "two": "2"}
+_TIE = {"tie", "tied", "equal", "both", "draw", "same"}
+_NOUN = r"(?:the\s+)?(?:response|answer|option|choice|candidate)"
+_LABEL = re.compile(rf"{_NOUN}?\s*#?(\w+)(?:\s+(?:response|one|answer))?")
+_MENTION = re.compile(r"\bresponse\s*#?([12])\b|\b(tie|tied)\b")
+_BETTER = re.compile(r"\bresponse\s*#?([12])\s+(?:is|was)\s+(?:\w+\s+)?(?:better|preferred|best|superior)\b")
+
+
+def read_preference(text: str, options: tuple[str, ...]) -> Reading | None:
+    """Read ``"1"``, ``"2"`` or ``"tie"``.
+
+    A bare label, "Response 1", "the first one", "tie". In a sentence the last "response N is better" counts, else the
+    one label that it mentions; a sentence that mentions two labels without a comparison says nothing.
+    """
+    text = unicodedata.normalize("NFKC", text)[-2000:].casefold().strip(" \t\n.,;:!*_\"'`()[]")
+    if text in _TIE:
+        return Reading("tie")
+    if (whole := _LABEL.fullmatch(text)) and whole.group(1) in _WHOLE:
+        return Reading(_WHOLE[whole.group(1)])
+    better = _BETTER.findall(text)
+    if better:
+        return Reading(str(better[-1]))
+    mentioned = {number or "tie" for number, _ in _MENTION.findall(text)}
+    return Reading(mentioned.pop()) if len(mentioned) == 1 else None
+
+
+def _reference(text: str, options: tuple[str, ...]) -> str:
+    reading = read_preference(text, ())
+    if reading is None:
+        raise ValueError("it names neither response nor a tie")
+    return str(reading.value)
+
+
+def _compare(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:
+    return Verdict(float(predicted == reference))
+
+
+PREFERENCE = Rule(read_preference, _reference, _compare, "'1', '2' or 'tie' ('Response 1' is understood)")

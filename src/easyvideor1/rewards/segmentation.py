@@ -1,0 +1,183 @@
+"""Segmentation prompts: a box with points inside and outside the object, and the time of the frame for videos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easyvideor1.rewards import geometry
+from easyvideor1.rewards.answer import Reading, Rule, Verdict, cannot_judge
+from easyvideor1.rewards.geometry import Box, Point
+from easyvideor1.rewards.grounding import SCALE_REASON, has_area, reference_json
+
+_MASK_PIXELS = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What points a segmenter at an object; ``time`` in seconds. ``mask`` is COCO RLE as it was written."""
+
+    box: Box
+    positive: tuple[Point, ...]
+    negative: tuple[Point, ...]
+    time: float | None = None
+    mask: Any = None
+
+    def __str__(self) -> str:
+        at = "" if self.time is None else f", time={self.time}"
+        return f"box={self.box}, positive={self.positive}, negative={self.negative}{at}"
+
+
+def _points(value: Any) -> tuple[Point, ...] | None:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > geometry.MOST_ITEMS:
+        return None
+    read = [geometry.point(entry) for entry in value]
+    return tuple(entry for entry in read if entry is not None) if None not in read else None
+
+
+def read_prompts(text: str, options: tuple[str, ...]) -> Reading | None:
+    """``{"boxes": [x1, y1, x2, y2], "positive_points": [[x, y], ...], "negative_points": [...], "time": seconds}``.
+
+    The box is required; points and time only where the reference has them. ``mask`` (COCO RLE) is kept if given.
+    """
+    data = geometry.find_json(text)
+    if not isinstance(data, dict):
+        return None
+    boxes = data.get("boxes")
+    box = geometry.box(boxes[0] if isinstance(boxes, list) and len(boxes) == 1 else boxes)
+    positive, negative = _points(data.get("positive_points")), _points(data.get("negative_points"))
+    if box is None or positive is None or negative is None:
+        return None
+    time = geometry.number(data.get("time"))
+    return Reading(Prompts(box, positive, negative, time, data.get("mask")), "time" not in data or time is not None)
+
+
+def decode_rle(rle: Any) -> NDArray[np.bool_]:
+    """Decode COCO run-length encoding ``{"size": [h, w], "counts": [...] | "..."}`` to a mask of shape ``(h, w)``.
+
+    Counts run down the columns and begin with background; the string form packs 5 bits a character and stores
+    differences to the count two before (COCO API's ``maskApi.c``).
+
+    Raises:
+        ValueError: this is no such encoding.
+    """
+    size = rle.get("size") if isinstance(rle, Mapping) else None
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        raise ValueError('a mask needs "size": [height, width]')
+    height, width = size
+    if height * width > _MASK_PIXELS:
+        raise ValueError(f"a mask of {height}x{width} is too large")
+    counts = rle.get("counts")
+    if isinstance(counts, str | bytes):
+        counts = _unpacked(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
+    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError('the "counts" of a mask must be numbers of pixels')
+    if sum(counts) != height * width:
+        raise ValueError(f"the counts of a mask cover {sum(counts)} pixels, not {height}x{width}")
+    inside = np.arange(len(counts)) % 2 == 1
+    return np.repeat(inside, counts).reshape(width, height).T
+
+
+def _unpacked(packed: bytes) -> list[int]:
+    counts: list[int] = []
+    value = shift = 0
+    for byte in packed:
+        byte -= 48
+        if not 0 <= byte < 64 or shift > 60:
+            raise ValueError("the packed counts of a mask are broken")
+        value |= (byte & 31) << shift
+        shift += 5
+        if not byte & 32:
+            if byte & 16:
+                value -= 1 << shift
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    return counts
+
+
+def _near(predicted: Sequence[Point], reference: Sequence[Point], reach: float) -> float:
+    """Best one-to-one matching of points, each pair worth ``1 - distance / reach``, over the larger count."""
+    worth = [[max(0.0, 1 - math.dist(p, r) / reach) for r in reference] for p in predicted]
+    return geometry.matched(worth) / max(len(predicted), len(reference))
+
+
+def _share_on(points: Sequence[Point], mask: NDArray[np.bool_], wanted: bool, count: int) -> float:
+    """Share of points whose pixel is (not) on the mask; too few or too many count as wrong."""
+    height, width = mask.shape
+    right = 0
+    for x, y in points:
+        inside = 0 <= x < width and 0 <= y < height
+        right += (bool(mask[int(y), int(x)]) if inside else False) == wanted and inside
+    return min(right, count) / max(len(points), count)
+
+
+def compare_prompts(predicted: Prompts, reference: Prompts, row: Mapping[str, Any]) -> Verdict:
+    """Mean of the agreements that the reference allows.
+
+    Box IoU; positive and negative points against the reference's (linear in the distance, 0 from half the diagonal of
+    the reference box on); time (linear, 0 from one second on). If the row or the reference has a ``mask`` (in pixels
+    of the same coordinates), points are judged by lying on it or off it instead, and a predicted ``mask`` by its IoU.
+    """
+    if geometry.scales_differ(predicted.box, reference.box):
+        return cannot_judge(SCALE_REASON)
+    box = reference.box
+    parts = {"box_iou": geometry.box_iou(predicted.box, box)}
+    truth = reference.mask if reference.mask is not None else row.get("mask")
+    try:
+        mask = None if truth is None else decode_rle(truth)
+    except ValueError:
+        return cannot_judge("the mask of the row is no COCO RLE")
+    reach = math.dist(box[:2], box[2:]) / 2
+    for name, mine, theirs, wanted in (
+        ("positive_points", predicted.positive, reference.positive, True),
+        ("negative_points", predicted.negative, reference.negative, False),
+    ):
+        if theirs and mask is not None:
+            parts[name] = _share_on(mine, mask, wanted, len(theirs))
+        elif theirs:
+            parts[name] = _near(mine, theirs, reach)
+    if reference.time is not None:
+        parts["time"] = 0.0 if predicted.time is None else max(0.0, 1 - abs(predicted.time - reference.time))
+    if mask is not None and predicted.mask is not None:
+        parts["mask_iou"] = _mask_iou(predicted.mask, mask)
+    return Verdict(math.fsum(parts.values()) / len(parts), parts)
+
+
+def _mask_iou(rle: Any, truth: NDArray[np.bool_]) -> float:
+    try:
+        mask = decode_rle(rle)
+    except ValueError:
+        return 0.0  # the answer claims a mask and gives none
+    if mask.shape != truth.shape:
+        return 0.0
+    union = np.logical_or(mask, truth).sum()
+    return float(np.logical_and(mask, truth).sum() / union) if union else 1.0
+
+
+def _reference(text: str, options: tuple[str, ...]) -> Prompts:
+    reference_json(text)
+    reading = read_prompts(text, options)
+    if reading is None or not reading.canonical:
+        raise ValueError("its box, points or time are missing or malformed")
+    prompts: Prompts = reading.value
+    if not has_area(prompts.box):
+        raise ValueError("the box has no area")
+    if prompts.mask is not None:
+        decode_rle(prompts.mask)
+    return prompts
+
+
+SEGMENTATION = Rule(
+    read_prompts,
+    _reference,
+    compare_prompts,
+    '{"boxes": [x1, y1, x2, y2], "positive_points": [[x, y], ...], "negative_points": [[x, y], ...]}',
+    "block",
+)
