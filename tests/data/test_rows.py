@@ -10,6 +10,7 @@ import pytest
 from easyvideor1.config.schema import DataConfig, SourceConfig
 from easyvideor1.data import BadRow, load_source
 from easyvideor1.types import DataError, MediaRef, OfflineTrajectory, Sample
+
 from .conftest import Rows, row
 
 
@@ -188,7 +189,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"options": "A. left"}, "options", "is 'A. left', not a list"),
     ({"options": ["left", None]}, "options", "option 2 is None, not text"),
     ({"options": ["left", " "]}, "options", "option 2 is blank"),
-    ({"options": ["A. left", "B."]}, "options", "option 2 is blank"),
+    ({"options": ["A. left", "B."]}, "options", "option 2 is blank ('B.')"),
     ({"options": ["A. left", "right"]}, "options", "only 1 of 2 options bear a letter"),
     ({"options": ["A. left", "A. right"]}, "options", "the options are lettered A, A"),
     ({"options": ["A. left", "C. right"]}, "options", "the options are lettered A, C"),
@@ -227,5 +228,7 @@ def test_an_id_may_come_once(rows: Rows) -> None:
 
 def test_the_same_file_may_be_asked_for_as_picture_and_as_video(rows: Rows) -> None:
     """What is known of a file does not depend on which row asked first."""
-    path = rows(row(videos=["a.png"]), row(problem_id="2", problem="?", videos=None, images=["a.png"], data_type="image"))
+    path = rows(
+        row(videos=["a.png"]), row(problem_id="2", problem="?", videos=None, images=["a.png"], data_type="image")
+    )
     assert refusal(path).field == "videos"

@@ -13,6 +13,7 @@ from pyarrow import parquet
 from easyvideor1.config.schema import DataConfig, SourceConfig
 from easyvideor1.data import BadRow, Loaded, load_source
 from easyvideor1.types import ConfigError, DataError
+
 from .conftest import Rows, row
 
 
@@ -24,7 +25,8 @@ def load(path: Path, tasks: tuple[str, ...] = (), **config: Any) -> Loaded:
 def mixed(rows: Rows) -> Path:
     """Two sound rows (one of them numerical), a broken line, and rows with four further faults."""
     number = row(problem_id="n", problem_type="numerical", answer=3, options=None)
-    faults = [row(problem_id=f"f{i}", **c) for i, c in enumerate(({"answer": "Q"}, {"problem": None}, {"videos": ["x"]}))]
+    changes: list[dict[str, Any]] = [{"answer": "Q"}, {"problem": None}, {"videos": ["x"]}]
+    faults = [row(problem_id=f"f{i}", **change) for i, change in enumerate(changes)]
     return rows(row(), '{"problem": "cut o', *faults, row(problem_id="f3", answer=""), "[1, 2]", number)
 
 
@@ -54,12 +56,14 @@ def test_bad_rows_are_skipped_and_counted(mixed: Path) -> None:
         "reasons": {"row": 2, "answer": 2, "problem": 1, "videos": 1},
     }
     assert messages == [str(bad) for bad in loaded.bad]
-    assert messages[-1] == f'{mixed}:7: the row is a list, not an object - write rows as {{"problem": ..., "answer": ...}}'
+    assert (
+        messages[-1] == f'{mixed}:7: the row is a list, not an object - write rows as {{"problem": ..., "answer": ...}}'
+    )
     assert json.loads(json.dumps(report)) == report
 
 
 def test_skipping_everything_is_an_error(rows: Rows) -> None:
-    with pytest.raises(DataError, match="1 of 1 rows cannot be used:\n.*'problem': is null(.|\n)*No usable row is left"):
+    with pytest.raises(DataError, match=r"1 of 1 rows cannot be used:\n.*'problem': is null(.|\n)*No usable row"):
         load(rows(row(problem=None)), on_bad_row="skip")
 
 
@@ -79,7 +83,7 @@ def test_faults_found_later_follow_the_same_policy(rows: Rows) -> None:
     less = loaded.without({"r2": late}, "skip")
     assert ([sample.id for sample in less.samples], less.bad, less.report.reasons) == (["r1"], [late], {"videos": 1})
     assert loaded.without({}, "error") == loaded
-    with pytest.raises(DataError, match="1 of 2 rows cannot be used:\n.*:2: field 'videos': is cut off"):
+    with pytest.raises(DataError, match=r"1 of 2 rows cannot be used:\n.*:2: field 'videos': is cut off"):
         loaded.without({"r2": late}, "error")
 
 
@@ -125,7 +129,9 @@ def test_json_lists_know_their_lines_and_formats_are_told_from_content(rows: Row
 def test_lines_that_cannot_be_decoded_cost_only_themselves(rows: Rows) -> None:
     path = rows(row())
     deep = b"[" * 100_000
-    path.write_bytes(b'{"a": "\xff"}\n' + b'{"a": ' + b"9" * 5000 + b"}\n" + b'{"a": ' + deep + b"\n" + path.read_bytes())
+    path.write_bytes(
+        b'{"a": "\xff"}\n' + b'{"a": ' + b"9" * 5000 + b"}\n" + b'{"a": ' + deep + b"\n" + path.read_bytes()
+    )
     loaded = load(path, on_bad_row="skip")
     assert [bad.where for bad in loaded.bad] == [f"{path}:{n}" for n in (1, 2, 3)]
     assert "not UTF-8 at byte 7" in loaded.bad[0].what

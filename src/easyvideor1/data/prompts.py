@@ -35,7 +35,7 @@ _EXAMPLES: MappingProxyType[str, str] = MappingProxyType(
         "math": "\\frac{3}{4}",
         "ocr": "EXIT 12",
         "boolean": "Yes",
-        "code": "def double(x):\n    return 2 * x",
+        "code": "print(1 + 1)",
         "svg_code": '<svg viewBox="0 0 9 9"><circle r="4"/></svg>',
         "html_code": "<html><body><p>Hi</p></body></html>",
         "preference": "1",

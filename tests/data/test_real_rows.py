@@ -1,0 +1,46 @@
+"""Annotation rows of public benchmarks load as they are; the unsound ones among them are named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from easyvideor1.config.schema import DataConfig, PromptConfig, SourceConfig
+from easyvideor1.data import load_source, prompt_text
+from easyvideor1.types import DataError
+
+FOLDER = Path(__file__).parents[3] / "shared" / "reference" / "benchmark_rows"
+
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no benchmark rows at ../shared/reference/benchmark_rows")
+
+# File -> (refused rows, column at fault): references in the wrong tag, an option
+# without text, benchmark-only task types, no question.
+REFUSED = {
+    "charades_sta": (6, "solution"),
+    "longvideoreason": (1, "options"),
+    "ovobench": (18, "problem_type"),
+    "videommlu": (6, "problem"),
+}
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)
+def test_rows_of_a_benchmark(path: Path) -> None:
+    count, field = REFUSED.get(path.stem, (0, ""))
+    config = DataConfig(on_bad_row="skip")
+    rows = len(json.loads(path.read_text(encoding="utf-8")))
+    if count == rows:
+        with pytest.raises(DataError, match=f"{rows} of {rows} rows cannot be used(.|\n)*field '{field}'"):
+            load_source(SourceConfig(path=str(path)), config, check_media=False)
+        return
+    loaded = load_source(SourceConfig(path=str(path)), config, check_media=False)
+    assert len(loaded.bad) == count, [str(bad) for bad in loaded.bad]
+    assert {bad.field for bad in loaded.bad} <= {field}
+    assert loaded.rows == rows
+    for sample in loaded.samples:
+        assert sample.media[0].kind == "video"
+        assert sample.media[0].path.startswith(str(FOLDER))
+        prompt = prompt_text(sample, PromptConfig())
+        assert prompt.startswith(sample.question)
+        assert all(option in prompt for option in sample.options)
