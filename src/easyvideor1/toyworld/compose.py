@@ -29,6 +29,7 @@ class Needs:
         even: Attributes of the subject that decide the answer and are therefore dealt evenly for this kind.
         counted: The number of shapes is dealt evenly from 1 to 4.
         window: The subject is visible for part of the clip only.
+        whole: The subject is visible all the time; does not go with ``window``.
         word: A word is drawn.
         wide: The subject's travel varies widely (else it is always clear motion).
         least: At least this many shapes.
@@ -37,9 +38,14 @@ class Needs:
     even: tuple[Literal["colour", "shape", "motion"], ...] = ()
     counted: bool = False
     window: bool = False
+    whole: bool = False
     word: bool = False
     wide: bool = False
     least: int = 1
+
+    def agrees(self, other: Needs) -> bool:
+        """Whether one scene can serve both."""
+        return not ((self.whole and other.window) or (self.window and other.whole))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,8 @@ def compose(spec: WorldSpec, media: Literal["image", "video"], wishes: Sequence[
     """
     width, height = spec.size
     if media == "image":
-        seconds, fps, times = 1.0, 1.0, (0.0,)
+        seconds, fps = 1.0, 1.0
+        times: tuple[float, ...] = (0.0,)
     else:
         seconds, fps = spec.seconds, spec.fps
         count = round(seconds * fps)

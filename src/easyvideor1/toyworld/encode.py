@@ -38,7 +38,7 @@ _CRF = ("libx264", "libx265", "libsvtav1", "libaom-av1", "libvpx-vp9", "libvpx")
 _B_FRAMES = ("libx264", "libx265", "mpeg4", "mpeg2video")
 _ODD_IN_444 = ("libx264", "libx265", "libvpx-vp9", "libaom-av1")
 _EVEN_ONLY = ("libsvtav1", "prores_ks")
-_PIXEL_FORMATS = {"gif": "rgb8", "ffv1": "bgr0", "mjpeg": "yuvj420p", "prores_ks": "yuv422p10le"}
+_PIXEL_FORMATS = {"gif": "pal8", "ffv1": "bgr0", "mjpeg": "yuvj420p", "prores_ks": "yuv422p10le"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,10 @@ def write_video(
             with av.open(str(temporary), "w", options={"fflags": "+bitexact"}) as container:
                 stream = _add_stream(container, codec, fps, encoding, timestamps is not None)
                 stream.width, stream.height, stream.pix_fmt = turned.shape[1], turned.shape[0], pixel_format
-                _encode_all(container, stream, _chain(first, stream_of_frames), timestamps, encoding.rotation)
-        except av.error.FFmpegError as error:
+                for frame in _timed(target, _chain(first, stream_of_frames), timestamps, stream, encoding.rotation):
+                    container.mux(stream.encode(frame))
+                container.mux(stream.encode(None))
+        except (av.error.FFmpegError, ValueError) as error:  # PyAV refuses a codec that the container cannot hold
             raise _unwritable(
                 target, f"codec {codec} in a {target.suffix} container failed: {error}; try another codec or .mkv"
             ) from error
@@ -158,6 +160,8 @@ def _checked_codec(target: Path, encoding: Encoding, *, variable: bool) -> str:
         raise _unwritable(target, f"{target.suffix} holds no rotation; use {', '.join(_ROTATABLE)}")
     if encoding.bframes and codec not in _B_FRAMES:
         raise _unwritable(target, f"codec {codec} has no B-frames to set; use {', '.join(_B_FRAMES)}")
+    if encoding.bframes and target.suffix == ".avi":
+        raise _unwritable(target, "AVI shifts the times of clips with B-frames; use .mp4 or .mkv")
     return codec
 
 
@@ -186,6 +190,7 @@ def _add_stream(container: Any, codec: str, fps: float, encoding: Encoding, vari
         options |= {"b": "0", "cpu-used": "5", "row-mt": "0"}
     if codec == "libsvtav1":
         options |= {"preset": "10", "svtav1-params": "lp=1"}
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: it takes no option for that, and prints pages
     stream = container.add_stream(codec, rate=rate, options=options)
     context = stream.codec_context
     context.thread_count = 1  # the same bytes on every machine
@@ -197,27 +202,45 @@ def _add_stream(container: Any, codec: str, fps: float, encoding: Encoding, vari
     return stream
 
 
-def _encode_all(
-    container: Any,
-    stream: Any,
-    frames: Iterable[NDArray[np.uint8]],
+def _timed(
+    target: Path,
+    pictures: Iterator[NDArray[np.uint8]],
     timestamps: Sequence[float] | None,
+    stream: Any,
     rotation: int,
-) -> None:
+) -> Iterator[Any]:
+    """Frames as the encoder takes them: turned, in its pixel format, with increasing presentation times."""
     time_base: Fraction = stream.codec_context.time_base
     rate: Fraction = stream.codec_context.framerate
-    last = -1
-    for index, pixels in enumerate(frames):
-        seconds = Fraction(index) / rate if timestamps is None else Fraction(timestamps[index])
+    reformatter = av.video.reformatter.VideoReformatter()  # kept: setting one up costs more than converting a frame
+    count, last = 0, -1
+    for count, pixels in enumerate(pictures, start=1):
+        if timestamps is not None and count > len(timestamps):
+            raise _unwritable(target, f"there are more frames than the {len(timestamps)} timestamps")
+        seconds = Fraction(count - 1) / rate if timestamps is None else Fraction(timestamps[count - 1])
         turned = np.ascontiguousarray(np.rot90(pixels, -rotation // 90))
-        frame = av.VideoFrame.from_ndarray(turned, format="rgb24").reformat(format=stream.pix_fmt)
+        if stream.pix_fmt == "pal8":
+            frame = _paletted(turned)
+        else:
+            frame = reformatter.reformat(av.VideoFrame.from_ndarray(turned, format="rgb24"), format=stream.pix_fmt)
         frame.time_base = time_base
         frame.pts = round(seconds / time_base)
         if frame.pts <= last:
-            raise _unwritable(Path(container.name), f"timestamp {float(seconds)} s of frame {index} does not increase")
+            raise _unwritable(target, f"timestamp {float(seconds)} s of frame {count - 1} does not increase")
         last = frame.pts
-        container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
+        yield frame
+    if timestamps is not None and count < len(timestamps):
+        raise _unwritable(target, f"there are {count} frames but {len(timestamps)} timestamps")
+
+
+def _paletted(pixels: NDArray[np.uint8]) -> Any:
+    """A frame with a palette of its own: FFmpeg's fixed 8-bit palette would be off by tens of grey levels."""
+    image = Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE)
+    palette = np.zeros((256, 4), np.uint8)
+    palette[:, 0] = 255  # alpha comes first
+    colours = np.asarray(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    palette[: len(colours), 1:] = colours
+    return av.VideoFrame.from_ndarray((np.asarray(image), palette), format="pal8")
 
 
 def _chain(first: NDArray[np.uint8], rest: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:

@@ -45,7 +45,7 @@ BOX_SCALE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One shape. ``(x, y)`` is its centre at time 0, ``size`` the side of its bounding box, ``speed`` in pixels a second.
+    """One shape. ``(x, y)`` is its centre at time 0, ``size`` the side of its box, ``speed`` pixels a second.
 
     It is drawn while ``appears <= t < disappears``; its path goes on regardless, so that a box exists for every time.
     """

@@ -23,7 +23,7 @@ class WorldSpec:
         size: Width and height of the displayed picture, in pixels.
         seconds: Duration of a clip.
         fps: Frames a second.
-        train: Clips and images of the training split; likewise ``validation`` and ``test``. A clip is in one split only.
+        train: Clips and images of the training split; likewise ``validation`` and ``test``. No clip is in two.
         questions_per_clip: Rows that each clip serves, each of a different kind.
         image_share: Share of images among the media, as far as the kinds allow.
         kinds: Question kinds (names of ``toyworld.KINDS``); all if empty.
@@ -95,7 +95,8 @@ def spec_from_json(data: Mapping[str, Any]) -> WorldSpec:
     unknown = set(data) - {field.name for field in fields(WorldSpec)}
     if unknown:
         raise ConfigError(f"unknown fields in a world's spec: {', '.join(sorted(unknown))}")
-    return WorldSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return WorldSpec(**values)
 
 
 def _require(condition: bool, field: str, value: object, need: str) -> None:

@@ -57,7 +57,7 @@ def svg(scene: Scene, draw: Draw) -> Question:
     )
 
 
-@kind("html", "html_code", "image", "video")
+@kind("html", "html_code", "image", "video", needs=Needs(whole=True))
 def html(scene: Scene, draw: Draw) -> Question:
     """The shapes as an HTML table, from left to right."""
     ordered = sorted(scene.bodies, key=lambda body: body.x)

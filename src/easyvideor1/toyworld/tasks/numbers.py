@@ -18,7 +18,7 @@ def count(scene: Scene, draw: Draw) -> Question:
     )
 
 
-@kind("distance", "regression", "video", needs=Needs(even=("motion",), wide=True))
+@kind("distance", "regression", "video", needs=Needs(even=("motion",), wide=True, whole=True))
 def distance(scene: Scene, draw: Draw) -> Question:
     """The way from the first frame to the last in percent of the frame width."""
     body = scene.subject
