@@ -94,12 +94,12 @@ def write_video(
     with _atomic(target) as temporary:
         try:
             with av.open(str(temporary), "w", options={"fflags": "+bitexact"}) as container:
-                stream = _add_stream(container, codec, fps, encoding, timestamps is not None)
+                stream = _add_stream(target, container, codec, fps, encoding, timestamps is not None)
                 stream.width, stream.height, stream.pix_fmt = turned.shape[1], turned.shape[0], pixel_format
                 for frame in _timed(target, _chain(first, stream_of_frames), timestamps, stream, encoding.rotation):
                     container.mux(stream.encode(frame))
                 container.mux(stream.encode(None))
-        except (av.error.FFmpegError, ValueError) as error:  # PyAV refuses a codec that the container cannot hold
+        except av.error.FFmpegError as error:
             raise _unwritable(
                 target, f"codec {codec} in a {target.suffix} container failed: {error}; try another codec or .mkv"
             ) from error
@@ -174,7 +174,7 @@ def _pixel_format(target: Path, codec: str, width: int, height: int) -> str:
     return _PIXEL_FORMATS.get(codec, "yuv420p")
 
 
-def _add_stream(container: Any, codec: str, fps: float, encoding: Encoding, variable: bool) -> Any:
+def _add_stream(target: Path, container: Any, codec: str, fps: float, encoding: Encoding, variable: bool) -> Any:
     rate = Fraction(fps).limit_denominator(1001)
     options: dict[str, str] = {}
     if codec in _CRF:
@@ -191,7 +191,10 @@ def _add_stream(container: Any, codec: str, fps: float, encoding: Encoding, vari
     if codec == "libsvtav1":
         options |= {"preset": "10", "svtav1-params": "lp=1"}
         os.environ.setdefault("SVT_LOG", "1")  # errors only: it takes no option for that, and prints pages
-    stream = container.add_stream(codec, rate=rate, options=options)
+    try:
+        stream = container.add_stream(codec, rate=rate, options=options)
+    except ValueError as error:
+        raise _unwritable(target, f"{error}; choose another codec, or .mkv which holds nearly all") from error
     context = stream.codec_context
     context.thread_count = 1  # the same bytes on every machine
     context.gop_size = encoding.gop
