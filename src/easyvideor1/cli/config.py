@@ -60,8 +60,8 @@ def migrate(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here; stdout if not given.")] = None,
 ) -> None:
     """Rewrite EasyR1 or EasyVideoR1 YAML; keys without a counterpart are listed with the reason."""
-    from easyvideor1.config import write_text
     from easyvideor1.config.migrate import migrate_file
+    from easyvideor1.files import write_text
     from easyvideor1.types import ConfigError
 
     if output is not None and output.exists():

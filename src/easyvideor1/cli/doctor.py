@@ -33,44 +33,43 @@ def doctor(
 
     The exit status is 1 if something that is needed is broken.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     checks: list[Callable[[], Iterable[Finding]]] = [check_python, check_packages, check_video, check_devices]
     checks += [check_memory, check_extras]
     if config is not None:
         checks.append(lambda: check_config(config, overrides or []))
-    table = Table("", "what", "found", "what to do")
-    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "broken": "[bold red]broken[/]"}
-    broken = 0
+    findings: list[Finding] = []
     for check in checks:
-        for finding in check():
-            broken += finding.state == "broken"
-            table.add_row(marks[finding.state], *map(_plain, (finding.subject, finding.detail, finding.remedy)))
-    Console().print(table)
+        try:
+            findings += check()
+        except ImportError as error:
+            findings.append(Finding("import", "broken", str(error), "install the package that is named"))
+    _show(findings)
+    broken = sum(finding.state == "broken" for finding in findings)
     if broken:
         typer.echo(f"{broken} broken", err=True)
         raise typer.Exit(1)
 
 
-def _plain(text: str) -> str:
+def _show(findings: list[Finding]) -> None:
+    from rich.console import Console
     from rich.markup import escape
+    from rich.table import Table
 
-    return escape(text)
+    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "broken": "[bold red]broken[/]"}
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "what", "found", "what to do"):
+        table.add_column(title, overflow="fold")
+    for finding in findings:
+        table.add_row(marks[finding.state], *map(escape, (finding.subject, finding.detail, finding.remedy)))
+    Console().print(table)
 
 
 def check_python() -> Iterator[Finding]:
     """The interpreter."""
     import platform
-    import sys
 
-    state: State = "ok" if sys.version_info >= (3, 11) else "broken"
-    yield Finding(
-        "python",
-        state,
-        f"{platform.python_version()} on {platform.platform()}",
-        "" if state == "ok" else "use Python 3.11 or newer",
-    )
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Finding("python", "ok", found)  # an older Python could not have installed the package
 
 
 def check_packages() -> Iterator[Finding]:
@@ -157,9 +156,8 @@ def check_memory() -> Iterator[Finding]:
     limit = _memory_limit()
     detail = _gib(total) if limit is None or limit >= total else f"{_gib(total)}, limited to {_gib(limit)}"
     small = min(total, limit or total) < 4 * 2**30
-    yield Finding(
-        "memory", "note" if small else "ok", f"{detail}, {os.cpu_count()} CPUs", "4 GiB is little" if small else ""
-    )
+    remedy = "below 4 GiB only the smallest models fit" if small else ""
+    yield Finding("memory", "note" if small else "ok", f"{detail}, {os.cpu_count()} CPUs", remedy)
     free = shutil.disk_usage(".").free
     little = free < 2 * 2**30
     remedy = "make room: frames and checkpoints are written here" if little else ""
@@ -199,12 +197,8 @@ def check_extras() -> Iterator[Finding]:
 
     here = [extra for extra, module in EXTRAS.items() if importlib.util.find_spec(module) is not None]
     absent = [extra for extra in EXTRAS if extra not in here]
-    yield Finding(
-        "extras",
-        "ok",
-        ", ".join(here) or "none",
-        f'for more: pip install "easyvideor1[{",".join(absent)}]"' if absent else "",
-    )
+    remedy = f'for more: pip install "easyvideor1[{",".join(absent)}]"' if absent else ""
+    yield Finding("extras", "ok", ", ".join(here) or "none", remedy)
 
 
 def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
@@ -218,7 +212,9 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
     try:
         config = load_config(name, overrides)
     except EasyVideoError as error:
-        yield Finding("config", "broken", str(error), "correct it")
+        first, *more = str(error).splitlines()
+        rest = f" (and {len(more)} more)" if more else ""
+        yield Finding("config", "broken", f"{first}{rest}", f"correct it; all mistakes: evr1 config show {name}")
         return
     yield Finding("config", "ok", name)
     checkpoint = Path(config.model.path)
@@ -238,9 +234,8 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
     if config.prompts.templates is not None:
         yield _file_finding("prompts.templates", config.prompts.templates, Path(config.prompts.templates).is_dir())
     for key, place in (("cache.dir", config.cache.dir), ("output_dir", config.output_dir.split("{")[0] or ".")):
-        existing = next(
-            parent for parent in (Path(place).absolute(), *Path(place).absolute().parents) if parent.exists()
-        )
+        whole = Path(place).absolute()
+        existing = next(parent for parent in (whole, *whole.parents) if parent.exists())
         writable = existing.is_dir() and os.access(existing, os.W_OK)
         yield Finding(key, "ok" if writable else "broken", f"{place}: {'can' if writable else 'cannot'} be written")
     yield from _check_names(config.rewards.custom)

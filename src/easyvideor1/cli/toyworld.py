@@ -17,9 +17,7 @@ def toyworld(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to write.")],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...", help="Settings, such as seed=3 train=512 size=[96,96] tasks=[tracking]."
-        ),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as seed=3 train=512 size=[96,96]."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print all settings and write nothing.")] = False,
 ) -> None:

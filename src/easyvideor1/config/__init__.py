@@ -1,6 +1,6 @@
 """Configuration: the schema, reading it, and writing it."""
 
-from easyvideor1.config.dump import dump_config, write_config, write_text
+from easyvideor1.config.dump import dump_config, write_config
 from easyvideor1.config.load import load_config, parse_config, recipes
 from easyvideor1.config.schema import (
     CacheConfig,
@@ -39,5 +39,4 @@ __all__ = [
     "parse_config",
     "recipes",
     "write_config",
-    "write_text",
 ]

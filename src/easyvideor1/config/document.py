@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from easyvideor1.config.dump import write_text
 from easyvideor1.config.load import inner_models
 from easyvideor1.config.schema import RunConfig
+from easyvideor1.files import write_text
 
 PAGE = "configuration.md"
 SCHEMA = "config.schema.json"

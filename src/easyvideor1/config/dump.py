@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import yaml
 
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.config.source import RESOLVERS
+from easyvideor1.files import write_text
 
 
 class _Dumper(yaml.SafeDumper):
@@ -37,30 +36,6 @@ def dump_config(config: RunConfig, *, only_set: bool = False) -> str:
         only_set: leave out what was not written down, so that defaults stay defaults.
     """
     return dump_values(config.model_dump(mode="json", exclude_unset=only_set))
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a file whole or not at all: a temporary file beside it, fsync, rename.
-
-    Raises:
-        OSError: the directory cannot be made or written.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; a file for people gets what any other new file would get.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write_config(config: RunConfig, path: str | Path) -> None:

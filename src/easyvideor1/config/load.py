@@ -59,6 +59,8 @@ def validate(source: Source) -> RunConfig:
         return RunConfig.model_validate_json(json.dumps(source.values), strict=True)
     except ValidationError as error:
         problems = [_explain(dict(problem), source) for problem in error.errors(include_url=False)]
+    if {"worker", "algorithm", "trainer"} & set(source.values):
+        problems.append("this looks like EasyR1 or EasyVideoR1 YAML; translate it first: evr1 config migrate FILE")
     raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 

@@ -1,0 +1,92 @@
+"""The command line as a user meets it: processes, exit statuses, stderr."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from easyvideor1.cli.app import VERBS
+
+EVR1 = (sys.executable, "-c", "from easyvideor1.cli import main; main()")
+
+
+def evr1(*words, **options):
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "120"}
+    return subprocess.run([*EVR1, *words], capture_output=True, text=True, timeout=120, env=environment, **options)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from easyvideor1.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as done:\n    assert not done.code\n"
+        "heavy = {'torch', 'transformers', 'av', 'matplotlib', 'pyarrow', 'pydantic', 'yaml'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "config" in done.stdout
+
+
+def test_every_verb_is_there():
+    listed = evr1("--help").stdout
+    for verb in VERBS:
+        assert f" {verb.name} " in listed, f"evr1 {verb.name}: {verb.module} is missing"
+
+
+def test_version():
+    import easyvideor1
+
+    assert evr1("--version").stdout.strip() == f"easyvideor1 {easyvideor1.__version__}"
+
+
+def test_a_mistake_is_one_message_without_a_traceback(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("stages:\n  - {name: a, lr: 1}\n")
+    done = evr1("config", "show", str(path))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == f"error: {path}:2: unknown key stages.0.lr: did you mean stages.0.optimizer.lr?\n"
+
+
+@pytest.mark.parametrize("words", [("--debug", "config", "show", "none"), ("config", "show", "none", "--debug")])
+def test_debug_adds_the_traceback(words):
+    done = evr1(*words)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert "error: 'none' is neither a file nor a recipe" in done.stderr
+
+
+def test_an_unknown_verb_and_no_verb():
+    assert evr1("nonsense").returncode == 2
+    assert "Commands" in (lambda done: done.stdout + done.stderr)(evr1())
+
+
+def test_ctrl_c_ends_with_130(tmp_path):
+    process = subprocess.Popen(
+        [*EVR1, "toyworld", str(tmp_path / "world"), "train=100000"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "world").exists() and not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "stopped by the keyboard" in told
+    assert "Traceback" not in told
+
+
+def test_the_installed_command_is_this_one():
+    command = Path(sys.executable).parent / "evr1"
+    if not command.exists():
+        pytest.skip("the package is not installed beside this interpreter")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0

@@ -1,0 +1,84 @@
+"""evr1 doctor: says what is broken, and only then fails."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from easyvideor1.cli import doctor
+from easyvideor1.cli.app import app
+
+RUN = CliRunner(env={"COLUMNS": "200"})
+
+
+def findings(path, *overrides):
+    return {finding.subject: finding for finding in doctor.check_config(str(path), list(overrides))}
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    path = tmp_path / "run.yaml"
+    values = {
+        "model": {"path": str(tmp_path / "model")},
+        "data": {"train": [{"path": str(tmp_path / "train.jsonl"), "media_root": str(tmp_path)}]},
+        "cache": {"dir": str(tmp_path / "cache")},
+        "output_dir": str(tmp_path / "runs" / "{name}"),
+        "rewards": {"custom": {"math": "easyvideor1.types:Score"}},
+    }
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_the_machine_and_a_good_configuration_pass(config):
+    done = RUN.invoke(app, ["doctor", str(config)])
+    assert done.exit_code == 0, done.output
+    assert "video round trip" in done.stdout
+    assert "broken" not in done.stdout
+    assert not (config.parent / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "subject"),
+    [
+        ("model.path=", "model.path"),
+        ("model.path=/nowhere", "model.path"),
+        ("data.train.0.path=/nowhere.jsonl", "data.train.0.path"),
+        ("data.train.0.media_root=/nowhere", "data.train.0.media_root"),
+        ("prompts.templates=/nowhere", "prompts.templates"),
+        ("rewards.custom.math=no_such_module:judge", "rewards.custom.math"),
+        ("seed=x", "config"),
+    ],
+)
+def test_what_is_broken_is_named(config, override, subject):
+    assert {s: f.state for s, f in findings(config).items() if f.state != "ok"} == {}
+    broken = {s: f for s, f in findings(config, override).items() if f.state == "broken"}
+    assert set(broken) == {subject}
+    assert broken[subject].remedy
+
+
+def test_something_broken_is_exit_status_1(config):
+    done = RUN.invoke(app, ["doctor", str(config), "model.path=/nowhere"])
+    assert done.exit_code == 1
+    assert "/nowhere" in done.stdout
+    assert "1 broken" in done.stderr
+
+
+def test_a_cache_below_a_file_cannot_be_written(config):
+    below = config.parent / "train.jsonl" / "cache"
+    assert findings(config, f"cache.dir={below}")["cache.dir"].state == "broken"
+
+
+def test_every_required_package_is_looked_at():
+    subjects = {finding.subject for finding in doctor.check_packages()}
+    assert {"torch", "transformers", "av", "pydantic"} <= subjects
+    assert "vllm" not in subjects
+
+
+def test_extras_are_those_of_the_distribution():
+    import importlib.metadata
+
+    offered = set(importlib.metadata.metadata("easyvideor1").get_all("Provides-Extra"))
+    assert set(doctor.EXTRAS) == offered - {"dev", "docs", "bench"}

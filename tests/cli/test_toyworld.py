@@ -1,0 +1,57 @@
+"""evr1 toyworld."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from easyvideor1.cli.app import app
+from easyvideor1.cli.toyworld import read_spec
+from easyvideor1.toyworld import WorldSpec
+from easyvideor1.types import ConfigError
+
+RUN = CliRunner()
+
+
+def test_settings_are_those_of_a_world():
+    assert read_spec([]) == WorldSpec()
+    spec = read_spec(["seed=3", "size=[96, 64]", "tasks=[tracking]", "vfr=true", "seconds=3"])
+    assert (spec.seed, spec.size, spec.tasks, spec.vfr, spec.seconds) == (3, (96, 64), ("tracking",), True, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("sed=3", "did you mean seed"),
+        ("zzzzzz=3", "known: seed, size"),
+        ("seed", "write settings as key=value"),
+        ("seed=x", "setting seed: expected a valid integer, got 'x' (text)"),
+        ("seed=1.5", "setting seed"),
+        ("size=[a, 64]", "setting size.0"),
+        ("size=[8, 8]", "at least 32 x 32"),
+        ("seconds=0.1", "WorldSpec.seconds"),
+    ],
+)
+def test_wrong_settings_are_named(setting, message):
+    with pytest.raises(ConfigError) as error:
+        read_spec([setting])
+    assert message in str(error.value)
+
+
+def test_a_dry_run_lists_every_setting_and_writes_nothing(tmp_path):
+    done = RUN.invoke(app, ["toyworld", str(tmp_path / "w"), "seed=9", "--dry-run"])
+    assert done.exit_code == 0
+    assert "seed=9" in done.stdout.splitlines()
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_world_is_written_whole_and_never_over_another(tmp_path):
+    out = tmp_path / "world"
+    done = RUN.invoke(app, ["toyworld", str(out), "train=4", "validation=2", "test=2"])
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
+    assert f"{out / 'train.jsonl'}: {len(rows)} rows" in done.stdout
+    assert len(rows) >= 4
+    again = RUN.invoke(app, ["toyworld", str(out)])
+    assert again.exit_code == 2
+    assert "not an empty directory" in again.stderr

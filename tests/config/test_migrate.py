@@ -1,0 +1,165 @@
+"""Old YAML becomes the run it described; what cannot be kept is listed."""
+
+import pytest
+
+from easyvideor1.config import parse_config
+from easyvideor1.config.migrate import migrate, migrate_file
+from easyvideor1.types import ConfigError
+
+OLD = """
+data:
+  train_files: /data/train.jsonl
+  val_files: /data/val.json
+  prompt_key: problem
+  image_dir: /data/media
+  video_fps: 1.0
+  video_max_frames: 64
+  max_prompt_length: 20000
+  max_response_length: 4096
+  rollout_batch_size: 256
+  min_pixels: 3136
+  image_max_pixels: 1048576
+  video_max_pixels: 262144
+  filter_overlong_prompts: false
+  format_prompt: ./x.jinja
+  seed: 7
+algorithm: {adv_estimator: rloo, use_kl_loss: true, kl_penalty: low_var_kl, kl_coef: 1e-2, online_filtering: true}
+worker:
+  actor:
+    global_batch_size: 256
+    clip_ratio_high: 0.28
+    loss_avg_mode: seq
+    max_token_len_per_gpu: 24096
+    optim: {lr: 1e-6, lr_warmup_ratio: 0.1, lr_scheduler_type: cosine}
+    model: {model_path: /models/vl, freeze_vision_tower: true, trust_remote_code: false}
+    fsdp: {torch_dtype: bf16, enable_full_shard: true}
+  rollout: {n: 8, top_k: -1, tensor_parallel_size: 2, val_override_config: {temperature: 0.6, top_p: 0.95}}
+  reward: {reward_function_kwargs: {format_weight: 0.2}}
+trainer: {max_steps: 200, project_name: p, experiment_name: e, val_freq: 20, save_freq: 25, save_limit: 3}
+"""
+
+
+def test_values_are_translated():
+    config = migrate(OLD, "old.yaml").config
+    stage = config.stages[0]
+    assert (config.name, config.output_dir, config.seed) == ("e", "runs/p/{name}", 7)
+    assert (config.model.path, config.model.freeze, config.model.dtype) == ("/models/vl", ("vision",), "bfloat16")
+    assert config.model.gradient_checkpointing  # the old default
+    assert config.data.train[0].path == "/data/train.jsonl"
+    assert config.data.train[0].media_root == "/data/media"
+    assert config.data.validation == config.data.test
+    assert (config.data.image.min_pixels, config.data.image.max_pixels) == (3136, 1048576)
+    assert (config.data.video.fps, config.data.video.max_frames, config.data.video.max_pixels) == (1.0, 64, 262144)
+    assert (config.data.max_prompt_tokens, config.data.on_bad_row) == (20000, "error")
+    assert (config.rollout.max_new_tokens, config.rollout.top_k) == (4096, 0)
+    assert (config.rewards.accuracy_weight, config.rewards.format_weight) == (0.8, 0.2)
+    assert (stage.advantage, stage.objective, stage.aggregation) == ("rloo", "ppo_clip", "sequence")
+    assert (stage.kl, stage.kl_coef, stage.drop_flat_groups) == ("k3", 0.01, True)
+    assert (stage.steps, stage.prompts_per_step, stage.group_size) == (200, 256, 8)
+    assert (stage.clip_low, stage.clip_high, stage.micro_batch_tokens) == (0.2, 0.28, 24096)
+    assert (stage.optimizer.lr, stage.optimizer.warmup_steps, stage.optimizer.schedule) == (1e-6, 20, "cosine")
+    assert (stage.save_every, stage.keep_checkpoints) == (25, 3)
+    assert (config.evaluation.every, config.evaluation.temperature) == (20, 0.6)
+
+
+def test_every_key_is_either_translated_or_listed_with_a_reason():
+    migration = migrate(OLD, "old.yaml")
+    assert {item.key for item in migration.left} == {
+        "data.format_prompt",
+        "worker.actor.fsdp.enable_full_shard",
+        "worker.rollout.tensor_parallel_size",
+        "worker.rollout.val_override_config.top_p",
+    }
+    assert all(item.reason for item in migration.left)
+    for item in migration.left:
+        assert f"#   {item.key} ({item.value}): {item.reason}" in migration.text
+
+
+def test_the_output_reads_back_to_the_configuration_it_stands_for():
+    migration = migrate(OLD, "old.yaml")
+    assert parse_config(migration.text, "new.yaml") == migration.config
+
+
+def test_old_defaults_are_kept_where_ours_differ():
+    config = migrate("worker: {}", "old.yaml").config
+    assert config.data.question_key == "prompt"
+    assert config.data.max_prompt_tokens == 512
+    assert config.data.on_bad_row == "skip"
+    assert (config.data.video.min_pixels, config.data.video.max_pixels) == (262144, 4194304)
+    assert (config.stages[0].prompts_per_step, config.stages[0].group_size) == (512, 1)
+    assert config.stages[0].clip_high == 0.3
+    assert config.stages[0].drop_flat_groups is False
+    assert config.seed == 1
+    assert config.model.trust_remote_code is False
+
+
+@pytest.mark.parametrize(
+    ("old", "key", "reason"),
+    [
+        ("algorithm: {adv_estimator: gae}", "algorithm.adv_estimator", "no counterpart"),
+        ("worker: {actor: {loss_type: cispo}}", "worker.actor.loss_type", "no counterpart"),
+        ("algorithm: {use_kl_loss: true, kl_penalty: abs}", "algorithm.kl_penalty", "k1, k2 and k3"),
+        ("algorithm: {disable_kl: false}", "algorithm.use_kl_loss", "off the reward"),
+        ("data: {train_files: a/b@train}", "data.train_files", "split 'train'"),
+        ("data: {train_files: a/b}", "data.train_files", "one JSON, JSONL or Parquet file"),
+        ("data: {seed: 1}\nworker: {rollout: {seed: 2}}", "worker.rollout.seed", "one seed"),
+        ("data: {image_dir: '${x.y}', train_files: a.json}", "data.image_dir", "OmegaConf"),
+        ("trainer: {total_epochs: 3}", "trainer.total_epochs", "set stages.0.steps"),
+        ("trainer: {save_limit: -1}", "trainer.save_limit", "without limit"),
+        ("worker: {actor: {global_batch_size: 64}}", "worker.actor.global_batch_size", "updates of 64"),
+        ("worker: {actor: {optim: {lr_warmup_ratio: 0.1}}}", "worker.actor.optim.lr_warmup_ratio", "counted in steps"),
+        ("worker: {critic: {optim: {lr: 1.0}}}", "worker.critic.optim.lr", "no critic"),
+        ("data: {val_video_fps: 4}", "data.val_video_fps", "one budget"),
+        ("data: {nonsense: 4}", "data.nonsense", "not a key"),
+        ("trainer: {}\nmine: {a: 1}", "mine.a", "not a key"),
+    ],
+)
+def test_what_has_no_counterpart_says_why(old, key, reason):
+    left = {item.key: item.reason for item in migrate(old, "old.yaml").left}
+    assert reason in left[key]
+
+
+def test_kl_estimators():
+    for old, new in {"kl": "k1", "mse": "k2", "low_var_kl": "k3"}.items():
+        stage = migrate(f"algorithm: {{use_kl_loss: true, kl_penalty: {old}}}", "f").config.stages[0]
+        assert (stage.kl, stage.kl_coef) == (new, 1e-3)
+    assert migrate("algorithm: {disable_kl: true, use_kl_loss: true}", "f").config.stages[0].kl == "none"
+
+
+def test_translated_names_are_registered():
+    from easyvideor1.algorithms import advantages, objectives
+    from easyvideor1.config import migrate as room
+
+    assert set(room._ADVANTAGES.values()) <= set(advantages.ADVANTAGES.names())
+    assert set(room._OBJECTIVES.values()) <= set(objectives.OBJECTIVES.names())
+
+
+def test_preprocessed_only_means_that_a_miss_is_an_error():
+    assert migrate("data: {video_source_mode: preprocessed_only}", "f").config.cache.on_miss == "error"
+    assert migrate("data: {video_source_mode: realtime_only}", "f").config.cache.on_miss == "decode"
+
+
+def test_a_newline_in_a_key_stays_inside_the_comment():
+    migration = migrate('trainer: {"a\\nseed: 9": 1}', "f")
+    assert parse_config(migration.text, "f") == migration.config
+
+
+@pytest.mark.parametrize(
+    ("old", "message"),
+    [
+        ("a: 1", "no EasyR1 or EasyVideoR1 YAML"),
+        ("data:\n  video_fps: fast", "f:2: data.video_fps: expected a number, got 'fast'"),
+        ("data:\n  seed: 1.5", "f:2: data.seed: expected a whole number"),
+        ("algorithm:\n  disable_kl: maybe", "f:2: algorithm.disable_kl: expected true or false"),
+        ("worker:\n  rollout: {temperature: 0}", "rollout.temperature: expected greater than 0"),
+    ],
+)
+def test_wrong_values_are_named(old, message):
+    with pytest.raises(ConfigError) as error:
+        migrate(old, "f")
+    assert message in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        migrate_file(tmp_path / "none.yaml")
