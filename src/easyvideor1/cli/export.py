@@ -1,0 +1,55 @@
+"""``evr1 export``: a trained checkpoint as a plain Hugging Face directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+#: What a training checkpoint holds besides the model.
+_TRAINING_ONLY = {"optimizer.safetensors", "reference.safetensors", "state.json"}
+
+
+def export(
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or one of its checkpoints.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to write; must not exist.")],
+) -> None:
+    """Write the model, tokenizer and processor settings of a run's last checkpoint, without optimiser state."""
+    import shutil
+
+    from easyvideor1.files import write_directory
+    from easyvideor1.training.checkpoint import intact_state
+    from easyvideor1.types import ConfigError
+
+    checkpoint = find_checkpoint(source)
+    if intact_state(checkpoint) is None:
+        raise ConfigError(f"{checkpoint} is damaged: its files are not what state.json says; export an earlier one")
+    if out.exists():
+        raise ConfigError(f"{out} exists; give another name or remove it first")
+
+    def copy(directory: Path) -> None:
+        for file in sorted(checkpoint.iterdir()):
+            if file.name not in _TRAINING_ONLY:
+                shutil.copyfile(file, directory / file.name)
+
+    write_directory(out, copy)
+    typer.echo(f"wrote {out} from {checkpoint}")
+
+
+def find_checkpoint(source: Path) -> Path:
+    """``source`` itself if it is a checkpoint, else the newest intact checkpoint of the last stage of a run.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from easyvideor1.training.checkpoint import latest_checkpoint
+    from easyvideor1.types import ConfigError
+
+    if (source / "state.json").is_file():
+        return source
+    for stage in sorted((source / "stages").glob("*"), reverse=True):
+        found = latest_checkpoint(stage)
+        if found is not None:
+            return found[0]
+    raise ConfigError(f"{source} holds no checkpoint; give a run directory, or one of its stages/*/checkpoints/step_*")

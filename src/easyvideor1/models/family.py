@@ -1,0 +1,119 @@
+"""What differs between model families, behind one small interface.
+
+A family is found by the ``model_type`` of the checkpoint's ``config.json``. Adding one is a file that registers a
+class.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from easyvideor1.registry import Registry
+from easyvideor1.types import ConfigError, Frames, Geometry, MediaPlan, MediaRef, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class VisualInputs:
+    """All media of a batch for one call of the vision tower.
+
+    ``pixel_patches`` is ``(patches, channels * temporal_patch_size * patch_size ** 2)``; ``grid_thw`` is int64
+    ``(media, 3)``, in patches; media are in prompt order.
+    """
+
+    pixel_patches: torch.Tensor
+    grid_thw: torch.Tensor
+
+    def to(self, device: torch.device) -> VisualInputs:
+        return VisualInputs(self.pixel_patches.to(device), self.grid_thw.to(device))
+
+
+class Family(Protocol):
+    """The adapter of one model family; stateless but for its tokenizer and processor settings."""
+
+    geometry: Geometry
+    tokenizer: Any
+    stop_token_ids: tuple[int, ...]
+    pad_token_id: int
+    #: Tokens that stand for pixels or bracket them; never sampled, never learnt.
+    visual_token_ids: tuple[int, ...]
+    shares_prefix: bool
+
+    def render(self, text: str, refs: Sequence[MediaRef], plans: Sequence[MediaPlan], *, system: str = "") -> Prompt:
+        """Chat template, visual-token expansion and tokenisation of one user message with placeholders."""
+        ...
+
+    def positions(self, prompt: Prompt) -> tuple[NDArray[np.int64], int]:
+        """Rotary positions ``(3, T)`` of a prompt, and the position of the first response token."""
+        ...
+
+    def visual_inputs(self, frames: Sequence[Frames]) -> VisualInputs | None:
+        """Normalised patches of all media together; ``None`` without media."""
+        ...
+
+    def load_model(self, checkpoint: Path, *, dtype: torch.dtype, attention: str, trust_remote_code: bool) -> Any:
+        """The transformers model of this family."""
+        ...
+
+    def hidden_states(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor,
+        visual: VisualInputs | None,
+        cache: Any = None,
+    ) -> torch.Tensor:
+        """Last hidden states ``(B, T, D)``; the vision tower is called once for all media.
+
+        Args:
+            model: what ``load_model`` returned.
+            input_ids: int64 ``(B, T)``.
+            positions: int64 ``(3, B, T)``.
+            mask: bool ``(B, 1, T, S)``; true where a query may look at a key.
+            visual: media of all rows, row by row.
+            cache: transformers cache with the ``S - T`` keys before ``input_ids``.
+        """
+        ...
+
+    def logits(self, model: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits ``(..., V)`` of hidden states ``(..., D)``."""
+        ...
+
+    def groups(self, model: Any) -> dict[str, tuple[torch.nn.Module, ...]]:
+        """Modules by group: ``vision``, ``merger``, ``language``."""
+        ...
+
+
+FAMILIES: Registry[type[Any]] = Registry("model family")
+
+
+def load_family(checkpoint: str | Path, *, trust_remote_code: bool = False) -> Family:
+    """The adapter for a checkpoint directory.
+
+    Raises:
+        ConfigError: there is no checkpoint, or its ``model_type`` has no adapter.
+    """
+    from easyvideor1.models import qwen3_vl  # noqa: F401  registers itself
+
+    directory = Path(checkpoint)
+    config_file = directory / "config.json"
+    if not config_file.is_file():
+        raise ConfigError(
+            f"model.path: {str(directory)!r} holds no config.json. Give the directory of a Hugging Face checkpoint; "
+            "download it first, nothing is fetched from a hub during a run."
+        )
+    model_type = json.loads(config_file.read_text(encoding="utf-8")).get("model_type", "")
+    if model_type not in FAMILIES.names():
+        raise ConfigError(
+            f"model.path: {str(directory)!r} is of model_type {model_type!r}; supported: {', '.join(FAMILIES.names())}"
+        )
+    family: Family = FAMILIES.resolve(model_type)(directory, trust_remote_code=trust_remote_code)
+    return family

@@ -1,0 +1,224 @@
+"""Qwen3-VL: timestamps are text, every temporal step is its own visual span, DeepStack features enter early layers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from easyvideor1.models.family import FAMILIES, VisualInputs
+from easyvideor1.models.inputs import patchify
+from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
+
+_PLACEHOLDER = re.compile(r"<(image|video)>")
+
+
+@FAMILIES.register("qwen3_vl")
+class Qwen3VL:
+    """Adapter of Qwen3-VL (dense) over transformers' own classes."""
+
+    shares_prefix = True
+
+    def __init__(self, checkpoint: Path, *, trust_remote_code: bool = False) -> None:
+        from transformers import AutoTokenizer
+
+        config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+        if not self.tokenizer.chat_template:
+            raise ConfigError(f"model.path: {str(checkpoint)!r} has no chat template (chat_template.jinja)")
+        vision = config["vision_config"]
+        self.geometry = Geometry(vision["patch_size"], vision["spatial_merge_size"], vision["temporal_patch_size"])
+        self.image_token_id: int = config["image_token_id"]
+        self.video_token_id: int = config["video_token_id"]
+        self.vision_start_id: int = config["vision_start_token_id"]
+        self.vision_end_id: int = config["vision_end_token_id"]
+        self.visual_token_ids = (self.image_token_id, self.video_token_id, self.vision_start_id, self.vision_end_id)
+        names = self.tokenizer.convert_ids_to_tokens(list(self.visual_token_ids))
+        self._image_token, self._video_token, self._vision_start, self._vision_end = names
+        self.stop_token_ids = _stop_token_ids(checkpoint, self.tokenizer)
+        pad = self.tokenizer.pad_token_id
+        self.pad_token_id: int = self.stop_token_ids[0] if pad is None else pad
+        self._normalisation = {kind: _normalisation(checkpoint, kind) for kind in ("image", "video")}
+
+    def render(self, text: str, refs: Sequence[MediaRef], plans: Sequence[MediaPlan], *, system: str = "") -> Prompt:
+        """See ``Family.render``.
+
+        Raises:
+            DataError: placeholders, plans and visual tokens disagree.
+        """
+        content: list[dict[str, str]] = []
+        position = 0
+        for match in _PLACEHOLDER.finditer(text):
+            if match.start() > position:
+                content.append({"type": "text", "text": text[position : match.start()]})
+            content.append({"type": match.group(1)})
+            position = match.end()
+        if position < len(text):
+            content.append({"type": "text", "text": text[position:]})
+        kinds = [part["type"] for part in content if part["type"] != "text"]
+        if kinds != [plan.kind for plan in plans]:
+            raise DataError(f"the prompt has placeholders {kinds} but media {[plan.kind for plan in plans]}")
+        messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": content})
+        rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        expanded = self._expand(rendered, plans)
+        ids = np.asarray(self.tokenizer(expanded, add_special_tokens=False)["input_ids"], dtype=np.int64)
+        return Prompt(ids, tuple(refs), tuple(plans), self._spans(ids, plans), text)
+
+    def _expand(self, rendered: str, plans: Sequence[MediaPlan]) -> str:
+        image = re.escape(self._vision_start + self._image_token + self._vision_end)
+        video = re.escape(self._vision_start + self._video_token + self._vision_end)
+        remaining = iter(plans)
+
+        def tokens(_: re.Match[str]) -> str:
+            plan = next(remaining, None)
+            if plan is None:
+                raise DataError("the text contains visual special tokens of its own; remove them from the question")
+            if plan.kind == "image":
+                return f"{self._vision_start}{self._image_token * plan.tokens}{self._vision_end}"
+            per_step = plan.tokens // plan.grid[0]
+            span = f"{self._vision_start}{self._video_token * per_step}{self._vision_end}"
+            return "".join(f"<{second:.1f} seconds>{span}" for second in self._step_seconds(plan))
+
+        return re.sub(f"{image}|{video}", tokens, str(rendered))
+
+    def _step_seconds(self, plan: MediaPlan) -> Iterator[float]:
+        """Each temporal step is labelled with the mean of its first and last frame's time."""
+        depth, times = self.geometry.temporal_patch_size, plan.timestamps
+        for step in range(plan.grid[0]):
+            first = times[min(step * depth, len(times) - 1)]
+            last = times[min(step * depth + depth - 1, len(times) - 1)]
+            yield (first + last) / 2
+
+    def _spans(self, ids: NDArray[np.int64], plans: Sequence[MediaPlan]) -> tuple[VisualSpan, ...]:
+        """Where each medium's tokens lie; counts are compared with the plans, so that a mismatch fails here."""
+        visual = np.isin(ids, (self.image_token_id, self.video_token_id))
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], visual, [False]]).astype(np.int8)))
+        runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+        wanted = [
+            (media, plan.tokens // steps)
+            for media, plan in enumerate(plans)
+            for steps in [plan.grid[0] if plan.kind == "video" else 1]
+            for _ in range(steps)
+        ]
+        if [end - start for start, end in runs] != [length for _, length in wanted]:
+            raise DataError(
+                f"{int(visual.sum())} visual tokens in {len(runs)} spans, but the plans say "
+                f"{sum(plan.tokens for plan in plans)} in {len(wanted)}: the text contains visual special tokens "
+                "of its own, or the chat template does not mark every medium once"
+            )
+        pairs = zip(runs, wanted, strict=True)
+        return tuple(VisualSpan(media, start, length) for (start, _), (media, length) in pairs)
+
+    def positions(self, prompt: Prompt) -> tuple[NDArray[np.int64], int]:
+        """Interleaved M-RoPE (Qwen3-VL): text advances by 1; a visual span takes one temporal position, a grid of rows
+        and columns, and advances by its longer side."""
+        merge = self.geometry.merge_size
+        out = np.empty((3, len(prompt)), dtype=np.int64)
+        token = position = 0
+        for span in (*prompt.spans, None):
+            stop = len(prompt) if span is None else span.start
+            out[:, token:stop] = np.arange(position, position + stop - token)
+            position += stop - token
+            if span is None:
+                return out, position
+            _, height, width = prompt.plans[span.media].grid
+            rows, columns = height // merge, width // merge
+            end = span.start + span.length
+            out[0, span.start : end] = position
+            out[1, span.start : end] = position + np.repeat(np.arange(rows), columns)
+            out[2, span.start : end] = position + np.tile(np.arange(columns), rows)
+            token, position = end, position + max(rows, columns)
+        raise AssertionError("the last element of the loop returns")
+
+    def visual_inputs(self, frames: Sequence[Frames]) -> VisualInputs | None:
+        if not frames:
+            return None
+        patches = [patchify(f, self.geometry, *self._normalisation[f.plan.kind]) for f in frames]
+        return VisualInputs(torch.cat(patches), torch.tensor([f.plan.grid for f in frames], dtype=torch.int64))
+
+    def load_model(self, checkpoint: Path, *, dtype: torch.dtype, attention: str, trust_remote_code: bool) -> Any:
+        from transformers import Qwen3VLForConditionalGeneration
+
+        return Qwen3VLForConditionalGeneration.from_pretrained(
+            checkpoint, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
+        )
+
+    def hidden_states(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor,
+        visual: VisualInputs | None,
+        cache: Any = None,
+    ) -> torch.Tensor:
+        embeddings = model.model.get_input_embeddings()(input_ids)
+        visual_mask = deepstack = None
+        if visual is not None:
+            seen = model.model.visual(
+                visual.pixel_patches.to(embeddings.dtype), grid_thw=visual.grid_thw, return_dict=True
+            )
+            visual_mask = (input_ids == self.image_token_id) | (input_ids == self.video_token_id)
+            if (tokens := int(visual_mask.sum())) != seen.pooler_output.shape[0]:
+                raise DataError(f"{tokens} visual tokens but {seen.pooler_output.shape[0]} visual features in a batch")
+            scatter = visual_mask.unsqueeze(-1).expand_as(embeddings)
+            embeddings = embeddings.masked_scatter(scatter, seen.pooler_output.to(embeddings.dtype))
+            deepstack = seen.deepstack_features
+        out = model.model.language_model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            visual_pos_masks=visual_mask,
+            deepstack_visual_embeds=deepstack,
+        )
+        hidden: torch.Tensor = out.last_hidden_state
+        return hidden
+
+    def logits(self, model: Any, hidden: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = model.lm_head(hidden)
+        return out
+
+    def groups(self, model: Any) -> dict[str, tuple[torch.nn.Module, ...]]:
+        tower = model.model.visual
+        return {
+            "vision": (tower.patch_embed, tower.pos_embed, tower.blocks),
+            "merger": (tower.merger, tower.deepstack_merger_list),
+            "language": (model.model.language_model, model.lm_head),
+        }
+
+
+def _stop_token_ids(checkpoint: Path, tokenizer: Any) -> tuple[int, ...]:
+    """End-of-turn tokens: those of the generation config if there is one, else the tokenizer's."""
+    file = checkpoint / "generation_config.json"
+    stop = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.is_file() else None
+    stop = tokenizer.eos_token_id if stop is None else stop
+    if stop is None:
+        raise ConfigError(f"model.path: {str(checkpoint)!r} names no end-of-sequence token")
+    return (stop,) if isinstance(stop, int) else tuple(stop)
+
+
+def _normalisation(checkpoint: Path, kind: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Channel mean and deviation from the processor files, which differ by kind in some checkpoints."""
+    own = "video_preprocessor_config.json" if kind == "video" else "preprocessor_config.json"
+    settings: dict[str, Any] = {}
+    joint = checkpoint / "processor_config.json"
+    if joint.is_file():
+        nested = json.loads(joint.read_text(encoding="utf-8"))
+        settings = nested.get(f"{kind}_processor", {})
+    if not settings and (checkpoint / own).is_file():
+        settings = json.loads((checkpoint / own).read_text(encoding="utf-8"))
+    if "image_mean" not in settings or "image_std" not in settings:
+        raise ConfigError(
+            f"model.path: {str(checkpoint)!r} does not say how {kind} pixels are normalised: "
+            f"{own} or processor_config.json must hold image_mean and image_std"
+        )
+    return tuple(settings["image_mean"]), tuple(settings["image_std"])

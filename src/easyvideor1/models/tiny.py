@@ -1,0 +1,181 @@
+"""Tiny random checkpoints in the real format, so that every later step treats them as any Hugging Face directory.
+
+The library's default initialisation (std 0.02) is made for wide layers: at width 128 signals vanish and nothing is
+learnt from pixels. Matrices are drawn from normal(0, fan_in ** -1/2) instead, token embeddings from normal(0, 0.05), and
+the vision tower's position embeddings from normal(0, 0.5): beside patches of that size, smaller ones leave the model blind
+to where things are, hence to motion.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{% if message.content is string %}{{ message.content }}{% else %}
+{%- for part in message.content -%}
+{%- if part.type == "image" -%}<|vision_start|><|image_pad|><|vision_end|>
+{%- elif part.type == "video" -%}<|vision_start|><|video_pad|><|vision_end|>
+{%- else -%}{{ part.text }}{%- endif -%}
+{%- endfor -%}{% endif %}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}
+"""
+
+
+def train_tokenizer(corpus: Iterable[str], vocabulary: int = 1024) -> Any:
+    """A byte-level BPE tokenizer (any text can be encoded) with Qwen's special tokens and a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    raw.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(corpus, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(SPECIAL_TOKENS[1:]),
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def write_tiny_checkpoint(
+    out: Path,
+    corpus: Iterable[str],
+    *,
+    seed: int = 0,
+    width: int = 128,
+    layers: int = 4,
+    vision_layers: int = 3,
+    vocabulary: int = 1024,
+) -> Path:
+    """Write a random Qwen3-VL of a few million parameters with tokenizer, chat template and processor settings.
+
+    Args:
+        out: checkpoint directory; created, and overwritten where files exist.
+        corpus: texts that the tokenizer is trained on.
+        seed: of the weights.
+        width: hidden size of both towers; a multiple of 32.
+        layers: decoder layers.
+        vision_layers: vision blocks; every one feeds DeepStack.
+        vocabulary: tokens, special ones included.
+    """
+    from transformers import Qwen3VLForConditionalGeneration
+
+    tokenizer = train_tokenizer(corpus, vocabulary)
+    model = Qwen3VLForConditionalGeneration(_config(tokenizer, width, layers, vision_layers))
+    initialise(model, seed)
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    model.generation_config.eos_token_id = ids["<|im_end|>"]
+    model.generation_config.pad_token_id = ids["<|endoftext|>"]
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    _write_processor(out)
+    return out
+
+
+def _config(tokenizer: Any, width: int, layers: int, vision_layers: int) -> Any:
+    from transformers import Qwen3VLConfig
+
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    heads = width // 32
+    text = {
+        "vocab_size": (len(tokenizer) + 31) // 32 * 32,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // 2,
+        "head_dim": 32,
+        "max_position_embeddings": 8192,
+        "pad_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [8, 4, 4],
+            "mrope_interleaved": True,
+        },
+    }
+    vision = {
+        "depth": vision_layers,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_heads": heads,
+        "out_hidden_size": width,
+        "num_position_embeddings": 256,
+        "deepstack_visual_indexes": list(range(vision_layers)),
+    }
+    return Qwen3VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+
+
+@torch.no_grad()
+def initialise(model: torch.nn.Module, seed: int) -> None:
+    """Width-scaled initialisation of every matrix and embedding; norms and biases keep their defaults."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(module, torch.nn.Embedding):
+            module.weight.normal_(0.0, 0.5 if name.endswith("pos_embed") else 0.05, generator=generator)
+        elif isinstance(weight, torch.nn.Parameter) and weight.dim() >= 2:
+            weight.normal_(0.0, weight[0].numel() ** -0.5, generator=generator)
+
+
+def _write_processor(out: Path) -> None:
+    """Settings as the family's processors store them; sizes are wide because plans decide sizes here."""
+    shape = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2}
+    scale = {
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "do_resize": True,
+        "do_convert_rgb": True,
+        "resample": 3,
+    }
+    size = {"shortest_edge": 1024, "longest_edge": 16777216}
+    image = {**shape, **scale, "size": size, "image_processor_type": "Qwen2VLImageProcessorFast"}
+    video = {**shape, **scale, "size": size, "video_processor_type": "Qwen3VLVideoProcessor"}
+    files = {
+        "preprocessor_config.json": {**image, "processor_class": "Qwen3VLProcessor"},
+        "video_preprocessor_config.json": {**video, "processor_class": "Qwen3VLProcessor"},
+    }
+    for name, settings in files.items():
+        (out / name).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

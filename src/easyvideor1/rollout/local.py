@@ -1,0 +1,228 @@
+"""Generation with transformers alone: every prompt is prefilled once and its cache serves all its responses.
+
+The n responses of a prompt live in one row: after the prompt's keys come n keys per decoded step, and a mask lets
+response ``i`` see the prompt and its own tokens only. Nothing is copied n times, and the vision tower runs once per
+prompt. (For very long responses the masked siblings cost attention time; a paged engine is the better choice there.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from easyvideor1.models.family import Family
+from easyvideor1.models.logprobs import masked_logits
+from easyvideor1.models.pack import LoadFrames
+from easyvideor1.registry import Registry
+from easyvideor1.rollout.engine import Engine, Request, Sampling
+from easyvideor1.types import Trajectory, Turn
+
+ENGINES: Registry[Any] = Registry("engine")
+
+
+@dataclass(slots=True)
+class _Responses:
+    """The growing responses of one batch: ``ids`` and ``logprobs`` are ``(P, n, steps)``, lengths ``(P, n)``."""
+
+    ids: list[NDArray[np.int64]] = field(default_factory=list)
+    logprobs: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+@ENGINES.register("local")
+class LocalEngine:
+    """Batched generation on the policy's own module.
+
+    The engine holds a reference to the trained module, not a copy: ``load_weights`` with the module's own tensors only
+    notes the version, with others (a checkpoint, a remote trainer) it copies them in.
+    """
+
+    def __init__(self, family: Family, model: Any, load: LoadFrames, *, batch_prompts: int = 64) -> None:
+        self.family = family
+        self.model = model
+        self.load = load
+        self.batch_prompts = batch_prompts
+        self.version = 0
+
+    def load_weights(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                if own[name].data_ptr() != tensor.data_ptr():
+                    own[name].copy_(tensor)
+        self.version = version
+
+    def sleep(self) -> None:
+        """Nothing to release: weights are the trainer's and caches live for one call."""
+
+    def wake(self) -> None:
+        """The counterpart of ``sleep``."""
+
+    @torch.no_grad()
+    def generate(self, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
+        """See ``Engine``. Requests of one shape (n, sampling) are batched, shortest prompts first."""
+        was_training = self.model.training
+        self.model.eval()
+        order = sorted(range(len(requests)), key=lambda i: _batch_key(requests[i]))
+        results: dict[int, tuple[Trajectory, ...]] = {}
+        start = 0
+        while start < len(order):
+            first = requests[order[start]]
+            batch = []
+            for index in order[start : start + self.batch_prompts]:
+                if (requests[index].n, requests[index].sampling) != (first.n, first.sampling):
+                    break
+                batch.append(index)
+            generated = self._generate_batch([requests[i] for i in batch], first.n, first.sampling)
+            results.update(zip(batch, generated, strict=True))
+            start += len(batch)
+        self.model.train(was_training)
+        return [results[i] for i in range(len(requests))]
+
+    def _generate_batch(self, requests: Sequence[Request], n: int, sampling: Sampling) -> list[tuple[Trajectory, ...]]:
+        from transformers import DynamicCache
+
+        device = next(self.model.parameters()).device
+        cache = DynamicCache(config=self.model.config.get_text_config())
+        hidden_P1D, next_P, key_mask = self._prefill(requests, cache, device)
+        uniforms = np.stack([[_uniforms(r.seed, i, sampling.max_new_tokens) for i in range(n)] for r in requests])
+        stop = np.asarray(self.family.stop_token_ids)
+        own_keys = torch.eye(n, dtype=torch.bool, device=device)[None, None]
+        finished = np.zeros((len(requests), n), dtype=bool)
+        alive = np.arange(len(requests))
+        out = _Responses()
+        hidden = hidden_P1D.expand(-1, n, -1)
+        for step in range(sampling.max_new_tokens):
+            logits = masked_logits(self.family, self.model, hidden, 1.0 if sampling.greedy else sampling.temperature)
+            ids_Pn, logprobs_Pn = _draw(logits, uniforms[alive, :, step], sampling)
+            full_ids = np.full((len(requests), n), self.family.pad_token_id)
+            full_logprobs = np.zeros((len(requests), n), dtype=np.float32)
+            full_ids[alive], full_logprobs[alive] = ids_Pn, logprobs_Pn
+            out.ids.append(full_ids)
+            out.logprobs.append(full_logprobs)
+            finished[alive] |= np.isin(ids_Pn, stop)
+            if finished.all() or step + 1 == sampling.max_new_tokens:
+                break
+            keep = ~finished[alive].all(axis=1)
+            if keep.mean() <= 0.75:  # drop finished prompts only when it frees enough to pay for the copy
+                kept = torch.from_numpy(np.flatnonzero(keep)).to(device)
+                cache.batch_select_indices(kept)
+                key_mask, next_P = key_mask[kept], next_P[kept]
+                alive, ids_Pn = alive[keep], ids_Pn[keep]
+            grown = own_keys.expand(len(alive), 1, n, n)
+            key_mask = torch.cat([key_mask.expand(-1, -1, n, -1), grown], dim=-1)
+            positions = (next_P + step)[None, :, None].expand(3, -1, n)
+            hidden = self.family.hidden_states(
+                self.model, torch.from_numpy(ids_Pn).to(device), positions, key_mask, None, cache
+            )
+        return self._collect(requests, out, stop)
+
+    def _prefill(
+        self, requests: Sequence[Request], cache: Any, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Fill the cache with left-padded prompts.
+
+        Returns:
+            The last hidden state ``(P, 1, D)``, the position of the first response token ``(P,)``, and the mask
+            ``(P, 1, 1, T)`` of the keys that are no padding.
+        """
+        prompts = [request.prompt for request in requests]
+        length = max(len(prompt) for prompt in prompts)
+        ids = np.full((len(prompts), length), self.family.pad_token_id, dtype=np.int64)
+        positions = np.zeros((3, len(prompts), length), dtype=np.int64)
+        following = np.zeros(len(prompts), dtype=np.int64)
+        real = np.zeros((len(prompts), length), dtype=bool)
+        frames = []
+        for row, prompt in enumerate(prompts):
+            pad = length - len(prompt)
+            ids[row, pad:], real[row, pad:] = prompt.token_ids, True
+            positions[:, row, pad:], following[row] = self.family.positions(prompt)
+            frames += [self.load(ref, plan) for ref, plan in zip(prompt.media, prompt.plans, strict=True)]
+        visual = self.family.visual_inputs(frames)
+        keys = torch.from_numpy(real).to(device)[:, None, None, :]
+        causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+        # Padding queries see themselves, so that no row of the softmax is empty.
+        mask = (causal & keys) | torch.eye(length, dtype=torch.bool, device=device)
+        hidden = self.family.hidden_states(
+            self.model,
+            torch.from_numpy(ids).to(device),
+            torch.from_numpy(positions).to(device),
+            mask,
+            None if visual is None else visual.to(device),
+            cache,
+        )
+        return hidden[:, -1:], torch.from_numpy(following).to(device), keys
+
+    def _collect(
+        self, requests: Sequence[Request], out: _Responses, stop: NDArray[np.int64]
+    ) -> list[tuple[Trajectory, ...]]:
+        ids_PnT = np.stack(out.ids, axis=-1)
+        logprobs_PnT = np.stack(out.logprobs, axis=-1)
+        results = []
+        for row, request in enumerate(requests):
+            group = []
+            for i in range(request.n):
+                ended = np.flatnonzero(np.isin(ids_PnT[row, i], stop))
+                length = int(ended[0]) + 1 if len(ended) else ids_PnT.shape[-1]
+                ids = ids_PnT[row, i, :length]
+                turn = Turn(
+                    prompt=request.prompt,
+                    response_ids=ids,
+                    response_mask=np.ones(length, dtype=bool),
+                    logprobs=logprobs_PnT[row, i, :length],
+                    finish="stop" if len(ended) else "length",
+                    text=self.family.tokenizer.decode(ids[: length - bool(len(ended))]),
+                )
+                group.append(Trajectory((turn,)))
+            results.append(tuple(group))
+        return results
+
+
+def _batch_key(request: Request) -> tuple[Any, ...]:
+    s = request.sampling
+    return (request.n, s.greedy, s.temperature, s.top_p, s.top_k, s.max_new_tokens, len(request.prompt))
+
+
+def _uniforms(seed: int, response: int, count: int) -> NDArray[np.float64]:
+    """The random numbers of one response: a function of its seed and index, whatever else is in the batch."""
+    return np.random.Generator(np.random.Philox(key=[seed % 2**64, response])).random(count)
+
+
+def _draw(
+    logits_PnV: torch.Tensor, uniforms_Pn: NDArray[np.float64], sampling: Sampling
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Token ids and their log-probabilities, by inverting the cumulative distribution at the given uniforms."""
+    log_PnV = torch.log_softmax(logits_PnV, dim=-1)
+    if sampling.greedy:
+        ids = log_PnV.argmax(-1)
+    else:
+        probabilities = _truncate(log_PnV.exp(), sampling).double()
+        cumulative = probabilities.cumsum(-1)
+        threshold = torch.from_numpy(uniforms_Pn).to(logits_PnV.device)[..., None] * cumulative[..., -1:]
+        # right=True skips tokens of probability 0, whose cumulative value equals their predecessor's.
+        ids = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp_max(logits_PnV.shape[-1] - 1)
+    picked = log_PnV.gather(-1, ids[..., None]).squeeze(-1)
+    return ids.cpu().numpy(), picked.float().cpu().numpy()
+
+
+def _truncate(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Zero what ``top_k`` and ``top_p`` cut; the caller renormalises."""
+    if 0 < sampling.top_k < probabilities.shape[-1]:
+        least = probabilities.topk(sampling.top_k, dim=-1).values[..., -1:]
+        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
+    if sampling.top_p < 1.0:
+        ranked, order = probabilities.sort(dim=-1, descending=True)
+        total = ranked.sum(-1, keepdim=True)
+        beyond = (ranked.cumsum(-1) - ranked) >= sampling.top_p * total
+        probabilities = probabilities.scatter(-1, order, ranked.masked_fill(beyond, 0.0))
+    return probabilities
+
+
+def open_engine(name: str, family: Family, model: Any, load: LoadFrames, *, batch_prompts: int) -> Engine:
+    """The engine a config names: a registered name or ``module:attr`` of a class with the same signature."""
+    engine: Engine = ENGINES.resolve(name)(family, model, load, batch_prompts=batch_prompts)
+    return engine

@@ -1,0 +1,66 @@
+"""Checkpoints of a stage: whole or absent, and found again after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from easyvideor1.files import write_directory
+from easyvideor1.models.policy import Policy
+
+
+def checkpoint_path(stage_dir: Path, step: int) -> Path:
+    """``checkpoints/step_000050`` of a stage."""
+    return stage_dir / "checkpoints" / f"step_{step:06d}"
+
+
+def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+    """Write the checkpoint of ``step`` and remove all but the newest ``keep``.
+
+    ``state.json`` lists every file with its SHA-256, so that a damaged checkpoint is recognised when it is read.
+    """
+    target = checkpoint_path(stage_dir, step)
+
+    def fill(directory: Path) -> None:
+        policy.save(directory)
+        files = {file.name: _digest(file) for file in sorted(directory.iterdir())}
+        text = json.dumps({**state, "step": step, "files": files}, indent=2) + "\n"
+        (directory / "state.json").write_text(text, encoding="utf-8")
+
+    write_directory(target, fill)
+    for old in checkpoints(stage_dir)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def checkpoints(stage_dir: Path) -> list[Path]:
+    """Checkpoints of a stage, oldest first. What a kill left half-written has a name of its own and is not listed."""
+    return sorted((stage_dir / "checkpoints").glob("step_[0-9]*"))
+
+
+def latest_checkpoint(stage_dir: Path) -> tuple[Path, int] | None:
+    """The newest checkpoint whose files are all as they were written, and its step; ``None`` if there is none."""
+    for directory in reversed(checkpoints(stage_dir)):
+        state = intact_state(directory)
+        if state is not None:
+            return directory, int(state["step"])
+    return None
+
+
+def intact_state(directory: Path) -> dict[str, Any] | None:
+    """``state.json`` of a checkpoint, or ``None`` when a file is missing or is not what was written."""
+    try:
+        state: dict[str, Any] = json.loads((directory / "state.json").read_text(encoding="utf-8"))
+        files: dict[str, str] = state["files"]
+        whole = all(_digest(directory / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, KeyError):
+        return None  # unreadable is not intact, and the caller goes on to the one before
+    return state if whole else None
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

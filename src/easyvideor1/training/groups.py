@@ -1,0 +1,88 @@
+"""What happens to groups between rollout and loss: scoring, selection, advantages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from easyvideor1.algorithms.advantages import Advantage
+from easyvideor1.types import EasyVideoError, Group, Sample, Score
+
+Scorer = Callable[[Sample, str], Score]
+
+
+def score_groups(groups: Sequence[Group], scorer: Scorer) -> list[Group]:
+    """Every trajectory scored by the function that evaluation uses too."""
+    return [
+        replace(group, scores=tuple(scorer(group.sample, trajectory.text) for trajectory in group.trajectories))
+        for group in groups
+    ]
+
+
+def select_groups(groups: Sequence[Group], *, drop_flat: bool) -> list[Group]:
+    """The groups that are learnt from.
+
+    Trajectories whose score is not applicable are taken out. With ``drop_flat``, groups whose totals are all equal go:
+    their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2, without the refill).
+    """
+    used = []
+    for group in groups:
+        judged = [i for i, score in enumerate(group.scores) if score.applicable]
+        totals = {group.scores[i].total for i in judged}
+        if not judged or (drop_flat and len(totals) == 1):
+            continue
+        if len(judged) < len(group.scores):
+            group = replace(
+                group,
+                trajectories=tuple(group.trajectories[i] for i in judged),
+                scores=tuple(group.scores[i] for i in judged),
+            )
+        used.append(group)
+    return used
+
+
+def group_advantages(groups: Sequence[Group], advantage: Advantage) -> torch.Tensor:
+    """Advantages ``(N,)`` of all trajectories, group by group.
+
+    Raises:
+        EasyVideoError: the advantage function returned another shape, or a value that is not finite.
+    """
+    rewards_N = torch.tensor([score.total for group in groups for score in group.scores], dtype=torch.float32)
+    sizes = torch.tensor([len(group.scores) for group in groups], dtype=torch.int64)
+    group_N = torch.repeat_interleave(torch.arange(len(groups)), sizes)
+    if not len(rewards_N):
+        return rewards_N
+    advantages_N = advantage(rewards_N, group_N)
+    if advantages_N.shape != rewards_N.shape or not bool(advantages_N.isfinite().all()):
+        raise EasyVideoError(
+            f"the advantage function {getattr(advantage, '__name__', advantage)!r} returned "
+            f"{tuple(advantages_N.shape)} values for {tuple(rewards_N.shape)} rewards, "
+            f"{int((~advantages_N.isfinite()).sum())} of them not finite; it must return one finite value per reward"
+        )
+    return advantages_N
+
+
+def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, float]:
+    """Means over all judged trajectories of a step, and counts of what was left out."""
+    values: dict[str, list[float]] = {}
+    masked = 0
+    for group in groups:
+        for trajectory, score in zip(group.trajectories, group.scores, strict=True):
+            masked += not score.applicable
+            if not score.applicable:
+                continue
+            row = {"total": score.total, "accuracy": score.accuracy, "format": score.format}
+            for name, value in row.items():
+                values.setdefault(f"reward/{name}", []).append(value)
+            values.setdefault(f"reward/{group.sample.task}", []).append(score.accuracy)
+            turn = trajectory.turns[-1]
+            values.setdefault("response/tokens", []).append(float(len(turn.response_ids)))
+            values.setdefault("response/cut_at_limit", []).append(float(turn.finish == "length"))
+    metrics = {name: sum(column) / len(column) for name, column in sorted(values.items())}
+    return metrics | {
+        "groups/all": float(len(groups)),
+        "groups/used": float(len(used)),
+        "groups/not_applicable": float(masked),
+    }

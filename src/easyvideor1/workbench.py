@@ -1,0 +1,167 @@
+"""One configuration becomes the things that training and evaluation work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from easyvideor1.config import RunConfig, SourceConfig
+from easyvideor1.data import BadRow, Loaded, load_source, prompt_text
+from easyvideor1.models.family import Family, load_family
+from easyvideor1.rewards import Scorer
+from easyvideor1.types import DataError, Frames, MediaError, MediaPlan, MediaRef, Prompt, Sample
+from easyvideor1.video import FrameSource, FrameStore, HealthLedger, plan, probe
+
+if TYPE_CHECKING:
+    from easyvideor1.models.policy import Policy
+    from easyvideor1.rollout.engine import Engine, Sampling
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Workbench:
+    """Everything a configuration names, opened when first used.
+
+    Training and evaluation use the same ``render``, ``load`` and ``scorer``, so a number in a training log and a number
+    in a benchmark table come from one function.
+    """
+
+    config: RunConfig
+    checkpoint: Path
+    _prompts: dict[tuple[str, str, tuple[str, ...], tuple[MediaRef, ...]], Prompt] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, config: RunConfig, checkpoint: str | Path | None = None) -> Workbench:
+        """A workbench for ``checkpoint``, or for ``config.model.path``."""
+        return cls(config, Path(checkpoint or config.model.path))
+
+    @cached_property
+    def family(self) -> Family:
+        """The adapter of the checkpoint's model family; loads the tokenizer, not the weights."""
+        return load_family(self.checkpoint, trust_remote_code=self.config.model.trust_remote_code)
+
+    @cached_property
+    def store(self) -> FrameStore:
+        return FrameStore(self.config.cache.dir, codec=self.config.cache.codec)
+
+    @cached_property
+    def ledger(self) -> HealthLedger:
+        return HealthLedger(Path(self.config.cache.dir) / "health.jsonl")
+
+    @cached_property
+    def frames(self) -> FrameSource:
+        return FrameSource(self.store, self.ledger, self.config.cache)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        return Scorer(self.config.rewards)
+
+    def load(self, ref: MediaRef, media_plan: MediaPlan) -> Frames:
+        """Frames of a plan: from the store, or decoded under guard and stored."""
+        return self.frames.load(ref, media_plan)
+
+    def plan(self, ref: MediaRef) -> MediaPlan:
+        """Frames, size and token count of a medium under this configuration's budgets; decodes nothing."""
+        budget = self.config.data.image if ref.kind == "image" else self.config.data.video
+        return plan(probe(ref.path), budget, self.family.geometry, start=ref.start, end=ref.end)
+
+    def render(self, sample: Sample) -> Prompt:
+        """The prompt of a sample: its media planned, its text templated, all visual tokens expanded.
+
+        Raises:
+            MediaError: a medium cannot be probed.
+            DataError: the prompt is longer than ``data.max_prompt_tokens``, or text and media disagree.
+        """
+        key = (sample.id, sample.question, sample.options, sample.media)
+        if key not in self._prompts:
+            plans = [self.plan(ref) for ref in sample.media]
+            text = prompt_text(sample, self.config.prompts)
+            prompt = self.family.render(text, sample.media, plans, system=self.config.prompts.system)
+            limit = self.config.data.max_prompt_tokens
+            if len(prompt) > limit:
+                visual = sum(p.tokens for p in plans)
+                raise DataError(
+                    f"the prompt has {len(prompt)} tokens ({visual} of them visual), data.max_prompt_tokens is {limit} "
+                    "- lower the pixel or frame budget, or raise the limit"
+                )
+            self._prompts[key] = prompt
+        return self._prompts[key]
+
+    def load_sources(self, sources: Sequence[SourceConfig], on_progress: Progress | None = None) -> list[Loaded]:
+        """Read and check all rows of some sources, media and prompt lengths included; nothing is decoded.
+
+        Raises:
+            DataError: rows are bad and ``data.on_bad_row`` is ``error``; the message names file, line, field, remedy.
+        """
+        loaded = [load_source(source, self.config.data) for source in sources]
+        total, done = sum(len(source.samples) for source in loaded), 0
+        checked = []
+        for source in loaded:
+            bad: dict[str, BadRow] = {}
+            for sample in source.samples:
+                if (fault := self._fault(sample)) is not None:
+                    bad[sample.id] = fault
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, total)
+            checked.append(source.without(bad, self.config.data.on_bad_row))
+        return checked
+
+    def _fault(self, sample: Sample) -> BadRow | None:
+        try:
+            self.render(sample)
+        except MediaError as error:
+            return BadRow(sample.where, f"{sample.media[0].kind}s", str(error), "replace the file or remove the row")
+        except DataError as error:
+            what, _, remedy = str(error).partition(" - ")
+            return BadRow(sample.where, self.config.data.question_key, what, remedy or "correct the row")
+        return None
+
+    def without_failed(self, source: Loaded, failures: Mapping[str, str]) -> Loaded:
+        """The source less the samples with a medium that could not be decoded (path -> reason).
+
+        Raises:
+            DataError: as ``data.on_bad_row`` says.
+        """
+        bad = {}
+        for sample in source.samples:
+            for ref in sample.media:
+                if ref.path in failures:
+                    what = f"{ref.path} cannot be decoded: {failures[ref.path]}"
+                    remedy = "replace the file or remove the row"
+                    bad[sample.id] = BadRow(sample.where, f"{ref.kind}s", what, remedy)
+        return source.without(bad, self.config.data.on_bad_row)
+
+    def media_plans(self, loaded: Sequence[Loaded]) -> list[tuple[MediaRef, MediaPlan]]:
+        """Every medium that the sources' samples need, once per plan."""
+        plans: dict[str, tuple[MediaRef, MediaPlan]] = {}
+        for source in loaded:
+            for sample in source.samples:
+                prompt = self.render(sample)
+                for ref, media_plan in zip(prompt.media, prompt.plans, strict=True):
+                    plans.setdefault(media_plan.digest, (ref, media_plan))
+        return list(plans.values())
+
+    def open_policy(self) -> Policy:
+        """The model with its weights, ready to train."""
+        from easyvideor1.models.policy import Policy
+
+        return Policy.open(self.config.model, self.checkpoint)
+
+    def open_engine(self, model: Any) -> Engine:
+        """The configured engine for a model's weights."""
+        from easyvideor1.rollout.local import open_engine
+
+        rollout = self.config.rollout
+        return open_engine(rollout.engine, self.family, model, self.load, batch_prompts=rollout.batch_prompts)
+
+    def sampling(self) -> Sampling:
+        """How training draws tokens."""
+        from easyvideor1.rollout.engine import Sampling
+
+        rollout = self.config.rollout
+        return Sampling(rollout.temperature, rollout.top_p, rollout.top_k, rollout.max_new_tokens)
