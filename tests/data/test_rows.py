@@ -57,6 +57,7 @@ def test_a_bare_text_row(rows: Rows) -> None:
         ("numerical", 0.25, "0.25"),
         ("numerical", "<answer> 12 </answer>", "12"),
         ("temporal grounding", {"time": [1, 2.5]}, '{"time": [1, 2.5]}'),
+        ("boolean", True, "true"),
         ("open-ended", "  a red car ", "a red car"),
     ],
 )
@@ -80,7 +81,7 @@ def test_options_bear_letters(rows: Rows, given: list[Any], lettered: tuple[str,
 
 def test_media_without_placeholders_come_first_videos_before_images(rows: Rows) -> None:
     sample = one(rows(row(problem="What is it?", videos=["a.mp4", "b.mkv"], images=["a.png"])))
-    assert sample.question == "<video><video><image>What is it?"
+    assert sample.question == "<video><video><image>\nWhat is it?"
     assert [Path(ref.path).name for ref in sample.media] == ["a.mp4", "b.mkv", "a.png"]
 
 
@@ -104,7 +105,7 @@ def test_start_and_end_are_the_clip_of_the_single_video(rows: Rows, media: Path)
 def test_evaluation_rows_name_their_media_in_path_and_their_answer_in_solution(rows: Rows, media: Path) -> None:
     given = row(path="./a.mp4", image_path="a.png", solution="<answer>A</answer>", answer="left", videos=...)
     sample = one(rows(given))
-    assert sample.question == "<image><video>Which way does it move?"
+    assert sample.question == "<image>\n<video>Which way does it move?"
     assert sample.media == (MediaRef("image", str(media / "a.png")), MediaRef("video", str(media / "a.mp4")))
     assert (sample.answer, sample.extra) == ("A", {"answer": "left"})
 
@@ -137,6 +138,7 @@ def test_media_root_and_absolute_paths(rows: Rows, media: Path, tmp_path: Path) 
         (True, "one", ["one"]),
         (None, "one", ["one"]),
         (False, "one", []),
+        (0, "one", []),
         (True, ["one", {"text": "two", "logprobs": [-1, -0.5]}], ["one", "two"]),
         (None, None, []),
     ],
@@ -171,6 +173,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"answer": ""}, "answer", "is blank"),
     ({"answer": "<answer></answer>"}, "answer", "has an empty <answer>"),
     ({"answer": float("nan"), "problem_type": "numerical"}, "answer", "is nan, not a finite number"),
+    ({"answer": {"time": [float("inf"), 1]}, "problem_type": "temporal"}, "answer", "has no form as text"),
     ({"answer": "Q"}, "answer", "correct the reference answer or remove the row"),
     ({"answer": "soon", "problem_type": "temporal grounding"}, "answer", "correct the reference answer"),
     ({"videos": ["gone.mp4"]}, "videos", "gone.mp4' does not exist - correct the path, or set media_root"),

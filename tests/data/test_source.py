@@ -98,6 +98,7 @@ def test_faults_found_later_follow_the_same_policy(rows: Rows) -> None:
         (b'[{"a": 1}]\nmore', "there is more after the end of the list"),
         (b"[\xff]", "not UTF-8 at byte 1"),
         (b"PAR1 but not really", "broken Parquet file"),
+        (b"\x1f\x8b\x08\x00", "is a compressed file - unpack it first"),
     ],
 )
 def test_files_that_are_broken_as_a_whole(tmp_path: Path, content: bytes, message: str) -> None:

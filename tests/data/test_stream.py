@@ -56,7 +56,7 @@ def test_every_epoch_of_a_source_has_every_sample_once(sizes: list[int], seed: i
                 assert set(epoch) == set(ids(whole))
 
 
-@pytest.mark.parametrize("weights", [(1, 1), (3, 1), (0.7, 0.3), (1000, 1)])
+@pytest.mark.parametrize("weights", [(1, 1), (3, 1), (0.7, 0.3), (1000, 1), (1, 1e-30)])
 def test_every_stretch_holds_the_weights(weights: tuple[float, float]) -> None:
     stream = SampleStream([source("a", 7), source("b", 30)], weights, seed=5)
     share = weights[0] / sum(weights)
@@ -173,5 +173,7 @@ def test_streams_that_cannot_be() -> None:
     for weight in (0.0, -1.0, float("nan")):
         with pytest.raises(ConfigError, match="weights of sources must be positive numbers"):
             SampleStream([source("a", 2)], [weight], 0)
+    with pytest.raises(TypeError, match="one sequence of samples per source"):
+        SampleStream(source("a", 2), [1, 1], 0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="step must be >= 0"):
         SampleStream([source("a", 2)], [1], 0).batch(-1, 2)

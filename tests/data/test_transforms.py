@@ -55,13 +55,13 @@ def test_answers_in_other_forms() -> None:
 
 
 def test_offline_responses_follow() -> None:
-    thought = "<think>A ball rolls; I see blue.</think>"
+    thought = "<think>A ball rolls; I see blue, option B, so the answer is B.</think>"
     responses = (f"{thought}<answer>B</answer>", "<answer>(B) blue</answer>", "<answer>blue</answer>")
     sample = replace(SAMPLE, offline=tuple(map(OfflineTrajectory, responses)))
     for seed in range(20):
         result = shuffled(sample, seed)
         assert [item.text for item in result.offline] == [
-            f"{thought}<answer>{result.answer}</answer>",
+            f"{thought}<answer>B</answer>".replace("B", result.answer),
             f"<answer>({result.answer}) blue</answer>",
             "<answer>blue</answer>",
         ]
@@ -71,10 +71,12 @@ def test_offline_responses_follow() -> None:
     "sample",
     [
         replace(SAMPLE, options=("A. red", "B. blue", "C. both A and B", "D. none")),
-        replace(SAMPLE, options=("A. red", "B. blue", "C. all of the above")),
+        replace(SAMPLE, options=("A. red", "B. blue", "C. All of the Above")),
         replace(SAMPLE, options=("A. red", "B. blue", "C. (A)")),
         replace(SAMPLE, question="Why is option C wrong?"),
         replace(SAMPLE, offline=(OfflineTrajectory("<think>It must be B.</think><answer>B</answer>"),)),
+        replace(SAMPLE, offline=(OfflineTrajectory("The answer is A because it is red. <answer>A</answer>"),)),
+        replace(SAMPLE, offline=(OfflineTrajectory("The answer is A man. <answer>A</answer>"),)),
         replace(SAMPLE, offline=(OfflineTrajectory("<answer>B</answer>", (-0.5,)),)),
         replace(SAMPLE, options=("A. red",), answer="A"),
         replace(SAMPLE, options=()),

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from easyvideor1.data.problems import RowError
 from easyvideor1.types import DataError
@@ -15,6 +15,8 @@ from easyvideor1.types import DataError
 RawRow = dict[str, Any] | RowError
 
 _BLANK = re.compile(r"\s*")
+_BOM = b"\xef\xbb\xbf"
+_COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zX")
 _PARQUET_BATCH = 1024
 
 
@@ -29,33 +31,41 @@ def read_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
         DataError: the file is missing, a directory, empty, or broken as a whole.
     """
     try:
-        content = path.read_bytes() if not _is_parquet(path) else None
+        with path.open("rb") as file:
+            head = file.read(4)
+            if head == b"PAR1":
+                yield from _read_parquet(path)
+                return
+            if head.startswith(_COMPRESSED):
+                raise DataError(f"{path}: is a compressed file - unpack it first")
+            file.seek(0)
+            start = _first_byte(file)
+            if not start:
+                raise DataError(f"{path}: the file is empty - write rows into it or remove it from the sources")
+            file.seek(0)
+            yield from _read_list(path, file.read().removeprefix(_BOM)) if start == b"[" else _read_lines(file)
     except FileNotFoundError:
         raise DataError(f"{path}: no such data file - correct the path of the source") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a directory - name the JSON, JSONL or Parquet file in it") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error} - check the file and its permissions") from error
-    if content is None:
-        yield from _read_parquet(path)
-        return
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    start = content.lstrip()[:1]
-    if not start:
-        raise DataError(f"{path}: the file is empty - write rows into it or remove it from the sources")
-    yield from _read_list(path, content) if start == b"[" else _read_lines(content)
 
 
-def _is_parquet(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"PAR1"
+def _first_byte(file: IO[bytes]) -> bytes:
+    for line in file:
+        text = line.removeprefix(_BOM).strip()
+        if text:
+            return text[:1]
+    return b""
 
 
-def _read_lines(content: bytes) -> Iterator[tuple[int, RawRow]]:
-    # Only \n ends a line: str.splitlines would also cut at U+2028, which JSON strings may hold.
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if line.strip():
-            yield number, _parse_line(line)
+def _read_lines(file: IO[bytes]) -> Iterator[tuple[int, RawRow]]:
+    # Binary files end lines at \n alone; text would also be cut at U+2028, which JSON strings may hold.
+    for number, line in enumerate(file, start=1):
+        text = (line.removeprefix(_BOM) if number == 1 else line).rstrip(b"\r\n")
+        if text.strip():
+            yield number, _parse_line(text)
 
 
 def _parse_line(line: bytes) -> RawRow:

@@ -73,7 +73,7 @@ def read_task(row: Row) -> str:
     try:
         return canonical_task(name)
     except DataError as error:
-        raise RowError("problem_type", str(error), "correct it, or keep such rows out") from None
+        raise RowError("problem_type", str(error), "correct it, or set data.on_bad_row to 'skip'") from None
 
 
 def read_sample(row: Row, form: RowFormat, *, task: str, line: int, where: str, check: MediaCheck) -> Sample:
@@ -155,7 +155,7 @@ def _answer(row: Row, column: str) -> str:
         if isinstance(value, float) and not math.isfinite(value):
             raise RowError(column, f"is {value}, not a finite number", remedy)
         try:
-            return json.dumps(value, ensure_ascii=False)
+            return json.dumps(value, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise RowError(column, f"has no form as text: {error}", remedy) from None
     text = _text(row, column, remedy)
@@ -260,7 +260,8 @@ def _place(question: str, media: tuple[MediaRef, ...], form: RowFormat) -> tuple
             raise RowError(
                 form.question, what, f"write one <{kind}> for each file, or none at all to have them put first"
             )
-    question = prefix + question
+    if prefix:
+        question = f"{prefix}\n{question}"
     if not PLACEHOLDER.sub("", question).strip():
         raise RowError(form.question, "is blank but for its media", "write the question")
     return question, tuple(waiting[mark.strip("<>")].pop(0) for mark in PLACEHOLDER.findall(question))
@@ -275,7 +276,7 @@ def _offline(row: Row) -> tuple[OfflineTrajectory, ...]:
     if flag and not found:
         remedy = "write the response, or set has_offline_trajectory to false"
         raise RowError("offline_output", "is missing although has_offline_trajectory is true", remedy)
-    return () if flag is False else found
+    return () if flag is not None and not flag else found
 
 
 def _trajectory(entry: object) -> OfflineTrajectory:

@@ -50,6 +50,8 @@ class SampleStream:
             ConfigError: a transform is unknown, or weights and sources do not match.
             DataError: no sample is left.
         """
+        if any(isinstance(source, Sample) for source in samples):
+            raise TypeError("samples must be one sequence of samples per source, not the samples themselves")
         if len(samples) != len(weights):
             raise ConfigError(f"{len(samples)} sources but {len(weights)} weights - give every source one weight")
         if any(not np.isfinite(weight) or weight <= 0 for weight in weights):
@@ -69,7 +71,8 @@ class SampleStream:
         self._seed = seed
         self._transforms = tuple(resolve_transforms([t])[0] if isinstance(t, str) else t for t in transforms)
         shares = np.cumsum([weights[index] for index in present], dtype=np.float64)
-        self._bounds = (shares[:-1] / shares[-1] * 2.0**64).astype(np.uint64)
+        # The largest float below 2**64 keeps the bound of an all but weightless last source representable.
+        self._bounds = np.minimum(shares[:-1] / shares[-1] * 2.0**64, np.nextafter(2.0**64, 0)).astype(np.uint64)
         self._offset = np.uint64(_key(seed, "mixture") & (2**64 - 1))
         self._orders: dict[tuple[int, int], NDArray[np.intp]] = {}
 

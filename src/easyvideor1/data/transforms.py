@@ -21,12 +21,17 @@ Transform = Callable[[Sample, int, np.random.Generator], list[Sample]]
 
 TRANSFORMS: Registry[Transform] = Registry("transform")
 
-_ANSWER = re.compile(r"(<answer>\s*\(?)([A-Z])(?=[\s.):<])")
+# Where a response states its choice: "<answer>B", "the answer is B", "option (B)".
+_STATEMENT = r"(<answer>\s*\(?|\b(?i:answer is|answer:|option|choice)\s+\(?)"
+_STATED = re.compile(_STATEMENT + r"([A-Z])(?![\w'])")
+# The same with a letter that may be the word "A" or "I": "the answer is A because", "the answer is A man".
+_DOUBTFUL = re.compile(_STATEMENT + r"[AI] [a-z]")
 # A capital letter on its own, unless it is the word "A" or "I" before another word.
 _LONE = re.compile(r"(?<![\w'])(?![AI] [a-z])[A-Z](?![\w'])")
 # Words that tie an option to its place: "both A and B", "option C", "all of the above".
 _TIED = re.compile(
-    r"\b(?:above|below|preceding|previous|former|latter)\b|\b(?i:options?|choices?|answers?|both|and|or|either)\s+\(?[A-Z]\b(?!')"
+    r"\b(?i:above|below|preceding|previous|former|latter)\b"
+    r"|\b(?i:options?|choices?|answers?|both|and|or|either)\s+\(?[A-Z]\b(?!')"
     r"|\([A-Z]\)"
 )
 
@@ -48,9 +53,9 @@ def resolve_transforms(names: Sequence[str]) -> tuple[Transform, ...]:
 def shuffle_options(sample: Sample, step: int, rng: np.random.Generator) -> list[Sample]:
     """Put the options of a multiple-choice sample into a random order and carry the answer's letter along.
 
-    Offline responses have the letter in their ``<answer>`` changed too. Left as they are: samples whose wording depends
-    on the order ("both A and B", "all of the above", an offline response that reasons about letters), and those whose
-    offline responses have log-probs, which hold for their exact tokens only.
+    Offline responses have the letters that they state ("the answer is B", ``<answer>B``) changed too. Left as they are:
+    samples whose wording depends on the order ("both A and B", "all of the above", an offline response that mentions
+    letters in other ways), and those whose offline responses have log-probs, which hold for their exact tokens only.
     """
     if sample.task != "multiple_choice" or len(sample.options) < 2 or _depends_on_order(sample):
         return [sample]
@@ -69,7 +74,9 @@ def _depends_on_order(sample: Sample) -> bool:
         return True
     letters = set(string.ascii_uppercase[: len(texts)])
     return any(
-        item.logprobs is not None or not letters.isdisjoint(_LONE.findall(_ANSWER.sub("", item.text)))
+        item.logprobs is not None
+        or _DOUBTFUL.search(item.text)
+        or not letters.isdisjoint(_LONE.findall(_STATED.sub("", item.text)))
         for item in sample.offline
     )
 
@@ -83,5 +90,5 @@ def _new_answer(answer: str, new_letter: dict[str, str]) -> str:
 
 def _reletter(trajectory: OfflineTrajectory, new_letter: dict[str, str]) -> OfflineTrajectory:
     return OfflineTrajectory(
-        _ANSWER.sub(lambda match: match[1] + new_letter.get(match[2], match[2]), trajectory.text), trajectory.logprobs
+        _STATED.sub(lambda match: match[1] + new_letter.get(match[2], match[2]), trajectory.text), trajectory.logprobs
     )
