@@ -42,6 +42,6 @@ def found_box(pixels: NDArray[np.uint8], body: Body, least: int = 3) -> tuple[fl
 
 def assert_box(pixels: NDArray[np.uint8], body: Body, box: Sequence[float]) -> None:
     """The blob of ``body`` fills ``box`` to two pixels; the corners of a triangle are too thin to be found."""
-    slack = [2.6, 5.0, 2.6, 2.0] if body.shape == "triangle" else [2.0] * 4
+    slack = [2.6, 4.0, 2.6, 2.0] if body.shape == "triangle" else [2.0] * 4
     difference = np.abs(np.subtract(found_box(pixels, body), box))
     assert (difference <= slack).all(), f"{body.name}: {found_box(pixels, body)} found, {tuple(box)} expected"

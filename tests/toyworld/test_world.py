@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,8 @@ def test_traces_end_in_the_answer(world: Manifest) -> None:
     assert 9 <= sum(lengths) / len(lengths) <= 16
 
 
-def test_boxes_of_rows_are_on_the_pixels(world: Manifest) -> None:
+def test_boxes_of_rows_are_on_the_pixels(tmp_path: Path) -> None:
+    world = write_world(replace(SPEC, container=".mkv", codec="ffv1"), tmp_path / "lossless")
     scenes = read_scenes(world.root)
     checked = 0
     for split in ("train", "validation", "test"):
@@ -119,7 +121,7 @@ def test_complete_world_is_reused_and_another_spec_refused(world: Manifest, tmp_
     assert found.reused and found.splits == world.splits and found.spec == SPEC
     assert before == {path: path.stat().st_mtime_ns for path in world.root.rglob("*")}
     with pytest.raises(DataError, match=r"another spec \(seed is 7 there, 8 here\)"):
-        write_world(WorldSpec(seed=8, train=40, validation=16, test=16, questions_per_clip=3), world.root)
+        write_world(replace(SPEC, seed=8), world.root)
     (tmp_path / "thesis.txt").write_text("keep me")
     with pytest.raises(DataError, match=r"no manifest\.json \(thesis\.txt\)"):
         write_world(SPEC, tmp_path)
@@ -209,6 +211,21 @@ def test_restricted_worlds() -> None:
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"questions_per_clip": 6},
+        {"bodies": (3, 4), "size": (32, 32), "questions_per_clip": 2},
+        {"size": (96, 32), "questions_per_clip": 5},
+        {"bodies": (2, 2), "body_size": (0.4, 0.5), "vfr": True},
+    ],
+)
+def test_crowded_worlds_still_fit(fields: dict) -> None:
+    for planned in plan_world(WorldSpec(train=60, validation=5, test=5, **fields)):
+        for clip in planned.clips:
+            assert min(body.size for body in clip.scene.bodies) >= 0.1 * min(clip.scene.width, clip.scene.height)
+
+
+@pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"kinds": ("mc_color",)}, "mc_colour"),
@@ -221,6 +238,7 @@ def test_restricted_worlds() -> None:
         ({"seconds": 0.5}, "4 frames"),
         ({"rotations": (45,)}, "rotations"),
         ({"container": ".doc"}, "container"),
+        ({"bodies": (4, 4), "body_size": (0.5, 0.5), "travel": (0.7, 0.7)}, "do not fit into 64x64"),
     ],
 )
 def test_impossible_specs_are_refused(fields: dict, words: str) -> None:

@@ -18,6 +18,7 @@ WORDS = ("CAT", "DOG", "SUN", "CAR", "BOX", "HAT", "CUP", "KEY")
 #: Most shapes that a counting question shows (one fewer than there are colours, if that is less).
 MOST = 4
 
+_ATTEMPTS = 1500  # the later ones with smaller shapes, the latest with one mover only
 _GAP = 1.0  # pixels between any two shapes, at all times
 
 
@@ -45,7 +46,8 @@ class Needs:
 
     def agrees(self, other: Needs) -> bool:
         """Whether one scene can serve both."""
-        return not ((self.whole and other.window) or (self.window and other.whole))
+        crowded = (self.counted and other.word) or (self.word and other.counted)  # four shapes and a word: too much
+        return not (crowded or (self.whole and other.window) or (self.window and other.whole))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,10 @@ def compose(spec: WorldSpec, media: Literal["image", "video"], wishes: Sequence[
     windows = [_window(seconds, fps, rng)] if any(wish.needs.window for wish in wishes) else [(0.0, seconds)]
     windows += [(0.0, seconds)] * (len(colours) - 1)
     wide = any(wish.needs.wide for wish in wishes)
-    for attempt in range(600):
-        shrink = max(0.45, 0.985 ** (attempt // 4))
+    for attempt in range(_ATTEMPTS):
+        shrink = max(0.4, 0.98 ** (attempt // 25))
+        if attempt == _ATTEMPTS // 2:
+            motions[1:] = ["still"] * (len(motions) - 1)
         bodies: list[Body] = []
         for index, (colour, shape, motion) in enumerate(zip(colours, shapes, motions, strict=True)):
             span = (0.1, 0.65) if wide and index == 0 else spec.travel
