@@ -12,6 +12,7 @@ from easyvideor1.config.schema import EvaluationConfig
 from easyvideor1.evaluation.evaluate import evaluate
 from easyvideor1.rollout.engine import Sampling
 from easyvideor1.types import Frames, Sample
+from easyvideor1.video import HealthLedger
 
 from .worlds import TableEngine, letter_score, make_plan, make_sample, render
 
@@ -74,7 +75,7 @@ def metrics_row(step: int, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def rollout_row(step: int, number: int, group_size: int = 4) -> dict[str, Any]:
+def rollout_row(step: int, number: int, origin: str, group_size: int = 4) -> dict[str, Any]:
     digest = f"clip_{number}"
     plan = make_plan(digest, 8, 64)
     rng = np.random.default_rng((step, number))
@@ -85,7 +86,7 @@ def rollout_row(step: int, number: int, group_size: int = 4) -> dict[str, Any]:
         score = {"accuracy": right, "format": 1.0, "total": 0.9 * right + 0.1, "parts": {}, "parsed": "A"}
         score |= {"applicable": True, "reason": ""}
         trajectories.append(
-            {"origin": "online", "response": HOSTILE if (number, i) == (0, 0) else text, "tokens": 24, "finish": "stop"}
+            {"origin": origin, "response": HOSTILE if (number, i) == (0, 0) else text, "tokens": 24, "finish": "stop"}
             | {"logprob": -3.2, "advantage": right - 0.5, "score": score}
         )
     media = {"kind": "video", "path": f"clips/{digest}.mp4", "digest": digest, "height": 64, "width": 64}
@@ -110,25 +111,27 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_stage(run_dir: Path, name: str, steps: int, seed: int) -> None:
+def write_stage(run_dir: Path, name: str, steps: int, seed: int, origin: str = "online") -> None:
     rng = np.random.default_rng(seed)
     stage = run_dir / "stages" / name
     write_lines(stage / "metrics.jsonl", [metrics_row(step, rng) for step in range(1, steps + 1)])
     for step in (1, steps // 2, steps):
-        write_lines(stage / f"rollouts/step_{step:06d}.jsonl", [rollout_row(step, number) for number in range(6)])
+        write_lines(
+            stage / f"rollouts/step_{step:06d}.jsonl", [rollout_row(step, number, origin) for number in range(6)]
+        )
 
 
 def write_run(run_dir: Path) -> Path:
     """A finished run with two stages."""
     run_dir.mkdir(parents=True)
-    write_stage(run_dir, "01-sft", 20, 1)
+    write_stage(run_dir, "01-sft", 20, 1, "offline")
     write_stage(run_dir, "02-grpo", 80, 2)
-    write_evaluations(run_dir, "before", "02-grpo-step_000040", "after")
-    (run_dir / "config.yaml").write_text(f"name: toy\nseed: 7\n# {HOSTILE}\n")
+    write_evaluations(run_dir, "before", "grpo-000040", "after")
+    (run_dir / "config.yaml").write_text(f"name: toy\ncache:\n  dir: {run_dir / 'cache'}\n# {HOSTILE}\n")
     (run_dir / "run.json").write_text(
         json.dumps({"name": f"toy & {HOSTILE}", "seed": 7, "command": "evr1 train", "versions": {"torch": "2.13"}})
     )
     sources = [{"path": "train.jsonl", "read": 400, "used": 398, "refused": 2, "reasons": {HOSTILE: 2}}]
     (run_dir / "data_report.json").write_text(json.dumps({"train": {"sources": sources}}))
-    write_lines(run_dir / "health.jsonl", [{"path": "bad.mp4", "reason": "truncated", "detail": HOSTILE}])
+    HealthLedger(run_dir / "cache" / "health.jsonl").record("bad.mp4", "truncated", HOSTILE, "skipped")
     return run_dir

@@ -32,7 +32,7 @@ def make_sample(number: int, task: str = "multiple_choice", answer: str = "A", v
     )
 
 
-def make_plan(digest: str, frames: int = 4, side: int = 32) -> MediaPlan:
+def make_plan(digest: str, frames: int = 8, side: int = 64) -> MediaPlan:
     return MediaPlan(
         kind="video",
         fingerprint=f"f-{digest}",

@@ -1,5 +1,6 @@
 """Held-out questions, intervals, learning curves and the report of a run."""
 
+from easyvideor1.evaluation.benchmark import BENCHMARKS, Benchmark, open_benchmark
 from easyvideor1.evaluation.curves import write_curves
 from easyvideor1.evaluation.evaluate import evaluate
 from easyvideor1.evaluation.report import write_report
@@ -8,13 +9,16 @@ from easyvideor1.evaluation.statistics import Interval, difference_interval, mea
 from easyvideor1.evaluation.summary import print_summary, write_summary
 
 __all__ = [
+    "BENCHMARKS",
     "Aggregate",
+    "Benchmark",
     "Evaluation",
     "Interval",
     "difference_interval",
     "evaluate",
     "greedy_difference",
     "mean_interval",
+    "open_benchmark",
     "print_summary",
     "wilson_interval",
     "write_curves",

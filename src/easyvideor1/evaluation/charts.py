@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from easyvideor1.evaluation.panels import Panel, Series, smooth
 from easyvideor1.evaluation.statistics import Interval
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 14, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 16, 26
 Scale = Callable[[float], float]
 
 
@@ -19,7 +19,7 @@ def line_chart(panel: Panel, stages: Sequence[tuple[int, str]], *, width: int = 
     xs = [x for series in panel.series for x in series.x] + [float(first) for first, _ in stages]
     x_low, x_high = min(xs), max(xs)
     y_low, y_high = panel.limits or _range(panel.series)
-    y_ticks, x_ticks = nice_ticks(y_low, y_high, 5), nice_ticks(x_low, x_high, 6)
+    y_ticks, x_ticks = nice_ticks(y_low, y_high, height // 45), nice_ticks(x_low, x_high, width // 80)
     pad = 0.02 * ((x_high - x_low) or 1.0)  # keeps points at the ends off the axis
     across = _scale(x_low - pad, x_high + pad, _LEFT, width - _RIGHT)
     up = _scale(y_low, y_high, height - _BOTTOM, _TOP)
@@ -35,7 +35,8 @@ def line_chart(panel: Panel, stages: Sequence[tuple[int, str]], *, width: int = 
     for first, name in stages if len(stages) > 1 else []:
         x = across(first)
         parts.append(f'<line class="stage" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{height - _BOTTOM}"/>')
-        parts.append(f'<text class="tick" x="{x + 4:.1f}" y="{_TOP + 2}">{escape(name)}</text>')
+        if width > 400:  # a small chart has no room for names
+            parts.append(f'<text class="tick" x="{x + 4:.1f}" y="{_TOP - 3}">{escape(name)}</text>')
     for number, series in enumerate(panel.series):
         draw = _points if series.is_evaluation else _curve
         parts.append(f'<g class="s{number % 4}">{draw(series, across, up)}</g>')
@@ -44,7 +45,7 @@ def line_chart(panel: Panel, stages: Sequence[tuple[int, str]], *, width: int = 
     return Markup(f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>')
 
 
-def interval_chart(before: Interval | None, after: Interval | None, *, width: int = 230, height: int = 30) -> Markup:
+def interval_chart(before: Interval | None, after: Interval | None, *, width: int = 180, height: int = 30) -> Markup:
     """Two accuracies with their intervals on one line from 0 to 1: a hollow mark before, a full one after."""
     across = _scale(0, 1, 6, width - 6)
     parts = [
@@ -95,12 +96,14 @@ def _path(xs: Sequence[float], ys: Sequence[float], across: Scale, up: Scale) ->
 
 
 def _curve(series: Series, across: Scale, up: Scale) -> str:
-    if len(series.x) == 1:
-        return f'<circle cx="{across(series.x[0]):.1f}" cy="{up(series.y[0]):.1f}" r="3"/>'
-    return (
-        f'<path class="raw" d="{_path(series.x, series.y, across, up)}"/>'
-        f'<path class="smooth" d="{_path(series.x, smooth(series.y), across, up)}"/>'
-    )
+    parts = []
+    for xs, ys in series.segments():
+        if len(xs) == 1:
+            parts.append(f'<circle cx="{across(xs[0]):.1f}" cy="{up(ys[0]):.1f}" r="3"/>')
+            continue
+        parts.append(f'<path class="raw" d="{_path(xs, ys, across, up)}"/>')
+        parts.append(f'<path class="smooth" d="{_path(xs, smooth(ys), across, up)}"/>')
+    return "".join(parts)
 
 
 def _points(series: Series, across: Scale, up: Scale) -> str:

@@ -61,10 +61,10 @@ def _draw(axes: Any, panel: Panel, stages: list[tuple[int, str]], *, small: bool
                 series.x, series.y, (below, above), color=colour, marker="o", ms=5, capsize=3, label=series.label
             )
             continue
-        axes.plot(series.x, series.y, color=colour, alpha=0.25, lw=0.9)
-        axes.plot(
-            series.x, smooth(series.y), color=colour, lw=1.8, label=series.label, marker="." * (len(series.x) < 3)
-        )
+        for number, (xs, ys) in enumerate(series.segments()):
+            name, dot = ("_" if number else series.label), ("o" if len(xs) == 1 else "")
+            axes.plot(xs, ys, color=colour, alpha=0.25, lw=0.9)
+            axes.plot(xs, smooth(ys), color=colour, lw=1.8, label=name, marker=dot)
     axes.set_title(panel.title, fontsize=9 if small else 11, loc="left")
     axes.grid(visible=True, color="#e6e6e6", lw=0.7)
     axes.set_axisbelow(True)

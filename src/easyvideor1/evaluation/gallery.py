@@ -16,7 +16,7 @@ from easyvideor1.evaluation.files import read_jsonl
 from easyvideor1.evaluation.history import RunHistory
 from easyvideor1.evaluation.records import Record
 from easyvideor1.evaluation.result import Evaluation, paired_records
-from easyvideor1.types import Frames
+from easyvideor1.types import EasyVideoError, Frames
 
 FrameLookup = Callable[[str], Frames | None]
 
@@ -35,7 +35,7 @@ class Thumbnail:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """The frames of one media file; ``thumbnails`` is empty when the store no longer has them."""
+    """The frames of one media file; without ``thumbnails``, ``missing`` says why."""
 
     path: str
     kind: str
@@ -43,6 +43,7 @@ class Strip:
     width: int
     height: int
     thumbnails: tuple[Thumbnail, ...]
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +164,16 @@ def _record_strips(record: Record, frames: FrameLookup) -> tuple[Strip, ...]:
 
 def strips(media: Sequence[Mapping[str, Any]], frames: FrameLookup) -> tuple[Strip, ...]:
     """The frames of a row's media, read from the store by digest."""
-    return tuple(_strip(item, frames(str(item.get("digest", "")))) for item in media)
+    return tuple(_strip(item, frames) for item in media)
 
 
-def _strip(item: Mapping[str, Any], found: Frames | None) -> Strip:
+def _strip(item: Mapping[str, Any], frames: FrameLookup) -> Strip:
+    found, missing = None, "The frame cache does not have these frames."
+    if item.get("digest"):
+        try:
+            found = frames(str(item["digest"]))
+        except EasyVideoError as error:  # an entry that cannot be read costs its pictures, not the page
+            missing = f"The frames cannot be read: {error}"
     times = tuple(item.get("timestamps") or ())
     thumbnails: tuple[Thumbnail, ...] = ()
     if found is not None and len(found.pixels):
@@ -184,6 +191,7 @@ def _strip(item: Mapping[str, Any], found: Frames | None) -> Strip:
         width=int(item.get("width") or 0),
         height=int(item.get("height") or 0),
         thumbnails=thumbnails,
+        missing="" if thumbnails else missing,
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from easyvideor1.evaluation.files import read_json, read_jsonl
 from easyvideor1.evaluation.result import Evaluation
 from easyvideor1.types import DataError
@@ -39,7 +41,6 @@ class RunHistory:
     config: str | None
     data_report: Mapping[str, Any] | None
     summary: Mapping[str, Any] | None
-    health: tuple[Mapping[str, Any], ...]
     stages: tuple[StageHistory, ...]
     evaluations: Mapping[str, Evaluation]
 
@@ -57,19 +58,25 @@ def read_history(run_dir: Path) -> RunHistory:
     if not run_dir.is_dir():
         raise DataError(f"{run_dir}: no such run directory; give the output_dir of a run")
     config = run_dir / "config.yaml"
-    health = run_dir / "health.jsonl"
     return RunHistory(
         directory=run_dir,
         run=_optional(run_dir / "run.json"),
         config=config.read_text(encoding="utf-8") if config.exists() else None,
         data_report=_optional(run_dir / "data_report.json"),
         summary=_optional(run_dir / "summary.json"),
-        health=tuple(read_jsonl(health)) if health.exists() else (),
         stages=_read_stages(run_dir / "stages"),
         evaluations={
             path.stem: Evaluation.load(path.parent, path.stem) for path in sorted(run_dir.glob("evaluations/*.json"))
         },
     )
+
+
+def cache_dir(history: RunHistory) -> Path | None:
+    """The frame cache that the run's configuration names, if it does and the directory is there."""
+    config = yaml.safe_load(history.config) if history.config else None
+    section = config.get("cache") if isinstance(config, dict) else None
+    named = section.get("dir") if isinstance(section, dict) else None
+    return Path(named) if isinstance(named, str) and Path(named).is_dir() else None
 
 
 def _optional(path: Path) -> dict[str, Any] | None:
@@ -95,15 +102,17 @@ def _read_stages(directory: Path) -> tuple[StageHistory, ...]:
 def evaluation_step(name: str, history: RunHistory) -> int | None:
     """The step of the whole run that an evaluation belongs to, read from its name.
 
-    ``before`` is 0 and ``after`` the last step; ``STAGE-step_000050`` is step 50 of the stage with that directory name;
-    ``STAGE`` alone is that stage's end. Other names have no place on the axis.
+    ``before`` is 0 and ``after`` the last step. ``STAGE-000050`` or ``STAGE-step_000050`` is step 50 of a stage, named
+    as in the configuration (``grpo``) or as its directory (``02-grpo``); ``STAGE`` alone is that stage's end. Other
+    names have no place on the axis.
     """
     if name == "before":
         return 0
     if name == "after":
         return history.steps
-    match = re.fullmatch(r"(?P<stage>.+?)(?:-step_(?P<step>\d+))?", name)
     for stage in history.stages:
-        if match and match["stage"] == stage.name:
-            return stage.first + (stage.steps if match["step"] is None else int(match["step"]))
+        for prefix in (stage.name, re.sub(r"^\d+-", "", stage.name)):
+            match = re.fullmatch(re.escape(prefix) + r"(?:-(?:step_)?(\d+))?", name)
+            if match:
+                return stage.first + (stage.steps if match[1] is None else int(match[1]))
     return None

@@ -14,17 +14,26 @@ _NAMED = {"reward/total": "total", "reward/accuracy": "accuracy", "reward/format
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points in order of ``x``. ``low`` and ``high`` are set for evaluations, which are drawn as points with bars."""
+    """Points in order of ``x``. ``low`` and ``high`` are set for evaluations, which are drawn as points with bars.
+
+    ``starts`` are the positions where a stage begins: no line or average runs over from one stage into the next.
+    """
 
     label: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    starts: tuple[int, ...] = (0,)
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
 
     @property
     def is_evaluation(self) -> bool:
         return bool(self.low)
+
+    def segments(self) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+        """The points of each stage, as ``(x, y)``."""
+        ends = (*self.starts[1:], len(self.x))
+        return [(self.x[a:b], self.y[a:b]) for a, b in zip(self.starts, ends, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +97,8 @@ def evaluation_series(history: RunHistory) -> tuple[Series, ...]:
                     label,
                     tuple(float(step) for step, _ in points),
                     tuple(interval.mean for _, interval in points),
-                    tuple(interval.low for _, interval in points),
-                    tuple(interval.high for _, interval in points),
+                    low=tuple(interval.low for _, interval in points),
+                    high=tuple(interval.high for _, interval in points),
                 )
             )
     return tuple(found)
@@ -116,12 +125,13 @@ def _is_number(value: object) -> bool:
 def _metrics(history: RunHistory, keys: dict[str, str]) -> tuple[Series, ...]:
     found = []
     for key, label in keys.items():
-        points = [
-            (float(stage.first + row["step"]), float(row[key]))
-            for stage in history.stages
-            for row in stage.metrics
-            if _is_number(row.get(key))
-        ]
+        points: list[tuple[float, float]] = []
+        starts: list[int] = []
+        for stage in history.stages:
+            rows = [row for row in stage.metrics if _is_number(row.get(key))]
+            if rows:
+                starts.append(len(points))
+                points += [(float(stage.first + row["step"]), float(row[key])) for row in rows]
         if points:
-            found.append(Series(label, tuple(x for x, _ in points), tuple(y for _, y in points)))
+            found.append(Series(label, tuple(x for x, _ in points), tuple(y for _, y in points), tuple(starts)))
     return tuple(found)

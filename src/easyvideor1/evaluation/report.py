@@ -7,7 +7,7 @@ runs no script. Everything that comes from data or from a model is escaped by th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from markupsafe import Markup
 from easyvideor1.evaluation.charts import interval_chart, line_chart
 from easyvideor1.evaluation.files import write_atomic
 from easyvideor1.evaluation.gallery import Changes, FrameLookup, StepRollouts, changes, first_and_last_rollouts
-from easyvideor1.evaluation.history import RunHistory, read_history
+from easyvideor1.evaluation.history import RunHistory, cache_dir, read_history
 from easyvideor1.evaluation.panels import Panel, boundaries, main_panels, other_panels, task_panels
 from easyvideor1.evaluation.result import Aggregate, Evaluation, greedy_difference
 from easyvideor1.evaluation.statistics import Interval
+from easyvideor1.types import Frames
+from easyvideor1.video import FrameStore, HealthEntry, HealthLedger
 
 _NONE = "\N{EN DASH}"
 
@@ -59,6 +61,7 @@ class Page:
 
     name: str
     history: RunHistory
+    health: tuple[Mapping[str, Any], ...]
     headline: Headline
     charts: tuple[Chart, ...]
     task_charts: tuple[Chart, ...]
@@ -68,12 +71,13 @@ class Page:
     changes: Changes | None
 
 
-def write_report(run_dir: Path, frames: FrameLookup) -> Path:
-    """Write ``run_dir/report.html``.
+def write_report(run_dir: Path, frames: FrameLookup | None = None) -> Path:
+    """Write ``run_dir/report.html``. The health ledger that it shows is the one of the run's frame cache.
 
     Args:
         run_dir: A run directory; parts that are not there yet are named on the page as absent.
-        frames: Finds decoded frames by their digest, for instance a frame store's ``get``; ``None`` if it has none.
+        frames: Finds decoded frames by their digest and returns ``None`` if it has none, as a frame store's ``get``;
+            left out, the store that the run's configuration names is asked.
 
     Returns:
         The path of the page.
@@ -81,14 +85,23 @@ def write_report(run_dir: Path, frames: FrameLookup) -> Path:
     Raises:
         DataError: no such run directory, or a damaged file in it.
     """
-    page = make_page(read_history(run_dir), frames)
+    history = read_history(run_dir)
+    cache = cache_dir(history)
+    if frames is None:
+        frames = FrameStore(cache).get if cache else _no_frames
+    health = tuple(HealthLedger(cache / "health.jsonl").entries()) if cache else ()
+    page = make_page(history, frames, health)
     path = run_dir / "report.html"
     # Half a surrogate pair can come out of a user's JSON; a page cannot hold it.
     write_atomic(path, render_page(page).encode("utf-8", errors="replace"))
     return path
 
 
-def make_page(history: RunHistory, frames: FrameLookup) -> Page:
+def _no_frames(digest: str) -> Frames | None:
+    return None
+
+
+def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntry, ...] = ()) -> Page:
     """Gather what the page shows."""
     before, after = history.evaluations.get("before"), history.evaluations.get("after")
     stages = boundaries(history)
@@ -99,10 +112,11 @@ def make_page(history: RunHistory, frames: FrameLookup) -> Page:
     return Page(
         name=_name(history),
         history=history,
+        health=tuple(asdict(entry) for entry in health),
         headline=Headline(before, after, greedy_difference(before, after) if before and after else None),
         charts=draw(main_panels(history), 520, 230),
-        task_charts=draw(task_panels(history), 320, 150),
-        other_charts=draw(other_panels(history), 320, 150),
+        task_charts=draw(task_panels(history), 260, 130),
+        other_charts=draw(other_panels(history), 260, 130),
         tasks=_task_rows(before, after),
         rollouts=tuple(first_and_last_rollouts(history, frames)),
         changes=changes(before, after, frames) if before and after else None,

@@ -77,10 +77,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(table)
     if summary["accuracy_gain"] is not None:
         low, high = summary["accuracy_gain_interval"]
-        level = f"{summary['confidence']:.0%}"
-        console.print(
-            f"greedy gain {100 * summary['accuracy_gain']:+.1f} points, {level} interval {100 * low:+.1f} to {100 * high:+.1f}"
-        )
+        gain, level = 100 * summary["accuracy_gain"], f"{summary['confidence']:.0%}"
+        console.print(f"greedy gain {gain:+.1f} points, {level} interval {100 * low:+.1f} to {100 * high:+.1f}")
     console.print(f"{summary['steps']} steps in {summary['seconds']:.0f} s, seed {summary['seed']}")
 
 
