@@ -6,10 +6,11 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from tests.toyworld.pixels import assert_box, blob, decode
 
 from easyvideor1.toyworld import Encoding, Scene, paint, sample_clip, sample_image, write_image, write_video
 from easyvideor1.types import ConfigError, MediaError
+
+from .pixels import assert_box, blob, decode
 
 CODECS = [
     ("a.mp4", "libx264"),

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.toyworld.pixels import assert_box, decode
 
 from easyvideor1.tasks import TASKS, canonical_task
 from easyvideor1.toyworld import KIND_NAMES, Manifest, WorldSpec, read_scenes, write_world
 from easyvideor1.toyworld.plan import plan_world
 from easyvideor1.types import ConfigError, DataError
+
+from .pixels import assert_box, decode
 
 SPEC = WorldSpec(seed=7, train=40, validation=16, test=16, questions_per_clip=3)
 
