@@ -13,6 +13,7 @@ from PIL import Image
 
 from easyvideor1.evaluation import write_curves, write_report
 from easyvideor1.evaluation.gallery import choose_groups, data_uri, strips
+from easyvideor1.evaluation.report import placeholders
 from easyvideor1.types import Frames, MediaError
 from easyvideor1.video import FrameStore
 
@@ -169,6 +170,11 @@ def test_without_frames_the_store_of_the_configuration_is_asked(tmp_path: Path) 
     page = Page(write_report(run).read_text())
     assert [a["src"] for tag, a in page.tags if tag == "img"][-8:] == [data_uri(image) for image in frames.pixels]
     assert "bad.mp4" in page.text
+
+
+def test_placeholders_are_marks_and_the_rest_is_text() -> None:
+    shown = placeholders("<video><b>Which?</b> &lt;image&gt;")
+    assert shown == '<span class="mark">video</span>&lt;b&gt;Which?&lt;/b&gt; &amp;lt;image&amp;gt;'
 
 
 def test_empty_run_says_what_is_absent(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ runs no script. Everything that comes from data or from a model is escaped by th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from easyvideor1.evaluation.charts import interval_chart, line_chart
 from easyvideor1.evaluation.files import write_atomic
@@ -25,6 +26,7 @@ from easyvideor1.evaluation.statistics import Interval
 from easyvideor1.types import Frames
 from easyvideor1.video import FrameStore, HealthEntry, HealthLedger
 
+_PLACEHOLDER = re.compile("&lt;(image|video)&gt;")
 _NONE = "\N{EN DASH}"
 
 
@@ -127,7 +129,7 @@ def render_page(page: Page) -> str:
     """The HTML of a page."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "number": number, "duration": duration, "kind": kind, "words": words}
-    environment.filters["columns"] = columns
+    environment.filters |= {"columns": columns, "placeholders": placeholders}
     source = resources.files("easyvideor1.evaluation").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(page=page)
 
@@ -186,6 +188,11 @@ def kind(value: object) -> str:
 def words(name: str) -> str:
     """A key as words."""
     return name.replace("_", " ")
+
+
+def placeholders(question: str) -> Markup:
+    """A question, escaped, with its media placeholders as small marks."""
+    return Markup(_PLACEHOLDER.sub(r'<span class="mark">\1</span>', str(escape(question))))
 
 
 def columns(rows: list[Mapping[str, Any]]) -> list[str]:
