@@ -164,6 +164,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"problem": "<video> "}, "problem", "is blank but for its media"),
     ({"problem": 3}, "problem", "is 3, not text"),
     ({"problem": "\ud800"}, "problem", "half of a surrogate pair"),
+    ({"options": ["left", "\ud800"]}, "options", "half of a surrogate pair"),
     ({"problem": "<video><video>?"}, "problem", "has 2 <video> placeholders for 1 video files - write one <video>"),
     ({"problem": "<image>?"}, "problem", "has 1 <image> placeholders for 0 image files"),
     ({"problem_type": ...}, "problem_type", "missing"),

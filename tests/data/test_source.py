@@ -155,3 +155,10 @@ def test_parquet_rows_equal_json_rows(rows: Rows, media: Path) -> None:
             other.options,
             other.extra,
         )
+
+
+def test_columns_nested_beyond_reason_are_refused(rows: Rows) -> None:
+    nested = json.dumps(row(other=0)).replace('"other": 0', '"other": ' + "[" * 940 + "]" * 940)
+    loaded = load(rows(nested, row(problem_id="sound")), on_bad_row="skip")
+    assert [sample.id for sample in loaded.samples] == ["sound"]
+    assert "nested too deeply" in loaded.bad[0].what or "recursion" in loaded.bad[0].what

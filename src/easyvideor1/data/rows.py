@@ -82,7 +82,10 @@ def read_sample(row: Row, form: RowFormat, *, task: str, line: int, where: str, 
     Raises:
         RowError: the first thing found that makes the row unusable.
     """
-    _require_unicode(row)
+    try:
+        _require_unicode("", row)
+    except RecursionError:
+        raise RowError("", "the row is nested too deeply", "flatten its columns") from None
     media = _media(row, form, check)
     options = letter_options(_option_texts(row))
     question, media = _place(_question(row, form), media, form)
@@ -109,15 +112,20 @@ def read_sample(row: Row, form: RowFormat, *, task: str, line: int, where: str, 
     )
 
 
-def _require_unicode(row: Row) -> None:
-    for name, value in row.items():
-        if isinstance(value, str):
-            try:
-                value.encode("utf-8")
-            except UnicodeEncodeError:
-                raise RowError(
-                    name, "holds half of a surrogate pair, which is no text", "write it again as UTF-8"
-                ) from None
+def _require_unicode(name: str, value: object) -> None:
+    """Refuse text that no tokenizer and no file can take, however deep in a column it stands."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise RowError(name, "holds half of a surrogate pair", "write the text again as UTF-8") from None
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            _require_unicode(name or str(key), key)
+            _require_unicode(name or str(key), inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _require_unicode(name, inner)
 
 
 def _text(row: Row, name: str, remedy: str) -> str:
