@@ -100,7 +100,7 @@ def _decode_video(path: str, plan: MediaPlan, threads: int) -> NDArray[np.uint8]
             missing = _collect(path, index, wanted, keep, threads, seek=index.timed)
         except _SeekUnreliableError:
             missing = _collect(path, index, wanted, keep, threads, seek=False)
-    except (av.FFmpegError, ValueError) as error:
+    except av.FFmpegError as error:
         raise media_error(path, error) from error
     if missing > max(1, int(MISSING_SHARE * len(wanted))) or missing == len(wanted):
         raise MediaError(

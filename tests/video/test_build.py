@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from easyvideor1 import video
+from easyvideor1.config.schema import CacheConfig
+from easyvideor1.types import MediaPlan, MediaRef
+from easyvideor1.video import FrameStore, HealthLedger, StoreError
+
+from .clips import plan_clip, write_audio, write_clip
+
+CONFIG = CacheConfig(workers=2, deadline=20.0, memory_mb=1024)
+
+_BUILDER = """
+import json, sys
+from easyvideor1 import video
+from easyvideor1.config.schema import CacheConfig
+from easyvideor1.types import MediaRef
+items = [(MediaRef("video", path), video.plan_from_json(plan)) for path, plan in json.load(open(sys.argv[2]))]
+store = video.FrameStore(sys.argv[1])
+report = video.build(items, store, video.HealthLedger(sys.argv[1] + "/health.jsonl"), CacheConfig(workers=1),
+                     lambda done, total: print(done, total, flush=True))
+print(json.dumps([report.built, report.present, report.failed]))
+"""
+
+Items = list[tuple[MediaRef, MediaPlan]]
+
+
+def clips(directory: Path, count: int) -> Items:
+    items = []
+    for k in range(count):
+        path = write_clip(directory / f"{k}.mp4", 12 + k)
+        items.append((MediaRef("video", path), plan_clip(path)))
+    return items
+
+
+def start_builder(items: Items, store: Path, listing: Path) -> subprocess.Popen[str]:
+    listing.write_text(json.dumps([(ref.path, video.plan_to_json(plan)) for ref, plan in items]))
+    command = [sys.executable, "-c", _BUILDER, str(store), str(listing)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def assert_complete(items: Items, directory: Path) -> None:
+    store = FrameStore(directory)
+    for ref, plan in items:
+        found = store.get(plan)
+        assert found is not None
+        np.testing.assert_array_equal(found.pixels, video.decode(ref.path, plan).pixels)
+
+
+def test_everything_is_built_and_bad_files_are_named(tmp_path: Path) -> None:
+    items = clips(tmp_path, 4)
+    copy = str(tmp_path / "copy.mp4")
+    shutil.copy(items[0][0].path, copy)
+    items.append((MediaRef("video", copy), plan_clip(copy)))  # the same content: one entry
+    absent = str(tmp_path / "absent.mp4")
+    shutil.copy(write_clip(tmp_path / "x.mp4", 30), absent)
+    items.insert(1, (MediaRef("video", absent), plan_clip(absent)))
+    Path(absent).unlink()
+    pipe = str(tmp_path / "pipe.mp4")
+    os.mkfifo(pipe)
+    items.append((MediaRef("video", pipe), plan_clip(write_clip(tmp_path / "y.mp4", 31))))
+    replaced = write_clip(tmp_path / "z.mp4", 32)
+    items.append((MediaRef("video", replaced), plan_clip(replaced)))
+    write_audio(tmp_path / "z.m4a")
+    (tmp_path / "z.m4a").replace(replaced)
+
+    store, ledger = FrameStore(tmp_path / "store"), HealthLedger(tmp_path / "health.jsonl")
+    seen: list[tuple[int, int]] = []
+    config = CONFIG.model_copy(update={"deadline": 1.5})
+    report = video.build(items, store, ledger, config, lambda done, total: seen.append((done, total)))
+
+    assert (report.built, report.present, report.failed) == (4, 0, 3)
+    assert report.failures == ((absent, "missing"), (pipe, "timeout"), (replaced, "changed"))
+    assert {(entry.path, entry.reason) for entry in ledger.entries()} == set(report.failures)
+    assert seen == [(k, 7) for k in range(1, 8)]
+    assert_complete(items[:1] + items[2:5], tmp_path / "store")
+
+
+def test_building_again_decodes_nothing(tmp_path: Path) -> None:
+    items = clips(tmp_path, 3)
+    store, ledger = FrameStore(tmp_path / "store"), HealthLedger(tmp_path / "health.jsonl")
+    video.build(items[:2], store, ledger, CONFIG)
+    for ref, _ in items[:2]:
+        Path(ref.path).unlink()
+    report = video.build(items, store, ledger, CONFIG)
+    assert (report.built, report.present, report.failed, report.failures) == (1, 2, 0, ())
+
+
+def test_nothing_to_build(tmp_path: Path) -> None:
+    report = video.build([], FrameStore(tmp_path / "store"), HealthLedger(tmp_path / "health.jsonl"), CONFIG)
+    assert (report.built, report.present, report.failed) == (0, 0, 0)
+
+
+def test_a_store_that_cannot_be_written_ends_the_build(tmp_path: Path) -> None:
+    items = clips(tmp_path, 3)
+    (tmp_path / "store").write_text("a file where the directory should be")
+    with pytest.raises(StoreError, match="cannot write"):
+        video.build(items, FrameStore(tmp_path / "store"), HealthLedger(tmp_path / "health.jsonl"), CONFIG)
+
+
+def test_a_killed_builder_leaves_only_whole_entries(tmp_path: Path) -> None:
+    items = clips(tmp_path, 12)
+    directory = tmp_path / "store"
+    for kill_after in (1, 4):
+        builder = start_builder(items, directory, tmp_path / "items.json")
+        assert builder.stdout is not None
+        for _ in range(kill_after):
+            builder.stdout.readline()
+        time.sleep(0.003 * kill_after)
+        builder.send_signal(signal.SIGKILL)
+        builder.wait()
+        builder.stdout.close()
+        store = FrameStore(directory)
+        kept = list(store.entries())
+        assert len(kept) >= 1
+        assert all(store.verify(digest) for digest in kept)
+    report = video.build(items, FrameStore(directory), HealthLedger(tmp_path / "health.jsonl"), CONFIG)
+    assert report.present >= 4
+    assert report.built + report.present == 12
+    assert_complete(items, directory)
+    assert list(directory.rglob("*.corrupt")) == []
+
+
+def test_two_builders_do_the_work_once(tmp_path: Path) -> None:
+    items = clips(tmp_path, 8)
+    directory = tmp_path / "store"
+    builders = [start_builder(items, directory, tmp_path / f"items{k}.json") for k in range(2)]
+    results = [json.loads(builder.communicate(timeout=60)[0].splitlines()[-1]) for builder in builders]
+    assert [sum(result) for result in results] == [8, 8]
+    assert sum(result[0] for result in results) == 8  # every plan was built by one of them alone
+    assert all(result[2] == 0 for result in results)
+    assert_complete(items, directory)
+    assert list(directory.rglob("*.tmp")) == []

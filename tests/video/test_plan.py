@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from easyvideor1 import video
+from easyvideor1.config.schema import ImageBudget, VideoBudget
+from easyvideor1.types import ConfigError, Geometry, MediaError, MediaInfo
+
+from .oracle import load_oracle
+
+oracle = load_oracle()
+GEOMETRY = Geometry(patch_size=16, merge_size=2, temporal_patch_size=2)
+
+
+def info_of(frames: int, fps: float, width: int = 640, height: int = 360) -> MediaInfo:
+    return MediaInfo(
+        path="clip.mp4",
+        kind="video",
+        fingerprint="f" * 64,
+        codec="h264",
+        width=width,
+        height=height,
+        fps=fps,
+        duration=frames / fps,
+        timestamps=tuple(i / fps for i in range(frames)),
+    )
+
+
+def oracle_element(budget: VideoBudget) -> dict[str, float]:
+    element: dict[str, float] = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
+    if budget.total_pixels is not None:
+        element["total_pixels"] = budget.total_pixels
+    if budget.frames is not None:
+        element["nframes"] = budget.frames
+    else:
+        element |= {"fps": budget.fps, "min_frames": budget.min_frames, "max_frames": budget.max_frames}
+    return element
+
+
+def oracle_plan(element: dict[str, float], info: MediaInfo, factor: int) -> tuple[list[int], tuple[int, int]]:
+    """What qwen-vl-utils decides for a video, put together from its own functions (its reader needs a file)."""
+    first, last, total = oracle.calculate_video_frame_range(element, info.frame_count, info.fps)
+    count = oracle.smart_nframes(element, total_frames=total, video_fps=info.fps)
+    indices = torch.linspace(first, last, count).round().long().tolist()
+    token = factor * factor
+    total_pixels = element.get("total_pixels", oracle.MODEL_SEQ_LEN * token * 0.9)
+    cap = max(
+        min(oracle.VIDEO_MAX_TOKEN_NUM * token, total_pixels / count * oracle.FRAME_FACTOR),
+        int(element["min_pixels"] * 1.05),
+    )
+    size = oracle.smart_resize(
+        info.height, info.width, factor, min_pixels=element["min_pixels"], max_pixels=min(element["max_pixels"], cap)
+    )
+    return indices, size
+
+
+BUDGETS = [
+    VideoBudget(),
+    VideoBudget(fps=1, max_frames=16, max_pixels=50_176),
+    VideoBudget(fps=4.5, min_frames=7, max_frames=33, total_pixels=2_000_000),
+    VideoBudget(frames=8, min_pixels=1024, max_pixels=4096),
+    VideoBudget(frames=5, max_pixels=131_072, total_pixels=400_000),
+    VideoBudget(fps=0.5, max_frames=768, min_pixels=128 * 1024, max_pixels=768 * 1024),
+]
+SIZES = [(64, 64), (640, 360), (360, 640), (1280, 720), (33, 47)]
+LENGTHS = [(8, 8.0), (50, 10.0), (301, 30000 / 1001), (449, 25.0), (2000, 23.976), (14315, 23.976)]
+
+
+@pytest.mark.parametrize("patch", [14, 16])
+def test_qwen_rule_equals_the_oracle(patch: int) -> None:
+    geometry = Geometry(patch_size=patch, merge_size=2, temporal_patch_size=2)
+    compared = 0
+    for budget, (width, height), (frames, fps) in itertools.product(BUDGETS, SIZES, LENGTHS):
+        info = info_of(frames, fps, width, height)
+        planned = video.plan(info, budget, geometry)
+        indices, size = oracle_plan(oracle_element(budget), info, geometry.factor)
+        case = f"{budget} {width}x{height} {frames}@{fps}"
+        assert list(planned.frame_indices) == indices, case
+        assert (planned.height, planned.width) == size, case
+        assert planned.sample_fps == pytest.approx(len(indices) / frames * fps)
+        steps, h, w = planned.grid
+        assert (steps * 2, h * patch, w * patch) == (len(indices), *size)
+        assert planned.tokens == steps * h * w // 4
+        compared += 1
+    assert compared == len(BUDGETS) * len(SIZES) * len(LENGTHS)
+
+
+def test_qwen_indices_equal_the_oracle_in_near_ties() -> None:
+    # Among these lengths are those where float64, or float32 with one rounding more, gives other indices.
+    budget = VideoBudget(frames=768, min_pixels=1024)
+    for frames in range(11_000, 13_000, 41):
+        expected = torch.linspace(0, frames - 1, 768).round().long().tolist()
+        assert list(video.plan(info_of(frames, 24.0), budget, GEOMETRY).frame_indices) == expected
+
+
+@pytest.mark.parametrize(("start", "end"), [(1.0, 5.0), (None, 3.0), (2.5, None), (0.0, 100.0), (7.25, 9.75)])
+def test_clips_equal_the_oracle(start: float | None, end: float | None) -> None:
+    info = info_of(100, 10.0)
+    element = oracle_element(VideoBudget()) | {"video_start": start, "video_end": end}
+    planned = video.plan(info, VideoBudget(), GEOMETRY, start=start, end=end)
+    assert list(planned.frame_indices) == oracle_plan(element, info, 32)[0]
+    assert planned.timestamps == tuple(i / 10 for i in planned.frame_indices)
+
+
+def test_images_equal_the_oracle() -> None:
+    budget = ImageBudget(min_pixels=3136, max_pixels=262_144)
+    for width, height in [(10, 10), (640, 480), (4000, 3000), (100, 3000)]:
+        info = MediaInfo("a.png", "image", "f" * 64, "png", width, height)
+        planned = video.plan(info, budget, GEOMETRY)
+        expected = oracle.smart_resize(height, width, 32, min_pixels=3136, max_pixels=262_144)
+        assert (planned.height, planned.width) == expected
+        assert planned.frame_indices == (0,)
+        assert planned.grid == (1, expected[0] // 16, expected[1] // 16)
+        assert planned.tokens == expected[0] * expected[1] // 32**2
+
+
+def test_uniform_takes_the_middles_of_equal_parts() -> None:
+    budget = VideoBudget(rule="uniform", frames=4, min_pixels=1024)
+    assert video.plan(info_of(40, 10.0), budget, GEOMETRY).frame_indices == (5, 15, 25, 35)
+    assert video.plan(info_of(4, 10.0), budget, GEOMETRY).frame_indices == (0, 1, 2, 3)
+
+
+def test_uniform_follows_true_times() -> None:
+    # Nine frames in the first second, then one that stays for nine seconds, then one more.
+    times = (*(i / 9 for i in range(9)), 1.0, 10.0)
+    info = MediaInfo("v.mp4", "video", "f" * 64, "h264", 64, 64, fps=1.1, duration=10.1, timestamps=times)
+    budget = VideoBudget(rule="uniform", frames=4, min_pixels=1024)
+    indices = video.plan(info, budget, GEOMETRY).frame_indices
+    assert indices[-1] == 10
+    assert len(set(indices)) == 4
+    assert list(indices) == sorted(indices)
+
+
+def test_uniform_keeps_to_total_pixels() -> None:
+    budget = VideoBudget(rule="uniform", frames=16, total_pixels=16 * 10_000)
+    planned = video.plan(info_of(400, 10.0, 1280, 720), budget, GEOMETRY)
+    assert len(planned.frame_indices) * planned.height * planned.width <= 160_000
+
+
+@pytest.mark.parametrize("rule", ["qwen", "uniform"])
+def test_a_single_frame_is_repeated(rule: str) -> None:
+    planned = video.plan(info_of(1, 25.0), VideoBudget.model_validate({"rule": rule}), GEOMETRY)
+    assert planned.frame_indices == (0, 0)
+    assert planned.timestamps == (0.0, 0.0)
+    assert planned.grid[0] == 1
+    assert planned.sample_fps == 25.0
+
+
+def test_more_frames_than_there_are_gives_those_there_are() -> None:
+    budget = VideoBudget(frames=64)
+    assert video.plan(info_of(6, 10.0), budget, GEOMETRY).frame_indices == (0, 1, 2, 3, 4, 5)
+    assert video.plan(info_of(7, 10.0), budget, GEOMETRY).frame_indices == (0, 1, 2, 4, 5, 6)
+
+
+def test_a_clip_shorter_than_a_frame_is_the_frame_on_screen() -> None:
+    planned = video.plan(info_of(100, 10.0), VideoBudget(), GEOMETRY, start=3.42, end=3.47)
+    assert planned.frame_indices == (34, 34)
+    assert video.plan(info_of(100, 10.0), VideoBudget(), GEOMETRY, start=9.95, end=30.0).frame_indices == (99, 99)
+
+
+@pytest.mark.parametrize(("start", "end"), [(10.5, None), (5.0, 4.0), (None, -1.0), (math.nan, None)])
+def test_a_clip_outside_the_video_is_refused(start: float | None, end: float | None) -> None:
+    with pytest.raises(MediaError, match="outside the video") as caught:
+        video.plan(info_of(100, 10.0), VideoBudget(), GEOMETRY, start=start, end=end)
+    assert caught.value.reason == "clip"
+
+
+def test_small_budgets_work() -> None:
+    budget = VideoBudget(frames=8, min_pixels=1024, max_pixels=4096)
+    planned = video.plan(info_of(40, 8.0, 64, 64), budget, GEOMETRY)
+    assert planned.grid == (4, 4, 4)
+    assert planned.tokens == 16
+
+
+def test_no_side_vanishes() -> None:
+    # The oracle's rule rounds the short side of such a picture down to nothing.
+    info = MediaInfo("thin.png", "image", "f" * 64, "png", 6000, 40)
+    planned = video.plan(info, ImageBudget(min_pixels=1024, max_pixels=65_536), GEOMETRY)
+    assert planned.height == 32
+    assert planned.height * planned.width <= 65_536
+
+
+def test_wrong_budgets_are_named() -> None:
+    with pytest.raises(ConfigError, match="image budget"):
+        video.plan(info_of(10, 10.0), ImageBudget(), GEOMETRY)
+    with pytest.raises(ConfigError, match="video budget"):
+        video.plan(MediaInfo("a.png", "image", "f", "png", 10, 10), VideoBudget(), GEOMETRY)
+    with pytest.raises(ConfigError, match="larger than max_pixels"):
+        video.plan(info_of(10, 10.0), VideoBudget(min_pixels=5000, max_pixels=4000), GEOMETRY)
+    with pytest.raises(MediaError, match="crop it"):
+        video.plan(info_of(10, 10.0, 10_000, 20), VideoBudget(), GEOMETRY)
+
+
+def test_digest_names_all_that_decides_pixels_and_nothing_else() -> None:
+    info = info_of(100, 10.0)
+    budget = VideoBudget(frames=8)
+    base = video.plan(info, budget, GEOMETRY)
+    renamed = MediaInfo(**{**{f: getattr(info, f) for f in info.__slots__}, "path": "elsewhere.mp4"})
+    assert video.plan(renamed, budget, GEOMETRY).digest == base.digest
+    # Another patch size that gives the same pixels shares the entry.
+    assert video.plan(info, budget, Geometry(8, 4, 2)).digest == base.digest
+    replaced = MediaInfo(**{**{f: getattr(info, f) for f in info.__slots__}, "fingerprint": "e" * 64})
+    others = [
+        video.plan(replaced, budget, GEOMETRY),
+        video.plan(info, VideoBudget(frames=10), GEOMETRY),
+        video.plan(info, VideoBudget(frames=8, max_pixels=65_536), GEOMETRY),
+        video.plan(info, budget, GEOMETRY, start=1.0),
+    ]
+    assert len({base.digest, *(other.digest for other in others)}) == 5
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    frames=st.integers(1, 3000),
+    fps=st.floats(0.5, 120),
+    size=st.tuples(st.integers(11, 2000), st.integers(11, 2000)),
+    rule=st.sampled_from(["qwen", "uniform"]),
+    wanted=st.one_of(st.none(), st.integers(1, 300)),
+    rate=st.floats(0.1, 60),
+    limits=st.tuples(st.integers(1, 40), st.integers(1, 300)),
+    temporal=st.integers(1, 4),
+    start=st.floats(0, 1),
+    length=st.floats(0, 1),
+)
+def test_every_plan_is_consistent(
+    frames: int,
+    fps: float,
+    size: tuple[int, int],
+    rule: str,
+    wanted: int | None,
+    rate: float,
+    limits: tuple[int, int],
+    temporal: int,
+    start: float,
+    length: float,
+) -> None:
+    info = info_of(frames, fps, *size)
+    geometry = Geometry(14, 2, temporal)
+    budget = VideoBudget.model_validate(
+        {"rule": rule, "frames": wanted, "fps": rate, "min_frames": limits[0], "max_frames": limits[1]}
+    )
+    begin = start * info.duration
+    planned = video.plan(info, budget, geometry, start=begin, end=begin + length * info.duration)
+    indices = planned.frame_indices
+    assert len(indices) % temporal == 0
+    assert list(indices) == sorted(indices)
+    assert 0 <= indices[0] <= indices[-1] < frames
+    distinct = len(set(indices))
+    assert distinct == len(indices) or distinct < temporal or rule == "qwen"
+    assert planned.height % 28 == planned.width % 28 == 0
+    assert planned.grid == (len(indices) // temporal, planned.height // 14, planned.width // 14)
+    assert planned.tokens * 4 == math.prod(planned.grid)
+    assert planned.height * planned.width <= max(budget.max_pixels, 28 * 28)
+    assert video.plan_from_json(video.plan_to_json(planned)) == planned

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from easyvideor1 import video
+from easyvideor1.config.schema import CacheConfig, ImageBudget
+from easyvideor1.types import Frames, MediaError, MediaRef
+from easyvideor1.video import FrameSource, FrameStore, HealthLedger
+
+from .clips import GEOMETRY, picture, plan_clip, write_clip
+
+
+def make(tmp_path: Path, **changes: object) -> tuple[FrameSource, FrameStore, HealthLedger]:
+    store, ledger = FrameStore(tmp_path / "store"), HealthLedger(tmp_path / "health.jsonl")
+    settings = {"workers": 2, "deadline": 20.0, "memory_mb": 1024, **changes}
+    return FrameSource(store, ledger, CacheConfig.model_validate(settings)), store, ledger
+
+
+def test_a_miss_is_decoded_and_kept(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 20)
+    plan = plan_clip(path)
+    source, store, _ = make(tmp_path)
+    with source:
+        frames = source.load(MediaRef("video", path), plan)
+    np.testing.assert_array_equal(frames.pixels, video.decode(path, plan).pixels)
+    assert store.has(plan)
+    Path(path).unlink()
+    again = source.load(MediaRef("video", path), plan)
+    np.testing.assert_array_equal(again.pixels, frames.pixels)
+
+
+def test_images_too(tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = str(tmp_path / "a.png")
+    Image.fromarray(picture(3)).save(path)
+    plan = video.plan(video.probe(path), ImageBudget(min_pixels=1024), GEOMETRY)
+    source, _, _ = make(tmp_path)
+    with source:
+        np.testing.assert_array_equal(source.load(MediaRef("image", path), plan).pixels[0], picture(3))
+
+
+def test_a_damaged_entry_is_rebuilt(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 20)
+    plan = plan_clip(path)
+    source, store, _ = make(tmp_path)
+    with source:
+        first = source.load(MediaRef("video", path), plan).pixels.copy()
+        entry = store.path_of(plan.digest)
+        entry.write_bytes(entry.read_bytes()[:-7])
+        np.testing.assert_array_equal(source.load(MediaRef("video", path), plan).pixels, first)
+    assert [item.reason for item in store.ledger.entries()] == ["corrupt_entry"]
+
+
+def test_only_the_cache_when_asked_so(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 20)
+    source, store, ledger = make(tmp_path, on_miss="error")
+    with pytest.raises(MediaError, match=r"cache\.on_miss=decode") as caught:
+        source.load(MediaRef("video", path), plan_clip(path))
+    assert caught.value.reason == "not_cached"
+    assert list(ledger.entries()) == []
+    store.put(video.decode(path, plan_clip(path)))
+    assert source.load(MediaRef("video", path), plan_clip(path)).plan == plan_clip(path)
+
+
+def test_a_hanging_file_costs_its_deadline_once(tmp_path: Path) -> None:
+    plan = plan_clip(write_clip(tmp_path / "a.mp4", 20))
+    pipe = str(tmp_path / "pipe.mp4")
+    os.mkfifo(pipe)
+    source, _, ledger = make(tmp_path, deadline=1.0)
+    with source:
+        with pytest.raises(MediaError) as first:
+            source.load(MediaRef("video", pipe), plan)
+        began = time.monotonic()
+        with pytest.raises(MediaError) as second:
+            source.load(MediaRef("video", pipe), plan)
+    assert time.monotonic() - began < 0.5
+    assert first.value.reason == second.value.reason == "timeout"
+    assert [(item.path, item.reason, item.action) for item in ledger.entries()] == [(pipe, "timeout", "refused")]
+
+
+def test_many_threads_share_the_workers(tmp_path: Path) -> None:
+    paths = [write_clip(tmp_path / f"{k}.mp4", 12 + k) for k in range(4)]
+    source, _, _ = make(tmp_path)
+    found: dict[int, Frames] = {}
+
+    def load(k: int) -> None:
+        path = paths[k % 4]
+        found[k] = source.load(MediaRef("video", path), plan_clip(path))
+
+    with source:
+        threads = [threading.Thread(target=load, args=(k,)) for k in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(found) == 8
+    for k, frames in found.items():
+        np.testing.assert_array_equal(frames.pixels, video.decode(paths[k % 4], frames.plan).pixels)

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import os
+import random
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from easyvideor1 import video
+from easyvideor1.types import Frames, Geometry
+from easyvideor1.video import FrameStore, StoreError
+from easyvideor1.video.store import ABANDONED_AFTER
+
+from .clips import BUDGET, plan_clip, write_clip
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Frames:
+    path = write_clip(tmp_path / "a.mp4", 20)
+    return video.decode(path, plan_clip(path))
+
+
+@pytest.mark.parametrize("codec", ["raw", "zstd"])
+def test_what_is_put_comes_back(tmp_path: Path, frames: Frames, codec: str) -> None:
+    store = FrameStore(tmp_path / "store", codec)  # type: ignore[arg-type]
+    assert not store.has(frames.plan)
+    assert store.get(frames.plan) is None
+    store.put(frames)
+    assert store.has(frames.plan)
+    assert list(store.entries()) == [frames.plan.digest]
+    for key in (frames.plan, frames.plan.digest):
+        found = FrameStore(tmp_path / "store").get(key)
+        assert found is not None
+        assert found.plan == frames.plan
+        np.testing.assert_array_equal(found.pixels, frames.pixels)
+        assert not found.pixels.flags.writeable
+
+
+def test_raw_is_mapped_and_not_copied(tmp_path: Path, frames: Frames) -> None:
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    found = store.get(frames.plan)
+    assert found is not None
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("needs /proc")
+    assert str(store.path_of(frames.plan.digest)) in maps.read_text()
+    assert found.pixels.ctypes.data % 64 == 0
+
+
+def test_any_safetensors_reader_can_open_it(tmp_path: Path, frames: Frames) -> None:
+    raw, packed = FrameStore(tmp_path / "raw"), FrameStore(tmp_path / "zstd", "zstd")
+    for store in (raw, packed):
+        store.put(frames)
+    np.testing.assert_array_equal(load_file(raw.path_of(frames.plan.digest))["pixels"], frames.pixels)
+    tensors = load_file(packed.path_of(frames.plan.digest))
+    assert tensors["offsets"][-1] == tensors["blobs"].size
+    assert tensors["blobs"].size < frames.pixels.nbytes
+
+
+def test_the_asked_plan_is_the_one_given(tmp_path: Path, frames: Frames) -> None:
+    """Two geometries can share pixels; each sees its own grid."""
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    path = str(tmp_path / "a.mp4")
+    other = video.plan(video.probe(path), BUDGET, Geometry(8, 4, 2))
+    assert other.digest == frames.plan.digest
+    found = store.get(other)
+    assert found is not None
+    assert found.plan.grid == other.grid != frames.plan.grid
+
+
+@pytest.mark.parametrize("codec", ["raw", "zstd"])
+def test_any_flipped_byte_is_detected(tmp_path: Path, frames: Frames, codec: str) -> None:
+    store = FrameStore(tmp_path / "store", codec)  # type: ignore[arg-type]
+    store.put(frames)
+    path = store.path_of(frames.plan.digest)
+    good = path.read_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    places = {*range(0, header, 7), *range(8), header - 1, header, len(good) - 1}
+    places |= set(random.Random(0).sample(range(header, len(good)), 30))
+    for place in places:
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        assert FrameStore(store.directory).get(frames.plan) is None, f"byte {place} of {len(good)}"
+        assert not path.exists()
+    assert len(list(path.parent.glob("*.corrupt"))) == len(places)
+    entries = list(store.ledger.entries())
+    assert [entry.reason for entry in entries] == ["corrupt_entry"] * len(places)
+    assert entries[0].path == str(path)
+
+
+def test_cut_entries_are_detected(tmp_path: Path, frames: Frames) -> None:
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    path = store.path_of(frames.plan.digest)
+    good = path.read_bytes()
+    for length in (0, 5, 8, 100, 1000, len(good) - 1):
+        path.write_bytes(good[:length])
+        assert store.get(frames.plan) is None, length
+    path.write_bytes(good + b"\0")
+    assert store.get(frames.plan) is None
+    store.put(frames)
+    assert store.get(frames.plan) is not None
+
+
+def test_an_entry_under_a_wrong_name_is_refused(tmp_path: Path, frames: Frames) -> None:
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    other = store.path_of("0" * 64)
+    other.parent.mkdir()
+    store.path_of(frames.plan.digest).rename(other)
+    assert store.get("0" * 64) is None
+
+
+def test_verified_once_and_verify_again(tmp_path: Path, frames: Frames) -> None:
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    digest = frames.plan.digest
+    assert store.verify(digest)
+    path = store.path_of(digest)
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert store.get(digest) is not None  # the same file version, as far as the system tells
+    assert not store.verify(digest)
+    assert not store.has(digest)
+
+
+def test_pixels_must_be_those_of_the_plan(tmp_path: Path, frames: Frames) -> None:
+    store = FrameStore(tmp_path / "store")
+    with pytest.raises(ValueError, match="their plan says"):
+        store.put(Frames(pixels=frames.pixels[:1], plan=frames.plan))
+    assert list((tmp_path / "store").rglob("*.tmp")) == []
+
+
+def test_a_digest_is_no_path(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="not a plan digest"):
+        FrameStore(tmp_path).get("../../etc/passwd")
+
+
+def test_a_failing_disk_leaves_nothing(tmp_path: Path, frames: Frames) -> None:
+    """A file size limit makes the write fail in the middle, as a full disk does."""
+    code = (
+        "import resource, signal, sys\n"
+        "from easyvideor1 import video\n"
+        "from easyvideor1.types import Frames\n"
+        "store = video.FrameStore(sys.argv[1])\n"
+        "frames = store.get(sys.argv[2])\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "try:\n"
+        "    video.FrameStore(sys.argv[3]).put(frames)\n"
+        "except video.StoreError as error:\n"
+        "    print(error)\n"
+    )
+    assert frames.pixels.nbytes > 20_000
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    FrameStore(tmp_path / "good").put(frames)
+    arguments = [str(tmp_path / "good"), frames.plan.digest, str(tmp_path / "full")]
+    said = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True).stdout
+    assert "cannot write" in said
+    assert [path for path in (tmp_path / "full").rglob("*") if path.is_file()] == []
+
+
+def test_claims_exclude_and_end(tmp_path: Path) -> None:
+    store, digest = FrameStore(tmp_path), "a" * 64
+    with store.claim(digest, 0.0) as mine:
+        assert mine
+        with FrameStore(tmp_path).claim(digest, 0.05) as theirs:
+            assert not theirs
+        with store.claim("b" * 64, 0.0) as other:
+            assert other
+    with store.claim(digest, 0.0) as again:
+        assert again
+    assert list((tmp_path / "claims").iterdir()) == []
+
+
+def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from easyvideor1.video import FrameStore\n"
+        "with FrameStore(sys.argv[1]).claim('a' * 64, 0) as mine:\n"
+        "    print(mine, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "True\n"
+    store = FrameStore(tmp_path)
+    with store.claim("a" * 64, 0.05) as mine:
+        assert not mine
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    with store.claim("a" * 64, 0.0) as mine:
+        assert mine
+
+
+def test_sweep_removes_what_killed_writers_left(tmp_path: Path, frames: Frames) -> None:
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    directory = store.path_of(frames.plan.digest).parent
+    old, new = directory / ".x.1.aa.tmp", directory / ".x.1.bb.tmp"
+    old.touch()
+    new.touch()
+    past = time.time() - ABANDONED_AFTER - 10
+    os.utime(old, (past, past))
+    assert store.sweep() == 1
+    assert not old.exists()
+    assert new.exists()
+    assert store.has(frames.plan)
