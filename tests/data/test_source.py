@@ -157,8 +157,12 @@ def test_parquet_rows_equal_json_rows(rows: Rows, media: Path) -> None:
         )
 
 
-def test_columns_nested_beyond_reason_are_refused(rows: Rows) -> None:
-    nested = json.dumps(row(other=0)).replace('"other": 0', '"other": ' + "[" * 940 + "]" * 940)
-    loaded = load(rows(nested, row(problem_id="sound")), on_bad_row="skip")
-    assert [sample.id for sample in loaded.samples] == ["sound"]
-    assert "nested too deeply" in loaded.bad[0].what or "recursion" in loaded.bad[0].what
+def test_columns_nested_beyond_reason_cost_only_their_row(rows: Rows) -> None:
+    """Python gives up at some depth near 1000: in the JSON reader or in the check that follows it."""
+    plain = json.dumps(row(other=0))
+    deep = [plain.replace('"other": 0', '"other": ' + "[" * n + "]" * n) for n in range(800, 1200, 5)]
+    loaded = load(rows(*deep, row(problem_id="sound")), on_bad_row="skip")
+    assert loaded.samples[-1].id == "sound"
+    whats = [bad.what for bad in loaded.bad if bad.field != "problem_id"]
+    assert whats
+    assert all("nested too deeply" in what or "recursion depth" in what for what in whats)
