@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
@@ -45,22 +46,19 @@ def build(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
 @app.command()
 def doctor(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
     """Show the health ledger: every file that could not be used, why, and what was done about it."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from easyvideor1.workbench import Workbench
 
     entries = list(Workbench.open(_load(config, overrides)).ledger.entries())
     if not entries:
         typer.echo("the health ledger is empty: no file has failed")
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("when", "file", "reason", "detail", "what was done"):
-        table.add_column(title, overflow="fold")
+    # Lines, not a table: paths and messages are long, and are to be copied whole.
     for entry in entries:
-        table.add_row(*map(escape, (entry.time, entry.path, entry.reason, entry.detail, entry.action)))
-    Console().print(table)
+        typer.echo(f"{entry.path}: {entry.reason}")
+        typer.echo(f"    {entry.detail}")
+        typer.echo(f"    {entry.time}: {entry.action}")
+    counts = Counter(entry.reason for entry in entries)
+    typer.echo(", ".join(f"{count} {reason}" for reason, count in counts.most_common()))
 
 
 @app.command()
