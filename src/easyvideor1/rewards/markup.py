@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from typing import Any
 from xml.parsers import expat
 
@@ -17,6 +17,10 @@ from easyvideor1.rewards.answer import Reading, Rule, Verdict
 #: Longer documents are no answers; a reference of this size is far beyond what a response holds.
 _LIMIT = 200_000
 _FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)```", re.DOTALL)
+_TAG_NAME = re.compile(r"[a-zA-Z][^\s/>]*+")
+_TAG_BODY = re.compile(r"(?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+(?=>)")
+_ATTRIBUTE = re.compile(r"([^\s=/\"'>]++)(?:\s*+=\s*+(\"[^\"]*+\"?|'[^']*+'?|[^\s>]*+))?")
+_RAW = {tag: re.compile(f"</{tag}", re.IGNORECASE) for tag in ("script", "style")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +51,55 @@ class _Collected:
         self.words += text.casefold().split()
 
 
-class _HtmlReader(HTMLParser):
-    """Browsers forgive, so this does: any text has some structure, if only none."""
+def _tokenize(source: str) -> _Collected:
+    """Tags, attributes and words of HTML, as forgiving as a browser and linear in the text.
 
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.collected = _Collected()
+    The standard library's parser takes quadratic time on tags that are never closed. Here the first tag with a quote
+    that never ends switches to the plain rule that a tag ends at the next ">"; a tag without one ends the document.
+    """
+    collected = _Collected()
+    at, quotes = 0, True
+    while (start := source.find("<", at)) >= 0:
+        collected.said(_unescaped(source[at:start]))
+        name = _TAG_NAME.match(source, start + 1)
+        if name is None and source[start + 1 : start + 2] not in {"/", "!", "?"}:
+            collected.said("<")
+            at = start + 1
+            continue
+        end = -1
+        if source.startswith("<!--", start):
+            end = source.find("-->", start) + 2
+            end = end if end > 1 else -1
+        elif name is not None and quotes:
+            body = _TAG_BODY.match(source, name.end())
+            end, quotes = (body.end(), True) if body else (-1, False)
+        if end < 0:
+            end = source.find(">", start)
+        if end < 0:
+            return collected
+        at = end + 1
+        if name is not None:
+            tag = name.group().lower()
+            collected.opened(tag, _attributes(source[name.end() : end]))
+            if tag in _RAW:
+                close = _RAW[tag].search(source, at)
+                if close is None:
+                    return collected
+                at = close.start()
+    collected.said(_unescaped(source[at:]))
+    return collected
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.collected.opened(tag, attrs)
 
-    def handle_data(self, data: str) -> None:
-        self.collected.said(data)
+def _attributes(body: str) -> list[tuple[str, str | None]]:
+    found = _ATTRIBUTE.finditer(body)
+    return [(match.group(1).lower(), _unescaped((match.group(2) or "").strip("\"'"))) for match in found]
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError:  # a numeric reference with more digits than Python converts
+        return text
 
 
 def without_fence(text: str) -> str:
@@ -94,13 +135,8 @@ def read_html(text: str, options: tuple[str, ...]) -> Reading | None:
     source = without_fence(text)
     if len(source) > _LIMIT:
         return None
-    reader = _HtmlReader()
-    try:
-        reader.feed(source)
-        reader.close()
-    except AssertionError:
-        return None  # the standard parser's way to refuse a broken declaration
-    return Reading(_document(source, reader.collected)) if reader.collected.tags else None
+    collected = _tokenize(source)
+    return Reading(_document(source, collected)) if collected.tags else None
 
 
 def _f1(common: int, total: int) -> float:

@@ -20,15 +20,18 @@ _LATEX_WRAP = re.compile(r"\\(?:text|mathrm|mathbf|boxed|,|;|!|left|right)\s*")
 _TIMES_TEN = re.compile(
     r"\s?(?:\u00d7|x|\*|\\times|\\cdot)\s?10\s?(?:\^\s?\{?\s?([+-]?\d{1,4})\s?\}?|\*\*\s?([+-]?\d{1,4}))"
 )
+_POWER_OF_TEN = re.compile(r"(?<![\w.^])10\s?\^\s?([+-]?\d{1,4})(?!\d)")
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?|\.\d+"
 _NUMBER = re.compile(
-    rf"(?<![\w.^_,])(?P<sign>(?<![\d)])[+-]\s?)?(?P<value>{_DIGITS})(?P<exponent>e[+-]?\d{{1,4}}(?!\w))?"
+    rf"(?<![\w.^_])(?P<sign>(?<![\d)])[+-]\s?)?(?P<value>{_DIGITS})(?P<exponent>e[+-]?\d{{1,4}}(?!\w))?"
     rf"(?:\s?/\s?(?P<below>{_DIGITS})|\s(?P<top>\d+)\s?/\s?(?P<bottom>\d+))?(?P<end>\.(?!\d)|(?![\d.]))"
     rf"(?P<percent>\s?(?:%|percent\b|per cent\b))?(?:\s?(?P<scale>{'|'.join(SCALES)})\b)?",
     re.IGNORECASE,
 )
-#: A number word inside a sentence this much longer than it ("the red one") is not taken for an amount.
-_WORDS_AROUND = 6
+#: Powers and products are to be worked out, not read.
+_EXPRESSION = re.compile(r"\d\s?(?:\^|x\s?\d)", re.IGNORECASE)
+#: "One" is an amount only as the first word or after one of these: not in "the red one" or "no one".
+_BEFORE_ONE = {"is", "are", "only", "exactly", "about", "just", "was", "were", "be", "answer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ def read_number(text: str, options: tuple[str, ...]) -> Reading | None:
     if len(text) > _LIMIT:
         return None
     text = _cleaned(text)
+    if _EXPRESSION.search(text):
+        return None
     if re.search(r"[=\u2248]", text):
         text = re.split(r"[=\u2248]", text)[-1]
     found = {number for number in map(_number, _NUMBER.finditer(text)) if number is not None}
@@ -80,6 +85,7 @@ def _cleaned(text: str) -> str:
     text = _LATEX_WRAP.sub(" ", text).replace("\\%", "%")
     text = re.sub(r"[${}*_`]|[\u20ac\u00a3\u00a5]", lambda match: "*" if match.group() == "*" else " ", text)
     text = _TIMES_TEN.sub(lambda match: f"e{match.group(1) or match.group(2)}", text)
+    text = _POWER_OF_TEN.sub(r"1e\1", text)
     return re.sub(r"\s+", " ", text.replace("*", " ")).strip()
 
 
@@ -98,12 +104,12 @@ def _spoken(text: str) -> set[Number] | None:
     """Numbers said in words; ``None`` if number words stand there that make no number."""
     words = re.findall(r"[a-z]+", text.lower())
     found = set()
-    for run in runs(words):
+    for start, run in runs(words):
         if not any(word in NUMBER_WORDS or word in {"quarter", "quarters", "thirds"} for word in run):
             continue
         if run[0] in SCALES and re.search(r"\d", text):
             continue  # "3 million": the scale belongs to the digits
-        if run in (["one"], ["a"]) and len(words) > _WORDS_AROUND:
+        if run == ["one"] and start > 0 and words[start - 1] not in _BEFORE_ONE:
             continue
         value = value_of(run)
         if value is None:

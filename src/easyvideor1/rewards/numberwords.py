@@ -12,20 +12,22 @@ NUMBER_WORDS = frozenset(_UNITS) | frozenset(_TENS) | frozenset(SCALES) | {"half
 _GLUE = frozenset(("and", "a", "an", "point", "minus", "negative")) | frozenset(_PARTS)
 
 
-def runs(words: list[str]) -> list[list[str]]:
-    """Maximal stretches of number words, with the "and", "a", "point", "minus" that belong to them."""
-    found: list[list[str]] = []
+def runs(words: list[str]) -> list[tuple[int, list[str]]]:
+    """Maximal stretches of number words, with the "and", "a", "point", "minus" that belong to them, and their start."""
+    found: list[tuple[int, list[str]]] = []
     current: list[str] = []
-    for word in [*words, ""]:
+    for at, word in enumerate([*words, ""]):
         if word in NUMBER_WORDS or word in _GLUE:
             current.append(word)
             continue
+        start = at - len(current)
         while current and current[-1] in {"and", "a", "an", "point", "minus", "negative"}:
             current.pop()
         while current and current[0] == "and":
             current.pop(0)
+            start += 1
         if any(word in NUMBER_WORDS or word in _PARTS for word in current):
-            found.append(current)
+            found.append((start, current))
         current = []
     return found
 

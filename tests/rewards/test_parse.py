@@ -1,0 +1,145 @@
+"""Where answers are found, how they are read, and that hostile text costs neither errors nor time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.rewards.test_score import TEXTS
+
+from easyvideor1.rewards import parse
+from easyvideor1.tasks import TASKS
+from easyvideor1.types import DataError
+
+OPTIONS = ("A. a red car", "B. Blue", "C. dark red", "D. no")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "found"),
+    [
+        ("<answer>B</answer>", ("B",), "tag"),
+        ("<answer>A</answer><answer>B</answer>", ("B",), "tag"),
+        ("<answer>B</answer> <answer>", ("B",), "tag"),
+        ("<think><answer>A</answer></think><answer>B</answer>", ("B",), "tag"),
+        ("<think><answer>A</answer></think> so B", None, "after_think"),
+        ("<think><answer>A</answer></think>", ("A",), "think_tag"),
+        ("<answer>B", ("B",), "open_tag"),
+        (r"So it is \boxed{\text{B}}", ("B",), "boxed"),
+        ("The answer is A but the answer is B", ("B",), "phrase"),
+        ("So the answer is a red car. Therefore, the final answer is: C", ("C",), "phrase"),
+        ("**Final Answer:** (D)", ("D",), "phrase"),
+        ("The answer is not B", None, "text"),
+        ("I looked twice.\nB", ("B",), "text"),
+        ("it is a cat", None, "text"),
+        ("A cat is seen", None, "text"),
+        ("I think it is a dog", None, "text"),
+        ("the answer is A cat", None, "phrase"),
+        ("<think>A</think>B", ("B",), "after_think"),
+        ("", None, "nothing"),
+        ("<answer>The red one</answer>", None, "tag"),
+    ],
+)
+def test_places(text: str, value: object, found: str) -> None:
+    answer = parse("multiple choice", text, OPTIONS)
+    assert (answer.value, answer.found) == (value, found)
+
+
+def test_a_tag_is_the_only_place_to_look() -> None:
+    assert parse("mc", "<answer>hm</answer> The answer is B").value is None
+
+
+def test_letters_go_to_z_and_unicode_ones_are_letters() -> None:
+    assert parse("mc", "<answer>Z</answer>").value == ("Z",)
+    assert parse("mc", "<answer>\uff22</answer>").value == ("B",)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("two hundred", 200),
+        ("one hundred and five", 105),
+        ("minus twenty-five", -25),
+        ("three point five", 3.5),
+        ("two and a half", 2.5),
+        ("two thirds", 2 / 3),
+        ("a dozen", 12),
+        ("3 million", 3e6),
+        ("nineteen ninety", None),
+        ("one two three", None),
+        ("the red one", None),
+        ("no one", None),
+        ("only one", 1),
+        ("1\u00bd", 1.5),
+        ("1 3/4", 1.75),
+        (r"\frac{3}{4}", 0.75),
+        ("\u22125", -5),
+        ("\u0663", 3),
+        ("$1,234.50", 1234.5),
+        ("1.2 \\times 10^{5}", 120000),
+        ("10^5", 100000),
+        ("2^3", None),
+        ("3x4", None),
+        ("1,5", None),
+        ("12:30", None),
+        ("3-5", None),
+        ("5 km/h", 5),
+        ("5 m^2", 5),
+        ("3 + 4 = 7", 7),
+        ("5/0", None),
+        ("1e999", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_numbers(text: str, value: float | None) -> None:
+    read = parse("numerical", f"<answer>{text}</answer>").value
+    assert (None if read is None else read.value) == (None if value is None else pytest.approx(value))
+
+
+def test_an_unknown_task_is_named() -> None:
+    with pytest.raises(DataError, match="unknown task type"):
+        parse("telepathy", "x")
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=TEXTS, options=st.lists(st.text(max_size=8), max_size=5))
+def test_parsing_is_total(text: str, options: list[str]) -> None:
+    for task in TASKS:
+        answer = parse(task, text, options)
+        assert answer.value is None or answer.text
+
+
+HOSTILE = {
+    "open tags": "<answer>" * 12_000,
+    "close tags": "</answer>" * 12_000,
+    "tag pairs": "<answer>A</answer>" * 6_000,
+    "think tags": "<think></think>" * 7_000,
+    "angle brackets": "<" * 100_000,
+    "tag and space": "<answer" + " " * 100_000,
+    "boxed": "\\boxed{" * 14_000,
+    "braces": "{" * 100_000,
+    "brackets": "[" * 100_000,
+    "objects": '{"a":' * 20_000,
+    "digits": "9" * 100_000,
+    "numbers": "1 " * 50_000,
+    "fences": "```\n" * 25_000,
+    "phrases": "the answer is " * 7_000,
+    "letters": "A, " * 33_000,
+    "words": "two hundred and " * 6_000,
+    "markup": "<!--<![CDATA[&#" * 6_500,
+    "elements": "<a b='" * 16_000,
+    "svg": "<svg>" * 20_000 + "</svg>",
+    "parentheses": "(" * 100_000,
+    "spaces": " " * 100_000 + "x",
+    "different words": " ".join(f"w{n:x}" for n in range(17_000)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_is_cheap(name: str) -> None:
+    for text in (HOSTILE[name], f"<answer>{HOSTILE[name]}</answer>", f"<answer>{HOSTILE[name]}"):
+        for task in TASKS:
+            start = time.process_time()
+            parse(task, text, OPTIONS)
+            assert time.process_time() - start < 0.5, task
