@@ -10,7 +10,7 @@ from easyvideor1.evaluation.evaluate import choose_samples, derive_seed, evaluat
 from easyvideor1.evaluation.result import Evaluation, greedy_difference, paired_records
 from easyvideor1.evaluation.statistics import wilson_interval
 from easyvideor1.rollout.engine import Request, Sampling
-from easyvideor1.types import DataError, EasyVideoError, Sample, Trajectory
+from easyvideor1.types import ConfigError, DataError, EasyVideoError, Sample, Trajectory
 
 from .worlds import TableEngine, letter_score, make_sample, render
 
@@ -111,6 +111,12 @@ def test_engine_that_forgets_responses_is_named() -> None:
 
     with pytest.raises(EasyVideoError, match="Forgetful answered 2 requests"):
         run([make_sample(0)], Forgetful({0: "A"}))
+
+
+@pytest.mark.parametrize("name", ["", "../before", "a/b", ".hidden"])
+def test_names_that_are_no_file_names(name: str) -> None:
+    with pytest.raises(ConfigError, match="evaluation name"):
+        run([make_sample(0)], TableEngine({0: "A"}), name=name)
 
 
 def test_progress_counts_questions() -> None:

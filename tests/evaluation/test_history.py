@@ -6,11 +6,12 @@ import pytest
 
 from easyvideor1.evaluation.charts import nice_ticks
 from easyvideor1.evaluation.files import read_jsonl, write_atomic, write_jsonl
-from easyvideor1.evaluation.history import cache_dir, evaluation_step, read_history
+from easyvideor1.evaluation.history import cache_dir, compared_evaluations, evaluation_step, read_history
 from easyvideor1.evaluation.panels import evaluation_series, main_panels, other_panels, smooth, task_panels
+from easyvideor1.evaluation.summary import write_summary
 from easyvideor1.types import DataError
 
-from .runs import TASKS, write_lines, write_run
+from .runs import TASKS, write_evaluations, write_lines, write_run
 
 
 def test_stages_follow_each_other_on_one_axis(tmp_path: Path) -> None:
@@ -38,6 +39,33 @@ def test_evaluations_find_their_step(tmp_path: Path) -> None:
     after = history.evaluations["after"].greedy
     assert after is not None
     assert (greedy.low[-1], greedy.y[-1], greedy.high[-1]) == (after.low, after.mean, after.high)
+
+
+@pytest.mark.parametrize(
+    ("there", "stages", "pair"),
+    [
+        ((), (), (None, None)),
+        (("before",), ("01-sft",), ("before", None)),
+        (("before", "01-sft"), ("01-sft", "02-grpo"), ("before", "01-sft")),
+        (("before", "01-sft", "02-grpo"), ("01-sft", "02-grpo"), ("01-sft", "02-grpo")),
+        (("02-grpo", "grpo-000040"), ("01-sft", "02-grpo"), (None, "02-grpo")),
+        (("before", "01-sft", "after"), ("01-sft", "02-grpo"), ("before", "after")),
+        (("after", "01-sft"), ("01-sft",), (None, "after")),
+    ],
+)
+def test_what_is_compared(
+    tmp_path: Path, there: tuple[str, ...], stages: tuple[str, ...], pair: tuple[str | None, str | None]
+) -> None:
+    write_evaluations(tmp_path, *there)
+    for stage in stages:
+        write_lines(tmp_path / "stages" / stage / "metrics.jsonl", [{"step": 1}])
+    assert compared_evaluations(read_history(tmp_path)) == pair
+
+
+def test_summary_says_what_is_compared(tmp_path: Path) -> None:
+    write_evaluations(tmp_path, "before", "warm", "after")
+    write_summary(tmp_path, seed=0, steps=1, seconds=1, before="warm", after="missing")
+    assert compared_evaluations(read_history(tmp_path)) == ("warm", None)
 
 
 def test_every_metric_has_a_panel(tmp_path: Path) -> None:

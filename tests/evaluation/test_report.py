@@ -180,7 +180,7 @@ def test_placeholders_are_marks_and_the_rest_is_text() -> None:
 def test_empty_run_says_what_is_absent(tmp_path: Path) -> None:
     text = Page(write_report(tmp_path, lambda digest: None).read_text()).text
     for absent in (
-        "No held-out evaluation named “before” or “after” yet.",
+        "No held-out evaluation before or after a stage yet.",
         "No step has been finished yet.",
         "Nothing has been evaluated yet.",
         "No rollouts of the policy yet.",
@@ -196,10 +196,19 @@ def test_run_in_progress(tmp_path: Path) -> None:
     write_stage(tmp_path, "01-grpo", 2, 0)
     page = Page(write_report(tmp_path, frames_of).read_text())
     assert "needs both evaluations" in page.text
-    assert "Needs the evaluations “before” and “after”." in page.text
+    assert "Needs an evaluation before and one after a stage." in page.text
     assert "01-grpo, step 2" in page.text
     (tmp_path / "evaluations/before.json").unlink()
     assert "Nothing has been evaluated yet." in Page(write_report(tmp_path, frames_of).read_text()).text
+
+
+def test_stages_that_were_evaluated_are_compared(tmp_path: Path) -> None:
+    write_evaluations(tmp_path, "before", "01-sft", "02-grpo")
+    for stage in ("01-sft", "02-grpo"):
+        write_stage(tmp_path, stage, 2, 0)
+    page = Page(write_report(tmp_path, frames_of).read_text())
+    assert "Before is the evaluation “01-sft”, after is “02-grpo”." in " ".join(page.text.split())
+    assert "1 more evaluation" in page.text
 
 
 @pytest.mark.parametrize("kind", ["whole", "one step", "empty"])

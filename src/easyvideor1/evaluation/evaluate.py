@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,11 +11,13 @@ from easyvideor1.config.schema import EvaluationConfig
 from easyvideor1.evaluation.records import Record, answered_record, failed_record, response_of
 from easyvideor1.evaluation.result import Evaluation, summarise
 from easyvideor1.rollout.engine import Engine, Request, Sampling
-from easyvideor1.types import EasyVideoError, MediaError, Prompt, Sample, Score, Trajectory
+from easyvideor1.types import ConfigError, EasyVideoError, MediaError, Prompt, Sample, Score, Trajectory
 
 Render = Callable[[Sample], Prompt]
 ScoreFunction = Callable[[Sample, str], Score]
 Responses = tuple[tuple[Trajectory, ...], ...]
+
+_NAME = re.compile(r"\w[\w.-]*")
 
 
 def evaluate(
@@ -36,7 +39,7 @@ def evaluate(
     its own, made from ``seed`` and the sample's id.
 
     Args:
-        name: Name of the evaluation, and of its files.
+        name: Name of the evaluation, and of its files: letters, digits, ``.``, ``_`` and ``-``.
         samples: The questions; of more than ``config.max_samples``, a subset drawn by ``seed`` is taken.
         engine: Generates the responses.
         render: Makes the prompt of a sample. A sample for which it raises ``EasyVideoError`` is counted as failed and
@@ -49,8 +52,11 @@ def evaluate(
         batch_size: Questions handed to the engine together.
 
     Raises:
+        ConfigError: the name cannot be the name of a file.
         EasyVideoError: the engine breaks its contract.
     """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"evaluation name {name!r}: use letters, digits, '.', '_' and '-', for it names the files")
     chosen = choose_samples(samples, config.max_samples, seed)
     records: list[Record] = []
     for start in range(0, len(chosen), batch_size):

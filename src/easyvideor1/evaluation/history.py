@@ -71,6 +71,25 @@ def read_history(run_dir: Path) -> RunHistory:
     )
 
 
+def compared_evaluations(history: RunHistory) -> tuple[str | None, str | None]:
+    """Names of the evaluations before and after what the run is judged by; ``None`` for one that is not there.
+
+    They are the two that ``summary.json`` compares; else ``before`` and ``after``; else, with evaluations named after
+    stage directories, those before and after the last stage that has one.
+    """
+    there = history.evaluations
+    named = (history.summary or {}).get("evaluations")
+    if not (isinstance(named, Mapping) and set(named) == {"before", "after"}):
+        line = [name for name in ("before", *(stage.name for stage in history.stages)) if name in there]
+        if "after" in there:
+            line = [*line[:1], "after"] if "before" in there else ["after"]
+        after = line[-1] if line and line[-1] != "before" else None
+        earlier = line[:-1] if after else line
+        named = {"before": earlier[-1] if earlier else None, "after": after}
+    before, after = named["before"], named["after"]
+    return (before if before in there else None), (after if after in there else None)
+
+
 def cache_dir(history: RunHistory) -> Path | None:
     """The frame cache that the run's configuration names, if it does and the directory is there."""
     config = yaml.safe_load(history.config) if history.config else None

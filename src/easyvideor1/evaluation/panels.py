@@ -67,12 +67,13 @@ def task_panels(history: RunHistory) -> list[Panel]:
 
 
 def other_panels(history: RunHistory) -> list[Panel]:
-    """All further numbers of ``metrics.jsonl``, one panel each."""
+    """All further numbers of ``metrics.jsonl``, one panel each; evaluations are drawn from their own files."""
     shown = {"step", "loss", "response/tokens", *_NAMED, *(f"reward/{task}" for task in TASKS)}
     keys = dict.fromkeys(
         key for stage in history.stages for row in stage.metrics for key, value in row.items() if _is_number(value)
     )
-    return [Panel(key, "", _metrics(history, {key: key})) for key in keys if key not in shown]
+    left = [key for key in keys if key not in shown and not key.startswith("evaluation/")]
+    return [Panel(key, "", _metrics(history, {key: key})) for key in left]
 
 
 def boundaries(history: RunHistory) -> list[tuple[int, str]]:

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from easyvideor1.evaluation.charts import interval_chart, line_chart
 from easyvideor1.evaluation.files import write_atomic
 from easyvideor1.evaluation.gallery import Changes, FrameLookup, StepRollouts, changes, first_and_last_rollouts
-from easyvideor1.evaluation.history import RunHistory, cache_dir, read_history
+from easyvideor1.evaluation.history import RunHistory, cache_dir, compared_evaluations, read_history
 from easyvideor1.evaluation.panels import Panel, boundaries, main_panels, other_panels, task_panels
 from easyvideor1.evaluation.result import Aggregate, Evaluation, greedy_difference
 from easyvideor1.evaluation.statistics import Interval
@@ -105,7 +105,8 @@ def _no_frames(digest: str) -> Frames | None:
 
 def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntry, ...] = ()) -> Page:
     """Gather what the page shows."""
-    before, after = history.evaluations.get("before"), history.evaluations.get("after")
+    names = compared_evaluations(history)
+    before, after = (history.evaluations[name] if name else None for name in names)
     stages = boundaries(history)
 
     def draw(panels: list[Panel], width: int, height: int) -> tuple[Chart, ...]:

@@ -30,15 +30,15 @@ def write_summary(
         after: Name of the evaluation after training.
 
     Returns:
-        The content of the file: ``accuracy_before``, ``accuracy_after`` (greedy) and their ``..._interval`` as
-        ``[low, high]``; the same with ``sampled_accuracy_...``; ``accuracy_gain`` with its paired interval; ``steps``,
-        ``seconds``, ``seed``, ``confidence``; and ``per_task``.
+        The content of the file: ``evaluations``, the names compared; ``accuracy_before`` and ``accuracy_after``
+        (greedy) with their ``..._interval`` as ``[low, high]``; the same as ``sampled_accuracy_...``;
+        ``accuracy_gain`` with its paired interval; ``steps``, ``seconds``, ``seed``, ``confidence``; ``per_task``.
     """
     directory = run_dir / "evaluations"
     first = Evaluation.load(directory, before) if (directory / f"{before}.json").exists() else None
     second = Evaluation.load(directory, after) if (directory / f"{after}.json").exists() else None
     gain = greedy_difference(first, second) if first and second else None
-    summary: dict[str, Any] = {}
+    summary: dict[str, Any] = {"evaluations": {"before": before, "after": after}}
     for prefix, kind in (("", "greedy"), ("sampled_", "sampled")):
         for moment, evaluation in (("before", first), ("after", second)):
             interval = getattr(evaluation, kind) if evaluation else None
