@@ -78,6 +78,14 @@ def test_what_is_refused_names_its_line(text, message):
     assert message in str(error.value)
 
 
+def test_a_file_that_would_exhaust_the_machine_is_refused():
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        read_yaml("a: " + "[" * 5000, "f")
+    lines = ["a0: &a0 [x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    with pytest.raises(ConfigError, match="once its aliases are written out"):
+        read_yaml("\n".join(lines), "f")
+
+
 def test_an_empty_file_is_an_empty_mapping():
     assert read_yaml("", "f").values == read_yaml("# only words\n", "f").values == read_yaml("~", "f").values == {}
 

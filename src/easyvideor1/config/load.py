@@ -17,10 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from easyvideor1.config import source as yaml_source
 from easyvideor1.config.schema import RunConfig
-from easyvideor1.config.source import Source, describe
+from easyvideor1.config.source import Keys, Source, describe
 from easyvideor1.types import ConfigError
-
-Keys = tuple[str | int, ...]
 
 
 def load_config(path_or_recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -15,7 +15,11 @@ import yaml
 
 from easyvideor1.types import ConfigError
 
-Path = tuple[str | int, ...]
+#: The way to a value: keys of sections and indices of lists.
+Keys = tuple[str | int, ...]
+
+#: More values than any configuration has; a few lines of nested aliases can ask for billions.
+MOST_VALUES = 100_000
 
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"^[-+]?[0-9][0-9_]*$|^0x[0-9a-fA-F]+$|^0o[0-7]+$")
@@ -49,9 +53,9 @@ class Source:
     """Values read from YAML. ``marks`` maps the path of every value to ``file:line`` or to the override it is from."""
 
     values: dict[str, Any]
-    marks: Mapping[Path, str]
+    marks: Mapping[Keys, str]
 
-    def where(self, path: Path) -> str:
+    def where(self, path: Keys) -> str:
         """The mark of ``path``, or of the nearest section around it that was written down."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.marks:
@@ -70,7 +74,7 @@ def read_yaml(text: str, name: str) -> Source:
         ConfigError: the text is no YAML, repeats a key, has a tag that builds an object, or is no mapping.
     """
     node = _compose(text, name)
-    marks: dict[Path, str] = {(): f"{name}:1"}
+    marks: dict[Keys, str] = {(): f"{name}:1"}
     if node is None:
         return Source({}, marks)
     value = _Reader(name, marks).value(node, (), ())
@@ -114,6 +118,8 @@ def describe(value: object) -> str:
 def _compose(text: str, name: str) -> yaml.Node | None:
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    except RecursionError as error:
+        raise ConfigError(f"{name}: nested too deeply to be a configuration") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}" if mark else name
@@ -131,14 +137,18 @@ def _line(node: yaml.Node) -> int:
 class _Reader:
     """Turns nodes into values and notes down where they stood."""
 
-    def __init__(self, name: str, marks: dict[Path, str]) -> None:
+    def __init__(self, name: str, marks: dict[Keys, str]) -> None:
         self.name = name
         self.marks = marks
+        self.count = 0
 
-    def value(self, node: yaml.Node, path: Path, parents: tuple[int, ...]) -> Any:
+    def value(self, node: yaml.Node, path: Keys, parents: tuple[int, ...]) -> Any:
         self.marks.setdefault(path, f"{self.name}:{_line(node)}")
         if id(node) in parents:
             raise ConfigError(f"{self.name}:{_line(node)}: an anchor contains itself")
+        self.count += 1
+        if self.count > MOST_VALUES:
+            raise ConfigError(f"{self.name}: more than {MOST_VALUES} values once its aliases are written out")
         inside = (*parents, id(node))
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self._mapping(node, path, inside)
@@ -148,7 +158,7 @@ class _Reader:
             return self._scalar(node)
         raise ConfigError(f"{self.name}:{_line(node)}: tag {node.tag!r} is not allowed; write plain values")
 
-    def _mapping(self, node: yaml.MappingNode, path: Path, inside: tuple[int, ...]) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: Keys, inside: tuple[int, ...]) -> dict[str, Any]:
         out: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
