@@ -289,37 +289,11 @@ def test_an_unknown_task_type_is_an_error() -> None:
 # No program here ends up in the sandbox: it has tests of its own, and thousands of processes are not quick.
 PIECES = st.sampled_from(
     [
-        "<answer>",
-        "</answer>",
-        "<think>",
-        "</think>",
-        "\\boxed{",
-        "}",
-        "{",
-        "[",
-        "]",
-        '{"time": [',
-        '"boxes": {',
-        "1",
-        "-",
+        *("<answer>", "</answer>", "<think>", "</think>", "\\boxed{", "}", "{", "[", "]", '{"time": [', '"boxes": {'),
+        *("the answer is ", "A", "B.", " and ", "50%", "not ", "yes", "\n", "```json\n", "```", "two hundred", ","),
+        *("1", "-", ".", "1e9", "<svg>", "</svg>", "Response 1", "\u0661", "\u00bd", "\ud83d", "\x00", "\u4e2d"),
+        *("9" * 400, "NaN", "/", "^", "=", "x", '"mask": ', "1 1/2", "twenty", "&#", "<p a='"),
     ]
-    + [
-        "the answer is ",
-        "A",
-        "B.",
-        " and ",
-        "50%",
-        "not ",
-        "yes",
-        "\n",
-        "```json\n",
-        "```",
-        "two hundred",
-        ",",
-        ".",
-        "1e9",
-    ]
-    + ["<svg>", "</svg>", "Response 1", "\u0661", "\u00bd", "\ud83d", "\x00", "\u4e2d", "9" * 400, "NaN", "/", "^", "="]
 )
 TEXTS = st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=25).map("".join))
 

@@ -1,0 +1,110 @@
+"""Programs are executed, and hostile ones get nowhere."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from easyvideor1.rewards import check_answer, score
+from easyvideor1.rewards.sandbox import Limits, run_checks, run_program
+from easyvideor1.types import DataError
+
+SHORT = Limits(seconds=1.5, memory_mb=512)
+
+
+def code_score(program: str, answer: str = "pass", **row: object) -> tuple[float, bool]:
+    result = score("code", f"<answer>{program}</answer>", answer, **row)
+    return result.accuracy, result.applicable
+
+
+def test_a_wrong_body_is_wrong_whatever_its_names() -> None:
+    tests = ["assert add(1, 2) == 3", "assert add(0, 0) == 0"]
+    assert code_score("def add(a, b):\n    return a + b", tests=tests) == (1.0, True)
+    assert code_score("def add(a, b):\n    return a - b", tests=tests) == (0.5, True)
+    assert code_score("def add(a, b): return", tests=tests) == (0.0, True)
+    assert code_score("def add(a, b)", tests=tests) == (0.0, True)
+    assert code_score("```python\ndef add(a, b):\n    return a + b\n```", tests=tests[0]) == (1.0, True)
+
+
+def test_programs_that_read_and_print() -> None:
+    tests = [{"input": "3\n4\n", "output": "7\n"}, {"input": "1\n1\n", "output": "2"}]
+    assert code_score("print(int(input()) + int(input()))", tests=tests) == (1.0, True)
+    assert code_score("print(7)", test_cases=tests) == (0.5, True)
+
+
+def test_tests_inside_the_reference() -> None:
+    answer = '{"tests": ["assert f() == 1"]}'
+    check_answer("code", answer)
+    assert code_score("f = lambda: 1", answer) == (1.0, True)
+
+
+def test_without_tests_the_outputs_are_compared() -> None:
+    assert code_score("print(sum([1, 2]))", "print(3)") == (1.0, True)
+    assert code_score("print(4)", "print(3)") == (0.0, True)
+    assert code_score("def f(): pass", "def f(): pass") == (0.0, False)
+
+
+def test_unusable_tests_and_references_are_named() -> None:
+    assert code_score("x = 1", tests=[{"in": 1}]) == (0.0, False)
+    with pytest.raises(DataError, match="compiles"):
+        check_answer("code", "def f(:")
+    with pytest.raises(DataError, match="tests"):
+        check_answer("code", '{"tests": []}')
+
+
+def test_leaving_early_passes_nothing() -> None:
+    for program in ("import os; os._exit(0)", "raise SystemExit(0)", "raise ValueError"):
+        assert run_checks(program, ["assert False"], SHORT) == [False]
+    assert run_checks("def f(): import os; os._exit(0)", ["f()", "pass"], SHORT) == [False, False]
+
+
+REFUSED = {
+    "read": "open({secret!r}).read()",
+    "read low level": "import os; os.read(os.open({secret!r}, os.O_RDONLY), 10)",
+    "list": "import os; os.listdir({folder!r})",
+    "write": "open({folder!r} + '/new', 'w')",
+    "remove": "import os; os.remove({secret!r})",
+    "rename": "import os; os.rename({secret!r}, 'mine')",
+    "link": "import os; os.symlink({secret!r}, 'mine'); open('mine').read()",
+    "network": "import socket; socket.create_connection(('127.0.0.1', {port}), 1)",
+    "fork": "import os; os.fork()",
+    "process": "import subprocess; subprocess.run(['ls'])",
+    "shell": "import os; os.system('ls')",
+    "native": "import ctypes; ctypes.CDLL(None).getpid()",
+    "kill": "import os; os.kill(os.getppid(), 9)",
+    "memory": "x = bytearray(4 << 30)",
+    "environment": "import os; os.environ['EVR1_SECRET_OF_THE_TEST']",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_sandbox_refuses(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVR1_SECRET_OF_THE_TEST", "1")
+    secret = tmp_path / "secret.txt"
+    secret.write_text("hidden")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        attack = REFUSED[name].format(secret=str(secret), folder=str(tmp_path), port=port)
+        program = f"try:\n    {attack}\nexcept Exception as error:\n    print('refused', type(error).__name__)"
+        run = run_program(program, "", SHORT)
+    assert run.output.startswith("refused "), run
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.txt"]
+    assert secret.read_text() == "hidden"
+
+
+def test_limits_of_time_and_output() -> None:
+    start = time.monotonic()
+    assert run_program("while True: pass", "", Limits(seconds=0.5)).timed_out
+    assert run_checks("def f():\n    while True: pass", ["f()", "pass"], Limits(seconds=0.5)) == [False, False]
+    assert time.monotonic() - start < 5
+    flood = run_program("while True: print('x' * 1000)", "", SHORT)
+    assert not flood.ended
+    assert len(flood.output) <= SHORT.output_bytes
+
+
+def test_its_own_directory_is_the_programs() -> None:
+    program = "open('a.txt', 'w').write('kept'); import os; print(open('a.txt').read(), sorted(os.listdir()))"
+    assert run_program(program, "", SHORT).output == "kept ['a.txt', 'program.py']\n"
