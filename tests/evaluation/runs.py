@@ -131,7 +131,9 @@ def write_run(run_dir: Path) -> Path:
     (run_dir / "run.json").write_text(
         json.dumps({"name": f"toy & {HOSTILE}", "seed": 7, "command": "evr1 train", "versions": {"torch": "2.13"}})
     )
-    sources = [{"path": "train.jsonl", "read": 400, "used": 398, "refused": 2, "reasons": {HOSTILE: 2}}]
-    (run_dir / "data_report.json").write_text(json.dumps({"train": {"sources": sources}}))
+    source = {"path": "train.jsonl", "rows": 400, "used": 398, "refused": 2, "filtered": 0}
+    source |= {"tasks": {"boolean": 198, "multiple_choice": 200}, "reasons": {"videos": 2}}
+    source |= {"bad": [f"train.jsonl:{line}: field 'videos': {HOSTILE}" for line in (3, 9)]}
+    (run_dir / "data_report.json").write_text(json.dumps({"train": [source], "validation": []}))
     HealthLedger(run_dir / "cache" / "health.jsonl").record("bad.mp4", "truncated", HOSTILE, "skipped")
     return run_dir

@@ -46,6 +46,8 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
         self.open.pop()
+        if tag in {"td", "th", "li", "summary"}:
+            self.text += " "
 
     def handle_data(self, data: str) -> None:
         if "style" not in self.open:
@@ -189,6 +191,18 @@ def test_empty_run_says_what_is_absent(tmp_path: Path) -> None:
     ):
         assert absent in text
     assert tmp_path.name in text
+
+
+def test_data_report_of_another_form_is_shown_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "data_report.json").write_text(json.dumps({"train": [{"read_rows": 12, "nested": {"a": [1, 2]}}]}))
+    text = " ".join(Page(write_report(tmp_path, frames_of).read_text()).text.split())
+    assert "train read rows nested 12 a 1, 2" in text
+
+
+def test_data_report_counts(page: Page) -> None:
+    text = " ".join(page.text.split())
+    assert "train train.jsonl 400 398 2 0 boolean 198, multiple choice 200" in text
+    assert "train: refused rows of train.jsonl train.jsonl:3: field 'videos'" in text
 
 
 def test_run_in_progress(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class Page:
     tasks: tuple[TaskRow, ...]
     rollouts: tuple[StepRollouts, ...]
     changes: Changes | None
+    sources: tuple[tuple[str, Mapping[str, Any]], ...]
 
 
 def write_report(run_dir: Path, frames: FrameLookup | None = None) -> Path:
@@ -123,6 +124,7 @@ def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntr
         tasks=_task_rows(before, after),
         rollouts=tuple(first_and_last_rollouts(history, frames)),
         changes=changes(before, after, frames) if before and after else None,
+        sources=_sources(history.data_report or {}),
     )
 
 
@@ -152,6 +154,14 @@ def _task_rows(before: Evaluation | None, after: Evaluation | None) -> tuple[Tas
         TaskRow(name, old, new, interval_chart(old.greedy if old else None, new.greedy if new else None))
         for name, old, new in pairs
     )
+
+
+def _sources(report: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """``(split, counts of one source)`` of a data report; empty when it is of another form, to be shown as it is."""
+    rows = [(split, source) for split, sources in report.items() if isinstance(sources, list) for source in sources]
+    wanted = {"path", "rows", "used", "refused", "tasks", "bad"}
+    whole = all(isinstance(source, Mapping) and wanted <= set(source) for _, source in rows)
+    return tuple(rows) if whole else ()
 
 
 def percent(value: float | None, digits: int = 1) -> str:
