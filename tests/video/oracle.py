@@ -1,7 +1,7 @@
 """qwen-vl-utils as the oracle of planning: its own functions, called as they are.
 
-Its module imports torchvision, which planning does not touch. Where torchvision is not installed, empty modules stand in
-for it while the oracle is imported, and only then: nothing else may believe that torchvision is there.
+Its module imports torchvision, which planning does not touch. Where torchvision is not installed, empty modules
+stand in for it while the oracle is imported, and only then: nothing else may believe that torchvision is there.
 """
 
 from __future__ import annotations

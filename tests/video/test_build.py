@@ -132,6 +132,20 @@ def test_a_killed_builder_leaves_only_whole_entries(tmp_path: Path) -> None:
     assert list(directory.rglob("*.corrupt")) == []
 
 
+def test_an_interrupt_ends_a_build_at_once(tmp_path: Path) -> None:
+    items = clips(tmp_path, 2)
+    pipe = str(tmp_path / "pipe.mp4")
+    os.mkfifo(pipe)
+    items.append((MediaRef("video", pipe), plan_clip(write_clip(tmp_path / "x.mp4", 30))))
+    builder = start_builder(items, tmp_path / "store", tmp_path / "items.json")
+    assert builder.stdout is not None
+    assert [builder.stdout.readline() for _ in range(2)] == ["1 3\n", "2 3\n"]
+    builder.send_signal(signal.SIGINT)  # while the third hangs; the deadline is minutes away
+    assert builder.wait(timeout=20) != 0
+    builder.stdout.close()
+    assert sum(1 for _ in FrameStore(tmp_path / "store").entries()) == 2
+
+
 def test_two_builders_do_the_work_once(tmp_path: Path) -> None:
     items = clips(tmp_path, 8)
     directory = tmp_path / "store"

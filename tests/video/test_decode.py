@@ -13,6 +13,8 @@ from PIL import Image
 from easyvideor1 import video
 from easyvideor1.config.schema import ImageBudget, VideoBudget
 from easyvideor1.types import MediaError, MediaPlan
+from easyvideor1.video.decode import _pictures
+from easyvideor1.video.packets import packet_index
 
 from .clips import BUDGET, GEOMETRY, picture, plan_clip, reference_frames, reference_video, write_clip
 
@@ -76,6 +78,31 @@ def test_variable_rate(tmp_path: Path) -> None:
     plan = plan_clip(path, EXACT, 0.45, 2.05)
     assert plan.timestamps == pytest.approx((0.5, 0.54, 2.0, 2.04), abs=2e-3)
     assert_planned_frames(path, plan)
+
+
+def test_an_edit_list_shifts_all_frames(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 60, ticks=[i - 6 for i in range(60)], fps=10, options={"bf": "2", "g": "16"})
+    assert len(reference_frames(path)) == 54
+    assert_planned_frames(path, plan_clip(path, EXACT))
+    assert_planned_frames(path, plan_clip(path, EXACT, 3.0, 4.0))
+
+
+def test_animated_gif(tmp_path: Path) -> None:
+    pages = [Image.fromarray(picture(k)) for k in range(6)]
+    path = str(tmp_path / "a.gif")
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=100)
+    assert_planned_frames(path, plan_clip(path, EXACT))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_far_frames_are_reached_by_jumping(tmp_path: Path, suffix: str) -> None:
+    path = write_clip(tmp_path / f"a.{suffix}", 300, options={"bf": "2", "g": "30"})
+    index = packet_index(path)
+    wanted = [0, 150, 299]
+    positions = [position for position, _, _ in _pictures(path, index, wanted, 1, seek=True)]
+    assert set(wanted) <= set(positions)
+    assert len(positions) < 100
+    assert len(list(_pictures(path, index, wanted, 1, seek=False))) == 300
 
 
 @pytest.mark.parametrize(("rotation", "corner"), [(0, (0, 0)), (90, (-1, 0)), (180, (-1, -1)), (270, (0, -1))])

@@ -258,3 +258,9 @@ def test_every_plan_is_consistent(
     assert planned.tokens * 4 == math.prod(planned.grid)
     assert planned.height * planned.width <= max(budget.max_pixels, 28 * 28)
     assert video.plan_from_json(video.plan_to_json(planned)) == planned
+
+
+def test_uniform_lets_the_total_win_over_the_smallest_frame() -> None:
+    budget = VideoBudget(rule="uniform", frames=16, min_pixels=65_536, total_pixels=16 * 10_000)
+    planned = video.plan(info_of(400, 10.0, 1280, 720), budget, GEOMETRY)
+    assert 16 * planned.height * planned.width <= 160_000

@@ -11,6 +11,7 @@ from PIL import Image
 
 from easyvideor1 import video
 from easyvideor1.types import MediaError
+from easyvideor1.video.content import FileMemo
 
 from .clips import picture, reference_video, write_audio, write_clip
 
@@ -34,6 +35,14 @@ def test_variable_rate_keeps_true_times(tmp_path: Path) -> None:
 def test_first_frame_is_at_zero(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "late.mkv", 10, ticks=[50 + i for i in range(10)], fps=10)
     assert video.probe(path).timestamps == pytest.approx([i / 10 for i in range(10)], abs=2e-3)
+
+
+def test_an_edit_list_hides_frames(tmp_path: Path) -> None:
+    """Frames before time 0 are kept in the file, for those after them, and are not shown."""
+    path = write_clip(tmp_path / "a.mp4", 30, ticks=[i - 6 for i in range(30)], fps=10)
+    info = video.probe(path)
+    assert info.timestamps == pytest.approx([i / 10 for i in range(24)])
+    assert info.fps == 10.0
 
 
 @pytest.mark.parametrize(
@@ -80,6 +89,18 @@ def test_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     after = video.probe(first)
     assert after.fingerprint != before.fingerprint
     assert after.frame_count == 5
+
+
+def test_the_memo_forgets_what_was_not_used_for_long(tmp_path: Path) -> None:
+    memo: FileMemo[int] = FileMemo(limit=10, weigh=lambda value: value)
+    made: list[int] = []
+
+    def get(number: int, weight: int) -> int:
+        return memo.get(("file", number, 0, 0), lambda: made.append(number) or weight)
+
+    for number, weight in [(1, 4), (2, 4), (1, 4), (3, 4), (1, 4), (2, 4)]:
+        assert get(number, weight) == weight
+    assert made == [1, 2, 3, 2]
 
 
 def test_probing_again_reads_nothing(tmp_path: Path) -> None:

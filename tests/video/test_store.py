@@ -5,6 +5,7 @@ import random
 import resource
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file
 from easyvideor1 import video
 from easyvideor1.types import Frames, Geometry
 from easyvideor1.video import FrameStore, StoreError
+from easyvideor1.video.entry import Codec
 from easyvideor1.video.store import ABANDONED_AFTER
 
 from .clips import BUDGET, plan_clip, write_clip
@@ -27,8 +29,8 @@ def frames(tmp_path: Path) -> Frames:
 
 
 @pytest.mark.parametrize("codec", ["raw", "zstd"])
-def test_what_is_put_comes_back(tmp_path: Path, frames: Frames, codec: str) -> None:
-    store = FrameStore(tmp_path / "store", codec)  # type: ignore[arg-type]
+def test_what_is_put_comes_back(tmp_path: Path, frames: Frames, codec: Codec) -> None:
+    store = FrameStore(tmp_path / "store", codec)
     assert not store.has(frames.plan)
     assert store.get(frames.plan) is None
     store.put(frames)
@@ -77,8 +79,8 @@ def test_the_asked_plan_is_the_one_given(tmp_path: Path, frames: Frames) -> None
 
 
 @pytest.mark.parametrize("codec", ["raw", "zstd"])
-def test_any_flipped_byte_is_detected(tmp_path: Path, frames: Frames, codec: str) -> None:
-    store = FrameStore(tmp_path / "store", codec)  # type: ignore[arg-type]
+def test_any_flipped_byte_is_detected(tmp_path: Path, frames: Frames, codec: Codec) -> None:
+    store = FrameStore(tmp_path / "store", codec)
     store.put(frames)
     path = store.path_of(frames.plan.digest)
     good = path.read_bytes()
@@ -170,6 +172,31 @@ def test_a_failing_disk_leaves_nothing(tmp_path: Path, frames: Frames) -> None:
     said = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True).stdout
     assert "cannot write" in said
     assert [path for path in (tmp_path / "full").rglob("*") if path.is_file()] == []
+
+
+def test_writers_of_one_entry_never_show_half_of_it(tmp_path: Path, frames: Frames) -> None:
+    stop = threading.Event()
+
+    def write(codec: Codec) -> None:
+        while not stop.is_set():
+            FrameStore(tmp_path / "store", codec).put(frames)
+
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    writers = [threading.Thread(target=write, args=(codec,)) for codec in ("raw", "zstd")]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(60):
+            found = FrameStore(store.directory).get(frames.plan)
+            assert found is not None
+            np.testing.assert_array_equal(found.pixels, frames.pixels)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert list(store.ledger.entries()) == []
+    assert len([path for path in (tmp_path / "store").rglob("*") if path.is_file()]) == 1
 
 
 def test_claims_exclude_and_end(tmp_path: Path) -> None:

@@ -20,10 +20,17 @@ StatKey = tuple[str, int, int, int]
 
 
 class FileMemo(Generic[T]):
-    """Remembers one value per file version; the least recently used are forgotten beyond ``limit``."""
+    """Remembers one value per file version; the least recently used are forgotten when they weigh over ``limit``.
 
-    def __init__(self, limit: int) -> None:
+    Args:
+        limit: what all values together may weigh.
+        weigh: the weight of a value; 1 each if None.
+    """
+
+    def __init__(self, limit: int, weigh: Callable[[T], int] | None = None) -> None:
         self._limit = limit
+        self._weigh = weigh or (lambda value: 1)
+        self._weight = 0
         self._values: OrderedDict[StatKey, T] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -35,9 +42,11 @@ class FileMemo(Generic[T]):
                 return self._values[key]
         value = make()  # outside the lock: two threads may both work, none waits for a slow file of another
         with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._limit:
-                self._values.popitem(last=False)
+            if key not in self._values:
+                self._values[key] = value
+                self._weight += self._weigh(value)
+            while self._weight > self._limit:
+                self._weight -= self._weigh(self._values.popitem(last=False)[1])
         return value
 
 

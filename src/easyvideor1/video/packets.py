@@ -19,10 +19,11 @@ from easyvideor1.video.content import FileMemo, file_error, stat_key
 class PacketIndex:
     """Frames of the first video stream, in presentation order.
 
-    ``pts`` are ticks of ``time_base``, sorted and distinct; ``timed`` is False when the container gives no presentation
-    times: then frames are told apart by counting and ``pts`` come from decode times or the frame rate. ``keyframes``
-    are positions in ``pts``. ``end`` is where the last frame ends, in ticks. ``width`` and ``height`` are as coded;
-    ``rotation`` is the counter-clockwise turn (0, 90, 180, 270) that shows the picture upright.
+    ``pts`` are ticks of ``time_base``, sorted and distinct: packets that share a time are one frame. ``timed`` is False
+    when the container gives no presentation times: then frames are told apart by counting, and ``pts`` come from decode
+    times or the frame rate. ``keyframes`` are positions in ``pts``. ``end`` is where the last frame ends, in ticks.
+    ``width`` and ``height`` are as coded; ``rotation`` is the counter-clockwise turn (0, 90, 180, 270) that shows the
+    picture upright.
     """
 
     pts: tuple[int, ...]
@@ -40,7 +41,7 @@ class PacketIndex:
         return ticks * self.time_base.numerator / self.time_base.denominator
 
 
-_INDEXES: FileMemo[PacketIndex] = FileMemo(limit=256)
+_INDEXES: FileMemo[PacketIndex] = FileMemo(limit=1_000_000, weigh=lambda index: len(index.pts))
 _LOG_LOCK = threading.Lock()
 _ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?) degrees")
 

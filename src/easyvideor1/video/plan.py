@@ -155,7 +155,8 @@ def _video_size(info: MediaInfo, budget: VideoBudget, geometry: Geometry, frames
     if budget.rule == "uniform":
         share = math.inf if budget.total_pixels is None else budget.total_pixels / frames
         largest = max(min(budget.max_pixels, share), token)
-        return resize(info, geometry.factor, min(budget.min_pixels, largest), largest)
+        # A share of the video's total below min_pixels wins over it: the total is what memory was planned for.
+        return resize(info, geometry.factor, budget.min_pixels if budget.min_pixels <= largest else token, largest)
     total = QWEN_CONTEXT_TOKENS * token * QWEN_CONTEXT_SHARE if budget.total_pixels is None else budget.total_pixels
     # qwen-vl-utils counts a temporal pair as one frame here, and lets min_pixels win over total_pixels.
     cap = max(

@@ -17,7 +17,7 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _ORIENTATION = 0x0112
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 
-_INFOS: FileMemo[MediaInfo] = FileMemo(limit=4096)
+_INFOS: FileMemo[MediaInfo] = FileMemo(limit=4_000_000, weigh=lambda info: info.frame_count)
 
 
 def probe(path: str) -> MediaInfo:
