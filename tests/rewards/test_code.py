@@ -47,6 +47,21 @@ def test_without_tests_the_outputs_are_compared() -> None:
     assert code_score("def f(): pass", "def f(): pass") == (0.0, False)
 
 
+def test_a_list_of_tests_kept_as_text_is_still_a_list() -> None:
+    assert code_score("f = lambda: 2", tests='["assert f() == 1", "assert f() == 2"]') == (0.5, True)
+    assert code_score("f = lambda: 2", tests="[broken") == (0.0, False)
+
+
+def test_checks_longer_than_a_pipe_do_not_hang() -> None:
+    checks = [f"pass  # {'x' * 200_000}"] * 3
+    assert run_checks("x = 1", checks, SHORT) == [True] * 3
+    announce = "for fd in range(3, 64):\n    try: os.write(fd, b'ready\\n')\n    except OSError: pass"
+    deaf = f"import os, time\n{announce}\ntime.sleep(60)"
+    start = time.monotonic()
+    assert run_checks(deaf, checks, SHORT) == [False] * 3
+    assert time.monotonic() - start < 5
+
+
 def test_unusable_tests_and_references_are_named() -> None:
     assert code_score("x = 1", tests=[{"in": 1}]) == (0.0, False)
     with pytest.raises(DataError, match="compiles"):

@@ -82,6 +82,7 @@ def test_letters_go_to_z_and_unicode_ones_are_letters() -> None:
         ("2^3", None),
         ("3x4", None),
         ("1,5", None),
+        ("1,234, I think", 1234),
         ("12:30", None),
         ("3-5", None),
         ("5 km/h", 5),

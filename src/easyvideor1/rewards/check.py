@@ -18,12 +18,22 @@ _SHOWN = 120
 
 
 def as_text(answer: object) -> str:
-    """A reference as text: text stays, booleans become yes or no, numbers and JSON values are written out."""
+    """A reference as text: text stays, booleans become yes or no, null is empty, other JSON values are written out."""
     if isinstance(answer, str):
         return answer
+    if answer is None:
+        return ""
     if isinstance(answer, bool):
         return "yes" if answer else "no"
     return json.dumps(answer, ensure_ascii=False)
+
+
+def _unquoted(text: str) -> str:
+    """The content of a JSON string; text that only looks like one stays as it is."""
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return text
 
 
 @lru_cache(maxsize=8192)
@@ -47,7 +57,7 @@ def read_reference(task: str, answer: str, options: tuple[str, ...]) -> Any:
         if not text:
             raise ValueError("it is empty")
         if text.startswith('"') and text.endswith('"'):
-            text = str(json.loads(text))  # a JSON string; anything broken is a ValueError as well
+            text = _unquoted(text)
         return rule.reference(text, options)
     except ValueError as error:
         shown = answer if len(answer) <= _SHOWN else answer[:_SHOWN] + "..."

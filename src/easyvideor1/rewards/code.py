@@ -7,8 +7,10 @@ import json
 import threading
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
+from easyvideor1.rewards import geometry
 from easyvideor1.rewards.answer import Reading, Rule, Verdict, cannot_judge
 from easyvideor1.rewards.markup import without_fence
 from easyvideor1.rewards.sandbox import Limits, Run, run_checks, run_program
@@ -41,8 +43,12 @@ def read_code(text: str, options: tuple[str, ...]) -> Reading | None:
 def _tests(reference: str, row: Mapping[str, Any]) -> Any:
     """The tests of a row: one of its columns, or the reference itself if that is JSON with ``tests``."""
     for column in TEST_COLUMNS:
-        if row.get(column):
-            return row[column]
+        tests = row.get(column)
+        if isinstance(tests, str) and tests.lstrip().startswith("["):
+            # A list kept as text: as Python it would be an expression that always passes.
+            return geometry.load_json(tests) or [{}]
+        if tests is not None and len(tests):
+            return tests
     if reference.startswith("{"):
         return json.loads(reference)["tests"]
     return None
@@ -63,8 +69,9 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
 
     Tests are a string of Python (one test), a list of such strings (``assert add(1, 2) == 3``), or a list of
     ``{"input": ..., "output": ...}`` for programs that read and print, whose outputs are compared line by line without
-    trailing space. Without tests both programs run without input and must print the same; a reference that prints
-    nothing judges nothing. Tests in Python share the process with the program; input and output do not.
+    trailing space; after one that runs out of time the rest fail. Without tests both programs run without input and
+    must print the same; a reference that prints nothing judges nothing. Tests in Python share the process with the
+    program, which could cheat them on purpose; input and output do not.
     """
     tests = _tests(reference, row)
     if tests is None:
@@ -80,12 +87,20 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
         for test in tests:
             run = run_program(predicted, str(test.get("input") or ""), Limits())
             passed.append(run.ended and _lines(run.output) == _lines(test["output"]))
+            if run.timed_out:
+                break  # one limit is all the time that a program gets to waste
+        passed += [False] * (len(tests) - len(passed))
     share = sum(passed) / len(passed)
     return Verdict(share, {"all_passed": float(all(passed))})
 
 
+@lru_cache(maxsize=256)
+def _reference_run(reference: str) -> Run:
+    return run_program(reference, "", Limits())
+
+
 def _same_output(predicted: str, reference: str) -> Verdict:
-    truth: Run = run_program(reference, "", Limits())
+    truth = _reference_run(reference)
     if not truth.ended or not truth.output.strip():
         return cannot_judge("the row has no tests, and its reference program prints nothing to compare")
     run = run_program(predicted, "", Limits())

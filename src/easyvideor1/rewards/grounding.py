@@ -1,7 +1,7 @@
 """Grounding in time and space: spans, boxes, tubes and tracks.
 
 Reversed spans and boxes are no answers: they are not repaired. Nothing is clipped: what lies outside costs through the
-union. Keys of seconds are numbers, so ``"1.0"`` is ``"1"``.
+union. Keys of seconds are numbers, so ``"1.0"`` is ``"1"``, and the later of two counts.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class MathHelper:
         self._owner = 0
 
     def equal(self, predicted: str, reference: str) -> bool | None:
-        """Whether two expressions are equal; ``None`` if that took longer than the limit.
+        """Whether two expressions are equal; ``None`` if that went beyond the limits.
 
         Raises:
             RewardError: the helper cannot be started.
@@ -78,7 +78,7 @@ class MathHelper:
             self._process = None  # the parent's helper: its pipes are not ours to use
         if self._process is None or self._process.poll() is not None:
             # -P keeps this directory, whose math.py would hide the standard one, off the helper's path.
-            command = [sys.executable, "-P", str(_WORKER)]
+            command = [sys.executable, "-P", str(_WORKER), str(self.time_limit)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
             self._owner = os.getpid()
             if _line(self._process, _START_LIMIT) != b"ready":
@@ -146,7 +146,7 @@ def _same(predicted: str, reference: str) -> bool | None:
 def compare_math(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:
     """1 if both are the same text, the same decimal number, or equal to math-verify; else 0.
 
-    A comparison that is not done in ``TIME_LIMIT`` seconds says nothing about the answer and is not applicable.
+    A comparison that goes beyond its limits says nothing about the answer and is not applicable.
     """
     p, r = _plain(predicted), _plain(reference)
     if p == r:
@@ -160,7 +160,7 @@ def compare_math(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
         return Verdict(0.0)
     equal = _same(predicted, reference)
     if equal is None:
-        return cannot_judge(f"the comparison of the expressions took longer than {TIME_LIMIT:g} s")
+        return cannot_judge(f"the comparison of the expressions went beyond its limits ({TIME_LIMIT:g} s, 4 GiB)")
     return Verdict(float(equal))
 
 

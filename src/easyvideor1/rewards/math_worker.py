@@ -1,7 +1,8 @@
 """The helper process of ``easyvideor1.rewards.math``: a script that compares one pair a line until its input ends.
 
 In: ``[reference, predicted]`` as JSON. Out: ``1`` equal, ``0`` not. It first prints ``ready``. Limits: its parent's
-deadline, and memory here. Nothing else may be written to standard output, so that is kept aside.
+deadline, memory here, and an alarm that ends a helper left busy by a parent that died.
+Nothing else may be written to standard output, so that is kept aside.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import sys
 import warnings
 
@@ -41,12 +43,15 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     replies.write("ready\n")
+    limit = float(sys.argv[1])
     for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_REAL, limit + 1)
         reference, predicted = json.loads(line)
         try:
             equal = _equal(reference, predicted)
         except Exception:  # noqa: BLE001  (sympy raises anything on odd input: then equality is not known)
             equal = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
         replies.write(f"{int(equal)}\n")
 
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -67,30 +68,31 @@ def run_checks(source: str, checks: Sequence[str], limits: Limits) -> list[bool]
     The checks are sent once the program's own code has run. If the program ends the process or the time is over, the
     checks still open fail.
     """
-    ask_read, ask_write = os.pipe()
-    reply_read, reply_write = os.pipe()
     passed: list[bool] = []
-    with tempfile.TemporaryDirectory(prefix="evr1-run-") as box, tempfile.TemporaryFile() as output:
-        try:
-            process = _start(source, box, limits, subprocess.DEVNULL, output, (ask_read, reply_write))
-        finally:
-            os.close(ask_read)
-            os.close(reply_write)
+    with ExitStack() as stack:
+        box = stack.enter_context(tempfile.TemporaryDirectory(prefix="evr1-run-"))
+        output = stack.enter_context(tempfile.TemporaryFile())
+        ask_read, ask, reply, reply_write = (stack.enter_context(pipe) for pipe in (*_pipe(), *_pipe()))
+        fds = (ask_read.fileno(), reply_write.fileno())
+        process = _start(source, box, limits, subprocess.DEVNULL, output, fds)
+        stack.callback(_end, process)
+        ask_read.close()
+        reply_write.close()
         until = time.monotonic() + limits.seconds
-        try:
-            if _reply(reply_read, until) == "ready":
-                for check in checks:
-                    # An answer counts only with the number sent beside the check, which nobody knew before.
-                    number = secrets.token_hex(16)
-                    _send(ask_write, {"check": check, "number": number})
-                    passed.append(_reply(reply_read, until) == number)
-        except BrokenPipeError:
-            pass  # the process is gone; what it did not answer has failed
-        finally:
-            _end(process)
-            os.close(ask_write)
-            os.close(reply_read)
+        if _reply(reply.fileno(), until) == "ready":
+            for check in checks:
+                # An answer counts only with the number sent beside the check, which nobody knew before.
+                number = secrets.token_hex(16)
+                said = _send(ask.fileno(), {"check": check, "number": number}, until) and _reply(reply.fileno(), until)
+                if not said:
+                    break
+                passed.append(said == number)
     return passed + [False] * (len(checks) - len(passed))
+
+
+def _pipe() -> tuple[IO[bytes], IO[bytes]]:
+    read, write = os.pipe()
+    return os.fdopen(read, "rb", buffering=0), os.fdopen(write, "wb", buffering=0)
 
 
 def _start(
@@ -123,10 +125,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _send(fd: int, message: dict[str, str]) -> None:
+def _send(fd: int, message: dict[str, str], until: float) -> bool:
+    """Write a line; false when the process is gone or does not read before the deadline."""
     data = json.dumps(message).encode() + b"\n"
+    os.set_blocking(fd, False)
     while data:
-        data = data[os.write(fd, data) :]
+        _, ready, _ = select.select([], [fd], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            return False
+        try:
+            data = data[os.write(fd, data) :]
+        except BrokenPipeError:
+            return False
+    return True
 
 
 def _reply(fd: int, until: float) -> str | None:

@@ -68,7 +68,9 @@ def _score(
     try:
         reference = read_reference(task, answer, options)
     except DataError as error:
-        return Score(0.0, form, 0.0, parsed=_shown(parsed), applicable=False, reason=str(error))
+        # Without the text of the reference, so that the same cause is counted under the same reason.
+        reason = f"the reference cannot be used: {error.__cause__}"
+        return Score(0.0, form, 0.0, parsed=_shown(parsed), applicable=False, reason=reason)
     verdict = Verdict(0.0) if parsed.value is None else RULES[task].compare(parsed.value, reference, row)
     if not verdict.applicable:
         return Score(0.0, form, 0.0, parsed=_shown(parsed), applicable=False, reason=verdict.reason)

@@ -130,6 +130,8 @@ def compare_prompts(predicted: Prompts, reference: Prompts, row: Mapping[str, An
     box = reference.box
     parts = {"box_iou": geometry.box_iou(predicted.box, box)}
     truth = reference.mask if reference.mask is not None else row.get("mask")
+    if isinstance(truth, str):
+        truth = geometry.load_json(truth) or truth
     try:
         mask = None if truth is None else decode_rle(truth)
     except ValueError:

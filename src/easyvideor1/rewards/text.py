@@ -6,13 +6,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
 import jiwer
 from rapidfuzz.distance import LCSseq
-from rouge_score.tokenizers import DefaultTokenizer
 
 from easyvideor1.rewards.answer import Reading, Rule, Verdict
 
@@ -21,12 +20,18 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u
 _TOKEN = re.compile(rf"{_UNSPACED.pattern}|(?:(?!{_UNSPACED.pattern})[^\W_])+")
 #: Words of a response beyond this many count as said but match nothing: no reference is that long.
 _TOKEN_LIMIT = 5000
-_STEMMER = DefaultTokenizer(use_stemmer=True)
+
+
+@cache
+def _stemmer() -> Any:
+    from rouge_score.tokenizers import DefaultTokenizer  # slow to import, and only these types need it
+
+    return DefaultTokenizer(use_stemmer=True)
 
 
 @lru_cache(maxsize=100_000)
 def _stem(word: str) -> str:
-    return "".join(_STEMMER.tokenize(word)) if word.isascii() else word
+    return "".join(_stemmer().tokenize(word)) if word.isascii() else word
 
 
 def tokens(text: str) -> list[str]:
