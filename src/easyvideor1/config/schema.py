@@ -230,6 +230,8 @@ class StageConfig(Section):
     """Tokens of one forward and backward pass; splitting a step changes nothing but memory and time."""
     tasks: tuple[str, ...] = ()
     """Train on these task types only; all if empty."""
+    transforms: tuple[str, ...] = ()
+    """Sample transforms of this stage, after those of ``data.transforms``."""
     save_every: PositiveInt = 50
     """Steps between checkpoints; the last step is always saved."""
     keep_checkpoints: PositiveInt = 2
