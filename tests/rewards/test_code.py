@@ -85,6 +85,8 @@ REFUSED = {
     "rename": "import os; os.rename({secret!r}, 'mine')",
     "link": "import os; os.symlink({secret!r}, 'mine'); open('mine').read()",
     "network": "import socket; socket.create_connection(('127.0.0.1', {port}), 1)",
+    "datagram": "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+    "local socket": "import socket; socket.socket(socket.AF_UNIX).connect({secret!r})",
     "fork": "import os; os.fork()",
     "process": "import subprocess; subprocess.run(['ls'])",
     "shell": "import os; os.system('ls')",
@@ -118,6 +120,19 @@ def test_limits_of_time_and_output() -> None:
     flood = run_program("while True: print('x' * 1000)", "", SHORT)
     assert not flood.ended
     assert len(flood.output) <= SHORT.output_bytes
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import asyncio\nasync def f(): return 'done'\nprint(asyncio.run(f()))",
+        "import threading\nt = threading.Thread(target=lambda: print('done'))\nt.start(); t.join()",
+        "import numpy as np\nprint('done' if np.ones((9, 9)).dot(np.ones(9)).sum() == 81 else '')",
+        "import re, json, heapq, decimal, datetime, collections, itertools, functools, random\nprint('done')",
+    ],
+)
+def test_honest_programs_run(program: str) -> None:
+    assert run_program(program, "", Limits(seconds=10)).output == "done\n"
 
 
 def test_its_own_directory_is_the_programs() -> None:
