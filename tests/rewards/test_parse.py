@@ -7,11 +7,12 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.rewards.test_score import TEXTS
 
 from easyvideor1.rewards import parse
 from easyvideor1.tasks import TASKS
 from easyvideor1.types import DataError
+
+from .test_score import TEXTS
 
 OPTIONS = ("A. a red car", "B. Blue", "C. dark red", "D. no")
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.rewards.references import REFERENCES, SQUARE
 
 from easyvideor1.rewards import check_answer, score
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.tasks import TASKS
 from easyvideor1.types import DataError
+
+from .references import REFERENCES, SQUARE
 
 OPTIONS = ("A. a red car", "B. Blue", "C. dark red", "D. no")
 

@@ -8,7 +8,9 @@ from easyvideor1.config.schema import RewardConfig
 from easyvideor1.rewards import RewardError, Scorer
 from easyvideor1.types import ConfigError, Sample
 
-HERE = "tests.rewards.custom_rewards"
+from . import custom_rewards
+
+HERE = custom_rewards.__name__
 
 
 def sample(task: str, answer: str, **extra: object) -> Sample:

@@ -52,9 +52,10 @@ def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
     """Read option letters as a sorted tuple.
 
     A letter alone may have any case and brackets. "B. words" is B, whatever the words. Inside a sentence only an
-    upper-case letter after "option", "answer is" and the like counts, the last such mention wins, and an "A" or "I" that goes on as a sentence is an article or a pronoun. An option's own words count when they are the
-    whole text, or when it is the only option that a short text mentions and nothing is negated; they are not the form
-    asked for. A letter that is no option's is no answer.
+    upper-case letter after "option", "answer is" and the like counts, the last such mention wins, and an "A" or "I"
+    that goes on as a sentence is an article or a pronoun. An option's own words count when they are the whole text, or
+    when it is the only option that a short text mentions and nothing is negated; they are not the form asked for. A
+    letter that is no option's is no answer.
     """
     known = lettered(options)
     text = _LATEX_TEXT.sub(r"\1", unicodedata.normalize("NFKC", text)).strip().strip("*_$` \t\n").strip()
