@@ -120,6 +120,29 @@ def test_a_closed_pool_leaves_no_process(tmp_path: Path) -> None:
         pool.decode(path, plan_clip(path))
 
 
+def test_a_cap_that_no_worker_can_keep_is_named(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 20)
+    with (
+        DecodePool(FrameStore(tmp_path / "store"), config(memory_mb=8)) as pool,
+        pytest.raises(EasyVideoError, match=r"cache\.memory_mb = 8|does not start"),
+    ):
+        pool.decode(path, plan_clip(path))
+    assert _children() == []
+
+
+def test_idle_workers_end_with_the_pool_too(tmp_path: Path) -> None:
+    paths = [write_clip(tmp_path / f"{k}.mp4", 20 + k) for k in range(2)]
+    pool = DecodePool(FrameStore(tmp_path / "store"), config(workers=3))
+    threads = [threading.Thread(target=pool.decode, args=(path, plan_clip(path))) for path in paths]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(_children()) == 2
+    pool.close()
+    assert _children() == []
+
+
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 20)
     pipe = tmp_path / "pipe.mp4"

@@ -6,7 +6,6 @@ Resizing is Pillow's bicubic, which is antialiased: it is the filter that torch'
 
 from __future__ import annotations
 
-import warnings
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
@@ -60,12 +59,10 @@ def decode(path: str, plan: MediaPlan, *, threads: int = 1) -> Frames:
 
 def _decode_image(path: str, plan: MediaPlan) -> NDArray[np.uint8]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=IMAGE_FORMATS) as image:
-                upright = _rgb(ImageOps.exif_transpose(image))
-                resized = upright.resize((plan.width, plan.height), Image.Resampling.BICUBIC)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            upright = _rgb(ImageOps.exif_transpose(image))
+            resized = upright.resize((plan.width, plan.height), Image.Resampling.BICUBIC)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise media_error(path, error) from error
     return np.asarray(resized, dtype=np.uint8)[None].copy()
 

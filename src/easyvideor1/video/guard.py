@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, cast
@@ -72,6 +73,10 @@ class _Worker:
             message = self._receive(time.monotonic() + START_LIMIT)
         except _Died as death:
             raise EasyVideoError(f"a decoding worker does not start: {death}") from death
+        except MemoryError as error:
+            raise EasyVideoError(
+                f"cache.memory_mb = {self._memory >> 20} is less than an idle worker needs; give it 512 or more"
+            ) from error
         if message is None:
             self.kill()
             raise EasyVideoError(f"a decoding worker did not start within {START_LIMIT:.0f} s")
@@ -200,10 +205,7 @@ class DecodePool:
                 worker = self._start()
             return worker.decode(path, plan)
         finally:
-            if worker is not None and (not worker.alive or worker.jobs >= JOBS_PER_WORKER):
-                self._end(worker)
-                worker = None
-            self._idle.put(worker)
+            self._give_back(worker)
 
     def close(self) -> None:
         """Kill all workers; jobs under way end with an error."""
@@ -211,15 +213,13 @@ class DecodePool:
             self._closed = True
             workers = tuple(self._running)
         for worker in workers:
-            worker.stop()  # its pipes belong to the thread that may be reading them
-        for _ in range(self._idle.qsize()):
-            try:
-                idle = self._idle.get_nowait()
-            except queue.Empty:
-                return
-            if idle is not None:
-                self._end(idle)
-            self._idle.put(None)
+            worker.stop()  # a busy one is cleared away by the thread that is reading its pipes
+        idle: list[_Worker | None] = []
+        with suppress(queue.Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for slot in idle:
+            self._give_back(slot)
 
     def __enter__(self) -> DecodePool:
         return self
@@ -241,6 +241,15 @@ class DecodePool:
             self._end(worker)
             raise
         return worker
+
+    def _give_back(self, worker: _Worker | None) -> None:
+        with self._lock:
+            keep = worker is None or (not self._closed and worker.alive and worker.jobs < JOBS_PER_WORKER)
+            if keep:
+                self._idle.put(worker)
+        if worker is not None and not keep:
+            self._end(worker)
+            self._idle.put(None)
 
     def _end(self, worker: _Worker) -> None:
         with self._lock:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 from PIL import Image, UnidentifiedImageError
 
 from easyvideor1.types import MediaError, MediaInfo
@@ -37,18 +35,16 @@ def probe(path: str) -> MediaInfo:
 def _probe_image(path: str) -> MediaInfo | None:
     """None when the file is not a still image."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=IMAGE_FORMATS) as image:
-                if image.format == "GIF" and getattr(image, "n_frames", 1) > 1:
-                    return None
-                width, height = image.size
-                if image.getexif().get(_ORIENTATION) in _TRANSPOSED:
-                    width, height = height, width
-                codec = (image.format or "").lower()
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            if image.format == "GIF" and getattr(image, "n_frames", 1) > 1:
+                return None
+            width, height = image.size
+            if image.getexif().get(_ORIENTATION) in _TRANSPOSED:
+                width, height = height, width
+            codec = (image.format or "").lower()
     except UnidentifiedImageError:
         return None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise MediaError(f"{path}: {error}; reduce the image first", path=path, reason="memory") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise media_error(path, error) from error
