@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+#: Names of what a killed writer leaves behind.
+_LEFT_BEHIND = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)(\.\w+)?", re.DOTALL)
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path with the same suffix, for writers that open files by name; it becomes ``path`` at the end.
+
+    When the block raises, ``path`` is left as it was and the temporary file is removed.
+
+    Raises:
+        OSError: the directory does not exist or cannot be written, or the disk is full.
+    """
+    target = Path(path)
+    # The suffix stays last, because encoders choose the format by it.
+    with _replacing(target, _beside(target, f"tmp{target.suffix}")) as temporary:
+        yield temporary
 
 
 def write_atomic(path: str | Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
@@ -23,21 +43,11 @@ def write_atomic(path: str | Path, content: bytes | Callable[[IO[bytes]], object
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files for the owner alone
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _replacing(target, _beside(target, "tmp")) as temporary, temporary.open("xb") as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -45,40 +55,94 @@ def write_text(path: str | Path, text: str) -> None:
     write_atomic(path, text.encode())
 
 
+def json_bytes(value: Mapping[str, Any], *, indent: int | None = None) -> bytes:
+    """A JSON object and a newline. A NaN is an error: other readers would refuse the file.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    try:
+        return (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as a JSON file of the user may hold: keep it as its escape
+        return (json.dumps(value, indent=indent, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
-    """``write_atomic`` of indented JSON. A NaN is an error: other readers would refuse the file."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """``write_atomic`` of indented JSON (see ``json_bytes``)."""
+    write_atomic(path, json_bytes(value, indent=2))
 
 
 def write_directory(path: str | Path, fill: Callable[[Path], None]) -> None:
-    """Replace a directory whole or not at all: ``fill`` writes into a temporary one beside it, which is then renamed.
+    """Put a whole directory in place: ``fill`` writes into a temporary one beside it, which is then renamed.
+
+    A directory that is there already is moved aside first, for none can be renamed onto one that is not empty. A kill
+    in that instant leaves it under a temporary name, from which ``sweep`` brings it back.
 
     Raises:
         OSError: the disk refused; what was there before is intact.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+    temporary, old = _beside(target, "tmp"), _beside(target, "old")
+    temporary.mkdir()
     try:
         fill(temporary)
-        for file in sorted(temporary.rglob("*")):
-            if file.is_file():
-                with file.open("rb") as opened:
-                    os.fsync(opened.fileno())
-        temporary.chmod(0o777 & ~_umask())
-        if target.exists():  # a directory cannot be renamed onto one that is not empty
-            old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old"))
-            target.rename(old / "was")
-            temporary.rename(target)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(target)
+        for entry in sorted(temporary.rglob("*")):
+            _sync(entry)
+        _sync(temporary)
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+        _sync(target.parent)
     except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    if old.exists():
+        shutil.rmtree(old)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def sweep(directory: str | Path) -> int:
+    """Clear away what killed writers left in a directory and below; returns how many entries.
+
+    Only for directories that nobody else writes to at the moment.
+    """
+    swept = 0
+    for entry in sorted(Path(directory).rglob(".*")):
+        found = _LEFT_BEHIND.fullmatch(entry.name)
+        if found is None or not entry.exists():  # a parent was swept before it
+            continue
+        target = entry.with_name(found["name"])
+        if found["kind"] == "old" and not target.exists():
+            entry.rename(target)
+        elif entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+        swept += 1
+    return swept
+
+
+def _beside(target: Path, kind: str) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
+
+
+@contextmanager
+def _replacing(target: Path, temporary: Path) -> Iterator[Path]:
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from easyvideor1.files import write_atomic
 from easyvideor1.types import DataError, MediaKind, Sample
 
 
@@ -29,8 +28,7 @@ def write_rows(path: str | Path, samples: Iterable[Sample]) -> int:
         writer = {".jsonl": _write_jsonl, ".json": _write_json, ".parquet": _write_parquet}[target.suffix.lower()]
     except KeyError:
         raise DataError(f"{target}: unknown format - name the file .jsonl, .json or .parquet") from None
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _replace(target, lambda file: writer(file, rows))
+    write_atomic(target, lambda file: writer(file, rows))
     return len(rows)
 
 
@@ -114,18 +112,3 @@ def _write_parquet(file: IO[bytes], rows: list[dict[str, Any]]) -> None:
 def _records(output: Any) -> list[dict[str, Any]]:
     entries = output if isinstance(output, list) else [output] if output else []
     return [entry if isinstance(entry, dict) else {"text": entry, "logprobs": None} for entry in entries]
-
-
-def _replace(target: Path, write: Callable[[IO[bytes]], None]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp makes private files; data are meant to be shared
-        Path(temporary).replace(target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise

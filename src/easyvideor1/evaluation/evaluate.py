@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from easyvideor1.config.schema import EvaluationConfig
 from easyvideor1.evaluation.records import Record, answered_record, failed_record, response_of
 from easyvideor1.evaluation.result import Evaluation, summarise
 from easyvideor1.rollout.engine import Engine, Request, Sampling
+from easyvideor1.seeds import derive_seed
 from easyvideor1.types import ConfigError, EasyVideoError, MediaError, Prompt, Sample, Score, Trajectory
 
 Render = Callable[[Sample], Prompt]
@@ -77,12 +77,6 @@ def choose_samples(samples: Sequence[Sample], limit: int | None, seed: int) -> l
         return list(samples)
     order = sorted(range(len(samples)), key=lambda i: (derive_seed(seed, samples[i].id, "choose"), i))
     return [samples[i] for i in sorted(order[:limit])]
-
-
-def derive_seed(seed: int, *names: str) -> int:
-    """A seed in [0, 2**63) from a seed and names; the same in every process and on every machine."""
-    text = "\x1f".join((str(seed), *names)).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
 def _answer(

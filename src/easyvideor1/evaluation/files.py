@@ -3,47 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from easyvideor1.files import json_bytes, write_atomic, write_json
 from easyvideor1.types import DataError
 
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``: a reader sees the old file or the whole new one, whenever the power goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes files for the owner alone
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write indented JSON, atomically. A NaN is an error: other readers would refuse the file."""
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+__all__ = ["read_json", "read_jsonl", "write_atomic", "write_json", "write_jsonl"]
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
-    write_atomic(path, b"".join(_line(row) for row in rows))
-
-
-def _line(row: Mapping[str, Any]) -> bytes:
-    try:
-        return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    except UnicodeEncodeError:  # half a surrogate pair, as a JSON file of the user may hold: keep it as its escape
-        return (json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n").encode()
+    write_atomic(path, b"".join(map(json_bytes, rows)))
 
 
 def read_json(path: Path) -> dict[str, Any]:

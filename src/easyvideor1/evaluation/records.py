@@ -6,20 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from easyvideor1.types import FinishReason, MediaKind, Prompt, Sample, Score, Trajectory
-
-
-@dataclass(frozen=True, slots=True)
-class MediaRecord:
-    """Which frames of which file the model saw; ``digest`` finds them in the frame store."""
-
-    kind: MediaKind
-    path: str
-    digest: str
-    frame_indices: tuple[int, ...]
-    timestamps: tuple[float, ...]
-    height: int
-    width: int
+from easyvideor1.rollout.records import MediaRecord, media_records, response_tokens, score_to_json
+from easyvideor1.types import FinishReason, Prompt, Sample, Score, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +66,9 @@ def answered_record(sample: Sample, prompt: Prompt, greedy: Response, samples: t
     )
 
 
-def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
-    """What the model sees of each media file of a prompt."""
-    return tuple(
-        MediaRecord(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width)
-        for ref, plan in zip(prompt.media, prompt.plans, strict=True)
-    )
-
-
 def response_of(trajectory: Trajectory, score: Score) -> Response:
     """A trajectory and its score, without the tensors."""
-    tokens = sum(len(turn.response_ids) for turn in trajectory.turns)
-    return Response(trajectory.text, tokens, trajectory.turns[-1].finish, score)
-
-
-def score_to_json(score: Score) -> dict[str, Any]:
-    """All fields of a score, ready for JSON."""
-    return {
-        "accuracy": score.accuracy,
-        "format": score.format,
-        "total": score.total,
-        "parts": dict(score.parts),
-        "parsed": score.parsed,
-        "applicable": score.applicable,
-        "reason": score.reason,
-    }
+    return Response(trajectory.text, response_tokens(trajectory), trajectory.turns[-1].finish, score)
 
 
 def _response_to_json(response: Response) -> dict[str, Any]:

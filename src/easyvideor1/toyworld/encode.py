@@ -5,7 +5,6 @@ Written to a temporary file beside the target, flushed to disk, then renamed: a 
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from easyvideor1.files import atomic_path
 from easyvideor1.types import MediaError
 
 #: Codec taken for a suffix when none is named.
@@ -91,7 +91,7 @@ def write_video(
         raise _unwritable(target, "there is no frame to write; give at least one")
     turned = np.rot90(first, -encoding.rotation // 90)
     pixel_format = _pixel_format(target, codec, turned.shape[1], turned.shape[0])
-    with _atomic(target) as temporary:
+    with atomic_path(target) as temporary:
         try:
             with av.open(str(temporary), "w", options={"fflags": "+bitexact"}) as container:
                 stream = _add_stream(target, container, codec, fps, encoding, timestamps is not None)
@@ -114,34 +114,15 @@ def write_image(path: str | os.PathLike[str], pixels: NDArray[np.uint8], *, qual
     target = Path(path)
     if target.suffix not in IMAGE_SUFFIXES:
         raise _unwritable(target, f"images are written as {', '.join(IMAGE_SUFFIXES)}")
-    with _atomic(target) as temporary:
+    with atomic_path(target) as temporary:
         if target.suffix == ".png":
             Image.fromarray(pixels).save(temporary, format="PNG")
         else:
             Image.fromarray(pixels).save(temporary, format="JPEG", quality=quality)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    with _atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
 def _unwritable(path: Path, what: str) -> MediaError:
     return MediaError(f"cannot write {path}: {what}", path=str(path), reason="unwritable")
-
-
-@contextlib.contextmanager
-def _atomic(target: Path) -> Iterator[Path]:
-    # The suffix stays last: FFmpeg and PIL choose the container by it.
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
-    try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _checked_codec(target: Path, encoding: Encoding, *, variable: bool) -> str:

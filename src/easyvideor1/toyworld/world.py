@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from easyvideor1.files import write_text
 from easyvideor1.tasks import canonical_task
-from easyvideor1.toyworld.encode import Encoding, write_image, write_text, write_video
+from easyvideor1.toyworld.encode import Encoding, write_image, write_video
 from easyvideor1.toyworld.paint import paint, paint_all
 from easyvideor1.toyworld.plan import Clip, PlannedSplit, plan_world
 from easyvideor1.toyworld.scene import Scene, scene_from_json

@@ -71,9 +71,9 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
         questions = [sample for source in test for sample in source.samples]
         for number, options in enumerate(config.stages):
             if questions and number == 0:
-                _evaluate_once("00-start", start, questions, bench, run_dir, evaluate)
+                _evaluate_once("before", start, questions, bench, run_dir, evaluate)
             directory = stage_directory(run_dir, config, options)
-            start = _run_stage(options, config, start, bench, sources, validation, directory, evaluate, watch)
+            start = _run_stage(options, config, start, bench, sources, validation, run_dir, evaluate, watch)
             if questions:
                 _evaluate_once(directory.name, start, questions, bench, run_dir, evaluate)
     return run_dir
@@ -81,9 +81,8 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
 
 def evaluation_names(config: RunConfig) -> tuple[str, str]:
     """Names of the test evaluations before and after the last stage."""
-    last = len(config.stages)
-    names = ["00-start", *(f"{i + 1:02d}-{stage.name}" for i, stage in enumerate(config.stages))]
-    return names[last - 1], names[last]
+    names = ["before", *(stage_directory(Path(), config, stage).name for stage in config.stages)]
+    return names[-2], names[-1]
 
 
 def _run_stage(
@@ -93,11 +92,12 @@ def _run_stage(
     bench: Workbench,
     sources: Sequence[Loaded],
     validation: Sequence[Loaded],
-    directory: Path,
+    run_dir: Path,
     evaluate: EvaluateRun,
     watch: Watch,
 ) -> Path:
     """Train one stage from ``start``, or go on with it, and return its last checkpoint."""
+    directory = stage_directory(run_dir, config, options)
     final = checkpoint_path(directory, options.steps)
     if intact_state(final) is not None:
         return final
@@ -122,7 +122,7 @@ def _run_stage(
         engine=engine,
         sources=sources,
         record=record,
-        evaluate=lambda name, running: evaluate(name, held_out, running, bench, directory) if held_out else {},
+        evaluate=lambda name, running: evaluate(name, held_out, running, bench, run_dir) if held_out else {},
         on_step=watch.step,
     )
     train(stage, done)

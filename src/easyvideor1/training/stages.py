@@ -50,7 +50,7 @@ def build_stage(
         _usable(options, config, bench, sources),
         [source.weight for source in config.data.train],
         seed,
-        config.data.transforms,
+        (*config.data.transforms, *options.transforms),
         options.tasks,
     )
 

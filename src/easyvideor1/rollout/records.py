@@ -1,0 +1,47 @@
+"""How rollouts and evaluations alike put down on disk what the model saw and what a response was worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from easyvideor1.types import MediaKind, Prompt, Score, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRecord:
+    """Which frames of which file the model saw; ``digest`` finds them in the frame store."""
+
+    kind: MediaKind
+    path: str
+    digest: str
+    frame_indices: tuple[int, ...]
+    timestamps: tuple[float, ...]
+    height: int
+    width: int
+
+
+def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
+    """What the model sees of each media file of a prompt."""
+    return tuple(
+        MediaRecord(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width)
+        for ref, plan in zip(prompt.media, prompt.plans, strict=True)
+    )
+
+
+def response_tokens(trajectory: Trajectory) -> int:
+    """Tokens of all responses of a trajectory."""
+    return sum(len(turn.response_ids) for turn in trajectory.turns)
+
+
+def score_to_json(score: Score) -> dict[str, Any]:
+    """All fields of a score, ready for JSON."""
+    return {
+        "accuracy": score.accuracy,
+        "format": score.format,
+        "total": score.total,
+        "parts": dict(score.parts),
+        "parsed": score.parsed,
+        "applicable": score.applicable,
+        "reason": score.reason,
+    }
