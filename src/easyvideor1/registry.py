@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from easyvideor1.types import ConfigError
@@ -54,14 +54,15 @@ class Registry(Generic[T]):
 def load_attribute(target: str, kind: str = "object") -> Any:
     """Import ``module:attr``; the working directory counts as a place to look, as it does for ``python -m``."""
     module_name, _, attribute = target.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and not module_name.startswith(error.name):
             raise  # the module was found; something that it imports was not
-        raise ConfigError(f"{kind} {target!r}: no module {module_name!r} on the path or in {os.getcwd()}") from error
+        raise ConfigError(f"{kind} {target!r}: no module {module_name!r} on the path or in {here}") from error
     try:
         value: Any = module
         for part in attribute.split("."):

@@ -17,11 +17,15 @@ ADVANTAGES: Registry[Advantage] = Registry("advantage")
 
 
 def group_mean(values_N: torch.Tensor, group_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean of each sequence's group and the group's size, both ``(N,)``."""
+    """Mean of each sequence's group and the group's size, both ``(N,)``; equal values have exactly that mean."""
     groups = int(group_N.max()) + 1 if len(group_N) else 0
     zeros = values_N.new_zeros(groups)
     size = zeros.index_add(0, group_N, torch.ones_like(values_N))
     mean = zeros.index_add(0, group_N, values_N) / size.clamp_min(1)
+    # The rounded sum of equal values is off by a unit in the last place, which a division by std would make a signal.
+    low = zeros.scatter_reduce(0, group_N, values_N, "amin", include_self=False)
+    high = zeros.scatter_reduce(0, group_N, values_N, "amax", include_self=False)
+    mean = torch.where(low == high, low, mean)
     return mean[group_N], size[group_N]
 
 

@@ -34,7 +34,8 @@ class TokenBatch:
 
     def mean(self, values_T: torch.Tensor) -> torch.Tensor:
         """This micro-batch's part of the step's weighted mean."""
-        # where, not multiplication alone: an infinite value of a token that is not learnt must not become NaN.
+        # where, not multiplication alone: an infinite value of a token that is not learnt must not become NaN. (Its
+        # gradient would be NaN even so: whoever fills the batch keeps log-probabilities of such tokens finite.)
         return (torch.where(self.weights > 0, values_T, 0.0) * self.weights).sum()
 
 
@@ -49,6 +50,9 @@ def token_weights(learn_T: torch.Tensor, sequence_T: torch.Tensor, aggregation: 
 
     ``token``: every learnt token counts the same (DAPO, Yu et al. 2025, eq. 8). ``sequence``: every sequence counts the
     same, its tokens share (GRPO, Shao et al. 2024, eq. 3).
+
+    Raises:
+        ValueError: there is no such aggregation.
     """
     learn = learn_T.to(torch.float32)
     if aggregation == "token":
@@ -87,7 +91,7 @@ def reinforce(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Me
 @OBJECTIVES.register("sft")
 def sft(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
     """Negative log-likelihood of the trajectories, weighted by their advantages (``ones`` for plain SFT)."""
-    return -batch.mean(batch.advantages * batch.logprobs), {}
+    return _add_kl(-batch.mean(batch.advantages * batch.logprobs), {}, batch, options)
 
 
 def _add_kl(

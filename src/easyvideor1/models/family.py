@@ -110,7 +110,10 @@ def load_family(checkpoint: str | Path, *, trust_remote_code: bool = False) -> F
             f"model.path: {str(directory)!r} holds no config.json. Give the directory of a Hugging Face checkpoint; "
             "download it first, nothing is fetched from a hub during a run."
         )
-    model_type = json.loads(config_file.read_text(encoding="utf-8")).get("model_type", "")
+    try:
+        model_type = json.loads(config_file.read_text(encoding="utf-8")).get("model_type", "")
+    except ValueError as error:
+        raise ConfigError(f"model.path: {str(config_file)!r} is not JSON ({error}); fetch it again") from error
     if model_type not in FAMILIES.names():
         raise ConfigError(
             f"model.path: {str(directory)!r} is of model_type {model_type!r}; supported: {', '.join(FAMILIES.names())}"

@@ -14,11 +14,13 @@ CHUNK_TOKENS = 4096
 
 
 def masked_logits(family: Family, model: Any, hidden: torch.Tensor, temperature: float) -> torch.Tensor:
-    """float32 logits ``(..., V)`` of the sampling distribution: visual tokens excluded, divided by temperature.
+    """Logits ``(..., V)`` of the sampling distribution: visual tokens excluded, divided by temperature.
 
+    They are float32 whatever the model computes in, float64 if it does.
     Engine and trainer both call this, so that they agree on what distribution a response was drawn from.
     """
-    logits = family.logits(model, hidden).float()
+    logits = family.logits(model, hidden)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     banned = torch.tensor(family.visual_token_ids, device=logits.device)
     return logits.index_fill(-1, banned, float("-inf")) / temperature
 
@@ -43,7 +45,8 @@ def response_logprobs(
         return picked, spread
 
     pieces = []
-    for part, targets in zip(hidden_TD.split(CHUNK_TOKENS), batch.targets.split(CHUNK_TOKENS), strict=True):
+    chunks = zip(torch.split(hidden_TD, CHUNK_TOKENS), torch.split(batch.targets, CHUNK_TOKENS), strict=True)
+    for part, targets in chunks:
         if torch.is_grad_enabled() and len(hidden_TD) > CHUNK_TOKENS:
             pieces.append(checkpoint(chunk, part, targets, use_reentrant=False))
         else:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from easyvideor1.models.family import Family, VisualInputs
-from easyvideor1.types import DataError, Frames, MediaPlan, MediaRef, Turn
+from easyvideor1.types import DataError, Frames, MediaPlan, MediaRef, Prompt, Turn
 
 LoadFrames = Callable[[MediaRef, MediaPlan], Frames]
 
@@ -91,11 +91,29 @@ def split_rows(rows: Sequence[PackedTurns], max_tokens: int) -> list[list[Packed
     return batches
 
 
+def load_media(prompt: Prompt, load: LoadFrames) -> list[Frames]:
+    """The frames of all media of a prompt, in its order; engine and trainer both read them here.
+
+    Raises:
+        DataError: what was loaded is not what the plan says.
+    """
+    frames = [load(ref, plan) for ref, plan in zip(prompt.media, prompt.plans, strict=True)]
+    for plan, loaded in zip(prompt.plans, frames, strict=True):
+        shape = (len(plan.frame_indices), plan.height, plan.width, 3)
+        if loaded.plan.digest != plan.digest or loaded.pixels.shape != shape:
+            raise DataError(
+                f"frames of plan {plan.digest[:12]} came as {loaded.pixels.shape} of plan {loaded.plan.digest[:12]}, "
+                f"but the prompt holds {plan.tokens} visual tokens for {shape}: the frame store is damaged or "
+                "was written by another version; run `evr1 cache verify`"
+            )
+    return frames
+
+
 def collate(rows: Sequence[PackedTurns], family: Family, load: LoadFrames) -> Batch:
     """Tensors of a micro-batch.
 
     Raises:
-        DataError: a medium's pixels disagree with the visual tokens of its prompt; names prompt, plan and both counts.
+        DataError: a medium's pixels disagree with the visual tokens of its prompt (see ``load_media``).
     """
     length = max(row.row_length for row in rows)
     input_ids = np.full((len(rows), length), family.pad_token_id, dtype=np.int64)
@@ -105,9 +123,7 @@ def collate(rows: Sequence[PackedTurns], family: Family, load: LoadFrames) -> Ba
     frames: list[Frames] = []
     for index, row in enumerate(rows):
         prompt = row.turns[0].prompt
-        loaded = [load(ref, plan) for ref, plan in zip(prompt.media, prompt.plans, strict=True)]
-        _check_media(prompt.plans, loaded)
-        frames += loaded
+        frames += load_media(prompt, load)
         cursor = len(prompt)
         input_ids[index, :cursor] = prompt.token_ids
         positions[:, index, :cursor], first = family.positions(prompt)
@@ -146,14 +162,3 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         value = getattr(batch, name)
         moved[name] = None if value is None else value.to(device)
     return Batch(**moved)
-
-
-def _check_media(plans: Sequence[MediaPlan], frames: Sequence[Frames]) -> None:
-    for plan, loaded in zip(plans, frames, strict=True):
-        shape = (len(plan.frame_indices), plan.height, plan.width, 3)
-        if loaded.plan.digest != plan.digest or loaded.pixels.shape != shape:
-            raise DataError(
-                f"frames of plan {plan.digest[:12]} came as {loaded.pixels.shape} of plan {loaded.plan.digest[:12]}, "
-                f"but the prompt holds {plan.tokens} visual tokens for {shape}: the frame store is damaged or "
-                "was written by another version; run `evr1 cache verify`"
-            )

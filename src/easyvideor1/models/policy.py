@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +15,14 @@ from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.models.family import Family, load_family
 from easyvideor1.models.logprobs import response_logprobs
 from easyvideor1.models.pack import Batch, LoadFrames, collate, pack_turns, split_rows, to_device
-from easyvideor1.types import ConfigError, Turn
+from easyvideor1.types import ConfigError, EasyVideoError, Turn
 
 #: Files of a checkpoint that are not weights, handed on unchanged from stage to stage.
 _COMPANIONS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+
+
+class DivergedError(EasyVideoError, FloatingPointError):
+    """A step's gradient is not finite; the weights are as they were before it."""
 
 
 class Policy:
@@ -60,11 +63,20 @@ class Policy:
         return cls(family, model, directory, config)
 
     def begin(self, options: StageConfig) -> None:
-        """Start a stage with a fresh optimiser; the reference, if one is needed, is the policy as it is now."""
+        """Start a stage with a fresh optimiser; the reference, if one is needed, is the policy as it is now.
+
+        Raises:
+            ConfigError: ``model.freeze`` leaves nothing to train.
+        """
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        if not trained:
+            raise ConfigError(
+                f"model.freeze: {', '.join(self.config.freeze)} is the whole model; leave a group to train"
+            )
         self.options = options
         settings = options.optimizer
         self.optimizer = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad],
+            trained,
             lr=settings.lr,
             betas=settings.betas,
             eps=settings.eps,
@@ -99,6 +111,13 @@ class Policy:
             step: 1-based step of the stage, for the learning-rate schedule.
             temperature: of the rollout.
             load: reads frames of a plan.
+
+        Returns:
+            ``loss``, ``grad_norm`` before clipping, ``lr``, and the step's weighted means of the objective's metrics.
+
+        Raises:
+            DivergedError: the gradient is not finite; weights and optimiser state are untouched.
+            DataError: frames disagree with their prompt.
         """
         options, optimizer = self.options, self.optimizer
         if options is None or optimizer is None:
@@ -112,13 +131,13 @@ class Policy:
             batch = to_device(collate(micro, self.family, load), self.device)
             weights_T = torch.cat([weights[n] for row in micro for n in row.sequences]).to(self.device)
             loss, metrics = self._loss(batch, weights_T, advantages_N, objective, temperature)
-            loss.backward()
+            torch.autograd.backward(loss)
             for name, value in {"loss": loss, **metrics}.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.optimizer.max_grad_norm)
         totals["grad_norm"] = float(norm)
         if not math.isfinite(totals["grad_norm"]):
-            raise FloatingPointError(
+            raise DivergedError(
                 f"step {step}: the gradient norm is {totals['grad_norm']}. Nothing was changed by this step; the last "
                 "checkpoint is intact. Lower optimizer.lr, or look at the rollouts of this step."
             )
@@ -138,8 +157,12 @@ class Policy:
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         assert self.options is not None
         logprobs, entropy = response_logprobs(self.family, self.model, batch, temperature=temperature, entropy=True)
+        # Tokens that are not learnt may be impossible under the policy; an infinite log-probability would turn the
+        # gradient of the whole step into NaN (0 * inf), however small its weight.
+        learnt = weights_T > 0
+        logprobs = torch.where(learnt, logprobs, 0.0)
         current = logprobs.detach()
-        known = ~batch.engine_logprobs.isnan()
+        known = learnt & ~batch.engine_logprobs.isnan()
         old = current
         if self.options.old_logprobs == "engine":
             old = torch.where(known, batch.engine_logprobs, current)
@@ -147,6 +170,7 @@ class Policy:
         if self.reference is not None:
             with torch.no_grad():
                 reference, _ = response_logprobs(self.family, self.reference, batch, temperature=temperature)
+                reference = torch.where(learnt, reference, 0.0)
         tokens = TokenBatch(
             logprobs=logprobs,
             old_logprobs=old,
@@ -184,7 +208,11 @@ class Policy:
             save_file(state, directory / "reference.safetensors")
 
     def restore(self, directory: Path) -> None:
-        """Take weights, optimiser state and reference from a checkpoint written by ``save`` in the same stage."""
+        """Take weights, optimiser state and reference from a checkpoint written by ``save`` in the same stage.
+
+        Raises:
+            ConfigError: the checkpoint is of another model, or lacks the reference that the stage's KL term needs.
+        """
         from safetensors.torch import load_file
 
         if self.optimizer is None:
@@ -197,13 +225,17 @@ class Policy:
         )
         _copy_into(self.model, dict(saved.named_parameters()), directory)
         named = dict(self.model.named_parameters())
+        self.optimizer.state.clear()
         file = directory / "optimizer.safetensors"
         for key, value in load_file(file).items() if file.is_file() else ():
             kind, _, name = key.partition("/")
             # AdamW keeps its step counter on the CPU.
             self.optimizer.state[named[name]][kind] = value if kind == "step" else value.to(self.device)
         if self.reference is not None:
-            _copy_into(self.reference, load_file(directory / "reference.safetensors"), directory)
+            kept = directory / "reference.safetensors"
+            if not kept.is_file():
+                raise ConfigError(f"{str(kept)!r} is missing: the checkpoint is of a stage without a KL term")
+            _copy_into(self.reference, load_file(kept), directory)
 
 
 def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
@@ -220,18 +252,14 @@ def _turn_weights(turns: Sequence[Turn], aggregation: str) -> list[torch.Tensor]
     lengths = [len(turn.response_ids) for turn in turns]
     learn = torch.cat([torch.from_numpy(turn.response_mask) for turn in turns])
     sequence = torch.repeat_interleave(torch.arange(len(turns)), torch.tensor(lengths))
-    return list(token_weights(learn, sequence, aggregation).split(lengths))
+    return list(torch.split(token_weights(learn, sequence, aggregation), lengths))
 
 
 @torch.no_grad()
 def _copy_into(model: Any, tensors: Mapping[str, torch.Tensor], origin: Path) -> None:
     for name, parameter in model.named_parameters():
-        if name not in tensors:
-            raise ConfigError(f"{str(origin)!r} has no tensor {name!r}: it is a checkpoint of another model")
+        if name not in tensors or tensors[name].shape != parameter.shape:
+            raise ConfigError(
+                f"{str(origin)!r} has no {name!r} of shape {tuple(parameter.shape)}: it is of another model"
+            )
         parameter.copy_(tensors[name])
-
-
-def read_state(directory: Path) -> dict[str, Any]:
-    """``state.json`` of a training checkpoint."""
-    state: dict[str, Any] = json.loads((directory / "state.json").read_text(encoding="utf-8"))
-    return state

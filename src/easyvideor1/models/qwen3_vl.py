@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,8 +51,9 @@ class Qwen3VL:
         """See ``Family.render``.
 
         Raises:
-            DataError: placeholders, plans and visual tokens disagree.
+            DataError: placeholders, plans and visual tokens disagree, or the text writes visual tokens itself.
         """
+        self._refuse_visual_tokens(text, system)
         content: list[dict[str, str]] = []
         position = 0
         for match in _PLACEHOLDER.finditer(text):
@@ -64,12 +66,28 @@ class Qwen3VL:
         kinds = [part["type"] for part in content if part["type"] != "text"]
         if kinds != [plan.kind for plan in plans]:
             raise DataError(f"the prompt has placeholders {kinds} but media {[plan.kind for plan in plans]}")
+        for plan in plans:
+            if plan.tokens * self.geometry.merge_size**2 != math.prod(plan.grid):
+                raise DataError(
+                    f"plan {plan.digest[:12]} says {plan.tokens} visual tokens, its grid {plan.grid} has "
+                    f"{math.prod(plan.grid) // self.geometry.merge_size**2}: it was made for another model family"
+                )
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": content})
         rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         expanded = self._expand(rendered, plans)
         ids = np.asarray(self.tokenizer(expanded, add_special_tokens=False)["input_ids"], dtype=np.int64)
         return Prompt(ids, tuple(refs), tuple(plans), self._spans(ids, plans), text)
+
+    def _refuse_visual_tokens(self, *texts: str) -> None:
+        """Such a string would become the token, and with it pixels or their brackets that nothing stands behind."""
+        for token in (self._image_token, self._video_token, self._vision_start, self._vision_end):
+            for text in texts:
+                if token in text:
+                    raise DataError(
+                        f"the text contains the visual special token {token!r} at character {text.index(token)} - "
+                        "remove it from the question; media are marked with <image> and <video>"
+                    )
 
     def _expand(self, rendered: str, plans: Sequence[MediaPlan]) -> str:
         image = re.escape(self._vision_start + self._image_token + self._vision_end)
@@ -79,7 +97,7 @@ class Qwen3VL:
         def tokens(_: re.Match[str]) -> str:
             plan = next(remaining, None)
             if plan is None:
-                raise DataError("the text contains visual special tokens of its own; remove them from the question")
+                raise DataError(f"the chat template marks more than the {len(plans)} media of the prompt")
             if plan.kind == "image":
                 return f"{self._vision_start}{self._image_token * plan.tokens}{self._vision_end}"
             per_step = plan.tokens // plan.grid[0]
@@ -110,8 +128,8 @@ class Qwen3VL:
         if [end - start for start, end in runs] != [length for _, length in wanted]:
             raise DataError(
                 f"{int(visual.sum())} visual tokens in {len(runs)} spans, but the plans say "
-                f"{sum(plan.tokens for plan in plans)} in {len(wanted)}: the text contains visual special tokens "
-                "of its own, or the chat template does not mark every medium once"
+                f"{sum(plan.tokens for plan in plans)} in {len(wanted)}: the chat template does not mark every medium "
+                "once, or the tokenizer splits visual tokens"
             )
         pairs = zip(runs, wanted, strict=True)
         return tuple(VisualSpan(media, start, length) for (start, _), (media, length) in pairs)
@@ -173,7 +191,7 @@ class Qwen3VL:
             deepstack = seen.deepstack_features
         out = model.model.language_model(
             inputs_embeds=embeddings,
-            attention_mask=mask,
+            attention_mask=_attention_mask(mask, model.model.language_model.config, embeddings.dtype),
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
@@ -194,6 +212,14 @@ class Qwen3VL:
             "merger": (tower.merger, tower.deepstack_merger_list),
             "language": (model.model.language_model, model.lm_head),
         }
+
+
+def _attention_mask(mask: torch.Tensor, config: Any, dtype: torch.dtype) -> torch.Tensor:
+    """The mask as the attention implementation reads it: transformers hands four dimensions on as they are."""
+    if config._attn_implementation == "sdpa":
+        return mask
+    # The eager implementation adds its mask: a bool would raise seen keys by 1 and hide nothing.
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def _stop_token_ids(checkpoint: Path, tokenizer: Any) -> tuple[int, ...]:

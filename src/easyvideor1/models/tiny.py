@@ -1,19 +1,23 @@
 """Tiny random checkpoints in the real format, so that every later step treats them as any Hugging Face directory.
 
 The library's default initialisation (std 0.02) is made for wide layers: at width 128 signals vanish and nothing is
-learnt from pixels. Matrices are drawn from normal(0, fan_in ** -1/2) instead, token embeddings from normal(0, 0.05), and
-the vision tower's position embeddings from normal(0, 0.5): beside patches of that size, smaller ones leave the model blind
-to where things are, hence to motion.
+learnt from pixels. Matrices are drawn from normal(0, fan_in ** -1/2) instead, token embeddings too since they are tied
+to the output matrix, and the vision tower's position embeddings from normal(0, 0.5): beside patches of that size,
+smaller ones leave the model blind to where things are, hence to motion.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from easyvideor1.files import write_atomic
+from easyvideor1.types import ConfigError
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -79,16 +83,23 @@ def write_tiny_checkpoint(
     """Write a random Qwen3-VL of a few million parameters with tokenizer, chat template and processor settings.
 
     Args:
-        out: checkpoint directory; created, and overwritten where files exist.
+        out: checkpoint directory; created, and overwritten where files exist. Files appear whole, ``config.json`` last.
         corpus: texts that the tokenizer is trained on.
         seed: of the weights.
-        width: hidden size of both towers; a multiple of 32.
+        width: hidden size of both towers; 32 or a multiple of 64 (heads are 32 wide, and two share their keys).
         layers: decoder layers.
         vision_layers: vision blocks; every one feeds DeepStack.
-        vocabulary: tokens, special ones included.
+        vocabulary: tokens, special ones included; at least 263, the 256 bytes and the special ones.
+
+    Raises:
+        ConfigError: such a width or vocabulary is impossible.
     """
     from transformers import Qwen3VLForConditionalGeneration
 
+    if width != 32 and (width < 64 or width % 64):
+        raise ConfigError(f"a tiny checkpoint cannot have width {width}: 32 or a multiple of 64")
+    if vocabulary < (least := 256 + len(SPECIAL_TOKENS)):
+        raise ConfigError(f"a tiny checkpoint cannot have {vocabulary} tokens: it needs at least {least}")
     tokenizer = train_tokenizer(corpus, vocabulary)
     model = Qwen3VLForConditionalGeneration(_config(tokenizer, width, layers, vision_layers))
     initialise(model, seed)
@@ -96,9 +107,14 @@ def write_tiny_checkpoint(
     model.generation_config.eos_token_id = ids["<|im_end|>"]
     model.generation_config.pad_token_id = ids["<|endoftext|>"]
     out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    _write_processor(out)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".writing.") as name:
+        draft = Path(name)
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+        _write_processor(draft)
+        # Without its config.json a directory is no checkpoint, so it comes last.
+        for file in sorted(draft.iterdir(), key=lambda f: (f.name == "config.json", f.name)):
+            write_atomic(out / file.name, file.read_bytes())
     return out
 
 
@@ -113,7 +129,7 @@ def _config(tokenizer: Any, width: int, layers: int, vision_layers: int) -> Any:
         "intermediate_size": 2 * width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "num_key_value_heads": heads // 2,
+        "num_key_value_heads": max(heads // 2, 1),
         "head_dim": 32,
         "max_position_embeddings": 8192,
         "pad_token_id": ids["<|endoftext|>"],
@@ -147,7 +163,10 @@ def _config(tokenizer: Any, width: int, layers: int, vision_layers: int) -> Any:
 
 @torch.no_grad()
 def initialise(model: torch.nn.Module, seed: int) -> None:
-    """Width-scaled initialisation of every matrix and embedding; norms and biases keep their defaults."""
+    """Width-scaled initialisation of every matrix and embedding; norms and biases keep their defaults.
+
+    Embeddings that are not tied to a matrix get std 0.05; tied ones are drawn again with the matrix, which comes later.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)

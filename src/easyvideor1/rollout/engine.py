@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from easyvideor1.types import Prompt, Trajectory
+from easyvideor1.types import ConfigError, Prompt, Trajectory
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,14 @@ class Sampling:
     max_new_tokens: int = 512
     greedy: bool = False
 
+    def __post_init__(self) -> None:
+        in_range = self.temperature > 0 and 0 < self.top_p <= 1 and self.top_k >= 0 and self.max_new_tokens > 0
+        if not in_range:
+            raise ConfigError(
+                f"{self}: temperature and max_new_tokens are above 0, top_p in (0, 1], top_k at least 0; "
+                "the likeliest token is greedy=True, not temperature 0"
+            )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
@@ -32,6 +40,10 @@ class Request:
     n: int
     sampling: Sampling
     seed: int
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ConfigError(f"request {self.id!r} asks for {self.n} responses; ask for at least 1")
 
 
 class Engine(Protocol):

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from easyvideor1.models.family import Family
 from easyvideor1.models.logprobs import masked_logits
-from easyvideor1.models.pack import LoadFrames
+from easyvideor1.models.pack import LoadFrames, load_media
 from easyvideor1.registry import Registry
 from easyvideor1.rollout.engine import Engine, Request, Sampling
-from easyvideor1.types import Trajectory, Turn
+from easyvideor1.types import ConfigError, Trajectory, Turn
 
 ENGINES: Registry[Any] = Registry("engine")
 
 
 @dataclass(slots=True)
 class _Responses:
-    """The growing responses of one batch: ``ids`` and ``logprobs`` are ``(P, n, steps)``, lengths ``(P, n)``."""
+    """The growing responses of one batch: per step, ids and log-probs ``(P, n)``."""
 
     ids: list[NDArray[np.int64]] = field(default_factory=list)
     logprobs: list[NDArray[np.float32]] = field(default_factory=list)
@@ -49,7 +49,19 @@ class LocalEngine:
         self.version = 0
 
     def load_weights(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None:
-        own = dict(self.model.named_parameters())
+        """Take the weights of ``version``.
+
+        Raises:
+            ConfigError: a tensor is not of this model; nothing is changed then.
+        """
+        own = dict(self.model.named_parameters(remove_duplicate=False))  # tied weights go by either name
+        for name, tensor in tensors.items():
+            if name not in own or own[name].shape != tensor.shape:
+                shape = tuple(own[name].shape) if name in own else "no such tensor"
+                raise ConfigError(
+                    f"weights of version {version}: {name!r} has shape {tuple(tensor.shape)}, the engine's model has "
+                    f"{shape}; they are of another model"
+                )
         with torch.no_grad():
             for name, tensor in tensors.items():
                 if own[name].data_ptr() != tensor.data_ptr():
@@ -67,6 +79,12 @@ class LocalEngine:
         """See ``Engine``. Requests of one shape (n, sampling) are batched, shortest prompts first."""
         was_training = self.model.training
         self.model.eval()
+        try:
+            return self._generate_all(requests)
+        finally:
+            self.model.train(was_training)
+
+    def _generate_all(self, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
         order = sorted(range(len(requests)), key=lambda i: _batch_key(requests[i]))
         results: dict[int, tuple[Trajectory, ...]] = {}
         start = 0
@@ -80,7 +98,6 @@ class LocalEngine:
             generated = self._generate_batch([requests[i] for i in batch], first.n, first.sampling)
             results.update(zip(batch, generated, strict=True))
             start += len(batch)
-        self.model.train(was_training)
         return [results[i] for i in range(len(requests))]
 
     def _generate_batch(self, requests: Sequence[Request], n: int, sampling: Sampling) -> list[tuple[Trajectory, ...]]:
@@ -141,7 +158,7 @@ class LocalEngine:
             pad = length - len(prompt)
             ids[row, pad:], real[row, pad:] = prompt.token_ids, True
             positions[:, row, pad:], following[row] = self.family.positions(prompt)
-            frames += [self.load(ref, plan) for ref, plan in zip(prompt.media, prompt.plans, strict=True)]
+            frames += load_media(prompt, self.load)
         visual = self.family.visual_inputs(frames)
         keys = torch.from_numpy(real).to(device)[:, None, None, :]
         causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
@@ -210,16 +227,19 @@ def _draw(
 
 
 def _truncate(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Zero what ``top_k`` and ``top_p`` cut; the caller renormalises."""
-    if 0 < sampling.top_k < probabilities.shape[-1]:
-        least = probabilities.topk(sampling.top_k, dim=-1).values[..., -1:]
-        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
+    """Zero what ``top_k`` and then ``top_p`` cut; the caller renormalises.
+
+    Equal probabilities rank by token id, as in ``argmax``, so that exactly ``top_k`` tokens stay.
+    """
+    if not 0 < sampling.top_k < probabilities.shape[-1] and sampling.top_p >= 1.0:
+        return probabilities
+    ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    if sampling.top_k > 0:
+        ranked[..., sampling.top_k :] = 0.0
     if sampling.top_p < 1.0:
-        ranked, order = probabilities.sort(dim=-1, descending=True)
         total = ranked.sum(-1, keepdim=True)
-        beyond = (ranked.cumsum(-1) - ranked) >= sampling.top_p * total
-        probabilities = probabilities.scatter(-1, order, ranked.masked_fill(beyond, 0.0))
-    return probabilities
+        ranked = ranked.masked_fill((ranked.cumsum(-1) - ranked) >= sampling.top_p * total, 0.0)
+    return torch.zeros_like(probabilities).scatter(-1, order, ranked)
 
 
 def open_engine(name: str, family: Family, model: Any, load: LoadFrames, *, batch_prompts: int) -> Engine:

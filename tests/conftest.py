@@ -1,0 +1,42 @@
+"""What tests of several rooms share: one tiny checkpoint, its family, and a fresh model of it."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is fetched from a hub during a test
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random checkpoint in the real format, small enough for a forward pass in milliseconds. Read only."""
+    from easyvideor1.models.tiny import write_tiny_checkpoint
+
+    corpus = ["What moves? Answer with a letter.", "<answer>A</answer> a red circle", "<1.5 seconds><0.2 seconds>"]
+    out = tmp_path_factory.mktemp("tiny") / "checkpoint"
+    return write_tiny_checkpoint(out, corpus, seed=3, width=64, layers=3, vision_layers=2, vocabulary=300)
+
+
+@pytest.fixture(scope="session")
+def tiny_family(tiny_checkpoint: Path):
+    from easyvideor1.models.family import load_family
+
+    return load_family(tiny_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def _loaded_model(tiny_checkpoint: Path, tiny_family):
+    import torch
+
+    return tiny_family.load_model(
+        tiny_checkpoint, dtype=torch.float32, attention="sdpa", trust_remote_code=False
+    ).eval()
+
+
+@pytest.fixture
+def tiny_model(_loaded_model):
+    """A model that the test may change."""
+    import copy
+
+    return copy.deepcopy(_loaded_model)
