@@ -38,7 +38,7 @@ def test_a_damaged_config(tmp_path):
 
 def test_an_unknown_model_type_names_the_known_ones(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
-    with pytest.raises(ConfigError, match="'llama'; supported: .*qwen3_vl"):
+    with pytest.raises(ConfigError, match=r"'llama'; supported: .*qwen3_vl"):
         load_family(tmp_path)
 
 

@@ -97,7 +97,7 @@ def test_visual_tokens_in_a_system_message_are_refused(tiny_family):
     ],
 )
 def test_placeholders_and_media_must_agree(tiny_family, text, kinds):
-    with pytest.raises(DataError, match="placeholders .* but media"):
+    with pytest.raises(DataError, match=r"placeholders .* but media"):
         make_prompt(tiny_family, text, *[make_plan(kind) for kind in kinds])
 
 

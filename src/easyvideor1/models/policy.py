@@ -223,7 +223,16 @@ class Policy:
             attention=self.config.attention,
             trust_remote_code=self.config.trust_remote_code,
         )
-        _copy_into(self.model, dict(saved.named_parameters()), directory)
+        weights = dict(saved.named_parameters())
+        _require_same_tensors(self.model, weights, directory)
+        if self.reference is not None:
+            file = directory / "reference.safetensors"
+            if not file.is_file():
+                raise ConfigError(f"{str(file)!r} is missing: the checkpoint is of a stage without a KL term")
+            reference = load_file(file)
+            _require_same_tensors(self.reference, reference, file)
+            _copy_into(self.reference, reference)
+        _copy_into(self.model, weights)
         named = dict(self.model.named_parameters())
         self.optimizer.state.clear()
         file = directory / "optimizer.safetensors"
@@ -231,11 +240,6 @@ class Policy:
             kind, _, name = key.partition("/")
             # AdamW keeps its step counter on the CPU.
             self.optimizer.state[named[name]][kind] = value if kind == "step" else value.to(self.device)
-        if self.reference is not None:
-            kept = directory / "reference.safetensors"
-            if not kept.is_file():
-                raise ConfigError(f"{str(kept)!r} is missing: the checkpoint is of a stage without a KL term")
-            _copy_into(self.reference, load_file(kept), directory)
 
 
 def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
@@ -255,11 +259,18 @@ def _turn_weights(turns: Sequence[Turn], aggregation: str) -> list[torch.Tensor]
     return list(torch.split(token_weights(learn, sequence, aggregation), lengths))
 
 
+def _require_same_tensors(model: Any, tensors: Mapping[str, torch.Tensor], origin: Path) -> None:
+    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if differing := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        name = differing[0]
+        raise ConfigError(
+            f"{str(origin)!r} is a checkpoint of another model: {len(differing)} tensors differ, first {name!r}, "
+            f"which is {found.get(name, 'absent')} there and {wanted.get(name, 'absent')} here"
+        )
+
+
 @torch.no_grad()
-def _copy_into(model: Any, tensors: Mapping[str, torch.Tensor], origin: Path) -> None:
+def _copy_into(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
     for name, parameter in model.named_parameters():
-        if name not in tensors or tensors[name].shape != parameter.shape:
-            raise ConfigError(
-                f"{str(origin)!r} has no {name!r} of shape {tuple(parameter.shape)}: it is of another model"
-            )
         parameter.copy_(tensors[name])
