@@ -6,20 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.config import RunConfig, SourceConfig
 from easyvideor1.data import BadRow, Loaded, load_source, prompt_text
 from easyvideor1.models.family import Family, load_family
 from easyvideor1.rewards import Scorer
-from easyvideor1.types import DataError, Frames, MediaError, MediaPlan, MediaRef, Prompt, Sample
-from easyvideor1.video import FrameSource, FrameStore, HealthLedger, plan, probe
+from easyvideor1.types import ConfigError, DataError, Frames, MediaError, MediaPlan, MediaRef, Prompt, Sample
+from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, build, plan, probe
 
 if TYPE_CHECKING:
     from easyvideor1.models.policy import Policy
     from easyvideor1.rollout.engine import Engine, Sampling
 
 Progress = Callable[[int, int], None]
+
+#: Prompts are remembered up to this many tokens in all (8 bytes each); the oldest go first.
+REMEMBERED_TOKENS = 1 << 24
 
 
 @dataclass
@@ -32,16 +36,36 @@ class Workbench:
 
     config: RunConfig
     checkpoint: Path
-    _prompts: dict[tuple[str, str, tuple[str, ...], tuple[MediaRef, ...]], Prompt] = field(default_factory=dict)
+    _prompts: dict[tuple[str, str, str, tuple[str, ...], tuple[MediaRef, ...]], Prompt] = field(default_factory=dict)
+    _remembered: int = 0
 
     @classmethod
     def open(cls, config: RunConfig, checkpoint: str | Path | None = None) -> Workbench:
         """A workbench for ``checkpoint``, or for ``config.model.path``."""
         return cls(config, Path(checkpoint or config.model.path))
 
+    def __enter__(self) -> Workbench:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes that decode, if any were started; what is used again is opened again."""
+        if "frames" in self.__dict__:
+            self.frames.close()
+
     @cached_property
     def family(self) -> Family:
-        """The adapter of the checkpoint's model family; loads the tokenizer, not the weights."""
+        """The adapter of the checkpoint's model family; loads the tokenizer, not the weights.
+
+        Raises:
+            ConfigError: there is no checkpoint, or no adapter for it.
+        """
+        if self.checkpoint == Path():
+            raise ConfigError("model.path is not set: give the directory of a Hugging Face checkpoint")
         return load_family(self.checkpoint, trust_remote_code=self.config.model.trust_remote_code)
 
     @cached_property
@@ -76,20 +100,24 @@ class Workbench:
             MediaError: a medium cannot be probed.
             DataError: the prompt is longer than ``data.max_prompt_tokens``, or text and media disagree.
         """
-        key = (sample.id, sample.question, sample.options, sample.media)
-        if key not in self._prompts:
-            plans = [self.plan(ref) for ref in sample.media]
-            text = prompt_text(sample, self.config.prompts)
-            prompt = self.family.render(text, sample.media, plans, system=self.config.prompts.system)
-            limit = self.config.data.max_prompt_tokens
-            if len(prompt) > limit:
-                visual = sum(p.tokens for p in plans)
-                raise DataError(
-                    f"the prompt has {len(prompt)} tokens ({visual} of them visual), data.max_prompt_tokens is {limit} "
-                    "- lower the pixel or frame budget, or raise the limit"
-                )
-            self._prompts[key] = prompt
-        return self._prompts[key]
+        key = (sample.id, sample.task, sample.question, sample.options, sample.media)
+        if key in self._prompts:
+            return self._prompts[key]
+        plans = [self.plan(ref) for ref in sample.media]
+        text = prompt_text(sample, self.config.prompts)
+        prompt = self.family.render(text, sample.media, plans, system=self.config.prompts.system)
+        limit = self.config.data.max_prompt_tokens
+        if len(prompt) > limit:
+            visual = sum(p.tokens for p in plans)
+            raise DataError(
+                f"the prompt has {len(prompt)} tokens ({visual} of them visual), data.max_prompt_tokens is {limit} "
+                "- lower the pixel or frame budget, or raise the limit"
+            )
+        self._prompts[key] = prompt
+        self._remembered += len(prompt)
+        while self._remembered > REMEMBERED_TOKENS:
+            self._remembered -= len(self._prompts.pop(next(iter(self._prompts))))
+        return prompt
 
     def load_sources(self, sources: Sequence[SourceConfig], on_progress: Progress | None = None) -> list[Loaded]:
         """Read and check all rows of some sources, media and prompt lengths included; nothing is decoded.
@@ -97,7 +125,14 @@ class Workbench:
         Raises:
             DataError: rows are bad and ``data.on_bad_row`` is ``error``; the message names file, line, field, remedy.
         """
-        loaded = [load_source(source, self.config.data) for source in sources]
+        return self.check([load_source(source, self.config.data) for source in sources], on_progress)
+
+    def check(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> list[Loaded]:
+        """Render every sample of sources that were read already; those that cannot be asked leave.
+
+        Raises:
+            DataError: as ``load_sources``.
+        """
         total, done = sum(len(source.samples) for source in loaded), 0
         checked = []
         for source in loaded:
@@ -115,36 +150,39 @@ class Workbench:
         try:
             self.render(sample)
         except MediaError as error:
-            return BadRow(sample.where, f"{sample.media[0].kind}s", str(error), "replace the file or remove the row")
+            kinds = [ref.kind for ref in sample.media if ref.path == error.path] or [sample.media[0].kind]
+            return BadRow(sample.where, self._column(kinds[0]), str(error), "replace the file or remove the row")
         except DataError as error:
             what, _, remedy = str(error).partition(" - ")
             return BadRow(sample.where, self.config.data.question_key, what, remedy or "correct the row")
         return None
 
-    def without_failed(self, source: Loaded, failures: Mapping[str, str]) -> Loaded:
-        """The source less the samples with a medium that could not be decoded (path -> reason).
+    def _column(self, kind: str) -> str:
+        return self.config.data.image_key if kind == "image" else self.config.data.video_key
+
+    def fill_cache(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> BuildReport:
+        """Decode all media of some sources that the store lacks; failures are in the report, not raised."""
+        refs = dict.fromkeys(ref for source in loaded for sample in source.samples for ref in sample.media)
+        items = [(ref, self.plan(ref)) for ref in refs]
+        return build(items, self.store, self.ledger, self.config.cache, on_progress)
+
+    def without_failed(self, loaded: Sequence[Loaded], failures: Mapping[str, str]) -> list[Loaded]:
+        """The sources less the samples with a medium that could not be decoded (path -> reason).
 
         Raises:
             DataError: as ``data.on_bad_row`` says.
         """
-        bad = {}
-        for sample in source.samples:
-            for ref in sample.media:
-                if ref.path in failures:
-                    what = f"{ref.path} cannot be decoded: {failures[ref.path]}"
-                    remedy = "replace the file or remove the row"
-                    bad[sample.id] = BadRow(sample.where, f"{ref.kind}s", what, remedy)
-        return source.without(bad, self.config.data.on_bad_row)
-
-    def media_plans(self, loaded: Sequence[Loaded]) -> list[tuple[MediaRef, MediaPlan]]:
-        """Every medium that the sources' samples need, once per plan."""
-        plans: dict[str, tuple[MediaRef, MediaPlan]] = {}
+        kept = []
         for source in loaded:
+            bad = {}
             for sample in source.samples:
-                prompt = self.render(sample)
-                for ref, media_plan in zip(prompt.media, prompt.plans, strict=True):
-                    plans.setdefault(media_plan.digest, (ref, media_plan))
-        return list(plans.values())
+                for ref in sample.media:
+                    if ref.path in failures:
+                        what = f"{ref.path} cannot be decoded: {failures[ref.path]}"
+                        remedy = "replace the file or remove the row"
+                        bad[sample.id] = BadRow(sample.where, self._column(ref.kind), what, remedy)
+            kept.append(source.without(bad, self.config.data.on_bad_row))
+        return kept
 
     def open_policy(self) -> Policy:
         """The model with its weights, ready to train."""

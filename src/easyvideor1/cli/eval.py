@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from easyvideor1.cli.config import ConfigArgument, OverridesArgument
+
+if TYPE_CHECKING:
+    from easyvideor1.cli.session import TerminalWatch
+    from easyvideor1.data import Loaded
+    from easyvideor1.evaluation import Benchmark
+    from easyvideor1.types import Sample
+    from easyvideor1.workbench import Workbench
 
 
 def evaluate(
@@ -17,33 +25,80 @@ def evaluate(
         Path | None, typer.Option(help="Checkpoint directory; model.path of the configuration if left out.")
     ] = None,
     data: Annotated[
-        list[Path] | None, typer.Option(help="JSON, JSONL or Parquet rows; data.test of the configuration if left out.")
+        list[str] | None,
+        typer.Option(
+            help="File of rows, BENCHMARK=LOCATION or module:attr=LOCATION; may be given several times; data.test of "
+            "the configuration if left out."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Directory for NAME.json and NAME.jsonl.")] = Path("evaluations"),
-    name: Annotated[str, typer.Option(help="Name of the evaluation.")] = "eval",
+    name: Annotated[
+        str, typer.Option(help="Name of the evaluation; that of the benchmark if left out, else 'test'.")
+    ] = "",
 ) -> None:
     """Answer and score held-out questions with the prompts, frames and rewards of a configuration."""
+    import torch
     from rich.console import Console
 
-    from easyvideor1.cli.session import TerminalWatch, evaluate_run
-    from easyvideor1.config import SourceConfig, load_config
+    from easyvideor1.cli.session import TerminalWatch, evaluate_and_write
+    from easyvideor1.config import load_config
+    from easyvideor1.evaluation import open_benchmark
     from easyvideor1.types import ConfigError
     from easyvideor1.workbench import Workbench
 
     settings = load_config(config, overrides or ())
-    sources = tuple(SourceConfig(path=str(file)) for file in data or ()) or settings.data.test
-    if not sources:
+    benchmarks: list[Benchmark | None] = [open_benchmark(target) for target in data or ()]
+    if not benchmarks and not settings.data.test:
         raise ConfigError("no questions: give --data FILE, or set data.test in the configuration")
-    if not (checkpoint or settings.model.path):
-        raise ConfigError("no checkpoint: give --checkpoint DIRECTORY, or set model.path in the configuration")
-    bench = Workbench.open(settings, checkpoint)
+    names = _names(benchmarks, name)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     watch = TerminalWatch(Console(stderr=True))
+    prepared = []
+    for benchmark in benchmarks or [None]:
+        bench = Workbench.open(settings if benchmark is None else benchmark.configure(settings), checkpoint)
+        prepared.append((benchmark, bench, *_questions(benchmark, bench, watch)))
+    model = prepared[0][1].open_policy().model
+    for label, (benchmark, bench, samples, refused) in zip(names, prepared, strict=True):
+        with bench:
+            engine = bench.open_engine(model)
+            scorer = None if benchmark is None else benchmark.scorer
+            result = evaluate_and_write(label, samples, engine, bench, out, watch=watch, scorer=scorer)
+        numbers = {"greedy accuracy": result.greedy.mean} if result.greedy else {}
+        if result.sampled:
+            numbers["sampled accuracy"] = result.sampled.mean
+        if benchmark is not None:
+            numbers |= benchmark.aggregate(result)
+        shown = ", ".join(f"{key} {value:.4f}" for key, value in numbers.items())
+        typer.echo(f"{label}: {result.count} questions, {refused} refused, {result.failed} failed: {shown}")
+        typer.echo(f"wrote {out / f'{label}.json'}")
+
+
+def _names(benchmarks: Sequence[Benchmark | None], name: str) -> list[str]:
+    """A name for each evaluation; they name files, so they must differ.
+
+    Raises:
+        ConfigError: two are the same.
+    """
+    from easyvideor1.types import ConfigError
+
+    own = [benchmark.name if benchmark else "test" for benchmark in benchmarks or [None]]
+    if name:
+        own = [name] if len(own) == 1 else [f"{name}-{each}" for each in own]
+    if len(set(own)) < len(own):
+        raise ConfigError(f"two of the benchmarks have the same name: {', '.join(own)}; evaluate them one by one")
+    return own
+
+
+def _questions(benchmark: Benchmark | None, bench: Workbench, watch: TerminalWatch) -> tuple[list[Sample], int]:
+    """The samples that can be asked, their frames in the cache, and the number of rows that were refused."""
     with watch.phase("checking rows", "row") as advance:
-        loaded = bench.load_sources(sources, advance)
-    samples = [sample for source in loaded for sample in source.samples]
-    engine = bench.open_engine(bench.open_policy().model)
-    metrics = evaluate_run(name, samples, engine, bench, out, watch=watch)
-    refused = sum(len(source.bad) for source in loaded)
-    shown = ", ".join(f"{key.removeprefix('evaluation/')} accuracy {value:.4f}" for key, value in metrics.items())
-    typer.echo(f"{name}: {len(samples)} questions, {refused} refused: {shown}")
-    typer.echo(f"wrote {out / 'evaluations' / f'{name}.json'}")
+        loaded: list[Loaded]
+        if benchmark is None:
+            loaded = bench.load_sources(bench.config.data.test, advance)
+        else:
+            loaded = bench.check([benchmark.load(bench.config)], advance)
+    with watch.phase("building the frame cache", "file") as advance:
+        failures = dict(bench.fill_cache(loaded, advance).failures)
+    loaded = bench.without_failed(loaded, failures)
+    return [sample for source in loaded for sample in source.samples], sum(len(source.bad) for source in loaded)

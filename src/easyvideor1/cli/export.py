@@ -19,14 +19,11 @@ def export(
     import shutil
 
     from easyvideor1.files import write_directory
-    from easyvideor1.training.checkpoint import intact_state
     from easyvideor1.types import ConfigError
 
-    checkpoint = find_checkpoint(source)
-    if intact_state(checkpoint) is None:
-        raise ConfigError(f"{checkpoint} is damaged: its files are not what state.json says; export an earlier one")
     if out.exists():
         raise ConfigError(f"{out} exists; give another name or remove it first")
+    checkpoint = find_checkpoint(source)
 
     def copy(directory: Path) -> None:
         for file in sorted(checkpoint.iterdir()):
@@ -41,15 +38,19 @@ def find_checkpoint(source: Path) -> Path:
     """``source`` itself if it is a checkpoint, else the newest intact checkpoint of the last stage of a run.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it is damaged.
     """
-    from easyvideor1.training.checkpoint import latest_checkpoint
+    from easyvideor1.training.checkpoint import intact_state, latest_checkpoint
     from easyvideor1.types import ConfigError
 
     if (source / "state.json").is_file():
+        if intact_state(source) is None:
+            raise ConfigError(f"{source} is damaged: its files are not what state.json says; export an earlier one")
         return source
     for stage in sorted((source / "stages").glob("*"), reverse=True):
         found = latest_checkpoint(stage)
         if found is not None:
             return found[0]
-    raise ConfigError(f"{source} holds no checkpoint; give a run directory, or one of its stages/*/checkpoints/step_*")
+    raise ConfigError(
+        f"{source} holds no whole checkpoint; give a run directory, or one of its stages/*/checkpoints/step_*"
+    )

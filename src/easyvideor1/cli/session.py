@@ -14,6 +14,8 @@ from easyvideor1.cli.progress import progress
 
 if TYPE_CHECKING:
     from easyvideor1.config import RunConfig
+    from easyvideor1.evaluation import Evaluation
+    from easyvideor1.evaluation.evaluate import ScoreFunction
     from easyvideor1.rollout.engine import Engine
     from easyvideor1.types import Sample
     from easyvideor1.workbench import Workbench
@@ -61,19 +63,32 @@ class TerminalWatch:
         self._bar = self._advance = None
 
 
-def train_and_report(config: RunConfig, console: Console) -> dict[str, Any]:
+def train_and_report(config: RunConfig, console: Console, *, begun: float | None = None) -> dict[str, Any]:
     """Do or finish a run, then write its summary, curves and report; returns the summary.
+
+    Args:
+        config: the run.
+        console: where progress is shown.
+        begun: ``time.monotonic()`` at the beginning of preparations that count as part of the run, if there were any.
 
     Raises:
         EasyVideoError: as ``easyvideor1.training.run.run`` and the report say.
     """
     from easyvideor1.evaluation import write_curves, write_report, write_summary
+    from easyvideor1.training.directory import read_status
     from easyvideor1.training.run import evaluation_names, run
 
-    begun = time.monotonic()
+    prepared = 0.0 if begun is None else time.monotonic() - begun
     watch = TerminalWatch(console)
+
+    def evaluate(
+        name: str, samples: Sequence[Sample], engine: Engine, bench: Workbench, run_dir: Path
+    ) -> dict[str, float]:
+        result = evaluate_and_write(name, samples, engine, bench, run_dir / "evaluations", watch=watch)
+        return evaluation_metrics(result)
+
     try:
-        run_dir = run(config, evaluate=lambda *given: evaluate_run(*given, watch=watch), watch=watch)
+        run_dir = run(config, evaluate=evaluate, watch=watch)
     finally:
         watch.close()
     before, after = evaluation_names(config)
@@ -81,7 +96,7 @@ def train_and_report(config: RunConfig, console: Console) -> dict[str, Any]:
         run_dir,
         seed=config.seed,
         steps=sum(stage.steps for stage in config.stages),
-        seconds=time.monotonic() - begun,
+        seconds=prepared + (read_status(run_dir) or {"seconds": 0.0})["seconds"],
         before=before,
         after=after,
     )
@@ -91,10 +106,17 @@ def train_and_report(config: RunConfig, console: Console) -> dict[str, Any]:
     return summary
 
 
-def evaluate_run(
-    name: str, samples: Sequence[Sample], engine: Engine, bench: Workbench, directory: Path, *, watch: TerminalWatch
-) -> dict[str, float]:
-    """Evaluate, write ``directory/evaluations/NAME.json(l)``, and return the metrics that training logs."""
+def evaluate_and_write(
+    name: str,
+    samples: Sequence[Sample],
+    engine: Engine,
+    bench: Workbench,
+    directory: Path,
+    *,
+    watch: TerminalWatch,
+    scorer: ScoreFunction | None = None,
+) -> Evaluation:
+    """Evaluate and write ``directory/NAME.json`` and ``NAME.jsonl``; ``scorer`` takes the place of the configured."""
     from easyvideor1.evaluation import evaluate
 
     with watch.phase(f"evaluating {name}", "question") as advance:
@@ -103,17 +125,22 @@ def evaluate_run(
             samples,
             engine=engine,
             render=bench.render,
-            scorer=bench.scorer,
+            scorer=scorer or bench.scorer,
             config=bench.config.evaluation,
             sampling=bench.sampling(),
             seed=bench.config.seed,
             on_progress=advance,
         )
-    result.write(directory / "evaluations")
-    metrics = {}
-    for kind, interval in (("greedy", result.greedy), ("sampled", result.sampled)):
-        if interval is not None:
-            metrics[f"evaluation/{kind}"] = interval.mean
-    shown = ", ".join(f"{key.removeprefix('evaluation/')} accuracy {value:.3f}" for key, value in metrics.items())
-    watch.say(f"{name}: {shown} on {result.count} questions")
-    return metrics
+    result.write(directory)
+    shown = [
+        f"{key.removeprefix('evaluation/')} accuracy {value:.3f}" for key, value in evaluation_metrics(result).items()
+    ]
+    failed = f", {result.failed} failed" if result.failed else ""
+    watch.say(f"{name}: {', '.join(shown) or 'nothing could be judged'} on {result.count} questions{failed}")
+    return result
+
+
+def evaluation_metrics(result: Evaluation) -> dict[str, float]:
+    """``evaluation/greedy`` and ``evaluation/sampled``: mean accuracies, as far as anything could be judged."""
+    found = {"greedy": result.greedy, "sampled": result.sampled}
+    return {f"evaluation/{kind}": interval.mean for kind, interval in found.items() if interval is not None}

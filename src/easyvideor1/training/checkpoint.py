@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.files import write_directory
+from easyvideor1.files import json_bytes, write_directory
 from easyvideor1.models.policy import Policy
 
 
@@ -17,7 +18,7 @@ def checkpoint_path(stage_dir: Path, step: int) -> Path:
     return stage_dir / "checkpoints" / f"step_{step:06d}"
 
 
-def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
     """Write the checkpoint of ``step`` and remove all but the newest ``keep``.
 
     ``state.json`` lists every file with its SHA-256, so that a damaged checkpoint is recognised when it is read.
@@ -27,8 +28,8 @@ def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: dict[str,
     def fill(directory: Path) -> None:
         policy.save(directory)
         files = {file.name: _digest(file) for file in sorted(directory.iterdir())}
-        text = json.dumps({**state, "step": step, "files": files}, indent=2) + "\n"
-        (directory / "state.json").write_text(text, encoding="utf-8")
+        content = {**state, "step": step, "files": files}
+        (directory / "state.json").write_bytes(json_bytes({**content, "checksum": _checksum(content)}, indent=2))
 
     write_directory(target, fill)
     for old in checkpoints(stage_dir)[:-keep]:
@@ -54,11 +55,18 @@ def intact_state(directory: Path) -> dict[str, Any] | None:
     """``state.json`` of a checkpoint, or ``None`` when a file is missing or is not what was written."""
     try:
         state: dict[str, Any] = json.loads((directory / "state.json").read_text(encoding="utf-8"))
-        files: dict[str, str] = state["files"]
-        whole = all(_digest(directory / name) == digest for name, digest in files.items())
-    except (OSError, ValueError, KeyError):
+        files: dict[str, str] = dict(state["files"])
+        whole = state["checksum"] == _checksum(state)
+        whole = whole and all(_digest(directory / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # unreadable is not intact, and the caller goes on to the one before
     return state if whole else None
+
+
+def _checksum(state: Mapping[str, Any]) -> str:
+    """Of ``state.json`` itself: its digests vouch for the other files only."""
+    text = json.dumps({key: value for key, value in state.items() if key != "checksum"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _digest(file: Path) -> str:

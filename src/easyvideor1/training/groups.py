@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from easyvideor1.algorithms.advantages import Advantage
+from easyvideor1.rollout.records import response_tokens
 from easyvideor1.types import EasyVideoError, Group, Sample, Score
 
 Scorer = Callable[[Sample, str], Score]
@@ -21,11 +22,21 @@ def score_groups(groups: Sequence[Group], scorer: Scorer) -> list[Group]:
     ]
 
 
+def flat_groups_teach(advantage: Advantage) -> bool:
+    """Whether responses that all score the same are learnt from.
+
+    Not with a group's mean as the baseline, but with advantages that compare nothing, such as ``ones`` of supervised
+    learning.
+    """
+    return bool(torch.as_tensor(advantage(torch.full((2,), 0.5), torch.zeros(2, dtype=torch.int64))).any())
+
+
 def select_groups(groups: Sequence[Group], *, drop_flat: bool) -> list[Group]:
     """The groups that are learnt from.
 
     Trajectories whose score is not applicable are taken out. With ``drop_flat``, groups whose totals are all equal go:
-    their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2, without the refill).
+    their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2, without the refill). So does a group
+    without any trajectory, which is one whose media could not be read.
     """
     used = []
     for group in groups:
@@ -55,11 +66,18 @@ def group_advantages(groups: Sequence[Group], advantage: Advantage) -> torch.Ten
     if not len(rewards_N):
         return rewards_N
     advantages_N = advantage(rewards_N, group_N)
-    if advantages_N.shape != rewards_N.shape or not bool(advantages_N.isfinite().all()):
+    name = getattr(advantage, "__name__", repr(advantage))
+    if not isinstance(advantages_N, torch.Tensor):
+        raise EasyVideoError(f"the advantage function {name} returned {type(advantages_N).__name__}, not a tensor")
+    if advantages_N.shape != rewards_N.shape:
         raise EasyVideoError(
-            f"the advantage function {getattr(advantage, '__name__', advantage)!r} returned "
-            f"{tuple(advantages_N.shape)} values for {tuple(rewards_N.shape)} rewards, "
-            f"{int((~advantages_N.isfinite()).sum())} of them not finite; it must return one finite value per reward"
+            f"the advantage function {name} returned values of shape {tuple(advantages_N.shape)} for "
+            f"{len(rewards_N)} rewards; it must return one value per reward"
+        )
+    if not bool(advantages_N.isfinite().all()):
+        raise EasyVideoError(
+            f"the advantage function {name} returned {int((~advantages_N.isfinite()).sum())} values of "
+            f"{len(rewards_N)} that are not finite, for rewards {rewards_N.tolist()[:16]}"
         )
     return advantages_N
 
@@ -77,12 +95,12 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
             for name, value in row.items():
                 values.setdefault(f"reward/{name}", []).append(value)
             values.setdefault(f"reward/{group.sample.task}", []).append(score.accuracy)
-            turn = trajectory.turns[-1]
-            values.setdefault("response/tokens", []).append(float(len(turn.response_ids)))
-            values.setdefault("response/cut_at_limit", []).append(float(turn.finish == "length"))
+            values.setdefault("response/tokens", []).append(float(response_tokens(trajectory)))
+            values.setdefault("response/cut_at_limit", []).append(float(trajectory.turns[-1].finish == "length"))
     metrics = {name: sum(column) / len(column) for name, column in sorted(values.items())}
     return metrics | {
         "groups/all": float(len(groups)),
         "groups/used": float(len(used)),
+        "groups/media_failed": float(sum(not group.trajectories for group in groups)),
         "groups/not_applicable": float(masked),
     }

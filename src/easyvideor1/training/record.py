@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from easyvideor1.files import write_atomic
+from easyvideor1.files import json_bytes, write_atomic
+from easyvideor1.rollout.records import media_records, response_tokens, score_to_json
 from easyvideor1.training.clock import Clock
 from easyvideor1.training.groups import score_metrics
-from easyvideor1.types import Group, Prompt, Score, Trajectory
+from easyvideor1.types import EasyVideoError, Group, Score, Trajectory
 
 
 class StageRecord:
@@ -50,40 +53,20 @@ class StageRecord:
         """Write the step's rollouts, then its metrics; returns the metrics with those of the scores."""
         learnt = [trajectory for group in used for trajectory in group.trajectories]
         advantages = {id(t): value for t, value in zip(learnt, advantages_N.tolist(), strict=True)}
-        lines = [json.dumps(_group_row(step, group, advantages)) for group in groups]
-        write_atomic(self.rollouts / f"step_{step:06d}.jsonl", ("\n".join(lines) + "\n").encode())
         row = {"step": step, **score_metrics(groups, used), **metrics}
+        _check_finite(step, row)
+        lines = [json_bytes(_group_row(step, group, advantages)) for group in groups]
+        write_atomic(self.rollouts / f"step_{step:06d}.jsonl", b"".join(lines))
         _append(self.metrics_file, row)
         seconds = {name: round(value, 6) for name, value in clock.seconds.items()}
-        tokens = sum(len(turn.response_ids) for g in groups for t in g.trajectories for turn in t.turns)
+        tokens = sum(response_tokens(trajectory) for group in groups for trajectory in group.trajectories)
         _append(self.timings_file, {"step": step, **seconds, "total": round(clock.total(), 6), "new_tokens": tokens})
         return row
 
 
-def read_metrics(stage_dir: Path) -> list[dict[str, float]]:
-    """All rows of a stage's ``metrics.jsonl``."""
-    file = stage_dir / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-
-
-def media_row(prompt: Prompt) -> list[dict[str, Any]]:
-    """The media of a prompt as records of a run name them: enough to find the very frames in the store."""
-    return [
-        {
-            "kind": plan.kind,
-            "path": ref.path,
-            "digest": plan.digest,
-            "frame_indices": list(plan.frame_indices),
-            "timestamps": list(plan.timestamps),
-            "height": plan.height,
-            "width": plan.width,
-        }
-        for ref, plan in zip(prompt.media, prompt.plans, strict=True)
-    ]
-
-
 def _group_row(step: int, group: Group, advantages: dict[int, float]) -> dict[str, Any]:
-    sample, prompt = group.sample, group.trajectories[0].turns[0].prompt
+    sample = group.sample
+    prompt = group.trajectories[0].turns[0].prompt if group.trajectories else None
     pairs = zip(group.trajectories, group.scores, strict=True)
     rows = [_trajectory_row(trajectory, score, advantages.get(id(trajectory))) for trajectory, score in pairs]
     return {
@@ -93,39 +76,40 @@ def _group_row(step: int, group: Group, advantages: dict[int, float]) -> dict[st
         "question": sample.question,
         "answer": sample.answer,
         "options": list(sample.options),
-        "prompt": prompt.text,
-        "prompt_tokens": len(prompt),
-        "media": media_row(prompt),
+        "prompt": prompt.text if prompt else "",
+        "prompt_tokens": len(prompt) if prompt else 0,
+        "media": [asdict(media) for media in media_records(prompt)] if prompt else [],
         "used": any(row["advantage"] is not None for row in rows),
         "trajectories": rows,
     }
 
 
 def _trajectory_row(trajectory: Trajectory, score: Score, advantage: float | None) -> dict[str, Any]:
-    turn = trajectory.turns[-1]
+    known = [float(turn.logprobs.sum()) for turn in trajectory.turns if turn.logprobs is not None]
     return {
         "origin": trajectory.origin,
         "response": trajectory.text,
-        "tokens": len(turn.response_ids),
-        "finish": turn.finish,
-        "logprob": None if turn.logprobs is None else float(turn.logprobs.sum()),
+        "tokens": response_tokens(trajectory),
+        "finish": trajectory.turns[-1].finish,
+        "logprob": sum(known) if len(known) == len(trajectory.turns) else None,
         "advantage": advantage,
-        "score": {
-            "accuracy": score.accuracy,
-            "format": score.format,
-            "total": score.total,
-            "parts": dict(score.parts),
-            "parsed": score.parsed,
-            "applicable": score.applicable,
-            "reason": score.reason,
-        },
+        "score": score_to_json(score),
     }
+
+
+def _check_finite(step: int, row: Mapping[str, float]) -> None:
+    wrong = [f"{name} is {value}" for name, value in row.items() if not math.isfinite(value)]
+    if wrong:
+        raise EasyVideoError(
+            f"step {step}: {', '.join(wrong)}. The last checkpoint is intact; lower optimizer.lr, or correct the "
+            "objective or reward that reports this metric"
+        )
 
 
 def _append(file: Path, row: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("ab") as opened:
-        opened.write((json.dumps(row, allow_nan=False) + "\n").encode())
+        opened.write(json_bytes(row))
         opened.flush()
         os.fsync(opened.fileno())
 
@@ -133,6 +117,6 @@ def _append(file: Path, row: dict[str, Any]) -> None:
 def _step_of(line: bytes, step: int) -> int:
     """The step of a metrics line; a line cut short by a kill counts as later than ``step``."""
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError):
+        return int(json.loads(line)["step"]) if line.endswith(b"\n") else step + 1
+    except (ValueError, KeyError, TypeError):
         return step + 1

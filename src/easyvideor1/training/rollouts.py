@@ -8,52 +8,124 @@ from typing import Any
 import numpy as np
 
 from easyvideor1.models.family import Family
+from easyvideor1.models.pack import LoadFrames
 from easyvideor1.rollout.engine import Engine, Request, Sampling
 from easyvideor1.seeds import derive_seed
-from easyvideor1.types import DataError, Group, OfflineTrajectory, Prompt, Sample, Trajectory, Turn
+from easyvideor1.types import (
+    DataError,
+    EasyVideoError,
+    Group,
+    MediaError,
+    OfflineTrajectory,
+    Prompt,
+    Sample,
+    Trajectory,
+    Turn,
+)
 
 Render = Callable[[Sample], Prompt]
 
 
+def ready_prompts(
+    samples: Sequence[Sample], render: Render, load: LoadFrames, on_failure: Callable[[MediaError], None]
+) -> list[Prompt | None]:
+    """The prompts of a step's samples; ``None`` where a media file cannot be read (any more).
+
+    A sample that comes twice in a step has one prompt object, so that its responses share the computation whatever the
+    caller of this function has rendered before.
+
+    Raises:
+        DataError: a prompt cannot be made, as when a transform made it too long; the message names the row.
+    """
+    prompts: dict[int, Prompt | None] = {}
+    for sample in samples:
+        if id(sample) in prompts:
+            continue
+        try:
+            prompt = render(sample)
+            for ref, plan in zip(prompt.media, prompt.plans, strict=True):
+                load(ref, plan)
+        except MediaError as error:
+            on_failure(error)
+            prompts[id(sample)] = None
+        except DataError as error:
+            raise DataError(f"{sample.where or sample.id}: {error}") from error
+        else:
+            prompts[id(sample)] = prompt
+    return [prompts[id(sample)] for sample in samples]
+
+
 def generate_online(
     samples: Sequence[Sample],
-    step: int,
+    prompts: Sequence[Prompt | None],
     *,
     engine: Engine,
-    render: Render,
     sampling: Sampling,
     group_size: int,
-    seed: tuple[int | str, ...],
+    seed: Sequence[int | str],
 ) -> list[Group]:
-    """``group_size`` responses of the policy to every sample."""
+    """``group_size`` responses of the policy to every sample; a sample without a prompt gets an empty group.
+
+    Raises:
+        EasyVideoError: the engine does not return what was asked for.
+    """
     requests = [
-        Request(sample.id, render(sample), group_size, sampling, derive_seed(*seed, step, index, sample.id))
-        for index, sample in enumerate(samples)
+        Request(sample.id, prompt, group_size, sampling, derive_seed(*seed, index, sample.id))
+        for index, (sample, prompt) in enumerate(zip(samples, prompts, strict=True))
+        if prompt is not None
     ]
-    responses = engine.generate(requests)
-    return [Group(sample, group) for sample, group in zip(samples, responses, strict=True)]
+    responses = engine.generate(requests) if requests else []
+    if [len(group) for group in responses] != [group_size] * len(requests):
+        raise EasyVideoError(
+            f"engine {type(engine).__name__} answered {len(requests)} requests with groups of "
+            f"{[len(group) for group in responses][:8]} responses where {group_size} each were asked; an engine "
+            "returns n responses per request, in request order"
+        )
+    found = iter(responses)
+    return [
+        Group(sample, () if prompt is None else next(found)) for sample, prompt in zip(samples, prompts, strict=True)
+    ]
 
 
-def generate_offline(
-    samples: Sequence[Sample], step: int, *, family: Family, render: Render, max_tokens: int
+def read_offline(
+    samples: Sequence[Sample], prompts: Sequence[Prompt | None], *, family: Family, max_tokens: int
 ) -> list[Group]:
-    """The samples' own pre-collected trajectories; ``step`` is taken for the shape of the call alone."""
+    """The samples' own pre-collected trajectories; a sample without a prompt gets an empty group.
+
+    Raises:
+        DataError: a sample has no trajectory, or one that cannot be used, as when a transform made it.
+    """
     groups = []
-    for sample in samples:
-        prompt = render(sample)
-        turns = [offline_turn(family, prompt, offline, max_tokens) for offline in sample.offline]
+    for sample, prompt in zip(samples, prompts, strict=True):
+        if not sample.offline:
+            raise DataError(f"{sample.where or sample.id}: no offline trajectory is left; correct the transforms")
+        try:
+            turns = [offline_turn(family, prompt, item, max_tokens) for item in sample.offline if prompt is not None]
+        except DataError as error:
+            raise DataError(f"{sample.where or sample.id}: {error}") from error
         groups.append(Group(sample, tuple(Trajectory((turn,), "offline") for turn in turns)))
     return groups
 
 
 def offline_turn(family: Family, prompt: Prompt, offline: OfflineTrajectory, max_tokens: int) -> Turn:
-    """An offline response as a turn: tokenised, ended with the stop token.
+    """An offline response as a turn.
 
     Raises:
-        DataError: it is empty, longer than ``max_tokens``, holds visual tokens, or its log-probs do not fit.
+        DataError: as ``offline_ids``.
+    """
+    ids = np.asarray(offline_ids(family, offline, max_tokens), dtype=np.int64)
+    logprobs = None if offline.logprobs is None else np.asarray(offline.logprobs, dtype=np.float32)
+    return Turn(prompt, ids, np.ones(len(ids), dtype=bool), logprobs, "offline", offline.text)
+
+
+def offline_ids(family: Family, offline: OfflineTrajectory, max_tokens: int) -> list[int]:
+    """The tokens of an offline response, ended with the stop token.
+
+    Raises:
+        DataError: it is empty, longer than ``max_tokens``, holds special tokens, or its log-probs do not fit.
     """
     tokenizer: Any = family.tokenizer
-    ids = tokenizer(offline.text, add_special_tokens=False)["input_ids"]
+    ids: list[int] = tokenizer(offline.text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise DataError("the offline trajectory is empty - remove it or give its text")
     if ids[-1] not in family.stop_token_ids:
@@ -63,15 +135,12 @@ def offline_turn(family: Family, prompt: Prompt, offline: OfflineTrajectory, max
             f"the offline trajectory has {len(ids)} tokens, rollout.max_new_tokens is {max_tokens} - "
             "raise the limit or shorten the trajectory"
         )
-    if visual := set(ids) & set(family.visual_token_ids):
-        raise DataError(f"the offline trajectory holds visual special tokens (ids {sorted(visual)}) - remove them")
-    logprobs = None
-    if offline.logprobs is not None:
-        if len(offline.logprobs) != len(ids):
-            raise DataError(
-                f"the offline trajectory has {len(ids)} tokens with its stop token but {len(offline.logprobs)} "
-                "log-probs - they come from another tokenizer, or lack the stop token"
-            )
-        logprobs = np.asarray(offline.logprobs, dtype=np.float32)
-    token_ids = np.asarray(ids, dtype=np.int64)
-    return Turn(prompt, token_ids, np.ones(len(ids), dtype=bool), logprobs, "offline", offline.text)
+    if special := set(ids[:-1]) & {*family.visual_token_ids, *family.stop_token_ids}:
+        names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(special)))
+        raise DataError(f"the offline trajectory holds the special tokens {names} - remove them from its text")
+    if offline.logprobs is not None and len(offline.logprobs) != len(ids):
+        raise DataError(
+            f"the offline trajectory has {len(ids)} tokens with its stop token but {len(offline.logprobs)} "
+            "log-probs - they come from another tokenizer, or lack the stop token; leave them out if they do"
+        )
+    return ids

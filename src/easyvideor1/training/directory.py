@@ -1,0 +1,195 @@
+"""The run directory: whose it is, which run it holds, how far that run is."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from easyvideor1 import __version__
+from easyvideor1.config import RunConfig, dump_config
+from easyvideor1.files import write_json, write_text
+from easyvideor1.types import ConfigError, DataError
+
+#: What ``run.json`` calls the stage of a run that is through.
+FINISHED = "finished"
+
+
+def run_directory(config: RunConfig) -> Path:
+    """``output_dir`` with its fields filled in.
+
+    Raises:
+        ConfigError: it has a field that is not known.
+    """
+    try:
+        return Path(config.output_dir.format(name=config.name, seed=config.seed))
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigError(
+            f"output_dir {config.output_dir!r} cannot be filled in ({error!r}): only {{name}} and {{seed}} are known"
+        ) from error
+
+
+@contextmanager
+def claimed(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory for this process; the claim ends with the process, however that ends.
+
+    Where nothing was written in the meantime, the directory goes again: a mistake in rows leaves no trace.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = run_dir / ".lock"
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use(run_dir) from None
+        if not lock.exists() or not os.path.samestat(lock.stat(), os.fstat(descriptor)):
+            raise _in_use(run_dir)  # its holder has just ended and removed the file that we have locked
+        try:
+            yield
+        finally:
+            lock.unlink()  # before it is let go of, so that nobody locks a file that is gone
+            for path in made:
+                if any(path.iterdir()):
+                    break
+                path.rmdir()
+    finally:
+        os.close(descriptor)
+
+
+def _in_use(run_dir: Path) -> ConfigError:
+    return ConfigError(f"{run_dir} is in use by another process; wait for it, or give this run another name")
+
+
+def check_configuration(run_dir: Path, config: RunConfig) -> None:
+    """Make sure that the directory is new or holds a run of this very configuration.
+
+    Raises:
+        ConfigError: it holds another run; the message names the first values that differ.
+    """
+    file = run_dir / "config.yaml"
+    if not file.exists():
+        return
+    text = dump_config(config)
+    there = file.read_text(encoding="utf-8")
+    if there == text:
+        return
+    try:
+        old, new = _flat(yaml.safe_load(there)), _flat(yaml.safe_load(text))
+    except yaml.YAMLError:
+        old, new = {}, {}
+    changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
+    shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
+    raise ConfigError(
+        f"{run_dir} holds a run of another configuration: {shown or f'{file} was edited'}. Give this run another name "
+        "or output_dir, or remove the directory to start over."
+    )
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Leaves by dotted key, as overrides name them."""
+    if isinstance(value, Mapping):
+        items = [(str(key), entry) for key, entry in value.items()]
+    elif isinstance(value, list):
+        items = [(str(index), entry) for index, entry in enumerate(value)]
+    else:
+        return {path: value}
+    return {key: leaf for name, entry in items for key, leaf in _flat(entry, f"{path}.{name}".lstrip(".")).items()}
+
+
+class RunStatus:
+    """``run.json``: what made the run, the stage that is under way, and the seconds it has taken.
+
+    Seconds count up to the last note, which every checkpoint makes: work that a kill undid is not counted, and neither
+    is the time between two starts.
+    """
+
+    def __init__(self, run_dir: Path, facts: dict[str, Any]) -> None:
+        self.file = run_dir / "run.json"
+        self.facts = facts
+        self._before = float(facts["seconds"])
+        self._begun = time.monotonic()
+
+    @classmethod
+    def open(cls, run_dir: Path, config: RunConfig) -> RunStatus:
+        """Begin the run's files, or take up those that are there.
+
+        Raises:
+            ConfigError: the rows have changed since the run began.
+        """
+        digests = _data_digests(config)
+        facts = read_status(run_dir)
+        if facts is None:
+            facts = {**_facts(config), "data": digests, "starts": 0, "stage": "", "seconds": 0.0}
+        elif changed := [path for path, digest in digests.items() if facts["data"].get(path) != digest]:
+            raise ConfigError(
+                f"{run_dir}: the rows of {', '.join(changed)} have changed since this run began, so going on would mix "
+                "two data sets. Restore them, give this run another name, or remove the directory to start over."
+            )
+        facts["starts"] += 1
+        status = cls(run_dir, facts)
+        if not (run_dir / "config.yaml").exists():
+            write_text(run_dir / "config.yaml", dump_config(config))
+        status.note()
+        return status
+
+    def note(self, stage: str | None = None) -> None:
+        """Write down the seconds so far and, if given, the stage that is under way."""
+        if stage is not None:
+            self.facts["stage"] = stage
+        self.facts["seconds"] = round(self._before + time.monotonic() - self._begun, 3)
+        write_json(self.file, self.facts)
+
+
+def read_status(run_dir: Path) -> dict[str, Any] | None:
+    """``run.json``; ``None`` when there is none.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    file = run_dir / "run.json"
+    if not file.exists():
+        return None
+    try:
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        float(facts["seconds"]), int(facts["starts"]), dict(facts["data"]), str(facts["stage"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file}: not the status of a run ({error!r}); remove it and start again") from error
+    return facts
+
+
+def _facts(config: RunConfig) -> dict[str, Any]:
+    versions = {"easyvideor1": __version__, "python": platform.python_version()}
+    versions |= {package: version(package) for package in ("torch", "transformers", "av", "numpy")}
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "command": sys.argv,
+        "versions": versions,
+        "threads": torch.get_num_threads(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _data_digests(config: RunConfig) -> dict[str, str]:
+    digests = {}
+    for source in (*config.data.train, *config.data.validation, *config.data.test):
+        with Path(source.path).open("rb") as file:
+            digests[source.path] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests

@@ -1,0 +1,152 @@
+"""What a run learns from and is measured on: every row checked before anything is trained or written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from easyvideor1.algorithms.advantages import ADVANTAGES
+from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.config import RunConfig, StageConfig
+from easyvideor1.data import BadRow, Loaded, SampleStream
+from easyvideor1.rollout.local import ENGINES
+from easyvideor1.seeds import derive_seed
+from easyvideor1.training.loop import Metrics
+from easyvideor1.training.rollouts import offline_ids
+from easyvideor1.types import ConfigError, DataError, Sample
+from easyvideor1.workbench import Workbench
+
+
+class Watch(Protocol):
+    """Who looks at a run while it goes on."""
+
+    def phase(self, title: str, unit: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        """A progress display for a long piece of work, as a function ``(done, total)``."""
+        ...
+
+    def step(self, stage: str, step: int, steps: int, metrics: Metrics) -> None:
+        """A training step is done."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A line for the reader."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Checked data: a stream of samples per stage, the held-out questions, and the counts for ``data_report.json``."""
+
+    streams: tuple[SampleStream, ...]
+    validation: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    report: dict[str, Any]
+
+
+def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material:
+    """Check all rows of all splits, down to the exact prompt length and to decoded frames.
+
+    Raises:
+        ConfigError: no training source, or a name in the configuration means nothing.
+        DataError: rows are bad and ``data.on_bad_row`` is ``error``, or a stage has nothing to learn from.
+    """
+    _check_names(config, bench)
+    splits = {"train": config.data.train, "validation": config.data.validation, "test": config.data.test}
+    loaded: dict[str, list[Loaded]] = {}
+    for split, named in splits.items():
+        with watch.phase(f"checking {split} rows", "row") as advance:
+            loaded[split] = bench.load_sources(named, advance) if named else []
+    # Before frames are decoded: this fails in seconds, decoding may take hours.
+    learnt = [_stage_sources(options, config, bench, loaded["train"]) for options in config.stages]
+    for options, usable in zip(config.stages, learnt, strict=True):
+        _stream(options, config, usable)
+    with watch.phase("building the frame cache", "file") as advance:
+        built = bench.fill_cache([source for sources in loaded.values() for source in sources], advance)
+    watch.say(f"frame cache: {built.built} built, {built.present} already there, {built.failed} failed")
+    failed = dict(built.failures)
+    loaded = {split: bench.without_failed(sources, failed) for split, sources in loaded.items()}
+    learnt = [bench.without_failed(sources, failed) for sources in learnt]
+    report: dict[str, Any] = {split: _counts(sources) for split, sources in loaded.items()}
+    for split, sources in loaded.items():
+        for one in sources:
+            watch.say(f"{split}: {one.path}: {len(one.samples)} samples of {one.rows} rows, {len(one.bad)} bad")
+    streams = []
+    for options, usable in zip(config.stages, learnt, strict=True):
+        if options.trajectories == "offline":
+            report[f"stage {options.name}"] = _counts(usable)
+        streams.append(_stream(options, config, usable))
+    return Material(tuple(streams), _questions(loaded["validation"]), _questions(loaded["test"]), report)
+
+
+def _check_names(config: RunConfig, bench: Workbench) -> None:
+    """Resolve every name now: one that is wrong in the last stage must not cost the stages before it."""
+    if not config.data.train:
+        raise ConfigError("data.train names no source: give at least one file of rows")
+    for source in (*config.data.train, *config.data.validation, *config.data.test):
+        if not Path(source.path).is_file():
+            raise DataError(f"{source.path}: no such data file (from {Path.cwd()}); correct the path in data")
+    ENGINES.resolve(config.rollout.engine)
+    for options in config.stages:
+        ADVANTAGES.resolve(options.advantage)
+        OBJECTIVES.resolve(options.objective)
+    bench.scorer  # noqa: B018 - opening it resolves custom rewards
+
+
+def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) -> SampleStream:
+    return SampleStream(
+        [source.samples for source in sources],
+        [source.weight for source in config.data.train],
+        derive_seed(config.seed, options.name),
+        (*config.data.transforms, *options.transforms),
+        options.tasks,
+    )
+
+
+def _stage_sources(
+    options: StageConfig, config: RunConfig, bench: Workbench, sources: Sequence[Loaded]
+) -> list[Loaded]:
+    """What a stage can learn from: everything, or the samples with usable offline trajectories.
+
+    Raises:
+        DataError: no row has a trajectory; or some cannot be used and ``data.on_bad_row`` is ``error``.
+    """
+    if options.trajectories == "policy":
+        return list(sources)
+    if not any(sample.offline for source in sources for sample in source.samples):
+        raise DataError(
+            f"stage {options.name!r} learns from offline trajectories, but no row of "
+            f"{', '.join(source.path for source in sources)} has one; fill the columns has_offline_trajectory and "
+            "offline_output, or set the stage's trajectories to policy"
+        )
+    kept = []
+    for source in sources:
+        bad = {}
+        for sample in source.samples:
+            if (fault := _offline_fault(sample, config, bench)) is not None:
+                bad[sample.id] = fault
+        usable = source.without(bad, config.data.on_bad_row)
+        having = [sample for sample in usable.samples if sample.offline]
+        filtered = usable.filtered + len(usable.samples) - len(having)
+        kept.append(replace(usable, samples=having, filtered=filtered))
+    return kept
+
+
+def _offline_fault(sample: Sample, config: RunConfig, bench: Workbench) -> BadRow | None:
+    try:
+        for offline in sample.offline:
+            offline_ids(bench.family, offline, config.rollout.max_new_tokens)
+    except DataError as error:
+        what, _, remedy = str(error).partition(" - ")
+        return BadRow(sample.where, "offline_output", what, remedy)
+    return None
+
+
+def _counts(sources: Sequence[Loaded]) -> list[dict[str, Any]]:
+    return [source.report.to_dict() for source in sources]
+
+
+def _questions(sources: Sequence[Loaded]) -> tuple[Sample, ...]:
+    return tuple(sample for source in sources for sample in source.samples)
