@@ -30,7 +30,8 @@ class _Rate(ProgressColumn):
         self.unit = unit
 
     def render(self, task: Task) -> Text:
-        return Text(rate_words(task.completed, task.elapsed or 0.0, self.unit), style="progress.data.speed")
+        done = task.completed - task.fields["done_before"]
+        return Text(rate_words(done, task.elapsed or 0.0, self.unit), style="progress.data.speed")
 
 
 def rate_words(done: float, seconds: float, unit: str) -> str:
@@ -50,7 +51,7 @@ def duration_words(seconds: float) -> str:
 
 @contextmanager
 def progress(
-    description: str, *, unit: str = "item", console: Console | None = None, every: float = 10.0
+    description: str, *, unit: str = "item", console: Console | None = None, every: float = 10.0, start: int = 0
 ) -> Iterator[OnProgress]:
     """A progress bar on stderr as a function ``(done, total)``; the total may change from call to call.
 
@@ -59,10 +60,11 @@ def progress(
         unit: what is counted.
         console: where to draw; stderr by default.
         every: seconds between the plain lines that take the bar's place where there is no terminal.
+        start: items that were done before, by an earlier process; they say nothing of the rate.
     """
     console = console or Console(stderr=True, soft_wrap=True, highlight=False)
     if not console.is_terminal:
-        yield _lines(description, unit, console, every)
+        yield _lines(description, unit, console, every, start)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -74,7 +76,7 @@ def progress(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(description, total=None)
+        task = bar.add_task(description, total=None, completed=start, done_before=start)
 
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
@@ -82,9 +84,9 @@ def progress(
         yield show
 
 
-def _lines(description: str, unit: str, console: Console, every: float) -> OnProgress:
-    start = time.monotonic()
-    last = start
+def _lines(description: str, unit: str, console: Console, every: float, start: int) -> OnProgress:
+    begun = time.monotonic()
+    last = begun
 
     def show(done: int, total: int) -> None:
         nonlocal last
@@ -92,9 +94,9 @@ def _lines(description: str, unit: str, console: Console, every: float) -> OnPro
         if done < total and now - last < every:
             return
         last = now
-        seconds = now - start
-        left = f", left {duration_words(seconds / done * (total - done))}" if 0 < done < total else ""
-        rate = rate_words(done, seconds, unit)
+        seconds, fresh = now - begun, done - start
+        left = f", left {duration_words(seconds / fresh * (total - done))}" if fresh > 0 and done < total else ""
+        rate = rate_words(fresh, seconds, unit)
         console.print(f"{description}: {done}/{total}, {rate}, {duration_words(seconds)}{left}", markup=False)
 
     return show

@@ -43,7 +43,7 @@ class TerminalWatch:
         if stage != self._stage or self._advance is None:
             self.close()
             self._stage = stage
-            self._bar = progress(f"stage {stage}", unit="step", console=self.console)
+            self._bar = progress(f"stage {stage}", unit="step", console=self.console, start=step - 1)
             self._advance = self._bar.__enter__()
         if step == 1 or step % max(1, steps // 12) == 0 or step == steps:
             shown = [f"{short} {metrics[name]:.3f}" for name, short in _SHOWN.items() if name in metrics]
