@@ -206,7 +206,9 @@ def _batch_key(request: Request) -> tuple[Any, ...]:
 
 def _uniforms(seed: int, response: int, count: int) -> NDArray[np.float64]:
     """The random numbers of one response: a function of its seed and index, whatever else is in the batch."""
-    return np.random.Generator(np.random.Philox(key=[seed % 2**64, response])).random(count)
+    # As an array of this type: numpy takes a list with a number beyond 2**63 for floats, and seeds would coincide.
+    key = np.array([seed % 2**64, response], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).random(count)
 
 
 def _draw(
