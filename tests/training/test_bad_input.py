@@ -1,0 +1,200 @@
+"""Bad rows, media and settings: one clear message, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easyvideor1.cli import main
+from easyvideor1.config import write_config
+from easyvideor1.types import ConfigError, DataError
+
+from .runs import World, json_lines, train, write_rows
+
+pytestmark = pytest.mark.model
+
+Row = dict[str, Any]
+
+
+def without(row: Row, place: Path) -> Row:
+    return {key: value for key, value in row.items() if key != "problem_type"}
+
+
+def null_question(row: Row, place: Path) -> Row:
+    return {**row, "problem": None}
+
+
+def unknown_task(row: Row, place: Path) -> Row:
+    return {**row, "problem_type": "multiple choise"}
+
+
+def missing_video(row: Row, place: Path) -> Row:
+    return {**row, "videos": [str(place / "gone.mp4")]}
+
+
+def truncated_video(row: Row, place: Path) -> Row:
+    content = Path(row["videos"][0]).read_bytes()
+    (place / "cut.mp4").write_bytes(content[: len(content) // 2])
+    return {**row, "videos": [str(place / "cut.mp4")]}
+
+
+def damaged_pixels(row: Row, place: Path) -> Row:
+    """The index is whole, so that the file probes; what it points at is noise."""
+    content = bytearray(Path(row["videos"][0]).read_bytes())
+    begin = content.index(b"mdat") + 4
+    end = content.index(b"moov", begin) - 4 if content.find(b"moov", begin) > 0 else len(content)
+    content[begin:end] = bytes(255 for _ in range(end - begin))
+    (place / "noise.mp4").write_bytes(content)
+    return {**row, "videos": [str(place / "noise.mp4")]}
+
+
+def unusable_answer(row: Row, place: Path) -> Row:
+    return {**row, "problem_type": "numerical", "answer": "many"}
+
+
+def image_as_video(row: Row, place: Path) -> Row:
+    from PIL import Image
+
+    Image.new("RGB", (64, 64)).save(place / "still.png")
+    return {**row, "videos": [str(place / "still.png")]}
+
+
+def long_question(row: Row, place: Path) -> Row:
+    return {**row, "problem": row["problem"] + " and so on" * 500}
+
+
+def endless_trace(row: Row, place: Path) -> Row:
+    return {**row, "offline_output": "<think>" + "so and so " * 200 + "</think><answer>A</answer>"}
+
+
+FAULTS: list[tuple[Callable[[Row, Path], Row], str, str]] = [
+    (without, "problem_type", "problem_type"),
+    (null_question, "problem", "null"),
+    (unknown_task, "problem_type", "multiple choice"),
+    (missing_video, "videos", "gone.mp4"),
+    (truncated_video, "videos", "cut.mp4"),
+    (damaged_pixels, "videos", "cannot be decoded"),
+    (unusable_answer, "answer", "many"),
+    (image_as_video, "videos", "still.png"),
+    (long_question, "problem", "data.max_prompt_tokens is 800"),
+    (endless_trace, "offline_output", "rollout.max_new_tokens is 80"),
+]
+IDS = [fault.__name__ for fault, _, _ in FAULTS]
+
+
+def videos(world: World) -> list[Row]:
+    return [row for row in world.read() if row["videos"]][:4]
+
+
+def supervised(world: World, path: str, **changes: Any):
+    stage = {**world.values()["stages"][0], "steps": 1}
+    source = [{"path": path}]
+    return world.short(**{"stages": [stage], "data__train": source, "data__max_prompt_tokens": 800, **changes})
+
+
+@pytest.mark.parametrize(("fault", "field", "words"), FAULTS, ids=IDS)
+def test_a_bad_row_stops_before_anything_is_written(
+    world: World, place: Path, fault: Callable[[Row, Path], Row], field: str, words: str
+) -> None:
+    rows = videos(world)
+    rows[2] = fault(rows[2], place)
+    path = write_rows(place / "rows.jsonl", rows)
+    with pytest.raises(DataError) as refused:
+        train(supervised(world, path))
+    message = str(refused.value)
+    assert f"{path}:3: field {field!r}: " in message and words in message
+    assert "1 of 4 rows cannot be used" in message and "data.on_bad_row" in message
+    assert not (place / "runs").exists()
+    # Corrected, it runs under the same name.
+    write_rows(place / "rows.jsonl", videos(world))
+    train(supervised(world, path))
+
+
+def test_bad_rows_may_be_skipped_and_are_counted(world: World, place: Path) -> None:
+    rows = videos(world)
+    bad = [{**fault(rows[index % 4], place), "problem_id": f"bad{index}"} for index, (fault, _, _) in enumerate(FAULTS)]
+    path = write_rows(place / "rows.jsonl", [*bad, *rows])
+    train(supervised(world, path, data__on_bad_row="skip"))
+    report = json.loads((place / "runs/small/data_report.json").read_text())
+    (source,), (learnt,) = report["train"], report["stage sft"]
+    # A trace that is too long spoils its row for supervised learning only.
+    assert (source["rows"], source["used"], source["refused"]) == (14, 5, 9)
+    assert (learnt["rows"], learnt["used"], learnt["refused"]) == (14, 4, 10)
+    for number, (_, field, _) in enumerate(FAULTS, 1):
+        assert sum(entry.startswith(f"{path}:{number}: field {field!r}") for entry in learnt["bad"]) == 1
+    used = {row["sample"] for row in json_lines(place / "runs/small/stages/01-sft/rollouts/step_000001.jsonl")}
+    assert not any(name.startswith("bad") for name in used)
+
+
+def test_a_stage_needs_something_to_learn_from(world: World, place: Path) -> None:
+    rows = [{**row, "has_offline_trajectory": False, "offline_output": ""} for row in videos(world)]
+    path = write_rows(place / "rows.jsonl", rows)
+    with pytest.raises(DataError, match="'sft' learns from offline trajectories, but no row of"):
+        train(supervised(world, path))
+    with pytest.raises(DataError, match="asked for the tasks"):
+        train(world.short(stages__0__tasks=["ocr"]))
+    assert not (place / "runs").exists()
+
+
+def test_a_fault_of_the_last_stage_costs_nothing(world: World, place: Path) -> None:
+    """The second stage is supervised and has no trajectory to learn from: the first must not be trained for that."""
+    rows = [{**row, "has_offline_trajectory": False, "offline_output": ""} for row in videos(world)]
+    path = write_rows(place / "rows.jsonl", rows)
+    stages = world.values()["stages"][::-1]
+    with pytest.raises(DataError, match="offline trajectories"):
+        train(world.short(stages=stages, data__train=[{"path": path}]))
+    assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize(("content", "words"), [("", "is empty"), (None, "no such data file"), ("[1, 2", "rows.json")])
+def test_files_without_rows(world: World, place: Path, content: str | None, words: str) -> None:
+    path = place / "rows.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=words):
+        train(world.short(data__train=[{"path": str(path)}]))
+    assert not (place / "runs").exists()
+
+
+def test_a_directory_that_was_there_is_left_alone(world: World, place: Path) -> None:
+    (place / "runs/small").mkdir(parents=True)
+    (place / "runs/small/notes.txt").write_text("mine")
+    with pytest.raises(ConfigError):
+        train(world.short(model__path="nowhere"))
+    assert [path.name for path in (place / "runs/small").iterdir()] == ["notes.txt"]
+
+
+def test_the_command_line_tells_it_in_one_message(
+    world: World, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_config(world.short(), place / "run.yaml")
+    (place / "run.yaml").write_text((place / "run.yaml").read_text().replace("steps: 2", "steps: many"))
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "run.yaml"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("error: run.yaml:") and "steps" in said and "Traceback" not in said
+    assert not (place / "runs").exists()
+
+
+def test_a_medium_that_fails_during_training_is_left_out_and_counted(world: World, place: Path) -> None:
+    """As when a transform brings in a file that nobody has checked."""
+    (place / "swap.py").write_text(
+        "from dataclasses import replace\n"
+        "def swap(sample, step, rng):\n"
+        "    if step != 0: return [sample]\n"
+        "    return [replace(sample, media=tuple(replace(ref, path='gone.mp4') for ref in sample.media))]\n"
+    )
+    path = write_rows(place / "rows.jsonl", videos(world))
+    train(world.short(stages__0__transforms=["swap:swap"], data__train=[{"path": path}]))
+    stage = place / "runs/small/stages/01-rl"
+    first, second = json_lines(stage / "metrics.jsonl")
+    assert (first["groups/media_failed"], first["groups/used"]) == (2, 0)
+    assert (second["groups/media_failed"], second["groups/used"]) == (0, 2)
+    assert [group["trajectories"] for group in json_lines(stage / "rollouts/step_000001.jsonl")] == [[], []]
+    health = json_lines(world.home / "frames/health.jsonl")
+    assert any(entry["path"] == "gone.mp4" and "stage rl" in entry["action"] for entry in health)

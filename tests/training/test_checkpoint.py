@@ -1,0 +1,58 @@
+"""Checkpoints are whole or passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from easyvideor1.config import ModelConfig
+from easyvideor1.models.policy import Policy
+from easyvideor1.training.checkpoint import checkpoints, intact_state, latest_checkpoint, save_checkpoint
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_checkpoint: Path) -> Policy:
+    return Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu"))
+
+
+def test_the_newest_are_kept(policy: Policy, tmp_path: Path) -> None:
+    for step in (2, 4, 10):
+        save_checkpoint(policy, tmp_path, step, {"stage": "sft"}, keep=2)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_000004", "step_000010"]
+    assert latest_checkpoint(tmp_path) == (tmp_path / "checkpoints/step_000010", 10)
+    state = intact_state(tmp_path / "checkpoints/step_000010")
+    assert state is not None and state["stage"] == "sft" and "model.safetensors" in state["files"]
+    assert latest_checkpoint(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", "state.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_damaged_checkpoint_is_passed_over(policy: Policy, tmp_path: Path, name: str, damage: str) -> None:
+    for step in (1, 2):
+        save_checkpoint(policy, tmp_path, step, {}, keep=2)
+    file = tmp_path / "checkpoints/step_000002" / name
+    content = bytearray(file.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 4
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(content[:-3])
+    else:
+        file.unlink()
+    assert intact_state(file.parent) is None
+    assert latest_checkpoint(tmp_path) == (tmp_path / "checkpoints/step_000001", 1)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"files": 3}', '{"files": {"a": 1}, "checksum": "x"}'])
+def test_a_state_of_another_form_is_not_intact(tmp_path: Path, text: str) -> None:
+    (tmp_path / "state.json").write_text(text)
+    assert intact_state(tmp_path) is None
+
+
+def test_half_written_ones_are_not_seen(policy: Policy, tmp_path: Path) -> None:
+    save_checkpoint(policy, tmp_path, 1, {}, keep=2)
+    (tmp_path / "checkpoints/.step_000002.0123abcd.tmp").mkdir()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_000001"]

@@ -1,0 +1,102 @@
+"""Scores, selection, advantages and metrics of groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from easyvideor1.algorithms.advantages import ADVANTAGES
+from easyvideor1.training.groups import (
+    flat_groups_teach,
+    group_advantages,
+    score_groups,
+    score_metrics,
+    select_groups,
+)
+from easyvideor1.types import EasyVideoError, Group, Prompt, Sample, Score, Trajectory, Turn
+
+PROMPT = Prompt(np.arange(3))
+
+
+def trajectory(text: str, tokens: int = 2, finish: str = "stop") -> Trajectory:
+    turn = Turn(PROMPT, np.arange(tokens), np.ones(tokens, dtype=bool), None, finish, text)  # type: ignore[arg-type]
+    return Trajectory((turn,))
+
+
+def scorer(sample: Sample, response: str) -> Score:
+    if response == "?":
+        return Score(0.0, 0.0, 0.0, applicable=False, reason="no judge")
+    value = float(response)
+    return Score(value, 1.0, 0.9 * value + 0.1)
+
+
+def scored(*responses: str, task: str = "math") -> Group:
+    group = Group(Sample("a", "q", task, "1"), tuple(trajectory(text) for text in responses))
+    return score_groups([group], scorer)[0]
+
+
+def test_scores_stay_with_their_trajectories() -> None:
+    group = scored("1", "?", "0")
+    assert [score.accuracy for score in group.scores] == [1, 0, 0]
+    assert [score.applicable for score in group.scores] == [True, False, True]
+
+
+def test_what_cannot_be_judged_is_taken_out() -> None:
+    group = scored("1", "?", "0")
+    (used,) = select_groups([group], drop_flat=True)
+    assert used.trajectories == (group.trajectories[0], group.trajectories[2])
+    assert [score.accuracy for score in used.scores] == [1, 0]
+    assert select_groups([scored("?", "?")], drop_flat=False) == []
+    # One judged response is a flat group.
+    assert select_groups([scored("1", "?")], drop_flat=True) == []
+
+
+def test_flat_and_empty_groups() -> None:
+    flat, mixed = scored("1", "1"), scored("1", "0")
+    empty = score_groups([Group(Sample("b", "q", "math", "1"), ())], scorer)[0]
+    assert select_groups([flat, empty, mixed], drop_flat=True) == [mixed]
+    assert select_groups([flat, empty, mixed], drop_flat=False) == [flat, mixed]
+
+
+@pytest.mark.parametrize(("name", "teaches"), [("grpo", False), ("dr_grpo", False), ("rloo", False), ("ones", True)])
+def test_whether_flat_groups_teach_is_the_advantages_matter(name: str, teaches: bool) -> None:
+    assert flat_groups_teach(ADVANTAGES.resolve(name)) is teaches
+
+
+def test_advantages_are_taken_group_by_group() -> None:
+    groups = [scored("1", "0"), scored("0", "0", "1")]
+    found = group_advantages(groups, ADVANTAGES.resolve("dr_grpo"))
+    torch.testing.assert_close(found, torch.tensor([0.45, -0.45, -0.3, -0.3, 0.6]))
+    assert len(group_advantages([], ADVANTAGES.resolve("grpo"))) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda rewards, group: rewards[:1], "shape (1,) for 2 rewards"),
+        (lambda rewards, group: rewards / 0, "2 values of 2 that are not finite"),
+        (lambda rewards, group: rewards.tolist(), "returned list, not a tensor"),
+    ],
+)
+def test_a_wrong_advantage_is_named(wrong, words: str) -> None:
+    with pytest.raises(EasyVideoError) as refused:
+        group_advantages([scored("1", "0.5")], wrong)
+    assert words in str(refused.value)
+
+
+def test_metrics_are_means_over_what_was_judged() -> None:
+    groups = [scored("1", "?", "0"), scored("1", "1", task="ocr"), Group(Sample("c", "q", "ocr", "1"), ())]
+    assert score_metrics(groups, select_groups(groups, drop_flat=True)) == {
+        "reward/total": pytest.approx((1 + 0.1 + 1 + 1) / 4),
+        "reward/accuracy": 0.75,
+        "reward/format": 1.0,
+        "reward/math": 0.5,
+        "reward/ocr": 1.0,
+        "response/tokens": 2.0,
+        "response/cut_at_limit": 0.0,
+        "groups/all": 3.0,
+        "groups/used": 1.0,
+        "groups/media_failed": 1.0,
+        "groups/not_applicable": 1.0,
+    }

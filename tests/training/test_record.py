@@ -1,0 +1,108 @@
+"""What a stage leaves behind, and how it is taken back after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from easyvideor1.training.clock import Clock
+from easyvideor1.training.record import StageRecord
+from easyvideor1.types import EasyVideoError, Group, MediaPlan, MediaRef, Prompt, Sample, Score, Trajectory, Turn
+
+from .runs import json_lines
+
+
+def group(name: str, *totals: float) -> Group:
+    plan = MediaPlan("video", "f", (0, 2), (0.0, 0.5), 64, 32, (1, 4, 2), 2, 4.0, 2.0, "digest")
+    prompt = Prompt(np.arange(5), (MediaRef("video", "a.mp4"),), (plan,), (), "What?")
+    logprobs = np.array([-1.0, -0.5], np.float32)
+    turns = [Turn(prompt, np.arange(2), np.ones(2, bool), logprobs, "stop", f"says {i}") for i in range(len(totals))]
+    scores = tuple(Score(total, 1.0, total, {"iou": total}, "x") for total in totals)
+    return Group(
+        Sample(name, "q", "math", "1", options=("A. a",)), tuple(Trajectory((turn,)) for turn in turns), scores
+    )
+
+
+def written(directory: Path, steps: int) -> StageRecord:
+    record = StageRecord(directory)
+    for step in range(1, steps + 1):
+        groups = [group("a", 1.0, 0.0), group("b", 0.5)]
+        record.write(step, groups, groups[:1], torch.tensor([1.0, -1.0]), {"loss": 0.25}, Clock())
+    return record
+
+
+def test_a_step_is_written_with_all_that_happened(tmp_path: Path) -> None:
+    written(tmp_path, 1)
+    (metrics,) = json_lines(tmp_path / "metrics.jsonl")
+    assert metrics["step"] == 1 and metrics["loss"] == 0.25 and metrics["reward/total"] == 0.5
+    (timings,) = json_lines(tmp_path / "timings.jsonl")
+    assert timings["step"] == 1 and timings["new_tokens"] == 6 and timings["total"] >= 0
+    used, unused = json_lines(tmp_path / "rollouts/step_000001.jsonl")
+    assert used["used"] is True and [each["advantage"] for each in used["trajectories"]] == [1.0, -1.0]
+    assert unused["used"] is False and [each["advantage"] for each in unused["trajectories"]] == [None]
+    assert used["media"] == [
+        {
+            "kind": "video",
+            "path": "a.mp4",
+            "digest": "digest",
+            "frame_indices": [0, 2],
+            "timestamps": [0.0, 0.5],
+            "height": 64,
+            "width": 32,
+        }
+    ]
+    assert {key: used[key] for key in ("sample", "task", "question", "answer", "options", "prompt")} == {
+        "sample": "a",
+        "task": "math",
+        "question": "q",
+        "answer": "1",
+        "options": ["A. a"],
+        "prompt": "What?",
+    }
+    first = used["trajectories"][0]
+    assert first["logprob"] == -1.5 and first["tokens"] == 2 and first["response"] == "says 0"
+    assert first["score"]["parts"] == {"iou": 1.0} and first["score"]["applicable"] is True
+
+
+def test_steps_after_a_checkpoint_are_forgotten(tmp_path: Path) -> None:
+    record = written(tmp_path / "run", 4)
+    written(tmp_path / "other", 2)
+    record.rewind(2)
+    assert [row["step"] for row in json_lines(record.timings_file)] == [1, 2]
+    assert record.metrics_file.read_bytes() == (tmp_path / "other/metrics.jsonl").read_bytes()
+    assert sorted(path.name for path in record.rollouts.iterdir()) == ["step_000001.jsonl", "step_000002.jsonl"]
+    record.rewind(0)
+    assert record.metrics_file.read_bytes() == b"" and list(record.rollouts.iterdir()) == []
+
+
+@pytest.mark.parametrize("torn", [b'{"step": 3, "lo', b'{"step": 2}', b"[2]\n", b"\xff\xfe\n", b'{"loss": 1}\n'])
+def test_a_torn_line_is_forgotten_too(tmp_path: Path, torn: bytes) -> None:
+    record = written(tmp_path, 2)
+    whole = record.metrics_file.read_bytes()
+    record.metrics_file.write_bytes(whole + torn)
+    record.rewind(2)
+    assert record.metrics_file.read_bytes() == whole
+
+
+def test_a_new_stage_has_nothing_to_forget(tmp_path: Path) -> None:
+    StageRecord(tmp_path / "none").rewind(0)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_metric_that_is_no_number_stops_the_run_and_is_named(tmp_path: Path) -> None:
+    record = StageRecord(tmp_path)
+    groups = [group("a", 1.0)]
+    with pytest.raises(EasyVideoError, match="step 1: own/thing is nan"):
+        record.write(1, groups, groups, torch.tensor([1.0]), {"own/thing": float("nan")}, Clock())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_record_has_no_clock_in_its_metrics(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        written(tmp_path / name, 2)
+    assert (tmp_path / "one/metrics.jsonl").read_bytes() == (tmp_path / "two/metrics.jsonl").read_bytes()
+    assert json.loads((tmp_path / "one/metrics.jsonl").read_text().splitlines()[0])["groups/used"] == 1

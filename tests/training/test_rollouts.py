@@ -1,0 +1,106 @@
+"""Offline trajectories as turns, and prompts of a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from easyvideor1.rollout.engine import Request, Sampling
+from easyvideor1.training.rollouts import generate_online, offline_ids, offline_turn, read_offline, ready_prompts
+from easyvideor1.types import DataError, EasyVideoError, MediaError, OfflineTrajectory, Prompt, Sample, Trajectory
+
+pytestmark = pytest.mark.model
+
+
+def test_an_offline_response_ends_with_the_stop_token(tiny_family) -> None:
+    prompt = tiny_family.render("What?", [], [])
+    turn = offline_turn(tiny_family, prompt, OfflineTrajectory("<answer>A</answer>"), 50)
+    assert turn.response_ids[-1] == tiny_family.stop_token_ids[0] and turn.response_mask.all()
+    assert tiny_family.tokenizer.decode(turn.response_ids[:-1]) == turn.text == "<answer>A</answer>"
+    assert turn.finish == "offline" and turn.logprobs is None and turn.prompt is prompt
+    already = offline_ids(tiny_family, OfflineTrajectory("<answer>A</answer><|im_end|>"), 50)
+    assert already == turn.response_ids.tolist()
+
+
+def test_log_probs_of_another_policy_come_along(tiny_family) -> None:
+    count = len(offline_ids(tiny_family, OfflineTrajectory("yes"), 50))
+    values = tuple(-0.5 * i for i in range(count))
+    turn = offline_turn(tiny_family, tiny_family.render("What?", [], []), OfflineTrajectory("yes", values), 50)
+    assert turn.logprobs is not None and turn.logprobs.tolist() == list(values)
+    with pytest.raises(DataError, match=f"{count} tokens with its stop token but 1 log-probs"):
+        offline_ids(tiny_family, OfflineTrajectory("yes", (-0.5,)), 50)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("many words " * 40, "rollout.max_new_tokens is 20"),
+        ("see <|video_pad|>", r"special tokens <\|video_pad\|>"),
+        ("done<|im_end|>more", r"special tokens <\|im_end\|>"),
+    ],
+)
+def test_trajectories_that_cannot_be_learnt(tiny_family, text: str, words: str) -> None:
+    with pytest.raises(DataError, match=words) as refused:
+        offline_ids(tiny_family, OfflineTrajectory(text), 20)
+    assert " - " in str(refused.value), "the message names no remedy"
+
+
+def test_a_transform_that_takes_the_trajectory_away_is_told(tiny_family) -> None:
+    sample = Sample("a", "What?", "math", "1", where="rows.jsonl:3")
+    with pytest.raises(DataError, match=r"rows\.jsonl:3: no offline trajectory is left"):
+        read_offline([sample], [tiny_family.render("What?", [], [])], family=tiny_family, max_tokens=20)
+
+
+def test_a_sample_has_one_prompt_in_a_step(tiny_family) -> None:
+    """Responses to one prompt object share its computation, so it must not depend on what a cache remembers."""
+    one, two = (Sample(name, "What?", "math", "1") for name in "ab")
+
+    def render(sample: Sample) -> Prompt:
+        return tiny_family.render(sample.question, [], [])
+
+    first, second, again = ready_prompts([one, two, one], render, None, pytest.fail)  # type: ignore[arg-type]
+    assert first is again and first is not second
+
+
+def test_failures_of_media_are_told_and_faults_of_rows_are_raised() -> None:
+    failures: list[MediaError] = []
+    sample = Sample("a", "What?", "math", "1", where="rows.jsonl:3")
+
+    def broken(sample: Sample) -> Prompt:
+        raise MediaError("gone", path="a.mp4", reason="missing")
+
+    assert ready_prompts([sample, sample], broken, None, failures.append) == [None, None]  # type: ignore[arg-type]
+    assert [error.path for error in failures] == ["a.mp4"]
+
+    def long(sample: Sample) -> Prompt:
+        raise DataError("the prompt has 9000 tokens")
+
+    with pytest.raises(DataError, match=r"rows\.jsonl:3: the prompt has 9000 tokens"):
+        ready_prompts([sample], long, None, failures.append)  # type: ignore[arg-type]
+
+
+class Forgetful:
+    """An engine that keeps part of its contract."""
+
+    def __init__(self, groups: int, size: int) -> None:
+        self.groups, self.size = groups, size
+        self.seen: list[Request] = []
+
+    def generate(self, requests: list[Request]) -> list[tuple[Trajectory, ...]]:
+        self.seen = list(requests)
+        return [tuple(Trajectory(()) for _ in range(self.size)) for _ in range(self.groups)]
+
+
+def test_an_engine_is_held_to_its_contract() -> None:
+    samples = [Sample(name, "What?", "math", "1") for name in "abc"]
+    prompts = [Prompt(np.arange(3)), None, Prompt(np.arange(4))]
+    options = {"sampling": Sampling(), "group_size": 2, "seed": (7, "rl", 1)}
+    engine = Forgetful(2, 2)
+    groups = generate_online(samples, prompts, engine=engine, **options)  # type: ignore[arg-type]
+    assert [len(group.trajectories) for group in groups] == [2, 0, 2]
+    assert [request.id for request in engine.seen] == ["a", "c"]
+    assert len({request.seed for request in engine.seen}) == 2
+    for wrong in (Forgetful(1, 2), Forgetful(2, 1)):
+        with pytest.raises(EasyVideoError, match="Forgetful answered 2 requests"):
+            generate_online(samples, prompts, engine=wrong, **options)  # type: ignore[arg-type]
