@@ -64,9 +64,7 @@ class Workbench:
         Raises:
             ConfigError: there is no checkpoint, or no adapter for it.
         """
-        if self.checkpoint == Path():
-            raise ConfigError("model.path is not set: give the directory of a Hugging Face checkpoint")
-        return load_family(self.checkpoint, trust_remote_code=self.config.model.trust_remote_code)
+        return load_family(self._located(), trust_remote_code=self.config.model.trust_remote_code)
 
     @cached_property
     def store(self) -> FrameStore:
@@ -188,7 +186,12 @@ class Workbench:
         """The model with its weights, ready to train."""
         from easyvideor1.models.policy import Policy
 
-        return Policy.open(self.config.model, self.checkpoint)
+        return Policy.open(self.config.model, self._located())
+
+    def _located(self) -> Path:
+        if self.checkpoint == Path():
+            raise ConfigError("model.path is not set: give the directory of a Hugging Face checkpoint")
+        return self.checkpoint
 
     def open_engine(self, model: Any) -> Engine:
         """The configured engine for a model's weights."""

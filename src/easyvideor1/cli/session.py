@@ -47,14 +47,16 @@ class TerminalWatch:
             self._advance = self._bar.__enter__()
         if step == 1 or step % max(1, steps // 12) == 0 or step == steps:
             shown = [f"{short} {metrics[name]:.3f}" for name, short in _SHOWN.items() if name in metrics]
-            self.console.print(f"  {stage} {step}/{steps}: {', '.join(shown)}", highlight=False, markup=False)
+            self.console.print(
+                f"  {stage} {step}/{steps}: {', '.join(shown)}", highlight=False, markup=False, soft_wrap=True
+            )
         self._advance(step, steps)
         if step == steps:
             self.close()
 
     def say(self, text: str) -> None:
         self.close()
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Take the stage's bar down, if one is up."""

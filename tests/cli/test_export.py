@@ -1,0 +1,161 @@
+"""evr1 export and evr1 eval: what a run hands on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from easyvideor1.cli.app import app
+from easyvideor1.config import write_config
+from training.runs import OWN_PARTS, World, json_lines, train, write_rows
+
+pytestmark = pytest.mark.model
+
+RUN = CliRunner()
+
+BENCHMARK = """
+from easyvideor1.evaluation import Benchmark
+from easyvideor1.types import Score
+
+def strict(sample, response):
+    return Score(0.0, 1.0, 0.1)
+
+def points(result):
+    return {"points": 100 * result.greedy.mean}
+
+def mine(location):
+    return Benchmark("mine", "1", location, scorer=strict, aggregate=points)
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture(scope="module")
+def place(world: World) -> Path:
+    """A working directory with a finished run in it, and its configuration beside it."""
+    place = world.home / "place"
+    place.mkdir()
+    (place / "own_parts.py").write_text(OWN_PARTS)
+    (place / "own_benchmark.py").write_text(BENCHMARK)
+    config = world.short(data__test=[{"path": world.rows("test")}])
+    write_config(config, place / "run.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        train(config)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+
+
+@pytest.fixture(scope="module")
+def exported(place: Path) -> Path:
+    out = place / "exported"
+    done = RUN.invoke(app, ["export", str(place / "runs/small"), str(out)])
+    assert done.exit_code == 0, done.stderr
+    assert str(out) in done.stdout and "step_000002" in done.stdout
+    return out
+
+
+def test_an_export_is_a_plain_checkpoint(place: Path, exported: Path) -> None:
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    names = {path.name for path in exported.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"} <= names
+    assert not names & {"optimizer.safetensors", "reference.safetensors", "state.json"}
+    model = AutoModelForImageTextToText.from_pretrained(exported)
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    ids = tokenizer("What moves?", return_tensors="pt")["input_ids"]
+    again = AutoModelForImageTextToText.from_pretrained(place / "runs/small/stages/01-rl/checkpoints/step_000002")
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=ids).logits, again(input_ids=ids).logits)
+
+
+def test_an_exported_checkpoint_gives_the_numbers_of_the_run(place: Path, exported: Path, tmp_path: Path) -> None:
+    done = RUN.invoke(app, ["eval", "run.yaml", "--checkpoint", str(exported), "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("test: 4 questions, 0 refused, 0 failed: greedy accuracy 0.")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["test.json", "test.jsonl"]
+    found = json.loads((tmp_path / "test.json").read_text())
+    known = json.loads((place / "runs/small/evaluations/01-rl.json").read_text())
+    assert {**found, "name": ""} == {**known, "name": ""}
+    assert json_lines(tmp_path / "test.jsonl") == json_lines(place / "runs/small/evaluations/01-rl.jsonl")
+
+
+def test_files_of_rows_and_benchmarks_of_the_user(world: World, place: Path, exported: Path, tmp_path: Path) -> None:
+    rows = world.rows("validation")
+    words = ["eval", "run.yaml", "--checkpoint", str(exported), "--out", str(tmp_path)]
+    done = RUN.invoke(app, [*words, "--data", rows, "--data", f"own_benchmark:mine={rows}"])
+    assert done.exit_code == 0, done.stderr
+    plain, _, mine, _ = done.stdout.splitlines()
+    assert plain.startswith("validation: 4 questions") and "task_average 0." in plain
+    assert mine.startswith("mine: 4 questions") and mine.endswith("points 0.0000")
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["mine.json", "validation.json"]
+    done = RUN.invoke(app, [*words, "--data", rows, "--name", "again"])
+    assert done.exit_code == 0, done.stderr
+    first, again = (json_lines(tmp_path / f"{name}.jsonl") for name in ("validation", "again"))
+    assert first == again
+
+
+def test_bad_questions_are_told(world: World, exported: Path, tmp_path: Path) -> None:
+    rows = world.read("test")
+    rows[1]["answer"] = None
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    words = ["eval", "run.yaml", "--checkpoint", str(exported), "--data", path, "--out", str(tmp_path / "out")]
+    done = RUN.invoke(app, words)
+    assert done.exit_code == 2 and f"{path}:2: field 'answer'" in done.stderr
+    assert not (tmp_path / "out").exists()
+    done = RUN.invoke(app, [*words[:2], "data.on_bad_row=skip", *words[2:]])
+    assert done.exit_code == 0 and done.stdout.startswith("rows: 3 questions, 1 refused")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data.test=[]"], "no questions: give --data FILE"),
+        (["model.path="], "model.path is not set"),
+        (["--data", "nothing.jsonl"], "nothing.jsonl"),
+        (["--checkpoint", "nothing"], "config.json"),
+    ],
+)
+def test_eval_says_what_is_missing(words: list[str], message: str) -> None:
+    done = RUN.invoke(app, ["eval", "run.yaml", *words])
+    assert done.exit_code == 2 and message in done.stderr
+    assert not Path("evaluations").exists()
+
+
+def test_two_benchmarks_of_one_name_are_refused(world: World) -> None:
+    rows = world.rows("test")
+    done = RUN.invoke(app, ["eval", "run.yaml", "--data", rows, "--data", rows])
+    assert done.exit_code == 2 and "same name: test, test" in done.stderr
+
+
+def test_nothing_is_overwritten(place: Path, exported: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in exported.iterdir()}
+    done = RUN.invoke(app, ["export", "runs/small", str(exported)])
+    assert done.exit_code == 2 and "exists; give another name" in done.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in exported.iterdir()} == before
+
+
+def test_a_damaged_checkpoint_is_not_exported(place: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(place / "runs/small", run)
+    checkpoint = run / "stages/01-rl/checkpoints/step_000002"
+    with (checkpoint / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x7f")
+    done = RUN.invoke(app, ["export", str(checkpoint), str(tmp_path / "out")])
+    assert done.exit_code == 2 and "is damaged" in done.stderr
+    done = RUN.invoke(app, ["export", str(run), str(tmp_path / "out")])
+    assert done.exit_code == 2 and "holds no whole checkpoint" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,100 @@
+"""One configuration becomes the things that training and evaluation share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import easyvideor1.workbench
+from easyvideor1.config import RunConfig
+from easyvideor1.types import ConfigError, DataError, Sample
+from easyvideor1.workbench import Workbench
+from training.runs import World, write_rows
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("workbench"))
+
+
+def config_of(world: World, rows: list[dict], place: Path, **changes) -> RunConfig:
+    path = write_rows(place / "rows.jsonl", rows)
+    return world.short(**{"data__train": [{"path": path}], "cache__dir": str(place / "frames"), **changes})
+
+
+def test_prompts_have_exactly_the_planned_tokens(world: World, tmp_path: Path) -> None:
+    config = config_of(world, world.read(), tmp_path)
+    with Workbench.open(config) as bench:
+        (loaded,) = bench.load_sources(config.data.train)
+        assert len(loaded.samples) == 12
+        for sample in loaded.samples:
+            prompt = bench.render(sample)
+            assert prompt is bench.render(sample)
+            (plan,) = prompt.plans
+            assert plan == bench.plan(sample.media[0])
+            assert sum(span.length for span in prompt.spans) == plan.tokens
+
+
+def test_memory_for_prompts_is_bounded(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(world, world.read(), tmp_path)
+    bench = Workbench.open(config)
+    (loaded,) = bench.load_sources(config.data.train)
+    first, last = loaded.samples[0], loaded.samples[-1]
+    prompt, length = bench.render(first), len(bench.render(last))
+    monkeypatch.setattr(easyvideor1.workbench, "REMEMBERED_TOKENS", length + 10)
+    bench = Workbench.open(config)
+    for sample in loaded.samples:
+        bench.render(sample)
+    assert bench.render(last) is bench.render(last)
+    again = bench.render(first)
+    assert again is not prompt and again.token_ids.tolist() == prompt.token_ids.tolist()
+
+
+def test_faults_are_told_in_the_users_columns(world: World, tmp_path: Path) -> None:
+    rows = [row for row in world.read() if row["videos"]][:3]
+    (tmp_path / "cut.mp4").write_bytes(Path(rows[0]["videos"][0]).read_bytes()[:300])
+    rows[1]["videos"] = [str(tmp_path / "cut.mp4")]
+    rows = [{("clips" if key == "videos" else key): value for key, value in row.items()} for row in rows]
+    config = config_of(world, rows, tmp_path, data__video_key="clips")
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: field 'clips': .*cut\.mp4"):
+        Workbench.open(config).load_sources(config.data.train)
+
+
+def test_prompts_that_are_too_long(world: World, tmp_path: Path) -> None:
+    config = config_of(world, world.read(), tmp_path, data__max_prompt_tokens=40)
+    with pytest.raises(DataError) as refused:
+        Workbench.open(config).load_sources(config.data.train)
+    message = str(refused.value)
+    assert "12 of 12 rows" in message and "of them visual), data.max_prompt_tokens is 40" in message
+    assert "lower the pixel or frame budget" in message
+
+
+def test_the_cache_is_filled_once_and_failures_are_taken_out(world: World, tmp_path: Path) -> None:
+    rows = world.read()
+    config = config_of(world, [*rows, {**rows[0], "problem_id": "again"}], tmp_path, data__on_bad_row="skip")
+    with Workbench.open(config) as bench:
+        loaded = bench.load_sources(config.data.train)
+        seen: list[tuple[int, int]] = []
+        first = bench.fill_cache(loaded, lambda done, total: seen.append((done, total)))
+        assert (first.built, first.present, first.failed) == (12, 0, 0) and seen[-1] == (12, 12)
+        assert bench.fill_cache(loaded).present == 12
+        media = loaded[0].samples[0].media[0]
+        assert bench.load(media, bench.plan(media)).pixels.shape[0] == len(bench.plan(media).frame_indices)
+        (left,) = bench.without_failed(loaded, {media.path: "timeout"})
+    gone = [sample.id for sample in loaded[0].samples if sample not in left.samples]
+    assert gone == [loaded[0].samples[0].id, "again"]
+    assert left.report.refused == 2 and "cannot be decoded: timeout" in left.report.bad[0]
+    assert json.dumps(left.report.to_dict())
+
+
+def test_a_checkpoint_is_needed_for_prompts_only(world: World) -> None:
+    bench = Workbench.open(world.config(model__path=""))
+    assert bench.store.directory == world.home / "frames"
+    with pytest.raises(ConfigError, match=r"model\.path is not set"):
+        bench.open_policy()
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        Workbench.open(world.config(), world.home).render(Sample("a", "What?", "math", "1"))
