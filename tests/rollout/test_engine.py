@@ -112,6 +112,15 @@ def test_a_request_is_answered_alike_in_any_company(open_any, pushed, tiny_famil
                 np.testing.assert_allclose(one.turns[0].logprobs, other.turns[0].logprobs, rtol=0, atol=1e-5)
 
 
+def test_prompts_that_end_early_take_nothing_from_the_others(open_any, pushed, tiny_family, prompts):
+    model = pushed({tiny_family.stop_token_ids[0]: 4.5})
+    sampling = Sampling(max_new_tokens=LIMIT)
+    requests = [Request("r", prompts["image"], 1, sampling, seed) for seed in range(12)]
+    together = open_any(model).generate(requests)
+    assert len({len(group[0].turns[0].response_ids) for group in together}) > 4
+    assert tokens_of(together) == tokens_of([open_any(model).generate([request])[0] for request in requests])
+
+
 def test_more_responses_begin_with_the_fewer(open_any, tiny_model, prompts):
     few = open_any(tiny_model).generate(requests_for(prompts, n=2))
     many = open_any(tiny_model).generate(requests_for(prompts, n=5))
