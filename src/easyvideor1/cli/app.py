@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import traceback
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +60,7 @@ def show_error(message: str) -> None:
 
 
 def build_app() -> typer.Typer:
-    """The application with all verbs whose module is part of this installation."""
+    """The application with all its verbs."""
     application = typer.Typer(
         name="evr1",
         cls=_Group,
@@ -71,8 +70,6 @@ def build_app() -> typer.Typer:
     )
     application.callback()(_root)
     for verb in VERBS:
-        if importlib.util.find_spec(verb.module) is None:
-            continue
         target = getattr(importlib.import_module(verb.module), verb.attribute)
         if isinstance(target, typer.Typer):
             application.add_typer(target, name=verb.name)

@@ -30,7 +30,8 @@ def quickstart_world(seed: int) -> WorldSpec:
 
 def warm_start_world() -> WorldSpec:
     """The world that the warm start learnt from."""
-    return WorldSpec(seed=1001, train=6000, validation=0, test=280, kinds=KINDS, bodies=(1, 1), image_share=0.0)
+    kinds = (*KINDS, "box")
+    return WorldSpec(seed=1000, train=4000, validation=0, test=120, questions_per_clip=2, kinds=kinds, bodies=(1, 1))
 
 
 def write_warm_start(out: Path) -> Path:
