@@ -72,7 +72,7 @@ def test_an_export_is_a_plain_checkpoint(place: Path, exported: Path) -> None:
 
     names = {path.name for path in exported.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"} <= names
-    assert not names & {"optimizer.safetensors", "reference.safetensors", "state.json"}
+    assert not names & {"optimizer.safetensors", "state.json"}
     model = AutoModelForImageTextToText.from_pretrained(exported)
     tokenizer = AutoTokenizer.from_pretrained(exported)
     ids = tokenizer("What moves?", return_tensors="pt")["input_ids"]

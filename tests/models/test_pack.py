@@ -116,7 +116,7 @@ def test_siblings_do_not_see_each_other(tiny_family, tiny_model, groups):
 @torch.no_grad()
 def test_temperature_and_banned_tokens_against_the_plain_formula(tiny_family, tiny_model, groups):
     batch = collate(pack_turns(groups, share_prefix=True), tiny_family, load_frames)
-    values, spread = response_logprobs(tiny_family, tiny_model, batch, temperature=0.7, entropy=True)
+    values, spread = response_logprobs(tiny_family, tiny_model, batch, temperature=0.7)
     hidden = tiny_family.hidden_states(
         tiny_model, batch.input_ids, batch.positions, batch.attention_mask(), batch.visual
     )
@@ -134,7 +134,7 @@ def test_chunks_of_logits_change_nothing(tiny_family, tiny_model, groups, monkey
     rows = pack_turns(groups, share_prefix=True)
     whole = by_turn(tiny_family, tiny_model, groups, rows)
     expected = gradients(tiny_model, whole)
-    monkeypatch.setattr(logprobs, "CHUNK_TOKENS", 4)
+    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 4 * tiny_model.config.text_config.vocab_size)
     pieces = by_turn(tiny_family, tiny_model, groups, rows)
     torch.testing.assert_close(torch.cat(pieces), torch.cat(whole), rtol=0, atol=1e-6)
     found = gradients(tiny_model, pieces)
@@ -154,14 +154,13 @@ def test_a_response_alone_is_a_plain_causal_row(tiny_family, groups):
     assert batch.positions[:, 0, len(prompt) :].tolist() == [list(range(following, following + len(response) - 1))] * 3
 
 
-def test_masks_and_engine_logprobs_travel_with_their_tokens(tiny_family, groups):
+def test_engine_logprobs_travel_with_their_tokens(tiny_family, groups):
     prompt = groups[0].prompt
     turns = [
         make_turn(prompt, [40, 41, 42], mask=[True, False, True], logprobs=[-0.1, -0.2, -0.3]),
         make_turn(prompt, [43, 44]),
     ]
     batch = collate(pack_turns(turns, share_prefix=True), tiny_family, load_frames)
-    assert batch.learn.tolist() == [True, False, True, True, True]
     np.testing.assert_array_equal(batch.engine_logprobs.numpy(), np.float32([-0.1, -0.2, -0.3, np.nan, np.nan]))
     assert batch.sequence.tolist() == [0, 0, 0, 1, 1]
     moved = to_device(batch, torch.device("cpu"))

@@ -11,8 +11,8 @@ from tiny import load_frames, make_plan, make_prompt
 def open_any(request, tiny_family):
     """Opens the engine under test for a model; every law is asked of every registered engine."""
 
-    def opened(model, batch_prompts=64):
-        return open_engine(request.param, tiny_family, model, load_frames, batch_prompts=batch_prompts)
+    def opened(model, batch_tokens=65536):
+        return open_engine(request.param, tiny_family, model, load_frames, batch_tokens=batch_tokens)
 
     return opened
 

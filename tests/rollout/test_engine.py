@@ -40,7 +40,7 @@ def test_responses_come_in_order_n_for_each_with_their_prompt(open_any, tiny_mod
     requests = [
         Request(f"{name}/{n}", p, n, Sampling(max_new_tokens=3), n) for n in (2, 1, 3) for name, p in prompts.items()
     ]
-    results = open_any(tiny_model, batch_prompts=3).generate(requests)
+    results = open_any(tiny_model, batch_tokens=300).generate(requests)
     assert [len(group) for group in results] == [request.n for request in requests]
     for request, group in zip(requests, results, strict=True):
         assert all(turn.prompt is request.prompt for trajectory in group for turn in trajectory.turns)
@@ -99,13 +99,13 @@ def test_logprobs_are_the_trainers(open_any, pushed, tiny_family, prompts, sampl
     torch.testing.assert_close(batch.engine_logprobs, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch_prompts", [1, 2, 64])
-def test_a_request_is_answered_alike_in_any_company(open_any, pushed, tiny_family, prompts, batch_prompts):
+@pytest.mark.parametrize("batch_tokens", [1, 200, 65536])
+def test_a_request_is_answered_alike_in_any_company(open_any, pushed, tiny_family, prompts, batch_tokens):
     model = pushed({tiny_family.stop_token_ids[0]: 3.5})  # rows end at different steps and leave the batch
     requests = requests_for(prompts, n=3)
     alone = [open_any(model).generate([request])[0] for request in requests]
     for order in ([0, 1, 2, 3], [3, 1, 0, 2], [2, 2, 0]):
-        together = open_any(model, batch_prompts).generate([requests[i] for i in order])
+        together = open_any(model, batch_tokens).generate([requests[i] for i in order])
         assert tokens_of(together) == tokens_of([alone[i] for i in order])
         for group, i in zip(together, order, strict=True):
             for one, other in zip(group, alone[i], strict=True):

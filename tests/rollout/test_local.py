@@ -72,6 +72,6 @@ def test_tied_weights_go_by_either_name(tiny_family, tiny_model):
 def test_an_engine_is_found_by_name_or_by_import_string(tiny_family, tiny_model):
     own = "easyvideor1.rollout.local:LocalEngine"
     for name in ("local", own):
-        assert isinstance(open_engine(name, tiny_family, tiny_model, None, batch_prompts=3), LocalEngine)
+        assert isinstance(open_engine(name, tiny_family, tiny_model, None, batch_tokens=300), LocalEngine)
     with pytest.raises(ConfigError, match="unknown engine 'locl': did you mean local"):
-        open_engine("locl", tiny_family, tiny_model, None, batch_prompts=3)
+        open_engine("locl", tiny_family, tiny_model, None, batch_tokens=300)

@@ -31,7 +31,8 @@ def written(directory: Path, steps: int) -> StageRecord:
     record = StageRecord(directory)
     for step in range(1, steps + 1):
         groups = [group("a", 1.0, 0.0), group("b", 0.5)]
-        record.write(step, groups, groups[:1], torch.tensor([1.0, -1.0]), {"loss": 0.25}, Clock())
+        record.write_rollouts(step, groups, groups[:1], torch.tensor([1.0, -1.0]))
+        record.write_metrics(step, groups, groups[:1], {"loss": 0.25}, Clock())
     return record
 
 
@@ -97,7 +98,7 @@ def test_a_metric_that_is_no_number_stops_the_run_and_is_named(tmp_path: Path) -
     record = StageRecord(tmp_path)
     groups = [group("a", 1.0)]
     with pytest.raises(EasyVideoError, match="step 1: own/thing is nan"):
-        record.write(1, groups, groups, torch.tensor([1.0]), {"own/thing": float("nan")}, Clock())
+        record.write_metrics(1, groups, groups, {"own/thing": float("nan")}, Clock())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -28,6 +28,9 @@ class TerminalWatch:
     """Shows a run on a console: bars for long phases, one bar and a line of metrics for a stage."""
 
     def __init__(self, console: Console) -> None:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # two bars on one terminal tear each other
         self.console = console
         self._stage = ""
         self._bar: Any = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,6 +91,17 @@ class Family(Protocol):
     def groups(self, model: Any) -> dict[str, tuple[torch.nn.Module, ...]]:
         """Modules by group: ``vision``, ``merger``, ``language``."""
         ...
+
+
+def computing(model: Any) -> AbstractContextManager[None]:
+    """The type a model computes in: autocast to its ``compute_dtype``, which ``Policy.open`` sets.
+
+    Parameters stay float32; a model without the attribute computes in the type of its parameters.
+    """
+    dtype = getattr(model, "compute_dtype", torch.float32)
+    device = next(model.parameters()).device.type
+    context: AbstractContextManager[None] = torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
+    return context
 
 
 FAMILIES: Registry[type[Any]] = Registry("model family")

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from easyvideor1.models.family import Family, VisualInputs
 from easyvideor1.types import DataError, Frames, MediaPlan, MediaRef, Prompt, Turn
@@ -33,18 +32,14 @@ class PackedTurns:
         # The last token of a response predicts nothing, so it is not fed.
         return len(self.turns[0].prompt) + sum(max(len(turn.response_ids) - 1, 0) for turn in self.turns)
 
-    @property
-    def response_tokens(self) -> int:
-        return sum(len(turn.response_ids) for turn in self.turns)
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Tensors of one forward pass over B rows of length L that hold T response tokens of N sequences.
 
     Response tokens are flat: entry ``i`` was predicted at ``(predictor_rows[i], predictor_columns[i])``, is token
-    ``targets[i]`` and belongs to sequence ``sequence[i]`` of the whole step. ``learn`` is the response mask;
-    ``engine_logprobs`` holds NaN where the engine gave none.
+    ``targets[i]`` and belongs to sequence ``sequence[i]`` of the whole step. ``engine_logprobs`` holds NaN where the
+    engine gave none.
     """
 
     input_ids: torch.Tensor
@@ -55,7 +50,6 @@ class Batch:
     predictor_columns: torch.Tensor
     targets: torch.Tensor
     sequence: torch.Tensor
-    learn: torch.Tensor
     engine_logprobs: torch.Tensor
 
     def attention_mask(self) -> torch.Tensor:
@@ -119,7 +113,8 @@ def collate(rows: Sequence[PackedTurns], family: Family, load: LoadFrames) -> Ba
     input_ids = np.full((len(rows), length), family.pad_token_id, dtype=np.int64)
     positions = np.zeros((3, len(rows), length), dtype=np.int64)
     segments = np.full((len(rows), length), -1, dtype=np.int64)
-    flat: list[NDArray[np.generic]] = []
+    rows_T, columns_T, targets_T, sequence_T = ([np.empty(0, np.int64)] for _ in range(4))
+    engine_T = [np.empty(0, np.float32)]
     frames: list[Frames] = []
     for index, row in enumerate(rows):
         prompt = row.turns[0].prompt
@@ -134,24 +129,23 @@ def collate(rows: Sequence[PackedTurns], family: Family, load: LoadFrames) -> Ba
             input_ids[index, cursor : cursor + fed] = turn.response_ids[:fed]
             positions[:, index, cursor : cursor + fed] = np.arange(first, first + fed)
             segments[index, cursor : cursor + fed] = segment
-            columns = np.concatenate([[len(prompt) - 1], np.arange(cursor, cursor + fed)])[:count]
-            engine = np.full(count, np.nan, np.float32) if turn.logprobs is None else turn.logprobs
-            table = (np.full(count, index), columns, turn.response_ids, np.full(count, sequence))
-            flat.append(np.stack([*table, turn.response_mask, engine]).astype(np.float64))
+            # The first token is predicted by the prompt's last one, each other by the one before it.
+            columns_T.append(np.concatenate([[len(prompt) - 1], np.arange(cursor, cursor + fed)])[:count])
+            rows_T.append(np.full(count, index))
+            targets_T.append(turn.response_ids)
+            sequence_T.append(np.full(count, sequence))
+            engine_T.append(np.full(count, np.nan, np.float32) if turn.logprobs is None else turn.logprobs)
             cursor += fed
-    table_T = torch.from_numpy(np.concatenate(flat, axis=1))
-    whole = table_T[:4].to(torch.int64)
     return Batch(
         input_ids=torch.from_numpy(input_ids),
         positions=torch.from_numpy(positions),
         segments=torch.from_numpy(segments),
         visual=family.visual_inputs(frames),
-        predictor_rows=whole[0],
-        predictor_columns=whole[1],
-        targets=whole[2],
-        sequence=whole[3],
-        learn=table_T[4].to(torch.bool),
-        engine_logprobs=table_T[5].to(torch.float32),
+        predictor_rows=torch.from_numpy(np.concatenate(rows_T)),
+        predictor_columns=torch.from_numpy(np.concatenate(columns_T)),
+        targets=torch.from_numpy(np.concatenate(targets_T)),
+        sequence=torch.from_numpy(np.concatenate(sequence_T)),
+        engine_logprobs=torch.from_numpy(np.concatenate(engine_T).astype(np.float32)),
     )
 
 

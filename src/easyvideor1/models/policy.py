@@ -47,12 +47,8 @@ class Policy:
         """Load ``checkpoint`` (or ``config.path``) onto the configured device, freeze what the config names."""
         directory = Path(checkpoint or config.path)
         family = load_family(directory, trust_remote_code=config.trust_remote_code)
-        model = family.load_model(
-            directory,
-            dtype=getattr(torch, config.dtype),
-            attention=config.attention,
-            trust_remote_code=config.trust_remote_code,
-        )
+        model = _load(family, directory, config)
+        model.compute_dtype = getattr(torch, config.dtype)
         device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         model.to(device)
         for group in config.freeze:
@@ -125,7 +121,6 @@ class Policy:
         weights = _turn_weights(turns, options.aggregation)
         rows = pack_turns(turns, share_prefix=self.family.shares_prefix)
         self.model.train()
-        optimizer.zero_grad(set_to_none=True)
         totals: dict[str, float] = {}
         for micro in split_rows(rows, options.micro_batch_tokens):
             batch = to_device(collate(micro, self.family, load), self.device)
@@ -134,17 +129,25 @@ class Policy:
             torch.autograd.backward(loss)
             for name, value in {"loss": loss, **metrics}.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach())
+        known = totals.pop("mismatch/known")
+        if known > 0:
+            totals["mismatch/logprob_abs"] /= known
+        else:
+            del totals["mismatch/logprob_abs"]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.optimizer.max_grad_norm)
         totals["grad_norm"] = float(norm)
         if not math.isfinite(totals["grad_norm"]):
+            optimizer.zero_grad(set_to_none=True)
             raise DivergedError(
-                f"step {step}: the gradient norm is {totals['grad_norm']}. Nothing was changed by this step; the last "
-                "checkpoint is intact. Lower optimizer.lr, or look at the rollouts of this step."
+                f"step {step}: the gradient norm is {totals['grad_norm']}. Nothing was changed by this step, its "
+                "rollouts are written and the last checkpoint is intact. Look at the rollouts; to go on differently, "
+                "start a run of another name with model.path set to that checkpoint and a lower optimizer.lr."
             )
         totals["lr"] = learning_rate(options.optimizer, step, options.steps)
         for group in optimizer.param_groups:
             group["lr"] = totals["lr"]
         optimizer.step()
+        optimizer.zero_grad(set_to_none=True)  # the memory is the next rollout's
         return totals
 
     def _loss(
@@ -156,7 +159,7 @@ class Policy:
         temperature: float,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         assert self.options is not None
-        logprobs, entropy = response_logprobs(self.family, self.model, batch, temperature=temperature, entropy=True)
+        logprobs, entropy = response_logprobs(self.family, self.model, batch, temperature=temperature)
         # Tokens that are not learnt may be impossible under the policy; an infinite log-probability would turn the
         # gradient of the whole step into NaN (0 * inf), however small its weight.
         learnt = weights_T > 0
@@ -183,8 +186,9 @@ class Policy:
         distance = (batch.engine_logprobs - current).abs()
         return loss, {
             **metrics,
-            "policy/entropy": tokens.mean(entropy) if entropy is not None else current.new_zeros(()),
+            "policy/entropy": tokens.mean(entropy),
             "mismatch/logprob_abs": tokens.mean(torch.where(known, distance, 0.0)),
+            "mismatch/known": tokens.mean(known.float()),
         }
 
     def save(self, directory: Path) -> None:
@@ -203,35 +207,21 @@ class Policy:
                     tensors[f"{key}/{name}"] = value.detach().contiguous()
             if tensors:
                 save_file(tensors, directory / "optimizer.safetensors")
-        if self.reference is not None:
-            state = {name: tensor.contiguous() for name, tensor in self.reference.named_parameters()}
-            save_file(state, directory / "reference.safetensors")
 
     def restore(self, directory: Path) -> None:
-        """Take weights, optimiser state and reference from a checkpoint written by ``save`` in the same stage.
+        """Take weights and optimiser state from a checkpoint written by ``save`` in the same stage.
+
+        The reference of a KL term is not in it: it is the policy as ``begin`` found it, at the stage's start.
 
         Raises:
-            ConfigError: the checkpoint is of another model, or lacks the reference that the stage's KL term needs.
+            ConfigError: the checkpoint is of another model; nothing is changed then.
         """
         from safetensors.torch import load_file
 
         if self.optimizer is None:
             raise RuntimeError("call begin(stage) before restore()")
-        saved = self.family.load_model(
-            directory,
-            dtype=getattr(torch, self.config.dtype),
-            attention=self.config.attention,
-            trust_remote_code=self.config.trust_remote_code,
-        )
-        weights = dict(saved.named_parameters())
+        weights = dict(_load(self.family, directory, self.config).named_parameters())
         _require_same_tensors(self.model, weights, directory)
-        if self.reference is not None:
-            file = directory / "reference.safetensors"
-            if not file.is_file():
-                raise ConfigError(f"{str(file)!r} is missing: the checkpoint is of a stage without a KL term")
-            reference = load_file(file)
-            _require_same_tensors(self.reference, reference, file)
-            _copy_into(self.reference, reference)
         _copy_into(self.model, weights)
         named = dict(self.model.named_parameters())
         self.optimizer.state.clear()
@@ -242,11 +232,21 @@ class Policy:
             self.optimizer.state[named[name]][kind] = value if kind == "step" else value.to(self.device)
 
 
+def _load(family: Family, directory: Path, config: ModelConfig) -> Any:
+    """The model with float32 parameters, whatever it computes in.
+
+    In bfloat16 a weight of 0.02 has steps of 1e-4, so that updates of 1e-6 would be rounded away.
+    """
+    return family.load_model(
+        directory, dtype=torch.float32, attention=config.attention, trust_remote_code=config.trust_remote_code
+    )
+
+
 def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
-    """The rate of 1-based ``step``: linear warm-up, then the named schedule down to ``min_lr_ratio``."""
+    """The rate of 1-based ``step``: linear warm-up, then the named schedule towards ``min_lr_ratio``."""
     if step <= settings.warmup_steps:
         return settings.lr * step / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)
+    done = (step - 1 - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)  # no step is made at rate 0
     shape = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[settings.schedule]
     return settings.lr * (settings.min_lr_ratio + (1 - settings.min_lr_ratio) * shape)
 

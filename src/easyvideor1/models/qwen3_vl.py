@@ -75,9 +75,10 @@ class Qwen3VL:
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": content})
         rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        expanded = self._expand(rendered, plans)
-        ids = np.asarray(self.tokenizer(expanded, add_special_tokens=False)["input_ids"], dtype=np.int64)
-        return Prompt(ids, tuple(refs), tuple(plans), self._spans(ids, plans), text)
+        marked = self._mark_spans(rendered, plans)
+        ids = np.asarray(self.tokenizer(marked, add_special_tokens=False)["input_ids"], dtype=np.int64)
+        expanded, spans = self._expand(ids, plans)
+        return Prompt(expanded, tuple(refs), tuple(plans), spans, text)
 
     def _refuse_visual_tokens(self, *texts: str) -> None:
         """Such a string would become the token, and with it pixels or their brackets that nothing stands behind."""
@@ -89,7 +90,8 @@ class Qwen3VL:
                         "remove it from the question; media are marked with <image> and <video>"
                     )
 
-    def _expand(self, rendered: str, plans: Sequence[MediaPlan]) -> str:
+    def _mark_spans(self, rendered: str, plans: Sequence[MediaPlan]) -> str:
+        """The text with one visual token per span; the spans of a video follow their timestamps."""
         image = re.escape(self._vision_start + self._image_token + self._vision_end)
         video = re.escape(self._vision_start + self._video_token + self._vision_end)
         remaining = iter(plans)
@@ -99,9 +101,8 @@ class Qwen3VL:
             if plan is None:
                 raise DataError(f"the chat template marks more than the {len(plans)} media of the prompt")
             if plan.kind == "image":
-                return f"{self._vision_start}{self._image_token * plan.tokens}{self._vision_end}"
-            per_step = plan.tokens // plan.grid[0]
-            span = f"{self._vision_start}{self._video_token * per_step}{self._vision_end}"
+                return f"{self._vision_start}{self._image_token}{self._vision_end}"
+            span = f"{self._vision_start}{self._video_token}{self._vision_end}"
             return "".join(f"<{second:.1f} seconds>{span}" for second in self._step_seconds(plan))
 
         return re.sub(f"{image}|{video}", tokens, str(rendered))
@@ -114,25 +115,27 @@ class Qwen3VL:
             last = times[min(step * depth + depth - 1, len(times) - 1)]
             yield (first + last) / 2
 
-    def _spans(self, ids: NDArray[np.int64], plans: Sequence[MediaPlan]) -> tuple[VisualSpan, ...]:
-        """Where each medium's tokens lie; counts are compared with the plans, so that a mismatch fails here."""
-        visual = np.isin(ids, (self.image_token_id, self.video_token_id))
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], visual, [False]]).astype(np.int8)))
-        runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-        wanted = [
-            (media, plan.tokens // steps)
-            for media, plan in enumerate(plans)
-            for steps in [plan.grid[0] if plan.kind == "video" else 1]
-            for _ in range(steps)
-        ]
-        if [end - start for start, end in runs] != [length for _, length in wanted]:
+    def _expand(
+        self, ids: NDArray[np.int64], plans: Sequence[MediaPlan]
+    ) -> tuple[NDArray[np.int64], tuple[VisualSpan, ...]]:
+        """Repeat the visual token of every span as often as its plan says.
+
+        Special tokens are never merged with their neighbours, so this equals tokenising the expanded text, which for a
+        long video takes seconds.
+        """
+        steps = [plan.grid[0] if plan.kind == "video" else 1 for plan in plans]
+        wanted = [(media, plan.tokens // steps[media]) for media, plan in enumerate(plans) for _ in range(steps[media])]
+        marks = np.flatnonzero(np.isin(ids, (self.image_token_id, self.video_token_id)))
+        if len(marks) != len(wanted):
             raise DataError(
-                f"{int(visual.sum())} visual tokens in {len(runs)} spans, but the plans say "
-                f"{sum(plan.tokens for plan in plans)} in {len(wanted)}: the chat template does not mark every medium "
-                "once, or the tokenizer splits visual tokens"
+                f"the prompt marks {len(marks)} visual spans, but the plans say {len(wanted)}: the chat template does "
+                "not mark every medium once, or the tokenizer splits visual tokens"
             )
-        pairs = zip(runs, wanted, strict=True)
-        return tuple(VisualSpan(media, start, length) for (start, _), (media, length) in pairs)
+        counts = np.ones(len(ids), dtype=np.int64)
+        counts[marks] = [length for _, length in wanted]
+        starts = np.cumsum(counts) - counts
+        pairs = zip(starts[marks].tolist(), wanted, strict=True)
+        return np.repeat(ids, counts), tuple(VisualSpan(media, start, length) for start, (media, length) in pairs)
 
     def positions(self, prompt: Prompt) -> tuple[NDArray[np.int64], int]:
         """Interleaved M-RoPE (Qwen3-VL): text advances by 1; a visual span takes one temporal position, a grid of rows

@@ -19,7 +19,7 @@ WARM_START = Path(__file__).parent / "warm_start"
 #: Question kinds of the quickstart.
 KINDS = ("mc_direction", "mc_colour", "mc_shape", "yes_colour", "yes_direction", "count", "temporal")
 
-#: Share of hasty traces among those of the second warm-start stage.
+#: Share of hasty traces among those of the last warm-start stage.
 HASTY_SHARE = 0.7
 
 

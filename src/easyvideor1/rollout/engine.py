@@ -47,7 +47,7 @@ class Request:
 
 
 class Engine(Protocol):
-    """Generates trajectories, owns its copy of the weights, and sleeps and wakes by itself.
+    """Generates trajectories, keeps its weights up to date, and sleeps and wakes by itself.
 
     Laws: responses come back in request order, ``n`` per request; visual special tokens are never sampled;
     ``logprobs`` are those of the sampled tokens under ``temperature``, after visual tokens are masked and before

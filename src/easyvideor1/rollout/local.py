@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from easyvideor1.models.family import Family
+from easyvideor1.models.family import Family, computing
 from easyvideor1.models.logprobs import masked_logits
 from easyvideor1.models.pack import LoadFrames, load_media
 from easyvideor1.registry import Registry
@@ -41,11 +41,16 @@ class LocalEngine:
     notes the version, with others (a checkpoint, a remote trainer) it copies them in.
     """
 
-    def __init__(self, family: Family, model: Any, load: LoadFrames, *, batch_prompts: int = 64) -> None:
+    def __init__(self, family: Family, model: Any, load: LoadFrames, *, batch_tokens: int = 65_536) -> None:
+        if not family.shares_prefix:
+            raise ConfigError(
+                f"rollout.engine: local decodes the responses of a prompt side by side in one row, which layers of "
+                f"{type(family).__name__} cannot branch for; use another engine"
+            )
         self.family = family
         self.model = model
         self.load = load
-        self.batch_prompts = batch_prompts
+        self.batch_tokens = batch_tokens
         self.version = 0
 
     def load_weights(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -76,11 +81,16 @@ class LocalEngine:
 
     @torch.no_grad()
     def generate(self, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
-        """See ``Engine``. Requests of one shape (n, sampling) are batched, shortest prompts first."""
+        """See ``Engine``. Requests of one shape (n, sampling) are batched up to ``batch_tokens``, short prompts first.
+
+        The random numbers of a response do not depend on the batch; its logits do in the last bits, as matrix products
+        of another shape round differently.
+        """
         was_training = self.model.training
         self.model.eval()
         try:
-            return self._generate_all(requests)
+            with computing(self.model):
+                return self._generate_all(requests)
         finally:
             self.model.train(was_training)
 
@@ -90,9 +100,10 @@ class LocalEngine:
         start = 0
         while start < len(order):
             first = requests[order[start]]
-            batch = []
-            for index in order[start : start + self.batch_prompts]:
-                if (requests[index].n, requests[index].sampling) != (first.n, first.sampling):
+            batch: list[int] = []
+            for index in order[start:]:
+                same_shape = (requests[index].n, requests[index].sampling) == (first.n, first.sampling)
+                if not same_shape or (batch and (len(batch) + 1) * _cache_tokens(requests[index]) > self.batch_tokens):
                     break
                 batch.append(index)
             generated = self._generate_batch([requests[i] for i in batch], first.n, first.sampling)
@@ -199,6 +210,11 @@ class LocalEngine:
         return results
 
 
+def _cache_tokens(request: Request) -> int:
+    """Keys that the cache may come to hold for a request."""
+    return len(request.prompt) + request.n * request.sampling.max_new_tokens
+
+
 def _batch_key(request: Request) -> tuple[Any, ...]:
     s = request.sampling
     return (request.n, s.greedy, s.temperature, s.top_p, s.top_k, s.max_new_tokens, len(request.prompt))
@@ -244,7 +260,7 @@ def _truncate(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     return torch.zeros_like(probabilities).scatter(-1, order, ranked)
 
 
-def open_engine(name: str, family: Family, model: Any, load: LoadFrames, *, batch_prompts: int) -> Engine:
+def open_engine(name: str, family: Family, model: Any, load: LoadFrames, *, batch_tokens: int) -> Engine:
     """The engine a config names: a registered name or ``module:attr`` of a class with the same signature."""
-    engine: Engine = ENGINES.resolve(name)(family, model, load, batch_prompts=batch_prompts)
+    engine: Engine = ENGINES.resolve(name)(family, model, load, batch_tokens=batch_tokens)
     return engine

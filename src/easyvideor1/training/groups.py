@@ -25,10 +25,11 @@ def score_groups(groups: Sequence[Group], scorer: Scorer) -> list[Group]:
 def flat_groups_teach(advantage: Advantage) -> bool:
     """Whether responses that all score the same are learnt from.
 
-    Not with a group's mean as the baseline, but with advantages that compare nothing, such as ``ones`` of supervised
-    learning.
+    Not with a group's own mean as the baseline, but with one over the whole batch, and with advantages that compare
+    nothing, such as ``ones`` of supervised learning.
     """
-    return bool(torch.as_tensor(advantage(torch.full((2,), 0.5), torch.zeros(2, dtype=torch.int64))).any())
+    rewards_N, group_N = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([0, 0, 1, 1])
+    return bool(torch.as_tensor(advantage(rewards_N, group_N)).any())
 
 
 def select_groups(groups: Sequence[Group], *, drop_flat: bool) -> list[Group]:
@@ -94,7 +95,7 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
             row = {"total": score.total, "accuracy": score.accuracy, "format": score.format}
             for name, value in row.items():
                 values.setdefault(f"reward/{name}", []).append(value)
-            values.setdefault(f"reward/{group.sample.task}", []).append(score.accuracy)
+            values.setdefault(f"accuracy/{group.sample.task}", []).append(score.accuracy)
             values.setdefault("response/tokens", []).append(float(response_tokens(trajectory)))
             values.setdefault("response/cut_at_limit", []).append(float(trajectory.turns[-1].finish == "length"))
     metrics = {name: sum(column) / len(column) for name, column in sorted(values.items())}
@@ -102,5 +103,5 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
         "groups/all": float(len(groups)),
         "groups/used": float(len(used)),
         "groups/media_failed": float(sum(not group.trajectories for group in groups)),
-        "groups/not_applicable": float(masked),
+        "response/not_applicable": float(masked),
     }

@@ -27,7 +27,8 @@ class Stage:
     update: Callable[[list[Group], torch.Tensor, int], Metrics]
     sync: Callable[[int], None]
     evaluate: Callable[[int], Metrics]
-    record: Callable[[int, list[Group], list[Group], torch.Tensor, Metrics, Clock], None]
+    keep: Callable[[int, list[Group], list[Group], torch.Tensor], None]
+    log: Callable[[int, list[Group], list[Group], Metrics, Clock], None]
     save: Callable[[int], None]
 
 
@@ -43,11 +44,12 @@ def train(stage: Stage, done: int = 0) -> None:
             groups = stage.score(groups)
         used = stage.select(groups)
         advantages_N = stage.advantages(used)
+        stage.keep(step, groups, used, advantages_N)
         with clock("update"):
             metrics = stage.update(used, advantages_N, step)
         with clock("sync"):
             stage.sync(step)
         with clock("evaluate"):
             metrics |= stage.evaluate(step)
-        stage.record(step, groups, used, advantages_N, metrics, clock)
+        stage.log(step, groups, used, metrics, clock)
         stage.save(step)

@@ -41,22 +41,21 @@ class StageRecord:
             if int(file.stem.removeprefix("step_")) > step:
                 file.unlink()
 
-    def write(
-        self,
-        step: int,
-        groups: Sequence[Group],
-        used: Sequence[Group],
-        advantages_N: torch.Tensor,
-        metrics: dict[str, float],
-        clock: Clock,
-    ) -> dict[str, float]:
-        """Write the step's rollouts, then its metrics; returns the metrics with those of the scores."""
+    def write_rollouts(
+        self, step: int, groups: Sequence[Group], used: Sequence[Group], advantages_N: torch.Tensor
+    ) -> None:
+        """Write a step's rollouts; before its update, so that they are there to look at when that fails."""
         learnt = [trajectory for group in used for trajectory in group.trajectories]
         advantages = {id(t): value for t, value in zip(learnt, advantages_N.tolist(), strict=True)}
-        row = {"step": step, **score_metrics(groups, used), **metrics}
-        _check_finite(step, row)
         lines = [json_bytes(_group_row(step, group, advantages)) for group in groups]
         write_atomic(self.rollouts / f"step_{step:06d}.jsonl", b"".join(lines))
+
+    def write_metrics(
+        self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], clock: Clock
+    ) -> dict[str, float]:
+        """Write a finished step's metrics and clocks; returns the metrics with those of the scores."""
+        row = {"step": step, **score_metrics(groups, used), **metrics}
+        _check_finite(step, row)
         _append(self.metrics_file, row)
         seconds = {name: round(value, 6) for name, value in clock.seconds.items()}
         tokens = sum(response_tokens(trajectory) for group in groups for trajectory in group.trajectories)

@@ -74,10 +74,8 @@ def build_stage(
     def evaluate_when_due(step: int) -> Metrics:
         return evaluate(f"{options.name}-{step:06d}", engine) if due(config.evaluation.every, step) else {}
 
-    def record_step(
-        step: int, groups: list[Group], used: list[Group], advantages_N: torch.Tensor, metrics: Metrics, clock: Clock
-    ) -> None:
-        row = record.write(step, groups, used, advantages_N, metrics, clock)
+    def log(step: int, groups: list[Group], used: list[Group], metrics: Metrics, clock: Clock) -> None:
+        row = record.write_metrics(step, groups, used, metrics, clock)
         on_step(options.name, step, options.steps, row)
 
     def save_when_due(step: int) -> None:
@@ -95,7 +93,8 @@ def build_stage(
         update=update,
         sync=lambda step: engine.load_weights(step, policy.weights()),
         evaluate=evaluate_when_due,
-        record=record_step,
+        keep=record.write_rollouts,
+        log=log,
         save=save_when_due,
     )
 
