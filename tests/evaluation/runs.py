@@ -61,17 +61,18 @@ def write_evaluations(run_dir: Path, *names: str) -> None:
 
 def metrics_row(step: int, rng: np.random.Generator) -> dict[str, Any]:
     level = 0.35 + 0.5 * (1 - np.exp(-step / 30))
-    reward = {f"reward/{task}": float(np.clip(level + rng.normal(0, 0.12), 0, 1)) for task in TASKS}
+    by_task = {f"accuracy/{task}": float(np.clip(level + rng.normal(0, 0.12), 0, 1)) for task in TASKS}
     return {
         "step": step,
         "loss": float(0.02 * rng.normal()),
         "reward/total": float(np.clip(level + rng.normal(0, 0.05), 0, 1)),
         "reward/accuracy": float(np.clip(level - 0.05 + rng.normal(0, 0.05), 0, 1)),
         "reward/format": float(min(1.0, level + 0.2)),
+        "response/not_applicable": 0.0,
         "response/tokens": float(22 + rng.normal(0, 1.5)),
         "kl": float(0.002 * step / 100),
         "grad_norm": float(abs(rng.normal(1, 0.2))),
-        **reward,
+        **by_task,
     }
 
 

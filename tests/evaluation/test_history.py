@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from easyvideor1.evaluation import Evaluation, write_curves, write_report
 from easyvideor1.evaluation.charts import nice_ticks
 from easyvideor1.evaluation.files import read_jsonl, write_atomic, write_jsonl
-from easyvideor1.evaluation.history import cache_dir, compared_evaluations, evaluation_step, read_history
+from easyvideor1.evaluation.history import Place, cache_dir, compared_evaluations, place_of, read_history
 from easyvideor1.evaluation.panels import evaluation_series, main_panels, other_panels, smooth, task_panels
 from easyvideor1.evaluation.summary import write_summary
 from easyvideor1.types import DataError
@@ -30,15 +32,56 @@ def test_stages_follow_each_other_on_one_axis(tmp_path: Path) -> None:
 
 def test_evaluations_find_their_step(tmp_path: Path) -> None:
     history = read_history(write_run(tmp_path / "run"))
-    names = {"before": 0, "after": 100, "grpo-000040": 60, "02-grpo-step_000040": 60, "sft": 20, "01-sft": 20}
-    assert {name: evaluation_step(name, history) for name in names} == names
-    assert evaluation_step("somewhere", history) is None
-    assert evaluation_step("grpo-", history) is None
-    greedy, sampled = evaluation_series(history)
-    assert greedy.x == sampled.x == (0.0, 60.0, 100.0)
-    after = history.evaluations["after"].greedy
-    assert after is not None
-    assert (greedy.low[-1], greedy.y[-1], greedy.high[-1]) == (after.low, after.mean, after.high)
+    tests = {"before": 0, "after": 100, "01-sft": 20, "02-grpo": 100}
+    assert {name: place_of(name, history) for name in tests} == {n: Place("test", step) for n, step in tests.items()}
+    assert place_of("sft-000010", history) == Place("validation", 10)
+    assert place_of("grpo-000040", history) == Place("validation", 60)
+    assert [place_of(name, history) for name in ("somewhere", "grpo", "grpo-", "grpo-40")] == [None] * 4
+
+
+def test_a_stage_may_be_called_like_a_step(tmp_path: Path) -> None:
+    for stage in ("01-01-a", "02-a-000007"):
+        write_lines(tmp_path / "stages" / stage / "metrics.jsonl", [{"step": 9}])
+    history = read_history(tmp_path)
+    assert place_of("02-a-000007", history) == Place("test", 18)
+    assert place_of("a-000007-000003", history) == Place("validation", 12)
+    assert place_of("01-a-000003", history) == Place("validation", 3)
+
+
+def test_test_and_validation_questions_are_apart(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    write_evaluations(run, "01-sft", "grpo-000080")
+    history = read_history(run)
+    series = {one.label: one for one in evaluation_series(history)}
+    assert {label: one.x for label, one in series.items()} == {
+        "test, greedy": (0.0, 20.0, 100.0),
+        "test, sampled": (0.0, 20.0, 100.0),
+        "validation, greedy": (60.0, 100.0),
+        "validation, sampled": (60.0, 100.0),
+    }
+    for label, at, name in (("test, greedy", 2, "after"), ("validation, greedy", 0, "grpo-000040")):
+        one, whole = series[label], Evaluation.load(run / "evaluations", name).greedy
+        assert whole is not None
+        assert (one.low[at], one.y[at], one.high[at]) == (whole.low, whole.mean, whole.high)
+
+
+def test_records_are_read_for_the_compared_evaluations_only(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    (run / "evaluations/grpo-000040.jsonl").unlink()
+    write_curves(run)
+    write_report(run, lambda digest: None)
+    (run / "evaluations/after.jsonl").unlink()
+    write_curves(run)
+    with pytest.raises(DataError, match=r"after\.jsonl"):
+        write_report(run, lambda digest: None)
+
+
+@pytest.mark.parametrize("head", [{"count": 3}, {"count": 3, "greedy": {"mean": 1}, "sampled": None}])
+def test_damaged_totals_are_named(tmp_path: Path, head: dict[str, object]) -> None:
+    (tmp_path / "evaluations").mkdir()
+    (tmp_path / "evaluations/before.json").write_text(json.dumps(head))
+    with pytest.raises(DataError, match=r"before\.json: not the totals of an evaluation"):
+        read_history(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +117,8 @@ def test_every_metric_has_a_panel(tmp_path: Path) -> None:
         "Training reward", "Held-out accuracy", "Response length", "Loss",
     ]  # fmt: skip
     assert {panel.title for panel in task_panels(history)} == {task.replace("_", " ") for task in TASKS}
-    assert [panel.title for panel in other_panels(history)] == ["kl", "grad_norm"]
+    assert {panel.unit for panel in task_panels(history)} == {"training accuracy"}
+    assert [panel.title for panel in other_panels(history)] == ["response/not_applicable", "kl", "grad_norm"]
 
 
 def test_step_done_again_counts_once_and_a_torn_line_is_no_row(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ _GRID = 12  # columns: a main panel takes 6, a task 3
 
 
 def write_curves(run_dir: Path) -> Path:
-    """Draw reward, held-out accuracy, response length, loss and each task's reward into ``run_dir/curves.png``.
+    """Draw reward, held-out accuracy, response length, loss and accuracy by task type into ``run_dir/curves.png``.
 
     Raw values are faint, their moving average is strong; evaluations are points with their intervals. A run without
     metrics yields a picture that says so.

@@ -6,13 +6,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from easyvideor1.evaluation.files import read_json, read_jsonl
-from easyvideor1.evaluation.result import Evaluation
+from easyvideor1.evaluation.result import EvaluationTotals
 from easyvideor1.types import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an evaluation belongs: the set of questions, and the step of the whole run.
+
+    The sets differ in their questions, so that accuracies of one say nothing about those of the other.
+    """
+
+    split: Literal["test", "validation"]
+    step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,7 @@ class StageHistory:
 
 @dataclass(frozen=True, slots=True)
 class RunHistory:
-    """A run directory in memory."""
+    """A run directory in memory, less the records of its evaluations, which may be many."""
 
     directory: Path
     run: Mapping[str, Any] | None
@@ -42,7 +53,7 @@ class RunHistory:
     data_report: Mapping[str, Any] | None
     summary: Mapping[str, Any] | None
     stages: tuple[StageHistory, ...]
-    evaluations: Mapping[str, Evaluation]
+    evaluations: Mapping[str, EvaluationTotals]
 
     @property
     def steps(self) -> int:
@@ -66,7 +77,8 @@ def read_history(run_dir: Path) -> RunHistory:
         summary=_optional(run_dir / "summary.json"),
         stages=_read_stages(run_dir / "stages"),
         evaluations={
-            path.stem: Evaluation.load(path.parent, path.stem) for path in sorted(run_dir.glob("evaluations/*.json"))
+            path.stem: EvaluationTotals.load(path.parent, path.stem)
+            for path in sorted(run_dir.glob("evaluations/*.json"))
         },
     )
 
@@ -118,20 +130,22 @@ def _read_stages(directory: Path) -> tuple[StageHistory, ...]:
     return tuple(stages)
 
 
-def evaluation_step(name: str, history: RunHistory) -> int | None:
-    """The step of the whole run that an evaluation belongs to, read from its name.
+def place_of(name: str, history: RunHistory) -> Place | None:
+    """The questions that an evaluation asked and the step that it belongs to, read from its name.
 
-    ``before`` is 0 and ``after`` the last step. ``STAGE-000050`` or ``STAGE-step_000050`` is step 50 of a stage, named
-    as in the configuration (``grpo``) or as its directory (``02-grpo``); ``STAGE`` alone is that stage's end. Other
-    names have no place on the axis.
+    Test questions: ``before`` is step 0, a stage directory (``02-grpo``) that stage's end, ``after`` the last step.
+    Validation questions: ``grpo-000050`` is step 50 of the stage that the configuration calls ``grpo``. Other names
+    have no place on the axis.
     """
     if name == "before":
-        return 0
+        return Place("test", 0)
     if name == "after":
-        return history.steps
+        return Place("test", history.steps)
     for stage in history.stages:
-        for prefix in (stage.name, re.sub(r"^\d+-", "", stage.name)):
-            match = re.fullmatch(re.escape(prefix) + r"(?:-(?:step_)?(\d+))?", name)
-            if match:
-                return stage.first + (stage.steps if match[1] is None else int(match[1]))
+        if name == stage.name:
+            return Place("test", stage.first + stage.steps)
+    for stage in history.stages:
+        match = re.fullmatch(re.escape(re.sub(r"^\d+-", "", stage.name)) + r"-(\d{6,})", name)
+        if match:
+            return Place("validation", stage.first + int(match[1]))
     return None

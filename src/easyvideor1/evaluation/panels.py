@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
-from easyvideor1.evaluation.history import RunHistory, evaluation_step
+from easyvideor1.evaluation.history import RunHistory, place_of
 from easyvideor1.tasks import TASKS
 
 _NAMED = {"reward/total": "total", "reward/accuracy": "accuracy", "reward/format": "format"}
@@ -58,17 +59,17 @@ def main_panels(history: RunHistory) -> list[Panel]:
 
 
 def task_panels(history: RunHistory) -> list[Panel]:
-    """The reward of each task type that was trained on."""
+    """The training accuracy of each task type that was trained on."""
     return [
-        Panel(task.replace("_", " "), "reward", series, (0.0, 1.0))
+        Panel(task.replace("_", " "), "training accuracy", series, (0.0, 1.0))
         for task in TASKS
-        if (series := _metrics(history, {f"reward/{task}": "reward"}))
+        if (series := _metrics(history, {f"accuracy/{task}": "accuracy"}))
     ]
 
 
 def other_panels(history: RunHistory) -> list[Panel]:
     """All further numbers of ``metrics.jsonl``, one panel each; evaluations are drawn from their own files."""
-    shown = {"step", "loss", "response/tokens", *_NAMED, *(f"reward/{task}" for task in TASKS)}
+    shown = {"step", "loss", "response/tokens", *_NAMED, *(f"accuracy/{task}" for task in TASKS)}
     keys = dict.fromkeys(
         key for stage in history.stages for row in stage.metrics for key, value in row.items() if _is_number(value)
     )
@@ -82,20 +83,22 @@ def boundaries(history: RunHistory) -> list[tuple[int, str]]:
 
 
 def evaluation_series(history: RunHistory) -> tuple[Series, ...]:
-    """Greedy and sampled accuracy with intervals at the steps the evaluations belong to."""
-    steps = ((evaluation_step(name, history), name) for name in history.evaluations)
-    placed = sorted((step, name) for step, name in steps if step is not None)
+    """Greedy and sampled accuracy with intervals, at their steps: one series for each set of questions and kind.
+
+    Test and validation questions are never joined in one line: a difference between the two is none of training's.
+    """
+    places = {name: place for name in history.evaluations if (place := place_of(name, history)) is not None}
     found = []
-    for label in ("greedy", "sampled"):
+    for split, kind in product(("test", "validation"), ("greedy", "sampled")):
         points = [
-            (step, interval)
-            for step, name in placed
-            if (interval := getattr(history.evaluations[name], label)) is not None
+            (place.step, interval)
+            for name, place in sorted(places.items(), key=lambda item: (item[1].step, item[0]))
+            if place.split == split and (interval := getattr(history.evaluations[name], kind)) is not None
         ]
         if points:
             found.append(
                 Series(
-                    label,
+                    f"{split}, {kind}",
                     tuple(float(step) for step, _ in points),
                     tuple(interval.mean for _, interval in points),
                     low=tuple(interval.low for _, interval in points),

@@ -107,7 +107,8 @@ def _no_frames(digest: str) -> Frames | None:
 def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntry, ...] = ()) -> Page:
     """Gather what the page shows."""
     names = compared_evaluations(history)
-    before, after = (history.evaluations[name] if name else None for name in names)
+    directory = history.directory / "evaluations"
+    before, after = (Evaluation.load(directory, name) if name else None for name in names)
     stages = boundaries(history)
 
     def draw(panels: list[Panel], width: int, height: int) -> tuple[Chart, ...]:

@@ -14,6 +14,8 @@ from easyvideor1.evaluation.records import Record, Response, record_from_json, r
 from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval
 from easyvideor1.types import DataError
 
+_LIMITS = ("mean", "low", "high")
+
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
@@ -123,6 +125,34 @@ class Evaluation:
                 f"{path}: has {len(records)} rows where {name}.json says {head.get('count')}; evaluate again"
             )
         return summarise(name, records, seed=int(head["seed"]), confidence=float(head["confidence"]))
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationTotals:
+    """What ``NAME.json`` alone says of all questions: enough for a curve, without the records."""
+
+    name: str
+    count: int
+    greedy: Interval | None
+    sampled: Interval | None
+
+    @classmethod
+    def load(cls, directory: Path, name: str) -> EvaluationTotals:
+        """Read the totals that ``Evaluation.write`` left; nothing is computed again.
+
+        Raises:
+            DataError: the file is missing or damaged; the message names it.
+        """
+        path = directory / f"{name}.json"
+        head = read_json(path)
+        try:
+            greedy, sampled = (
+                None if head[kind] is None else Interval(**{key: float(head[kind][key]) for key in _LIMITS})
+                for kind in ("greedy", "sampled")
+            )
+            return cls(name, int(head["count"]), greedy, sampled)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: not the totals of an evaluation ({error!r}); evaluate again") from error
 
 
 def summarise(name: str, records: Sequence[Record], *, seed: int, confidence: float) -> Evaluation:
