@@ -35,8 +35,9 @@ def evaluate(
 ) -> Evaluation:
     """One greedy and ``config.samples`` sampled responses to every question, scored.
 
-    The result depends on the samples, the weights and ``seed`` alone, not on ``batch_size``: each request has a seed of
-    its own, made from ``seed`` and the sample's id.
+    Each request has a seed of its own, made from ``seed`` and the sample's id, so the random numbers of a response do
+    not depend on ``batch_size`` or on what else is in the batch. The last bits of the logits may, as matrix products of
+    other shapes round differently: where two tokens are as good as level, another batching can give another response.
 
     Args:
         name: Name of the evaluation, and of its files: letters, digits, ``.``, ``_`` and ``-``.
