@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,38 @@ def test_the_cache_is_filled_once_and_failures_are_taken_out(world: World, tmp_p
     assert gone == [loaded[0].samples[0].id, "again"]
     assert left.report.refused == 2 and "cannot be decoded: timeout" in left.report.bad[0]
     assert json.dumps(left.report.to_dict())
+
+
+def test_a_prompt_is_remembered_by_all_that_its_template_reads(world: World, tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words/multiple_choice.j2").write_text("{{ question }} {{ extra.hint }} {{ source }}")
+    rows = [row for row in world.read() if row["problem_type"] == "multiple choice"][:1]
+    config = config_of(world, [{**rows[0], "hint": "Look."}], tmp_path, prompts__templates=str(tmp_path / "words"))
+    bench = Workbench.open(config)
+    (sample,) = bench.load_sources(config.data.train)[0].samples
+    first = bench.render(sample)
+    hinted = bench.render(replace(sample, extra={**sample.extra, "hint": "Look up."}))
+    moved = bench.render(replace(sample, source="elsewhere"))
+    assert "Look up." in hinted.text and "Look up." not in first.text
+    assert "elsewhere" in moved.text and "elsewhere" not in first.text
+    assert bench.render(replace(sample, answer="Z", where="another row")) is first
+
+
+def test_a_file_that_goes_during_the_checking_costs_its_rows(world: World, tmp_path: Path) -> None:
+    rows = [row for row in world.read() if row["videos"]][:3]
+    gone = tmp_path / "gone.mp4"
+    shutil.copyfile(rows[1]["videos"][0], gone)
+    rows[1]["videos"] = [str(gone)]
+    config = config_of(world, rows, tmp_path, data__on_bad_row="skip")
+    with Workbench.open(config) as bench:
+        loaded = bench.load_sources(config.data.train)
+        gone.unlink()
+        report = bench.fill_cache(loaded)
+        assert (report.built, report.failed, report.failures) == (2, 1, ((str(gone), "missing"),))
+        (entry,) = bench.ledger.entries()
+        assert (entry.path, entry.reason) == (str(gone), "missing")
+        (left,) = bench.without_failed(loaded, dict(report.failures))
+    assert [sample.id for sample in left.samples] == [rows[0]["problem_id"], rows[2]["problem_id"]]
 
 
 def test_a_checkpoint_is_needed_for_prompts_only(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
-#: Prompts are remembered up to this many tokens in all (8 bytes each); the oldest go first.
-REMEMBERED_TOKENS = 1 << 24
+#: Prompts are remembered up to this many tokens in all; the oldest go first. With its text and plans a prompt takes
+#: some 10 bytes a token when its frames are large and up to 50 when they are many and small: 80 to 400 MB.
+REMEMBERED_TOKENS = 1 << 23
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMedia:
+    """Media with their plans, and ``(path, reason)`` of those that could not be planned."""
+
+    items: tuple[tuple[MediaRef, MediaPlan], ...]
+    failures: tuple[tuple[str, str], ...]
 
 
 @dataclass
@@ -36,7 +45,7 @@ class Workbench:
 
     config: RunConfig
     checkpoint: Path
-    _prompts: dict[tuple[str, str, str, tuple[str, ...], tuple[MediaRef, ...]], Prompt] = field(default_factory=dict)
+    _prompts: dict[tuple[str, tuple[MediaRef, ...]], Prompt] = field(default_factory=dict)
     _remembered: int = 0
 
     @classmethod
@@ -95,14 +104,15 @@ class Workbench:
         """The prompt of a sample: its media planned, its text templated, all visual tokens expanded.
 
         Raises:
+            ConfigError: a template is wrong.
             MediaError: a medium cannot be probed.
             DataError: the prompt is longer than ``data.max_prompt_tokens``, or text and media disagree.
         """
-        key = (sample.id, sample.task, sample.question, sample.options, sample.media)
+        text = prompt_text(sample, self.config.prompts)
+        key = (text, sample.media)  # all that a prompt is made of, whatever columns the templates read
         if key in self._prompts:
             return self._prompts[key]
         plans = [self.plan(ref) for ref in sample.media]
-        text = prompt_text(sample, self.config.prompts)
         prompt = self.family.render(text, sample.media, plans, system=self.config.prompts.system)
         limit = self.config.data.max_prompt_tokens
         if len(prompt) > limit:
@@ -159,10 +169,33 @@ class Workbench:
         return self.config.data.image_key if kind == "image" else self.config.data.video_key
 
     def fill_cache(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> BuildReport:
-        """Decode all media of some sources that the store lacks; failures are in the report, not raised."""
+        """Decode all media of some sources that the store lacks.
+
+        A file that fails, or that has gone since its row was checked, is in the ledger and the report; nothing is
+        raised for it.
+        """
         refs = dict.fromkeys(ref for source in loaded for sample in source.samples for ref in sample.media)
-        items = [(ref, self.plan(ref)) for ref in refs]
-        return build(items, self.store, self.ledger, self.config.cache, on_progress)
+        return self.decode_planned(self.plan_media(list(refs)), on_progress)
+
+    def plan_media(self, refs: Sequence[MediaRef], on_progress: Progress | None = None) -> PlannedMedia:
+        """Plan media. Those that cannot be probed go to the ledger and among the failures; nothing is raised."""
+        items: list[tuple[MediaRef, MediaPlan]] = []
+        failures: list[tuple[str, str]] = []
+        for done, ref in enumerate(refs, 1):
+            try:
+                items.append((ref, self.plan(ref)))
+            except MediaError as error:
+                self.ledger.record(ref.path, error.reason, str(error), "left out of the cache")
+                failures.append((ref.path, error.reason))
+            if on_progress is not None:
+                on_progress(done, len(refs))
+        return PlannedMedia(tuple(items), tuple(failures))
+
+    def decode_planned(self, planned: PlannedMedia, on_progress: Progress | None = None) -> BuildReport:
+        """Decode what the store lacks; the report counts and names what could not be planned among its failures."""
+        report = build(planned.items, self.store, self.ledger, self.config.cache, on_progress)
+        failures = (*planned.failures, *report.failures)
+        return replace(report, failed=len(failures), failures=failures)
 
     def without_failed(self, loaded: Sequence[Loaded], failures: Mapping[str, str]) -> list[Loaded]:
         """The sources less the samples with a medium that could not be decoded (path -> reason).
@@ -198,7 +231,7 @@ class Workbench:
         from easyvideor1.rollout.local import open_engine
 
         rollout = self.config.rollout
-        return open_engine(rollout.engine, self.family, model, self.load, batch_prompts=rollout.batch_prompts)
+        return open_engine(rollout.engine, self.family, model, self.load, batch_tokens=rollout.batch_tokens)
 
     def sampling(self) -> Sampling:
         """How training draws tokens."""

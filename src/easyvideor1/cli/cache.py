@@ -11,8 +11,7 @@ from easyvideor1.cli.config import ConfigArgument, OverridesArgument
 
 if TYPE_CHECKING:
     from easyvideor1.config import RunConfig
-    from easyvideor1.types import MediaPlan, MediaRef
-    from easyvideor1.workbench import Workbench
+    from easyvideor1.types import MediaRef
 
 app = typer.Typer(no_args_is_help=True, help="Fill, look after and verify the frame cache.")
 
@@ -23,7 +22,6 @@ def build(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
 
     Media that cannot be decoded do not stop the rest: they are listed, and the exit status is 1.
     """
-    from easyvideor1 import video
     from easyvideor1.cli.progress import progress
     from easyvideor1.types import ConfigError
     from easyvideor1.workbench import Workbench
@@ -32,14 +30,15 @@ def build(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
     if not settings.model.path:
         raise ConfigError("model.path is not set, and frames are cut to fit the model; add model.path=DIRECTORY")
     bench = Workbench.open(settings)
-    planned, unreadable = plan_media(bench, media_of(settings))
+    refs = media_of(settings)
+    with progress("planning", unit="file") as on_progress:
+        planned = bench.plan_media(refs, on_progress)
     with progress("decoding", unit="file") as on_progress:
-        report = video.build(planned, bench.store, bench.ledger, settings.cache, on_progress)
-    failures = [*unreadable, *report.failures]
-    typer.echo(f"{settings.cache.dir}: {report.built} built, {report.present} present, {len(failures)} failed")
-    for path, reason in failures:
+        report = bench.decode_planned(planned, on_progress)
+    typer.echo(f"{settings.cache.dir}: {report.built} built, {report.present} present, {report.failed} failed")
+    for path, reason in report.failures:
         typer.echo(f"  {path}: {reason}", err=True)
-    if failures:
+    if report.failed:
         raise typer.Exit(1)
 
 
@@ -107,23 +106,3 @@ def media_of(config: RunConfig) -> list[MediaRef]:
         for sample in load_source(source, config.data, check_media=False).samples:
             refs.update(dict.fromkeys(sample.media))
     return list(refs)
-
-
-def plan_media(
-    bench: Workbench, refs: list[MediaRef]
-) -> tuple[list[tuple[MediaRef, MediaPlan]], list[tuple[str, str]]]:
-    """Plan every medium. Those that cannot be probed go to the ledger, and as (path, reason) into the second list."""
-    from easyvideor1.cli.progress import progress
-    from easyvideor1.types import MediaError
-
-    planned: list[tuple[MediaRef, MediaPlan]] = []
-    failures: list[tuple[str, str]] = []
-    with progress("planning", unit="file") as on_progress:
-        for done, ref in enumerate(refs, 1):
-            try:
-                planned.append((ref, bench.plan(ref)))
-            except MediaError as error:
-                bench.ledger.record(ref.path, error.reason, str(error), "left out of the cache")
-                failures.append((ref.path, error.reason))
-            on_progress(done, len(refs))
-    return planned, failures
