@@ -1,10 +1,13 @@
 """evr1 doctor: says what is broken, and only then fails."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import easyvideor1
 from easyvideor1.cli import doctor
 from easyvideor1.cli.app import app
 
@@ -77,8 +80,18 @@ def test_every_required_package_is_looked_at():
     assert "vllm" not in subjects
 
 
-def test_extras_are_those_of_the_distribution():
+def test_unused_extras_are_those_of_the_distribution_and_of_no_code():
     import importlib.metadata
 
     offered = set(importlib.metadata.metadata("easyvideor1").get_all("Provides-Extra"))
-    assert set(doctor.EXTRAS) == offered - {"dev", "docs", "bench"}
+    assert set(doctor.UNUSED_EXTRAS) == offered - {"dev", "docs", "bench"}
+    modules = {"judge": "openai", "lora": "peft"}
+    wanted = "|".join(modules.get(extra, extra) for extra in doctor.UNUSED_EXTRAS)
+    used = re.compile(rf"^\s*(import|from)\s+({wanted})\b", re.MULTILINE)
+    source = Path(easyvideor1.__file__).parent
+    assert not [path for path in source.rglob("*.py") if used.search(path.read_text(encoding="utf-8"))]
+
+
+def test_nobody_is_told_to_install_what_is_not_used():
+    (finding,) = doctor.check_extras()
+    assert "not used by this version" in finding.detail and finding.remedy == ""

@@ -28,8 +28,8 @@ def test_page_and_curves_are_made_again(tmp_path):
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    for place, message in ((tmp_path / "none", "no such directory"), (tmp_path, "no run directory")):
+    for place in (tmp_path / "none", tmp_path):
         done = RUN.invoke(app, ["report", str(place)])
         assert done.exit_code == 2
-        assert message in done.stderr
+        assert "this is no run directory" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
@@ -42,13 +43,6 @@ def rate_words(done: float, seconds: float, unit: str) -> str:
     return f"{rate:.1f} {unit}/s" if rate >= 1 else f"{1 / rate:.1f} s/{unit}"
 
 
-def duration_words(seconds: float) -> str:
-    """A duration such as ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 @contextmanager
 def progress(
     description: str, *, unit: str = "item", console: Console | None = None, every: float = 10.0, start: int = 0
@@ -84,6 +78,11 @@ def progress(
         yield show
 
 
+def _clock(seconds: float) -> timedelta:
+    """Whole seconds, which print as the bar's own columns do: ``0:02:03``."""
+    return timedelta(seconds=round(seconds))
+
+
 def _lines(description: str, unit: str, console: Console, every: float, start: int) -> OnProgress:
     begun = time.monotonic()
     last = begun
@@ -95,8 +94,8 @@ def _lines(description: str, unit: str, console: Console, every: float, start: i
             return
         last = now
         seconds, fresh = now - begun, done - start
-        left = f", left {duration_words(seconds / fresh * (total - done))}" if fresh > 0 and done < total else ""
+        left = f", left {_clock(seconds / fresh * (total - done))}" if fresh > 0 and done < total else ""
         rate = rate_words(fresh, seconds, unit)
-        console.print(f"{description}: {done}/{total}, {rate}, {duration_words(seconds)}{left}", markup=False)
+        console.print(f"{description}: {done}/{total}, {rate}, {_clock(seconds)}{left}", markup=False)
 
     return show
