@@ -1,8 +1,8 @@
 """Make the checkpoint that the quickstart starts from: ``python scripts/make_warm_start.py WORK``.
 
-Writes a toy world and a tiny random Qwen3-VL under WORK, trains the recipe ``warm_start`` (two supervised stages), and
-puts the result, with weights in float16, into the package. Takes about half an hour on two cores; killed and started
-again, it goes on where it was. The same versions and number of threads give the same file.
+Writes a toy world and a tiny random Qwen3-VL under WORK, trains the recipe ``warm_start`` (three supervised stages),
+and puts the result, with weights in float16, into the package. Killed and started again, it goes on where it was. The
+same versions and number of threads give the same file.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from easyvideor1.files import write_directory
 from easyvideor1.models.tiny import write_tiny_checkpoint
 from easyvideor1.recipes.toy import WARM_START, warm_start_world
 from easyvideor1.toyworld import write_world
+from easyvideor1.training.directory import run_directory
 
 #: What the shipped directory holds; optimiser state and the like stay in WORK.
 FILES = (
@@ -53,7 +54,7 @@ def main() -> None:
         times = [f"<{tenth / 10:.1f} seconds>" for tenth in range(30)] * 50
         write_directory("tiny", lambda directory: write_tiny_checkpoint(directory, [*texts, *times]))
     train_and_report(config, Console(stderr=True))
-    ship(find_checkpoint(Path("runs/warm-start")))
+    ship(find_checkpoint(run_directory(config)))
 
 
 def ship(checkpoint: Path) -> None:
