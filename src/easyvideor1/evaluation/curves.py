@@ -83,4 +83,4 @@ def _draw(axes: Any, panel: Panel, stages: list[tuple[int, str]], *, small: bool
             )
     axes.set_xlim(low, high)
     if len(panel.series) > 1:
-        axes.legend(fontsize=8, frameon=False, loc="best")
+        axes.legend(fontsize=8, frameon=False, loc="best", ncols=2 if len(panel.series) > 3 else 1)
