@@ -142,7 +142,7 @@ def test_subset_is_seeded_ordered_and_stable() -> None:
 
 
 def test_seeds_are_the_same_on_every_machine() -> None:
-    assert derive_seed(3, "q0", "greedy") == 4617912382064907058
+    assert derive_seed(3, "q0", "greedy") == 857826051802083554
     assert derive_seed(3, "q0", "greedy") != derive_seed(3, "q0g", "reedy")
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.data.transforms import Transform, resolve_transforms
+from easyvideor1.seeds import derive_seed
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Sample
 
@@ -170,5 +169,5 @@ def _name(transform: Transform) -> str:
 
 
 def _key(*parts: str | int) -> int:
-    """A 128-bit number that depends on the parts alone; unlike ``hash`` it is the same in every process."""
-    return int.from_bytes(hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).digest(), "little")
+    """128 bits, for what is cut into several numbers or seeds a large state."""
+    return derive_seed(*parts, bits=128)
