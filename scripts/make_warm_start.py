@@ -1,8 +1,8 @@
 """Make the checkpoint that the quickstart starts from: ``python scripts/make_warm_start.py WORK``.
 
-Writes a toy world and a tiny random Qwen3-VL under WORK, trains the recipe ``warm_start`` (three supervised stages),
+Writes two toy worlds and a tiny random Qwen3-VL under WORK, trains the recipe ``warm_start`` (four supervised stages),
 and puts the result, with weights in float16, into the package. Killed and started again, it goes on where it was. The
-same versions and number of threads give the same file.
+same code, library versions and number of threads give the same file; others give one like it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from easyvideor1.config import load_config
 from easyvideor1.data import load_source, prompt_text
 from easyvideor1.files import write_directory
 from easyvideor1.models.tiny import write_tiny_checkpoint
-from easyvideor1.recipes.toy import WARM_START, warm_start_world
+from easyvideor1.recipes.toy import WARM_START, warm_start_worlds
 from easyvideor1.toyworld import write_world
 from easyvideor1.training.directory import run_directory
 
@@ -45,8 +45,9 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     os.chdir(arguments.work)
-    with progress("writing the toy world", unit="clip") as on_progress:
-        write_world(warm_start_world(), Path("world"), on_progress)
+    for name, spec in warm_start_worlds().items():
+        with progress(f"writing the world to {name}", unit="clip") as on_progress:
+            write_world(spec, Path(name), on_progress)
     config = load_config("warm_start", arguments.overrides)
     if not Path("tiny/config.json").exists():
         samples = load_source(config.data.train[0], config.data).samples

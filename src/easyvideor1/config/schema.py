@@ -232,6 +232,8 @@ class StageConfig(Section):
     """Tokens of one forward and backward pass; splitting a step changes nothing but memory and time."""
     tasks: tuple[str, ...] = ()
     """Train on these task types only; all if empty."""
+    sources: tuple[str, ...] = ()
+    """Draw from these sources of ``data.train`` only, named by their paths; all if empty."""
     transforms: tuple[str, ...] = ()
     """Sample transforms of this stage, after those of ``data.transforms``."""
     save_every: PositiveInt = 50

@@ -28,10 +28,18 @@ def quickstart_world(seed: int) -> WorldSpec:
     return WorldSpec(seed=seed, train=1024, validation=0, test=280, kinds=KINDS, bodies=(1, 1), image_share=0.0)
 
 
-def warm_start_world() -> WorldSpec:
-    """The world that the warm start learnt from."""
+def warm_start_worlds() -> dict[str, WorldSpec]:
+    """The worlds that the warm start learnt from, by directory.
+
+    The first has images and boxes, and two questions a clip: much to look at. The second is like the quickstart's.
+    """
     kinds = (*KINDS, "box")
-    return WorldSpec(seed=1000, train=4000, validation=0, test=120, questions_per_clip=2, kinds=kinds, bodies=(1, 1))
+    return {
+        "see": WorldSpec(
+            seed=1000, train=4000, validation=0, test=120, questions_per_clip=2, kinds=kinds, bodies=(1, 1)
+        ),
+        "answer": WorldSpec(seed=1001, train=6000, validation=0, test=240, kinds=KINDS, bodies=(1, 1), image_share=0.0),
+    }
 
 
 def write_warm_start(out: Path) -> Path:

@@ -92,12 +92,19 @@ def _check_names(config: RunConfig, bench: Workbench) -> None:
     for options in config.stages:
         ADVANTAGES.resolve(options.advantage)
         OBJECTIVES.resolve(options.objective)
+        known = [source.path for source in config.data.train]
+        if unknown := [path for path in options.sources if path not in known]:
+            raise ConfigError(
+                f"stages.{options.name}.sources: {unknown[0]!r} is none of data.train, "
+                f"whose paths are {', '.join(known)}"
+            )
     bench.scorer  # noqa: B018 - opening it resolves custom rewards
 
 
 def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) -> SampleStream:
+    wanted = options.sources or [source.path for source in config.data.train]
     return SampleStream(
-        [source.samples for source in sources],
+        [source.samples if source.path in wanted else [] for source in sources],
         [source.weight for source in config.data.train],
         derive_seed(config.seed, options.name),
         (*config.data.transforms, *options.transforms),
