@@ -206,7 +206,13 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"start": 1, "videos": ["a.mp4", "b.mkv"], "problem": "?"}, "start", "does not have exactly one video"),
     ({"offline_output": 3}, "offline_output", "is int, not text - write a text"),
     ({"offline_output": "  "}, "offline_output", "is blank"),
-    ({"offline_output": [{"text": "x", "logprobs": "y"}]}, "offline_output", "not a list of numbers"),
+    ({"offline_output": [{"text": "x", "logprobs": "y"}]}, "offline_output", "not a list of finite numbers"),
+    ({"offline_output": {"text": "x", "logprobs": [-1.0, float("nan")]}}, "offline_output", "list of finite numbers"),
+    ({"offline_output": {"text": "x", "logprobs": [-(10**400)]}}, "offline_output", "list of finite numbers"),
+    ({"offline_output": {"text": "x", "logprobs": [True]}}, "offline_output", "list of finite numbers"),
+    ({"start": 10**400}, "start", "not a time in seconds"),
+    ({"end": 10**400}, "end", "not a time in seconds"),
+    ({"start": True}, "start", "not a time in seconds"),
     ({"has_offline_trajectory": True}, "offline_output", "is missing although has_offline_trajectory is true"),
     ({"has_offline_trajectory": "yes"}, "has_offline_trajectory", "is 'yes' - write true or false"),
 ]
@@ -236,3 +242,20 @@ def test_the_same_file_may_be_asked_for_as_picture_and_as_video(rows: Rows) -> N
         row(videos=["a.png"]), row(problem_id="2", problem="?", videos=None, images=["a.png"], data_type="image")
     )
     assert refusal(path).field == "videos"
+
+
+@pytest.mark.parametrize("touch", [True, False])
+def test_pictures_of_formats_that_are_not_read_are_refused(rows: Rows, media: Path, touch: bool) -> None:
+    (media / "a.avif").write_bytes(b"\0\0\0\x1cftypavif" + bytes(40))
+    given = row(images=["a.avif"], videos=None, data_type="image", problem="What is it?")
+    path = rows(given, row(problem_id="sound"))
+    loaded = load_source(SourceConfig(path=str(path)), DataConfig(on_bad_row="skip"), check_media=touch)
+    (bad,) = loaded.bad
+    assert (bad.field, bad.remedy) == ("images", "convert it to PNG or JPEG")
+    assert "a.avif" in bad.what
+
+
+def test_a_column_path_of_a_text_row_is_any_column(rows: Rows) -> None:
+    given = row(path="chapter/3", videos=None, data_type="text", problem="Which way?", solution="long talk")
+    sample = one(rows(given))
+    assert (sample.media, sample.answer, sample.extra) == ((), "B", {"path": "chapter/3", "solution": "long talk"})

@@ -69,3 +69,11 @@ def test_what_a_row_cannot_hold(samples: list[Sample], tmp_path: Path) -> None:
         write_rows(tmp_path / "rows.jsonl", [two])
     with pytest.raises(DataError, match="the rows do not fit one table"):
         write_rows(tmp_path / "rows.parquet", [samples[0], replace(samples[1], extra={"level": "high"})])
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_a_number_that_json_does_not_have_is_refused(samples: list[Sample], tmp_path: Path, suffix: str) -> None:
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(DataError, match=r"not JSON compliant.*drop that column"):
+            write_rows(tmp_path / f"rows{suffix}", [replace(samples[0], extra={"level": bad})])
+    assert list(tmp_path.iterdir()) == []

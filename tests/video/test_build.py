@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -83,6 +84,8 @@ def test_everything_is_built_and_bad_files_are_named(tmp_path: Path) -> None:
     assert (report.built, report.present, report.failed) == (4, 0, 3)
     assert report.failures == ((absent, "missing"), (pipe, "timeout"), (replaced, "changed"))
     assert {(entry.path, entry.reason) for entry in ledger.entries()} == set(report.failures)
+    of = {ref.path: plan.digest for ref, plan in items}
+    assert report.failed_digests == {of[absent]: "missing", of[pipe]: "timeout", of[replaced]: "changed"}
     assert seen == [(k, 7) for k in range(1, 8)]
     assert_complete(items[:1] + items[2:5], tmp_path / "store")
 
@@ -156,3 +159,31 @@ def test_two_builders_do_the_work_once(tmp_path: Path) -> None:
     assert all(result[2] == 0 for result in results)
     assert_complete(items, directory)
     assert list(directory.rglob("*.tmp")) == []
+
+
+def test_copies_of_a_bad_file_are_all_named(tmp_path: Path) -> None:
+    """A clip that ends its decoder, of a file that is there twice; another clip of it is well."""
+    path = tmp_path / "a.mkv"
+    write_clip(path, 20)
+    good = plan_clip(str(path))
+    bad = dataclasses.replace(good, width=-1, digest="e" * 64)
+    copy = tmp_path / "b.mkv"
+    shutil.copy(path, copy)
+    items = [(MediaRef("video", str(p)), plan) for p in (path, copy) for plan in (good, bad, bad)]
+    ledger = HealthLedger(tmp_path / "health.jsonl")
+    report = video.build(items, FrameStore(tmp_path / "store"), ledger, CONFIG)
+    assert report.failed_digests == {"e" * 64: "crash"}
+    assert report.failures == ((str(path), "crash"), (str(copy), "crash"))
+    assert (report.built, report.present, report.failed) == (1, 0, 1)
+    assert len(list(ledger.entries())) == 1  # what lies in the content is not tried again
+
+
+def test_a_lost_file_is_taken_from_its_copy(tmp_path: Path) -> None:
+    path, copy = write_clip(tmp_path / "a.mkv", 20), str(tmp_path / "b.mkv")
+    plan = plan_clip(path)
+    Path(path).rename(copy)
+    items = [(MediaRef("video", place), plan) for place in (path, copy)]
+    ledger = HealthLedger(tmp_path / "health.jsonl")
+    report = video.build(items, FrameStore(tmp_path / "store"), ledger, CONFIG)
+    assert (report.built, report.failures, dict(report.failed_digests)) == (1, (), {})
+    assert [(entry.path, entry.reason) for entry in ledger.entries()] == [(path, "missing")]

@@ -27,6 +27,13 @@ def config(**changes: object) -> CacheConfig:
     return CacheConfig.model_validate({"workers": 1, "deadline": 20.0, "memory_mb": 1024, **changes})
 
 
+@pytest.fixture
+def started() -> Callable[[], list[int]]:
+    """The child processes of this one that were started during the test; other rooms keep some for its whole life."""
+    before = set(_children())
+    return lambda: [child for child in _children() if child not in before]
+
+
 def test_frames_come_through_the_store(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 20)
     plan = plan_clip(path)
@@ -75,7 +82,7 @@ def test_a_memory_bomb_is_stopped(tmp_path: Path) -> None:
     assert list(store.entries()) == [plan_clip(path).digest]
 
 
-def test_a_crash_is_reported_and_survived(tmp_path: Path) -> None:
+def test_a_crash_is_reported_and_survived(tmp_path: Path, started: Callable[[], list[int]]) -> None:
     """A worker that is killed from outside in the middle of its job."""
     good = write_clip(tmp_path / "a.mp4", 20)
     plan = plan_clip(good)
@@ -83,7 +90,7 @@ def test_a_crash_is_reported_and_survived(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with DecodePool(FrameStore(tmp_path / "store"), config()) as pool:
         assert pool.decode(good, plan) == "built"
-        (child,) = _children()
+        (child,) = started()
         threading.Timer(0.5, os.kill, (child, 9)).start()
         with pytest.raises(MediaError, match="killed by SIGKILL") as caught:
             pool.decode(str(pipe), dataclasses.replace(plan, digest="c" * 64))
@@ -109,28 +116,28 @@ def test_a_store_that_cannot_be_written_is_not_the_files_fault(tmp_path: Path) -
         pool.decode(path, plan_clip(path))
 
 
-def test_a_closed_pool_leaves_no_process(tmp_path: Path) -> None:
+def test_a_closed_pool_leaves_no_process(tmp_path: Path, started: Callable[[], list[int]]) -> None:
     path = write_clip(tmp_path / "a.mp4", 20)
     pool = DecodePool(FrameStore(tmp_path / "store"), config())
     pool.decode(path, plan_clip(path))
-    assert len(_children()) == 1
+    assert len(started()) == 1
     pool.close()
-    assert _children() == []
+    assert started() == []
     with pytest.raises(EasyVideoError, match="closed"):
         pool.decode(path, plan_clip(path))
 
 
-def test_a_cap_that_no_worker_can_keep_is_named(tmp_path: Path) -> None:
+def test_a_cap_that_no_worker_can_keep_is_named(tmp_path: Path, started: Callable[[], list[int]]) -> None:
     path = write_clip(tmp_path / "a.mp4", 20)
     with (
         DecodePool(FrameStore(tmp_path / "store"), config(memory_mb=8)) as pool,
         pytest.raises(EasyVideoError, match=r"cache\.memory_mb = 8|does not start"),
     ):
         pool.decode(path, plan_clip(path))
-    assert _children() == []
+    assert started() == []
 
 
-def test_idle_workers_end_with_the_pool_too(tmp_path: Path) -> None:
+def test_idle_workers_end_with_the_pool_too(tmp_path: Path, started: Callable[[], list[int]]) -> None:
     paths = [write_clip(tmp_path / f"{k}.mp4", 20 + k) for k in range(2)]
     pool = DecodePool(FrameStore(tmp_path / "store"), config(workers=3))
     threads = [threading.Thread(target=pool.decode, args=(path, plan_clip(path))) for path in paths]
@@ -138,9 +145,9 @@ def test_idle_workers_end_with_the_pool_too(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(_children()) == 2
+    assert len(started()) == 2
     pool.close()
-    assert _children() == []
+    assert started() == []
 
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:

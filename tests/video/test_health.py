@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,11 @@ def test_many_writers(tmp_path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0]
     entries = list(HealthLedger(path).entries())
     assert sorted(entry.path for entry in entries) == sorted(f"{n}-{k}.mp4" for n in "ab" for k in range(40))
+
+
+def test_a_name_that_is_not_unicode_is_kept(tmp_path: Path) -> None:
+    """Names of bytes that are no UTF-8, as the system hands them to Python."""
+    name = os.fsdecode(b"caf\xe9.mp4")
+    ledger = HealthLedger(tmp_path / "health.jsonl")
+    ledger.record(name, "missing", f"{name} does not exist", "refused")
+    assert [entry.path for entry in ledger.entries()] == [name]

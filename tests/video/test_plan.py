@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from easyvideor1 import video
 from easyvideor1.config.schema import ImageBudget, VideoBudget
@@ -187,14 +189,30 @@ def test_no_side_vanishes() -> None:
 
 
 def test_wrong_budgets_are_named() -> None:
-    with pytest.raises(ConfigError, match="image budget"):
-        video.plan(info_of(10, 10.0), ImageBudget(), GEOMETRY)
-    with pytest.raises(ConfigError, match="video budget"):
-        video.plan(MediaInfo("a.png", "image", "f", "png", 10, 10), VideoBudget(), GEOMETRY)
+    contradiction = VideoBudget.model_construct(
+        **{**VideoBudget().model_dump(), "min_pixels": 5000, "max_pixels": 4000}
+    )
     with pytest.raises(ConfigError, match="larger than max_pixels"):
-        video.plan(info_of(10, 10.0), VideoBudget(min_pixels=5000, max_pixels=4000), GEOMETRY)
+        video.plan(info_of(10, 10.0), contradiction, GEOMETRY)
     with pytest.raises(MediaError, match="crop it"):
         video.plan(info_of(10, 10.0, 10_000, 20), VideoBudget(), GEOMETRY)
+
+
+def test_a_file_of_the_other_kind_is_the_files_fault(tmp_path: Path) -> None:
+    """What first bytes cannot tell, so that only planning finds it; one such file must not stop a run."""
+    still, moving = tmp_path / "still.gif", tmp_path / "moving.gif"
+    pictures = [Image.new("RGB", (64, 64), (k, 0, 0)) for k in (10, 90, 200)]
+    pictures[0].save(still)
+    pictures[0].save(moving, save_all=True, append_images=pictures[1:], duration=100)
+    for path, budget, words in (
+        (still, VideoBudget(), "column of images"),
+        (moving, ImageBudget(), "column of videos"),
+    ):
+        with pytest.raises(MediaError, match=words) as caught:
+            video.plan(video.probe(str(path)), budget, GEOMETRY)
+        assert (caught.value.reason, caught.value.path) == ("kind", str(path))
+    assert video.plan(video.probe(str(moving)), VideoBudget(), GEOMETRY).kind == "video"
+    assert video.plan(video.probe(str(still)), ImageBudget(), GEOMETRY).kind == "image"
 
 
 def test_digest_names_all_that_decides_pixels_and_nothing_else() -> None:

@@ -160,3 +160,10 @@ def test_truncated_after_the_index(tmp_path: Path) -> None:
 def test_real_files(name: str, expected: tuple[str, int, int, float, int]) -> None:
     info = video.probe(str(reference_video(name)))
     assert (info.codec, info.width, info.height, info.fps, info.frame_count) == expected
+
+
+@pytest.mark.parametrize("name", ["a\0b.mp4", "half \ud800 a pair.mp4"])
+def test_a_name_that_no_file_can_have_is_missing(name: str) -> None:
+    with pytest.raises(MediaError, match="is no path") as caught:
+        video.probe(name)
+    assert caught.value.reason == "missing"

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 
 from easyvideor1 import video
 from easyvideor1.types import Frames, Geometry
-from easyvideor1.video import FrameStore, StoreError
-from easyvideor1.video.entry import Codec
+from easyvideor1.video import FrameStore, HealthLedger, StoreError
+from easyvideor1.video.entry import Codec, Entry, open_entry
 from easyvideor1.video.store import ABANDONED_AFTER
 
 from .clips import BUDGET, plan_clip, write_clip
@@ -246,3 +246,58 @@ def test_sweep_removes_what_killed_writers_left(tmp_path: Path, frames: Frames) 
     assert not old.exists()
     assert new.exists()
     assert store.has(frames.plan)
+
+
+def damaged(store: FrameStore, frames: Frames) -> Path:
+    store.put(frames)
+    path = store.path_of(frames.plan.digest)
+    path.write_bytes(path.read_bytes()[:-1])
+    return path
+
+
+def test_damage_in_a_shared_store_that_is_read_only_is_told(
+    tmp_path: Path, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FrameStore(tmp_path / "store")
+    path = damaged(store, frames)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)  # the superuser, who may run this, is refused nothing
+    with pytest.raises(StoreError, match=r"is damaged .* cannot be set aside: .*Permission denied") as caught:
+        store.get(frames.plan)
+    assert str(path) in str(caught.value)
+
+
+def test_a_ledger_that_cannot_be_written_is_told(tmp_path: Path, frames: Frames) -> None:
+    (tmp_path / "file").touch()
+    store = FrameStore(tmp_path / "store", ledger=HealthLedger(tmp_path / "file" / "health.jsonl"))
+    path = damaged(store, frames)
+    with pytest.raises(StoreError, match=r"health\.jsonl cannot be written"):
+        store.get(frames.plan)
+    assert not path.exists()
+    assert store.get(frames.plan) is None
+
+
+def test_the_mapped_file_is_the_one_that_is_trusted(
+    tmp_path: Path, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry that is replaced between opening and checking: the new file was never looked at."""
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    path = store.path_of(frames.plan.digest)
+    bad = bytearray(path.read_bytes())
+    bad[-1] ^= 1
+
+    def open_then_replace(target: Path) -> Entry:
+        entry = open_entry(target)
+        other = target.with_suffix(".other")
+        other.write_bytes(bad)
+        other.replace(target)
+        return entry
+
+    with monkeypatch.context() as patch:
+        patch.setattr("easyvideor1.video.store.open_entry", open_then_replace)
+        assert store.get(frames.plan) is not None
+    assert store.get(frames.plan) is None

@@ -1,4 +1,4 @@
-"""What kind of media a file is, from its first bytes rather than from its name or column."""
+"""Whether media files are there and are what their column says, from their first bytes."""
 
 from __future__ import annotations
 
@@ -8,62 +8,7 @@ from pathlib import Path
 
 from easyvideor1.data.problems import RowError
 from easyvideor1.types import MediaKind
-
-_IMAGE: frozenset[MediaKind] = frozenset({"image"})
-_VIDEO: frozenset[MediaKind] = frozenset({"video"})
-_EITHER: frozenset[MediaKind] = frozenset({"image", "video"})
-
-# Formats that are recognised by their leading bytes. A GIF may be a picture or a clip: both columns may hold one.
-_SIGNATURES: tuple[tuple[bytes, frozenset[MediaKind]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", _IMAGE),
-    (b"\xff\xd8\xff", _IMAGE),  # JPEG
-    (b"BM", _IMAGE),  # BMP
-    (b"II*\x00", _IMAGE),  # TIFF, little-endian
-    (b"MM\x00*", _IMAGE),  # TIFF, big-endian
-    (b"GIF87a", _EITHER),
-    (b"GIF89a", _EITHER),
-    (b"\x1aE\xdf\xa3", _VIDEO),  # Matroska, WebM
-    (b"FLV\x01", _VIDEO),
-    (b"OggS", _VIDEO),
-    (b"\x00\x00\x01\xba", _VIDEO),  # MPEG programme stream
-    (b"\x00\x00\x01\xb3", _VIDEO),  # MPEG video sequence
-    (b"0&\xb2u\x8ef\xcf\x11", _VIDEO),  # ASF, WMV
-)
-# Brands of the ISO base media format (ISO/IEC 14496-12) that hold still pictures; every other brand is a film.
-_STILL_BRANDS = frozenset({b"avif", b"heic", b"heix", b"heim", b"mif1"})
-_SEQUENCE_BRANDS = frozenset({b"avis", b"hevc", b"msf1"})
-_QUICKTIME_ATOMS = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
-
-_SUFFIXES: dict[str, frozenset[MediaKind]] = {
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".heic"), _IMAGE),
-    **dict.fromkeys((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ogv", ".mpg", ".mpeg"), _VIDEO),
-    **dict.fromkeys((".ts", ".wmv", ".3gp"), _VIDEO),
-    ".gif": _EITHER,
-}
-
-_HEAD_BYTES = 192
-
-
-def kinds_of_bytes(head: bytes) -> frozenset[MediaKind]:
-    """The kinds of media that a file starting with ``head`` can be; empty when the format is not recognised."""
-    for signature, kinds in _SIGNATURES:
-        if head.startswith(signature):
-            return kinds
-    if head.startswith(b"RIFF"):
-        return {b"WEBP": _IMAGE, b"AVI ": _VIDEO}.get(head[8:12], frozenset())
-    box, brand = head[4:8], head[8:12]
-    if box == b"ftyp":
-        return _IMAGE if brand in _STILL_BRANDS else _EITHER if brand in _SEQUENCE_BRANDS else _VIDEO
-    if box in _QUICKTIME_ATOMS:
-        return _VIDEO
-    if len(head) > 188 and head[0] == head[188] == 0x47:  # two sync bytes of an MPEG transport stream
-        return _VIDEO
-    return frozenset()
-
-
-def kinds_of_name(path: str) -> frozenset[MediaKind]:
-    """The kinds of media that a file of this name can be; empty when the suffix is not known."""
-    return _SUFFIXES.get(Path(path).suffix.lower(), frozenset())
+from easyvideor1.video.formats import HEAD_BYTES, is_unread_still, kinds_of_bytes, kinds_of_name
 
 
 class MediaCheck:
@@ -97,6 +42,7 @@ class MediaCheck:
 
     def _look(self, path: str) -> frozenset[MediaKind]:
         if not self._touch_files:
+            _refuse_unread(b"", path)
             return kinds_of_name(path)
         remedy = "correct the path, or set media_root of the source to the directory that relative paths start from"
         try:
@@ -106,12 +52,18 @@ class MediaCheck:
             if status.st_size == 0:
                 raise RowError("", f"media file {path!r} is empty (0 bytes)", "fetch the file again or remove the row")
             with Path(path).open("rb") as file:
-                head = file.read(_HEAD_BYTES)
+                head = file.read(HEAD_BYTES)
         except FileNotFoundError:
             raise RowError("", f"media file {path!r} does not exist", remedy) from None
         except (OSError, ValueError) as error:  # no permission, a name too long, a NUL in the name
             raise RowError("", f"media file {path!r} cannot be opened: {error}", remedy) from error
+        _refuse_unread(head, path)
         return kinds_of_bytes(head) or kinds_of_name(path)
+
+
+def _refuse_unread(head: bytes, path: str) -> None:
+    if is_unread_still(head, path):
+        raise RowError("", f"{path!r} is an AVIF or HEIC picture, which is not read", "convert it to PNG or JPEG")
 
 
 def _article(kind: MediaKind) -> str:

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from easyvideor1 import rewards
-from easyvideor1.data.media import MediaCheck, kinds_of_name
+from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.options import letter_options
 from easyvideor1.data.problems import RowError
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError, MediaKind, MediaRef, OfflineTrajectory, Sample
+from easyvideor1.video.formats import kinds_of_name
 
 PLACEHOLDER = re.compile(r"<image>|<video>")
 _WRAPPED = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL)
@@ -52,7 +53,12 @@ class RowFormat:
 
 
 def is_evaluation_row(row: Row, form: RowFormat) -> bool:
-    """Whether the row names its media in ``path``, as evaluation files do, and not in lists."""
+    """Whether the row names its media in ``path``, as evaluation files do, and not in lists.
+
+    In a row that says it is text, ``path`` is any column.
+    """
+    if row.get("data_type") == "text":
+        return False
     return bool(row.get("path")) and not row.get(form.images) and not row.get(form.videos)
 
 
@@ -91,13 +97,16 @@ def read_sample(row: Row, form: RowFormat, *, task: str, line: int, where: str, 
     question, media = _place(_question(row, form), media, form)
     column = answer_column(row, form)
     answer = _answer(row, column)
-    try:
-        rewards.check_answer(task, answer, options)
-    except DataError as error:
-        raise RowError(column, str(error), "correct the reference answer or remove the row") from None
     taken = {*_FIXED, form.question, form.images, form.videos, column, "start", "end"}
     if is_evaluation_row(row, form):
         taken |= {"path", "image_path"}
+    extra = {name: value for name, value in row.items() if name not in taken}
+    try:
+        rewards.check_answer(task, answer, options, row=extra)
+    except rewards.ColumnError as error:
+        raise RowError(error.column, error.problem, "correct this column or remove the row") from None
+    except DataError as error:
+        raise RowError(column, str(error), "correct the reference answer or remove the row") from None
     return Sample(
         id=_label(row, "problem_id") or f"{form.stem}:{line}",
         question=question,
@@ -107,7 +116,7 @@ def read_sample(row: Row, form: RowFormat, *, task: str, line: int, where: str, 
         options=options,
         source=_label(row, "data_source") or form.stem,
         offline=_offline(row),
-        extra={name: value for name, value in row.items() if name not in taken},
+        extra=extra,
         where=where,
     )
 
@@ -240,10 +249,9 @@ def _clip(row: Row, media: list[MediaRef]) -> tuple[MediaRef, ...]:
     bounds: dict[str, float | None] = {}
     for name in ("start", "end"):
         value = row.get(name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and (not number or not math.isfinite(value) or value < 0):
+        bounds[name] = number = _finite(value)
+        if value is not None and (number is None or number < 0):
             raise RowError(name, f"is {value!r}, not a time in seconds", "write seconds from the start of the video")
-        bounds[name] = None if value is None else float(value)
     start, end = bounds["start"], bounds["end"]
     if start is None and end is None:
         return tuple(media)
@@ -253,6 +261,17 @@ def _clip(row: Row, media: list[MediaRef]) -> tuple[MediaRef, ...]:
     if end is not None and end <= (start or 0.0):
         raise RowError("end", f"is {end}, not after start ({start or 0.0})", "give a clip that lasts")
     return tuple(MediaRef("video", ref.path, start, end) if ref.kind == "video" else ref for ref in media)
+
+
+def _finite(value: object) -> float | None:
+    """A JSON number as a finite float; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _place(question: str, media: tuple[MediaRef, ...], form: RowFormat) -> tuple[str, tuple[MediaRef, ...]]:
@@ -296,6 +315,8 @@ def _trajectory(entry: object) -> OfflineTrajectory:
         raise RowError("offline_output", "is blank", remedy)
     if logprobs is None:
         return OfflineTrajectory(text)
-    if not isinstance(logprobs, list) or not all(type(value) in (int, float) for value in logprobs):
-        raise RowError("offline_output", "has logprobs that are not a list of numbers", remedy)
-    return OfflineTrajectory(text, tuple(map(float, logprobs)))
+    numbers = [_finite(value) for value in logprobs] if isinstance(logprobs, list) else [None]
+    finite = tuple(number for number in numbers if number is not None)
+    if len(finite) != len(numbers):
+        raise RowError("offline_output", "has logprobs that are not a list of finite numbers", remedy)
+    return OfflineTrajectory(text, finite)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from easyvideor1.files import write_atomic
+from easyvideor1.files import json_bytes, write_atomic
 from easyvideor1.types import DataError, MediaKind, Sample
 
 
@@ -77,20 +76,20 @@ def _offline(sample: Sample) -> Any:
     ]
 
 
-def _dumps(row: dict[str, Any]) -> str:
+def _dumps(row: dict[str, Any]) -> bytes:
     try:
-        return json.dumps(row, ensure_ascii=False)
+        return json_bytes(row).rstrip(b"\n")
     except (TypeError, ValueError) as error:
         raise DataError(f"sample {row['problem_id']!r}: {error} - write it as .parquet or drop that column") from error
 
 
 def _write_jsonl(file: IO[bytes], rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        file.write(_dumps(row).encode("utf-8") + b"\n")
+        file.write(_dumps(row) + b"\n")
 
 
 def _write_json(file: IO[bytes], rows: list[dict[str, Any]]) -> None:
-    file.write(b"[\n" + ",\n".join(map(_dumps, rows)).encode("utf-8") + b"\n]\n")
+    file.write(b"[\n" + b",\n".join(map(_dumps, rows)) + b"\n]\n")
 
 
 def _write_parquet(file: IO[bytes], rows: list[dict[str, Any]]) -> None:

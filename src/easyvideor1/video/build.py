@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
@@ -12,15 +12,25 @@ from easyvideor1.video.guard import DecodePool, Outcome
 from easyvideor1.video.health import HealthLedger
 from easyvideor1.video.store import FrameStore
 
+#: Reasons that lie in where a file is and not in what it holds: a copy of it may be well.
+_OF_THE_PLACE = frozenset({"missing", "permission", "not_a_file", "changed"})
+
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """Counts of distinct plans; ``failures`` are ``(path, reason)`` in the order of the items."""
+    """What a build did.
+
+    ``built``, ``present`` and ``failed`` count distinct plans. ``failures`` are ``(path, reason)`` in the order of the
+    items, for every path that has a failed plan: copies of one bad file are all there, and a path with two failed clips
+    is there twice. ``failed_digests`` maps the digest of every failed plan to its reason; other clips of the same path
+    may be well.
+    """
 
     built: int
     present: int
     failed: int
     failures: tuple[tuple[str, str], ...]
+    failed_digests: Mapping[str, str]
 
 
 def build(
@@ -36,7 +46,7 @@ def build(
     interrupted continues where it was.
 
     Args:
-        items: media with their plans; equal digests are decoded once, from the first path that has them.
+        items: media with their plans; equal digests are decoded once, from the first path that still has the content.
         store: is filled.
         ledger: names every failure.
         cache_config: workers, deadline and memory cap.
@@ -45,14 +55,20 @@ def build(
     Raises:
         StoreError: the store cannot be written; going on would only repeat it.
     """
-    paths: dict[str, tuple[str, MediaPlan]] = {}
+    plans: dict[str, MediaPlan] = {}
+    paths: dict[tuple[str, str], None] = {}  # every (digest, path) once, in the order of the items
     for ref, plan in items:
-        paths.setdefault(plan.digest, (ref.path, plan))
+        plans.setdefault(plan.digest, plan)
+        paths[plan.digest, ref.path] = None
     store.sweep()
-    missing = {digest: item for digest, item in paths.items() if not store.has(digest)}
-    total, done = len(paths), 0
+    missing = {digest: plan for digest, plan in plans.items() if not store.has(digest)}
+    places: dict[str, list[str]] = {digest: [] for digest in missing}
+    for digest, path in paths:
+        if digest in missing:
+            places[digest].append(path)
+    total, done = len(plans), 0
     counts: dict[Outcome, int] = {"built": 0, "present": 0}
-    failures: dict[str, tuple[str, str]] = {}
+    failed: dict[str, str] = {}
 
     def finished(outcome: Outcome | None) -> None:
         nonlocal done
@@ -66,7 +82,8 @@ def build(
         finished("present")
     with DecodePool(store, cache_config) as pool, ThreadPoolExecutor(cache_config.workers) as threads:
         futures: dict[Future[Outcome], str] = {
-            threads.submit(pool.decode, path, plan): digest for digest, (path, plan) in missing.items()
+            threads.submit(_decode_anywhere, pool, ledger, places[digest], plan): digest
+            for digest, plan in missing.items()
         }
         try:
             for future in as_completed(futures):
@@ -74,8 +91,7 @@ def build(
                 try:
                     outcome: Outcome | None = future.result()
                 except MediaError as error:
-                    ledger.record(error.path, error.reason, str(error), "left out of the store")
-                    failures[digest] = (error.path, error.reason)
+                    failed[digest] = error.reason
                     outcome = None
                 finished(outcome)
         except BaseException:
@@ -86,6 +102,25 @@ def build(
     return BuildReport(
         built=counts["built"],
         present=counts["present"],
-        failed=len(failures),
-        failures=tuple(failures[digest] for digest in paths if digest in failures),
+        failed=len(failed),
+        failures=tuple((path, failed[digest]) for digest, path in paths if digest in failed),
+        failed_digests=failed,
     )
+
+
+def _decode_anywhere(pool: DecodePool, ledger: HealthLedger, paths: Sequence[str], plan: MediaPlan) -> Outcome:
+    """Decode a plan from the first of its paths that still holds the content it was made for.
+
+    A failure that lies in the content would be the same at every other path, and is not sought there again.
+
+    Raises:
+        MediaError: of the last path that was tried; every failure is in the ledger.
+    """
+    for path in paths:
+        try:
+            return pool.decode(path, plan)
+        except MediaError as error:
+            ledger.record(error.path, error.reason, str(error), "left out of the store")
+            if error.reason not in _OF_THE_PLACE or path == paths[-1]:
+                raise
+    raise AssertionError("a plan without a path")

@@ -67,6 +67,8 @@ def stat_key(path: str, *, regular: bool = True) -> StatKey:
         status = Path(path).stat()
     except OSError as error:
         raise file_error(path, error) from error
+    except ValueError as error:  # a NUL, or half a surrogate pair: no file can have such a name
+        raise MediaError(f"{path!r} is no path: {error}; check the row's path", path=path, reason="missing") from error
     if regular and not stat.S_ISREG(status.st_mode):
         raise MediaError(f"{path} is not a regular file; point the row at a media file", path=path, reason="not_a_file")
     return (os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ino)  # noqa: PTH100 (keeps symlinks)

@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 
 from easyvideor1.types import Frames, MediaError, MediaPlan
 from easyvideor1.video.content import fingerprint
+from easyvideor1.video.formats import IMAGE_FORMATS
 from easyvideor1.video.packets import PacketIndex, media_error, open_video, packet_index
-from easyvideor1.video.probe import IMAGE_FORMATS
 
 #: Frames that are rather decoded and thrown away than jumped over: a jump empties the decoder.
 SEEK_GAP = 12

@@ -43,12 +43,17 @@ class CorruptEntryError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """An open entry: ``payload`` is a read-only view of everything after the header."""
+    """An open entry: ``payload`` is a read-only view of everything after the header.
+
+    ``version`` is inode, size and time of change (ns) of the file that is mapped, which need not be the one that has
+    its name by now.
+    """
 
     plan: MediaPlan
     codec: Codec
     crc: str
     payload: NDArray[np.uint8]
+    version: tuple[int, int, int]
 
     def check(self) -> None:
         """Raises ``CorruptEntryError`` when the payload is not the one that was written."""
@@ -109,7 +114,8 @@ def open_entry(path: Path) -> Entry:
         CorruptEntryError: it is not valid.
     """
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
+        status = os.fstat(file.fileno())
+        size = status.st_size
         prefix = file.read(8)
         length = int.from_bytes(prefix, "little")
         if len(prefix) < 8 or length > min(size - 8, _MAX_HEADER):
@@ -120,7 +126,7 @@ def open_entry(path: Path) -> Entry:
             raise CorruptEntryError(f"it holds the frames of {plan.digest}")
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     payload = np.frombuffer(mapped, dtype=np.uint8, offset=len(header))
-    return Entry(plan, codec, crc, payload)
+    return Entry(plan, codec, crc, payload, (status.st_ino, size, status.st_mtime_ns))
 
 
 def _parse_header(header: bytes, size: int) -> tuple[MediaPlan, Codec, str]:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from easyvideor1.files import json_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class HealthEntry:
@@ -31,7 +33,7 @@ class HealthLedger:
     def record(self, path: str, reason: str, detail: str, action: str) -> None:
         """Append one entry: a single write under a lock, on disk before this returns."""
         entry = HealthEntry(datetime.now(UTC).isoformat(timespec="seconds"), path, reason, detail, action)
-        line = json.dumps(asdict(entry), ensure_ascii=False).encode() + b"\n"
+        line = json_bytes(asdict(entry))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:

@@ -2,8 +2,9 @@
 
 Rules that hold for both sampling rules:
 
-* The number of frames is a multiple of ``temporal_patch_size``: sampling rounds down to one. Only when the clip or the
-  budget has fewer frames than that are all of them taken, and the last repeated, as the model processors do.
+* The number of frames is a multiple of ``temporal_patch_size``: sampling by rate rounds down to one, a fixed number of
+  frames goes to the nearest one (a tie to the even multiple). Only when the clip or the budget has fewer frames than
+  that are all of them taken, and the last repeated, as the model processors do.
 * No frame is planned twice otherwise: a fixed number of frames beyond what the clip has is reduced to what it has.
 * A clip ``[start, end]`` holds the frames whose timestamps lie in it. When none does (a clip shorter than a frame), it
   is the one frame on screen at ``start``. A clip that begins after the end of the video, or ends before it begins, is
@@ -57,8 +58,9 @@ def plan(
         end: last second of the wanted clip; the end if None. Videos only.
 
     Raises:
-        MediaError: ``clip`` when the clip lies outside the video, ``aspect`` when one side is over 200 times the other.
-        ConfigError: the budget is of the other kind or contradicts itself.
+        MediaError: ``kind`` when the file is not of the budget's kind, ``clip`` when the clip lies outside the video,
+            ``aspect`` when one side is over 200 times the other.
+        ConfigError: the budget contradicts itself.
     """
     if budget.min_pixels > budget.max_pixels:
         raise ConfigError(
@@ -66,11 +68,11 @@ def plan(
         )
     if info.kind == "image":
         if not isinstance(budget, ImageBudget):
-            raise ConfigError(f"{info.path} is an image but was planned with a video budget; use data.image")
+            raise _wrong_kind(info, "video")
         height, width = resize(info, geometry.factor, budget.min_pixels, budget.max_pixels)
         return _finish(info, geometry, (0,), height, width, 0.0)
     if not isinstance(budget, VideoBudget):
-        raise ConfigError(f"{info.path} is a video but was planned with an image budget; use data.video")
+        raise _wrong_kind(info, "image")
     first, last = clip(info, start, end)
     total = last - first + 1
     count = frame_count(budget, total, info.fps, geometry.temporal_patch_size)
@@ -78,6 +80,16 @@ def plan(
     indices += (indices[-1],) * (-count % geometry.temporal_patch_size)
     height, width = _video_size(info, budget, geometry, len(indices))
     return _finish(info, geometry, indices, height, width, count / total * info.fps)
+
+
+def _wrong_kind(info: MediaInfo, wanted: str) -> MediaError:
+    """What the file's first bytes could not tell: a GIF is an image or a video by its number of frames."""
+    frames = "a single frame" if info.kind == "image" else "a moving picture"
+    return MediaError(
+        f"{info.path} ({info.codec}) holds {frames}, it is no {wanted}; move it to the column of {info.kind}s",
+        path=info.path,
+        reason="kind",
+    )
 
 
 def clip(info: MediaInfo, start: float | None, end: float | None) -> tuple[int, int]:

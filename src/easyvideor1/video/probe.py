@@ -6,10 +6,8 @@ from PIL import Image, UnidentifiedImageError
 
 from easyvideor1.types import MediaError, MediaInfo
 from easyvideor1.video.content import FileMemo, fingerprint, stat_key
+from easyvideor1.video.formats import IMAGE_FORMATS
 from easyvideor1.video.packets import media_error, packet_index
-
-#: Formats that are read as still images; an animated GIF is a video.
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 #: EXIF orientation tag, and its values that exchange width and height.
 _ORIENTATION = 0x0112

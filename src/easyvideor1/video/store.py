@@ -14,6 +14,7 @@ from pathlib import Path
 
 import zstandard
 
+from easyvideor1.files import write_atomic
 from easyvideor1.types import EasyVideoError, Frames, MediaPlan
 from easyvideor1.video.entry import SUFFIX, Codec, CorruptEntryError, Entry, open_entry, write_entry
 from easyvideor1.video.health import HealthLedger
@@ -73,13 +74,13 @@ class FrameStore:
         decides pixels).
 
         Raises:
-            StoreError: the entry is there but may not be read.
+            StoreError: the entry is there but may not be read, or it is damaged and cannot be set aside.
         """
         digest = _digest(plan)
         path = self.path_of(digest)
         try:
             entry = open_entry(path)
-            self._verify_once(digest, path, entry)
+            self._verify_once(digest, entry)
             return Frames(pixels=entry.pixels(), plan=plan if isinstance(plan, MediaPlan) else entry.plan)
         except FileNotFoundError:
             return None
@@ -102,20 +103,8 @@ class FrameStore:
             StoreError: it cannot be written; nothing is left behind.
         """
         path = self.path_of(frames.plan.digest)
-        # A random part beside the process number: directories are shared between machines.
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("xb") as file:
-                    write_entry(file, frames, self.codec)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            _sync_directory(path.parent)
+            write_atomic(path, lambda file: write_entry(file, frames, self.codec))
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error}; free some space or set cache.dir") from error
 
@@ -151,15 +140,13 @@ class FrameStore:
                     removed += 1
         return removed
 
-    def _verify_once(self, digest: str, path: Path, entry: Entry) -> None:
-        status = path.stat()
-        version = (status.st_ino, status.st_size, status.st_mtime_ns)
+    def _verify_once(self, digest: str, entry: Entry) -> None:
         with self._lock:
-            if self._verified.get(digest) == version:
+            if self._verified.get(digest) == entry.version:
                 return
         entry.check()
         with self._lock:
-            self._verified[digest] = version
+            self._verified[digest] = entry.version
 
     def _set_aside(self, digest: str, path: Path, detail: str) -> None:
         with self._lock:
@@ -169,7 +156,19 @@ class FrameStore:
             path.rename(aside)
         except FileNotFoundError:
             return  # another reader was first, and recorded it
-        self.ledger.record(str(path), "corrupt_entry", detail, f"set aside as {aside.name}")
+        except OSError as error:
+            # Going on as if it were missing would decode it and fail to put it in place, once per read.
+            raise StoreError(
+                f"{path} is damaged ({detail}) and cannot be set aside: {error}; remove it, or make the directory "
+                "writable, or set cache.dir"
+            ) from error
+        try:
+            self.ledger.record(str(path), "corrupt_entry", detail, f"set aside as {aside.name}")
+        except OSError as error:
+            raise StoreError(
+                f"{path} was damaged ({detail}) and is set aside as {aside.name}, but {self.ledger.path} cannot be "
+                f"written: {error}; make it writable"
+            ) from error
 
 
 def _digest(plan: MediaPlan | str) -> str:
@@ -187,11 +186,3 @@ def _try_lock(path: Path) -> int | None:
         pass  # held by another, or removed by one that has just finished
     os.close(fd)
     return None
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
