@@ -163,3 +163,43 @@ def test_wrong_values_are_named(old, message):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         migrate_file(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("written", ["[0.9, 0.95]", "(0.9, 0.95)", "0.9, 0.95"])
+def test_betas_may_be_a_list_or_the_text_of_a_tuple(written):
+    stage = migrate(f"worker: {{actor: {{optim: {{betas: '{written}'}}}}}}", "old.yaml").config.stages[0]
+    assert stage.optimizer.betas == (0.9, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("old", "message"),
+    [
+        ("worker: {actor: {optim: {betas: 0.9}}}", r"old\.yaml:1: worker\.actor\.optim\.betas: expected 2 numbers"),
+        ("worker: {actor: {optim: {betas: [0.9]}}}", "expected 2 numbers"),
+        ("worker: {actor: {optim: {betas: [0.9, x]}}}", "expected 2 numbers"),
+        ("worker: {actor: {optim: {betas: [0.9, .nan]}}}", "expected 2 numbers"),
+        ("worker: {actor: {optim: {betas: {a: 0.9}}}}", "expected 2 numbers"),
+        ("trainer: {max_steps: .inf}", r"old\.yaml:1: trainer\.max_steps: expected a number"),
+        ("trainer: {max_steps: .nan}", "expected a number"),
+        ("trainer: {max_steps: inf}", "expected a number"),
+        (f"trainer: {{max_steps: {10**400}}}", "expected a number"),
+        ("data: {train_files: {a: b}}", r"old\.yaml:1: data\.train_files: expected a path or a list of paths"),
+        ("data: {train_files: [a.json, 3]}", "expected a path or a list of paths"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_told_with_their_line(old, message):
+    with pytest.raises(ConfigError, match=message):
+        migrate(old, "old.yaml")
+
+
+def test_every_file_of_a_list_is_a_source():
+    old = "data: {train_files: [a.jsonl, 'b.json@train'], val_files: [c.parquet, d.json], image_dir: /m}"
+    done = migrate(old, "old.yaml")
+    data = done.config.data
+    assert [source.path for source in data.train] == ["a.jsonl", "b.json"]
+    assert (
+        [source.path for source in data.validation] == [source.path for source in data.test] == ["c.parquet", "d.json"]
+    )
+    assert {source.media_root for source in (*data.train, *data.test)} == {"/m"}
+    (split,) = [item for item in done.left if "train_files" in item.key]
+    assert (split.key, split.value) == ("data.train_files.1", '"b.json@train"')

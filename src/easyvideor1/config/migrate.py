@@ -7,27 +7,18 @@ described.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from easyvideor1.config.dump import dump_config
 from easyvideor1.config.left_behind import REASONS
 from easyvideor1.config.load import validate
+from easyvideor1.config.old_file import Left, OldFile
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.config.source import Source, describe, read_yaml
 from easyvideor1.types import ConfigError
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """An old key that has no counterpart: its dotted name, its value as text, and why."""
-
-    key: str
-    value: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,7 @@ def migrate(text: str, name: str) -> Migration:
     Raises:
         ConfigError: it is no such YAML, or a value cannot be translated; the message names the line.
     """
-    old = _Old(read_yaml(text, name))
+    old = OldFile(read_yaml(text, name))
     sections = {"data", "algorithm", "worker", "trainer"}
     if not sections & set(old.source.values):
         raise ConfigError(f"{name}: no section of {', '.join(sorted(sections))}: this is no EasyR1 or EasyVideoR1 YAML")
@@ -78,74 +69,7 @@ def migrate(text: str, name: str) -> Migration:
     return Migration(config, _comments(name, left) + dump_config(config, only_set=True), left)
 
 
-@dataclass
-class _Old:
-    """The old file: remembers which keys were asked for, and which of those could not be kept."""
-
-    source: Source
-    asked: set[str] = field(default_factory=set)
-    left: list[Left] = field(default_factory=list)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value at a dotted key, or the old framework's default when it is absent or null."""
-        self.asked.add(key)
-        value: Any = self.source.values
-        for word in key.split("."):
-            if not isinstance(value, Mapping) or word not in value:
-                return default
-            value = value[word]
-        if isinstance(value, str) and "${" in value:
-            self.leave(key, "an OmegaConf reference is not resolved; write its value")
-            return default
-        return default if value is None else value
-
-    def number(self, key: str, default: float) -> float:
-        return float(self._numeric(key, default))
-
-    def integer(self, key: str, default: int) -> int:
-        value = self._numeric(key, default)
-        if value != int(value):
-            raise ConfigError(f"{self.where(key)}: {key}: expected a whole number, got {describe(value)}")
-        return int(value)
-
-    def _numeric(self, key: str, default: float) -> float:
-        value = self.get(key, default)
-        if isinstance(value, str):
-            # PyYAML reads 1e-6 as text, and old files were written for that reading.
-            try:
-                value = float(value)
-            except ValueError:
-                value = None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{self.where(key)}: {key}: expected a number, got {describe(self.get(key))}")
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.get(key, default)
-        words = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
-        value = words.get(value.lower(), value) if isinstance(value, str) else value
-        if not isinstance(value, bool):
-            raise ConfigError(f"{self.where(key)}: {key}: expected true or false, got {describe(value)}")
-        return value
-
-    def has(self, key: str) -> bool:
-        return self.get(key) is not None
-
-    def where(self, key: str) -> str:
-        return self.source.where(tuple(key.split(".")))
-
-    def leave(self, key: str, reason: str, value: Any = None) -> None:
-        """Put a key on the list of what has no counterpart."""
-        self.asked.add(key)
-        if value is None:
-            value = self.source.values
-            for word in key.split("."):
-                value = value.get(word) if isinstance(value, Mapping) else None
-        if all(item.key != key for item in self.left):
-            self.left.append(Left(key, "not set" if value is None else json.dumps(value, ensure_ascii=False), reason))
-
-
-def _run(old: _Old, new: dict[str, Any]) -> None:
+def _run(old: OldFile, new: dict[str, Any]) -> None:
     new["name"] = str(old.get("trainer.experiment_name", "demo"))
     project = old.get("trainer.project_name", "easy_r1")
     new["output_dir"] = str(old.get("trainer.save_checkpoint_path", f"runs/{project}/{{name}}"))
@@ -166,7 +90,7 @@ def _run(old: _Old, new: dict[str, Any]) -> None:
     new["evaluation"] = evaluation
 
 
-def _model(old: _Old, new: dict[str, Any]) -> None:
+def _model(old: OldFile, new: dict[str, Any]) -> None:
     base = "worker.actor.model"
     model: dict[str, Any] = {"gradient_checkpointing": old.flag(f"{base}.enable_gradient_checkpointing", True)}
     if old.has(f"{base}.model_path"):
@@ -191,7 +115,7 @@ def _model(old: _Old, new: dict[str, Any]) -> None:
     new["model"] = model
 
 
-def _data(old: _Old, new: dict[str, Any]) -> None:
+def _data(old: OldFile, new: dict[str, Any]) -> None:
     data: dict[str, Any] = {
         "question_key": str(old.get("data.prompt_key", "prompt")),
         "answer_key": str(old.get("data.answer_key", "answer")),
@@ -213,14 +137,14 @@ def _data(old: _Old, new: dict[str, Any]) -> None:
     }
     if old.has("data.video_total_pixels"):
         data["video"]["total_pixels"] = old.integer("data.video_total_pixels", 0)
-    training, validation = _source(old, "data.train_files"), _source(old, "data.val_files")
+    training, validation = _sources(old, "data.train_files"), _sources(old, "data.val_files")
     if training:
-        data["train"] = [training]
+        data["train"] = training
     if validation:
-        data["validation"] = [validation]
-        # Both ends of a run were measured on the validation file unless val_before_train was off.
+        data["validation"] = validation
+        # Both ends of a run were measured on the validation files unless val_before_train was off.
         if old.flag("trainer.val_before_train", True):
-            data["test"] = [validation]
+            data["test"] = validation
     else:
         old.flag("trainer.val_before_train", True)
     new["data"] = data
@@ -229,22 +153,32 @@ def _data(old: _Old, new: dict[str, Any]) -> None:
         new["cache"] = {"on_miss": "error" if mode == "preprocessed_only" else "decode"}
 
 
-def _source(old: _Old, key: str) -> dict[str, Any] | None:
+def _sources(old: OldFile, key: str) -> list[dict[str, Any]]:
+    """One source for a path, one each for a list of them."""
     value = old.get(key)
     if not value:
-        return None
-    path, _, split = str(value).partition("@")
+        return []
+    if isinstance(value, str):
+        return [_source(old, key, value)]
+    if not isinstance(value, list) or not all(isinstance(path, str) and path for path in value):
+        raise ConfigError(f"{old.where(key)}: {key}: expected a path or a list of paths, got {describe(value)}")
+    return [_source(old, f"{key}.{index}", path) for index, path in enumerate(value)]
+
+
+def _source(old: OldFile, key: str, value: str) -> dict[str, Any]:
+    path, _, split = value.partition("@")
     if split:
-        old.leave(key, f"the split {split!r} cannot be chosen in a path; export it to a file of its own")
+        reason = f"the split {split!r} cannot be chosen in a path; export it to a file of its own"
+        old.leave(key, reason, value)
     if Path(path).suffix not in (".json", ".jsonl", ".parquet"):
-        old.leave(key, "a source is one JSON, JSONL or Parquet file; list the files of a directory or hub set")
+        old.leave(key, "a source is one JSON, JSONL or Parquet file; list the files of a directory or hub set", value)
     source: dict[str, Any] = {"path": path}
     if old.has("data.image_dir"):
         source["media_root"] = str(old.get("data.image_dir"))
     return source
 
 
-def _rollout(old: _Old, new: dict[str, Any]) -> None:
+def _rollout(old: OldFile, new: dict[str, Any]) -> None:
     top_k = old.integer("worker.rollout.top_k", -1)
     new["rollout"] = {
         "temperature": old.number("worker.rollout.temperature", 1.0),
@@ -262,7 +196,7 @@ def _rollout(old: _Old, new: dict[str, Any]) -> None:
         new["rewards"] = weights
 
 
-def _stage(old: _Old) -> dict[str, Any]:
+def _stage(old: OldFile) -> dict[str, Any]:
     actor = "worker.actor"
     stage: dict[str, Any] = {
         "name": "rl",
@@ -311,7 +245,9 @@ _AGGREGATIONS = {"token": "token", "seq": "sequence"}
 _KL = {"kl": "k1", "mse": "k2", "low_var_kl": "k3"}
 
 
-def _choose(old: _Old, stage: dict[str, Any], new_key: str, key: str, default: str, names: Mapping[str, str]) -> None:
+def _choose(
+    old: OldFile, stage: dict[str, Any], new_key: str, key: str, default: str, names: Mapping[str, str]
+) -> None:
     value = str(old.get(key, default))
     if value in names:
         stage[new_key] = names[value]
@@ -319,7 +255,7 @@ def _choose(old: _Old, stage: dict[str, Any], new_key: str, key: str, default: s
         old.leave(key, f"no counterpart: set stages.0.{new_key}, which also takes your own as module:attr")
 
 
-def _kl(old: _Old, stage: dict[str, Any]) -> None:
+def _kl(old: OldFile, stage: dict[str, Any]) -> None:
     kind, coefficient = str(old.get("algorithm.kl_penalty", "kl")), old.number("algorithm.kl_coef", 1e-3)
     in_loss = old.flag("algorithm.use_kl_loss", False)
     if old.flag("algorithm.disable_kl", False):
@@ -334,12 +270,11 @@ def _kl(old: _Old, stage: dict[str, Any]) -> None:
         old.leave("algorithm.kl_penalty", "the KL estimators are k1, k2 and k3 (stages.0.kl)")
 
 
-def _optimizer(old: _Old, steps: int | None) -> dict[str, Any]:
+def _optimizer(old: OldFile, steps: int | None) -> dict[str, Any]:
     base = "worker.actor.optim"
-    betas = old.get(f"{base}.betas", [0.9, 0.999])
     out: dict[str, Any] = {
         "lr": old.number(f"{base}.lr", 1e-6),
-        "betas": [float(beta) for beta in betas],
+        "betas": old.numbers(f"{base}.betas", (0.9, 0.999)),
         "weight_decay": old.number(f"{base}.weight_decay", 1e-2),
         "max_grad_norm": old.number("worker.actor.max_grad_norm", 1.0),
     }
@@ -362,7 +297,7 @@ def _optimizer(old: _Old, steps: int | None) -> dict[str, Any]:
     return out
 
 
-def _leave_the_rest(old: _Old) -> None:
+def _leave_the_rest(old: OldFile) -> None:
     """List every key of the file that no translation asked for."""
     for key, value in _leaves(old.source.values, ""):
         if key in old.asked or value is None:

@@ -1,7 +1,8 @@
 """YAML text becomes plain values here, and every value keeps the place it was written at.
 
-The reading is that of YAML 1.2: ``1e-6`` is a number, ``yes``, ``on`` and ``12:30`` are text, and so are dates. Tags
-that build objects are refused, and a key that is written twice is an error.
+The reading is that of YAML 1.2: ``1e-6`` is a number, ``yes``, ``on`` and ``12:30`` are text, and so are dates. One
+exception: ``1_048_576`` is a number, as in YAML 1.1 and in Python. Tags that build objects are refused, and a key that
+is written twice is an error.
 """
 
 from __future__ import annotations

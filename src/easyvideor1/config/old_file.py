@@ -1,0 +1,108 @@
+"""The YAML that is migrated: its values by dotted key, each checked, and which were asked for or left behind."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from easyvideor1.config.source import Source, describe
+from easyvideor1.types import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """An old key that has no counterpart: its dotted name, its value as text, and why."""
+
+    key: str
+    value: str
+    reason: str
+
+
+@dataclass
+class OldFile:
+    """The old file: remembers which keys were asked for, and which of those could not be kept."""
+
+    source: Source
+    asked: set[str] = field(default_factory=set)
+    left: list[Left] = field(default_factory=list)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value at a dotted key, or the old framework's default when it is absent or null."""
+        self.asked.add(key)
+        value: Any = self.source.values
+        for word in key.split("."):
+            if not isinstance(value, Mapping) or word not in value:
+                return default
+            value = value[word]
+        if isinstance(value, str) and "${" in value:
+            self.leave(key, "an OmegaConf reference is not resolved; write its value")
+            return default
+        return default if value is None else value
+
+    def number(self, key: str, default: float) -> float:
+        """A finite number; the three that follow raise ``ConfigError`` with the line for anything else, too."""
+        return float(self._numeric(key, default))
+
+    def integer(self, key: str, default: int) -> int:
+        value = self._numeric(key, default)
+        if not float(value).is_integer():
+            raise ConfigError(f"{self.where(key)}: {key}: expected a whole number, got {describe(value)}")
+        return int(value)
+
+    def _numeric(self, key: str, default: float) -> float:
+        value = self.get(key, default)
+        if isinstance(value, str):
+            # PyYAML reads 1e-6 as text, and old files were written for that reading.
+            try:
+                value = float(value)
+            except ValueError:
+                value = None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+            raise ConfigError(f"{self.where(key)}: {key}: expected a number, got {describe(self.get(key))}")
+        return value
+
+    def numbers(self, key: str, default: tuple[float, ...]) -> list[float]:
+        """As many numbers as ``default`` has: a list, or the text of a tuple, which is what YAML makes of one."""
+        value = self.get(key, default)
+        items = value.strip("()[] ").split(",") if isinstance(value, str) else value
+        try:
+            found = [float(item) for item in items if not isinstance(item, bool)]
+        except (TypeError, ValueError, OverflowError):
+            found = []
+        if len(found) != len(default) or len(items) != len(found) or not all(map(_is_finite, found)):
+            raise ConfigError(f"{self.where(key)}: {key}: expected {len(default)} numbers, got {describe(value)}")
+        return found
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.get(key, default)
+        words = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
+        value = words.get(value.lower(), value) if isinstance(value, str) else value
+        if not isinstance(value, bool):
+            raise ConfigError(f"{self.where(key)}: {key}: expected true or false, got {describe(value)}")
+        return value
+
+    def has(self, key: str) -> bool:
+        return self.get(key) is not None
+
+    def where(self, key: str) -> str:
+        return self.source.where(tuple(key.split(".")))
+
+    def leave(self, key: str, reason: str, value: Any = None) -> None:
+        """Put a key on the list of what has no counterpart."""
+        self.asked.add(key)
+        if value is None:
+            value = self.source.values
+            for word in key.split("."):
+                value = value.get(word) if isinstance(value, Mapping) else None
+        if all(item.key != key for item in self.left):
+            self.left.append(Left(key, "not set" if value is None else json.dumps(value, ensure_ascii=False), reason))
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
