@@ -54,4 +54,27 @@ def test_a_world_is_written_whole_and_never_over_another(tmp_path):
     assert len(rows) >= 4
     again = RUN.invoke(app, ["toyworld", str(out)])
     assert again.exit_code == 2
-    assert "not an empty directory" in again.stderr
+    assert "world of another spec" in again.stderr
+
+
+def test_an_interrupted_world_is_continued_and_a_complete_one_reused(tmp_path):
+    command = ["toyworld", str(tmp_path / "world"), "train=4", "validation=2", "test=2"]
+    assert RUN.invoke(app, command).exit_code == 0
+    kept, lost = sorted((tmp_path / "world" / "media" / "train").iterdir())[:2]
+    manifest = tmp_path / "world" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"complete": true', '"complete": false'))
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    for _ in range(2):
+        again = RUN.invoke(app, command)
+        assert again.exit_code == 0, again.output
+        assert lost.is_file()
+        assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_place_that_can_be_no_directory_is_named(tmp_path, name):
+    (tmp_path / "file").touch()
+    done = RUN.invoke(app, ["toyworld", str(tmp_path / name)])
+    assert done.exit_code == 2
+    assert "cannot be a directory" in done.stderr

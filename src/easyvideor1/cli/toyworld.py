@@ -24,15 +24,12 @@ def toyworld(
     """Write seeded videos and images of moving shapes, with rows for training, validation and test."""
     from easyvideor1.cli.progress import progress
     from easyvideor1.toyworld import write_world
-    from easyvideor1.types import ConfigError
 
     spec = read_spec(settings or ())
     if dry_run:
         for field in fields(spec):
             typer.echo(f"{field.name}={json.dumps(getattr(spec, field.name))}")
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not an empty directory; give another name or remove it first")
     with progress("writing clips", unit="clip") as on_progress:
         write_world(spec, out, on_progress)
     for name in ("train.jsonl", "validation.jsonl", "test.jsonl"):

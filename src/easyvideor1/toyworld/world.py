@@ -105,7 +105,10 @@ def read_scenes(out: str | os.PathLike[str]) -> dict[str, Scene]:
 
 def _claim(spec: WorldSpec, root: Path) -> Manifest | None:
     """The complete world that is there, or ``None`` once the directory is marked as this spec's."""
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{root} cannot be a directory: {error}; choose another one") from error
     path = root / _MANIFEST
     if not path.exists():
         others = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))

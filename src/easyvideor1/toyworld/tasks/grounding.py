@@ -34,9 +34,9 @@ def where(scene: Scene, draw: Draw) -> Question:
 
 @kind("tube", "spatial_temporal_grounding", "video", needs=Needs(window=True))
 def when_and_where(scene: Scene, draw: Draw) -> Question:
-    """The span in which the subject is visible and its box at every whole second of it, both ends included."""
+    """The span in which the subject is visible and its box at every whole second that shows it."""
     body = scene.subject
-    whole = range(math.ceil(body.appears), math.floor(body.disappears) + 1)
+    whole = [second for second in range(math.ceil(scene.seconds)) if body.visible_at(second)]
     answer = {
         "time": [seconds(body.appears), seconds(body.disappears)],
         "boxes": {str(second): scene.scaled_box(body, float(second)) for second in whole},
