@@ -62,6 +62,12 @@ def test_files_stay_readable(path):
     assert length <= 400, f"{name(path)} has {length} lines: split it"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_functions_stay_readable(path):
+    long = {node.name: node.end_lineno - node.lineno + 1 for node in functions(path)}
+    assert {n: length for n, length in long.items() if length > 80} == {}, f"{name(path)}: split them"
+
+
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name)
 def test_there_are_no_drawers(path):
     drawers = {"util", "utils", "common", "misc", "helper", "helpers", "tools"}

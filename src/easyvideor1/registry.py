@@ -52,15 +52,22 @@ class Registry(Generic[T]):
 
 
 def load_attribute(target: str, kind: str = "object") -> Any:
-    """Import ``module:attr``; the working directory counts as a place to look, as it does for ``python -m``."""
+    """Import ``module:attr``; the working directory counts as a place to look, as it does for ``python -m``.
+
+    Raises:
+        ConfigError: ``target`` has another form, or names a module or an attribute that does not exist.
+        Exception: whatever the module raises while it is imported, such as an import of its own that fails.
+    """
     module_name, _, attribute = target.partition(":")
+    if not all(module_name.split(".")) or not all(attribute.split(".")):
+        raise ConfigError(f"{kind} {target!r}: write it as module:attr, for example my_package.my_module:my_function")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is not None and not module_name.startswith(error.name):
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module was found; something that it imports was not
         raise ConfigError(f"{kind} {target!r}: no module {module_name!r} on the path or in {here}") from error
     try:
