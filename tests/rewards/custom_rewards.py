@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+
 from easyvideor1.types import Sample, Score
 
 
@@ -18,6 +21,27 @@ def failing(sample: Sample, response: str) -> Score | None:
 
 def bare_number(sample: Sample, response: str) -> float:
     return 0.5
+
+
+def single_precision(sample: Sample, response: str) -> Score:
+    numbers = np.array([0.5, 0.25, 1.0], dtype=np.float32)
+    return Score(numbers[0], torch.tensor(0.25), numbers[2] + 1e-7, {"length": np.int64(3)})  # type: ignore[arg-type]
+
+
+def no_number(sample: Sample, response: str) -> Score:
+    return Score("0.5", 1.0, 0.5)  # type: ignore[arg-type]
+
+
+def many_numbers(sample: Sample, response: str) -> Score:
+    return Score(1.0, 1.0, 0.5, {"all": np.array([0.5])})  # type: ignore[dict-item]
+
+
+def no_parts(sample: Sample, response: str) -> Score:
+    return Score(1.0, 1.0, 0.5, [0.5])  # type: ignore[arg-type]
+
+
+def not_finite(sample: Sample, response: str) -> Score:
+    return Score(1.0, float("nan"), 0.5)
 
 
 def out_of_range(sample: Sample, response: str) -> Score:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
 
-from easyvideor1.rewards import check_answer, score
+from easyvideor1.rewards import ColumnError, check_answer, score
 from easyvideor1.types import DataError
 
 ROWS = Path(__file__).parents[3] / "shared" / "reference" / "benchmark_rows"
@@ -53,6 +54,90 @@ def test_what_is_wrong_is_said(task: str, answer: str, why: str) -> None:
 )
 def test_values_of_json_columns_are_references_too(task: str, answer: object) -> None:
     check_answer(task, answer)
+
+
+PAIRS = {"inputs": ["3\n4", "1\n1"], "outputs": ["7", 2]}
+
+
+@pytest.mark.parametrize(
+    ("tests", "why"),
+    [
+        (5, "int"),
+        (True, "bool"),
+        ("f(", "compiles"),
+        ("[broken", "like JSON"),
+        ("{broken", "like JSON"),
+        ("total(1) == 5", "asserts nothing"),
+        (["add(1,2) == 3"], "asserts nothing"),
+        (["import math", "assert f() == 1"], "asserts nothing"),
+        (["assert True"], "asserts nothing"),
+        (["assert (f() == 1, 'why')"], "asserts nothing"),
+        (["def check(f):\n    assert f(1) == 1"], "asserts nothing"),
+        ([[1, 2]], "neither all"),
+        (["assert f()", {"input": "", "output": "1"}], "neither all"),
+        ([{"input": "1"}], '"output" of a test is missing'),
+        ([{"input": "1", "output": None}], "is NoneType"),
+        ([{"input": [1], "output": "1"}], '"input" of a test is list'),
+        ([{"input": "1", "output": ""}], "every output is blank"),
+        ({"inputs": ["1"], "outputs": []}, "not empty"),
+        ({"inputs": ["1"], "outputs": ["1", "2"]}, "1 inputs for 2 outputs"),
+        ({"fn_name": "add", "inputs": [[1, 2]], "outputs": [3]}, "fn_name"),
+        (["assert f()"] * 65, "65 tests"),
+    ],
+)
+def test_tests_that_test_nothing_are_refused_when_loaded_and_never_paid(tests: object, why: str) -> None:
+    for column in ("tests", "test_cases"):
+        for value in (tests, json.dumps(tests)) if isinstance(tests, list | dict) else (tests,):
+            with pytest.raises(ColumnError, match=why) as caught:
+                check_answer("code", "pass", row={column: value})
+            assert caught.value.column == column
+            assert column in str(caught.value)
+            result = score("code", "<answer>x = 1</answer>", "pass", **{column: value})
+            assert (result.applicable, result.accuracy) == (False, 0.0)
+            assert column in result.reason
+    with pytest.raises(DataError, match=why):
+        check_answer("code", json.dumps({"tests": tests}))
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        None,
+        "",
+        [],
+        "assert add(1, 2) == 3",
+        "(a, b) = f()\nassert a < b",
+        ["def check(f):\n    assert f(1) == 1\ncheck(add)"],
+        ["def run():\n    assert add(1, 2) == 3\nrun()"],
+        ["for n in range(3):\n    if add(n, n) != 2 * n:\n        raise ValueError(n)"],
+        ["import numpy as np\nnp.testing.assert_allclose(add(1, 2), 3)"],
+        {"input": 1, "output": 2.5},
+        [{"output": "1"}],
+        PAIRS,
+    ],
+)
+def test_tests_of_every_form_are_taken(tests: object) -> None:
+    check_answer("code", "pass", row={"tests": tests})
+    if isinstance(tests, list | dict):
+        check_answer("code", "pass", row={"tests": json.dumps(tests)})
+
+
+def test_a_mask_is_checked_when_loaded() -> None:
+    answer = {"boxes": [0, 0, 2, 2], "positive_points": [[1, 1]]}
+    good = {"size": [2, 2], "counts": [1, 3]}
+    for mask in (None, good, json.dumps(good)):
+        check_answer("segmentation", answer, row={"mask": mask})
+    for mask in (5, "x", {"size": [2, 2], "counts": [9]}, {"counts": [4]}):
+        with pytest.raises(ColumnError, match="RLE") as caught:
+            check_answer("segmentation", answer, row={"mask": mask})
+        assert caught.value.column == "mask"
+        assert not score("segmentation", f"<answer>{json.dumps(answer)}</answer>", answer, mask=mask).applicable
+    check_answer("boolean", "yes", row={"mask": 5, "tests": 5})  # what no rule reads is nobody's business
+
+
+def test_a_column_error_survives_another_process() -> None:
+    error = copy.copy(ColumnError("tests", "it is int"))
+    assert (error.column, error.problem, str(error)) == ("tests", "it is int", str(ColumnError("tests", "it is int")))
 
 
 def test_more_options_than_letters() -> None:

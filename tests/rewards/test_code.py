@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from easyvideor1.rewards import check_answer, score
-from easyvideor1.rewards.sandbox import Limits, run_checks, run_program
+from easyvideor1.rewards import check_answer, code, score
+from easyvideor1.rewards.sandbox import Limits, end_session, run_checks, run_program
 from easyvideor1.types import DataError
 
 SHORT = Limits(seconds=1.5, memory_mb=512)
@@ -33,6 +36,30 @@ def test_programs_that_read_and_print() -> None:
     tests = [{"input": "3\n4\n", "output": "7\n"}, {"input": "1\n1\n", "output": "2"}]
     assert code_score("print(int(input()) + int(input()))", tests=tests) == (1.0, True)
     assert code_score("print(7)", test_cases=tests) == (0.5, True)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_parallel_lists_and_single_pairs(as_text: bool) -> None:
+    def column(tests: object) -> object:
+        return json.dumps(tests) if as_text else tests
+
+    lists = column({"inputs": ["3\n4", "1\n1"], "outputs": ["7", 2]})
+    assert code_score("print(int(input()) + int(input()))", tests=lists) == (1.0, True)
+    assert code_score("print(7)", tests=lists) == (0.5, True)
+    assert code_score("x = 1", tests=lists) == (0.0, True)
+    pair = column({"input": 1, "output": 2})
+    assert code_score("print(2 * int(input()))", tests=pair) == (1.0, True)
+    assert code_score("print(1)", tests=pair) == (0.0, True)
+
+
+def test_all_pairs_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "PAIRS_SECONDS", 1.5)
+    tests = [{"input": str(n), "output": "done"} for n in range(40)]
+    start = time.monotonic()
+    accuracy, applicable = code_score("import time; time.sleep(0.4); print('done')", tests=tests)
+    assert time.monotonic() - start < 6  # forty times 0.4 s without the deadline
+    assert applicable
+    assert accuracy < 0.2
 
 
 def test_tests_inside_the_reference() -> None:
@@ -90,6 +117,15 @@ REFUSED = {
     "fork": "import os; os.fork()",
     "process": "import subprocess; subprocess.run(['ls'])",
     "shell": "import os; os.system('ls')",
+    "fork without an event": "import _posixsubprocess as p; p.fork_exec(*[None] * 23)",
+    "the same, imported again": "import sys; del sys.modules['_posixsubprocess']; import _posixsubprocess",
+    "the same, through subprocess": "import subprocess; subprocess._fork_exec(*[None] * 23)",
+    "built-in loader": (
+        "import _imp; from importlib.machinery import ModuleSpec;"
+        " _imp.create_builtin(ModuleSpec('_posixsubprocess', None))"
+    ),
+    "interpreter without the hook": "import _xxsubinterpreters",
+    "multiprocessing": "import multiprocessing as m; m.get_context('spawn').Process(target=print).start()",
     "native": "import ctypes; ctypes.CDLL(None).getpid()",
     "kill": "import os; os.kill(os.getppid(), 9)",
     "memory": "x = bytearray(4 << 30)",
@@ -110,6 +146,30 @@ def test_the_sandbox_refuses(name: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert run.output.startswith("refused "), run
     assert [path.name for path in tmp_path.iterdir()] == ["secret.txt"]
     assert secret.read_text() == "hidden"
+
+
+def test_what_a_program_left_behind_ends_with_it() -> None:
+    # The sandbox refuses to start processes, so a shell stands in for the program that did.
+    command = ["sh", "-c", "sleep 60 & echo $!"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        left_behind = int(process.stdout.readline())
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        end_session(process)
+    until = time.monotonic() + 5
+    while _runs(left_behind) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not _runs(left_behind)
+    assert process.returncode == 0
+    end_session(process)  # a second time harms nobody: the number may be a stranger's by now
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
 
 
 def test_limits_of_time_and_output() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 
 import pytest
 
-from easyvideor1.rewards import score
+from easyvideor1.rewards import math, score
 from easyvideor1.rewards.math import MathHelper
 
 
@@ -58,6 +59,32 @@ def test_a_comparison_that_takes_too_long_is_given_up_in_any_thread() -> None:
     helper.close()
     assert results == [None, True]
     assert time.monotonic() - start < 30
+
+
+def test_an_answer_without_end_is_wrong_and_a_reference_without_end_judges_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    helper = MathHelper(time_limit=1.5)
+    monkeypatch.setattr(math, "_HELPER", helper)
+    endless = "9^{9^{9^{9^{9}}}}"
+    wrong = score("math", f"<answer>{endless}</answer>", "3x + 1")
+    assert wrong.applicable
+    assert (wrong.accuracy, wrong.parts) == (0.0, {"beyond_limits": 1.0})
+    assert "limits" in wrong.reason
+    unusable = score("math", "<answer>3x + 1</answer>", endless)
+    assert not unusable.applicable
+    assert "reference" in unusable.reason
+    helper.close()
+
+
+def test_a_helper_that_somebody_ended_is_replaced() -> None:
+    helper = MathHelper()
+    assert helper.equal("\\frac{2}{4}", "\\frac{1}{2}") is True
+    process = helper._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    assert helper.equal("\\frac{2}{4}", "\\frac{1}{3}") is False
+    helper.close()
 
 
 def test_a_forked_child_uses_a_helper_of_its_own() -> None:

@@ -145,3 +145,52 @@ def test_hostile_text_is_cheap(name: str) -> None:
             start = time.process_time()
             parse(task, text, OPTIONS)
             assert time.process_time() - start < 0.5, task
+
+
+BLANKS = {
+    "open option": ("<answer>option", " ", "?</answer>"),
+    "option and newlines": ("<answer>option", "\n", "?</answer>"),
+    "answer and blanks": ("The answer", " ", "x"),
+    "answer is and blanks": ("<answer>answer is", "\t", "?</answer>"),
+    "bracket and blanks": ("<answer>(", " ", "?</answer>"),
+    "angle and blanks": ("<", " ", "x"),
+    "angle, slash and blanks": ("x </", " ", "x"),
+    "blanks in front": ("", " ", "x"),
+    "newlines in front": ("", "\n", "x"),
+    "blanks inside": ("<answer>a", " ", "a</answer>"),
+    "blanks before a fence": ("<answer>{", " ", "``</answer>"),
+    "fence and blanks": ("```", " ", "x"),
+    "fence and newlines": ("```json\n", "\n", "``"),
+    "fraction and blanks": ("<answer>\\frac", " ", "x</answer>"),
+    "text and blanks": ("<answer>\\text", " ", "x</answer>"),
+    "response and blanks": ("<answer>response", " ", "x</answer>"),
+    "angles": ("<answer>", "<", "x</answer>"),
+    "angles and blanks": ("", "< ", "x"),
+    "comments": ("<answer>", "<!-- >", "</answer>"),
+    "backticks": ("<answer>", "`", "x</answer>"),
+    "backticks and blanks": ("", "``` ", "x"),
+    "digits": ("<answer>", "7", "x</answer>"),
+    "digits after a point": ('<answer>{"time": [1.', "7", "]}</answer>"),
+    "groups of digits": ("<answer>1", ",111", ",x</answer>"),
+    "marks": ("<answer>a", "\u0301\u0327", "</answer>"),
+    "stars": ("<answer>answer is ", "*", "x</answer>"),
+}
+
+
+def seconds_to_parse(task: str, text: str) -> float:
+    """The fastest of three, so that what else the machine does counts for little."""
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        parse(task, text, OPTIONS)
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+@pytest.mark.parametrize("name", BLANKS)
+def test_doubling_a_run_no_more_than_doubles_the_time(name: str) -> None:
+    before, run, after = BLANKS[name]
+    short, long = (before + run * (count // len(run)) + after for count in (16_000, 64_000))
+    for task in TASKS:
+        # Quadratic time would grow sixteenfold; what takes less than a few milliseconds is measured too coarsely.
+        assert seconds_to_parse(task, long) < 8 * max(seconds_to_parse(task, short), 0.002), task

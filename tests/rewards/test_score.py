@@ -175,9 +175,26 @@ def test_spatial_grounding() -> None:
     assert accuracy("spatial", '{"boxes": [[20, 20, 30, 30], [0, 0, 10, 5]]}', both) == pytest.approx(0.75)
 
 
-def test_a_mismatch_of_scale_is_reported_and_not_scored() -> None:
-    result = score("spatial", tagged('{"boxes": [0.1, 0.1, 0.5, 0.5]}'), '{"boxes": [100, 100, 500, 500]}')
-    assert not result.applicable
+@pytest.mark.parametrize(
+    ("task", "content", "answer"),
+    [
+        ("spatial", {"boxes": [0.1, 0.1, 0.5, 0.5]}, {"boxes": [100, 100, 500, 500]}),
+        ("spatial", {"boxes": [100, 100, 500, 500]}, {"boxes": [0.1, 0.1, 0.5, 0.5]}),
+        ("tracking", {"boxes": {"1": [0.1, 0.1, 0.5, 0.5]}}, {"boxes": {"1": [100, 100, 500, 500]}}),
+        (
+            "stvg",
+            {"time": [0, 1], "boxes": {"1": [0.1, 0.1, 0.5, 0.5]}},
+            {"time": [0, 1], "boxes": {"1": [10, 10, 50, 50]}},
+        ),
+        ("segmentation", {"boxes": [0.1, 0.1, 0.5, 0.5]}, {"boxes": [100, 100, 500, 500]}),
+    ],
+)
+def test_another_scale_is_wrong_and_says_so(task: str, content: object, answer: object) -> None:
+    result = score(task, tagged(json.dumps(content)), answer)
+    assert result.applicable  # else a policy could choose to be left out of the score
+    assert result.accuracy == 0.0
+    assert result.total == pytest.approx(0.1)
+    assert result.parts == {"scale_mismatch": 1.0}
     assert "scale" in result.reason
 
 

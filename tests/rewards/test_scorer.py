@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from easyvideor1.config.schema import RewardConfig
@@ -56,7 +59,25 @@ def test_an_error_is_masked_and_counted_when_asked() -> None:
     assert scorer.counts[task, reason] == 3
 
 
-@pytest.mark.parametrize(("name", "message"), [("bare_number", "returned float"), ("out_of_range", "total=1.5")])
+def test_numbers_of_other_libraries_become_floats() -> None:
+    result = Scorer(RewardConfig(custom={"*": f"{HERE}:single_precision"}))(sample("boolean", "yes"), "yes")
+    numbers = (result.accuracy, result.format, result.total, result.parts["length"])
+    assert numbers == (0.5, 0.25, 1.0, 3.0)
+    assert all(type(number) is float for number in numbers)
+    assert json.loads(json.dumps(asdict(result)))["format"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bare_number", "returned float"),
+        ("out_of_range", "total=1.5"),
+        ("no_number", "accuracy='0.5' .str., which is no number"),
+        ("many_numbers", "the part all=.*ndarray., which is no number"),
+        ("no_parts", "a mapping"),
+        ("not_finite", "format=nan"),
+    ],
+)
 def test_a_broken_contract_always_stops(name: str, message: str) -> None:
     scorer = Scorer(RewardConfig(custom={"*": f"{HERE}:{name}"}, on_error="mask"))
     with pytest.raises(RewardError, match=message):

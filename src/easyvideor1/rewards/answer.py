@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from easyvideor1.types import EasyVideoError
+from easyvideor1.types import DataError, EasyVideoError
 
 #: Where an answer was found. ``open_tag`` is an ``<answer>`` never closed, ``think_tag`` one inside the thinking with
 #: nothing after it, ``phrase`` what follows "the answer is", ``nothing`` no place at all.
@@ -19,6 +19,18 @@ Fallback = Literal["scalar", "prose", "block"]
 
 class RewardError(EasyVideoError):
     """A reward raised or broke its contract; the message names the reward, the sample and the remedy."""
+
+
+class ColumnError(DataError):
+    """A further column of a row, such as ``tests`` or ``mask``, cannot be used; ``column`` is its name."""
+
+    def __init__(self, column: str, problem: str) -> None:
+        super().__init__(f"the column {column!r} of the row cannot be used: {problem}")
+        self.column = column
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (ColumnError, (self.column, self.problem))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Accuracy in [0, 1] and its parts, or why the answer could not be judged."""
+    """Accuracy in [0, 1] and its parts, or why the answer could not be judged.
+
+    ``applicable=False`` is for what the response cannot bring about: a reference or a column that cannot be used. What
+    a response causes is an accuracy with a ``reason``, so that no policy learns to be left out of the score.
+    """
 
     accuracy: float
     parts: Mapping[str, float] = field(default_factory=dict)
@@ -58,6 +74,10 @@ def cannot_judge(reason: str) -> Verdict:
     return Verdict(0.0, applicable=False, reason=reason)
 
 
+def _no_columns(row: Mapping[str, Any]) -> None:
+    """Most rules read the answer and nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """How one task type is read and judged.
@@ -68,6 +88,7 @@ class Rule:
         compare: ``(predicted, reference, row) -> Verdict``; ``row`` holds the further columns of the sample.
         expected: the form of a usable reference, in words, for error messages.
         fallback: where to look in a response without a tag.
+        columns: checks the further columns of a row that ``compare`` reads; raises ``ColumnError``.
     """
 
     read: Callable[[str, tuple[str, ...]], Reading | None]
@@ -75,3 +96,4 @@ class Rule:
     compare: Callable[[Any, Any, Mapping[str, Any]], Verdict]
     expected: str
     fallback: Fallback = "scalar"
+    columns: Callable[[Mapping[str, Any]], None] = _no_columns

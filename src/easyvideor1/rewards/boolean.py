@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from easyvideor1.rewards.answer import Reading, Rule, Verdict
+from easyvideor1.rewards.characters import nfkc
 
 _WHOLE = {"yes": True, "true": True, "1": True, "y": True, "t": True}
 _WHOLE |= {"no": False, "false": False, "0": False, "n": False, "f": False}
@@ -27,7 +27,7 @@ def read_boolean(text: str, options: tuple[str, ...]) -> Reading | None:
     round, so "No, it is not yes" is no. A "no" before a noun ("there is no dog") states nothing unless it opens the
     sentence or follows "answer is".
     """
-    text = unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold().strip()
+    text = nfkc(text).replace("\u2019", "'").casefold().strip()
     bare = text.strip(" \t\n.,;:!?*_\"'`()[]{}$")
     if bare in _WHOLE:
         return Reading(_WHOLE[bare], canonical=True)

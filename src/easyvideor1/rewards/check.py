@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from easyvideor1.rewards.rules import RULES
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError
 
-_ANY_TAG = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
+_ANY_TAG = re.compile(r"<\s*+/?+\s*+(?:think|answer)\s*+>", re.IGNORECASE)
 _SHOWN = 120
 
 
@@ -64,15 +64,21 @@ def read_reference(task: str, answer: str, options: tuple[str, ...]) -> Any:
         raise DataError(f"reference {shown!r} cannot be used for {task}: {error}; expected {rule.expected}") from error
 
 
-def check_answer(task: str, answer: object, options: Sequence[str] = ()) -> None:
-    """Check when data is loaded that a reference can be used to score its task type.
+def check_answer(
+    task: str, answer: object, options: Sequence[str] = (), *, row: Mapping[str, Any] | None = None
+) -> None:
+    """Check when data is loaded that a row can be used to score its task type.
 
     Args:
         task: task type or an alias of one.
         answer: the reference, as text or as the JSON value it stands for.
         options: options of a choice question.
+        row: further columns of the row; those that decide the score (``tests``, ``mask``) are checked.
 
     Raises:
         DataError: the task type is unknown, or the reference is unusable: what is wrong and what form is expected.
+        ColumnError: a ``DataError`` for a further column, which it names.
     """
-    read_reference(canonical_task(task), as_text(answer), tuple(options))
+    task = canonical_task(task)
+    read_reference(task, as_text(answer), tuple(options))
+    RULES[task].columns(row or {})

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import re
 import string
-import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from easyvideor1.rewards.answer import Reading, Rule, Verdict
+from easyvideor1.rewards.characters import nfkc
 
-_LABEL = re.compile(r"\s*[(\[]?\s*([A-Z])\s*[.:)\]\uff1a\u3001]\s*(.*)", re.DOTALL)
+_LABEL = re.compile(r"\s*+[(\[]?+\s*+([A-Z])\s*+[.:)\]\uff1a\u3001]\s*+(.*)", re.DOTALL)
 _WHOLE = re.compile(r"[(\[{\"']*([A-Za-z])[)\]}\"'.,:;!]*")
 _LEADING = re.compile(
-    r"(?:[(\[]\s*([A-Za-z])\s*[)\]]|([A-Za-z])\s*[.:)\uff1a\u3001])"
-    r"(?=[A-Z]|\W|$)(?!\s*[A-Za-z]\s*[.)])"
+    r"(?:[(\[]\s*+([A-Za-z])\s*+[)\]]|([A-Za-z])\s*+[.:)\uff1a\u3001])"
+    r"(?=[A-Z]|\W|$)(?!\s*+[A-Za-z]\s*+[.)])"
 )
 _LETTER = r"[(\[\"]?\b[A-Za-z]\b[)\]\"]?"
 _SEPARATED = re.compile(rf"\[?{_LETTER}(?:(?:,|;|/|&|\band\b|\s)+{_LETTER})+\]?\.?")
 _NAMED = re.compile(
-    r"\b(?:(?:option|choice|choose|select|pick)\s*(?:is\b|:)?|answer\s*(?:is\b|:))\s*(?:option\s*)?[(\[*]*([A-Z])(?![\w'])",
+    r"\b(?:(?:option|choice|choose|select|pick)\s*+(?:is\b|:)?+|answer\s*+(?:is\b|:))\s*+(?:option\s*+)?+[(\[*]*+"
+    r"([A-Z])(?![\w'])",
     re.IGNORECASE,
 )
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|except|cannot|without|rather|instead)\b|n't\b", re.IGNORECASE)
-_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
+_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*+\{([^{}]*+)\}")
 _CONTAINED_LIMIT = 300
 
 
@@ -44,7 +45,7 @@ def lettered(options: tuple[str, ...]) -> Mapping[str, str]:
 
 def _words(text: str) -> str:
     """Lower-case words with single spaces, without a leading article, outer quotes or closing punctuation."""
-    words = " ".join(unicodedata.normalize("NFKC", text).casefold().split()).strip(" .,;:!?\"'`*")
+    words = " ".join(nfkc(text).casefold().split()).strip(" .,;:!?\"'`*")
     return re.sub(r"^(?:an?|the) (?=.)", "", words)
 
 
@@ -58,7 +59,7 @@ def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
     letter that is no option's is no answer.
     """
     known = lettered(options)
-    text = _LATEX_TEXT.sub(r"\1", unicodedata.normalize("NFKC", text)).strip().strip("*_$` \t\n").strip()
+    text = _LATEX_TEXT.sub(r"\1", nfkc(text)).strip().strip("*_$` \t\n").strip()
     if whole := _WHOLE.fullmatch(text):
         return _letters(whole.group(1), known)
     words = _words(text)

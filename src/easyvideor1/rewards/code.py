@@ -2,96 +2,97 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import threading
-import warnings
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from easyvideor1.rewards import geometry
-from easyvideor1.rewards.answer import Reading, Rule, Verdict, cannot_judge
+from easyvideor1.rewards.answer import ColumnError, Reading, Rule, Verdict, cannot_judge
+from easyvideor1.rewards.code_tests import TEST_COLUMNS, Tests, program_tree, read_tests
 from easyvideor1.rewards.markup import without_fence
 from easyvideor1.rewards.sandbox import Limits, Run, run_checks, run_program
 
-#: Columns that may hold tests, in the order they are looked for.
-TEST_COLUMNS = ("tests", "test_cases")
 _LONGEST = 50_000
-_MOST_TESTS = 64
-#: The filters of warnings belong to the whole process.
-_FILTERS = threading.Lock()
-
-
-def compiles(source: str) -> bool:
-    """Whether a text is a Python program; code that the compiler cannot stomach is none."""
-    try:
-        with _FILTERS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "1if" and the like: what a response looks like is no news
-            ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+#: Seconds for all pairs of input and output of one program together; each has the limit of one program as well.
+PAIRS_SECONDS = 15.0
 
 
 def read_code(text: str, options: tuple[str, ...]) -> Reading | None:
     """A Python program that compiles: the last fenced block, or the whole text."""
     source = without_fence(text)
-    return Reading(source) if source and len(source) <= _LONGEST and compiles(source) else None
+    return Reading(source) if source and len(source) <= _LONGEST and program_tree(source) else None
 
 
-def _tests(reference: str, row: Mapping[str, Any]) -> Any:
-    """The tests of a row: one of its columns, or the reference itself if that is JSON with ``tests``."""
+def _column_tests(row: Mapping[str, Any]) -> Tests | None:
+    """The tests of the first column that holds any.
+
+    Raises:
+        ColumnError: the column cannot be used.
+    """
     for column in TEST_COLUMNS:
-        tests = row.get(column)
-        if isinstance(tests, str) and tests.lstrip().startswith("["):
-            # A list kept as text: as Python it would be an expression that always passes.
-            return geometry.load_json(tests) or [{}]
-        if tests is not None and len(tests):
+        try:
+            tests = read_tests(row.get(column))
+        except ValueError as error:
+            raise ColumnError(column, str(error)) from error
+        if tests is not None:
             return tests
-    if reference.startswith("{"):
-        return json.loads(reference)["tests"]
     return None
 
 
-def _well_formed(tests: Any) -> bool:
-    if isinstance(tests, str):
-        return compiles(tests)
-    if not isinstance(tests, list | tuple) or not 0 < len(tests) <= _MOST_TESTS:
-        return False
-    if all(isinstance(test, str) for test in tests):
-        return all(map(compiles, tests))
-    return all(isinstance(t, Mapping) and isinstance(t.get("output"), str) for t in tests)
+def _reference_tests(reference: str) -> Tests | None:
+    """The tests of a reference that is JSON with ``tests``; ``None`` for a program."""
+    if not reference.startswith("{"):
+        return None
+    try:
+        data = json.loads(reference)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict) or "tests" not in data:
+        return None
+    try:
+        tests = read_tests(data["tests"])
+    except ValueError as error:
+        raise ValueError(f'its "tests" cannot be used: {error}') from error
+    if tests is None:
+        raise ValueError('its "tests" are empty')
+    return tests
 
 
 def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:
     """The share of tests that pass; ``all_passed`` is 1 only if every one does.
 
-    Tests are a string of Python (one test), a list of such strings (``assert add(1, 2) == 3``), or a list of
-    ``{"input": ..., "output": ...}`` for programs that read and print, whose outputs are compared line by line without
-    trailing space; after one that runs out of time the rest fail. Without tests both programs run without input and
-    must print the same; a reference that prints nothing judges nothing. Tests in Python share the process with the
-    program, which could cheat them on purpose; input and output do not.
+    Tests are a string of Python (one test), a list of such strings (``assert add(1, 2) == 3``), ``{"input": ...,
+    "output": ...}`` or a list of these for programs that read and print, or ``{"inputs": [...], "outputs": [...]}``;
+    each also as JSON text. Outputs are compared line by line without trailing space. After a program that runs out of
+    time the rest fail, and all together have ``PAIRS_SECONDS``. Without tests both programs run without input and must
+    print the same; a reference that prints nothing judges nothing. Tests in Python share the process with the program,
+    which could cheat them on purpose; input and output do not.
     """
-    tests = _tests(reference, row)
+    try:
+        tests = _column_tests(row) or _reference_tests(reference)
+    except ColumnError as error:
+        return cannot_judge(str(error))
     if tests is None:
         return _same_output(predicted, reference)
-    if isinstance(tests, str):
-        tests = [tests]
-    if not _well_formed(tests):
-        return cannot_judge("the tests of the row are neither Python nor {input, output} pairs")
-    if isinstance(tests[0], str):
-        passed = run_checks(predicted, list(tests), Limits())
-    else:
-        passed = []
-        for test in tests:
-            run = run_program(predicted, str(test.get("input") or ""), Limits())
-            passed.append(run.ended and _lines(run.output) == _lines(test["output"]))
-            if run.timed_out:
-                break  # one limit is all the time that a program gets to waste
-        passed += [False] * (len(tests) - len(passed))
-    share = sum(passed) / len(passed)
-    return Verdict(share, {"all_passed": float(all(passed))})
+    passed = run_checks(predicted, tests.checks, Limits()) if tests.checks else _run_pairs(predicted, tests.pairs)
+    return Verdict(sum(passed) / len(passed), {"all_passed": float(all(passed))})
+
+
+def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+    limits = Limits()
+    passed: list[bool] = []
+    until = time.monotonic() + PAIRS_SECONDS
+    for given, wanted in pairs:
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        run = run_program(program, given, replace(limits, seconds=min(limits.seconds, left)))
+        passed.append(run.ended and _lines(run.output) == _lines(wanted))
+        if run.timed_out:
+            break  # one limit is all the time that a program gets to waste
+    return passed + [False] * (len(pairs) - len(passed))
 
 
 @lru_cache(maxsize=256)
@@ -114,19 +115,18 @@ def _lines(output: str) -> list[str]:
 
 def _reference(text: str, options: tuple[str, ...]) -> str:
     text = text.strip()
-    if text.startswith("{"):
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError):
-            data = None
-        if isinstance(data, dict) and "tests" in data:
-            if not _well_formed(data["tests"]):
-                raise ValueError('its "tests" are neither Python nor {"input", "output"} pairs')
-            return text
+    if _reference_tests(text) is not None:
+        return text
     reading = read_code(text, options)
     if reading is None:
         raise ValueError("it is no Python program that compiles")
     return str(reading.value)
 
 
-CODE = Rule(read_code, _reference, compare_code, 'a Python program, or JSON {"tests": [...]}', "block")
+def _check_columns(row: Mapping[str, Any]) -> None:
+    _column_tests(row)
+
+
+CODE = Rule(
+    read_code, _reference, compare_code, 'a Python program, or JSON {"tests": [...]}', "block", columns=_check_columns
+)

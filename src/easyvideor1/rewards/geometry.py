@@ -18,6 +18,7 @@ Point = tuple[float, float]
 #: More spans, boxes or points than this in one list is no answer (and keeps the matching cheap).
 MOST_ITEMS = 64
 _STARTS = 32
+_FENCE = re.compile(r"\A```[a-zA-Z]*+")
 _DECODER = json.JSONDecoder()
 
 
@@ -26,7 +27,7 @@ def load_json(text: str) -> Any:
 
     Every failure of the decoder means "no JSON" here, deep nesting and endless digits included.
     """
-    text = re.sub(r"^```[a-zA-Z]*\s*|\s*```$", "", text.strip())
+    text = _FENCE.sub("", text.strip()).removesuffix("```")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

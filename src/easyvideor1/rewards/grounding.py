@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from easyvideor1.rewards import geometry
-from easyvideor1.rewards.answer import Reading, Rule, Verdict, cannot_judge
+from easyvideor1.rewards.answer import Reading, Rule, Verdict
 from easyvideor1.rewards.geometry import Box, Span, box_iou, span_iou
 
 SCALE_REASON = "coordinates of answer and reference are on different scales (0-1 against larger)"
@@ -112,10 +112,15 @@ def _flat(boxes: Sequence[Box | None]) -> list[float]:
     return [side for box in boxes if box is not None for side in box]
 
 
+def wrong_scale() -> Verdict:
+    """An answer on another scale than its reference is wrong, and says why: it is the answer that chose the scale."""
+    return Verdict(0.0, {"scale_mismatch": 1.0}, reason=SCALE_REASON)
+
+
 def compare_boxes(predicted: tuple[Box, ...], reference: tuple[Box, ...], row: Mapping[str, Any]) -> Verdict:
     """Box IoU; several boxes by maximum matching."""
     if geometry.scales_differ(_flat(predicted), _flat(reference)):
-        return cannot_judge(SCALE_REASON)
+        return wrong_scale()
     return Verdict(_matched_iou(predicted, reference, box_iou))
 
 
@@ -131,7 +136,7 @@ def compare_tubes(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> V
     box counts 0. ``box_iou_common`` is the published form, over the seconds that both sides have.
     """
     if geometry.scales_differ(_flat([*predicted.boxes.values()]), _flat([*reference.boxes.values()])):
-        return cannot_judge(SCALE_REASON)
+        return wrong_scale()
     if reference.time is None:
         raise ValueError("the reference of a tube has no time")
     start, end = reference.time
@@ -147,7 +152,7 @@ def compare_tubes(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> V
 def compare_tracks(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> Verdict:
     """Mean box IoU over all annotated seconds, missing ones 0; ``success_t`` is the share of seconds with IoU >= t."""
     if geometry.scales_differ(_flat([*predicted.boxes.values()]), _flat([*reference.boxes.values()])):
-        return cannot_judge(SCALE_REASON)
+        return wrong_scale()
     ious = [_iou_at(predicted, reference, second) for second in reference.boxes]
     success = {f"success_{t}": sum(iou >= t for iou in ious) / len(ious) for t in _SUCCESS}
     return Verdict(math.fsum(ious) / len(ious), success)

@@ -16,7 +16,7 @@ from easyvideor1.rewards.answer import Reading, Rule, Verdict
 
 #: Longer documents are no answers; a reference of this size is far beyond what a response holds.
 _LIMIT = 200_000
-_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*+[ \t]*+\n(.*?)```", re.DOTALL)
 _TAG_NAME = re.compile(r"[a-zA-Z][^\s/>]*+")
 _TAG_BODY = re.compile(r"(?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+(?=>)")
 _ATTRIBUTE = re.compile(r"([^\s=/\"'>]++)(?:\s*+=\s*+(\"[^\"]*+\"?|'[^']*+'?|[^\s>]*+))?")
@@ -55,10 +55,11 @@ def _tokenize(source: str) -> _Collected:
     """Tags, attributes and words of HTML, as forgiving as a browser and linear in the text.
 
     The standard library's parser takes quadratic time on tags that are never closed. Here the first tag with a quote
-    that never ends switches to the plain rule that a tag ends at the next ">"; a tag without one ends the document.
+    that never ends, and the first comment that never ends, switch to the plain rule that a tag ends at the next ">"; a
+    tag without one ends the document.
     """
     collected = _Collected()
-    at, quotes = 0, True
+    at, quotes, comments = 0, True, True
     while (start := source.find("<", at)) >= 0:
         collected.said(_unescaped(source[at:start]))
         name = _TAG_NAME.match(source, start + 1)
@@ -67,9 +68,9 @@ def _tokenize(source: str) -> _Collected:
             at = start + 1
             continue
         end = -1
-        if source.startswith("<!--", start):
+        if source.startswith("<!--", start) and comments:
             end = source.find("-->", start) + 2
-            end = end if end > 1 else -1
+            end, comments = (end, True) if end > 1 else (-1, False)
         elif name is not None and quotes:
             body = _TAG_BODY.match(source, name.end())
             end, quotes = (body.end(), True) if body else (-1, False)

@@ -42,6 +42,10 @@ class MathHelper:
 
     def __init__(self, time_limit: float = TIME_LIMIT) -> None:
         self.time_limit = time_limit
+        self._reset()
+
+    def _reset(self) -> None:
+        """Begin without a helper and with a lock that nobody holds: at the start, and in a forked child."""
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
@@ -49,24 +53,23 @@ class MathHelper:
     def equal(self, predicted: str, reference: str) -> bool | None:
         """Whether two expressions are equal; ``None`` if that went beyond the limits.
 
+        A helper that ends before the deadline may have been ended by somebody else: a second one is asked.
+
         Raises:
             RewardError: the helper cannot be started.
         """
         request = json.dumps([reference, predicted]).encode() + b"\n"
         with self._lock:
-            process = self._running()
-            assert process.stdin is not None
-            try:
-                process.stdin.write(request)
-                process.stdin.flush()
-            except BrokenPipeError:
+            for _ in range(2):
+                process = self._running()
+                until = time.monotonic() + self.time_limit
+                reply = _line(process, self.time_limit) if _ask(process, request) else None
+                if reply is not None:
+                    return reply == b"1"
                 self._stop()
-                return None
-            reply = _line(process, self.time_limit)
-            if reply is None:
-                self._stop()
-                return None
-            return reply == b"1"
+                if time.monotonic() >= until:
+                    break
+            return None
 
     def close(self) -> None:
         """End the helper; the next comparison starts another."""
@@ -100,6 +103,16 @@ class MathHelper:
                 pipe.close()
 
 
+def _ask(process: subprocess.Popen[bytes], request: bytes) -> bool:
+    """Send a line; false when the helper has ended."""
+    assert process.stdin is not None
+    try:
+        process.stdin.write(request)
+    except BrokenPipeError:
+        return False
+    return True
+
+
 def _line(process: subprocess.Popen[bytes], limit: float) -> bytes | None:
     """The next line of the helper, or ``None`` when it ended or the limit passed."""
     assert process.stdout is not None
@@ -116,7 +129,7 @@ def _line(process: subprocess.Popen[bytes], limit: float) -> bytes | None:
 _HELPER = MathHelper()
 atexit.register(_HELPER.close)
 # A fork while another thread holds the lock would leave it held forever in the child.
-os.register_at_fork(after_in_child=lambda: _HELPER.__init__(_HELPER.time_limit))  # type: ignore[misc]
+os.register_at_fork(after_in_child=_HELPER._reset)
 
 
 def _plain(text: str) -> str:
@@ -143,10 +156,17 @@ def _same(predicted: str, reference: str) -> bool | None:
     return _HELPER.equal(predicted, reference)
 
 
+@lru_cache(maxsize=1000)
+def _readable(reference: str) -> bool:
+    """Whether a reference can be compared with something simple within the limits."""
+    return _HELPER.equal("0", reference) is not None
+
+
 def compare_math(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:
     """1 if both are the same text, the same decimal number, or equal to math-verify; else 0.
 
-    A comparison that goes beyond its limits says nothing about the answer and is not applicable.
+    An answer that takes the comparison beyond its limits is not shown to be equal: 0, with the reason. Only when the
+    reference does so by itself is nothing said about the answer.
     """
     p, r = _plain(predicted), _plain(reference)
     if p == r:
@@ -160,7 +180,10 @@ def compare_math(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
         return Verdict(0.0)
     equal = _same(predicted, reference)
     if equal is None:
-        return cannot_judge(f"the comparison of the expressions went beyond its limits ({TIME_LIMIT:g} s, 4 GiB)")
+        limits = f"({TIME_LIMIT:g} s, 4 GiB)"
+        if not _readable(reference):
+            return cannot_judge(f"the reference takes every comparison beyond its limits {limits}")
+        return Verdict(0.0, {"beyond_limits": 1.0}, reason=f"the answer took the comparison beyond its limits {limits}")
     return Verdict(float(equal))
 
 

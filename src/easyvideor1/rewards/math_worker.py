@@ -42,6 +42,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    # The first comparison builds the grammars: it must not count against the deadline of somebody's answer.
+    _equal("\\frac{1}{2}", "0.5 + x - x")
     replies.write("ready\n")
     limit = float(sys.argv[1])
     for line in sys.stdin:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from easyvideor1.rewards.answer import Reading, Rule, Verdict
+from easyvideor1.rewards.characters import nfkc
 from easyvideor1.rewards.numberwords import NUMBER_WORDS, SCALES, runs, value_of
 
 #: Beyond this length a text is no number.
 _LIMIT = 2000
 _VULGAR = re.compile(r"(\d)([\u00bc-\u00be\u2150-\u215e])")
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*+\{([^{}]*+)\}\s*+\{([^{}]*+)\}")
 _LATEX_WRAP = re.compile(r"\\(?:text|mathrm|mathbf|boxed|,|;|!|left|right)\s*")
 _TIMES_TEN = re.compile(
     r"\s?(?:\u00d7|x|\*|\\times|\\cdot)\s?10\s?(?:\^\s?\{?\s?([+-]?\d{1,4})\s?\}?|\*\*\s?([+-]?\d{1,4}))"
@@ -80,7 +80,7 @@ def read_number(text: str, options: tuple[str, ...]) -> Reading | None:
 def _cleaned(text: str) -> str:
     text = _VULGAR.sub(r"\1 \2", text)
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})", "", text)
-    text = unicodedata.normalize("NFKC", text).translate({0x2212: "-", 0x2013: "-", 0x2044: "/"})
+    text = nfkc(text).translate({0x2212: "-", 0x2013: "-", 0x2044: "/"})
     text = _LATEX_FRACTION.sub(r" \1/\2 ", text)
     text = _LATEX_WRAP.sub(" ", text).replace("\\%", "%")
     text = re.sub(r"[${}*_`]|[\u20ac\u00a3\u00a5]", lambda match: "*" if match.group() == "*" else " ", text)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from easyvideor1.rewards.answer import Reading, Rule, Verdict
+from easyvideor1.rewards.characters import nfkc
 
 _WHOLE = {"1": "1", "a": "1", "first": "1", "one": "1", "2": "2", "b": "2", "second": "2", "two": "2"}
 _TIE = {"tie", "tied", "equal", "both", "draw", "same"}
-_NOUN = r"(?:the\s+)?(?:response|answer|option|choice|candidate)"
-_LABEL = re.compile(rf"{_NOUN}?\s*#?(\w+)(?:\s+(?:response|one|answer))?")
-_MENTION = re.compile(r"\bresponse\s*#?([12])\b|\b(tie|tied)\b")
-_BETTER = re.compile(r"\bresponse\s*#?([12])\s+(?:is|was)\s+(?:\w+\s+)?(?:better|preferred|best|superior)\b")
+_NOUN = r"(?:the\s++)?(?:response|answer|option|choice|candidate)"
+_LABEL = re.compile(rf"{_NOUN}?\s*+#?(\w+)(?:\s++(?:response|one|answer))?")
+_MENTION = re.compile(r"\bresponse\s*+#?([12])\b|\b(tie|tied)\b")
+_BETTER = re.compile(r"\bresponse\s*+#?([12])\s++(?:is|was)\s++(?:\w++\s++)?(?:better|preferred|best|superior)\b")
 
 
 def read_preference(text: str, options: tuple[str, ...]) -> Reading | None:
@@ -23,7 +23,7 @@ def read_preference(text: str, options: tuple[str, ...]) -> Reading | None:
     A bare label, "Response 1", "the first one", "tie". In a sentence the last "response N is better" counts, else the
     one label that it mentions; a sentence that mentions two labels without a comparison says nothing.
     """
-    text = unicodedata.normalize("NFKC", text)[-2000:].casefold().strip(" \t\n.,;:!*_\"'`()[]")
+    text = nfkc(text)[-2000:].casefold().strip(" \t\n.,;:!*_\"'`()[]")
     if text in _TIE:
         return Reading("tie")
     if (whole := _LABEL.fullmatch(text)) and whole.group(1) in _WHOLE:

@@ -1,4 +1,7 @@
-"""Where in a response the answer stands. Every function here is total and linear in the text."""
+"""Where in a response the answer stands. Every function here is total and linear in the text.
+
+Runs of blanks are matched possessively (``\\s*+``): given back one by one they would make the time quadratic.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from dataclasses import dataclass
 
 from easyvideor1.rewards.answer import Fallback, Found
 
-_OPEN = re.compile(r"<\s*answer\s*>", re.IGNORECASE)
-_CLOSE = re.compile(r"<\s*/\s*answer\s*>", re.IGNORECASE)
-_THINK = re.compile(r"<\s*(/?)\s*think\s*>", re.IGNORECASE)
-_PHRASE = re.compile(r"\banswer\s*(?:is\b|[:=\uff1a])[\s*_:\uff1a]*", re.IGNORECASE)
-_FINAL_PHRASE = re.compile(r"\bfinal\s+answer\s*(?:is\b|[:=\uff1a])[\s*_:\uff1a]*", re.IGNORECASE)
+_OPEN = re.compile(r"<\s*+answer\s*+>", re.IGNORECASE)
+_CLOSE = re.compile(r"<\s*+/\s*+answer\s*+>", re.IGNORECASE)
+_THINK = re.compile(r"<\s*+(/?)\s*+think\s*+>", re.IGNORECASE)
+_PHRASE = re.compile(r"\banswer\s*+(?:is\b|[:=\uff1a])[\s*_:\uff1a]*+", re.IGNORECASE)
+_FINAL_PHRASE = re.compile(r"\bfinal\s++answer\s*+(?:is\b|[:=\uff1a])[\s*_:\uff1a]*+", re.IGNORECASE)
 
 #: A phrase such as "the answer is" is looked for in this many last characters, so that a runaway response stays cheap.
 _TAIL = 4000

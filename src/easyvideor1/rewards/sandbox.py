@@ -1,9 +1,16 @@
 """Programs of unknown intent, run in a process of their own.
 
 Limits: wall clock, processor time, memory, file size, open files and output. The process sees one temporary directory;
-it may read the Python installation and nothing else, has no network, and may start no process. ``sandbox_runner.py``
-takes these rights away from itself before it runs the program: Landlock and a network namespace where the kernel has
-them, an audit hook of the interpreter everywhere. It is no defence against native code that attacks the kernel.
+it is meant to read the Python installation and nothing else, without a network and without processes of its own.
+``sandbox_runner.py`` takes these rights away from itself before it runs the program. How much that is worth differs:
+
+- Files and network are fenced by the kernel where it has Landlock and lets us make a network namespace.
+- Everything else, and all of it on other kernels, is an audit hook of the interpreter and a few replaced functions.
+  They stop what programs commonly do, not one that is written against this interpreter, and no native code.
+- At the end the whole session is killed. A process that was started in spite of all and left the session lives on,
+  within the limits and the kernel's fences that it inherited.
+
+It is made for what a language model writes. Programs of an enemy belong in a container or a virtual machine.
 """
 
 from __future__ import annotations
@@ -18,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -52,11 +59,11 @@ def run_program(source: str, given: str, limits: Limits) -> Run:
             standard_input.seek(0)
             process = _start(source, box, limits, standard_input, output, ())
         try:
-            process.wait(limits.seconds)
-        except subprocess.TimeoutExpired:
-            return Run("", ended=False, timed_out=True)
+            ended = _wait(process, time.monotonic() + limits.seconds)
         finally:
-            _end(process)
+            end_session(process)
+        if not ended:
+            return Run("", ended=False, timed_out=True)
         output.seek(0)
         printed = output.read(limits.output_bytes).decode("utf-8", "replace")
         return Run(printed, ended=process.returncode == 0)
@@ -75,7 +82,7 @@ def run_checks(source: str, checks: Sequence[str], limits: Limits) -> list[bool]
         ask_read, ask, reply, reply_write = (stack.enter_context(pipe) for pipe in (*_pipe(), *_pipe()))
         fds = (ask_read.fileno(), reply_write.fileno())
         process = _start(source, box, limits, subprocess.DEVNULL, output, fds)
-        stack.callback(_end, process)
+        stack.callback(end_session, process)
         ask_read.close()
         reply_write.close()
         until = time.monotonic() + limits.seconds
@@ -118,10 +125,26 @@ def _start(
     )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    # The whole session, in case the program did start something.
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+def _wait(process: subprocess.Popen[bytes], until: float) -> bool:
+    """Whether the process ends before the deadline. It is not reaped: its number stays the number of its session."""
+    pause = 0.0005
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        left = until - time.monotonic()
+        if left <= 0:
+            return False
+        pause = min(2 * pause, 0.02, left)
+        time.sleep(pause)
+    return True
+
+
+def end_session(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a session and all that it started in there, also when it has ended itself.
+
+    Only while the leader is not reaped is its number sure to be no stranger's.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):  # nobody left, or only the leader that has ended
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

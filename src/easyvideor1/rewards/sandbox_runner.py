@@ -6,6 +6,8 @@ It imports the standard library only: nothing of the package is there to be tamp
 
 from __future__ import annotations
 
+import _imp
+import _posixsubprocess
 import contextlib
 import ctypes
 import json
@@ -67,6 +69,24 @@ _OWN_PATHS = (
     "os.setxattr",
     "shutil.",
     "tempfile.",
+)
+
+
+#: Modules that reach around the audit hook: a fork without an event, interpreters without the hook, bare memory.
+_REFUSED_MODULES = frozenset(
+    (
+        "_posixsubprocess",
+        "_ctypes",
+        "_testcapi",
+        "_testinternalcapi",
+        "_testbuffer",
+        "_testmultiphase",
+        "_xxsubinterpreters",
+        "_xxinterpchannels",
+        "_interpreters",
+        "_interpchannels",
+        "_interpqueues",
+    )
 )
 
 
@@ -133,7 +153,7 @@ def _allow(libc: Any, ruleset: int, path: str, access: int) -> None:
 def _guard(box: str) -> Callable[[str, tuple[Any, ...]], None]:
     """The audit hook. It binds what it needs now, so that replacing it in a module later changes nothing."""
     realpath, readable, devices = os.path.realpath, tuple(_readable()), _DEVICES
-    fsdecode, own_paths, refused = os.fsdecode, _OWN_PATHS, _REFUSED
+    fsdecode, own_paths, refused, modules = os.fsdecode, _OWN_PATHS, _REFUSED, _REFUSED_MODULES
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
     def below(path: str, roots: tuple[str, ...]) -> bool:
@@ -142,6 +162,10 @@ def _guard(box: str) -> Callable[[str, tuple[Any, ...]], None]:
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event == "socket.__new__" and args[1] == 1:
             return  # a local socket that can connect to nothing: asyncio wants a pair of them
+        if event == "import":
+            if str(args[0]).rpartition(".")[2] in modules:
+                raise ImportError(f"the module {args[0]} is not allowed here")
+            return
         if event.startswith(refused):
             kind = ImportError if event.startswith("ctypes.") else PermissionError
             raise kind(f"{event} is not allowed here")
@@ -158,6 +182,26 @@ def _guard(box: str) -> Callable[[str, tuple[Any, ...]], None]:
                     raise PermissionError("this path is not allowed here")
 
     return hook
+
+
+def _close_detours() -> None:
+    """Replace what starts processes or loads built-in modules without an event that the hook would see.
+
+    ``subprocess`` must still be importable, because much of the standard library imports it, so ``_posixsubprocess``
+    stays, with a function that refuses.
+    """
+    refused, create = _REFUSED_MODULES, _imp.create_builtin
+
+    def fork_exec(*args: object) -> int:
+        raise PermissionError("starting a process is not allowed here")
+
+    def create_builtin(spec: Any) -> Any:
+        if str(spec.name).rpartition(".")[2] in refused:
+            raise ImportError(f"the module {spec.name} is not allowed here")
+        return create(spec)
+
+    _posixsubprocess.fork_exec = fork_exec
+    _imp.create_builtin = create_builtin
 
 
 def _checks(namespace: dict[str, Any], ask: int, reply: int) -> None:
@@ -184,7 +228,9 @@ def main() -> None:
     _cut_off(box)
     for name in [name for name in sys.modules if name.split(".")[0] in {"ctypes", "_ctypes"}]:
         del sys.modules[name]
-    globals().pop("ctypes")
+    _close_detours()
+    for name in ("ctypes", "_posixsubprocess", "_imp"):
+        del globals()[name]
     sys.argv = ["program.py"]
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": "program.py"}
     code = compile(source, "program.py", "exec")

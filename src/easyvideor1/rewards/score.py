@@ -6,6 +6,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from easyvideor1.config.schema import RewardConfig
@@ -17,6 +18,8 @@ from easyvideor1.rewards.rules import RULES
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Sample, Score
 
+#: How far sums of single precision may leave [0, 1].
+_ROUNDING = 1e-6
 #: A reward of the user: ``None`` means that it does not apply to this sample.
 CustomReward = Callable[[Sample, str], Score | None]
 
@@ -36,7 +39,8 @@ def score(
 
     ``total = accuracy_weight * accuracy + format_weight * format``. Format is 1 for an ``<answer>`` tag outside the
     thinking whose content is of the type, in the form asked for; 0.5 if the tag holds something else; 0 without a tag
-    or with an empty one. A reference that cannot be used gives ``applicable=False`` with the reason.
+    or with an empty one. A reference or column that cannot be used gives ``applicable=False`` with the reason; what the
+    response brings about (another scale, an endless comparison) is accuracy 0 with the reason.
 
     Args:
         problem_type: task type or an alias of one.
@@ -76,7 +80,7 @@ def _score(
         return Score(0.0, form, 0.0, parsed=_shown(parsed), applicable=False, reason=verdict.reason)
     accuracy = min(1.0, max(0.0, verdict.accuracy))
     total = min(1.0, weights[0] * accuracy + weights[1] * form)
-    return Score(accuracy, form, total, verdict.parts, _shown(parsed))
+    return Score(accuracy, form, total, verdict.parts, _shown(parsed), reason=verdict.reason)
 
 
 def _form(answer: Answer) -> float:
@@ -137,7 +141,7 @@ class Scorer:
                     "samples out."
                 ) from error
             result = _masked(f"reward {name!r} raised {type(error).__name__}")
-        checked = _checked(target, result)
+        checked = _checked(target or f"built-in {task}", result)
         if not checked.applicable:
             with self._lock:
                 self._counts[task, checked.reason] += 1
@@ -171,6 +175,16 @@ def _masked(reason: str) -> Score:
     return Score(0.0, 0.0, 0.0, applicable=verdict.applicable, reason=verdict.reason)
 
 
+def _number(target: str, name: str, value: object) -> float:
+    """A Python float of anything that is one number: numpy's scalars and tensors without dimensions included."""
+    if not isinstance(value, str | bytes | bytearray) and not getattr(value, "ndim", 0):
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            pass  # said below, with the name of the reward
+    raise RewardError(f"reward {target!r} returned {name}={value!r} ({type(value).__name__}), which is no number")
+
+
 def _checked(target: str, result: object) -> Score:
     """Hold a custom reward to its contract; a breach always stops: masking it would mask every sample."""
     if result is None:
@@ -180,13 +194,24 @@ def _checked(target: str, result: object) -> Score:
             f"reward {target!r} returned {type(result).__name__}; it must return easyvideor1.types.Score, or None for "
             "a sample it does not apply to"
         )
-    numbers = {"accuracy": result.accuracy, "format": result.format, "total": result.total}
+    numbers = {name: _number(target, name, getattr(result, name)) for name in ("accuracy", "format", "total")}
     for name, value in numbers.items():
-        if not 0.0 <= value <= 1.0:
+        if not -_ROUNDING <= value <= 1.0 + _ROUNDING:
             raise RewardError(f"reward {target!r} returned {name}={value!r}; it must lie in [0, 1]")
-    for name, value in result.parts.items():
+        numbers[name] = min(1.0, max(0.0, value))
+    if not isinstance(result.parts, Mapping):
+        raise RewardError(f"reward {target!r} returned parts={result.parts!r}; they must be named numbers, a mapping")
+    parts = {str(name): _number(target, f"the part {name}", value) for name, value in result.parts.items()}
+    for name, value in parts.items():
         if not math.isfinite(value):
             raise RewardError(f"reward {target!r} returned the part {name}={value!r}, which is no finite number")
     if not result.applicable and not result.reason:
         raise RewardError(f"reward {target!r} returned applicable=False without a reason")
-    return result
+    return replace(
+        result,
+        accuracy=numbers["accuracy"],
+        format=numbers["format"],
+        total=numbers["total"],
+        parts=parts,
+        applicable=bool(result.applicable),
+    )

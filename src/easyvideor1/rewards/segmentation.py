@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.rewards import geometry
-from easyvideor1.rewards.answer import Reading, Rule, Verdict, cannot_judge
+from easyvideor1.rewards.answer import ColumnError, Reading, Rule, Verdict, cannot_judge
 from easyvideor1.rewards.geometry import Box, Point
-from easyvideor1.rewards.grounding import SCALE_REASON, has_area, reference_json
+from easyvideor1.rewards.grounding import has_area, reference_json, wrong_scale
 
 _MASK_PIXELS = 1 << 26
 
@@ -118,6 +118,25 @@ def _share_on(points: Sequence[Point], mask: NDArray[np.bool_], wanted: bool, co
     return min(right, count) / max(len(points), count)
 
 
+def _column_mask(row: Mapping[str, Any]) -> NDArray[np.bool_] | None:
+    """The mask of the row's column, a value or JSON text; ``None`` without one.
+
+    Raises:
+        ColumnError: the column holds something else.
+    """
+    mask = row.get("mask")
+    if isinstance(mask, str):
+        mask = geometry.load_json(mask) or mask
+    try:
+        return None if mask is None else decode_rle(mask)
+    except ValueError as error:
+        raise ColumnError("mask", f"it is no COCO RLE: {error}") from error
+
+
+def _check_columns(row: Mapping[str, Any]) -> None:
+    _column_mask(row)
+
+
 def compare_prompts(predicted: Prompts, reference: Prompts, row: Mapping[str, Any]) -> Verdict:
     """Mean of the agreements that the reference allows.
 
@@ -126,16 +145,13 @@ def compare_prompts(predicted: Prompts, reference: Prompts, row: Mapping[str, An
     of the same coordinates), points are judged by lying on it or off it instead, and a predicted ``mask`` by its IoU.
     """
     if geometry.scales_differ(predicted.box, reference.box):
-        return cannot_judge(SCALE_REASON)
+        return wrong_scale()
     box = reference.box
     parts = {"box_iou": geometry.box_iou(predicted.box, box)}
-    truth = reference.mask if reference.mask is not None else row.get("mask")
-    if isinstance(truth, str):
-        truth = geometry.load_json(truth) or truth
     try:
-        mask = None if truth is None else decode_rle(truth)
-    except ValueError:
-        return cannot_judge("the mask of the row is no COCO RLE")
+        mask = decode_rle(reference.mask) if reference.mask is not None else _column_mask(row)
+    except ColumnError as error:
+        return cannot_judge(str(error))
     reach = math.dist(box[:2], box[2:]) / 2
     for name, mine, theirs, wanted in (
         ("positive_points", predicted.positive, reference.positive, True),
@@ -182,4 +198,5 @@ SEGMENTATION = Rule(
     compare_prompts,
     '{"boxes": [x1, y1, x2, y2], "positive_points": [[x, y], ...], "negative_points": [[x, y], ...]}',
     "block",
+    columns=_check_columns,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cache, lru_cache
@@ -14,6 +13,7 @@ import jiwer
 from rapidfuzz.distance import LCSseq
 
 from easyvideor1.rewards.answer import Reading, Rule, Verdict
+from easyvideor1.rewards.characters import nfkc
 
 #: Scripts written without spaces: their characters are the words.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
@@ -60,7 +60,7 @@ def rouge(predicted: str, reference: str) -> dict[str, float]:
 
 
 def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(nfkc(text).casefold().split())
 
 
 def read_text(text: str, options: tuple[str, ...]) -> Reading | None:
