@@ -25,7 +25,9 @@ class ColumnError(DataError):
     """A further column of a row, such as ``tests`` or ``mask``, cannot be used; ``column`` is its name."""
 
     def __init__(self, column: str, problem: str) -> None:
-        super().__init__(f"the column {column!r} of the row cannot be used: {problem}")
+        #: Without the contents of the column, so that the same cause is counted under the same reason.
+        self.cause = f"the column {column!r} of the row cannot be used"
+        super().__init__(f"{self.cause}: {problem}")
         self.column = column
         self.problem = problem
 

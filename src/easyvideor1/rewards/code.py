@@ -73,7 +73,7 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
     try:
         tests = _column_tests(row) or _reference_tests(reference)
     except ColumnError as error:
-        return cannot_judge(str(error))
+        return cannot_judge(error.cause)
     if tests is None:
         return _same_output(predicted, reference)
     passed = run_checks(predicted, tests.checks, Limits()) if tests.checks else _run_pairs(predicted, tests.pairs)

@@ -151,7 +151,7 @@ def compare_prompts(predicted: Prompts, reference: Prompts, row: Mapping[str, An
     try:
         mask = decode_rle(reference.mask) if reference.mask is not None else _column_mask(row)
     except ColumnError as error:
-        return cannot_judge(str(error))
+        return cannot_judge(error.cause)
     reach = math.dist(box[:2], box[2:]) / 2
     for name, mine, theirs, wanted in (
         ("positive_points", predicted.positive, reference.positive, True),
