@@ -16,7 +16,7 @@ from easyvideor1.config.dump import dump_config
 from easyvideor1.config.left_behind import REASONS
 from easyvideor1.config.load import validate
 from easyvideor1.config.old_file import Left, OldFile
-from easyvideor1.config.schema import RunConfig
+from easyvideor1.config.schema import RunConfig, VideoBudget
 from easyvideor1.config.source import Source, describe, read_yaml
 from easyvideor1.types import ConfigError
 
@@ -135,6 +135,8 @@ def _data(old: OldFile, new: dict[str, Any]) -> None:
         "min_pixels": old.integer("data.video_min_pixels", least),
         "max_pixels": old.integer("data.video_max_pixels", most),
     }
+    if data["video"]["max_frames"] < VideoBudget().min_frames:
+        data["video"]["min_frames"] = data["video"]["max_frames"]
     if old.has("data.video_total_pixels"):
         data["video"]["total_pixels"] = old.integer("data.video_total_pixels", 0)
     training, validation = _sources(old, "data.train_files"), _sources(old, "data.val_files")

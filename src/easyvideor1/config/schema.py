@@ -11,9 +11,15 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, and an unknown key is an error."""
+    """Base of all sections: frozen; an unknown key is an error, and so is an infinite number where no field allows it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def _require_order(section: Section, low: str, high: str) -> None:
+    least, most = getattr(section, low), getattr(section, high)
+    if least > most:
+        raise ValueError(f"{low} ({least}) is larger than {high} ({most}); lower the first or raise the second")
 
 
 class ModelConfig(Section):
@@ -44,6 +50,11 @@ class ImageBudget(Section):
     max_pixels: PositiveInt = 1_048_576
     """Larger images are reduced to this many pixels."""
 
+    @model_validator(mode="after")
+    def _limits_are_in_order(self) -> ImageBudget:
+        _require_order(self, "min_pixels", "max_pixels")
+        return self
+
 
 class VideoBudget(Section):
     """Limits on one video; the planner turns them into frames, sizes and an exact token count."""
@@ -64,6 +75,12 @@ class VideoBudget(Section):
     """Largest size of one frame, in pixels."""
     total_pixels: PositiveInt | None = None
     """Largest size of all frames of one video together, in pixels; shrinks frames of long videos."""
+
+    @model_validator(mode="after")
+    def _limits_are_in_order(self) -> VideoBudget:
+        _require_order(self, "min_frames", "max_frames")
+        _require_order(self, "min_pixels", "max_pixels")
+        return self
 
 
 class SourceConfig(Section):
@@ -190,7 +207,7 @@ class OptimizerConfig(Section):
     """What follows the warm-up."""
     min_lr_ratio: Probability = 0.0
     """Where cosine and linear end, as a share of ``lr``."""
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0
     """Gradients are scaled down to this norm."""
 
 
