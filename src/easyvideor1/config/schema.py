@@ -11,7 +11,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen; an unknown key is an error, and so is an infinite number where no field allows it."""
+    """Base of all sections: frozen; an unknown key is an error, and so is an infinite number but where allowed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
