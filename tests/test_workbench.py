@@ -86,7 +86,8 @@ def test_the_cache_is_filled_once_and_failures_are_taken_out(world: World, tmp_p
         assert bench.fill_cache(loaded).present == 12
         media = loaded[0].samples[0].media[0]
         assert bench.load(media, bench.plan(media)).pixels.shape[0] == len(bench.plan(media).frame_indices)
-        (left,) = bench.without_failed(loaded, {media.path: "timeout"})
+        failed = replace(first, failed_digests={bench.plan(media).digest: "timeout"})
+        (left,) = bench.without_failed(loaded, failed)
     gone = [sample.id for sample in loaded[0].samples if sample not in left.samples]
     assert gone == [loaded[0].samples[0].id, "again"]
     assert left.report.refused == 2 and "cannot be decoded: timeout" in left.report.bad[0]
@@ -121,7 +122,7 @@ def test_a_file_that_goes_during_the_checking_costs_its_rows(world: World, tmp_p
         assert (report.built, report.failed, report.failures) == (2, 1, ((str(gone), "missing"),))
         (entry,) = bench.ledger.entries()
         assert (entry.path, entry.reason) == (str(gone), "missing")
-        (left,) = bench.without_failed(loaded, dict(report.failures))
+        (left,) = bench.without_failed(loaded, report)
     assert [sample.id for sample in left.samples] == [rows[0]["problem_id"], rows[2]["problem_id"]]
 
 

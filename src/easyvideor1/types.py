@@ -218,7 +218,8 @@ class Score:
     """What a reward says of one response.
 
     ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the answer
-    as it was read. A response that could not be judged has ``applicable=False`` and a ``reason``, never a silent 0.
+    as it was read. A response that could not be judged has ``applicable=False`` and a ``reason``, never a silent 0; a
+    judged one may have a reason too, for an accuracy of 0 that deserves one.
     """
 
     accuracy: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -194,11 +194,13 @@ class Workbench:
     def decode_planned(self, planned: PlannedMedia, on_progress: Progress | None = None) -> BuildReport:
         """Decode what the store lacks; the report counts and names what could not be planned among its failures."""
         report = build(planned.items, self.store, self.ledger, self.config.cache, on_progress)
-        failures = (*planned.failures, *report.failures)
-        return replace(report, failed=len(failures), failures=failures)
+        failed = len(planned.failures) + report.failed
+        return replace(report, failed=failed, failures=(*planned.failures, *report.failures))
 
-    def without_failed(self, loaded: Sequence[Loaded], failures: Mapping[str, str]) -> list[Loaded]:
-        """The sources less the samples with a medium that could not be decoded (path -> reason).
+    def without_failed(self, loaded: Sequence[Loaded], report: BuildReport) -> list[Loaded]:
+        """The sources less the samples with a medium that ``report`` could not decode, or that is gone since.
+
+        One bad clip of a long video costs the rows of that clip only.
 
         Raises:
             DataError: as ``data.on_bad_row`` says.
@@ -208,12 +210,18 @@ class Workbench:
             bad = {}
             for sample in source.samples:
                 for ref in sample.media:
-                    if ref.path in failures:
-                        what = f"{ref.path} cannot be decoded: {failures[ref.path]}"
+                    if (reason := self._failure(ref, report)) is not None:
+                        what = f"{ref.path} cannot be decoded: {reason}"
                         remedy = "replace the file or remove the row"
                         bad[sample.id] = BadRow(sample.where, self._column(ref.kind), what, remedy)
             kept.append(source.without(bad, self.config.data.on_bad_row))
         return kept
+
+    def _failure(self, ref: MediaRef, report: BuildReport) -> str | None:
+        try:
+            return report.failed_digests.get(self.plan(ref).digest)
+        except MediaError as error:
+            return error.reason
 
     def open_policy(self) -> Policy:
         """The model with its weights, ready to train."""

@@ -99,6 +99,6 @@ def _questions(benchmark: Benchmark | None, bench: Workbench, watch: TerminalWat
         else:
             loaded = bench.check([benchmark.load(bench.config)], advance)
     with watch.phase("building the frame cache", "file") as advance:
-        failures = dict(bench.fill_cache(loaded, advance).failures)
-    loaded = bench.without_failed(loaded, failures)
+        built = bench.fill_cache(loaded, advance)
+    loaded = bench.without_failed(loaded, built)
     return [sample for source in loaded for sample in source.samples], sum(len(source.bad) for source in loaded)

@@ -66,9 +66,8 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material
     with watch.phase("building the frame cache", "file") as advance:
         built = bench.fill_cache([source for sources in loaded.values() for source in sources], advance)
     watch.say(f"frame cache: {built.built} built, {built.present} already there, {built.failed} failed")
-    failed = dict(built.failures)
-    loaded = {split: bench.without_failed(sources, failed) for split, sources in loaded.items()}
-    learnt = [bench.without_failed(sources, failed) for sources in learnt]
+    loaded = {split: bench.without_failed(sources, built) for split, sources in loaded.items()}
+    learnt = [bench.without_failed(sources, built) for sources in learnt]
     report: dict[str, Any] = {split: _counts(sources) for split, sources in loaded.items()}
     for split, sources in loaded.items():
         for one in sources:
