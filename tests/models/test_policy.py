@@ -295,7 +295,6 @@ def test_the_rate_of_the_step_is_the_one_that_is_used(policy, turns):
     assert moved.max().item() == pytest.approx(2.5e-4, rel=1e-2)
 
 
-
 def test_half_precision_computes_in_bfloat16_and_learns_in_float32(tiny_checkpoint, turns):
     policy = Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu", dtype="bfloat16"))
     assert all(p.dtype == torch.float32 for p in policy.model.parameters())

