@@ -1,5 +1,6 @@
 """evr1 quickstart: what it tells before it works, and the command that --prepare prints."""
 
+import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from easyvideor1.cli.app import app
 from easyvideor1.cli.quickstart import RECIPE_OUT, training_command
 from easyvideor1.config import load_config
 from easyvideor1.recipes import toy
+from easyvideor1.tasks import TASKS, canonical_task
 from easyvideor1.training.directory import run_directory
 
 RUN = CliRunner()
@@ -31,6 +33,7 @@ def test_the_command_names_what_was_written(seed, out):
     assert Path(config.model.path) == out / "warm-start"
     assert Path(config.cache.dir) == out / "frames"
     assert [Path(source.path) for source in config.data.train] == [out / f"world-{seed}" / "train.jsonl"]
+    assert [Path(source.path) for source in config.data.validation] == [out / f"world-{seed}" / "validation.jsonl"]
     assert [Path(source.path) for source in config.data.test] == [out / f"world-{seed}" / "test.jsonl"]
     assert run_directory(config) != out / f"run-{seed}"  # where the quickstart's own run is
     assert out == RECIPE_OUT or out in run_directory(config).parents
@@ -41,7 +44,7 @@ def test_the_command_names_what_was_written(seed, out):
 def small_world(monkeypatch):
     """The quickstart's world with a handful of clips instead of 1304."""
     whole = toy.quickstart_world
-    monkeypatch.setattr(toy, "quickstart_world", lambda seed: replace(whole(seed), train=14, test=7))
+    monkeypatch.setattr(toy, "quickstart_world", lambda seed: replace(whole(seed), train=14, validation=7, test=7))
 
 
 @pytest.mark.model
@@ -57,7 +60,9 @@ def test_the_printed_command_trains(tmp_path, small_world, monkeypatch):
     done = RUN.invoke(app, ["quickstart", "--prepare", "--seed", "1", "--out", str(out), *small])
     assert done.exit_code == 0, done.output
     written = {path.name for path in out.iterdir()}
-    assert written == {"warm-start", "world-1"}
+    assert written == {"warm-start", "world-1", "all-tasks-1"}
+    rows = (out / "all-tasks-1/train.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {canonical_task(json.loads(row)["problem_type"]) for row in rows} == set(TASKS)
     evr1, *command = shlex.split(done.stdout.partition("train with: ")[2])
     assert evr1 == "evr1"
     trained = RUN.invoke(app, command)

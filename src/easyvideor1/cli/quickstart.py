@@ -20,7 +20,10 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Directory for everything that is written.")] = RECIPE_OUT,
     prepare: Annotated[bool, typer.Option("--prepare", help="Write the world and the checkpoint, then stop.")] = False,
 ) -> None:
-    """Write a toy world of videos, cache its frames, and train a tiny Qwen3-VL on it with GRPO."""
+    """Write a toy world of videos, cache its frames, and train a tiny Qwen3-VL on it with GRPO.
+
+    A second, small world has questions of every task type; nothing is trained on it.
+    """
     import shlex
     import time
 
@@ -30,7 +33,7 @@ def quickstart(
     from easyvideor1.cli.session import train_and_report
     from easyvideor1.config import load_config
     from easyvideor1.evaluation import print_summary
-    from easyvideor1.recipes.toy import quickstart_world
+    from easyvideor1.recipes.toy import all_tasks_world, quickstart_world
     from easyvideor1.toyworld import write_world
 
     begun = time.monotonic()
@@ -41,6 +44,8 @@ def quickstart(
     world = out / f"world-{seed}"
     with progress("writing the toy world", unit="clip", console=console) as on_progress:
         write_world(quickstart_world(seed), world, on_progress)
+    with progress("writing one of all task types", unit="clip", console=console) as on_progress:
+        write_world(all_tasks_world(seed), out / f"all-tasks-{seed}", on_progress)
     if prepare:
         command = shlex.join(training_command(seed, out, overrides or ()))
         typer.echo(f"{world} and {checkpoint} are ready; train with: {command}")
@@ -69,6 +74,7 @@ def _places(seed: int, out: Path) -> list[str]:
         f"seed={seed}",
         f"model.path={out / 'warm-start'}",
         f"data.train.0.path={world / 'train.jsonl'}",
+        f"data.validation.0.path={world / 'validation.jsonl'}",
         f"data.test.0.path={world / 'test.jsonl'}",
         f"cache.dir={out / 'frames'}",
     ]

@@ -25,7 +25,12 @@ HASTY_SHARE = 0.7
 
 def quickstart_world(seed: int) -> WorldSpec:
     """The world of ``evr1 quickstart --seed N``: no clip of it was seen by the warm start."""
-    return WorldSpec(seed=seed, train=1024, validation=0, test=280, kinds=KINDS, bodies=(1, 1), image_share=0.0)
+    return WorldSpec(seed=seed, train=1024, validation=70, test=280, kinds=KINDS, bodies=(1, 1), image_share=0.0)
+
+
+def all_tasks_world(seed: int) -> WorldSpec:
+    """A small world beside it, with clips, images and rows of every task type, to look at and to try things on."""
+    return WorldSpec(seed=seed, train=130, validation=26, test=26, image_format=".jpg")
 
 
 def warm_start_worlds() -> dict[str, WorldSpec]:
