@@ -6,6 +6,7 @@ imported inside the functions that need them.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from easyvideor1.cli.app import app
@@ -19,6 +20,8 @@ def main(arguments: list[str] | None = None) -> None:
     The exit status is 0 when the verb did its work, 1 when a check failed, 2 for a mistake that the message explains,
     and 130 after Ctrl-C.
     """
+    # Before torch is loaded: under load, MKL would take fewer threads, and sums would round differently.
+    os.environ.setdefault("MKL_DYNAMIC", "FALSE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in words:
         # It belongs to evr1 itself, but people add it at the end of the command that just failed.

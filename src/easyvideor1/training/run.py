@@ -54,6 +54,9 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
         sweep(run_dir)
         if config.threads:
             torch.set_num_threads(config.threads)
+        # With several threads, the backward pass of indexing adds with atomics, in whatever order they come; a resumed
+        # run would differ in the last digits. Operations that have no deterministic form (some on GPUs) only warn.
+        torch.use_deterministic_algorithms(True, warn_only=True)
         with Workbench.open(config) as bench:
             material = load_material(config, bench, watch)
             status = RunStatus.open(run_dir, config)
