@@ -1,7 +1,7 @@
 """What differs between model families, behind one small interface.
 
 A family is found by the ``model_type`` of the checkpoint's ``config.json``. Adding one is a file that registers a
-class.
+class, and a line in ``load_family`` that imports it.
 """
 
 from __future__ import annotations
