@@ -24,7 +24,7 @@ SCHEMA = "config.schema.json"
 _HEAD = """# Configuration
 
 Every key of a run. This page is made from the schema by `make docs`; edit the docstrings in
-`src/easyvideor1/config/schema.py`, not this page.
+`src/easyvideor1/config/`, not this page.
 
 A configuration is a YAML file or the name of a shipped recipe. Any key can be set on the command line:
 

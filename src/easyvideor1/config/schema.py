@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-PositiveInt = Annotated[int, Field(gt=0)]
-Probability = Annotated[float, Field(ge=0, le=1)]
+from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
+from easyvideor1.config.rewards import RewardConfig
+from easyvideor1.config.section import PositiveInt, Section
+from easyvideor1.config.stages import OptimizerConfig, StageConfig
 
-
-class Section(BaseModel):
-    """Base of all sections: frozen; an unknown key is an error, and so is an infinite number but where allowed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-def _require_order(section: Section, low: str, high: str) -> None:
-    least, most = getattr(section, low), getattr(section, high)
-    if least > most:
-        raise ValueError(f"{low} ({least}) is larger than {high} ({most}); lower the first or raise the second")
+__all__ = [
+    "CacheConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "ImageBudget",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PromptConfig",
+    "RewardConfig",
+    "RolloutConfig",
+    "RunConfig",
+    "Section",
+    "SourceConfig",
+    "StageConfig",
+    "VideoBudget",
+]
 
 
 class ModelConfig(Section):
@@ -40,47 +47,6 @@ class ModelConfig(Section):
     """``auto`` takes the first GPU, else the CPU."""
     trust_remote_code: bool = False
     """Let the checkpoint run Python of its own. Leave it off unless you have read that code."""
-
-
-class ImageBudget(Section):
-    """Limits on one image."""
-
-    min_pixels: PositiveInt = 3136
-    """Smaller images are enlarged to this many pixels."""
-    max_pixels: PositiveInt = 1_048_576
-    """Larger images are reduced to this many pixels."""
-
-    @model_validator(mode="after")
-    def _limits_are_in_order(self) -> ImageBudget:
-        _require_order(self, "min_pixels", "max_pixels")
-        return self
-
-
-class VideoBudget(Section):
-    """Limits on one video; the planner turns them into frames, sizes and an exact token count."""
-
-    rule: Literal["qwen", "uniform"] = "qwen"
-    """``qwen`` samples and resizes as qwen-vl-utils 0.0.14 does; ``uniform`` spaces frames evenly."""
-    fps: Annotated[float, Field(gt=0)] = 2.0
-    """Frames wanted per second of video. Ignored when ``frames`` is set."""
-    frames: PositiveInt | None = None
-    """A fixed number of frames, whatever the duration."""
-    min_frames: PositiveInt = 4
-    """At least this many frames, if the video has them."""
-    max_frames: PositiveInt = 128
-    """At most this many frames."""
-    min_pixels: PositiveInt = 3136
-    """Smallest size of one frame, in pixels."""
-    max_pixels: PositiveInt = 262_144
-    """Largest size of one frame, in pixels."""
-    total_pixels: PositiveInt | None = None
-    """Largest size of all frames of one video together, in pixels; shrinks frames of long videos."""
-
-    @model_validator(mode="after")
-    def _limits_are_in_order(self) -> VideoBudget:
-        _require_order(self, "min_frames", "max_frames")
-        _require_order(self, "min_pixels", "max_pixels")
-        return self
 
 
 class SourceConfig(Section):
@@ -125,23 +91,6 @@ class DataConfig(Section):
     """Budget of videos."""
 
 
-class CacheConfig(Section):
-    """The frame cache."""
-
-    dir: str = "cache/frames"
-    """Directory of the store; one store may serve any number of runs."""
-    codec: Literal["raw", "zstd"] = "raw"
-    """How pixels are kept: ``raw`` is mapped into memory, ``zstd`` is smaller. Both lose nothing."""
-    workers: PositiveInt = 2
-    """Processes that decode."""
-    deadline: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds after which the decoding of one file is given up and its worker killed."""
-    memory_mb: PositiveInt = 4096
-    """Memory in MiB that one decoding worker may take."""
-    on_miss: Literal["decode", "error"] = "decode"
-    """What a read does that finds no entry."""
-
-
 class PromptConfig(Section):
     """How a sample is put into words."""
 
@@ -151,25 +100,6 @@ class PromptConfig(Section):
     """System message; none if empty."""
     thinking: bool = True
     """Ask for ``<think>`` reasoning before the ``<answer>``."""
-
-
-class RewardConfig(Section):
-    """How responses are scored."""
-
-    accuracy_weight: Probability = 0.9
-    """Weight of accuracy in the total."""
-    format_weight: Probability = 0.1
-    """Weight of the format reward in the total."""
-    custom: dict[str, str] = {}
-    """Task type -> ``module:attr`` of your own reward ``(sample, response) -> Score | None``; ``*`` for all."""
-    on_error: Literal["stop", "mask"] = "stop"
-    """A reward that raises stops the run, or masks the sample and is counted."""
-
-    @model_validator(mode="after")
-    def _weights_sum_to_one(self) -> RewardConfig:
-        if abs(self.accuracy_weight + self.format_weight - 1) > 1e-9:
-            raise ValueError("accuracy_weight and format_weight must sum to 1")
-        return self
 
 
 class RolloutConfig(Section):
@@ -188,75 +118,6 @@ class RolloutConfig(Section):
     batch_tokens: PositiveInt = 65_536
     """Tokens, prompts and responses together, that the local engine keeps in its cache at a time; a prompt that needs
     more goes alone."""
-
-
-class OptimizerConfig(Section):
-    """AdamW and its schedule."""
-
-    lr: Annotated[float, Field(gt=0)] = 1e-6
-    """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of the two moment estimates."""
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    """Added to the denominator."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of linear warm-up."""
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """What follows the warm-up."""
-    min_lr_ratio: Probability = 0.0
-    """Where cosine and linear end, as a share of ``lr``."""
-    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0
-    """Gradients are scaled down to this norm."""
-
-
-class StageConfig(Section):
-    """One stage of a run: a rollout source, an advantage, an objective, and for how long."""
-
-    name: Annotated[str, Field(pattern=r"^\w[\w-]*$")]
-    """Name of the stage, and of its directory: letters, digits, ``_`` and ``-``."""
-    trajectories: Literal["policy", "offline"] = "policy"
-    """Where responses come from: generated by the policy, or the rows' offline trajectories (SFT)."""
-    advantage: str = "grpo"
-    """Registered advantage or ``module:attr``."""
-    objective: str = "ppo_clip"
-    """Registered objective or ``module:attr``."""
-    steps: PositiveInt = 100
-    """Optimisation steps."""
-    prompts_per_step: PositiveInt = 32
-    """Prompts (groups) of one step."""
-    group_size: PositiveInt = 8
-    """Responses per prompt."""
-    clip_low: Annotated[float, Field(ge=0)] = 0.2
-    """Lower clip range of the importance ratio."""
-    clip_high: Annotated[float, Field(ge=0)] = 0.28
-    """Upper clip range of the importance ratio (DAPO's clip-higher)."""
-    aggregation: Literal["token", "sequence"] = "token"
-    """Loss mean over all response tokens, or over sequences of their token means."""
-    old_logprobs: Literal["current", "engine"] = "current"
-    """The policy that importance ratios are taken against: the trainer's own before this step (exact when one step
-    follows each rollout, so nothing is recomputed), or the engine's log-probs as they came with the rollout."""
-    kl: Literal["none", "k1", "k2", "k3"] = "none"
-    """KL estimator added to the loss against the stage's initial policy."""
-    kl_coef: Annotated[float, Field(ge=0)] = 0.001
-    """Weight of the KL term."""
-    drop_flat_groups: bool = True
-    """Leave out groups whose responses all score the same: they carry no signal."""
-    optimizer: OptimizerConfig = OptimizerConfig()
-    """Optimiser of this stage."""
-    micro_batch_tokens: PositiveInt = 16384
-    """Tokens of one forward and backward pass; splitting a step changes nothing but memory and time."""
-    tasks: tuple[str, ...] = ()
-    """Train on these task types only; all if empty."""
-    sources: tuple[str, ...] = ()
-    """Draw from these sources of ``data.train`` only, named by their paths; all if empty."""
-    transforms: tuple[str, ...] = ()
-    """Sample transforms of this stage, after those of ``data.transforms``."""
-    save_every: PositiveInt = 50
-    """Steps between checkpoints; the last step is always saved."""
-    keep_checkpoints: PositiveInt = 2
-    """Resumable checkpoints that are kept; older ones are removed."""
 
 
 class EvaluationConfig(Section):

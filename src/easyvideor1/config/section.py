@@ -1,0 +1,22 @@
+"""What all sections of the configuration share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen; an unknown key is an error, and so is an infinite number but where allowed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def require_order(section: Section, low: str, high: str) -> None:
+    least, most = getattr(section, low), getattr(section, high)
+    if least > most:
+        raise ValueError(f"{low} ({least}) is larger than {high} ({most}); lower the first or raise the second")
