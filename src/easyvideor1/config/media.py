@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from easyvideor1.config.section import PositiveInt, Section, require_order
+from easyvideor1.config.section import NonNegativeInt, PositiveInt, Section, require_order
 
 
 class ImageBudget(Section):
@@ -55,13 +55,37 @@ class CacheConfig(Section):
 
     dir: str = "cache/frames"
     """Directory of the store; one store may serve any number of runs."""
-    codec: Literal["raw", "zstd"] = "raw"
-    """How pixels are kept: ``raw`` is mapped into memory, ``zstd`` is smaller. Both lose nothing."""
+    mode: Literal["prefer_cache", "cache_only", "decode_only"] = "prefer_cache"
+    """``prefer_cache`` decodes what the store lacks and keeps it; ``cache_only`` decodes nothing: a medium that is not
+    in the store is an error; ``decode_only`` neither reads nor writes frames in the store."""
+    codec: Literal["raw", "zstd", "jpeg"] = "raw"
+    """How pixels are kept: ``raw`` is mapped into memory; ``zstd`` is a quarter to a half of that and also loses
+    nothing; ``jpeg`` is about a tenth, slower to read, and nearly exact (40 dB and more)."""
+    keep_mb: NonNegativeInt = 1024
+    """MiB of frames read lately that stay in memory, so that several samples of one video share a read."""
+    read_threads: PositiveInt = 4
+    """Threads that unpack one entry of ``zstd`` or ``jpeg``."""
     workers: PositiveInt = 2
     """Processes that decode."""
     deadline: Annotated[float, Field(gt=0)] = 120.0
     """Seconds after which the decoding of one file is given up and its worker killed."""
     memory_mb: PositiveInt = 4096
     """Memory in MiB that one decoding worker may take."""
-    on_miss: Literal["decode", "error"] = "decode"
-    """What a read does that finds no entry."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_miss_has_another_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "on_miss" in values:
+            raise ValueError(
+                "on_miss is now mode: for on_miss: error write mode: cache_only, for on_miss: decode leave it out"
+            )
+        return values
+    prefetch_steps: Annotated[int, Field(ge=0)] = 1
+    """Training steps whose frames are loaded, and decoded if need be, while earlier ones compute; 0 is off."""
+    prefetch_mb: PositiveInt = 4096
+    """Frames in MiB that are held for the current and coming steps at most; the rest is loaded when it is needed."""
+    features: bool = False
+    """Keep what the vision tower makes of every medium in ``<dir>/features`` instead of computing it in every rollout
+    and update. Needs ``vision`` and ``merger`` in ``model.freeze``."""
+    features_mb: PositiveInt = 65_536
+    """Size limit of the kept features in MiB; those that were not used for the longest time go first."""

@@ -152,7 +152,8 @@ def _data(old: OldFile, new: dict[str, Any]) -> None:
     new["data"] = data
     mode = old.get("data.video_source_mode")
     if mode is not None:
-        new["cache"] = {"on_miss": "error" if mode == "preprocessed_only" else "decode"}
+        modes = {"preprocessed_only": "cache_only", "realtime_only": "decode_only"}
+        new["cache"] = {"mode": modes.get(mode, "prefer_cache") if isinstance(mode, str) else "prefer_cache"}
 
 
 def _sources(old: OldFile, key: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.section import Probability, Section
 
 #: ``accuracy > 0``, several joined by ``and``: what a part of the reward may depend on.
@@ -73,6 +74,13 @@ class RewardConfig(Section):
     """Further terms of the total. With them the total is the weighted sum, moved and scaled linearly into [0, 1]."""
     on_error: Literal["stop", "mask"] = "stop"
     """A reward that raises stops the run, or masks the sample and is counted."""
+    judge: JudgeConfig = JudgeConfig()
+    """The language model that judges free text."""
+    render: Literal["auto", "chromium", "off"] = "auto"
+    """Whether SVG and HTML are judged by their looks as well: ``auto`` if a Chromium is found, ``chromium`` demands
+    one, ``off`` compares the structure alone."""
+    chromium: str | None = None
+    """Path of the Chromium to render with; looked for under its usual names if not set."""
 
     @model_validator(mode="after")
     def _weights_sum_to_one(self) -> RewardConfig:

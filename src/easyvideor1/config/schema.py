@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.config.section import PositiveInt, Section
@@ -16,6 +17,7 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "ImageBudget",
+    "JudgeConfig",
     "ModelConfig",
     "OptimizerConfig",
     "PromptConfig",
@@ -168,4 +170,13 @@ class RunConfig(Section):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stage names must differ, got {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _features_need_a_frozen_tower(self) -> RunConfig:
+        if self.cache.features and (missing := {"vision", "merger"} - set(self.model.freeze)):
+            raise ValueError(
+                "cache.features keeps what the vision tower computes, which changes with every step that trains it: "
+                f"add {', '.join(sorted(missing))} to model.freeze, or set cache.features to false"
+            )
         return self
