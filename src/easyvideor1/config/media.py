@@ -12,6 +12,9 @@ from easyvideor1.config.section import NonNegativeInt, PositiveInt, Section, req
 class ImageBudget(Section):
     """Limits on one image."""
 
+    rule: Literal["qwen", "hf"] = "qwen"
+    """``qwen`` resizes as qwen-vl-utils 0.0.14 does, ``hf`` as the transformers image processors; they differ for very
+    thin pictures only (docs/planning.md)."""
     min_pixels: PositiveInt = 3136
     """Smaller images are enlarged to this many pixels."""
     max_pixels: PositiveInt = 1_048_576
@@ -26,8 +29,10 @@ class ImageBudget(Section):
 class VideoBudget(Section):
     """Limits on one video; the planner turns them into frames, sizes and an exact token count."""
 
-    rule: Literal["qwen", "uniform"] = "qwen"
-    """``qwen`` samples and resizes as qwen-vl-utils 0.0.14 does; ``uniform`` spaces frames evenly."""
+    rule: Literal["qwen", "hf", "hf-qwen2", "hf-qwen3", "uniform"] = "qwen"
+    """``qwen`` samples and resizes as qwen-vl-utils 0.0.14 does; ``uniform`` spaces frames evenly; ``hf-qwen2`` and
+    ``hf-qwen3`` do as the transformers video processors of Qwen2-VL and Qwen2.5-VL, and of Qwen3-VL; ``hf`` is the one
+    of them that goes with the model's patch size (docs/planning.md)."""
     fps: Annotated[float, Field(gt=0)] = 2.0
     """Frames wanted per second of video. Ignored when ``frames`` is set."""
     frames: PositiveInt | None = None
@@ -55,12 +60,12 @@ class CacheConfig(Section):
 
     dir: str = "cache/frames"
     """Directory of the store; one store may serve any number of runs."""
-    mode: Literal["prefer_cache", "cache_only", "decode_only"] = "prefer_cache"
-    """``prefer_cache`` decodes what the store lacks and keeps it; ``cache_only`` decodes nothing: a medium that is not
-    in the store is an error; ``decode_only`` neither reads nor writes frames in the store."""
     codec: Literal["raw", "zstd", "jpeg"] = "raw"
     """How pixels are kept: ``raw`` is mapped into memory; ``zstd`` is a quarter to a half of that and also loses
     nothing; ``jpeg`` is about a tenth, slower to read, and nearly exact (40 dB and more)."""
+    mode: Literal["prefer_cache", "cache_only", "decode_only"] = "prefer_cache"
+    """``prefer_cache`` decodes what the store lacks and keeps it; ``cache_only`` decodes nothing: a medium that is not
+    in the store is an error; ``decode_only`` neither reads nor writes frames in the store."""
     keep_mb: NonNegativeInt = 1024
     """MiB of frames read lately that stay in memory, so that several samples of one video share a read."""
     read_threads: PositiveInt = 4
