@@ -36,6 +36,25 @@ class VisualInputs:
         return VisualInputs(self.pixel_patches.to(device), self.grid_thw.to(device))
 
 
+@dataclass(frozen=True, slots=True)
+class VisualFeatures:
+    """What the vision tower and its merger make of media: all that the language model sees of them.
+
+    ``tokens`` is ``(V, D)``, a row per visual token in prompt order. ``deepstack`` are further tensors of that shape
+    that enter early decoder layers; families without such features have none.
+    """
+
+    tokens: torch.Tensor
+    deepstack: tuple[torch.Tensor, ...] = ()
+
+    def to(self, device: torch.device) -> VisualFeatures:
+        return VisualFeatures(self.tokens.to(device), tuple(part.to(device) for part in self.deepstack))
+
+
+#: Media of a batch as a model takes them: pixels for its vision tower, or what that tower made of them before.
+Visual = VisualInputs | VisualFeatures
+
+
 class Family(Protocol):
     """The adapter of one model family; stateless but for its tokenizer and processor settings."""
 
@@ -46,6 +65,8 @@ class Family(Protocol):
     #: Tokens that stand for pixels or bracket them; never sampled, never learnt.
     visual_token_ids: tuple[int, ...]
     shares_prefix: bool
+    #: Whether the features of a medium depend on it alone, so that they may be kept and given in its place.
+    feature_cache: bool
 
     def render(self, text: str, refs: Sequence[MediaRef], plans: Sequence[MediaPlan], *, system: str = "") -> Prompt:
         """Chat template, visual-token expansion and tokenisation of one user message with placeholders."""
@@ -55,12 +76,20 @@ class Family(Protocol):
         """Rotary positions ``(3, T)`` of a prompt, and the position of the first response token."""
         ...
 
-    def visual_inputs(self, frames: Sequence[Frames]) -> VisualInputs | None:
-        """Normalised patches of all media together; ``None`` without media."""
+    def visual_inputs(self, frames: Sequence[Frames], device: torch.device | None = None) -> VisualInputs | None:
+        """Normalised patches of all media together, on ``device`` (the CPU if None); ``None`` without media."""
         ...
 
     def load_model(self, checkpoint: Path, *, dtype: torch.dtype, attention: str, trust_remote_code: bool) -> Any:
         """The transformers model of this family."""
+        ...
+
+    def encode(self, model: Any, visual: VisualInputs) -> VisualFeatures:
+        """One call of the vision tower and its merger for all media."""
+        ...
+
+    def feature_settings(self, model: Any) -> str:
+        """All that decides features beside pixels and weights, as text: normalisation, shape and code of the tower."""
         ...
 
     def hidden_states(
@@ -69,17 +98,18 @@ class Family(Protocol):
         input_ids: torch.Tensor,
         positions: torch.Tensor,
         mask: torch.Tensor,
-        visual: VisualInputs | None,
+        visual: Visual | None,
         cache: Any = None,
     ) -> torch.Tensor:
-        """Last hidden states ``(B, T, D)``; the vision tower is called once for all media.
+        """Last hidden states ``(B, T, D)``; the vision tower is called once for all media, or not at all when
+        ``visual`` are features.
 
         Args:
             model: what ``load_model`` returned.
             input_ids: int64 ``(B, T)``.
             positions: int64 ``(3, B, T)``.
             mask: bool ``(B, 1, T, S)``; true where a query may look at a key.
-            visual: media of all rows, row by row.
+            visual: media of all rows, row by row: pixels or features.
             cache: transformers cache with the ``S - T`` keys before ``input_ids``.
         """
         ...

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from easyvideor1.models.family import Family, VisualInputs
+from easyvideor1.models.family import Family, Visual
 from easyvideor1.types import DataError, Frames, MediaPlan, MediaRef, Prompt, Turn
+
+if TYPE_CHECKING:
+    from easyvideor1.models.features import FeatureCache
 
 LoadFrames = Callable[[MediaRef, MediaPlan], Frames]
 
@@ -45,7 +48,7 @@ class Batch:
     input_ids: torch.Tensor
     positions: torch.Tensor
     segments: torch.Tensor
-    visual: VisualInputs | None
+    visual: Visual | None
     predictor_rows: torch.Tensor
     predictor_columns: torch.Tensor
     targets: torch.Tensor
@@ -85,29 +88,64 @@ def split_rows(rows: Sequence[PackedTurns], max_tokens: int) -> list[list[Packed
     return batches
 
 
-def load_media(prompt: Prompt, load: LoadFrames) -> list[Frames]:
-    """The frames of all media of a prompt, in its order; engine and trainer both read them here.
+def load_checked(ref: MediaRef, plan: MediaPlan, load: LoadFrames) -> Frames:
+    """The frames of one medium.
 
     Raises:
         DataError: what was loaded is not what the plan says.
     """
-    frames = [load(ref, plan) for ref, plan in zip(prompt.media, prompt.plans, strict=True)]
-    for plan, loaded in zip(prompt.plans, frames, strict=True):
-        shape = (len(plan.frame_indices), plan.height, plan.width, 3)
-        if loaded.plan.digest != plan.digest or loaded.pixels.shape != shape:
-            raise DataError(
-                f"frames of plan {plan.digest[:12]} came as {loaded.pixels.shape} of plan {loaded.plan.digest[:12]}, "
-                f"but the prompt holds {plan.tokens} visual tokens for {shape}: the frame store is damaged or "
-                "was written by another version; run `evr1 cache verify`"
-            )
-    return frames
+    loaded = load(ref, plan)
+    shape = (len(plan.frame_indices), plan.height, plan.width, 3)
+    if loaded.plan.digest != plan.digest or loaded.pixels.shape != shape:
+        raise DataError(
+            f"frames of plan {plan.digest[:12]} came as {loaded.pixels.shape} of plan {loaded.plan.digest[:12]}, "
+            f"but the prompt holds {plan.tokens} visual tokens for {shape}: the frame store is damaged or "
+            "was written by another version; run `evr1 cache verify`"
+        )
+    return loaded
 
 
-def collate(rows: Sequence[PackedTurns], family: Family, load: LoadFrames) -> Batch:
-    """Tensors of a micro-batch.
+def load_media(prompt: Prompt, load: LoadFrames) -> list[Frames]:
+    """The frames of all media of a prompt, in its order.
 
     Raises:
-        DataError: a medium's pixels disagree with the visual tokens of its prompt (see ``load_media``).
+        DataError: as ``load_checked``.
+    """
+    return [load_checked(ref, plan, load) for ref, plan in zip(prompt.media, prompt.plans, strict=True)]
+
+
+def load_visual(
+    prompts: Sequence[Prompt],
+    family: Family,
+    load: LoadFrames,
+    *,
+    features: FeatureCache | None = None,
+    device: torch.device | None = None,
+) -> Visual | None:
+    """All media of some prompts as the model takes them; engine and trainer both read them here.
+
+    Features where a cache of them is given, and no frames are read for those it has; else patches.
+
+    Raises:
+        DataError: as ``load_checked``.
+    """
+    if features is not None:
+        return features.read(prompts, load)
+    return family.visual_inputs([frames for prompt in prompts for frames in load_media(prompt, load)], device)
+
+
+def collate(
+    rows: Sequence[PackedTurns],
+    family: Family,
+    load: LoadFrames,
+    *,
+    features: FeatureCache | None = None,
+    device: torch.device | None = None,
+) -> Batch:
+    """Tensors of a micro-batch; those of its media are on ``device``, where pixels arrive as uint8.
+
+    Raises:
+        DataError: a medium's pixels disagree with the visual tokens of its prompt (see ``load_checked``).
     """
     length = max(row.row_length for row in rows)
     input_ids = np.full((len(rows), length), family.pad_token_id, dtype=np.int64)
@@ -115,10 +153,8 @@ def collate(rows: Sequence[PackedTurns], family: Family, load: LoadFrames) -> Ba
     segments = np.full((len(rows), length), -1, dtype=np.int64)
     rows_T, columns_T, targets_T, sequence_T = ([np.empty(0, np.int64)] for _ in range(4))
     engine_T = [np.empty(0, np.float32)]
-    frames: list[Frames] = []
     for index, row in enumerate(rows):
         prompt = row.turns[0].prompt
-        frames += load_media(prompt, load)
         cursor = len(prompt)
         input_ids[index, :cursor] = prompt.token_ids
         positions[:, index, :cursor], first = family.positions(prompt)
@@ -140,7 +176,7 @@ def collate(rows: Sequence[PackedTurns], family: Family, load: LoadFrames) -> Ba
         input_ids=torch.from_numpy(input_ids),
         positions=torch.from_numpy(positions),
         segments=torch.from_numpy(segments),
-        visual=family.visual_inputs(frames),
+        visual=load_visual([row.turns[0].prompt for row in rows], family, load, features=features, device=device),
         predictor_rows=torch.from_numpy(np.concatenate(rows_T)),
         predictor_columns=torch.from_numpy(np.concatenate(columns_T)),
         targets=torch.from_numpy(np.concatenate(targets_T)),

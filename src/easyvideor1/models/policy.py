@@ -13,6 +13,7 @@ import torch
 from easyvideor1.algorithms.objectives import Objective, TokenBatch, token_weights
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.models.family import Family, load_family
+from easyvideor1.models.features import FeatureCache
 from easyvideor1.models.logprobs import response_logprobs
 from easyvideor1.models.pack import Batch, LoadFrames, collate, pack_turns, split_rows, to_device
 from easyvideor1.types import ConfigError, EasyVideoError, Turn
@@ -95,6 +96,7 @@ class Policy:
         step: int,
         temperature: float,
         load: LoadFrames,
+        features: FeatureCache | None = None,
     ) -> dict[str, float]:
         """One optimiser step.
 
@@ -107,6 +109,7 @@ class Policy:
             step: 1-based step of the stage, for the learning-rate schedule.
             temperature: of the rollout.
             load: reads frames of a plan.
+            features: of this model; what it has is not computed again.
 
         Returns:
             ``loss``, ``grad_norm`` before clipping, ``lr``, and the step's weighted means of the objective's metrics.
@@ -123,7 +126,8 @@ class Policy:
         self.model.train()
         totals: dict[str, float] = {}
         for micro in split_rows(rows, options.micro_batch_tokens):
-            batch = to_device(collate(micro, self.family, load), self.device)
+            batch = collate(micro, self.family, load, features=features, device=self.device)
+            batch = to_device(batch, self.device)
             weights_T = torch.cat([weights[n] for row in micro for n in row.sequences]).to(self.device)
             loss, metrics = self._loss(batch, weights_T, advantages_N, objective, temperature)
             torch.autograd.backward(loss)

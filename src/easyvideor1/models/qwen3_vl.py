@@ -13,9 +13,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from easyvideor1.models.family import FAMILIES, VisualInputs
-from easyvideor1.models.inputs import patchify
+from easyvideor1.models.family import FAMILIES, Visual, VisualFeatures, VisualInputs
+from easyvideor1.models.inputs import Normalisation, patchify_all
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
+
+#: Settings of the vision tower that its weights do not tell.
+_TOWER_SHAPE = (
+    "depth",
+    "hidden_act",
+    "hidden_size",
+    "num_heads",
+    "patch_size",
+    "spatial_merge_size",
+    "temporal_patch_size",
+    "num_position_embeddings",
+    "deepstack_visual_indexes",
+)
 
 _PLACEHOLDER = re.compile(r"<(image|video)>")
 
@@ -25,6 +38,7 @@ class Qwen3VL:
     """Adapter of Qwen3-VL (dense) over transformers' own classes."""
 
     shares_prefix = True
+    feature_cache = True  # frames attend to nothing beyond their own temporal step
 
     def __init__(self, checkpoint: Path, *, trust_remote_code: bool = False) -> None:
         from transformers import AutoTokenizer
@@ -45,7 +59,9 @@ class Qwen3VL:
         self.stop_token_ids = _stop_token_ids(checkpoint, self.tokenizer)
         pad = self.tokenizer.pad_token_id
         self.pad_token_id: int = self.stop_token_ids[0] if pad is None else pad
-        self._normalisation = {kind: _normalisation(checkpoint, kind) for kind in ("image", "video")}
+        self.normalisation: dict[str, Normalisation] = {
+            kind: _normalisation(checkpoint, kind) for kind in ("image", "video")
+        }
 
     def render(self, text: str, refs: Sequence[MediaRef], plans: Sequence[MediaPlan], *, system: str = "") -> Prompt:
         """See ``Family.render``.
@@ -158,11 +174,12 @@ class Qwen3VL:
             token, position = end, position + max(rows, columns)
         raise AssertionError("the last element of the loop returns")
 
-    def visual_inputs(self, frames: Sequence[Frames]) -> VisualInputs | None:
+    def visual_inputs(self, frames: Sequence[Frames], device: torch.device | None = None) -> VisualInputs | None:
         if not frames:
             return None
-        patches = [patchify(f, self.geometry, *self._normalisation[f.plan.kind]) for f in frames]
-        return VisualInputs(torch.cat(patches), torch.tensor([f.plan.grid for f in frames], dtype=torch.int64))
+        patches = patchify_all(frames, self.geometry, self.normalisation, device)
+        grids = torch.tensor([f.plan.grid for f in frames], dtype=torch.int64)
+        return VisualInputs(patches, grids.to(patches.device))
 
     def load_model(self, checkpoint: Path, *, dtype: torch.dtype, attention: str, trust_remote_code: bool) -> Any:
         from transformers import Qwen3VLForConditionalGeneration
@@ -171,27 +188,38 @@ class Qwen3VL:
             checkpoint, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
         )
 
+    def encode(self, model: Any, visual: VisualInputs) -> VisualFeatures:
+        dtype = model.model.get_input_embeddings().weight.dtype
+        seen = model.model.visual(visual.pixel_patches.to(dtype), grid_thw=visual.grid_thw, return_dict=True)
+        return VisualFeatures(seen.pooler_output, tuple(seen.deepstack_features))
+
+    def feature_settings(self, model: Any) -> str:
+        import transformers
+
+        shape = {name: getattr(model.config.vision_config, name) for name in _TOWER_SHAPE}
+        code = ".".join(transformers.__version__.split(".")[:2])
+        settings = {"family": "qwen3_vl", "code": code, "normalisation": self.normalisation, "tower": shape}
+        return json.dumps(settings, sort_keys=True)
+
     def hidden_states(
         self,
         model: Any,
         input_ids: torch.Tensor,
         positions: torch.Tensor,
         mask: torch.Tensor,
-        visual: VisualInputs | None,
+        visual: Visual | None,
         cache: Any = None,
     ) -> torch.Tensor:
         embeddings = model.model.get_input_embeddings()(input_ids)
         visual_mask = deepstack = None
         if visual is not None:
-            seen = model.model.visual(
-                visual.pixel_patches.to(embeddings.dtype), grid_thw=visual.grid_thw, return_dict=True
-            )
+            seen = visual if isinstance(visual, VisualFeatures) else self.encode(model, visual)
             visual_mask = (input_ids == self.image_token_id) | (input_ids == self.video_token_id)
-            if (tokens := int(visual_mask.sum())) != seen.pooler_output.shape[0]:
-                raise DataError(f"{tokens} visual tokens but {seen.pooler_output.shape[0]} visual features in a batch")
+            if (tokens := int(visual_mask.sum())) != seen.tokens.shape[0]:
+                raise DataError(f"{tokens} visual tokens but {seen.tokens.shape[0]} visual features in a batch")
             scatter = visual_mask.unsqueeze(-1).expand_as(embeddings)
-            embeddings = embeddings.masked_scatter(scatter, seen.pooler_output.to(embeddings.dtype))
-            deepstack = seen.deepstack_features
+            embeddings = embeddings.masked_scatter(scatter, seen.tokens.to(embeddings.dtype))
+            deepstack = list(seen.deepstack)
         out = model.model.language_model(
             inputs_embeds=embeddings,
             attention_mask=_attention_mask(mask, model.model.language_model.config, embeddings.dtype),

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from easyvideor1.models.family import Family, computing
+from easyvideor1.models.features import FeatureCache
 from easyvideor1.models.logprobs import masked_logits
-from easyvideor1.models.pack import LoadFrames, load_media
+from easyvideor1.models.pack import LoadFrames, load_visual
 from easyvideor1.registry import Registry
 from easyvideor1.rollout.engine import Engine, Request, Sampling
 from easyvideor1.types import ConfigError, Trajectory, Turn
@@ -41,7 +42,18 @@ class LocalEngine:
     notes the version, with others (a checkpoint, a remote trainer) it copies them in.
     """
 
-    def __init__(self, family: Family, model: Any, load: LoadFrames, *, batch_tokens: int = 65_536) -> None:
+    #: ``open_engine`` hands it a feature cache where there is one.
+    takes_features = True
+
+    def __init__(
+        self,
+        family: Family,
+        model: Any,
+        load: LoadFrames,
+        *,
+        batch_tokens: int = 65_536,
+        features: FeatureCache | None = None,
+    ) -> None:
         if not family.shares_prefix:
             raise ConfigError(
                 f"rollout.engine: local decodes the responses of a prompt side by side in one row, which layers of "
@@ -50,6 +62,7 @@ class LocalEngine:
         self.family = family
         self.model = model
         self.load = load
+        self.features = features
         self.batch_tokens = batch_tokens
         self.version = 0
 
@@ -164,13 +177,11 @@ class LocalEngine:
         positions = np.zeros((3, len(prompts), length), dtype=np.int64)
         following = np.zeros(len(prompts), dtype=np.int64)
         real = np.zeros((len(prompts), length), dtype=bool)
-        frames = []
         for row, prompt in enumerate(prompts):
             pad = length - len(prompt)
             ids[row, pad:], real[row, pad:] = prompt.token_ids, True
             positions[:, row, pad:], following[row] = self.family.positions(prompt)
-            frames += load_media(prompt, self.load)
-        visual = self.family.visual_inputs(frames)
+        visual = load_visual(prompts, self.family, self.load, features=self.features, device=device)
         keys = torch.from_numpy(real).to(device)[:, None, None, :]
         causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
         # Padding queries see themselves, so that no row of the softmax is empty.
@@ -260,7 +271,22 @@ def _truncate(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     return torch.zeros_like(probabilities).scatter(-1, order, ranked)
 
 
-def open_engine(name: str, family: Family, model: Any, load: LoadFrames, *, batch_tokens: int) -> Engine:
-    """The engine a config names: a registered name or ``module:attr`` of a class with the same signature."""
-    engine: Engine = ENGINES.resolve(name)(family, model, load, batch_tokens=batch_tokens)
+def open_engine(
+    name: str,
+    family: Family,
+    model: Any,
+    load: LoadFrames,
+    *,
+    batch_tokens: int,
+    features: FeatureCache | None = None,
+) -> Engine:
+    """The engine a config names: a registered name or ``module:attr`` of a class with the same signature.
+
+    ``features`` is given to engines that say ``takes_features``; others compute what it would have held.
+    """
+    kind = ENGINES.resolve(name)
+    options: dict[str, Any] = {"batch_tokens": batch_tokens}
+    if features is not None and getattr(kind, "takes_features", False):
+        options["features"] = features
+    engine: Engine = kind(family, model, load, **options)
     return engine
