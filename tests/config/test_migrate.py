@@ -135,8 +135,8 @@ def test_translated_names_are_registered():
 
 
 def test_preprocessed_only_means_that_a_miss_is_an_error():
-    assert migrate("data: {video_source_mode: preprocessed_only}", "f").config.cache.on_miss == "error"
-    assert migrate("data: {video_source_mode: realtime_only}", "f").config.cache.on_miss == "decode"
+    assert migrate("data: {video_source_mode: preprocessed_only}", "f").config.cache.mode == "cache_only"
+    assert migrate("data: {video_source_mode: realtime_only}", "f").config.cache.mode == "decode_only"
 
 
 def test_a_newline_in_a_key_stays_inside_the_comment():

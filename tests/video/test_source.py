@@ -59,8 +59,8 @@ def test_a_damaged_entry_is_rebuilt(tmp_path: Path) -> None:
 
 def test_only_the_cache_when_asked_so(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 20)
-    source, store, ledger = make(tmp_path, on_miss="error")
-    with pytest.raises(MediaError, match=r"cache\.on_miss=decode") as caught:
+    source, store, ledger = make(tmp_path, mode="cache_only")
+    with pytest.raises(MediaError, match=r"cache\.mode=prefer_cache") as caught:
         source.load(MediaRef("video", path), plan_clip(path))
     assert caught.value.reason == "not_cached"
     assert list(ledger.entries()) == []

@@ -5,12 +5,36 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from easyvideor1.files import json_bytes
+from easyvideor1.types import EasyVideoError
+from easyvideor1.video.claims import NO_LOCKS
+
+#: What to do about each reason.
+REMEDIES: Mapping[str, str] = {
+    "aspect": "crop the picture: one side is over 200 times the other",
+    "changed": "build again: the file was replaced after it was planned",
+    "clip": "correct start and end in the row: they lie outside the video",
+    "corrupt_entry": "nothing: it is decoded again when next needed; if this recurs, check the disk",
+    "crash": "re-encode the file (ffmpeg -i FILE -c:v libx264 NEW.mp4) or remove its rows; it ended its decoder",
+    "empty": "fetch the file again: it holds no frame",
+    "incomplete": "fetch the file again or re-encode it: too many of its frames cannot be decoded",
+    "kind": "move the path to the column of its kind: it is an image among videos, or the reverse",
+    "memory": "raise cache.memory_mb, lower the pixel budget, or remove its rows",
+    "missing": "correct the path in the row, or put the file there",
+    "no_video": "remove its rows: there is sound but nothing to see",
+    "not_a_file": "point the row at a media file",
+    "permission": "make the file readable for the user that decodes",
+    "timeout": "raise cache.deadline if the file is merely large; else re-encode it or remove its rows",
+    "torn": "nothing: a writer was killed in the middle of a line",
+    "truncated": "fetch the file again: its end is missing",
+    "unreadable": "re-encode the file or remove its rows: no decoder reads it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +48,50 @@ class HealthEntry:
     action: str
 
 
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """All that the ledger says of one path, in one place.
+
+    ``count`` is the number of its entries, ``reasons`` how many of them have which reason, ``last`` the newest one.
+    ``replaced`` is True when the file on disk is newer than that, so that it may be well by now.
+    """
+
+    path: str
+    count: int
+    reasons: Mapping[str, int]
+    last: HealthEntry
+    replaced: bool
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        if self.replaced:
+            return "build again: the file was replaced since"
+        return REMEDIES.get(self.last.reason, "replace the file or remove its rows")
+
+
+def patients(entries: Iterable[HealthEntry]) -> list[Patient]:
+    """One ``Patient`` for every path, those with most entries first."""
+    of: dict[str, list[HealthEntry]] = {}
+    for entry in entries:
+        of.setdefault(entry.path, []).append(entry)
+    found = [
+        Patient(path, len(all_), Counter(e.reason for e in all_), all_[-1], _newer(path, all_[-1]))
+        for path, all_ in of.items()
+    ]
+    return sorted(found, key=lambda patient: (-patient.count, patient.path))
+
+
+def _newer(path: str, entry: HealthEntry) -> bool:
+    if entry.reason in ("corrupt_entry", "torn"):  # these are our own files
+        return False
+    try:
+        # Entries tell whole seconds: a change within that second does not count.
+        return Path(path).stat().st_mtime >= datetime.fromisoformat(entry.time).timestamp() + 1
+    except (OSError, ValueError):
+        return False
+
+
 class HealthLedger:
     """Append-only JSONL that any number of processes may write. ``path`` is created with its first entry."""
 
@@ -31,19 +99,35 @@ class HealthLedger:
         self.path = Path(path)
 
     def record(self, path: str, reason: str, detail: str, action: str) -> None:
-        """Append one entry: a single write under a lock, on disk before this returns."""
+        """Append one entry: a single write under a lock, on disk before this returns.
+
+        Raises:
+            EasyVideoError: the ledger cannot be written.
+        """
         entry = HealthEntry(datetime.now(UTC).isoformat(timespec="seconds"), path, reason, detail, action)
-        line = json_bytes(asdict(entry))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            self._append(json_bytes(asdict(entry)))
+        except OSError as error:
+            raise EasyVideoError(
+                f"{self.path} cannot be written: {error}; make it writable, free some space, or set cache.dir "
+                f"(it was to say of {path}: {reason})"
+            ) from error
+
+    def _append(self, line: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:  # one write at the end of a file is whole without a lock as well
+                    raise
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
                 line = b"\n" + line  # a writer was killed in mid-line: its torn line must not swallow this one
             written = os.write(fd, line)
             if written != len(line):
-                raise OSError(f"{self.path}: only {written} of {len(line)} bytes were written; is the disk full?")
+                raise OSError(f"only {written} of {len(line)} bytes were written; is the disk full?")
             os.fsync(fd)
         finally:
             os.close(fd)

@@ -9,11 +9,16 @@ from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import Frames, MediaError, MediaPlan, MediaRef
 from easyvideor1.video.guard import DecodePool
 from easyvideor1.video.health import HealthLedger
+from easyvideor1.video.recent import RecentFrames
 from easyvideor1.video.store import FrameStore, StoreError
+
+#: Tries to read what was just decoded: ``evr1 cache gc`` with a small limit may be quicker.
+READ_BACKS = 3
 
 
 class FrameSource:
-    """Loads frames by plan. Thread-safe; up to ``cache_config.workers`` misses are decoded at a time.
+    """Loads frames by plan, as ``cache_config.mode`` says. Thread-safe; ``cache_config.workers`` files are decoded
+    at a time.
 
     A file that failed is not tried again by this source: the error is kept and raised at once, so that a hanging file
     costs its deadline once and not once per step.
@@ -25,6 +30,7 @@ class FrameSource:
         self._config = cache_config
         self._pool: DecodePool | None = None
         self._refused: dict[str, tuple[str, str, str]] = {}
+        self._decoded = RecentFrames(cache_config.keep_mb << 20)  # only with ``decode_only``: the store has its own
         self._lock = threading.Lock()
 
     def load(self, ref: MediaRef, plan: MediaPlan) -> Frames:
@@ -32,35 +38,26 @@ class FrameSource:
 
         Raises:
             MediaError: the file cannot be decoded (recorded in the ledger), or reason ``not_cached`` with
-                ``cache.on_miss = "error"``.
+                ``cache.mode = "cache_only"``.
             StoreError: the store cannot be read or written.
         """
-        frames = self._store.get(plan)
-        if frames is not None:
-            return frames
-        if self._config.on_miss == "error":
-            raise MediaError(
-                f"{ref.path}: its frames are not in {self._store.directory}; build the cache or set "
-                "cache.on_miss=decode",
-                path=ref.path,
-                reason="not_cached",
-            )
-        if plan.digest in self._refused:
-            message, path, reason = self._refused[plan.digest]
-            raise MediaError(message, path=path, reason=reason)
-        try:
-            self._decoders().decode(ref.path, plan)
-        except MediaError as error:
-            self._ledger.record(error.path, error.reason, str(error), "refused")
-            self._refused[plan.digest] = (str(error), error.path, error.reason)
-            raise
-        frames = self._store.get(plan)
-        if frames is None:
-            raise StoreError(
-                f"the frames of {ref.path} were written to {self._store.directory} but cannot be read back; "
-                f"see {self._store.ledger.path}"
-            )
-        return frames
+        if self._config.mode == "decode_only":
+            frames = self._decoded.get(plan.digest, lambda: self._guarded(ref, plan, keep=False))
+            return Frames(pixels=frames.pixels, plan=plan)
+        frames_or_none = self._store.get(plan)
+        if frames_or_none is not None:
+            return frames_or_none
+        if self._config.mode == "cache_only":
+            raise not_cached(ref, self._store)
+        return self._guarded(ref, plan, keep=True)
+
+    @property
+    def pool(self) -> DecodePool:
+        """The processes that decode and probe, started when first needed."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = DecodePool(self._store, self._config)
+            return self._pool
 
     def close(self) -> None:
         """End the decoding processes; a later ``load`` starts new ones."""
@@ -77,8 +74,33 @@ class FrameSource:
     ) -> None:
         self.close()
 
-    def _decoders(self) -> DecodePool:
-        with self._lock:
-            if self._pool is None:
-                self._pool = DecodePool(self._store, self._config)
-            return self._pool
+    def _guarded(self, ref: MediaRef, plan: MediaPlan, *, keep: bool) -> Frames:
+        if plan.digest in self._refused:
+            message, path, reason = self._refused[plan.digest]
+            raise MediaError(message, path=path, reason=reason)
+        try:
+            return self._into_store(ref, plan) if keep else self.pool.pixels(ref.path, plan)
+        except MediaError as error:
+            self._ledger.record(error.path, error.reason, str(error), "refused")
+            self._refused[plan.digest] = (str(error), error.path, error.reason)
+            raise
+
+    def _into_store(self, ref: MediaRef, plan: MediaPlan) -> Frames:
+        for _ in range(READ_BACKS):
+            self.pool.decode(ref.path, plan)
+            frames = self._store.get(plan)
+            if frames is not None:
+                return frames
+        raise StoreError(
+            f"the frames of {ref.path} were written to {self._store.directory} but cannot be read back; "
+            f"see {self._store.ledger.path}"
+        )
+
+
+def not_cached(ref: MediaRef, store: FrameStore) -> MediaError:
+    """What is said of a medium that ``cache_only`` does not find."""
+    return MediaError(
+        f"{ref.path}: its frames are not in {store.directory}; run evr1 cache build or set cache.mode=prefer_cache",
+        path=ref.path,
+        reason="not_cached",
+    )

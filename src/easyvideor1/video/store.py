@@ -2,70 +2,122 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-
-import zstandard
 
 from easyvideor1.files import write_atomic
 from easyvideor1.types import EasyVideoError, Frames, MediaPlan
-from easyvideor1.video.entry import SUFFIX, Codec, CorruptEntryError, Entry, open_entry, write_entry
+from easyvideor1.video.claims import claim_file
+from easyvideor1.video.codecs import LOSSY, Codec
+from easyvideor1.video.entry import (
+    EXACT_SUFFIX,
+    LOSSY_SUFFIX,
+    CorruptEntryError,
+    Entry,
+    open_entry,
+    suffix_of,
+    write_entry,
+)
 from easyvideor1.video.health import HealthLedger
+from easyvideor1.video.recent import RecentFrames
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_ENTRY = re.compile(rf"(?P<digest>[0-9a-f]{{64}})(?P<suffix>{re.escape(LOSSY_SUFFIX)}|{re.escape(EXACT_SUFFIX)})")
 
 #: A temporary file that nobody touched for this many seconds belongs to a writer that was killed.
 ABANDONED_AFTER = 3600.0
-#: Seconds between two tries for a claim that somebody else holds.
-CLAIM_POLL = 0.02
+#: The last use of an entry is recorded to this many seconds.
+USE_INTERVAL = 3600.0
+_Version = tuple[int, int, int]
 
 
 class StoreError(EasyVideoError):
     """The store itself cannot be read or written (disk full, no permission); no fault of the media."""
 
 
+@dataclass(frozen=True, slots=True)
+class EntryFile:
+    """One file of the store. ``size`` is in bytes; ``used`` is the time of its last known use, in epoch seconds."""
+
+    path: Path
+    digest: str
+    lossy: bool
+    size: int
+    used: float
+
+
 class FrameStore:
-    """One directory of entries ``<dir>/<digest[:2]>/<digest>.safetensors``; safe under any number of processes.
+    """One directory of entries ``<dir>/<digest[:2]>/<digest>*.safetensors``; safe under any number of processes.
 
     An entry appears whole or not at all. What is read is verified, once per process and file version; an entry that
     fails is renamed to ``*.corrupt``, recorded in the ledger, and counts as missing.
 
+    Exact entries (``raw``, ``zstd``) and nearly exact ones (``jpeg``) of one plan have files of their own. A plan is
+    served by any exact entry, whatever packed it; a nearly exact one serves only a store whose codec is ``jpeg``, and
+    only when there is no exact one. A digest, in place of a plan, stands for whatever there is, the exact entry first:
+    that is for people who look, not for training.
+
     Args:
         directory: created when first written.
-        codec: how ``put`` keeps pixels; entries of either codec can be read whatever it is.
+        codec: how ``put`` keeps pixels, and whether nearly exact ones will do.
         ledger: where damaged entries are recorded; ``<dir>/health.jsonl`` if None.
+        keep_bytes: pixels of entries read lately that stay in memory, so that several samples of one video share a
+            read; mapped ones count as if they were.
+        threads: threads that unpack one packed entry.
     """
 
-    def __init__(self, directory: str | Path, codec: Codec = "raw", ledger: HealthLedger | None = None) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        codec: Codec = "raw",
+        ledger: HealthLedger | None = None,
+        *,
+        keep_bytes: int = 0,
+        threads: int = 1,
+    ) -> None:
         self.directory = Path(directory)
         self.codec: Codec = codec
         self.ledger = ledger if ledger is not None else HealthLedger(self.directory / "health.jsonl")
-        self._verified: dict[str, tuple[int, int, int]] = {}
+        self._threads = threads
+        self._unpackers: ThreadPoolExecutor | None = None
+        self._recent = RecentFrames(keep_bytes)
+        self._verified: dict[Path, _Version] = {}
         self._lock = threading.Lock()
 
-    def path_of(self, digest: str) -> Path:
-        """Where the entry of a digest lies or would lie."""
+    def path_of(self, digest: str, *, lossy: bool = False) -> Path:
+        """Where the exact, or the nearly exact, entry of a digest lies or would lie."""
         if not _DIGEST.fullmatch(digest):
             raise StoreError(f"{digest!r} is not a plan digest (64 lower-case hex digits)")
-        return self.directory / digest[:2] / f"{digest}{SUFFIX}"
+        return self.directory / digest[:2] / f"{digest}{LOSSY_SUFFIX if lossy else EXACT_SUFFIX}"
 
     def has(self, plan: MediaPlan | str) -> bool:
-        """Whether an entry is there; says nothing of its health, which ``get`` and ``verify`` check."""
-        return self.path_of(_digest(plan)).exists()
+        """Whether an entry that serves is there; says nothing of its health, which ``get`` and ``verify`` check."""
+        return any(path.exists() for path in self._candidates(plan))
+
+    def files(self) -> Iterator[EntryFile]:
+        """All files of entries, in order of their digests."""
+        for path in sorted(self.directory.glob(f"[0-9a-f][0-9a-f]/*{EXACT_SUFFIX}")):
+            if found := _ENTRY.fullmatch(path.name):
+                with suppress(FileNotFoundError):  # removed by another since it was listed
+                    status = path.stat()
+                    lossy = found["suffix"] == LOSSY_SUFFIX
+                    yield EntryFile(path, found["digest"], lossy, status.st_size, _last_use(status))
 
     def entries(self) -> Iterator[str]:
         """Digests of all entries, in order."""
-        for path in sorted(self.directory.glob(f"[0-9a-f][0-9a-f]/*{SUFFIX}")):
-            digest = path.name.removesuffix(SUFFIX)
-            if _DIGEST.fullmatch(digest):
-                yield digest
+        previous = None
+        for file in self.files():
+            if file.digest != previous:
+                yield file.digest
+            previous = file.digest
 
     def get(self, plan: MediaPlan | str) -> Frames | None:
         """The frames of a plan or a digest, or None. Pixels are read-only; with ``raw`` they are the mapped file.
@@ -76,59 +128,58 @@ class FrameStore:
         Raises:
             StoreError: the entry is there but may not be read, or it is damaged and cannot be set aside.
         """
-        digest = _digest(plan)
-        path = self.path_of(digest)
-        try:
-            entry = open_entry(path)
-            self._verify_once(digest, entry)
-            return Frames(pixels=entry.pixels(), plan=plan if isinstance(plan, MediaPlan) else entry.plan)
-        except FileNotFoundError:
-            return None
-        except (CorruptEntryError, zstandard.ZstdError) as error:
-            self._set_aside(digest, path, str(error))
-            return None
-        except OSError as error:
-            raise StoreError(f"cannot read {path}: {error}") from error
+        for path in self._candidates(plan):
+            found = self._read(path)
+            if found is not None:
+                return Frames(pixels=found.pixels, plan=plan) if isinstance(plan, MediaPlan) else found
+        return None
+
+    def touch(self, plan: MediaPlan | str) -> bool:
+        """Like ``has``, and the entry counts as used now."""
+        for path in self._candidates(plan):
+            with suppress(FileNotFoundError):
+                _note_use(path, path.stat())
+                return True
+        return False
 
     def verify(self, digest: str) -> bool:
-        """Check one entry from its bytes, whatever was checked before; False when it is missing or was set aside."""
-        with self._lock:
-            self._verified.pop(digest, None)
-        return self.get(digest) is not None
+        """Check all entries of a digest from their bytes, whatever was checked before; the use of them is not noted.
+
+        Returns:
+            False when there is none, or one was set aside.
+        """
+        paths = [path for path in self._candidates(digest) if path.exists()]
+        sound = [path for path in paths if self._read(path, afresh=True) is not None]
+        return bool(paths) and len(sound) == len(paths)
 
     def put(self, frames: Frames) -> None:
-        """Write an entry; an older one of the same digest is replaced.
+        """Write an entry; an older one of the same digest and exactness is replaced.
 
         Raises:
             StoreError: it cannot be written; nothing is left behind.
         """
-        path = self.path_of(frames.plan.digest)
+        plan = frames.plan
+        path = self.path_of(plan.digest, lossy=suffix_of(self.codec, plan) == LOSSY_SUFFIX)
         try:
             write_atomic(path, lambda file: write_entry(file, frames, self.codec))
         except OSError as error:
-            raise StoreError(f"cannot write {path}: {error}; free some space or set cache.dir") from error
+            raise _cannot_write(path, error) from error
 
     @contextmanager
     def claim(self, digest: str, timeout: float) -> Iterator[bool]:
         """Be the one who makes an entry; yields False when another still holds the claim after ``timeout`` seconds.
 
+        It is False too where the file system has no locks: then work may be done twice, which harms nobody.
+
         The claim is a lock of the operating system, so it ends with the process that holds it, however that dies.
         """
         path = self.directory / "claims" / digest
-        limit = time.monotonic() + timeout
-        fd = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            while (fd := _try_lock(path)) is None and time.monotonic() < limit:
-                time.sleep(CLAIM_POLL)
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error}; free some space or set cache.dir") from error
-        try:
-            yield fd is not None
-        finally:
-            if fd is not None:
-                path.unlink(missing_ok=True)  # before the lock is let go, so that nobody locks a file that is gone
-                os.close(fd)
+        with ExitStack() as stack:
+            try:
+                mine = stack.enter_context(claim_file(path, timeout))
+            except OSError as error:
+                raise _cannot_write(path, error) from error
+            yield mine
 
     def sweep(self) -> int:
         """Remove what killed writers left behind; returns how many files."""
@@ -140,17 +191,65 @@ class FrameStore:
                     removed += 1
         return removed
 
-    def _verify_once(self, digest: str, entry: Entry) -> None:
+    def _candidates(self, plan: MediaPlan | str) -> tuple[Path, ...]:
+        """The files that may serve, the best first."""
+        if isinstance(plan, str):
+            return (self.path_of(plan), self.path_of(plan, lossy=True))
+        exact = self.path_of(plan.digest)
+        return (exact, self.path_of(plan.digest, lossy=True)) if self.codec in LOSSY else (exact,)
+
+    def _read(self, path: Path, *, afresh: bool = False) -> Frames | None:
+        """The frames of one file, or None when it is missing or was damaged.
+
+        Args:
+            path: an entry's file.
+            afresh: trust nothing that was read or checked before.
+        """
+
+        def read() -> Frames:
+            entry = open_entry(path)
+            self._verify_once(path, entry)
+            return Frames(pixels=entry.pixels(self._run), plan=entry.plan)
+
+        try:
+            status = path.stat()
+            if afresh:
+                self._forget(path)
+                return read()
+            _note_use(path, status)
+            return self._recent.get((path, status.st_ino, status.st_size, status.st_mtime_ns), read)
+        except FileNotFoundError:
+            self._forget(path)
+            return None
+        except CorruptEntryError as error:
+            self._set_aside(path, str(error))
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error}") from error
+
+    def _run(self, function: Callable[..., None], *columns: Iterable[object]) -> Iterable[None]:
+        if self._threads == 1:
+            return map(function, *columns)
         with self._lock:
-            if self._verified.get(digest) == entry.version:
+            if self._unpackers is None:
+                self._unpackers = ThreadPoolExecutor(self._threads, thread_name_prefix="unpack")
+        return self._unpackers.map(function, *columns)
+
+    def _forget(self, path: Path) -> None:
+        with self._lock:
+            self._verified.pop(path, None)
+        self._recent.forget(lambda key: isinstance(key, tuple) and key[0] == path)
+
+    def _verify_once(self, path: Path, entry: Entry) -> None:
+        with self._lock:
+            if self._verified.get(path) == entry.version:
                 return
         entry.check()
         with self._lock:
-            self._verified[digest] = entry.version
+            self._verified[path] = entry.version
 
-    def _set_aside(self, digest: str, path: Path, detail: str) -> None:
-        with self._lock:
-            self._verified.pop(digest, None)
+    def _set_aside(self, path: Path, detail: str) -> None:
+        self._forget(path)
         aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.corrupt")
         try:
             path.rename(aside)
@@ -164,25 +263,26 @@ class FrameStore:
             ) from error
         try:
             self.ledger.record(str(path), "corrupt_entry", detail, f"set aside as {aside.name}")
-        except OSError as error:
-            raise StoreError(
-                f"{path} was damaged ({detail}) and is set aside as {aside.name}, but {self.ledger.path} cannot be "
-                f"written: {error}; make it writable"
-            ) from error
+        except EasyVideoError as error:
+            raise StoreError(f"{path} was damaged ({detail}) and is set aside as {aside.name}, but {error}") from error
 
 
-def _digest(plan: MediaPlan | str) -> str:
-    return plan if isinstance(plan, str) else plan.digest
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write {path}: {error}; free some space (evr1 cache gc), set cache.dir, or set cache.mode=decode_only"
+    )
 
 
-def _try_lock(path: Path) -> int | None:
-    """Descriptor of the locked file, or None when it is held."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if path.exists() and path.stat().st_ino == os.fstat(fd).st_ino:
-            return fd
-    except (BlockingIOError, FileNotFoundError):
-        pass  # held by another, or removed by one that has just finished
-    os.close(fd)
-    return None
+def _last_use(status: os.stat_result) -> float:
+    return max(status.st_atime, status.st_mtime)
+
+
+def _note_use(path: Path, status: os.stat_result) -> None:
+    """Record a use, at most once an hour, as the file's access time: set by us, it holds on every kind of mount.
+
+    The time of change stays: it is part of the version that was verified.
+    """
+    now = time.time()
+    if now - _last_use(status) > USE_INTERVAL:
+        with suppress(OSError):  # a store that is read-only, or another user's, is used all the same
+            os.utime(path, ns=(int(now * 1e9), status.st_mtime_ns))

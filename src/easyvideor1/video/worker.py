@@ -1,9 +1,15 @@
 """The process that decodes: ``python -m easyvideor1.video.worker``, started and watched by ``easyvideor1.video.guard``.
 
-One JSON object per line. In: ``{"path", "plan"}``. Out: ``{"event": "ready"}`` once, then for every job ``began`` (the
-claim on the entry is settled, decoding starts) and one of ``built``, ``present``, ``failed`` (``reason``, ``detail``:
-the file's fault) or ``fatal`` (``detail``: the store's). Pixels go to the store, never through the pipe. Any other
-exception ends the process, with its traceback on stderr, and the guard reports a crash.
+One JSON object per line. In: ``{"verb", "path", "plan"}``. Out: ``{"event": "ready"}`` once, then for every job at most
+one ``began`` (the claim on the entry is settled, decoding starts), and one of
+
+* ``built`` or ``present``: verb ``decode``, the entry is in the store,
+* ``decoded``: verb ``pixels``, the frames are in the scratch file,
+* ``probed`` with ``info``: verb ``probe``,
+* ``failed`` (``reason``, ``detail``: the file's fault) or ``fatal`` (``detail``: that of where frames were to go).
+
+Pixels never go through the pipe. Any other exception ends the process, with its traceback on stderr, and the guard
+reports a crash.
 """
 
 from __future__ import annotations
@@ -14,12 +20,18 @@ import os
 import queue
 import resource
 import sys
+import tempfile
 import threading
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
-from easyvideor1.types import MediaError
+import numpy as np
+
+from easyvideor1.types import Frames, MediaError, MediaPlan
+from easyvideor1.video.codecs import Codec
 from easyvideor1.video.decode import decode
+from easyvideor1.video.info_json import info_to_json
 from easyvideor1.video.plan import plan_from_json
+from easyvideor1.video.probe import probe
 from easyvideor1.video.store import FrameStore, StoreError
 
 
@@ -27,9 +39,10 @@ def main() -> None:
     """Serve jobs until stdin ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", required=True)
-    parser.add_argument("--codec", choices=("raw", "zstd"), required=True)
+    parser.add_argument("--codec", choices=get_args(Codec), required=True)
     parser.add_argument("--claim-seconds", type=float, required=True)
     parser.add_argument("--memory-mb", type=int, required=True)
+    parser.add_argument("--scratch", type=int, required=True)
     arguments = parser.parse_args()
     # Whatever a library prints must not end up between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
@@ -43,7 +56,7 @@ def main() -> None:
     _answer(answers, event="ready")
     while True:
         job = json.loads(jobs.get())
-        _answer(answers, **_serve(job["path"], job["plan"], store, arguments.claim_seconds, answers))
+        _answer(answers, **_guarded(job, store, arguments, answers))
 
 
 def _listen(jobs: queue.SimpleQueue[str]) -> None:
@@ -58,26 +71,48 @@ def _answer(answers: TextIO, **fields: Any) -> None:
     answers.flush()
 
 
-def _serve(path: str, plan_text: str, store: FrameStore, claim_seconds: float, answers: TextIO) -> dict[str, str]:
-    plan = plan_from_json(plan_text)
+def _guarded(job: dict[str, Any], store: FrameStore, arguments: argparse.Namespace, answers: TextIO) -> dict[str, str]:
+    """Do a job; what it raises becomes the answer."""
+    path = job["path"]
     try:
-        # Not getting the claim means that its holder is slow or stuck: then the work is done twice, which harms nobody.
-        with store.claim(plan.digest, claim_seconds):
-            if store.has(plan):
-                return {"event": "present"}
-            _answer(answers, event="began")
-            store.put(decode(path, plan))
-            return {"event": "built"}
+        if job["verb"] == "probe":
+            return {"event": "probed", "info": info_to_json(probe(path))}
+        plan = plan_from_json(job["plan"])
+        if job["verb"] == "pixels":
+            return _to_scratch(decode(path, plan), arguments.scratch)
+        return _to_store(path, plan, store, arguments.claim_seconds, answers)
     except MediaError as error:
         return {"event": "failed", "reason": error.reason, "detail": str(error)}
     except MemoryError:
-        return {
-            "event": "failed",
-            "reason": "memory",
-            "detail": f"{path} needs more than cache.memory_mb",
-        }
+        return {"event": "failed", "reason": "memory", "detail": f"{path} needs more than cache.memory_mb"}
     except StoreError as error:
         return {"event": "fatal", "detail": str(error)}
+
+
+def _to_store(path: str, plan: MediaPlan, store: FrameStore, claim_seconds: float, answers: TextIO) -> dict[str, str]:
+    # Not getting the claim means that its holder is slow or stuck: then the work is done twice, which harms nobody.
+    with store.claim(plan.digest, claim_seconds):
+        if store.touch(plan):
+            return {"event": "present"}
+        _answer(answers, event="began")
+        store.put(decode(path, plan))
+        return {"event": "built"}
+
+
+def _to_scratch(frames: Frames, scratch: int) -> dict[str, str]:
+    try:
+        os.ftruncate(scratch, 0)
+        view = np.ascontiguousarray(frames.pixels).data.cast("B")
+        written = 0
+        while written < len(view):  # one call writes 2 GiB at most
+            written += os.pwrite(scratch, view[written:], written)
+    except OSError as error:
+        os.ftruncate(scratch, 0)
+        where = tempfile.gettempdir()
+        raise StoreError(
+            f"cannot write decoded frames to {where}: {error}; free some space there or set TMPDIR"
+        ) from error
+    return {"event": "decoded"}
 
 
 if __name__ == "__main__":
