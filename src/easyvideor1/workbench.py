@@ -15,8 +15,10 @@ from easyvideor1.models.family import Family, load_family
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import ConfigError, DataError, Frames, MediaError, MediaPlan, MediaRef, Prompt, Sample
 from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, build, plan, probe
+from easyvideor1.video.prefetch import Prefetcher
 
 if TYPE_CHECKING:
+    from easyvideor1.models.features import FeatureCache
     from easyvideor1.models.policy import Policy
     from easyvideor1.rollout.engine import Engine, Sampling
 
@@ -63,8 +65,13 @@ class Workbench:
 
     def close(self) -> None:
         """End the processes that decode, if any were started; what is used again is opened again."""
+        if "prefetcher" in self.__dict__:
+            self.prefetcher.stop()
         if "frames" in self.__dict__:
-            self.frames.close()
+            self.frames.close()  # ends a decode that the prefetcher waits for
+        if "prefetcher" in self.__dict__:
+            self.prefetcher.close()
+            self.frames.close()  # in case its last load had begun between the two
 
     @cached_property
     def family(self) -> Family:
@@ -88,12 +95,18 @@ class Workbench:
         return FrameSource(self.store, self.ledger, self.config.cache)
 
     @cached_property
+    def prefetcher(self) -> Prefetcher:
+        """Loads the frames of coming steps; ``load`` gives what it has."""
+        cache = self.config.cache
+        return Prefetcher(self.frames.load, max_bytes=cache.prefetch_mb << 20, workers=cache.workers)
+
+    @cached_property
     def scorer(self) -> Scorer:
         return Scorer(self.config.rewards)
 
     def load(self, ref: MediaRef, media_plan: MediaPlan) -> Frames:
         """Frames of a plan: from the store, or decoded under guard and stored."""
-        return self.frames.load(ref, media_plan)
+        return self.prefetcher.load(ref, media_plan)
 
     def plan(self, ref: MediaRef) -> MediaPlan:
         """Frames, size and token count of a medium under this configuration's budgets; decodes nothing."""
@@ -108,7 +121,7 @@ class Workbench:
             MediaError: a medium cannot be probed.
             DataError: the prompt is longer than ``data.max_prompt_tokens``, or text and media disagree.
         """
-        text = prompt_text(sample, self.config.prompts)
+        text = prompt_text(sample, self.config.prompts, self.config.rewards)
         key = (text, sample.media)  # all that a prompt is made of, whatever columns the templates read
         if key in self._prompts:
             return self._prompts[key]
@@ -234,12 +247,33 @@ class Workbench:
             raise ConfigError("model.path is not set: give the directory of a Hugging Face checkpoint")
         return self.checkpoint
 
+    def open_features(self, model: Any) -> FeatureCache | None:
+        """What is kept of a model's vision tower, with ``cache.features``; else None.
+
+        Raises:
+            ConfigError: the tower is trained, or the family has no features to keep.
+        """
+        cache = self.config.cache
+        if not cache.features:
+            return None
+        from easyvideor1.models.features import FeatureCache, FeatureStore
+
+        store = FeatureStore(Path(cache.dir) / "features", cache.features_mb << 20, self.ledger)
+        return FeatureCache(self.family, model, store)
+
     def open_engine(self, model: Any) -> Engine:
         """The configured engine for a model's weights."""
         from easyvideor1.rollout.local import open_engine
 
         rollout = self.config.rollout
-        return open_engine(rollout.engine, self.family, model, self.load, batch_tokens=rollout.batch_tokens)
+        return open_engine(
+            rollout.engine,
+            self.family,
+            model,
+            self.load,
+            batch_tokens=rollout.batch_tokens,
+            features=self.open_features(model),
+        )
 
     def sampling(self) -> Sampling:
         """How training draws tokens."""

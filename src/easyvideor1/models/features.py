@@ -175,8 +175,8 @@ class FeatureCache:
         self._refuse_training()
 
     def has(self, plan: MediaPlan) -> bool:
-        """Whether the frames of a plan need not be read."""
-        return self.store.has(self.key(plan))
+        """Whether the frames of a plan need not be read: its features are there, and whole."""
+        return self.store.get(self.key(plan)) is not None
 
     def key(self, plan: MediaPlan) -> str:
         """What the features of a plan are kept under."""

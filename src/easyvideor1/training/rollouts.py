@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from easyvideor1.models.family import Family
-from easyvideor1.models.pack import LoadFrames
 from easyvideor1.rollout.engine import Engine, Request, Sampling
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
@@ -16,6 +15,8 @@ from easyvideor1.types import (
     EasyVideoError,
     Group,
     MediaError,
+    MediaPlan,
+    MediaRef,
     OfflineTrajectory,
     Prompt,
     Sample,
@@ -27,12 +28,15 @@ Render = Callable[[Sample], Prompt]
 
 
 def ready_prompts(
-    samples: Sequence[Sample], render: Render, load: LoadFrames, on_failure: Callable[[MediaError], None]
+    samples: Sequence[Sample],
+    render: Render,
+    check_media: Callable[[MediaRef, MediaPlan], object],
+    on_failure: Callable[[MediaError], None],
 ) -> list[Prompt | None]:
     """The prompts of a step's samples; ``None`` where a media file cannot be read (any more).
 
     A sample that comes twice in a step has one prompt object, so that its responses share the computation whatever the
-    caller of this function has rendered before.
+    caller of this function has rendered before. ``check_media`` raises ``MediaError`` for a medium that cannot be read.
 
     Raises:
         DataError: a prompt cannot be made, as when a transform made it too long; the message names the row.
@@ -44,7 +48,7 @@ def ready_prompts(
         try:
             prompt = render(sample)
             for ref, plan in zip(prompt.media, prompt.plans, strict=True):
-                load(ref, plan)
+                check_media(ref, plan)
         except MediaError as error:
             on_failure(error)
             prompts[id(sample)] = None

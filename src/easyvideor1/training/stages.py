@@ -14,12 +14,13 @@ from easyvideor1.data import SampleStream
 from easyvideor1.models.policy import Policy
 from easyvideor1.rollout.engine import Engine
 from easyvideor1.seeds import derive_seed
+from easyvideor1.training.ahead import SamplesAhead
 from easyvideor1.training.clock import Clock
 from easyvideor1.training.groups import flat_groups_teach, group_advantages, score_groups, select_groups
 from easyvideor1.training.loop import Metrics, Stage
 from easyvideor1.training.record import StageRecord
 from easyvideor1.training.rollouts import generate_online, read_offline, ready_prompts
-from easyvideor1.types import Group, MediaError, Sample
+from easyvideor1.types import Group, MediaError, MediaPlan, MediaRef, Sample
 from easyvideor1.workbench import Workbench
 
 #: Called as ``evaluate(name, engine)`` when an evaluation is due; returns metrics.
@@ -52,8 +53,20 @@ def build_stage(
     def media_failed(error: MediaError) -> None:
         bench.ledger.record(error.path, error.reason, str(error), f"left out of a step of stage {options.name}")
 
+    features = bench.open_features(policy.model)
+
+    def reads_frames(plan: MediaPlan) -> bool:
+        return features is None or not features.has(plan)
+
+    def check_media(ref: MediaRef, plan: MediaPlan) -> None:
+        if reads_frames(plan):
+            bench.load(ref, plan)
+
+    def draw(step: int) -> list[Sample]:
+        return stream.batch(step - 1, options.prompts_per_step)
+
     def generate(samples: list[Sample], step: int) -> list[Group]:
-        prompts = ready_prompts(samples, bench.render, bench.load, media_failed)
+        prompts = ready_prompts(samples, bench.render, check_media, media_failed)
         if options.trajectories == "offline":
             return read_offline(samples, prompts, family=policy.family, max_tokens=config.rollout.max_new_tokens)
         seed = (config.seed, options.name, step)
@@ -69,7 +82,15 @@ def build_stage(
         torch.manual_seed(derive_seed(config.seed, options.name, "update", step))
         turns = [turn for trajectory in trajectories for turn in trajectory.turns]
         owner = [n for n, trajectory in enumerate(trajectories) for _ in trajectory.turns]
-        return policy.update(turns, advantages_N[owner], objective, step=step, temperature=temperature, load=bench.load)
+        return policy.update(
+            turns,
+            advantages_N[owner],
+            objective,
+            step=step,
+            temperature=temperature,
+            load=bench.load,
+            features=features,
+        )
 
     def evaluate_when_due(step: int) -> Metrics:
         return evaluate(f"{options.name}-{step:06d}", engine) if due(config.evaluation.every, step) else {}
@@ -82,10 +103,15 @@ def build_stage(
         if due(options.save_every, step) or step == options.steps:
             save(step)
 
+    sample: Callable[[int], list[Sample]] = draw
+    if config.cache.prefetch_steps:
+        depth = config.cache.prefetch_steps
+        sample = SamplesAhead(draw, bench.plan, reads_frames, bench.prefetcher, steps=options.steps, depth=depth)
+
     return Stage(
         name=options.name,
         steps=options.steps,
-        sample=lambda step: stream.batch(step - 1, options.prompts_per_step),
+        sample=sample,
         generate=generate,
         score=lambda groups: score_groups(groups, bench.scorer),
         select=lambda groups: select_groups(groups, drop_flat=drop_flat),
