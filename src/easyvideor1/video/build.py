@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import MediaError, MediaPlan, MediaRef
@@ -14,6 +16,20 @@ from easyvideor1.video.store import FrameStore
 
 #: Reasons that lie in where a file is and not in what it holds: a copy of it may be well.
 _OF_THE_PLACE = frozenset({"missing", "permission", "not_a_file", "changed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How far a build is, in distinct plans: ``done = built + present + failed`` of ``total``."""
+
+    total: int
+    built: int = 0
+    present: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.built + self.present + self.failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +55,9 @@ def build(
     ledger: HealthLedger,
     cache_config: CacheConfig,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    on_tally: Callable[[Tally], None] | None = None,
+    pool: DecodePool | None = None,
 ) -> BuildReport:
     """Decode every plan that the store lacks, in ``cache_config.workers`` processes.
 
@@ -51,6 +70,8 @@ def build(
         ledger: names every failure.
         cache_config: workers, deadline and memory cap.
         on_progress: called in this thread as ``(done, total)`` after each distinct plan.
+        on_tally: likewise, with what became of them.
+        pool: worker processes to use, which stay; else some are started and ended here.
 
     Raises:
         StoreError: the store cannot be written; going on would only repeat it.
@@ -61,51 +82,63 @@ def build(
         plans.setdefault(plan.digest, plan)
         paths[plan.digest, ref.path] = None
     store.sweep()
-    missing = {digest: plan for digest, plan in plans.items() if not store.has(digest)}
+    tally = Tally(len(plans))
+
+    def advance(outcome: Outcome | Literal["failed"]) -> None:
+        nonlocal tally
+        tally = replace(tally, **{outcome: getattr(tally, outcome) + 1})
+        if on_progress is not None:
+            on_progress(tally.done, tally.total)
+        if on_tally is not None:
+            on_tally(tally)
+
+    missing: dict[str, MediaPlan] = {}
+    for digest, plan in plans.items():
+        if store.touch(plan):
+            advance("present")
+        else:
+            missing[digest] = plan
     places: dict[str, list[str]] = {digest: [] for digest in missing}
     for digest, path in paths:
         if digest in missing:
             places[digest].append(path)
-    total, done = len(plans), 0
-    counts: dict[Outcome, int] = {"built": 0, "present": 0}
     failed: dict[str, str] = {}
-
-    def finished(outcome: Outcome | None) -> None:
-        nonlocal done
-        done += 1
-        if outcome is not None:
-            counts[outcome] += 1
-        if on_progress is not None:
-            on_progress(done, total)
-
-    for _ in range(total - len(missing)):
-        finished("present")
-    with DecodePool(store, cache_config) as pool, ThreadPoolExecutor(cache_config.workers) as threads:
-        futures: dict[Future[Outcome], str] = {
-            threads.submit(_decode_anywhere, pool, ledger, places[digest], plan): digest
-            for digest, plan in missing.items()
-        }
-        try:
-            for future in as_completed(futures):
-                digest = futures[future]
-                try:
-                    outcome: Outcome | None = future.result()
-                except MediaError as error:
-                    failed[digest] = error.reason
-                    outcome = None
-                finished(outcome)
-        except BaseException:
-            # Without this, leaving the block would first wait for everything that is still queued or under way.
-            threads.shutdown(wait=False, cancel_futures=True)
-            pool.close()
-            raise
+    if missing:
+        with ExitStack() as stack:
+            workers = pool or stack.enter_context(DecodePool(store, cache_config))
+            threads = stack.enter_context(ThreadPoolExecutor(cache_config.workers))
+            jobs = {
+                threads.submit(_decode_anywhere, workers, ledger, places[digest], plan): digest
+                for digest, plan in missing.items()
+            }
+            try:
+                _collect(jobs, failed, advance)
+            except BaseException:
+                # Without this, leaving the block would first wait for everything that is still queued or under way.
+                threads.shutdown(wait=False, cancel_futures=True)
+                workers.close()
+                raise
     return BuildReport(
-        built=counts["built"],
-        present=counts["present"],
+        built=tally.built,
+        present=tally.present,
         failed=len(failed),
         failures=tuple((path, failed[digest]) for digest, path in paths if digest in failed),
         failed_digests=failed,
     )
+
+
+def _collect(
+    jobs: Mapping[Future[Outcome], str],
+    failed: dict[str, str],
+    advance: Callable[[Outcome | Literal["failed"]], None],
+) -> None:
+    for job in as_completed(jobs):
+        try:
+            outcome: Outcome | Literal["failed"] = job.result()
+        except MediaError as error:
+            failed[jobs[job]] = error.reason
+            outcome = "failed"
+        advance(outcome)
 
 
 def _decode_anywhere(pool: DecodePool, ledger: HealthLedger, paths: Sequence[str], plan: MediaPlan) -> Outcome:

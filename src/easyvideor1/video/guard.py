@@ -80,6 +80,10 @@ class DecodePool:
         finally:
             self._give_back(worker)
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def close(self) -> None:
         """Kill all workers; jobs under way end with an error."""
         with self._lock:

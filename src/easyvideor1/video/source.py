@@ -1,14 +1,17 @@
-"""Where everybody gets frames from: the store, and a guarded decode that fills it when it lacks them."""
+"""Where everybody gets frames from: the store, and a guarded decode that fills it when it lacks them; and what probing
+says, by the same workers."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 
 from easyvideor1.config.schema import CacheConfig
-from easyvideor1.types import Frames, MediaError, MediaPlan, MediaRef
+from easyvideor1.types import Frames, MediaError, MediaInfo, MediaPlan, MediaRef
 from easyvideor1.video.guard import DecodePool
 from easyvideor1.video.health import HealthLedger
+from easyvideor1.video.prober import Prober
 from easyvideor1.video.recent import RecentFrames
 from easyvideor1.video.store import FrameStore, StoreError
 
@@ -32,6 +35,15 @@ class FrameSource:
         self._refused: dict[str, tuple[str, str, str]] = {}
         self._decoded = RecentFrames(cache_config.keep_mb << 20)  # only with ``decode_only``: the store has its own
         self._lock = threading.Lock()
+        self._prober = Prober(lambda: self.pool, cache_config.workers, ledger)
+
+    def probe(self, path: str) -> MediaInfo:
+        """Describe a media file, under guard unless it is remembered; see ``Prober.probe``."""
+        return self._prober.probe(path)
+
+    def probe_ahead(self, paths: Iterable[str]) -> None:
+        """Begin to probe, ``cache_config.workers`` at a time, files that will be asked for in this order."""
+        self._prober.ahead(paths)
 
     def load(self, ref: MediaRef, plan: MediaPlan) -> Frames:
         """The frames of a plan; pixels are read-only.
@@ -55,12 +67,13 @@ class FrameSource:
     def pool(self) -> DecodePool:
         """The processes that decode and probe, started when first needed."""
         with self._lock:
-            if self._pool is None:
+            if self._pool is None or self._pool.closed:
                 self._pool = DecodePool(self._store, self._config)
             return self._pool
 
     def close(self) -> None:
-        """End the decoding processes; a later ``load`` starts new ones."""
+        """End the decoding processes; a later ``load`` or ``probe`` starts new ones."""
+        self._prober.close()
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:

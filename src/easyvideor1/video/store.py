@@ -137,9 +137,14 @@ class FrameStore:
     def touch(self, plan: MediaPlan | str) -> bool:
         """Like ``has``, and the entry counts as used now."""
         for path in self._candidates(plan):
-            with suppress(FileNotFoundError):
-                _note_use(path, path.stat())
-                return True
+            try:
+                status = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise StoreError(f"cannot read {path}: {error}") from error
+            _note_use(path, status)
+            return True
         return False
 
     def verify(self, digest: str) -> bool:

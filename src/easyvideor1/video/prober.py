@@ -1,0 +1,105 @@
+"""What probing says of files: remembered, else found out in the guarded worker processes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from easyvideor1.types import MediaError, MediaInfo
+from easyvideor1.video.content import FileMemo, StatKey, stat_key
+from easyvideor1.video.guard import DecodePool
+from easyvideor1.video.health import HealthLedger
+
+
+class Memo(Protocol):
+    """What remembers from one process to the next."""
+
+    def get(self, key: StatKey) -> MediaInfo | None: ...
+
+    def put(self, key: StatKey, info: MediaInfo) -> None: ...
+
+
+class Prober:
+    """Probes files under guard, each version of a file once. Thread-safe.
+
+    A file that cannot be probed goes to the ledger once, and its error is raised again at once as long as the file
+    stays the same: one that hangs costs its deadline once.
+
+    Args:
+        pool: gives the worker processes; called only when a file is not remembered.
+        workers: files that are probed at a time by ``ahead``.
+        ledger: names what cannot be probed.
+        memo: remembers beyond this process.
+    """
+
+    def __init__(
+        self, pool: Callable[[], DecodePool], workers: int, ledger: HealthLedger, memo: Memo | None = None
+    ) -> None:
+        self._pool = pool
+        self._workers = workers
+        self._ledger = ledger
+        self._memo = memo
+        self._infos: FileMemo[MediaInfo] = FileMemo(limit=4_000_000, weigh=lambda info: info.frame_count)
+        self._failed: dict[StatKey, tuple[str, str]] = {}
+        self._unseen: set[str] = set()
+        self._ahead: dict[str, Future[MediaInfo]] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def probe(self, path: str) -> MediaInfo:
+        """Describe a media file, as ``easyvideor1.video.probe`` does.
+
+        Raises:
+            MediaError: the reasons of ``probe``, or ``timeout``, ``memory``, ``crash``.
+        """
+        with self._lock:
+            waiting = self._ahead.pop(path, None)
+        return waiting.result() if waiting is not None else self._probe(path)
+
+    def ahead(self, paths: Iterable[str]) -> None:
+        """Begin to probe files that will be asked for, in this order, and return at once."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="probe")
+            for path in dict.fromkeys(paths):
+                if path not in self._ahead:
+                    self._ahead[path] = self._threads.submit(self._probe, path)
+
+    def close(self) -> None:
+        """Forget what was begun and not asked for."""
+        with self._lock:
+            threads, self._threads = self._threads, None
+            self._ahead.clear()
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _probe(self, path: str) -> MediaInfo:
+        try:
+            key = stat_key(path)
+        except MediaError as error:
+            if path not in self._unseen:
+                self._unseen.add(path)
+                self._note(error)
+            raise
+        if key in self._failed:
+            message, reason = self._failed[key]
+            raise MediaError(message, path=path, reason=reason)
+        return self._infos.get(key, lambda: self._remembered(path, key))
+
+    def _remembered(self, path: str, key: StatKey) -> MediaInfo:
+        if self._memo is not None and (found := self._memo.get(key)) is not None:
+            return found
+        try:
+            info = self._pool().probe(path)
+        except MediaError as error:
+            self._failed[key] = (str(error), error.reason)
+            self._note(error)
+            raise
+        if self._memo is not None:
+            self._memo.put(key, info)
+        return info
+
+    def _note(self, error: MediaError) -> None:
+        self._ledger.record(error.path, error.reason, str(error), "left out")
