@@ -41,7 +41,7 @@ def test_types_in_words():
     words = {name: type_words(field.annotation, field.metadata) for name, field in StageConfig.model_fields.items()}
     assert words["steps"] == "integer > 0"
     assert words["tasks"] == "list of text"
-    assert words["kl"] == "`none` or `k1` or `k2` or `k3`"
+    assert words["kl"] == "`none` or `k1` or `k2` or `k3` or `abs` or `full`"
     video = RunConfig.model_fields["data"].annotation.model_fields["video"].annotation
     assert type_words(video.model_fields["frames"].annotation) == "integer > 0 or null"
 

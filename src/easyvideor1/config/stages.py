@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from easyvideor1.config.section import PositiveInt, Probability, Section
 
@@ -30,6 +31,17 @@ class OptimizerConfig(Section):
     """Gradients are scaled down to this norm."""
 
 
+class CriticConfig(Section):
+    """The value model of advantages that need one (``gae``)."""
+
+    lr: Annotated[float, Field(gt=0)] = 1e-5
+    """Peak learning rate of the critic; its schedule is the stage's."""
+    value_clip: Annotated[float, Field(gt=0)] | None = 0.5
+    """New values stay within this distance of the old ones where that makes the loss larger; null for no clipping."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """First steps of the stage in which the critic alone learns."""
+
+
 class StageConfig(Section):
     """One stage of a run: a rollout source, an advantage, an objective, and for how long."""
 
@@ -47,21 +59,110 @@ class StageConfig(Section):
     """Prompts (groups) of one step."""
     group_size: PositiveInt = 8
     """Responses per prompt."""
+
+    advantage_clip: Annotated[float, Field(gt=0)] | None = None
+    """Advantages are cut to this size; null leaves them."""
+    part_weights: dict[str, float] = Field(default_factory=dict)
+    """Weight of each part of the score in ``gdpo``: ``accuracy``, ``format`` and names of ``rewards.parts``. Accuracy
+    and format count 1 each if empty."""
+    pass_k: PositiveInt = 4
+    """k of ``pass_at_k``."""
+    pass_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Accuracy from which ``pass_at_k`` takes a response as right."""
+    gamma: Probability = 1.0
+    """Discount per token (``gae``) or per turn (``per_turn``)."""
+    gae_lambda: Probability = 1.0
+    """Decay of the generalised advantage estimate."""
+    critic: CriticConfig = CriticConfig()
+    """The value model, for ``gae``."""
+
     clip_low: Annotated[float, Field(ge=0)] = 0.2
-    """Lower clip range of the importance ratio."""
+    """Lower clip range of the importance ratio. The papers of GSPO take 3e-4; GMPO means the logarithm, and 0.4."""
     clip_high: Annotated[float, Field(ge=0)] = 0.28
-    """Upper clip range of the importance ratio (DAPO's clip-higher)."""
-    aggregation: Literal["token", "sequence"] = "token"
-    """Loss mean over all response tokens, or over sequences of their token means."""
+    """Upper clip range of the importance ratio (DAPO's clip-higher). GSPO takes 4e-4, GMPO the logarithm and 0.4."""
+    clip_dual: Annotated[float, Field(gt=1)] | None = None
+    """Bound on the ratio where the advantage is negative (dual clip; 3 is usual); null for none."""
+    sapo_positive: Annotated[float, Field(gt=0)] = 1.0
+    """Temperature of the soft gate of ``sapo`` for positive advantages."""
+    sapo_negative: Annotated[float, Field(gt=0)] = 1.05
+    """Temperature of the soft gate of ``sapo`` for other advantages."""
+    regression_floor: Annotated[float, Field(gt=0)] = 1.0
+    """Deviation, in nats, that is added to a group's own deviation of log-ratios in ``reg_grpo``, where all are 0."""
+    dpo_beta: Annotated[float, Field(gt=0)] = 0.1
+    """Inverse temperature of ``dpo``."""
+    reward_temperature: Annotated[float, Field(gt=0)] = 1.0
+    """``reward_weighted_sft`` weighs a response with ``exp(advantage / reward_temperature)``."""
+    reward_weight_cap: Annotated[float, Field(gt=0)] = 20.0
+    """Largest such weight."""
+    off_policy: Literal["none", "importance", "luffy", "sft"] = "none"
+    """How offline responses in on-policy groups are learnt from: like all others, with their ratio to the log-probs
+    that came with them, with LUFFY's shaping, or as examples to imitate."""
+    luffy_gamma: Annotated[float, Field(gt=0)] = 0.1
+    """Gamma of LUFFY's shaping ``p / (p + gamma)``."""
+    off_policy_coef: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of offline tokens under ``off_policy: sft``."""
+
+    aggregation: Literal["token", "sequence", "turn", "fixed"] = "token"
+    """Loss mean over all response tokens, over sequences of their token means, over turns of their token means, or the
+    sum over tokens divided by sequences times ``aggregation_length`` (Dr.GRPO)."""
+    aggregation_length: PositiveInt | None = None
+    """Tokens that ``aggregation: fixed`` divides every sequence by; ``rollout.max_new_tokens`` is the usual number."""
+    weighter: str = "none"
+    """Registered token weighter or ``module:attr``: ``none``, ``tw_grpo``, ``entropy_top``."""
+    weighter_alpha: Annotated[float, Field(ge=1)] = 1.7
+    """Weight of the tokens that a group disagrees about most (``tw_grpo``); the least has 1."""
+    entropy_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of a group's tokens, those of highest entropy, that ``entropy_top`` learns from."""
+    entropy_coef: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of an entropy bonus."""
+
     old_logprobs: Literal["current", "engine"] = "current"
     """The policy that importance ratios are taken against: the trainer's own before this step (exact when one step
     follows each rollout, so nothing is recomputed), or the engine's log-probs as they came with the rollout."""
-    kl: Literal["none", "k1", "k2", "k3"] = "none"
-    """KL estimator added to the loss against the stage's initial policy."""
+    correction: str = "none"
+    """How a distance between trainer and engine is corrected, with ``old_logprobs: current``: ``none``, ``tis``,
+    ``tis_sequence``, ``icepop``, ``sequence_mask``, ``geometric_mask``, or ``module:attr``."""
+    correction_cap: Annotated[float, Field(gt=0)] = 2.0
+    """Largest importance weight of ``tis`` and ``tis_sequence``."""
+    correction_low: Annotated[float, Field(ge=0)] = 0.5
+    """Masks leave out what has a smaller ratio of trainer to engine."""
+    correction_high: Annotated[float, Field(gt=0)] = 5.0
+    """Masks leave out what has a larger ratio of trainer to engine."""
+
+    kl: Literal["none", "k1", "k2", "k3", "abs", "full"] = "none"
+    """KL estimator against the reference policy: from sampled tokens, or ``full``, the sum over the vocabulary."""
+    kl_in: Literal["loss", "reward"] = "loss"
+    """Where the KL goes: a term of the loss, or taken off the reward before advantages."""
     kl_coef: Annotated[float, Field(ge=0)] = 0.001
-    """Weight of the KL term."""
+    """Weight of the KL term; where an adaptive one starts."""
+    kl_control: Literal["fixed", "adaptive"] = "fixed"
+    """Keep the weight, or steer it towards ``kl_target`` (Ziegler et al. 2019)."""
+    kl_target: Annotated[float, Field(gt=0)] = 0.1
+    """KL per token, in nats, that an adaptive weight steers towards."""
+    kl_horizon: PositiveInt = 10_000
+    """Sequences over which an adaptive weight moves by about its relative error."""
+    reference: Literal["initial", "ema", "adapter-off"] = "initial"
+    """The reference policy: as it was when the stage began, a moving average, or the base without its adapter."""
+    reference_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Share of the old reference that a moving average keeps in each step."""
+
     drop_flat_groups: bool = True
     """Leave out groups whose responses all score the same: they carry no signal."""
+    filter_key: str = "accuracy"
+    """What ``filter_low`` and ``filter_high`` look at: ``accuracy``, ``format``, ``total`` or a part of the score."""
+    filter_low: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """Learn only from groups whose mean is above this; null for no bound."""
+    filter_high: Annotated[float, Field(ge=0, le=2)] | None = None
+    """Learn only from groups whose mean is below this; null for no bound."""
+    generation_rounds: PositiveInt = 1
+    """Generate up to so many times per step, until ``prompts_per_step`` groups are usable (dynamic sampling)."""
+    overlong_filter: bool = False
+    """Do not learn from responses that were cut at the length limit."""
+    overlong_cache: Annotated[int, Field(ge=0)] = 0
+    """Tokens before the length limit in which a growing penalty is taken off the reward (DAPO); 0 for none."""
+    overlong_penalty: Annotated[float, Field(ge=0)] = 1.0
+    """Penalty at the limit."""
+
     optimizer: OptimizerConfig = OptimizerConfig()
     """Optimiser of this stage."""
     micro_batch_tokens: PositiveInt = 16384
@@ -76,3 +177,74 @@ class StageConfig(Section):
     """Steps between checkpoints; the last step is always saved."""
     keep_checkpoints: PositiveInt = 2
     """Resumable checkpoints that are kept; older ones are removed."""
+
+    @model_validator(mode="after")
+    def _options_fit_together(self) -> StageConfig:
+        if faults := [*_loss_faults(self), *_kl_faults(self), *_selection_faults(self)]:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+#: Objectives of whole sequences: their terms have no meaning token by token.
+_SEQUENCE_OBJECTIVES = ("gspo", "gspo_token", "gmpo", "reg_grpo", "dpo")
+
+
+def _loss_faults(stage: StageConfig) -> Iterator[str]:
+    if (stage.aggregation == "fixed") != (stage.aggregation_length is not None):
+        yield (
+            "aggregation: fixed and aggregation_length go together; give both (the length is usually "
+            "rollout.max_new_tokens), or neither"
+        )
+    if stage.objective in _SEQUENCE_OBJECTIVES:
+        if stage.aggregation not in ("sequence", "turn"):
+            yield f"objective {stage.objective} is a mean over sequences: set aggregation: sequence"
+        if stage.weighter != "none" and stage.objective != "gspo_token":
+            yield f"objective {stage.objective} has no terms of single tokens to weigh: set weighter: none"
+        if stage.off_policy in ("luffy", "sft"):
+            yield (
+                f"off_policy: {stage.off_policy} replaces terms of single tokens, which objective {stage.objective} "
+                "does not have: set off_policy: none, or a token objective such as ppo_clip"
+            )
+    if stage.objective == "luffy" and stage.off_policy not in ("none", "luffy"):
+        yield f"objective luffy shapes offline tokens itself: leave out off_policy: {stage.off_policy}"
+    if stage.clip_dual is not None and stage.clip_dual < 1 + stage.clip_high:
+        yield (
+            f"clip_dual ({stage.clip_dual}) lies inside the clip range, which ends at {1 + stage.clip_high:g}; "
+            "3 is usual"
+        )
+    if stage.correction != "none":
+        if stage.old_logprobs == "engine":
+            yield (
+                f"correction: {stage.correction} and old_logprobs: engine correct the same distance twice; "
+                "set old_logprobs: current, or correction: none"
+            )
+        if stage.trajectories == "offline":
+            yield "correction is about responses of the engine; a stage of offline trajectories has none"
+    if stage.correction_low > min(stage.correction_high, 1) or stage.correction_high < 1:
+        yield (
+            f"correction_low ({stage.correction_low}) and correction_high ({stage.correction_high}) must enclose 1, "
+            "the ratio where trainer and engine agree"
+        )
+
+
+def _kl_faults(stage: StageConfig) -> Iterator[str]:
+    if stage.kl == "none":
+        for key, value in (("kl_in", "reward"), ("kl_control", "adaptive")):
+            if getattr(stage, key) == value:
+                yield f"{key}: {value} needs an estimator: set kl to k1, k2, k3, abs or full"
+        if stage.reference != "initial" and stage.objective != "dpo":
+            yield f"reference: {stage.reference} is for a KL term, and kl is none; set kl, or leave out reference"
+    if stage.kl_in == "reward" and stage.trajectories == "offline":
+        yield "kl_in: reward has no effect on offline trajectories; set kl_in: loss"
+    if stage.kl_control == "adaptive" and stage.kl_coef == 0:
+        yield "an adaptive kl_coef moves by factors and never leaves 0; start it above, such as 0.001"
+
+
+def _selection_faults(stage: StageConfig) -> Iterator[str]:
+    low, high = stage.filter_low, stage.filter_high
+    if low is not None and high is not None and low >= high:
+        yield f"no mean lies between filter_low ({low}) and filter_high ({high}); lower the first or raise the second"
+    if stage.advantage == "pass_at_k" and stage.pass_k > stage.group_size:
+        yield f"pass_k ({stage.pass_k}) is larger than group_size ({stage.group_size}); there is no set of so many"
+    if stage.objective == "dpo" and stage.trajectories == "policy" and stage.group_size < 2:
+        yield "objective dpo compares responses of one group: group_size must be at least 2"
