@@ -73,8 +73,6 @@ class StageConfig(Section):
     """Discount per token (``gae``) or per turn (``per_turn``)."""
     gae_lambda: Probability = 1.0
     """Decay of the generalised advantage estimate."""
-    critic: CriticConfig = CriticConfig()
-    """The value model, for ``gae``."""
 
     clip_low: Annotated[float, Field(ge=0)] = 0.2
     """Lower clip range of the importance ratio. The papers of GSPO take 3e-4; GMPO means the logarithm, and 0.4."""
@@ -165,6 +163,8 @@ class StageConfig(Section):
 
     optimizer: OptimizerConfig = OptimizerConfig()
     """Optimiser of this stage."""
+    critic: CriticConfig = CriticConfig()
+    """The value model, for ``gae``."""
     micro_batch_tokens: PositiveInt = 16384
     """Tokens of one forward and backward pass; splitting a step changes nothing but memory and time."""
     tasks: tuple[str, ...] = ()
