@@ -189,13 +189,15 @@ def test_spatial_grounding() -> None:
         ("segmentation", {"boxes": [0.1, 0.1, 0.5, 0.5]}, {"boxes": [100, 100, 500, 500]}),
     ],
 )
-def test_another_scale_is_wrong_and_says_so(task: str, content: object, answer: object) -> None:
-    result = score(task, tagged(json.dumps(content)), answer)
-    assert result.applicable  # else a policy could choose to be left out of the score
-    assert result.accuracy == 0.0
-    assert result.total == pytest.approx(0.1)
-    assert result.parts == {"scale_mismatch": 1.0}
-    assert "scale" in result.reason
+def test_another_scale_is_reported_and_not_scored_or_worth_nothing(task: str, content: object, answer: object) -> None:
+    masked = score(task, tagged(json.dumps(content)), answer)
+    assert (masked.applicable, masked.accuracy, masked.total) == (False, 0.0, 0.0)
+    assert masked.reason.startswith("scale mismatch")
+    assert masked.parts == {"scale_mismatch": 1.0}
+    zero = score(task, tagged(json.dumps(content)), answer, scale_mismatch="zero")
+    assert (zero.applicable, zero.accuracy, zero.reason) == (True, 0.0, masked.reason)
+    assert zero.total == pytest.approx(0.1)
+    assert zero.parts == {"scale_mismatch": 1.0}
 
 
 TUBE = {"time": [0, 10], "boxes": {"1": [0, 0, 10, 10], "2": [0, 0, 10, 10], "3": [0, 0, 10, 10]}}

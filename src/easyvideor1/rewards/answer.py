@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -39,14 +39,16 @@ class ColumnError(DataError):
 class Answer:
     """What a response says.
 
-    ``value`` is the typed reading (``None``: nothing readable), ``text`` the words it was read from, ``found`` the
-    place. ``canonical`` is false when the meaning is clear but the form is not the one asked for.
+    ``value`` is the typed reading (``None``: nothing readable), ``text`` the words it was read from, ``found`` the kind
+    of place and ``start`` where in the response those words begin. ``canonical`` is false when the meaning is clear but
+    the form is not the one asked for.
     """
 
     value: Any
     text: str
     found: Found
     canonical: bool = True
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,26 @@ def cannot_judge(reason: str) -> Verdict:
     return Verdict(0.0, applicable=False, reason=reason)
 
 
+#: ``(predicted, reference, row) -> Verdict``; ``row`` holds the further columns of the sample.
+Compare = Callable[[Any, Any, Mapping[str, Any]], Verdict]
+Coordinate = tuple[float, float]
+
+
 def _no_columns(row: Mapping[str, Any]) -> None:
     """Most rules read the answer and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What a value has of places in a picture.
+
+    Attributes:
+        points: ``value -> [(x, y), ...]``, the corners of boxes included.
+        scaled: ``(value, x_factor, y_factor) -> value`` with every place multiplied.
+    """
+
+    points: Callable[[Any], Sequence[Coordinate]]
+    scaled: Callable[[Any, float, float], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +107,27 @@ class Rule:
     Attributes:
         read: ``(text, options) -> Reading | None``; total and linear in the text.
         reference: ``(text, options) -> value``; raises ``ValueError`` with what is wrong when unusable.
-        compare: ``(predicted, reference, row) -> Verdict``; ``row`` holds the further columns of the sample.
+        compare: the accuracy and its parts.
         expected: the form of a usable reference, in words, for error messages.
         fallback: where to look in a response without a tag.
         columns: checks the further columns of a row that ``compare`` reads; raises ``ColumnError``.
+        form: the name of ``compare`` among the forms of the accuracy.
+        forms: other forms of the accuracy by name.
+        places: boxes and points of a value, if it has any; their scales are converted before ``compare``.
+        fits: ``(reference, row)``; raises ``ValueError`` when the reference contradicts the row.
     """
 
     read: Callable[[str, tuple[str, ...]], Reading | None]
     reference: Callable[[str, tuple[str, ...]], Any]
-    compare: Callable[[Any, Any, Mapping[str, Any]], Verdict]
+    compare: Compare
     expected: str
     fallback: Fallback = "scalar"
     columns: Callable[[Mapping[str, Any]], None] = _no_columns
+    form: str = "default"
+    forms: Mapping[str, Compare] = field(default_factory=dict)
+    places: Places | None = None
+    fits: Callable[[Any, Mapping[str, Any]], None] | None = None
+
+    def comparison(self, form: object) -> Compare | None:
+        """The comparison that a form names; ``None`` if there is none of that name."""
+        return self.compare if form == self.form else self.forms.get(form) if isinstance(form, str) else None

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from easyvideor1.rewards.answer import ColumnError
+from easyvideor1.rewards.coordinates import Scale, check_scale
 from easyvideor1.rewards.regions import last_tag
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.tasks import canonical_task
@@ -60,12 +62,16 @@ def read_reference(task: str, answer: str, options: tuple[str, ...]) -> Any:
             text = _unquoted(text)
         return rule.reference(text, options)
     except ValueError as error:
-        shown = answer if len(answer) <= _SHOWN else answer[:_SHOWN] + "..."
-        raise DataError(f"reference {shown!r} cannot be used for {task}: {error}; expected {rule.expected}") from error
+        raise DataError(_unusable(task, answer, error)) from error
 
 
 def check_answer(
-    task: str, answer: object, options: Sequence[str] = (), *, row: Mapping[str, Any] | None = None
+    task: str,
+    answer: object,
+    options: Sequence[str] = (),
+    *,
+    row: Mapping[str, Any] | None = None,
+    coordinates: Scale | None = None,
 ) -> None:
     """Check when data is loaded that a row can be used to score its task type.
 
@@ -73,12 +79,32 @@ def check_answer(
         task: task type or an alias of one.
         answer: the reference, as text or as the JSON value it stands for.
         options: options of a choice question.
-        row: further columns of the row; those that decide the score (``tests``, ``mask``) are checked.
+        row: further columns of the row; those that decide the score (``tests``, ``mask``, ``tolerance``,
+            ``coordinates``, ``duration``, ``reward_form``) are checked.
+        coordinates: the scale that the prompt asks for (``rewards.coordinates``).
 
     Raises:
-        DataError: the task type is unknown, or the reference is unusable: what is wrong and what form is expected.
+        DataError: the task type is unknown, or the reference is unusable, plainly on another scale than declared, or
+            outside the video: what is wrong and what form is expected.
         ColumnError: a ``DataError`` for a further column, which it names.
     """
     task = canonical_task(task)
-    read_reference(task, as_text(answer), tuple(options))
-    RULES[task].columns(row or {})
+    text, row = as_text(answer), row or {}
+    reference = read_reference(task, text, tuple(options))
+    rule = RULES[task]
+    rule.columns(row)
+    form = row.get("reward_form")
+    if form is not None and rule.comparison(form) is None:
+        raise ColumnError("reward_form", f"it is {form!r}; known for {task}: {', '.join((rule.form, *rule.forms))}")
+    try:
+        if rule.fits is not None:
+            rule.fits(reference, row)
+        if rule.places is not None:
+            check_scale(row, rule.places.points(reference), coordinates)
+    except ValueError as error:
+        raise DataError(_unusable(task, text, error)) from error
+
+
+def _unusable(task: str, answer: str, error: ValueError) -> str:
+    shown = answer if len(answer) <= _SHOWN else answer[:_SHOWN] + "..."
+    return f"reference {shown!r} cannot be used for {task}: {error}; expected {RULES[task].expected}"

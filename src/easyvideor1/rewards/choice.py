@@ -10,6 +10,7 @@ from typing import Any
 
 from easyvideor1.rewards.answer import Reading, Rule, Verdict
 from easyvideor1.rewards.characters import nfkc
+from easyvideor1.rewards.geometry import load_json
 
 _LABEL = re.compile(r"\s*+[(\[]?+\s*+([A-Z])\s*+[.:)\]\uff1a\u3001]\s*+(.*)", re.DOTALL)
 _WHOLE = re.compile(r"[(\[{\"']*([A-Za-z])[)\]}\"'.,:;!]*")
@@ -111,19 +112,42 @@ def _contained(text: str, words: str, known: Mapping[str, str]) -> Reading | Non
 def _reference(text: str, options: tuple[str, ...]) -> tuple[str, ...]:
     if len(options) > len(string.ascii_uppercase):
         raise ValueError(f"{len(options)} options are more than there are letters")
-    reading = read_choice(text, options)
-    if reading is None:
+    readings = [read_choice(part, options) for part in _listed(text)]
+    letters = {letter for reading in readings if reading is not None for letter in reading.value}
+    if None in readings or not letters:
         raise ValueError(f"it is no letter or text of the {len(options)} options" if options else "it is no letter")
-    letters: tuple[str, ...] = reading.value
-    return letters
+    return tuple(sorted(letters))
 
 
-def _compare(predicted: tuple[str, ...], reference: tuple[str, ...], row: Mapping[str, Any]) -> Verdict:
-    """1 for the same set; a part of a several-letter reference earns its share; any wrong letter makes it 0."""
+def _listed(text: str) -> list[str]:
+    """The entries of a reference that is a JSON list of letters or of options' texts; else the text alone."""
+    listed = load_json(text) if text.startswith("[") else None
+    if isinstance(listed, list) and listed and all(isinstance(entry, str) for entry in listed):
+        return listed
+    return [text]
+
+
+def compare_subset(predicted: tuple[str, ...], reference: tuple[str, ...], row: Mapping[str, Any]) -> Verdict:
+    """1 for the same set; a part of a several-letter reference earns its share; any wrong letter makes it 0.
+
+    The soft reward for multi-answer questions of TW-GRPO (Dang et al. 2025): ``|S| / |Y|`` if S is a part of Y, else 0.
+    """
     right = set(predicted)
     if not right <= set(reference):
         return Verdict(0.0)
     return Verdict(len(right) / len(reference))
 
 
-CHOICE = Rule(read_choice, _reference, _compare, "the letter of an option ('B'), several letters ('A, C') or its text")
+def compare_exact(predicted: tuple[str, ...], reference: tuple[str, ...], row: Mapping[str, Any]) -> Verdict:
+    """1 for exactly the letters of the reference, else 0."""
+    return Verdict(float(set(predicted) == set(reference)))
+
+
+CHOICE = Rule(
+    read_choice,
+    _reference,
+    compare_subset,
+    "the letter of an option ('B'), several letters ('A, C') or its text",
+    form="subset",
+    forms={"exact": compare_exact},
+)

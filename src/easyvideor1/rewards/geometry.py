@@ -91,6 +91,16 @@ def point(value: Any) -> Point | None:
     return None if read is None else (read[0], read[1])
 
 
+def corners(a: Box) -> tuple[Point, Point]:
+    """The two corners that a box is written by."""
+    return (a[0], a[1]), (a[2], a[3])
+
+
+def scaled_box(a: Box, x: float, y: float) -> Box:
+    """A box with its coordinates multiplied."""
+    return (a[0] * x, a[1] * y, a[2] * x, a[3] * y)
+
+
 def span_iou(a: Span, b: Span) -> float:
     """Overlap over hull-or-union of two spans; disjoint or empty ones have 0."""
     common = min(a[1], b[1]) - max(a[0], b[0])

@@ -1,7 +1,8 @@
 """Grounding in time and space: spans, boxes, tubes and tracks.
 
 Reversed spans and boxes are no answers: they are not repaired. Nothing is clipped: what lies outside costs through the
-union. Keys of seconds are numbers, so ``"1.0"`` is ``"1"``, and the later of two counts.
+union, and where the row has a ``duration`` in seconds, the share of an answer beyond the video is reported beside it.
+Keys of seconds are numbers, so ``"1.0"`` is ``"1"``, and the later of two counts.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from easyvideor1.rewards import geometry
-from easyvideor1.rewards.answer import Reading, Rule, Verdict
-from easyvideor1.rewards.geometry import Box, Span, box_iou, span_iou
+from easyvideor1.rewards.answer import Places, Reading, Rule, Verdict
+from easyvideor1.rewards.geometry import Box, Point, Span, box_iou, corners, scaled_box, span_iou
 
-SCALE_REASON = "coordinates of answer and reference are on different scales (0-1 against larger)"
 _SUCCESS = (0.3, 0.5, 0.7)
 
 
@@ -103,24 +103,28 @@ def _matched_iou(predicted: Sequence[Any], reference: Sequence[Any], iou: Callab
     return total / max(len(predicted), len(reference))
 
 
+def duration_of(row: Mapping[str, Any]) -> float | None:
+    """Seconds of the video if the row has them in ``duration``; words such as "short" stand there too in real rows."""
+    seconds = geometry.number(row.get("duration"))
+    return seconds if seconds is not None and seconds > 0 else None
+
+
+def beyond_video(spans: Sequence[Span], duration: float) -> float:
+    """The share of the time in spans that lies before 0 or after the end of the video."""
+    length = math.fsum(end - start for start, end in spans)
+    inside = math.fsum(max(0.0, min(end, duration) - max(start, 0.0)) for start, end in spans)
+    return 1.0 - inside / length if length > 0 else 0.0
+
+
 def compare_spans(predicted: tuple[Span, ...], reference: tuple[Span, ...], row: Mapping[str, Any]) -> Verdict:
-    """Temporal IoU; several segments by maximum matching."""
-    return Verdict(_matched_iou(predicted, reference, span_iou))
-
-
-def _flat(boxes: Sequence[Box | None]) -> list[float]:
-    return [side for box in boxes if box is not None for side in box]
-
-
-def wrong_scale() -> Verdict:
-    """An answer on another scale than its reference is wrong, and says why: it is the answer that chose the scale."""
-    return Verdict(0.0, {"scale_mismatch": 1.0}, reason=SCALE_REASON)
+    """Temporal IoU; several segments by maximum matching over the larger count."""
+    duration = duration_of(row)
+    parts = {} if duration is None else {"beyond_video": beyond_video(predicted, duration)}
+    return Verdict(_matched_iou(predicted, reference, span_iou), parts)
 
 
 def compare_boxes(predicted: tuple[Box, ...], reference: tuple[Box, ...], row: Mapping[str, Any]) -> Verdict:
-    """Box IoU; several boxes by maximum matching."""
-    if geometry.scales_differ(_flat(predicted), _flat(reference)):
-        return wrong_scale()
+    """Box IoU; several boxes by maximum matching over the larger count."""
     return Verdict(_matched_iou(predicted, reference, box_iou))
 
 
@@ -129,33 +133,61 @@ def _iou_at(predicted: Tube, reference: Tube, second: float) -> float:
     return 0.0 if p is None or r is None else box_iou(p, r)
 
 
+def _common_iou(predicted: Tube, reference: Tube) -> float:
+    """Mean IoU over the seconds that both sides have a box for: what is left out costs nothing."""
+    common = reference.boxes.keys() & predicted.boxes.keys()
+    return math.fsum(_iou_at(predicted, reference, second) for second in common) / len(common) if common else 0.0
+
+
 def compare_tubes(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> Verdict:
     """0.5 temporal IoU + 0.5 mean box IoU.
 
     The mean runs over the annotated seconds and the predicted seconds inside the true span: a missing or an invented
     box counts 0. ``box_iou_common`` is the published form, over the seconds that both sides have.
     """
-    if geometry.scales_differ(_flat([*predicted.boxes.values()]), _flat([*reference.boxes.values()])):
-        return wrong_scale()
     if reference.time is None:
         raise ValueError("the reference of a tube has no time")
     start, end = reference.time
     seconds = set(reference.boxes) | {second for second in predicted.boxes if start <= second <= end}
-    common = set(reference.boxes) & set(predicted.boxes)
     tiou = 0.0 if predicted.time is None else span_iou(predicted.time, reference.time)
-    ious = {second: _iou_at(predicted, reference, second) for second in seconds}
-    mean = math.fsum(ious.values()) / len(ious)
-    in_common = math.fsum(ious[second] for second in common) / len(common) if common else 0.0
-    return Verdict((tiou + mean) / 2, {"temporal_iou": tiou, "box_iou": mean, "box_iou_common": in_common})
+    mean = math.fsum(_iou_at(predicted, reference, second) for second in seconds) / len(seconds)
+    parts = {"temporal_iou": tiou, "box_iou": mean, "box_iou_common": _common_iou(predicted, reference)}
+    return Verdict((tiou + mean) / 2, parts)
+
+
+def compare_common_tubes(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> Verdict:
+    """The published form: 0.5 temporal IoU + 0.5 mean box IoU over the seconds that both sides have."""
+    verdict = compare_tubes(predicted, reference, row)
+    return Verdict((verdict.parts["temporal_iou"] + verdict.parts["box_iou_common"]) / 2, verdict.parts)
 
 
 def compare_tracks(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> Verdict:
     """Mean box IoU over all annotated seconds, missing ones 0; ``success_t`` is the share of seconds with IoU >= t."""
-    if geometry.scales_differ(_flat([*predicted.boxes.values()]), _flat([*reference.boxes.values()])):
-        return wrong_scale()
     ious = [_iou_at(predicted, reference, second) for second in reference.boxes]
     success = {f"success_{t}": sum(iou >= t for iou in ious) / len(ious) for t in _SUCCESS}
     return Verdict(math.fsum(ious) / len(ious), success)
+
+
+def compare_common_tracks(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> Verdict:
+    """The published form: mean box IoU over the seconds that both sides have, so one easy second can be enough."""
+    return Verdict(_common_iou(predicted, reference), compare_tracks(predicted, reference, row).parts)
+
+
+def _box_points(boxes: Sequence[Box]) -> list[Point]:
+    return [point for box in boxes for point in corners(box)]
+
+
+def _scaled_boxes(boxes: Sequence[Box], x: float, y: float) -> tuple[Box, ...]:
+    return tuple(scaled_box(box, x, y) for box in boxes)
+
+
+def _tube_points(tube: Tube) -> list[Point]:
+    return _box_points([box for box in tube.boxes.values() if box is not None])
+
+
+def _scaled_tube(tube: Tube, x: float, y: float) -> Tube:
+    boxes = {second: None if box is None else scaled_box(box, x, y) for second, box in tube.boxes.items()}
+    return Tube(tube.time, boxes)
 
 
 def reference_json(text: str) -> Any:
@@ -210,13 +242,57 @@ def _track_reference(text: str, options: tuple[str, ...]) -> Tube:
     return _tube_reference(text, options, read_track)
 
 
-TEMPORAL = Rule(read_spans, _spans_reference, compare_spans, '{"time": [start, end]} in seconds', "block")
-SPATIAL = Rule(read_boxes, _boxes_reference, compare_boxes, '{"boxes": [x1, y1, x2, y2]}', "block")
+def _spans_fit(reference: tuple[Span, ...], row: Mapping[str, Any]) -> None:
+    """A reference may end a little after the video, as annotations do, but must have some of it."""
+    duration = duration_of(row)
+    if duration is not None and any(beyond_video([span], duration) >= 1.0 for span in reference):
+        raise ValueError(f"a span lies outside the video of {duration:g} s")
+
+
+def _tube_fits(reference: Tube, row: Mapping[str, Any]) -> None:
+    if reference.time is not None:
+        _spans_fit((reference.time,), row)
+
+
+_BOX_PLACES = Places(_box_points, _scaled_boxes)
+_TUBE_PLACES = Places(_tube_points, _scaled_tube)
+
+TEMPORAL = Rule(
+    read_spans,
+    _spans_reference,
+    compare_spans,
+    '{"time": [start, end]} in seconds',
+    "block",
+    form="iou",
+    fits=_spans_fit,
+)
+SPATIAL = Rule(
+    read_boxes,
+    _boxes_reference,
+    compare_boxes,
+    '{"boxes": [x1, y1, x2, y2]}',
+    "block",
+    form="iou",
+    places=_BOX_PLACES,
+)
 SPATIAL_TEMPORAL = Rule(
     read_tube,
     _tube_reference,
     compare_tubes,
     '{"time": [start, end], "boxes": {"second": [x1, y1, x2, y2], ...}}',
     "block",
+    form="union",
+    forms={"common": compare_common_tubes},
+    places=_TUBE_PLACES,
+    fits=_tube_fits,
 )
-TRACKING = Rule(read_track, _track_reference, compare_tracks, '{"boxes": {"second": [x1, y1, x2, y2], ...}}', "block")
+TRACKING = Rule(
+    read_track,
+    _track_reference,
+    compare_tracks,
+    '{"boxes": {"second": [x1, y1, x2, y2], ...}}',
+    "block",
+    form="annotated",
+    forms={"common": compare_common_tracks},
+    places=_TUBE_PLACES,
+)

@@ -1,27 +1,31 @@
-"""Score one response: built-in rules, weights, and rewards of the user."""
+"""Score one response against its reference."""
 
 from __future__ import annotations
 
-import math
-import threading
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from easyvideor1.config.schema import RewardConfig
-from easyvideor1.registry import load_attribute
-from easyvideor1.rewards.answer import Answer, RewardError, Verdict, cannot_judge
+from easyvideor1.rewards.answer import Answer, ColumnError, Rule, Verdict, cannot_judge
 from easyvideor1.rewards.check import as_text, read_reference
+from easyvideor1.rewards.coordinates import (
+    Scale,
+    declared_scale,
+    factors,
+    mismatch,
+    off_scale,
+    picture_size,
+    undeclared_differ,
+)
+from easyvideor1.rewards.grammar import Grammar, grammar_of
 from easyvideor1.rewards.parse import parse
+from easyvideor1.rewards.profiles import published_score
+from easyvideor1.rewards.regions import is_well_formed
 from easyvideor1.rewards.rules import RULES
+from easyvideor1.rewards.terms import Terms
 from easyvideor1.tasks import canonical_task
-from easyvideor1.types import ConfigError, DataError, Sample, Score
+from easyvideor1.types import DataError, Score
 
-#: How far sums of single precision may leave [0, 1].
-_ROUNDING = 1e-6
-#: A reward of the user: ``None`` means that it does not apply to this sample.
-CustomReward = Callable[[Sample, str], Score | None]
+_SIZE_REASON = "the row does not say the size of its picture, which converting to or from pixels takes"
 
 
 def score(
@@ -33,14 +37,19 @@ def score(
     question: str = "",
     accuracy_weight: float = 0.9,
     format_weight: float = 0.1,
+    profile: str = "strict",
+    grammar: str | tuple[str | tuple[str, ...], ...] = "answer",
+    asked_coordinates: Scale | None = None,
+    scale_mismatch: Literal["mask", "zero"] = "mask",
     **row: Any,
 ) -> Score:
     """Score one response against its reference.
 
     ``total = accuracy_weight * accuracy + format_weight * format``. Format is 1 for an ``<answer>`` tag outside the
-    thinking whose content is of the type, in the form asked for; 0.5 if the tag holds something else; 0 without a tag
-    or with an empty one. A reference or column that cannot be used gives ``applicable=False`` with the reason; what the
-    response brings about (another scale, an endless comparison) is accuracy 0 with the reason.
+    thinking whose content is of the type, in the form asked for, in a response whose tags are those of the grammar;
+    0.5 if the tag holds something else or the grammar is broken; 0 without a tag or with an empty one. A reference or
+    column that cannot be used, and boxes on another scale, give ``applicable=False`` with the reason; what else the
+    response brings about (such as an endless comparison) is accuracy 0 with the reason.
 
     Args:
         problem_type: task type or an alias of one.
@@ -50,46 +59,99 @@ def score(
         question: the question; no built-in rule needs it.
         accuracy_weight: weight of accuracy in the total.
         format_weight: weight of format in the total.
-        row: further columns of the sample: ``tests`` for code, ``mask`` for segmentation.
+        profile: ``strict``, or the published behaviour to compare with; see ``RewardConfig.profile``.
+        grammar: the tags of a well-formed response; see ``RewardConfig.grammar``.
+        asked_coordinates: the scale of boxes that the prompt asks for; see ``RewardConfig.coordinates``.
+        scale_mismatch: what an answer on another scale is worth; see ``RewardConfig.scale_mismatch``.
+        row: further columns of the sample: ``tests`` for code, ``mask`` for segmentation, ``tolerance`` for numbers,
+            ``coordinates`` and ``image_size`` for boxes, ``duration`` for spans, ``reward_form`` for any.
 
     Raises:
         DataError: the task type is unknown.
+        ConfigError: the grammar or the profile is.
     """
-    weights = (accuracy_weight, format_weight)
-    return _score(canonical_task(problem_type), response, as_text(answer), tuple(options or ()), row, weights)
+    terms = Terms(accuracy_weight, format_weight, profile, grammar_of(grammar), asked_coordinates, scale_mismatch)
+    task = canonical_task(problem_type)
+    return score_response(task, response, as_text(answer), tuple(options or ()), row, terms)
 
 
-def _score(
-    task: str,
-    response: str,
-    answer: str,
-    options: tuple[str, ...],
-    row: Mapping[str, Any],
-    weights: tuple[float, float],
+def score_response(
+    task: str, response: str, answer: str, options: tuple[str, ...], row: Mapping[str, Any], terms: Terms
 ) -> Score:
-    parsed = parse(task, response, options)
-    form = _form(parsed)
+    """``score`` for a canonical task type, a reference as text, and terms that were read before."""
+    if terms.profile != "strict":
+        weights = (terms.accuracy_weight, terms.format_weight)
+        return published_score(terms.profile, task, response, answer, weights)
+    parsed = parse(task, response, options, terms.grammar)
+    form = format_of(parsed, response, terms.grammar)
     try:
         reference = read_reference(task, answer, options)
     except DataError as error:
         # Without the text of the reference, so that the same cause is counted under the same reason.
         reason = f"the reference cannot be used: {error.__cause__}"
-        return Score(0.0, form, 0.0, parsed=_shown(parsed), applicable=False, reason=reason)
-    verdict = Verdict(0.0) if parsed.value is None else RULES[task].compare(parsed.value, reference, row)
+        return Score(0.0, form, 0.0, parsed=shown(parsed), applicable=False, reason=reason)
+    verdict = Verdict(0.0) if parsed.value is None else _verdict(task, parsed.value, reference, row, terms)
     if not verdict.applicable:
-        return Score(0.0, form, 0.0, parsed=_shown(parsed), applicable=False, reason=verdict.reason)
+        return Score(0.0, form, 0.0, verdict.parts, shown(parsed), applicable=False, reason=verdict.reason)
     accuracy = min(1.0, max(0.0, verdict.accuracy))
-    total = min(1.0, weights[0] * accuracy + weights[1] * form)
-    return Score(accuracy, form, total, verdict.parts, _shown(parsed), reason=verdict.reason)
+    total = min(1.0, terms.accuracy_weight * accuracy + terms.format_weight * form)
+    return Score(accuracy, form, total, verdict.parts, shown(parsed), reason=verdict.reason)
 
 
-def _form(answer: Answer) -> float:
+def _verdict(task: str, predicted: Any, reference: Any, row: Mapping[str, Any], terms: Terms) -> Verdict:
+    rule = RULES[task]
+    form = row.get("reward_form")
+    if form is None:
+        form = terms.forms.get(task, rule.form)
+    compare = rule.comparison(form)
+    if compare is None:
+        return cannot_judge("the column 'reward_form' of the row names no form of this task type")
+    if rule.places is None:
+        return compare(predicted, reference, row)
+    try:
+        moved = _on_the_scale_of(rule, predicted, reference, row, terms)
+    except ColumnError as error:
+        return cannot_judge(error.cause)
+    if isinstance(moved, Verdict):
+        return moved
+    stated = declared_scale(row) or terms.coordinates
+    return compare(moved, reference, row if stated is None else {**row, "coordinates": stated})
+
+
+def _on_the_scale_of(rule: Rule, predicted: Any, reference: Any, row: Mapping[str, Any], terms: Terms) -> Any:
+    """The answer with its boxes and points on the scale of the reference, or the verdict where that cannot be."""
+    assert rule.places is not None
+    points = rule.places.points
+    stated = declared_scale(row) or terms.coordinates
+    if stated is None:
+        differ = undeclared_differ(points(predicted), points(reference))
+        return _mismatched(mismatch("answer", None), terms) if differ else predicted
+    asked = terms.coordinates or stated
+    size = picture_size(row) if "pixel" in (stated, asked) else None
+    if off_scale(points(reference), stated, size):
+        return cannot_judge(mismatch("reference", stated))
+    if off_scale(points(predicted), asked, size):
+        return _mismatched(mismatch("answer", asked), terms)
+    if asked == stated:
+        return predicted
+    by = factors(asked, stated, size)
+    return cannot_judge(_SIZE_REASON) if by is None else rule.places.scaled(predicted, *by)
+
+
+def _mismatched(reason: str, terms: Terms) -> Verdict:
+    return Verdict(0.0, {"scale_mismatch": 1.0}, applicable=terms.scale_mismatch == "zero", reason=reason)
+
+
+def format_of(answer: Answer, response: str, grammar: Grammar) -> float:
+    """The published format reward: 1, 0.5 or 0; see ``score``."""
     if answer.found != "tag" or not answer.text:
         return 0.0
-    return 1.0 if answer.value is not None and answer.canonical else 0.5
+    right = answer.value is not None and answer.canonical
+    return 1.0 if right and (grammar.tag is None or is_well_formed(response, grammar)) else 0.5
 
 
-def _shown(answer: Answer) -> str:
+def shown(answer: Answer) -> str:
+    """The value of an answer as text for records."""
     value = answer.value
     if value is None:
         return ""
@@ -98,120 +160,3 @@ def _shown(answer: Answer) -> str:
     if isinstance(value, tuple) and all(isinstance(entry, str) for entry in value):
         return ", ".join(value)
     return str(value)
-
-
-class Scorer:
-    """Scores samples as a configuration says, and counts what could not be judged.
-
-    ``counts`` maps ``(task type, reason)`` to a number of responses. Safe to call from several threads if the custom
-    rewards are.
-    """
-
-    def __init__(self, config: RewardConfig) -> None:
-        self.config = config
-        self._custom = {_task_key(name): (target, _load(target)) for name, target in config.custom.items()}
-        if len(self._custom) != len(config.custom):
-            raise ConfigError(f"rewards.custom names one task type twice: {', '.join(config.custom)}")
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._lock = threading.Lock()
-
-    @property
-    def counts(self) -> dict[tuple[str, str], int]:
-        """How many responses could not be judged so far, by task type and reason."""
-        with self._lock:
-            return dict(self._counts)
-
-    def __call__(self, sample: Sample, response: str) -> Score:
-        """Score one response to one sample.
-
-        Raises:
-            RewardError: a reward raised and ``on_error`` is ``stop``, or a custom reward broke its contract.
-        """
-        task = canonical_task(sample.task)
-        target, custom = self._custom.get(task) or self._custom.get("*") or ("", None)
-        result: Score | None
-        try:
-            result = self._built_in(task, sample, response) if custom is None else custom(sample, response)
-        except Exception as error:
-            name = target or f"built-in {task}"
-            if self.config.on_error == "stop":
-                raise RewardError(
-                    f"reward {name!r} raised {type(error).__name__}: {error} for sample {sample.id!r} "
-                    f"({sample.where or 'no file'}). Correct it, or set rewards.on_error: mask to leave such "
-                    "samples out."
-                ) from error
-            result = _masked(f"reward {name!r} raised {type(error).__name__}")
-        checked = _checked(target or f"built-in {task}", result)
-        if not checked.applicable:
-            with self._lock:
-                self._counts[task, checked.reason] += 1
-        return checked
-
-    def _built_in(self, task: str, sample: Sample, response: str) -> Score:
-        weights = (self.config.accuracy_weight, self.config.format_weight)
-        return _score(task, response, sample.answer, sample.options, sample.extra, weights)
-
-
-def _task_key(name: str) -> str:
-    if name == "*":
-        return name
-    try:
-        return canonical_task(name)
-    except DataError as error:
-        raise ConfigError(f"rewards.custom: {error}") from error
-
-
-def _load(target: str) -> CustomReward:
-    if ":" not in target:
-        raise ConfigError(f"rewards.custom: {target!r} is not of the form 'module:attr'")
-    reward: CustomReward = load_attribute(target, "reward")
-    if not callable(reward):
-        raise ConfigError(f"rewards.custom: {target!r} is {reward!r}, which cannot be called")
-    return reward
-
-
-def _masked(reason: str) -> Score:
-    verdict = cannot_judge(reason)
-    return Score(0.0, 0.0, 0.0, applicable=verdict.applicable, reason=verdict.reason)
-
-
-def _number(target: str, name: str, value: object) -> float:
-    """A Python float of anything that is one number: numpy's scalars and tensors without dimensions included."""
-    if not isinstance(value, str | bytes | bytearray) and not getattr(value, "ndim", 0):
-        try:
-            return float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError, RuntimeError):
-            pass  # said below, with the name of the reward
-    raise RewardError(f"reward {target!r} returned {name}={value!r} ({type(value).__name__}), which is no number")
-
-
-def _checked(target: str, result: object) -> Score:
-    """Hold a custom reward to its contract; a breach always stops: masking it would mask every sample."""
-    if result is None:
-        return _masked(f"reward {target!r} does not apply")
-    if not isinstance(result, Score):
-        raise RewardError(
-            f"reward {target!r} returned {type(result).__name__}; it must return easyvideor1.types.Score, or None for "
-            "a sample it does not apply to"
-        )
-    numbers = {name: _number(target, name, getattr(result, name)) for name in ("accuracy", "format", "total")}
-    for name, value in numbers.items():
-        if not -_ROUNDING <= value <= 1.0 + _ROUNDING:
-            raise RewardError(f"reward {target!r} returned {name}={value!r}; it must lie in [0, 1]")
-        numbers[name] = min(1.0, max(0.0, value))
-    if not isinstance(result.parts, Mapping):
-        raise RewardError(f"reward {target!r} returned parts={result.parts!r}; they must be named numbers, a mapping")
-    parts = {str(name): _number(target, f"the part {name}", value) for name, value in result.parts.items()}
-    for name, value in parts.items():
-        if not math.isfinite(value):
-            raise RewardError(f"reward {target!r} returned the part {name}={value!r}, which is no finite number")
-    if not result.applicable and not result.reason:
-        raise RewardError(f"reward {target!r} returned applicable=False without a reason")
-    return replace(
-        result,
-        accuracy=numbers["accuracy"],
-        format=numbers["format"],
-        total=numbers["total"],
-        parts=parts,
-        applicable=bool(result.applicable),
-    )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.rewards import geometry
-from easyvideor1.rewards.answer import ColumnError, Reading, Rule, Verdict, cannot_judge
-from easyvideor1.rewards.geometry import Box, Point
-from easyvideor1.rewards.grounding import has_area, reference_json, wrong_scale
+from easyvideor1.rewards.answer import ColumnError, Places, Reading, Rule, Verdict, cannot_judge
+from easyvideor1.rewards.coordinates import declared_scale, factors, picture_size
+from easyvideor1.rewards.geometry import Box, Point, corners, scaled_box
+from easyvideor1.rewards.grounding import has_area, reference_json
 
 _MASK_PIXELS = 1 << 26
 
@@ -141,15 +142,15 @@ def compare_prompts(predicted: Prompts, reference: Prompts, row: Mapping[str, An
     """Mean of the agreements that the reference allows.
 
     Box IoU; positive and negative points against the reference's (linear in the distance, 0 from half the diagonal of
-    the reference box on); time (linear, 0 from one second on). If the row or the reference has a ``mask`` (in pixels
-    of the same coordinates), points are judged by lying on it or off it instead, and a predicted ``mask`` by its IoU.
+    the reference box on); time (linear, 0 from one second on). If the row or the reference has a ``mask``, points are
+    judged by lying on it or off it instead, and a predicted ``mask`` by its IoU. Points are in pixels of the mask
+    unless the row declares another scale.
     """
-    if geometry.scales_differ(predicted.box, reference.box):
-        return wrong_scale()
     box = reference.box
     parts = {"box_iou": geometry.box_iou(predicted.box, box)}
     try:
         mask = decode_rle(reference.mask) if reference.mask is not None else _column_mask(row)
+        on_mask = (1.0, 1.0) if mask is None else _to_mask(mask, row)
     except ColumnError as error:
         return cannot_judge(error.cause)
     reach = math.dist(box[:2], box[2:]) / 2
@@ -158,7 +159,7 @@ def compare_prompts(predicted: Prompts, reference: Prompts, row: Mapping[str, An
         ("negative_points", predicted.negative, reference.negative, False),
     ):
         if theirs and mask is not None:
-            parts[name] = _share_on(mine, mask, wanted, len(theirs))
+            parts[name] = _share_on(_scaled_points(mine, *on_mask), mask, wanted, len(theirs))
         elif theirs:
             parts[name] = _near(mine, theirs, reach)
     if reference.time is not None:
@@ -166,6 +167,31 @@ def compare_prompts(predicted: Prompts, reference: Prompts, row: Mapping[str, An
     if mask is not None and predicted.mask is not None:
         parts["mask_iou"] = _mask_iou(predicted.mask, mask)
     return Verdict(math.fsum(parts.values()) / len(parts), parts)
+
+
+def _to_mask(mask: NDArray[np.bool_], row: Mapping[str, Any]) -> tuple[float, float]:
+    """What x and y of the row's scale are multiplied by to be pixels of a mask."""
+    scale = declared_scale(row)
+    height, width = mask.shape
+    if scale is None:
+        return (1.0, 1.0)
+    if scale == "pixel":
+        size = picture_size(row) or (width, height)
+        return (width / size[0], height / size[1])
+    return factors(scale, "pixel", (width, height)) or (1.0, 1.0)
+
+
+def _scaled_points(points: Sequence[Point], x: float, y: float) -> tuple[Point, ...]:
+    return tuple((left * x, top * y) for left, top in points)
+
+
+def _all_points(prompts: Prompts) -> list[Point]:
+    return [*corners(prompts.box), *prompts.positive, *prompts.negative]
+
+
+def _scaled(prompts: Prompts, x: float, y: float) -> Prompts:
+    positive, negative = (_scaled_points(points, x, y) for points in (prompts.positive, prompts.negative))
+    return replace(prompts, box=scaled_box(prompts.box, x, y), positive=positive, negative=negative)
 
 
 def _mask_iou(rle: Any, truth: NDArray[np.bool_]) -> float:
@@ -199,4 +225,6 @@ SEGMENTATION = Rule(
     '{"boxes": [x1, y1, x2, y2], "positive_points": [[x, y], ...], "negative_points": [[x, y], ...]}',
     "block",
     columns=_check_columns,
+    form="prompts",
+    places=Places(_all_points, _scaled),
 )

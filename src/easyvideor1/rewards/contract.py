@@ -1,0 +1,77 @@
+"""What a reward of the user may return, held to its word."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from easyvideor1.rewards.answer import RewardError
+from easyvideor1.types import Score
+
+#: How far sums of single precision may leave [0, 1].
+_ROUNDING = 1e-6
+
+
+def masked(reason: str) -> Score:
+    """A score that says nothing of the response but why; ``reason`` is the same for the same cause."""
+    return Score(0.0, 0.0, 0.0, applicable=False, reason=reason)
+
+
+def checked_number(target: str, name: str, value: object) -> float:
+    """A Python float of anything that is one number: numpy's scalars and tensors without dimensions included.
+
+    Raises:
+        RewardError: it is no number.
+    """
+    if not isinstance(value, str | bytes | bytearray) and not getattr(value, "ndim", 0):
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            pass  # said below, with the name of the reward
+    raise RewardError(f"reward {target!r} returned {name}={value!r} ({type(value).__name__}), which is no number")
+
+
+def checked_share(target: str, name: str, value: object) -> float:
+    """A number in [0, 1]; what rounding put a little outside is put back.
+
+    Raises:
+        RewardError: it is no number, or another one.
+    """
+    number = checked_number(target, name, value)
+    if not -_ROUNDING <= number <= 1.0 + _ROUNDING:
+        raise RewardError(f"reward {target!r} returned {name}={number!r}; it must lie in [0, 1]")
+    return min(1.0, max(0.0, number))
+
+
+def checked_score(target: str, result: object) -> Score:
+    """Hold a custom reward to its contract; a breach always stops: masking it would mask every sample.
+
+    Raises:
+        RewardError: the contract is broken.
+    """
+    if result is None:
+        return masked(f"reward {target!r} does not apply")
+    if not isinstance(result, Score):
+        raise RewardError(
+            f"reward {target!r} returned {type(result).__name__}; it must return easyvideor1.types.Score, or None for "
+            "a sample it does not apply to"
+        )
+    numbers = {name: checked_number(target, name, getattr(result, name)) for name in ("accuracy", "format", "total")}
+    numbers = {name: checked_share(target, name, value) for name, value in numbers.items()}
+    if not isinstance(result.parts, Mapping):
+        raise RewardError(f"reward {target!r} returned parts={result.parts!r}; they must be named numbers, a mapping")
+    parts = {str(name): checked_number(target, f"the part {name}", value) for name, value in result.parts.items()}
+    for name, value in parts.items():
+        if not math.isfinite(value):
+            raise RewardError(f"reward {target!r} returned the part {name}={value!r}, which is no finite number")
+    if not result.applicable and not result.reason:
+        raise RewardError(f"reward {target!r} returned applicable=False without a reason")
+    return replace(
+        result,
+        accuracy=numbers["accuracy"],
+        format=numbers["format"],
+        total=numbers["total"],
+        parts=parts,
+        applicable=bool(result.applicable),
+    )

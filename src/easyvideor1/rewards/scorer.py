@@ -1,0 +1,139 @@
+"""Scores samples as a configuration says: built-in rules, rewards of the user, further parts; counts what is masked."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from easyvideor1.config.rewards import RewardConfig
+from easyvideor1.registry import load_attribute
+from easyvideor1.rewards.answer import RewardError
+from easyvideor1.rewards.combine import Part, Values, combined, load_parts, part_values, with_part
+from easyvideor1.rewards.contract import checked_score, masked
+from easyvideor1.rewards.score import score_response
+from easyvideor1.rewards.terms import read_terms
+from easyvideor1.tasks import canonical_task
+from easyvideor1.types import ConfigError, DataError, Sample, Score
+
+#: A reward of the user: ``None`` means that it does not apply to this sample.
+CustomReward = Callable[[Sample, str], Score | None]
+
+
+class Scorer:
+    """Scores samples as a configuration says, and counts what could not be judged.
+
+    ``counts`` maps ``(task type, reason)`` to a number of responses. Safe to call from several threads if the custom
+    rewards are.
+    """
+
+    def __init__(self, config: RewardConfig) -> None:
+        self.config = config
+        self.terms = read_terms(config)
+        self.parts = load_parts(config.parts)
+        self._custom = {_task_key(name): (target, _load(target)) for name, target in config.custom.items()}
+        if len(self._custom) != len(config.custom):
+            raise ConfigError(f"rewards.custom names one task type twice: {', '.join(config.custom)}")
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    @property
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many responses could not be judged so far, by task type and reason; a part that did not apply, too."""
+        with self._lock:
+            return dict(self._counts)
+
+    def __call__(self, sample: Sample, response: str) -> Score:
+        """Score one response by itself: parts that compare the responses of a group are left out of its total.
+
+        Raises:
+            RewardError: a reward raised and ``on_error`` is ``stop``, or a custom reward broke its contract.
+        """
+        return self._scored(sample, [response], [part for part in self.parts if not part.group])[0]
+
+    def score_group(self, sample: Sample, responses: Sequence[str]) -> tuple[Score, ...]:
+        """Score all responses to one sample, with the parts that compare them.
+
+        Raises:
+            RewardError: as for one response.
+        """
+        return tuple(self._scored(sample, responses, self.parts))
+
+    def _scored(self, sample: Sample, responses: Sequence[str], parts: Sequence[Part]) -> list[Score]:
+        task = canonical_task(sample.task)
+        scores = self._base(task, sample, responses)
+        for score in scores:
+            if not score.applicable:
+                self._count(task, score.reason)
+        for part in parts:
+            values = self._values(task, part, sample, responses, scores)
+            scores = [with_part(part, score, value) for score, value in zip(scores, values, strict=True)]
+        return [combined(score, parts) for score in scores] if parts else scores
+
+    def _base(self, task: str, sample: Sample, responses: Sequence[str]) -> list[Score]:
+        """Accuracy, format and their total, by the rule of the type or the reward that the user put in its place."""
+        return [self._one(task, sample, response) for response in responses]
+
+    def _one(self, task: str, sample: Sample, response: str) -> Score:
+        target, custom = self._custom.get(task) or self._custom.get("*") or ("", None)
+        name = target or f"built-in {task}"
+        result: Score | None
+        try:
+            if custom is None:
+                return score_response(task, response, sample.answer, sample.options, sample.extra, self.terms)
+            result = custom(sample, response)
+        except Exception as error:
+            if self.config.on_error == "stop":
+                raise _stopped(name, sample, error) from error
+            result = masked(_failed(name, error))
+        return checked_score(name, result)
+
+    def _values(
+        self, task: str, part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]
+    ) -> Values:
+        try:
+            values = part_values(part, sample, responses, scores)
+        except RewardError:
+            raise
+        except Exception as error:
+            if self.config.on_error == "stop":
+                raise _stopped(part.target, sample, error) from error
+            self._count(task, _failed(part.target, error), len(responses))
+            return [None] * len(responses)
+        missing = sum(value is None and score.applicable for value, score in zip(values, scores, strict=True))
+        if missing:
+            self._count(task, f"the part {part.name!r} does not apply", missing)
+        return values
+
+    def _count(self, task: str, reason: str, times: int = 1) -> None:
+        with self._lock:
+            self._counts[task, reason] += times
+
+
+def _failed(name: str, error: Exception) -> str:
+    return f"reward {name!r} raised {type(error).__name__}"
+
+
+def _stopped(name: str, sample: Sample, error: Exception) -> RewardError:
+    return RewardError(
+        f"{_failed(name, error)}: {error} for sample {sample.id!r} ({sample.where or 'no file'}). Correct it, or set "
+        "rewards.on_error: mask to leave such samples out."
+    )
+
+
+def _task_key(name: str) -> str:
+    if name == "*":
+        return name
+    try:
+        return canonical_task(name)
+    except DataError as error:
+        raise ConfigError(f"rewards.custom: {error}") from error
+
+
+def _load(target: str) -> CustomReward:
+    if ":" not in target:
+        raise ConfigError(f"rewards.custom: {target!r} is not of the form 'module:attr'")
+    reward: CustomReward = load_attribute(target, "reward")
+    if not callable(reward):
+        raise ConfigError(f"rewards.custom: {target!r} is {reward!r}, which cannot be called")
+    return reward
