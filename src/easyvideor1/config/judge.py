@@ -22,7 +22,7 @@ class JudgeConfig(Section):
     api_key_env: str = ""
     """Environment variable that holds the key; empty for an endpoint without one. The key itself is never written."""
     tasks: tuple[str, ...] = ("open_ended", "video_qa", "description", "preference")
-    """Task types that are judged. Rows of ``preference`` that hold a label are compared with it, and no judge is asked."""
+    """Task types that are judged. Rows of ``preference`` that hold a label are compared with it, without a judge."""
     mode: Literal["scalar", "binary", "pairwise"] = "scalar"
     """``scalar``: a grade from 0 to 10, divided by 10. ``binary``: right or wrong. ``pairwise``: the answer against the
     reference, asked in both orders; 1 for better, 0.5 for a tie or for orders that disagree, 0 for worse."""

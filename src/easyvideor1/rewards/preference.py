@@ -1,12 +1,17 @@
-"""Preference between two responses, in its offline form: the label is compared, no judge is asked."""
+"""Preference between two responses: the label is compared, which takes no judge.
+
+A row may hold a written response in place of a label; then the policy writes one too, and only a judge
+(``rewards.judge``) can tell which of the two is preferred.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from easyvideor1.rewards.answer import Reading, Rule, Verdict
+from easyvideor1.rewards.answer import Reading, Rule, Verdict, cannot_judge
 from easyvideor1.rewards.characters import nfkc
 
 _WHOLE = {"1": "1", "a": "1", "first": "1", "one": "1", "2": "2", "b": "2", "second": "2", "two": "2"}
@@ -35,15 +40,40 @@ def read_preference(text: str, options: tuple[str, ...]) -> Reading | None:
     return Reading(mentioned.pop()) if len(mentioned) == 1 else None
 
 
-def _reference(text: str, options: tuple[str, ...]) -> str:
+#: A reference of at least so many words that is no label is a response to compare with.
+_WRITTEN_WORDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A reference that is a response itself."""
+
+    text: str
+
+
+def is_label(reference: str) -> bool:
+    """Whether a reference names a response or a tie; else it is a response to compare with."""
+    return read_preference(reference, ()) is not None
+
+
+def _reference(text: str, options: tuple[str, ...]) -> str | Written:
     reading = read_preference(text, ())
-    if reading is None:
-        raise ValueError("it names neither response nor a tie")
-    return str(reading.value)
+    if reading is not None:
+        return str(reading.value)
+    if len(text.split()) >= _WRITTEN_WORDS:
+        return Written(text)
+    raise ValueError("it names neither response nor a tie")
 
 
-def _compare(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:
+def _compare(predicted: str, reference: str | Written, row: Mapping[str, Any]) -> Verdict:
+    if isinstance(reference, Written):
+        return cannot_judge("the reference is a response and no label: it takes rewards.judge to compare with it")
     return Verdict(float(predicted == reference))
 
 
-PREFERENCE = Rule(read_preference, _reference, _compare, "'1', '2' or 'tie' ('Response 1' is understood)")
+PREFERENCE = Rule(
+    read_preference,
+    _reference,
+    _compare,
+    "'1', '2' or 'tie' ('Response 1' is understood), or a whole response for a judge to compare with",
+)
