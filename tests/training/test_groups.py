@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -31,15 +34,42 @@ def scorer(sample: Sample, response: str) -> Score:
     return Score(value, 1.0, 0.9 * value + 0.1)
 
 
+def score_group(sample: Sample, responses: Sequence[str]) -> list[Score]:
+    return [scorer(sample, response) for response in responses]
+
+
 def scored(*responses: str, task: str = "math") -> Group:
     group = Group(Sample("a", "q", task, "1"), tuple(trajectory(text) for text in responses))
-    return score_groups([group], scorer)[0]
+    return score_groups([group], score_group)[0]
 
 
 def test_scores_stay_with_their_trajectories() -> None:
     group = scored("1", "?", "0")
     assert [score.accuracy for score in group.scores] == [1, 0, 0]
     assert [score.applicable for score in group.scores] == [True, False, True]
+
+
+def test_a_scorer_of_groups_sees_all_responses_and_answers_each() -> None:
+    group = scored("1", "0")
+    seen: list[list[str]] = []
+
+    def whole(sample: Sample, responses: Sequence[str]) -> list[Score]:
+        seen.append(list(responses))
+        return score_group(sample, responses)
+
+    assert score_groups([group], whole)[0].scores == group.scores
+    assert seen == [["1", "0"]]
+    with pytest.raises(EasyVideoError, match="1 scores for 2 responses to 'a'"):
+        score_groups([group], lambda sample, responses: score_group(sample, responses)[:1])
+
+
+def test_parts_and_reasons_reach_the_metrics() -> None:
+    group = scored("1", "?", "?", "0")
+    with_parts = [replace(score, parts={"length": 0.5 * score.accuracy}) for score in group.scores]
+    metrics = score_metrics([replace(group, scores=tuple(with_parts))], [])
+    assert metrics["part/length"] == 0.25
+    assert metrics["not_applicable/math/no judge"] == 2.0
+    assert metrics["response/not_applicable"] == 2.0
 
 
 def test_what_cannot_be_judged_is_taken_out() -> None:
@@ -54,7 +84,7 @@ def test_what_cannot_be_judged_is_taken_out() -> None:
 
 def test_flat_and_empty_groups() -> None:
     flat, mixed = scored("1", "1"), scored("1", "0")
-    empty = score_groups([Group(Sample("b", "q", "math", "1"), ())], scorer)[0]
+    empty = score_groups([Group(Sample("b", "q", "math", "1"), ())], score_group)[0]
     assert select_groups([flat, empty, mixed], drop_flat=True) == [mixed]
     assert select_groups([flat, empty, mixed], drop_flat=False) == [flat, mixed]
 
@@ -99,4 +129,5 @@ def test_metrics_are_means_over_what_was_judged() -> None:
         "groups/used": 1.0,
         "groups/media_failed": 1.0,
         "response/not_applicable": 1.0,
+        "not_applicable/math/no judge": 1.0,
     }

@@ -11,15 +11,29 @@ from easyvideor1.algorithms.advantages import Advantage
 from easyvideor1.rollout.records import response_tokens
 from easyvideor1.types import EasyVideoError, Group, Sample, Score
 
-Scorer = Callable[[Sample, str], Score]
+#: Characters of a reason in the name of a metric.
+_REASON = 120
+
+#: All responses to one sample at once, so that rewards can compare them: ``rewards.Scorer.score_group``.
+GroupScorer = Callable[[Sample, Sequence[str]], Sequence[Score]]
 
 
-def score_groups(groups: Sequence[Group], scorer: Scorer) -> list[Group]:
-    """Every trajectory scored by the function that evaluation uses too."""
-    return [
-        replace(group, scores=tuple(scorer(group.sample, trajectory.text) for trajectory in group.trajectories))
-        for group in groups
-    ]
+def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
+    """Every trajectory scored by the scorer that evaluation uses too.
+
+    Raises:
+        EasyVideoError: the scorer returned another number of scores than there are responses.
+    """
+    scored = []
+    for group in groups:
+        scores = tuple(scorer(group.sample, [trajectory.text for trajectory in group.trajectories]))
+        if len(scores) != len(group.trajectories):
+            raise EasyVideoError(
+                f"the scorer returned {len(scores)} scores for {len(group.trajectories)} responses to "
+                f"{group.sample.id!r}; it must return one for each"
+            )
+        scored.append(replace(group, scores=scores))
+    return scored
 
 
 def flat_groups_teach(advantage: Advantage) -> bool:
@@ -84,24 +98,36 @@ def group_advantages(groups: Sequence[Group], advantage: Advantage) -> torch.Ten
 
 
 def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, float]:
-    """Means over all judged trajectories of a step, and counts of what was left out."""
+    """Means over all judged trajectories of a step, and counts of what was left out, by task type and reason.
+
+    ``part/<name>`` is the mean of a part over the judged trajectories that have it.
+    """
     values: dict[str, list[float]] = {}
     masked = 0
+    reasons: dict[str, float] = {}
     for group in groups:
         for trajectory, score in zip(group.trajectories, group.scores, strict=True):
             masked += not score.applicable
             if not score.applicable:
+                why = f"not_applicable/{group.sample.task}/{score.reason[:_REASON]}"
+                reasons[why] = reasons.get(why, 0.0) + 1.0
                 continue
             row = {"total": score.total, "accuracy": score.accuracy, "format": score.format}
             for name, value in row.items():
                 values.setdefault(f"reward/{name}", []).append(value)
             values.setdefault(f"accuracy/{group.sample.task}", []).append(score.accuracy)
+            for name, value in score.parts.items():
+                values.setdefault(f"part/{name}", []).append(value)
             values.setdefault("response/tokens", []).append(float(response_tokens(trajectory)))
             values.setdefault("response/cut_at_limit", []).append(float(trajectory.turns[-1].finish == "length"))
     metrics = {name: sum(column) / len(column) for name, column in sorted(values.items())}
-    return metrics | {
-        "groups/all": float(len(groups)),
-        "groups/used": float(len(used)),
-        "groups/media_failed": float(sum(not group.trajectories for group in groups)),
-        "response/not_applicable": float(masked),
-    }
+    return (
+        metrics
+        | dict(sorted(reasons.items()))
+        | {
+            "groups/all": float(len(groups)),
+            "groups/used": float(len(used)),
+            "groups/media_failed": float(sum(not group.trajectories for group in groups)),
+            "response/not_applicable": float(masked),
+        }
+    )

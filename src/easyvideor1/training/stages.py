@@ -113,7 +113,7 @@ def build_stage(
         steps=options.steps,
         sample=sample,
         generate=generate,
-        score=lambda groups: score_groups(groups, bench.scorer),
+        score=lambda groups: score_groups(groups, bench.scorer.score_group),
         select=lambda groups: select_groups(groups, drop_flat=drop_flat),
         advantages=lambda used: group_advantages(used, advantage),
         update=update,
