@@ -13,8 +13,8 @@ from easyvideor1.config import RunConfig, SourceConfig
 from easyvideor1.data import BadRow, Loaded, load_source, prompt_text
 from easyvideor1.models.family import Family, load_family
 from easyvideor1.rewards import Scorer
-from easyvideor1.types import ConfigError, DataError, Frames, MediaError, MediaPlan, MediaRef, Prompt, Sample
-from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, build, plan, probe
+from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaError, MediaPlan, MediaRef, Prompt, Sample
+from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, Tally, build, look_up, plan
 from easyvideor1.video.prefetch import Prefetcher
 
 if TYPE_CHECKING:
@@ -47,13 +47,22 @@ class Workbench:
 
     config: RunConfig
     checkpoint: Path
+    geometry_given: Geometry | None = None
     _prompts: dict[tuple[str, tuple[MediaRef, ...]], Prompt] = field(default_factory=dict)
     _remembered: int = 0
 
     @classmethod
-    def open(cls, config: RunConfig, checkpoint: str | Path | None = None) -> Workbench:
-        """A workbench for ``checkpoint``, or for ``config.model.path``."""
-        return cls(config, Path(checkpoint or config.model.path))
+    def open(
+        cls, config: RunConfig, checkpoint: str | Path | None = None, geometry: Geometry | None = None
+    ) -> Workbench:
+        """A workbench for ``checkpoint``, or for ``config.model.path``.
+
+        Args:
+            config: the run.
+            checkpoint: the model; the configuration's if None.
+            geometry: with it, media can be planned without a checkpoint.
+        """
+        return cls(config, Path(checkpoint or config.model.path), geometry)
 
     def __enter__(self) -> Workbench:
         return self
@@ -84,7 +93,8 @@ class Workbench:
 
     @cached_property
     def store(self) -> FrameStore:
-        return FrameStore(self.config.cache.dir, codec=self.config.cache.codec)
+        cache = self.config.cache
+        return FrameStore(cache.dir, cache.codec, keep_bytes=cache.keep_mb << 20, threads=cache.read_threads)
 
     @cached_property
     def ledger(self) -> HealthLedger:
@@ -111,7 +121,8 @@ class Workbench:
     def plan(self, ref: MediaRef) -> MediaPlan:
         """Frames, size and token count of a medium under this configuration's budgets; decodes nothing."""
         budget = self.config.data.image if ref.kind == "image" else self.config.data.video
-        return plan(probe(ref.path), budget, self.family.geometry, start=ref.start, end=ref.end)
+        geometry = self.geometry_given or self.family.geometry
+        return plan(self.frames.probe(ref.path), budget, geometry, start=ref.start, end=ref.end)
 
     def render(self, sample: Sample) -> Prompt:
         """The prompt of a sample: its media planned, its text templated, all visual tokens expanded.
@@ -156,6 +167,7 @@ class Workbench:
         """
         total, done = sum(len(source.samples) for source in loaded), 0
         checked = []
+        self.frames.probe_ahead(ref.path for source in loaded for sample in source.samples for ref in sample.media)
         for source in loaded:
             bad: dict[str, BadRow] = {}
             for sample in source.samples:
@@ -182,33 +194,54 @@ class Workbench:
         return self.config.data.image_key if kind == "image" else self.config.data.video_key
 
     def fill_cache(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> BuildReport:
-        """Decode all media of some sources that the store lacks.
+        """Have the frames of all media of some sources ready, as ``cache.mode`` says.
 
-        A file that fails, or that has gone since its row was checked, is in the ledger and the report; nothing is
-        raised for it.
+        With ``prefer_cache`` what the store lacks is decoded; with ``cache_only`` that fails as ``not_cached``; with
+        ``decode_only`` there is nothing to do. A file that fails, or that has gone since its row was checked, is in the
+        ledger and the report; nothing is raised for it.
         """
-        refs = dict.fromkeys(ref for source in loaded for sample in source.samples for ref in sample.media)
-        return self.decode_planned(self.plan_media(list(refs)), on_progress)
+        refs = list(dict.fromkeys(ref for source in loaded for sample in source.samples for ref in sample.media))
+        planned = self.plan_media(refs)
+        if self.config.cache.mode == "prefer_cache":
+            return self.decode_planned(planned, on_progress)
+        if on_progress is not None:
+            on_progress(len(refs), len(refs))
+        if self.config.cache.mode == "decode_only":
+            return _with_unplanned(BuildReport(0, 0, 0, (), {}), planned)
+        return _with_unplanned(look_up(planned.items, self.store), planned)
 
     def plan_media(self, refs: Sequence[MediaRef], on_progress: Progress | None = None) -> PlannedMedia:
         """Plan media. Those that cannot be probed go to the ledger and among the failures; nothing is raised."""
         items: list[tuple[MediaRef, MediaPlan]] = []
         failures: list[tuple[str, str]] = []
+        self.frames.probe_ahead(ref.path for ref in refs)
         for done, ref in enumerate(refs, 1):
             try:
-                items.append((ref, self.plan(ref)))
+                self.frames.probe(ref.path)  # names in the ledger itself what it cannot probe
             except MediaError as error:
-                self.ledger.record(ref.path, error.reason, str(error), "left out of the cache")
                 failures.append((ref.path, error.reason))
+            else:
+                try:
+                    items.append((ref, self.plan(ref)))
+                except MediaError as error:
+                    self.ledger.record(ref.path, error.reason, str(error), "left out of the cache")
+                    failures.append((ref.path, error.reason))
             if on_progress is not None:
                 on_progress(done, len(refs))
         return PlannedMedia(tuple(items), tuple(failures))
 
-    def decode_planned(self, planned: PlannedMedia, on_progress: Progress | None = None) -> BuildReport:
+    def decode_planned(
+        self,
+        planned: PlannedMedia,
+        on_progress: Progress | None = None,
+        on_tally: Callable[[Tally], None] | None = None,
+    ) -> BuildReport:
         """Decode what the store lacks; the report counts and names what could not be planned among its failures."""
-        report = build(planned.items, self.store, self.ledger, self.config.cache, on_progress)
-        failed = len(planned.failures) + report.failed
-        return replace(report, failed=failed, failures=(*planned.failures, *report.failures))
+        pool = self.frames.pool
+        report = build(
+            planned.items, self.store, self.ledger, self.config.cache, on_progress, on_tally=on_tally, pool=pool
+        )
+        return _with_unplanned(report, planned)
 
     def without_failed(self, loaded: Sequence[Loaded], report: BuildReport) -> list[Loaded]:
         """The sources less the samples with a medium that ``report`` could not decode, or that is gone since.
@@ -281,3 +314,8 @@ class Workbench:
 
         rollout = self.config.rollout
         return Sampling(rollout.temperature, rollout.top_p, rollout.top_k, rollout.max_new_tokens)
+
+
+def _with_unplanned(report: BuildReport, planned: PlannedMedia) -> BuildReport:
+    failed = len(planned.failures) + report.failed
+    return replace(report, failed=failed, failures=(*planned.failures, *report.failures))

@@ -127,6 +127,21 @@ def build(
     )
 
 
+def look_up(items: Iterable[tuple[MediaRef, MediaPlan]], store: FrameStore) -> BuildReport:
+    """What is there, decoding nothing: plans that the store lacks are failures with reason ``not_cached``."""
+    items = tuple(items)
+    there = {plan.digest: store.has(plan) for _, plan in items}
+    lacking = {digest: "not_cached" for digest, found in there.items() if not found}
+    failures = dict.fromkeys((ref.path, plan.digest) for ref, plan in items if plan.digest in lacking)
+    return BuildReport(
+        built=0,
+        present=len(there) - len(lacking),
+        failed=len(lacking),
+        failures=tuple((path, "not_cached") for path, _ in failures),
+        failed_digests=lacking,
+    )
+
+
 def _collect(
     jobs: Mapping[Future[Outcome], str],
     failed: dict[str, str],

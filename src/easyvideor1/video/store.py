@@ -105,11 +105,20 @@ class FrameStore:
     def files(self) -> Iterator[EntryFile]:
         """All files of entries, in order of their digests."""
         for path in sorted(self.directory.glob(f"[0-9a-f][0-9a-f]/*{EXACT_SUFFIX}")):
-            if found := _ENTRY.fullmatch(path.name):
-                with suppress(FileNotFoundError):  # removed by another since it was listed
-                    status = path.stat()
-                    lossy = found["suffix"] == LOSSY_SUFFIX
-                    yield EntryFile(path, found["digest"], lossy, status.st_size, _last_use(status))
+            if (found := self.file_at(path)) is not None:
+                yield found
+
+    def file_at(self, path: Path) -> EntryFile | None:
+        """The entry in the file ``path`` of this store; None when it is not there, or not an entry by its name."""
+        name = _ENTRY.fullmatch(path.name)
+        if name is None:
+            return None
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        lossy = name["suffix"] == LOSSY_SUFFIX
+        return EntryFile(path, name["digest"], lossy, status.st_size, _last_use(status))
 
     def entries(self) -> Iterator[str]:
         """Digests of all entries, in order."""
