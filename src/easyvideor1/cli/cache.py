@@ -1,91 +1,263 @@
-"""``evr1 cache``: fill, look after and verify the frame cache of a configuration."""
+"""``evr1 cache``: fill, look after and verify the frame cache."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from easyvideor1.cli.config import ConfigArgument, OverridesArgument
+from easyvideor1.cli.config import OverridesArgument
 
 if TYPE_CHECKING:
     from easyvideor1.config import RunConfig
-    from easyvideor1.types import MediaRef
+    from easyvideor1.types import Geometry, MediaRef
+    from easyvideor1.video import FrameStore, Tally
+    from easyvideor1.workbench import PlannedMedia, Workbench
 
 app = typer.Typer(no_args_is_help=True, help="Fill, look after and verify the frame cache.")
 
+StoreArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG|DIR", help="YAML file, name of a shipped recipe, or directory of a cache.")
+]
+
 
 @app.command()
-def build(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
-    """Decode all media of all sources into the cache; what is there already is left alone.
+def build(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="Whose rows, and overrides, such as data.video.fps=1."),
+    ] = None,
+    video: Annotated[
+        list[str] | None, typer.Option(help="File, directory or pattern of videos, in place of the rows. Repeatable.")
+    ] = None,
+    image: Annotated[list[str] | None, typer.Option(help="The same for images. Repeatable.")] = None,
+    model: Annotated[str | None, typer.Option(help="Checkpoint whose patches frames are cut for.")] = None,
+    geometry: Annotated[
+        str | None,
+        typer.Option(help="The same without a checkpoint: qwen2 (also Qwen2.5-VL) or qwen3."),
+    ] = None,
+    cache: Annotated[str | None, typer.Option(help="Directory of the cache (cache.dir).")] = None,
+    fps: Annotated[str | None, typer.Option(help="data.video.fps")] = None,
+    frames: Annotated[str | None, typer.Option(help="data.video.frames")] = None,
+    max_frames: Annotated[str | None, typer.Option(help="data.video.max_frames")] = None,
+    max_pixels: Annotated[str | None, typer.Option(help="data.video.max_pixels")] = None,
+    total_pixels: Annotated[str | None, typer.Option(help="data.video.total_pixels")] = None,
+    workers: Annotated[str | None, typer.Option(help="cache.workers")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how much it will be; decode nothing.")] = False,
+) -> None:
+    """Decode media into the cache: those of a configuration's rows, or files; what is there already is left alone.
 
-    Media that cannot be decoded do not stop the rest: they are listed, and the exit status is 1.
+    It can be interrupted and started again. Media that cannot be decoded do not stop the rest: they are listed, and the
+    exit status is 1.
     """
+    from easyvideor1.cli.cache_plan import show_plan
     from easyvideor1.cli.progress import progress
     from easyvideor1.types import ConfigError
+    from easyvideor1.video.find import find_media
     from easyvideor1.workbench import Workbench
 
-    settings = _load(config, overrides)
-    if not settings.model.path:
-        raise ConfigError("model.path is not set, and frames are cut to fit the model; add model.path=DIRECTORY")
-    bench = Workbench.open(settings)
-    refs = media_of(settings)
-    with progress("planning", unit="file") as on_progress:
-        planned = bench.plan_media(refs, on_progress)
-    with progress("decoding", unit="file") as on_progress:
-        report = bench.decode_planned(planned, on_progress)
-    typer.echo(f"{settings.cache.dir}: {report.built} built, {report.present} present, {report.failed} failed")
-    for path, reason in report.failures:
+    options = {
+        "model.path": model,
+        "cache.dir": cache,
+        "data.video.fps": fps,
+        "data.video.frames": frames,
+        "data.video.max_frames": max_frames,
+        "data.video.max_pixels": max_pixels,
+        "data.video.total_pixels": total_pixels,
+        "cache.workers": workers,
+    }
+    files = bool(video or image)
+    settings = _settings(words or [], [f"{key}={value}" for key, value in options.items() if value is not None], files)
+    if not settings.model.path and geometry is None:
+        raise ConfigError(
+            "model.path is not set, and frames are cut to fit the model; add --model DIRECTORY or --geometry qwen3"
+        )
+    if settings.cache.mode == "decode_only" and not dry_run:
+        raise ConfigError("cache.mode is decode_only, which keeps no frames; set cache.mode=prefer_cache to build")
+    refs = [*find_media(video or (), "video"), *find_media(image or (), "image")] if files else media_of(settings)
+    with Workbench.open(settings, geometry=None if geometry is None else geometry_of(geometry)) as bench:
+        with progress("planning", unit="file") as on_progress:
+            planned = bench.plan_media(refs, on_progress)
+        if dry_run:
+            show_plan(planned, bench.store)
+            failures = planned.failures
+        else:
+            failures = _decode(bench, planned)
+    for path, reason in failures:
         typer.echo(f"  {path}: {reason}", err=True)
-    if report.failed:
+    if failures:
         raise typer.Exit(1)
 
 
-@app.command()
-def doctor(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
-    """Show the health ledger: every file that could not be used, why, and what was done about it."""
-    from easyvideor1.workbench import Workbench
+def _decode(bench: Workbench, planned: PlannedMedia) -> tuple[tuple[str, str], ...]:
+    from easyvideor1.cli.progress import progress
 
-    entries = list(Workbench.open(_load(config, overrides)).ledger.entries())
+    with progress("decoding", unit="file") as on_progress:
+
+        def on_tally(tally: Tally) -> None:
+            # What was there already took no time: counted in, it would spoil the rate and the time left.
+            note = f"{tally.present} present, {tally.failed} failed"
+            on_progress(tally.done - tally.present, tally.total - tally.present, note)
+
+        report = bench.decode_planned(planned, on_tally=on_tally)
+    typer.echo(f"{bench.store.directory}: {report.built} built, {report.present} present, {report.failed} failed")
+    return report.failures
+
+
+@app.command()
+def stats(store: StoreArgument, overrides: OverridesArgument = None) -> None:
+    """Tell what the cache holds: entries, bytes, codecs, last uses, and what killed writers left."""
+    from easyvideor1.cli.sizes import size_words
+    from easyvideor1.video import survey
+
+    opened = _open(store, overrides)
+    found = survey(opened)
+    typer.echo(f"{opened.directory}: {found.entries.files} entries, {size_words(found.entries.bytes)}")
+    for title, parts in (("codec", found.by_codec), ("kind", found.by_kind)):
+        for name, part in sorted(parts.items()):
+            typer.echo(f"  {title} {name}: {part.files} entries, {size_words(part.bytes)}")
+    typer.echo(f"  {found.frames} frames, {size_words(found.pixel_bytes)} of pixels")
+    if found.oldest_use is not None and found.newest_use is not None:
+        typer.echo(f"  last used between {_when(found.oldest_use)} and {_when(found.newest_use)}")
+    for words, part in (
+        ("entries with a damaged header (evr1 cache verify)", found.unreadable),
+        ("temporary files of writers (evr1 cache gc removes those of killed ones)", found.temporary),
+        ("damaged entries set aside (evr1 cache gc removes them after an hour)", found.aside),
+    ):
+        if part.files:
+            typer.echo(f"  {part.files} {words}, {size_words(part.bytes)}")
+
+
+@app.command()
+def doctor(
+    store: StoreArgument,
+    overrides: OverridesArgument = None,
+    every: Annotated[bool, typer.Option("--all", help="Every entry of the ledger, oldest first.")] = False,
+) -> None:
+    """Show the health ledger: every file that could not be used, how often, why, and what to do about it."""
+    from easyvideor1.video import patients
+
+    entries = list(_open(store, overrides).ledger.entries())
     if not entries:
         typer.echo("the health ledger is empty: no file has failed")
         return
     # Lines, not a table: paths and messages are long, and are to be copied whole.
-    for entry in entries:
-        typer.echo(f"{entry.path}: {entry.reason}")
-        typer.echo(f"    {entry.detail}")
-        typer.echo(f"    {entry.time}: {entry.action}")
-    counts = Counter(entry.reason for entry in entries)
-    typer.echo(", ".join(f"{count} {reason}" for reason, count in counts.most_common()))
+    if every:
+        for entry in entries:
+            typer.echo(f"{entry.time} {entry.path}: {entry.reason}: {entry.action}\n    {entry.detail}")
+        return
+    found = patients(entries)
+    for patient in found:
+        often = "" if patient.count == 1 else f" ({patient.count} times: {_counts(patient.reasons)})"
+        typer.echo(f"{patient.path}: {patient.last.reason}{often}")
+        typer.echo(f"    {patient.last.detail}")
+        typer.echo(f"    {patient.last.time}: {patient.last.action}")
+        typer.echo(f"    to do: {patient.remedy}")
+    typer.echo(f"{len(found)} files: {_counts(Counter(patient.last.reason for patient in found))}")
 
 
 @app.command()
-def verify(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
+def verify(store: StoreArgument, overrides: OverridesArgument = None) -> None:
     """Check every entry of the cache against its checksum. Broken ones are set aside, and the exit status is 1."""
     from easyvideor1.cli.progress import progress
-    from easyvideor1.workbench import Workbench
 
-    settings = _load(config, overrides)
-    store = Workbench.open(settings).store
-    digests = list(store.entries())
+    opened = _open(store, overrides)
+    digests = list(opened.entries())
     broken: list[str] = []
     with progress("verifying", unit="entry") as on_progress:
         for done, digest in enumerate(digests, 1):
-            if not store.verify(digest):
+            if not opened.verify(digest):
                 broken.append(digest)
             on_progress(done, len(digests))
-    typer.echo(f"{settings.cache.dir}: {len(digests)} entries, {len(broken)} broken")
+    typer.echo(f"{opened.directory}: {len(digests)} entries, {len(broken)} broken")
     for digest in broken:
         typer.echo(f"  {digest}: does not match its checksum; set aside, to be decoded again", err=True)
     if broken:
         raise typer.Exit(1)
 
 
-def _load(config: str, overrides: list[str] | None) -> RunConfig:
-    from easyvideor1.config import load_config
+@app.command()
+def gc(
+    store: StoreArgument,
+    overrides: OverridesArgument = None,
+    max_size: Annotated[str | None, typer.Option(help="Size to come down to, such as 100G.")] = None,
+    unreferenced: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONFIG", help="Remove what none of these configurations plans. Repeatable."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+) -> None:
+    """Make the cache smaller: the least recently used entries go first, and what killed writers left goes always.
 
-    return load_config(config, overrides or ())
+    Processes of this machine that read an entry keep it until they let go of it. Do not run this while another machine
+    reads the same cache over a network file system.
+    """
+    from easyvideor1.cli.cache_plan import referenced_by
+    from easyvideor1.cli.progress import progress
+    from easyvideor1.cli.sizes import parse_size, size_words
+    from easyvideor1.video import collect
+
+    limit = None if max_size is None else parse_size(max_size)
+    opened = _open(store, overrides)
+    wanted = referenced_by(unreferenced) if unreferenced else None
+    with progress("removing", unit="entry") as on_progress:
+        report = collect(opened, limit, referenced=wanted, dry_run=dry_run, on_progress=on_progress)
+    done = "would remove" if dry_run else "removed"
+    typer.echo(
+        f"{opened.directory}: {done} {report.removed.files} entries ({size_words(report.removed.bytes)}) and "
+        f"{report.leftovers.files} leftovers ({size_words(report.leftovers.bytes)}); "
+        f"{report.kept.files} entries ({size_words(report.kept.bytes)}) stay"
+    )
+    if report.busy:
+        typer.echo(f"  {report.busy} entries stay because they are in use")
+
+
+def geometry_of(name: str) -> Geometry:
+    """The geometry of a family of models.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    from easyvideor1.types import ConfigError, Geometry
+
+    known = {"qwen2": Geometry(14, 2, 2), "qwen3": Geometry(16, 2, 2)}
+    if name not in known:
+        raise ConfigError(f"--geometry {name}: expected one of {', '.join(known)}; or give --model DIRECTORY")
+    return known[name]
+
+
+def _settings(words: list[str], options: list[str], files: bool) -> RunConfig:
+    """The configuration, if one is named, under its overrides; with files to cache there need not be one."""
+    from easyvideor1.config import load_config, parse_config
+    from easyvideor1.types import ConfigError
+
+    if words and ("=" not in words[0] or Path(words[0]).is_file()):
+        return load_config(words[0], [*words[1:], *options])
+    if not files:
+        raise ConfigError("nothing to cache: give a configuration, or files with --video or --image")
+    return parse_config("{}", "defaults", [*words, *options])
+
+
+def _open(place: str, overrides: list[str] | None) -> FrameStore:
+    """The store of a configuration, or in a directory."""
+    from easyvideor1.config import load_config
+    from easyvideor1.video import FrameStore
+
+    if Path(place).is_dir() and not overrides:
+        return FrameStore(place)
+    return FrameStore(load_config(place, overrides or ()).cache.dir)
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(sep=" ", timespec="minutes")
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common())
 
 
 def media_of(config: RunConfig) -> list[MediaRef]:

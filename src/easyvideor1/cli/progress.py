@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -20,7 +21,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-OnProgress = Callable[[int, int], None]
+
+class OnProgress(Protocol):
+    """``(done, total)``, and what else there is to say in a few words."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
 class _Rate(ProgressColumn):
@@ -68,12 +73,13 @@ def progress(
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(description, total=None, completed=start, done_before=start)
+        task = bar.add_task(description, total=None, completed=start, done_before=start, note="")
 
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+        def show(done: int, total: int, note: str = "") -> None:
+            bar.update(task, completed=done, total=total, note=note)
 
         yield show
 
@@ -87,7 +93,7 @@ def _lines(description: str, unit: str, console: Console, every: float, start: i
     begun = time.monotonic()
     last = begun
 
-    def show(done: int, total: int) -> None:
+    def show(done: int, total: int, note: str = "") -> None:
         nonlocal last
         now = time.monotonic()
         if done < total and now - last < every:
@@ -96,6 +102,7 @@ def _lines(description: str, unit: str, console: Console, every: float, start: i
         seconds, fresh = now - begun, done - start
         left = f", left {_clock(seconds / fresh * (total - done))}" if fresh > 0 and done < total else ""
         rate = rate_words(fresh, seconds, unit)
-        console.print(f"{description}: {done}/{total}, {rate}, {_clock(seconds)}{left}", markup=False)
+        more = f", {note}" if note else ""
+        console.print(f"{description}: {done}/{total}, {rate}, {_clock(seconds)}{left}{more}", markup=False)
 
     return show
