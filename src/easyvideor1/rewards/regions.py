@@ -79,11 +79,14 @@ def last_boxed(text: str) -> str | None:
 
 
 def split_thinking(text: str, grammar: Grammar = ANSWER) -> tuple[str, str]:
-    """``(thinking, rest)``, cut after the last closing tag of the thinking; without one, nothing is thinking."""
-    cut = 0
-    for tag in grammar.thinking.finditer(text):
-        if tag.group(1):
-            cut = tag.end()
+    """``(thinking, rest)``, cut after the last closing tag of the thinking; without one, nothing is thinking.
+
+    Where the grammar has tags of its own, those inside an answer are part of it: a page may hold ``<caption>``.
+    """
+    closings = [tag for tag in grammar.thinking.finditer(text) if tag.group(1)]
+    if closings and grammar.names and (tagged := find_tag(text)):
+        closings = [tag for tag in closings if not tagged.start <= tag.start() < tagged.end]
+    cut = closings[-1].end() if closings else 0
     return text[:cut], text[cut:]
 
 
