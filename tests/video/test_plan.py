@@ -14,52 +14,10 @@ from easyvideor1 import video
 from easyvideor1.config.schema import ImageBudget, VideoBudget
 from easyvideor1.types import ConfigError, Geometry, MediaError, MediaInfo
 
-from .oracle import load_oracle
+from .oracle import info_of, load_oracle, qwen_element, qwen_plan
 
 oracle = load_oracle()
 GEOMETRY = Geometry(patch_size=16, merge_size=2, temporal_patch_size=2)
-
-
-def info_of(frames: int, fps: float, width: int = 640, height: int = 360) -> MediaInfo:
-    return MediaInfo(
-        path="clip.mp4",
-        kind="video",
-        fingerprint="f" * 64,
-        codec="h264",
-        width=width,
-        height=height,
-        fps=fps,
-        duration=frames / fps,
-        timestamps=tuple(i / fps for i in range(frames)),
-    )
-
-
-def oracle_element(budget: VideoBudget) -> dict[str, float]:
-    element: dict[str, float] = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
-    if budget.total_pixels is not None:
-        element["total_pixels"] = budget.total_pixels
-    if budget.frames is not None:
-        element["nframes"] = budget.frames
-    else:
-        element |= {"fps": budget.fps, "min_frames": budget.min_frames, "max_frames": budget.max_frames}
-    return element
-
-
-def oracle_plan(element: dict[str, float], info: MediaInfo, factor: int) -> tuple[list[int], tuple[int, int]]:
-    """What qwen-vl-utils decides for a video, put together from its own functions (its reader needs a file)."""
-    first, last, total = oracle.calculate_video_frame_range(element, info.frame_count, info.fps)
-    count = oracle.smart_nframes(element, total_frames=total, video_fps=info.fps)
-    indices = torch.linspace(first, last, count).round().long().tolist()
-    token = factor * factor
-    total_pixels = element.get("total_pixels", oracle.MODEL_SEQ_LEN * token * 0.9)
-    cap = max(
-        min(oracle.VIDEO_MAX_TOKEN_NUM * token, total_pixels / count * oracle.FRAME_FACTOR),
-        int(element["min_pixels"] * 1.05),
-    )
-    size = oracle.smart_resize(
-        info.height, info.width, factor, min_pixels=element["min_pixels"], max_pixels=min(element["max_pixels"], cap)
-    )
-    return indices, size
 
 
 BUDGETS = [
@@ -81,7 +39,7 @@ def test_qwen_rule_equals_the_oracle(patch: int) -> None:
     for budget, (width, height), (frames, fps) in itertools.product(BUDGETS, SIZES, LENGTHS):
         info = info_of(frames, fps, width, height)
         planned = video.plan(info, budget, geometry)
-        indices, size = oracle_plan(oracle_element(budget), info, geometry.factor)
+        indices, size = qwen_plan(oracle, qwen_element(budget), info, geometry.factor)
         case = f"{budget} {width}x{height} {frames}@{fps}"
         assert list(planned.frame_indices) == indices, case
         assert (planned.height, planned.width) == size, case
@@ -104,9 +62,9 @@ def test_qwen_indices_equal_the_oracle_in_near_ties() -> None:
 @pytest.mark.parametrize(("start", "end"), [(1.0, 5.0), (None, 3.0), (2.5, None), (0.0, 100.0), (7.25, 9.75)])
 def test_clips_equal_the_oracle(start: float | None, end: float | None) -> None:
     info = info_of(100, 10.0)
-    element = oracle_element(VideoBudget()) | {"video_start": start, "video_end": end}
+    element = qwen_element(VideoBudget()) | {"video_start": start, "video_end": end}
     planned = video.plan(info, VideoBudget(), GEOMETRY, start=start, end=end)
-    assert list(planned.frame_indices) == oracle_plan(element, info, 32)[0]
+    assert list(planned.frame_indices) == qwen_plan(oracle, element, info, 32)[0]
     assert planned.timestamps == tuple(i / 10 for i in planned.frame_indices)
 
 
