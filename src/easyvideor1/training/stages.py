@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data import SampleStream
+from easyvideor1.models.features import FeatureCache
 from easyvideor1.models.policy import Policy
 from easyvideor1.rollout.engine import Engine
 from easyvideor1.seeds import derive_seed
@@ -50,23 +52,10 @@ def build_stage(
     # Offline trajectories were drawn from another distribution; supervised learning is at temperature 1.
     temperature = sampling.temperature if options.trajectories == "policy" else 1.0
 
-    def media_failed(error: MediaError) -> None:
-        bench.ledger.record(error.path, error.reason, str(error), f"left out of a step of stage {options.name}")
-
-    features = bench.open_features(policy.model)
-
-    def reads_frames(plan: MediaPlan) -> bool:
-        return features is None or not features.has(plan)
-
-    def check_media(ref: MediaRef, plan: MediaPlan) -> None:
-        if reads_frames(plan):
-            bench.load(ref, plan)
-
-    def draw(step: int) -> list[Sample]:
-        return stream.batch(step - 1, options.prompts_per_step)
+    media = StageMedia(options.name, bench, bench.open_features(policy.model))
 
     def generate(samples: list[Sample], step: int) -> list[Group]:
-        prompts = ready_prompts(samples, bench.render, check_media, media_failed)
+        prompts = ready_prompts(samples, bench.render, media.check, media.failed)
         if options.trajectories == "offline":
             return read_offline(samples, prompts, family=policy.family, max_tokens=config.rollout.max_new_tokens)
         seed = (config.seed, options.name, step)
@@ -89,7 +78,7 @@ def build_stage(
             step=step,
             temperature=temperature,
             load=bench.load,
-            features=features,
+            features=media.features,
         )
 
     def evaluate_when_due(step: int) -> Metrics:
@@ -103,15 +92,10 @@ def build_stage(
         if due(options.save_every, step) or step == options.steps:
             save(step)
 
-    sample: Callable[[int], list[Sample]] = draw
-    if config.cache.prefetch_steps:
-        depth = config.cache.prefetch_steps
-        sample = SamplesAhead(draw, bench.plan, reads_frames, bench.prefetcher, steps=options.steps, depth=depth)
-
     return Stage(
         name=options.name,
         steps=options.steps,
-        sample=sample,
+        sample=_sampler(options, stream, media),
         generate=generate,
         score=lambda groups: score_groups(groups, bench.scorer.score_group),
         select=lambda groups: select_groups(groups, drop_flat=drop_flat),
@@ -123,6 +107,40 @@ def build_stage(
         log=log,
         save=save_when_due,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StageMedia:
+    """How the media of a stage are read; ``features``, where they are kept, stand for frames."""
+
+    stage: str
+    bench: Workbench
+    features: FeatureCache | None
+
+    def reads_frames(self, plan: MediaPlan) -> bool:
+        """Whether the frames of a plan are needed at all."""
+        return self.features is None or not self.features.has(plan)
+
+    def check(self, ref: MediaRef, plan: MediaPlan) -> None:
+        """Raises ``MediaError`` when a medium that is needed cannot be read."""
+        if self.reads_frames(plan):
+            self.bench.load(ref, plan)
+
+    def failed(self, error: MediaError) -> None:
+        """Note what costs a sample its place in a step."""
+        self.bench.ledger.record(error.path, error.reason, str(error), f"left out of a step of stage {self.stage}")
+
+
+def _sampler(options: StageConfig, stream: SampleStream, media: StageMedia) -> Callable[[int], list[Sample]]:
+    """The samples of a step; with ``cache.prefetch_steps``, their media and those of the next steps are begun."""
+
+    def draw(step: int) -> list[Sample]:
+        return stream.batch(step - 1, options.prompts_per_step)
+
+    bench, depth = media.bench, media.bench.config.cache.prefetch_steps
+    if depth == 0:
+        return draw
+    return SamplesAhead(draw, bench.plan, media.reads_frames, bench.prefetcher, steps=options.steps, depth=depth)
 
 
 def due(every: int, step: int) -> bool:
