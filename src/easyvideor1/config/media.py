@@ -76,15 +76,6 @@ class CacheConfig(Section):
     """Seconds after which the decoding of one file is given up and its worker killed."""
     memory_mb: PositiveInt = 4096
     """Memory in MiB that one decoding worker may take."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _on_miss_has_another_name(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "on_miss" in values:
-            raise ValueError(
-                "on_miss is now mode: for on_miss: error write mode: cache_only, for on_miss: decode leave it out"
-            )
-        return values
     prefetch_steps: Annotated[int, Field(ge=0)] = 1
     """Training steps whose frames are loaded, and decoded if need be, while earlier ones compute; 0 is off."""
     prefetch_mb: PositiveInt = 4096
@@ -94,3 +85,12 @@ class CacheConfig(Section):
     and update. Needs ``vision`` and ``merger`` in ``model.freeze``."""
     features_mb: PositiveInt = 65_536
     """Size limit of the kept features in MiB; those that were not used for the longest time go first."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_miss_has_another_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "on_miss" in values:
+            raise ValueError(
+                "on_miss is now mode: for on_miss: error write mode: cache_only, for on_miss: decode leave it out"
+            )
+        return values
