@@ -157,7 +157,9 @@ class Workbench:
         Raises:
             DataError: rows are bad and ``data.on_bad_row`` is ``error``; the message names file, line, field, remedy.
         """
-        return self.check([load_source(source, self.config.data) for source in sources], on_progress)
+        coordinates = self.config.rewards.coordinates
+        loaded = [load_source(source, self.config.data, coordinates=coordinates) for source in sources]
+        return self.check(loaded, on_progress)
 
     def check(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> list[Loaded]:
         """Render every sample of sources that were read already; those that cannot be asked leave.

@@ -15,12 +15,11 @@ FOLDER = Path(__file__).parents[3] / "shared" / "reference" / "benchmark_rows"
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no benchmark rows at ../shared/reference/benchmark_rows")
 
-# File -> (refused rows, column at fault): references in the wrong tag, an option
-# without text, benchmark-only task types, no question.
+# File -> (refused rows, column at fault): references in the wrong tag, an option without
+# text, no question.
 REFUSED = {
     "charades_sta": (6, "solution"),
     "longvideoreason": (1, "options"),
-    "ovobench": (18, "problem_type"),
     "videommlu": (6, "problem"),
 }
 

@@ -168,7 +168,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"problem": "<video><video>?"}, "problem", "has 2 <video> placeholders for 1 video files - write one <video>"),
     ({"problem": "<image>?"}, "problem", "has 1 <image> placeholders for 0 image files"),
     ({"problem_type": ...}, "problem_type", "missing"),
-    ({"problem_type": "multiple chioce"}, "problem_type", "did you mean 'multiple choice'"),
+    ({"problem_type": "multiple chioce"}, "problem_type", "did you mean 'multiple_choice'"),
     ({"answer": ...}, "answer", "missing"),
     ({"answer": None}, "answer", "is null - write the reference answer, or set data.answer_key"),
     ({"answer": ""}, "answer", "is blank"),

@@ -32,6 +32,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("report", "easyvideor1.cli.report", "report"),
     Verb("export", "easyvideor1.cli.export", "export"),
     Verb("cache", "easyvideor1.cli.cache", "app"),
+    Verb("check", "easyvideor1.cli.check", "app"),
     Verb("config", "easyvideor1.cli.config", "app"),
     Verb("toyworld", "easyvideor1.cli.toyworld", "toyworld"),
 )

@@ -2,7 +2,7 @@
 
 from easyvideor1.data.problems import BadRow
 from easyvideor1.data.prompts import example_answer, prompt_text
-from easyvideor1.data.source import Loaded, SourceReport, load_source
+from easyvideor1.data.source import Loaded, SourceReport, load_source, scan_source
 from easyvideor1.data.stream import SampleStream
 from easyvideor1.data.transforms import TRANSFORMS, Transform, resolve_transforms, shuffle_options
 from easyvideor1.data.writing import write_rows
@@ -18,6 +18,7 @@ __all__ = [
     "load_source",
     "prompt_text",
     "resolve_transforms",
+    "scan_source",
     "shuffle_options",
     "write_rows",
 ]

@@ -1,17 +1,24 @@
-"""The words around a question: one template per task type, in the package or in the user's own directory."""
+"""The words around a question: one template per task type, in the package or in the user's own directory.
+
+What the prompt asks for follows the rewards that will read the answer: the tags of ``rewards.grammar`` and the scale of
+``rewards.coordinates``. A scale that the configuration leaves open is that of the row's column ``coordinates``.
+"""
 
 from __future__ import annotations
 
 import difflib
 import functools
+import re
 from pathlib import Path
 from types import MappingProxyType
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
 
-from easyvideor1.config.schema import PromptConfig
+from easyvideor1.config.schema import PromptConfig, RewardConfig
 from easyvideor1.data.rows import PLACEHOLDER
+from easyvideor1.rewards.coordinates import Scale, Size, declared_scale, picture_size
+from easyvideor1.rewards.responses import Form, tags_before, written
 from easyvideor1.tasks import TASKS, canonical_task
 from easyvideor1.types import ConfigError, Sample
 
@@ -19,6 +26,9 @@ _PACKAGED = Path(__file__).parent / "templates"
 
 _BOXES = '{"boxes": {"2": [30, 40, 200, 310], "3": [35, 42, 205, 312]}}'
 _POINTS = '"positive_points": [[50, 60], [60, 70], [70, 90]], "negative_points": [[5, 5], [190, 9], [9, 290]]'
+#: A coordinate in the examples: a number of a box or a point, and no second.
+_COORDINATE = re.compile(r"(?<=[\[ ])\d+(?=[,\]])")
+_PLACED = frozenset({"spatial_grounding", "spatial_temporal_grounding", "tracking", "segmentation"})
 _EXAMPLES: MappingProxyType[str, str] = MappingProxyType(
     {
         "multiple_choice": "B",
@@ -43,40 +53,58 @@ _EXAMPLES: MappingProxyType[str, str] = MappingProxyType(
 )
 
 
-def example_answer(task: str, *, video: bool = False) -> str:
+def example_answer(task: str, *, video: bool = False, scale: Scale | None = None) -> str:
     """The answer that a prompt shows as an example of the form.
 
     Args:
         task: Canonical name or alias of the task type.
         video: Whether the row has a video; segmentation then names the second as well.
+        scale: Scale of coordinates; only ``normalized`` makes a difference.
 
     Raises:
         DataError: the task type is unknown.
     """
     name = canonical_task(task)
     example = _EXAMPLES[name]
+    if scale == "normalized" and name in _PLACED:
+        # The span of a tube is in seconds, whatever the boxes are in.
+        head, key, places = example.partition('"boxes"')
+        example = head + key + _COORDINATE.sub(lambda match: f"{int(match.group()) / 1000:g}", places)
     return '{"time": 2.5, ' + example[1:] if video and name == "segmentation" else example
 
 
-def prompt_text(sample: Sample, config: PromptConfig) -> str:
+def prompt_text(sample: Sample, config: PromptConfig, rewards: RewardConfig | None = None) -> str:
     """The user message of a sample, with one ``<image>`` or ``<video>`` for each of its media, in order.
 
-    Templates see ``question`` (with its placeholders), ``options``, ``task``, ``thinking``, ``example``, ``video`` (has
-    the sample a video?), ``media`` (kinds in order), ``source`` and ``extra`` (further columns of the row).
+    Templates see ``question`` (with its placeholders), ``options``, ``task``, ``thinking`` (is reasoning in a think tag
+    wanted?), ``tags`` (the tags to write before the answer, in words; empty if there are none but thinking),
+    ``example``, ``scale`` (of coordinates, in words; empty if nobody declares one), ``video`` (has the sample a
+    video?), ``media`` (kinds in order), ``source`` and ``extra`` (further columns of the row).
+
+    Args:
+        sample: The row.
+        config: Templates, and whether to think where the grammar of the rewards leaves it open.
+        rewards: What will read the answer; its grammar and coordinates are asked for.
 
     Raises:
         ConfigError: the template directory or a template in it is wrong.
+        ColumnError: the row declares its coordinates in a way that is not understood.
     """
+    rewards = rewards or RewardConfig()
     environment = _environment(config.templates)
     name = f"{sample.task}.j2"
     kinds = [ref.kind for ref in sample.media]
+    scale = (rewards.coordinates or declared_scale(sample.extra)) if sample.task in _PLACED else None
+    thinking, tags = _asked_tags(rewards.grammar, config.thinking)
     try:
         text = environment.get_template(name).render(
             question=sample.question,
             options=sample.options,
             task=sample.task,
-            thinking=config.thinking,
-            example=example_answer(sample.task, video="video" in kinds),
+            thinking=thinking,
+            tags=tags,
+            example=example_answer(sample.task, video="video" in kinds, scale=scale),
+            scale=_scale_words(scale, picture_size(sample.extra)) if scale else "",
             video="video" in kinds,
             media=kinds,
             source=sample.source,
@@ -86,7 +114,7 @@ def prompt_text(sample: Sample, config: PromptConfig) -> str:
         where = f"{_PACKAGED if config.templates is None else config.templates}: template {name}"
         raise ConfigError(
             f"{where} cannot be rendered for sample {sample.id!r} ({sample.where}): {error} - "
-            "it may use question, options, task, thinking, example, video, media, source and extra"
+            "it may use question, options, task, thinking, tags, example, scale, video, media, source and extra"
         ) from error
     found = [mark.strip("<>") for mark in PLACEHOLDER.findall(text)]
     if found != kinds:
@@ -95,6 +123,25 @@ def prompt_text(sample: Sample, config: PromptConfig) -> str:
             "write {{ question }} exactly once and no placeholder of your own"
         )
     return text.strip()
+
+
+def _asked_tags(grammar: Form, thinking: bool) -> tuple[bool, str]:
+    """Whether thinking is asked for, and the words for the tags before the answer if they are more than that."""
+    runs = tags_before(grammar)
+    names = [path.partition("/")[0] for run in runs for path in run.paths]
+    if not runs or names == ["think"]:
+        return thinking or bool(runs), ""
+    pieces = []
+    for run in runs:
+        tags = written(run.paths, " ")
+        pieces += [f"{' '.join(tags)} as often as needed"] if run.repeats else tags
+    return "think" in names, ", then ".join(pieces)
+
+
+def _scale_words(scale: Scale, size: Size | None) -> str:
+    if scale == "pixel":
+        return "in pixels" if size is None else f"in pixels of {size[0]:g} x {size[1]:g}"
+    return "from 0 to 1" if scale == "normalized" else "from 0 to 1000"
 
 
 @functools.lru_cache(maxsize=8)

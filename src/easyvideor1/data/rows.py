@@ -20,6 +20,7 @@ from easyvideor1 import rewards
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.options import letter_options
 from easyvideor1.data.problems import RowError
+from easyvideor1.rewards.coordinates import Scale
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError, MediaKind, MediaRef, OfflineTrajectory, Sample
 from easyvideor1.video.formats import kinds_of_name
@@ -82,8 +83,17 @@ def read_task(row: Row) -> str:
         raise RowError("problem_type", str(error), "correct it, or set data.on_bad_row to 'skip'") from None
 
 
-def read_sample(row: Row, form: RowFormat, *, task: str, line: int, where: str, check: MediaCheck) -> Sample:
-    """The Sample of a row.
+def read_sample(
+    row: Row,
+    form: RowFormat,
+    *,
+    task: str,
+    line: int,
+    where: str,
+    check: MediaCheck,
+    coordinates: Scale | None = None,
+) -> Sample:
+    """The Sample of a row. ``coordinates`` is the scale of its reference if it declares none.
 
     Raises:
         RowError: the first thing found that makes the row unusable.
@@ -102,7 +112,7 @@ def read_sample(row: Row, form: RowFormat, *, task: str, line: int, where: str, 
         taken |= {"path", "image_path"}
     extra = {name: value for name, value in row.items() if name not in taken}
     try:
-        rewards.check_answer(task, answer, options, row=extra)
+        rewards.check_answer(task, answer, options, row=extra, coordinates=coordinates)
     except rewards.ColumnError as error:
         raise RowError(error.column, error.problem, "correct this column or remove the row") from None
     except DataError as error:

@@ -14,6 +14,7 @@ from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.problems import BadRow, Policy, RowError, count_by_field, enforce
 from easyvideor1.data.reading import RawRow, read_rows
 from easyvideor1.data.rows import RowFormat, read_sample, read_task
+from easyvideor1.rewards.coordinates import Scale
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Sample
 
@@ -75,17 +76,41 @@ class Loaded:
         return replace(self, samples=kept, bad=[*self.bad, *refused])
 
 
-def load_source(source: SourceConfig, config: DataConfig, *, check_media: bool = True) -> Loaded:
-    """Read and check every row of a source.
+def load_source(
+    source: SourceConfig, config: DataConfig, *, check_media: bool = True, coordinates: Scale | None = None
+) -> Loaded:
+    """Read and check every row of a source, and stop at bad ones as the configuration says.
 
     Args:
         source: The file, where its media are, and the task types to keep.
         config: Names of the columns and ``on_bad_row``.
         check_media: Off, media files are not touched and only the suffix of their names is checked.
+        coordinates: ``rewards.coordinates``: references of rows that declare no scale of their own must be on this one.
 
     Raises:
         ConfigError: ``source.tasks`` names an unknown task type.
         DataError: the file as a whole cannot be used, rows are bad and ``on_bad_row`` is ``error``, or none is left.
+    """
+    loaded = scan_source(source, config, check_media=check_media, coordinates=coordinates)
+    enforce(loaded.path, loaded.bad, rows=loaded.rows, used=len(loaded.samples), policy=config.on_bad_row)
+    if not loaded.samples:
+        raise DataError(
+            f"{source.path}: none of the {loaded.rows} rows is of the tasks {', '.join(_wanted_tasks(source))} - "
+            "correct the source's tasks"
+        )
+    return loaded
+
+
+def scan_source(
+    source: SourceConfig, config: DataConfig, *, check_media: bool = True, coordinates: Scale | None = None
+) -> Loaded:
+    """Read and check every row of a source, whatever is wrong with how many of them: for looking at data.
+
+    The arguments are those of ``load_source``.
+
+    Raises:
+        ConfigError: ``source.tasks`` names an unknown task type.
+        DataError: the file as a whole cannot be used.
     """
     path = Path(source.path)
     root = path.parent if source.media_root is None else Path(source.media_root)
@@ -106,7 +131,7 @@ def load_source(source: SourceConfig, config: DataConfig, *, check_media: bool =
         rows += 1
         where = f"{source.path}:{line}"
         try:
-            sample = _read(row, form, wanted, line, where, check)
+            sample = _read(row, form, wanted, line, where, check, coordinates)
             if sample is None:
                 filtered += 1
             elif sample.id in samples:
@@ -118,11 +143,6 @@ def load_source(source: SourceConfig, config: DataConfig, *, check_media: bool =
             bad.append(error.at(where))
     if not rows:
         raise DataError(f"{path}: the file has no rows - write rows into it or remove it from the sources")
-    enforce(source.path, bad, rows=rows, used=len(samples), policy=config.on_bad_row)
-    if not samples:
-        raise DataError(
-            f"{path}: none of the {rows} rows is of the tasks {', '.join(wanted)} - correct the source's tasks"
-        )
     return Loaded(source.path, list(samples.values()), bad, rows, filtered)
 
 
@@ -134,7 +154,13 @@ def _wanted_tasks(source: SourceConfig) -> tuple[str, ...]:
 
 
 def _read(
-    row: RawRow, form: RowFormat, wanted: tuple[str, ...], line: int, where: str, check: MediaCheck
+    row: RawRow,
+    form: RowFormat,
+    wanted: tuple[str, ...],
+    line: int,
+    where: str,
+    check: MediaCheck,
+    coordinates: Scale | None,
 ) -> Sample | None:
     """The sample of a row; ``None`` when its task type is not wanted, whatever else may be wrong with it."""
     if isinstance(row, RowError):
@@ -142,4 +168,4 @@ def _read(
     task = read_task(row)
     if wanted and task not in wanted:
         return None
-    return read_sample(row, form, task=task, line=line, where=where, check=check)
+    return read_sample(row, form, task=task, line=line, where=where, check=check, coordinates=coordinates)

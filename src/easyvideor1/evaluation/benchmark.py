@@ -72,7 +72,7 @@ class Benchmark:
         Raises:
             DataError: the file is missing, or rows are bad and ``data.on_bad_row`` is ``error``.
         """
-        loaded = load_source(self.source(), config.data)
+        loaded = load_source(self.source(), config.data, coordinates=config.rewards.coordinates)
         return loaded if self.adapt is None else replace(loaded, samples=[self.adapt(s) for s in loaded.samples])
 
 
