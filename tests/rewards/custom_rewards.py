@@ -49,3 +49,36 @@ def out_of_range(sample: Sample, response: str) -> Score:
 
 
 constant = 3
+
+
+def politeness(sample: Sample, response: str) -> float | None:
+    return None if sample.task == "boolean" else float("please" in response)
+
+
+def graded(sample: Sample, response: str) -> Score | None:
+    return Score(1.0, 1.0, 0.25) if response else Score(0.0, 0.0, 0.0, applicable=False, reason="empty")
+
+
+def share_of_longest(sample: Sample, responses: list[str], scores: list[Score], *, power: float = 1.0) -> list[float]:
+    longest = max(len(response) for response in responses)
+    return [(len(response) / longest) ** power for response in responses]
+
+
+def too_few(sample: Sample, responses: list[str], scores: list[Score]) -> list[float | None]:
+    return [None]
+
+
+def too_much(sample: Sample, response: str) -> float:
+    return 1.5
+
+
+def in_words(sample: Sample, response: str) -> str:
+    return "much"
+
+
+def failing_group(sample: Sample, responses: list[str], scores: list[Score]) -> list[float]:
+    raise ZeroDivisionError("no responses")
+
+
+def four(sample: Sample, response: str, scores: list[Score], more: int) -> float:
+    return 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
+from easyvideor1.rewards.code_tests import program_tree
 from easyvideor1.rewards.profiles.formulas import (
     GROUNDING,
     grounding,
@@ -78,10 +79,13 @@ def _latex(text: str) -> str:
     return re.split(r"\\approx|=", plain)[-1].strip()
 
 
-def _names(program: str) -> set[str]:
+def _names(program: str) -> set[str] | None:
     """Names that a program defines or imports; the published code compares these and runs nothing."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(program)):
+    tree = program_tree(program)
+    if tree is None:
+        return None
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -90,14 +94,9 @@ def _names(program: str) -> set[str]:
 
 
 def _code(program: str, truth: str) -> float:
-    try:
-        mine = _names(program)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    mine, wanted = _names(program), _names(truth)
+    if mine is None:
         return 0.0
-    try:
-        wanted = _names(truth)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        wanted = set()
     return len(mine & wanted) / len(wanted) if wanted else 0.5
 
 
