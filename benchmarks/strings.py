@@ -281,6 +281,13 @@ def _repeated(rng: random.Random, answer: str) -> str:
     return before + unit * count + after
 
 
+def _right(rng: random.Random, answer: str) -> str:
+    """The right answer, more or less in the form that was asked for."""
+    forms = ("<answer>{}</answer>", "<think>hm</think>\n<answer> {} </answer>", "<answer>```\n{}\n```</answer>")
+    forms += ("\\boxed{{{}}}", "Final answer: {}", "{}", "<answer>**{}**</answer>", "<answer>{}")
+    return rng.choice(forms).format(answer)
+
+
 def _sentence(rng: random.Random, answer: str) -> str:
     """The right answer in words around it."""
     words = ("I", "think", "not", "the answer is", "so", "or", "maybe", "A", "no", answer, "3", "is", ".")
@@ -295,7 +302,8 @@ WAYS: tuple[tuple[Callable[[random.Random, str], str], float], ...] = (
     (_mutated_json, 0.12),
     (_anything, 0.07),
     (_repeated, 0.01),
-    (_sentence, 0.10),
+    (_right, 0.03),
+    (_sentence, 0.07),
 )
 
 
