@@ -1,0 +1,99 @@
+"""What an advantage is given, and how it is called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from easyvideor1.algorithms.needs import needs_of
+from easyvideor1.config import StageConfig
+from easyvideor1.registry import Registry
+
+#: ``(rewards_N, group_N) -> advantages``, or the same with an ``AdvantageContext`` as the third argument.
+Advantage = Callable[..., torch.Tensor]
+
+ADVANTAGES: Registry[Advantage] = Registry("advantage")
+
+
+@dataclass(frozen=True, slots=True)
+class AdvantageContext:
+    """What an advantage may need beyond rewards and groups; fields that nobody needs are ``None``.
+
+    Per sequence, ``(N,)``: ``parts`` of the score by name, ``lengths`` in learnt tokens, ``baseline_rewards`` (the
+    reward of a greedy response to the same prompt). For rows that are turns: ``trajectory`` numbers the trajectory and
+    ``turn`` the turn within it, int64 ``(N,)``. Per token, ``(T,)``: ``sequence``, ``learnt`` (bool), ``values`` of the
+    critic and ``rewards`` (``token_rewards``). ``step`` is the 1-based step of the stage.
+    """
+
+    options: StageConfig
+    parts: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    lengths: torch.Tensor | None = None
+    baseline_rewards: torch.Tensor | None = None
+    trajectory: torch.Tensor | None = None
+    turn: torch.Tensor | None = None
+    sequence: torch.Tensor | None = None
+    learnt: torch.Tensor | None = None
+    values: torch.Tensor | None = None
+    rewards: torch.Tensor | None = None
+    step: int = 1
+
+
+def wants_context(advantage: Advantage) -> bool:
+    """Whether a function takes a context: its third parameter is named so, or must be given."""
+    try:
+        parameters = list(inspect.signature(advantage).parameters.values())
+    except (TypeError, ValueError):
+        return False  # built in: no signature, and so none that names a context
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(positional) < 3:
+        return False
+    return positional[2].name == "context" or positional[2].default is inspect.Parameter.empty
+
+
+def call_advantage(
+    advantage: Advantage, rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext
+) -> torch.Tensor:
+    """The advantages, cut to ``advantage_clip``: ``(N,)``, or ``(T,)`` from one that ``is_per_token``.
+
+    A function of two parameters gets rewards and groups, one of three the context as well.
+    """
+    arguments: tuple[Any, ...] = (rewards_N, group_N, context) if wants_context(advantage) else (rewards_N, group_N)
+    found = advantage(*arguments)
+    clip = context.options.advantage_clip
+    return found if clip is None or not isinstance(found, torch.Tensor) else found.clamp(-clip, clip)
+
+
+def is_per_token(advantage: Advantage) -> bool:
+    """Whether an advantage returns one value per token: those that need ``values`` do."""
+    return "values" in needs_of(advantage)
+
+
+def to_tokens(advantage: Advantage, found: torch.Tensor, sequence_T: torch.Tensor) -> torch.Tensor:
+    """What ``call_advantage`` returned as one value per token, ``(T,)``; ``sequence_T`` indexes its rows."""
+    return found if is_per_token(advantage) else found[sequence_T]
+
+
+def flat_groups_teach(advantage: Advantage, options: StageConfig) -> bool:
+    """Whether responses that all score the same are learnt from.
+
+    Not with a group's own mean as the baseline, but with one over the whole batch or of another response, and with
+    advantages that compare nothing, such as ``ones`` of supervised learning. Found out by trying.
+    """
+    rewards_N, group_N = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([0, 0, 1, 1])
+    parts = dict.fromkeys(("accuracy", "format", *options.part_weights), rewards_N)
+    one, index = torch.ones(4), torch.arange(4)
+    context = AdvantageContext(
+        options=options,
+        parts=parts,
+        lengths=one,
+        baseline_rewards=one / 2,
+        sequence=index,
+        learnt=torch.ones(4, dtype=torch.bool),
+        values=one / 2,
+        rewards=rewards_N,
+    )
+    return bool(torch.as_tensor(call_advantage(advantage, rewards_N, group_N, context)).any())

@@ -1,0 +1,128 @@
+"""Advantages of whole responses against the other responses of their group."""
+
+from __future__ import annotations
+
+from math import comb
+
+import torch
+
+from easyvideor1.algorithms.advantages.contract import ADVANTAGES, AdvantageContext
+from easyvideor1.algorithms.needs import requires
+from easyvideor1.algorithms.sequences import group_centred, group_mean, local
+from easyvideor1.types import EasyVideoError
+
+
+@ADVANTAGES.register("grpo")
+def grpo(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
+    """``(r - mean) / (std + 1e-6)`` within the group, unbiased std (Shao et al. 2024, DeepSeekMath, sec. 4.1.2).
+
+    A group of one has no deviation and gets 0.
+    """
+    centred, std = group_centred(rewards_N, group_N)
+    return centred / (std + 1e-6)
+
+
+@ADVANTAGES.register("dr_grpo")
+def dr_grpo(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
+    """``r - mean`` within the group, without the division by std (Liu et al. 2025, Dr.GRPO, eq. 3)."""
+    return rewards_N - group_mean(rewards_N, group_N)[0]
+
+
+@ADVANTAGES.register("mean_only")
+def mean_only(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
+    """``r - mean`` within the group: ``dr_grpo`` under the name of what VST (video streaming thinking) does."""
+    return dr_grpo(rewards_N, group_N)
+
+
+@ADVANTAGES.register("rloo")
+def rloo(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
+    """``r`` minus the mean of the other responses of the group (Ahmadian et al. 2024, RLOO). 0 for a group of one."""
+    mean, size = group_mean(rewards_N, group_N)
+    return (rewards_N - mean) * size / (size - 1).clamp_min(1)
+
+
+@ADVANTAGES.register("opo")
+@requires("lengths")
+def opo(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext) -> torch.Tensor:
+    """``r - sum(l r) / sum(l)`` over the group, ``l`` the length in tokens (Hao et al. 2025, OPO, sec. 3).
+
+    The baseline that makes the variance of the gradient smallest, if a response's squared gradient norm grows with its
+    length. Equal lengths make it ``dr_grpo``.
+    """
+    if context.lengths is None:
+        raise EasyVideoError("advantage opo needs the lengths of responses, which its caller did not give")
+    lengths = context.lengths.to(rewards_N.dtype)
+    # The rewards' own mean is taken off first: with equal rewards, what is left is exactly 0.
+    centred = dr_grpo(rewards_N, group_N)
+    weighted, _ = group_mean(lengths * centred, group_N)
+    length, _ = group_mean(lengths, group_N)
+    return centred - weighted / length.clamp_min(torch.finfo(length.dtype).tiny)
+
+
+@ADVANTAGES.register("pass_at_k")
+@requires("parts")
+def pass_at_k(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext) -> torch.Tensor:
+    """The mean advantage of a response over all sets of k responses that it is in, the best of a set being its reward.
+
+    Chen et al. 2025, Pass@k training, sec. 2.4 (analytic form). With n responses of which w are wrong:
+    ``m = 1 - C(w, k) / C(n, k)``, ``s = sqrt(m (1 - m))``; a right response gets ``(1 - m) / s``, a wrong one
+    ``(1 - m - C(w - 1, k - 1) / C(n - 1, k - 1)) / s``. Where ``s`` is 0, as when fewer than k are wrong, all get 0.
+
+    A response is right if its ``accuracy`` (its reward, if the score has no parts) reaches ``pass_threshold``. A group
+    with fewer than k responses, some having been taken out, is treated with k as its size.
+    """
+    scores = context.parts.get("accuracy", rewards_N)
+    right_N = scores >= context.options.pass_threshold
+    advantages = torch.zeros_like(rewards_N)
+    for group in torch.unique(group_N).tolist():
+        mine = group_N == group
+        n, w = int(mine.sum()), int((mine & ~right_N).sum())
+        k = min(context.options.pass_k, n)
+        missed = comb(w, k) / comb(n, k)
+        spread = ((1 - missed) * missed) ** 0.5
+        if spread > 0:
+            # A wrong response's share of sets without a right one; w >= k here, so it is defined.
+            wrong = missed - comb(w - 1, k - 1) / comb(n - 1, k - 1)
+            advantages[mine & right_N] = missed / spread
+            advantages[mine & ~right_N] = wrong / spread
+    return advantages
+
+
+@ADVANTAGES.register("per_turn")
+def per_turn(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext) -> torch.Tensor:
+    """Rows are turns: ``sum_(u >= t) gamma^(u - t) r_u`` of the trajectory, less the group's mean at the first turn.
+
+    With ``gamma`` 1 and a reward at the last turn alone this is ``mean_only`` given to every turn, as in VST. The mean
+    is over trajectories, so that one with many turns does not move it. Without turns in the context every row is a
+    trajectory. Turns are numbered from 0, without gaps.
+    """
+    if context.trajectory is None or context.turn is None:
+        return mean_only(rewards_N, group_N)
+    turn = context.turn
+    count, index_N = local(context.trajectory)
+    table = rewards_N.new_zeros(count, int(turn.max()) + 1 if len(turn) else 0)
+    table[index_N, turn] = rewards_N
+    for column in range(table.shape[1] - 2, -1, -1):
+        table[:, column] += context.options.gamma * table[:, column + 1]
+    returns = table[index_N, turn]
+    firsts = turn == 0
+    mean, _ = group_mean(returns[firsts], group_N[firsts])
+    baseline = torch.zeros_like(rewards_N).index_put((group_N[firsts],), mean)
+    return returns - baseline[group_N]
+
+
+@ADVANTAGES.register("ones")
+def ones(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
+    """1 for every sequence, whatever its reward: supervised learning from trajectories."""
+    return torch.ones_like(rewards_N)
+
+
+@ADVANTAGES.register("reward")
+def reward(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
+    """``r`` itself, without a baseline (Williams 1992); the weights of ``reward_weighted_sft``."""
+    return rewards_N.clone()
+
+
+def broadcast_to_turns(advantages_N: torch.Tensor, owner_M: torch.Tensor) -> torch.Tensor:
+    """A trajectory's advantage for every one of its turns, ``(M,)``; ``owner_M`` numbers the trajectory of a turn."""
+    return advantages_N[owner_M]

@@ -1,0 +1,52 @@
+"""Objectives: what one micro-batch adds to the loss.
+
+An objective is ``(batch: TokenBatch, options: StageConfig) -> (loss, metrics)``. ``batch.mean`` weights every token by
+its share of the **whole** optimisation step, so micro-batches sum to the step's loss however it is split, as long as no
+sequence is (``reg_grpo`` and ``dpo``: no group). What an objective needs beyond log-probabilities is its attribute
+``needs``.
+"""
+
+from easyvideor1.algorithms.aggregation import token_weights
+from easyvideor1.algorithms.objectives.batch import Metrics, TokenBatch
+from easyvideor1.algorithms.objectives.clipped import cispo, luffy, ppo_clip, reinforce, sapo
+from easyvideor1.algorithms.objectives.contract import (
+    OBJECTIVES,
+    Objective,
+    TokenLoss,
+    kl_tokens,
+    token_objective,
+    with_regularisers,
+)
+from easyvideor1.algorithms.objectives.critic import value_loss
+from easyvideor1.algorithms.objectives.off_policy import off_policy_loss, ratio_base
+from easyvideor1.algorithms.objectives.sequence import gmpo, gspo, gspo_token, reg_grpo
+from easyvideor1.algorithms.objectives.supervised import dpo, pairs_of, pairs_within, reward_weighted_sft, sft
+
+__all__ = [
+    "OBJECTIVES",
+    "Metrics",
+    "Objective",
+    "TokenBatch",
+    "TokenLoss",
+    "cispo",
+    "dpo",
+    "gmpo",
+    "gspo",
+    "gspo_token",
+    "kl_tokens",
+    "luffy",
+    "off_policy_loss",
+    "pairs_of",
+    "pairs_within",
+    "ppo_clip",
+    "ratio_base",
+    "reg_grpo",
+    "reinforce",
+    "reward_weighted_sft",
+    "sapo",
+    "sft",
+    "token_objective",
+    "token_weights",
+    "value_loss",
+    "with_regularisers",
+]

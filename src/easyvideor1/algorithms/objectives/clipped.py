@@ -1,0 +1,95 @@
+"""Objectives of single tokens: a policy gradient with the ratio held back in one way or another.
+
+Throughout, ``rho = exp(logprob - old)`` with the log-ratio cut at 20 in size, ``A`` is the advantage, and what is
+written is the loss of a token; the aggregation makes a mean of it.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from easyvideor1.algorithms.needs import requires
+from easyvideor1.algorithms.objectives.batch import LOG_RATIO, Metrics, TokenBatch
+from easyvideor1.algorithms.objectives.contract import OBJECTIVES, token_objective
+from easyvideor1.algorithms.objectives.off_policy import off_policy_loss
+from easyvideor1.config import StageConfig
+
+
+def _ratio(batch: TokenBatch) -> torch.Tensor:
+    return (batch.logprobs - batch.old_logprobs).clamp(-LOG_RATIO, LOG_RATIO).exp()
+
+
+def clipped_surrogate(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+    """Loss and metrics per token of ``ppo_clip``."""
+    ratio = _ratio(batch)
+    clipped = ratio.clamp(1 - options.clip_low, 1 + options.clip_high)
+    surrogate = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
+    metrics = {
+        "policy/clip_fraction": (surrogate < ratio * batch.advantages).to(ratio.dtype),
+        "policy/ratio": ratio,
+    }
+    if options.clip_dual is not None:
+        bound = options.clip_dual * batch.advantages
+        beyond = (batch.advantages < 0) & (surrogate < bound)
+        surrogate = torch.where(beyond, bound, surrogate)
+        metrics["policy/dual_clip_fraction"] = beyond.to(ratio.dtype)
+    return -surrogate, metrics
+
+
+@OBJECTIVES.register("ppo_clip")
+@token_objective
+def ppo_clip(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+    """``-min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A)``.
+
+    Schulman et al. 2017, PPO, eq. 7; separate ranges from DAPO (Yu et al. 2025, eq. 10). With ``clip_dual = c`` and
+    ``A < 0`` the loss is at most ``-c A`` (dual clip, Ye et al. 2020), so that a token that has become much more
+    likely since the rollout does not tear the policy away.
+    """
+    return clipped_surrogate(batch, options)
+
+
+@OBJECTIVES.register("luffy")
+@token_objective
+@requires("offline")
+def luffy(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+    """``ppo_clip`` for the policy's own tokens; ``-A p / (p + gamma)`` for offline ones (Yan et al. 2025, LUFFY).
+
+    The same as ``objective: ppo_clip`` with ``off_policy: luffy``.
+    """
+    values_T, metrics = clipped_surrogate(batch, options)
+    return off_policy_loss("luffy", values_T, batch, options), metrics
+
+
+@OBJECTIVES.register("cispo")
+@token_objective
+def cispo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+    """``-stop(clip(rho, 1 - clip_low, 1 + clip_high)) A log pi`` (MiniMax 2025, MiniMax-M1, sec. 3.1).
+
+    The weight is clipped, not the update: every token keeps a gradient. The paper has no lower bound
+    (``clip_low: 1``).
+    """
+    ratio = _ratio(batch).detach()
+    weight = ratio.clamp(1 - options.clip_low, 1 + options.clip_high)
+    metrics = {"policy/clip_fraction": (weight != ratio).to(ratio.dtype), "policy/ratio": ratio}
+    return -weight * batch.advantages * batch.logprobs, metrics
+
+
+@OBJECTIVES.register("sapo")
+@token_objective
+def sapo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+    """``-(4 / tau) sigmoid(tau (rho - 1)) A`` (Gao et al. 2025, SAPO, sec. 3).
+
+    ``tau`` is ``sapo_positive`` where ``A > 0``, else ``sapo_negative``. At ``rho = 1`` the slope is ``A``, as without
+    any clipping, and it fades smoothly to both sides.
+    """
+    ratio = _ratio(batch)
+    tau = torch.where(batch.advantages > 0, options.sapo_positive, options.sapo_negative).to(ratio.dtype)
+    gate = torch.sigmoid(tau * (ratio - 1)) * 4 / tau
+    return -gate * batch.advantages, {"policy/ratio": ratio}
+
+
+@OBJECTIVES.register("reinforce")
+@token_objective
+def reinforce(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+    """``-A log pi``: the plain policy gradient (Williams 1992), on-policy only."""
+    return -batch.advantages * batch.logprobs, {}

@@ -1,0 +1,56 @@
+"""Offline responses in on-policy groups: what their tokens add to the loss."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from easyvideor1.algorithms.objectives.batch import TokenBatch, missing
+from easyvideor1.config import StageConfig
+
+
+def off_policy_loss(how: str, values_T: torch.Tensor, batch: TokenBatch, options: StageConfig) -> torch.Tensor:
+    """The loss per token ``(T,)`` with that of offline tokens replaced.
+
+    - ``none``: nothing is replaced. Where old log-probs are the trainer's own, the ratio of an offline token starts
+      at 1 whoever wrote it, so that it is learnt like an example, weighted with its advantage (what EasyVideoR1 did).
+    - ``importance``: nothing is replaced either; ``old_logprobs`` of these tokens are those of the policy that wrote
+      them (``ratio_base``), so that the ratio is the true one and clipped as all others.
+    - ``luffy``: ``-A f(p)`` with ``f(p) = p / (p + gamma)``, ``p`` the token's probability, no clipping (Yan et al.
+      2025, LUFFY, policy shaping). Its slope in ``log p`` is ``gamma p / (p + gamma)^2``: largest at ``p = gamma``,
+      where the slope without shaping, ``p``, is small.
+    - ``sft``: ``-off_policy_coef * log p``, whatever the advantage.
+
+    Raises:
+        ValueError: the batch does not say which tokens are offline.
+    """
+    if how in ("none", "importance"):
+        return values_T
+    if batch.offline is None:
+        raise missing("offline", f"off_policy: {how}")
+    if how == "luffy":
+        # p / (p + gamma) = sigmoid(log p - log gamma), which does not lose small p to rounding.
+        shaped = torch.sigmoid(batch.logprobs - math.log(options.luffy_gamma))
+        return torch.where(batch.offline, -batch.advantages * shaped, values_T)
+    return torch.where(batch.offline, -options.off_policy_coef * batch.logprobs, values_T)
+
+
+def ratio_base(
+    options: StageConfig, current_T: torch.Tensor, engine_T: torch.Tensor, offline_T: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The log-probabilities ``(T,)`` that ratios are taken against: ``TokenBatch.old_logprobs``.
+
+    Args:
+        options: ``old_logprobs`` and ``off_policy`` decide.
+        current_T: the trainer's own, without gradient.
+        engine_T: those that came with the responses; NaN where unknown, and there ``current_T`` is taken.
+        offline_T: bool, tokens of offline responses; ``None`` if there are none.
+    """
+    if options.old_logprobs == "engine":
+        taken = ~engine_T.isnan()
+    elif options.off_policy == "importance" and offline_T is not None:
+        taken = offline_T & ~engine_T.isnan()
+    else:
+        return current_T
+    return torch.where(taken, engine_T, current_T)

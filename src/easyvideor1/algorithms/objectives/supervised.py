@@ -1,0 +1,95 @@
+"""Objectives that imitate or compare given responses."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from easyvideor1.algorithms.needs import requires
+from easyvideor1.algorithms.objectives.batch import Metrics, TokenBatch, missing
+from easyvideor1.algorithms.objectives.contract import OBJECTIVES, token_objective, with_regularisers
+from easyvideor1.algorithms.sequences import local, sum_by
+from easyvideor1.config import StageConfig
+
+
+@OBJECTIVES.register("sft")
+@token_objective
+def sft(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+    """Negative log-likelihood of the trajectories, weighted by their advantages (``ones`` for plain SFT)."""
+    return -batch.advantages * batch.logprobs, {}
+
+
+@OBJECTIVES.register("reward_weighted_sft")
+@token_objective
+def reward_weighted_sft(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+    """``-min(exp(A / reward_temperature), reward_weight_cap) log pi``.
+
+    Peters and Schaal 2007 (reward-weighted regression) with ``advantage: reward``; Peng et al. 2019 (AWR, with
+    its cap of 20) with an advantage that has a baseline. The weight is never negative: a bad response is
+    imitated less, not pushed away.
+    """
+    weight = (batch.advantages / options.reward_temperature).clamp_max(80.0).exp().clamp_max(options.reward_weight_cap)
+    return -weight * batch.logprobs, {"policy/reward_weight": weight}
+
+
+@OBJECTIVES.register("dpo")
+@requires("pairs", "ref_logprobs", "sequence_ids")
+def dpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+    """``-log sigmoid(dpo_beta (d(better) - d(worse)))`` with ``d = log pi(y) - log ref(y)``, mean over pairs.
+
+    Rafailov et al. 2023, DPO, eq. 7. Where policy and reference agree it is ``log 2``. A micro-batch without a pair
+    adds 0. Advantages are not read; ``pairs_of`` makes the pairs from rewards.
+    """
+    if batch.pairs is None or batch.pair_weights is None:
+        raise missing("pairs", "objective: dpo")
+    if batch.ref_logprobs is None:
+        raise missing("ref_logprobs", "objective: dpo")
+    count, index_T = local(batch.sequence)
+    gap = torch.where(batch.learnt, batch.logprobs - batch.ref_logprobs, 0.0)
+    gap_S = sum_by(gap, index_T, count)
+    place_K2 = torch.searchsorted(torch.unique(batch.sequence), batch.pairs)
+    chosen, other = place_K2.unbind(1)
+    margin = options.dpo_beta * (gap_S[chosen] - gap_S[other])
+    # The sum over no pair keeps its place in the graph: a micro-batch without one can be differentiated too.
+    loss = -(F.logsigmoid(margin) * batch.pair_weights).sum() + 0.0 * gap.sum()
+    with torch.no_grad():
+        metrics = {
+            "policy/pair_accuracy": ((margin > 0).to(gap.dtype) * batch.pair_weights).sum(),
+            "policy/pair_margin": (margin * batch.pair_weights).sum(),
+        }
+    return with_regularisers(loss, metrics, batch, options)
+
+
+def pairs_of(rewards_N: torch.Tensor, group_N: torch.Tensor, *, every: bool = False) -> torch.Tensor:
+    """Pairs of a better and a worse sequence of each group, int64 ``(K, 2)``, for ``dpo``.
+
+    The best against the worst of every group, the first of each where several are equal, or with ``every`` all pairs
+    of different rewards. A group whose rewards are equal has none.
+    """
+    rewards, groups = rewards_N.tolist(), group_N.tolist()
+    members: dict[int, list[int]] = {}
+    for number, group in enumerate(groups):
+        members.setdefault(group, []).append(number)
+    pairs = []
+    for numbers in members.values():
+        if every:
+            pairs += [(a, b) for a in numbers for b in numbers if rewards[a] > rewards[b]]
+            continue
+        best = max(numbers, key=lambda n: (rewards[n], -n))
+        worst = min(numbers, key=lambda n: (rewards[n], n))
+        if rewards[best] > rewards[worst]:
+            pairs.append((best, worst))
+    return torch.tensor(pairs, dtype=torch.int64, device=rewards_N.device).reshape(-1, 2)
+
+
+def pairs_within(pairs_K2: torch.Tensor, sequence_T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pairs of the step that lie in a micro-batch, and their weights, which sum to 1 over the step.
+
+    Raises:
+        ValueError: a pair is torn apart: one of its sequences is in this micro-batch, the other is not.
+    """
+    inside = torch.isin(pairs_K2, sequence_T)
+    if bool((inside.any(1) != inside.all(1)).any()):
+        raise ValueError("a pair of sequences lies in two micro-batches; keep the sequences of a group together")
+    mine = pairs_K2[inside.all(1)]
+    return mine, torch.full((len(mine),), 1 / max(len(pairs_K2), 1), device=pairs_K2.device)

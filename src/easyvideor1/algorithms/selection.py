@@ -1,0 +1,65 @@
+"""Which responses and groups are learnt from, and what length costs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from easyvideor1.algorithms.sequences import group_mean
+
+
+def groups_within(
+    values_N: torch.Tensor, group_N: torch.Tensor, low: float | None = None, high: float | None = None
+) -> torch.Tensor:
+    """Which sequences are of a group whose mean lies strictly between the bounds, bool ``(N,)``; ``None``: no bound.
+
+    The online filter of accuracy (Cui et al. 2025, PRIME): what is always right or always wrong teaches little.
+    """
+    mean_N, _ = group_mean(values_N, group_N)
+    keep = torch.ones_like(mean_N, dtype=torch.bool)
+    if low is not None:
+        keep &= mean_N > low
+    if high is not None:
+        keep &= mean_N < high
+    return keep
+
+
+def soft_overlong_penalty(lengths_N: torch.Tensor, max_length: int, cache: int) -> torch.Tensor:
+    """Added to the reward, ``(N,)``, in [-1, 0] (Yu et al. 2025, DAPO, eq. 13).
+
+    0 up to ``max_length - cache`` tokens, then ``(max_length - cache - length) / cache`` down to -1 at ``max_length``,
+    and -1 beyond. With ``cache`` 0 there is no penalty at all.
+
+    Raises:
+        ValueError: ``cache`` is negative or larger than ``max_length``.
+    """
+    if not 0 <= cache <= max_length:
+        raise ValueError(f"overlong_cache ({cache}) must lie between 0 and the length limit ({max_length})")
+    lengths = lengths_N.to(torch.get_default_dtype() if not lengths_N.is_floating_point() else lengths_N.dtype)
+    if cache == 0:
+        return torch.zeros_like(lengths)
+    return ((max_length - cache - lengths) / cache).clamp(-1.0, 0.0)
+
+
+def without_overlong(learn_T: torch.Tensor, sequence_T: torch.Tensor, cut_N: torch.Tensor) -> torch.Tensor:
+    """Which tokens are learnt, bool ``(T,)``, once sequences that were cut at the length limit are left out.
+
+    Overlong filtering (Yu et al. 2025, DAPO, sec. 3.4). Their rewards stay in the group's statistics: the loss alone is
+    masked, as in the paper.
+    """
+    return learn_T & ~cut_N[sequence_T]
+
+
+Refill = Literal["enough", "generate", "stop"]
+
+
+def refill(usable: int, wanted: int, rounds: int, most: int) -> Refill:
+    """What a step does after ``rounds`` rounds of generation that left ``usable`` groups (DAPO, sec. 3.2).
+
+    ``enough``: ``wanted`` groups are there, and a surplus is cut. ``generate``: draw new prompts and generate again.
+    ``stop``: ``most`` rounds are spent, and the step learns from what there is.
+    """
+    if usable >= wanted:
+        return "enough"
+    return "generate" if rounds < most else "stop"

@@ -1,0 +1,109 @@
+"""Token weighters: how much each token's policy gradient counts.
+
+A weighter is ``(tokens: TokenStatistics, options) -> (T,)`` factors, no gradient, that multiply the tokens' weights in
+the loss. They are not normalised: what a weighter leaves out is not given to the others, unless its docstring says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from easyvideor1.algorithms.needs import requires
+from easyvideor1.algorithms.sequences import local
+from easyvideor1.config import StageConfig
+from easyvideor1.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStatistics:
+    """What is known of the T response tokens of some whole groups; all tensors are ``(T,)``.
+
+    ``entropy`` is in nats; ``divergence`` is ``position_divergence`` at the token's position in its response. Either is
+    ``None`` unless the weighter needs it.
+    """
+
+    sequence: torch.Tensor
+    group: torch.Tensor
+    learnt: torch.Tensor
+    entropy: torch.Tensor | None = None
+    divergence: torch.Tensor | None = None
+
+
+Weighter = Callable[[TokenStatistics, StageConfig], torch.Tensor]
+
+WEIGHTERS: Registry[Weighter] = Registry("token weighter")
+
+
+@WEIGHTERS.register("none")
+def none(tokens: TokenStatistics, options: StageConfig) -> torch.Tensor:
+    """``1`` for every token."""
+    return torch.ones(len(tokens.sequence), device=tokens.sequence.device)
+
+
+@WEIGHTERS.register("tw_grpo")
+@requires("full_logits", "group_ids")
+def tw_grpo(tokens: TokenStatistics, options: StageConfig) -> torch.Tensor:
+    """``1 + (weighter_alpha - 1) (D - min D) / (max D - min D)``, extremes over the positions of the group.
+
+    Dang et al. 2025, TW-GRPO: positions at which the responses of a group expect different tokens count for more. ``D``
+    is ``position_divergence``; all responses of a group share the weight of a position. Where all positions are equal
+    the weight is 1. The mean weight is above 1, so that the step is longer than without.
+    """
+    if tokens.divergence is None:
+        raise ValueError("tw_grpo needs the divergence of every position; see position_divergence")
+    count, index_T = local(tokens.group)
+    value = tokens.divergence.detach()
+    low = value.new_zeros(count).scatter_reduce(0, index_T, value, "amin", include_self=False)[index_T]
+    high = value.new_zeros(count).scatter_reduce(0, index_T, value, "amax", include_self=False)[index_T]
+    scaled = torch.where(high > low, (value - low) / (high - low).clamp_min(torch.finfo(value.dtype).tiny), 0.0)
+    return 1 + (options.weighter_alpha - 1) * scaled
+
+
+@WEIGHTERS.register("entropy_top")
+@requires("entropy", "group_ids")
+def entropy_top(tokens: TokenStatistics, options: StageConfig) -> torch.Tensor:
+    """1 for the ``entropy_share`` of learnt tokens with the highest entropy, else 0 (Wang et al. 2025, sec. 5).
+
+    The paper takes the share of a micro-batch; here it is of each group, so that splitting a step otherwise changes
+    nothing. At least one token per group is kept, and all that are as uncertain as the last one.
+    """
+    if tokens.entropy is None:
+        raise ValueError("entropy_top needs the entropy of every token")
+    entropy = tokens.entropy.detach()
+    weights = torch.zeros_like(entropy)
+    for group in torch.unique(tokens.group).tolist():
+        mine = (tokens.group == group) & tokens.learnt
+        values = entropy[mine]
+        if len(values):
+            # Not ceil of the product as it comes: 0.2 * 35 is a little more than 7.
+            kept = max(math.ceil(round(options.entropy_share * len(values), 9)), 1)
+            weights[mine] = (values >= values.topk(kept).values[-1]).to(weights.dtype)
+    return weights
+
+
+def position_divergence(logits_GCV: torch.Tensor, alive_GC: torch.Tensor, *, clamp: float = 11.0) -> torch.Tensor:
+    """How differently the G responses of a group predict, at C positions: ``(C,)``.
+
+    ``D_t = mean_g sum_v (exp(d) - d - 1)`` with ``d = clamp(m_t(v) - l_{g,t}(v))``, ``l`` the log-probabilities and
+    ``m`` their mean over the group (Dang et al. 2025, TW-GRPO; stated there as a KL divergence, which it is not: tokens
+    are not weighted with their probability, and ``m`` is no distribution). Where no clamp acts this is
+    ``mean_g sum_v exp(m - l) - V``, so that improbable tokens dominate it.
+
+    Positions do not mix: call it for some at a time, memory is a few times ``G C V``.
+
+    Args:
+        logits_GCV: of each response at each position; ``-inf`` excludes a token, for all alike.
+        alive_GC: bool, false where a response has ended; it counts as uniform there.
+        clamp: bound on the size of ``d``.
+    """
+    allowed = (logits_GCV != float("-inf")) | ~alive_GC[..., None]
+    allowed = allowed.all(0, keepdim=True).expand_as(logits_GCV)
+    log = torch.log_softmax(logits_GCV.masked_fill(~allowed, float("-inf")), -1)
+    uniform = -allowed.sum(-1, keepdim=True).to(log.dtype).log()
+    log = torch.where(alive_GC[..., None], log, uniform).masked_fill(~allowed, 0.0)
+    d = (log.mean(0, keepdim=True) - log).clamp(-clamp, clamp)
+    return (d.exp() - d - 1).masked_fill(~allowed, 0.0).sum(-1).mean(0)
