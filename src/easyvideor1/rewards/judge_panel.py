@@ -8,10 +8,12 @@ from dataclasses import replace
 from easyvideor1.config.schema import RewardConfig
 from easyvideor1.rewards.answer import Verdict
 from easyvideor1.rewards.characters import nfkc
+from easyvideor1.rewards.check import read_reference
 from easyvideor1.rewards.judge import Judge, JudgeItem
 from easyvideor1.rewards.parse import parse
 from easyvideor1.rewards.preference import is_label
 from easyvideor1.rewards.regions import last_tag
+from easyvideor1.rewards.render import RENDERED, Renderer
 from easyvideor1.rewards.score import format_of, shown
 from easyvideor1.rewards.terms import Terms
 from easyvideor1.types import ConfigError, Sample, Score
@@ -29,6 +31,7 @@ class Panel:
             raise ConfigError(f"rewards.judge: the profile {config.profile!r} has no judge; take the profile 'strict'")
         self.judge = Judge(config.judge) if config.judge.url else None
         self._judged = frozenset(config.judge.tasks) if self.judge else frozenset()
+        self._renderer = Renderer(config) if config.profile == "strict" else None
 
     def review(
         self, task: str, sample: Sample, responses: Sequence[str], scores: Sequence[Score], terms: Terms
@@ -47,6 +50,11 @@ class Panel:
         """
         if self.judge is not None and task in self._judged:
             return self._judged_scores(self.judge, task, sample, responses, scores, terms)
+        if self._renderer is not None and task in RENDERED:
+            return [
+                _seen(self._renderer, task, sample, response, score, terms)
+                for response, score in zip(responses, scores, strict=True)
+            ]
         return list(scores)
 
     def close(self) -> None:
@@ -78,6 +86,15 @@ class Panel:
         for at, verdict in zip(asked, judge.judge_many(items) if items else [], strict=True):
             reviewed[at] = _with_verdict(reviewed[at], verdict, terms)
         return reviewed
+
+
+def _seen(renderer: Renderer, task: str, sample: Sample, response: str, score: Score, terms: Terms) -> Score:
+    """The score of a document after a look at it; one that could not be read or judged is left as it is."""
+    predicted = parse(task, response, sample.options, terms.grammar).value
+    if not score.applicable or predicted is None:
+        return score
+    reference = read_reference(task, sample.answer, sample.options)
+    return _with_verdict(score, renderer.review(task, score.accuracy, predicted, reference), terms)
 
 
 def _plain(text: str) -> str:
