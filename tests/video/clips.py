@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,6 +38,16 @@ def picture(index: int, width: int = 64, height: int = 64) -> NDArray[np.uint8]:
     return image
 
 
+def moving_texture(index: int, width: int = 64, height: int = 64) -> NDArray[np.uint8]:
+    """Frame ``index`` of a picture in which every block moves and changes: a wrong reference shows at once."""
+    y, x = np.mgrid[:height, :width]
+    texture = np.random.default_rng(5).integers(0, 60, (height, width, 3))
+    waves = (
+        90 + 60 * np.sin((x + 3 * index) / 7)[..., None] + 40 * np.cos((y - 2 * index) / (5 + index % 11))[..., None]
+    )
+    return np.clip(waves + np.roll(texture, (index, 2 * index), (0, 1)), 0, 255).astype(np.uint8)
+
+
 def write_clip(
     path: Path,
     frames: int = 20,
@@ -52,8 +62,9 @@ def write_clip(
     time_base: Fraction | None = None,
     audio: bool = False,
     muxer: dict[str, str] | None = None,
+    draw: Callable[[int, int, int], NDArray[np.uint8]] = picture,
 ) -> str:
-    """Encode ``picture(0..frames-1)``; ``ticks`` are the frames' times in ``time_base`` (constant rate if None)."""
+    """Encode ``draw(0..frames-1)``; ``ticks`` are the frames' times in ``time_base`` (constant rate if None)."""
     base = time_base or Fraction(1, fps)
     default = {"bf": "2", "g": "8"} if codec == "libx264" else {}
     with av.open(str(path), "w", container_options=muxer or {}) as container:
@@ -66,7 +77,7 @@ def write_clip(
             stream.set_display_rotation(rotation)
         sound = container.add_stream("aac", rate=16000) if audio else None
         for index in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(index, *size), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(draw(index, *size), format="rgb24")
             frame.pts = ticks[index] if ticks is not None else index
             frame.time_base = base
             container.mux(stream.encode(frame))

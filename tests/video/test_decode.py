@@ -13,8 +13,6 @@ from PIL import Image
 from easyvideor1 import video
 from easyvideor1.config.schema import ImageBudget, VideoBudget
 from easyvideor1.types import MediaError, MediaPlan
-from easyvideor1.video.decode import _pictures
-from easyvideor1.video.packets import packet_index
 
 from .clips import BUDGET, GEOMETRY, picture, plan_clip, reference_frames, reference_video, write_clip
 
@@ -92,17 +90,6 @@ def test_animated_gif(tmp_path: Path) -> None:
     path = str(tmp_path / "a.gif")
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=100)
     assert_planned_frames(path, plan_clip(path, EXACT))
-
-
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_far_frames_are_reached_by_jumping(tmp_path: Path, suffix: str) -> None:
-    path = write_clip(tmp_path / f"a.{suffix}", 300, options={"bf": "2", "g": "30"})
-    index = packet_index(path)
-    wanted = [0, 150, 299]
-    positions = [position for position, _, _ in _pictures(path, index, wanted, 1, seek=True)]
-    assert set(wanted) <= set(positions)
-    assert len(positions) < 100
-    assert len(list(_pictures(path, index, wanted, 1, seek=False))) == 300
 
 
 @pytest.mark.parametrize(("rotation", "corner"), [(0, (0, 0)), (90, (-1, 0)), (180, (-1, -1)), (270, (0, -1))])

@@ -1,0 +1,271 @@
+"""Read the wanted frames of a video with PyAV, decoding no more of it than they need.
+
+There are two ways through a file. The sparing one jumps to the key frame before the next wanted frame, drops pictures
+that nothing refers to before they are decoded, and stops as soon as the last wanted packet is in. None of this changes
+the pixels of a frame that it delivers: a picture depends on its references only, and these are all decoded. Whenever
+something is not as the packet index promised (a jump lands elsewhere, a packet is damaged, a frame does not come) it
+gives up, and the plain way reads everything from the start, which is what decides for such a file.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from easyvideor1.video.packets import PacketIndex, open_video
+
+#: What a jump costs (seek, and start the decoder anew), as a number of pixels that could be decoded in that time.
+#: Measured (about 40 microseconds, H.264 in mp4 and mkv); as pixels and not frames it holds for any picture size.
+JUMP_PIXELS = 20_000
+
+# Decoders that drop exactly the pictures nothing refers to when asked to, at any packet: the formats themselves mark
+# these. VP9 is not among them because every picture adapts the probabilities of the next ones; AV1's decoder takes
+# the wish only when it is opened.
+_DROPPING = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
+
+# Containers that say where their key frames are. In a stream without that (MPEG-TS and -PS, ASF, FLV) a jump is a guess
+# that seldom lands right, and may land where the decoder shows wrong pictures without noticing.
+_INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
+
+#: Called with the frame's position in the index and its RGB pixels, uint8 ``(h, w, 3)``, valid during the call.
+Keep = Callable[[int, NDArray[np.uint8]], None]
+
+
+class _JumpMissedError(Exception):
+    """A jump did not land before its key frame, or so far before it that it saved nothing."""
+
+
+class _NotAsIndexedError(Exception):
+    """A packet is damaged, or a wanted frame did not come out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Packets that are decoded in one go: from ``keyframe`` (None: the start of the file) to the last wanted frame."""
+
+    keyframe: int | None
+    wanted: tuple[int, ...]
+
+
+def read_frames(path: str, index: PacketIndex, wanted: list[int], keep: Keep, threads: int) -> int:
+    """Hand every wanted frame to ``keep``, some perhaps more than once; of several calls for a frame the last holds.
+
+    A frame that cannot be decoded is replaced by the one on screen before it, or by the next when there is none.
+
+    Args:
+        path: the video.
+        index: its packet index.
+        wanted: positions in the index, sorted and distinct.
+        keep: is given the pictures.
+        threads: decoding threads; 0 lets FFmpeg choose.
+
+    Returns:
+        How many frames were replaced, all of them when none could be decoded.
+
+    Raises:
+        MediaError: the file cannot be opened.
+        av.FFmpegError: it cannot be read on.
+    """
+    convert = _Converter()
+    if index.timed:
+        for jump in (True, False):
+            try:
+                for position, picture in sparing(path, index, wanted, threads, jump=jump):
+                    keep(position, convert(picture))
+            except _JumpMissedError:
+                continue
+            except _NotAsIndexedError:
+                break
+            return 0
+    return _read_plainly(path, index, wanted, lambda position, picture: keep(position, convert(picture)), threads)
+
+
+def stretches(index: PacketIndex, wanted: Iterable[int], threads: int = 1) -> list[Stretch]:
+    """Cut the wanted frames where jumping to the next key frame costs less than decoding on to it.
+
+    Args:
+        index: of the video.
+        wanted: positions, sorted.
+        threads: pictures that are decoded at a time; a jump waits for all of them.
+    """
+    worthwhile = JUMP_PIXELS / (index.width * index.height) + (threads or os.cpu_count() or 1) - 1
+    found: list[Stretch] = []
+    for frame in wanted:
+        before = bisect_right(index.keyframes, frame) - 1
+        reached = found[-1].wanted[-1] if found else -1
+        if before >= 0 and index.keyframes[before] - reached - 1 > worthwhile:
+            found.append(Stretch(index.keyframes[before], (frame,)))
+        elif found:
+            found[-1] = Stretch(found[-1].keyframe, (*found[-1].wanted, frame))
+        else:
+            found.append(Stretch(None, (frame,)))
+    return found
+
+
+def sparing(
+    path: str, index: PacketIndex, wanted: list[int], threads: int, *, jump: bool, drop: bool = True
+) -> Iterator[tuple[int, Any]]:
+    """The wanted frames as ``(position, picture)``, each once; in any order within a stretch.
+
+    Args:
+        path: the video.
+        index: its packet index, with times.
+        wanted: positions in the index, sorted and distinct.
+        threads: as for ``read_frames``.
+        jump: whether to jump between stretches, where the container says where key frames are.
+        drop: whether to drop pictures that nothing refers to, where the codec marks them.
+
+    Raises:
+        _JumpMissedError, _NotAsIndexedError: something else must be tried; some frames may have been delivered.
+    """
+    container, stream = open_video(path)
+    with container:
+        context = stream.codec_context
+        context.thread_type = "AUTO"
+        context.thread_count = threads
+        drop = drop and marks_unreferenced(context.name, context.extradata)
+        jump = jump and container.format.name in _INDEXED
+        reached = index.pts[0] - 1
+        for stretch in stretches(index, wanted, threads) if jump else [Stretch(None, tuple(wanted))]:
+            if stretch.keyframe is not None:
+                container.seek(index.pts[stretch.keyframe], stream=stream, backward=True)
+            yield from _read_stretch(container, stream, index, stretch, reached, drop=drop)
+            reached = index.pts[stretch.wanted[-1]]
+
+
+def _read_stretch(
+    container: Any, stream: Any, index: PacketIndex, stretch: Stretch, reached: int, *, drop: bool
+) -> Iterator[tuple[int, Any]]:
+    """Decode one stretch from where the container stands; ``reached`` is the time at which the one before it ended."""
+    context = stream.codec_context
+    begin = index.pts[stretch.keyframe or 0]
+    missing = {index.pts[frame]: frame for frame in stretch.wanted}
+    unsent = dict(missing)
+    landed = stretch.keyframe is None
+
+    def due(pictures: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        for picture in pictures:
+            if picture.pts is None or (picture.is_corrupt and picture.pts >= begin):
+                raise _NotAsIndexedError
+            frame = missing.pop(picture.pts, None)
+            if frame is not None:
+                yield frame, picture
+
+    for packet in container.demux(stream):
+        if not packet.size:
+            continue
+        if not landed:
+            if packet.pts is None or not reached < packet.pts <= begin:
+                raise _JumpMissedError
+            landed = True
+        wanted = packet.pts in missing
+        if not unsent and not wanted:
+            break  # not at the last wanted packet itself: two fields of one picture may come in two packets
+        if drop:
+            context.skip_frame = "DEFAULT" if wanted else "NONREF"
+        unsent.pop(packet.pts, None)
+        try:
+            pictures = packet.decode()
+        except av.InvalidDataError as error:
+            if packet.pts is not None and packet.pts < begin:
+                continue  # leading pictures of an open group: what they refer to was jumped over
+            raise _NotAsIndexedError from error
+        yield from due(pictures)
+        if not missing:
+            return
+    if not landed:
+        raise _JumpMissedError  # beyond the last packet
+    try:
+        yield from due(context.decode(None))
+    except av.InvalidDataError as error:
+        raise _NotAsIndexedError from error
+    if missing:
+        raise _NotAsIndexedError
+
+
+def marks_unreferenced(codec: str, extradata: bytes | None) -> bool:
+    """Whether the decoder of this name can leave out pictures that nothing refers to, and no others.
+
+    HEVC marks pictures that nothing *of the same temporal layer* refers to, so it must have one layer.
+
+    Args:
+        codec: FFmpeg's name of the decoder.
+        extradata: the stream's parameter sets, as the container has them.
+    """
+    return codec in _DROPPING or (codec == "hevc" and _temporal_layers(extradata or b"") == 1)
+
+
+def _temporal_layers(extradata: bytes) -> int:
+    """Temporal layers of an HEVC stream; 0 when its parameter sets do not tell."""
+    if len(extradata) > 22 and extradata[0] == 1:  # ISO/IEC 14496-15, HEVCDecoderConfigurationRecord
+        return (extradata[21] >> 3) & 7
+    layers = 0
+    at = extradata.find(b"\0\0\1")
+    while 0 <= at < len(extradata) - 5:
+        if (extradata[at + 3] >> 1) & 63 == 33:  # ITU-T H.265, 7.3.2.2: sps_max_sub_layers_minus1
+            layers = max(layers, ((extradata[at + 5] >> 1) & 7) + 1)
+        at = extradata.find(b"\0\0\1", at + 3)
+    return layers
+
+
+def _read_plainly(
+    path: str, index: PacketIndex, wanted: list[int], keep: Callable[[int, Any], None], threads: int
+) -> int:
+    """Decode everything from the start to the last wanted frame; see ``read_frames``."""
+    replaced, at = 0, 0
+    previous: Any = None
+    for position, picture in all_pictures(path, index, threads):
+        while at < len(wanted) and wanted[at] < position:
+            keep(wanted[at], previous if previous is not None else picture)
+            replaced, at = replaced + 1, at + 1
+        if at < len(wanted) and wanted[at] == position:
+            keep(position, picture)
+            at += 1
+        previous = picture
+        if at == len(wanted):
+            return replaced
+    if previous is None:
+        return len(wanted)
+    for frame in wanted[at:]:
+        keep(frame, previous)
+    return replaced + len(wanted) - at
+
+
+def all_pictures(path: str, index: PacketIndex, threads: int) -> Iterator[tuple[int, Any]]:
+    """Every picture that can be decoded, in the order of presentation, as ``(position, picture)``."""
+    container, stream = open_video(path)
+    with container:
+        stream.codec_context.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        position = -1
+        for packet in container.demux(stream):
+            try:
+                pictures = packet.decode()
+            except av.InvalidDataError:
+                continue  # the gap shows by its missing time
+            for picture in pictures:
+                if index.timed and picture.pts is not None:
+                    position = bisect_right(index.pts, picture.pts) - 1
+                else:  # without times the n-th picture out is the n-th shown
+                    position += 1
+                yield position, picture
+
+
+class _Converter:
+    """Pictures to RGB by their own colour matrix and range, at full size, with one conversion context for all."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, picture: Any) -> NDArray[np.uint8]:
+        # One thread: for one picture, starting more costs more than they bring.
+        rgb = self._reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray()
+        return cast("NDArray[np.uint8]", rgb)
