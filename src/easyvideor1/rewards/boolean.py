@@ -13,6 +13,8 @@ _WHOLE = {"yes": True, "true": True, "1": True, "y": True, "t": True}
 _WHOLE |= {"no": False, "false": False, "0": False, "n": False, "f": False}
 _WORD = re.compile(r"[\w']+|[^\w\s]|\n")
 _STATED = {"yes": True, "true": True, "no": False, "false": False}
+#: The question's own words, or no decision: "yes or no", "yes/no".
+_BOTH = re.compile(r"\b(?:yes|no|true|false)\s*+(?:/|\||,?\s*+\bor\b|\band\b)\s*+(?:yes|no|true|false)\b")
 _NEGATORS = {"not", "never", "cannot", "hardly"}
 _BREAKS = set(".,;:!?\n")
 _REACH = 3
@@ -25,13 +27,13 @@ def read_boolean(text: str, options: tuple[str, ...]) -> Reading | None:
 
     The last statement counts. A "not" (or "n't", "never") up to three words before it in the same clause turns it
     round, so "No, it is not yes" is no. A "no" before a noun ("there is no dog") states nothing unless it opens the
-    sentence or follows "answer is".
+    sentence or follows "answer is". "Yes or no" and "yes/no" state nothing.
     """
     text = nfkc(text).replace("\u2019", "'").casefold().strip()
     bare = text.strip(" \t\n.,;:!?*_\"'`()[]{}$")
     if bare in _WHOLE:
         return Reading(_WHOLE[bare], canonical=True)
-    words = _WORD.findall(text[-_LIMIT * 6 :])[-_LIMIT:]
+    words = _WORD.findall(_BOTH.sub(" ", text[-_LIMIT * 6 :]))[-_LIMIT:]
     for at in range(len(words) - 1, -1, -1):
         if words[at] in _STATED and _states(words, at):
             return Reading(_STATED[words[at]] != _negated(words, at))

@@ -19,10 +19,19 @@ _LEADING = re.compile(
     r"(?=[A-Z]|\W|$)(?!\s*+[A-Za-z]\s*+[.)])"
 )
 _LETTER = r"[(\[\"]?\b[A-Za-z]\b[)\]\"]?"
-_SEPARATED = re.compile(rf"\[?{_LETTER}(?:(?:,|;|/|&|\band\b|\s)+{_LETTER})+\]?\.?")
+_SEPARATED = re.compile(rf"(?:both\s++)?+\[?{_LETTER}(?:(?:,|;|/|&|\band\b|\s)+{_LETTER})+\]?\.?", re.IGNORECASE)
 _NAMED = re.compile(
-    r"\b(?:(?:option|choice|choose|select|pick)\s*+(?:is\b|:)?+|answer\s*+(?:is\b|:))\s*+(?:option\s*+)?+[(\[*]*+"
-    r"([A-Z])(?![\w'])",
+    r"\b(?:(?:options?|choices?|choose|select|pick)\s*+(?:is\b|are\b|:)?+|answers?\s*+(?:is\b|are\b|:))"
+    r"\s*+(?:options?\s*+)?+[(\[*]*+([A-Z])(?![\w'])",
+    re.IGNORECASE,
+)
+#: More letters after a named one: ", C and D". "or" makes the statement none.
+_MORE = re.compile(r"(?:[)\]*]*\s*+(?:,|;|/|&|\band\b)\s*+(?:and\s++)?+[(\[*]*[A-Z](?![\w']))+")
+_OR = re.compile(r"[)\]*]*\s*+,?+\s*+or\s++(?:option\s++)?+[(\[*]*[A-Z](?![\w'])", re.IGNORECASE)
+_OPTION_ALONE = re.compile(r"(?:option|choice|answer)\s*+:?+\s*+[(\[*]*([a-z])[)\]*]*\.?", re.IGNORECASE)
+_IS_RIGHT = re.compile(
+    r"(?:so\s++|i\s++think\s++)?+(?:option\s++)?+[(\[*]*([A-Z])[)\]*]*\s++is\s++(?:the\s++)?+"
+    r"(?:correct|right|best)(?:\s++(?:answer|option|choice|one))?+[.!]?+",
     re.IGNORECASE,
 )
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|except|cannot|without|rather|instead)\b|n't\b", re.IGNORECASE)
@@ -54,10 +63,10 @@ def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
     """Read option letters as a sorted tuple.
 
     A letter alone may have any case and brackets. "B. words" is B, whatever the words. Inside a sentence only an
-    upper-case letter after "option", "answer is" and the like counts, the last such mention wins, and an "A" or "I"
-    that goes on as a sentence is an article or a pronoun. An option's own words count when they are the whole text, or
-    when it is the only option that a short text mentions and nothing is negated; they are not the form asked for. A
-    letter that is no option's is no answer.
+    upper-case letter after "option", "answer is" and the like counts, the last such mention wins ("A and C" is both, "A
+    or C" is none), and an "A" or "I" that goes on as a sentence is an article or a pronoun. An option's own words count
+    when they are the whole text, or when it is the only option that a short text mentions and nothing is negated; they
+    are not the form asked for. A letter that is no option's is no answer.
     """
     known = lettered(options)
     text = _LATEX_TEXT.sub(r"\1", nfkc(text)).strip().strip("*_$` \t\n").strip()
@@ -71,6 +80,10 @@ def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
         return _letters("".join(re.findall(r"\b[A-Za-z]\b", text)), known)
     if re.fullmatch(r"[A-Z]{2,26}", text) and list(text) == sorted(set(text)):
         return _letters(text, known)
+    if alone := _OPTION_ALONE.fullmatch(text) or _IS_RIGHT.fullmatch(text):
+        return _letters(alone.group(1), known)
+    if listed := _lines(text, known):
+        return listed
     if leading := _LEADING.match(text):
         return _letters(leading.group(1) or leading.group(2), known)
     for letter, option in known.items():
@@ -86,10 +99,27 @@ def _letters(letters: str, known: Mapping[str, str]) -> Reading | None:
     return Reading(found)
 
 
+def _lines(text: str, known: Mapping[str, str]) -> Reading | None:
+    """Several options written out, label and words, one on each line."""
+    if not known or "\n" not in text or len(text) > 100 * _CONTAINED_LIMIT:
+        return None
+    labels = [_LABEL.fullmatch(line) for line in text.splitlines() if line.strip()]
+    whole = [label for label in labels if label is not None and known.get(label.group(1)) == _words(label.group(2))]
+    if len(whole) < len(labels) or len(whole) < 2:
+        return None
+    return _letters("".join(label.group(1) for label in whole), known)
+
+
 def _named(text: str, known: Mapping[str, str]) -> Reading | None:
     last = None
     for match in _NAMED.finditer(text):
         letter = match.group(1)
+        if letter.isupper() and _OR.match(text, match.end()):
+            last = None
+            continue
+        if letter.isupper() and (more := _MORE.match(text, match.end())):
+            last = letter + "".join(re.findall(r"\b[A-Z]\b", more.group()))
+            continue
         noun = match.group().lower().startswith(("option", "choice")) or "option" in match.group().lower()
         follows = text[match.end() : match.end() + 12]
         goes_on = re.match(r"\s+[A-Za-z]", follows) and not re.match(r"\s+(?:because|since|but)\b", follows)

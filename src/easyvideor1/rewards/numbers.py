@@ -25,11 +25,14 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d|,\d)|\d+)(?:\.\d+)?|\.\d+"
 _NUMBER = re.compile(
     rf"(?<![\w.^_])(?P<sign>(?<![\d)])[+-]\s?)?(?P<value>{_DIGITS})(?P<exponent>e[+-]?\d{{1,4}}(?!\w))?"
     rf"(?:\s?/\s?(?P<below>{_DIGITS})|\s(?P<top>\d+)\s?/\s?(?P<bottom>\d+))?(?P<end>\.(?!\d)|(?![\d.]))"
-    rf"(?P<percent>\s?(?:%|percent\b|per cent\b))?(?:\s?(?P<scale>{'|'.join(SCALES)})\b)?",
+    rf"(?P<percent>\s?(?:%|percent\b|per cent\b))?(?:\s?(?P<scale>{'|'.join(SCALES)})\b|(?P<thousand>k)\b)?",
     re.IGNORECASE,
 )
 #: Powers and products are to be worked out, not read.
-_EXPRESSION = re.compile(r"\d\s?(?:\^|x\s?\d)", re.IGNORECASE)
+_EXPRESSION = re.compile(r"\d\s?(?:\^|x\s?\d)|\\sqrt|\u221a", re.IGNORECASE)
+#: Groups of three digits with spaces between are one number where nothing else stands.
+_SPACED = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+_TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
 #: "One" is an amount only as the first word or after one of these: not in "the red one" or "no one".
 _BEFORE_ONE = {"is", "are", "only", "exactly", "about", "just", "was", "were", "be", "answer"}
 
@@ -60,6 +63,10 @@ def read_number(text: str, options: tuple[str, ...]) -> Reading | None:
     if len(text) > _LIMIT:
         return None
     text = _cleaned(text)
+    if (times := _TIMES.get(text.casefold().rstrip(".!"))) is not None:
+        return Reading(Number(times))
+    if _SPACED.fullmatch(text):
+        text = text.replace(" ", "")
     if _EXPRESSION.search(text):
         return None
     if re.search(r"[=\u2248]", text):
@@ -96,7 +103,7 @@ def _number(match: re.Match[str]) -> Number | None:
         value = value / below if below else math.inf
     if match["bottom"] is not None:
         value = value + float(match["top"]) / float(match["bottom"]) if float(match["bottom"]) else math.inf
-    value *= SCALES[match["scale"].lower()] if match["scale"] else 1.0
+    value *= SCALES[match["scale"].lower()] if match["scale"] else 1000.0 if match["thousand"] == "k" else 1.0
     return Number(-value if (match["sign"] or "").startswith("-") else value, match["percent"] is not None)
 
 

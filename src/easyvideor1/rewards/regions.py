@@ -14,7 +14,7 @@ from easyvideor1.rewards.grammar import ANSWER, Grammar
 
 _OPEN = re.compile(r"<\s*+answer\s*+>", re.IGNORECASE)
 _CLOSE = re.compile(r"<\s*+/\s*+answer\s*+>", re.IGNORECASE)
-_PHRASE = re.compile(r"\banswer\s*+(?:is\b|[:=\uff1a])[\s*_:\uff1a]*+", re.IGNORECASE)
+_PHRASE = re.compile(r"\banswers?\s*+(?:is\b|are\b|[:=\uff1a])[\s*_:\uff1a]*+", re.IGNORECASE)
 _FINAL_PHRASE = re.compile(r"\bfinal\s++answer\s*+(?:is\b|[:=\uff1a])[\s*_:\uff1a]*+", re.IGNORECASE)
 
 #: A phrase such as "the answer is" is looked for in this many last characters, so that a runaway response stays cheap.
