@@ -70,6 +70,8 @@ class CacheConfig(Section):
     """MiB of frames read lately that stay in memory, so that several samples of one video share a read."""
     read_threads: PositiveInt = 4
     """Threads that unpack one entry of ``zstd`` or ``jpeg``."""
+    decoder: Literal["pyav", "torchcodec"] = "pyav"
+    """What decodes videos: the frames are the same. ``torchcodec`` is an extra and needs FFmpeg's shared libraries."""
     workers: PositiveInt = 2
     """Processes that decode."""
     deadline: Annotated[float, Field(gt=0)] = 120.0

@@ -57,7 +57,7 @@ class Worker:
                 *(sys.executable, "-m", "easyvideor1.video.worker"),
                 *("--store", str(store.directory.resolve()), "--codec", store.codec),
                 *("--claim-seconds", str(config.deadline), "--memory-mb", str(config.memory_mb)),
-                *("--scratch", str(self._scratch.fileno())),
+                *("--scratch", str(self._scratch.fileno()), "--decoder", config.decoder),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar, cast
 
 from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import EasyVideoError, Frames, MediaInfo, MediaPlan
+from easyvideor1.video import torchcodec
 from easyvideor1.video.child import Worker
 from easyvideor1.video.info_json import info_from_json
 from easyvideor1.video.store import FrameStore
@@ -31,9 +32,14 @@ class DecodePool:
     """Up to ``config.workers`` decoding processes, started when first needed. Thread-safe: one job per thread.
 
     Use as a context manager, or call ``close``; a pool that is forgotten ends with this process.
+
+    Raises:
+        ConfigError: ``config.decoder`` is not installed or does not load.
     """
 
     def __init__(self, store: FrameStore, config: CacheConfig) -> None:
+        if config.decoder == "torchcodec":
+            torchcodec.require()  # here it is one error, in a worker it would be that of every file
         self._store = store
         self._config = config
         self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()

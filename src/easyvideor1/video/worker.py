@@ -28,7 +28,7 @@ import numpy as np
 
 from easyvideor1.types import Frames, MediaError, MediaPlan
 from easyvideor1.video.codecs import Codec
-from easyvideor1.video.decode import decode
+from easyvideor1.video.decode import Backend, decode
 from easyvideor1.video.info_json import info_to_json
 from easyvideor1.video.plan import plan_from_json
 from easyvideor1.video.probe import probe
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--claim-seconds", type=float, required=True)
     parser.add_argument("--memory-mb", type=int, required=True)
     parser.add_argument("--scratch", type=int, required=True)
+    parser.add_argument("--decoder", choices=get_args(Backend), required=True)
     arguments = parser.parse_args()
     # Whatever a library prints must not end up between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
@@ -79,8 +80,8 @@ def _guarded(job: dict[str, Any], store: FrameStore, arguments: argparse.Namespa
             return {"event": "probed", "info": info_to_json(probe(path))}
         plan = plan_from_json(job["plan"])
         if job["verb"] == "pixels":
-            return _to_scratch(decode(path, plan), arguments.scratch)
-        return _to_store(path, plan, store, arguments.claim_seconds, answers)
+            return _to_scratch(decode(path, plan, backend=arguments.decoder), arguments.scratch)
+        return _to_store(path, plan, store, arguments, answers)
     except MediaError as error:
         return {"event": "failed", "reason": error.reason, "detail": str(error)}
     except MemoryError:
@@ -89,13 +90,15 @@ def _guarded(job: dict[str, Any], store: FrameStore, arguments: argparse.Namespa
         return {"event": "fatal", "detail": str(error)}
 
 
-def _to_store(path: str, plan: MediaPlan, store: FrameStore, claim_seconds: float, answers: TextIO) -> dict[str, str]:
+def _to_store(
+    path: str, plan: MediaPlan, store: FrameStore, arguments: argparse.Namespace, answers: TextIO
+) -> dict[str, str]:
     # Not getting the claim means that its holder is slow or stuck: then the work is done twice, which harms nobody.
-    with store.claim(plan.digest, claim_seconds):
+    with store.claim(plan.digest, arguments.claim_seconds):
         if store.touch(plan):
             return {"event": "present"}
         _answer(answers, event="began")
-        store.put(decode(path, plan))
+        store.put(decode(path, plan, backend=arguments.decoder))
         return {"event": "built"}
 
 
