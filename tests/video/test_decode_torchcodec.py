@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from easyvideor1 import video
-from easyvideor1.config.schema import VideoBudget
+from easyvideor1.config.schema import CacheConfig, VideoBudget
 from easyvideor1.types import ConfigError
 from easyvideor1.video import pyav, torchcodec
 
@@ -111,6 +111,25 @@ def test_damaged_files_are_as_with_pyav(tmp_path: Path) -> None:
     plan = plan_clip(str(path))
     one = video.decode(str(path), plan)
     np.testing.assert_array_equal(video.decode(str(path), plan, backend="torchcodec").pixels, one.pixels)
+
+
+@pytest.mark.usefixtures("needs_torchcodec")
+def test_workers_decode_with_it(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 40, draw=moving_texture)
+    plan = plan_clip(path)
+    store = video.FrameStore(tmp_path / "store")
+    with video.DecodePool(store, CacheConfig(workers=1, decoder="torchcodec")) as pool:
+        assert pool.decode(path, plan) == "built"
+    frames = store.get(plan)
+    assert frames is not None
+    np.testing.assert_array_equal(frames.pixels, video.decode(path, plan).pixels)
+
+
+def test_workers_are_refused_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    monkeypatch.delitem(sys.modules, "torchcodec.decoders", raising=False)
+    with pytest.raises(ConfigError, match="is not installed"):
+        video.DecodePool(video.FrameStore(tmp_path), CacheConfig(decoder="torchcodec"))
 
 
 def test_a_missing_package_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
