@@ -5,58 +5,20 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from easyvideor1 import video
 from easyvideor1.config.schema import CacheConfig
-from easyvideor1.types import MediaPlan, MediaRef
-from easyvideor1.video import FrameStore, HealthLedger, StoreError
+from easyvideor1.types import MediaRef
+from easyvideor1.video import DecodePool, FrameStore, HealthLedger, StoreError, Tally
 
+from .builders import assert_complete, clips, start_builder
 from .clips import plan_clip, write_audio, write_clip
 
 CONFIG = CacheConfig(workers=2, deadline=20.0, memory_mb=1024)
-
-_BUILDER = """
-import json, sys
-from easyvideor1 import video
-from easyvideor1.config.schema import CacheConfig
-from easyvideor1.types import MediaRef
-items = [(MediaRef("video", path), video.plan_from_json(plan)) for path, plan in json.load(open(sys.argv[2]))]
-store = video.FrameStore(sys.argv[1])
-report = video.build(items, store, video.HealthLedger(sys.argv[1] + "/health.jsonl"), CacheConfig(workers=1),
-                     lambda done, total: print(done, total, flush=True))
-print(json.dumps([report.built, report.present, report.failed]))
-"""
-
-Items = list[tuple[MediaRef, MediaPlan]]
-
-
-def clips(directory: Path, count: int) -> Items:
-    items = []
-    for k in range(count):
-        path = write_clip(directory / f"{k}.mp4", 12 + k)
-        items.append((MediaRef("video", path), plan_clip(path)))
-    return items
-
-
-def start_builder(items: Items, store: Path, listing: Path) -> subprocess.Popen[str]:
-    listing.write_text(json.dumps([(ref.path, video.plan_to_json(plan)) for ref, plan in items]))
-    command = [sys.executable, "-c", _BUILDER, str(store), str(listing)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def assert_complete(items: Items, directory: Path) -> None:
-    store = FrameStore(directory)
-    for ref, plan in items:
-        found = store.get(plan)
-        assert found is not None
-        np.testing.assert_array_equal(found.pixels, video.decode(ref.path, plan).pixels)
 
 
 def test_everything_is_built_and_bad_files_are_named(tmp_path: Path) -> None:
@@ -98,6 +60,46 @@ def test_building_again_decodes_nothing(tmp_path: Path) -> None:
         Path(ref.path).unlink()
     report = video.build(items, store, ledger, CONFIG)
     assert (report.built, report.present, report.failed, report.failures) == (1, 2, 0, ())
+
+
+def test_a_tally_tells_what_became_of_each(tmp_path: Path) -> None:
+    items = clips(tmp_path, 3)
+    store, ledger = FrameStore(tmp_path / "store"), HealthLedger(tmp_path / "health.jsonl")
+    video.build(items[:1], store, ledger, CONFIG)
+    Path(items[2][0].path).unlink()
+    seen: list[Tally] = []
+    video.build(items, store, ledger, CONFIG, on_tally=seen.append)
+    assert seen[0] == Tally(3, present=1)
+    assert seen[-1] == Tally(3, built=1, present=1, failed=1)
+    assert [tally.done for tally in seen] == [1, 2, 3]
+
+
+def test_a_pool_may_be_shared(tmp_path: Path) -> None:
+    items = clips(tmp_path, 2)
+    store, ledger = FrameStore(tmp_path / "store"), HealthLedger(tmp_path / "health.jsonl")
+    with DecodePool(store, CONFIG) as pool:
+        assert video.build(items, store, ledger, CONFIG, pool=pool).built == 2
+        assert not pool.closed
+        assert pool.probe(items[0][0].path) == video.probe(items[0][0].path)
+
+
+def test_looking_up_decodes_nothing(tmp_path: Path) -> None:
+    items = clips(tmp_path, 3)
+    store = FrameStore(tmp_path / "store")
+    video.build(items[:1], store, HealthLedger(tmp_path / "health.jsonl"), CONFIG)
+    report = video.look_up([*items, items[1]], store)
+    assert (report.built, report.present, report.failed) == (0, 1, 2)
+    assert report.failures == tuple((ref.path, "not_cached") for ref, _ in items[1:])
+    assert dict(report.failed_digests) == {plan.digest: "not_cached" for _, plan in items[1:]}
+
+
+def test_what_was_found_counts_as_used(tmp_path: Path) -> None:
+    items = clips(tmp_path, 1)
+    store, ledger = FrameStore(tmp_path / "store"), HealthLedger(tmp_path / "health.jsonl")
+    video.build(items, store, ledger, CONFIG)
+    os.utime(next(store.files()).path, (1, 1))
+    assert video.build(items, store, ledger, CONFIG).present == 1
+    assert next(store.files()).used > time.time() - 60
 
 
 def test_nothing_to_build(tmp_path: Path) -> None:

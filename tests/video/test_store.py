@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 from easyvideor1 import video
 from easyvideor1.types import Frames, Geometry
 from easyvideor1.video import FrameStore, HealthLedger, StoreError
-from easyvideor1.video.entry import Codec, Entry, open_entry
+from easyvideor1.video.codecs import Codec, psnr
+from easyvideor1.video.entry import Entry, open_entry
 from easyvideor1.video.store import ABANDONED_AFTER
 
 from .clips import BUDGET, plan_clip, write_clip
@@ -42,6 +43,124 @@ def test_what_is_put_comes_back(tmp_path: Path, frames: Frames, codec: Codec) ->
         assert found.plan == frames.plan
         np.testing.assert_array_equal(found.pixels, frames.pixels)
         assert not found.pixels.flags.writeable
+
+
+def test_a_nearly_exact_entry_serves_only_who_asked_for_it(tmp_path: Path, frames: Frames) -> None:
+    """The rule of codecs: exact entries serve everybody, nearly exact ones a store of that codec, digests see all."""
+    exact, packed, lossy = (FrameStore(tmp_path / "store", codec) for codec in ("raw", "zstd", "jpeg"))
+    digest = frames.plan.digest
+    lossy.put(frames)
+    assert [(file.digest, file.lossy) for file in exact.files()] == [(digest, True)]
+    assert not exact.has(frames.plan)
+    assert exact.get(frames.plan) is None
+    assert not exact.touch(frames.plan)
+    assert lossy.has(frames.plan)
+    assert lossy.touch(frames.plan)
+    near = lossy.get(frames.plan)
+    assert near is not None
+    assert not near.pixels.flags.writeable
+    assert 40 <= psnr(near.pixels, frames.pixels) < float("inf")
+    by_digest = exact.get(digest)
+    assert by_digest is not None
+    np.testing.assert_array_equal(by_digest.pixels, near.pixels)
+    packed.put(frames)
+    for store in (exact, packed, lossy):
+        assert store.has(frames.plan)
+        for key in (frames.plan, digest):
+            found = store.get(key)
+            assert found is not None
+            np.testing.assert_array_equal(found.pixels, frames.pixels)
+    assert list(exact.entries()) == [digest]
+    assert [file.lossy for file in exact.files()] == [True, False]
+    assert exact.verify(digest)
+    path = exact.path_of(digest, lossy=True)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert not exact.verify(digest)  # one of the two
+    assert exact.verify(digest)  # which is aside now
+
+
+def test_a_lossy_entry_under_an_exact_name_is_refused(tmp_path: Path, frames: Frames) -> None:
+    store = FrameStore(tmp_path / "store", "jpeg")
+    store.put(frames)
+    digest = frames.plan.digest
+    store.path_of(digest, lossy=True).rename(store.path_of(digest))
+    assert FrameStore(tmp_path / "store").get(frames.plan) is None
+    assert "packed as jpeg" in next(iter(store.ledger.entries())).detail
+
+
+@pytest.mark.parametrize("codec", ["raw", "zstd", "jpeg"])
+def test_what_was_read_lately_is_shared(tmp_path: Path, frames: Frames, codec: Codec) -> None:
+    store = FrameStore(tmp_path / "store", codec, keep_bytes=1 << 20, threads=2)
+    store.put(frames)
+    first, second = store.get(frames.plan), store.get(frames.plan)
+    assert first is not None
+    assert second is not None
+    assert first.pixels is second.pixels
+    store.put(frames)  # another file: what was read is of the old one
+    third = store.get(frames.plan)
+    assert third is not None
+    assert third.pixels is not first.pixels
+    path = next(store.files()).path
+    path.write_bytes(path.read_bytes()[:-1])
+    assert store.get(frames.plan) is None
+    store.put(frames)
+    assert store.get(frames.plan) is not None
+    next(store.files()).path.unlink()
+    assert store.get(frames.plan) is None
+
+
+def test_an_entry_that_is_removed_stays_with_its_readers(tmp_path: Path, frames: Frames) -> None:
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    found = store.get(frames.plan)
+    assert found is not None
+    store.path_of(frames.plan.digest).unlink()
+    assert store.get(frames.plan) is None
+    np.testing.assert_array_equal(found.pixels, frames.pixels)
+
+
+def test_a_use_is_recorded_once_an_hour(tmp_path: Path, frames: Frames) -> None:
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    path = store.path_of(frames.plan.digest)
+    changed = path.stat().st_mtime_ns - 10 * 3600 * 10**9
+    for hours, noted in ((3, True), (0.5, False)):
+        used = int((time.time() - hours * 3600) * 1e9)
+        os.utime(path, ns=(used, changed))
+        for read in (store.get, FrameStore(tmp_path / "store").touch):
+            assert read(frames.plan)
+        assert (path.stat().st_atime_ns != used) == noted
+        assert path.stat().st_mtime_ns == changed  # the version that was verified is still the same
+    os.utime(path, ns=(changed, changed))
+    assert store.verify(frames.plan.digest)
+    assert next(store.files()).used == pytest.approx(changed / 1e9)
+
+
+def test_reading_needs_no_right_to_note_it(tmp_path: Path, frames: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FrameStore(tmp_path / "store")
+    store.put(frames)
+    path = store.path_of(frames.plan.digest)
+    os.utime(path, (1, 1))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert store.get(frames.plan) is not None
+    assert store.touch(frames.plan)
+
+
+def test_a_store_that_is_a_file_is_told(tmp_path: Path, frames: Frames) -> None:
+    (tmp_path / "store").write_text("not a directory")
+    store = FrameStore(tmp_path / "store")
+    assert not store.has(frames.plan)
+    assert not store.touch(frames.plan)
+    with pytest.raises(StoreError, match="cannot read"):
+        store.get(frames.plan)
+    with pytest.raises(StoreError, match="cannot write"):
+        store.put(frames)
+    with pytest.raises(StoreError, match="cannot write"), store.claim(frames.plan.digest, 0):
+        pass
 
 
 def test_raw_is_mapped_and_not_copied(tmp_path: Path, frames: Frames) -> None:
@@ -78,11 +197,11 @@ def test_the_asked_plan_is_the_one_given(tmp_path: Path, frames: Frames) -> None
     assert found.plan.grid == other.grid != frames.plan.grid
 
 
-@pytest.mark.parametrize("codec", ["raw", "zstd"])
+@pytest.mark.parametrize("codec", ["raw", "zstd", "jpeg"])
 def test_any_flipped_byte_is_detected(tmp_path: Path, frames: Frames, codec: Codec) -> None:
     store = FrameStore(tmp_path / "store", codec)
     store.put(frames)
-    path = store.path_of(frames.plan.digest)
+    path = store.path_of(frames.plan.digest, lossy=codec == "jpeg")
     good = path.read_bytes()
     header = 8 + int.from_bytes(good[:8], "little")
     places = {*range(0, header, 7), *range(8), header - 1, header, len(good) - 1}
@@ -91,7 +210,7 @@ def test_any_flipped_byte_is_detected(tmp_path: Path, frames: Frames, codec: Cod
         damaged = bytearray(good)
         damaged[place] ^= 1 << (place % 8)
         path.write_bytes(damaged)
-        assert FrameStore(store.directory).get(frames.plan) is None, f"byte {place} of {len(good)}"
+        assert FrameStore(store.directory, codec).get(frames.plan) is None, f"byte {place} of {len(good)}"
         assert not path.exists()
     assert len(list(path.parent.glob("*.corrupt"))) == len(places)
     entries = list(store.ledger.entries())
