@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easyvideor1.rewards import parse
+from easyvideor1.rewards.grammar import ANSWER, grammar_of
 from easyvideor1.tasks import TASKS
 from easyvideor1.types import DataError
 
 from .test_score import TEXTS
 
+GRAMMARS = (ANSWER, grammar_of("think-answer"), grammar_of((("think", "boxed"), "answer")))
 OPTIONS = ("A. a red car", "B. Blue", "C. dark red", "D. no")
 
 
@@ -108,8 +110,10 @@ def test_an_unknown_task_is_named() -> None:
 @given(text=TEXTS, options=st.lists(st.text(max_size=8), max_size=5))
 def test_parsing_is_total(text: str, options: list[str]) -> None:
     for task in TASKS:
-        answer = parse(task, text, options)
-        assert answer.value is None or answer.text
+        for grammar in GRAMMARS:
+            answer = parse(task, text, options, grammar)
+            assert answer.value is None or answer.text
+            assert text[answer.start :].startswith(answer.text)
 
 
 HOSTILE = {
@@ -173,6 +177,15 @@ BLANKS = {
     "digits after a point": ('<answer>{"time": [1.', "7", "]}</answer>"),
     "groups of digits": ("<answer>1", ",111", ",x</answer>"),
     "marks": ("<answer>a", "\u0301\u0327", "</answer>"),
+    "both and blanks": ("<answer>both", " ", "x</answer>"),
+    "is and blanks": ("<answer>B is", " ", "wrong</answer>"),
+    "or and blanks": ("<answer>answer is B", " ", "or x</answer>"),
+    "more letters": ("<answer>option A", ", B", " x</answer>"),
+    "brackets after a letter": ("<answer>option A", "]", "x</answer>"),
+    "yes and blanks": ("<answer>yes", " ", "x</answer>"),
+    "yes or": ("<answer>", "yes or ", "x</answer>"),
+    "groups of three digits": ("<answer>1", " 111", " x</answer>"),
+    "labelled lines": ("<answer>", "B. Blue\n", "x</answer>"),
     "stars": ("<answer>answer is ", "*", "x</answer>"),
 }
 
