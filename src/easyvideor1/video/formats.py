@@ -9,6 +9,15 @@ from easyvideor1.types import MediaKind
 #: Formats that are read as still images; an animated GIF is a video.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
+#: Containers that are read as video, by FFmpeg's names; of those with sound only, to say so. A playlist, a numbered
+#: series of pictures or a description of a stream is not among them: such a file points at others, which the
+#: fingerprint does not cover and the row does not name. Text is no film either, though FFmpeg can show it as one.
+VIDEO_FORMATS = (
+    *("mov", "mp4", "m4a", "3gp", "matroska", "webm", "avi", "flv", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "m4v"),
+    *("asf", "ogg", "mxf", "nut", "rm", "dv", "ivf", "h264", "hevc", "vvc", "obu", "av1", "mjpeg", "wtv", "y4m"),
+    *("yuv4mpegpipe", "aac", "aiff", "flac", "mp3", "wav"),
+)
+
 #: As many leading bytes of a file as ``kinds_of_bytes`` looks at.
 HEAD_BYTES = 192
 
