@@ -1,4 +1,4 @@
-"""Objectives: numbers worked out by hand, finite differences, and sums that do not depend on how a step is split."""
+"""Objectives of tokens: numbers worked out by hand, finite differences, and sums that splitting does not change."""
 
 import dataclasses
 import math
@@ -7,44 +7,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.algorithms.batches import ADVANTAGES, OLD, RATIOS, SEQUENCE, batch, float64, part, random_batch, stage
 
-from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, token_weights
-from easyvideor1.config import StageConfig
+from easyvideor1.algorithms.objectives import OBJECTIVES, ratio_base, token_objective
 
-NAMES = ("ppo_clip", "reinforce", "sft")
-
-
-def float64(values):
-    return torch.tensor(values, dtype=torch.float64)
+TOKEN = ("cispo", "luffy", "ppo_clip", "reinforce", "reward_weighted_sft", "sapo", "sft")
+NAMES = tuple(sorted((*TOKEN, *SEQUENCE)))
+NO_OFFLINE = torch.zeros(6, dtype=torch.bool)
 
 
-def stage(**options):
-    return StageConfig(name="stage", **options)
-
-
-#: Ratios 1, 1.5, 0.5, 1.5, 0.5 and a token that is not learnt; ranges 0.8 to 1.28.
-OLD = [-1.0, -2.0, -1.0, -2.0, -1.0, -5.0]
-RATIOS = [1.0, 1.5, 0.5, 1.5, 0.5, 9.0]
-ADVANTAGES = [2.0, 1.0, 1.0, -1.0, -1.0, 100.0]
-WEIGHTS = [0.2, 0.2, 0.2, 0.2, 0.2, 0.0]
-
-
-def batch(**changes):
-    values = {
-        "logprobs": float64([old + math.log(ratio) for old, ratio in zip(OLD, RATIOS, strict=True)]),
-        "old_logprobs": float64(OLD),
-        "ref_logprobs": None,
-        "advantages": float64(ADVANTAGES),
-        "sequence": torch.tensor([0, 0, 1, 1, 2, 2]),
-        "weights": float64(WEIGHTS),
-    }
-    return TokenBatch(**{**values, **changes})
-
-
-def part(whole, index):
-    """Some tokens of a step: a micro-batch."""
-    fields = {f.name: getattr(whole, f.name) for f in dataclasses.fields(whole)}
-    return TokenBatch(**{name: None if value is None else value[index] for name, value in fields.items()})
+def run(name, tokens, **options):
+    return OBJECTIVES.resolve(name)(tokens, stage(objective=name, **options))
 
 
 def test_every_objective_is_tested():
@@ -52,7 +25,7 @@ def test_every_objective_is_tested():
 
 
 def test_ppo_clip_by_hand():
-    loss, metrics = OBJECTIVES.resolve("ppo_clip")(batch(), stage(clip_low=0.2, clip_high=0.28))
+    loss, metrics = run("ppo_clip", batch(), clip_low=0.2, clip_high=0.28)
     # min(rho A, clip(rho) A): 2; 1.28 (clipped); 0.5; -1.5; -0.8 (clipped)
     assert loss.item() == pytest.approx(-(2 + 1.28 + 0.5 - 1.5 - 0.8) / 5)
     assert metrics["policy/clip_fraction"].item() == pytest.approx(2 / 5)
@@ -61,23 +34,48 @@ def test_ppo_clip_by_hand():
 
 def test_a_clipped_token_has_no_gradient_and_the_others_have_theirs():
     logprobs = batch().logprobs.requires_grad_()
-    loss, _ = OBJECTIVES.resolve("ppo_clip")(batch(logprobs=logprobs), stage(clip_low=0.2, clip_high=0.28))
+    loss, _ = run("ppo_clip", batch(logprobs=logprobs), clip_low=0.2, clip_high=0.28)
     (gradient,) = torch.autograd.grad(loss, logprobs)
     # -w * rho * A where the unclipped branch is the smaller one
     torch.testing.assert_close(gradient, float64([-0.4, 0.0, -0.1, 0.3, 0.0, 0.0]), rtol=0, atol=1e-12)
 
 
-def test_ppo_clip_on_its_own_policy_is_reinforce_in_gradient():
-    values = float64(OLD).requires_grad_()
-    own = batch(logprobs=values)
-    gradients = [torch.autograd.grad(OBJECTIVES.resolve(name)(own, stage())[0], values)[0] for name in NAMES]
-    torch.testing.assert_close(gradients[0], gradients[1])
-    torch.testing.assert_close(gradients[1], gradients[2])
+def test_dual_clip_by_hand():
+    """Ratio 9 with advantage -1 is worth -9; three times the advantage is the bound."""
+    tokens = batch(logprobs=float64(OLD) + math.log(9), advantages=float64([-1, -1, 1, 1, -2, 0]))
+    loss, metrics = run("ppo_clip", tokens, clip_dual=3.0, clip_high=0.28)
+    assert loss.item() == pytest.approx(-(-3 - 3 + 1.28 + 1.28 - 6) / 5)
+    assert metrics["policy/dual_clip_fraction"].item() == pytest.approx(3 / 5)
+    unbound, _ = run("ppo_clip", tokens, clip_high=0.28)
+    assert unbound.item() == pytest.approx(-(-9 - 9 + 1.28 + 1.28 - 18) / 5)
+
+
+def test_cispo_by_hand():
+    logprobs = batch().logprobs.requires_grad_()
+    loss, metrics = run("cispo", batch(logprobs=logprobs), clip_low=0.2, clip_high=0.28)
+    weights = [1.0, 1.28, 0.8, 1.28, 0.8]
+    terms = [w * a * x for w, a, x in zip(weights, ADVANTAGES, logprobs.tolist(), strict=False)]
+    assert loss.item() == pytest.approx(-sum(terms) / 5)
+    assert metrics["policy/clip_fraction"].item() == pytest.approx(4 / 5)
+    (gradient,) = torch.autograd.grad(loss, logprobs)  # every token keeps one
+    expected = [-0.2 * w * a for w, a in zip(weights, ADVANTAGES, strict=False)]
+    torch.testing.assert_close(gradient, float64([*expected, 0.0]), rtol=0, atol=1e-12)
+
+
+def test_sapo_by_hand():
+    loss, _ = run("sapo", batch(), sapo_positive=1.0, sapo_negative=2.0)
+
+    def gate(ratio, tau):
+        return 4 / tau / (1 + math.exp(-tau * (ratio - 1)))
+
+    taus = [1.0, 1.0, 1.0, 2.0, 2.0]
+    terms = [gate(r, t) * a for r, t, a in zip(RATIOS, taus, ADVANTAGES, strict=False)]
+    assert loss.item() == pytest.approx(-sum(terms) / 5)
 
 
 @pytest.mark.parametrize("name", ["reinforce", "sft"])
 def test_policy_gradient_by_hand(name):
-    loss, metrics = OBJECTIVES.resolve(name)(batch(logprobs=float64(OLD)), stage())
+    loss, metrics = run(name, batch(logprobs=float64(OLD)))
     # mean of A * logprob: -2, -2, -1, 2, 1
     assert loss.item() == pytest.approx(-(-2 - 2 - 1 + 2 + 1) / 5)
     assert metrics == {}
@@ -85,46 +83,128 @@ def test_policy_gradient_by_hand(name):
 
 def test_sft_with_ones_is_the_mean_negative_log_likelihood():
     ones = batch(logprobs=float64(OLD), advantages=torch.ones(6, dtype=torch.float64))
-    assert OBJECTIVES.resolve("sft")(ones, stage())[0].item() == pytest.approx((1 + 2 + 1 + 2 + 1) / 5)
+    assert run("sft", ones)[0].item() == pytest.approx((1 + 2 + 1 + 2 + 1) / 5)
+
+
+def test_reward_weighted_sft_by_hand():
+    loss, metrics = run(
+        "reward_weighted_sft", batch(logprobs=float64(OLD)), reward_temperature=0.5, reward_weight_cap=20
+    )
+    weights = [20.0, math.exp(2), math.exp(2), math.exp(-2), math.exp(-2)]  # exp(4) is cut
+    assert loss.item() == pytest.approx(sum(-w * x for w, x in zip(weights, OLD, strict=False)) / 5)
+    assert metrics["policy/reward_weight"].item() == pytest.approx(sum(weights) / 5)
+
+
+def test_luffy_by_hand():
+    offline = torch.tensor([True, True, False, False, False, False])
+    loss, _ = run("luffy", batch(offline=offline), clip_low=0.2, clip_high=0.28, luffy_gamma=0.1)
+    p = [math.exp(-1.0), 1.5 * math.exp(-2.0)]
+    shaped = [2.0 * p[0] / (p[0] + 0.1), 1.0 * p[1] / (p[1] + 0.1)]
+    assert loss.item() == pytest.approx(-(sum(shaped) + 0.5 - 1.5 - 0.8) / 5)
+    same, _ = run("ppo_clip", batch(offline=offline), off_policy="luffy", clip_high=0.28)
+    assert same.item() == loss.item()
+
+
+def test_luffy_shaping_is_steepest_where_the_probability_is_gamma():
+    logs = torch.linspace(-6, -0.01, 600, dtype=torch.float64).requires_grad_()
+    size = torch.ones(600, dtype=torch.float64)
+    tokens = batch(
+        logprobs=logs, old_logprobs=logs.detach(), advantages=size, weights=size, sequence=torch.arange(600),
+        offline=torch.ones(600, dtype=torch.bool),
+    )  # fmt: skip
+    (gradient,) = torch.autograd.grad(run("luffy", tokens, luffy_gamma=0.1)[0], logs)
+    steepest = logs[gradient.argmin()].item()
+    assert steepest == pytest.approx(math.log(0.1), abs=0.02) and gradient.min().item() == pytest.approx(
+        -0.25, abs=1e-4
+    )
+
+
+def test_offline_tokens_can_be_imitated():
+    offline = torch.tensor([True, False, False, False, False, False])
+    loss, _ = run("ppo_clip", batch(offline=offline), off_policy="sft", off_policy_coef=0.5, clip_high=0.28)
+    assert loss.item() == pytest.approx(-(0.5 * -1.0 + 1.28 + 0.5 - 1.5 - 0.8) / 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [-1.0, -1.0, -1.0]),
+        ({"old_logprobs": "engine"}, [-2.0, -3.0, -1.0]),
+        ({"off_policy": "importance"}, [-1.0, -3.0, -1.0]),
+        ({"off_policy": "luffy"}, [-1.0, -1.0, -1.0]),
+    ],
+)
+def test_what_ratios_are_taken_against(options, expected):
+    engine, offline = float64([-2.0, -3.0, math.nan]), torch.tensor([False, True, True])
+    assert ratio_base(stage(**options), float64([-1.0] * 3), engine, offline).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["cispo", "luffy", "ppo_clip", "sapo"])
+def test_on_its_own_policy_the_gradient_is_that_of_reinforce(name):
+    values = float64(OLD).requires_grad_()
+    own = batch(logprobs=values, offline=NO_OFFLINE)
+    found, expected = (torch.autograd.grad(run(n, own)[0], values)[0] for n in (name, "reinforce"))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("kind", "expected"), [("k1", -0.5), ("k2", 0.125), ("k3", math.exp(0.5) - 1.5)])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("k1", -0.5), ("k2", 0.125), ("k3", math.exp(0.5) - 1.5), ("abs", 0.5), ("full", 2.0)]
+)
 def test_the_kl_term_is_added_with_its_weight(name, kind, expected):
-    both = batch(ref_logprobs=batch().logprobs + 0.5)
-    plain, _ = OBJECTIVES.resolve(name)(both, stage(kl="none"))
-    loss, metrics = OBJECTIVES.resolve(name)(both, stage(kl=kind, kl_coef=0.3))
+    tokens = random_batch()
+    tokens = dataclasses.replace(
+        tokens, ref_logprobs=tokens.logprobs + 0.5, full_kl=torch.full_like(tokens.logprobs, 2.0)
+    )
+    plain, _ = run(name, tokens, kl="none")
+    loss, metrics = run(name, tokens, kl=kind, kl_coef=0.3)
     assert metrics["policy/kl"].item() == pytest.approx(expected)
     assert (loss - plain).item() == pytest.approx(0.3 * expected)
+    adapted, _ = run(name, dataclasses.replace(tokens, kl_coef=0.7), kl=kind, kl_coef=0.3)
+    assert (adapted - plain).item() == pytest.approx(0.7 * expected)
+    in_reward, metrics = run(name, tokens, kl=kind, kl_coef=0.3, kl_in="reward")
+    assert in_reward.item() == plain.item() and "policy/kl" not in metrics
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kl", ["none", "k1", "k2", "k3"])
-def test_finite_differences(name, kl):
-    generator = torch.Generator().manual_seed(3)
-    old = -torch.rand(40, generator=generator, dtype=torch.float64) * 5
-    shift = 0.6 * torch.randn(40, generator=generator, dtype=torch.float64)
-    whole = TokenBatch(
-        logprobs=(old + shift).requires_grad_(),
-        old_logprobs=old,
-        ref_logprobs=old - shift,
-        advantages=torch.randn(40, generator=generator, dtype=torch.float64),
-        sequence=torch.arange(40) // 8,
-        weights=token_weights(torch.rand(40, generator=generator) < 0.8, torch.arange(40) // 8, "sequence").double(),
-    )
-    chosen, options = OBJECTIVES.resolve(name), stage(kl=kl, kl_coef=0.2)
-    assert torch.autograd.gradcheck(
-        lambda values: chosen(dataclasses.replace(whole, logprobs=values), options)[0], whole.logprobs
-    )
+def test_the_entropy_bonus(name):
+    tokens = random_batch()
+    plain, _ = run(name, tokens)
+    loss, _ = run(name, tokens, entropy_coef=0.2)
+    assert (plain - loss).item() == pytest.approx(0.2 * (tokens.entropy * tokens.weights).sum().item())
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(split=st.lists(st.integers(0, 3), min_size=6, max_size=6))
-def test_micro_batches_sum_to_the_step(name, split):
-    chosen, options = OBJECTIVES.resolve(name), stage(kl="k3", kl_coef=0.3)
-    whole = batch(ref_logprobs=float64(OLD) - 0.2)
-    loss, metrics = chosen(whole, options)
-    parts = [chosen(part(whole, torch.tensor(split) == number), options) for number in range(4)]
+@pytest.mark.parametrize(
+    "options", [{}, {"kl": "k1"}, {"kl": "k2"}, {"kl": "k3"}, {"kl": "abs"}, {"off_policy": "sft"}]
+)
+def test_finite_differences(name, options):
+    if name in (*SEQUENCE, "luffy") and "off_policy" in options:
+        return  # not a combination: the configuration refuses it
+    whole = random_batch()
+    values = whole.logprobs.clone().requires_grad_()
+    log_ratio = whole.logprobs - whole.old_logprobs
+
+    def loss(x):
+        # The weight of CISPO is held: differences are taken with the ratio as it is.
+        old = x.detach() - log_ratio if name == "cispo" else whole.old_logprobs
+        return run(name, dataclasses.replace(whole, logprobs=x, old_logprobs=old), kl_coef=0.2, **options)[0]
+
+    assert torch.autograd.gradcheck(loss, values)
+    assert loss(values).isfinite()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(cut=st.integers(0, 127))
+def test_micro_batches_sum_to_the_step(name, cut):
+    """Sequences are whole; those of a group stay together where the objective asks for it, anywhere else else."""
+    whole, options = random_batch(), {"kl": "k3", "kl_coef": 0.3, "entropy_coef": 0.1}
+    loss, metrics = run(name, whole, **options)
+    by = whole.group if name in ("dpo", "reg_grpo") else whole.sequence
+    index = torch.tensor([bool(cut >> number & 1) for number in range(7)])[by]
+    if not 0 < index.sum() < len(index):
+        return
+    parts = [run(name, part(whole, side), **options) for side in (index, ~index)]
     assert sum(p[0].item() for p in parts) == pytest.approx(loss.item(), abs=1e-12)
     for key, value in metrics.items():
         assert sum(p[1][key].item() for p in parts) == pytest.approx(value.item(), abs=1e-12)
@@ -132,44 +212,63 @@ def test_micro_batches_sum_to_the_step(name, split):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_not_learnt_does_not_count(name):
-    base, _ = OBJECTIVES.resolve(name)(batch(), stage())
+    whole = random_batch()
+    base, _ = run(name, whole)
     for value in (0.0, -1e9, float("-inf")):
-        logprobs = batch().logprobs
-        logprobs[-1] = value
-        other, _ = OBJECTIVES.resolve(name)(batch(logprobs=logprobs), stage())
-        assert other.item() == base.item()
+        logprobs = whole.logprobs.clone()
+        logprobs[whole.weights == 0] = value
+        assert run(name, dataclasses.replace(whole, logprobs=logprobs))[0].item() == base.item()
 
 
-def test_extreme_ratios_stay_finite():
-    far = batch(logprobs=float64([-1.0, -2.0, -1.0, -2.0, -1.0, -5.0]), old_logprobs=float64([-900.0] * 3 + [0.0] * 3))
-    loss, metrics = OBJECTIVES.resolve("ppo_clip")(far, stage())
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("dpo", "reg_grpo")])
+def test_extreme_ratios_stay_finite(name):
+    old = torch.tensor([-900.0] * 3 + [0.0] * 3)
+    logprobs = torch.tensor([-1.0, -2.0, -1.0, -900.0, -1.0, -5.0]).requires_grad_()
+    far = batch(logprobs=logprobs, old_logprobs=old, advantages=torch.tensor(ADVANTAGES), offline=NO_OFFLINE)
+    loss, metrics = run(name, far)
     assert loss.isfinite() and all(value.isfinite() for value in metrics.values())
+    assert torch.autograd.grad(loss, logprobs)[0].isfinite().all()
 
 
-LEARN = torch.tensor([True, True, False, True, False, False, True])
-SEQUENCE = torch.tensor([0, 0, 0, 2, 2, 3, 4])  # sequence 1 is empty, 3 learns nothing
+def test_a_weighter_scales_the_policy_gradient_but_no_regulariser_and_no_metric():
+    plain = batch(ref_logprobs=batch().logprobs + 0.5)
+    doubled = dataclasses.replace(plain, weights=2 * plain.weights, base_weights=plain.weights)
+    options = {"kl": "k1", "kl_coef": 1.0}
+    (one, metrics), (two, same) = run("ppo_clip", plain, **options), run("ppo_clip", doubled, **options)
+    assert two.item() + 0.5 == pytest.approx(2 * (one.item() + 0.5))
+    assert {k: v.item() for k, v in metrics.items()} == {k: v.item() for k, v in same.items()}
 
 
-def test_token_weights_by_hand():
-    assert token_weights(LEARN, SEQUENCE, "token").tolist() == pytest.approx([0.25, 0.25, 0, 0.25, 0, 0, 0.25])
-    third = 1 / 3
-    assert token_weights(LEARN, SEQUENCE, "sequence").tolist() == pytest.approx(
-        [third / 2, third / 2, 0, third, 0, 0, third]
-    )
+def test_metrics_are_means_whatever_the_weights_sum_to():
+    whole = batch()
+    fixed = dataclasses.replace(whole, weights=whole.weights / 4, total_weight=0.25)
+    assert run("ppo_clip", fixed)[0].item() == pytest.approx(run("ppo_clip", whole)[0].item() / 4)
+    assert run("ppo_clip", fixed)[1]["policy/ratio"].item() == pytest.approx(1.0)
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=50), st.sampled_from(["token", "sequence"]))
-def test_weights_sum_to_one_if_anything_is_learnt(tokens, aggregation):
-    learn = torch.tensor([flag for _, flag in tokens], dtype=torch.bool)
-    sequence = torch.tensor([number for number, _ in tokens], dtype=torch.int64)
-    weights = token_weights(learn, sequence, aggregation)
-    assert weights.sum().item() == pytest.approx(float(bool(learn.any())), abs=1e-6)
-    assert bool(((weights > 0) == learn).all())
-    if aggregation == "sequence":
-        shares = {weights[sequence == number].sum().item() for number in sequence[learn].unique()}
-        assert max(shares, default=0) - min(shares, default=0) < 1e-6
+@pytest.mark.parametrize(
+    ("name", "options", "what"),
+    [
+        ("ppo_clip", {"kl": "k3"}, "kl: k3 needs ref_logprobs"),
+        ("ppo_clip", {"kl": "full"}, "kl: full needs full_kl"),
+        ("ppo_clip", {"entropy_coef": 0.1}, "entropy_coef needs entropy"),
+        ("ppo_clip", {"off_policy": "luffy"}, "off_policy: luffy needs offline"),
+        ("luffy", {}, "luffy needs offline"),
+        ("dpo", {}, "dpo needs pairs"),
+        ("reg_grpo", {}, "reg_grpo needs group_ids"),
+    ],
+)
+def test_what_is_missing_is_named(name, options, what):
+    with pytest.raises(ValueError, match=what):
+        run(name, batch(), **options)
 
 
-def test_an_unknown_aggregation_is_refused():
-    with pytest.raises(ValueError, match="'words': token or sequence"):
-        token_weights(LEARN, SEQUENCE, "words")
+def test_a_token_loss_of_ones_own_becomes_an_objective():
+    def squares(tokens, options):
+        """My own."""
+        return tokens.logprobs.square(), {"mine": tokens.advantages}
+
+    objective = token_objective(squares)
+    loss, metrics = objective(batch(logprobs=float64(OLD)), stage())
+    assert loss.item() == pytest.approx((1 + 4 + 1 + 4 + 1) / 5) and metrics["mine"].item() == pytest.approx(0.4)
+    assert objective.__doc__ == "My own."

@@ -1,0 +1,90 @@
+"""Micro-batches for tests: numbers worked out by hand, random ones, and ways to split them."""
+
+import dataclasses
+import math
+
+import torch
+
+from easyvideor1.algorithms.objectives import TokenBatch, pairs_of, token_weights
+from easyvideor1.config import StageConfig
+
+#: Ratios 1, 1.5, 0.5, 1.5, 0.5 and a token that is not learnt.
+OLD = [-1.0, -2.0, -1.0, -2.0, -1.0, -5.0]
+RATIOS = [1.0, 1.5, 0.5, 1.5, 0.5, 9.0]
+ADVANTAGES = [2.0, 1.0, 1.0, -1.0, -1.0, 100.0]
+WEIGHTS = [0.2, 0.2, 0.2, 0.2, 0.2, 0.0]
+
+#: Objectives whose loss is read off a whole sequence.
+SEQUENCE = ("dpo", "gmpo", "gspo", "gspo_token", "reg_grpo")
+
+
+def float64(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def stage(**options):
+    """Options of a stage; those that an objective insists on are filled in."""
+    if options.get("objective") in SEQUENCE:
+        options = {"aggregation": "sequence", **options}
+    return StageConfig(name="stage", **options)
+
+
+def batch(**changes):
+    values = {
+        "logprobs": float64([old + math.log(ratio) for old, ratio in zip(OLD, RATIOS, strict=True)]),
+        "old_logprobs": float64(OLD),
+        "ref_logprobs": None,
+        "advantages": float64(ADVANTAGES),
+        "sequence": torch.tensor([0, 0, 1, 1, 2, 2]),
+        "weights": float64(WEIGHTS),
+    }
+    return TokenBatch(**{**values, **changes})
+
+
+def random_batch(seed=3, spread=0.3, aggregation="sequence"):
+    """Seven sequences of two groups, ragged, some tokens not learnt, one advantage per sequence; every field filled."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(size):
+        return torch.randn(size, generator=generator, dtype=torch.float64)
+
+    lengths = torch.tensor([5, 1, 8, 3, 6, 4, 2])
+    sequence = torch.repeat_interleave(torch.arange(7), lengths)
+    group_N = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    size = len(sequence)
+    learn = torch.rand(size, generator=generator) < 0.8
+    learn[torch.tensor([0, 5, 6, 14, 17, 23, 27])] = True  # every sequence learns something
+    old = -5 * torch.rand(size, generator=generator, dtype=torch.float64)
+    rewards = normal(7)
+    pairs = pairs_of(rewards, group_N, every=True)
+    return TokenBatch(
+        logprobs=old + spread * normal(size),
+        old_logprobs=old,
+        ref_logprobs=old + spread * normal(size),
+        advantages=rewards[sequence],
+        sequence=sequence,
+        weights=token_weights(learn, sequence, aggregation).double(),
+        group=group_N[sequence],
+        entropy=normal(size).abs(),
+        offline=torch.isin(sequence, torch.tensor([3, 5])),
+        pairs=pairs,
+        pair_weights=torch.full((len(pairs),), 1 / len(pairs), dtype=torch.float64),
+        values=normal(size),
+        old_values=normal(size),
+        returns=normal(size),
+        full_kl=normal(size).abs(),
+    )
+
+
+def part(whole, index):
+    """Some tokens of a step, bool ``(T,)``: a micro-batch."""
+    fields = {}
+    for field in dataclasses.fields(whole):
+        value = getattr(whole, field.name)
+        if field.name in ("pairs", "pair_weights"):
+            continue
+        fields[field.name] = value[index] if isinstance(value, torch.Tensor) else value
+    if whole.pairs is not None:
+        inside = torch.isin(whole.pairs, whole.sequence[index]).all(1)
+        fields |= {"pairs": whole.pairs[inside], "pair_weights": whole.pair_weights[inside]}
+    return TokenBatch(**fields)
