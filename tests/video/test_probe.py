@@ -5,6 +5,7 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from easyvideor1 import video
 from easyvideor1.types import MediaError
 from easyvideor1.video.content import FileMemo
+from easyvideor1.video.packets import packet_index
 
 from .clips import picture, reference_video, write_audio, write_clip
 
@@ -167,3 +169,47 @@ def test_a_name_that_no_file_can_have_is_missing(name: str) -> None:
     with pytest.raises(MediaError, match="is no path") as caught:
         video.probe(name)
     assert caught.value.reason == "missing"
+
+
+def rewrite_matrix(path: Path, degrees: int, hflip: bool, vflip: bool) -> str:
+    """A clip whose display matrix turns it counter-clockwise and then flips it, as PyAV's muxer writes that."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.set_display_rotation(degrees, hflip=hflip, vflip=vflip)
+        for index in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index, 96, 64), format="rgb24")))
+        container.mux(stream.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
+@pytest.mark.parametrize("vflip", [False, True])
+@pytest.mark.parametrize("hflip", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_mirroring_matrix_is_told_from_a_turn(
+    tmp_path: Path, degrees: int, hflip: bool, vflip: bool, suffix: str
+) -> None:
+    path = rewrite_matrix(tmp_path / f"m.{suffix}", degrees, hflip, vflip)
+    index = packet_index(path)
+    coded = np.arange(6).reshape(2, 3)  # no symmetry
+    shown = np.rot90(coded, degrees // 90)
+    shown = shown[:, ::-1] if hflip else shown
+    shown = shown[::-1] if vflip else shown
+    ours = np.rot90(coded[:, ::-1] if index.mirror else coded, index.rotation // 90)
+    assert np.array_equal(ours, shown)
+    assert index.mirror == (hflip != vflip)
+    info = video.probe(path)
+    assert (info.width, info.height) == ((64, 96) if degrees in (90, 270) else (96, 64))
+    assert info.rotation == index.rotation
+
+
+def test_a_matrix_without_frames_to_read_it_from_still_turns(tmp_path: Path) -> None:
+    """The whole matrix comes with frames; of a stream that cannot be decoded the angle is all there is."""
+    path = Path(rewrite_matrix(tmp_path / "m.mp4", 90, hflip=False, vflip=False))
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start : data.index(b"moov") - 4] = bytes(data.index(b"moov") - 4 - start)
+    path.write_bytes(data)
+    index = packet_index(str(path))
+    assert (index.rotation, index.mirror) == (90, False)

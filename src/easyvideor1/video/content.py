@@ -85,6 +85,11 @@ def file_error(path: str, error: OSError) -> MediaError:
     return MediaError(f"{path} cannot be read: {error}", path=path, reason="unreadable")
 
 
+def remember_fingerprint(key: StatKey, value: str) -> None:
+    """Take over what another process computed of this file version."""
+    _FINGERPRINTS.get(key, lambda: value)
+
+
 def fingerprint(path: str) -> str:
     """SHA-256 of the file's bytes, in hex. A copied or renamed file keeps it, a replaced file does not.
 

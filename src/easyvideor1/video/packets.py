@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import Any
 
 import av
 import av.logging
+import numpy as np
 
-from easyvideor1.types import MediaError
-from easyvideor1.video.content import FileMemo, file_error, stat_key
+from easyvideor1.types import MediaError, MediaInfo
+from easyvideor1.video.content import FileMemo, StatKey, file_error, stat_key
+from easyvideor1.video.formats import VIDEO_FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,8 @@ class PacketIndex:
     ``pts`` are ticks of ``time_base``, sorted and distinct: packets that share a time are one frame. ``timed`` is False
     when the container gives no presentation times: then frames are told apart by counting, and ``pts`` come from decode
     times or the frame rate. ``keyframes`` are positions in ``pts``. ``end`` is where the last frame ends, in ticks.
-    ``width`` and ``height`` are as coded; ``rotation`` is the counter-clockwise turn (0, 90, 180, 270) that shows the
-    picture upright.
+    ``width`` and ``height`` are as coded. The picture is shown by flipping it left to right if ``mirror``, and then
+    turning it by ``rotation`` degrees counter-clockwise (0, 90, 180, 270).
     """
 
     pts: tuple[int, ...]
@@ -36,14 +39,28 @@ class PacketIndex:
     width: int
     height: int
     rotation: int
+    mirror: bool = False
 
     def seconds(self, ticks: int) -> float:
         return ticks * self.time_base.numerator / self.time_base.denominator
 
+    def timestamps(self) -> tuple[float, ...]:
+        """Seconds of all frames, the first at 0: each the float64 nearest to its exact time."""
+        first = self.pts[0]
+        top, bottom = self.time_base.numerator, self.time_base.denominator
+        if (self.pts[-1] - first) * top < _EXACT and bottom < _EXACT:
+            # Numerator and denominator are exact in float64, so that one division rounds as Python's integers do.
+            ticks = np.array(self.pts, dtype=np.int64) - first
+            return tuple((ticks * top / bottom).tolist())
+        return tuple(self.seconds(tick - first) for tick in self.pts)
 
+
+_OPENING = {"protocol_whitelist": "file", "format_whitelist": ",".join(VIDEO_FORMATS)}
 _INDEXES: FileMemo[PacketIndex] = FileMemo(limit=1_000_000, weigh=lambda index: len(index.pts))
 _LOG_LOCK = threading.Lock()
-_ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?) degrees")
+_ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?|nan) degrees")
+#: Integers below this are all float64 numbers.
+_EXACT = 1 << 53
 
 
 def packet_index(path: str) -> PacketIndex:
@@ -55,6 +72,35 @@ def packet_index(path: str) -> PacketIndex:
     return _INDEXES.get(stat_key(path), lambda: _read_index(path))
 
 
+def remember_index(key: StatKey, index: PacketIndex) -> None:
+    """Take over what another process read of this file version."""
+    _INDEXES.get(key, lambda: index)
+
+
+def video_info(path: str, fingerprint: str, index: PacketIndex) -> MediaInfo:
+    """What an index says of a video; see ``probe``."""
+    timestamps = index.timestamps()
+    duration = index.seconds(index.end - index.pts[0])
+    count = len(timestamps)
+    fps = count / duration if duration > 0 else 1.0
+    # The header's rate is an exact fraction where the packets' ticks are rounded (matroska: milliseconds).
+    if index.rate and abs(float(index.rate) * duration - count) <= max(1.0, 0.01 * count):
+        fps = float(index.rate)
+    width, height = (index.height, index.width) if index.rotation in (90, 270) else (index.width, index.height)
+    return MediaInfo(
+        path=path,
+        kind="video",
+        fingerprint=fingerprint,
+        codec=index.codec,
+        width=width,
+        height=height,
+        rotation=index.rotation,
+        fps=fps,
+        duration=duration,
+        timestamps=timestamps,
+    )
+
+
 def open_video(path: str) -> tuple[Any, Any]:
     """Open a media file and choose its video stream: ``(container, stream)``; the caller closes the container.
 
@@ -62,8 +108,15 @@ def open_video(path: str) -> tuple[Any, Any]:
         MediaError: it cannot be opened or has no moving picture (cover art does not count).
     """
     try:
-        # The explicit protocol keeps names with a colon from being read as addresses, and playlists from leaving disk.
-        container = av.open(f"file:{path}", metadata_errors="ignore", options={"protocol_whitelist": "file"})
+        # The explicit protocol keeps names with a colon from being read as addresses.
+        container = av.open(f"file:{path}", metadata_errors="ignore", options=_OPENING)
+    except av.ArgumentError as error:
+        raise MediaError(
+            f"{path} is not in a format that is read as video (playlists, lists and numbered series of files are not "
+            "followed); name the media file itself",
+            path=path,
+            reason="unreadable",
+        ) from error
     except (av.FFmpegError, ValueError) as error:
         raise media_error(path, error) from error
     for stream in container.streams.video:
@@ -94,7 +147,7 @@ def _read_index(path: str) -> PacketIndex:
     container, stream = open_video(path)
     with container:
         _refuse_truncated(path, stream, size)
-        rotation = _rotation(container, stream)
+        turned = _angle(container, stream)
         try:
             # The flush packet at the end has no data; discarded packets lie outside the edit list.
             packets = [
@@ -109,6 +162,7 @@ def _read_index(path: str) -> PacketIndex:
         context = stream.codec_context
         if not context.width or not context.height:
             raise MediaError(f"{path}: its video stream has no size", path=path, reason="unreadable")
+        rotation, mirror = (0, False) if turned is None else _orientation(path, turned)
         rate = stream.average_rate or stream.guessed_rate
         pts, keyframes, end, time_base, timed = _order(packets, stream.time_base, rate)
         return PacketIndex(
@@ -122,6 +176,7 @@ def _read_index(path: str) -> PacketIndex:
             width=int(context.width),
             height=int(context.height),
             rotation=rotation,
+            mirror=mirror,
         )
 
 
@@ -164,10 +219,11 @@ def _refuse_truncated(path: str, stream: Any, size: int) -> None:
         )
 
 
-def _rotation(container: Any, stream: Any) -> int:
-    """Counter-clockwise degrees from the display matrix, to the nearest quarter turn; mirroring is not applied.
+def _angle(container: Any, stream: Any) -> float | None:
+    """Degrees, counter-clockwise, of the stream's display matrix; None when it has none.
 
-    Without decoding, PyAV shows the matrix only in FFmpeg's description of the file, which follows the log level.
+    Without decoding, PyAV shows the matrix only in FFmpeg's description of the file, which follows the log level, and
+    of the matrix only the angle.
     """
     with _LOG_LOCK:
         level = av.logging.get_level()
@@ -179,5 +235,37 @@ def _rotation(container: Any, stream: Any) -> int:
     for block in re.split(r"(?=\n  Stream #)", text):
         if re.match(rf"\n  Stream #\d+:{stream.index}\b", block):
             found = _ROTATION.search(block)
-            return round(float(found.group(1)) / 90) * 90 % 360 if found else 0
-    return 0
+            return float(found.group(1)) if found else None
+    return None
+
+
+def _orientation(path: str, angle: float) -> tuple[int, bool]:
+    """Rotation to the nearest quarter turn, and whether it is of the mirrored picture, for a stream with a matrix.
+
+    The angle of a mirroring matrix means nothing by itself (a flip reads as half a turn), and the whole matrix comes
+    with frames only. So of these files, and no others, one frame is decoded. When that fails there is no mirroring.
+    """
+    matrix = _display_matrix(path)
+    if matrix is None:
+        return (round(angle / 90) * 90 % 360 if math.isfinite(angle) else 0), False
+    # A point (x, y) is shown at (a x + c y, b x + d y), with y downwards.
+    a, b, c, d = matrix
+    mirror = a * d - b * c < 0
+    if mirror:
+        a, b = -a, -b  # what is left to do after x has changed its sign
+    return round(math.degrees(-math.atan2(b, a)) / 90) * 90 % 360, mirror
+
+
+def _display_matrix(path: str) -> tuple[int, int, int, int] | None:
+    container, stream = open_video(path)
+    with container:
+        try:
+            for frame in container.decode(stream):
+                data = frame.side_data.get("DISPLAYMATRIX")
+                if data is None:
+                    return None
+                a, b, _, c, d, *_ = np.frombuffer(bytes(data), dtype=np.int32).tolist()
+                return (a, b, c, d) if a * d - b * c else None
+        except av.FFmpegError:
+            return None
+    return None

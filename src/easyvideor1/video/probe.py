@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PIL import Image, UnidentifiedImageError
 
 from easyvideor1.types import MediaError, MediaInfo
-from easyvideor1.video.content import FileMemo, fingerprint, stat_key
+from easyvideor1.video.content import FileMemo, StatKey, fingerprint, remember_fingerprint, stat_key
 from easyvideor1.video.formats import IMAGE_FORMATS
-from easyvideor1.video.packets import media_error, packet_index
+from easyvideor1.video.memo import ProbeMemo
+from easyvideor1.video.packets import media_error, packet_index, remember_index, video_info
 
 #: EXIF orientation tag, and its values that exchange width and height.
 _ORIENTATION = 0x0112
@@ -16,8 +19,11 @@ _TRANSPOSED = frozenset({5, 6, 7, 8})
 _INFOS: FileMemo[MediaInfo] = FileMemo(limit=4_000_000, weigh=lambda info: info.frame_count)
 
 
-def probe(path: str) -> MediaInfo:
+def probe(path: str, memo: ProbeMemo | None = None) -> MediaInfo:
     """Describe a media file. Costs one stat when the file was probed before in this process.
+
+    With a memo it also costs next to nothing when another process has probed it: neither is the file read, nor will
+    decoding read it for its fingerprint and packets.
 
     Times are presentation times from the packets, so that variable frame rates and edit lists are honoured; the first
     shown frame is at 0. ``fps`` is the container's average rate when it agrees with the packets, else frames over
@@ -27,7 +33,24 @@ def probe(path: str) -> MediaInfo:
         MediaError: ``missing``, ``permission``, ``not_a_file``, ``empty``, ``no_video``, ``truncated``, ``unreadable``.
     """
     key = stat_key(path)
-    return _INFOS.get(key, lambda: _probe_image(path) or _probe_video(path))
+    return _INFOS.get(key, lambda: _probe(path) if memo is None else _remembered(path, key, memo))
+
+
+def _probe(path: str) -> MediaInfo:
+    return _probe_image(path) or _probe_video(path)
+
+
+def _remembered(path: str, key: StatKey, memo: ProbeMemo) -> MediaInfo:
+    known = memo.recall(key)
+    if known is None:
+        info = _probe(path)
+        memo.put(key, info, packet_index(path) if info.kind == "video" else None)
+        return info
+    info, index = known
+    remember_fingerprint(key, info.fingerprint)
+    if index is not None:
+        remember_index(key, index)
+    return replace(info, path=path)
 
 
 def _probe_image(path: str) -> MediaInfo | None:
@@ -50,25 +73,4 @@ def _probe_image(path: str) -> MediaInfo | None:
 
 
 def _probe_video(path: str) -> MediaInfo:
-    index = packet_index(path)
-    first = index.pts[0]
-    timestamps = tuple(index.seconds(tick - first) for tick in index.pts)
-    duration = index.seconds(index.end - first)
-    count = len(timestamps)
-    fps = count / duration if duration > 0 else 1.0
-    # The header's rate is an exact fraction where the packets' ticks are rounded (matroska: milliseconds).
-    if index.rate and abs(float(index.rate) * duration - count) <= max(1.0, 0.01 * count):
-        fps = float(index.rate)
-    width, height = (index.height, index.width) if index.rotation in (90, 270) else (index.width, index.height)
-    return MediaInfo(
-        path=path,
-        kind="video",
-        fingerprint=fingerprint(path),
-        codec=index.codec,
-        width=width,
-        height=height,
-        rotation=index.rotation,
-        fps=fps,
-        duration=duration,
-        timestamps=timestamps,
-    )
+    return video_info(path, fingerprint(path), packet_index(path))

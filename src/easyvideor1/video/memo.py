@@ -1,0 +1,265 @@
+"""What probing found out, remembered on disk: no process reads a file again that any process has probed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import time
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import av
+
+from easyvideor1.files import write_atomic
+from easyvideor1.types import MediaError, MediaInfo
+from easyvideor1.video.claims import NO_LOCKS
+from easyvideor1.video.content import StatKey, stat_key
+from easyvideor1.video.info_json import info_and_index_from_json, info_to_json
+from easyvideor1.video.packets import PacketIndex
+
+#: Begins every line. The number changes whenever the same file would be described, or a line written, otherwise.
+_NAME = b"evr1-probe/"
+FORMAT = _NAME + b"1"
+
+#: A file that was written this recently may be written again without a change of its times (seconds): the clock of
+#: files ticks every few milliseconds, that of some file systems every two seconds.
+_TICK = 0.1
+_COARSE_TICK = 2.0
+
+#: Lines that are of no use any more are cleared away when they take more than this many bytes, and more than the rest.
+_SPARE_BYTES = 1 << 20
+
+_CHUNK = 1 << 20
+_Place = tuple[int, int]
+
+
+class ProbeMemo:
+    """One append-only file, which any number of processes may read and write.
+
+    A line holds the path, the file version (size, time of change, inode, and the demuxer that described it) and the
+    description, under a checksum. Of one path the last line counts. Lines that are torn, foreign or of another format
+    are passed over, and a file that begins otherwise is moved aside. Nothing that is wrong with the memo is an error:
+    what it cannot give is probed again, and that it cannot be written is told once, as a warning.
+
+    Only where the lines are is kept in memory, about 300 bytes per file.
+
+    Args:
+        path: the file; it is created, with its directory, by the first ``put``.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._fd: int | None = None
+        self._inode = 0
+        self._scanned = 0
+        self._lines: dict[bytes, _Place] = {}
+        self._complained = False
+
+    def __len__(self) -> int:
+        """Files that are remembered, whether or not they are still the same."""
+        with self._lock:
+            self._refresh()
+            return len(self._lines)
+
+    def get(self, key: StatKey) -> MediaInfo | None:
+        """The description of this version of the file, if it is remembered; its ``path`` is absolute."""
+        found = self.recall(key)
+        return found[0] if found is not None else None
+
+    def recall(self, key: StatKey) -> tuple[MediaInfo, PacketIndex | None] | None:
+        """As ``get``, with the packet index of a video where that was remembered too."""
+        with self._lock:
+            payload = self._payload(key)
+        if payload is None:
+            return None
+        try:
+            info, index = info_and_index_from_json(payload)
+        except (ValueError, KeyError, TypeError):  # a good checksum over something of another kind
+            return None
+        return replace(info, path=key[0]), index
+
+    def put(self, key: StatKey, info: MediaInfo, index: PacketIndex | None = None) -> None:
+        """Remember a description; nothing is done when it is known, or when the file is no longer the same.
+
+        Args:
+            key: ``stat_key`` of the file, taken before it was read.
+            info: what probing said.
+            index: of a video, so that decoding need not read it either, and times take a few hundred bytes.
+        """
+        if not _settled(key):
+            return
+        with self._lock:
+            known = self._payload(key)
+            if known is not None and (index is None or b'"index":' in known):
+                return
+            body = b"\t".join((_name(key), _version(key), info_to_json(info, index).encode()))
+            line = b"%s\t%08x\t%s\n" % (FORMAT, zlib.crc32(body), body)
+            try:
+                self._append(line)
+            except OSError as error:
+                self._complain(error)
+
+    def _payload(self, key: StatKey) -> bytes | None:
+        self._refresh()
+        place = self._lines.get(_name(key))
+        if place is None or self._fd is None:
+            return None
+        try:
+            fields = _checked(os.pread(self._fd, place[1], place[0]))
+        except OSError as error:
+            self._complain(error)
+            return None
+        return fields[2] if fields is not None and fields[:2] == [_name(key), _version(key)] else None
+
+    def _refresh(self) -> None:
+        """Find the lines that were added, here or elsewhere, since the last look."""
+        try:
+            status = self.path.stat()
+            if self._fd is None or status.st_ino != self._inode or status.st_size < self._scanned:
+                self._open()
+            if self._fd is not None and status.st_size > self._scanned:
+                self._scan()
+        except FileNotFoundError:
+            self._forget()
+        except OSError as error:
+            self._forget()
+            self._complain(error)
+
+    def _open(self) -> None:
+        self._forget()
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._inode = os.fstat(self._fd).st_ino
+        head = os.pread(self._fd, len(_NAME), 0).lstrip(b"\n")
+        if head != _NAME[: len(head)]:
+            # Somebody else's file, or one that a power cut spoilt: kept, under another name.
+            self.path.replace(self.path.with_name(f"{self.path.name}.aside"))
+            self._forget()
+            return
+        dead = self._scan()
+        if dead > max(_SPARE_BYTES, self._scanned - dead):
+            with suppress(OSError):  # a disk that is full or cannot be written: then the file stays as large as it is
+                self._compact()
+
+    def _scan(self) -> int:
+        """Take note of whole lines from where the last scan ended; returns the bytes of lines that are of no use."""
+        assert self._fd is not None
+        dead = 0
+        for line in _whole_lines(self._fd, self._scanned):
+            fields = line.split(b"\t", 4)
+            if fields[0] == FORMAT and len(fields) == 5:
+                dead += self._lines.pop(fields[2], (0, 0))[1]
+                self._lines[fields[2]] = (self._scanned, len(line))
+            else:
+                dead += len(line)
+            self._scanned += len(line)
+        return dead
+
+    def _append(self, line: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fd = self._open_locked()
+        try:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line  # a writer was killed in mid-line: its torn line must not swallow this one
+            written = os.write(fd, line)  # not synced: what a power cut takes is probed again
+            if written != len(line):
+                raise OSError(f"only {written} of {len(line)} bytes were written; is the disk full?")
+        finally:
+            os.close(fd)
+
+    def _open_locked(self) -> int:
+        """The file of that name, locked. Who waited for the lock may hold one that was replaced meanwhile."""
+        while True:
+            fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:  # one write at the end of a file is whole without a lock as well
+                    os.close(fd)
+                    raise
+                return fd
+            try:
+                if self.path.stat().st_ino == os.fstat(fd).st_ino:
+                    return fd
+            except FileNotFoundError:
+                pass
+            os.close(fd)
+
+    def _compact(self) -> None:
+        """Write the file anew with the lines that count."""
+        fd = self._open_locked()
+        try:
+            assert self._fd is not None
+            if os.fstat(fd).st_ino != self._inode:
+                return  # another process has done it; the next look will find its file
+            self._scan()
+            lines = (os.pread(self._fd, length, start) for start, length in sorted(self._lines.values()))
+            write_atomic(self.path, b"".join(line for line in lines if _checked(line) is not None))
+        finally:
+            os.close(fd)
+        self._forget()
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._inode = os.fstat(self._fd).st_ino
+        self._scan()
+
+    def _forget(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd, self._inode, self._scanned, self._lines = None, 0, 0, {}
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            warnings.warn(f"{self.path} cannot be used: {error}; media are probed anew by every process", stacklevel=2)
+
+    def __del__(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+
+
+def _whole_lines(fd: int, start: int) -> Iterator[bytes]:
+    """Lines with their newline. The last one may be without: it is being written, or torn, and left out."""
+    rest = b""
+    # Not by a file object, whose position a forked process would share.
+    while chunk := os.pread(fd, _CHUNK, start):
+        start += len(chunk)
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
+
+
+def _settled(key: StatKey) -> bool:
+    """Whether the file is still this version, and any further change would show."""
+    modified = key[2]
+    tick = _TICK if modified % 1_000_000_000 else _COARSE_TICK
+    try:
+        return stat_key(key[0]) == key and abs(time.time_ns() - modified) > tick * 1e9
+    except MediaError:
+        return False
+
+
+def _name(key: StatKey) -> bytes:
+    return json.dumps(key[0]).encode()  # plain ASCII without tabs or newlines, whatever the path holds
+
+
+def _version(key: StatKey) -> bytes:
+    demuxer = ".".join(map(str, av.library_versions["libavformat"]))
+    return f"{key[1]}:{key[2]}:{key[3]}:{demuxer}".encode()
+
+
+def _checked(line: bytes) -> list[bytes] | None:
+    """Name, version and description of a line; None when it is not whole."""
+    fields = line.rstrip(b"\n").split(b"\t", 2)
+    try:
+        if len(fields) == 3 and fields[0] == FORMAT and int(fields[1], 16) == zlib.crc32(fields[2]):
+            return fields[2].split(b"\t")
+    except ValueError:
+        pass
+    return None

@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from easyvideor1 import video
+from easyvideor1.types import MediaInfo
+from easyvideor1.video import memo as memo_module
+from easyvideor1.video.content import StatKey, stat_key
+from easyvideor1.video.info_json import info_and_index_from_json, info_from_json, info_to_json
+from easyvideor1.video.memo import FORMAT, ProbeMemo
+from easyvideor1.video.packets import PacketIndex, packet_index, video_info
+from easyvideor1.video.probe import probe
+
+from .clips import picture, write_clip
+
+LONG_AGO = 1_700_000_000_123_456_789
+
+
+def settle(path: str | Path) -> None:
+    """Let a file be older than the memo's care for files that were written just now."""
+    os.utime(path, ns=(LONG_AGO, LONG_AGO))
+
+
+def clip_of(tmp_path: Path, name: str = "a.mp4", frames: int = 12) -> str:
+    path = write_clip(tmp_path / name, frames)
+    settle(path)
+    return path
+
+
+def files(tmp_path: Path, count: int) -> list[tuple[StatKey, MediaInfo]]:
+    """Small files with descriptions that tell them apart; what they hold does not matter to a memo."""
+    out = []
+    for number in range(count):
+        path = tmp_path / f"file {number}.png"
+        path.write_bytes(bytes(number + 1))
+        settle(path)
+        info = MediaInfo(str(path), "image", f"{number:064x}", "png", 10 + number, 20)
+        out.append((stat_key(str(path)), info))
+    return out
+
+
+def in_another_process(path: str, memo: Path) -> dict[str, object]:
+    """What ``probe`` says there, and what decoding will find without reading the file."""
+    code = (
+        "import json, sys\n"
+        "from easyvideor1.video.memo import ProbeMemo\n"
+        "from easyvideor1.video.packets import packet_index\n"
+        "from easyvideor1.video.content import fingerprint\n"
+        "from easyvideor1.video.probe import probe\n"
+        "path, memo = sys.argv[1:]\n"
+        "info = probe(path, ProbeMemo(memo))\n"
+        "index = packet_index(path) if info.kind == 'video' else None\n"
+        "print(json.dumps({'info': repr(info), 'index': repr(index), 'fingerprint': fingerprint(path)}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path, str(memo)], capture_output=True, text=True, check=True)
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def test_another_process_reads_nothing(tmp_path: Path) -> None:
+    path, memo = clip_of(tmp_path), tmp_path / "memo"
+    first = in_another_process(path, memo)
+    assert first["info"] == repr(probe(path))
+    # The same size, time and inode, and nothing left in it: whoever reads it now finds no video.
+    size = Path(path).stat().st_size
+    with Path(path).open("r+b") as file:
+        file.write(bytes(size))
+    settle(path)
+    assert in_another_process(path, memo) == first
+
+
+def test_images_are_remembered_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(picture(3, 50, 40)).save(path)
+    settle(path)
+    first = in_another_process(str(path), tmp_path / "memo")
+    assert first["info"] == repr(probe(str(path)))
+    path.write_bytes(bytes(path.stat().st_size))
+    settle(path)
+    assert in_another_process(str(path), tmp_path / "memo") == first
+
+
+def test_a_changed_file_is_probed_again(tmp_path: Path) -> None:
+    path, memo = clip_of(tmp_path), ProbeMemo(tmp_path / "memo")
+    info = probe(path, memo)
+    key = stat_key(path)
+    assert memo.get(key) == info
+    os.utime(path, ns=(LONG_AGO + 1, LONG_AGO + 1))
+    assert memo.get(stat_key(path)) is None
+    settle(path)
+    assert memo.get(stat_key(path)) == info
+    copy = tmp_path / "copy"
+    copy.write_bytes(Path(path).read_bytes())
+    copy.replace(path)  # same content, size and time; another inode
+    settle(path)
+    assert memo.get(stat_key(path)) is None
+    again = write_clip(tmp_path / "a.mp4", 15)
+    settle(again)
+    assert memo.get(stat_key(path)) is None
+    assert probe(path, memo).frame_count == 15
+    reread = ProbeMemo(tmp_path / "memo").get(stat_key(path))
+    assert reread is not None
+    assert reread.frame_count == 15
+    assert len(memo) == 1
+
+
+def test_a_file_that_was_written_just_now_is_not_trusted(tmp_path: Path) -> None:
+    memo = ProbeMemo(tmp_path / "memo")
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path)
+    info = MediaInfo(str(path), "image", "f" * 64, "png", 8, 8)
+    memo.put(stat_key(str(path)), info)
+    assert len(memo) == 0
+    before = stat_key(str(path))
+    settle(path)
+    memo.put(before, info)  # it has changed since
+    assert len(memo) == 0
+    memo.put(stat_key(str(path)), info)
+    assert len(memo) == 1
+
+
+def test_many_processes_write_one_file(tmp_path: Path) -> None:
+    known = files(tmp_path, 60)
+    code = (
+        "import sys\n"
+        "from easyvideor1.types import MediaInfo\n"
+        "from easyvideor1.video.content import stat_key\n"
+        "from easyvideor1.video.memo import ProbeMemo\n"
+        "memo = ProbeMemo(sys.argv[1])\n"
+        "for path in sys.argv[2:]:\n"
+        "    number = int(path.split()[-1][:-4])\n"
+        "    memo.put(stat_key(path), MediaInfo(path, 'image', f'{number:064x}', 'png', 10 + number, 20))\n"
+    )
+    paths = [info.path for _, info in known]
+    shares = [paths[:40], paths[20:], paths[::-1]]  # every file by two of them
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "memo"), *share]) for share in shares]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    memo = ProbeMemo(tmp_path / "memo")
+    assert [memo.get(key) for key, _ in known] == [info for _, info in known]
+    lines = (tmp_path / "memo").read_bytes().splitlines()
+    assert all(line.startswith(FORMAT) for line in lines)
+    for line in lines:
+        _, checksum, body = line.split(b"\t", 2)
+        assert int(checksum, 16) == zlib.crc32(body)
+
+
+def test_what_one_process_adds_another_sees(tmp_path: Path) -> None:
+    known = files(tmp_path, 2)
+    one, other = ProbeMemo(tmp_path / "memo"), ProbeMemo(tmp_path / "memo")
+    assert other.get(known[0][0]) is None
+    for key, info in known:
+        one.put(key, info)
+        assert other.get(key) == info
+
+
+def test_a_kill_at_any_byte_costs_one_line(tmp_path: Path) -> None:
+    known, path = files(tmp_path, 3), tmp_path / "memo"
+    memo = ProbeMemo(path)
+    for key, info in known[:2]:
+        memo.put(key, info)
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    for cut in range(first, len(whole)):
+        path.write_bytes(whole[:cut])
+        torn = ProbeMemo(path)
+        assert torn.get(known[0][0]) == known[0][1]
+        assert torn.get(known[1][0]) is None
+        torn.put(*known[2])
+        torn.put(*known[1])
+        again = ProbeMemo(path)
+        assert [again.get(key) for key, _ in known] == [info for _, info in known], cut
+
+
+def test_a_flipped_byte_is_never_believed(tmp_path: Path) -> None:
+    known, path = files(tmp_path, 4), tmp_path / "memo"
+    memo = ProbeMemo(path)
+    for key, info in known:
+        memo.put(key, info)
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    for position in [*range(40), *(rng.randrange(len(whole)) for _ in range(200))]:
+        spoilt = bytearray(whole)
+        spoilt[position] ^= 1 << rng.randrange(8)
+        path.write_bytes(spoilt)
+        reread = ProbeMemo(path)
+        answers = [reread.get(key) for key, _ in known]
+        assert all(answer in (None, info) for answer, (_, info) in zip(answers, known, strict=True))
+        if position > 20:  # at the beginning the whole file is taken for a foreign one
+            assert sum(answer is None for answer in answers) <= 2
+
+
+@pytest.mark.parametrize("content", [b"SQLite format 3\0" + bytes(5000), b"{}\n", bytes(100), b"\xff" * 70])
+def test_a_foreign_file_is_moved_aside(tmp_path: Path, content: bytes) -> None:
+    known, path = files(tmp_path, 1), tmp_path / "memo"
+    path.write_bytes(content)
+    memo = ProbeMemo(path)
+    assert memo.get(known[0][0]) is None
+    memo.put(*known[0])
+    assert ProbeMemo(path).get(known[0][0]) == known[0][1]
+    assert (tmp_path / "memo.aside").read_bytes() == content
+
+
+def test_lines_of_other_versions_are_passed_over(tmp_path: Path) -> None:
+    known, path = files(tmp_path, 2), tmp_path / "memo"
+    ProbeMemo(path).put(*known[0])
+    line = path.read_bytes()
+    path.write_bytes(line.replace(FORMAT, b"evr1-probe/0"))
+    memo = ProbeMemo(path)
+    assert memo.get(known[0][0]) is None
+    memo.put(*known[1])
+    assert ProbeMemo(path).get(known[1][0]) == known[1][1]
+    assert not (tmp_path / "memo.aside").exists()
+
+
+@pytest.mark.parametrize("place", ["directory", "below a file"])
+def test_a_memo_that_cannot_be_written_is_told_once_and_costs_nothing_else(tmp_path: Path, place: str) -> None:
+    if place == "directory":
+        path = tmp_path / "memo"
+        path.mkdir()
+    else:
+        (tmp_path / "file").touch()
+        path = tmp_path / "file" / "memo"
+    clips = [clip_of(tmp_path, "a.mp4"), clip_of(tmp_path, "b.mp4", 6)]
+    memo = ProbeMemo(path)
+    with pytest.warns(UserWarning, match="cannot be used") as told:
+        assert [probe(clip, memo).frame_count for clip in clips] == [12, 6]
+    assert len(told) == 1
+
+
+def test_lines_of_no_use_are_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memo_module, "_SPARE_BYTES", 2000)
+    known, path = files(tmp_path, 3), tmp_path / "memo"
+    memo = ProbeMemo(path)
+    for key, info in known:
+        memo.put(key, info)
+    live = path.stat().st_size
+    changing, info = Path(known[0][0][0]), known[0][1]
+    for version in range(20):
+        os.utime(changing, ns=(LONG_AGO, LONG_AGO + version))
+        memo.put(stat_key(str(changing)), info)
+    assert path.stat().st_size > 5 * live
+    late = ProbeMemo(path)
+    assert late.get(known[1][0]) == known[1][1]
+    assert path.stat().st_size == live
+    # Who had the old file open goes over to the new one, and what it writes is not lost.
+    assert memo.get(known[2][0]) == known[2][1]
+    memo.put(known[0][0], info)
+    os.utime(changing, ns=(LONG_AGO, LONG_AGO))
+    memo.put(known[0][0], info)
+    assert late.get(known[0][0]) == info
+
+
+def long_index(pts: tuple[int, ...], time_base: Fraction, rate: Fraction | None) -> PacketIndex:
+    return PacketIndex(
+        pts=pts,
+        keyframes=tuple(range(0, len(pts), 250)),
+        time_base=time_base,
+        end=pts[-1] + pts[1] - pts[0],
+        timed=True,
+        rate=rate,
+        codec="h264",
+        width=1280,
+        height=720,
+        rotation=90,
+        mirror=True,
+    )
+
+
+@pytest.mark.parametrize("kind", ["constant", "milliseconds", "variable"])
+def test_two_hours_of_timestamps_are_small_and_exact(kind: str) -> None:
+    frames = 216_000
+    if kind == "constant":
+        index = long_index(tuple(1001 * k + 7 for k in range(frames)), Fraction(1, 30_000), Fraction(30_000, 1001))
+    elif kind == "milliseconds":
+        index = long_index(tuple(round(k * 1001 / 30) for k in range(frames)), Fraction(1, 1000), None)
+    else:
+        rng = random.Random(1)
+        ticks = [0]
+        for _ in range(frames - 1):
+            ticks.append(ticks[-1] + rng.randrange(500, 6000))
+        index = long_index(tuple(ticks), Fraction(1, 90_000), Fraction(27, 1))
+    info = video_info("v.mp4", "f" * 64, index)
+    assert info.timestamps == tuple(index.seconds(tick - index.pts[0]) for tick in index.pts)
+    text = info_to_json(info, index)
+    assert info_and_index_from_json(text) == (info, index)
+    assert info_from_json(info_to_json(info)) == info
+    assert len(text) < (1_000_000 if kind == "variable" else 20_000)
+
+
+def test_a_real_index_survives(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mkv", 40, fps=30, ticks=[33 * k + k // 3 for k in range(40)])
+    text = info_to_json(video.probe(path), packet_index(path))
+    assert info_and_index_from_json(text) == (video.probe(path), packet_index(path))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"index": 3}', '{"timestamps": "A"}', '{"timestamps": "AAAA"}'])
+def test_other_texts_are_no_descriptions(text: str) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        info_from_json(text)
+
+
+def test_an_index_is_added_to_what_is_known(tmp_path: Path) -> None:
+    path, memo = clip_of(tmp_path), ProbeMemo(tmp_path / "memo")
+    key, info = stat_key(path), video.probe(path)
+    memo.put(key, info)
+    assert memo.recall(key) == (info, None)
+    memo.put(key, info, packet_index(path))
+    assert memo.recall(key) == (info, packet_index(path))
+    size = memo.path.stat().st_size
+    memo.put(key, info)
+    assert memo.path.stat().st_size == size
