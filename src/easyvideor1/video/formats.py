@@ -13,8 +13,8 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 #: series of pictures or a description of a stream is not among them: such a file points at others, which the
 #: fingerprint does not cover and the row does not name. Text is no film either, though FFmpeg can show it as one.
 VIDEO_FORMATS = (
-    *("mov", "mp4", "m4a", "3gp", "matroska", "webm", "avi", "flv", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "m4v"),
-    *("asf", "ogg", "mxf", "nut", "rm", "dv", "ivf", "h264", "hevc", "vvc", "obu", "av1", "mjpeg", "wtv", "y4m"),
+    *("mov", "mp4", "m4a", "3gp", "matroska", "webm", "avi", "flv", "gif", "apng", "mpegts", "mpeg", "mpegvideo"),
+    *("m4v", "asf", "ogg", "mxf", "nut", "rm", "dv", "ivf", "h264", "hevc", "vvc", "obu", "av1", "mjpeg", "wtv"),
     *("yuv4mpegpipe", "aac", "aiff", "flac", "mp3", "wav"),
 )
 
