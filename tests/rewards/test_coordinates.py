@@ -200,6 +200,37 @@ def test_overlap_does_not_depend_on_the_scales(corners: list[tuple[float, ...]],
     assert result.accuracy == pytest.approx(plain.accuracy, abs=1e-9)
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    content=st.recursive(
+        st.one_of(st.none(), st.booleans(), st.floats(), st.integers(), st.text(max_size=3)),
+        lambda inner: (
+            st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(["1", "2", "x"]), inner, max_size=3)
+        ),
+        max_leaves=12,
+    ),
+    row=st.fixed_dictionaries(
+        {
+            "coordinates": st.sampled_from(["normalized", "thousand", "pixel", "other", 3, ["pixel"], None]),
+            "image_size": st.sampled_from([None, [640, 480], "[4, 3]", [0, 0], [float("nan"), 1], {}, [1, [2]]]),
+        }
+    ),
+    asked=st.sampled_from(["normalized", "thousand", "pixel", None]),
+)
+def test_no_boxes_and_no_columns_raise(content: Any, row: dict[str, Any], asked: Any) -> None:
+    text = f'<answer>{{"time": [0, 1], "boxes": {json.dumps(content)}}}</answer>'
+    references = {
+        "spatial": {"boxes": [10, 10, 90, 90]},
+        "tracking": {"boxes": {"1": [10, 10, 90, 90]}},
+        "stvg": {"time": [0, 1], "boxes": {"1": [10, 10, 90, 90]}},
+        "segmentation": {"boxes": [10, 10, 90, 90], "positive_points": [[20, 20]]},
+    }
+    for task, answer in references.items():
+        result = score(task, text, answer, asked_coordinates=asked, **row)
+        assert 0.0 <= result.accuracy <= 1.0
+        assert result.applicable or result.reason
+
+
 def test_the_pieces() -> None:
     assert declared_scale({}) is None
     assert declared_scale({"coordinates": " Pixels "}) == "pixel"

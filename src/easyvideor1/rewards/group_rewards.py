@@ -17,8 +17,8 @@ _WORD_LIMIT = 4000
 def length_bonus(sample: Sample, response: str, *, shortest: float, longest: float) -> float:
     """1 for a response of ``shortest`` to ``longest`` characters, else 0.
 
-    With the gate ``accuracy > 0`` this is the length control of Video-R1 (Feng et al. 2025, sec. 3.3), which counts
-    tokens where this counts characters.
+    With the gate ``accuracy > 0`` this is the length control of Video-R1 (Feng et al. 2025), which counts tokens where
+    this counts characters.
     """
     return float(shortest <= len(response) <= longest)
 
@@ -26,8 +26,8 @@ def length_bonus(sample: Sample, response: str, *, shortest: float, longest: flo
 def brevity(sample: Sample, responses: Sequence[str], scores: Sequence[Score]) -> list[float | None]:
     """1 for the shortest judged response of a group, 0 for the longest, linear between; 1 where all are as long.
 
-    The length reward of Kimi k1.5 (Kimi Team 2025, sec. 2.3.3) moved from [-0.5, 0.5] to [0, 1]; its smaller reward of
-    wrong answers is the gate ``accuracy > 0``.
+    The length penalty of Kimi k1.5 (Kimi Team 2025), ``0.5 - (length - shortest) / (longest - shortest)``, moved from
+    [-0.5, 0.5] to [0, 1]. There a wrong answer gets at most 0: here the gate ``accuracy > 0`` gives it nothing.
     """
     lengths = [len(text) for text, score in zip(responses, scores, strict=True) if score.applicable]
     if not lengths:
