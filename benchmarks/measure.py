@@ -1,0 +1,85 @@
+"""Timing several ways to do one thing, in turns, so that what else happens on the machine hits all of them alike."""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of each repetition; the medians are what is reported."""
+
+    walls: tuple[float, ...]
+    cpus: tuple[float, ...]
+
+    @property
+    def wall(self) -> float:
+        """Median seconds by the clock."""
+        return statistics.median(self.walls)
+
+    @property
+    def cpu(self) -> float:
+        """Median seconds of processor time, user and system, of all threads."""
+        return statistics.median(self.cpus)
+
+
+#: Does the work and says what it took, in seconds: ``(clock, processor)``.
+Work = Callable[[], tuple[float, float]]
+
+
+def interleaved(works: Mapping[str, Work], repetitions: int, *, warm_up: int = 0) -> dict[str, Timing]:
+    """Every work once, then every work again, and so on; the first ``warm_up`` rounds do not count.
+
+    The order turns round by round, so that none always follows the same other one.
+    """
+    names = list(works)
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for turn in range(warm_up + repetitions):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            gc.collect()
+            seconds = works[name]()
+            if turn >= warm_up:
+                taken[name].append(seconds)
+    return {
+        name: Timing(tuple(wall for wall, _ in rows), tuple(cpu for _, cpu in rows)) for name, rows in taken.items()
+    }
+
+
+def timed(work: Callable[[], object]) -> Work:
+    """A function of this process as a ``Work``."""
+
+    def run() -> tuple[float, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        return time.perf_counter() - wall, time.process_time() - cpu
+
+    return run
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of the packages that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width under a title; the first is flush left, the others flush right."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    lines = [title]
+    for row in (header, *rows):
+        cells = [
+            cell.ljust(width) if k == 0 else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
