@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from easyvideor1.video import HealthLedger
+import pytest
+
+from easyvideor1 import video
+from easyvideor1.types import EasyVideoError
+from easyvideor1.video import HealthLedger, patients
+from easyvideor1.video.health import REMEDIES
 
 _WRITER = """
 import sys
@@ -54,3 +63,49 @@ def test_a_name_that_is_not_unicode_is_kept(tmp_path: Path) -> None:
     ledger = HealthLedger(tmp_path / "health.jsonl")
     ledger.record(name, "missing", f"{name} does not exist", "refused")
     assert [entry.path for entry in ledger.entries()] == [name]
+
+
+def test_every_file_is_a_patient_once(tmp_path: Path) -> None:
+    ledger = HealthLedger(tmp_path / "health.jsonl")
+    bad = tmp_path / "bad.mp4"
+    bad.touch()
+    os.utime(bad, (1_000_000_000, 1_000_000_000))
+    for reason in ("timeout", "crash", "timeout"):
+        ledger.record(str(bad), reason, f"it was a {reason}", "refused")
+    ledger.record(str(tmp_path / "absent.mp4"), "missing", "", "left out")
+    first, second = patients(ledger.entries())
+    assert (first.path, first.count, dict(first.reasons)) == (str(bad), 3, {"timeout": 2, "crash": 1})
+    assert (first.last.reason, first.last.detail, first.replaced) == ("timeout", "it was a timeout", False)
+    assert "cache.deadline" in first.remedy
+    assert (second.count, second.replaced) == (1, False)
+    assert "correct the path" in second.remedy
+    later = time.time() + 100
+    os.utime(bad, (later, later))
+    assert patients(ledger.entries())[0].remedy == "build again: the file was replaced since"
+
+
+def test_every_reason_has_a_remedy() -> None:
+    """All reasons that the room itself gives, found in its source."""
+    given = set()
+    for path in Path(video.__file__).parent.glob("*.py"):
+        given |= set(re.findall(r'reason="(\w+)"', path.read_text(encoding="utf-8")))
+    assert {"timeout", "memory", "crash", "missing"} <= given
+    assert given - {"not_cached"} <= set(REMEDIES)
+
+
+def test_a_ledger_that_cannot_be_written_says_what_it_was_to_say(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EasyVideoError, match=r"health\.jsonl cannot be written: .*it was to say of a\.mp4: timeout"):
+        HealthLedger(tmp_path / "file" / "health.jsonl").record("a.mp4", "timeout", "", "")
+
+
+def test_a_file_system_without_locks_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    ledger = HealthLedger(tmp_path / "health.jsonl")
+    ledger.record("a.mp4", "timeout", "", "")
+    assert len(list(ledger.entries())) == 1
+    with video.FrameStore(tmp_path).claim("a" * 64, 1.0) as mine:
+        assert not mine  # whoever has no claim decodes all the same

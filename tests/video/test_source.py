@@ -9,7 +9,7 @@ import pytest
 
 from easyvideor1 import video
 from easyvideor1.config.schema import CacheConfig, ImageBudget
-from easyvideor1.types import Frames, MediaError, MediaRef
+from easyvideor1.types import Frames, MediaError, MediaPlan, MediaRef
 from easyvideor1.video import FrameSource, FrameStore, HealthLedger
 
 from .clips import GEOMETRY, picture, plan_clip, write_clip
@@ -100,3 +100,67 @@ def test_many_threads_share_the_workers(tmp_path: Path) -> None:
     assert len(found) == 8
     for k, frames in found.items():
         np.testing.assert_array_equal(frames.pixels, video.decode(paths[k % 4], frames.plan).pixels)
+
+
+def test_decoding_only_leaves_the_store_alone(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 20)
+    plan = plan_clip(path)
+    expected = video.decode(path, plan).pixels
+    source, store, _ = make(tmp_path, mode="decode_only", codec="jpeg")
+    with source:
+        first = source.load(MediaRef("video", path), plan)
+        assert source.load(MediaRef("video", path), plan).pixels is first.pixels  # decoded once
+    np.testing.assert_array_equal(first.pixels, expected)
+    assert not first.pixels.flags.writeable
+    assert list(store.entries()) == []
+    store.put(Frames(np.zeros_like(expected), plan))  # nor does it believe what is there
+    source, _, _ = make(tmp_path, mode="decode_only", keep_mb=0)
+    with source:
+        first, second = (source.load(MediaRef("video", path), plan) for _ in range(2))
+    np.testing.assert_array_equal(second.pixels, expected)
+    assert first.pixels is not second.pixels
+
+
+def test_decoding_only_names_bad_files_and_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    path = write_clip(tmp_path / "a.mp4", 20)
+    plan = plan_clip(path)
+    pipe = str(tmp_path / "pipe.mp4")
+    os.mkfifo(pipe)
+    source, _, ledger = make(tmp_path, mode="decode_only", deadline=1.0)
+    with source:
+        for _ in range(2):
+            with pytest.raises(MediaError) as caught:
+                source.load(MediaRef("video", pipe), plan)
+            assert caught.value.reason == "timeout"
+        other = plan_clip(write_clip(tmp_path / "b.mp4", 21))
+        assert source.load(MediaRef("video", str(tmp_path / "b.mp4")), other).plan == other
+        assert list(scratch.iterdir()) == []
+    assert [(item.path, item.reason) for item in ledger.entries()] == [(pipe, "timeout")]
+
+
+def test_an_entry_that_goes_as_soon_as_it_is_there_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``evr1 cache gc`` with a small limit beside a run."""
+    path = write_clip(tmp_path / "a.mp4", 20)
+    plan = plan_clip(path)
+    source, store, _ = make(tmp_path)
+    with source:
+        real, lost = source.pool.decode, []
+
+        def lose_once(path: str, plan: MediaPlan) -> object:
+            outcome = real(path, plan)
+            if not lost:
+                store.path_of(plan.digest).unlink()
+                lost.append(plan.digest)
+            return outcome
+
+        monkeypatch.setattr(source.pool, "decode", lose_once)
+        assert source.load(MediaRef("video", path), plan).plan == plan
+    assert lost

@@ -5,20 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from dataclasses import replace
 
 from easyvideor1.types import MediaError, MediaInfo
 from easyvideor1.video.content import FileMemo, StatKey, stat_key
 from easyvideor1.video.guard import DecodePool
 from easyvideor1.video.health import HealthLedger
+from easyvideor1.video.memo import ProbeMemo
+from easyvideor1.video.store import FrameStore
+
+#: The file beside the entries of a store that remembers what probing said.
+MEMO_NAME = "probes.memo"
 
 
-class Memo(Protocol):
-    """What remembers from one process to the next."""
-
-    def get(self, key: StatKey) -> MediaInfo | None: ...
-
-    def put(self, key: StatKey, info: MediaInfo) -> None: ...
+def probe_memo(store: FrameStore) -> ProbeMemo:
+    """What is remembered beside the entries of a store."""
+    return ProbeMemo(store.directory / MEMO_NAME)
 
 
 class Prober:
@@ -31,11 +33,11 @@ class Prober:
         pool: gives the worker processes; called only when a file is not remembered.
         workers: files that are probed at a time by ``ahead``.
         ledger: names what cannot be probed.
-        memo: remembers beyond this process.
+        memo: remembers beyond this process; the workers write it.
     """
 
     def __init__(
-        self, pool: Callable[[], DecodePool], workers: int, ledger: HealthLedger, memo: Memo | None = None
+        self, pool: Callable[[], DecodePool], workers: int, ledger: HealthLedger, memo: ProbeMemo | None = None
     ) -> None:
         self._pool = pool
         self._workers = workers
@@ -90,16 +92,14 @@ class Prober:
 
     def _remembered(self, path: str, key: StatKey) -> MediaInfo:
         if self._memo is not None and (found := self._memo.get(key)) is not None:
-            return found
+            return replace(found, path=path)
         try:
             info = self._pool().probe(path)
         except MediaError as error:
             self._failed[key] = (str(error), error.reason)
             self._note(error)
             raise
-        if self._memo is not None:
-            self._memo.put(key, info)
-        return info
+        return info  # the worker has put it into the memo
 
     def _note(self, error: MediaError) -> None:
         self._ledger.record(error.path, error.reason, str(error), "left out")

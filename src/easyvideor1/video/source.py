@@ -11,7 +11,7 @@ from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import Frames, MediaError, MediaInfo, MediaPlan, MediaRef
 from easyvideor1.video.guard import DecodePool
 from easyvideor1.video.health import HealthLedger
-from easyvideor1.video.prober import Prober
+from easyvideor1.video.prober import Prober, probe_memo
 from easyvideor1.video.recent import RecentFrames
 from easyvideor1.video.store import FrameStore, StoreError
 
@@ -35,7 +35,7 @@ class FrameSource:
         self._refused: dict[str, tuple[str, str, str]] = {}
         self._decoded = RecentFrames(cache_config.keep_mb << 20)  # only with ``decode_only``: the store has its own
         self._lock = threading.Lock()
-        self._prober = Prober(lambda: self.pool, cache_config.workers, ledger)
+        self._prober = Prober(lambda: self.pool, cache_config.workers, ledger, probe_memo(store))
 
     def probe(self, path: str) -> MediaInfo:
         """Describe a media file, under guard unless it is remembered; see ``Prober.probe``."""

@@ -28,10 +28,13 @@ import numpy as np
 
 from easyvideor1.types import Frames, MediaError, MediaPlan
 from easyvideor1.video.codecs import Codec
+from easyvideor1.video.content import stat_key
 from easyvideor1.video.decode import Backend, decode
 from easyvideor1.video.info_json import info_to_json
+from easyvideor1.video.memo import ProbeMemo
 from easyvideor1.video.plan import plan_from_json
 from easyvideor1.video.probe import probe
+from easyvideor1.video.prober import probe_memo
 from easyvideor1.video.store import FrameStore, StoreError
 
 
@@ -52,12 +55,13 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     store = FrameStore(arguments.store, arguments.codec)
+    memo = probe_memo(store)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     _answer(answers, event="ready")
     while True:
         job = json.loads(jobs.get())
-        _answer(answers, **_guarded(job, store, arguments, answers))
+        _answer(answers, **_guarded(job, store, memo, arguments, answers))
 
 
 def _listen(jobs: queue.SimpleQueue[str]) -> None:
@@ -72,13 +76,16 @@ def _answer(answers: TextIO, **fields: Any) -> None:
     answers.flush()
 
 
-def _guarded(job: dict[str, Any], store: FrameStore, arguments: argparse.Namespace, answers: TextIO) -> dict[str, str]:
+def _guarded(
+    job: dict[str, Any], store: FrameStore, memo: ProbeMemo, arguments: argparse.Namespace, answers: TextIO
+) -> dict[str, str]:
     """Do a job; what it raises becomes the answer."""
     path = job["path"]
     try:
         if job["verb"] == "probe":
-            return {"event": "probed", "info": info_to_json(probe(path))}
+            return {"event": "probed", "info": info_to_json(probe(path, memo))}
         plan = plan_from_json(job["plan"])
+        _remember(path, memo)
         if job["verb"] == "pixels":
             return _to_scratch(decode(path, plan, backend=arguments.decoder), arguments.scratch)
         return _to_store(path, plan, store, arguments, answers)
@@ -88,6 +95,12 @@ def _guarded(job: dict[str, Any], store: FrameStore, arguments: argparse.Namespa
         return {"event": "failed", "reason": "memory", "detail": f"{path} needs more than cache.memory_mb"}
     except StoreError as error:
         return {"event": "fatal", "detail": str(error)}
+
+
+def _remember(path: str, memo: ProbeMemo) -> None:
+    """Spare decoding the reading of a file for its fingerprint and packets, if that was done before."""
+    if memo.get(stat_key(path, regular=False)) is not None:
+        probe(path, memo)
 
 
 def _to_store(
