@@ -16,6 +16,7 @@ from easyvideor1.rewards.check import read_reference
 from easyvideor1.rewards.constants import Constant, ScoreOne, best_constant, plain_reference
 from easyvideor1.rewards.coordinates import declared_scale
 from easyvideor1.rewards.length import LengthBias, length_bias
+from easyvideor1.rewards.preference import is_label
 from easyvideor1.rewards.responses import full_response
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.rewards.scorer import Scorer
@@ -153,6 +154,8 @@ def _no_answer(task: str, sample: Sample) -> str:
     """Why a usable reference cannot be given as an answer; empty if it can."""
     if task == "code" and plain_reference(sample.answer).startswith("{"):
         return "the reference is tests without a program"
+    if task == "preference" and not is_label(plain_reference(sample.answer)):
+        return "the reference is a response for a judge to compare with"
     return ""
 
 
