@@ -1,16 +1,16 @@
 """Programs of unknown intent, run in a process of their own.
 
-Limits: wall clock, processor time, memory, file size, open files and output. The process sees one temporary directory;
-it is meant to read the Python installation and nothing else, without a network and without processes of its own.
-``sandbox_runner.py`` takes these rights away from itself before it runs the program. How much that is worth differs:
+Two fences stand around a program, and it has to get through both:
 
-- Files and network are fenced by the kernel where it has Landlock and lets us make a network namespace.
-- Everything else, and all of it on other kernels, is an audit hook of the interpreter and a few replaced functions.
-  They stop what programs commonly do, not one that is written against this interpreter, and no native code.
-- At the end the whole session is killed. A process that was started in spite of all and left the session lives on,
-  within the limits and the kernel's fences that it inherited.
+- The kernel's (``sandbox_kernel.py``): no network, no file outside its directory and the Python installation, no
+  processes, no programs, no signals to others, room for a few files. It holds for native code as well. ``protection``
+  says which of its layers this machine has; a system without any, such as macOS, has the second fence alone.
+- The interpreter's (``sandbox_runner.py``): an audit hook and a few replaced functions. They stop what programs
+  commonly do, not one that is written against this interpreter.
 
-It is made for what a language model writes. Programs of an enemy belong in a container or a virtual machine.
+Everywhere there are limits on wall clock, processor time, memory, size of files, open files and output; at the end the
+whole session is killed. It is made for what a language model writes. Where the kernel's fence is missing, programs of
+an enemy belong in a container or a virtual machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from easyvideor1.types import EasyVideoError
+
 _RUNNER = Path(__file__).with_name("sandbox_runner.py")
+_START_SECONDS = 30.0
+
+
+class SandboxError(EasyVideoError):
+    """Programs cannot be run on this machine; the message says what to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Fences:
+    """Which fences are put up; both, but to test what each is worth."""
+
+    kernel: bool = True
+    hook: bool = True
+
+
+_BOTH = Fences()
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """What a program printed, and how it finished: ``ended`` by itself without an error, or ``timed_out``."""
 
@@ -51,13 +69,35 @@ class Run:
     timed_out: bool = False
 
 
-def run_program(source: str, given: str, limits: Limits) -> Run:
+def protection() -> tuple[str, ...]:
+    """The layers that the kernel's fence has on this machine: ``namespaces``, ``scratch``, ``landlock``, ``seccomp``.
+
+    Raises:
+        SandboxError: programs cannot be run at all.
+    """
+    with tempfile.TemporaryDirectory(prefix="evr1-run-") as box, tempfile.TemporaryFile() as output:
+        process = _start("", box, Limits(), subprocess.DEVNULL, output, (), report=True)
+        try:
+            _wait(process, time.monotonic() + _START_SECONDS)
+        finally:
+            end_session(process)
+        output.seek(0)
+        said = output.read()
+    if process.returncode:
+        raise SandboxError(
+            f"the sandbox of the code reward does not start (exit status {process.returncode}): run "
+            f"`{sys.executable} -I -c pass` by hand, and look for limits on memory or processes"
+        )
+    return tuple(json.loads(said))
+
+
+def run_program(source: str, given: str, limits: Limits, fences: Fences = _BOTH) -> Run:
     """Run a program with ``given`` as its standard input and return what it printed."""
     with tempfile.TemporaryDirectory(prefix="evr1-run-") as box, tempfile.TemporaryFile() as output:
         with tempfile.TemporaryFile() as standard_input:
             standard_input.write(given.encode("utf-8", "replace"))
             standard_input.seek(0)
-            process = _start(source, box, limits, standard_input, output, ())
+            process = _start(source, box, limits, standard_input, output, (), fences)
         try:
             ended = _wait(process, time.monotonic() + limits.seconds)
         finally:
@@ -69,7 +109,7 @@ def run_program(source: str, given: str, limits: Limits) -> Run:
         return Run(printed, ended=process.returncode == 0)
 
 
-def run_checks(source: str, checks: Sequence[str], limits: Limits) -> list[bool]:
+def run_checks(source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH) -> list[bool]:
     """Run a program and then each check in its namespace; a check passes if it raises nothing.
 
     The checks are sent once the program's own code has run. If the program ends the process or the time is over, the
@@ -81,7 +121,7 @@ def run_checks(source: str, checks: Sequence[str], limits: Limits) -> list[bool]
         output = stack.enter_context(tempfile.TemporaryFile())
         ask_read, ask, reply, reply_write = (stack.enter_context(pipe) for pipe in (*_pipe(), *_pipe()))
         fds = (ask_read.fileno(), reply_write.fileno())
-        process = _start(source, box, limits, subprocess.DEVNULL, output, fds)
+        process = _start(source, box, limits, subprocess.DEVNULL, output, fds, fences)
         stack.callback(end_session, process)
         ask_read.close()
         reply_write.close()
@@ -103,13 +143,24 @@ def _pipe() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _start(
-    source: str, box: str, limits: Limits, given: IO[bytes] | int, output: IO[bytes], fds: tuple[int, ...]
+    source: str,
+    box: str,
+    limits: Limits,
+    given: IO[bytes] | int,
+    output: IO[bytes],
+    fds: tuple[int, ...],
+    fences: Fences = _BOTH,
+    *,
+    report: bool = False,
 ) -> subprocess.Popen[bytes]:
     settings = {
         "seconds": limits.seconds,
         "memory_mb": limits.memory_mb,
         "output_bytes": limits.output_bytes,
         "fds": fds,
+        "kernel": fences.kernel,
+        "hook": fences.hook,
+        "report": report,
     }
     program = Path(box, "program.py")
     program.write_text(source, encoding="utf-8", errors="replace")

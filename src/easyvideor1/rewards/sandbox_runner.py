@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import _imp
 import _posixsubprocess
+import _thread
 import contextlib
-import ctypes
+import importlib.util
 import json
 import os
 import resource
-import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-_CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
-_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
-_READ = (1 << 2) | (1 << 3)
-_WRITE_ALL = sum(1 << bit for bit in (1, 4, 5, 7, 8))
-_DEVICE = (1 << 1) | (1 << 2)
-_DEVICES = ("/dev/null", "/dev/urandom", "/dev/random", "/dev/zero")
 
 #: Events of the interpreter that are refused outright, by prefix.
 _REFUSED = (
@@ -72,6 +64,9 @@ _OWN_PATHS = (
 )
 
 
+#: Threads at a time; where the kernel does not count them, the memory for their stacks is the only other limit.
+_THREADS = 64
+
 #: Modules that reach around the audit hook: a fork without an event, interpreters without the hook, bare memory.
 _REFUSED_MODULES = frozenset(
     (
@@ -102,57 +97,22 @@ def _limit(settings: dict[str, Any]) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(which, (value, value))
-    if hasattr(resource, "RLIMIT_NPROC"):
-        resource.setrlimit(resource.RLIMIT_NPROC, (64, 64))
 
 
-def _readable() -> list[str]:
-    roots = {
-        os.path.realpath(root) for root in (sys.prefix, sys.base_prefix, sys.exec_prefix, "/usr", "/lib", "/lib64")
-    }
-    return [root for root in sorted(roots) if Path(root).is_dir() and root != "/"]
+def _kernel() -> Any:
+    """The module beside this script; its directory stays off the path, where its files would hide the library's."""
+    path = Path(__file__).with_name("sandbox_kernel.py")
+    spec = importlib.util.spec_from_file_location("sandbox_kernel", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def _cut_off(box: str) -> None:
-    """Leave the network and fence the file system, as far as this kernel can; the audit hook does the rest."""
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
-    libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    version = libc.syscall(_LANDLOCK_CREATE, None, 0, 1)
-    if version < 1:
-        return
-    bits = 13 + (version >= 2) + (version >= 3) + (version >= 5)
-    handled = (1 << bits) - 1
-    network = 3 if version >= 4 else 0
-    scoped = 3 if version >= 6 else 0
-    attributes = struct.pack("=QQQ", handled, network, scoped)
-    size = 24 if version >= 6 else 16 if version >= 4 else 8
-    ruleset = libc.syscall(_LANDLOCK_CREATE, attributes, size, 0)
-    if ruleset < 0:
-        return
-    truncate = 1 << 14 if version >= 3 else 0
-    _allow(libc, ruleset, box, _READ | _WRITE_ALL | truncate)
-    for root in _readable():
-        _allow(libc, ruleset, root, _READ)
-    for device in _DEVICES:
-        _allow(libc, ruleset, device, _DEVICE)
-    libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0)
-    os.close(ruleset)
-
-
-def _allow(libc: Any, ruleset: int, path: str, access: int) -> None:
-    if Path(path).exists():
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        libc.syscall(_LANDLOCK_ADD, ruleset, 1, struct.pack("=Qi", access, fd), 0)
-        os.close(fd)
-
-
-def _guard(box: str) -> Callable[[str, tuple[Any, ...]], None]:
+def _guard(box: str, readable: tuple[str, ...], devices: tuple[str, ...]) -> Callable[[str, tuple[Any, ...]], None]:
     """The audit hook. It binds what it needs now, so that replacing it in a module later changes nothing."""
-    realpath, readable, devices = os.path.realpath, tuple(_readable()), _DEVICES
+    realpath, threads = os.path.realpath, _thread._count
     fsdecode, own_paths, refused, modules = os.fsdecode, _OWN_PATHS, _REFUSED, _REFUSED_MODULES
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -166,6 +126,8 @@ def _guard(box: str) -> Callable[[str, tuple[Any, ...]], None]:
             if str(args[0]).rpartition(".")[2] in modules:
                 raise ImportError(f"the module {args[0]} is not allowed here")
             return
+        if event.startswith("_thread.start") and threads() >= _THREADS:
+            raise RuntimeError("can't start new thread")
         if event.startswith(refused):
             kind = ImportError if event.startswith("ctypes.") else PermissionError
             raise kind(f"{event} is not allowed here")
@@ -225,16 +187,25 @@ def main() -> None:
     source = Path(program).read_text(encoding="utf-8")
     box = os.path.realpath(Path.cwd())
     _limit(settings)
-    _cut_off(box)
-    for name in [name for name in sys.modules if name.split(".")[0] in {"ctypes", "_ctypes"}]:
-        del sys.modules[name]
-    _close_detours()
-    for name in ("ctypes", "_posixsubprocess", "_imp"):
-        del globals()[name]
+    kernel = _kernel()
+    readable, devices = tuple(kernel.readable_roots()), tuple(kernel.DEVICES)
+    layers = kernel.fence(box) if settings["kernel"] else []
+    if "scratch" in layers:
+        Path(program).write_text(source, encoding="utf-8")
+    if settings["report"]:
+        sys.stdout.write(json.dumps(layers))
+        return
     sys.argv = ["program.py"]
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": "program.py"}
     code = compile(source, "program.py", "exec")
-    sys.addaudithook(_guard(box))
+    if settings["hook"]:
+        for name in [name for name in sys.modules if name.split(".")[0] in {"ctypes", "_ctypes"}]:
+            del sys.modules[name]
+        _close_detours()
+        sys.addaudithook(_guard(box, readable, devices))
+    del kernel
+    for name in ("_kernel", "_posixsubprocess", "_imp", "importlib"):
+        del globals()[name]
     if not settings["fds"]:
         exec(code, namespace)
         return
