@@ -91,6 +91,15 @@ class Workbench:
         """
         return load_family(self._located(), trust_remote_code=self.config.model.trust_remote_code)
 
+    @property
+    def geometry(self) -> Geometry:
+        """How media are cut.
+
+        Raises:
+            ConfigError: as ``family``.
+        """
+        return self.geometry_given or self.family.geometry
+
     @cached_property
     def store(self) -> FrameStore:
         cache = self.config.cache
@@ -121,8 +130,7 @@ class Workbench:
     def plan(self, ref: MediaRef) -> MediaPlan:
         """Frames, size and token count of a medium under this configuration's budgets; decodes nothing."""
         budget = self.config.data.image if ref.kind == "image" else self.config.data.video
-        geometry = self.geometry_given or self.family.geometry
-        return plan(self.frames.probe(ref.path), budget, geometry, start=ref.start, end=ref.end)
+        return plan(self.frames.probe(ref.path), budget, self.geometry, start=ref.start, end=ref.end)
 
     def render(self, sample: Sample) -> Prompt:
         """The prompt of a sample: its media planned, its text templated, all visual tokens expanded.
@@ -169,6 +177,7 @@ class Workbench:
         """
         total, done = sum(len(source.samples) for source in loaded), 0
         checked = []
+        _ = self.family  # before files are read, which may take long: this fails at once
         self.frames.probe_ahead(ref.path for source in loaded for sample in source.samples for ref in sample.media)
         for source in loaded:
             bad: dict[str, BadRow] = {}
@@ -216,6 +225,7 @@ class Workbench:
         """Plan media. Those that cannot be probed go to the ledger and among the failures; nothing is raised."""
         items: list[tuple[MediaRef, MediaPlan]] = []
         failures: list[tuple[str, str]] = []
+        _ = self.geometry  # before files are read, which may take long: this fails at once
         self.frames.probe_ahead(ref.path for ref in refs)
         for done, ref in enumerate(refs, 1):
             try:

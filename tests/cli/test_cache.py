@@ -1,12 +1,14 @@
 """evr1 cache, with real videos and a real checkpoint directory."""
 
 import json
+import re
 import shutil
 
 import pytest
 from typer.testing import CliRunner
 
 from easyvideor1.cli.app import app
+from easyvideor1.cli.sizes import size_words
 from easyvideor1.video import FrameStore
 
 pytestmark = pytest.mark.model
@@ -97,6 +99,112 @@ def test_broken_and_missing_media_are_named_and_the_rest_is_built(config):
     ledger = cache("doctor", config).stdout
     assert f"{videos[0]}: " in ledger
     assert f"{videos[1]}: missing" in ledger
+
+
+def test_a_dry_run_counts_and_decodes_nothing(config):
+    said = cache("build", config, "--dry-run")
+    assert said.exit_code == 0, said.output
+    store = FrameStore(config.parent / "frames")
+    assert list(store.entries()) == []
+    lines = said.stdout.splitlines()
+    found = re.fullmatch(r"  in all: 8 entries, (\d+) frames, (\d+) tokens", lines[1])
+    assert found
+    assert "cannot be planned" in lines[0]
+    assert lines[3] == lines[1].replace("in all", "to build")
+    cache("build", config)
+    kept = [store.get(digest) for digest in store.entries()]
+    assert int(found[1]) == sum(len(frames.plan.frame_indices) for frames in kept)
+    assert int(found[2]) == sum(frames.plan.tokens for frames in kept)
+    size = sum(file.size for file in store.files())
+    assert lines[2].startswith(f"    bytes: raw {size_words(size)} (cache.codec), zstd about ")
+    again = cache("build", config, "--dry-run").stdout.splitlines()
+    assert again[1] == lines[1]
+    assert again[3] == "  to build: 0 entries, 0 frames, 0 tokens"
+
+
+def test_files_are_built_without_a_configuration(config):
+    world, frames = config.parent / "world", config.parent / "others"
+    videos = videos_of(config)
+    words = ("--video", world, "--geometry", "qwen3", "--cache", frames, "--max-frames", "4", "cache.codec=jpeg")
+    done = cache("build", *words)
+    assert done.exit_code == 0, done.output
+    store = FrameStore(frames, "jpeg")
+    digests = list(store.entries())
+    assert len(digests) >= len(videos)
+    assert all(file.lossy for file in store.files())
+    assert all(len(store.get(digest).plan.frame_indices) <= 4 for digest in digests)
+    more = cache(
+        "build", "--image", world, "--model", json.loads(config.read_text())["model"]["path"], "--cache", frames
+    )
+    assert more.exit_code == 0, more.output
+    assert len(list(store.entries())) > len(digests)
+    counted = cache("stats", frames)
+    assert f"{len(list(store.entries()))} entries" in counted.stdout
+    assert f"codec jpeg: {len(digests)} entries" in counted.stdout
+    assert "kind image: " in counted.stdout
+
+
+def test_gc_comes_down_to_a_size_and_keeps_what_is_referred_to(config):
+    cache("build", config)
+    cache("build", config, "data.video.fps=4")
+    store = FrameStore(config.parent / "frames")
+    everything = set(store.entries())
+    would = cache("gc", config, "--unreferenced", config, "--dry-run")
+    assert would.exit_code == 0, would.output
+    assert set(store.entries()) == everything
+    done = cache("gc", config, "--unreferenced", config)
+    assert done.stdout == would.stdout.replace("would remove", "removed")
+    kept = set(store.entries())
+    assert len(kept) == 8
+    assert "0 built, 8 present, 0 failed" in cache("build", config).stdout
+    size = sum(file.size for file in store.files())
+    done = cache("gc", config.parent / "frames", "--max-size", str(size - 1))
+    assert done.exit_code == 0, done.output
+    assert len(set(store.entries())) < 8
+    assert cache("verify", config.parent / "frames").exit_code == 0
+
+
+def test_gc_does_not_guess_what_is_referred_to(config):
+    cache("build", config)
+    videos_of(config)[0].unlink()
+    done = cache("gc", config, "--unreferenced", config)
+    assert done.exit_code == 2
+    assert "1 media cannot be planned" in done.stderr
+    assert len(list(FrameStore(config.parent / "frames").entries())) == 8
+
+
+def test_the_doctor_names_a_file_once_and_says_what_to_do(config):
+    video = videos_of(config)[0]
+    video.write_bytes(b"this is no video")
+    for _ in range(2):
+        cache("build", config)
+    said = cache("doctor", config).stdout.splitlines()
+    assert said[0] == f"{video}: unreadable (2 times: 2 unreadable)"
+    assert said[3].startswith("    to do: re-encode the file")
+    assert said[-1] == "1 files: 1 unreadable"
+    assert len(cache("doctor", config, "--all").stdout.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["build"], "nothing to cache"),
+        (["build", "--video", "/nowhere.mp4", "--geometry", "qwen3"], "no such file, no video"),
+        (["build", "--video", "/nowhere.mp4"], "add --model DIRECTORY or --geometry"),
+        (["build", "--video", __file__, "--geometry", "llava"], "expected one of qwen2, qwen3"),
+        (["build", "--video", __file__, "--geometry", "qwen3", "--max-frames", "x"], "data.video.max_frames"),
+        (["build", "--video", __file__, "--geometry", "qwen3", "cache.mode=decode_only"], "keeps no frames"),
+        (["build", "--video", __file__, "--geometry", "qwen3", "cache.on_miss=error"], "on_miss is now mode"),
+        (["gc", ".", "--max-size", "many"], "is no size"),
+        (["stats", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_other_mistakes_exit_with_2(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = cache(*words)
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
