@@ -100,6 +100,17 @@ def reference_frames(path: str) -> list[NDArray[np.uint8]]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
+def damage(path: str, packets: list[int]) -> None:
+    """Overwrite the data of some packets, in the order in which they are stored."""
+    with av.open(path) as container:
+        entries = container.streams.video[0].index_entries
+        places = [(entries[i].pos, entries[i].size) for i in packets]
+    data = bytearray(Path(path).read_bytes())
+    for begin, size in places:
+        data[begin : begin + size] = b"\xff" * size
+    Path(path).write_bytes(data)
+
+
 def plan_clip(
     path: str, budget: VideoBudget = BUDGET, start: float | None = None, end: float | None = None
 ) -> MediaPlan:

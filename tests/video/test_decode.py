@@ -4,7 +4,6 @@ import dataclasses
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -14,21 +13,10 @@ from easyvideor1 import video
 from easyvideor1.config.schema import ImageBudget, VideoBudget
 from easyvideor1.types import MediaError, MediaPlan
 
-from .clips import BUDGET, GEOMETRY, picture, plan_clip, reference_frames, reference_video, write_clip
+from .clips import BUDGET, GEOMETRY, damage, picture, plan_clip, reference_frames, reference_video, write_clip
 
 # Frames keep their 64x64 under this budget, so that pixels can be compared without resizing.
 EXACT = VideoBudget(frames=6, min_pixels=1024, max_pixels=64 * 64)
-
-
-def damage(path: str, packets: list[int]) -> None:
-    """Overwrite the data of some packets, in the order in which they are stored."""
-    with av.open(path) as container:
-        entries = container.streams.video[0].index_entries
-        places = [(entries[i].pos, entries[i].size) for i in packets]
-    data = bytearray(Path(path).read_bytes())
-    for begin, size in places:
-        data[begin : begin + size] = b"\xff" * size
-    Path(path).write_bytes(data)
 
 
 def assert_planned_frames(path: str, plan: MediaPlan) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from easyvideor1.types import Frames, MediaError, MediaPlan
 from easyvideor1.video import pyav, torchcodec
-from easyvideor1.video.content import fingerprint
+from easyvideor1.video.content import fingerprint, stat_key
 from easyvideor1.video.images import read_image
 from easyvideor1.video.packets import media_error, packet_index
 from easyvideor1.video.upright import upright
@@ -38,15 +38,24 @@ def decode(path: str, plan: MediaPlan, *, threads: int = 1, backend: Backend = "
             decoded, ``memory``, and the reasons of probing.
         ConfigError: the backend is not installed or does not load.
     """
+    version = stat_key(path, regular=False)
     if fingerprint(path) != plan.fingerprint:
-        raise MediaError(
-            f"{path} has changed since it was planned; probe and plan it again", path=path, reason="changed"
-        )
+        raise _changed(path, "since it was planned")
     try:
         pixels = read_image(path, plan) if plan.kind == "image" else _decode_video(path, plan, threads, backend)
     except MemoryError as error:
         raise MediaError(f"{path} needs more memory than it may take", path=path, reason="memory") from error
+    except MediaError:
+        if stat_key(path, regular=False) != version:
+            raise _changed(path, "while it was read") from None
+        raise
+    if stat_key(path, regular=False) != version:
+        raise _changed(path, "while it was read")
     return Frames(pixels=pixels, plan=plan)
+
+
+def _changed(path: str, when: str) -> MediaError:
+    return MediaError(f"{path} has changed {when}; probe and plan it again", path=path, reason="changed")
 
 
 def _decode_video(path: str, plan: MediaPlan, threads: int, backend: Backend) -> NDArray[np.uint8]:
@@ -63,9 +72,7 @@ def _decode_video(path: str, plan: MediaPlan, threads: int, backend: Backend) ->
 
     def keep(frame: int, rgb: NDArray[np.uint8]) -> None:
         first, *others = slots[frame]
-        pixels[first] = upright(
-            rgb, rotation=index.rotation, mirror=getattr(index, "mirror", False), height=plan.height, width=plan.width
-        )
+        pixels[first] = upright(rgb, rotation=index.rotation, mirror=index.mirror, height=plan.height, width=plan.width)
         for slot in others:
             pixels[slot] = pixels[first]
 

@@ -29,7 +29,7 @@ from easyvideor1.video.resize import image_size, video_size
 from easyvideor1.video.sampling import clip, sample
 
 #: Changes whenever the same plan would decode to other pixels; part of every digest.
-DECODE_VERSION = "pyav-rgb24-pil-bicubic/1"
+DECODE_VERSION = "rgb24-pil-bicubic/2"
 
 #: The transformers video processor that goes with a patch size: Qwen2-VL and Qwen2.5-VL have 14, Qwen3-VL has 16.
 _HF_RULES: Mapping[int, str] = {14: "hf-qwen2", 16: "hf-qwen3"}

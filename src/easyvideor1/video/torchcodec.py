@@ -55,7 +55,7 @@ def read_frames(path: str, index: PacketIndex, wanted: list[int], keep: pyav.Kee
     container, stream = open_video(path)
     with container:
         place, pixel_format = int(stream.index), stream.codec_context.pix_fmt
-    if not index.timed or getattr(index, "mirror", False) or pixel_format not in _SAME:
+    if not index.timed or index.mirror or pixel_format not in _SAME:
         return pyav.read_frames(path, index, wanted, keep, threads)
     try:
         decoder = decoder_class(
