@@ -140,3 +140,14 @@ def test_own_templates_may_use_tags_and_scale(tmp_path: Any) -> None:
     assert prompt_text(sample("tracking"), prompts, rewards) == (
         "<video>Question? [<plan> </plan>|from 0 to 1000|False]"
     )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_template_of_every_type_may_be_replaced(task: str, tmp_path: Any) -> None:
+    (tmp_path / f"{task}.j2").write_text("{{ question }} Mine: <answer>{{ example }}</answer>\n")
+    own = PromptConfig(templates=str(tmp_path))
+    assert (
+        prompt_text(sample(task), own) == f"<video>Question? Mine: <answer>{example_answer(task, video=True)}</answer>"
+    )
+    other = next(name for name in TASKS if name != task)
+    assert prompt_text(sample(other), own) == prompt_text(sample(other), PromptConfig())

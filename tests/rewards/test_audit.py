@@ -77,6 +77,12 @@ def test_rows_that_cannot_be_judged_do_not_count() -> None:
         ("open_ended", ["a b", "c"], "a b c"),
         ("multiple_choice", ["A", "C"], "A, C"),
         ("temporal_grounding", ['{"time": [1, 2]}', '{"time": [[3, 4], [5, 6]]}'], {"time": [[1, 2], [3, 4], [5, 6]]}),
+        (
+            "spatial_temporal_grounding",
+            ['{"time": [1, 2], "boxes": {"1": [1, 2, 3, 4]}}', '{"time": [5, 9], "boxes": {"5": [5, 6, 7, 8]}}'],
+            {"time": [1, 9], "boxes": {"1": [1, 2, 3, 4], "5": [5, 6, 7, 8]}},
+        ),
+        ("temporal_grounding", ["[1, 2]", "[3, 4]"], {"time": [[1, 2], [3, 4]]}),
         ("spatial_grounding", ["[1, 2, 3, 4]", '{"boxes": [5, 6, 7, 8]}'], {"boxes": [[1, 2, 3, 4], [5, 6, 7, 8]]}),
         (
             "tracking",

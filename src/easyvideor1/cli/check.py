@@ -45,6 +45,7 @@ def rewards(
     No media file is touched and no judge is asked. The exit status is 1 if a row cannot be used, or if a reference
     fails against itself.
     """
+    from easyvideor1.cli.progress import progress
     from easyvideor1.data import scan_source
     from easyvideor1.rewards.audit import audit, reference_scorer
     from easyvideor1.rewards.responses import full_response
@@ -54,13 +55,15 @@ def rewards(
     scans = [scan_source(source, settings.data, check_media=False, coordinates=scale) for source in sources]
     samples = [sample for scan in scans for sample in scan.samples]
     bad = [row for scan in scans for row in scan.bad]
-    audits = audit(
-        samples,
-        reference_scorer(settings.rewards),
-        coordinates=scale,
-        form=lambda answer: full_response(answer, settings.rewards.grammar),
-        seed=settings.seed,
-    )
+    with progress("checking references", unit="type") as on_progress:
+        audits = audit(
+            samples,
+            reference_scorer(settings.rewards),
+            coordinates=scale,
+            form=lambda answer: full_response(answer, settings.rewards.grammar),
+            seed=settings.seed,
+            on_task=lambda task, done, total: on_progress(done, total, task),
+        )
     failed = sum(len(task.imperfect) for task in audits)
     if as_json:
         typer.echo(json.dumps(_as_json(data, audits, bad, sum(scan.rows for scan in scans)), ensure_ascii=False))

@@ -89,7 +89,7 @@ def audit(
         coordinates: the scale that the configuration declares for rows that declare none.
         form: puts an answer into a whole response; for scorers that want more than an answer tag.
         seed: what is drawn where there are more rows than are asked.
-        on_task: called with (task type, done, total) before each task type.
+        on_task: called with (task type, done, total) before each task type, and with ("", total, total) at the end.
     """
     by_task: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -99,6 +99,8 @@ def audit(
         if on_task is not None:
             on_task(task, done, len(by_task))
         audits.append(_audit_task(task, rows, score, coordinates, form, seed))
+    if on_task is not None and audits:
+        on_task("", len(audits), len(audits))
     return tuple(audits)
 
 

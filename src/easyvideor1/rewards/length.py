@@ -2,9 +2,9 @@
 
 **Correlation.** To every row are put wrong answers of growing length, made of 1, 2, 4 and 8 different references of
 other rows of the type, joined in the form of the type (texts by spaces, letters by commas, spans and boxes as lists,
-boxes of tubes as one table). The figure is the correlation (Pearson) of the accuracy with the logarithm of the length
-in characters, both taken relative to their means within the row, over all rows. 0: length buys nothing. Above 0: saying
-more earns more without knowing anything.
+tubes as one table of boxes over the span from the first to the last). The figure is the correlation (Pearson) of the
+accuracy with the logarithm of the length in characters, both taken relative to their means within the row, over all
+rows. 0: length buys nothing. Above 0: saying more earns more without knowing anything.
 
 **Padding.** The reference of the row itself, with one wrong reference joined after it, against the reference alone: the
 mean change of the accuracy. Below 0: what is added and wrong costs. 0: padding is free, and a policy may ramble.
@@ -86,15 +86,22 @@ def joined(task: str, references: Sequence[str]) -> str:
     if task == "multiple_choice":
         return ", ".join(references)
     if task.endswith("grounding") or task in ("tracking", "segmentation"):
-        return json.dumps(_merged([load_json(text) for text in references]))
+        return json.dumps(_merged([load_json(text) for text in references], one_span=task != "temporal_grounding"))
     return "\n".join(references)
 
 
-def _merged(values: Sequence[Any]) -> Any:
-    """One JSON object with the things of all: lists of spans, boxes and points one after the other, tables united."""
+def _merged(values: Sequence[Any], *, one_span: bool) -> Any:
+    """One JSON object with the things of all: lists of spans, boxes and points one after the other, tables united.
+
+    With ``one_span`` times become the span that holds them all.
+    """
     merged: dict[str, Any] = {}
     for value in values:
-        for key, entry in (value if isinstance(value, dict) else {"boxes": value}).items():
+        for key, entry in (value if isinstance(value, dict) else {"time" if not one_span else "boxes": value}).items():
+            if key == "time" and one_span and isinstance(entry, list):
+                before = merged.get(key, entry)
+                merged[key] = [min(before[0], entry[0]), max(before[1], entry[1])]
+                continue
             merged[key] = _JOIN.get(type(entry), _later)(merged.get(key), entry)
     return merged
 
