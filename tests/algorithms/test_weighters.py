@@ -1,0 +1,113 @@
+"""Token weighters, and the statistic over the vocabulary that one of them reads."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.algorithms.batches import float64, stage
+
+from easyvideor1.algorithms.weighters import WEIGHTERS, TokenStatistics, position_divergence
+
+#: Two groups of two sequences.
+SEQUENCE = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])
+GROUP = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
+
+
+def run(name, *, learnt=None, entropy=None, divergence=None, **options):
+    learnt = torch.ones(8, dtype=torch.bool) if learnt is None else learnt
+    tokens = TokenStatistics(SEQUENCE, GROUP, learnt, entropy, divergence)
+    return WEIGHTERS.resolve(name)(tokens, stage(**options))
+
+
+def test_the_weighters():
+    assert WEIGHTERS.names() == ["entropy_top", "none", "tw_grpo"]
+    assert run("none").tolist() == [1.0] * 8
+
+
+def test_tw_grpo_by_hand():
+    divergence = float64([0.0, 2.0, 4.0, 0.0, 2.0, 7.0, 7.0, 7.0])
+    found = run("tw_grpo", divergence=divergence, weighter_alpha=1.7)
+    assert found.tolist() == pytest.approx([1.0, 1.35, 1.7, 1.0, 1.35, 1.0, 1.0, 1.0])
+    assert run("tw_grpo", divergence=divergence, weighter_alpha=1.0).tolist() == [1.0] * 8
+
+
+def test_entropy_top_by_hand():
+    entropy = float64([0.1, 0.9, 0.5, 0.8, 0.2, 3.0, 1.0, 2.0])
+    assert run("entropy_top", entropy=entropy, entropy_share=0.4).tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+    assert run("entropy_top", entropy=entropy, entropy_share=0.01).tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
+    assert run("entropy_top", entropy=entropy, entropy_share=1.0).tolist() == [1] * 8
+    learnt = torch.tensor([True, False, True, False, True, False, False, False])
+    assert run("entropy_top", entropy=entropy, entropy_share=0.34, learnt=learnt).tolist() == [0, 0, 1, 0, 1, 0, 0, 0]
+
+
+def test_equal_entropies_are_all_kept():
+    assert run("entropy_top", entropy=torch.ones(8), entropy_share=0.2).tolist() == [1.0] * 8
+
+
+def test_what_a_weighter_lacks_is_named():
+    with pytest.raises(ValueError, match="needs the divergence"):
+        run("tw_grpo")
+    with pytest.raises(ValueError, match="needs the entropy"):
+        run("entropy_top")
+
+
+def logits(seed, *shape):
+    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+ALL = torch.ones(4, 6, dtype=torch.bool)
+
+
+def test_divergence_by_definition():
+    values, alive = logits(0, 4, 6, 9), ALL.clone()
+    alive[1, 4:] = alive[3, 2:] = False
+    expected = []
+    for t in range(6):
+        rows = [
+            torch.log_softmax(values[g, t], 0) if alive[g, t] else torch.full((9,), -math.log(9), dtype=torch.float64)
+            for g in range(4)
+        ]
+        mean = sum(rows) / 4
+        total = 0.0
+        for row in rows:
+            for m, value in zip(mean.tolist(), row.tolist(), strict=True):
+                d = min(max(m - value, -11.0), 11.0)
+                total += math.exp(d) - d - 1
+        expected.append(total / 4)
+    assert position_divergence(values, alive).tolist() == pytest.approx(expected, rel=1e-9)
+
+
+def test_without_the_clamp_it_is_a_sum_of_exponentials():
+    """The linear terms cancel over the group: ``mean_g sum_v exp(m - l) - V``."""
+    values = logits(1, 4, 6, 9)
+    log = torch.log_softmax(values, -1)
+    expected = (log.mean(0, keepdim=True) - log).exp().sum(-1).mean(0) - 9
+    torch.testing.assert_close(position_divergence(values, ALL), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_equal_responses_have_no_divergence_and_all_weights_are_one():
+    same = logits(2, 1, 6, 9).expand(4, 6, 9)
+    assert position_divergence(same, ALL).abs().max() < 1e-12
+    assert run("tw_grpo", divergence=torch.zeros(8)).tolist() == [1.0] * 8
+
+
+@given(order=st.permutations(range(4)), chunk=st.integers(1, 6))
+def test_the_order_of_a_group_and_the_chunks_do_not_matter(order, chunk):
+    values = logits(3, 4, 6, 9)
+    whole = position_divergence(values, ALL)
+    parts = [position_divergence(a, b) for a, b in zip(values.split(chunk, 1), ALL.split(chunk, 1), strict=True)]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(position_divergence(values[list(order)], ALL), whole, rtol=1e-12, atol=1e-12)
+
+
+def test_excluded_tokens_are_no_part_of_the_vocabulary():
+    values, alive = logits(4, 4, 6, 9), ALL.clone()
+    alive[2, 3:] = False
+    shut = torch.full((4, 6, 2), float("-inf"), dtype=torch.float64)
+    found = position_divergence(torch.cat([values, shut], -1), alive)
+    torch.testing.assert_close(found, position_divergence(values, alive), rtol=1e-12, atol=1e-12)
+    # what stands at a position where a response has ended does not matter
+    values[2, 3:] = float("nan")
+    torch.testing.assert_close(position_divergence(values, alive), found, rtol=1e-12, atol=1e-12)
