@@ -269,8 +269,10 @@ class Workbench:
             for sample in source.samples:
                 for ref in sample.media:
                     if (reason := self._failure(ref, report)) is not None:
-                        what = f"{ref.path} cannot be decoded: {reason}"
-                        remedy = "replace the file or remove the row"
+                        what, remedy = f"{ref.path} cannot be decoded: {reason}", "replace the file or remove the row"
+                        if reason == "not_cached":
+                            what = f"the frames of {ref.path} are not in {self.store.directory}"
+                            remedy = "run evr1 cache build, or set cache.mode=prefer_cache"
                         bad[sample.id] = BadRow(sample.where, self._column(ref.kind), what, remedy)
             kept.append(source.without(bad, self.config.data.on_bad_row))
         return kept
