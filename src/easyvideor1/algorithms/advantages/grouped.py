@@ -113,7 +113,7 @@ def per_turn(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageC
 
 @ADVANTAGES.register("ones")
 def ones(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
-    """1 for every sequence, whatever its reward: supervised learning from trajectories."""
+    """``1`` for every sequence, whatever its reward: supervised learning from trajectories."""
     return torch.ones_like(rewards_N)
 
 

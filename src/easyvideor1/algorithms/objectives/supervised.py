@@ -15,7 +15,7 @@ from easyvideor1.config import StageConfig
 @OBJECTIVES.register("sft")
 @token_objective
 def sft(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
-    """Negative log-likelihood of the trajectories, weighted by their advantages (``ones`` for plain SFT)."""
+    """``-A log pi``: negative log-likelihood, weighted by advantages (``advantage: ones`` for plain SFT)."""
     return -batch.advantages * batch.logprobs, {}
 
 

@@ -1,0 +1,64 @@
+"""docs/algorithms.md names everything that can be chosen, and its lines load."""
+
+import re
+import typing
+from pathlib import Path
+
+import pytest
+
+from easyvideor1.algorithms.advantages import ADVANTAGES
+from easyvideor1.algorithms.aggregation import AGGREGATIONS
+from easyvideor1.algorithms.corrections import CORRECTIONS
+from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.algorithms.weighters import WEIGHTERS
+from easyvideor1.config import StageConfig, parse_config
+
+PAGE = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text(encoding="utf-8")
+
+
+def table(heading):
+    """First column -> configuration lines, of the table below a heading."""
+    section = PAGE.split(f"\n## {heading}", 1)[1] if f"\n## {heading}" in PAGE else PAGE.split(f"\n### {heading}", 1)[1]
+    section = re.split(r"\n##+ ", section, maxsplit=1)[0]
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in section.splitlines() if line.startswith("|")][2:]
+    return {row[0].strip().strip("`"): re.findall(r"`([^`]*)`", row[-1]) for row in rows}
+
+
+def values(key):
+    return set(typing.get_args(StageConfig.model_fields[key].annotation))
+
+
+TABLES = {
+    "Advantages": set(ADVANTAGES.names()),
+    "Objectives": set(OBJECTIVES.names()),
+    "Offline responses": values("off_policy"),
+    "Aggregation": set(AGGREGATIONS),
+    "Token weighters": set(WEIGHTERS.names()),
+    "KL": values("kl") - {"none"},
+    "Mismatch": set(CORRECTIONS.names()),
+}
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_every_name_has_a_row_and_every_row_a_name(heading):
+    assert set(table(heading)) == TABLES[heading]
+
+
+@pytest.mark.parametrize("heading", [*TABLES, "What is learnt from"])
+def test_the_lines_load(heading):
+    for name, lines in table(heading).items():
+        assert lines, name
+        text = "\n".join(f"    {line}" for line in ("name: stage", *lines))
+        (stage,) = parse_config("stages:\n  -" + text[3:], "page").stages
+        if heading in ("Advantages", "Objectives"):
+            assert getattr(stage, heading.lower().removesuffix("s")) == name
+
+
+def test_the_aggregations_of_the_configuration_are_those_of_the_code():
+    assert values("aggregation") == set(AGGREGATIONS)
+
+
+@pytest.mark.parametrize("registry", [ADVANTAGES, OBJECTIVES, WEIGHTERS, CORRECTIONS], ids=lambda r: r.kind)
+def test_everything_says_what_it_computes(registry):
+    for name in registry.names():
+        assert "``" in (registry.resolve(name).__doc__ or ""), name
