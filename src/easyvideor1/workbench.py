@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -175,20 +176,30 @@ class Workbench:
         Raises:
             DataError: as ``load_sources``.
         """
+        _ = self.family  # before files are read, which may take long: this fails at once
         total, done = sum(len(source.samples) for source in loaded), 0
         checked = []
-        _ = self.family  # before files are read, which may take long: this fails at once
-        self.frames.probe_ahead(ref.path for source in loaded for sample in source.samples for ref in sample.media)
-        for source in loaded:
-            bad: dict[str, BadRow] = {}
-            for sample in source.samples:
-                if (fault := self._fault(sample)) is not None:
-                    bad[sample.id] = fault
-                done += 1
-                if on_progress is not None:
-                    on_progress(done, total)
-            checked.append(source.without(bad, self.config.data.on_bad_row))
+        with self._probing(ref for source in loaded for sample in source.samples for ref in sample.media):
+            for source in loaded:
+                bad: dict[str, BadRow] = {}
+                for sample in source.samples:
+                    if (fault := self._fault(sample)) is not None:
+                        bad[sample.id] = fault
+                    done += 1
+                    if on_progress is not None:
+                        on_progress(done, total)
+                checked.append(source.without(bad, self.config.data.on_bad_row))
         return checked
+
+    @contextmanager
+    def _probing(self, refs: Iterable[MediaRef]) -> Iterator[None]:
+        """Probe files ahead of their use in the block; an error ends that at once."""
+        self.frames.probe_ahead(ref.path for ref in refs)
+        try:
+            yield
+        except BaseException:
+            self.frames.close()  # else what is queued would be probed before this process can end
+            raise
 
     def _fault(self, sample: Sample) -> BadRow | None:
         try:
@@ -223,24 +234,26 @@ class Workbench:
 
     def plan_media(self, refs: Sequence[MediaRef], on_progress: Progress | None = None) -> PlannedMedia:
         """Plan media. Those that cannot be probed go to the ledger and among the failures; nothing is raised."""
+        _ = self.geometry  # before files are read, which may take long: this fails at once
         items: list[tuple[MediaRef, MediaPlan]] = []
         failures: list[tuple[str, str]] = []
-        _ = self.geometry  # before files are read, which may take long: this fails at once
-        self.frames.probe_ahead(ref.path for ref in refs)
-        for done, ref in enumerate(refs, 1):
-            try:
-                self.frames.probe(ref.path)  # names in the ledger itself what it cannot probe
-            except MediaError as error:
-                failures.append((ref.path, error.reason))
-            else:
+        with self._probing(refs):
+            for done, ref in enumerate(refs, 1):
                 try:
-                    items.append((ref, self.plan(ref)))
+                    items.append((ref, self._plan_or_note(ref)))
                 except MediaError as error:
-                    self.ledger.record(ref.path, error.reason, str(error), "left out of the cache")
                     failures.append((ref.path, error.reason))
-            if on_progress is not None:
-                on_progress(done, len(refs))
+                if on_progress is not None:
+                    on_progress(done, len(refs))
         return PlannedMedia(tuple(items), tuple(failures))
+
+    def _plan_or_note(self, ref: MediaRef) -> MediaPlan:
+        self.frames.probe(ref.path)  # notes in the ledger itself what it cannot probe
+        try:
+            return self.plan(ref)
+        except MediaError as error:
+            self.ledger.record(ref.path, error.reason, str(error), "left out of the cache")
+            raise
 
     def decode_planned(
         self,
