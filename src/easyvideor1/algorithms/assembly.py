@@ -84,19 +84,10 @@ def token_batch(
     learnt = weights > 0
     logprobs = torch.where(learnt, logprobs, 0.0)
     current = logprobs.detach()
-    factors = None
-    metrics_T: Mapping[str, torch.Tensor] = {}
-    if options.weighter != "none":
-        if group is None:
-            raise ValueError(f"weighter {options.weighter} needs the group of every token")
-        tokens = TokenStatistics(sequence, group, learnt, entropy, divergence)
-        factors = WEIGHTERS.resolve(options.weighter)(tokens, options).to(weights.dtype)
-    if options.correction != "none":
-        # Offline responses are of no engine; what makes them learnable is off_policy's affair.
-        unknown = ~learnt if offline is None else ~learnt | offline
-        engine = engine_logprobs.masked_fill(unknown, float("nan"))
-        corrected, metrics_T = CORRECTIONS.resolve(options.correction)(current, engine, sequence, options)
-        factors = corrected if factors is None else factors * corrected
+    tokens = None if group is None else TokenStatistics(sequence, group, learnt, entropy, divergence)
+    # Offline responses are of no engine; what makes them learnable is off_policy's affair.
+    engine = engine_logprobs.masked_fill(~learnt if offline is None else ~learnt | offline, float("nan"))
+    factors, metrics_T = _factors(options, tokens, current, engine, sequence)
     pairs = pair_weights = None
     if step_pairs is not None:
         pairs, pair_weights = pairs_within(step_pairs, sequence)
@@ -106,7 +97,7 @@ def token_batch(
         ref_logprobs=None if ref_logprobs is None else torch.where(learnt, ref_logprobs, 0.0),
         advantages=advantages,
         sequence=sequence,
-        weights=weights if factors is None else weights * factors,
+        weights=weights if factors is None else weights * factors.to(weights.dtype),
         base_weights=None if factors is None else weights,
         total_weight=total_weight,
         group=group,
@@ -118,3 +109,22 @@ def token_batch(
         kl_coef=kl_coef,
     )
     return batch, {name: batch.report(value) for name, value in metrics_T.items()}
+
+
+def _factors(
+    options: StageConfig,
+    tokens: TokenStatistics | None,
+    trainer_T: torch.Tensor,
+    engine_T: torch.Tensor,
+    sequence_T: torch.Tensor,
+) -> tuple[torch.Tensor | None, Mapping[str, torch.Tensor]]:
+    """What weighter and correction multiply the weights with, ``None`` if neither is asked for; metrics per token."""
+    factors = None
+    if options.weighter != "none":
+        if tokens is None:
+            raise ValueError(f"weighter {options.weighter} needs the group of every token")
+        factors = WEIGHTERS.resolve(options.weighter)(tokens, options)
+    if options.correction == "none":
+        return factors, {}
+    corrected, metrics_T = CORRECTIONS.resolve(options.correction)(trainer_T, engine_T, sequence_T, options)
+    return corrected if factors is None else factors * corrected, metrics_T
