@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from easyvideor1 import video
@@ -189,51 +187,6 @@ def test_digest_names_all_that_decides_pixels_and_nothing_else() -> None:
         video.plan(info, budget, GEOMETRY, start=1.0),
     ]
     assert len({base.digest, *(other.digest for other in others)}) == 5
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    frames=st.integers(1, 3000),
-    fps=st.floats(0.5, 120),
-    size=st.tuples(st.integers(11, 2000), st.integers(11, 2000)),
-    rule=st.sampled_from(["qwen", "uniform"]),
-    wanted=st.one_of(st.none(), st.integers(1, 300)),
-    rate=st.floats(0.1, 60),
-    limits=st.tuples(st.integers(1, 300), st.integers(1, 300)).map(lambda pair: (min(pair), max(pair))),
-    temporal=st.integers(1, 4),
-    start=st.floats(0, 1),
-    length=st.floats(0, 1),
-)
-def test_every_plan_is_consistent(
-    frames: int,
-    fps: float,
-    size: tuple[int, int],
-    rule: str,
-    wanted: int | None,
-    rate: float,
-    limits: tuple[int, int],
-    temporal: int,
-    start: float,
-    length: float,
-) -> None:
-    info = info_of(frames, fps, *size)
-    geometry = Geometry(14, 2, temporal)
-    budget = VideoBudget.model_validate(
-        {"rule": rule, "frames": wanted, "fps": rate, "min_frames": limits[0], "max_frames": limits[1]}
-    )
-    begin = start * info.duration
-    planned = video.plan(info, budget, geometry, start=begin, end=begin + length * info.duration)
-    indices = planned.frame_indices
-    assert len(indices) % temporal == 0
-    assert list(indices) == sorted(indices)
-    assert 0 <= indices[0] <= indices[-1] < frames
-    distinct = len(set(indices))
-    assert distinct == len(indices) or distinct < temporal or rule == "qwen"
-    assert planned.height % 28 == planned.width % 28 == 0
-    assert planned.grid == (len(indices) // temporal, planned.height // 14, planned.width // 14)
-    assert planned.tokens * 4 == math.prod(planned.grid)
-    assert planned.height * planned.width <= max(budget.max_pixels, 28 * 28)
-    assert video.plan_from_json(video.plan_to_json(planned)) == planned
 
 
 def test_uniform_lets_the_total_win_over_the_smallest_frame() -> None:
