@@ -26,9 +26,14 @@ def kill_builders(tmp_path: Path, kills: int, codec: Codec, seed: int) -> int:
     moments = random.Random(seed)
     span = _seconds_of_a_build(items, tmp_path, codec)
     seen = 0
-    for _ in range(kills):
+    for kill in range(kills):
         builder = start_builder(items, directory, tmp_path / "items.json", codec)
-        time.sleep(moments.uniform(0.0, span))
+        if kill % 2:  # any moment; else one while entries are being written
+            time.sleep(moments.uniform(0.0, span))
+        else:
+            assert builder.stdout is not None
+            builder.stdout.readline()
+            time.sleep(moments.uniform(0.0, 0.1))
         _kill_with_children(builder.pid)
         builder.wait()
         assert builder.stdout is not None
@@ -74,6 +79,7 @@ def test_killed_builders_leave_only_whole_entries(tmp_path: Path, codec: Codec, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("codec", ["raw", "zstd", "jpeg"])
 def test_two_hundred_kills(tmp_path: Path, codec: Codec) -> None:
     assert kill_builders(tmp_path, 200 if codec == "raw" else 50, codec, seed=0) > 0
