@@ -258,7 +258,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[video.FrameSou
     """Real workers for all cases of this module."""
     directory = tmp_path_factory.mktemp("store")
     ledger = video.HealthLedger(directory / "health.jsonl")
-    config = CacheConfig(workers=1, deadline=30, memory_mb=1024)
+    config = CacheConfig(workers=1, deadline=120, memory_mb=1024)
     with video.FrameSource(video.FrameStore(directory), ledger, config) as source:
         yield source
 
@@ -358,7 +358,7 @@ def test_a_build_names_every_bad_file_and_keeps_the_good_ones(tmp_path: Path) ->
         if isinstance(outcome, Refused):
             bad.add((path, outcome.reason))
     store, ledger = video.FrameStore(tmp_path / "store"), video.HealthLedger(tmp_path / "health.jsonl")
-    report = video.build(items, store, ledger, CacheConfig(workers=2, deadline=30, memory_mb=1024))
+    report = video.build(items, store, ledger, CacheConfig(workers=2, deadline=120, memory_mb=1024))
     assert set(report.failures) == bad
     assert {(entry.path, entry.reason) for entry in ledger.entries()} == bad
     assert len(bad) >= 2

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 from easyvideor1.types import MediaKind
 
 #: Formats that are read as still images; an animated GIF is a video.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+
+#: What Pillow's readers let out when a file is damaged: some do not check what they read before they use it.
+IMAGE_ERRORS = (
+    *(OSError, EOFError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(struct.error, zlib.error, RuntimeError, AssertionError),
+)
 
 #: Containers that are read as video, by FFmpeg's names; of those with sound only, to say so. A playlist, a numbered
 #: series of pictures or a description of a stream is not among them: such a file points at others, which the

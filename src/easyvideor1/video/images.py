@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from easyvideor1.types import MediaPlan
-from easyvideor1.video.formats import IMAGE_FORMATS
+from easyvideor1.video.formats import IMAGE_ERRORS, IMAGE_FORMATS
 from easyvideor1.video.packets import media_error
 
 
@@ -21,7 +21,7 @@ def read_image(path: str, plan: MediaPlan) -> NDArray[np.uint8]:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             upright = _rgb(ImageOps.exif_transpose(image))
             resized = upright.resize((plan.width, plan.height), Image.Resampling.BICUBIC)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*IMAGE_ERRORS, Image.DecompressionBombError) as error:
         raise media_error(path, error) from error
     return np.asarray(resized, dtype=np.uint8)[None].copy()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -129,6 +130,22 @@ def open_video(path: str) -> tuple[Any, Any]:
     raise MediaError(f"{path} has no video stream; is it an audio file?", path=path, reason="no_video")
 
 
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
+    """Packets of a stream that hold data, from where the container stands; the decoder is not flushed at the end."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except (
+            IndexError
+        ):  # at the end, in PyAV, when a damaged transport stream gave birth to streams while it was read
+            return
+        if packet.size and packet.stream_index == stream.index:
+            yield packet
+
+
 def media_error(path: str, error: Exception) -> MediaError:
     """The ``MediaError`` that an error of the decoding library amounts to."""
     if isinstance(error, MemoryError):
@@ -149,11 +166,11 @@ def _read_index(path: str) -> PacketIndex:
         _refuse_truncated(path, stream, size)
         turned = _angle(container, stream)
         try:
-            # The flush packet at the end has no data; discarded packets lie outside the edit list.
+            # Discarded packets lie outside the edit list.
             packets = [
                 (p.pts, p.dts, bool(p.is_keyframe), int(p.duration or 0))
-                for p in container.demux(stream)
-                if p.size and not p.is_discard
+                for p in packets_of(container, stream)
+                if not p.is_discard
             ]
         except av.FFmpegError as error:
             raise media_error(path, error) from error

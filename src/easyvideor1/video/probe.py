@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from easyvideor1.types import MediaError, MediaInfo
 from easyvideor1.video.content import FileMemo, StatKey, fingerprint, remember_fingerprint, stat_key
-from easyvideor1.video.formats import IMAGE_FORMATS
+from easyvideor1.video.formats import IMAGE_ERRORS, IMAGE_FORMATS
 from easyvideor1.video.memo import ProbeMemo
 from easyvideor1.video.packets import media_error, packet_index, remember_index, video_info
 
@@ -67,7 +67,7 @@ def _probe_image(path: str) -> MediaInfo | None:
         return None
     except Image.DecompressionBombError as error:
         raise MediaError(f"{path}: {error}; reduce the image first", path=path, reason="memory") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except IMAGE_ERRORS as error:
         raise media_error(path, error) from error
     return MediaInfo(path=path, kind="image", fingerprint=fingerprint(path), codec=codec, width=width, height=height)
 

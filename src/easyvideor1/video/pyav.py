@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from easyvideor1.video.packets import PacketIndex, open_video
+from easyvideor1.video.packets import PacketIndex, open_video, packets_of
 
 #: What a jump costs (seek, and start the decoder anew), as a number of pixels that could be decoded in that time.
 #: Measured (about 40 microseconds, H.264 in mp4 and mkv); as pixels and not frames it holds for any picture size.
@@ -159,9 +160,7 @@ def _read_stretch(
             if frame is not None:
                 yield frame, picture
 
-    for packet in container.demux(stream):
-        if not packet.size:
-            continue
+    for packet in packets_of(container, stream):
         if not landed:
             if packet.pts is None or not reached < packet.pts <= begin:
                 raise _JumpMissedError
@@ -246,17 +245,24 @@ def all_pictures(path: str, index: PacketIndex, threads: int) -> Iterator[tuple[
         stream.codec_context.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         position = -1
-        for packet in container.demux(stream):
-            try:
-                pictures = packet.decode()
-            except av.InvalidDataError:
-                continue  # the gap shows by its missing time
-            for picture in pictures:
-                if index.timed and picture.pts is not None:
-                    position = bisect_right(index.pts, picture.pts) - 1
-                else:  # without times the n-th picture out is the n-th shown
-                    position += 1
-                yield position, picture
+        for picture in _decodable(container, stream):
+            if index.timed and picture.pts is not None:
+                position = bisect_right(index.pts, picture.pts) - 1
+            else:  # without times the n-th picture out is the n-th shown
+                position += 1
+            yield position, picture
+
+
+def _decodable(container: Any, stream: Any) -> Iterator[Any]:
+    """Pictures of all packets that are not damaged; a gap shows by its missing time."""
+    for packet in packets_of(container, stream):
+        try:
+            pictures = packet.decode()
+        except av.InvalidDataError:
+            continue
+        yield from pictures
+    with suppress(av.InvalidDataError):
+        yield from stream.codec_context.decode(None)
 
 
 class _Converter:
