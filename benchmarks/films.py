@@ -25,7 +25,7 @@ RECIPE = "v1"
 
 
 def long_film(directory: Path, seconds: int = 600, size: tuple[int, int] = (1280, 720)) -> Path:
-    """A film of ``seconds`` with x264's defaults (GOP 250, B-pyramid); made once per directory."""
+    """A film of ``seconds``, whole minutes above one, with x264's defaults (GOP 250, B-pyramid); made once."""
     path = directory / f"long-{RECIPE}-{size[0]}x{size[1]}-{seconds}s.mp4"
     if path.exists():
         return path
@@ -37,7 +37,7 @@ def long_film(directory: Path, seconds: int = 600, size: tuple[int, int] = (1280
 
 
 def short_film(directory: Path, seed: int, seconds: int = 5, size: tuple[int, int] = (640, 360)) -> Path:
-    """A clip with x264's defaults; made once per directory and seed."""
+    """A clip with x264's defaults, at least 84 pixels high; made once per directory and seed."""
     path = directory / f"clip-{RECIPE}-{size[0]}x{size[1]}-{seconds}s-{seed:04d}.mp4"
     if path.exists():
         return path

@@ -19,11 +19,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.decoders import (
     FPS,
@@ -37,12 +35,13 @@ from benchmarks.decoders import (
     ffmpeg_libraries,
 )
 from benchmarks.films import long_film, short_film
-from benchmarks.measure import interleaved, table, timed, versions
+from benchmarks.measure import by_round, interleaved, table, timed, versions
+from benchmarks.steps import FULL_STEP, StepSize, compare_steps
+from benchmarks.stores import FLOAT32, MEMCPY, compare_codecs
 from easyvideor1.config import CacheConfig, VideoBudget
 from easyvideor1.models.inputs import patch_shape, patchify
 from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef
 from easyvideor1.video import FrameStore, HealthLedger, build, decode, plan, probe
-from easyvideor1.video.codecs import Codec
 
 GEOMETRY = Geometry()
 BUDGET = VideoBudget(rule="qwen", fps=FPS, max_frames=MAX_FRAMES, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)
@@ -63,7 +62,9 @@ class Size:
     rounds: int = 3
     read_rounds: int = 9
     plans: int = 20_000
-    step_rounds: int = 5
+    step_rounds: int = 7
+    step: StepSize = FULL_STEP
+    picture: tuple[int, int] = (1280, 720)
 
 
 QUICK = Size(seconds=10, clips=2, rounds=1, read_rounds=2, plans=500, step_rounds=1)
@@ -92,9 +93,16 @@ def main(arguments: list[str] | None = None) -> Result:
     return result
 
 
+def _film(work: Path, size: Size) -> Path:
+    return long_film(work, size.seconds, size.picture)
+
+
 def measure_decoding(work: Path, size: Size) -> Result:
     """Every decoder on a long film, on short clips and on real files."""
-    inputs = {"long": [long_film(work, size.seconds)], "short": [short_film(work, seed) for seed in range(size.clips)]}
+    inputs = {
+        "long": [_film(work, size)],
+        "short": [short_film(work, seed) for seed in range(size.clips)],
+    }
     inputs["real"] = _real_files(work)
     missing: dict[str, str] = {}
     rows, result, rates = [], Result(), dict[str, dict[str, float]]()
@@ -151,58 +159,25 @@ def _real_files(work: Path) -> list[Path]:
 
 
 def measure_store(work: Path, size: Size) -> Result:
-    """Bytes, time to write and read, and what is lost, for every codec and for float32 tensors of the same frames."""
-    film = str(long_film(work, size.seconds))
-    frames = decode(film, plan(probe(film), BUDGET, GEOMETRY))
-    peer = work / "frames.pt"
-    written = {"float32 .pt": (*_save_float32(frames, peer), float("inf"))}
-    buffer, source = np.zeros_like(frames.pixels), frames.pixels.copy()
-    works: dict[str, Callable[[], object]] = {
-        "memcpy": lambda: np.copyto(buffer, source),
-        "float32 .pt": lambda: torch.load(peer, weights_only=True)["frames"],
-    }
-    for codec in get_args(Codec):
-        store = FrameStore(work / f"store-{codec}", codec, threads=CacheConfig().read_threads)
-        seconds, _ = timed(partial(store.put, frames))()
-        (entry,) = (file for file in store.files() if file.digest == frames.plan.digest)
-        works[codec] = read = partial(_read_into, buffer, store, frames.plan)
-        read()
-        written[codec] = (entry.path.stat().st_size, seconds, psnr(source, buffer))
-    timings = interleaved({name: timed(read) for name, read in works.items()}, size.read_rounds, warm_up=1)
-    whole, rows = written["float32 .pt"][0], []
-    for name, (count, seconds, quality) in written.items():
-        shown = "lossless" if quality == float("inf") else f"{quality:.1f}"
-        wall = timings[name].wall
-        cells = (f"{count / 2**20:.1f}", f"{count / whole:.4f}", f"{seconds * 1e3:.0f}", f"{wall * 1e3:.1f}")
-        rows.append((name, *cells, f"{wall / timings['memcpy'].wall:.1f}", shown))
-    header = ("codec", "MiB", "of float32", "write ms", "read ms", "x memcpy", "PSNR dB")
-    title = f"Store: {len(frames.pixels)} frames of {frames.plan.width}x{frames.plan.height}, read into memory, warm"
-    print(table(title, header, rows))
-    default = CacheConfig().codec
+    """All codecs on the long film and, beside it, on a real file."""
+    frames = None
+    for path in (*_real_files(work)[:1], _film(work, size)):  # the figures are those of the film, which comes last
+        frames = decode(str(path), plan(probe(str(path)), BUDGET, GEOMETRY))
+        compared = compare_codecs(frames, work, size.read_rounds)
+        where = f"{path.name}: {len(frames.pixels)} frames of {frames.plan.width}x{frames.plan.height}"
+        print(compared.show(f"Store, {where}, read into memory, warm"))
+    assert frames is not None
+    default, walls = CacheConfig().codec, {name: timing.wall for name, timing in compared.reads.items()}
     return {
         "default_codec": default,
-        "bytes_vs_float32": _ratio(written[default][0], whole),
-        "near_lossless_bytes_vs_float32": _ratio(written["jpeg"][0], whole),
-        "near_lossless_psnr_db": round(written["jpeg"][2], 2),
-        "read_vs_float32_pt": _ratio(timings["float32 .pt"].wall, timings[default].wall),
-        "read_vs_memcpy": _ratio(timings[default].wall, timings["memcpy"].wall),
-        "read_ms": {name: round(timing.wall * 1e3, 2) for name, timing in timings.items()},
+        "bytes_vs_float32": round(compared.share(default), 4),
+        "near_lossless_bytes_vs_float32": round(compared.share("jpeg"), 4),
+        "near_lossless_psnr_db": round(compared.kept["jpeg"].psnr, 2),
+        "read_vs_float32_pt": _ratio(walls[FLOAT32], walls[default]),
+        "read_vs_memcpy": _ratio(walls[default], walls[MEMCPY]),
+        "read_ms": {name: round(wall * 1e3, 2) for name, wall in walls.items()},
         **_measure_patches(frames, size),
     }
-
-
-def _read_into(buffer: NDArray[np.uint8], store: FrameStore, wanted: MediaPlan) -> None:
-    """All pixels of an entry, every byte of them, into memory that is there already."""
-    frames = store.get(wanted)
-    assert frames is not None
-    np.copyto(buffer, frames.pixels)
-
-
-def _save_float32(frames: Frames, path: Path) -> tuple[int, float]:
-    """Bytes and seconds of the layout that the published system keeps: float32 ``(F, 3, H, W)`` by ``torch.save``."""
-    tensor = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2).to(torch.float32).contiguous()
-    seconds, _ = timed(lambda: torch.save({"frames": tensor}, path))()
-    return path.stat().st_size, seconds
 
 
 def _measure_patches(frames: Frames, size: Size) -> Result:
@@ -245,7 +220,7 @@ def measure_build(work: Path, size: Size) -> Result:
 
 def measure_planning(work: Path, size: Size) -> Result:
     """Plans of as many different films as long as the long one."""
-    info = probe(str(long_film(work, size.seconds)))
+    info = probe(str(_film(work, size)))
     infos = [replace(info, fingerprint=f"{number:064x}") for number in range(256)]
 
     def run() -> list[MediaPlan]:
@@ -261,28 +236,22 @@ def measure_steps(work: Path, size: Size) -> Result:
     """What a GRPO step takes with frames from memory, from the store, and decoded for it."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    from benchmarks.steps import NEW_TOKENS, PROMPTS, RESPONSES, compare_steps
-
-    timings = compare_steps(long_film(work, size.seconds), size.seconds, work, size.step_rounds)
-    title = f"GRPO step of a tiny model: {PROMPTS} clips of up to 60 s of 720p, {RESPONSES} x {NEW_TOKENS} tokens each"
-    ram = timings["ram"].wall
-    rows = [(name, f"{timing.wall:.3f}", f"{timing.wall / ram:.3f}") for name, timing in timings.items()]
+    logging.disable_progress_bar()  # between tables it is noise
+    timings = compare_steps(_film(work, size), size.seconds, work, size.step_rounds, size.step)
+    step, (width, height) = size.step, size.picture
+    title = (
+        f"GRPO step of a tiny model: {step.prompts} clips of up to 60 s of {width}x{height}, "
+        f"{step.responses} x {step.tokens} tokens each"
+    )
+    ram = timings["ram"]
+    rows = [(name, f"{timing.wall:.3f}", f"{by_round(timing, ram):.3f}") for name, timing in timings.items()]
     print(table(title, ("frames", "wall s", "x ram"), rows))
     return {
-        "cached_step_vs_ram_step": _ratio(timings["cached"].wall, ram),
-        "decode_step_vs_cached_step": _ratio(timings["decoded"].wall, timings["cached"].wall),
-        "decode_ahead_step_vs_cached_step": _ratio(timings["decoded ahead"].wall, timings["cached"].wall),
+        "cached_step_vs_ram_step": round(by_round(timings["cached"], timings["ram"]), 4),
+        "decode_step_vs_cached_step": round(by_round(timings["decoded"], timings["cached"]), 4),
+        "decode_ahead_step_vs_cached_step": round(by_round(timings["decoded ahead"], timings["cached"]), 4),
         "step_seconds": {name: round(timing.wall, 4) for name, timing in timings.items()},
     }
-
-
-def psnr(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
-    """Peak signal to noise ratio of uint8 pixels in dB, over all frames together; infinite when they are equal."""
-    pairs = zip(first, second, strict=True)
-    errors = [float(((one.astype(np.float32) - other.astype(np.float32)) ** 2).mean()) for one, other in pairs]
-    mean = sum(errors) / len(errors)
-    return float("inf") if mean == 0 else 10 * float(np.log10(255**2 / mean))
 
 
 def _ratio(first: float, second: float) -> float:

@@ -28,6 +28,11 @@ class Timing:
         return statistics.median(self.cpus)
 
 
+def by_round(first: Timing, second: Timing) -> float:
+    """Median of the ratios of clock times, round by round: for works whose rounds differ from one another."""
+    return statistics.median(one / other for one, other in zip(first.walls, second.walls, strict=True))
+
+
 #: Does the work and says what it took, in seconds: ``(clock, processor)``.
 Work = Callable[[], tuple[float, float]]
 
@@ -40,7 +45,8 @@ def interleaved(works: Mapping[str, Work], repetitions: int, *, warm_up: int = 0
     names = list(works)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for turn in range(warm_up + repetitions):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        first = turn % max(len(names), 1)
+        for name in names[first:] + names[:first]:
             gc.collect()
             seconds = works[name]()
             if turn >= warm_up:

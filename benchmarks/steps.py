@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,17 @@ from easyvideor1.types import Frames, MediaPlan, MediaRef
 from easyvideor1.video import FrameSource
 from easyvideor1.workbench import Workbench
 
-PROMPTS = 4
-RESPONSES = 8
-NEW_TOKENS = 48
+
+@dataclass(frozen=True, slots=True)
+class StepSize:
+    """What a step does: prompts, responses to each, and their tokens."""
+
+    prompts: int = 4
+    responses: int = 8
+    tokens: int = 48
+
+
+FULL_STEP = StepSize()
 
 
 class RamFrames(FrameSource):
@@ -43,20 +51,20 @@ class RamFrames(FrameSource):
         return self.held[plan.digest]
 
 
-def compare_steps(film: Path, seconds: int, work: Path, rounds: int) -> dict[str, Timing]:
+def compare_steps(film: Path, seconds: int, work: Path, rounds: int, size: StepSize) -> dict[str, Timing]:
     """Seconds of a step: ``ram``, ``cached`` (from the store), ``decoded`` (no store, decoded once per step when it is
     needed), ``decoded ahead`` (the same while the step before computes).
     """
     torch.set_num_threads(1)
     steps = rounds + 1
-    rows = write_rows(film, seconds, work, steps * PROMPTS)
+    rows = write_rows(film, seconds, work, steps * size.prompts)
     checkpoint = work / "tiny"
     if not (checkpoint / "config.json").exists():
         write_tiny_checkpoint(checkpoint, [rows.read_text(encoding="utf-8"), "<0.5 seconds>" * 9, "<answer></answer>"])
     with ExitStack() as stack:
 
         def opened(name: str, source: type[FrameSource] = FrameSource, **cache: Any) -> Stage:
-            config = _config(rows, checkpoint, work / "steps-store", steps, cache)
+            config = _config(rows, checkpoint, work / "steps-store", steps, size, cache)
             return stack.enter_context(_stage(config, source, work / "steps" / name))
 
         cached = opened("cached")  # the first fills the store
@@ -94,12 +102,12 @@ def write_rows(film: Path, seconds: int, work: Path, count: int) -> Path:
     return path
 
 
-def _config(rows: Path, checkpoint: Path, store: Path, steps: int, cache: dict[str, Any]) -> RunConfig:
+def _config(rows: Path, checkpoint: Path, store: Path, steps: int, size: StepSize, cache: dict[str, Any]) -> RunConfig:
     stage = {
         "name": "grpo",
         "steps": steps,
-        "prompts_per_step": PROMPTS,
-        "group_size": RESPONSES,
+        "prompts_per_step": size.prompts,
+        "group_size": size.responses,
         "drop_flat_groups": False,
         "save_every": 10**6,
         "optimizer": {"lr": 1e-5},
@@ -114,7 +122,7 @@ def _config(rows: Path, checkpoint: Path, store: Path, steps: int, cache: dict[s
                 "video": {"fps": 2, "max_frames": 32, "min_pixels": 16_384, "max_pixels": 65_536},
             },
             "cache": {"dir": str(store), **cache},
-            "rollout": {"max_new_tokens": NEW_TOKENS},
+            "rollout": {"max_new_tokens": size.tokens},
             "stages": [stage],
         }
     )

@@ -1,0 +1,105 @@
+"""What keeping frames costs: bytes, time to write and to read, and what is lost, for every codec and for float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.measure import Timing, interleaved, table, timed
+from easyvideor1.config import CacheConfig
+from easyvideor1.types import Frames, MediaPlan
+from easyvideor1.video import FrameStore
+from easyvideor1.video.codecs import Codec
+
+#: The layout that the published system keeps.
+FLOAT32 = "float32 .pt"
+MEMCPY = "memcpy"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Frames in one layout; ``psnr`` is in dB, infinite without loss."""
+
+    bytes: int
+    write_seconds: float
+    psnr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Every layout of the same frames, and how long all their pixels take to get into memory that is there already;
+    ``reads`` has a copy within memory beside them.
+    """
+
+    kept: dict[str, Kept]
+    reads: dict[str, Timing]
+
+    def share(self, layout: str) -> float:
+        """Bytes as a share of float32's."""
+        return self.kept[layout].bytes / self.kept[FLOAT32].bytes
+
+    def show(self, title: str) -> str:
+        """A table."""
+        rows = []
+        for name, kept in self.kept.items():
+            wall = self.reads[name].wall
+            rows.append(
+                (
+                    name,
+                    f"{kept.bytes / 2**20:.1f}",
+                    f"{self.share(name):.4f}",
+                    f"{kept.write_seconds * 1e3:.0f}",
+                    f"{wall * 1e3:.1f}",
+                    f"{wall / self.reads[MEMCPY].wall:.1f}",
+                    "lossless" if kept.psnr == float("inf") else f"{kept.psnr:.1f}",
+                )
+            )
+        return table(title, ("codec", "MiB", "of float32", "write ms", "read ms", "x memcpy", "PSNR dB"), rows)
+
+
+def compare_codecs(frames: Frames, work: Path, rounds: int) -> Comparison:
+    """Keep frames in every layout under ``work``, and read them ``rounds`` times with a warm page cache."""
+    peer = work / "frames.pt"
+    kept = {FLOAT32: _save_float32(frames, peer)}
+    buffer, source = np.zeros_like(frames.pixels), frames.pixels.copy()
+    works: dict[str, Callable[[], object]] = {
+        MEMCPY: lambda: np.copyto(buffer, source),
+        FLOAT32: lambda: torch.load(peer, weights_only=True)["frames"],
+    }
+    for codec in get_args(Codec):
+        store = FrameStore(work / f"store-{codec}", codec, threads=CacheConfig().read_threads)
+        seconds, _ = timed(partial(store.put, frames))()
+        (entry,) = (file for file in store.files() if file.digest == frames.plan.digest)
+        works[codec] = read = partial(_read_into, buffer, store, frames.plan)
+        read()
+        kept[codec] = Kept(entry.path.stat().st_size, seconds, psnr(source, buffer))
+    reads = interleaved({name: timed(read) for name, read in works.items()}, rounds, warm_up=1)
+    return Comparison(kept, reads)
+
+
+def psnr(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    """Peak signal to noise ratio of uint8 pixels in dB, over all frames together; infinite when they are equal."""
+    pairs = zip(first, second, strict=True)
+    errors = [float(((one.astype(np.float32) - other.astype(np.float32)) ** 2).mean()) for one, other in pairs]
+    mean = sum(errors) / len(errors)
+    return float("inf") if mean == 0 else 10 * float(np.log10(255**2 / mean))
+
+
+def _read_into(buffer: NDArray[np.uint8], store: FrameStore, wanted: MediaPlan) -> None:
+    frames = store.get(wanted)
+    assert frames is not None
+    np.copyto(buffer, frames.pixels)
+
+
+def _save_float32(frames: Frames, path: Path) -> Kept:
+    """float32 ``(F, 3, H, W)`` by ``torch.save``."""
+    tensor = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2).to(torch.float32).contiguous()
+    seconds, _ = timed(lambda: torch.save({"frames": tensor}, path))()
+    return Kept(path.stat().st_size, seconds, float("inf"))
