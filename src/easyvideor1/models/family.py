@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from easyvideor1.models.attention import Layout
 from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError, Frames, Geometry, MediaPlan, MediaRef, Prompt
 
@@ -97,7 +98,7 @@ class Family(Protocol):
         model: Any,
         input_ids: torch.Tensor,
         positions: torch.Tensor,
-        mask: torch.Tensor,
+        mask: torch.Tensor | Layout,
         visual: Visual | None,
         cache: Any = None,
     ) -> torch.Tensor:
@@ -108,7 +109,9 @@ class Family(Protocol):
             model: what ``load_model`` returned.
             input_ids: int64 ``(B, T)``.
             positions: int64 ``(3, B, T)``.
-            mask: bool ``(B, 1, T, S)``; true where a query may look at a key.
+            mask: bool ``(B, 1, T, S)``, true where a query may look at a key; or the layout of one packed row, for
+                a model that was loaded with ``attention.PREFIX_TREE``. ``attention_arguments`` turns either into what
+                transformers takes.
             visual: media of all rows, row by row: pixels or features.
             cache: transformers cache with the ``S - T`` keys before ``input_ids``.
         """

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from easyvideor1.models.attention import Layout, attention_arguments
 from easyvideor1.models.family import FAMILIES, Visual, VisualFeatures, VisualInputs
 from easyvideor1.models.inputs import Normalisation, patchify_all
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
@@ -206,7 +207,7 @@ class Qwen3VL:
         model: Any,
         input_ids: torch.Tensor,
         positions: torch.Tensor,
-        mask: torch.Tensor,
+        mask: torch.Tensor | Layout,
         visual: Visual | None,
         cache: Any = None,
     ) -> torch.Tensor:
@@ -222,7 +223,7 @@ class Qwen3VL:
             deepstack = list(seen.deepstack)
         out = model.model.language_model(
             inputs_embeds=embeddings,
-            attention_mask=_attention_mask(mask, model.model.language_model.config, embeddings.dtype),
+            **attention_arguments(mask, model.model.language_model.config, embeddings.dtype),
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
@@ -243,14 +244,6 @@ class Qwen3VL:
             "merger": (tower.merger, tower.deepstack_merger_list),
             "language": (model.model.language_model, model.lm_head),
         }
-
-
-def _attention_mask(mask: torch.Tensor, config: Any, dtype: torch.dtype) -> torch.Tensor:
-    """The mask as the attention implementation reads it: transformers hands four dimensions on as they are."""
-    if config._attn_implementation == "sdpa":
-        return mask
-    # The eager implementation adds its mask: a bool would raise seen keys by 1 and hide nothing.
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def _stop_token_ids(checkpoint: Path, tokenizer: Any) -> tuple[int, ...]:
