@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.algorithms.batches import float64, random_batch, stage
 
-from easyvideor1.algorithms.assembly import stage_needs, token_batch
+from easyvideor1.algorithms.assembly import check_needs, stage_needs, token_batch
 from easyvideor1.algorithms.needs import NEEDS
 from easyvideor1.algorithms.objectives import OBJECTIVES, token_weights
 from easyvideor1.types import ConfigError
@@ -81,6 +81,14 @@ def test_pairs_of_the_step_are_those_of_the_micro_batch():
 )
 def test_needs(options, expected):
     assert stage_needs(stage(**options)) == expected and expected <= set(NEEDS)
+
+
+def test_a_stage_that_asks_for_too_much_is_refused():
+    check_needs(stage(kl="k3"), {"ref_logprobs"})
+    with pytest.raises(
+        ConfigError, match=r"stages.stage \(advantage remax, .*\) needs the reward of a greedy response"
+    ):
+        check_needs(stage(advantage="remax"), {"ref_logprobs"})
 
 
 @pytest.mark.parametrize("key", ["advantage", "objective", "weighter", "correction"])

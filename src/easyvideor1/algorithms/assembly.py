@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import torch
 
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.corrections import CORRECTIONS
-from easyvideor1.algorithms.needs import needs_of
+from easyvideor1.algorithms.needs import NEEDS, needs_of
 from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, pairs_within, ratio_base
 from easyvideor1.algorithms.weighters import WEIGHTERS, TokenStatistics
 from easyvideor1.config import StageConfig
+from easyvideor1.types import ConfigError
 
 
 def stage_needs(options: StageConfig) -> frozenset[str]:
@@ -33,6 +35,21 @@ def stage_needs(options: StageConfig) -> frozenset[str]:
     if options.off_policy == "importance" or options.old_logprobs == "engine":
         needs |= {"engine_logprobs"}
     return needs
+
+
+def check_needs(options: StageConfig, provided: AbstractSet[str]) -> None:
+    """Refuse a stage that asks for more than its caller can give, before anything is trained.
+
+    Raises:
+        ConfigError: a need is not among ``provided`` (names of ``NEEDS``), or a name in the options means nothing.
+    """
+    absent = sorted(stage_needs(options) - provided)
+    if absent:
+        raise ConfigError(
+            f"stages.{options.name} (advantage {options.advantage}, objective {options.objective}, weighter "
+            f"{options.weighter}, correction {options.correction}, kl {options.kl}) needs {NEEDS[absent[0]]}, which "
+            "cannot be had here; choose others (docs/algorithms.md)"
+        )
 
 
 def token_batch(
