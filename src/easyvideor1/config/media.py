@@ -61,8 +61,8 @@ class CacheConfig(Section):
     dir: str = "cache/frames"
     """Directory of the store; one store may serve any number of runs."""
     codec: Literal["raw", "zstd", "jpeg"] = "raw"
-    """How pixels are kept: ``raw`` is mapped into memory; ``zstd`` is a quarter to a half of that and also loses
-    nothing; ``jpeg`` is about a tenth, slower to read, and nearly exact (40 dB and more)."""
+    """How pixels are kept: ``raw`` is mapped into memory; ``zstd`` is between a quarter and two thirds of that
+    and also loses nothing; ``jpeg`` is between a tenth and a fifth, slower to read, and nearly exact (over 40 dB)."""
     mode: Literal["prefer_cache", "cache_only", "decode_only"] = "prefer_cache"
     """``prefer_cache`` decodes what the store lacks and keeps it; ``cache_only`` decodes nothing: a medium that is not
     in the store is an error; ``decode_only`` neither reads nor writes frames in the store."""
