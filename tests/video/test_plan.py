@@ -12,6 +12,7 @@ from easyvideor1 import video
 from easyvideor1.config.schema import ImageBudget, VideoBudget
 from easyvideor1.types import ConfigError, Geometry, MediaError, MediaInfo
 
+from .clips import write_clip
 from .oracle import info_of, load_oracle, qwen_element, qwen_plan
 
 oracle = load_oracle()
@@ -193,3 +194,59 @@ def test_uniform_lets_the_total_win_over_the_smallest_frame() -> None:
     budget = VideoBudget(rule="uniform", frames=16, min_pixels=65_536, total_pixels=16 * 10_000)
     planned = video.plan(info_of(400, 10.0, 1280, 720), budget, GEOMETRY)
     assert 16 * planned.height * planned.width <= 160_000
+
+
+@pytest.mark.parametrize(("start", "end"), [(3.42, 3.47), (3.4, 3.4), (9.95, None)])
+def test_clips_of_one_frame_are_refused_by_the_oracle_and_planned_here(start: float, end: float | None) -> None:
+    info = info_of(100, 10.0)
+    element = qwen_element(VideoBudget()) | {"video_start": start, "video_end": end}
+    with pytest.raises(ValueError, match="Invalid time range"):
+        qwen_plan(oracle, element, info, 32)
+    planned = video.plan(info, VideoBudget(), GEOMETRY, start=start, end=end)
+    assert planned.frame_indices == (int(start * 10),) * 2
+
+
+def test_clips_of_a_variable_rate_follow_true_times_where_the_oracle_counts() -> None:
+    # Ten frames in the first second, then one per second: the oracle takes seconds times the average rate for frames.
+    times = (*(i / 10 for i in range(10)), *(float(i) for i in range(1, 11)))
+    info = MediaInfo("v.mp4", "video", "f" * 64, "h264", 64, 64, fps=20 / 11, duration=11.0, timestamps=times)
+    budget = VideoBudget(fps=100, min_pixels=1024)
+    planned = video.plan(info, budget, GEOMETRY, start=4.0, end=9.0)
+    assert [times[i] for i in planned.frame_indices] == [4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    counted, _ = qwen_plan(oracle, qwen_element(budget) | {"video_start": 4.0, "video_end": 9.0}, info, 32)
+    assert times[counted[0]] == 0.8
+
+
+@pytest.mark.parametrize(("total", "budget", "read"), [(7, {"frames": 64}, 6), (5, {"frames": 5}, 4), (1, {}, 1)])
+def test_odd_numbers_and_short_videos_are_planned(total: int, budget: dict[str, int], read: int) -> None:
+    """The oracle refuses the first and the last, and takes four of five as is done here."""
+    planned = video.plan(info_of(total, 10.0), VideoBudget.model_validate(budget), GEOMETRY)
+    assert len(set(planned.frame_indices)) == read
+    assert len(planned.frame_indices) == max(read, 2)
+    element = qwen_element(VideoBudget.model_validate(budget))
+    if read == 4:
+        assert qwen_plan(oracle, element, info_of(total, 10.0), 32)[0] == list(planned.frame_indices)
+    else:
+        with pytest.raises(ValueError, match="nframes should in interval"):
+            qwen_plan(oracle, element, info_of(total, 10.0), 32)
+
+
+def test_a_turned_video_is_planned_upright(tmp_path: Path) -> None:
+    """A telephone's portrait video is coded lying, with a matrix that turns it."""
+    lying = video.probe(write_clip(tmp_path / "a.mp4", 4, size=(192, 64)))
+    upright = video.probe(write_clip(tmp_path / "b.mp4", 4, size=(192, 64), rotation=90))
+    budget = VideoBudget(min_pixels=1024)
+    plans = [video.plan(info, budget, GEOMETRY) for info in (lying, upright)]
+    assert [(plan.height, plan.width) for plan in plans] == [(64, 192), (192, 64)]
+
+
+def test_the_side_that_vanishes_in_the_oracle() -> None:
+    assert oracle.smart_resize(40, 6000, 32, min_pixels=1024, max_pixels=65_536)[0] == 0
+
+
+@pytest.mark.parametrize("rule", ["qwen", "hf"])
+def test_images_thinner_than_half_a_token_part_the_rules(rule: str) -> None:
+    """qwen-vl-utils takes such a side for one token, transformers for none, and enlarges what has no pixels."""
+    info = MediaInfo("a.png", "image", "f" * 64, "png", width=1000, height=10)
+    planned = video.plan(info, ImageBudget.model_validate({"rule": rule}), GEOMETRY)
+    assert (planned.height, planned.width) == ((32, 992) if rule == "qwen" else (32, 576))

@@ -267,3 +267,25 @@ def test_long_videos_keep_the_arithmetic_of_the_processor(frames: int) -> None:
     given = ask_processors([hf_video_case("qwen2_vl", info, budget, QWEN2) for info, budget in asked])
     for (info, budget), answer in zip(asked, given, strict=True):
         assert list(video.plan(info, budget, QWEN2).frame_indices) == answer["indices"][: budget.frames]
+
+
+def test_the_index_behind_the_end_is_left_out() -> None:
+    info, budget = info_of(17, 10.0), VideoBudget(rule="hf-qwen2", frames=14, min_pixels=1024)
+    (answer,) = ask_processors([hf_video_case("qwen2_vl", info, budget, QWEN2)])
+    assert len(answer["indices"]) == 15
+    assert answer["indices"][-1] == 17
+    assert list(video.plan(info, budget, QWEN2).frame_indices) == answer["indices"][:14]
+
+
+def test_what_the_processors_refuse_for_want_of_frames_is_planned() -> None:
+    asked = [
+        ("qwen2_vl", info_of(1, 10.0), VideoBudget(rule="hf")),
+        ("qwen2_vl", info_of(7, 10.0), VideoBudget(rule="hf", frames=64)),
+        ("qwen2_vl", info_of(50, 10.0), VideoBudget(rule="hf", min_frames=1, max_frames=1)),
+        ("qwen3_vl", info_of(1, 10.0), VideoBudget(rule="hf")),
+        ("qwen3_vl", info_of(50, 10.0), VideoBudget(rule="hf", min_frames=1, max_frames=1)),
+    ]
+    given = ask_processors([hf_video_case(model, *rest, GEOMETRIES[model]) for model, *rest in asked])
+    assert all("error" in answer for answer in given), given
+    planned = [video.plan(info, budget, GEOMETRIES[model]).frame_indices for model, info, budget in asked]
+    assert planned == [(0, 0), (0, 1, 2, 3, 4, 5), (0, 0), (0, 0), (0, 0)]

@@ -179,10 +179,17 @@ def test_more_is_never_fewer_frames(info: MediaInfo, budget: VideoBudget, geomet
 def test_more_pixels_are_never_fewer_tokens(
     info: MediaInfo, budget: VideoBudget, geometry: Geometry, field: str, times: float
 ) -> None:
-    """Of pictures with a token on each side; smaller ones are first rounded up, which a limit may undo."""
+    """Of pictures with a token on each side; smaller ones are first rounded up, which a limit may undo.
+
+    The rule of Qwen3 has two more steps of its processor: a number of frames that is no multiple of the temporal step
+    is counted as another one, and a share of the total below ``min_pixels`` is raised above it, with a limit per frame.
+    """
     assume(min(info.width, info.height) >= geometry.factor)
     values: dict[str, Any] = budget.model_dump()
     values["total_pixels"] = budget.total_pixels or 1_000_000
+    if budget.rule == "hf-qwen3":
+        values["frames"] = 4 * geometry.temporal_patch_size
+        assume(values["total_pixels"] // values["frames"] >= 1.05 * budget.min_pixels)
     more = {**values, field: math.ceil(values[field] * times)}
     small = planned_or_thin(info, VideoBudget.model_validate(values), geometry)
     large = planned_or_thin(info, VideoBudget.model_validate(more), geometry)
