@@ -15,7 +15,7 @@ from easyvideor1.rewards import check_answer, code, score
 from easyvideor1.rewards.sandbox import Limits, end_session, run_checks, run_program
 from easyvideor1.types import DataError
 
-SHORT = Limits(seconds=1.5, memory_mb=512)
+SHORT = Limits(seconds=3.0, memory_mb=512)
 
 
 def code_score(program: str, answer: str = "pass", **row: object) -> tuple[float, bool]:

@@ -34,6 +34,8 @@ from easyvideor1.types import EasyVideoError
 
 _RUNNER = Path(__file__).with_name("sandbox_runner.py")
 _START_SECONDS = 30.0
+#: One heap for all threads: the allocator reserves 64 MiB of address space for each further one.
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
 
 class SandboxError(EasyVideoError):
@@ -170,7 +172,7 @@ def _start(
         stdout=output,
         stderr=subprocess.DEVNULL,
         cwd=box,
-        env={"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HOME": box, "TMPDIR": box},
+        env=_ENVIRONMENT | {"HOME": box, "TMPDIR": box},
         pass_fds=fds,
         start_new_session=True,
     )

@@ -23,6 +23,7 @@ from typing import Any
 
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x08000000, 0x10000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
+_MOUNT_SETATTR, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = 442, 0x8000, 1
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _READ = (1 << 2) | (1 << 3)
@@ -43,8 +44,7 @@ faccessat:269:48 faccessat2:439:439 readlink:89:- readlinkat:267:78 getdents:78:
 chdir:80:49 fchdir:81:50 mkdir:83:- mkdirat:258:34 rmdir:84:- unlink:87:- unlinkat:263:35 rename:82:-
 renameat:264:38 renameat2:316:276 link:86:- linkat:265:37 symlink:88:- symlinkat:266:36 truncate:76:45
 ftruncate:77:46 fallocate:285:47 fsync:74:82 fdatasync:75:83 flock:73:32 fcntl:72:25 dup:32:23 dup2:33:- dup3:292:24
-pipe:22:- pipe2:293:59 chmod:90:- fchmod:91:52 fchmodat:268:53 fchmodat2:452:452 utimensat:280:88 utime:132:-
-utimes:235:- futimesat:261:- umask:95:166 fadvise64:221:223 sendfile:40:71 copy_file_range:326:285 listxattr:194:11
+pipe:22:- pipe2:293:59 umask:95:166 fadvise64:221:223 sendfile:40:71 copy_file_range:326:285 listxattr:194:11
 llistxattr:195:12 flistxattr:196:13 getxattr:191:8 lgetxattr:192:9 fgetxattr:193:10 mmap:9:222 munmap:11:215
 mprotect:10:226 mremap:25:216 madvise:28:233 brk:12:214 msync:26:227 mincore:27:232 membarrier:324:283 mlock:149:228
 munlock:150:229 rt_sigaction:13:134 rt_sigprocmask:14:135 rt_sigreturn:15:139 rt_sigpending:127:136
@@ -61,6 +61,10 @@ epoll_pwait:281:22 epoll_pwait2:441:441 eventfd:284:- eventfd2:290:19 timerfd_cr
 timerfd_gettime:287:87 ioctl:16:29 sendto:44:206 recvfrom:45:207 sendmsg:46:211 recvmsg:47:212 shutdown:48:210
 getsockopt:55:209 setsockopt:54:208 getsockname:51:204 getpeername:52:205 getrlimit:97:163 wait4:61:260
 waitid:247:95 restart_syscall:219:128 exit:60:93 exit_group:231:94
+"""
+#: Calls that succeed and change nothing: their paths may lie anywhere, and Landlock does not look at them.
+_PRETENDED = """
+chmod:90:- fchmod:91:52 fchmodat:268:53 fchmodat2:452:452 utimensat:280:88 utime:132:- utimes:235:- futimesat:261:-
 """
 #: Calls that are allowed for one value of their first argument only.
 _LIMITED = {
@@ -97,6 +101,8 @@ def fence(box: str) -> list[str]:
     layers = []
     if _leave(libc):
         layers.append("namespaces")
+        # Everything is for reading only, also for calls that Landlock does not look at; older kernels lack the call.
+        libc.syscall(_MOUNT_SETATTR, -1, b"/", _AT_RECURSIVE, struct.pack("=QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0), 32)
         if libc.mount(b"none", os.fsencode(box), b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, _SCRATCH) == 0:
             layers.append("scratch")
     os.chdir(box)
@@ -190,10 +196,11 @@ def _filter(column: int, architecture: int) -> list[bytes]:
     steps = [load(4), step(equal, architecture, 1, 0), refused, load(0)]
     if column == 0:
         steps += [step(0x35, 0x40000000, 0, 1), refused]  # the second table of calls of x86_64
-    for call in _CALLS.split():
-        wanted = call.split(":")[1 + column]
-        if wanted != "-":
-            steps += [step(equal, int(wanted), 0, 1), end(_ALLOW)]
+    for calls, verdict in ((_CALLS, _ALLOW), (_PRETENDED, _FAIL)):
+        for call in calls.split():
+            wanted = call.split(":")[1 + column]
+            if wanted != "-":
+                steps += [step(equal, int(wanted), 0, 1), end(verdict)]
     steps += only_if(has, number["clone"], _CLONE_THREAD)
     steps += only_if(equal, number["tgkill"], os.getpid())
     steps += only_if(equal, number["prctl"], _PR_SET_NAME)

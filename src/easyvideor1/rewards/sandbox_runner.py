@@ -42,6 +42,8 @@ _REFUSED = (
     "smtplib.",
     "telnetlib.",
     "mmap.__new__",
+    "sqlite3.enable_load_extension",
+    "sqlite3.load_extension",
 )
 #: Events whose first argument is a path that must lie in the program's directory.
 _OWN_PATHS = (
@@ -61,6 +63,7 @@ _OWN_PATHS = (
     "os.setxattr",
     "shutil.",
     "tempfile.",
+    "sqlite3.connect",
 )
 
 
@@ -112,7 +115,7 @@ def _kernel() -> Any:
 
 def _guard(box: str, readable: tuple[str, ...], devices: tuple[str, ...]) -> Callable[[str, tuple[Any, ...]], None]:
     """The audit hook. It binds what it needs now, so that replacing it in a module later changes nothing."""
-    realpath, threads = os.path.realpath, _thread._count
+    realpath = os.path.realpath
     fsdecode, own_paths, refused, modules = os.fsdecode, _OWN_PATHS, _REFUSED, _REFUSED_MODULES
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -126,8 +129,6 @@ def _guard(box: str, readable: tuple[str, ...], devices: tuple[str, ...]) -> Cal
             if str(args[0]).rpartition(".")[2] in modules:
                 raise ImportError(f"the module {args[0]} is not allowed here")
             return
-        if event.startswith("_thread.start") and threads() >= _THREADS:
-            raise RuntimeError("can't start new thread")
         if event.startswith(refused):
             kind = ImportError if event.startswith("ctypes.") else PermissionError
             raise kind(f"{event} is not allowed here")
@@ -162,6 +163,20 @@ def _close_detours() -> None:
             raise ImportError(f"the module {spec.name} is not allowed here")
         return create(spec)
 
+    def few(start: Callable[..., Any]) -> Callable[..., Any]:
+        count, most = _thread._count, _THREADS
+
+        def start_thread(*args: Any, **named: Any) -> Any:
+            if count() >= most:
+                raise RuntimeError("can't start new thread")
+            return start(*args, **named)
+
+        return start_thread
+
+    for name in ("start_new_thread", "start_new", "start_joinable_thread"):
+        if hasattr(_thread, name):
+            setattr(_thread, name, few(getattr(_thread, name)))
+    sys.modules.pop("threading", None)  # it keeps the functions that it found
     _posixsubprocess.fork_exec = fork_exec
     _imp.create_builtin = create_builtin
 
