@@ -11,6 +11,7 @@ from easyvideor1.registry import load_attribute
 from easyvideor1.rewards.answer import RewardError
 from easyvideor1.rewards.combine import Part, Values, combined, load_parts, part_values, with_part
 from easyvideor1.rewards.contract import checked_score, masked
+from easyvideor1.rewards.judge_panel import Panel
 from easyvideor1.rewards.score import score_response
 from easyvideor1.rewards.terms import read_terms
 from easyvideor1.tasks import canonical_task
@@ -31,6 +32,7 @@ class Scorer:
         self.config = config
         self.terms = read_terms(config)
         self.parts = load_parts(config.parts)
+        self.panel = Panel(config)
         self._custom = {_task_key(name): (target, _load(target)) for name, target in config.custom.items()}
         if len(self._custom) != len(config.custom):
             raise ConfigError(f"rewards.custom names one task type twice: {', '.join(config.custom)}")
@@ -72,7 +74,16 @@ class Scorer:
 
     def _base(self, task: str, sample: Sample, responses: Sequence[str]) -> list[Score]:
         """Accuracy, format and their total, by the rule of the type or the reward that the user put in its place."""
-        return [self._one(task, sample, response) for response in responses]
+        scores = [self._one(task, sample, response) for response in responses]
+        if task in self._custom or "*" in self._custom:
+            return scores
+        try:
+            return self.panel.review(task, sample, responses, scores, self.terms)
+        except Exception as error:
+            name = f"judge of {task}"
+            if self.config.on_error == "stop":
+                raise _stopped(name, sample, error) from error
+            return [masked(_failed(name, error))] * len(scores)
 
     def _one(self, task: str, sample: Sample, response: str) -> Score:
         target, custom = self._custom.get(task) or self._custom.get("*") or ("", None)
