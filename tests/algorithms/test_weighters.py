@@ -42,6 +42,16 @@ def test_entropy_top_by_hand():
     assert run("entropy_top", entropy=entropy, entropy_share=0.34, learnt=learnt).tolist() == [0, 0, 1, 0, 1, 0, 0, 0]
 
 
+def test_a_share_is_no_token_more_for_rounding():
+    """0.2 * 35 is 7.000000000000001 in floating point."""
+    tokens = TokenStatistics(
+        torch.zeros(35, dtype=torch.int64), torch.zeros(35, dtype=torch.int64), torch.ones(35, dtype=torch.bool),
+        torch.arange(35.0),
+    )  # fmt: skip
+    assert WEIGHTERS.resolve("entropy_top")(tokens, stage(entropy_share=0.2)).sum() == 7
+    assert WEIGHTERS.resolve("entropy_top")(tokens, stage(entropy_share=0.21)).sum() == 8
+
+
 def test_equal_entropies_are_all_kept():
     assert run("entropy_top", entropy=torch.ones(8), entropy_share=0.2).tolist() == [1.0] * 8
 
@@ -60,8 +70,10 @@ def logits(seed, *shape):
 ALL = torch.ones(4, 6, dtype=torch.bool)
 
 
-def test_divergence_by_definition():
-    values, alive = logits(0, 4, 6, 9), ALL.clone()
+@pytest.mark.parametrize("scale", [1, 20])
+def test_divergence_by_definition(scale):
+    """At the larger scale the clamp acts."""
+    values, alive = scale * logits(0, 4, 6, 9), ALL.clone()
     alive[1, 4:] = alive[3, 2:] = False
     expected = []
     for t in range(6):

@@ -46,7 +46,7 @@ def full_kl(logits_TV: torch.Tensor, ref_logits_TV: torch.Tensor) -> torch.Tenso
     # Taken out before the subtraction: -inf - -inf is NaN, and so is its gradient however it is masked afterwards.
     excluded = log_p == float("-inf")
     gap = log_p.masked_fill(excluded, 0.0) - log_q.masked_fill(excluded, 0.0)
-    return (log_p.exp().masked_fill(excluded, 0.0) * gap).sum(-1)
+    return (log_p.exp() * gap).sum(-1)
 
 
 def reward_with_kl(
