@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MediaKind = Literal["image", "video"]
+Modality = Literal["text", "image", "video"]
 Origin = Literal["online", "offline"]
 FinishReason = Literal["stop", "length", "offline"]
 
@@ -66,13 +67,33 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetChange:
+    """What a source or a row wants of the budget of its own media; ``None`` leaves what the run says.
+
+    The names are those of ``config.ImageBudget`` (``rule`` and the pixels of one picture) and ``config.VideoBudget``;
+    ``config.budgets`` applies a change to a budget.
+    """
+
+    rule: str | None = None
+    fps: float | None = None
+    frames: int | None = None
+    min_frames: int | None = None
+    max_frames: int | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    total_pixels: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MediaRef:
-    """A media file as a row names it: absolute path, and the wanted clip in seconds (videos only)."""
+    """A media file as a row names it: absolute path, the wanted clip in seconds (videos only), and how its budget
+    differs from the run's."""
 
     kind: MediaKind
     path: str
     start: float | None = None
     end: float | None = None
+    budget: BudgetChange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +123,12 @@ class Sample:
     offline: tuple[OfflineTrajectory, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
+
+    @property
+    def modality(self) -> Modality:
+        """``video`` with any video, else ``image`` with any image, else ``text``: what ``data_type`` says of a row."""
+        kinds = {ref.kind for ref in self.media}
+        return "video" if "video" in kinds else "image" if kinds else "text"
 
 
 @dataclass(frozen=True, slots=True)
