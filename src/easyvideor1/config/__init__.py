@@ -7,7 +7,10 @@ from easyvideor1.config.schema import (
     DataConfig,
     EvaluationConfig,
     ImageBudget,
+    ImageOverride,
     JudgeConfig,
+    LoraConfig,
+    ModalityShares,
     ModelConfig,
     OptimizerConfig,
     PromptConfig,
@@ -18,6 +21,7 @@ from easyvideor1.config.schema import (
     SourceConfig,
     StageConfig,
     VideoBudget,
+    VideoOverride,
 )
 
 __all__ = [
@@ -25,7 +29,10 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "ImageBudget",
+    "ImageOverride",
     "JudgeConfig",
+    "LoraConfig",
+    "ModalityShares",
     "ModelConfig",
     "OptimizerConfig",
     "PromptConfig",
@@ -36,6 +43,7 @@ __all__ = [
     "SourceConfig",
     "StageConfig",
     "VideoBudget",
+    "VideoOverride",
     "dump_config",
     "load_config",
     "parse_config",

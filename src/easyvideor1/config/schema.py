@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from easyvideor1.config.budgets import ImageOverride, VideoOverride, changed
 from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.config.rewards import RewardConfig
@@ -17,7 +18,10 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "ImageBudget",
+    "ImageOverride",
     "JudgeConfig",
+    "LoraConfig",
+    "ModalityShares",
     "ModelConfig",
     "OptimizerConfig",
     "PromptConfig",
@@ -28,7 +32,21 @@ __all__ = [
     "SourceConfig",
     "StageConfig",
     "VideoBudget",
+    "VideoOverride",
 ]
+
+
+class LoraConfig(Section):
+    """Low-rank adapters that are trained in place of the weights."""
+
+    rank: PositiveInt = 16
+    """Rank of the adapters."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """Adapters count ``alpha / rank``."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of an adapter's inputs that is dropped in training."""
+    targets: Annotated[tuple[Literal["vision", "merger", "language"], ...], Field(min_length=1)] = ("language",)
+    """Module groups whose linear layers get adapters; the matrix of the logits gets none."""
 
 
 class ModelConfig(Section):
@@ -36,6 +54,14 @@ class ModelConfig(Section):
 
     path: str = ""
     """Directory of a Hugging Face checkpoint. A later stage starts from the stage before it, not from here."""
+    family: str = ""
+    """Adapter of the model family: a registered name or ``module:attr``; found by the checkpoint's ``model_type`` if
+    empty."""
+    conventions: Literal["transformers", "released"] = "transformers"
+    """Where the installed transformers departed from what was released with the weights, which of the two to follow.
+    ``transformers``: its processors and positions, exactly. ``released``: text behind a video starts behind the video's
+    last position (Qwen2-VL, Qwen2.5-VL), and no second pair of brackets stands around a video (Qwen3-VL, Qwen3.5);
+    vLLM does so, too."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that activations are computed in. Parameters and optimiser state are float32 either way: in bfloat16 the
     small updates of reinforcement learning would be rounded away."""
@@ -43,12 +69,21 @@ class ModelConfig(Section):
     """Attention implementation asked of transformers."""
     freeze: tuple[Literal["vision", "merger", "language"], ...] = ()
     """Module groups that are not trained."""
+    lora: LoraConfig | None = None
+    """Train adapters and nothing else (extra ``lora``); null trains the weights themselves."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     device: str = "auto"
     """``auto`` takes the first GPU, else the CPU."""
     trust_remote_code: bool = False
     """Let the checkpoint run Python of its own. Leave it off unless you have read that code."""
+
+    @model_validator(mode="after")
+    def _adapters_are_trained(self) -> ModelConfig:
+        frozen = [group for group in (self.lora.targets if self.lora else ()) if group in self.freeze]
+        if frozen:
+            raise ValueError(f"{frozen[0]} is in both freeze and lora.targets; with lora everything else is frozen")
+        return self
 
 
 class SourceConfig(Section):
@@ -60,8 +95,33 @@ class SourceConfig(Section):
     """Directory that relative media paths start from; the file's own directory if not set."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Relative share of this source in a mixture."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """How many times a stage goes through this source, in place of a weight; sources with weights share the rest of the
+    stage. Where all sources have epochs, the length of the stage decides, and they say how often a source is seen in
+    relation to the others."""
     tasks: tuple[str, ...] = ()
     """Keep only these task types; all if empty."""
+    image: ImageOverride = ImageOverride()
+    """What differs from ``data.image`` for images of this source."""
+    video: VideoOverride = VideoOverride()
+    """What differs from ``data.video`` for videos of this source."""
+
+    @model_validator(mode="after")
+    def _epochs_take_the_place_of_a_weight(self) -> SourceConfig:
+        if self.epochs is not None and "weight" in self.model_fields_set and self.weight != 1.0:
+            raise ValueError(f"{self.path}: weight and epochs both decide how often a source is seen; keep one")
+        return self
+
+
+class ModalityShares(Section):
+    """Parts of a step that modalities take, in relation to each other; a row with a video is ``video``."""
+
+    text: Annotated[float, Field(ge=0)] = 1.0
+    """Part of the rows without media; 0 leaves them out."""
+    image: Annotated[float, Field(ge=0)] = 1.0
+    """Part of the rows with images alone; 0 leaves them out."""
+    video: Annotated[float, Field(ge=0)] = 1.0
+    """Part of the rows with a video; 0 leaves them out."""
 
 
 class DataConfig(Section):
@@ -75,6 +135,21 @@ class DataConfig(Section):
     """Sources evaluated before the first stage and after each."""
     on_bad_row: Literal["error", "skip"] = "error"
     """What to do with a row that cannot be used: stop before the first step, or leave it out and count it."""
+    on_visual_mismatch: Literal["stop", "drop"] = "stop"
+    """What to do with a sample whose frames would give another number of features than its prompt has visual tokens,
+    as after damage to the frame store: stop the run, or leave the sample out of its step and count it."""
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    """Sources are drawn by their weight times their size to the power of 1 / temperature: 1 is by size, more evens
+    them out. Null is by weight alone, whatever their sizes."""
+    balance: Literal["none", "modality"] = "none"
+    """``modality``: every step holds text, image and video rows in the parts of ``modality_shares``, to within one
+    row; sources keep their weights within a modality."""
+    modality_shares: ModalityShares = ModalityShares()
+    """Parts of the modalities under ``balance: modality``; one that no row has is left out."""
+    row_budgets: bool = True
+    """Rows may change the budget of their own media: ``image_min_pixels``, ``image_max_pixels``, ``video_min_pixels``,
+    ``video_max_pixels``, ``video_total_pixels``, ``video_min_frames``, ``video_max_frames``, ``fps`` (or
+    ``video_fps``) and ``nframes`` (or ``video_frames``). Off, such columns are columns like any other."""
     max_prompt_tokens: PositiveInt = 8192
     """Samples whose planned prompt is longer are refused or skipped as ``on_bad_row`` says; never truncated."""
     question_key: str = "problem"
@@ -91,6 +166,30 @@ class DataConfig(Section):
     """Budget of images."""
     video: VideoBudget = VideoBudget()
     """Budget of videos."""
+
+    @model_validator(mode="after")
+    def _budgets_of_sources_hold(self) -> DataConfig:
+        for source in (*self.train, *self.validation, *self.test):
+            for kind, budget, override in (("image", self.image, source.image), ("video", self.video, source.video)):
+                try:
+                    changed(budget, override.change())
+                except ValueError as error:
+                    raise ValueError(f"the {kind} budget of the source {source.path}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _one_thing_decides_the_mixture(self) -> DataConfig:
+        by_epochs = [source.path for source in self.train if source.epochs is not None]
+        if by_epochs and self.balance == "modality":
+            raise ValueError(
+                f"balance decides how often rows are seen, and so do the epochs of {by_epochs[0]}; give weights there"
+            )
+        if by_epochs and self.temperature is not None:
+            raise ValueError(f"temperature evens out weights, but {by_epochs[0]} has epochs; drop one of them")
+        shares = self.modality_shares
+        if self.balance == "modality" and shares.text + shares.image + shares.video == 0:
+            raise ValueError("modality_shares are all 0; give one modality a part at least")
+        return self
 
 
 class PromptConfig(Section):
