@@ -146,7 +146,7 @@ def tree_attention(
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value.dtype
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if kind == "cpu":
-        out: torch.Tensor = _TreeAttention.apply(query, key, value, layout, scale)
+        out: torch.Tensor = _TreeAttention.apply(query, key, value, layout, scale)  # type: ignore[no-untyped-call]
         return out
     if kind == "cuda":
         return flex_tree_attention(query, key, value, layout, scale, compiled=True)
@@ -242,7 +242,8 @@ def _flex_kernel(compiled: bool) -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention
 
     # Rows differ in length: with dynamic shapes one kernel serves them all.
-    return torch.compile(flex_attention, dynamic=True) if compiled else flex_attention
+    kernel: Callable[..., Any] = flex_attention
+    return torch.compile(kernel, dynamic=True) if compiled else kernel
 
 
 @functools.lru_cache(maxsize=4)

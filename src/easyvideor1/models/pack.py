@@ -1,8 +1,8 @@
-"""Groups become tensors: one row per prompt, its responses behind it, each seeing the prompt and itself alone.
+"""Turns become tensors: a micro-batch is one row without padding, in which everything shared is there once.
 
-A group of G responses is processed as ``[prompt | r1 | ... | rG]``. A block mask keeps siblings apart and every
-response continues the prompt's rotary positions, so the result equals G separate sequences while the prompt and the
-vision tower are computed once.
+Every response continues the rotary positions of its prompt and sees what it continues and itself, so the result equals
+separate sequences while shared beginnings and the vision tower are computed once (``models.packing`` says what is
+shared, ``models.attention`` who sees whom). Families whose layers cannot branch get a padded row per turn.
 """
 
 from __future__ import annotations
@@ -13,32 +13,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from easyvideor1.models.attention import Layout, dense_mask, takes_layout
 from easyvideor1.models.family import Family, Visual
+from easyvideor1.models.packing import PackedTurns, build_forest, fed_tokens, media_of, pack_turns, split_rows
 from easyvideor1.types import DataError, Frames, MediaPlan, MediaRef, Prompt, Turn
 
 if TYPE_CHECKING:
     from easyvideor1.models.features import FeatureCache
 
+__all__ = [
+    "Batch",
+    "LoadFrames",
+    "PackedTurns",
+    "collate",
+    "load_checked",
+    "load_media",
+    "load_visual",
+    "pack_turns",
+    "split_rows",
+    "text_of",
+    "to_device",
+]
+
 LoadFrames = Callable[[MediaRef, MediaPlan], Frames]
-
-
-@dataclass(frozen=True, slots=True)
-class PackedTurns:
-    """The turns of one prompt, on their way into a batch; ``sequences`` are their indices in the whole step."""
-
-    turns: tuple[Turn, ...]
-    sequences: tuple[int, ...]
-
-    @property
-    def row_length(self) -> int:
-        # The last token of a response predicts nothing, so it is not fed.
-        return len(self.turns[0].prompt) + sum(max(len(turn.response_ids) - 1, 0) for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Tensors of one forward pass over B rows of length L that hold T response tokens of N sequences.
+
+    ``reach`` is int64 ``(B, L)``: a key is seen by the queries from its own column up to, and without, that one.
+    ``layout`` says the same of a row that is not padded (B is 1), else it is ``None``.
 
     Response tokens are flat: entry ``i`` was predicted at ``(predictor_rows[i], predictor_columns[i])``, is token
     ``targets[i]`` and belongs to sequence ``sequence[i]`` of the whole step. ``engine_logprobs`` holds NaN where the
@@ -47,7 +54,8 @@ class Batch:
 
     input_ids: torch.Tensor
     positions: torch.Tensor
-    segments: torch.Tensor
+    reach: torch.Tensor
+    layout: Layout | None
     visual: Visual | None
     predictor_rows: torch.Tensor
     predictor_columns: torch.Tensor
@@ -56,36 +64,12 @@ class Batch:
     engine_logprobs: torch.Tensor
 
     def attention_mask(self) -> torch.Tensor:
-        """Bool ``(B, 1, L, L)``: causal, and only within the prompt (segment 0) and the query's own segment."""
-        query, key = self.segments[:, :, None], self.segments[:, None, :]
-        length = self.segments.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=self.segments.device).tril()
-        # Padding is segment -1: it sees itself, so that no row of the softmax is empty.
-        return (causal & ((key == query) | ((key == 0) & (query > 0))))[:, None]
+        """Bool ``(B, 1, L, L)``, for attention that takes no layout."""
+        return dense_mask(self.reach)
 
-
-def pack_turns(turns: Sequence[Turn], *, share_prefix: bool) -> list[PackedTurns]:
-    """Turns that answer the same prompt object share a row; without ``share_prefix`` every turn has its own."""
-    if not share_prefix:
-        return [PackedTurns((turn,), (index,)) for index, turn in enumerate(turns)]
-    rows: dict[int, list[int]] = {}
-    for index, turn in enumerate(turns):
-        rows.setdefault(id(turn.prompt), []).append(index)
-    return [PackedTurns(tuple(turns[i] for i in row), tuple(row)) for row in rows.values()]
-
-
-def split_rows(rows: Sequence[PackedTurns], max_tokens: int) -> list[list[PackedTurns]]:
-    """Micro-batches of at most ``max_tokens`` tokens including padding; a longer row goes alone.
-
-    Rows of similar length travel together, which keeps padding small.
-    """
-    batches: list[list[PackedTurns]] = []
-    for row in sorted(rows, key=lambda r: (r.row_length, r.sequences)):
-        if batches and row.row_length * (len(batches[-1]) + 1) <= max_tokens:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
+    def visibility(self, model: Any) -> torch.Tensor | Layout:
+        """The layout if there is one and ``model`` takes it, else the mask: ``mask`` of ``Family.hidden_states``."""
+        return self.layout if self.layout is not None and takes_layout(model) else self.attention_mask()
 
 
 def load_checked(ref: MediaRef, plan: MediaPlan, load: LoadFrames) -> Frames:
@@ -147,48 +131,87 @@ def collate(
     Raises:
         DataError: a medium's pixels disagree with the visual tokens of its prompt (see ``load_checked``).
     """
-    length = max(row.row_length for row in rows)
-    input_ids = np.full((len(rows), length), family.pad_token_id, dtype=np.int64)
-    positions = np.zeros((3, len(rows), length), dtype=np.int64)
-    segments = np.full((len(rows), length), -1, dtype=np.int64)
-    rows_T, columns_T, targets_T, sequence_T = ([np.empty(0, np.int64)] for _ in range(4))
-    engine_T = [np.empty(0, np.float32)]
-    for index, row in enumerate(rows):
-        prompt = row.turns[0].prompt
-        cursor = len(prompt)
-        input_ids[index, :cursor] = prompt.token_ids
-        positions[:, index, :cursor], first = family.positions(prompt)
-        segments[index, :cursor] = 0
-        for segment, (turn, sequence) in enumerate(zip(row.turns, row.sequences, strict=True), start=1):
-            count = len(turn.response_ids)
-            fed = max(count - 1, 0)
-            input_ids[index, cursor : cursor + fed] = turn.response_ids[:fed]
-            positions[:, index, cursor : cursor + fed] = np.arange(first, first + fed)
-            segments[index, cursor : cursor + fed] = segment
-            # The first token is predicted by the prompt's last one, each other by the one before it.
-            columns_T.append(np.concatenate([[len(prompt) - 1], np.arange(cursor, cursor + fed)])[:count])
-            rows_T.append(np.full(count, index))
-            targets_T.append(turn.response_ids)
-            sequence_T.append(np.full(count, sequence))
-            engine_T.append(np.full(count, np.nan, np.float32) if turn.logprobs is None else turn.logprobs)
-            cursor += fed
+    turns = [turn for row in rows for turn in row.turns]
+    sequences = [sequence for row in rows for sequence in row.sequences]
+    if all(row.shared for row in rows):
+        ids, positions, layout, columns, media = _one_row(turns, family)
+        reach, in_row = layout.reach()[None], [0] * len(turns)
+    else:
+        ids, positions, reach, columns = _padded_rows(turns, family)
+        layout, in_row, media = None, list(range(len(turns))), [turn.prompt for turn in turns]
+    counts = [len(turn.response_ids) for turn in turns]
+    # The first token is predicted by the prompt's last one, each other by the one before it.
+    predictors = [
+        column[len(turn.prompt) - 1 :][:count] for turn, column, count in zip(turns, columns, counts, strict=True)
+    ]
+    engine = [
+        np.full(count, np.nan) if turn.logprobs is None else turn.logprobs
+        for turn, count in zip(turns, counts, strict=True)
+    ]
     return Batch(
-        input_ids=torch.from_numpy(input_ids),
+        input_ids=torch.from_numpy(ids),
         positions=torch.from_numpy(positions),
-        segments=torch.from_numpy(segments),
-        visual=load_visual([row.turns[0].prompt for row in rows], family, load, features=features, device=device),
-        predictor_rows=torch.from_numpy(np.concatenate(rows_T)),
-        predictor_columns=torch.from_numpy(np.concatenate(columns_T)),
-        targets=torch.from_numpy(np.concatenate(targets_T)),
-        sequence=torch.from_numpy(np.concatenate(sequence_T)),
-        engine_logprobs=torch.from_numpy(np.concatenate(engine_T).astype(np.float32)),
+        reach=reach,
+        layout=layout,
+        visual=load_visual(media, family, load, features=features, device=device),
+        predictor_rows=torch.from_numpy(np.repeat(np.asarray(in_row, np.int64), counts)),
+        predictor_columns=torch.from_numpy(np.concatenate(predictors).astype(np.int64)),
+        targets=torch.from_numpy(np.concatenate([turn.response_ids for turn in turns]).astype(np.int64)),
+        sequence=torch.from_numpy(np.repeat(np.asarray(sequences, np.int64), counts)),
+        engine_logprobs=torch.from_numpy(np.concatenate(engine).astype(np.float32)),
     )
+
+
+def text_of(turn: Turn, family: Family) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids ``(T,)`` of prompt and response but its last token, and their rotary positions ``(3, T)``."""
+    fed = fed_tokens(turn)
+    positions, first = family.positions(turn.prompt)
+    following = np.broadcast_to(np.arange(first, first + len(fed)), (3, len(fed)))
+    return np.concatenate([turn.prompt.token_ids, fed]), np.concatenate([positions, following], axis=1)
+
+
+def _one_row(
+    turns: Sequence[Turn], family: Family
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Layout, tuple[NDArray[np.int64], ...], list[Prompt]]:
+    """Ids ``(1, L)``, positions ``(3, 1, L)``, layout, columns per turn, and the row's media in its order."""
+    forest = build_forest(turns)
+    ids = np.empty((1, forest.layout.length), dtype=np.int64)
+    positions = np.empty((3, 1, forest.layout.length), dtype=np.int64)
+    texts = [text_of(turn, family) for turn in turns]
+    media = []
+    for stretch, (start, stop, _) in zip(forest.stretches, forest.layout.stretches, strict=True):
+        own_ids, own_positions = texts[stretch.turn]
+        ids[0, start:stop] = own_ids[stretch.start : stretch.stop]
+        positions[:, 0, start:stop] = own_positions[:, stretch.start : stretch.stop]
+        prompt = turns[stretch.turn].prompt
+        if found := media_of(stretch, prompt):
+            refs, plans = zip(*found, strict=True)
+            media.append(Prompt(prompt.token_ids, refs, plans))
+    for (own_ids, own_positions), column in zip(texts, forest.columns, strict=True):
+        if not (np.array_equal(ids[0, column], own_ids) and np.array_equal(positions[:, 0, column], own_positions)):
+            raise RuntimeError(f"positions of {type(family).__name__} depend on later tokens: its texts share no row")
+    return ids, positions, forest.layout, forest.columns, media
+
+
+def _padded_rows(
+    turns: Sequence[Turn], family: Family
+) -> tuple[NDArray[np.int64], NDArray[np.int64], torch.Tensor, tuple[NDArray[np.int64], ...]]:
+    """Ids ``(B, L)``, positions ``(3, B, L)``, reach ``(B, L)`` and columns per turn; padding is behind the text."""
+    texts = [text_of(turn, family) for turn in turns]
+    length = max(len(ids) for ids, _ in texts)
+    ids = np.full((len(turns), length), family.pad_token_id, dtype=np.int64)
+    positions = np.zeros((3, len(turns), length), dtype=np.int64)
+    # Padding sees itself, so that no row of the softmax is empty.
+    reach = torch.arange(1, length + 1).repeat(len(turns), 1)
+    columns = []
+    for row, (own_ids, own_positions) in enumerate(texts):
+        count = len(own_ids)
+        ids[row, :count], positions[:, row, :count], reach[row, :count] = own_ids, own_positions, count
+        columns.append(np.arange(count))
+    return ids, positions, reach, tuple(columns)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch with every tensor on ``device``."""
-    moved: dict[str, Any] = {}
-    for name in batch.__dataclass_fields__:
-        value = getattr(batch, name)
-        moved[name] = None if value is None else value.to(device)
-    return Batch(**moved)
+    moved = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
+    return Batch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in moved.items()})

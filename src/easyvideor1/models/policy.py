@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from easyvideor1.algorithms.objectives import Objective, TokenBatch, token_weights
-from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
+from easyvideor1.algorithms.assembly import stage_needs, token_batch
+from easyvideor1.algorithms.kl import move_average
+from easyvideor1.algorithms.objectives import Objective, token_weights
+from easyvideor1.config import ModelConfig, StageConfig
+from easyvideor1.models import attention
+from easyvideor1.models.adapters import add_adapters, without_adapters
+from easyvideor1.models.cost import Costs, model_costs, turns_cost
 from easyvideor1.models.family import Family, load_family
 from easyvideor1.models.features import FeatureCache
-from easyvideor1.models.logprobs import response_logprobs
-from easyvideor1.models.pack import Batch, LoadFrames, collate, pack_turns, split_rows, to_device
+from easyvideor1.models.logprobs import hidden_full_kl, hidden_logprobs, response_hidden, response_logprobs
+from easyvideor1.models.pack import Batch, LoadFrames, PackedTurns, collate, pack_turns, split_rows, to_device
+from easyvideor1.models.saving import copy_weights, read_adapters, read_optimizer, read_reference, write_policy
+from easyvideor1.models.schedule import learning_rate
 from easyvideor1.types import ConfigError, EasyVideoError, Turn
-
-#: Files of a checkpoint that are not weights, handed on unchanged from stage to stage.
-_COMPANIONS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 
 
 class DivergedError(EasyVideoError, FloatingPointError):
@@ -30,7 +35,8 @@ class Policy:
     """A trainable model with its family adapter and optimiser.
 
     ``begin`` starts a stage: it builds the optimiser and, when the stage asks for a KL term, keeps a frozen copy of the
-    weights as the reference. ``update`` makes one optimiser step from any number of turns.
+    weights as the reference (none where that is the base of adapters). ``update`` makes one optimiser step from any
+    number of turns; ``logprobs`` says what policy or reference think of them.
     """
 
     def __init__(self, family: Family, model: Any, checkpoint: Path, config: ModelConfig) -> None:
@@ -42,6 +48,7 @@ class Policy:
         self.options: StageConfig | None = None
         self.optimizer: torch.optim.AdamW | None = None
         self.reference: Any = None
+        self._costs: Costs | None = None
 
     @classmethod
     def open(cls, config: ModelConfig, checkpoint: Path | None = None) -> Policy:
@@ -55,6 +62,8 @@ class Policy:
         for group in config.freeze:
             for module in family.groups(model)[group]:
                 module.requires_grad_(False)
+        if config.lora is not None:
+            add_adapters(family, model, config.lora)
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return cls(family, model, directory, config)
@@ -63,13 +72,15 @@ class Policy:
         """Start a stage with a fresh optimiser; the reference, if one is needed, is the policy as it is now.
 
         Raises:
-            ConfigError: ``model.freeze`` leaves nothing to train.
+            ConfigError: ``model.freeze`` leaves nothing to train, or the reference is a base without adapters.
         """
         trained = [p for p in self.model.parameters() if p.requires_grad]
         if not trained:
             raise ConfigError(
                 f"model.freeze: {', '.join(self.config.freeze)} is the whole model; leave a group to train"
             )
+        if options.reference == "adapter-off" and self.config.lora is None:
+            raise ConfigError(f"stages.{options.name}.reference: adapter-off needs adapters; set model.lora")
         self.options = options
         settings = options.optimizer
         self.optimizer = torch.optim.AdamW(
@@ -80,7 +91,7 @@ class Policy:
             weight_decay=settings.weight_decay,
         )
         self.reference = None
-        if options.kl != "none":
+        if stage_needs(options) & {"ref_logprobs", "full_kl"} and options.reference != "adapter-off":
             self.reference = copy.deepcopy(self.model).requires_grad_(False).eval()
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -97,6 +108,9 @@ class Policy:
         temperature: float,
         load: LoadFrames,
         features: FeatureCache | None = None,
+        group_N: torch.Tensor | None = None,
+        offline_N: torch.Tensor | None = None,
+        kl_coef: float | None = None,
     ) -> dict[str, float]:
         """One optimiser step.
 
@@ -110,6 +124,9 @@ class Policy:
             temperature: of the rollout.
             load: reads frames of a plan.
             features: of this model; what it has is not computed again.
+            group_N: int64 ``(N,)``, the group of every turn, which stays in one micro-batch then.
+            offline_N: bool ``(N,)``, turns of another policy.
+            kl_coef: an adaptive weight of the KL.
 
         Returns:
             ``loss``, ``grad_norm`` before clipping, ``lr``, and the step's weighted means of the objective's metrics.
@@ -121,15 +138,22 @@ class Policy:
         options, optimizer = self.options, self.optimizer
         if options is None or optimizer is None:
             raise RuntimeError("call begin(stage) before update()")
-        weights = _turn_weights(turns, options.aggregation)
-        rows = pack_turns(turns, share_prefix=self.family.shares_prefix)
+        weights = _turn_weights(turns, options)
+        total_weight = float(sum(each.sum() for each in weights))
         self.model.train()
         totals: dict[str, float] = {}
-        for micro in split_rows(rows, options.micro_batch_tokens):
+        for micro in self._micro_batches(turns, options.micro_batch_tokens, group_N):
             batch = collate(micro, self.family, load, features=features, device=self.device)
             batch = to_device(batch, self.device)
             weights_T = torch.cat([weights[n] for row in micro for n in row.sequences]).to(self.device)
-            loss, metrics = self._loss(batch, weights_T, advantages_N, objective, temperature)
+            extra = {
+                "advantages": _of_tokens(advantages_N.to(torch.float32), batch),
+                "group": _of_tokens(group_N, batch),
+                "offline": _of_tokens(offline_N, batch),
+                "total_weight": total_weight,
+                "kl_coef": kl_coef,
+            }
+            loss, metrics = self._loss(batch, weights_T, objective, temperature, extra)
             torch.autograd.backward(loss)
             for name, value in {"loss": loss, **metrics}.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach())
@@ -152,88 +176,146 @@ class Policy:
             group["lr"] = totals["lr"]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)  # the memory is the next rollout's
+        if options.reference == "ema" and self.reference is not None:
+            decay = options.reference_decay
+            move_average(list(self.reference.parameters()), list(self.model.parameters()), decay)
         return totals
+
+    @torch.no_grad()
+    def logprobs(
+        self,
+        turns: Sequence[Turn],
+        *,
+        temperature: float,
+        load: LoadFrames,
+        features: FeatureCache | None = None,
+        reference: bool = False,
+        max_tokens: int | None = None,
+    ) -> list[torch.Tensor]:
+        """Log-probabilities of every turn's tokens under the policy or its reference, on the CPU.
+
+        Args:
+            turns: any; what they share is computed once.
+            temperature: of the rollout.
+            load: reads frames of a plan.
+            features: of this model.
+            reference: of the reference that ``begin`` set up, in place of the policy.
+            max_tokens: of one forward pass; the stage's ``micro_batch_tokens`` if not given.
+        """
+        if max_tokens is None:
+            max_tokens = StageConfig(name="logprobs").micro_batch_tokens
+            max_tokens = max_tokens if self.options is None else self.options.micro_batch_tokens
+        found: dict[int, torch.Tensor] = {}
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            for micro in self._micro_batches(turns, max_tokens, None):
+                batch = collate(micro, self.family, load, features=features, device=self.device)
+                batch = to_device(batch, self.device)
+                with self._as_reference() if reference else nullcontext(self.model) as model:
+                    values, _ = response_logprobs(self.family, model, batch, temperature=temperature)
+                lengths = [len(turns[n].response_ids) for row in micro for n in row.sequences]
+                parts = torch.split(values.cpu(), lengths)
+                found.update(zip((n for row in micro for n in row.sequences), parts, strict=True))
+        finally:
+            self.model.train(was_training)
+        return [found[n] for n in range(len(turns))]
+
+    @contextmanager
+    def _as_reference(self) -> Iterator[Any]:
+        """The reference model, while the block lasts."""
+        if self.reference is not None:
+            yield self.reference
+            return
+        if self.config.lora is None:
+            raise RuntimeError("this stage has no reference: begin() was not told of a KL term")
+        was_training = self.model.training
+        self.model.eval()
+        with without_adapters(self.model):
+            yield self.model
+        self.model.train(was_training)
+
+    def _micro_batches(
+        self, turns: Sequence[Turn], max_tokens: int, group_N: torch.Tensor | None
+    ) -> list[list[PackedTurns]]:
+        if self._costs is None:
+            self._costs = model_costs(self.family, self.model)
+        costs = self._costs
+        together = None if group_N is None else group_N.tolist()
+        rows = pack_turns(turns, share_prefix=self.family.shares_prefix, together=together)
+        return split_rows(rows, max_tokens, lambda unit: turns_cost(unit, costs))
 
     def _loss(
         self,
         batch: Batch,
         weights_T: torch.Tensor,
-        advantages_N: torch.Tensor,
         objective: Objective,
         temperature: float,
+        extra: dict[str, Any],
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         assert self.options is not None
-        logprobs, entropy = response_logprobs(self.family, self.model, batch, temperature=temperature)
-        # Tokens that are not learnt may be impossible under the policy; an infinite log-probability would turn the
-        # gradient of the whole step into NaN (0 * inf), however small its weight.
-        learnt = weights_T > 0
-        logprobs = torch.where(learnt, logprobs, 0.0)
-        current = logprobs.detach()
-        known = learnt & ~batch.engine_logprobs.isnan()
-        old = current
-        if self.options.old_logprobs == "engine":
-            old = torch.where(known, batch.engine_logprobs, current)
-        reference = None
-        if self.reference is not None:
-            with torch.no_grad():
-                reference, _ = response_logprobs(self.family, self.reference, batch, temperature=temperature)
-                reference = torch.where(learnt, reference, 0.0)
-        tokens = TokenBatch(
+        options, needs = self.options, stage_needs(self.options)
+        hidden = response_hidden(self.family, self.model, batch)
+        logprobs, entropy = hidden_logprobs(self.family, self.model, hidden, batch.targets, temperature=temperature)
+        if options.entropy_coef == 0:
+            entropy = entropy.detach()
+        reference = divergence = None
+        if needs & {"ref_logprobs", "full_kl"}:
+            with torch.no_grad(), self._as_reference() as model:
+                seen = response_hidden(self.family, model, batch)
+                reference, _ = hidden_logprobs(self.family, model, seen, batch.targets, temperature=temperature)
+            if "full_kl" in needs:
+                # Logits come from a matrix that has no adapter, so the model itself stands for its base there.
+                model = self.model if self.reference is None else self.reference
+                divergence = hidden_full_kl(self.family, self.model, model, hidden, seen, temperature=temperature)
+        tokens, corrections = token_batch(
+            options,
             logprobs=logprobs,
-            old_logprobs=old,
-            ref_logprobs=reference,
-            advantages=advantages_N.to(self.device, torch.float32)[batch.sequence],
+            engine_logprobs=batch.engine_logprobs,
             sequence=batch.sequence,
             weights=weights_T,
+            ref_logprobs=reference,
+            full_kl=divergence,
+            entropy=entropy,
+            **extra,
         )
-        loss, metrics = objective(tokens, self.options)
-        distance = (batch.engine_logprobs - current).abs()
+        loss, metrics = objective(tokens, options)
+        known = (weights_T > 0) & ~batch.engine_logprobs.isnan()
+        distance = (batch.engine_logprobs - tokens.logprobs.detach()).abs()
         return loss, {
             **metrics,
-            "policy/entropy": tokens.mean(entropy),
-            "mismatch/logprob_abs": tokens.mean(torch.where(known, distance, 0.0)),
-            "mismatch/known": tokens.mean(known.float()),
+            **corrections,
+            "policy/entropy": tokens.report(entropy),
+            "mismatch/logprob_abs": tokens.report(torch.where(known, distance, 0.0)),
+            "mismatch/known": tokens.report(known.float()),
         }
 
     def save(self, directory: Path) -> None:
-        """Write a Hugging Face checkpoint plus the optimiser's state into an existing empty directory."""
-        from safetensors.torch import save_file
+        """Write a Hugging Face checkpoint plus the optimiser's state into an existing empty directory.
 
-        self.model.save_pretrained(directory)
-        self.family.tokenizer.save_pretrained(directory)
-        for name in _COMPANIONS:
-            if (self.checkpoint / name).is_file():
-                (directory / name).write_bytes((self.checkpoint / name).read_bytes())
-        if self.optimizer is not None:
-            tensors = {}
-            for name, parameter in self.model.named_parameters():
-                for key, value in self.optimizer.state.get(parameter, {}).items():
-                    tensors[f"{key}/{name}"] = value.detach().contiguous()
-            if tensors:
-                save_file(tensors, directory / "optimizer.safetensors")
+        Adapters are merged into its weights, and beside them for ``restore``.
+        """
+        average = self.reference if self.options is not None and self.options.reference == "ema" else None
+        write_policy(directory, self.model, self.family.tokenizer, self.checkpoint, self.optimizer, average)
 
     def restore(self, directory: Path) -> None:
         """Take weights and optimiser state from a checkpoint written by ``save`` in the same stage.
 
-        The reference of a KL term is not in it: it is the policy as ``begin`` found it, at the stage's start.
+        The reference of a KL term is not in it, unless it moves: it is the policy as ``begin`` found it, at the stage's
+        start. With adapters, the weights under them are those the policy was opened with.
 
         Raises:
             ConfigError: the checkpoint is of another model; nothing is changed then.
         """
-        from safetensors.torch import load_file
-
         if self.optimizer is None:
             raise RuntimeError("call begin(stage) before restore()")
-        weights = dict(_load(self.family, directory, self.config).named_parameters())
-        _require_same_tensors(self.model, weights, directory)
-        _copy_into(self.model, weights)
-        named = dict(self.model.named_parameters())
-        self.optimizer.state.clear()
-        file = directory / "optimizer.safetensors"
-        for key, value in load_file(file).items() if file.is_file() else ():
-            kind, _, name = key.partition("/")
-            # AdamW keeps its step counter on the CPU.
-            self.optimizer.state[named[name]][kind] = value if kind == "step" else value.to(self.device)
+        if self.config.lora is not None:
+            read_adapters(directory, self.model)
+        else:
+            copy_weights(_load(self.family, directory, self.config), self.model, directory)
+        if self.reference is not None and self.options is not None and self.options.reference == "ema":
+            read_reference(directory, self.reference)
+        read_optimizer(directory, self.model, self.optimizer)
 
 
 def _load(family: Family, directory: Path, config: ModelConfig) -> Any:
@@ -241,40 +323,23 @@ def _load(family: Family, directory: Path, config: ModelConfig) -> Any:
 
     In bfloat16 a weight of 0.02 has steps of 1e-4, so that updates of 1e-6 would be rounded away.
     """
+    implementation: str = config.attention
+    if family.shares_prefix and implementation == "sdpa":
+        implementation = attention.register()
     return family.load_model(
-        directory, dtype=torch.float32, attention=config.attention, trust_remote_code=config.trust_remote_code
+        directory, dtype=torch.float32, attention=implementation, trust_remote_code=config.trust_remote_code
     )
 
 
-def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
-    """The rate of 1-based ``step``: linear warm-up, then the named schedule towards ``min_lr_ratio``."""
-    if step <= settings.warmup_steps:
-        return settings.lr * step / settings.warmup_steps
-    done = (step - 1 - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)  # no step is made at rate 0
-    shape = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[settings.schedule]
-    return settings.lr * (settings.min_lr_ratio + (1 - settings.min_lr_ratio) * shape)
+def _of_tokens(values_N: torch.Tensor | None, batch: Batch) -> torch.Tensor | None:
+    """What is said of turns, said of their tokens."""
+    return None if values_N is None else values_N.to(batch.sequence.device)[batch.sequence]
 
 
-def _turn_weights(turns: Sequence[Turn], aggregation: str) -> list[torch.Tensor]:
+def _turn_weights(turns: Sequence[Turn], options: StageConfig) -> list[torch.Tensor]:
     """The weight of every response token in the whole step, turn by turn."""
     lengths = [len(turn.response_ids) for turn in turns]
     learn = torch.cat([torch.from_numpy(turn.response_mask) for turn in turns])
     sequence = torch.repeat_interleave(torch.arange(len(turns)), torch.tensor(lengths))
-    return list(torch.split(token_weights(learn, sequence, aggregation), lengths))
-
-
-def _require_same_tensors(model: Any, tensors: Mapping[str, torch.Tensor], origin: Path) -> None:
-    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if differing := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
-        name = differing[0]
-        raise ConfigError(
-            f"{str(origin)!r} is a checkpoint of another model: {len(differing)} tensors differ, first {name!r}, "
-            f"which is {found.get(name, 'absent')} there and {wanted.get(name, 'absent')} here"
-        )
-
-
-@torch.no_grad()
-def _copy_into(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
-    for name, parameter in model.named_parameters():
-        parameter.copy_(tensors[name])
+    weights = token_weights(learn, sequence, options.aggregation, length=options.aggregation_length)
+    return list(torch.split(weights, lengths))
