@@ -49,19 +49,6 @@ class LoraConfig(Section):
     """Module groups whose linear layers get adapters; the matrix of the logits gets none."""
 
 
-class LoraConfig(Section):
-    """Low-rank adapters that are trained in place of the weights."""
-
-    rank: PositiveInt = 16
-    """Rank of the adapters."""
-    alpha: Annotated[float, Field(gt=0)] = 32.0
-    """Adapters count ``alpha / rank``."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of an adapter's inputs that is dropped in training."""
-    targets: Annotated[tuple[Literal["vision", "merger", "language"], ...], Field(min_length=1)] = ("language",)
-    """Module groups whose linear layers get adapters; the matrix of the logits gets none."""
-
-
 class ModelConfig(Section):
     """The policy that is trained."""
 
