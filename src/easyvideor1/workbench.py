@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from easyvideor1.config import RunConfig, SourceConfig
+from easyvideor1.config import ImageBudget, RunConfig, SourceConfig, VideoBudget
+from easyvideor1.config.budgets import changed
 from easyvideor1.data import BadRow, Loaded, load_source, prompt_text
 from easyvideor1.models.family import Family, load_family
 from easyvideor1.rewards import Scorer
@@ -129,9 +130,22 @@ class Workbench:
         return self.prefetcher.load(ref, media_plan)
 
     def plan(self, ref: MediaRef) -> MediaPlan:
-        """Frames, size and token count of a medium under this configuration's budgets; decodes nothing."""
-        budget = self.config.data.image if ref.kind == "image" else self.config.data.video
-        return plan(self.frames.probe(ref.path), budget, self.geometry, start=ref.start, end=ref.end)
+        """Frames, size and token count of a medium under the configuration's budget, with what the medium's source and
+        row change of it; decodes nothing."""
+        return plan(self.frames.probe(ref.path), self.budget(ref), self.geometry, start=ref.start, end=ref.end)
+
+    def budget(self, ref: MediaRef) -> ImageBudget | VideoBudget:
+        """The budget that is in force for a medium.
+
+        Raises:
+            DataError: what the medium changes does not go with the configuration, as when a transform made it.
+        """
+        data = self.config.data
+        try:
+            return changed(data.image, ref.budget) if ref.kind == "image" else changed(data.video, ref.budget)
+        except ValueError as error:
+            what, _, remedy = str(error).partition("; ")
+            raise DataError(f"{ref.path}: its budget cannot be: {what} - {remedy}") from None
 
     def render(self, sample: Sample) -> Prompt:
         """The prompt of a sample: its media planned, its text templated, all visual tokens expanded.

@@ -91,7 +91,6 @@ def combine(first: BudgetChange | None, second: BudgetChange | None) -> BudgetCh
     return BudgetChange(**{**values, **_set(second)})  # type: ignore[arg-type]  # the fields of the same class
 
 
-@lru_cache(maxsize=4096)
 def changed(budget: Budget, change: BudgetChange | None) -> Budget:
     """A budget with a change; a pure function.
 
@@ -100,6 +99,12 @@ def changed(budget: Budget, change: BudgetChange | None) -> Budget:
     """
     if change is None:
         return budget
+    result: Budget = _changed(budget, change)
+    return result
+
+
+@lru_cache(maxsize=4096)
+def _changed(budget: Budget, change: BudgetChange) -> Budget:
     values = budget.model_dump()
     wanted = _set(change)
     if unknown := wanted.keys() - values.keys():

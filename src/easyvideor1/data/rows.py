@@ -1,9 +1,10 @@
 """One row of the published format becomes one Sample, or says what is wrong with it.
 
 Columns: the question, answer, images and videos (names from ``DataConfig``), ``data_type``, ``problem_type``,
-``options``, ``problem_id``, ``data_source``, ``has_offline_trajectory``, ``offline_output``, and ``start``/``end`` in
-seconds for the clip of a single video. Rows of evaluation files are read as well: they name their media in ``path``
-(and ``image_path``) and their reference in ``solution``. Every other column is kept in ``Sample.extra``.
+``options``, ``problem_id``, ``data_source``, ``has_offline_trajectory``, ``offline_output``, ``start``/``end`` in
+seconds for the clip of a single video, and those of ``data.budgets`` for the pixels and frames of its media. Rows of
+evaluation files are read as well: they name their media in ``path`` (and ``image_path``) and their reference in
+``solution``. Every other column is kept in ``Sample.extra``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from easyvideor1 import rewards
+from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.options import letter_options
 from easyvideor1.data.problems import RowError
@@ -43,7 +45,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """How the rows of one source are to be read: column names, and where relative media paths start (absolute)."""
+    """How the rows of one source are to be read: column names, where relative media paths start (absolute), budgets."""
 
     question: str
     answer: str
@@ -51,6 +53,7 @@ class RowFormat:
     videos: str
     root: str
     stem: str
+    budgets: Budgets
 
 
 def is_evaluation_row(row: Row, form: RowFormat) -> bool:
@@ -108,6 +111,7 @@ def read_sample(
     column = answer_column(row, form)
     answer = _answer(row, column)
     taken = {*_FIXED, form.question, form.images, form.videos, column, "start", "end"}
+    taken |= form.budgets.columns(row)
     if is_evaluation_row(row, form):
         taken |= {"path", "image_path"}
     extra = {name: value for name, value in row.items() if name not in taken}
@@ -238,7 +242,12 @@ def _media(row: Row, form: RowFormat, check: MediaCheck) -> tuple[MediaRef, ...]
             check(column, absolute, kind)
             media.append(MediaRef(kind, absolute))
     _check_data_type(row, media)
-    return _clip(row, media)
+    return _budgeted(row, form, _clip(row, media))
+
+
+def _budgeted(row: Row, form: RowFormat, media: tuple[MediaRef, ...]) -> tuple[MediaRef, ...]:
+    budgets = form.budgets.of_row(row)
+    return tuple(ref if budgets[ref.kind] is None else replace(ref, budget=budgets[ref.kind]) for ref in media)
 
 
 def _check_data_type(row: Row, media: list[MediaRef]) -> None:

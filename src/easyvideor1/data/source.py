@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.config.schema import DataConfig, SourceConfig
+from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.problems import BadRow, Policy, RowError, count_by_field, enforce
 from easyvideor1.data.reading import RawRow, read_rows
@@ -121,6 +122,7 @@ def scan_source(
         videos=config.video_key,
         root=os.path.abspath(root),  # noqa: PTH100 - Path.absolute would keep ".."
         stem=path.stem,
+        budgets=Budgets.of(source, config),
     )
     wanted = _wanted_tasks(source)
     check = MediaCheck(touch_files=check_media)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from easyvideor1.data.budgets import budget_columns
 from easyvideor1.files import json_bytes, write_atomic
 from easyvideor1.types import DataError, MediaKind, Sample
 
@@ -37,7 +38,7 @@ def _row(sample: Sample, directory: Path) -> dict[str, Any]:
         "problem_id": sample.id,
         "problem": sample.question,
         "answer": sample.answer,
-        "data_type": _data_type(sample),
+        "data_type": sample.modality,
         "problem_type": sample.task.replace("_", " "),
         "options": list(sample.options),
         "images": _paths(sample, "image", directory),
@@ -53,12 +54,10 @@ def _row(sample: Sample, directory: Path) -> dict[str, Any]:
                 f"sample {sample.id!r}: a row can hold the clip of one video only - cut the videos into files"
             )
         row |= {"start": clips[0].start, "end": clips[0].end}
-    return row
-
-
-def _data_type(sample: Sample) -> str:
-    kinds = {ref.kind for ref in sample.media}
-    return "video" if "video" in kinds else "image" if kinds else "text"
+    try:
+        return row | budget_columns(sample)
+    except ValueError as error:
+        raise DataError(f"sample {sample.id!r}: {error} - a row has one budget for each kind of media") from None
 
 
 def _paths(sample: Sample, kind: MediaKind, directory: Path) -> list[str]:

@@ -1,0 +1,110 @@
+"""Columns of a row that change the budget of its own media."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from easyvideor1.config.budgets import changed, combine, require_one_rule
+from easyvideor1.config.schema import DataConfig, ImageBudget, SourceConfig, VideoBudget
+from easyvideor1.data.problems import RowError
+from easyvideor1.types import BudgetChange, MediaKind, Sample
+
+#: Column -> (kind of media, field of ``BudgetChange``). Of two names of one field the first is the one that is written.
+COLUMNS: Mapping[str, tuple[MediaKind, str]] = {
+    "image_rule": ("image", "rule"),
+    "image_min_pixels": ("image", "min_pixels"),
+    "image_max_pixels": ("image", "max_pixels"),
+    "video_rule": ("video", "rule"),
+    "video_min_pixels": ("video", "min_pixels"),
+    "video_max_pixels": ("video", "max_pixels"),
+    "video_total_pixels": ("video", "total_pixels"),
+    "video_min_frames": ("video", "min_frames"),
+    "video_max_frames": ("video", "max_frames"),
+    "fps": ("video", "fps"),
+    "video_fps": ("video", "fps"),
+    "nframes": ("video", "frames"),
+    "video_frames": ("video", "frames"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """The budgets that rows of a source start from, and whether they may change them."""
+
+    image: ImageBudget
+    video: VideoBudget
+    image_change: BudgetChange | None
+    video_change: BudgetChange | None
+    by_row: bool
+
+    @classmethod
+    def of(cls, source: SourceConfig, config: DataConfig) -> Budgets:
+        """Those of a source under a configuration."""
+        return cls(config.image, config.video, source.image.change(), source.video.change(), config.row_budgets)
+
+    def columns(self, row: Mapping[str, Any]) -> set[str]:
+        """The columns of a row that are budgets and nothing else."""
+        return COLUMNS.keys() & row.keys() if self.by_row else set()
+
+    def of_row(self, row: Mapping[str, Any]) -> dict[MediaKind, BudgetChange | None]:
+        """What a row's images and videos change of the run's budgets: what the source says, and the row over it.
+
+        Raises:
+            RowError: a value is no number of pixels, frames or frames a second, or contradicts the budget.
+        """
+        found: dict[MediaKind, BudgetChange | None] = {"image": self.image_change, "video": self.video_change}
+        named = [name for name in COLUMNS if name in row and row[name] is not None] if self.by_row else []
+        values: dict[MediaKind, dict[str, Any]] = {}
+        for name in named:
+            kind, field = COLUMNS[name]
+            value = _rule(name, row[name]) if field == "rule" else _number(name, row[name], whole=field != "fps")
+            if values.setdefault(kind, {}).setdefault(field, value) != value:
+                raise RowError(name, f"is {row[name]}, another column says {values[kind][field]}", "keep one of them")
+        for kind, own in values.items():
+            column = next(name for name in named if COLUMNS[name][0] == kind)
+            try:
+                change = BudgetChange(**own)
+                require_one_rule(change)
+                found[kind] = combine(found[kind], change)
+                _ = changed(self.image if kind == "image" else self.video, found[kind])
+            except ValueError as error:
+                what, _, remedy = str(error).partition("; ")
+                raise RowError(column, f"makes a budget that cannot be: {what}", remedy) from None
+        return found
+
+
+def _rule(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise RowError(name, f"is {value!r}, not text", "name a rule such as 'qwen', or leave it null")
+    return value
+
+
+def _number(name: str, value: object, *, whole: bool) -> float:
+    """A positive number; a whole one may be written ``8.0``, as tables with gaps do."""
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or number <= 0 or (whole and number != int(number)):
+        need = "a whole number above 0" if whole else "a number above 0"
+        remedy = "correct it, leave it null, or set data.row_budgets to false if this column is not a budget"
+        raise RowError(name, f"is {value!r}, not {need}", remedy)
+    return int(number) if whole else number
+
+
+def budget_columns(sample: Sample) -> dict[str, Any]:
+    """The columns that say what the media of a sample change of the budgets, for writing it as a row.
+
+    Raises:
+        ValueError: media of one kind differ.
+    """
+    row: dict[str, Any] = {}
+    for kind in ("image", "video"):
+        changes = {ref.budget for ref in sample.media if ref.kind == kind}
+        if len(changes) > 1:
+            raise ValueError(f"its {kind}s have different budgets")
+        for change in changes - {None}:
+            assert change is not None
+            names = {field: name for name, (of, field) in reversed(list(COLUMNS.items())) if of == kind}
+            row |= {name: value for field, name in names.items() if (value := getattr(change, field)) is not None}
+    return row
