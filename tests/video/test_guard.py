@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -50,6 +51,29 @@ def test_workers_do_not_load_torch() -> None:
     code = "import sys, easyvideor1.video.worker; print('torch' in sys.modules, 'transformers' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert said.split() == ["False", "False"]
+
+
+def test_an_interrupted_job_leaves_no_answer_to_the_next(tmp_path: Path) -> None:
+    """Ctrl-C in a notebook: the worker would answer later, to whoever asks it something else by then."""
+    long = write_clip(tmp_path / "long.mp4", 400, size=(640, 360))
+    short = write_clip(tmp_path / "short.mp4", 20)
+    plans = [plan_clip(long), plan_clip(short)]
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    with DecodePool(FrameStore(tmp_path / "store"), config()) as pool:
+        pool.pixels(short, plans[1])  # the worker is there
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.03)
+            with pytest.raises(KeyboardInterrupt):
+                while True:
+                    pool.pixels(long, plans[0])
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        np.testing.assert_array_equal(pool.pixels(short, plans[1]).pixels, video.decode(short, plans[1]).pixels)
 
 
 def test_a_hang_is_killed_at_the_deadline(tmp_path: Path) -> None:

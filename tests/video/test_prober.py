@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from easyvideor1.types import MediaError
 from easyvideor1.video import FrameSource, FrameStore, HealthLedger
 from easyvideor1.video.content import stat_key
 from easyvideor1.video.guard import DecodePool
+from easyvideor1.video.prober import AHEAD_PER_WORKER
 
 from .clips import write_audio, write_clip
 
@@ -106,6 +108,26 @@ def test_a_probe_that_takes_too_long_or_too_much_is_killed(tmp_path: Path, monke
     with slow, pytest.raises(MediaError, match=r"probing .* took longer than cache\.deadline") as caught:
         slow.probe(good)
     assert caught.value.reason == "timeout"
+
+
+def test_few_files_are_probed_ahead(tmp_path: Path, probed: list[str]) -> None:
+    """What is known of a long video is large: a data set's worth of it must not pile up before it is asked for."""
+    first = past(write_clip(tmp_path / "0000.mp4", 12))
+    paths = [first]
+    for k in range(1, 3 * AHEAD_PER_WORKER):
+        paths.append(str(tmp_path / f"{k:04}.mp4"))
+        os.link(first, paths[-1])
+    source, _ = make(tmp_path, workers=1)
+    with source:
+        source.probe_ahead(paths)
+        assert source.probe(paths[0]).path == paths[0]
+        time.sleep(0.5)
+        assert len(probed) <= AHEAD_PER_WORKER + 1
+        for path in paths[2 * AHEAD_PER_WORKER :]:  # what lies between is passed over, and holds nothing up
+            assert source.probe(path).path == path
+        assert paths[-1] in probed
+        source.probe_ahead(paths[:3])
+        assert source.probe(paths[2]).frame_count == 12
 
 
 def test_closing_forgets_what_was_not_asked(tmp_path: Path) -> None:

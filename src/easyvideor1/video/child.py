@@ -103,15 +103,9 @@ class Worker:
         limit = time.monotonic() + (2 if verb == "decode" else 1) * self._deadline
         try:
             self._send(json.dumps(job).encode() + b"\n")
-            while (message := self._receive(limit)) is not None:
-                if message["event"] == "began":
-                    limit = time.monotonic() + self._deadline
-                elif message["event"] == "failed":
-                    raise MediaError(message["detail"], path=path, reason=message["reason"])
-                elif message["event"] == "fatal":
-                    raise StoreError(message["detail"])
-                else:
-                    return message
+            message = self._receive(limit)
+            if message is not None and message["event"] == "began":
+                message = self._receive(time.monotonic() + self._deadline)
         except _Died as death:
             raise MediaError(f"{doing} ended its worker: {death}", path=path, reason="crash") from death
         except MemoryError as error:
@@ -119,8 +113,19 @@ class Worker:
             raise MediaError(
                 f"{doing} took more than cache.memory_mb = {self._memory >> 20}", path=path, reason="memory"
             ) from error
-        self.kill()
-        raise MediaError(f"{doing} took longer than cache.deadline = {self._deadline:g} s", path=path, reason="timeout")
+        except BaseException:  # an interrupt: the answer is still to come, and would be taken for that of the next job
+            self.kill()
+            raise
+        if message is None:
+            self.kill()
+            raise MediaError(
+                f"{doing} took longer than cache.deadline = {self._deadline:g} s", path=path, reason="timeout"
+            )
+        if message["event"] == "failed":
+            raise MediaError(message["detail"], path=path, reason=message["reason"])
+        if message["event"] == "fatal":
+            raise StoreError(message["detail"])
+        return message
 
     def pixels(self, path: str, plan: MediaPlan) -> Frames:
         """Decode without the store: the scratch file is read and emptied. Raises as ``run``."""

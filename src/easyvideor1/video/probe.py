@@ -40,12 +40,28 @@ def _probe(path: str) -> MediaInfo:
     return _probe_image(path) or _probe_video(path)
 
 
+def recall(path: str, memo: ProbeMemo) -> MediaInfo | None:
+    """What a memo says of a file, None if nothing; afterwards decoding need not read the file to know the same.
+
+    Raises:
+        MediaError: ``missing`` or ``permission``.
+    """
+    return _recalled(path, stat_key(path, regular=False), memo)
+
+
 def _remembered(path: str, key: StatKey, memo: ProbeMemo) -> MediaInfo:
+    known = _recalled(path, key, memo)
+    if known is not None:
+        return known
+    info = _probe(path)
+    memo.put(key, info, packet_index(path) if info.kind == "video" else None)
+    return info
+
+
+def _recalled(path: str, key: StatKey, memo: ProbeMemo) -> MediaInfo | None:
     known = memo.recall(key)
     if known is None:
-        info = _probe(path)
-        memo.put(key, info, packet_index(path) if info.kind == "video" else None)
-        return info
+        return None
     info, index = known
     remember_fingerprint(key, info.fingerprint)
     if index is not None:

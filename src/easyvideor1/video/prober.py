@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 from easyvideor1.types import MediaError, MediaInfo
 from easyvideor1.video.content import FileMemo, StatKey, stat_key
@@ -13,6 +14,12 @@ from easyvideor1.video.guard import DecodePool
 from easyvideor1.video.health import HealthLedger
 from easyvideor1.video.memo import ProbeMemo
 from easyvideor1.video.store import FrameStore
+
+T = TypeVar("T")
+
+#: Files that are probed ahead of their use at most, for each worker: what is known of a long video takes half a
+#: megabyte, and remembered files are recalled faster than anybody uses them.
+AHEAD_PER_WORKER = 16
 
 #: The file beside the entries of a store that remembers what probing said.
 MEMO_NAME = "probes.memo"
@@ -47,6 +54,7 @@ class Prober:
         self._failed: dict[StatKey, tuple[str, str]] = {}
         self._unseen: set[str] = set()
         self._ahead: dict[str, Future[MediaInfo]] = {}
+        self._later: dict[str, None] = {}
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
@@ -57,23 +65,43 @@ class Prober:
             MediaError: the reasons of ``probe``, or ``timeout``, ``memory``, ``crash``.
         """
         with self._lock:
-            waiting = self._ahead.pop(path, None)
+            waiting = self._reach(path)
         return waiting.result() if waiting is not None else self._probe(path)
 
     def ahead(self, paths: Iterable[str]) -> None:
-        """Begin to probe files that will be asked for, in this order, and return at once."""
+        """Begin to probe files that will be asked for, in this order, and return at once.
+
+        The first ones are begun, and others as these are asked for. What is passed over is not waited for.
+        """
         with self._lock:
+            self._later.update((path, None) for path in paths if path not in self._ahead)
+            self._begin()
+
+    def _reach(self, path: str) -> Future[MediaInfo] | None:
+        """What was begun for a file. Those announced before it were passed over; as many others are begun."""
+        waiting = self._ahead.get(path)
+        if waiting is not None:
+            _drop_through(path, self._ahead)
+        elif path in self._later:
+            self._ahead.clear()
+            _drop_through(path, self._later)
+        self._begin()
+        return waiting
+
+    def _begin(self) -> None:
+        while self._later and len(self._ahead) < AHEAD_PER_WORKER * self._workers:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="probe")
-            for path in dict.fromkeys(paths):
-                if path not in self._ahead:
-                    self._ahead[path] = self._threads.submit(self._probe, path)
+            path = next(iter(self._later))
+            del self._later[path]
+            self._ahead[path] = self._threads.submit(self._probe, path)
 
     def close(self) -> None:
         """Forget what was begun and not asked for."""
         with self._lock:
             threads, self._threads = self._threads, None
             self._ahead.clear()
+            self._later.clear()
         if threads is not None:
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -103,3 +131,10 @@ class Prober:
 
     def _note(self, error: MediaError) -> None:
         self._ledger.record(error.path, error.reason, str(error), "left out")
+
+
+def _drop_through(path: str, announced: dict[str, T]) -> None:
+    """Remove keys from the beginning up to and including ``path``."""
+    while (first := next(iter(announced))) != path:
+        del announced[first]
+    del announced[path]

@@ -28,12 +28,11 @@ import numpy as np
 
 from easyvideor1.types import Frames, MediaError, MediaPlan
 from easyvideor1.video.codecs import Codec
-from easyvideor1.video.content import stat_key
 from easyvideor1.video.decode import Backend, decode
 from easyvideor1.video.info_json import info_to_json
 from easyvideor1.video.memo import ProbeMemo
 from easyvideor1.video.plan import plan_from_json
-from easyvideor1.video.probe import probe
+from easyvideor1.video.probe import probe, recall
 from easyvideor1.video.prober import probe_memo
 from easyvideor1.video.store import FrameStore, StoreError
 
@@ -85,7 +84,7 @@ def _guarded(
         if job["verb"] == "probe":
             return {"event": "probed", "info": info_to_json(probe(path, memo))}
         plan = plan_from_json(job["plan"])
-        _remember(path, memo)
+        recall(path, memo)
         if job["verb"] == "pixels":
             return _to_scratch(decode(path, plan, backend=arguments.decoder), arguments.scratch)
         return _to_store(path, plan, store, arguments, answers)
@@ -95,12 +94,6 @@ def _guarded(
         return {"event": "failed", "reason": "memory", "detail": f"{path} needs more than cache.memory_mb"}
     except StoreError as error:
         return {"event": "fatal", "detail": str(error)}
-
-
-def _remember(path: str, memo: ProbeMemo) -> None:
-    """Spare decoding the reading of a file for its fingerprint and packets, if that was done before."""
-    if memo.get(stat_key(path, regular=False)) is not None:
-        probe(path, memo)
 
 
 def _to_store(
