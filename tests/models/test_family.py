@@ -44,8 +44,18 @@ def test_an_unknown_model_type_names_the_known_ones(tmp_path):
 
 def test_a_checkpoint_without_normalisation(copied):
     (copied / "video_preprocessor_config.json").unlink()
-    with pytest.raises(ConfigError, match=r"how video pixels are normalised: video_preprocessor_config\.json"):
+    image = json.loads((copied / "preprocessor_config.json").read_text(encoding="utf-8"))
+    assert load_family(copied).normalisation["video"] == (tuple(image["image_mean"]), tuple(image["image_std"]))
+    (copied / "preprocessor_config.json").unlink()
+    with pytest.raises(ConfigError, match=r"how image pixels are normalised: preprocessor_config\.json"):
         load_family(copied)
+
+
+def test_a_chat_template_of_older_checkpoints(copied):
+    template = (copied / "chat_template.jinja").read_text(encoding="utf-8")
+    (copied / "chat_template.jinja").unlink()
+    (copied / "chat_template.json").write_text(json.dumps({"chat_template": template}), encoding="utf-8")
+    assert load_family(copied).tokenizer.chat_template == template
 
 
 def test_a_checkpoint_without_a_chat_template(copied):

@@ -1,23 +1,25 @@
 """What differs between model families, behind one small interface.
 
-A family is found by the ``model_type`` of the checkpoint's ``config.json``. Adding one is a file that registers a
-class, and a line in ``load_family`` that imports it.
+A family is found by the ``model_type`` of the checkpoint's ``config.json``, or named by ``model.family``. Adding one is
+a file that registers a class, and a line in ``MODULES``; ``docs/families.md`` shows both.
 """
 
 from __future__ import annotations
 
-import json
+import importlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from easyvideor1.config import ModelConfig
 from easyvideor1.models.attention import Layout
+from easyvideor1.models.checkpoint import read_config
 from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError, Frames, Geometry, MediaPlan, MediaRef, Prompt
 
@@ -56,8 +58,16 @@ class VisualFeatures:
 Visual = VisualInputs | VisualFeatures
 
 
+#: Which of two ways a family follows where transformers departed from what was released with the weights:
+#: see ``ModelConfig.conventions``.
+Conventions = Literal["transformers", "released"]
+
+
 class Family(Protocol):
-    """The adapter of one model family; stateless but for its tokenizer and processor settings."""
+    """The adapter of one model family; stateless but for its tokenizer and processor settings.
+
+    It is made as ``Class(checkpoint, trust_remote_code=..., conventions=...)``, without loading weights.
+    """
 
     geometry: Geometry
     tokenizer: Any
@@ -65,6 +75,7 @@ class Family(Protocol):
     pad_token_id: int
     #: Tokens that stand for pixels or bracket them; never sampled, never learnt.
     visual_token_ids: tuple[int, ...]
+    #: Whether responses may branch off a prompt within one row; without, each has a row of its own.
     shares_prefix: bool
     #: Whether the features of a medium depend on it alone, so that they may be kept and given in its place.
     feature_cache: bool
@@ -81,8 +92,14 @@ class Family(Protocol):
         """Normalised patches of all media together, on ``device`` (the CPU if None); ``None`` without media."""
         ...
 
-    def load_model(self, checkpoint: Path, *, dtype: torch.dtype, attention: str, trust_remote_code: bool) -> Any:
-        """The transformers model of this family."""
+    def load_model(
+        self, checkpoint: Path, *, dtype: torch.dtype, attention: str, trust_remote_code: bool, meta: bool = False
+    ) -> Any:
+        """The transformers model of this family.
+
+        Weights go from the files to their place: no second copy is made. With ``meta`` there are none: parameters have
+        shapes only (device ``meta``), for whoever fills them from elsewhere, such as all ranks but the first.
+        """
         ...
 
     def encode(self, model: Any, visual: VisualInputs) -> VisualFeatures:
@@ -140,28 +157,57 @@ def computing(model: Any) -> AbstractContextManager[None]:
 FAMILIES: Registry[type[Any]] = Registry("model family")
 
 
-def load_family(checkpoint: str | Path, *, trust_remote_code: bool = False) -> Family:
+#: Modules that register families when they are imported.
+MODULES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
+
+
+def family_names() -> list[str]:
+    """The families that come with this package; each is named as the ``model_type`` that it is for."""
+    for name in MODULES:
+        importlib.import_module(f"easyvideor1.models.{name}")
+    return FAMILIES.names()
+
+
+def load_family(
+    checkpoint: str | Path,
+    *,
+    trust_remote_code: bool = False,
+    name: str = "",
+    conventions: Conventions = "transformers",
+) -> Family:
     """The adapter for a checkpoint directory.
+
+    Args:
+        checkpoint: a Hugging Face checkpoint.
+        trust_remote_code: let it run Python of its own.
+        name: a family's name or ``module:attr``; found by the checkpoint's ``model_type`` if empty.
+        conventions: see ``ModelConfig.conventions``.
 
     Raises:
         ConfigError: there is no checkpoint, or its ``model_type`` has no adapter.
     """
-    from easyvideor1.models import qwen3_vl  # noqa: F401  registers itself
-
     directory = Path(checkpoint)
-    config_file = directory / "config.json"
-    if not config_file.is_file():
+    model_type = read_config(directory).get("model_type", "")
+    known = family_names()
+    if not name and model_type not in known:
         raise ConfigError(
-            f"model.path: {str(directory)!r} holds no config.json. Give the directory of a Hugging Face checkpoint; "
-            "download it first, nothing is fetched from a hub during a run."
+            f"model.path: {str(directory)!r} is of model_type {model_type!r}; supported: {', '.join(known)}. An "
+            "adapter of your own is named by model.family=module:attr"
         )
-    try:
-        model_type = json.loads(config_file.read_text(encoding="utf-8")).get("model_type", "")
-    except ValueError as error:
-        raise ConfigError(f"model.path: {str(config_file)!r} is not JSON ({error}); fetch it again") from error
-    if model_type not in FAMILIES.names():
-        raise ConfigError(
-            f"model.path: {str(directory)!r} is of model_type {model_type!r}; supported: {', '.join(FAMILIES.names())}"
-        )
-    family: Family = FAMILIES.resolve(model_type)(directory, trust_remote_code=trust_remote_code)
+    kind = FAMILIES.resolve(name or model_type)
+    family: Family = kind(directory, trust_remote_code=trust_remote_code, conventions=conventions)
     return family
+
+
+def configured_family(config: ModelConfig, checkpoint: str | Path) -> Family:
+    """The adapter for ``checkpoint`` as ``config`` says.
+
+    Raises:
+        ConfigError: as ``load_family``.
+    """
+    return load_family(
+        checkpoint,
+        trust_remote_code=config.trust_remote_code,
+        name=config.family,
+        conventions=config.conventions,
+    )

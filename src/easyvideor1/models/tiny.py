@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from easyvideor1.files import write_atomic
+from easyvideor1.models.tiny_configs import TINY_FAMILIES, TinyFamily, TinyShape, tiny_config
 from easyvideor1.types import ConfigError
 
 SPECIAL_TOKENS = (
@@ -74,36 +75,42 @@ def write_tiny_checkpoint(
     out: Path,
     corpus: Iterable[str],
     *,
+    family: str = "qwen3_vl",
     seed: int = 0,
     width: int = 128,
     layers: int = 4,
     vision_layers: int = 3,
     vocabulary: int = 1024,
 ) -> Path:
-    """Write a random Qwen3-VL of a few million parameters with tokenizer, chat template and processor settings.
+    """Write a random model of a few million parameters with tokenizer, chat template and processor settings.
 
     Args:
         out: checkpoint directory; created, and overwritten where files exist. Files appear whole, ``config.json`` last.
         corpus: texts that the tokenizer is trained on.
+        family: one of ``TINY_FAMILIES``.
         seed: of the weights.
         width: hidden size of both towers; 32 or a multiple of 64 (heads are 32 wide, and two share their keys).
         layers: decoder layers.
-        vision_layers: vision blocks; every one feeds DeepStack.
+        vision_layers: vision blocks; every one feeds DeepStack in the families that have it.
         vocabulary: tokens, special ones included; at least 263, the 256 bytes and the special ones.
 
     Raises:
-        ConfigError: such a width or vocabulary is impossible.
+        ConfigError: there is no such family, or such a width or vocabulary is impossible.
     """
-    from transformers import Qwen3VLForConditionalGeneration
+    import transformers
 
+    if family not in TINY_FAMILIES:
+        raise ConfigError(f"there is no tiny checkpoint of {family!r}: choose one of {', '.join(TINY_FAMILIES)}")
     if width != 32 and (width < 64 or width % 64):
         raise ConfigError(f"a tiny checkpoint cannot have width {width}: 32 or a multiple of 64")
     if vocabulary < (least := 256 + len(SPECIAL_TOKENS)):
         raise ConfigError(f"a tiny checkpoint cannot have {vocabulary} tokens: it needs at least {least}")
     tokenizer = train_tokenizer(corpus, vocabulary)
-    model = Qwen3VLForConditionalGeneration(_config(tokenizer, width, layers, vision_layers))
-    initialise(model, seed)
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    shape = TinyShape(width, layers, vision_layers, (len(tokenizer) + 31) // 32 * 32)
+    kind = TINY_FAMILIES[family]
+    model = getattr(transformers, kind.model)(tiny_config(kind, shape, ids))
+    initialise(model, seed)
     model.generation_config.eos_token_id = ids["<|im_end|>"]
     model.generation_config.pad_token_id = ids["<|endoftext|>"]
     out.mkdir(parents=True, exist_ok=True)
@@ -111,54 +118,11 @@ def write_tiny_checkpoint(
         draft = Path(name)
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
-        _write_processor(draft)
+        _write_processor(draft, kind)
         # Without its config.json a directory is no checkpoint, so it comes last.
         for file in sorted(draft.iterdir(), key=lambda f: (f.name == "config.json", f.name)):
             write_atomic(out / file.name, file.read_bytes())
     return out
-
-
-def _config(tokenizer: Any, width: int, layers: int, vision_layers: int) -> Any:
-    from transformers import Qwen3VLConfig
-
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
-    heads = width // 32
-    text = {
-        "vocab_size": (len(tokenizer) + 31) // 32 * 32,
-        "hidden_size": width,
-        "intermediate_size": 2 * width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": max(heads // 2, 1),
-        "head_dim": 32,
-        "max_position_embeddings": 8192,
-        "pad_token_id": ids["<|endoftext|>"],
-        "eos_token_id": ids["<|im_end|>"],
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 10000.0,
-            "mrope_section": [8, 4, 4],
-            "mrope_interleaved": True,
-        },
-    }
-    vision = {
-        "depth": vision_layers,
-        "hidden_size": width,
-        "intermediate_size": 2 * width,
-        "num_heads": heads,
-        "out_hidden_size": width,
-        "num_position_embeddings": 256,
-        "deepstack_visual_indexes": list(range(vision_layers)),
-    }
-    return Qwen3VLConfig(
-        text_config=text,
-        vision_config=vision,
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=True,
-    )
 
 
 @torch.no_grad()
@@ -174,27 +138,33 @@ def initialise(model: torch.nn.Module, seed: int) -> None:
             module.weight.normal_(0.0, 0.5 if name.endswith("pos_embed") else 0.05, generator=generator)
         elif isinstance(weight, torch.nn.Parameter) and weight.dim() >= 2:
             weight.normal_(0.0, weight[0].numel() ** -0.5, generator=generator)
+        for kind, parameter in module.named_parameters(recurse=False):
+            if parameter.dim() == 3 and kind != "weight":  # experts: (expert, out, in)
+                parameter.normal_(0.0, parameter.shape[-1] ** -0.5, generator=generator)
+            elif kind == "A_log":  # decay of a gated delta network, log of what the library draws from its own source
+                parameter.uniform_(0.01, 16, generator=generator).log_()
 
 
-def _write_processor(out: Path) -> None:
+def _write_processor(out: Path, family: TinyFamily) -> None:
     """Settings as the family's processors store them; sizes are wide because plans decide sizes here."""
-    shape = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2}
-    scale = {
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
+    settings = {
+        "patch_size": family.patch_size,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+        "image_mean": list(family.mean),
+        "image_std": list(family.std),
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
         "do_resize": True,
         "do_convert_rgb": True,
         "resample": 3,
+        "size": {"shortest_edge": 1024, "longest_edge": 16777216},
+        "processor_class": family.processor,
     }
-    size = {"shortest_edge": 1024, "longest_edge": 16777216}
-    image = {**shape, **scale, "size": size, "image_processor_type": "Qwen2VLImageProcessorFast"}
-    video = {**shape, **scale, "size": size, "video_processor_type": "Qwen3VLVideoProcessor"}
     files = {
-        "preprocessor_config.json": {**image, "processor_class": "Qwen3VLProcessor"},
-        "video_preprocessor_config.json": {**video, "processor_class": "Qwen3VLProcessor"},
+        "preprocessor_config.json": {**settings, "image_processor_type": "Qwen2VLImageProcessor"},
+        "video_preprocessor_config.json": {**settings, "video_processor_type": family.video_processor},
     }
-    for name, settings in files.items():
-        (out / name).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    for name, content in files.items():
+        (out / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
