@@ -60,8 +60,7 @@ class ModelConfig(Section):
     conventions: Literal["transformers", "released"] = "transformers"
     """Where the installed transformers departed from what was released with the weights, which of the two to follow.
     ``transformers``: its processors and positions, exactly. ``released``: text behind a video starts behind the video's
-    last position (Qwen2-VL, Qwen2.5-VL), and no second pair of brackets stands around a video (Qwen3-VL, Qwen3.5);
-    vLLM does so, too."""
+    last position (Qwen2-VL, Qwen2.5-VL), and no second pair of brackets stands around a video (Qwen3-VL, Qwen3.5)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type that activations are computed in. Parameters and optimiser state are float32 either way: in bfloat16 the
     small updates of reinforcement learning would be rounded away."""
