@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from easyvideor1.config import ImageBudget, RunConfig, SourceConfig, VideoBudget
 from easyvideor1.config.budgets import changed
 from easyvideor1.data import BadRow, Loaded, load_source, prompt_text
-from easyvideor1.models.family import Family, load_family
+from easyvideor1.models.family import Family, configured_family
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaError, MediaPlan, MediaRef, Prompt, Sample
 from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, Tally, build, look_up, plan
@@ -91,7 +91,7 @@ class Workbench:
         Raises:
             ConfigError: there is no checkpoint, or no adapter for it.
         """
-        return load_family(self._located(), trust_remote_code=self.config.model.trust_remote_code)
+        return configured_family(self.config.model, self._located())
 
     @property
     def geometry(self) -> Geometry:

@@ -18,7 +18,7 @@ from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.models import attention
 from easyvideor1.models.adapters import add_adapters, without_adapters
 from easyvideor1.models.cost import Costs, model_costs, turns_cost
-from easyvideor1.models.family import Family, load_family
+from easyvideor1.models.family import Family, configured_family
 from easyvideor1.models.features import FeatureCache
 from easyvideor1.models.logprobs import hidden_full_kl, hidden_logprobs, response_hidden, response_logprobs
 from easyvideor1.models.pack import Batch, LoadFrames, PackedTurns, collate, pack_turns, split_rows, to_device
@@ -54,7 +54,7 @@ class Policy:
     def open(cls, config: ModelConfig, checkpoint: Path | None = None) -> Policy:
         """Load ``checkpoint`` (or ``config.path``) onto the configured device, freeze what the config names."""
         directory = Path(checkpoint or config.path)
-        family = load_family(directory, trust_remote_code=config.trust_remote_code)
+        family = configured_family(config, directory)
         model = _load(family, directory, config)
         model.compute_dtype = getattr(torch, config.dtype)
         device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
