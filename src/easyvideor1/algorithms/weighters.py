@@ -79,7 +79,7 @@ def entropy_top(tokens: TokenStatistics, options: StageConfig) -> torch.Tensor:
         mine = (tokens.group == group) & tokens.learnt
         values = entropy[mine]
         if len(values):
-            # Not ceil of the product as it comes: 0.2 * 35 is a little more than 7.
+            # Not ceil of the product as it comes: 0.28 * 25 is a little more than 7.
             kept = max(math.ceil(round(options.entropy_share * len(values), 9)), 1)
             weights[mine] = (values >= values.topk(kept).values[-1]).to(weights.dtype)
     return weights
