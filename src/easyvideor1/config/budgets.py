@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import lru_cache
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -12,7 +12,7 @@ from easyvideor1.config.media import ImageBudget, VideoBudget
 from easyvideor1.config.section import PositiveInt, Section
 from easyvideor1.types import BudgetChange
 
-Budget = TypeVar("Budget", ImageBudget, VideoBudget)
+Budget = TypeVar("Budget", bound=ImageBudget | VideoBudget)
 
 #: What chooses frames by the rate of a video; of no effect where a fixed number of frames is in force.
 _BY_RATE = ("fps", "min_frames", "max_frames")
@@ -104,7 +104,7 @@ def changed(budget: Budget, change: BudgetChange | None) -> Budget:
 
 
 @lru_cache(maxsize=4096)
-def _changed(budget: Budget, change: BudgetChange) -> Budget:
+def _changed(budget: ImageBudget | VideoBudget, change: BudgetChange) -> Any:
     values = budget.model_dump()
     wanted = _set(change)
     if unknown := wanted.keys() - values.keys():

@@ -12,6 +12,7 @@ from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.config.section import PositiveInt, Section
 from easyvideor1.config.stages import OptimizerConfig, StageConfig
+from easyvideor1.types import Modality
 
 __all__ = [
     "CacheConfig",
@@ -121,6 +122,10 @@ class ModalityShares(Section):
     """Part of the rows with images alone; 0 leaves them out."""
     video: Annotated[float, Field(ge=0)] = 1.0
     """Part of the rows with a video; 0 leaves them out."""
+
+    def by_name(self) -> dict[Modality, float]:
+        """The parts as a table."""
+        return {"text": self.text, "image": self.image, "video": self.video}
 
 
 class DataConfig(Section):

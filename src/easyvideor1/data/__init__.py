@@ -1,5 +1,6 @@
 """Rows, prompts, transforms and the stream of training samples."""
 
+from easyvideor1.data.mixture import source_weights
 from easyvideor1.data.problems import BadRow
 from easyvideor1.data.prompts import example_answer, prompt_text
 from easyvideor1.data.source import Loaded, SourceReport, load_source, scan_source
@@ -20,5 +21,6 @@ __all__ = [
     "resolve_transforms",
     "scan_source",
     "shuffle_options",
+    "source_weights",
     "write_rows",
 ]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from easyvideor1.data.mixture import Allotment, Mixture, key
 from easyvideor1.data.transforms import Transform, resolve_transforms
-from easyvideor1.seeds import derive_seed
 from easyvideor1.tasks import canonical_task
-from easyvideor1.types import ConfigError, DataError, Sample
+from easyvideor1.types import ConfigError, DataError, Modality, Sample
 
-# 2**64 divided by the golden ratio: multiples of it, modulo 2**64, fill the circle evenly at every length, so that
-# every stretch of draws holds the sources in their weights to within a draw or two (a Weyl sequence).
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_CHUNK = 1 << 20
 # Spare draws per missing sample before a chain of transforms is said to drop everything.
 _PATIENCE = 64
 
@@ -26,6 +21,8 @@ class SampleStream:
     ``batch(step, size)`` depends on the constructor's arguments, ``step`` and ``size`` alone: a resumed run asks for
     the next step and gets what an uninterrupted one would have got. With one ``size`` for all steps, draw ``i`` of step
     ``t`` is draw ``t * size + i`` of the stream; no sample of a source comes twice within one of its epochs.
+
+    With ``balance`` every modality is a stream of its own, and a step takes from each the part that is its due.
     """
 
     def __init__(
@@ -35,6 +32,7 @@ class SampleStream:
         seed: int,
         transforms: Sequence[Transform | str] = (),
         tasks: Sequence[str] = (),
+        balance: Mapping[Modality, float] | None = None,
     ) -> None:
         """Make a stream.
 
@@ -44,6 +42,9 @@ class SampleStream:
             seed: Everything random follows from it.
             transforms: Applied in order to every drawn sample; functions, registered names or ``module:attr``.
             tasks: Task types to keep; all if empty. A source without any of them takes no part.
+            balance: Parts of the modalities in every step, relative to each other: a step of ``size`` samples holds
+                its part of each to within one sample, before transforms. Those that no sample has are left out, and so
+                are samples of those that are not named or have no part.
 
         Raises:
             ConfigError: a transform is unknown, or weights and sources do not match.
@@ -57,27 +58,33 @@ class SampleStream:
             raise ConfigError(f"weights of sources must be positive numbers, got {list(weights)}")
         wanted = {canonical_task(task) for task in tasks}
         kept = [[sample for sample in source if not wanted or sample.task in wanted] for source in samples]
-        present = [index for index, source in enumerate(kept) if source]
-        if not present:
+        self._transforms = tuple(resolve_transforms([t])[0] if isinstance(t, str) else t for t in transforms)
+        self._seed = seed
+        parts = _parts(kept, weights, balance)
+        if not parts:
             known = sorted({sample.task for source in samples for sample in source})
+            named = sorted(name for name, share in (balance or {}).items() if share > 0)
             raise DataError(
-                f"no sample to draw from: asked for the tasks {sorted(wanted) or 'of all types'}, "
+                f"no sample to draw from: asked for the tasks {sorted(wanted) or 'of all types'}"
+                f"{f' and the modalities {named}' if named else ''}, "
                 f"the sources have {known or 'no samples'} - correct the sources or the stage's tasks"
             )
-        self._sources = [kept[index] for index in present]
         # The index in the full list takes part in the seeds, so that a filter does not reorder the other sources.
-        self._names = present
-        self._seed = seed
-        self._transforms = tuple(resolve_transforms([t])[0] if isinstance(t, str) else t for t in transforms)
-        shares = np.cumsum([weights[index] for index in present], dtype=np.float64)
-        # The largest float below 2**64 keeps the bound of an all but weightless last source representable.
-        self._bounds = np.minimum(shares[:-1] / shares[-1] * 2.0**64, np.nextafter(2.0**64, 0)).astype(np.uint64)
-        self._offset = np.uint64(_key(seed, "mixture") & (2**64 - 1))
-        self._orders: dict[tuple[int, int], NDArray[np.intp]] = {}
+        self._mixtures = [
+            Mixture(
+                [source for source in part if source],
+                [weight for source, weight in zip(part, own, strict=True) if source],
+                seed,
+                names=[index for index, source in enumerate(part) if source],
+                salt=salt,
+            )
+            for salt, _, part, own in parts
+        ]
+        self._allotment = Allotment([share for _, share, _, _ in parts], seed)
 
     def __len__(self) -> int:
         """Samples of all sources together, after the filter on task types."""
-        return sum(map(len, self._sources))
+        return sum(map(len, self._mixtures))
 
     def batch(self, step: int, size: int) -> list[Sample]:
         """The ``size`` samples of a step, transformed.
@@ -91,63 +98,62 @@ class SampleStream:
         """
         if step < 0 or size <= 0:
             raise ValueError(f"step must be >= 0 and size > 0, got {step} and {size}")
+        if len(self._mixtures) == 1:
+            return self._fill(self._mixtures[0], step * size, size, step)
+        counts, before = self._allotment.of_step(step, size)
+        parts = zip(self._mixtures, before.tolist(), counts.tolist(), strict=True)
+        filled = [self._fill(mixture, first, count, step) for mixture, first, count in parts]
+        # Spread over the step, so that any stretch of it holds the parts as well.
+        placed = [((n + 0.5) / len(part), k, sample) for k, part in enumerate(filled) for n, sample in enumerate(part)]
+        return [sample for _, _, sample in sorted(placed, key=lambda item: item[:2])]
+
+    def _fill(self, mixture: Mixture, first: int, count: int, step: int) -> list[Sample]:
+        """``count`` transformed samples of one mixture."""
         out: list[Sample] = []
-        for sample in self._draws(step * size, size):
+        for sample in mixture.draws(first, count):
             out += self._transformed(sample, step)
         spare = 0
-        while len(out) < size:
-            if spare == size * _PATIENCE:
+        while len(out) < count:
+            if spare == count * _PATIENCE:
                 raise DataError(
-                    f"the transforms left {len(out)} of {size + spare} samples at step {step}, {size} are needed - "
+                    f"the transforms left {len(out)} of {count + spare} samples at step {step}, {count} are needed - "
                     "use transforms that drop less"
                 )
-            out += self._transformed(self._spare(step, spare), step)
+            out += self._transformed(mixture.spare(step, spare), step)
             spare += 1
-        return out[:size]
-
-    def _draws(self, first: int, count: int) -> list[Sample]:
-        ranks = np.zeros(len(self._sources), dtype=np.int64)
-        for start in range(0, first, _CHUNK):
-            ranks += np.bincount(self._mix(start, min(_CHUNK, first - start)), minlength=len(ranks))
-        drawn = []
-        for source in self._mix(first, count):
-            drawn.append(self._nth(int(source), int(ranks[source])))
-            ranks[source] += 1
-        return drawn
-
-    def _mix(self, first: int, count: int) -> NDArray[np.intp]:
-        """Which source each of ``count`` draws from ``first`` on comes from."""
-        places = np.arange(first, first + count, dtype=np.uint64) * _GOLDEN + self._offset
-        return np.searchsorted(self._bounds, places, side="right")
-
-    def _nth(self, source: int, rank: int) -> Sample:
-        epoch, place = divmod(rank, len(self._sources[source]))
-        return self._sources[source][int(self._order(source, epoch)[place])]
-
-    def _order(self, source: int, epoch: int) -> NDArray[np.intp]:
-        key = (source, epoch)
-        if key not in self._orders:
-            if len(self._orders) >= 4 * len(self._sources):  # orders are kept only to save time
-                self._orders.clear()
-            bits = np.random.PCG64(_key(self._seed, "epoch", self._names[source], epoch))
-            # Sorting raw bits, because numpy promises those to stay the same for ever, but not its permutations.
-            self._orders[key] = np.argsort(bits.random_raw(len(self._sources[source])), kind="stable")
-        return self._orders[key]
-
-    def _spare(self, step: int, index: int) -> Sample:
-        bits = _key(self._seed, "spare", step, index)
-        source = int(np.searchsorted(self._bounds, np.uint64(bits & (2**64 - 1)), side="right"))
-        return self._sources[source][(bits >> 64) % len(self._sources[source])]
+        return out[:count]
 
     def _transformed(self, sample: Sample, step: int) -> list[Sample]:
         current = [sample]
         for position, transform in enumerate(self._transforms):
             after: list[Sample] = []
             for index, item in enumerate(current):
-                rng = np.random.default_rng(_key(self._seed, "transform", position, index, item.id, step))
+                rng = np.random.default_rng(key(self._seed, "transform", position, index, item.id, step))
                 after += _apply(transform, item, step, rng)
             current = after
         return current
+
+
+#: What tells a part's seeds apart, its share of a step, and its samples and weight by source.
+_Part = tuple[tuple[str, ...], float, list[list[Sample]], list[float]]
+
+
+def _parts(
+    sources: Sequence[list[Sample]], weights: Sequence[float], balance: Mapping[Modality, float] | None
+) -> list[_Part]:
+    """The streams that make up a step: one, or one for each modality that has a part and samples."""
+    if balance is None:
+        return [((), 1.0, list(sources), list(weights))] if any(sources) else []
+    parts: list[_Part] = []
+    for modality, share in balance.items():
+        own = [[sample for sample in source if sample.modality == modality] for source in sources]
+        # A source's weight is that of all its samples; a part of them has that part of it.
+        shares = [
+            weight * len(part) / max(len(whole), 1) for weight, part, whole in zip(weights, own, sources, strict=True)
+        ]
+        if share > 0 and any(own):
+            parts.append(((modality,), share, own, shares))
+    return parts
 
 
 def _apply(transform: Transform, sample: Sample, step: int, rng: np.random.Generator) -> list[Sample]:
@@ -166,8 +172,3 @@ def _apply(transform: Transform, sample: Sample, step: int, rng: np.random.Gener
 
 def _name(transform: Transform) -> str:
     return str(getattr(transform, "__qualname__", repr(transform)))
-
-
-def _key(*parts: str | int) -> int:
-    """128 bits, for what is cut into several numbers or seeds a large state."""
-    return derive_seed(*parts, bits=128)

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.data import BadRow, Loaded, SampleStream
+from easyvideor1.data import BadRow, Loaded, SampleStream, source_weights
 from easyvideor1.rollout.local import ENGINES
 from easyvideor1.seeds import derive_seed
+from easyvideor1.tasks import canonical_task
 from easyvideor1.training.loop import Metrics
 from easyvideor1.training.rollouts import offline_ids
 from easyvideor1.types import ConfigError, DataError, Sample
@@ -101,13 +102,23 @@ def _check_names(config: RunConfig, bench: Workbench) -> None:
 
 
 def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) -> SampleStream:
-    wanted = options.sources or [source.path for source in config.data.train]
+    named = options.sources or [source.path for source in config.data.train]
+    tasks = {canonical_task(task) for task in options.tasks}
+    samples = [source.samples if source.path in named else [] for source in sources]
+    data = config.data
+    weights = source_weights(
+        data.train,
+        [sum(not tasks or sample.task in tasks for sample in own) for own in samples],
+        temperature=data.temperature,
+        draws=options.steps * options.prompts_per_step,
+    )
     return SampleStream(
-        [source.samples if source.path in wanted else [] for source in sources],
-        [source.weight for source in config.data.train],
+        samples,
+        weights,
         derive_seed(config.seed, options.name),
-        (*config.data.transforms, *options.transforms),
+        (*data.transforms, *options.transforms),
         options.tasks,
+        data.modality_shares.by_name() if data.balance == "modality" else None,
     )
 
 
