@@ -1,7 +1,8 @@
 """A headless Chromium that turns documents into pictures, and is given nothing else to do.
 
-It is driven over two pipes (the DevTools protocol, no port). One process serves many pages, each in a context of its
-own that is thrown away; a page that goes beyond its deadline takes the process with it, and the next one starts anew.
+It is driven over two pipes (the DevTools protocol, no port). One window shows one page after the other, none of which
+can leave anything for the next: they run no scripts, and nothing is stored. A page that goes beyond its deadline takes
+the process with it, and the next one starts anew.
 
 What a page may not do, and what stops it:
 
@@ -61,6 +62,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-dev-shm-usage",
     "--disable-crash-reporter",
+    "--disable-features=BackForwardCache,Translate",
     "--no-first-run",
     "--no-default-browser-check",
     "--mute-audio",
@@ -153,7 +155,7 @@ class _Session:
 
     def __init__(self, path: str, namespaces: bool, *flags: str) -> None:
         self._profile = tempfile.mkdtemp(prefix="evr1-render-")
-        self._buffer, self._number = b"", 0
+        self._buffer, self._number, self._page = b"", 0, ""
         self._process: subprocess.Popen[bytes] | None = None
         self._pipes: list[int] = []
         try:
@@ -204,30 +206,36 @@ class _Session:
 
     def picture(self, document: str, side: int) -> Image:
         self._until = time.monotonic() + PAGE_SECONDS
-        context = self._call("Target.createBrowserContext")["browserContextId"]
-        made = self._call("Target.createTarget", {"url": "about:blank", "browserContextId": context})
-        attached = self._call("Target.attachToTarget", {"targetId": made["targetId"], "flatten": True})
-        page = attached["sessionId"]
+        page = self._page = self._page or self._open_page()
         size = {"width": side, "height": side, "deviceScaleFactor": 1, "mobile": False}
-        self._call("Emulation.setScriptExecutionDisabled", {"value": True}, page)
         self._call("Emulation.setDeviceMetricsOverride", size, page)
-        self._call("Animation.enable", {}, page)
-        self._call("Animation.setPlaybackRate", {"playbackRate": 0}, page)
-        self._call("Page.enable", {}, page)
-        self._call("Fetch.enable", {}, page)
         self._load(document, page)
         clip = {"x": 0, "y": 0, "width": side, "height": side, "scale": 1}
         shot = self._call("Page.captureScreenshot", {"format": "png", "clip": clip}, page)
-        self._call("Target.disposeBrowserContext", {"browserContextId": context})
         with PillowImage.open(io.BytesIO(base64.b64decode(shot["data"])), formats=["PNG"]) as picture:
             pixels = np.asarray(picture.convert("RGB"))
         if pixels.shape != (side, side, 3):
             raise ValueError(f"a picture of {pixels.shape}")
         return pixels
 
+    def _open_page(self) -> str:
+        """The session of the one window, in a context that keeps nothing."""
+        context = self._call("Target.createBrowserContext")["browserContextId"]
+        made = self._call("Target.createTarget", {"url": "about:blank", "browserContextId": context})
+        attached = self._call("Target.attachToTarget", {"targetId": made["targetId"], "flatten": True})
+        page: str = attached["sessionId"]
+        self._call("Emulation.setScriptExecutionDisabled", {"value": True}, page)
+        self._call("Network.setCacheDisabled", {"cacheDisabled": True}, page)
+        self._call("Animation.enable", {}, page)
+        self._call("Animation.setPlaybackRate", {"playbackRate": 0}, page)
+        self._call("Page.enable", {}, page)
+        self._call("Fetch.enable", {}, page)
+        return page
+
     def _load(self, document: str, page: str) -> None:
         """Answer the request for the page with the document and refuse all others, until the page has loaded."""
-        self._send("Page.navigate", {"url": _ADDRESS}, page)
+        address = f"{_ADDRESS}{self._number}"  # another one each time, so that no event is taken for this page's
+        self._send("Page.navigate", {"url": address}, page)
         served = False
         while True:
             event = self._receive()
@@ -240,11 +248,15 @@ class _Session:
                 raise EOFError("the page crashed")
             if name != "Fetch.requestPaused":
                 continue
-            if served or given["request"]["url"] != _ADDRESS:
+            if served or given["request"]["url"] != address:
                 self._refuse(given["requestId"], page)
                 continue
             served = True
-            headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": _POLICY}
+            headers = {
+                "Content-Type": "text/html; charset=utf-8",
+                "Content-Security-Policy": _POLICY,
+                "Cache-Control": "no-store",
+            }
             answer = {
                 "requestId": given["requestId"],
                 "responseCode": 200,
