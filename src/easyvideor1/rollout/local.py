@@ -3,6 +3,9 @@
 The n responses of a prompt live in one row: after the prompt's keys come n keys per decoded step, and a mask lets
 response ``i`` see the prompt and its own tokens only. Nothing is copied n times, and the vision tower runs once per
 prompt. (For very long responses the masked siblings cost attention time; a paged engine is the better choice there.)
+
+A family whose layers cannot branch (``shares_prefix`` is False) gets a row per response: the prompt is still prefilled
+once, and its cache is then copied n times.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ ENGINES: Registry[Any] = Registry("engine")
 
 @dataclass(slots=True)
 class _Responses:
-    """The growing responses of one batch: per step, ids and log-probs ``(P, n)``."""
+    """The growing responses of one batch: per step, ids and log-probs ``(R, n)``: rows, and responses of each."""
 
     ids: list[NDArray[np.int64]] = field(default_factory=list)
     logprobs: list[NDArray[np.float32]] = field(default_factory=list)
@@ -54,11 +57,6 @@ class LocalEngine:
         batch_tokens: int = 65_536,
         features: FeatureCache | None = None,
     ) -> None:
-        if not family.shares_prefix:
-            raise ConfigError(
-                f"rollout.engine: local decodes the responses of a prompt side by side in one row, which layers of "
-                f"{type(family).__name__} cannot branch for; use another engine"
-            )
         self.family = family
         self.model = model
         self.load = load
@@ -116,7 +114,9 @@ class LocalEngine:
             batch: list[int] = []
             for index in order[start:]:
                 same_shape = (requests[index].n, requests[index].sampling) == (first.n, first.sampling)
-                if not same_shape or (batch and (len(batch) + 1) * _cache_tokens(requests[index]) > self.batch_tokens):
+                if not same_shape or (
+                    batch and (len(batch) + 1) * self._cache_tokens(requests[index]) > self.batch_tokens
+                ):
                     break
                 batch.append(index)
             generated = self._generate_batch([requests[i] for i in batch], first.n, first.sampling)
@@ -124,41 +124,52 @@ class LocalEngine:
             start += len(batch)
         return [results[i] for i in range(len(requests))]
 
+    def _cache_tokens(self, request: Request) -> int:
+        """Keys that the cache may come to hold for a request."""
+        copies = 1 if self.family.shares_prefix else request.n
+        return copies * len(request.prompt) + request.n * request.sampling.max_new_tokens
+
     def _generate_batch(self, requests: Sequence[Request], n: int, sampling: Sampling) -> list[tuple[Trajectory, ...]]:
         from transformers import DynamicCache
 
         device = next(self.model.parameters()).device
         cache = DynamicCache(config=self.model.config.get_text_config())
-        hidden_P1D, next_P, key_mask = self._prefill(requests, cache, device)
+        hidden, following, key_mask = self._prefill(requests, cache, device)
         uniforms = np.stack([[_uniforms(r.seed, i, sampling.max_new_tokens) for i in range(n)] for r in requests])
+        rows = len(requests)
+        if not self.family.shares_prefix:
+            copies = torch.arange(rows, device=device).repeat_interleave(n)
+            cache.reorder_cache(copies)  # any selection of rows, not for beams alone
+            hidden, following, key_mask = hidden[copies], following[copies], key_mask[copies]
+            rows, n, uniforms = rows * n, 1, uniforms.reshape(rows * n, 1, -1)
         stop = np.asarray(self.family.stop_token_ids)
         own_keys = torch.eye(n, dtype=torch.bool, device=device)[None, None]
-        finished = np.zeros((len(requests), n), dtype=bool)
-        alive = np.arange(len(requests))
+        finished = np.zeros((rows, n), dtype=bool)
+        alive = np.arange(rows)
         out = _Responses()
-        hidden = hidden_P1D.expand(-1, n, -1)
+        hidden = hidden.expand(-1, n, -1)
         for step in range(sampling.max_new_tokens):
             logits = masked_logits(self.family, self.model, hidden, 1.0 if sampling.greedy else sampling.temperature)
-            ids_Pn, logprobs_Pn = _draw(logits, uniforms[alive, :, step], sampling)
-            full_ids = np.full((len(requests), n), self.family.pad_token_id)
-            full_logprobs = np.zeros((len(requests), n), dtype=np.float32)
-            full_ids[alive], full_logprobs[alive] = ids_Pn, logprobs_Pn
+            ids_Rn, logprobs_Rn = _draw(logits, uniforms[alive, :, step], sampling)
+            full_ids = np.full((rows, n), self.family.pad_token_id)
+            full_logprobs = np.zeros((rows, n), dtype=np.float32)
+            full_ids[alive], full_logprobs[alive] = ids_Rn, logprobs_Rn
             out.ids.append(full_ids)
             out.logprobs.append(full_logprobs)
-            finished[alive] |= np.isin(ids_Pn, stop)
+            finished[alive] |= np.isin(ids_Rn, stop)
             if finished.all() or step + 1 == sampling.max_new_tokens:
                 break
             keep = ~finished[alive].all(axis=1)
-            if keep.mean() <= 0.75:  # drop finished prompts only when it frees enough to pay for the copy
+            if keep.mean() <= 0.75:  # drop finished rows only when it frees enough to pay for the copy
                 kept = torch.from_numpy(np.flatnonzero(keep)).to(device)
-                cache.batch_select_indices(kept)
-                key_mask, next_P = key_mask[kept], next_P[kept]
-                alive, ids_Pn = alive[keep], ids_Pn[keep]
+                cache.reorder_cache(kept)
+                key_mask, following = key_mask[kept], following[kept]
+                alive, ids_Rn = alive[keep], ids_Rn[keep]
             grown = own_keys.expand(len(alive), 1, n, n)
             key_mask = torch.cat([key_mask.expand(-1, -1, n, -1), grown], dim=-1)
-            positions = (next_P + step)[None, :, None].expand(3, -1, n)
+            positions = (following + step)[None, :, None].expand(3, -1, n)
             hidden = self.family.hidden_states(
-                self.model, torch.from_numpy(ids_Pn).to(device), positions, key_mask, None, cache
+                self.model, torch.from_numpy(ids_Rn).to(device), positions, key_mask, None, cache
             )
         return self._collect(requests, out, stop)
 
@@ -199,8 +210,9 @@ class LocalEngine:
     def _collect(
         self, requests: Sequence[Request], out: _Responses, stop: NDArray[np.int64]
     ) -> list[tuple[Trajectory, ...]]:
-        ids_PnT = np.stack(out.ids, axis=-1)
-        logprobs_PnT = np.stack(out.logprobs, axis=-1)
+        shape = (len(requests), requests[0].n, -1)
+        ids_PnT = np.stack(out.ids, axis=-1).reshape(shape)
+        logprobs_PnT = np.stack(out.logprobs, axis=-1).reshape(shape)
         results = []
         for row, request in enumerate(requests):
             group = []
@@ -219,11 +231,6 @@ class LocalEngine:
                 group.append(Trajectory((turn,)))
             results.append(tuple(group))
         return results
-
-
-def _cache_tokens(request: Request) -> int:
-    """Keys that the cache may come to hold for a request."""
-    return len(request.prompt) + request.n * request.sampling.max_new_tokens
 
 
 def _batch_key(request: Request) -> tuple[Any, ...]:
