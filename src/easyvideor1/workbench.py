@@ -17,6 +17,7 @@ from easyvideor1.models.family import Family, configured_family
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaError, MediaPlan, MediaRef, Prompt, Sample
 from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, Tally, build, look_up, plan
+from easyvideor1.video.feature_files import FEATURES_NAME
 from easyvideor1.video.prefetch import Prefetcher
 
 if TYPE_CHECKING:
@@ -332,7 +333,7 @@ class Workbench:
             return None
         from easyvideor1.models.features import FeatureCache, FeatureStore
 
-        store = FeatureStore(Path(cache.dir) / "features", cache.features_mb << 20, self.ledger)
+        store = FeatureStore(Path(cache.dir) / FEATURES_NAME, cache.features_mb << 20, self.ledger)
         return FeatureCache(self.family, model, store)
 
     def open_engine(self, model: Any) -> Engine:

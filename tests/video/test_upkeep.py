@@ -11,6 +11,7 @@ import pytest
 from easyvideor1 import video
 from easyvideor1.types import Frames
 from easyvideor1.video import FrameStore, collect, survey
+from easyvideor1.video.feature_files import FEATURES_NAME, FEATURES_SUFFIX, feature_path
 from easyvideor1.video.store import ABANDONED_AFTER
 from easyvideor1.video.upkeep import Sum
 
@@ -171,3 +172,32 @@ def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
         assert [path.name for path in claims.iterdir()] == ["d" * 64]
     assert collect(store).leftovers == Sum(0, 0)
     assert store.has(frames[0].plan)
+
+
+def keep_features(store: FrameStore, number: int, days: float) -> Path:
+    """A file where those of ``cache.features`` lie; its content is the matter of another room."""
+    path = feature_path(store.directory / FEATURES_NAME, f"{number:064x}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(1000))
+    used = time.time() - days * DAY
+    os.utime(path, (used, used))
+    return path
+
+
+def test_kept_features_count_and_go_by_their_use(tmp_path: Path) -> None:
+    store, frames = filled(tmp_path, 2)  # used two days and one day ago
+    old, new = keep_features(store, 1, 1.5), keep_features(store, 2, 0.5)
+    torn = old.with_name(f".{old.name}.0123abcd.tmp{FEATURES_SUFFIX}")
+    torn.write_bytes(b"123")
+    os.utime(torn, (0, 0))
+    assert survey(store).features == Sum(2, 2000)
+    assert survey(store).temporary == Sum(1, 3)
+    limit = next(file.size for file in store.files() if file.digest == frames[1].plan.digest) + 1500
+    for dry_run in (True, False):
+        report = collect(store, limit, dry_run=dry_run)
+        assert (report.removed.files, report.kept.files) == (1, 1)
+        assert (report.features_removed, report.features_kept) == (Sum(1, 1000), Sum(1, 1000))
+        assert report.leftovers == Sum(1, 3)
+    assert [store.has(one.plan) for one in frames] == [False, True]
+    assert (old.exists(), new.exists(), torn.exists()) == (False, True, False)
+    assert collect(store, referenced=set()).features_kept == Sum(1, 1000)  # nothing tells which plan they are of

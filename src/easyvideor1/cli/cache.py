@@ -121,6 +121,8 @@ def stats(store: StoreArgument, overrides: OverridesArgument = None) -> None:
         for name, part in sorted(parts.items()):
             typer.echo(f"  {title} {name}: {part.files} entries, {size_words(part.bytes)}")
     typer.echo(f"  {found.frames} frames, {size_words(found.pixel_bytes)} of pixels")
+    if found.features.files:
+        typer.echo(f"  beside them kept features of {found.features.files} media, {size_words(found.features.bytes)}")
     if found.oldest_use is not None and found.newest_use is not None:
         typer.echo(f"  last used between {_when(found.oldest_use)} and {_when(found.newest_use)}")
     for words, part in (
@@ -191,7 +193,8 @@ def gc(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
 ) -> None:
-    """Make the cache smaller: the least recently used entries go first, and what killed writers left goes always.
+    """Make the cache smaller: the least recently used entries and features go first, and what killed writers left goes
+    always.
 
     Processes of this machine that read an entry keep it until they let go of it. Do not run this while another machine
     reads the same cache over a network file system.
@@ -212,8 +215,14 @@ def gc(
         f"{report.leftovers.files} leftovers ({size_words(report.leftovers.bytes)}); "
         f"{report.kept.files} entries ({size_words(report.kept.bytes)}) stay"
     )
+    features, left = report.features_removed, report.features_kept
+    if features.files or left.files:
+        typer.echo(
+            f"  features: {done} those of {features.files} media ({size_words(features.bytes)}); those of {left.files} "
+            f"({size_words(left.bytes)}) stay"
+        )
     if report.busy:
-        typer.echo(f"  {report.busy} entries stay because they are in use")
+        typer.echo(f"  {report.busy} of them stay because they are in use")
 
 
 def geometry_of(name: str) -> Geometry:

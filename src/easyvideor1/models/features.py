@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 import secrets
 import threading
 import time
@@ -31,16 +30,14 @@ from easyvideor1.models.family import Family, VisualFeatures, computing
 from easyvideor1.models.pack import LoadFrames, load_checked
 from easyvideor1.types import ConfigError, EasyVideoError, MediaPlan, MediaRef, Prompt
 from easyvideor1.video import HealthLedger
+from easyvideor1.video.feature_files import feature_files, feature_path
 
 FORMAT = "easyvideor1-features/1"
-SUFFIX = ".safetensors"
 
 #: A read notes that an entry is in use at most once in this many seconds.
 TOUCH_EVERY = 3600.0
 #: A store that is full is emptied to this share of its limit, oldest use first.
 KEEP_SHARE = 0.9
-
-_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class FeatureStore:
@@ -59,7 +56,7 @@ class FeatureStore:
         self._lock = threading.Lock()
 
     def path_of(self, key: str) -> Path:
-        return self.directory / key[:2] / f"{key}{SUFFIX}"
+        return feature_path(self.directory, key)
 
     def has(self, key: str) -> bool:
         """Whether an entry is there; ``get`` says whether it is whole."""
@@ -111,35 +108,24 @@ class FeatureStore:
 
     def entries(self) -> Iterator[str]:
         """Keys of all entries, in order."""
-        for path in sorted(self.directory.glob(f"[0-9a-f][0-9a-f]/*{SUFFIX}")):
-            if _KEY.fullmatch(key := path.name.removesuffix(SUFFIX)):
-                yield key
+        return (file.key for file in feature_files(self.directory))
 
     def _make_room(self, written: Path) -> None:
         with self._lock:
             if self._bytes is None:
-                self._bytes = sum(size for _, size, _ in self._by_use())
+                self._bytes = sum(file.size for file in feature_files(self.directory))
             else:
                 self._bytes += written.stat().st_size
             if self._bytes <= self.max_bytes:
                 return
-            found = self._by_use()  # other processes write and remove as well
-            self._bytes = sum(size for _, size, _ in found)
-            for _, size, path in found:
+            found = list(feature_files(self.directory))  # other processes write and remove as well
+            self._bytes = sum(file.size for file in found)
+            for file in sorted(found, key=lambda file: file.used):
                 if self._bytes <= KEEP_SHARE * self.max_bytes:
                     break
-                if path != written:
-                    path.unlink(missing_ok=True)  # whoever has it mapped keeps what it sees
-                    self._bytes -= size
-
-    def _by_use(self) -> list[tuple[float, int, Path]]:
-        """``(last use, bytes, path)`` of all entries, oldest use first."""
-        found = []
-        for key in self.entries():
-            with suppress(FileNotFoundError):  # removed by another process in between
-                status = self.path_of(key).stat()
-                found.append((status.st_mtime, status.st_size, self.path_of(key)))
-        return sorted(found)
+                if file.path != written:
+                    file.path.unlink(missing_ok=True)  # whoever has it mapped keeps what it sees
+                    self._bytes -= file.size
 
     def _set_aside(self, path: Path, detail: str) -> None:
         aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.corrupt")

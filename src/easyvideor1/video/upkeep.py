@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from easyvideor1.video.codecs import Packing
 from easyvideor1.video.entry import CorruptEntryError, open_entry
+from easyvideor1.video.feature_files import (
+    FEATURES_NAME,
+    FEATURES_SUFFIX,
+    FeatureFile,
+    feature_file,
+    feature_files,
+)
 from easyvideor1.video.store import ABANDONED_AFTER, EntryFile, FrameStore, StoreError
 
 
@@ -23,6 +30,9 @@ class Sum:
     def plus(self, size: int) -> Sum:
         return Sum(self.files + 1, self.bytes + size)
 
+    def minus(self, other: Sum) -> Sum:
+        return Sum(self.files - other.files, self.bytes - other.bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
@@ -31,7 +41,8 @@ class StoreStats:
     ``frames`` and ``pixel_bytes`` are of all readable entries: decoded frames, and their bytes as uint8. ``by_codec``
     and ``by_kind`` (``image``, ``video``) divide the readable entries. ``unreadable`` have a damaged header.
     ``temporary`` files are of writers that write, or were killed; ``aside`` are damaged entries that were set aside.
-    ``oldest_use`` and ``newest_use`` are in epoch seconds, None for an empty store.
+    ``features`` are what ``cache.features`` keeps; they are not among the entries. ``oldest_use`` and ``newest_use``
+    are in epoch seconds, None for an empty store.
     """
 
     entries: Sum
@@ -42,17 +53,24 @@ class StoreStats:
     unreadable: Sum
     temporary: Sum
     aside: Sum
+    features: Sum
     oldest_use: float | None
     newest_use: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class GcReport:
-    """What ``collect`` removed, or would remove, and what is left. ``busy`` entries were wanted by a writer."""
+    """What ``collect`` removed, or would remove, and what is left.
+
+    ``removed`` and ``kept`` are entries of frames; ``features_removed`` and ``features_kept`` are kept features.
+    ``busy`` of either are wanted by a writer, or were used in the meantime.
+    """
 
     removed: Sum
+    features_removed: Sum
     leftovers: Sum
     kept: Sum
+    features_kept: Sum
     busy: int
 
 
@@ -95,6 +113,7 @@ def survey(store: FrameStore) -> StoreStats:
         unreadable=unreadable,
         temporary=temporary,
         aside=aside,
+        features=_sum(feature_files(store.directory / FEATURES_NAME)),
         oldest_use=min(uses, default=None),
         newest_use=max(uses, default=None),
     )
@@ -108,40 +127,39 @@ def collect(
     dry_run: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> GcReport:
-    """Remove entries: those that nothing refers to, then the least recently used ones until the rest is small enough.
+    """Remove entries that nothing refers to, then entries and features, the least recently used first, until the rest
+    is small enough.
 
-    An entry that is being written is left alone, and one that was used since it was listed is too. Frames that a reader
-    has mapped stay valid on a local file system until it lets go of them; a network file system does not promise that,
-    so do not run this beside a training run on another machine. Temporary and set-aside files that are older than an
-    hour go as well.
+    Features go by their use only, for their names do not tell the plan. An entry that is being written is left alone,
+    and one that was used since it was listed is too. Frames that a reader has mapped stay valid on a local file system
+    until it lets go of them; a network file system does not promise that, so do not run this beside a training run on
+    another machine. Temporary and set-aside files that are older than an hour go as well.
 
     Args:
         store: is made smaller.
-        max_bytes: bytes that all entries together may have afterwards; no limit if None.
+        max_bytes: bytes that all entries and features together may have afterwards; no limit if None.
         referenced: digests to keep; all if None.
         dry_run: only tell.
-        on_progress: ``(done, total)`` after each entry that was looked at.
+        on_progress: ``(done, total)`` after each file that was looked at.
 
     Raises:
         StoreError: a file may not be removed.
     """
-    files = list(store.files())
-    total = sum(file.size for file in files)
-    doomed = [file for file in files if referenced is not None and file.digest not in referenced]
-    spared = {file.path for file in files} - {file.path for file in doomed}
-    total -= sum(file.size for file in doomed)
+    entries = list(store.files())
+    features = list(feature_files(store.directory / FEATURES_NAME))
+    doomed: list[EntryFile | FeatureFile] = [
+        file for file in entries if referenced is not None and file.digest not in referenced
+    ]
+    spared: list[EntryFile | FeatureFile] = [
+        *(file for file in entries if referenced is None or file.digest in referenced),
+        *features,
+    ]
     if max_bytes is not None:
-        for file in sorted((file for file in files if file.path in spared), key=lambda file: file.used):
-            if total <= max_bytes:
-                break
-            doomed.append(file)
-            total -= file.size
-    removed, busy = Sum(), 0
+        doomed += _least_used(spared, max_bytes)
+    gone: list[EntryFile | FeatureFile] = []
     for done, file in enumerate(doomed, 1):
         if dry_run or _remove(store, file):
-            removed = removed.plus(file.size)
-        else:
-            busy += 1
+            gone.append(file)
         if on_progress is not None:
             on_progress(done, len(doomed))
     if not dry_run:
@@ -152,22 +170,54 @@ def collect(
             if not dry_run:
                 _unlink(path)
             leftovers = leftovers.plus(size)
-    kept = Sum(len(files) - removed.files, sum(file.size for file in files) - removed.bytes)
-    return GcReport(removed, leftovers, kept, busy)
+    removed = _sum(file for file in gone if isinstance(file, EntryFile))
+    features_removed = _sum(file for file in gone if isinstance(file, FeatureFile))
+    return GcReport(
+        removed=removed,
+        features_removed=features_removed,
+        leftovers=leftovers,
+        kept=_sum(entries).minus(removed),
+        features_kept=_sum(features).minus(features_removed),
+        busy=len(doomed) - len(gone),
+    )
 
 
-def _remove(store: FrameStore, file: EntryFile) -> bool:
+def _sum(files: Iterable[EntryFile | FeatureFile]) -> Sum:
+    total = Sum()
+    for file in files:
+        total = total.plus(file.size)
+    return total
+
+
+def _least_used(files: Sequence[EntryFile | FeatureFile], max_bytes: int) -> list[EntryFile | FeatureFile]:
+    """What has to go, the least recently used first, so that the rest has ``max_bytes`` at most."""
+    total = sum(file.size for file in files)
+    chosen = []
+    for file in sorted(files, key=lambda file: file.used):
+        if total <= max_bytes:
+            break
+        chosen.append(file)
+        total -= file.size
+    return chosen
+
+
+def _remove(store: FrameStore, file: EntryFile | FeatureFile) -> bool:
     """False when a writer is at it, or it was used since it was listed."""
+    if isinstance(file, FeatureFile):
+        return _remove_unless_used(file, feature_file(file.path))
     with store.claim(file.digest, 0.0) as mine:
         if not mine:
             return False
-        now = store.file_at(file.path)
-        if now is None:
-            return True  # somebody else removed it
-        if now.used > file.used or now.size != file.size:
-            return False
-        _unlink(file.path)
-        return True
+        return _remove_unless_used(file, store.file_at(file.path))
+
+
+def _remove_unless_used(file: EntryFile | FeatureFile, now: EntryFile | FeatureFile | None) -> bool:
+    if now is None:
+        return True  # somebody else removed it
+    if now.used > file.used or now.size != file.size:
+        return False
+    _unlink(file.path)
+    return True
 
 
 def _drop_claims(store: FrameStore) -> None:
@@ -186,7 +236,11 @@ def _unlink(path: Path) -> None:
 
 def _leftovers(store: FrameStore) -> Iterator[tuple[Path, int, float]]:
     """Path, bytes and time of change of temporary and set-aside files."""
-    for pattern in ("[0-9a-f][0-9a-f]/.*.tmp", "[0-9a-f][0-9a-f]/*.corrupt"):
+    of_features = f"{FEATURES_NAME}/[0-9a-f][0-9a-f]"
+    for pattern in (
+        *("[0-9a-f][0-9a-f]/.*.tmp", "[0-9a-f][0-9a-f]/*.corrupt"),
+        *(f"{of_features}/.*.tmp{FEATURES_SUFFIX}", f"{of_features}/*.corrupt"),
+    ):
         for path in sorted(store.directory.glob(pattern)):
             with suppress(FileNotFoundError):
                 status = path.stat()
