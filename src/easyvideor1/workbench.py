@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from easyvideor1.config import ImageBudget, RunConfig, SourceConfig, VideoBudget
 from easyvideor1.config.budgets import changed
 from easyvideor1.data import BadRow, Loaded, load_source, prompt_text
+from easyvideor1.data.visual import VISUAL_MISMATCH, features_fault, tokens_fault
 from easyvideor1.models.family import Family, configured_family
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaError, MediaPlan, MediaRef, Prompt, Sample
@@ -127,8 +128,20 @@ class Workbench:
         return Scorer(self.config.rewards)
 
     def load(self, ref: MediaRef, media_plan: MediaPlan) -> Frames:
-        """Frames of a plan: from the store, or decoded under guard and stored."""
-        return self.prefetcher.load(ref, media_plan)
+        """Frames of a plan: from the store, or decoded under guard and stored.
+
+        Raises:
+            MediaError: they cannot be had; ``visual_mismatch`` when they do not give one feature for each visual token
+                and ``data.on_visual_mismatch`` is ``drop``.
+            DataError: the same when it is ``stop``.
+        """
+        frames = self.prefetcher.load(ref, media_plan)
+        fault = features_fault(ref, media_plan, frames, self.geometry)
+        if fault is None:
+            return frames
+        if self.config.data.on_visual_mismatch == "drop":
+            raise MediaError(fault, path=ref.path, reason=VISUAL_MISMATCH)
+        raise DataError(f"{fault} - run `evr1 cache verify`, or set data.on_visual_mismatch to drop")
 
     def plan(self, ref: MediaRef) -> MediaPlan:
         """Frames, size and token count of a medium under the configuration's budget, with what the medium's source and
@@ -162,6 +175,8 @@ class Workbench:
             return self._prompts[key]
         plans = [self.plan(ref) for ref in sample.media]
         prompt = self.family.render(text, sample.media, plans, system=self.config.prompts.system)
+        if (fault := tokens_fault(prompt)) is not None:
+            raise DataError(f"{fault} - correct the render of {type(self.family).__name__}")
         limit = self.config.data.max_prompt_tokens
         if len(prompt) > limit:
             visual = sum(p.tokens for p in plans)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data import SampleStream
+from easyvideor1.data.visual import VISUAL_MISMATCH
 from easyvideor1.models.features import FeatureCache
 from easyvideor1.models.policy import Policy
 from easyvideor1.rollout.engine import Engine
@@ -85,7 +86,9 @@ def build_stage(
         return evaluate(f"{options.name}-{step:06d}", engine) if due(config.evaluation.every, step) else {}
 
     def log(step: int, groups: list[Group], used: list[Group], metrics: Metrics, clock: Clock) -> None:
-        row = record.write_metrics(step, groups, used, metrics, clock)
+        found = metrics | {"groups/visual_mismatch": float(len(media.mismatches))}
+        media.mismatches.clear()
+        row = record.write_metrics(step, groups, used, found, clock)
         on_step(options.name, step, options.steps, row)
 
     def save_when_due(step: int) -> None:
@@ -116,6 +119,8 @@ class StageMedia:
     stage: str
     bench: Workbench
     features: FeatureCache | None
+    #: Files of the step under way whose frames do not give one feature for each visual token.
+    mismatches: list[str] = field(default_factory=list)
 
     def reads_frames(self, plan: MediaPlan) -> bool:
         """Whether the frames of a plan are needed at all."""
@@ -128,6 +133,8 @@ class StageMedia:
 
     def failed(self, error: MediaError) -> None:
         """Note what costs a sample its place in a step."""
+        if error.reason == VISUAL_MISMATCH:
+            self.mismatches.append(error.path)
         self.bench.ledger.record(error.path, error.reason, str(error), f"left out of a step of stage {self.stage}")
 
 

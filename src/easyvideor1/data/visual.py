@@ -1,0 +1,58 @@
+"""Visual tokens against visual features: compared before any forward pass, and told in words when they differ."""
+
+from __future__ import annotations
+
+from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef, Prompt
+
+#: What a sample that is left out for this is counted and recorded under.
+VISUAL_MISMATCH = "visual_mismatch"
+
+
+def feature_count(frames: Frames, geometry: Geometry) -> int:
+    """Features that a vision tower makes of frames: one for every ``merge_size ** 2`` patches of a temporal step."""
+    count, height, width = frames.pixels.shape[:3]
+    steps = -(-count // geometry.temporal_patch_size)
+    return int(steps * (height // geometry.patch_size) * (width // geometry.patch_size) // geometry.merge_size**2)
+
+
+def features_fault(ref: MediaRef, plan: MediaPlan, frames: Frames, geometry: Geometry) -> str | None:
+    """Why the frames of a medium do not give one feature for each of its visual tokens; ``None`` when they do.
+
+    The message names file, plan, both counts and the likely cause. Frames of another plan are a fault even if the
+    counts agree.
+    """
+    planned = (len(plan.frame_indices), plan.height, plan.width, 3)
+    features = feature_count(frames, geometry)
+    if (frames.pixels.shape, frames.plan.digest, features) == (planned, plan.digest, plan.tokens):
+        return None
+    if frames.plan.digest != plan.digest:
+        cause = f"they belong to the plan {frames.plan.digest[:12]}: the frame store is damaged or of another version"
+    elif frames.pixels.shape != planned:
+        cause = "they were cut or resized after planning: the frame store is damaged, or was filled by something else"
+    else:
+        cause = f"the plan was made for another model than one with patches of {geometry.patch_size} pixels"
+    return (
+        f"{ref.path}: the prompt has {plan.tokens} visual tokens by the plan {plan.digest[:12]} "
+        f"({planned[0]} frames of {plan.height}x{plan.width}, grid {plan.grid}), but the frames of shape "
+        f"{frames.pixels.shape} give {features} features; {cause}"
+    )
+
+
+def tokens_fault(prompt: Prompt) -> str | None:
+    """Why the visual tokens of a prompt are not those of its plans; ``None`` when they are.
+
+    Every medium has as many tokens as its plan says, in spans that lie in order inside the prompt, each of one token
+    repeated.
+    """
+    found = [0] * len(prompt.plans)
+    end = 0
+    for span in prompt.spans:
+        ids = prompt.token_ids[span.start : span.start + span.length]
+        if span.start < end or len(ids) != span.length or bool((ids != ids[:1]).any()):
+            return f"tokens {span.start} to {span.start + span.length} of {len(prompt)} are not the span of one medium"
+        found[span.media] += span.length
+        end = span.start + span.length
+    for number, (ref, plan, count) in enumerate(zip(prompt.media, prompt.plans, found, strict=True), 1):
+        if count != plan.tokens:
+            return f"medium {number} ({ref.path}) has {count} visual tokens, its plan {plan.digest[:12]} {plan.tokens}"
+    return None
