@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from easyvideor1.types import MediaKind, Prompt, Score, Trajectory
+from easyvideor1.types import MediaKind, Modality, Prompt, Score, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,15 @@ def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
         MediaRecord(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width)
         for ref, plan in zip(prompt.media, prompt.plans, strict=True)
     )
+
+
+def prompt_tokens_by_kind(prompt: Prompt) -> dict[Modality, int]:
+    """Tokens of a prompt that are text, and that stand for its images and its videos."""
+    counts: dict[Modality, int] = {"text": len(prompt), "image": 0, "video": 0}
+    for plan in prompt.plans:
+        counts[plan.kind] += plan.tokens
+        counts["text"] -= plan.tokens
+    return counts
 
 
 def response_tokens(trajectory: Trajectory) -> int:

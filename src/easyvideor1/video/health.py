@@ -7,12 +7,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from easyvideor1.files import json_bytes
-from easyvideor1.types import EasyVideoError
+from easyvideor1.types import EasyVideoError, MediaError
 from easyvideor1.video.claims import NO_LOCKS
 
 #: What to do about each reason.
@@ -30,22 +30,30 @@ REMEDIES: Mapping[str, str] = {
     "no_video": "remove its rows: there is sound but nothing to see",
     "not_a_file": "point the row at a media file",
     "permission": "make the file readable for the user that decodes",
-    "timeout": "raise cache.deadline if the file is merely large; else re-encode it or remove its rows",
+    "timeout": "raise cache.deadline if the file is large, or run evr1 cache build if the machine was merely busy; else "
+    "re-encode it or remove its rows",
     "torn": "nothing: a writer was killed in the middle of a line",
     "truncated": "fetch the file again: its end is missing",
+    "visual_mismatch": "run evr1 cache verify: its frames in the store are not those that were planned",
     "unreadable": "re-encode the file or remove its rows: no decoder reads it",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class HealthEntry:
-    """One line: ``reason`` is a short label (``timeout``, ``missing``, ...), ``time`` is ISO 8601 in UTC."""
+    """One line: ``reason`` is a short label (``timeout``, ``missing``, ...), ``time`` is ISO 8601 in UTC.
+
+    ``subject`` is what failed, whatever its path: the digest of a plan, or the version of a file. Of a ``timeout``,
+    ``deadline`` is the number of seconds that were not enough.
+    """
 
     time: str
     path: str
     reason: str
     detail: str
     action: str
+    subject: str = ""
+    deadline: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +106,29 @@ class HealthLedger:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def record(self, path: str, reason: str, detail: str, action: str) -> None:
+    def note(self, error: MediaError, action: str, subject: str = "", deadline: float = 0.0) -> None:
+        """``record`` of an error; the deadline is that of the work it ended, whatever its reason."""
+        given = deadline if error.reason == "timeout" else 0.0
+        self.record(error.path, error.reason, str(error), action, subject, given)
+
+    def hung(self, deadline: float) -> frozenset[str]:
+        """The subjects that ran into a deadline of at least so many seconds: as long would not be enough again."""
+        return frozenset(
+            entry.subject
+            for entry in self.entries()
+            if entry.reason == "timeout" and entry.subject and entry.deadline >= deadline
+        )
+
+    def record(
+        self, path: str, reason: str, detail: str, action: str, subject: str = "", deadline: float = 0.0
+    ) -> None:
         """Append one entry: a single write under a lock, on disk before this returns.
 
         Raises:
             EasyVideoError: the ledger cannot be written.
         """
-        entry = HealthEntry(datetime.now(UTC).isoformat(timespec="seconds"), path, reason, detail, action)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        entry = HealthEntry(now, path, reason, detail, action, subject, deadline)
         try:
             self._append(json_bytes(asdict(entry)))
         except OSError as error:
@@ -141,6 +165,7 @@ class HealthLedger:
                 if not line.strip():
                     continue
                 try:
-                    yield HealthEntry(**json.loads(line))
+                    entry = HealthEntry(**json.loads(line))
+                    yield replace(entry, deadline=float(entry.deadline))
                 except (ValueError, TypeError):
                     yield HealthEntry("", str(self.path), "torn", f"line {number} is not an entry", "ignored")
