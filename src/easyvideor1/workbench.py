@@ -52,12 +52,18 @@ class Workbench:
     config: RunConfig
     checkpoint: Path
     geometry_given: Geometry | None = None
+    retry_hung: bool = False
     _prompts: dict[tuple[str, tuple[MediaRef, ...]], Prompt] = field(default_factory=dict)
     _remembered: int = 0
 
     @classmethod
     def open(
-        cls, config: RunConfig, checkpoint: str | Path | None = None, geometry: Geometry | None = None
+        cls,
+        config: RunConfig,
+        checkpoint: str | Path | None = None,
+        geometry: Geometry | None = None,
+        *,
+        retry_hung: bool = False,
     ) -> Workbench:
         """A workbench for ``checkpoint``, or for ``config.model.path``.
 
@@ -65,8 +71,9 @@ class Workbench:
             config: the run.
             checkpoint: the model; the configuration's if None.
             geometry: with it, media can be planned without a checkpoint.
+            retry_hung: whether media that ran into ``cache.deadline`` before, by the ledger, are tried again.
         """
-        return cls(config, Path(checkpoint or config.model.path), geometry)
+        return cls(config, Path(checkpoint or config.model.path), geometry, retry_hung)
 
     def __enter__(self) -> Workbench:
         return self
@@ -115,7 +122,7 @@ class Workbench:
 
     @cached_property
     def frames(self) -> FrameSource:
-        return FrameSource(self.store, self.ledger, self.config.cache)
+        return FrameSource(self.store, self.ledger, self.config.cache, retry_hung=self.retry_hung)
 
     @cached_property
     def prefetcher(self) -> Prefetcher:
@@ -282,7 +289,7 @@ class Workbench:
         try:
             return self.plan(ref)
         except MediaError as error:
-            self.ledger.record(ref.path, error.reason, str(error), "left out of the cache")
+            self.ledger.note(error, "left out of the cache")
             raise
 
     def decode_planned(
@@ -292,9 +299,15 @@ class Workbench:
         on_tally: Callable[[Tally], None] | None = None,
     ) -> BuildReport:
         """Decode what the store lacks; the report counts and names what could not be planned among its failures."""
-        pool = self.frames.pool
         report = build(
-            planned.items, self.store, self.ledger, self.config.cache, on_progress, on_tally=on_tally, pool=pool
+            planned.items,
+            self.store,
+            self.ledger,
+            self.config.cache,
+            on_progress,
+            on_tally=on_tally,
+            pool=self.frames.pool,
+            hung=self.frames.hung,
         )
         return _with_unplanned(report, planned)
 
@@ -313,6 +326,8 @@ class Workbench:
                 for ref in sample.media:
                     if (reason := self._failure(ref, report)) is not None:
                         what, remedy = f"{ref.path} cannot be decoded: {reason}", "replace the file or remove the row"
+                        if reason == "timeout":
+                            remedy = "raise cache.deadline, try again with evr1 cache build, or remove the row"
                         if reason == "not_cached":
                             what = f"the frames of {ref.path} are not in {self.store.directory}"
                             remedy = "run evr1 cache build, or set cache.mode=prefer_cache"

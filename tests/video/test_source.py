@@ -10,7 +10,8 @@ import pytest
 from easyvideor1 import video
 from easyvideor1.config.schema import CacheConfig, ImageBudget
 from easyvideor1.types import Frames, MediaError, MediaPlan, MediaRef
-from easyvideor1.video import FrameSource, FrameStore, HealthLedger
+from easyvideor1.video import DecodePool, FrameSource, FrameStore, HealthLedger
+from easyvideor1.video.content import stat_key
 
 from .clips import GEOMETRY, picture, plan_clip, write_clip
 
@@ -164,3 +165,49 @@ def test_an_entry_that_goes_as_soon_as_it_is_there_is_made_again(
         monkeypatch.setattr(source.pool, "decode", lose_once)
         assert source.load(MediaRef("video", path), plan).plan == plan
     assert lost
+
+
+def test_what_hung_is_left_alone_at_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred files that hang would cost every start of a training run a hundred deadlines."""
+    path = write_clip(tmp_path / "a.mp4", 20)
+    ref, plan = MediaRef("video", path), plan_clip(path)
+    tried: list[str] = []
+
+    def slow(self: DecodePool, path: str, *_: object) -> None:
+        tried.append(path)
+        raise MediaError(f"{path} took longer", path=path, reason="timeout")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DecodePool, "decode", slow)
+        patched.setattr(DecodePool, "probe", slow)
+        for start in range(3):
+            source, store, ledger = make(tmp_path, deadline=1.0)
+            with source:
+                for ask in (lambda: source.load(ref, plan), lambda: source.probe(path)):  # noqa: B023
+                    with pytest.raises(MediaError, match="longer") as caught:
+                        ask()
+                    assert caught.value.reason == "timeout"
+            assert len(tried) == len(list(ledger.entries())) == 2, start
+    report = video.build([(ref, plan)], store, ledger, CacheConfig(deadline=1.0), hung=ledger.hung(1.0))
+    assert (report.failed, report.failed_digests, len(list(ledger.entries()))) == (1, {plan.digest: "timeout"}, 2)
+    longer, _, _ = make(tmp_path, deadline=20.0)
+    again = FrameSource(store, ledger, CacheConfig(deadline=1.0), retry_hung=True)
+    with longer, again:
+        assert longer.probe(path).frame_count == again.probe(path).frame_count == 20
+        assert again.load(ref, plan).plan == plan
+    source, _, _ = make(tmp_path, deadline=1.0)  # what the build got in the end is there for everybody
+    with source:
+        assert source.load(ref, plan).plan == plan
+
+
+def test_a_file_that_replaces_one_that_hung_is_tried(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", 20)
+    _, _, ledger = make(tmp_path)
+    error = MediaError(f"{path} took longer", path=path, reason="timeout")
+    ledger.note(error, "left out", ":".join(map(str, stat_key(path))), 20.0)
+    source, _, _ = make(tmp_path)
+    with source, pytest.raises(MediaError, match="left alone"):
+        source.probe(path)
+    write_clip(tmp_path / "a.mp4", 30)
+    with source:
+        assert source.probe(path).frame_count == 30

@@ -52,7 +52,7 @@ def build(
     """Decode media into the cache: those of a configuration's rows, or files; what is there already is left alone.
 
     It can be interrupted and started again. Media that cannot be decoded do not stop the rest: they are listed, and the
-    exit status is 1.
+    exit status is 1. Those that ran into cache.deadline before are tried again, which a training run does not do.
     """
     from easyvideor1.cli.cache_plan import show_plan
     from easyvideor1.cli.progress import progress
@@ -79,7 +79,8 @@ def build(
     if settings.cache.mode == "decode_only" and not dry_run:
         raise ConfigError("cache.mode is decode_only, which keeps no frames; set cache.mode=prefer_cache to build")
     refs = [*find_media(video or (), "video"), *find_media(image or (), "image")] if files else media_of(settings)
-    with Workbench.open(settings, geometry=None if geometry is None else geometry_of(geometry)) as bench:
+    shape = None if geometry is None else geometry_of(geometry)
+    with Workbench.open(settings, geometry=shape, retry_hung=not dry_run) as bench:
         with progress("planning", unit="file") as on_progress:
             planned = bench.plan_media(refs, on_progress)
         if dry_run:

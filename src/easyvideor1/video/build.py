@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -58,6 +58,7 @@ def build(
     *,
     on_tally: Callable[[Tally], None] | None = None,
     pool: DecodePool | None = None,
+    hung: Collection[str] = (),
 ) -> BuildReport:
     """Decode every plan that the store lacks, in ``cache_config.workers`` processes.
 
@@ -72,6 +73,7 @@ def build(
         on_progress: called in this thread as ``(done, total)`` after each distinct plan.
         on_tally: likewise, with what became of them.
         pool: worker processes to use, which stay; else some are started and ended here.
+        hung: digests that are not tried, because they ran into the deadline before; they count as failed.
 
     Raises:
         StoreError: the store cannot be written; going on would only repeat it.
@@ -92,6 +94,9 @@ def build(
         if on_tally is not None:
             on_tally(tally)
 
+    def note(error: MediaError, plan: MediaPlan) -> None:
+        ledger.note(error, "left out of the store", plan.digest, cache_config.deadline)
+
     missing: dict[str, MediaPlan] = {}
     for digest, plan in plans.items():
         if store.touch(plan):
@@ -102,13 +107,16 @@ def build(
     for digest, path in paths:
         if digest in missing:
             places[digest].append(path)
-    failed: dict[str, str] = {}
+    failed = {digest: "timeout" for digest in missing if digest in hung}
+    for digest in failed:
+        del missing[digest]
+        advance("failed")
     if missing:
         with ExitStack() as stack:
             workers = pool or stack.enter_context(DecodePool(store, cache_config))
             threads = stack.enter_context(ThreadPoolExecutor(cache_config.workers))
             jobs = {
-                threads.submit(_decode_anywhere, workers, ledger, places[digest], plan): digest
+                threads.submit(_decode_anywhere, workers, note, places[digest], plan): digest
                 for digest, plan in missing.items()
             }
             try:
@@ -156,19 +164,21 @@ def _collect(
         advance(outcome)
 
 
-def _decode_anywhere(pool: DecodePool, ledger: HealthLedger, paths: Sequence[str], plan: MediaPlan) -> Outcome:
+def _decode_anywhere(
+    pool: DecodePool, note: Callable[[MediaError, MediaPlan], None], paths: Sequence[str], plan: MediaPlan
+) -> Outcome:
     """Decode a plan from the first of its paths that still holds the content it was made for.
 
     A failure that lies in the content would be the same at every other path, and is not sought there again.
 
     Raises:
-        MediaError: of the last path that was tried; every failure is in the ledger.
+        MediaError: of the last path that was tried; all of them were given to ``note``.
     """
     for path in paths:
         try:
             return pool.decode(path, plan)
         except MediaError as error:
-            ledger.record(error.path, error.reason, str(error), "left out of the store")
+            note(error, plan)
             if error.reason not in _OF_THE_PLACE or path == paths[-1]:
                 raise
     raise AssertionError("a plan without a path")

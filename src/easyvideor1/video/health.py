@@ -30,7 +30,7 @@ REMEDIES: Mapping[str, str] = {
     "no_video": "remove its rows: there is sound but nothing to see",
     "not_a_file": "point the row at a media file",
     "permission": "make the file readable for the user that decodes",
-    "timeout": "raise cache.deadline if the file is large, or run evr1 cache build if the machine was merely busy; else "
+    "timeout": "raise cache.deadline if the file is large, run evr1 cache build if the machine was busy; else "
     "re-encode it or remove its rows",
     "torn": "nothing: a writer was killed in the middle of a line",
     "truncated": "fetch the file again: its end is missing",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
+from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import MediaError, MediaInfo
 from easyvideor1.video.content import FileMemo, StatKey, stat_key
 from easyvideor1.video.guard import DecodePool
@@ -38,16 +39,24 @@ class Prober:
 
     Args:
         pool: gives the worker processes; called only when a file is not remembered.
-        workers: files that are probed at a time by ``ahead``.
+        config: as many files as it has workers are probed at a time by ``ahead``; each has its deadline.
         ledger: names what cannot be probed.
         memo: remembers beyond this process; the workers write it.
+        hung: subjects of the ledger that are not tried, because they ran into the deadline before.
     """
 
     def __init__(
-        self, pool: Callable[[], DecodePool], workers: int, ledger: HealthLedger, memo: ProbeMemo | None = None
+        self,
+        pool: Callable[[], DecodePool],
+        config: CacheConfig,
+        ledger: HealthLedger,
+        memo: ProbeMemo | None = None,
+        hung: Collection[str] = (),
     ) -> None:
         self._pool = pool
-        self._workers = workers
+        self._workers = config.workers
+        self._deadline = config.deadline
+        self._hung = hung
         self._ledger = ledger
         self._memo = memo
         self._infos: FileMemo[MediaInfo] = FileMemo(limit=4_000_000, weigh=lambda info: info.frame_count)
@@ -121,16 +130,33 @@ class Prober:
     def _remembered(self, path: str, key: StatKey) -> MediaInfo:
         if self._memo is not None and (found := self._memo.get(key)) is not None:
             return replace(found, path=path)
+        if _subject(key) in self._hung:
+            raise hung_before(path, self._deadline)
         try:
             info = self._pool().probe(path)
         except MediaError as error:
             self._failed[key] = (str(error), error.reason)
-            self._note(error)
+            self._note(error, _subject(key))
             raise
         return info  # the worker has put it into the memo
 
-    def _note(self, error: MediaError) -> None:
-        self._ledger.record(error.path, error.reason, str(error), "left out")
+    def _note(self, error: MediaError, subject: str = "") -> None:
+        self._ledger.note(error, "left out", subject, self._deadline)
+
+
+def hung_before(path: str, deadline: float) -> MediaError:
+    """What is said of a file that is not tried again."""
+    return MediaError(
+        f"{path} took longer than cache.deadline = {deadline:g} s when it was tried last, and is left alone; raise the "
+        "deadline, or have it tried again by evr1 cache build",
+        path=path,
+        reason="timeout",
+    )
+
+
+def _subject(key: StatKey) -> str:
+    """The version of a file as the ledger names it."""
+    return ":".join(map(str, key))
 
 
 def _drop_through(path: str, announced: dict[str, T]) -> None:

@@ -11,7 +11,7 @@ from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import Frames, MediaError, MediaInfo, MediaPlan, MediaRef
 from easyvideor1.video.guard import DecodePool
 from easyvideor1.video.health import HealthLedger
-from easyvideor1.video.prober import Prober, probe_memo
+from easyvideor1.video.prober import Prober, hung_before, probe_memo
 from easyvideor1.video.recent import RecentFrames
 from easyvideor1.video.store import FrameStore, StoreError
 
@@ -24,10 +24,13 @@ class FrameSource:
     at a time.
 
     A file that failed is not tried again by this source: the error is kept and raised at once, so that a hanging file
-    costs its deadline once and not once per step.
+    costs its deadline once and not once per step. Nor are those that ran into as long a deadline before, by the
+    ledger, unless ``retry_hung``: else they would cost it again at every start.
     """
 
-    def __init__(self, store: FrameStore, ledger: HealthLedger, cache_config: CacheConfig) -> None:
+    def __init__(
+        self, store: FrameStore, ledger: HealthLedger, cache_config: CacheConfig, *, retry_hung: bool = False
+    ) -> None:
         self._store = store
         self._ledger = ledger
         self._config = cache_config
@@ -35,7 +38,9 @@ class FrameSource:
         self._refused: dict[str, tuple[str, str, str]] = {}
         self._decoded = RecentFrames(cache_config.keep_mb << 20)  # only with ``decode_only``: the store has its own
         self._lock = threading.Lock()
-        self._prober = Prober(lambda: self.pool, cache_config.workers, ledger, probe_memo(store))
+        #: Plans (by digest) and file versions that are not tried again.
+        self.hung = frozenset[str]() if retry_hung else ledger.hung(cache_config.deadline)
+        self._prober = Prober(lambda: self.pool, cache_config, ledger, probe_memo(store), self.hung)
 
     def probe(self, path: str) -> MediaInfo:
         """Describe a media file, under guard unless it is remembered; see ``Prober.probe``."""
@@ -91,10 +96,12 @@ class FrameSource:
         if plan.digest in self._refused:
             message, path, reason = self._refused[plan.digest]
             raise MediaError(message, path=path, reason=reason)
+        if plan.digest in self.hung:
+            raise hung_before(ref.path, self._config.deadline)
         try:
             return self._into_store(ref, plan) if keep else self.pool.pixels(ref.path, plan)
         except MediaError as error:
-            self._ledger.record(error.path, error.reason, str(error), "refused")
+            self._ledger.note(error, "refused", plan.digest, self._config.deadline)
             self._refused[plan.digest] = (str(error), error.path, error.reason)
             raise
 
