@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,6 +11,7 @@ from itertools import product
 from easyvideor1.evaluation.history import RunHistory, place_of
 from easyvideor1.tasks import TASKS
 
+_BY_PART = re.compile(r"(.*)/(modality|source)/(.+)")
 _NAMED = {"reward/total": "total", "reward/accuracy": "accuracy", "reward/format": "format"}
 
 
@@ -68,13 +70,19 @@ def task_panels(history: RunHistory) -> list[Panel]:
 
 
 def other_panels(history: RunHistory) -> list[Panel]:
-    """All further numbers of ``metrics.jsonl``, one panel each; evaluations are drawn from their own files."""
+    """All further numbers of ``metrics.jsonl``, one panel each, but one for all modalities and one for all sources of
+    a number; evaluations are drawn from their own files."""
     shown = {"step", "loss", "response/tokens", *_NAMED, *(f"accuracy/{task}" for task in TASKS)}
     keys = dict.fromkeys(
         key for stage in history.stages for row in stage.metrics for key, value in row.items() if _is_number(value)
     )
     left = [key for key in keys if key not in shown and not key.startswith("evaluation/")]
-    return [Panel(key, "", _metrics(history, {key: key})) for key in left]
+    panels: dict[str, dict[str, str]] = {}
+    for key in left:
+        kind = _BY_PART.fullmatch(key)
+        title = f"{kind[1]} by {kind[2]}" if kind else key
+        panels.setdefault(title, {})[key] = kind[3] if kind else key
+    return [Panel(title, "", _metrics(history, names)) for title, names in panels.items()]
 
 
 def boundaries(history: RunHistory) -> list[tuple[int, str]]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
-from easyvideor1.rollout.records import MediaRecord, media_records, response_tokens, score_to_json
-from easyvideor1.types import FinishReason, Prompt, Sample, Score, Trajectory
+from easyvideor1.rollout.records import (
+    MediaRecord,
+    media_records,
+    prompt_tokens_by_kind,
+    response_tokens,
+    score_to_json,
+)
+from easyvideor1.types import FinishReason, Modality, Prompt, Sample, Score, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,8 @@ class Response:
 class Record:
     """One sample with its greedy and sampled responses.
 
-    A sample that could not be put before the model has ``error`` and neither prompt nor responses.
+    A sample that could not be put before the model has ``error`` and neither prompt nor responses. ``tokens`` are those
+    of the prompt by kind: ``text``, ``image``, ``video``.
     """
 
     sample: str
@@ -38,6 +45,9 @@ class Record:
     greedy: Response | None = None
     samples: tuple[Response, ...] = ()
     error: str | None = None
+    source: str = ""
+    modality: Modality = "text"
+    tokens: Mapping[Modality, int] = field(default_factory=dict)
 
     @property
     def cluster(self) -> str:
@@ -47,7 +57,16 @@ class Record:
 
 def failed_record(sample: Sample, error: str) -> Record:
     """The record of a sample that could not be rendered or read."""
-    return Record(sample.id, sample.task, sample.question, sample.answer, sample.options, error=error)
+    return Record(
+        sample.id,
+        sample.task,
+        sample.question,
+        sample.answer,
+        sample.options,
+        error=error,
+        source=sample.source,
+        modality=sample.modality,
+    )
 
 
 def answered_record(sample: Sample, prompt: Prompt, greedy: Response, samples: tuple[Response, ...]) -> Record:
@@ -63,6 +82,9 @@ def answered_record(sample: Sample, prompt: Prompt, greedy: Response, samples: t
         media=media_records(prompt),
         greedy=greedy,
         samples=samples,
+        source=sample.source,
+        modality=sample.modality,
+        tokens=prompt_tokens_by_kind(prompt),
     )
 
 
@@ -94,6 +116,9 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "greedy": None if record.greedy is None else _response_to_json(record.greedy),
         "samples": [_response_to_json(response) for response in record.samples],
         "error": record.error,
+        "source": record.source,
+        "modality": record.modality,
+        "tokens": dict(record.tokens),
     }
 
 
@@ -114,7 +139,12 @@ def _media_from_json(row: Mapping[str, Any]) -> MediaRecord:
 
 
 def record_from_json(row: Mapping[str, Any]) -> Record:
-    """The inverse of ``record_to_json``; a missing key raises ``KeyError`` and an odd one ``TypeError``."""
+    """The inverse of ``record_to_json``; a missing key raises ``KeyError`` and an odd one ``TypeError``.
+
+    Rows of older runs lack source and tokens; their modality follows from their media.
+    """
+    media = tuple(_media_from_json(media) for media in row["media"])
+    kinds = {each.kind for each in media}
     return Record(
         sample=row["sample"],
         task=row["task"],
@@ -123,8 +153,11 @@ def record_from_json(row: Mapping[str, Any]) -> Record:
         options=tuple(row["options"]),
         prompt=row["prompt"],
         prompt_tokens=row["prompt_tokens"],
-        media=tuple(_media_from_json(media) for media in row["media"]),
+        media=media,
         greedy=None if row["greedy"] is None else _response_from_json(row["greedy"]),
         samples=tuple(_response_from_json(response) for response in row["samples"]),
         error=row.get("error"),
+        source=row.get("source", ""),
+        modality=row.get("modality", "video" if "video" in kinds else "image" if kinds else "text"),
+        tokens=row.get("tokens", {}),
     )

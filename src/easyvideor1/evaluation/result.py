@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Aggregate:
     ``count`` is all samples of the set, of which ``failed`` could not be put before the model and ``not_applicable``
     got a greedy response that could not be judged. Neither counts as right or wrong: ``greedy`` and ``sampled`` are
     accuracies over the judged responses, ``None`` when there are none. ``format`` and ``parts`` are means over judged
-    greedy responses.
+    greedy responses, ``tokens`` means over prompts, by kind: ``text``, ``image``, ``video``.
     """
 
     count: int
@@ -34,6 +34,7 @@ class Aggregate:
     sampled: Interval | None
     format: float | None
     parts: Mapping[str, float]
+    tokens: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The value of one task in ``evaluations/NAME.json``."""
@@ -45,6 +46,7 @@ class Aggregate:
             "sampled": self.sampled.to_json() if self.sampled else None,
             "format": self.format,
             "parts": dict(self.parts),
+            "tokens": dict(self.tokens),
         }
 
 
@@ -61,6 +63,8 @@ class Evaluation:
     tasks: Mapping[str, Aggregate]
     seed: int
     confidence: float
+    modalities: Mapping[str, Aggregate] = field(default_factory=dict)
+    sources: Mapping[str, Aggregate] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -89,6 +93,8 @@ class Evaluation:
             "name": self.name,
             **self.overall.to_json(),
             "tasks": {task: aggregate.to_json() for task, aggregate in self.tasks.items()},
+            "modalities": {name: aggregate.to_json() for name, aggregate in self.modalities.items()},
+            "sources": {name: aggregate.to_json() for name, aggregate in self.sources.items()},
             "failures": [{"sample": sample, "error": error} for sample, error in self.failures],
             "seed": self.seed,
             "confidence": self.confidence,
@@ -157,17 +163,23 @@ class EvaluationTotals:
 
 def summarise(name: str, records: Sequence[Record], *, seed: int, confidence: float) -> Evaluation:
     """Aggregate records into an evaluation; a pure function."""
-    tasks = {
-        task: aggregate([record for record in records if record.task == task], seed=seed, confidence=confidence)
-        for task in dict.fromkeys(record.task for record in records)
-    }
+
+    def by(label: Callable[[Record], str]) -> dict[str, Aggregate]:
+        parts: dict[str, list[Record]] = {}
+        for record in records:
+            if name := label(record):
+                parts.setdefault(name, []).append(record)
+        return {name: aggregate(part, seed=seed, confidence=confidence) for name, part in parts.items()}
+
     return Evaluation(
         name=name,
         records=tuple(records),
         overall=aggregate(records, seed=seed, confidence=confidence),
-        tasks=tasks,
+        tasks=by(lambda record: record.task),
         seed=seed,
         confidence=confidence,
+        modalities=by(lambda record: record.modality),
+        sources=by(lambda record: record.source),
     )
 
 
@@ -176,6 +188,7 @@ def aggregate(records: Sequence[Record], *, seed: int, confidence: float) -> Agg
     greedy = [(record.cluster, record.greedy) for record in records if record.greedy is not None]
     sampled = [(record.cluster, response) for record in records for response in record.samples]
     judged = [response.score for _, response in greedy if response.score.applicable]
+    asked = [record.tokens for record in records if record.tokens]
     names = sorted({name for score in judged for name in score.parts})
     return Aggregate(
         count=len(records),
@@ -185,6 +198,7 @@ def aggregate(records: Sequence[Record], *, seed: int, confidence: float) -> Agg
         sampled=_accuracy(sampled, confidence, seed),
         format=float(np.mean([score.format for score in judged])) if judged else None,
         parts={name: float(np.mean([score.parts[name] for score in judged if name in score.parts])) for name in names},
+        tokens={kind: float(np.mean([tokens[kind] for tokens in asked])) for kind in (asked[0] if asked else ())},
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from easyvideor1.files import json_bytes, write_atomic
-from easyvideor1.rollout.records import media_records, response_tokens, score_to_json
+from easyvideor1.rollout.records import media_records, prompt_tokens_by_kind, response_tokens, score_to_json
+from easyvideor1.training.breakdown import breakdown_metrics
 from easyvideor1.training.clock import Clock
 from easyvideor1.training.groups import score_metrics
 from easyvideor1.types import EasyVideoError, Group, Score, Trajectory
@@ -54,7 +55,7 @@ class StageRecord:
         self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], clock: Clock
     ) -> dict[str, float]:
         """Write a finished step's metrics and clocks; returns the metrics with those of the scores."""
-        row = {"step": step, **score_metrics(groups, used), **metrics}
+        row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(groups), **metrics}
         _check_finite(step, row)
         _append(self.metrics_file, row)
         seconds = {name: round(value, 6) for name, value in clock.seconds.items()}
@@ -72,11 +73,14 @@ def _group_row(step: int, group: Group, advantages: dict[int, float]) -> dict[st
         "step": step,
         "sample": sample.id,
         "task": sample.task,
+        "source": sample.source,
+        "modality": sample.modality,
         "question": sample.question,
         "answer": sample.answer,
         "options": list(sample.options),
         "prompt": prompt.text if prompt else "",
         "prompt_tokens": len(prompt) if prompt else 0,
+        "tokens": dict(prompt_tokens_by_kind(prompt)) if prompt else {},
         "media": [asdict(media) for media in media_records(prompt)] if prompt else [],
         "used": any(row["advantage"] is not None for row in rows),
         "trajectories": rows,
