@@ -30,9 +30,9 @@ def patchify(
 ) -> torch.Tensor:
     """Normalised patches of one medium, in the order Qwen's vision towers read them.
 
-    Pixels become ``(x / 255 - mean) / std``. Patches are ordered by temporal step, then by merge block, then inside
-    the block; each is flattened as (channel, time, row, column). A last temporal step that lacks frames repeats the
-    last one. The pixels are read where they lie (the store's memory map) and no float copy is made but the result.
+    Pixels become ``(x - 255 * mean) / (255 * std)``. Patches are ordered by temporal step, then by merge block, then
+    inside the block; each is flattened as (channel, time, row, column). A last temporal step that lacks frames repeats
+    the last one. The pixels are read where they lie (the store's memory map) and no float copy is made but the result.
 
     Args:
         frames: uint8 ``(F, H, W, 3)`` with both sides multiples of ``geometry.factor``.
@@ -50,8 +50,9 @@ def patchify(
     if out is None:
         out = torch.empty(patch_shape(frames, geometry))
     pixels = _shared(frames.pixels).to(out.device)
-    scale = (1 / (255 * torch.tensor(std))).view(3, 1, 1, 1).to(out.device)
-    shift = (torch.tensor(mean) / torch.tensor(std)).view(3, 1, 1, 1).to(out.device)
+    # In this order and in float32, as the processors of transformers compute it: to the last bit.
+    shift = (torch.tensor(mean) * 255).view(3, 1, 1, 1).to(out.device)
+    scale = (torch.tensor(std) * 255).view(3, 1, 1, 1).to(out.device)
     # (step, block row, block column, row, column, channel, depth, y, x)
     blocks = out.view(steps, rows // merge, columns // merge, merge, merge, 3, depth, patch, patch)
     height, width = rows * patch, columns * patch
@@ -106,7 +107,7 @@ def _cut(band: torch.Tensor, blocks: torch.Tensor, scale: torch.Tensor, shift: t
     planes = band.permute(0, 4, 1, 2, 3).contiguous()
     ordered = planes.view(steps, 3, depth, rows, merge, patch, columns, merge, patch)
     blocks.copy_(ordered.permute(0, 3, 6, 4, 7, 1, 2, 5, 8))
-    blocks.mul_(scale).sub_(shift)
+    blocks.sub_(shift).div_(scale)
 
 
 class _Writable:
