@@ -1,17 +1,15 @@
-"""A group in one row equals its responses in rows of their own: log-probabilities and gradients."""
+"""Turns packed into one row equal sequences of their own: log-probabilities and gradients."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers.models.qwen3_vl import modeling_qwen3_vl
 
-from easyvideor1.models import logprobs
+from easyvideor1.models import attention
 from easyvideor1.models.logprobs import response_logprobs
-from easyvideor1.models.pack import PackedTurns, collate, load_media, pack_turns, split_rows, to_device
+from easyvideor1.models.pack import collate, load_media, pack_turns, to_device
 from easyvideor1.types import DataError, Frames, Prompt
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
 
@@ -38,6 +36,22 @@ def in_float64(model, monkeypatch):
     return model.double()
 
 
+@pytest.fixture(params=["tree", "sdpa", "eager"])
+def model(request, tiny_checkpoint, tiny_family):
+    """One model under every attention: by parts, and with a dense mask in the two kinds that transformers has."""
+    name = attention.register() if request.param == "tree" else request.param
+    return load(tiny_checkpoint, tiny_family, name)
+
+
+@pytest.fixture
+def tree_model(tiny_checkpoint, tiny_family):
+    return load(tiny_checkpoint, tiny_family, attention.register())
+
+
+def load(checkpoint, family, name):
+    return family.load_model(checkpoint, dtype=torch.float32, attention=name, trust_remote_code=False).eval()
+
+
 @pytest.fixture(scope="module")
 def groups(tiny_family):
     """Turns of three groups: a video with ragged responses, one of them empty; an image alone; text."""
@@ -51,6 +65,25 @@ def groups(tiny_family):
         *random_turns(both, [3, 3], seed=3),
         *random_turns(text, [2, 7], seed=4),
     ]
+
+
+@pytest.fixture(scope="module")
+def conversations(tiny_family):
+    """Turns of three conversations over one video, whose second prompts hold the first responses; one adds an image."""
+    first = make_prompt(tiny_family, "<video>What moves?", make_plan("video", frames=5))
+    turns = random_turns(first, [12, 20, 9], seed=1)
+    ending = make_prompt(tiny_family, "And now?").token_ids
+    image = make_prompt(tiny_family, "Look: <image>?", make_plan("image", seed=4))
+    later = []
+    for number, turn in enumerate(turns):
+        past = np.concatenate([first.token_ids, turn.response_ids])
+        more = ending
+        spans, refs, plans = first.spans, first.media, first.plans
+        if number == 1:
+            more, refs, plans = image.token_ids, refs + image.media, plans + image.plans
+            spans += tuple(dataclasses.replace(s, media=1, start=s.start + len(past)) for s in image.spans)
+        later += random_turns(Prompt(np.concatenate([past, more]), refs, plans, spans), [6, 3], seed=number)
+    return [*turns, *later]
 
 
 def by_turn(family, model, turns, rows, temperature=1.0):
@@ -72,7 +105,7 @@ def compare(family, model, turns):
     """Largest absolute difference of log-probs, and of gradients relative to the largest gradient."""
     shared = pack_turns(turns, share_prefix=True)
     separate = pack_turns(turns, share_prefix=False)
-    assert len(shared) == 4 and len(separate) == len(turns)
+    assert len(separate) == len(turns) > len(shared)
     first, second = (by_turn(family, model, turns, rows) for rows in (shared, separate))
     assert [len(values) for values in first] == [len(turn.response_ids) for turn in turns]
     apart = max((a - b).abs().max().item() for a, b in zip(first, second, strict=True) if len(a))
@@ -82,64 +115,86 @@ def compare(family, model, turns):
     return apart, (torch.sqrt(sum((one[name] - two[name]).square().sum() for name in one)) / total).item()
 
 
-def test_shared_prefix_is_separate_sequences(tiny_family, tiny_model, groups):
-    apart, relative = compare(tiny_family, tiny_model, groups)
+@pytest.mark.parametrize("turns", ["groups", "conversations"])
+def test_one_row_is_separate_sequences(tiny_family, model, turns, request):
+    apart, relative = compare(tiny_family, model, request.getfixturevalue(turns))
     assert apart < 1e-5 and relative < 1e-4
 
 
-def test_in_float64_nothing_but_the_order_of_sums_differs(tiny_family, tiny_model, groups, monkeypatch):
-    apart, relative = compare(tiny_family, in_float64(tiny_model, monkeypatch), groups)
+@pytest.mark.parametrize("turns", ["groups", "conversations"])
+def test_in_float64_nothing_but_the_order_of_sums_differs(tiny_family, tree_model, turns, monkeypatch, request):
+    model = in_float64(tree_model, monkeypatch)
+    apart, relative = compare(tiny_family, model, request.getfixturevalue(turns))
     assert apart < 1e-9 and relative < 1e-9
 
 
-@torch.no_grad()
-def test_padding_changes_nothing(tiny_family, tiny_model, groups):
+def test_a_conversation_is_computed_once(tiny_family, tree_model, conversations):
+    calls = []
+    tree_model.model.visual.register_forward_pre_hook(lambda _, values: calls.append(len(values[0])))
+    batch = collate(pack_turns(conversations, share_prefix=True), tiny_family, load_frames)
+    by_turn(tiny_family, tree_model, conversations, pack_turns(conversations, share_prefix=True))
+    first = conversations[0].prompt
+    added = sum(len(t.prompt) - len(first) for t in conversations[3::2]) + sum(
+        len(t.response_ids) - 1 for t in conversations[3:]
+    )
+    assert batch.input_ids.shape == (1, len(first) + added)
+    patches = sum(int(np.prod(plan.grid)) for plan in conversations[5].prompt.plans)
+    assert calls == [patches]
+
+
+def test_checkpointed_layers_see_the_same(tiny_family, tree_model, groups):
     rows = pack_turns(groups, share_prefix=True)
-    together = by_turn(tiny_family, tiny_model, groups, rows)
+    expected = gradients(tree_model, by_turn(tiny_family, tree_model, groups, rows))
+    tree_model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    tree_model.train()
+    found = gradients(tree_model, by_turn(tiny_family, tree_model, groups, rows))
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_no_mask_is_made_for_a_packed_row(tiny_family, tree_model, groups, monkeypatch):
+    def refuse(_):
+        raise AssertionError("a dense mask of the whole row")
+
+    monkeypatch.setattr(attention, "dense_mask", refuse)
+    monkeypatch.setattr("easyvideor1.models.pack.dense_mask", refuse)
+    by_turn(tiny_family, tree_model, groups, pack_turns(groups, share_prefix=True))
+
+
+@torch.no_grad()
+def test_frozen_parts_change_no_gradient_of_the_rest(tiny_family, tree_model, groups):
+    rows = pack_turns(groups, share_prefix=True)
+    with torch.enable_grad():
+        expected = gradients(tree_model, by_turn(tiny_family, tree_model, groups, rows))
+        for frozen in ("vision", "language"):
+            for module in tiny_family.groups(tree_model)[frozen]:
+                module.requires_grad_(False)
+            found = gradients(tree_model, by_turn(tiny_family, tree_model, groups, rows))
+            assert found and len(found) < len(expected)
+            for name, gradient in found.items():
+                torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-6)
+            tree_model.requires_grad_(True)
+
+
+@torch.no_grad()
+def test_company_in_the_row_changes_nothing(tiny_family, tree_model, groups):
+    rows = pack_turns(groups, share_prefix=True)
+    together = by_turn(tiny_family, tree_model, groups, rows)
     for row in rows:
-        alone = by_turn(tiny_family, tiny_model, groups, [row])
+        alone = by_turn(tiny_family, tree_model, groups, [row])
         for n in row.sequences:
             torch.testing.assert_close(together[n], alone[n], rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
-def test_siblings_do_not_see_each_other(tiny_family, tiny_model, groups):
-    before = by_turn(tiny_family, tiny_model, groups, pack_turns(groups, share_prefix=True))
+def test_siblings_do_not_see_each_other(tiny_family, model, groups):
+    before = by_turn(tiny_family, model, groups, pack_turns(groups, share_prefix=True))
     changed = list(groups)
     changed[0] = make_turn(groups[0].prompt, groups[0].response_ids[::-1])
-    after = by_turn(tiny_family, tiny_model, changed, pack_turns(changed, share_prefix=True))
+    after = by_turn(tiny_family, model, changed, pack_turns(changed, share_prefix=True))
     for n in range(1, len(groups)):
         torch.testing.assert_close(before[n], after[n], rtol=0, atol=1e-6)
     assert (before[0] - after[0]).abs().max() > 1e-3
-
-
-@torch.no_grad()
-def test_temperature_and_banned_tokens_against_the_plain_formula(tiny_family, tiny_model, groups):
-    batch = collate(pack_turns(groups, share_prefix=True), tiny_family, load_frames)
-    values, spread = response_logprobs(tiny_family, tiny_model, batch, temperature=0.7)
-    hidden = tiny_family.hidden_states(
-        tiny_model, batch.input_ids, batch.positions, batch.attention_mask(), batch.visual
-    )
-    logits = tiny_model.lm_head(hidden[batch.predictor_rows, batch.predictor_columns]).double() / 0.7
-    allowed = [i for i in range(logits.shape[-1]) if i not in tiny_family.visual_token_ids]
-    log = torch.full_like(logits, -torch.inf)
-    log[:, allowed] = logits[:, allowed] - torch.logsumexp(logits[:, allowed], -1, keepdim=True)
-    expected = log[torch.arange(len(log)), batch.targets]
-    torch.testing.assert_close(values.double(), expected, rtol=0, atol=1e-5)
-    entropies = -(log[:, allowed].exp() * log[:, allowed]).sum(-1)
-    torch.testing.assert_close(spread.double(), entropies, rtol=0, atol=1e-5)
-
-
-def test_chunks_of_logits_change_nothing(tiny_family, tiny_model, groups, monkeypatch):
-    rows = pack_turns(groups, share_prefix=True)
-    whole = by_turn(tiny_family, tiny_model, groups, rows)
-    expected = gradients(tiny_model, whole)
-    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 4 * tiny_model.config.text_config.vocab_size)
-    pieces = by_turn(tiny_family, tiny_model, groups, rows)
-    torch.testing.assert_close(torch.cat(pieces), torch.cat(whole), rtol=0, atol=1e-6)
-    found = gradients(tiny_model, pieces)
-    for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5)
 
 
 def test_a_response_alone_is_a_plain_causal_row(tiny_family, groups):
@@ -167,27 +222,31 @@ def test_engine_logprobs_travel_with_their_tokens(tiny_family, groups):
     assert all(getattr(moved, f.name) is not None for f in dataclasses.fields(batch))
 
 
-def test_turns_of_equal_prompts_are_grouped_by_the_prompt_object(tiny_family, groups):
-    prompt = groups[0].prompt
-    twin = Prompt(prompt.token_ids, prompt.media, prompt.plans, prompt.spans, prompt.text)
-    turns = [make_turn(p, [40]) for p in (prompt, twin, prompt)]
-    assert [row.sequences for row in pack_turns(turns, share_prefix=True)] == [(0, 2), (1,)]
+def test_positions_that_depend_on_what_follows_are_not_shared(tiny_family, groups):
+    class Backwards(type(tiny_family)):
+        """A family that counts positions from the end."""
+
+        def positions(self, prompt):
+            found, first = super().positions(prompt)
+            return found - len(prompt.token_ids), first
+
+    first = groups[0].prompt
+    longer = dataclasses.replace(first, token_ids=np.concatenate([first.token_ids, [40, 41]]))
+    family = Backwards.__new__(Backwards)
+    family.__dict__.update(tiny_family.__dict__)
+    with pytest.raises(RuntimeError, match="positions of Backwards depend on later tokens"):
+        collate(pack_turns([make_turn(first, [40]), make_turn(longer, [42])], share_prefix=True), family, load_frames)
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 60), st.lists(st.integers(0, 20), min_size=1, max_size=4)), min_size=1),
-    st.integers(1, 200),
-)
-def test_micro_batches_hold_every_row_once_within_the_limit(shapes, limit):
-    rows = [
-        PackedTurns(tuple(make_turn(Prompt(np.zeros(length, np.int64)), [1] * count) for count in counts), (number,))
-        for number, (length, counts) in enumerate(shapes)
-    ]
-    batches = split_rows(rows, limit)
-    assert sorted(row.sequences for batch in batches for row in batch) == [(n,) for n in range(len(rows))]
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(row.row_length for row in batch) <= limit
-    assert split_rows(rows, 10**6) == [sorted(rows, key=lambda r: (r.row_length, r.sequences))]
+def test_rows_of_their_own_are_padded_behind(tiny_family, groups):
+    turns = groups[:2]
+    batch = collate(pack_turns(turns, share_prefix=False), tiny_family, load_frames)
+    lengths = [len(turn.prompt) + len(turn.response_ids) - 1 for turn in turns]
+    assert batch.layout is None and batch.input_ids.shape == (2, max(lengths))
+    assert (batch.input_ids[1, lengths[1] :] == tiny_family.pad_token_id).all()
+    mask = batch.attention_mask()[1, 0]
+    assert torch.equal(mask[: lengths[1]], torch.ones_like(mask).tril()[: lengths[1]])
+    assert mask[lengths[1] :, lengths[1] :].any(-1).all()  # no query is left without a key
 
 
 def test_frames_that_are_not_the_plans_are_refused(groups):
