@@ -181,11 +181,11 @@ class GridVL:
         """M-RoPE: text advances by 1 on all three axes; a visual span takes a grid of steps, rows and columns.
 
         What follows a span begins behind its longer side, as in transformers since 5.3; by the released conventions,
-        behind its last temporal position too (Qwen2-VL, sec. 2.1). The response begins behind everything.
+        behind its last temporal position too (Qwen2-VL, sec. 2.1). The response goes on like text.
         """
         merge = self.geometry.merge_size
         out = np.empty((3, len(prompt)), dtype=np.int64)
-        token = position = furthest = 0
+        token = position = 0
         for span in prompt.spans:
             text = span.start - token
             out[:, token : span.start] = np.arange(position, position + text)
@@ -193,16 +193,15 @@ class GridVL:
             plan = prompt.plans[span.media]
             rows, columns = plan.grid[1] // merge, plan.grid[2] // merge
             temporal = self.temporal_positions(plan, span.length // (rows * columns))
-            end = span.start + span.length
-            out[0, span.start : end] = position + np.repeat(temporal, rows * columns)
-            out[1, span.start : end] = position + np.tile(np.repeat(np.arange(rows), columns), len(temporal))
-            out[2, span.start : end] = position + np.tile(np.arange(columns), len(temporal) * rows)
-            furthest = max(furthest, position + max(rows, columns, int(temporal[-1]) + 1))
-            token, position = end, position + max(rows, columns)
-            if self.conventions == "released":
-                position = furthest
-        out[:, token:] = np.arange(position, position + len(prompt) - token)
-        return out, max(furthest, position + len(prompt) - token)
+            token = span.start + span.length
+            out[0, span.start : token] = position + np.repeat(temporal, rows * columns)
+            out[1, span.start : token] = position + np.tile(np.repeat(np.arange(rows), columns), len(temporal))
+            out[2, span.start : token] = position + np.tile(np.arange(columns), len(temporal) * rows)
+            last = int(temporal[-1]) + 1 if self.conventions == "released" else 0
+            position += max(rows, columns, last)
+        following = position + len(prompt) - token
+        out[:, token:] = np.arange(position, following)
+        return out, following
 
     def visual_inputs(self, frames: Sequence[Frames], device: torch.device | None = None) -> VisualInputs | None:
         """See ``Family.visual_inputs``."""
