@@ -231,9 +231,11 @@ class Policy:
             raise RuntimeError("this stage has no reference: begin() was not told of a KL term")
         was_training = self.model.training
         self.model.eval()
-        with without_adapters(self.model):
-            yield self.model
-        self.model.train(was_training)
+        try:
+            with without_adapters(self.model):
+                yield self.model
+        finally:
+            self.model.train(was_training)
 
     def _micro_batches(
         self, turns: Sequence[Turn], max_tokens: int, group_N: torch.Tensor | None

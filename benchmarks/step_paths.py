@@ -1,0 +1,275 @@
+"""One optimisation step of one model, computed two ways: as this package does, and with every sequence by itself."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import string
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
+from easyvideor1.models.family import Family, VisualInputs
+from easyvideor1.models.pack import load_media
+from easyvideor1.models.policy import Policy
+from easyvideor1.models.tiny import write_tiny_checkpoint
+from easyvideor1.types import Frames, MediaKind, MediaPlan, MediaRef, Prompt, Turn
+
+#: Tokens that the separate path puts into one pass; ours has the same number for ``micro_batch_tokens``.
+PASS_TOKENS = 16_384
+
+SIDE = 128  # pixels: 16 visual tokens per image, or per two frames of a video
+
+
+def write_model(out: Path) -> Path:
+    """A tiny Qwen3-VL with the proportions of the 2B one: per visual token as much work in the vision tower as in the
+    language model, and a fifth of a text token's for its logits."""
+    letters = random.Random(0)
+    corpus = [" ".join("".join(letters.choices(string.ascii_lowercase, k=5)) for _ in range(6)) for _ in range(800)]
+    corpus += ["What moves? <answer>A</answer>", "<1.5 seconds><0.2 seconds>"]
+    return write_tiny_checkpoint(out, corpus, seed=1, width=128, layers=8, vision_layers=2, vocabulary=2048)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a step learns from: groups of turns, their frames, and an advantage per turn."""
+
+    turns: tuple[Turn, ...]
+    advantages: torch.Tensor
+    frames: dict[str, Frames]
+
+    def load(self, ref: MediaRef, plan: MediaPlan) -> Frames:
+        """The frames of a plan, from memory."""
+        return self.frames[plan.digest]
+
+    @property
+    def bound(self) -> tuple[int, int]:
+        """Tokens and patches that have to be processed: prompts and their media once, every response once."""
+        prompts = {id(turn.prompt): turn.prompt for turn in self.turns}.values()
+        fed = sum(max(len(turn.response_ids) - 1, 0) for turn in self.turns)
+        patches = sum(int(np.prod(plan.grid)) for prompt in prompts for plan in prompt.plans)
+        return sum(map(len, prompts)) + fed, patches
+
+
+def make_material(
+    family: Family, *, prompt_tokens: int, responses: int, lengths: tuple[int, int], groups: int = 1, seed: int = 0
+) -> Material:
+    """Groups of random responses of ``lengths`` (from, to) to videos of noise that make ``prompt_tokens`` at least."""
+    rng = np.random.default_rng(seed)
+    frames: dict[str, Frames] = {}
+    turns = []
+    for group in range(groups):
+        steps = next(
+            n for n in itertools.count(1) if len(render(family, frames, "video", n, (seed, group))) >= prompt_tokens
+        )
+        prompt = render(family, frames, "video", steps, (seed, group))
+        for count in np.linspace(*lengths, responses).round().astype(int):
+            turns.append(make_turn(prompt, rng.integers(300, 1500, count)))
+    advantages = torch.from_numpy(rng.normal(size=len(turns))).float()
+    used = {plan.digest for turn in turns for plan in turn.prompt.plans}
+    return Material(tuple(turns), advantages, {digest: frames[digest] for digest in used})
+
+
+def render(family: Family, frames: dict[str, Frames], kind: MediaKind, count: int, seed: tuple[int, ...]) -> Prompt:
+    """The prompt of one video of ``count`` temporal steps, or of ``count`` images; its frames go into ``frames``."""
+    media = [2 * count] if kind == "video" else [1] * count
+    plans = []
+    for number, shown in enumerate(media):
+        name = f"{kind}-{shown}-{number}-{seed}"
+        steps, patches = (shown + 1) // 2, SIDE // 16
+        plan = MediaPlan(
+            kind=kind,
+            fingerprint=name,
+            frame_indices=tuple(range(shown)),
+            timestamps=tuple(index / 2 for index in range(shown)),
+            height=SIDE,
+            width=SIDE,
+            grid=(steps, patches, patches),
+            tokens=steps * patches * patches // 4,
+            source_fps=2.0,
+            sample_fps=2.0,
+            digest=name,
+        )
+        plans.append(plan)
+        if name not in frames:
+            pixels = np.random.default_rng([len(name), number, *seed]).integers(0, 255, (shown, SIDE, SIDE, 3))
+            frames[name] = Frames(pixels.astype(np.uint8), plan)
+    text = f"<{kind}>" * len(media) + "What moves?"
+    return family.render(text, [MediaRef(kind, plan.digest) for plan in plans], plans)
+
+
+def make_turn(prompt: Prompt, ids: np.ndarray[Any, Any]) -> Turn:
+    """A turn of these tokens, all learnt."""
+    return Turn(prompt, ids.astype(np.int64), np.ones(len(ids), dtype=bool), None, "length", "")
+
+
+class Shared:
+    """Our path, as a run takes it: ``Policy.logprobs`` and ``Policy.update``."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.policy = Policy.open(ModelConfig(path=str(checkpoint), device="cpu"))
+        self.policy.begin(_stage())
+        self.steps = 0
+
+    def logprobs(self, material: Material) -> list[torch.Tensor]:
+        return self.policy.logprobs(material.turns, temperature=1.0, load=material.load)
+
+    def update(self, material: Material) -> None:
+        self.steps += 1
+        self.policy.update(
+            material.turns,
+            material.advantages,
+            OBJECTIVES.resolve("reinforce"),
+            step=self.steps,
+            temperature=1.0,
+            load=material.load,
+        )
+
+    def gradients(self, material: Material) -> dict[str, torch.Tensor]:
+        """Of a step's loss; the policy is changed by it."""
+        assert self.policy.optimizer is not None
+        return _seen_gradients(self.policy.model, self.policy.optimizer, lambda: self.update(material))
+
+    @contextmanager
+    def counted(self) -> Iterator[dict[str, int]]:
+        """Tokens that the language model is given and patches that the vision tower is given, within the block."""
+        with _counted(self.policy.model) as counts:
+            yield counts
+
+
+class Separate:
+    """The usual way: transformers' model on prompt and response of every sequence, in padded batches.
+
+    The prompt and its pixels are repeated for every response, and there are logits for every token.
+    """
+
+    def __init__(self, checkpoint: Path, family: Family) -> None:
+        from transformers import Qwen3VLForConditionalGeneration
+
+        self.family: Any = family
+        self.model = Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
+        options = _stage().optimizer
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+
+    def logprobs(self, material: Material) -> list[torch.Tensor]:
+        self.model.eval()
+        with torch.no_grad():
+            return [values for batch in _padded_batches(material.turns) for values in self._forward(material, batch)]
+
+    def update(self, material: Material) -> None:
+        self.model.train()
+        total = sum(len(turn.response_ids) for turn in material.turns)
+        done = 0
+        for batch in _padded_batches(material.turns):
+            values = self._forward(material, batch)
+            advantages = material.advantages[done : done + len(batch)]
+            loss = -sum((a * v.sum() for a, v in zip(advantages, values, strict=True)), torch.zeros(())) / total
+            torch.autograd.backward(loss)
+            done += len(batch)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1e9)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def gradients(self, material: Material) -> dict[str, torch.Tensor]:
+        """Of a step's loss; the model is changed by it."""
+        return _seen_gradients(self.model, self.optimizer, lambda: self.update(material))
+
+    def _forward(self, material: Material, turns: Sequence[Turn]) -> list[torch.Tensor]:
+        ids, mask, visual = self._inputs(material, turns)
+        video, image = ids == self.family.video_token_id, ids == self.family.image_token_id
+        self.model.model.rope_deltas = None
+        logits = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            pixel_values_videos=visual.pixel_patches,
+            video_grid_thw=visual.grid_thw,
+            mm_token_type_ids=image.int() + 2 * video.int(),
+            use_cache=False,
+        ).logits
+        logits[..., torch.tensor(self.family.visual_token_ids)] = float("-inf")
+        picked = torch.log_softmax(logits[:, :-1].float(), dim=-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+        return [
+            picked[row, len(turn.prompt) - 1 : len(turn.prompt) - 1 + len(turn.response_ids)]
+            for row, turn in enumerate(turns)
+        ]
+
+    def _inputs(self, material: Material, turns: Sequence[Turn]) -> tuple[torch.Tensor, torch.Tensor, VisualInputs]:
+        texts = [np.concatenate([turn.prompt.token_ids, turn.response_ids]) for turn in turns]
+        length = max(map(len, texts))
+        ids = torch.full((len(turns), length), self.family.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for row, text in enumerate(texts):
+            ids[row, : len(text)] = torch.from_numpy(text)
+            mask[row, : len(text)] = 1
+        frames = [medium for turn in turns for medium in load_media(turn.prompt, material.load)]
+        visual = self.family.visual_inputs(frames)
+        assert visual is not None
+        return ids, mask, visual
+
+
+def _padded_batches(turns: Sequence[Turn]) -> list[list[Turn]]:
+    batches: list[list[Turn]] = []
+    for turn in turns:
+        width = max(
+            len(each.prompt) + len(each.response_ids) for each in ([turn] if not batches else [*batches[-1], turn])
+        )
+        if batches and width * (len(batches[-1]) + 1) <= PASS_TOKENS:
+            batches[-1].append(turn)
+        else:
+            batches.append([turn])
+    return batches
+
+
+def _stage() -> StageConfig:
+    return StageConfig(
+        name="benchmark",
+        objective="reinforce",
+        advantage="grpo",
+        micro_batch_tokens=PASS_TOKENS,
+        optimizer=OptimizerConfig(lr=1e-6, max_grad_norm=1e9),
+    )
+
+
+def _seen_gradients(model: Any, optimizer: torch.optim.Optimizer, update: Any) -> dict[str, torch.Tensor]:
+    seen: dict[str, torch.Tensor] = {}
+
+    def look(*_: Any) -> None:
+        seen.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+
+    handle = optimizer.register_step_pre_hook(look)
+    try:
+        update()
+    finally:
+        handle.remove()
+    return seen
+
+
+@contextmanager
+def _counted(model: Any) -> Iterator[dict[str, int]]:
+    counts = {"tokens": 0, "patches": 0}
+
+    def tokens(_: Any, __: Any, options: dict[str, Any]) -> None:
+        counts["tokens"] += options["inputs_embeds"].shape[0] * options["inputs_embeds"].shape[1]
+
+    def patches(_: Any, values: tuple[Any, ...]) -> None:
+        counts["patches"] += values[0].shape[0]
+
+    handles = [
+        model.model.language_model.register_forward_pre_hook(tokens, with_kwargs=True),
+        model.model.visual.register_forward_pre_hook(patches),
+    ]
+    try:
+        yield counts
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+__all__ = ["Material", "Separate", "Shared", "make_material", "make_turn", "render", "write_model"]
