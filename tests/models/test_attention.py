@@ -105,6 +105,7 @@ def test_its_gradient_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(lambda q, k, v: tree_attention(q, k, v, layout, 0.5), inputs)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_is_given_the_same_visibility():
     """Its uncompiled form: what a GPU would be asked for, on whatever machine this runs (no gradients on a CPU)."""
     inputs = [x.detach() for x in tensors(TREE.length, dtype=torch.float32, width=16)]

@@ -162,24 +162,26 @@ class Policy:
             totals["mismatch/logprob_abs"] /= known
         else:
             del totals["mismatch/logprob_abs"]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.optimizer.max_grad_norm)
-        totals["grad_norm"] = float(norm)
-        if not math.isfinite(totals["grad_norm"]):
+        return {**totals, **self._step(optimizer, options, step)}
+
+    def _step(self, optimizer: torch.optim.Optimizer, options: StageConfig, step: int) -> dict[str, float]:
+        """Move the weights along the gradients that are there, and let go of these."""
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.optimizer.max_grad_norm))
+        if not math.isfinite(norm):
             optimizer.zero_grad(set_to_none=True)
             raise DivergedError(
-                f"step {step}: the gradient norm is {totals['grad_norm']}. Nothing was changed by this step, its "
+                f"step {step}: the gradient norm is {norm}. Nothing was changed by this step, its "
                 "rollouts are written and the last checkpoint is intact. Look at the rollouts; to go on differently, "
                 "start a run of another name with model.path set to that checkpoint and a lower optimizer.lr."
             )
-        totals["lr"] = learning_rate(options.optimizer, step, options.steps)
+        rate = learning_rate(options.optimizer, step, options.steps)
         for group in optimizer.param_groups:
-            group["lr"] = totals["lr"]
+            group["lr"] = rate
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)  # the memory is the next rollout's
         if options.reference == "ema" and self.reference is not None:
-            decay = options.reference_decay
-            move_average(list(self.reference.parameters()), list(self.model.parameters()), decay)
-        return totals
+            move_average(list(self.reference.parameters()), list(self.model.parameters()), options.reference_decay)
+        return {"grad_norm": norm, "lr": rate}
 
     @torch.no_grad()
     def logprobs(
