@@ -72,7 +72,7 @@ class Budgets:
                 _ = changed(self.image if kind == "image" else self.video, found[kind])
             except ValueError as error:
                 what, _, remedy = str(error).partition("; ")
-                raise RowError(column, f"makes a budget that cannot be: {what}", remedy) from None
+                raise RowError(column, f"makes a budget that cannot be: {what}", remedy or "correct it") from None
         return found
 
 

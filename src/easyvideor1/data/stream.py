@@ -66,7 +66,7 @@ class SampleStream:
             named = sorted(name for name, share in (balance or {}).items() if share > 0)
             raise DataError(
                 f"no sample to draw from: asked for the tasks {sorted(wanted) or 'of all types'}"
-                f"{f' and the modalities {named}' if named else ''}, "
+                f"{'' if balance is None else f' and the modalities {named}'}, "
                 f"the sources have {known or 'no samples'} - correct the sources or the stage's tasks"
             )
         # The index in the full list takes part in the seeds, so that a filter does not reorder the other sources.
