@@ -159,7 +159,7 @@ def against_trl(model: Path, work: Path, steps: int, threads: int) -> tuple[floa
     if not versions(("trl",)):
         return None, "TRL: not installed here (pip install trl datasets), so it is not compared"
     family = Shared(model).policy.family
-    images = next(n for n in range(1, 500) if len(render(family, {}, "image", n, (0,))) >= PROMPT)
+    images = next(n for n in range(1, 500) if len(render(family, None, "image", n, (0,))) >= PROMPT)
     options = {"steps": steps, "prompts": 1, "responses": RESPONSES, "images": images, "side": SIDE, "tokens": TOKENS}
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     process = [*arguments, "--model", str(model), "--work", str(work / "trl"), "--threads", str(threads)]

@@ -73,11 +73,12 @@ def make_material(
         for count in np.linspace(*lengths, responses).round().astype(int):
             turns.append(make_turn(prompt, rng.integers(300, 1500, count)))
     advantages = torch.from_numpy(rng.normal(size=len(turns))).float()
-    used = {plan.digest for turn in turns for plan in turn.prompt.plans}
-    return Material(tuple(turns), advantages, {digest: frames[digest] for digest in used})
+    return Material(tuple(turns), advantages, frames)
 
 
-def render(family: Family, frames: dict[str, Frames], kind: MediaKind, count: int, seed: tuple[int, ...]) -> Prompt:
+def render(
+    family: Family, frames: dict[str, Frames] | None, kind: MediaKind, count: int, seed: tuple[int, ...]
+) -> Prompt:
     """The prompt of one video of ``count`` temporal steps, or of ``count`` images; its frames go into ``frames``."""
     media = [2 * count] if kind == "video" else [1] * count
     plans = []
@@ -98,7 +99,7 @@ def render(family: Family, frames: dict[str, Frames], kind: MediaKind, count: in
             digest=name,
         )
         plans.append(plan)
-        if name not in frames:
+        if frames is not None:
             pixels = np.random.default_rng([len(name), number, *seed]).integers(0, 255, (shown, SIDE, SIDE, 3))
             frames[name] = Frames(pixels.astype(np.uint8), plan)
     text = f"<{kind}>" * len(media) + "What moves?"

@@ -1,0 +1,58 @@
+"""The benchmark of a step measures what it says: the same step twice, and every token counted."""
+
+import pytest
+import torch
+from benchmarks.step_paths import Separate, Shared, make_material, write_model
+
+from benchmarks import step
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("step") / "model")
+
+
+@pytest.fixture(scope="module")
+def paths(model):
+    shared = Shared(model)
+    return shared, Separate(model, shared.policy.family)
+
+
+@pytest.fixture(scope="module")
+def material(paths):
+    return make_material(paths[0].policy.family, prompt_tokens=60, responses=3, lengths=(4, 9), groups=2)
+
+
+def test_both_paths_make_the_same_step(paths, material):
+    found = step.agreement(*paths, material)
+    assert 0 < found["max_logprob_error"] < 1e-5 and 0 < found["max_grad_error"] < 1e-4
+    weights = dict(paths[1].model.named_parameters())
+    for name, tensor in paths[0].policy.weights().items():
+        torch.testing.assert_close(tensor, weights[name], rtol=0, atol=3e-6)  # Adam's first step is lr * sign
+
+
+def test_the_bound_is_every_prompt_and_every_response_once(paths, material):
+    prompts = [material.turns[0].prompt, material.turns[3].prompt]
+    tokens, patches = material.bound
+    assert min(map(len, prompts)) >= 60 and prompts[0] is not prompts[1]
+    assert tokens == sum(map(len, prompts)) + sum(len(turn.response_ids) - 1 for turn in material.turns)
+    assert patches == 4 * sum(plan.tokens for prompt in prompts for plan in prompt.plans)
+    # The few words before the videos are shared between groups, too.
+    assert 0.9 < step.waste(paths[0], material)["flops_ratio_to_bound"] <= 1.0
+    with paths[0].counted() as counts:
+        paths[0].logprobs(material)
+    assert counts["patches"] == patches
+
+
+def test_our_step_has_the_length_that_it_is_compared_at(model):
+    seconds = step.our_steps(model, 2, 2)
+    assert len(seconds) == 2 and all(wall > 0 and cpu > 0 for wall, cpu in seconds)
+
+
+def test_a_missing_peer_is_told(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(step, "versions", lambda _: {})
+    assert step.against_trl(model, tmp_path, 3, 1) == (None, step.against_trl(model, tmp_path, 3, 1)[1])
+    assert "not installed" in step.against_trl(model, tmp_path, 3, 1)[1]
+    assert step.against_trl(model, tmp_path, 0, 1)[0] is None
