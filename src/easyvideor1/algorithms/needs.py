@@ -20,6 +20,7 @@ NEEDS = {
     "pairs": "pairs of a better and a worse sequence, both in one micro-batch",
     "sequence_ids": "whole sequences in one micro-batch",
     "group_ids": "whole groups in one micro-batch, and the group of every token",
+    "turns": "rewards of turns, numbered within their trajectories",
     "offline": "which tokens are of offline trajectories",
     "engine_logprobs": "log-probabilities of the engine at the sampled tokens",
 }

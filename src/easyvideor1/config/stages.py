@@ -42,6 +42,37 @@ class CriticConfig(Section):
     """First steps of the stage in which the critic alone learns."""
 
 
+class HybridConfig(Section):
+    """Offline trajectories of the rows in groups of the policy's own responses."""
+
+    policy: Literal["replace-last", "below", "fraction", "schedule"] = "replace-last"
+    """Which groups get them: all whose rows have any; those whose own responses have a mean accuracy below
+    ``threshold``; a ``fraction`` of them; or a fraction that moves from ``fraction`` to ``fraction_end``."""
+    responses: PositiveInt = 1
+    """Responses of a group that they take the place of, the last ones. But under ``below``, which must have seen all of
+    them, those are not generated."""
+    threshold: Probability = 0.5
+    """Mean accuracy of ``below``."""
+    fraction: Probability = 0.5
+    """Part of the groups under ``fraction``; where ``schedule`` starts."""
+    fraction_end: Probability = 0.0
+    """Where ``schedule`` ends."""
+    fraction_steps: PositiveInt | None = None
+    """Steps that ``schedule`` takes; null for the whole stage."""
+    too_long: Literal["leave-out", "cut"] = "leave-out"
+    """What becomes of a trajectory longer than ``rollout.max_new_tokens``: its group stays on-policy, or it is cut
+    there and has no end, like a response that ran into the limit."""
+
+
+class MismatchConfig(Section):
+    """Watch over the distance between the engine's log-probs and the trainer's."""
+
+    bound: Annotated[float, Field(gt=0)] | None = None
+    """Largest mean distance per token, in nats, of any one response; null for no bound."""
+    action: Literal["warn", "stop"] = "warn"
+    """Name the worst response and go on, or stop the run before it is learnt from."""
+
+
 class StageConfig(Section):
     """One stage of a run: a rollout source, an advantage, an objective, and for how long."""
 
@@ -161,6 +192,11 @@ class StageConfig(Section):
     overlong_penalty: Annotated[float, Field(ge=0)] = 1.0
     """Penalty at the limit."""
 
+    hybrid: HybridConfig | None = None
+    """Offline trajectories in on-policy groups; null for none. ``off_policy`` says how they are learnt from."""
+    mismatch: MismatchConfig = MismatchConfig()
+    """What happens when engine and trainer disagree."""
+
     optimizer: OptimizerConfig = OptimizerConfig()
     """Optimiser of this stage."""
     critic: CriticConfig = CriticConfig()
@@ -180,7 +216,7 @@ class StageConfig(Section):
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> StageConfig:
-        if faults := [*_loss_faults(self), *_kl_faults(self), *_selection_faults(self)]:
+        if faults := [*_loss_faults(self), *_kl_faults(self), *_selection_faults(self), *_hybrid_faults(self)]:
             raise ValueError("; ".join(faults))
         return self
 
@@ -248,3 +284,15 @@ def _selection_faults(stage: StageConfig) -> Iterator[str]:
         yield f"pass_k ({stage.pass_k}) is larger than group_size ({stage.group_size}); there is no set of so many"
     if stage.objective == "dpo" and stage.trajectories == "policy" and stage.group_size < 2:
         yield "objective dpo compares responses of one group: group_size must be at least 2"
+
+
+def _hybrid_faults(stage: StageConfig) -> Iterator[str]:
+    if stage.hybrid is None:
+        return
+    if stage.trajectories == "offline":
+        yield "hybrid mixes offline trajectories into the policy's groups: set trajectories: policy, or leave out hybrid"
+    if stage.hybrid.responses >= stage.group_size:
+        yield (
+            f"hybrid.responses ({stage.hybrid.responses}) leaves a group of {stage.group_size} no response of the "
+            "policy; raise group_size"
+        )

@@ -89,6 +89,7 @@ def pass_at_k(rewards_N: torch.Tensor, group_N: torch.Tensor, context: Advantage
 
 
 @ADVANTAGES.register("per_turn")
+@requires("turns")
 def per_turn(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext) -> torch.Tensor:
     """Rows are turns: ``sum_(u >= t) gamma^(u - t) r_u`` of the trajectory, less the group's mean at the first turn.
 
