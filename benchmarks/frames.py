@@ -244,10 +244,14 @@ def measure_steps(work: Path, size: Size) -> Result:
         f"{step.responses} x {step.tokens} tokens each"
     )
     ram = timings["ram"]
-    rows = [(name, f"{timing.wall:.3f}", f"{by_round(timing, ram):.3f}") for name, timing in timings.items()]
-    print(table(title, ("frames", "wall s", "x ram"), rows))
+    rows = [
+        (name, f"{timing.wall:.3f}", f"{by_round(timing, ram):.3f}", f"{timing.cpu / ram.cpu:.3f}")
+        for name, timing in timings.items()
+    ]
+    print(table(title, ("frames", "wall s", "x ram", "x ram, cpu"), rows))
     return {
         "cached_step_vs_ram_step": round(by_round(timings["cached"], timings["ram"]), 4),
+        "cached_step_vs_ram_step_cpu": _ratio(timings["cached"].cpu, timings["ram"].cpu),
         "decode_step_vs_cached_step": round(by_round(timings["decoded"], timings["cached"]), 4),
         "decode_ahead_step_vs_cached_step": round(by_round(timings["decoded ahead"], timings["cached"]), 4),
         "step_seconds": {name: round(timing.wall, 4) for name, timing in timings.items()},

@@ -16,7 +16,7 @@ from benchmarks.measure import Timing, interleaved, table, timed
 from easyvideor1.config import CacheConfig
 from easyvideor1.types import Frames, MediaPlan
 from easyvideor1.video import FrameStore
-from easyvideor1.video.codecs import Codec
+from easyvideor1.video.codecs import Codec, psnr
 
 #: The layout that the published system keeps.
 FLOAT32 = "float32 .pt"
@@ -82,14 +82,6 @@ def compare_codecs(frames: Frames, work: Path, rounds: int) -> Comparison:
         kept[codec] = Kept(entry.path.stat().st_size, seconds, psnr(source, buffer))
     reads = interleaved({name: timed(read) for name, read in works.items()}, rounds, warm_up=1)
     return Comparison(kept, reads)
-
-
-def psnr(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
-    """Peak signal to noise ratio of uint8 pixels in dB, over all frames together; infinite when they are equal."""
-    pairs = zip(first, second, strict=True)
-    errors = [float(((one.astype(np.float32) - other.astype(np.float32)) ** 2).mean()) for one, other in pairs]
-    mean = sum(errors) / len(errors)
-    return float("inf") if mean == 0 else 10 * float(np.log10(255**2 / mean))
 
 
 def _read_into(buffer: NDArray[np.uint8], store: FrameStore, wanted: MediaPlan) -> None:

@@ -11,7 +11,6 @@ import pytest
 from benchmarks.decoders import OURS, Decoder, DecoderError
 from benchmarks.films import FPS, long_film, short_film
 from benchmarks.steps import StepSize
-from benchmarks.stores import psnr
 
 from benchmarks import frames as benchmark
 from easyvideor1.video import decode, plan, probe
@@ -68,12 +67,6 @@ def test_our_decoder_serves_in_a_process_of_its_own(work: Path) -> None:
 def test_a_decoder_that_is_not_here_says_why() -> None:
     with pytest.raises(DecoderError, match="torchvision: "):
         Decoder("torchvision").close()
-
-
-def test_noise_ratio_of_known_errors() -> None:
-    black = np.zeros((2, 4, 4, 3), dtype=np.uint8)
-    assert psnr(black, black) == float("inf")
-    assert psnr(black, black + 1) == pytest.approx(48.13, abs=0.01)
 
 
 @pytest.mark.model

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from easyvideor1 import video
+from easyvideor1.config.schema import VideoBudget
 from easyvideor1.types import MediaError
 from easyvideor1.video.content import FileMemo
 from easyvideor1.video.packets import packet_index
 
-from .clips import picture, reference_video, write_audio, write_clip
+from .clips import GEOMETRY, moving_texture, picture, reference_video, write_audio, write_clip
 
 
 def test_constant_rate(tmp_path: Path) -> None:
@@ -213,3 +214,21 @@ def test_a_matrix_without_frames_to_read_it_from_still_turns(tmp_path: Path) -> 
     path.write_bytes(data)
     index = packet_index(str(path))
     assert (index.rotation, index.mirror) == (90, False)
+
+
+@pytest.mark.parametrize(("fps", "options"), [(25, {"bf": "0", "g": "12"}), (24, {"bf": "2", "flags": "+ildct+ilme"})])
+def test_a_programme_stream_that_gives_a_time_twice_keeps_all_its_frames(
+    tmp_path: Path, fps: int, options: dict[str, str]
+) -> None:
+    """Small pictures: several share a packet of the stream, whose times FFmpeg then has to guess."""
+    path = write_clip(tmp_path / "a.mpg", 100, fps=fps, codec="mpeg2video", options=options, draw=moving_texture)
+    with av.open(path) as container:
+        times = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert len(set(times)) < len(times) == 100
+    info = video.probe(path)
+    assert info.frame_count == 100 and info.duration == pytest.approx(100 / fps)
+    with av.open(path) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(shown) == 100
+    plan = video.plan(info, VideoBudget(frames=100, min_pixels=4096, max_pixels=4096), GEOMETRY)
+    np.testing.assert_array_equal(video.decode(path, plan).pixels, shown)

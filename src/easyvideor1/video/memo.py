@@ -25,7 +25,7 @@ from easyvideor1.video.packets import PacketIndex
 
 #: Begins every line. The number changes whenever the same file would be described, or a line written, otherwise.
 _NAME = b"evr1-probe/"
-FORMAT = _NAME + b"1"
+FORMAT = _NAME + b"2"
 
 #: A file that was written this recently may be written again without a change of its times (seconds): the clock of
 #: files ticks every few milliseconds, that of some file systems every two seconds.

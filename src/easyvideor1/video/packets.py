@@ -24,10 +24,10 @@ class PacketIndex:
     """Frames of the first video stream, in presentation order.
 
     ``pts`` are ticks of ``time_base``, sorted and distinct: packets that share a time are one frame. ``timed`` is False
-    when the container gives no presentation times: then frames are told apart by counting, and ``pts`` come from decode
-    times or the frame rate. ``keyframes`` are positions in ``pts``. ``end`` is where the last frame ends, in ticks.
-    ``width`` and ``height`` are as coded. The picture is shown by flipping it left to right if ``mirror``, and then
-    turning it by ``rotation`` degrees counter-clockwise (0, 90, 180, 270).
+    when the container gives no presentation times, or impossible ones: then frames are told apart by counting, and
+    ``pts`` come from decode times or the frame rate. ``keyframes`` are positions in ``pts``. ``end`` is where the last
+    frame ends, in ticks. ``width`` and ``height`` are as coded. The picture is shown by flipping it left to right if
+    ``mirror``, and then turning it by ``rotation`` degrees counter-clockwise (0, 90, 180, 270).
     """
 
     pts: tuple[int, ...]
@@ -58,6 +58,9 @@ class PacketIndex:
 
 _OPENING = {"protocol_whitelist": "file", "format_whitelist": ",".join(VIDEO_FORMATS)}
 _INDEXES: FileMemo[PacketIndex] = FileMemo(limit=1_000_000, weigh=lambda index: len(index.pts))
+#: Programme streams: several pictures may lie between two times of theirs, and FFmpeg then guesses, sometimes the same
+#: time twice. It joins both fields of a picture there; elsewhere two packets of one time may be just these.
+_WHOLE_PICTURES = frozenset({"mpeg"})
 _LOG_LOCK = threading.Lock()
 _ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?|nan) degrees")
 #: Integers below this are all float64 numbers.
@@ -181,7 +184,8 @@ def _read_index(path: str) -> PacketIndex:
             raise MediaError(f"{path}: its video stream has no size", path=path, reason="unreadable")
         rotation, mirror = (0, False) if turned is None else _orientation(path, turned)
         rate = stream.average_rate or stream.guessed_rate
-        pts, keyframes, end, time_base, timed = _order(packets, stream.time_base, rate)
+        whole = container.format.name in _WHOLE_PICTURES
+        pts, keyframes, end, time_base, timed = _order(packets, stream.time_base, rate, whole=whole)
         return PacketIndex(
             pts=pts,
             keyframes=keyframes,
@@ -198,13 +202,24 @@ def _read_index(path: str) -> PacketIndex:
 
 
 def _order(
-    packets: list[tuple[int | None, int | None, bool, int]], time_base: Fraction | None, rate: Fraction | None
+    packets: list[tuple[int | None, int | None, bool, int]],
+    time_base: Fraction | None,
+    rate: Fraction | None,
+    *,
+    whole: bool,
 ) -> tuple[tuple[int, ...], tuple[int, ...], int, Fraction, bool]:
-    """Presentation order, key frames, end, time base, and whether the times are the container's own."""
-    timed = time_base is not None and all(p[0] is not None for p in packets)
+    """Presentation order, key frames, end, time base, and whether the times are the container's own.
+
+    Args:
+        packets: presentation time, decode time, key frame, duration; in the order of the file.
+        time_base: of the times.
+        rate: in frames per second.
+        whole: every packet is a picture, so that packets which share a time have wrong ones.
+    """
+    timed = time_base is not None and _usable([p[0] for p in packets], distinct=whole)
     if timed:
         times = [p[0] or 0 for p in packets]
-    elif time_base is not None and all(p[1] is not None for p in packets):
+    elif time_base is not None and _usable([p[1] for p in packets], distinct=whole):
         # Frames are shown in another order than they are decoded, but at the same set of moments, a constant later.
         times = sorted(p[1] or 0 for p in packets)
     else:
@@ -221,6 +236,10 @@ def _order(
     if length <= 0:
         length = round(1 / (rate or Fraction(1)) / time_base)
     return pts, keyframes, pts[-1] + max(length, 1), time_base, timed
+
+
+def _usable(times: list[int | None], *, distinct: bool) -> bool:
+    return None not in times and not (distinct and len(set(times)) < len(times))
 
 
 def _refuse_truncated(path: str, stream: Any, size: int) -> None:
