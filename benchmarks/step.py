@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.measure import Timing, interleaved, table, timed, versions
+from benchmarks.memory import extra_memory
 from benchmarks.step_paths import SIDE, Material, Separate, Shared, make_material, make_turn, render, write_model
 from easyvideor1.models.family import Family
 from easyvideor1.rollout.engine import Request, Sampling
@@ -146,10 +146,7 @@ def peak_memory(model: Path, name: str) -> int:
     small = make_material(shared.policy.family, prompt_tokens=40, responses=1, lengths=(4, 4))
     material = make_material(shared.policy.family, prompt_tokens=PROMPT, responses=RESPONSES, lengths=LENGTHS)
     path.update(small)  # gradients, optimiser state and what libraries set up are there from here on
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    path.update(material)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return peak * (1 if sys.platform == "darwin" else 1024)
+    return extra_memory(lambda: path.update(material))
 
 
 def against_trl(model: Path, work: Path, steps: int, threads: int) -> tuple[float | None, str]:

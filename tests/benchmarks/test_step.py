@@ -46,6 +46,18 @@ def test_the_bound_is_every_prompt_and_every_response_once(paths, material):
     assert counts["patches"] == patches
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
+def test_extra_memory_is_what_was_held_at_once():
+    def work():
+        for _ in range(3):
+            torch.ones(16 << 20).sum()  # 64 MiB, one after the other
+        kept = [torch.ones(8 << 20) for _ in range(3)]  # 96 MiB together
+        kept.clear()
+
+    assert 90 << 20 < extra_memory(work) < 130 << 20
+    assert extra_memory(lambda: None) < 4 << 20
+
+
 def test_our_step_has_the_length_that_it_is_compared_at(model):
     seconds = step.our_steps(model, 2, 2)
     assert len(seconds) == 2 and all(wall > 0 and cpu > 0 for wall, cpu in seconds)
