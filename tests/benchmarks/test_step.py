@@ -1,7 +1,10 @@
 """The benchmark of a step measures what it says: the same step twice, and every token counted."""
 
+import sys
+
 import pytest
 import torch
+from benchmarks.memory import extra_memory
 from benchmarks.step_paths import Separate, Shared, make_material, write_model
 
 from benchmarks import step
