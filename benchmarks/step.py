@@ -116,7 +116,7 @@ def compare(shared: Shared, separate: Separate, material: Material, what: str, r
     """Interleaved times of ``logprobs`` or ``update`` on both paths."""
     paths: dict[str, Any] = {"separate": separate, "shared": shared}
     works = {name: timed(_call(getattr(path, what), material)) for name, path in paths.items()}
-    return interleaved(works, rounds, warm_up=1)
+    return interleaved(works, rounds, warm_up=int(rounds > 1))
 
 
 def agreement(shared: Shared, separate: Separate, material: Material) -> dict[str, float]:

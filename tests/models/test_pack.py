@@ -8,7 +8,7 @@ import torch
 from transformers.models.qwen3_vl import modeling_qwen3_vl
 
 from easyvideor1.models import attention
-from easyvideor1.models.logprobs import response_logprobs
+from easyvideor1.models.logprobs import response_logprobs, response_values
 from easyvideor1.models.pack import collate, load_media, pack_turns, to_device
 from easyvideor1.types import DataError, Frames, Prompt
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
@@ -126,6 +126,22 @@ def test_in_float64_nothing_but_the_order_of_sums_differs(tiny_family, tree_mode
     model = in_float64(tree_model, monkeypatch)
     apart, relative = compare(tiny_family, model, request.getfixturevalue(turns))
     assert apart < 1e-9 and relative < 1e-9
+
+
+@pytest.mark.parametrize("turns", ["groups", "conversations"])
+@torch.no_grad()
+def test_values_of_one_row_are_those_of_separate_sequences(tiny_family, tree_model, turns, request):
+    turns = request.getfixturevalue(turns)
+    torch.manual_seed(0)
+    head = torch.nn.Linear(64, 1)
+    found = []
+    for share in (True, False):
+        batch = collate(pack_turns(turns, share_prefix=share), tiny_family, load_frames)
+        values = response_values(tiny_family, tree_model, head, batch)
+        found.append([values[batch.sequence == n] for n in range(len(turns))])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
+    assert torch.cat(found[0]).std() > 0.01
 
 
 def test_a_conversation_is_computed_once(tiny_family, tree_model, conversations):

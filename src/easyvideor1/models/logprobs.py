@@ -39,6 +39,12 @@ def response_hidden(family: Family, model: Any, batch: Batch) -> torch.Tensor:
     return hidden[batch.predictor_rows, batch.predictor_columns]
 
 
+def response_values(family: Family, model: Any, head: torch.nn.Linear, batch: Batch) -> torch.Tensor:
+    """Values ``(T,)`` of the states in which the batch's response tokens are chosen: a head ``(D, 1)`` on ``model``."""
+    values: torch.Tensor = head(response_hidden(family, model, batch).to(head.weight.dtype)).squeeze(-1)
+    return values
+
+
 def response_logprobs(
     family: Family, model: Any, batch: Batch, *, temperature: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
