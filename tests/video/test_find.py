@@ -53,3 +53,12 @@ def test_nothing_is_an_error(tmp_path: Path, place: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(MediaError, match="no such file, no video"):
         find_media([str(tmp_path / place)], "video")
+
+
+def test_a_link_to_nowhere_is_found_and_an_empty_name_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = write_clip(tmp_path / "good.mp4", 3)
+    (tmp_path / "moved.mp4").symlink_to(tmp_path / "not-here.mp4")
+    assert [ref.path for ref in find_media([str(tmp_path)], "video")] == [good, str(tmp_path / "moved.mp4")]
+    monkeypatch.chdir(tmp_path)  # an empty shell variable does not mean the whole working directory
+    with pytest.raises(MediaError, match=r"^'': no such file"):
+        find_media([""], "video")

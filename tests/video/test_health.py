@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from easyvideor1 import video
-from easyvideor1.types import EasyVideoError
+from easyvideor1.types import EasyVideoError, MediaError
 from easyvideor1.video import HealthLedger, patients
 from easyvideor1.video.health import REMEDIES
 
@@ -109,3 +109,24 @@ def test_a_file_system_without_locks_will_do(tmp_path: Path, monkeypatch: pytest
     assert len(list(ledger.entries())) == 1
     with video.FrameStore(tmp_path).claim("a" * 64, 1.0) as mine:
         assert not mine  # whoever has no claim decodes all the same
+
+
+def test_a_ledger_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "health.jsonl").mkdir()
+    with pytest.raises(EasyVideoError, match=r"cannot be read: .*make it readable"):
+        list(HealthLedger(tmp_path / "health.jsonl").entries())
+    assert list(HealthLedger(tmp_path / "absent" / "health.jsonl").entries()) == []
+
+
+def test_what_hung_is_known_by_what_it_is_and_how_long_it_had(tmp_path: Path) -> None:
+    ledger = HealthLedger(tmp_path / "health.jsonl")
+    for subject, reason, deadline in (("a", "timeout", 10.0), ("b", "timeout", 60.0), ("c", "crash", 60.0)):
+        ledger.note(MediaError("it failed", path="x.mp4", reason=reason), "left out", subject, deadline)
+    ledger.record("y.mp4", "timeout", "", "as earlier versions wrote it")
+    assert ledger.hung(10.0) == {"a", "b"}
+    assert ledger.hung(30.0) == {"b"}
+    assert ledger.hung(61.0) == frozenset()
+    old = '{"time": "", "path": "z", "reason": "timeout", "detail": "", "action": ""}'
+    with ledger.path.open("a") as file:
+        file.write(old + "\n" + old[:-1] + ', "subject": "d", "deadline": "long"}\n')
+    assert [entry.reason for entry in ledger.entries()][-2:] == ["timeout", "torn"]

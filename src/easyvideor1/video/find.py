@@ -26,7 +26,7 @@ def find_media(places: Sequence[str], kind: MediaKind) -> list[MediaRef]:
         found.update({MediaRef(kind, str(path.absolute())): None for path in paths})
         if not paths:
             raise MediaError(
-                f"{place}: no such file, no {kind} in that directory, and nothing matches it as a pattern",
+                f"{place!r}: no such file, no {kind} in that directory, and nothing matches it as a pattern",
                 path=place,
                 reason="missing",
             )
@@ -35,10 +35,14 @@ def find_media(places: Sequence[str], kind: MediaKind) -> list[MediaRef]:
 
 def _files(place: str, kind: MediaKind) -> Iterator[Path]:
     path = Path(place)
+    if not place:  # which would be the working directory, and is rather a variable that was not set
+        return
     if path.is_dir():
         for below in sorted(path.rglob("*")):
             hidden = any(part.startswith(".") for part in below.relative_to(path).parts)
-            if not hidden and below.is_file() and _is(below, kind):
+            # A link to nowhere is taken by its name: that the file is missing is to be told.
+            there = below.is_file() or (below.is_symlink() and not below.exists())
+            if not hidden and there and _is(below, kind):
                 yield below
     elif path.exists():
         yield path

@@ -157,10 +157,18 @@ class HealthLedger:
             os.close(fd)
 
     def entries(self) -> Iterator[HealthEntry]:
-        """All entries, oldest first. A line torn by a kill is given as an entry with reason ``torn``."""
-        if not self.path.exists():
+        """All entries, oldest first. A line torn by a kill is given as an entry with reason ``torn``.
+
+        Raises:
+            EasyVideoError: the ledger is there but cannot be read.
+        """
+        try:
+            file = self.path.open("rb")
+        except (FileNotFoundError, NotADirectoryError):
             return
-        with self.path.open("rb") as file:
+        except OSError as error:
+            raise EasyVideoError(f"{self.path} cannot be read: {error}; make it readable, or set cache.dir") from error
+        with file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue

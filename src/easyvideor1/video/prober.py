@@ -42,7 +42,7 @@ class Prober:
         config: as many files as it has workers are probed at a time by ``ahead``; each has its deadline.
         ledger: names what cannot be probed.
         memo: remembers beyond this process; the workers write it.
-        hung: subjects of the ledger that are not tried, because they ran into the deadline before.
+        hung: gives the subjects of the ledger that are not tried, because they ran into the deadline before.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Prober:
         config: CacheConfig,
         ledger: HealthLedger,
         memo: ProbeMemo | None = None,
-        hung: Collection[str] = (),
+        hung: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._pool = pool
         self._workers = config.workers
@@ -130,7 +130,7 @@ class Prober:
     def _remembered(self, path: str, key: StatKey) -> MediaInfo:
         if self._memo is not None and (found := self._memo.get(key)) is not None:
             return replace(found, path=path)
-        if _subject(key) in self._hung:
+        if _subject(key) in self._hung():
             raise hung_before(path, self._deadline)
         try:
             info = self._pool().probe(path)

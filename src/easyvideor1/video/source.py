@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from functools import cached_property
 from types import TracebackType
 
 from easyvideor1.config.schema import CacheConfig
@@ -38,9 +39,17 @@ class FrameSource:
         self._refused: dict[str, tuple[str, str, str]] = {}
         self._decoded = RecentFrames(cache_config.keep_mb << 20)  # only with ``decode_only``: the store has its own
         self._lock = threading.Lock()
-        #: Plans (by digest) and file versions that are not tried again.
-        self.hung = frozenset[str]() if retry_hung else ledger.hung(cache_config.deadline)
-        self._prober = Prober(lambda: self.pool, cache_config, ledger, probe_memo(store), self.hung)
+        self._retry_hung = retry_hung
+        self._prober = Prober(lambda: self.pool, cache_config, ledger, probe_memo(store), lambda: self.hung)
+
+    @cached_property
+    def hung(self) -> frozenset[str]:
+        """Plans (by digest) and file versions that are not tried; read from the ledger when something is to be tried.
+
+        Raises:
+            EasyVideoError: the ledger cannot be read.
+        """
+        return frozenset() if self._retry_hung else self._ledger.hung(self._config.deadline)
 
     def probe(self, path: str) -> MediaInfo:
         """Describe a media file, under guard unless it is remembered; see ``Prober.probe``."""
