@@ -206,7 +206,7 @@ def scaling(model: Path, longest: int) -> str:
         cells = []
         for n in counts:
             material = make_material(shared.policy.family, prompt_tokens=prompt, responses=n, lengths=LENGTHS)
-            rounds = 3 if prompt * n <= 8192 else 1
+            rounds = 3 if prompt * n <= 4096 else 1
             shown = [compare(shared, separate, material, what, rounds) for what in ("logprobs", "update")]
             cells.append(" / ".join(f"{timing['separate'].cpu / timing['shared'].cpu:.1f}" for timing in shown))
         lines.append(f"| {prompt:,} | " + " | ".join(cells) + " |")
