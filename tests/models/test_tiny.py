@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from easyvideor1.models.family import load_family
 from easyvideor1.models.tiny import SPECIAL_TOKENS, write_tiny_checkpoint
+from easyvideor1.models.tiny_configs import TINY_FAMILIES
 from easyvideor1.types import ConfigError
 
 pytestmark = pytest.mark.model
@@ -16,13 +17,15 @@ def write(out, **options):
     return write_tiny_checkpoint(out, ["the cat sat on the mat"] * 3, **{**sizes, **options})
 
 
-def test_the_seed_decides_the_weights(tmp_path):
-    files = [write(tmp_path / name, seed=seed) / "model.safetensors" for name, seed in (("a", 1), ("b", 1), ("c", 2))]
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_the_seed_decides_the_weights(tmp_path, family):
+    seeds = (("a", 1), ("b", 1), ("c", 2))
+    files = [write(tmp_path / name, family=family, seed=seed) / "model.safetensors" for name, seed in seeds]
     assert files[0].read_bytes() == files[1].read_bytes()
     first, other = load_file(files[0]), load_file(files[2])
     assert first.keys() == other.keys()
-    name = "model.language_model.embed_tokens.weight"
-    assert not torch.equal(first[name], other[name])
+    moved = [key for key in first if not torch.equal(first[key], other[key])]
+    assert set(moved) == {key for key in first if first[key].dim() > 1 or key.endswith("A_log")}
 
 
 @pytest.mark.parametrize("width", [32, 64])
@@ -59,3 +62,8 @@ def test_impossible_sizes_are_refused(tmp_path, options):
     with pytest.raises(ConfigError, match="a tiny checkpoint cannot have"):
         write(tmp_path / "model", **options)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_family_without_a_tiny_model_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no tiny checkpoint of 'llava': choose one of qwen2_vl, "):
+        write(tmp_path / "model", family="llava")

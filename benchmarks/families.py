@@ -1,0 +1,167 @@
+"""Every family beside transformers, and how fast its tiny model runs: ``python -m benchmarks.families``.
+
+Parity first: the conversations of ``benchmarks.family_cases`` through family and transformers, number by number. Then
+tokens per second, prompts and responses together, of a forward pass and of a training step over a mixed batch of text,
+images and videos, three responses to each prompt. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from benchmarks.family_cases import CASES, corpus, load_noise, render_case
+from benchmarks.family_parity import Contender, Parity, compare
+from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
+from easyvideor1.models.logprobs import response_logprobs
+from easyvideor1.models.pack import collate, pack_turns
+from easyvideor1.models.policy import Policy
+from easyvideor1.models.tiny import write_tiny_checkpoint
+from easyvideor1.models.tiny_configs import TINY_FAMILIES
+from easyvideor1.types import Prompt, Turn
+
+#: The conversations of a step, and how many tokens each of the three responses has.
+MIXED = ("text", "image", "video", "images", "interleaved", "long video")
+RESPONSES = (24, 32, 40)
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Tokens that the model reads per second, and calls of the vision tower."""
+
+    forward: float
+    train: float
+    calls_per_forward: float
+    calls_per_step: float
+
+
+def main(
+    width: Annotated[int, typer.Option(help="Hidden size of both towers.")] = 64,
+    layers: Annotated[int, typer.Option(help="Decoder layers.")] = 4,
+    repetitions: Annotated[int, typer.Option(help="Times that each speed is measured; the median counts.")] = 5,
+) -> None:
+    """Compare and measure all families."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        checkpoints = {
+            family: write_tiny_checkpoint(
+                root / family, corpus(), family=family, width=width, layers=layers, vision_layers=2, vocabulary=400
+            )
+            for family in TINY_FAMILIES
+        }
+        (root / "oracle").mkdir()
+        parities = compare({family: Contender(path) for family, path in checkpoints.items()}, root / "oracle")
+        speeds = {family: _speed(path, repetitions) for family, path in checkpoints.items()}
+    _print_table(parities, speeds)
+    passing = [family for family, found in parities.items() if all(parity.passes() for parity in found)]
+    every = [parity for found in parities.values() for parity in found]
+    result = {
+        "families": passing,
+        "comparisons": len(every),
+        "max_logit_error": max(parity.logits for parity in every),
+        "max_pixel_error": max(parity.pixels for parity in every),
+        "vision_calls_per_forward": max(speed.calls_per_forward for speed in speeds.values()),
+        "transformers": _version(),
+    }
+    print(json.dumps(result))
+
+
+def _version() -> str:
+    import transformers
+
+    return str(transformers.__version__)
+
+
+def _speed(checkpoint: Path, repetitions: int) -> Speed:
+    policy = Policy.open(ModelConfig(path=str(checkpoint), device="cpu"))
+    turns = [turn for case in MIXED for turn in _turns(render_case(policy.family, CASES[case]))]
+    rows = pack_turns(turns, share_prefix=policy.family.shares_prefix)
+    batch = collate(rows, policy.family, load_noise)
+    tokens = int(sum(row.row_length for row in rows))
+    calls: list[int] = []
+    hook = policy.model.model.visual.register_forward_hook(lambda *_: calls.append(1))
+
+    def forward() -> None:
+        with torch.no_grad():
+            response_logprobs(policy.family, policy.model, batch)
+
+    stage = StageConfig(
+        name="speed",
+        objective="sft",
+        steps=1000,
+        micro_batch_tokens=1 << 20,
+        optimizer=OptimizerConfig(lr=1e-5, warmup_steps=0),
+    )
+    policy.begin(stage)
+    objective = OBJECTIVES.resolve("sft")
+
+    def step() -> None:
+        policy.update(turns, torch.ones(len(turns)), objective, step=1, temperature=1.0, load=load_noise)
+
+    found = {}
+    for name, work in (("forward", forward), ("train", step)):
+        work()
+        calls.clear()
+        found[name] = _median(work, repetitions), len(calls) / repetitions
+    hook.remove()
+    (forward_s, forward_calls), (train_s, train_calls) = found["forward"], found["train"]
+    return Speed(tokens / forward_s, tokens / train_s, forward_calls, train_calls)
+
+
+def _median(work: Callable[[], None], repetitions: int) -> float:
+    seconds = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def _turns(prompt: Prompt) -> list[Turn]:
+    rng = np.random.default_rng(len(prompt))
+    turns = []
+    for length in RESPONSES:
+        ids = rng.integers(7, 290, length)
+        turns.append(Turn(prompt, ids, np.ones(length, dtype=bool), None, "length", ""))
+    return turns
+
+
+def _print_table(parities: dict[str, list[Parity]], speeds: dict[str, Speed]) -> None:
+    header = ["family", "ids", "grids", "positions", "greedy", "pixels", "logits"]
+    header += ["forward tok/s", "train tok/s", "tower/forward", "tower/step"]
+    rows: list[Sequence[Any]] = [header, ["---"] * len(header)]
+    for family, found in parities.items():
+        equal = [
+            f"{sum(getattr(parity, part) for parity in found)}/{len(found)}"
+            for part in ("ids", "grids", "positions", "generated")
+        ]
+        speed = speeds[family]
+        rows.append(
+            [
+                f"`{family}`",
+                *equal,
+                f"{max(parity.pixels for parity in found):.1e}",
+                f"{max(parity.logits for parity in found):.1e}",
+                f"{speed.forward:,.0f}",
+                f"{speed.train:,.0f}",
+                f"{speed.calls_per_forward:g}",
+                f"{speed.calls_per_step:g}",
+            ]
+        )
+    for row in rows:
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
+
+
+if __name__ == "__main__":
+    typer.run(main)
