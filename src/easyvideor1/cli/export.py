@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 #: What a training checkpoint holds besides the model.
-_TRAINING_ONLY = {"optimizer.safetensors", "reference.safetensors", "state.json"}
+_TRAINING_ONLY = {
+    "adapters.safetensors",
+    "critic.safetensors",
+    "critic_optimizer.safetensors",
+    "optimizer.safetensors",
+    "reference.safetensors",
+    "state.json",
+}
 
 
 def export(

@@ -210,14 +210,17 @@ def _outside_media(prompt: Prompt, length: int) -> int:
 Cost = Callable[[PackedTurns], float]
 
 
-def split_rows(rows: Sequence[PackedTurns], max_tokens: int, cost: Cost | None = None) -> list[list[PackedTurns]]:
+def split_rows(
+    rows: Sequence[PackedTurns], max_tokens: int, cost: Cost | None = None, together: Sequence[int] | None = None
+) -> list[list[PackedTurns]]:
     """Micro-batches of at most ``max_tokens`` tokens; what is longer goes alone.
 
     As few as a first fit in order of size finds, and of nearly equal ``cost`` (tokens, if not given). Rows that are not
-    shared are padded to the longest of their batch, which counts.
+    shared are padded to the longest of their batch, which counts; with ``together``, a number per turn, those of one
+    number stay in one batch even so.
     """
     if not all(row.shared for row in rows):
-        return _split_padded(rows, max_tokens)
+        return _split_padded(rows, max_tokens) if together is None else _split_whole(rows, max_tokens, together)
     lengths = {row.sequences: row.row_length for row in rows}
     costs = {row.sequences: lengths[row.sequences] if cost is None else cost(row) for row in rows}
     by_length = sorted(rows, key=lambda row: (-lengths[row.sequences], row.sequences))
@@ -253,4 +256,19 @@ def _split_padded(rows: Sequence[PackedTurns], max_tokens: int) -> list[list[Pac
             batches[-1].append(row)
         else:
             batches.append([row])
+    return batches
+
+
+def _split_whole(rows: Sequence[PackedTurns], max_tokens: int, together: Sequence[int]) -> list[list[PackedTurns]]:
+    """Rows of one number travel together, as many numbers at a time as fit."""
+    units: dict[int, list[PackedTurns]] = {}
+    for row in rows:
+        units.setdefault(together[row.sequences[0]], []).append(row)
+    batches: list[list[PackedTurns]] = []
+    for unit in units.values():
+        joined = [*(batches[-1] if batches else []), *unit]
+        if batches and len(joined) * max(row.row_length for row in joined) <= max_tokens:
+            batches[-1] = joined
+        else:
+            batches.append(list(unit))
     return batches

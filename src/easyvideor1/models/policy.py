@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +15,45 @@ from easyvideor1.algorithms.kl import move_average
 from easyvideor1.algorithms.objectives import Objective, token_weights
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.models import attention
-from easyvideor1.models.adapters import add_adapters, without_adapters
-from easyvideor1.models.cost import Costs, model_costs, turns_cost
+from easyvideor1.models.adapters import add_adapters
+from easyvideor1.models.critic import Critic
+from easyvideor1.models.divergence import hidden_divergence
 from easyvideor1.models.family import Family, configured_family
 from easyvideor1.models.features import FeatureCache
-from easyvideor1.models.logprobs import hidden_full_kl, hidden_logprobs, response_hidden, response_logprobs
-from easyvideor1.models.pack import Batch, LoadFrames, PackedTurns, collate, pack_turns, split_rows, to_device
-from easyvideor1.models.saving import copy_weights, read_adapters, read_optimizer, read_reference, write_policy
+from easyvideor1.models.logprobs import hidden_logprobs, response_hidden
+from easyvideor1.models.pack import Batch, LoadFrames
+from easyvideor1.models.passes import Passes
+from easyvideor1.models.saving import (
+    OPTIMIZER,
+    copy_weights,
+    read_adapters,
+    read_optimizer,
+    read_reference,
+    write_policy,
+)
 from easyvideor1.models.schedule import learning_rate
 from easyvideor1.types import ConfigError, EasyVideoError, Turn
+
+#: Told of a micro-batch: the turn of every token, its log-prob by trainer and engine (NaN: unknown), if it is learnt.
+Observe = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
 class DivergedError(EasyVideoError, FloatingPointError):
     """A step's gradient is not finite; the weights are as they were before it."""
 
 
-class Policy:
+class Policy(Passes):
     """A trainable model with its family adapter and optimiser.
 
     ``begin`` starts a stage: it builds the optimiser and, when the stage asks for a KL term, keeps a frozen copy of the
-    weights as the reference (none where that is the base of adapters). ``update`` makes one optimiser step from any
-    number of turns; ``logprobs`` says what policy or reference think of them.
+    weights as the reference (none where that is the base of adapters); a critic starts from them, too. ``update`` makes
+    one optimiser step from any number of turns; ``Passes`` says what policy, reference and critic think of them.
     """
 
     def __init__(self, family: Family, model: Any, checkpoint: Path, config: ModelConfig) -> None:
-        self.family = family
-        self.model = model
+        super().__init__(family, model, config)
         self.checkpoint = checkpoint
-        self.config = config
-        self.device = next(model.parameters()).device
-        self.options: StageConfig | None = None
         self.optimizer: torch.optim.AdamW | None = None
-        self.reference: Any = None
-        self._costs: Costs | None = None
 
     @classmethod
     def open(cls, config: ModelConfig, checkpoint: Path | None = None) -> Policy:
@@ -93,6 +98,7 @@ class Policy:
         self.reference = None
         if stage_needs(options) & {"ref_logprobs", "full_kl"} and options.reference != "adapter-off":
             self.reference = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.critic = Critic(self.family, self.model, options) if "values" in stage_needs(options) else None
 
     def weights(self) -> dict[str, torch.Tensor]:
         """All parameters by name, for engines."""
@@ -101,7 +107,7 @@ class Policy:
     def update(
         self,
         turns: Sequence[Turn],
-        advantages_N: torch.Tensor,
+        advantages_N: torch.Tensor | Sequence[torch.Tensor],
         objective: Objective,
         *,
         step: int,
@@ -110,7 +116,10 @@ class Policy:
         features: FeatureCache | None = None,
         group_N: torch.Tensor | None = None,
         offline_N: torch.Tensor | None = None,
+        trajectory_N: torch.Tensor | None = None,
+        step_pairs: torch.Tensor | None = None,
         kl_coef: float | None = None,
+        observe: Observe | None = None,
     ) -> dict[str, float]:
         """One optimiser step.
 
@@ -118,15 +127,19 @@ class Policy:
 
         Args:
             turns: N turns; those that answer the same prompt object share its computation.
-            advantages_N: float ``(N,)``.
+            advantages_N: float ``(N,)``, or per turn one number for each of its tokens.
             objective: from ``easyvideor1.algorithms.objectives``.
             step: 1-based step of the stage, for the learning-rate schedule.
             temperature: of the rollout.
             load: reads frames of a plan.
             features: of this model; what it has is not computed again.
-            group_N: int64 ``(N,)``, the group of every turn, which stays in one micro-batch then.
+            group_N: int64 ``(N,)``, the group of every turn; it stays in one micro-batch if the stage needs that.
             offline_N: bool ``(N,)``, turns of another policy.
+            trajectory_N: int64 ``(N,)``, of which trajectory each is a turn: the sequence of objectives. Its own if
+                not given.
+            step_pairs: int64 ``(K, 2)``, better and worse trajectories.
             kl_coef: an adaptive weight of the KL.
+            observe: is told the log-probs of every micro-batch before the weights move; what it raises stops the step.
 
         Returns:
             ``loss``, ``grad_norm`` before clipping, ``lr``, and the step's weighted means of the objective's metrics.
@@ -138,22 +151,25 @@ class Policy:
         options, optimizer = self.options, self.optimizer
         if options is None or optimizer is None:
             raise RuntimeError("call begin(stage) before update()")
-        weights = _turn_weights(turns, options)
+        weights = turn_weights(turns, options, trajectory_N)
         total_weight = float(sum(each.sum() for each in weights))
+        together = group_N if stage_needs(options) & {"group_ids", "pairs"} else trajectory_N
         self.model.train()
         totals: dict[str, float] = {}
-        for micro in self._micro_batches(turns, options.micro_batch_tokens, group_N):
-            batch = collate(micro, self.family, load, features=features, device=self.device)
-            batch = to_device(batch, self.device)
-            weights_T = torch.cat([weights[n] for row in micro for n in row.sequences]).to(self.device)
+        for order, batch in self.batches(turns, options.micro_batch_tokens, load, features, together):
+            weights_T = torch.cat([weights[n] for n in order]).to(self.device)
             extra = {
-                "advantages": _of_tokens(advantages_N.to(torch.float32), batch),
+                "advantages": _advantages(advantages_N, order, batch),
+                "sequence": batch.sequence if trajectory_N is None else _of_tokens(trajectory_N, batch),
                 "group": _of_tokens(group_N, batch),
                 "offline": _of_tokens(offline_N, batch),
                 "total_weight": total_weight,
+                "step_pairs": None if step_pairs is None else step_pairs.to(self.device),
                 "kl_coef": kl_coef,
             }
-            loss, metrics = self._loss(batch, weights_T, objective, temperature, extra)
+            loss, metrics, logprobs = self._loss(batch, weights_T, objective, temperature, extra)
+            if observe is not None:
+                observe(batch.sequence, logprobs.detach(), batch.engine_logprobs, weights_T > 0)
             torch.autograd.backward(loss)
             for name, value in {"loss": loss, **metrics}.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach())
@@ -163,6 +179,24 @@ class Policy:
         else:
             del totals["mismatch/logprob_abs"]
         return {**totals, **self._step(optimizer, options, step)}
+
+    def update_critic(
+        self,
+        turns: Sequence[Turn],
+        values: Sequence[torch.Tensor],
+        returns: Sequence[torch.Tensor],
+        *,
+        step: int,
+        load: LoadFrames,
+        features: FeatureCache | None = None,
+        trajectory_N: torch.Tensor | None = None,
+    ) -> dict[str, float]:
+        """One optimiser step of the critic; see ``Critic.update``."""
+        options = self._stage()
+        assert self.critic is not None
+        batches = self.batches(turns, options.micro_batch_tokens, load, features)
+        weights = turn_weights(turns, options, trajectory_N)
+        return self.critic.update(batches, weights, values, returns, step=step)
 
     def _step(self, optimizer: torch.optim.Optimizer, options: StageConfig, step: int) -> dict[str, float]:
         """Move the weights along the gradients that are there, and let go of these."""
@@ -183,72 +217,6 @@ class Policy:
             move_average(list(self.reference.parameters()), list(self.model.parameters()), options.reference_decay)
         return {"grad_norm": norm, "lr": rate}
 
-    @torch.no_grad()
-    def logprobs(
-        self,
-        turns: Sequence[Turn],
-        *,
-        temperature: float,
-        load: LoadFrames,
-        features: FeatureCache | None = None,
-        reference: bool = False,
-        max_tokens: int | None = None,
-    ) -> list[torch.Tensor]:
-        """Log-probabilities of every turn's tokens under the policy or its reference, on the CPU.
-
-        Args:
-            turns: any; what they share is computed once.
-            temperature: of the rollout.
-            load: reads frames of a plan.
-            features: of this model.
-            reference: of the reference that ``begin`` set up, in place of the policy.
-            max_tokens: of one forward pass; the stage's ``micro_batch_tokens`` if not given.
-        """
-        if max_tokens is None:
-            max_tokens = StageConfig(name="logprobs").micro_batch_tokens
-            max_tokens = max_tokens if self.options is None else self.options.micro_batch_tokens
-        found: dict[int, torch.Tensor] = {}
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            for micro in self._micro_batches(turns, max_tokens, None):
-                batch = collate(micro, self.family, load, features=features, device=self.device)
-                batch = to_device(batch, self.device)
-                with self._as_reference() if reference else nullcontext(self.model) as model:
-                    values, _ = response_logprobs(self.family, model, batch, temperature=temperature)
-                lengths = [len(turns[n].response_ids) for row in micro for n in row.sequences]
-                parts = torch.split(values.cpu(), lengths)
-                found.update(zip((n for row in micro for n in row.sequences), parts, strict=True))
-        finally:
-            self.model.train(was_training)
-        return [found[n] for n in range(len(turns))]
-
-    @contextmanager
-    def _as_reference(self) -> Iterator[Any]:
-        """The reference model, while the block lasts."""
-        if self.reference is not None:
-            yield self.reference
-            return
-        if self.config.lora is None:
-            raise RuntimeError("this stage has no reference: begin() was not told of a KL term")
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with without_adapters(self.model):
-                yield self.model
-        finally:
-            self.model.train(was_training)
-
-    def _micro_batches(
-        self, turns: Sequence[Turn], max_tokens: int, group_N: torch.Tensor | None
-    ) -> list[list[PackedTurns]]:
-        if self._costs is None:
-            self._costs = model_costs(self.family, self.model)
-        costs = self._costs
-        together = None if group_N is None else group_N.tolist()
-        rows = pack_turns(turns, share_prefix=self.family.shares_prefix, together=together)
-        return split_rows(rows, max_tokens, lambda unit: turns_cost(unit, costs))
-
     def _loss(
         self,
         batch: Batch,
@@ -256,43 +224,45 @@ class Policy:
         objective: Objective,
         temperature: float,
         extra: dict[str, Any],
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        assert self.options is not None
-        options, needs = self.options, stage_needs(self.options)
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+        options = self._stage()
+        needs = stage_needs(options)
         hidden = response_hidden(self.family, self.model, batch)
         logprobs, entropy = hidden_logprobs(self.family, self.model, hidden, batch.targets, temperature=temperature)
         if options.entropy_coef == 0:
             entropy = entropy.detach()
-        reference = divergence = None
+        reference = full = divergence = None
+        # KL that went off the reward was computed before; other needs of a reference are the objective's.
         if needs & {"ref_logprobs", "full_kl"}:
-            with torch.no_grad(), self._as_reference() as model:
-                seen = response_hidden(self.family, model, batch)
-                reference, _ = hidden_logprobs(self.family, model, seen, batch.targets, temperature=temperature)
-            if "full_kl" in needs:
-                # Logits come from a matrix that has no adapter, so the model itself stands for its base there.
-                model = self.model if self.reference is None else self.reference
-                divergence = hidden_full_kl(self.family, self.model, model, hidden, seen, temperature=temperature)
+            reference, full = self._against(batch, hidden, temperature, full="full_kl" in needs)
+        if "full_logits" in needs and extra["group"] is not None:
+            divergence = hidden_divergence(
+                self.family, self.model, hidden, batch.sequence, extra["group"], temperature=temperature
+            )
         tokens, corrections = token_batch(
             options,
             logprobs=logprobs,
             engine_logprobs=batch.engine_logprobs,
-            sequence=batch.sequence,
             weights=weights_T,
             ref_logprobs=reference,
-            full_kl=divergence,
+            full_kl=full,
             entropy=entropy,
+            divergence=divergence,
             **extra,
         )
         loss, metrics = objective(tokens, options)
         known = (weights_T > 0) & ~batch.engine_logprobs.isnan()
+        if tokens.offline is not None:
+            known &= ~tokens.offline  # what another policy says is no mismatch
         distance = (batch.engine_logprobs - tokens.logprobs.detach()).abs()
-        return loss, {
+        found = {
             **metrics,
             **corrections,
             "policy/entropy": tokens.report(entropy),
             "mismatch/logprob_abs": tokens.report(torch.where(known, distance, 0.0)),
             "mismatch/known": tokens.report(known.float()),
         }
+        return loss, found, logprobs
 
     def save(self, directory: Path) -> None:
         """Write a Hugging Face checkpoint plus the optimiser's state into an existing empty directory.
@@ -301,6 +271,8 @@ class Policy:
         """
         average = self.reference if self.options is not None and self.options.reference == "ema" else None
         write_policy(directory, self.model, self.family.tokenizer, self.checkpoint, self.optimizer, average)
+        if self.critic is not None:
+            self.critic.save(directory)
 
     def restore(self, directory: Path) -> None:
         """Take weights and optimiser state from a checkpoint written by ``save`` in the same stage.
@@ -319,7 +291,9 @@ class Policy:
             copy_weights(_load(self.family, directory, self.config), self.model, directory)
         if self.reference is not None and self.options is not None and self.options.reference == "ema":
             read_reference(directory, self.reference)
-        read_optimizer(directory, self.model, self.optimizer)
+        read_optimizer(directory / OPTIMIZER, self.model, self.optimizer)
+        if self.critic is not None:
+            self.critic.restore(directory)
 
 
 def _load(family: Family, directory: Path, config: ModelConfig) -> Any:
@@ -340,10 +314,22 @@ def _of_tokens(values_N: torch.Tensor | None, batch: Batch) -> torch.Tensor | No
     return None if values_N is None else values_N.to(batch.sequence.device)[batch.sequence]
 
 
-def _turn_weights(turns: Sequence[Turn], options: StageConfig) -> list[torch.Tensor]:
-    """The weight of every response token in the whole step, turn by turn."""
-    lengths = [len(turn.response_ids) for turn in turns]
+def _advantages(
+    advantages_N: torch.Tensor | Sequence[torch.Tensor], order: Sequence[int], batch: Batch
+) -> torch.Tensor | None:
+    if isinstance(advantages_N, torch.Tensor):
+        return _of_tokens(advantages_N.to(torch.float32), batch)
+    return torch.cat([advantages_N[n] for n in order]).to(batch.sequence.device, torch.float32)
+
+
+def turn_weights(
+    turns: Sequence[Turn], options: StageConfig, trajectory_N: torch.Tensor | None = None
+) -> list[torch.Tensor]:
+    """The weight of every response token in the whole step, turn by turn; a turn is a sequence of its own if it is not
+    said which trajectory it belongs to."""
+    lengths = torch.tensor([len(turn.response_ids) for turn in turns])
     learn = torch.cat([torch.from_numpy(turn.response_mask) for turn in turns])
-    sequence = torch.repeat_interleave(torch.arange(len(turns)), torch.tensor(lengths))
-    weights = token_weights(learn, sequence, options.aggregation, length=options.aggregation_length)
-    return list(torch.split(weights, lengths))
+    turn_T = torch.repeat_interleave(torch.arange(len(turns)), lengths)
+    sequence_T = turn_T if trajectory_N is None else trajectory_N[turn_T]
+    weights = token_weights(learn, sequence_T, options.aggregation, turn_T=turn_T, length=options.aggregation_length)
+    return list(torch.split(weights, lengths.tolist()))

@@ -15,7 +15,7 @@ from easyvideor1.types import ConfigError
 _COMPANIONS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 
 #: Files that are for going on with a stage alone.
-_OPTIMIZER = "optimizer.safetensors"
+OPTIMIZER = "optimizer.safetensors"
 _ADAPTERS = "adapters.safetensors"
 _REFERENCE = "reference.safetensors"
 
@@ -50,12 +50,37 @@ def write_policy(
         if (origin / name).is_file():
             (directory / name).write_bytes((origin / name).read_bytes())
     if optimizer is not None:
-        tensors = {}
-        for name, parameter in model.named_parameters():
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"{key}/{name}"] = value
-        if tensors:
-            _write(directory / _OPTIMIZER, tensors)
+        write_optimizer(directory / OPTIMIZER, model, optimizer)
+
+
+def write_optimizer(file: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Write the state of ``optimizer`` by the names of the parameters; before the first step there is none."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}/{name}"] = value
+    if tensors:
+        _write(file, tensors)
+
+
+def write_trained(file: Path, model: Any) -> None:
+    """Write the parameters of ``model`` that are trained."""
+    _write(file, _trained(model))
+
+
+def read_trained(file: Path, model: Any) -> None:
+    """Give ``model`` the parameters that ``write_trained`` wrote.
+
+    Raises:
+        ConfigError: they are not there, or of another model; nothing is changed then.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{str(file.parent)!r} holds no {file.stem}: it was written by a stage without one")
+    _copy(_read(file), _trained(model), file.parent)
+
+
+def _trained(model: Any) -> dict[str, torch.Tensor]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def copy_weights(source: Any, model: Any, origin: Path) -> None:
@@ -89,16 +114,16 @@ def read_reference(directory: Path, reference: Any) -> None:
     _copy(_read(directory / _REFERENCE), dict(reference.named_parameters()), directory)
 
 
-def read_optimizer(directory: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Replace the state of ``optimizer`` by a checkpoint's; one from before the first step has none."""
+def read_optimizer(file: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Replace the state of ``optimizer`` by that in ``file``; one from before the first step has no file."""
     named = dict(model.named_parameters())
     optimizer.state.clear()
-    if not (directory / _OPTIMIZER).is_file():
+    if not file.is_file():
         return
-    for key, value in _read(directory / _OPTIMIZER).items():
+    for key, value in _read(file).items():
         kind, _, name = key.partition("/")
         if name not in named:
-            raise ConfigError(f"{str(directory)!r} holds an optimiser of {name!r}, which this model does not have")
+            raise ConfigError(f"{str(file)!r} is of an optimiser of {name!r}, which this model does not have")
         # AdamW keeps its step counter on the CPU.
         optimizer.state[named[name]][kind] = value if kind == "step" else value.to(named[name].device)
 
