@@ -11,7 +11,7 @@ import pytest
 
 import easyvideor1.workbench
 from easyvideor1.config import RunConfig
-from easyvideor1.types import ConfigError, DataError, Sample
+from easyvideor1.types import BudgetChange, ConfigError, DataError, Sample
 from easyvideor1.workbench import Workbench
 from training.runs import World, write_rows
 
@@ -133,3 +133,38 @@ def test_a_checkpoint_is_needed_for_prompts_only(world: World) -> None:
         bench.open_policy()
     with pytest.raises(ConfigError, match=r"config\.json"):
         Workbench.open(world.config(), world.home).render(Sample("a", "What?", "math", "1"))
+
+
+def test_budgets_of_sources_and_rows_reach_plan_prompt_and_cache(world: World, tmp_path: Path) -> None:
+    (video, *_), (image, *_) = ([row for row in world.read() if row[kind]] for kind in ("videos", "images"))
+    rows = [
+        {**video, "problem_id": "plain"},
+        {**video, "problem_id": "few", "nframes": 2},
+        {**video, "problem_id": "rate", "fps": 1.0, "video_min_frames": 2, "video_max_pixels": 4096},
+        {**image, "problem_id": "small", "image_max_pixels": 1024, "image_min_pixels": 1024},
+        {**image, "problem_id": "picture"},
+    ]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    own = {"path": path, "video": {"frames": 6}}
+    config = world.short(data__train=[{"path": path}, own], cache__dir=str(tmp_path / "frames"))
+    with Workbench.open(config) as bench:
+        (first, second) = bench.load_sources(config.data.train)
+        plans = {sample.id: bench.render(sample).plans[0] for sample in first.samples}
+        frames = {name: len(plan.frame_indices) for name, plan in plans.items()}
+        assert frames == {"plain": 4, "few": 2, "rate": 2, "small": 1, "picture": 1}
+        assert [plans[name].tokens for name in ("plain", "few", "small", "picture")] == [8, 4, 1, 4]
+        assert len({plan.digest for plan in plans.values()}) == 4  # a rate of 1 and two frames are the same two frames
+        assert plans["rate"].frame_indices == plans["few"].frame_indices
+        assert [len(bench.render(sample).plans[0].frame_indices) for sample in second.samples] == [6, 2, 2, 1, 1]
+        report = bench.fill_cache([first, second])
+        assert (report.built, report.failed) == (5, 0)
+        for sample in (*first.samples, *second.samples):
+            (ref,), (plan,) = sample.media, bench.render(sample).plans
+            assert bench.plan(ref) == plan and bench.load(ref, plan).pixels.shape[0] == len(plan.frame_indices)
+        # The prompt of the same words and file under another budget is another prompt.
+        plain = first.samples[0]
+        few = replace(plain, media=(replace(plain.media[0], budget=BudgetChange(frames=2)),))
+        assert len(bench.render(plain)) > len(bench.render(few)) and bench.render(plain) is bench.render(plain)
+        absurd = replace(plain, media=(replace(plain.media[0], budget=BudgetChange(max_frames=2)),))
+        with pytest.raises(DataError, match=r"its budget cannot be: max_frames has no effect where frames is 4 - "):
+            bench.render(absurd)
