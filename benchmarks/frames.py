@@ -35,7 +35,7 @@ from benchmarks.decoders import (
     ffmpeg_libraries,
 )
 from benchmarks.films import long_film, short_film
-from benchmarks.measure import by_round, interleaved, table, timed, versions
+from benchmarks.measure import by_round, interleaved, machine_scaling, table, timed, versions
 from benchmarks.steps import FULL_STEP, StepSize, compare_steps
 from benchmarks.stores import FLOAT32, MEMCPY, compare_codecs
 from easyvideor1.config import CacheConfig, VideoBudget
@@ -215,7 +215,12 @@ def measure_build(work: Path, size: Size) -> Result:
     shutil.rmtree(work / "store-build", ignore_errors=True)
     rows = [(name, f"{timing.wall:.2f}", f"{len(items) / timing.wall:.1f}") for name, timing in timings.items()]
     print(table(f"Building a store of {len(items)} clips", ("workers", "wall s", "clips/s"), rows))
-    return {"build_scaling_2_workers": _ratio(timings["1"].wall, timings["2"].wall)}
+    ceiling = machine_scaling(size.rounds)
+    print(f"  two processes that share nothing: {ceiling:.2f} times as fast as one")
+    return {
+        "build_scaling_2_workers": _ratio(timings["1"].wall, timings["2"].wall),
+        "machine_scaling_2_processes": round(ceiling, 4),
+    }
 
 
 def measure_planning(work: Path, size: Size) -> Result:

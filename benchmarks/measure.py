@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +67,28 @@ def timed(work: Callable[[], object]) -> Work:
         return time.perf_counter() - wall, time.process_time() - cpu
 
     return run
+
+
+#: Half a second of arithmetic, in a process that shares nothing with another one.
+_SPIN = (sys.executable, "-S", "-c", "sum(i * i for i in range(6_000_000))")
+
+
+def machine_scaling(repetitions: int) -> float:
+    """How much faster two processes are here and now than one, at work that they do not share.
+
+    No division of work can do better: it is 2 on two idle cores, and less when somebody else uses them.
+    """
+
+    def one() -> None:
+        for _ in range(2):
+            subprocess.run(_SPIN, check=True)
+
+    def two() -> None:
+        with subprocess.Popen(_SPIN), subprocess.Popen(_SPIN):
+            pass
+
+    timings = interleaved({"one": timed(one), "two": timed(two)}, repetitions, warm_up=1)
+    return by_round(timings["one"], timings["two"])
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -94,6 +94,8 @@ def test_the_last_line_holds_all_figures(
         "read_vs_float32_pt",
         "read_vs_memcpy",
         "build_scaling_2_workers",
+        "machine_scaling_2_processes",
+        "cached_step_vs_ram_step_cpu",
         "plans_per_second",
         "cached_step_vs_ram_step",
         "decode_step_vs_cached_step",
