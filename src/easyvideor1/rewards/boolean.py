@@ -14,8 +14,8 @@ _WHOLE |= {"no": False, "false": False, "0": False, "n": False, "f": False}
 _WORD = re.compile(r"[\w']+|[^\w\s]|\n")
 _STATED = {"yes": True, "true": True, "no": False, "false": False}
 #: The question's own words, or no decision: "yes or no", "yes/no".
-_BOTH = re.compile(r"\b(?:yes|no|true|false)\s*+(?:/|\||,?\s*+\bor\b|\band\b)\s*+(?:yes|no|true|false)\b")
-_NEGATORS = {"not", "never", "cannot", "hardly"}
+_BOTH = re.compile(r"\b(?:yes|no|true|false)\s*+(?:/|\||,?\s*+\b(?:n?or|and)\b)\s*+(?:yes|no|true|false)\b")
+_NEGATORS = {"not", "never", "cannot", "hardly", "neither", "nor"}
 _BREAKS = set(".,;:!?\n")
 _REACH = 3
 #: Words beyond this many from the end are not read: a statement that far back is not the last one.

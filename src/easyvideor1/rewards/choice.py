@@ -13,7 +13,7 @@ from easyvideor1.rewards.characters import nfkc
 from easyvideor1.rewards.geometry import load_json
 
 _LABEL = re.compile(r"\s*+[(\[]?+\s*+([A-Z])\s*+[.:)\]\uff1a\u3001]\s*+(.*)", re.DOTALL)
-_WHOLE = re.compile(r"[(\[{\"']*([A-Za-z])[)\]}\"'.,:;!]*")
+_WHOLE = re.compile(r"[(\[{\"']*([A-Za-z])[)\]}\"'.,:;!?]*")
 _LEADING = re.compile(
     r"(?:[(\[]\s*+([A-Za-z])\s*+[)\]]|([A-Za-z])\s*+[.:)\uff1a\u3001])"
     r"(?=[A-Z]|\W|$)(?!\s*+[A-Za-z]\s*+[.)])"
@@ -28,6 +28,8 @@ _NAMED = re.compile(
 #: More letters after a named one: ", C and D". "or" makes the statement none.
 _MORE = re.compile(r"(?:[)\]*]*\s*+(?:,|;|/|&|\band\b)\s*+(?:and\s++)?+[(\[*]*[A-Z](?![\w']))+")
 _OR = re.compile(r"[)\]*]*\s*+,?+\s*+or\s++(?:option\s++)?+[(\[*]*[A-Z](?![\w'])", re.IGNORECASE)
+#: A second label after a leading one, as an alternative: "B. blue or C. green".
+_UNDECIDED = re.compile(r"\b(?:or|maybe|perhaps)\s++(?:option\s++)?+[(\[*]*[A-Z][)\]*]*(?:[.:]|\W*$)")
 _OPTION_ALONE = re.compile(r"(?:option|choice|answer)\s*+:?+\s*+[(\[*]*([a-z])[)\]*]*\.?", re.IGNORECASE)
 _IS_RIGHT = re.compile(
     r"(?:so\s++|i\s++think\s++)?+(?:option\s++)?+[(\[*]*([A-Z])[)\]*]*\s++is\s++(?:the\s++)?+"
@@ -85,6 +87,8 @@ def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
     if listed := _lines(text, known):
         return listed
     if leading := _LEADING.match(text):
+        if _UNDECIDED.search(text[:_CONTAINED_LIMIT], leading.end()):
+            return None
         return _letters(leading.group(1) or leading.group(2), known)
     for letter, option in known.items():
         if option and text[:2] == f"{letter} " and _words(text[2:]) == option:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from easyvideor1.rewards.sandbox import Limits, Run, run_checks, run_program
 
 _LONGEST = 50_000
 #: Seconds for all pairs of input and output of one program together; each has the limit of one program as well.
-PAIRS_SECONDS = 15.0
+PAIRS_SECONDS = 30.0
 
 
 def read_code(text: str, options: tuple[str, ...]) -> Reading | None:
@@ -67,8 +68,8 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
     "output": ...}`` or a list of these for programs that read and print, or ``{"inputs": [...], "outputs": [...]}``;
     each also as JSON text. Outputs are compared line by line without trailing space. After a program that runs out of
     time the rest fail, and all together have ``PAIRS_SECONDS``. Without tests both programs run without input and must
-    print the same; a reference that prints nothing judges nothing. Tests in Python share the process with the program,
-    which could cheat them on purpose; input and output do not.
+    print the same; a reference that prints nothing judges nothing. Tests in Python run in another process than the
+    program, see ``sandbox_calls``.
     """
     try:
         tests = _column_tests(row) or _reference_tests(reference)
@@ -76,8 +77,19 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
         return cannot_judge(error.cause)
     if tests is None:
         return _same_output(predicted, reference)
-    passed = run_checks(predicted, tests.checks, Limits()) if tests.checks else _run_pairs(predicted, tests.pairs)
+    if tests.checks:
+        passed = run_checks(predicted, tests.checks, Limits(), own=_own_names(reference))
+    else:
+        passed = _run_pairs(predicted, tests.pairs)
     return Verdict(sum(passed) / len(passed), {"all_passed": float(all(passed))})
+
+
+@lru_cache(maxsize=1000)
+def _own_names(reference: str) -> frozenset[str]:
+    """What a reference program defines: of these names alone a program may hide Python's own from the tests."""
+    tree = program_tree(reference)
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return frozenset(node.name for node in tree.body if isinstance(node, kinds)) if tree else frozenset()
 
 
 def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> list[bool]:

@@ -15,6 +15,13 @@ from easyvideor1.rewards.numberwords import NUMBER_WORDS, SCALES, runs, value_of
 #: Beyond this length a text is no number.
 _LIMIT = 2000
 _VULGAR = re.compile(r"(\d)([\u00bc-\u00be\u2150-\u215e])")
+#: A raised or lowered digit after a digit would become its neighbour: 5² is no 52.
+_RAISED = re.compile(r"(\d)(?=[\u00b2\u00b3\u00b9\u2070\u2074-\u207e])")
+_LOWERED = re.compile(r"(\d)(?=[\u2080-\u208e])")
+#: What makes the number after it a bound or a denied one: "more than 5", "not 5".
+_BOUND = re.compile(
+    r"(?:\b(?:not|never|at least|at most|(?:more|less|fewer|greater|other) than)\s|[<>\u2264\u2265])\s?\Z"
+)
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*+\{([^{}]*+)\}\s*+\{([^{}]*+)\}")
 _LATEX_WRAP = re.compile(r"\\(?:text|mathrm|mathbf|boxed|,|;|!|left|right)\s*")
 _TIMES_TEN = re.compile(
@@ -58,7 +65,8 @@ def read_number(text: str, options: tuple[str, ...]) -> Reading | None:
     """Read the one number that a text states.
 
     After the last "=" or "≈" if there is one. Units, currency signs and words around it are ignored; two different
-    numbers ("between 3 and 5", "3-5", "12:30") are ambiguous and no answer.
+    numbers ("between 3 and 5", "3-5", "12:30") are ambiguous and no answer, and so is a bound or a denied number ("more
+    than 5", "not 5").
     """
     if len(text) > _LIMIT:
         return None
@@ -67,11 +75,13 @@ def read_number(text: str, options: tuple[str, ...]) -> Reading | None:
         return Reading(Number(times))
     if _SPACED.fullmatch(text):
         text = text.replace(" ", "")
+    text = re.split(r"[=\u2248]", text)[-1]
     if _EXPRESSION.search(text):
         return None
-    if re.search(r"[=\u2248]", text):
-        text = re.split(r"[=\u2248]", text)[-1]
-    found = {number for number in map(_number, _NUMBER.finditer(text)) if number is not None}
+    matches = list(_NUMBER.finditer(text))
+    if any(_BOUND.search(text[max(0, match.start() - 20) : match.start()].lower()) for match in matches):
+        return None
+    found = {number for number in map(_number, matches) if number is not None}
     spoken = _spoken(text)
     if spoken is None:
         return None
@@ -87,6 +97,7 @@ def read_number(text: str, options: tuple[str, ...]) -> Reading | None:
 def _cleaned(text: str) -> str:
     text = _VULGAR.sub(r"\1 \2", text)
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})", "", text)
+    text = _LOWERED.sub(r"\1_", _RAISED.sub(r"\1^", text))
     text = nfkc(text).translate({0x2212: "-", 0x2013: "-", 0x2044: "/"})
     text = _LATEX_FRACTION.sub(r" \1/\2 ", text)
     text = _LATEX_WRAP.sub(" ", text).replace("\\%", "%")

@@ -18,25 +18,34 @@ _WHOLE = {"1": "1", "a": "1", "first": "1", "one": "1", "2": "2", "b": "2", "sec
 _TIE = {"tie", "tied", "equal", "both", "draw", "same"}
 _NOUN = r"(?:the\s++)?(?:response|answer|option|choice|candidate)"
 _LABEL = re.compile(rf"{_NOUN}?\s*+#?(\w+)(?:\s++(?:response|one|answer))?")
-_MENTION = re.compile(r"\bresponse\s*+#?([12])\b|\b(tie|tied)\b")
-_BETTER = re.compile(r"\bresponse\s*+#?([12])\s++(?:is|was)\s++(?:\w++\s++)?(?:better|preferred|best|superior)\b")
+_MENTION = re.compile(r"\bresponse\s*+#?([12ab])\b|\b(tied?)\b|(?<![\w.])([12])(?![\w.]*\w)")
+_BETTER = re.compile(r"\bresponse\s*+#?([12ab])\s++(?:is|was)\s++(?:\w++\s++)?(?:better|preferred|best|superior)\b")
+#: A clause with one of these says what is not so, or turns the order round: no label is read from it.
+_TURNED = re.compile(
+    r"\b(?:not|no|never|cannot|neither|nor|doubt\w*|hardly|worse|worst|inferior|loses?|lost|instead)\b|n['\u2019]t\b"
+)
+_CLAUSE = re.compile(r"[.,;:!?\n]|\bbut\b")
 
 
 def read_preference(text: str, options: tuple[str, ...]) -> Reading | None:
     """Read ``"1"``, ``"2"`` or ``"tie"``.
 
     A bare label, "Response 1", "the first one", "tie". In a sentence the last "response N is better" counts, else the
-    one label that it mentions; a sentence that mentions two labels without a comparison says nothing.
+    one label that it mentions; a sentence that mentions two labels without a comparison says nothing, and a clause that
+    denies or turns the order round ("not", "worse") is passed over.
     """
     text = nfkc(text)[-2000:].casefold().strip(" \t\n.,;:!*_\"'`()[]")
     if text in _TIE:
         return Reading("tie")
     if (whole := _LABEL.fullmatch(text)) and whole.group(1) in _WHOLE:
         return Reading(_WHOLE[whole.group(1)])
-    better = _BETTER.findall(text)
+    said = [clause for clause in _CLAUSE.split(text) if not _TURNED.search(clause)]
+    better = [label for clause in said for label in _BETTER.findall(clause)]
     if better:
-        return Reading(str(better[-1]))
-    mentioned = {number or "tie" for number, _ in _MENTION.findall(text)}
+        return Reading(_WHOLE[better[-1]])
+    mentioned = {
+        "tie" if tie else _WHOLE[named or bare] for clause in said for named, tie, bare in _MENTION.findall(clause)
+    }
     return Reading(mentioned.pop()) if len(mentioned) == 1 else None
 
 

@@ -24,16 +24,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from easyvideor1.types import EasyVideoError
 
 _RUNNER = Path(__file__).with_name("sandbox_runner.py")
 _START_SECONDS = 30.0
+_PATIENCE = 3.0
 #: One heap for all threads: the allocator reserves 64 MiB of address space for each further one.
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
@@ -44,7 +46,11 @@ class SandboxError(EasyVideoError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds of wall clock for one program (or all its checks), memory in MiB, output and file size in bytes."""
+    """Seconds of processor time for one program (or all its checks), memory in MiB, output and file size in bytes.
+
+    The system counts processor time in whole seconds. On the clock a program has ``_PATIENCE`` times as long, so that
+    an honest one does not fail because the machine is busy.
+    """
 
     seconds: float = 5.0
     memory_mb: int = 1024
@@ -78,7 +84,7 @@ def protection() -> tuple[str, ...]:
         SandboxError: programs cannot be run at all.
     """
     with tempfile.TemporaryDirectory(prefix="evr1-run-") as box, tempfile.TemporaryFile() as output:
-        process = _start("", box, Limits(), subprocess.DEVNULL, output, (), report=True)
+        process = _start("", box, Limits(), subprocess.DEVNULL, output, report=True)
         try:
             _wait(process, time.monotonic() + _START_SECONDS)
         finally:
@@ -99,35 +105,31 @@ def run_program(source: str, given: str, limits: Limits, fences: Fences = _BOTH)
         with tempfile.TemporaryFile() as standard_input:
             standard_input.write(given.encode("utf-8", "replace"))
             standard_input.seek(0)
-            process = _start(source, box, limits, standard_input, output, (), fences)
+            process = _start(source, box, limits, standard_input, output, fences)
         try:
-            ended = _wait(process, time.monotonic() + limits.seconds)
+            ended = _wait(process, time.monotonic() + _PATIENCE * limits.seconds)
         finally:
             end_session(process)
-        if not ended:
+        if not ended or process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
             return Run("", ended=False, timed_out=True)
         output.seek(0)
         printed = output.read(limits.output_bytes).decode("utf-8", "replace")
         return Run(printed, ended=process.returncode == 0)
 
 
-def run_checks(source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH) -> list[bool]:
-    """Run a program and then each check in its namespace; a check passes if it raises nothing.
+def run_checks(
+    source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH, own: frozenset[str] = frozenset()
+) -> list[bool]:
+    """Run a program, and each check against its names; a check passes if it raises nothing.
 
-    The checks are sent once the program's own code has run. If the program ends the process or the time is over, the
-    checks still open fail.
+    The checks run in a process of their own (``sandbox_calls.py``): the program sees neither them nor their verdicts,
+    only its functions being called. If the program ends or the time is over, the checks still open fail. ``own`` are
+    names of Python's own functions that mean the program's in the checks.
     """
     passed: list[bool] = []
     with ExitStack() as stack:
-        box = stack.enter_context(tempfile.TemporaryDirectory(prefix="evr1-run-"))
-        output = stack.enter_context(tempfile.TemporaryFile())
-        ask_read, ask, reply, reply_write = (stack.enter_context(pipe) for pipe in (*_pipe(), *_pipe()))
-        fds = (ask_read.fileno(), reply_write.fileno())
-        process = _start(source, box, limits, subprocess.DEVNULL, output, fds, fences)
-        stack.callback(end_session, process)
-        ask_read.close()
-        reply_write.close()
-        until = time.monotonic() + limits.seconds
+        ask, reply = _start_pair(stack, source, limits, fences, own)
+        until = time.monotonic() + _PATIENCE * limits.seconds
         if _reply(reply.fileno(), until) == "ready":
             for check in checks:
                 # An answer counts only with the number sent beside the check, which nobody knew before.
@@ -137,6 +139,25 @@ def run_checks(source: str, checks: Sequence[str], limits: Limits, fences: Fence
                     break
                 passed.append(said == number)
     return passed + [False] * (len(checks) - len(passed))
+
+
+def _start_pair(
+    stack: ExitStack, source: str, limits: Limits, fences: Fences, own: frozenset[str]
+) -> tuple[IO[bytes], IO[bytes]]:
+    """A program and the process of its checks, joined; returns where checks are written and verdicts are read."""
+    boxes = [stack.enter_context(tempfile.TemporaryDirectory(prefix="evr1-run-")) for _ in range(2)]
+    ask_read, ask, reply, reply_write, call_read, call, result_read, result = (
+        stack.enter_context(end) for _ in range(4) for end in _pipe()
+    )
+    ends = {"link": (result_read.fileno(), call.fileno()), "checks": (ask_read.fileno(), reply_write.fileno())}
+    program = {"link": (call_read.fileno(), result.fileno())}
+    for text, box, fds in ((source, boxes[0], program), ("", boxes[1], ends)):
+        process = _start(text, box, limits, subprocess.DEVNULL, subprocess.DEVNULL, fences, fds=fds, own=own)
+        stack.callback(end_session, process)
+    # What is left open here would keep one side waiting for another that has ended.
+    for end in (ask_read, reply_write, call_read, call, result_read, result):
+        end.close()
+    return ask, reply
 
 
 def _pipe() -> tuple[IO[bytes], IO[bytes]]:
@@ -149,17 +170,20 @@ def _start(
     box: str,
     limits: Limits,
     given: IO[bytes] | int,
-    output: IO[bytes],
-    fds: tuple[int, ...],
+    output: IO[bytes] | int,
     fences: Fences = _BOTH,
     *,
+    fds: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+    own: frozenset[str] = frozenset(),
     report: bool = False,
 ) -> subprocess.Popen[bytes]:
     settings = {
         "seconds": limits.seconds,
         "memory_mb": limits.memory_mb,
         "output_bytes": limits.output_bytes,
-        "fds": fds,
+        "link": fds.get("link", ()),
+        "checks": fds.get("checks", ()),
+        "own": sorted(own),
         "kernel": fences.kernel,
         "hook": fences.hook,
         "report": report,
@@ -173,7 +197,7 @@ def _start(
         stderr=subprocess.DEVNULL,
         cwd=box,
         env=_ENVIRONMENT | {"HOME": box, "TMPDIR": box},
-        pass_fds=fds,
+        pass_fds=[fd for pair in fds.values() for fd in pair],
         start_new_session=True,
     )
 

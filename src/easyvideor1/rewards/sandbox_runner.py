@@ -1,6 +1,7 @@
 """The inside of ``easyvideor1.rewards.sandbox``: a script that gives up its rights and then runs a program.
 
-Arguments: the program's file and the settings as JSON. With ``fds`` it afterwards runs the checks that it is sent.
+Arguments: the program's file and the settings as JSON. With ``link`` (two descriptors) the program's names can then be
+used from the other end; with ``checks`` (two more) this process is that other end, and runs the checks it is sent.
 It imports the standard library only: nothing of the package is there to be tampered with.
 """
 
@@ -12,6 +13,7 @@ import _thread
 import contextlib
 import importlib.util
 import json
+import math
 import os
 import resource
 import sys
@@ -89,11 +91,11 @@ _REFUSED_MODULES = frozenset(
 
 
 def _limit(settings: dict[str, Any]) -> None:
-    seconds = int(settings["seconds"]) + 1
+    seconds = math.ceil(settings["seconds"])
     memory = int(settings["memory_mb"]) << 20
     output = int(settings["output_bytes"])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # a signal, and a second later the end
     for which, value in (
-        (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_FSIZE, output),
         (resource.RLIMIT_NOFILE, 64),
@@ -102,10 +104,9 @@ def _limit(settings: dict[str, Any]) -> None:
         resource.setrlimit(which, (value, value))
 
 
-def _kernel() -> Any:
-    """The module beside this script; its directory stays off the path, where its files would hide the library's."""
-    path = Path(__file__).with_name("sandbox_kernel.py")
-    spec = importlib.util.spec_from_file_location("sandbox_kernel", path)
+def _beside(name: str) -> Any:
+    """A module beside this script; its directory stays off the path, where its files would hide the library's."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -181,19 +182,25 @@ def _close_detours() -> None:
     _imp.create_builtin = create_builtin
 
 
-def _checks(namespace: dict[str, Any], ask: int, reply: int) -> None:
-    write, loads, compiled = os.write, json.loads, compile
+def _checks(calls: Any, settings: dict[str, Any]) -> None:
+    """Run checks against a program in another process, once that has run its own code."""
+    link = calls.Link(*settings["link"])
+    namespace = calls.Namespace(link, frozenset(settings["own"]))
+    ask, reply = settings["checks"]
     requests = os.fdopen(ask, "rb")
-    write(reply, b"ready\n")
+    link.ask("bool", True)
+    os.write(reply, b"ready\n")
     for line in requests:
-        request = loads(line)
+        request = json.loads(line)
         answer = request["number"]
         # Whatever a check raises, SystemExit included, means that it failed.
         try:
-            exec(compiled(request["check"], "check.py", "exec"), namespace)
+            exec(compile(request["check"], "check.py", "exec"), namespace)
         except BaseException:  # noqa: BLE001
             answer = "failed"
-        write(reply, answer.encode() + b"\n")
+        if link.broken:
+            return
+        os.write(reply, answer.encode() + b"\n")
 
 
 def main() -> None:
@@ -202,7 +209,8 @@ def main() -> None:
     source = Path(program).read_text(encoding="utf-8")
     box = os.path.realpath(Path.cwd())
     _limit(settings)
-    kernel = _kernel()
+    kernel = _beside("sandbox_kernel")
+    calls = _beside("sandbox_calls") if settings["link"] else None
     readable, devices = tuple(kernel.readable_roots()), tuple(kernel.DEVICES)
     layers = kernel.fence(box) if settings["kernel"] else []
     if "scratch" in layers:
@@ -218,16 +226,20 @@ def main() -> None:
             del sys.modules[name]
         _close_detours()
         sys.addaudithook(_guard(box, readable, devices))
+    if settings["checks"]:
+        _checks(calls, settings)
+        return
+    link = calls.Link(*settings["link"], namespace) if calls else None
     del kernel
-    for name in ("_kernel", "_posixsubprocess", "_imp", "importlib"):
+    for name in ("_beside", "_posixsubprocess", "_imp", "importlib"):
         del globals()[name]
-    if not settings["fds"]:
+    if link is None:
         exec(code, namespace)
         return
     # Checks are run even if the main part of a program reads input that is not there, or exits.
     with contextlib.suppress(EOFError, SystemExit):
         exec(code, namespace)
-    _checks(namespace, *settings["fds"])
+    link.serve()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,188 @@
+"""Checks run where the program never is: honest programs notice nothing, and dishonest ones gain nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from easyvideor1.rewards import score
+from easyvideor1.rewards.sandbox import Limits, run_checks
+
+LIMITS = Limits(seconds=5.0)
+
+STACK = """
+class Stack:
+    def __init__(self): self.held = []
+    def push(self, value): self.held.append(value)
+    def pop(self): return self.held.pop()
+    def __len__(self): return len(self.held)
+    @property
+    def top(self): return self.held[-1]
+"""
+ERRORS = """
+class Mine(ValueError): pass
+def fail(mine):
+    if mine: raise Mine('bad', 1)
+    raise KeyError('k')
+"""
+VECTOR = """
+class V:
+    def __init__(self, x): self.x = x
+    def __add__(self, other): return V(self.x + other.x)
+    def __mul__(self, factor): return V(self.x * factor)
+    __rmul__ = __mul__
+    def __eq__(self, other): return self.x == other.x
+    def __lt__(self, other): return self.x < other.x
+"""
+TYPES = """
+import collections, datetime, decimal, fractions
+def made(kind):
+    return {
+        'date': datetime.date(2020, 1, 2), 'delta': datetime.timedelta(1), 'decimal': decimal.Decimal('1.5'),
+        'fraction': fractions.Fraction(1, 3), 'counter': collections.Counter('aab'), 'big': 10 ** 400,
+        'deque': collections.deque([1, [2]]), 'set': {1, (2, 3)}, 'bytes': b'x', 'complex': 1 + 2j,
+        'inf': float('inf'), 'default': collections.defaultdict(int, {1: 2}), 'odd': '\\ud800',
+    }[kind]
+"""
+#: Program, what must pass, what must fail.
+HONEST = {
+    "values": ("def add(a, b): return a + b", ["assert add(1, 2) == 3", "assert add([1], [2]) == [1, 2]"]),
+    "keywords": ("def f(a, *, b=2): return a + b", ["assert f(1, b=3) == 4"]),
+    "change in place": ("def order(x): x.sort()", ["x = [3, 1]; order(x); assert x == [1, 3]"]),
+    "change a dict": ("def put(d): d['a'] = [1]", ["d = {}; put(d); assert d == {'a': [1]}"]),
+    "class": (STACK, ["s = Stack(); s.push(3); assert len(s) == 1 and s.top == 3 and s.pop() == 3"]),
+    "instance": (STACK, ["assert isinstance(Stack(), Stack) and not isinstance(3, Stack)"]),
+    "own error": (ERRORS, ["try: fail(True)\nexcept Mine as e: assert e.args == ('bad', 1)\nelse: assert False"]),
+    "its base": (ERRORS, ["try: fail(True)\nexcept ValueError: pass\nelse: assert False"]),
+    "error": (ERRORS, ["try: fail(False)\nexcept KeyError as e: assert e.args == ('k',)\nelse: assert False"]),
+    "function given": ("def each(f, x): return [f(v) for v in x]", ["assert each(lambda v: v * 2, [1]) == [2]"]),
+    "function given back": (
+        "def each(f, x): return [f(v) for v in x]\ndef inc(x): return x + 1",
+        ["assert each(inc, [1]) == [2]", "assert each(lambda v: inc(v), [1]) == [2]"],
+    ),
+    "error in a function given": (
+        "def each(f, x): return [f(v) for v in x]",
+        ["try: each(lambda v: 1 / 0, [1])\nexcept ZeroDivisionError: pass\nelse: assert False"],
+    ),
+    "check function": ("def add(a, b): return a + b", ["def check(f):\n    assert f(1, 2) == 3\ncheck(add)"]),
+    "generator": ("def g(n):\n    yield from range(n)", ["assert list(g(3)) == [0, 1, 2] and next(g(1)) == 0"]),
+    "numpy": (
+        "import numpy as np\ndef f(): return np.arange(3)\ndef h(): return np.float32(0.5), np.int64(3), np.bool_(1)",
+        ["assert (f() == [0, 1, 2]).all() and f().sum() == 3", "assert h() == (0.5, 3, True)"],
+    ),
+    "types": (
+        TYPES,
+        [
+            "from datetime import date, timedelta; assert (made('date'), made('delta')) == (date(2020, 1, 2), "
+            "timedelta(1))",
+            "from fractions import Fraction; assert made('fraction') == Fraction(1, 3) and made('decimal') == 1.5",
+            "from collections import deque; assert made('deque') == deque([1, [2]])",
+            "assert made('counter') == {'a': 2, 'b': 1} and made('default') == {1: 2} and made('big') == 10 ** 400",
+            "assert made('set') == {1, (2, 3)} and made('bytes') == b'x' and made('complex') == 1 + 2j",
+            "assert made('inf') == float('inf') and made('odd') == chr(0xd800)",
+        ],
+    ),
+    "print": (
+        "def f(): print('hi')",
+        [
+            "import io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()) as out: f()\n"
+            "assert out.getvalue() == 'hi\\n'"
+        ],
+    ),
+    "operators": (VECTOR, ["assert V(1) + V(2) == V(3)", "assert (3 * V(2)).x == 6", "assert V(1) < V(2)"]),
+    "global state": ("n = 0\ndef f():\n    global n\n    n += 1", ["f(); f(); assert n == 2"]),
+    "names of a check": ("def f(): return 1", ["x = f()", "assert x == 1"]),
+    "module of the program": ("import math\ndef f(): return 2.0", ["assert math.isclose(f(), 2)"]),
+}
+ANYTHING = """
+class E:
+    def __eq__(self, other): return True
+    def __getattr__(self, name): return lambda *args: True
+    def __sub__(self, other): return 0.0
+    def __lt__(self, other): return True
+    def __contains__(self, other): return True
+    __rsub__ = __sub__
+    __gt__ = __le__ = __ge__ = __lt__
+    def __abs__(self): return 0.0
+def f(*args): return E()
+"""
+DISHONEST = {
+    "equal to everything": (ANYTHING, "assert f(1) == 3"),
+    "equal from the right": (ANYTHING, "assert 3 == f(1)"),
+    "close to everything": (ANYTHING, "assert abs(f(1) - 3) < 1e-6"),
+    "close from the right": (ANYTHING, "assert abs(3 - f(1)) < 1e-6"),
+    "less than everything": (ANYTHING, "assert f(1) < 5"),
+    "in everything": (ANYTHING, "assert f(1) in (3, 4)"),
+    "holds everything": (ANYTHING, "assert 5 in f(1)"),
+    "isclose": (ANYTHING, "import math; assert math.isclose(f(1), 3)"),
+    "in a list": (ANYTHING.replace("return E()", "return [E()]"), "assert f(1) == [3]"),
+    "as a key": (ANYTHING.replace("return E()", "return {'a': E()}"), "assert f(1) == {'a': 3}"),
+    "text": (
+        "class S(str):\n    __eq__ = lambda *a: True\n    __hash__ = str.__hash__\ndef f(x): return S()",
+        "assert f(1) == 'x'",
+    ),
+    "hide all()": (
+        "def all(x): return True\ndef f(x): return 0",
+        "assert all(f(x) == 1 for x in range(3))",
+    ),
+    "hide abs()": ("def abs(x): return 0\ndef f(x): return 0", "assert abs(f(1) - 1) < 1e-6"),
+    "another isclose": (
+        "import math\nmath.isclose = lambda *a: True\ndef f(x): return 0",
+        "assert math.isclose(f(1), 2)",
+    ),
+    "another builtin": ("import builtins\nbuiltins.abs = lambda x: 0\ndef f(x): return 0", "assert abs(f(1) - 1) < 1"),
+    "another AssertionError": (
+        "import builtins\nbuiltins.AssertionError = int\ndef f(x): return 0",
+        "assert f(1) == 1",
+    ),
+    "end": ("def f(x):\n    import os\n    os._exit(0)", "assert f(1) == 1"),
+    "raise": ("def f(x): raise SystemExit(0)", "assert f(1) == 1"),
+    "itself in itself": ("def f(x):\n    a = []\n    a.append(a)\n    return a", "assert f(1) == 1"),
+    "replies in advance": (
+        "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'[\"value\", 1]\\n' * 9)\n    except OSError: pass",
+        "assert f(1) == 2",
+    ),
+    "a call of what it was not given": (
+        'import os\ndef f(x):\n    for fd in range(3, 64):\n        try: os.write(fd, b\'["name", ["check"]]\\n\')\n'
+        "        except OSError: pass\n    return 0",
+        "assert f(1) == 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_programs_notice_nothing(name: str) -> None:
+    program, checks = HONEST[name]
+    assert run_checks(program, checks, LIMITS) == [True] * len(checks)
+
+
+@pytest.mark.parametrize("name", DISHONEST)
+def test_dishonest_programs_gain_nothing(name: str) -> None:
+    program, check = DISHONEST[name]
+    assert run_checks(program, [check], LIMITS) == [False]
+
+
+def test_a_wrong_check_fails_and_the_next_is_run() -> None:
+    checks = ["assert f() == 2", "f(1)", "assert g()", "assert f() == 1"]
+    assert run_checks("def f(): return 1", checks, LIMITS) == [False, False, False, True]
+
+
+def test_a_builtin_name_is_the_programs_where_the_reference_defines_it() -> None:
+    program, test = "def sum(a, b): return a * b", "assert sum(2, 4) == 8"
+    assert score("code", f"<answer>{program}</answer>", program, tests=[test]).accuracy == 1.0
+    assert score("code", f"<answer>{program}</answer>", "def product(a, b): return 0", tests=[test]).accuracy == 0.0
+
+
+def test_the_frames_of_a_program_hold_no_check() -> None:
+    program = """
+import gc, sys
+kept = []
+def f():
+    frame = sys._getframe()
+    while frame:
+        kept.append(repr(frame.f_locals))
+        frame = frame.f_back
+    kept.extend(repr(one) for one in gc.get_objects() if isinstance(one, (str, bytes, list, tuple)))
+    return 0
+def found(): return any(''.join(['the_ex', 'pected']) in text for text in kept)
+"""
+    assert run_checks(program, ["f(); 'the_expected'; assert not found()"], LIMITS) == [True]
