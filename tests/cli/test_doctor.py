@@ -11,6 +11,7 @@ import easyvideor1
 from easyvideor1.cli import doctor
 from easyvideor1.cli.app import app
 
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 RUN = CliRunner(env={"COLUMNS": "200"})
 
 
@@ -81,17 +82,32 @@ def test_every_required_package_is_looked_at():
 
 
 def test_unused_extras_are_those_of_the_distribution_and_of_no_code():
-    import importlib.metadata
+    import tomllib
 
-    offered = set(importlib.metadata.metadata("easyvideor1").get_all("Provides-Extra"))
-    assert set(doctor.UNUSED_EXTRAS) == offered - {"dev", "docs", "bench"}
-    modules = {"judge": "openai", "lora": "peft"}
-    wanted = "|".join(modules.get(extra, extra) for extra in doctor.UNUSED_EXTRAS)
+    offered = set(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"])
+    assert set(doctor.UNUSED_EXTRAS) == offered - {"dev", "docs", "bench", "lora"}
+    wanted = "|".join(doctor.UNUSED_EXTRAS)
     used = re.compile(rf"^\s*(import|from)\s+({wanted})\b", re.MULTILINE)
     source = Path(easyvideor1.__file__).parent
     assert not [path for path in source.rglob("*.py") if used.search(path.read_text(encoding="utf-8"))]
 
 
 def test_nobody_is_told_to_install_what_is_not_used():
-    (finding,) = doctor.check_extras()
+    *_, finding = doctor.check_extras()
     assert "not used by this version" in finding.detail and finding.remedy == ""
+
+
+def test_the_layers_of_the_sandbox_are_named():
+    from easyvideor1.rewards.sandbox import protection
+
+    (finding,) = doctor.check_sandbox()
+    assert finding.subject == "sandbox"
+    assert all(layer in finding.detail for layer in protection())
+    assert finding.state == "ok" or finding.remedy
+
+
+def test_the_browser_is_the_one_that_renders():
+    from easyvideor1.rewards.render_browser import find_chromium
+
+    (finding,) = doctor.check_browser()
+    assert finding.detail == (find_chromium() or "none found")

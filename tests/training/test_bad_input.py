@@ -74,7 +74,7 @@ def endless_trace(row: Row, place: Path) -> Row:
 FAULTS: list[tuple[Callable[[Row, Path], Row], str, str]] = [
     (without, "problem_type", "problem_type"),
     (null_question, "problem", "null"),
-    (unknown_task, "problem_type", "multiple choice"),
+    (unknown_task, "problem_type", "multiple_choice"),
     (missing_video, "videos", "gone.mp4"),
     (truncated_video, "videos", "cut.mp4"),
     (damaged_pixels, "videos", "cannot be decoded"),

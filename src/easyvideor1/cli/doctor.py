@@ -34,7 +34,7 @@ def doctor(
     The exit status is 1 if something that is needed is broken.
     """
     checks: list[Callable[[], Iterable[Finding]]] = [check_python, check_packages, check_video, check_devices]
-    checks += [check_memory, check_extras]
+    checks += [check_memory, check_sandbox, check_browser, check_extras]
     if config is not None:
         checks.append(lambda: check_config(config, overrides or []))
     findings: list[Finding] = []
@@ -179,12 +179,46 @@ def _gib(count: int) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
+def check_sandbox() -> Iterator[Finding]:
+    """What the kernel does to keep programs of the code reward in."""
+    from easyvideor1.rewards.sandbox import SandboxError, protection
+
+    try:
+        layers = protection()
+    except SandboxError as error:
+        yield Finding("sandbox", "note", "does not start", f"{error}; only the code reward needs it")
+        return
+    missing = [layer for layer in ("namespaces", "scratch", "landlock", "seccomp") if layer not in layers]
+    if missing:
+        remedy = "run programs of the code reward in a container or a virtual machine"
+        yield Finding("sandbox", "note", f"{', '.join(layers) or 'no layer'}; missing {', '.join(missing)}", remedy)
+    else:
+        yield Finding("sandbox", "ok", ", ".join(layers))
+
+
+def check_browser() -> Iterator[Finding]:
+    """The browser that renders SVG and HTML."""
+    from easyvideor1.rewards.render_browser import find_chromium
+
+    found = find_chromium()
+    if found is None:
+        yield Finding("Chromium", "note", "none found", "SVG and HTML are scored by structure alone")
+    else:
+        yield Finding("Chromium", "ok", found)
+
+
 #: Extras of the distribution that no code asks for yet; the next one that does moves into a check of its own.
-UNUSED_EXTRAS = ("judge", "lora", "ray", "tensorboard", "torchcodec", "vllm", "wandb")
+UNUSED_EXTRAS = ("ray", "tensorboard", "torchcodec", "vllm", "wandb")
 
 
 def check_extras() -> Iterator[Finding]:
     """Optional packages."""
+    from importlib.util import find_spec
+
+    if find_spec("peft") is None:
+        yield Finding("lora", "note", "peft is not installed", "model.lora needs it: pip install 'easyvideor1[lora]'")
+    else:
+        yield Finding("lora", "ok", "peft is installed")
     yield Finding("extras", "ok", f"not used by this version: {', '.join(UNUSED_EXTRAS)}")
 
 
