@@ -93,7 +93,7 @@ def test_times_and_boxes() -> None:
             assert shown[-1] < end <= shown[-1] + 1 / scene.fps
         if row["kind"] != "temporal":
             assert answer["boxes"]
-            assert row["box_scale"] == 1000
+            assert (row["coordinates"], row["box_scale"]) == ("thousand", 1000)
         for second, box in answer.get("boxes", {}).items():
             assert body.visible_at(int(second))
             assert row["kind"] == "track" or start <= int(second) < end

@@ -10,7 +10,8 @@ from easyvideor1.toyworld.scene import BOX_SCALE, Body, Scene
 from easyvideor1.toyworld.tasks.kind import Question, compact, kind, seconds
 
 _SCALE = f"Coordinates run from 0 to {BOX_SCALE}."
-_EXTRA = {"box_scale": BOX_SCALE}
+#: The scale of the boxes, as the rewards read it.
+_EXTRA = {"coordinates": "thousand", "box_scale": BOX_SCALE}
 
 
 @kind("temporal", "temporal_grounding", "video", needs=Needs(window=True))
