@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from easyvideor1.config.schema import CacheConfig
@@ -80,9 +81,11 @@ def build(
     """
     plans: dict[str, MediaPlan] = {}
     paths: dict[tuple[str, str], None] = {}  # every (digest, path) once, in the order of the items
+    places: dict[str, dict[str, None]] = {}
     for ref, plan in items:
         plans.setdefault(plan.digest, plan)
         paths[plan.digest, ref.path] = None
+        places.setdefault(plan.digest, {})[ref.path] = None
     store.sweep()
     tally = Tally(len(plans))
 
@@ -94,19 +97,12 @@ def build(
         if on_tally is not None:
             on_tally(tally)
 
-    def note(error: MediaError, plan: MediaPlan) -> None:
-        ledger.note(error, "left out of the store", plan.digest, cache_config.deadline)
-
     missing: dict[str, MediaPlan] = {}
     for digest, plan in plans.items():
         if store.touch(plan):
             advance("present")
         else:
             missing[digest] = plan
-    places: dict[str, list[str]] = {digest: [] for digest in missing}
-    for digest, path in paths:
-        if digest in missing:
-            places[digest].append(path)
     failed = {digest: "timeout" for digest in missing if digest in hung}
     for digest in failed:
         del missing[digest]
@@ -115,8 +111,9 @@ def build(
         with ExitStack() as stack:
             workers = pool or stack.enter_context(DecodePool(store, cache_config))
             threads = stack.enter_context(ThreadPoolExecutor(cache_config.workers))
+            note = partial(ledger.note, action="left out of the store", deadline=cache_config.deadline)
             jobs = {
-                threads.submit(_decode_anywhere, workers, note, places[digest], plan): digest
+                threads.submit(_decode_anywhere, workers, note, tuple(places[digest]), plan): digest
                 for digest, plan in missing.items()
             }
             try:
@@ -164,9 +161,7 @@ def _collect(
         advance(outcome)
 
 
-def _decode_anywhere(
-    pool: DecodePool, note: Callable[[MediaError, MediaPlan], None], paths: Sequence[str], plan: MediaPlan
-) -> Outcome:
+def _decode_anywhere(pool: DecodePool, note: Callable[..., None], paths: Sequence[str], plan: MediaPlan) -> Outcome:
     """Decode a plan from the first of its paths that still holds the content it was made for.
 
     A failure that lies in the content would be the same at every other path, and is not sought there again.
@@ -178,7 +173,7 @@ def _decode_anywhere(
         try:
             return pool.decode(path, plan)
         except MediaError as error:
-            note(error, plan)
+            note(error, subject=plan.digest)
             if error.reason not in _OF_THE_PLACE or path == paths[-1]:
                 raise
     raise AssertionError("a plan without a path")
