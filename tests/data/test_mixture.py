@@ -61,6 +61,7 @@ def test_epochs_are_passes_through_a_source() -> None:
     weights = source_weights(sources, sizes, temperature=None, draws=1000)
     assert [1000 * share for share in shares(weights)] == pytest.approx([80, 205, 615, 100])
     stream = SampleStream([source(name, text=size) for name, size in zip("abcd", sizes, strict=True)], weights, 3)
+    assert stream.shares() == pytest.approx({0: 0.08, 1: 0.205, 2: 0.615, 3: 0.1})
     drawn = Counter(sample.source for step in range(100) for sample in stream.batch(step, 10))
     assert abs(drawn["a"] - 80) < 3 and abs(drawn["d"] - 100) < 3
 
@@ -154,6 +155,7 @@ def test_sources_keep_their_weights_within_a_modality() -> None:
     sources = [source("a", video=50, text=50), source("b", video=100), source("c", text=3)]
     stream = SampleStream(sources, [2, 1, 1], 0, balance={"text": 1, "video": 1})
     drawn = Counter((s.modality, s.source) for step in range(100) for s in stream.batch(step, 8))
+    assert stream.shares() == pytest.approx({0: 0.5, 1: 0.25, 2: 0.25})
     # Half of a's weight of 2 is for its videos.
     assert abs(drawn["video", "a"] - 200) < 4 and abs(drawn["video", "b"] - 200) < 4
     assert abs(drawn["text", "a"] - 200) < 4 and abs(drawn["text", "c"] - 200) < 4

@@ -42,6 +42,7 @@ class Mixture:
         self._sources = sources
         self._names = names
         self._key: tuple[int | str, ...] = (seed, *salt)
+        self._shares = [weight / sum(weights) for weight in weights]
         shares = np.cumsum(weights, dtype=np.float64)
         # The largest float below 2**64 keeps the bound of an all but weightless last source representable.
         self._bounds = np.minimum(shares[:-1] / shares[-1] * 2.0**64, np.nextafter(2.0**64, 0)).astype(np.uint64)
@@ -51,6 +52,10 @@ class Mixture:
     def __len__(self) -> int:
         """Samples of all sources together."""
         return sum(map(len, self._sources))
+
+    def shares(self) -> dict[int, float]:
+        """The part of the draws that each source has, by the name it has in the seeds; together 1."""
+        return dict(zip(self._names, self._shares, strict=True))
 
     def draws(self, first: int, count: int) -> list[Sample]:
         """Draws ``first`` to ``first + count - 1`` of the sequence."""

@@ -80,11 +80,21 @@ class SampleStream:
             )
             for salt, _, part, own in parts
         ]
-        self._allotment = Allotment([share for _, share, _, _ in parts], seed)
+        total = sum(share for _, share, _, _ in parts)
+        self._parts = [share / total for _, share, _, _ in parts]
+        self._allotment = Allotment(self._parts, seed)
 
     def __len__(self) -> int:
         """Samples of all sources together, after the filter on task types."""
         return sum(map(len, self._mixtures))
+
+    def shares(self) -> dict[int, float]:
+        """The part of all draws that each source has, by its number among the constructor's; together 1."""
+        found: dict[int, float] = {}
+        for mixture, part in zip(self._mixtures, self._parts, strict=True):
+            for source, share in mixture.shares().items():
+                found[source] = found.get(source, 0.0) + part * share
+        return found
 
     def batch(self, step: int, size: int) -> list[Sample]:
         """The ``size`` samples of a step, transformed.
