@@ -145,8 +145,10 @@ def test_a_package_that_does_not_load_is_explained(tmp_path: Path, monkeypatch: 
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "decoders.py").write_text("raise RuntimeError('Could not load libtorchcodec.\\nAnd so on.')")
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchcodec"]:
-        monkeypatch.delitem(sys.modules, name)
+    loaded = {name for name in sys.modules if name.split(".")[0] == "torchcodec"}
+    for name in loaded | {"torchcodec", "torchcodec.decoders"}:
+        monkeypatch.setitem(sys.modules, name, None)  # so that it is as before when the test is over
+        del sys.modules[name]
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
     with pytest.raises(ConfigError, match=r"FFmpeg 4 to 8.*Could not load libtorchcodec\.$"):
