@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from easyvideor1.algorithms.advantages import ADVANTAGES
+from easyvideor1.config import StageConfig
 from easyvideor1.training.groups import (
-    flat_groups_teach,
-    group_advantages,
+    apart,
+    filter_by_mean,
+    response_rewards,
     score_groups,
     score_metrics,
     select_groups,
@@ -89,30 +89,37 @@ def test_flat_and_empty_groups() -> None:
     assert select_groups([flat, empty, mixed], drop_flat=False) == [flat, mixed]
 
 
-@pytest.mark.parametrize(("name", "teaches"), [("grpo", False), ("dr_grpo", False), ("rloo", False), ("ones", True)])
-def test_whether_flat_groups_teach_is_the_advantages_matter(name: str, teaches: bool) -> None:
-    assert flat_groups_teach(ADVANTAGES.resolve(name)) is teaches
+def test_an_online_filter_looks_at_the_mean_of_its_key() -> None:
+    bounds = StageConfig(name="rl", filter_key="accuracy", filter_low=0.25, filter_high=0.75)
+    within = filter_by_mean(bounds)
+    groups = [scored("1", "1"), scored("1", "0"), scored("0", "0"), scored("1", "0", "0", "0"), scored("1", "0", "?")]
+    assert select_groups(groups, drop_flat=False, within=within)[0] == groups[1]
+    assert len(select_groups(groups, drop_flat=False, within=within)) == 2, "strictly within, of judged responses"
+    assert filter_by_mean(bounds.model_copy(update={"filter_key": "iou"}))(groups[0]), "nothing to look at"
+    own = replace(
+        groups[0], trajectories=(groups[0].trajectories[0], replace(groups[0].trajectories[1], origin="offline"))
+    )
+    assert not within(own), "the offline one does not count"
 
 
-def test_advantages_are_taken_group_by_group() -> None:
-    groups = [scored("1", "0"), scored("0", "0", "1")]
-    found = group_advantages(groups, ADVANTAGES.resolve("dr_grpo"))
-    torch.testing.assert_close(found, torch.tensor([0.45, -0.45, -0.3, -0.3, 0.6]))
-    assert len(group_advantages([], ADVANTAGES.resolve("grpo"))) == 0
+def test_length_costs_near_the_limit() -> None:
+    group = Group(Sample("a", "q", "math", "1"), (trajectory("1", 4), trajectory("1", 8), trajectory("1", 10)))
+    group = score_groups([group], score_group)[0]
+    stage = StageConfig(name="rl", overlong_cache=4, overlong_penalty=0.5)
+    assert response_rewards(group, stage, 10) == pytest.approx([1.0, 1 - 0.5 * 0.5, 0.5])
+    assert response_rewards(group, StageConfig(name="rl"), 10) == [1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (lambda rewards, group: rewards[:1], "shape (1,) for 2 rewards"),
-        (lambda rewards, group: rewards / 0, "2 values of 2 that are not finite"),
-        (lambda rewards, group: rewards.tolist(), "returned list, not a tensor"),
-    ],
-)
-def test_a_wrong_advantage_is_named(wrong, words: str) -> None:
-    with pytest.raises(EasyVideoError) as refused:
-        group_advantages([scored("1", "0.5")], wrong)
-    assert words in str(refused.value)
+def test_offline_members_are_told_apart_in_metrics() -> None:
+    mixed = scored("0", "0.5", "1")
+    marked = replace(mixed, trajectories=(*mixed.trajectories[:2], replace(mixed.trajectories[2], origin="offline")))
+    metrics = score_metrics([marked], [marked])
+    assert metrics["reward/accuracy"] == 0.25 and metrics["offline/accuracy"] == 1.0
+    own, offline = apart([marked])
+    assert len(own[0].trajectories) == 2 and [score.accuracy for score in offline] == [1.0]
+    everything = [replace(each, origin="offline") for each in mixed.trajectories]
+    alone = score_metrics([replace(mixed, trajectories=tuple(everything))], [])
+    assert alone["reward/accuracy"] == 0.5 and "offline/accuracy" not in alone
 
 
 def test_metrics_are_means_over_what_was_judged() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from easyvideor1.algorithms.assembly import stage_needs, token_batch
-from easyvideor1.algorithms.kl import move_average
+from easyvideor1.algorithms.kl import KLWeight, move_average
+from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.objectives import Objective, token_weights
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.models import attention
@@ -54,6 +55,8 @@ class Policy(Passes):
         super().__init__(family, model, config)
         self.checkpoint = checkpoint
         self.optimizer: torch.optim.AdamW | None = None
+        #: Of the stage's KL; whoever steers it keeps it beside the checkpoint.
+        self.kl_weight = KLWeight(0.0)
 
     @classmethod
     def open(cls, config: ModelConfig, checkpoint: Path | None = None) -> Policy:
@@ -95,6 +98,7 @@ class Policy(Passes):
             eps=settings.eps,
             weight_decay=settings.weight_decay,
         )
+        self.kl_weight = KLWeight.of(options)
         self.reference = None
         if stage_needs(options) & {"ref_logprobs", "full_kl"} and options.reference != "adapter-off":
             self.reference = copy.deepcopy(self.model).requires_grad_(False).eval()
@@ -232,9 +236,10 @@ class Policy(Passes):
         if options.entropy_coef == 0:
             entropy = entropy.detach()
         reference = full = divergence = None
-        # KL that went off the reward was computed before; other needs of a reference are the objective's.
-        if needs & {"ref_logprobs", "full_kl"}:
-            reference, full = self._against(batch, hidden, temperature, full="full_kl" in needs)
+        # KL that goes off the reward was computed before.
+        if (options.kl_in == "loss" and needs & {"ref_logprobs", "full_kl"}) or "ref_logprobs" in needs_of(objective):
+            in_loss = options.kl_in == "loss" and "full_kl" in needs
+            reference, full = self._against(batch, hidden, temperature, full=in_loss)
         if "full_logits" in needs and extra["group"] is not None:
             divergence = hidden_divergence(
                 self.family, self.model, hidden, batch.sequence, extra["group"], temperature=temperature

@@ -8,6 +8,8 @@ from dataclasses import replace
 import torch
 
 from easyvideor1.algorithms.advantages import Advantage
+from easyvideor1.algorithms.selection import groups_within, soft_overlong_penalty
+from easyvideor1.config import StageConfig
 from easyvideor1.rollout.records import response_tokens
 from easyvideor1.types import EasyVideoError, Group, Sample, Score
 
@@ -36,72 +38,129 @@ def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
     return scored
 
 
-def flat_groups_teach(advantage: Advantage) -> bool:
-    """Whether responses that all score the same are learnt from.
+def response_rewards(group: Group, options: StageConfig, max_new_tokens: int) -> list[float]:
+    """The totals of a group's scores, less the penalty of responses that come near the length limit."""
+    totals = [score.total for score in group.scores]
+    if options.overlong_cache == 0:
+        return totals
+    lengths = torch.tensor([len(trajectory.turns[-1].response_ids) for trajectory in group.trajectories])
+    penalties = soft_overlong_penalty(lengths, max_new_tokens, options.overlong_cache).tolist()
+    return [total + options.overlong_penalty * each for total, each in zip(totals, penalties, strict=True)]
 
-    Not with a group's own mean as the baseline, but with one over the whole batch, and with advantages that compare
-    nothing, such as ``ones`` of supervised learning.
-    """
-    rewards_N, group_N = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([0, 0, 1, 1])
-    return bool(torch.as_tensor(advantage(rewards_N, group_N)).any())
+
+def score_parts(groups: Sequence[Group]) -> dict[str, torch.Tensor]:
+    """``accuracy``, ``format`` and all named parts of the scores, ``(N,)`` each; 0 where a score lacks a part."""
+    rows = [{"accuracy": s.accuracy, "format": s.format, **s.parts} for group in groups for s in group.scores]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: torch.tensor([row.get(name, 0.0) for row in rows], dtype=torch.float32) for name in names}
 
 
-def select_groups(groups: Sequence[Group], *, drop_flat: bool) -> list[Group]:
+#: What the responses of a group differ in, if they teach: one value per response.
+Signal = Callable[[Group], Sequence[object]]
+
+
+def totals(group: Group) -> Sequence[object]:
+    """The totals of a group's scores."""
+    return [score.total for score in group.scores]
+
+
+def select_groups(
+    groups: Sequence[Group],
+    *,
+    drop_flat: bool,
+    signal: Signal = totals,
+    within: Callable[[Group], bool] | None = None,
+) -> list[Group]:
     """The groups that are learnt from.
 
-    Trajectories whose score is not applicable are taken out. With ``drop_flat``, groups whose totals are all equal go:
-    their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2, without the refill). So does a group
-    without any trajectory, which is one whose media could not be read.
+    Trajectories whose score is not applicable are taken out. With ``drop_flat``, groups whose signals are all equal go:
+    their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any trajectory,
+    which is one whose media could not be read, and one that is not ``within`` the bounds of an online filter.
     """
     used = []
     for group in groups:
         judged = [i for i, score in enumerate(group.scores) if score.applicable]
-        totals = {group.scores[i].total for i in judged}
-        if not judged or (drop_flat and len(totals) == 1):
-            continue
         if len(judged) < len(group.scores):
             group = replace(
                 group,
                 trajectories=tuple(group.trajectories[i] for i in judged),
                 scores=tuple(group.scores[i] for i in judged),
             )
+        if not judged or (within is not None and not within(group)):
+            continue
+        if drop_flat and len(set(signal(group))) == 1:
+            continue
         used.append(group)
     return used
 
 
-def group_advantages(groups: Sequence[Group], advantage: Advantage) -> torch.Tensor:
-    """Advantages ``(N,)`` of all trajectories, group by group.
+def filter_by_mean(options: StageConfig) -> Callable[[Group], bool]:
+    """Whether the mean of a group's ``filter_key`` lies strictly between the stage's bounds.
+
+    It is the mean over the policy's own responses. A group that has no such part, or none of its own, is kept.
+    """
+
+    def within(group: Group) -> bool:
+        pairs = zip(group.trajectories, group.scores, strict=True)
+        own = [score for trajectory, score in pairs if trajectory.origin == "online"]
+        rows = [{"accuracy": s.accuracy, "format": s.format, "total": s.total, **s.parts} for s in own]
+        values = [row[options.filter_key] for row in rows if options.filter_key in row]
+        if not values:
+            return True
+        together = torch.zeros(len(values), dtype=torch.int64)
+        found = groups_within(torch.tensor(values), together, options.filter_low, options.filter_high)
+        return bool(found.all())
+
+    return within
+
+
+def checked_advantages(found: object, advantage: Advantage, rewards_N: torch.Tensor, count: int) -> torch.Tensor:
+    """What an advantage function returned.
 
     Raises:
-        EasyVideoError: the advantage function returned another shape, or a value that is not finite.
+        EasyVideoError: it is no tensor ``(count,)``, or a value is not finite.
     """
-    rewards_N = torch.tensor([score.total for group in groups for score in group.scores], dtype=torch.float32)
-    sizes = torch.tensor([len(group.scores) for group in groups], dtype=torch.int64)
-    group_N = torch.repeat_interleave(torch.arange(len(groups)), sizes)
-    if not len(rewards_N):
-        return rewards_N
-    advantages_N = advantage(rewards_N, group_N)
     name = getattr(advantage, "__name__", repr(advantage))
-    if not isinstance(advantages_N, torch.Tensor):
-        raise EasyVideoError(f"the advantage function {name} returned {type(advantages_N).__name__}, not a tensor")
-    if advantages_N.shape != rewards_N.shape:
+    if not isinstance(found, torch.Tensor):
+        raise EasyVideoError(f"the advantage function {name} returned {type(found).__name__}, not a tensor")
+    if found.shape != (count,):
+        per = "reward" if count == len(rewards_N) else "token or turn"
         raise EasyVideoError(
-            f"the advantage function {name} returned values of shape {tuple(advantages_N.shape)} for "
-            f"{len(rewards_N)} rewards; it must return one value per reward"
+            f"the advantage function {name} returned values of shape {tuple(found.shape)} for "
+            f"{len(rewards_N)} rewards; it must return one value per {per}, {count}"
         )
-    if not bool(advantages_N.isfinite().all()):
+    if not bool(found.isfinite().all()):
         raise EasyVideoError(
-            f"the advantage function {name} returned {int((~advantages_N.isfinite()).sum())} values of "
-            f"{len(rewards_N)} that are not finite, for rewards {rewards_N.tolist()[:16]}"
+            f"the advantage function {name} returned {int((~found.isfinite()).sum())} values of "
+            f"{count} that are not finite, for rewards {rewards_N.tolist()[:16]}"
         )
-    return advantages_N
+    return found
+
+
+def apart(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
+    """Groups with the policy's own trajectories alone, and the judged scores of the offline ones among them.
+
+    Where all trajectories are offline, as in supervised learning, nothing is taken apart.
+    """
+    origins = {trajectory.origin for group in groups for trajectory in group.trajectories}
+    if origins != {"online", "offline"}:
+        return list(groups), []
+    own, offline = [], []
+    for group in groups:
+        pairs = list(zip(group.trajectories, group.scores, strict=True))
+        kept = [(trajectory, score) for trajectory, score in pairs if trajectory.origin == "online"]
+        offline += [score for trajectory, score in pairs if trajectory.origin == "offline" and score.applicable]
+        own.append(replace(group, trajectories=tuple(t for t, _ in kept), scores=tuple(s for _, s in kept)))
+    return own, offline
 
 
 def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, float]:
     """Means over all judged trajectories of a step, and counts of what was left out, by task type and reason.
 
-    ``part/<name>`` is the mean of a part over the judged trajectories that have it.
+    ``part/<name>`` is the mean of a part over the judged trajectories that have it. Where offline trajectories stand
+    among the policy's own, they are not among those means; theirs are ``offline/<name>``.
     """
+    groups, offline = apart(groups)
     values: dict[str, list[float]] = {}
     masked = 0
     reasons: dict[str, float] = {}
@@ -121,6 +180,9 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
             values.setdefault("response/tokens", []).append(float(response_tokens(trajectory)))
             values.setdefault("response/cut_at_limit", []).append(float(trajectory.turns[-1].finish == "length"))
     metrics = {name: sum(column) / len(column) for name, column in sorted(values.items())}
+    for name in ("accuracy", "format", "total"):
+        if offline:
+            metrics[f"offline/{name}"] = sum(getattr(score, name) for score in offline) / len(offline)
     return (
         metrics
         | dict(sorted(reasons.items()))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from easyvideor1.algorithms.advantages import ADVANTAGES
-from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.algorithms.assembly import check_needs
+from easyvideor1.algorithms.needs import NEEDS
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data import BadRow, Loaded, SampleStream, source_weights
 from easyvideor1.rollout.local import ENGINES
@@ -78,6 +78,7 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material
         if options.trajectories == "offline":
             report[f"stage {options.name}"] = _counts(usable)
         streams.append(_stream(options, config, usable))
+        watch.say(_mixture_line(options, config, streams[-1], usable))
     return Material(tuple(streams), _questions(loaded["validation"]), _questions(loaded["test"]), report)
 
 
@@ -90,8 +91,9 @@ def _check_names(config: RunConfig, bench: Workbench) -> None:
             raise DataError(f"{source.path}: no such data file (from {Path.cwd()}); correct the path in data")
     ENGINES.resolve(config.rollout.engine)
     for options in config.stages:
-        ADVANTAGES.resolve(options.advantage)
-        OBJECTIVES.resolve(options.objective)
+        check_needs(options, set(NEEDS))  # every need is met; the names are resolved on the way
+        if options.reference == "adapter-off" and config.model.lora is None:
+            raise ConfigError(f"stages.{options.name}.reference: adapter-off needs adapters; set model.lora")
         known = [source.path for source in config.data.train]
         if unknown := [path for path in options.sources if path not in known]:
             raise ConfigError(
@@ -99,6 +101,16 @@ def _check_names(config: RunConfig, bench: Workbench) -> None:
                 f"whose paths are {', '.join(known)}"
             )
     bench.scorer  # noqa: B018 - opening it resolves custom rewards
+
+
+def _mixture_line(options: StageConfig, config: RunConfig, stream: SampleStream, sources: Sequence[Loaded]) -> str:
+    """What part of a stage each source has, and how often that goes through it."""
+    draws = options.steps * options.prompts_per_step
+    parts = [
+        f"{config.data.train[number].path} {share:.1%}, {share * draws / len(sources[number].samples):.2f} times"
+        for number, share in sorted(stream.shares().items())
+    ]
+    return f"stage {options.name} draws {draws} samples: {'; '.join(parts)}"
 
 
 def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) -> SampleStream:
@@ -110,7 +122,7 @@ def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) 
         data.train,
         [sum(not tasks or sample.task in tasks for sample in own) for own in samples],
         temperature=data.temperature,
-        draws=options.steps * options.prompts_per_step,
+        draws=options.steps * options.generation_rounds * options.prompts_per_step,
     )
     return SampleStream(
         samples,
@@ -131,6 +143,11 @@ def _stage_sources(
         DataError: no row has a trajectory; or some cannot be used and ``data.on_bad_row`` is ``error``.
     """
     if options.trajectories == "policy":
+        if options.hybrid is not None and not any(sample.offline for source in sources for sample in source.samples):
+            raise DataError(
+                f"stage {options.name!r} is hybrid, but no row of {', '.join(source.path for source in sources)} has "
+                "an offline trajectory; collect some (evr1 trajectories collect), or leave out hybrid"
+            )
         return list(sources)
     if not any(sample.offline for source in sources for sample in source.samples):
         raise DataError(

@@ -16,7 +16,7 @@ from easyvideor1.files import json_bytes, write_atomic
 from easyvideor1.rollout.records import media_records, prompt_tokens_by_kind, response_tokens, score_to_json
 from easyvideor1.training.breakdown import breakdown_metrics
 from easyvideor1.training.clock import Clock
-from easyvideor1.training.groups import score_metrics
+from easyvideor1.training.groups import apart, score_metrics
 from easyvideor1.types import EasyVideoError, Group, Score, Trajectory
 
 
@@ -55,7 +55,7 @@ class StageRecord:
         self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], clock: Clock
     ) -> dict[str, float]:
         """Write a finished step's metrics and clocks; returns the metrics with those of the scores."""
-        row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(groups), **metrics}
+        row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(apart(groups)[0]), **metrics}
         _check_finite(step, row)
         _append(self.metrics_file, row)
         seconds = {name: round(value, 6) for name, value in clock.seconds.items()}
@@ -89,6 +89,7 @@ def _group_row(step: int, group: Group, advantages: dict[int, float]) -> dict[st
 
 def _trajectory_row(trajectory: Trajectory, score: Score, advantage: float | None) -> dict[str, Any]:
     known = [float(turn.logprobs.sum()) for turn in trajectory.turns if turn.logprobs is not None]
+    known = [value for value in known if not math.isnan(value)]  # a stop token that was added has none
     return {
         "origin": trajectory.origin,
         "response": trajectory.text,

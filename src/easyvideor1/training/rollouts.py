@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from easyvideor1.models.family import Family
 from easyvideor1.rollout.engine import Engine, Request, Sampling
@@ -67,28 +69,51 @@ def generate_online(
     sampling: Sampling,
     group_size: int,
     seed: Sequence[int | str],
+    offline: Sequence[tuple[Trajectory, ...]] | None = None,
 ) -> list[Group]:
-    """``group_size`` responses of the policy to every sample; a sample without a prompt gets an empty group.
+    """``group_size`` responses to every sample; a sample without a prompt gets an empty group.
+
+    They are the policy's, but for the last ones of a sample that is given ``offline`` trajectories.
 
     Raises:
         EasyVideoError: the engine does not return what was asked for.
     """
+    given = [()] * len(samples) if offline is None else offline
     requests = [
-        Request(sample.id, prompt, group_size, sampling, derive_seed(*seed, index, sample.id))
-        for index, (sample, prompt) in enumerate(zip(samples, prompts, strict=True))
+        Request(sample.id, prompt, group_size - len(placed), sampling, derive_seed(*seed, index, sample.id))
+        for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True))
         if prompt is not None
     ]
+    found = iter(_answers(engine, requests))
+    return [
+        Group(sample, () if prompt is None else (*next(found), *placed))
+        for sample, prompt, placed in zip(samples, prompts, given, strict=True)
+    ]
+
+
+def greedy_responses(groups: Sequence[Group], *, engine: Engine, sampling: Sampling) -> list[Trajectory]:
+    """The likeliest response to the prompt of every group (ReMax).
+
+    Raises:
+        EasyVideoError: the engine does not return what was asked for.
+    """
+    greedy = replace(sampling, greedy=True)
+    prompts = [group.trajectories[0].turns[0].prompt for group in groups]
+    requests = [Request(group.sample.id, prompt, 1, greedy, 0) for group, prompt in zip(groups, prompts, strict=True)]
+    return [one for (one,) in _answers(engine, requests)]
+
+
+def _answers(engine: Engine, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
     responses = engine.generate(requests) if requests else []
-    if [len(group) for group in responses] != [group_size] * len(requests):
+    wanted = [request.n for request in requests]
+    if [len(group) for group in responses] != wanted:
+        asked = f"{wanted[0]} each" if len(set(wanted)) == 1 else f"{wanted[:8]}"
         raise EasyVideoError(
             f"engine {type(engine).__name__} answered {len(requests)} requests with groups of "
-            f"{[len(group) for group in responses][:8]} responses where {group_size} each were asked; an engine "
+            f"{[len(group) for group in responses][:8]} responses where {asked} were asked; an engine "
             "returns n responses per request, in request order"
         )
-    found = iter(responses)
-    return [
-        Group(sample, () if prompt is None else next(found)) for sample, prompt in zip(samples, prompts, strict=True)
-    ]
+    return responses
 
 
 def read_offline(
@@ -111,22 +136,54 @@ def read_offline(
     return groups
 
 
-def offline_turn(family: Family, prompt: Prompt, offline: OfflineTrajectory, max_tokens: int) -> Turn:
+def offline_turn(
+    family: Family,
+    prompt: Prompt,
+    offline: OfflineTrajectory,
+    max_tokens: int,
+    *,
+    cut: bool = False,
+    strict: bool = True,
+) -> Turn:
     """An offline response as a turn.
+
+    Args:
+        family: whose tokenizer makes its tokens.
+        prompt: that it answers.
+        offline: the response.
+        max_tokens: limit of its length.
+        cut: whether what is longer is cut; it then ends without a stop token, as at the limit.
+        strict: whether log-probs that do not fit are an error; else it is used without them.
 
     Raises:
         DataError: as ``offline_ids``.
     """
-    ids = np.asarray(offline_ids(family, offline, max_tokens), dtype=np.int64)
-    logprobs = None if offline.logprobs is None else np.asarray(offline.logprobs, dtype=np.float32)
-    return Turn(prompt, ids, np.ones(len(ids), dtype=bool), logprobs, "offline", offline.text)
+    ids = offline_ids(family, offline, None if cut else max_tokens, strict=strict)
+    logprobs = _offline_logprobs(offline, len(ids))
+    mask = np.ones(min(len(ids), max_tokens), dtype=bool)
+    if len(ids) <= max_tokens:
+        return Turn(prompt, np.asarray(ids, dtype=np.int64), mask, logprobs, "offline", offline.text)
+    tokenizer: Any = family.tokenizer
+    text = tokenizer.decode(ids[:max_tokens])
+    known = None if logprobs is None else logprobs[:max_tokens]
+    return Turn(prompt, np.asarray(ids[:max_tokens], dtype=np.int64), mask, known, "length", text)
 
 
-def offline_ids(family: Family, offline: OfflineTrajectory, max_tokens: int) -> list[int]:
+def _offline_logprobs(offline: OfflineTrajectory, count: int) -> NDArray[np.float32] | None:
+    """One per token if they fit, NaN for a stop token that was added."""
+    if offline.logprobs is None or not 0 <= count - len(offline.logprobs) <= 1:
+        return None
+    return np.asarray([*offline.logprobs, *[np.nan] * (count - len(offline.logprobs))], dtype=np.float32)
+
+
+def offline_ids(
+    family: Family, offline: OfflineTrajectory, max_tokens: int | None, *, strict: bool = True
+) -> list[int]:
     """The tokens of an offline response, ended with the stop token.
 
     Raises:
-        DataError: it is empty, longer than ``max_tokens``, holds special tokens, or its log-probs do not fit.
+        DataError: it is empty, longer than ``max_tokens``, holds special tokens, or, if ``strict``, its log-probs are
+            not one for each of its tokens (the stop token may lack one).
     """
     tokenizer: Any = family.tokenizer
     ids: list[int] = tokenizer(offline.text, add_special_tokens=False)["input_ids"]
@@ -134,7 +191,7 @@ def offline_ids(family: Family, offline: OfflineTrajectory, max_tokens: int) -> 
         raise DataError("the offline trajectory is empty - remove it or give its text")
     if ids[-1] not in family.stop_token_ids:
         ids = [*ids, family.stop_token_ids[0]]
-    if len(ids) > max_tokens:
+    if max_tokens is not None and len(ids) > max_tokens:
         raise DataError(
             f"the offline trajectory has {len(ids)} tokens, rollout.max_new_tokens is {max_tokens} - "
             "raise the limit or shorten the trajectory"
@@ -142,9 +199,9 @@ def offline_ids(family: Family, offline: OfflineTrajectory, max_tokens: int) -> 
     if special := set(ids[:-1]) & {*family.visual_token_ids, *family.stop_token_ids}:
         names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(special)))
         raise DataError(f"the offline trajectory holds the special tokens {names} - remove them from its text")
-    if offline.logprobs is not None and len(offline.logprobs) != len(ids):
+    if strict and offline.logprobs is not None and _offline_logprobs(offline, len(ids)) is None:
         raise DataError(
             f"the offline trajectory has {len(ids)} tokens with its stop token but {len(offline.logprobs)} "
-            "log-probs - they come from another tokenizer, or lack the stop token; leave them out if they do"
+            "log-probs - they come from another tokenizer; leave them out if they do"
         )
     return ids

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from easyvideor1.algorithms.kl import KLWeight
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.files import sweep, write_json
 from easyvideor1.models.policy import Policy
@@ -127,6 +128,8 @@ class _Session:
         if found is not None:
             checkpoint, done = found
             policy.restore(checkpoint)
+            state = intact_state(checkpoint) or {}
+            policy.kl_weight = KLWeight.of(options, state.get("kl_coef"))
             self.watch.say(f"stage {options.name}: going on after step {done} from {checkpoint}")
         record = StageRecord(directory)
         record.rewind(done)
@@ -134,7 +137,7 @@ class _Session:
         engine.load_weights(done, policy.weights())
 
         def save(step: int) -> None:
-            state = {"stage": options.name, "seed": self.config.seed}
+            state = {"stage": options.name, "seed": self.config.seed, "kl_coef": policy.kl_weight.coefficient}
             save_checkpoint(policy, directory, step, state, options.keep_checkpoints)
             self.status.note()
 
@@ -149,6 +152,7 @@ class _Session:
             evaluate=self._validate,
             on_step=self.watch.step,
             save=save,
+            say=self.watch.say,
         )
         train(stage, done)
         return final

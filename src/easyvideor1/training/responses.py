@@ -1,0 +1,127 @@
+"""How the groups of a stage come to be, and are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from easyvideor1.config import RunConfig, StageConfig
+from easyvideor1.data.visual import VISUAL_MISMATCH
+from easyvideor1.models.features import FeatureCache
+from easyvideor1.models.policy import Policy
+from easyvideor1.rollout.engine import Engine
+from easyvideor1.training.groups import score_groups
+from easyvideor1.training.hybrid import Hybrid
+from easyvideor1.training.rollouts import generate_online, greedy_responses, read_offline, ready_prompts
+from easyvideor1.types import Group, MediaError, MediaPlan, MediaRef, Sample
+from easyvideor1.workbench import Workbench
+
+
+@dataclass(frozen=True, slots=True)
+class StageMedia:
+    """How the media of a stage are read; ``features``, where they are kept, stand for frames."""
+
+    stage: str
+    bench: Workbench
+    features: FeatureCache | None
+    #: Files of the step under way whose frames do not give one feature for each visual token.
+    mismatches: list[str] = field(default_factory=list)
+
+    def reads_frames(self, plan: MediaPlan) -> bool:
+        """Whether the frames of a plan are needed at all."""
+        return self.features is None or not self.features.has(plan)
+
+    def check(self, ref: MediaRef, plan: MediaPlan) -> None:
+        """Raises ``MediaError`` when a medium that is needed cannot be read."""
+        if self.reads_frames(plan):
+            self.bench.load(ref, plan)
+
+    def failed(self, error: MediaError) -> None:
+        """Note what costs a sample its place in a step."""
+        if error.reason == VISUAL_MISMATCH:
+            self.mismatches.append(error.path)
+        self.bench.ledger.record(error.path, error.reason, str(error), f"left out of a step of stage {self.stage}")
+
+
+class Responses:
+    """Groups of a stage: the policy's, the rows' offline trajectories, or both.
+
+    Args:
+        options: of the stage.
+        config: of the run.
+        bench: renders prompts and scores.
+        policy: whose family tokenises offline trajectories.
+        engine: generates.
+        media: of the stage.
+    """
+
+    def __init__(
+        self,
+        options: StageConfig,
+        config: RunConfig,
+        bench: Workbench,
+        policy: Policy,
+        engine: Engine,
+        media: StageMedia,
+    ) -> None:
+        self.options = options
+        self.bench = bench
+        self.policy = policy
+        self.engine = engine
+        self.media = media
+        self.seed = config.seed
+        self.limit = config.rollout.max_new_tokens
+        self.hybrid = Hybrid.of(options, policy.family, self.limit, config.seed)
+        self._counts: dict[str, float] = {}
+
+    def generate(self, samples: list[Sample], step: int, round_: int) -> list[Group]:
+        """The groups of one round, not scored."""
+        prompts = ready_prompts(samples, self.bench.render, self.media.check, self.media.failed)
+        if self.options.trajectories == "offline":
+            return read_offline(samples, prompts, family=self.policy.family, max_tokens=self.limit)
+        offline = None
+        if self.hybrid is not None and self.hybrid.options.policy != "below":
+            placed = self.hybrid.place(samples, prompts, step, round_)
+            offline = placed.chosen
+            self._count(placed.metrics)
+        return generate_online(
+            samples,
+            prompts,
+            engine=self.engine,
+            sampling=self.bench.sampling(),
+            group_size=self.options.group_size,
+            seed=(self.seed, self.options.name, step, *(("round", round_) if round_ else ())),
+            offline=offline,
+        )
+
+    def score(self, groups: list[Group], step: int, round_: int) -> list[Group]:
+        """The groups with their scores; under ``hybrid.policy: below`` those that fail are changed and scored anew."""
+        scored = score_groups(groups, self.bench.scorer.score_group)
+        if self.hybrid is None or self.hybrid.options.policy != "below":
+            return scored
+        changed, placed = self.hybrid.replace_failing(scored, step, round_)
+        self._count(placed.metrics)
+        again = iter(
+            score_groups([g for g in changed if not g.scores and g.trajectories], self.bench.scorer.score_group)
+        )
+        return [next(again) if not group.scores and group.trajectories else group for group in changed]
+
+    def greedy_rewards(self, groups: Sequence[Group]) -> list[float]:
+        """The reward of the greedy response to every group's sample; where it is not applicable, the group's mean."""
+        found = []
+        answers = greedy_responses(groups, engine=self.engine, sampling=self.bench.sampling())
+        for group, answer in zip(groups, answers, strict=True):
+            (score,) = self.bench.scorer.score_group(group.sample, [answer.text])
+            mean = sum(each.total for each in group.scores) / len(group.scores)
+            found.append(score.total if score.applicable else mean)
+        return found
+
+    def counts(self) -> dict[str, float]:
+        """What was counted since the last call."""
+        counts, self._counts = self._counts, {}
+        return counts
+
+    def _count(self, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            share = name == "hybrid/share"  # the same in all rounds
+            self._counts[name] = value if share else self._counts.get(name, 0.0) + value

@@ -1,0 +1,132 @@
+"""Rewards and advantages of a step, laid out for the update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from easyvideor1.algorithms.advantages import ADVANTAGES
+from easyvideor1.algorithms.assembly import stage_needs
+from easyvideor1.config import StageConfig
+from easyvideor1.training.lesson import Lesson, Sources, lay_out, make_lesson
+from easyvideor1.types import EasyVideoError, Group, Prompt, Sample, Score, Trajectory, Turn
+
+
+def turn(tokens: int, finish: str = "stop") -> Turn:
+    return Turn(Prompt(np.arange(3)), np.arange(tokens), np.ones(tokens, dtype=bool), None, finish, "")  # type: ignore[arg-type]
+
+
+def group(*members: tuple[float, Sequence[int]]) -> Group:
+    """Members are a reward and the lengths of their turns."""
+    trajectories = tuple(Trajectory(tuple(turn(length) for length in lengths)) for _, lengths in members)
+    return Group(
+        Sample("a", "q", "math", "1"), trajectories, tuple(Score(r, 1.0, r, {"iou": r / 2}) for r, _ in members)
+    )
+
+
+def sources(greedy: float = 0.0, kl: float = 0.0, value: float = 0.0, coefficient: float = 0.5) -> Sources:
+    return Sources(
+        lambda groups: [greedy + i for i in range(len(groups))],
+        lambda turns: [torch.full((len(each.response_ids),), kl) for each in turns],
+        lambda turns: [torch.full((len(each.response_ids),), value) for each in turns],
+        lambda: coefficient,
+    )
+
+
+def lesson(groups: Sequence[Group], given: Sources | None = None, **options: object) -> Lesson:
+    stage = StageConfig.model_validate({"name": "rl", **options})
+    function = ADVANTAGES.resolve(stage.advantage)
+    return make_lesson(groups, function, stage, 10, stage_needs(stage), given or sources(), 1)
+
+
+GROUPS = [group((1.0, [2]), (0.0, [3])), group((0.5, [1]), (0.5, [2]), (2.0, [1]))]
+
+
+def test_rows_are_numbered_over_the_step() -> None:
+    rows = lay_out([group((1.0, [2, 1]), (0.0, [3])), group((1.0, [1]))])
+    assert rows.owner.tolist() == [0, 0, 1, 2] and rows.group.tolist() == [0, 0, 1]
+    assert rows.sequence.tolist() == [0, 0, 0, 1, 1, 1, 2] and rows.learnt.all()
+    assert [each.tolist() for each in rows.split(torch.arange(7))] == [[0, 1], [2], [3, 4, 5], [6]]
+
+
+def test_advantages_are_taken_group_by_group() -> None:
+    found = lesson(GROUPS, advantage="dr_grpo")
+    torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5, -0.5, -0.5, 1.0]))
+    assert found.teaches and not lesson([]).teaches and len(lesson([]).recorded) == 0
+
+
+def test_what_was_cut_is_not_learnt_but_counts_for_its_group() -> None:
+    first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
+    found = lesson([first], advantage="dr_grpo", overlong_filter=True)
+    torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5]))
+    assert found.rows.learnt.tolist() == [False, False, True, True, True]
+    assert (
+        found.rows.turns[0].response_mask.tolist() == [False, False]
+        and first.trajectories[0].turns[0].response_mask.all()
+    )
+
+
+def test_a_greedy_baseline_is_its_groups() -> None:
+    found = lesson(GROUPS, sources(greedy=0.25), advantage="remax")
+    torch.testing.assert_close(found.recorded, torch.tensor([0.75, -0.25, -0.75, -0.75, 0.75]))
+    assert found.metrics["reward/greedy"] == 0.75
+
+
+def test_kl_goes_off_the_reward_by_length() -> None:
+    found = lesson(GROUPS, sources(kl=0.1), advantage="reward", kl="k1", kl_in="reward")
+    torch.testing.assert_close(found.recorded, torch.tensor([0.9, -0.15, 0.45, 0.4, 1.95]))
+    assert found.metrics["policy/kl"] == pytest.approx(0.1)
+
+
+def test_a_critic_gives_advantages_per_token_and_returns() -> None:
+    options = {"advantage": "gae", "gamma": 1.0, "gae_lambda": 1.0}
+    found = lesson(GROUPS, sources(value=0.5), **options)
+    assert isinstance(found.advantages, list) and [len(each) for each in found.advantages] == [2, 3, 1, 2, 1]
+    assert torch.cat(found.advantages).mean() == pytest.approx(0, abs=1e-6)
+    assert found.returns is not None and found.values is not None
+    torch.testing.assert_close(torch.cat(found.returns), torch.tensor([1.0, 1, 0, 0, 0, 0.5, 0.5, 0.5, 2]))
+    assert torch.cat(found.values).tolist() == [0.5] * 9
+    # With KL, every token pays its own and what follows it.
+    returns = lesson(GROUPS[:1], sources(kl=0.2), **options, kl="k1", kl_in="reward").returns
+    assert returns is not None
+    torch.testing.assert_close(torch.cat(returns), torch.tensor([0.8, 0.9, -0.3, -0.2, -0.1]))
+
+
+def test_turns_share_what_their_trajectory_earned() -> None:
+    groups = [group((1.0, [2, 1]), (0.0, [3]))]
+    found = lesson(groups, advantage="per_turn")
+    assert isinstance(found.advantages, torch.Tensor)
+    torch.testing.assert_close(found.advantages, torch.tensor([0.5, 0.5, -0.5]))
+    torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5]))
+    torch.testing.assert_close(lesson(groups, advantage="dr_grpo").advantages, torch.tensor([0.5, 0.5, -0.5]))
+
+
+def test_pairs_are_there_for_those_who_compare() -> None:
+    found = lesson(GROUPS, objective="dpo", aggregation="sequence")
+    assert found.pairs is not None and found.pairs.tolist() == [[0, 1], [4, 2]]
+    assert lesson(GROUPS).pairs is None
+
+
+def test_parts_reach_those_who_weigh_them() -> None:
+    found = lesson(GROUPS, advantage="gdpo", part_weights={"iou": 1.0})
+    assert found.recorded[0] > 0 > found.recorded[1]
+    with pytest.raises(EasyVideoError, match="part_weights names 'fog'"):
+        lesson(GROUPS, advantage="gdpo", part_weights={"fog": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda rewards, group: rewards[:1], "shape (1,) for 2 rewards"),
+        (lambda rewards, group: rewards / 0, "2 values of 2 that are not finite"),
+        (lambda rewards, group: rewards.tolist(), "returned list, not a tensor"),
+    ],
+)
+def test_a_wrong_advantage_is_named(wrong, words: str) -> None:
+    with pytest.raises(EasyVideoError) as refused:
+        make_lesson(GROUPS[:1], wrong, StageConfig(name="rl"), 10, frozenset(), sources(), 1)
+    assert words in str(refused.value)
