@@ -241,3 +241,11 @@ def test_the_pieces() -> None:
     assert factors("pixel", "thousand", None) is None
     assert not off_scale([], "normalized", None)
     assert not off_scale([(0.0, 0.0)], "pixel", None)
+
+
+def test_a_mask_says_how_large_its_picture_is() -> None:
+    mask = {"size": [100, 200], "counts": [20000]}
+    assert picture_size({"mask": mask}) == (200.0, 100.0)
+    assert picture_size({"mask": json.dumps(mask)}) == (200.0, 100.0)
+    assert picture_size({"mask": mask, "image_size": [50, 60]}) == (50.0, 60.0)
+    assert picture_size({"mask": {"size": "large"}}) is None

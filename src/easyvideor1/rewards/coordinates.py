@@ -2,7 +2,8 @@
 
 A row says in its column ``coordinates`` on which scale its reference is; the configuration says which one the prompt
 asks for. Where only one of them speaks, it speaks for both. Pixels are those of ``image_size`` or ``video_size``
-(``[width, height]``) or of ``width`` and ``height``.
+(``[width, height]``), of ``width`` and ``height``, or of the row's ``mask`` (COCO RLE, whose ``size`` is ``[height,
+width]``), in this order.
 """
 
 from __future__ import annotations
@@ -62,7 +63,18 @@ def picture_size(row: Mapping[str, Any]) -> Size | None:
             raise ColumnError(column, f"it is {value!r}; write [width, height] in pixels")
         return (read[0] or 0.0, read[1] or 0.0)
     width, height = number(row.get("width")), number(row.get("height"))
-    return (width, height) if width and height and width > 0 and height > 0 else None
+    if width and height and width > 0 and height > 0:
+        return (width, height)
+    return _mask_size(row.get("mask"))
+
+
+def _mask_size(mask: Any) -> Size | None:
+    mask = load_json(mask) if isinstance(mask, str) else mask
+    size = mask.get("size") if isinstance(mask, Mapping) else None
+    sides = [number(side) for side in size] if isinstance(size, list | tuple) else []
+    if len(sides) != 2 or not all(side is not None and side > 0 for side in sides):
+        return None  # whether a mask is one is for the rule to say that reads it
+    return (sides[1] or 0.0, sides[0] or 0.0)
 
 
 def off_scale(points: Iterable[Point], scale: Scale, size: Size | None) -> bool:

@@ -110,12 +110,10 @@ def _near(predicted: Sequence[Point], reference: Sequence[Point], reach: float) 
 
 
 def _share_on(points: Sequence[Point], mask: NDArray[np.bool_], wanted: bool, count: int) -> float:
-    """Share of points whose pixel is (not) on the mask; too few or too many count as wrong."""
+    """Share of points whose pixel is (not) on the mask; too few or too many count as wrong, a pixel counts once."""
     height, width = mask.shape
-    right = 0
-    for x, y in points:
-        inside = 0 <= x < width and 0 <= y < height
-        right += (bool(mask[int(y), int(x)]) if inside else False) == wanted and inside
+    pixels = {(int(x), int(y)) for x, y in points if 0 <= x < width and 0 <= y < height}
+    right = sum(bool(mask[y, x]) == wanted for x, y in pixels)
     return min(right, count) / max(len(points), count)
 
 
