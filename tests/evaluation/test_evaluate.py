@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
 from easyvideor1.config.schema import EvaluationConfig
-from easyvideor1.evaluation.evaluate import choose_samples, derive_seed, evaluate
+from easyvideor1.evaluation.evaluate import ScoreFunction, choose_samples, derive_seed, evaluate
 from easyvideor1.evaluation.result import Evaluation, greedy_difference, paired_records
 from easyvideor1.evaluation.statistics import wilson_interval
 from easyvideor1.rollout.engine import Request, Sampling
-from easyvideor1.types import ConfigError, DataError, EasyVideoError, Sample, Trajectory
+from easyvideor1.types import ConfigError, DataError, EasyVideoError, Sample, Score, Trajectory
 
 from .worlds import TableEngine, letter_score, make_sample, render
 
@@ -101,6 +102,50 @@ def test_other_errors_reach_the_caller() -> None:
             config=EvaluationConfig(),
             sampling=Sampling(),
             seed=0,
+        )
+
+
+def test_scoring_in_threads_changes_nothing_but_the_wait() -> None:
+    samples = [make_sample(i, answer="?" if i == 3 else "A") for i in range(7)]
+    table = {i: "AB"[i % 2] for i in range(7)}
+    together = threading.Barrier(4, timeout=20)
+
+    def scorer(sample: Sample, response: str) -> Score:
+        if sample.id in {samples[i].id for i in range(4)}:
+            together.wait()  # passes only if four responses are scored at the same time
+        return letter_score(sample, response)
+
+    def result(scorer: ScoreFunction, threads: int) -> Evaluation:
+        return evaluate(
+            "x",
+            samples,
+            engine=TableEngine(table),
+            render=render,
+            scorer=scorer,
+            config=EvaluationConfig(samples=0),
+            sampling=Sampling(),
+            seed=0,
+            scoring_threads=threads,
+        )
+
+    assert result(scorer, 4) == result(letter_score, 1)
+
+
+def test_an_error_in_a_scoring_thread_reaches_the_caller() -> None:
+    def scorer(sample: Sample, response: str) -> Score:
+        raise EasyVideoError("reward 'mine' raised")
+
+    with pytest.raises(EasyVideoError, match="reward 'mine' raised"):
+        evaluate(
+            "x",
+            [make_sample(i) for i in range(3)],
+            engine=TableEngine({0: "A", 1: "A", 2: "A"}),
+            render=render,
+            scorer=scorer,
+            config=EvaluationConfig(),
+            sampling=Sampling(),
+            seed=0,
+            scoring_threads=2,
         )
 
 

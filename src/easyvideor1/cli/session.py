@@ -124,6 +124,7 @@ def evaluate_and_write(
     """Evaluate and write ``directory/NAME.json`` and ``NAME.jsonl``; ``scorer`` takes the place of the configured."""
     from easyvideor1.evaluation import evaluate
 
+    judge = bench.config.rewards.judge
     with watch.phase(f"evaluating {name}", "question") as advance:
         result = evaluate(
             name,
@@ -135,6 +136,8 @@ def evaluate_and_write(
             sampling=bench.sampling(),
             seed=bench.config.seed,
             on_progress=advance,
+            # Only a judge is worth waiting for together; a custom reward need not be safe in threads without one.
+            scoring_threads=judge.concurrency if judge.url else 1,
         )
     result.write(directory)
     shown = [

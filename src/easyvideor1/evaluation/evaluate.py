@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 
 from easyvideor1.config.schema import EvaluationConfig
 from easyvideor1.evaluation.records import Record, answered_record, failed_record, response_of
@@ -32,6 +34,7 @@ def evaluate(
     seed: int,
     on_progress: Callable[[int, int], None] | None = None,
     batch_size: int = 64,
+    scoring_threads: int = 1,
 ) -> Evaluation:
     """One greedy and ``config.samples`` sampled responses to every question, scored.
 
@@ -51,6 +54,8 @@ def evaluate(
         seed: Everything random follows from this number.
         on_progress: Called with (questions done, questions in all) after each batch.
         batch_size: Questions handed to the engine together.
+        scoring_threads: Responses scored at the same time, for scorers that wait for others, such as a language model;
+            with more than one ``scorer`` must be safe to call from several threads.
 
     Raises:
         ConfigError: the name cannot be the name of a file.
@@ -62,7 +67,7 @@ def evaluate(
     records: list[Record] = []
     for start in range(0, len(chosen), batch_size):
         batch = chosen[start : start + batch_size]
-        records += _answer(batch, engine, render, scorer, config, sampling, seed)
+        records += _answer(batch, engine, render, scorer, config, sampling, seed, scoring_threads)
         if on_progress is not None:
             on_progress(len(records), len(chosen))
     return summarise(name, records, seed=seed, confidence=config.confidence)
@@ -88,21 +93,35 @@ def _answer(
     config: EvaluationConfig,
     sampling: Sampling,
     seed: int,
+    threads: int,
 ) -> list[Record]:
     prompts = [_render(sample, render) for sample in batch]
     ready = [(sample, prompt) for sample, prompt in zip(batch, prompts, strict=True) if isinstance(prompt, Prompt)]
-    answers = iter(_generate(engine, [_requests(*question, config, sampling, seed) for question in ready]))
+    answers = _generate(engine, [_requests(*question, config, sampling, seed) for question in ready])
+    given = [
+        (sample, trajectory)
+        for (sample, _), answer in zip(ready, answers, strict=True)
+        for trajectory in (() if isinstance(answer, MediaError) else chain.from_iterable(answer))
+    ]
+    scores = iter(_scores(given, scorer, threads))
+    waiting = iter(answers)
     records = []
     for sample, prompt in zip(batch, prompts, strict=True):
-        answer = next(answers) if isinstance(prompt, Prompt) else prompt
+        answer = next(waiting) if isinstance(prompt, Prompt) else prompt
         if isinstance(answer, EasyVideoError) or not isinstance(prompt, Prompt):
             records.append(failed_record(sample, f"{type(answer).__name__}: {answer}"))
             continue
-        greedy, *sampled = [
-            response_of(trajectory, scorer(sample, trajectory.text)) for group in answer for trajectory in group
-        ]
+        greedy, *sampled = [response_of(one, next(scores)) for one in chain.from_iterable(answer)]
         records.append(answered_record(sample, prompt, greedy, tuple(sampled)))
     return records
+
+
+def _scores(given: Sequence[tuple[Sample, Trajectory]], scorer: ScoreFunction, threads: int) -> list[Score]:
+    """The score of each response, in their order."""
+    if threads == 1:
+        return [scorer(sample, trajectory.text) for sample, trajectory in given]
+    with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:
+        return list(pool.map(lambda one: scorer(one[0], one[1].text), given))
 
 
 def _render(sample: Sample, render: Render) -> Prompt | EasyVideoError:
