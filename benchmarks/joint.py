@@ -25,7 +25,7 @@ from benchmarks.measure import table
 from easyvideor1.cli.session import train_and_report
 from easyvideor1.config import RunConfig
 from easyvideor1.evaluation import Evaluation
-from easyvideor1.evaluation.result import Record
+from easyvideor1.evaluation.records import Record
 from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval
 from easyvideor1.recipes.toy import KINDS, write_warm_start
 from easyvideor1.toyworld import WorldSpec, write_world
@@ -98,7 +98,10 @@ def main(arguments: list[str] | None = None) -> Result:
             for name in options.arms:
                 console.print(f"arm {name}, seed {seed}, {time.perf_counter() - begun:.0f} s", highlight=False)
                 results[name, seed] = run_arm(name, seed, work, size, console)
-        result = report(results, size) | {"wall_seconds": round(time.perf_counter() - begun, 1)}
+        result = report(results, size) | {
+            "wall_seconds": round(time.perf_counter() - begun, 1),
+            "cpu_seconds": round(time.process_time(), 1),
+        }
     print(json.dumps(result))
     return result
 
@@ -211,7 +214,12 @@ def report(results: Mapping[tuple[str, int], Evaluations], size: Size) -> Result
         for moment in ("before", "after"):
             cells = [_shown(arms[name][moment][modality]) for modality in MODALITIES]
             rows.append([f"{ARMS[name].title}, {moment}", *cells])
-    print(table(f"Sampled accuracy, %, {len(seeds)} seeds, {size.steps} steps", ["", *MODALITIES], rows), end="\n\n")
+    print(
+        table(
+            f"Accuracy, %, greedy and sampled together; {len(seeds)} seeds, {size.steps} steps", ["", *MODALITIES], rows
+        ),
+        end="\n\n",
+    )
     tokens = [
         [ARMS[name].title, *(f"{arms[name]['prompt_tokens'][kind]:g}" for kind in ("video", "image"))]
         + [f"{arms[name]['questions'][kind]}" for kind in MODALITIES]
@@ -233,6 +241,7 @@ def report(results: Mapping[tuple[str, int], Evaluations], size: Size) -> Result
         "benchmark": "joint",
         "seeds": seeds,
         "steps": size.steps,
+        "prompts_per_step": size.prompts,
         "arms": arms,
         "differences": differences,
     }
@@ -264,10 +273,7 @@ def _value(record: Record) -> float:
 
 
 def _prompt_tokens(runs: Sequence[Evaluations]) -> dict[str, float]:
-    return {
-        kind: _mean([run.after.modalities[kind].tokens[kind] for run in runs])  # type: ignore[index]
-        for kind in MODALITIES
-    }
+    return {kind: _mean([run.after.modalities[kind].tokens[kind] for run in runs]) for kind in MODALITIES}
 
 
 def _mean(values: Sequence[float]) -> float:
