@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from easyvideor1.models.family import family_names, load_family
+from easyvideor1.models.pack import load_media
 from easyvideor1.models.tiny_configs import TINY_FAMILIES
 from easyvideor1.types import ConfigError, DataError, Geometry
 
@@ -181,6 +182,28 @@ def test_a_model_without_weights_has_the_shapes_of_the_one_with(family_checkpoin
     shapes = [{key: (value.shape, value.dtype) for key, value in model.state_dict().items()} for model in (empty, full)]
     assert shapes[0] == shapes[1]
     assert full.config.get_text_config()._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("name", [*TINY_FAMILIES, "glm4v"])
+@torch.no_grad()
+def test_features_of_a_medium_depend_on_it_alone(family_checkpoints, glm_checkpoint, name):
+    """``feature_cache`` says so: a medium's features are the same whatever else is in the call."""
+    checkpoint = family_checkpoints.get(name, glm_checkpoint)
+    family = load_family(checkpoint, name=OUTSIDE if name == "glm4v" else "")
+    assert family.feature_cache
+    model = family.load_model(checkpoint, dtype=torch.float32, attention="sdpa", trust_remote_code=False).eval()
+    prompt = render_case(family, CASES["interleaved"])
+    frames = load_media(prompt, load_noise)
+    together = family.encode(model, family.visual_inputs(frames))
+    alone = [family.encode(model, family.visual_inputs([medium])) for medium in frames]
+    assert [len(seen.tokens) for seen in alone] == [plan.tokens for plan in prompt.plans]
+    torch.testing.assert_close(torch.cat([seen.tokens for seen in alone]), together.tokens, rtol=0, atol=1e-5)
+    assert len(together.deepstack) == (2 if name.startswith("qwen3_vl") else 0)
+    for layer, whole in enumerate(together.deepstack):
+        parts = torch.cat([seen.deepstack[layer] for seen in alone])
+        torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
+    settings_text = family.feature_settings(model)
+    assert family.config["model_type"] in settings_text and '"patch_size"' in settings_text
 
 
 def test_layers_with_a_window_of_their_own_are_refused(family_checkpoints, tmp_path):
