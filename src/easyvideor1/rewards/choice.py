@@ -87,9 +87,11 @@ def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
     if listed := _lines(text, known):
         return listed
     if leading := _LEADING.match(text):
-        if _UNDECIDED.search(text[:_CONTAINED_LIMIT], leading.end()):
+        letter = leading.group(1) or leading.group(2)
+        written = _words(text[leading.end() :]) == known.get(letter.upper())
+        if not written and _UNDECIDED.search(text[:_CONTAINED_LIMIT], leading.end()):
             return None
-        return _letters(leading.group(1) or leading.group(2), known)
+        return _letters(letter, known)
     for letter, option in known.items():
         if option and text[:2] == f"{letter} " and _words(text[2:]) == option:
             return Reading((letter,))

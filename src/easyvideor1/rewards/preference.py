@@ -24,7 +24,7 @@ _BETTER = re.compile(r"\bresponse\s*+#?([12ab])\s++(?:is|was)\s++(?:\w++\s++)?(?
 _TURNED = re.compile(
     r"\b(?:not|no|never|cannot|neither|nor|doubt\w*|hardly|worse|worst|inferior|loses?|lost|instead)\b|n['\u2019]t\b"
 )
-_CLAUSE = re.compile(r"[.,;:!?\n]|\bbut\b")
+_CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:but|because|since|while)\b")
 
 
 def read_preference(text: str, options: tuple[str, ...]) -> Reading | None:
