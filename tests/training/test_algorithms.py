@@ -1,0 +1,158 @@
+"""Every algorithm that can be named in a stage makes a real step, and stages with a state resume bit for bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easyvideor1.algorithms.advantages import ADVANTAGES
+from easyvideor1.algorithms.corrections import CORRECTIONS
+from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.algorithms.weighters import WEIGHTERS
+from easyvideor1.data import SampleStream
+from easyvideor1.models.policy import Policy
+from easyvideor1.training.loop import train as train_stage
+from easyvideor1.training.record import StageRecord
+from easyvideor1.training.stages import build_stage
+from easyvideor1.types import Sample, Score
+from easyvideor1.workbench import Workbench
+
+from .runs import World, json_lines, lasting, train
+
+pytestmark = pytest.mark.model
+
+#: What an objective asks of the rest of its stage.
+OF_SEQUENCES = {"aggregation": "sequence"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "gspo": OF_SEQUENCES,
+    "gspo_token": OF_SEQUENCES,
+    "gmpo": OF_SEQUENCES,
+    "reg_grpo": OF_SEQUENCES,
+    "dpo": OF_SEQUENCES,
+    "pass_at_k": {"pass_k": 2, "pass_threshold": 0.3},
+    "reward_weighted_sft": {"advantage": "reward"},
+}
+
+CASES: dict[str, dict[str, Any]] = {
+    **{f"advantage {name}": {"advantage": name, **SETTINGS.get(name, {})} for name in ADVANTAGES.names()},
+    **{f"objective {name}": {"objective": name, **SETTINGS.get(name, {})} for name in OBJECTIVES.names()},
+    **{f"weighter {name}": {"weighter": name} for name in WEIGHTERS.names()},
+    **{
+        f"correction {name}": {"correction": name, "correction_low": 0.0 if "mask" in name else 0.5}
+        for name in CORRECTIONS.names()
+    },
+    **{f"aggregation {name}": {"aggregation": name} for name in ("token", "sequence", "turn")},
+    "aggregation fixed": {"aggregation": "fixed", "aggregation_length": 80},
+    **{f"kl {kind}": {"kl": kind, "kl_coef": 0.1} for kind in ("k1", "k2", "k3", "abs", "full")},
+    **{f"kl {kind} in reward": {"kl": kind, "kl_coef": 0.1, "kl_in": "reward"} for kind in ("k1", "full")},
+    "kl adaptive": {"kl": "k2", "kl_coef": 0.1, "kl_control": "adaptive", "kl_horizon": 50},
+    "reference ema": {"kl": "k3", "reference": "ema", "reference_decay": 0.5},
+    "entropy": {"entropy_coef": 0.01},
+    "old log-probs of the engine": {"old_logprobs": "engine"},
+    "clipped advantages": {"advantage_clip": 0.5, "clip_dual": 3.0},
+    "overlong": {"overlong_filter": True, "overlong_cache": 20},
+    "online filter": {"filter_low": 0.0, "filter_high": 1.0},
+    "critic warm-up": {"advantage": "gae", "critic": {"warmup_steps": 1, "lr": 1e-3}, "steps": 2},
+}
+
+
+def stage(**options: Any) -> dict[str, Any]:
+    return {
+        "name": "rl",
+        "steps": 1,
+        "prompts_per_step": 2,
+        "group_size": 3,
+        "save_every": 50,
+        "optimizer": {"lr": 1e-3},
+        **options,
+    }
+
+
+@pytest.fixture(scope="module")
+def bench(world: World) -> Iterator[Workbench]:
+    with Workbench.open(world.short(rewards__custom={})) as opened:
+        opened.__dict__["scorer"] = Vowels()
+        yield opened
+
+
+class Vowels:
+    """The share of vowels: even an untrained model differs in it from response to response."""
+
+    def score_group(self, sample: Sample, responses: Sequence[str]) -> list[Score]:
+        shares = [sum(letter in "aeiou" for letter in text) / max(len(text), 1) for text in responses]
+        return [Score(share, 0.0, share) for share in shares]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_makes_a_step(world: World, bench: Workbench, tmp_path: Path, case: str) -> None:
+    config = world.short(stages=[stage(**CASES[case])], rollout__max_new_tokens=24)
+    bench.config = config
+    (options,) = config.stages
+    (loaded,) = bench.load_sources(config.data.train)
+    policy = Policy.open(config.model)
+    policy.begin(options)
+    before = {name: tensor.clone() for name, tensor in policy.weights().items()}
+    train_stage(
+        build_stage(
+            options,
+            config,
+            bench=bench,
+            policy=policy,
+            engine=bench.open_engine(policy.model),
+            stream=SampleStream([loaded.samples], [1.0], config.seed),
+            record=StageRecord(tmp_path),
+            evaluate=lambda name, engine: {},
+            on_step=lambda name, step, steps, metrics: None,
+            save=lambda step: None,
+        )
+    )
+    rows = json_lines(tmp_path / "metrics.jsonl")
+    if case == "critic warm-up":
+        assert "loss" not in rows[0] and "critic/loss" in rows[0] and rows[1]["critic/value"] != 0
+    if case == "overlong":
+        assert rows[-1]["groups/used"] == 2 and rows[-1]["response/cut_at_limit"] == 1
+        assert "loss" not in rows[-1], "nothing is left to learn from"
+        return
+    assert math.isfinite(rows[-1]["loss"]) and rows[-1]["groups/used"] > 0
+    changed = [name for name, tensor in policy.weights().items() if not tensor.equal(before[name])]
+    assert rows[-1]["grad_norm"] > 0 and len(changed) > len(before) / 2
+
+
+STATEFUL: dict[str, dict[str, Any]] = {
+    "adaptive KL": {"kl": "k2", "kl_coef": 0.1, "kl_control": "adaptive", "kl_horizon": 20, "kl_target": 1e-4},
+    "EMA reference": {"kl": "k3", "kl_coef": 0.1, "reference": "ema", "reference_decay": 0.5},
+    "critic": {"advantage": "gae", "critic": {"lr": 1e-3, "warmup_steps": 1}},
+    "hybrid and refill": {
+        "generation_rounds": 2,
+        "filter_high": 0.35,
+        "hybrid": {"policy": "fraction", "fraction": 0.7},
+        "off_policy": "luffy",
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", STATEFUL)
+def test_it_resumes_bit_for_bit(world: World, place: Path, case: str) -> None:
+    options = stage(**STATEFUL[case], steps=3, save_every=1, keep_checkpoints=3)
+    config = world.short(stages=[options])
+    train(config)
+    run_dir = place / "runs/small"
+    whole = lasting(run_dir)
+    (directory,) = (run_dir / "stages").iterdir()
+    last = directory / "checkpoints/step_000003"
+    for step in (2, 3):
+        checkpoint = directory / f"checkpoints/step_{step:06d}"
+        (checkpoint / "state.json").write_text("{}")
+    train(config)
+    assert lasting(run_dir).keys() == whole.keys()
+    assert [name for name, content in lasting(run_dir).items() if content != whole[name]] == []
+    rows = json_lines(directory / "metrics.jsonl")
+    if case == "adaptive KL":
+        assert len({row["policy/kl_coef"] for row in rows}) == 3, "the weight moves"
+    if case == "critic":
+        assert (last / "critic.safetensors").is_file() and (last / "critic_optimizer.safetensors").is_file()

@@ -1,0 +1,120 @@
+"""Offline trajectories in on-policy groups: where they go, and what becomes of odd ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from easyvideor1.config import StageConfig
+from easyvideor1.training.hybrid import Hybrid
+from easyvideor1.training.rollouts import offline_turn
+from easyvideor1.types import Group, OfflineTrajectory, Sample, Score, Trajectory, Turn
+
+from .runs import World, json_lines, train
+
+pytestmark = pytest.mark.model
+
+
+def hybrid(family, limit: int = 20, **options: object) -> Hybrid:
+    stage = StageConfig.model_validate({"name": "rl", "steps": 11, "hybrid": options})
+    found = Hybrid.of(stage, family, limit, 3)
+    assert found is not None
+    return found
+
+
+def samples(*texts: str | None) -> list[Sample]:
+    return [
+        Sample(f"s{i}", "What?", "math", "1", offline=() if text is None else (OfflineTrajectory(text),))
+        for i, text in enumerate(texts)
+    ]
+
+
+def test_everybody_with_a_usable_one_gets_it(tiny_family) -> None:
+    prompt = tiny_family.render("What?", [], [])
+    found = hybrid(tiny_family).place(samples("an answer", None, "<|video_pad|>", ""), [prompt] * 4, 1)
+    assert [len(chosen) for chosen in found.chosen] == [1, 0, 0, 0]
+    (trajectory,) = found.chosen[0]
+    assert trajectory.origin == "offline" and trajectory.text == "an answer"
+    assert trajectory.turns[0].response_ids[-1] in tiny_family.stop_token_ids, "it is given an end"
+    assert found.metrics == {
+        "hybrid/candidates": 1.0,
+        "hybrid/groups": 1.0,
+        "hybrid/responses": 1.0,
+        "hybrid/without_logprobs": 1.0,
+        "hybrid/unusable": 2.0,
+        "hybrid/share": 1.0,
+    }
+    assert hybrid(tiny_family).place(samples("x"), [None], 1).chosen == [()], "no prompt, no group"
+
+
+def test_what_is_too_long_is_left_out_or_cut(tiny_family) -> None:
+    prompt = tiny_family.render("What?", [], [])
+    long = samples("one two three four five six seven")
+    assert hybrid(tiny_family, 4).place(long, [prompt], 1).chosen == [()]
+    ((cut,),) = hybrid(tiny_family, 4, too_long="cut").place(long, [prompt], 1).chosen
+    assert len(cut.turns[0].response_ids) == 4 and cut.turns[0].finish == "length"
+    assert long[0].offline[0].text.startswith(cut.text), "what is scored is what is learnt"
+
+
+def test_log_probs_are_kept_where_they_fit(tiny_family) -> None:
+    prompt = tiny_family.render("What?", [], [])
+    ids = tiny_family.tokenizer("an answer", add_special_tokens=False)["input_ids"]
+    known = [-0.5] * len(ids)
+    for logprobs, wanted in ((known, [*known, None]), ([*known, -1.0], [*known, -1.0]), (known[:-1], None)):
+        turn = offline_turn(tiny_family, prompt, OfflineTrajectory("an answer", tuple(logprobs)), 50, strict=False)
+        found = None if turn.logprobs is None else [None if np.isnan(x) else float(x) for x in turn.logprobs]
+        assert found == wanted
+
+
+def test_shares_of_groups(tiny_family) -> None:
+    prompt = tiny_family.render("What?", [], [])
+    many = samples(*["an answer"] * 10)
+    rule = hybrid(tiny_family, policy="fraction", fraction=0.25)
+    counts = [sum(map(bool, rule.place(many, [prompt] * 10, step).chosen)) for step in range(1, 41)]
+    assert set(counts) == {2, 3} and sum(counts) / 40 == pytest.approx(2.5, abs=0.3)
+    first, again = rule.place(many, [prompt] * 10, 1), rule.place(many, [prompt] * 10, 1)
+    assert list(map(bool, first.chosen)) == list(map(bool, again.chosen))
+    falling = hybrid(tiny_family, policy="schedule", fraction=1.0, fraction_end=0.0)
+    assert [falling.share(step) for step in (1, 6, 11)] == pytest.approx([1.0, 0.5, 0.0])
+
+
+def test_failing_groups_are_helped(tiny_family) -> None:
+    prompt = tiny_family.render("What?", [], [])
+
+    def group(sample: Sample, *accuracies: float) -> Group:
+        turn = Turn(prompt, np.arange(2), np.ones(2, bool), None, "stop", "x")
+        return Group(sample, (Trajectory((turn,)),) * len(accuracies), tuple(Score(a, 0, a) for a in accuracies))
+
+    first, second, third = samples("an answer", "an answer", None)
+    groups = [group(first, 0, 0, 1), group(second, 1, 0, 1), group(third, 0, 0, 0)]
+    masked = replace(groups[0], scores=tuple(replace(score, applicable=False) for score in groups[0].scores))
+    rule = hybrid(tiny_family, policy="below", threshold=0.5)
+    changed, placed = rule.replace_failing([*groups, masked], 1)
+    assert [[t.origin for t in each.trajectories] for each in changed] == [
+        ["online", "online", "offline"], ["online"] * 3, ["online"] * 3, ["online"] * 3
+    ]  # fmt: skip
+    assert changed[0].scores == () and changed[1] is groups[1] and placed.metrics["hybrid/groups"] == 1
+
+
+@pytest.mark.parametrize("policy", ["replace-last", "below"])
+def test_a_run_marks_them_everywhere(world: World, place: Path, policy: str) -> None:
+    options = {"policy": policy, "threshold": 1.0}
+    stage = {"name": "rl", "steps": 1, "prompts_per_step": 2, "group_size": 3, "hybrid": options, "off_policy": "sft"}
+    train(world.short(stages=[stage]))
+    (directory,) = (place / "runs/small/stages").iterdir()
+    (row,) = json_lines(directory / "metrics.jsonl")
+    assert row["hybrid/groups"] == 2 and row["hybrid/responses"] == 2 and 0 < row["offline/accuracy"] < 1
+    own = []
+    for group in json_lines(directory / "rollouts/step_000001.jsonl"):
+        assert [each["origin"] for each in group["trajectories"]] == ["online", "online", "offline"]
+        own += [each["score"]["accuracy"] for each in group["trajectories"][:2]]
+    assert row["reward/accuracy"] == pytest.approx(sum(own) / len(own)), "the policy's own accuracy"
+    tokens = [
+        each["tokens"]
+        for group in json_lines(directory / "rollouts/step_000001.jsonl")
+        for each in group["trajectories"]
+    ]
+    assert json_lines(directory / "timings.jsonl")[0]["new_tokens"] <= sum(tokens)

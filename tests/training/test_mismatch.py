@@ -1,0 +1,63 @@
+"""The watch over the distance between engine and trainer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from easyvideor1.config.stages import MismatchConfig
+from easyvideor1.training.lesson import Rows, lay_out
+from easyvideor1.training.mismatch import MismatchError, MismatchWatch
+from easyvideor1.types import Group, MediaRef, Prompt, Sample, Trajectory, Turn
+
+
+def rows() -> Rows:
+    """A text sample with two responses of two tokens, the second offline, and a video sample with one."""
+
+    def member(text: str, origin: str = "online") -> Trajectory:
+        turn = Turn(Prompt(np.arange(3)), np.arange(2), np.ones(2, bool), None, "stop", text)
+        return Trajectory((turn,), origin)  # type: ignore[arg-type]
+
+    text = Sample("t", "q", "math", "1")
+    video = Sample("v", "<video> q", "math", "1", media=(MediaRef("video", "a.mp4"),), where="rows.jsonl:7")
+    return lay_out([Group(text, (member("one"), member("given", "offline"))), Group(video, (member("far off"),))])
+
+
+SEQUENCE = torch.tensor([0, 0, 1, 1, 2, 2])
+ENGINE = torch.tensor([-1.0, -2.0, -9.0, -9.0, -1.0, float("nan")])
+TRAINER = torch.tensor([-1.1, -1.9, -1.0, -1.0, -1.5, -3.0])
+LEARNT = torch.ones(6, dtype=torch.bool)
+
+
+def test_distances_are_told_apart_by_modality_and_offline_ones_left_out() -> None:
+    watch = MismatchWatch(MismatchConfig(), lambda text: pytest.fail(text))
+    watch.begin(rows(), 1)
+    assert watch.metrics() == {}
+    watch(SEQUENCE, TRAINER, ENGINE, LEARNT)
+    kl = [np.exp(d) - 1 - d for d in (-0.1, 0.1, -0.5)]
+    assert watch.metrics() == {
+        "mismatch/text/logprob_abs": pytest.approx(0.1),
+        "mismatch/video/logprob_abs": pytest.approx(0.5),
+        "mismatch/kl": pytest.approx(np.mean(kl), rel=1e-5),
+        "mismatch/largest": pytest.approx(0.5),
+        "mismatch/worst": pytest.approx(0.5),
+    }
+
+
+def test_a_warning_names_the_sample() -> None:
+    said: list[str] = []
+    watch = MismatchWatch(MismatchConfig(bound=0.2), said.append)
+    watch.begin(rows(), 3)
+    watch(SEQUENCE, TRAINER, ENGINE, LEARNT)
+    assert watch.metrics()["mismatch/beyond_bound"] == 1
+    (text,) = said
+    assert "step 3" in text and "'v' (rows.jsonl:7)" in text and "video" in text and "'far off'" in text
+
+
+def test_a_stop_comes_before_the_weights_move() -> None:
+    watch = MismatchWatch(MismatchConfig(bound=0.2, action="stop"), lambda text: None)
+    watch.begin(rows(), 3)
+    watch(SEQUENCE[:4], TRAINER[:4], ENGINE[:4], LEARNT[:4])
+    with pytest.raises(MismatchError, match="sample 'v'"):
+        watch(SEQUENCE[4:], TRAINER[4:], ENGINE[4:], LEARNT[4:])
