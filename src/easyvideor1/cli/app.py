@@ -31,6 +31,8 @@ VERBS: tuple[Verb, ...] = (
     Verb("eval", "easyvideor1.cli.eval", "evaluate"),
     Verb("report", "easyvideor1.cli.report", "report"),
     Verb("export", "easyvideor1.cli.export", "export"),
+    Verb("filter", "easyvideor1.cli.filter", "filter_rows"),
+    Verb("trajectories", "easyvideor1.cli.trajectories", "app"),
     Verb("cache", "easyvideor1.cli.cache", "app"),
     Verb("check", "easyvideor1.cli.check", "app"),
     Verb("config", "easyvideor1.cli.config", "app"),
