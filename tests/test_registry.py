@@ -51,3 +51,11 @@ def test_a_module_whose_own_import_fails_says_which(here: Path) -> None:
         with pytest.raises(ModuleNotFoundError) as caught:
             load_attribute(target)
         assert caught.value.name == lacking
+
+
+def test_half_a_name_is_nearer_than_shared_letters() -> None:
+    registry: Registry[int] = Registry("objective")
+    for name in ("dpo", "sapo", "ppo_clip"):
+        registry.register(name)(1)
+    with pytest.raises(ConfigError, match=r"did you mean ppo_clip, "):
+        registry.resolve("ppo")

@@ -46,7 +46,10 @@ class Registry(Generic[T]):
         if ":" in name:
             found: T = load_attribute(name, self.kind)
             return found
-        near = difflib.get_close_matches(name, self._items, n=3, cutoff=0.4)
+        # Half a name is nearer to the whole one than what merely shares letters with it.
+        begun = [known for known in self.names() if name and known.startswith(name)]
+        alike = difflib.get_close_matches(name, self._items, n=3, cutoff=0.4)
+        near = list(dict.fromkeys((*begun, *alike)))[:3]
         hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(self.names())}"
         raise ConfigError(f"unknown {self.kind} {name!r}: {hint} Your own goes in as 'module:attr'.")
 
