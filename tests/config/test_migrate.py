@@ -96,10 +96,10 @@ def test_old_defaults_are_kept_where_ours_differ():
 @pytest.mark.parametrize(
     ("old", "key", "reason"),
     [
-        ("algorithm: {adv_estimator: gae}", "algorithm.adv_estimator", "no counterpart"),
-        ("worker: {actor: {loss_type: cispo}}", "worker.actor.loss_type", "no counterpart"),
-        ("algorithm: {use_kl_loss: true, kl_penalty: abs}", "algorithm.kl_penalty", "k1, k2 and k3"),
-        ("algorithm: {disable_kl: false}", "algorithm.use_kl_loss", "off the reward"),
+        ("algorithm: {adv_estimator: grpo_passk}", "algorithm.adv_estimator", "another one"),
+        ("worker: {actor: {loss_type: mine}}", "worker.actor.loss_type", "no counterpart"),
+        ("algorithm: {use_kl_loss: true, kl_penalty: mine}", "algorithm.kl_penalty", "k1, k2, k3, abs and full"),
+        ("algorithm: {filter_low: 0.1}", "algorithm.filter_low", "online_filtering is off"),
         ("data: {train_files: a/b@train}", "data.train_files", "split 'train'"),
         ("data: {train_files: a/b}", "data.train_files", "one JSON, JSONL or Parquet file"),
         ("data: {seed: 1}\nworker: {rollout: {seed: 2}}", "worker.rollout.seed", "one seed"),
@@ -108,7 +108,7 @@ def test_old_defaults_are_kept_where_ours_differ():
         ("trainer: {save_limit: -1}", "trainer.save_limit", "without limit"),
         ("worker: {actor: {global_batch_size: 64}}", "worker.actor.global_batch_size", "updates of 64"),
         ("worker: {actor: {optim: {lr_warmup_ratio: 0.1}}}", "worker.actor.optim.lr_warmup_ratio", "counted in steps"),
-        ("worker: {critic: {optim: {lr: 1.0}}}", "worker.critic.optim.lr", "no critic"),
+        ("worker: {critic: {optim: {lr: 1.0}}}", "worker.critic.optim.lr", "with gae alone"),
         ("data: {val_video_fps: 4}", "data.val_video_fps", "one budget"),
         ("data: {nonsense: 4}", "data.nonsense", "not a key"),
         ("trainer: {}\nmine: {a: 1}", "mine.a", "not a key"),
@@ -128,7 +128,7 @@ def test_kl_estimators():
 
 def test_translated_names_are_registered():
     from easyvideor1.algorithms import advantages, objectives
-    from easyvideor1.config import migrate as room
+    from easyvideor1.config import migrate_algorithms as room
 
     assert set(room._ADVANTAGES.values()) <= set(advantages.ADVANTAGES.names())
     assert set(room._OBJECTIVES.values()) <= set(objectives.OBJECTIVES.names())
@@ -203,3 +203,27 @@ def test_every_file_of_a_list_is_a_source():
     assert {source.media_root for source in (*data.train, *data.test)} == {"/m"}
     (split,) = [item for item in done.left if "train_files" in item.key]
     assert (split.key, split.value) == ("data.train_files.1", '"b.json@train"')
+
+
+def test_algorithms_are_translated():
+    stage = migrate(
+        """
+algorithm: {adv_estimator: gae, gamma: 0.9, lam: 0.8, kl_penalty: full, kl_type: adaptive, online_filtering: true}
+worker:
+  actor: {loss_type: gspo, loss_avg_mode: token, clip_ratio_dual: 5.0}
+  critic: {optim: {lr: 2e-6}, cliprange_value: 0.4}
+  rollout: {n: 8, enable_mix_policy: true, mix_policy_accuracy_threshold: 0.25}
+trainer: {critic_warmup: 3, max_try_make_batch: 5}
+""",
+        "f",
+    ).config.stages[0]
+    assert (stage.advantage, stage.gamma, stage.gae_lambda) == ("gae", 0.9, 0.8)
+    assert (stage.critic.lr, stage.critic.value_clip, stage.critic.warmup_steps) == (2e-6, 0.4, 3)
+    assert (stage.objective, stage.aggregation, stage.clip_dual) == ("gspo", "sequence", 5.0)
+    assert (stage.kl, stage.kl_in, stage.kl_control, stage.kl_target) == ("full", "reward", "adaptive", 0.1)
+    assert (stage.filter_key, stage.filter_low, stage.filter_high) == ("total", 0.01, 0.99)
+    assert (stage.generation_rounds, stage.hybrid.policy, stage.hybrid.threshold) == (5, "below", 0.25)
+    mixed = migrate("worker: {rollout: {n: 8, enable_mix_policy: true}}", "f").config.stages[0]
+    assert mixed.hybrid.policy == "replace-last" and mixed.kl_in == "reward" and mixed.clip_dual == 3.0
+    parts = migrate("algorithm: {adv_estimator: gdpo, gdpo_reward_keys: [accuracy]}", "f").config.stages[0]
+    assert parts.part_weights == {"accuracy": 1.0}

@@ -15,6 +15,7 @@ from typing import Any
 from easyvideor1.config.dump import dump_config
 from easyvideor1.config.left_behind import REASONS
 from easyvideor1.config.load import validate
+from easyvideor1.config.migrate_algorithms import algorithms
 from easyvideor1.config.old_file import Left, OldFile
 from easyvideor1.config.schema import RunConfig, VideoBudget
 from easyvideor1.config.source import Source, describe, read_yaml
@@ -209,10 +210,7 @@ def _stage(old: OldFile) -> dict[str, Any]:
         "clip_high": old.number(f"{actor}.clip_ratio_high", 0.3),
         "drop_flat_groups": old.flag("algorithm.online_filtering", False),
     }
-    _choose(old, stage, "advantage", "algorithm.adv_estimator", "grpo", _ADVANTAGES)
-    _choose(old, stage, "objective", f"{actor}.loss_type", "default", _OBJECTIVES)
-    _choose(old, stage, "aggregation", f"{actor}.loss_avg_mode", "token", _AGGREGATIONS)
-    _kl(old, stage)
+    algorithms(old, stage)
     if old.has("trainer.max_steps"):
         stage["steps"] = old.integer("trainer.max_steps", 0)
         old.asked.add("trainer.total_epochs")
@@ -240,37 +238,6 @@ def _stage(old: OldFile) -> dict[str, Any]:
             updates,
         )
     return stage
-
-
-_ADVANTAGES = {"grpo": "grpo", "rloo": "rloo"}
-_OBJECTIVES = {"default": "ppo_clip"}
-_AGGREGATIONS = {"token": "token", "seq": "sequence"}
-_KL = {"kl": "k1", "mse": "k2", "low_var_kl": "k3"}
-
-
-def _choose(
-    old: OldFile, stage: dict[str, Any], new_key: str, key: str, default: str, names: Mapping[str, str]
-) -> None:
-    value = str(old.get(key, default))
-    if value in names:
-        stage[new_key] = names[value]
-    else:
-        old.leave(key, f"no counterpart: set stages.0.{new_key}, which also takes your own as module:attr")
-
-
-def _kl(old: OldFile, stage: dict[str, Any]) -> None:
-    kind, coefficient = str(old.get("algorithm.kl_penalty", "kl")), old.number("algorithm.kl_coef", 1e-3)
-    in_loss = old.flag("algorithm.use_kl_loss", False)
-    if old.flag("algorithm.disable_kl", False):
-        return
-    if not in_loss:
-        old.leave(
-            "algorithm.use_kl_loss", "KL was taken off the reward; it can only be a term of the loss now (stages.0.kl)"
-        )
-    elif kind in _KL:
-        stage["kl"], stage["kl_coef"] = _KL[kind], coefficient
-    else:
-        old.leave("algorithm.kl_penalty", "the KL estimators are k1, k2 and k3 (stages.0.kl)")
 
 
 def _optimizer(old: OldFile, steps: int | None) -> dict[str, Any]:

@@ -290,7 +290,7 @@ def _hybrid_faults(stage: StageConfig) -> Iterator[str]:
     if stage.hybrid is None:
         return
     if stage.trajectories == "offline":
-        yield "hybrid mixes offline trajectories into the policy's groups: set trajectories: policy, or leave out hybrid"
+        yield "hybrid mixes offline trajectories into the policy's groups; set trajectories: policy, or drop hybrid"
     if stage.hybrid.responses >= stage.group_size:
         yield (
             f"hybrid.responses ({stage.hybrid.responses}) leaves a group of {stage.group_size} no response of the "
