@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
-from tests.video.hf_processors import _provide_torchvision
+from tests.video.hf_processors import provide_torchvision
 
 #: Tokens that are generated greedily after every single prompt.
 GENERATED = 6
 
 
 def main() -> None:
-    _provide_torchvision()
+    provide_torchvision()
     directory = Path(sys.argv[1])
     for number, job in enumerate(json.loads((directory / "jobs.json").read_text(encoding="utf-8"))):
         arrays = load_file(directory / job["media"])

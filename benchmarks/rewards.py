@@ -110,7 +110,7 @@ def throughput(task: str, rows: Sequence[Sample], scorer: Scorer) -> float:
 
 def agreement(rows: Sequence[tuple[Sample, str, str]], profile: str) -> dict[str, object]:
     """How far a profile agrees with strict scoring on responses, and why not where it does not."""
-    strict, published = Scorer(RewardConfig(render="off")), Scorer(RewardConfig(render="off", profile=profile))  # type: ignore[arg-type]
+    strict, published = Scorer(RewardConfig(render="off")), Scorer(RewardConfig(render="off", profile=profile))
     same: dict[str, list[bool]] = defaultdict(list)
     causes: dict[str, Counter[str]] = defaultdict(Counter)
     for sample, way, text in rows:

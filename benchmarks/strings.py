@@ -283,7 +283,11 @@ def _repeated(rng: random.Random, answer: str) -> str:
 
 def _right(rng: random.Random, answer: str) -> str:
     """The right answer, more or less in the form that was asked for."""
-    forms = ("<answer>{}</answer>", "<think>hm</think>\n<answer> {} </answer>", "<answer>```\n{}\n```</answer>")
+    forms: tuple[str, ...] = (
+        "<answer>{}</answer>",
+        "<think>hm</think>\n<answer> {} </answer>",
+        "<answer>```\n{}\n```</answer>",
+    )
     forms += ("\\boxed{{{}}}", "Final answer: {}", "{}", "<answer>**{}**</answer>", "<answer>{}")
     return rng.choice(forms).format(answer)
 

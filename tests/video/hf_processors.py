@@ -26,7 +26,7 @@ MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 
 def main() -> None:
-    stood_in = _provide_torchvision()
+    stood_in = provide_torchvision()
     for line in sys.stdin:
         answers = [_answer(case) for case in json.loads(line)]
         told = {"stood_in": stood_in, "transformers": importlib.import_module("transformers").__version__}
@@ -129,7 +129,7 @@ def _class_of(kind: str, model: str) -> Any:
     return getattr(importlib.import_module("transformers"), name)
 
 
-def _provide_torchvision() -> bool:
+def provide_torchvision() -> bool:
     """True when stand-ins had to be put in its place."""
     try:
         importlib.import_module("torchvision.transforms.v2.functional")
