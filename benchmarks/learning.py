@@ -48,8 +48,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ones": {},
 }
 QUICK = ("advantage grpo", "advantage rloo", "objective cispo")
-#: A question kind that no warm-start row had: "What does the cyan triangle do?"
-HARD = "open"
+#: A question kind that the warm start has unlearnt: where something is in a picture, as a box.
+HARD = "box"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class _Bench:
     def hybrid(self) -> Row:
         """A hybrid stage against an on-policy one of the same budget, where the warm start hardly ever succeeds."""
         begun = time.monotonic()
-        mixed = self.rl(hybrid={"policy": "replace-last"}, off_policy="sft")
+        mixed = self.rl(hybrid={"policy": "replace-last", "responses": 4}, off_policy="sft")
         both = []
         for name, stage in (("on-policy", self.rl()), ("hybrid", mixed)):
             runs = [self._run(f"hard {name}", [stage], (HARD,), seed) for seed in self.size.seeds]
@@ -193,7 +193,7 @@ class _Bench:
             test=size.test,
             kinds=tuple(kinds),
             bodies=(1, 1),
-            image_share=0.0,
+            image_share=1.0 if tuple(kinds) == (HARD,) else 0.0,  # boxes are asked of pictures
             bare_share=0.0,
         )
         write_world(spec, world)
