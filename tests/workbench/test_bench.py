@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import easyvideor1.workbench
+import easyvideor1.workbench.bench
 from easyvideor1.config import RunConfig
 from easyvideor1.types import BudgetChange, ConfigError, DataError, Sample
 from easyvideor1.workbench import Workbench
@@ -47,7 +47,7 @@ def test_memory_for_prompts_is_bounded(world: World, tmp_path: Path, monkeypatch
     (loaded,) = bench.load_sources(config.data.train)
     first, last = loaded.samples[0], loaded.samples[-1]
     prompt, length = bench.render(first), len(bench.render(last))
-    monkeypatch.setattr(easyvideor1.workbench, "REMEMBERED_TOKENS", length + 10)
+    monkeypatch.setattr(easyvideor1.workbench.bench, "REMEMBERED_TOKENS", length + 10)
     bench = Workbench.open(config)
     for sample in loaded.samples:
         bench.render(sample)
