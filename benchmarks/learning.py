@@ -62,10 +62,11 @@ class Size:
     steps: int
     prompts: int
     sft_steps: int
+    hard_steps: int
 
 
-FULL = Size(train=512, test=140, seeds=(0, 1), steps=25, prompts=16, sft_steps=40)
-SMALL = Size(train=128, test=70, seeds=(0,), steps=8, prompts=12, sft_steps=10)
+FULL = Size(train=512, test=140, seeds=(0, 1), steps=25, prompts=16, sft_steps=40, hard_steps=60)
+SMALL = Size(train=256, test=70, seeds=(0,), steps=8, prompts=12, sft_steps=10, hard_steps=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +163,10 @@ class _Bench:
     def hybrid(self) -> Row:
         """A hybrid stage against an on-policy one of the same budget, where the warm start hardly ever succeeds."""
         begun = time.monotonic()
-        mixed = self.rl(hybrid={"policy": "replace-last", "responses": 4}, off_policy="sft")
+        steps = {"steps": self.size.hard_steps}
+        mixed = self.rl(**steps, hybrid={"policy": "replace-last", "responses": 4}, off_policy="sft")
         both = []
-        for name, stage in (("on-policy", self.rl()), ("hybrid", mixed)):
+        for name, stage in (("on-policy", self.rl(**steps)), ("hybrid", mixed)):
             runs = [self._run(f"hard {name}", [stage], (HARD,), seed) for seed in self.size.seeds]
             both.append([found for run in runs for found in self._answers(run, "01-rl")])
         return _compare(f"hybrid over on-policy ({HARD})", both[0], both[1], time.monotonic() - begun)
