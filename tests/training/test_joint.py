@@ -143,3 +143,29 @@ def test_balanced_steps_survive_an_interruption(world: World, sources: dict[str,
     (stage / "rollouts/step_000002.jsonl").unlink()
     train(config)
     assert {path.name: path.read_bytes() for path in stage.rglob("*.jsonl") if path.name != "timings.jsonl"} == whole
+
+
+def test_epochs_are_of_what_is_drawn_when_nothing_is_refilled(
+    world: World, sources: dict[str, str], place: Path
+) -> None:
+    """Rounds that a step does not need take no rows from the passes through a source."""
+    size = len(json_lines(Path(sources["image"])))
+    config = joint(
+        world,
+        sources,
+        data__train=[{"path": sources["image"], "epochs": 1}, {"path": sources["video"]}],
+        data__balance="none",
+        rollout__max_new_tokens=8,
+        stages__0__steps=3,
+        stages__0__prompts_per_step=size,
+        stages__0__generation_rounds=3,
+        stages__0__drop_flat_groups=False,
+    )
+    _, shown = train(config)
+    assert f"stage rl draws {3 * size} samples: {sources['image']} 33.3%, 1.00 times" in shown.replace("\n", "")
+    (stage,) = (place / "runs/small/stages").iterdir()
+    groups = [group for step in (1, 2, 3) for group in rollouts(stage, step)]
+    assert len(groups) == 3 * size
+    seen = Counter(group["sample"] for group in groups if group["modality"] == "image")
+    assert abs(seen.total() - size) <= 1, "a mixture holds its shares to within a draw"
+    assert len(seen) >= size - 1 and max(seen.values()) <= 2

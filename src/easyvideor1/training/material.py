@@ -122,7 +122,7 @@ def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) 
         data.train,
         [sum(not tasks or sample.task in tasks for sample in own) for own in samples],
         temperature=data.temperature,
-        draws=options.steps * options.generation_rounds * options.prompts_per_step,
+        draws=options.steps * options.prompts_per_step,
     )
     return SampleStream(
         samples,

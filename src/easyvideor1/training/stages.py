@@ -106,12 +106,15 @@ def _selector(options: StageConfig, advantage: Advantage, max_new_tokens: int) -
 def _sampler(options: StageConfig, stream: SampleStream, media: StageMedia) -> Callable[[int, int], list[Sample]]:
     """The samples of a round of a step; with ``cache.prefetch_steps``, media of steps to come are begun.
 
-    Every step owns the samples of all its rounds, used or not, so that what is drawn depends on the step alone. Later
-    rounds are not prefetched: whether they come is not known before.
+    Every step owns the samples of all its rounds, used or not, so that what is drawn depends on the step alone. Those
+    of first rounds follow each other, and what further rounds draw lies behind the stage: a stage that refills nothing
+    goes through its sources as often as ``epochs`` says. Later rounds are not prefetched: whether they come is not
+    known before.
     """
 
     def draw(step: int, round_: int = 0) -> list[Sample]:
-        return stream.batch((step - 1) * options.generation_rounds + round_, options.prompts_per_step)
+        further = options.steps + (step - 1) * (options.generation_rounds - 1) + round_ - 1
+        return stream.batch(further if round_ else step - 1, options.prompts_per_step)
 
     bench, depth = media.bench, media.bench.config.cache.prefetch_steps
     if depth == 0:
