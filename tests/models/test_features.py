@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from easyvideor1.models.pack import collate, pack_turns
 from easyvideor1.models.policy import Policy
 from easyvideor1.rollout.engine import Request, Sampling
 from easyvideor1.rollout.local import open_engine
-from easyvideor1.types import ConfigError, EasyVideoError
+from easyvideor1.types import ConfigError, DataError, EasyVideoError
 from tiny import load_frames, make_plan, make_prompt, random_turns
 
 pytestmark = pytest.mark.model
@@ -273,6 +274,34 @@ def test_damaged_features_are_computed_again(tiny_family, model, store, prompts)
     fresh = FeatureCache(tiny_family, model, FeatureStore(store.directory, MANY))
     assert (logprobs(tiny_family, model, prompts, calls.load, fresh) - expected).abs().max() < 1e-6
     assert calls.tower == 2 and fresh.has(prompts[0].plans[0])
+
+
+@pytest.mark.parametrize("part", ["tokens", "deepstack"])
+def test_features_of_another_number_than_the_plan_says_are_damaged(tiny_family, model, store, prompts, part) -> None:
+    features, calls = FeatureCache(tiny_family, model, store), Calls(model)
+    expected = logprobs(tiny_family, model, prompts, calls.load, features)
+    plan = prompts[0].plans[0]
+    whole = store.get(features.key(plan))
+    deepstack = (whole.deepstack[0], *(layer[:-1] for layer in whole.deepstack[1:]))
+    short = VisualFeatures(whole.tokens[:-1], whole.deepstack) if part == "tokens" else None
+    store.put(features.key(plan), short or VisualFeatures(whole.tokens, deepstack))
+    fresh = FeatureCache(tiny_family, model, FeatureStore(store.directory, MANY))
+    assert (logprobs(tiny_family, model, prompts, calls.load, fresh) - expected).abs().max() < 1e-6
+    assert calls.tower == 2 and fresh.has(plan)
+    ledger = fresh.store.ledger.path.read_text(encoding="utf-8")
+    assert f"it holds {plan.tokens - 1} features of a medium of {plan.tokens} visual tokens" in ledger
+
+
+def test_a_tower_that_makes_another_number_is_named(tiny_family, model, store, prompts) -> None:
+    """A plan whose grid and tokens disagree, as of another family."""
+    plan = replace(prompts[0].plans[0], tokens=prompts[0].plans[0].tokens + 1)
+    prompt = replace(prompts[0], plans=(plan,))
+    features = FeatureCache(tiny_family, model, store)
+    with pytest.raises(
+        DataError, match=rf"made {plan.tokens - 1} features .* whose plans say {plan.tokens} visual tokens"
+    ):
+        features.read([prompt], load_frames)
+    assert list(store.entries()) == []
 
 
 def test_the_oldest_in_use_go_first(tmp_path: Path) -> None:

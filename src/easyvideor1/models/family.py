@@ -120,7 +120,8 @@ class Family(Protocol):
         cache: Any = None,
     ) -> torch.Tensor:
         """Last hidden states ``(B, T, D)``; the vision tower is called once for all media, or not at all when
-        ``visual`` are features.
+        ``visual`` are features or None. Where ranks share the tower it is called once all the same: see
+        ``models.parallel``.
 
         Args:
             model: what ``load_model`` returned.

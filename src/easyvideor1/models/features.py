@@ -28,7 +28,8 @@ from safetensors.torch import save_file
 from easyvideor1.files import atomic_path
 from easyvideor1.models.family import Family, VisualFeatures, computing
 from easyvideor1.models.pack import LoadFrames, load_checked
-from easyvideor1.types import ConfigError, EasyVideoError, MediaPlan, MediaRef, Prompt
+from easyvideor1.models.parallel import tower_is_sharded
+from easyvideor1.types import ConfigError, DataError, EasyVideoError, MediaPlan, MediaRef, Prompt
 from easyvideor1.video import HealthLedger
 from easyvideor1.video.feature_files import feature_files, feature_path
 
@@ -62,8 +63,10 @@ class FeatureStore:
         """Whether an entry is there; ``get`` says whether it is whole."""
         return self.path_of(key).exists()
 
-    def get(self, key: str) -> VisualFeatures | None:
+    def get(self, key: str, tokens: int | None = None) -> VisualFeatures | None:
         """The features of a key, or None; they are mapped from the file where the library can.
+
+        An entry of another number of features than ``tokens``, if given, is damaged.
 
         Raises:
             EasyVideoError: the entry is there but cannot be read or set aside.
@@ -72,6 +75,8 @@ class FeatureStore:
         try:
             status = path.stat()
             features = _read(path, key, check=self._verified.get(key) != (status.st_ino, status.st_size))
+            if tokens is not None and (wrong := [n for n in _lengths(features) if n != tokens]):
+                raise ValueError(f"it holds {wrong[0]} features of a medium of {tokens} visual tokens")
             self._verified[key] = (status.st_ino, status.st_size)
             if time.time() - status.st_mtime > TOUCH_EVERY:
                 with suppress(PermissionError):  # a store that may only be read has no order of use to keep
@@ -145,13 +150,18 @@ class FeatureCache:
     """The features of media under one model's frozen vision tower; engine and trainer are given the same store.
 
     Raises:
-        ConfigError: the family has none to keep, or the tower or its merger is trained.
+        ConfigError: the family has none to keep, the tower or its merger is trained, or ranks share the tower.
     """
 
     def __init__(self, family: Family, model: Any, store: FeatureStore) -> None:
         if not family.feature_cache:
             raise ConfigError(
                 f"cache.features: features of {type(family).__name__} depend on more than their medium; set it to false"
+            )
+        if tower_is_sharded(family, model):
+            raise ConfigError(
+                "cache.features: ranks share the vision tower, and would wait for each other where only one of them "
+                "has something to encode; set it to false, or leave the tower whole on every rank"
             )
         self.family = family
         self.model = model
@@ -162,7 +172,7 @@ class FeatureCache:
 
     def has(self, plan: MediaPlan) -> bool:
         """Whether the frames of a plan need not be read: its features are there, and whole."""
-        return self.store.get(self.key(plan)) is not None
+        return self.store.get(self.key(plan), plan.tokens) is not None
 
     def key(self, plan: MediaPlan) -> str:
         """What the features of a plan are kept under."""
@@ -180,7 +190,7 @@ class FeatureCache:
 
         Raises:
             ConfigError: the tower is trained.
-            DataError: frames disagree with their plan.
+            DataError: frames disagree with their plan, or its features with its tokens.
         """
         media = [item for prompt in prompts for item in zip(prompt.media, prompt.plans, strict=True)]
         if not media:
@@ -192,7 +202,7 @@ class FeatureCache:
         for key, (ref, plan) in zip(keys, media, strict=True):
             if key in found or key in missing:
                 continue
-            features = self.store.get(key)
+            features = self.store.get(key, plan.tokens)
             if features is None:
                 missing[key] = (ref, plan)
             else:
@@ -223,6 +233,12 @@ class FeatureCache:
         finally:
             self.model.train(was_training)
         counts = [plan.tokens for _, plan in media]
+        if set(_lengths(seen)) != {sum(counts)}:
+            named = ", ".join(ref.path for ref, _ in media[:4]) + (", ..." if len(media) > 4 else "")
+            raise DataError(
+                f"the vision tower made {seen.tokens.shape[0]} features of {len(media)} media ({named}), whose plans "
+                f"say {sum(counts)} visual tokens: they were made for another model family; plan again for this one"
+            )
         tokens = torch.split(seen.tokens, counts)
         layers = [torch.split(layer, counts) for layer in seen.deepstack]
         return [VisualFeatures(tokens[i], tuple(layer[i] for layer in layers)) for i in range(len(media))]
@@ -262,6 +278,11 @@ def _read(path: Path, key: str, *, check: bool) -> VisualFeatures:
     if check and (metadata.get("key"), metadata.get("seal")) != (key, _seal(key, tensors)):
         raise ValueError("its checksum is wrong")
     return VisualFeatures(tensors["tokens"], tuple(tensors[f"deepstack.{i}"] for i in range(layers)))
+
+
+def _lengths(features: VisualFeatures) -> list[int]:
+    """Features in each of the tensors, which should be equal."""
+    return [part.shape[0] for part in (features.tokens, *features.deepstack)]
 
 
 def _seal(key: str, tensors: dict[str, torch.Tensor]) -> str:

@@ -23,6 +23,7 @@ from easyvideor1.models.attention import Layout, attention_arguments
 from easyvideor1.models.checkpoint import normalisation, open_tokenizer, read_config, stop_token_ids
 from easyvideor1.models.family import Conventions, Visual, VisualFeatures, VisualInputs
 from easyvideor1.models.inputs import Normalisation, patchify_all
+from easyvideor1.models.parallel import touch_tower, tower_is_sharded
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
 
 _PLACEHOLDER = re.compile(r"<(image|video)>")
@@ -71,8 +72,9 @@ class GridVL:
         self.video_token_id: int = self.config["video_token_id"]
         self.vision_start_id: int = self.config["vision_start_token_id"]
         self.vision_end_id: int = self.config["vision_end_token_id"]
-        self.visual_token_ids = (self.image_token_id, self.video_token_id, self.vision_start_id, self.vision_end_id)
-        names = self.tokenizer.convert_ids_to_tokens(list(self.visual_token_ids))
+        ids = (self.image_token_id, self.video_token_id, self.vision_start_id, self.vision_end_id)
+        self.visual_token_ids: tuple[int, ...] = ids
+        names = self.tokenizer.convert_ids_to_tokens(list(ids))
         image, video, start, end = names
         #: What the chat template writes for a medium, and the visual token in it.
         self.marks = {"image": (start, image, end), "video": (start, video, end)}
@@ -267,6 +269,8 @@ class GridVL:
         """See ``Family.hidden_states``."""
         embeddings = model.model.get_input_embeddings()(input_ids)
         further: dict[str, Any] = {}
+        if not isinstance(visual, VisualInputs) and tower_is_sharded(self, model):
+            embeddings = touch_tower(self, model, embeddings)
         if visual is not None:
             seen = visual if isinstance(visual, VisualFeatures) else self.encode(model, visual)
             visual_mask = (input_ids == self.image_token_id) | (input_ids == self.video_token_id)
