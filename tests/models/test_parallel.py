@@ -19,13 +19,17 @@ pytestmark = pytest.mark.model
 
 #: Features of their own for early layers; windows of attention in the tower; layers that cannot branch.
 FAMILIES = ["qwen3_vl", "qwen2_5_vl", "qwen3_5", "glm4v"]
+#: Towers that learn in part, or nothing: their ranks still meet.
+FROZEN = ["qwen3_vl without vision", "qwen3_vl without vision and merger"]
+POLICIES = [*FAMILIES, *FROZEN]
 DEADLINE = 180.0
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def checkpoints(family_checkpoints, glm_checkpoint):
-    return {name: str({**family_checkpoints, "glm4v": glm_checkpoint}[name]) for name in FAMILIES}
+    found = {**family_checkpoints, "glm4v": glm_checkpoint}
+    return {name: str(found[name.partition(" ")[0]]) for name in POLICIES}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def calls(job):
     return [json.loads((job / f"calls.{rank}.json").read_text()) for rank in range(2)]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", POLICIES)
 def test_ranks_that_share_the_tower_call_it_once_a_pass(calls, name) -> None:
     for rank in calls:
         assert rank[f"{name}, text beside media"] == [1]
@@ -66,7 +70,7 @@ def test_ranks_that_share_the_tower_call_it_once_a_pass(calls, name) -> None:
         assert rank[f"{name}, no gradient"] == [1, 1]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", POLICIES)
 def test_ranks_with_towers_of_their_own_do_not(calls, name) -> None:
     """Calls that would differ, were the tower shared: what the dummy is for."""
     assert [rank[f"{name}, whole"] for rank in calls] == [[0], [1]]
@@ -76,12 +80,12 @@ def test_shared_towers_have_no_cache_of_features(job) -> None:
     """Only the rank that has something new to encode would call it."""
     for rank in range(2):
         refused = json.loads((job / f"refused.{rank}.json").read_text())
-        assert list(refused) == FAMILIES
+        assert list(refused) == POLICIES
         assert all("ranks share the vision tower" in text for text in refused.values())
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", POLICIES)
 def test_gradients_are_those_of_one_process(job, checkpoints, name, scenario) -> None:
     policy = open_policy(name, checkpoints[name])
     policy.model.train()
@@ -91,10 +95,11 @@ def test_gradients_are_those_of_one_process(job, checkpoints, name, scenario) ->
     expected = {key: p.grad for key, p in policy.model.named_parameters() if p.grad is not None}
     found = load_file(job / f"{name}, {scenario}.safetensors")
     assert expected.keys() <= found.keys()
-    assert sum("visual" in key and bool(grad.any()) for key, grad in expected.items()) > 10
+    learning = sum("visual" in key and bool(grad.any()) for key, grad in expected.items())
+    assert learning > (10 if name in FAMILIES else 5) or (name == FROZEN[-1] and learning == 0)
     for key, grad in found.items():
         wanted = expected.get(key, torch.zeros_like(grad))
-        torch.testing.assert_close(grad, wanted, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(grad, wanted, rtol=0, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

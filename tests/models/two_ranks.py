@@ -34,9 +34,13 @@ SCENARIOS = {
 
 
 def open_policy(name, checkpoint):
-    """The tests' policies: every family as it comes, GLM-4.1V from outside the package."""
-    family = "tests.models.glm4v:Glm4V" if name == "glm4v" else ""
-    return Policy.open(ModelConfig(path=checkpoint, family=family, device="cpu", gradient_checkpointing=True))
+    """The tests' policies: ``family`` or ``family without group and group``, which are frozen."""
+    kind, _, frozen = name.partition(" without ")
+    family = "tests.models.glm4v:Glm4V" if kind == "glm4v" else ""
+    freeze = tuple(filter(None, frozen.split(" and ")))
+    return Policy.open(
+        ModelConfig(path=checkpoint, family=family, device="cpu", freeze=freeze, gradient_checkpointing=True)
+    )
 
 
 def batches_of(family, micro_batches):
