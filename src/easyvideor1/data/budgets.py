@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,12 @@ COLUMNS: Mapping[str, tuple[MediaKind, str]] = {
     "nframes": ("video", "frames"),
     "video_frames": ("video", "frames"),
 }
+
+
+#: No budget is as large; sizes and rates beyond it overflow.
+_LARGEST = 10**12
+#: Digits of a wrong number in a message.
+_SHOWN = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,6 @@ class Budgets:
             if values.setdefault(kind, {}).setdefault(field, value) != value:
                 raise RowError(name, f"is {row[name]}, another column says {values[kind][field]}", "keep one of them")
         for kind, own in values.items():
-            column = next(name for name in named if COLUMNS[name][0] == kind)
             try:
                 change = BudgetChange(**own)
                 require_one_rule(change)
@@ -72,8 +78,15 @@ class Budgets:
                 _ = changed(self.image if kind == "image" else self.video, found[kind])
             except ValueError as error:
                 what, _, remedy = str(error).partition("; ")
+                column = _blamed(what, [name for name in named if COLUMNS[name][0] == kind])
                 raise RowError(column, f"makes a budget that cannot be: {what}", remedy or "correct it") from None
         return found
+
+
+def _blamed(what: str, columns: list[str]) -> str:
+    """The first column whose field the message speaks of; the first of all if it speaks of none."""
+    words = re.findall(r"\w+", what)
+    return min(columns, key=lambda name: words.index(COLUMNS[name][1]) if COLUMNS[name][1] in words else len(words))
 
 
 def _rule(name: str, value: object) -> str:
@@ -84,12 +97,13 @@ def _rule(name: str, value: object) -> str:
 
 def _number(name: str, value: object, *, whole: bool) -> float:
     """A positive number; a whole one may be written ``8.0``, as tables with gaps do."""
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    if not math.isfinite(number) or number <= 0 or (whole and number != int(number)):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not 0 < number < _LARGEST or (whole and number != int(number)):
         need = "a whole number above 0" if whole else "a number above 0"
+        need += "" if not isinstance(value, int | float) or not value >= _LARGEST else f" and below {_LARGEST:g}"
         remedy = "correct it, leave it null, or set data.row_budgets to false if this column is not a budget"
-        raise RowError(name, f"is {value!r}, not {need}", remedy)
-    return int(number) if whole else number
+        raise RowError(name, f"is {str(value)[:_SHOWN] if isinstance(value, int) else repr(value)}, not {need}", remedy)
+    return int(number) if whole else float(number)
 
 
 def budget_columns(sample: Sample) -> dict[str, Any]:
