@@ -231,6 +231,13 @@ def test_a_family_is_named_where_its_model_type_has_none(glm_checkpoint):
     assert "<|begin_of_video|><|begin_of_image|><|image|>" in text and "<|end_of_image|>0<|begin_of_image|>" in text
 
 
+def test_a_family_is_not_given_the_checkpoint_of_another(family_checkpoints):
+    checkpoint = family_checkpoints["qwen2_vl"]
+    with pytest.raises(ConfigError, match=r"'qwen3_vl' is not the family .* 'qwen2_vl'; leave model.family empty"):
+        load_family(checkpoint, name="qwen3_vl")
+    assert type(load_family(checkpoint, name="qwen2_vl")) is type(load_family(checkpoint))
+
+
 def test_the_page_shows_the_family_that_is_tested():
     page = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
     source = (Path(__file__).parent / "glm4v.py").read_text(encoding="utf-8")

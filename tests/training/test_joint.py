@@ -12,7 +12,7 @@ import pytest
 
 import easyvideor1.workbench.media
 from easyvideor1.toyworld import WorldSpec, write_world
-from easyvideor1.types import DataError, Frames, MediaPlan, MediaRef
+from easyvideor1.types import ConfigError, DataError, Frames, MediaPlan, MediaRef
 from easyvideor1.video import FrameSource, HealthLedger
 
 from .runs import World, json_lines, train, write_rows
@@ -169,3 +169,21 @@ def test_epochs_are_of_what_is_drawn_when_nothing_is_refilled(
     seen = Counter(group["sample"] for group in groups if group["modality"] == "image")
     assert abs(seen.total() - size) <= 1, "a mixture holds its shares to within a draw"
     assert len(seen) >= size - 1 and max(seen.values()) <= 2
+
+
+def test_what_cannot_be_trained_is_said_before_anything_is_done(
+    world: World, sources: dict[str, str], place: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"^stages\.rl: the sources with epochs come to"):
+        train(
+            joint(
+                world,
+                sources,
+                data__balance="none",
+                data__train=[{"path": sources["image"], "epochs": 99}, {"path": sources["video"]}],
+            )
+        )
+    with pytest.raises(ConfigError, match="is the whole model"):
+        questions = [{"path": sources["image"]}]
+        train(joint(world, sources, model__freeze=["vision", "merger", "language"], data__test=questions))
+    assert not list((place / "runs/small").rglob("before.json"))

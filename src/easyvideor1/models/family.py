@@ -195,6 +195,11 @@ def load_family(
             f"model.path: {str(directory)!r} is of model_type {model_type!r}; supported: {', '.join(known)}. An "
             "adapter of your own is named by model.family=module:attr"
         )
+    if name in known and model_type in known and name != model_type:
+        raise ConfigError(
+            f"model.family: {name!r} is not the family of {str(directory)!r}, which is of model_type {model_type!r}; "
+            "leave model.family empty to have it found"
+        )
     kind = FAMILIES.resolve(name or model_type)
     family: Family = kind(directory, trust_remote_code=trust_remote_code, conventions=conventions)
     return family

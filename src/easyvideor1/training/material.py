@@ -89,6 +89,8 @@ def _check_names(config: RunConfig, bench: Workbench) -> None:
     for source in (*config.data.train, *config.data.validation, *config.data.test):
         if not Path(source.path).is_file():
             raise DataError(f"{source.path}: no such data file (from {Path.cwd()}); correct the path in data")
+    if config.model.lora is None and {*config.model.freeze} == {"vision", "merger", "language"}:
+        raise ConfigError("model.freeze: vision, merger, language is the whole model; leave a group to train")
     ENGINES.resolve(config.rollout.engine)
     for options in config.stages:
         check_needs(options, set(NEEDS))  # every need is met; the names are resolved on the way
@@ -118,12 +120,12 @@ def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) 
     tasks = {canonical_task(task) for task in options.tasks}
     samples = [source.samples if source.path in named else [] for source in sources]
     data = config.data
-    weights = source_weights(
-        data.train,
-        [sum(not tasks or sample.task in tasks for sample in own) for own in samples],
-        temperature=data.temperature,
-        draws=options.steps * options.prompts_per_step,
-    )
+    sizes = [sum(not tasks or sample.task in tasks for sample in own) for own in samples]
+    draws = options.steps * options.prompts_per_step
+    try:
+        weights = source_weights(data.train, sizes, temperature=data.temperature, draws=draws)
+    except ConfigError as error:
+        raise ConfigError(f"stages.{options.name}: {error}") from None
     return SampleStream(
         samples,
         weights,
