@@ -56,5 +56,5 @@ def test_mistakes_are_told_without_a_traceback(world: World, place: Path) -> Non
     write_config(world.short(), place / "run.yaml")
     done = RUN.invoke(app, ["train", "run.yaml", "stages.rl.objective=ppo"])
     assert done.exit_code == 2
-    assert done.stderr.splitlines()[0].startswith("error: unknown objective 'ppo': did you mean ppo_clip?")
+    assert done.stderr.splitlines()[0].startswith("error: unknown objective 'ppo': did you mean ppo_clip, ")
     assert sorted(path.name for path in place.iterdir() if path.name != "__pycache__") == ["own_parts.py", "run.yaml"]
