@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easyvideor1.algorithms.selection import groups_within, refill, soft_overlong_penalty, without_overlong
+from easyvideor1.algorithms.selection import groups_within, refill, soft_overlong_penalty
 
 
 def test_bounds_are_strict():
@@ -30,11 +30,6 @@ def test_the_overlong_penalty_by_hand():
 def test_longer_never_costs_less(limit, cache, lengths):
     found = soft_overlong_penalty(torch.tensor(sorted(lengths)), limit, min(cache, limit))
     assert (found.diff() <= 0).all() and found.min() >= -1 and found.max() <= 0
-
-
-def test_cut_responses_are_not_learnt():
-    learn, sequence = torch.tensor([True, False, True, True]), torch.tensor([0, 0, 1, 2])
-    assert without_overlong(learn, sequence, torch.tensor([False, True, False])).tolist() == [True, False, False, True]
 
 
 def test_when_a_step_generates_again():

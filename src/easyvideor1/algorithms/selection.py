@@ -42,15 +42,6 @@ def soft_overlong_penalty(lengths_N: torch.Tensor, max_length: int, cache: int) 
     return ((max_length - cache - lengths) / cache).clamp(-1.0, 0.0)
 
 
-def without_overlong(learn_T: torch.Tensor, sequence_T: torch.Tensor, cut_N: torch.Tensor) -> torch.Tensor:
-    """Which tokens are learnt, bool ``(T,)``, once sequences that were cut at the length limit are left out.
-
-    Overlong filtering (Yu et al. 2025, DAPO, sec. 3.4). Their rewards stay in the group's statistics: the loss alone is
-    masked, as in the paper.
-    """
-    return learn_T & ~cut_N[sequence_T]
-
-
 Refill = Literal["enough", "generate", "stop"]
 
 
