@@ -1,7 +1,8 @@
-"""Writing so that a reader never sees half a file, whatever happens to the writer."""
+"""Writing so that a reader never sees half a file, whatever happens to the writer; and one writer at a time."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -122,6 +123,39 @@ def sweep(directory: str | Path) -> int:
             entry.unlink()
         swept += 1
     return swept
+
+
+@contextmanager
+def held(lock: str | Path) -> Iterator[bool]:
+    """Hold the file ``lock`` for this process, without waiting for it; it is there only as long as somebody holds it.
+
+    The system lets go of it when its holder ends, however that ends, so a kill leaves nothing that must be cleared.
+
+    Yields:
+        False when another process holds it.
+
+    Raises:
+        OSError: the directory does not exist or cannot be written, or its file system has no locks.
+    """
+    path = Path(lock)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        ours = _locked(path, descriptor)
+        try:
+            yield ours
+        finally:
+            if ours:
+                path.unlink(missing_ok=True)  # before it is let go of, so that nobody locks a file that is gone
+    finally:
+        os.close(descriptor)
+
+
+def _locked(path: Path, descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except (BlockingIOError, FileNotFoundError):
+        return False  # held by another, or its holder has just ended and removed the file that we have locked
 
 
 def _beside(target: Path, kind: str) -> Path:

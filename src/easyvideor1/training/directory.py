@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,8 @@ import torch
 import yaml
 
 from easyvideor1 import __version__
-from easyvideor1.config import RunConfig, dump_config
-from easyvideor1.files import write_json, write_text
+from easyvideor1.config import RunConfig, SourceConfig, dump_config
+from easyvideor1.files import held, write_json, write_text
 from easyvideor1.types import ConfigError, DataError
 
 #: What ``run.json`` calls the stage of a run that is through.
@@ -52,29 +50,15 @@ def claimed(run_dir: Path) -> Iterator[None]:
     """
     made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     run_dir.mkdir(parents=True, exist_ok=True)
-    lock = run_dir / ".lock"
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _in_use(run_dir) from None
-        if not lock.exists() or not os.path.samestat(lock.stat(), os.fstat(descriptor)):
-            raise _in_use(run_dir)  # its holder has just ended and removed the file that we have locked
-        try:
+        with held(run_dir / ".lock") as ours:
+            if not ours:
+                raise ConfigError(f"{run_dir} is in use by another process; wait for it, or give this run another name")
             yield
-        finally:
-            lock.unlink()  # before it is let go of, so that nobody locks a file that is gone
-            for path in made:
-                if any(path.iterdir()):
-                    break
-                path.rmdir()
     finally:
-        os.close(descriptor)
-
-
-def _in_use(run_dir: Path) -> ConfigError:
-    return ConfigError(f"{run_dir} is in use by another process; wait for it, or give this run another name")
+        with suppress(OSError):  # of a directory that is not empty, be it by a process that has come in between
+            for path in made:
+                path.rmdir()
 
 
 def check_configuration(run_dir: Path, config: RunConfig) -> None:
@@ -91,7 +75,7 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     if there == text:
         return
     try:
-        old, new = _flat(yaml.safe_load(there)), _flat(yaml.safe_load(text))
+        old, new = flat(yaml.safe_load(there)), flat(yaml.safe_load(text))
     except yaml.YAMLError:
         old, new = {}, {}
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
@@ -102,7 +86,7 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     )
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
+def flat(value: Any, path: str = "") -> dict[str, Any]:
     """Leaves by dotted key, as overrides name them."""
     if isinstance(value, Mapping):
         items = [(str(key), entry) for key, entry in value.items()]
@@ -110,7 +94,7 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
         items = [(str(index), entry) for index, entry in enumerate(value)]
     else:
         return {path: value}
-    return {key: leaf for name, entry in items for key, leaf in _flat(entry, f"{path}.{name}".lstrip(".")).items()}
+    return {key: leaf for name, entry in items for key, leaf in flat(entry, f"{path}.{name}".lstrip(".")).items()}
 
 
 class RunStatus:
@@ -133,7 +117,8 @@ class RunStatus:
         Raises:
             ConfigError: the rows have changed since the run began.
         """
-        digests = _data_digests(config)
+        data = config.data
+        digests = source_digests((*data.train, *data.validation, *data.test))
         facts = read_status(run_dir)
         if facts is None:
             facts = {**_facts(config), "data": digests, "starts": 0, "stage": "", "seconds": 0.0}
@@ -187,9 +172,16 @@ def _facts(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _data_digests(config: RunConfig) -> dict[str, str]:
-    digests = {}
-    for source in (*config.data.train, *config.data.validation, *config.data.test):
-        with Path(source.path).open("rb") as file:
-            digests[source.path] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+def source_digests(sources: Iterable[SourceConfig]) -> dict[str, str]:
+    """SHA-256 of the file of every source, by its path."""
+    return {source.path: file_digest(Path(source.path)) for source in sources}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
