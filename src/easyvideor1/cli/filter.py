@@ -23,7 +23,7 @@ def filter_rows(
     """Answer every row of data.train several times and write those with a pass rate between the bounds.
 
     Rows get the columns pass_rate and pass_responses. Started again after a kill, it goes on where it was. A row none
-    of whose responses could be judged is left out.
+    of whose responses could be judged, or whose media cannot be read, is left out and counted.
     """
     from dataclasses import replace
 
@@ -34,7 +34,7 @@ def filter_rows(
         raise ConfigError(f"no pass rate lies between --above {above:g} and --below {below:g}")
     kept, low, high, unjudged = [], 0, 0, 0
     with open_survey(config, overrides or (), out, k, checkpoint) as survey:
-        for sample, responses in survey.answered:
+        for sample, responses in survey.found.answered:
             judged = [response.accuracy >= passing for response in responses if response.applicable]
             if not judged:
                 unjudged += 1
@@ -46,7 +46,12 @@ def filter_rows(
                 extra = {**sample.extra, "pass_rate": rate, "pass_responses": len(judged)}
                 kept.append(replace(sample, extra=extra))
         survey.finish(out, kept)
-    typer.echo(
-        f"wrote {out}: {len(kept)} rows; left out {low} with a pass rate of at most {above:g}, {high} of at least "
-        f"{below:g}, {unjudged} that could not be judged"
-    )
+        survey.tell(
+            out,
+            f"{len(kept)} rows",
+            (
+                f"{low} with a pass rate of at most {above:g}",
+                f"{high} of at least {below:g}",
+                f"{unjudged} that could not be judged",
+            ),
+        )

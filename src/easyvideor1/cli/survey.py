@@ -1,4 +1,4 @@
-"""Opening what ``evr1 filter`` and ``evr1 trajectories`` have in common."""
+"""What ``evr1 filter`` and ``evr1 trajectories`` have in common: opening a survey, and telling what became of it."""
 
 from __future__ import annotations
 
@@ -6,29 +6,97 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from easyvideor1.types import ConfigError
+import typer
+
+from easyvideor1.types import ConfigError, EasyVideoError
 
 if TYPE_CHECKING:
-    from easyvideor1.config import JudgeConfig
-    from easyvideor1.training.survey import Response
+    from easyvideor1.config import JudgeConfig, RunConfig
+    from easyvideor1.data import BadRow
+    from easyvideor1.training.survey import Ask, Surveyed
+    from easyvideor1.training.survey_ledger import Fault, SurveyLedger
     from easyvideor1.types import Sample
+    from easyvideor1.video import HealthLedger
+    from easyvideor1.workbench import Workbench
+
+#: Rows and files that are told one by one.
+_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Samples with their responses, and the file that is removed once the output is written."""
+    """What was found out, the rows that could not be asked, and where both are kept."""
 
-    answered: Iterator[tuple[Sample, list[Response]]]
-    ledger: Path
+    found: Surveyed
+    refused: tuple[BadRow, ...]
+    failed_files: frozenset[str]
+    ledger: SurveyLedger
+    health: HealthLedger
 
     def finish(self, out: Path, samples: Sequence[Sample]) -> None:
-        """Write the rows, whole or not at all, and forget what was kept for going on."""
+        """Write the rows, whole or not at all, and forget what was kept for going on.
+
+        Raises:
+            EasyVideoError: there is not one response; nothing is written or forgotten then.
+        """
         from easyvideor1.data import write_rows
 
+        if not self.found.faults(""):
+            self._tell_health()
+            raise EasyVideoError(
+                f"nothing was answered, so {out} was not written: {'; '.join(self._missing()) or 'no row was asked'}. "
+                f"Correct that and start again ({self.ledger.path} is kept; remove it if you change what is asked)"
+            )
         write_rows(out, samples)
-        self.ledger.unlink()
+        self.ledger.remove()
+
+    def tell(self, out: Path, kept: str, left_out: Sequence[str]) -> None:
+        """Print what became of every row and every response, and what to do about media that could not be read.
+
+        Args:
+            out: the file.
+            kept: what is in it, in words.
+            left_out: what is not, in words.
+        """
+        unasked = [f"{len(self.found.unreadable)} with media that cannot be read"] if self.found.unreadable else []
+        unasked += [f"{len(self.refused)} that cannot be used"] if self.refused else []
+        rows = len(self.found.answered) + len(self.found.unreadable) + len(self.refused)
+        typer.echo(f"wrote {out}: {kept}; left out of {rows} rows: {', '.join([*left_out, *unasked])}")
+        for line in self._missing():
+            typer.echo(line)
+        self._tell_health()
+
+    def _missing(self) -> list[str]:
+        """What was refused, failed or could not be read, each with the first message."""
+        total = sum(len(responses) for _, responses in self.found.answered)
+        lines = []
+        kinds: tuple[tuple[Fault, str], ...] = (("refused", "were refused by the endpoint"), ("failed", "failed"))
+        for kind, words in kinds:
+            missing = self.found.faults(kind)
+            if missing:
+                lines.append(f"{len(missing)} of {total} responses {words}, the first with: {missing[0].detail}")
+        if self.found.unreadable:
+            lines.append(
+                f"the media of {len(self.found.unreadable)} rows cannot be read, the first: "
+                f"{self.found.unreadable[0][1]}"
+            )
+        return lines
+
+    def _tell_health(self) -> None:
+        from easyvideor1.video import patients
+
+        for bad in self.refused[:_SHOWN]:
+            typer.echo(f"  {bad}", err=True)
+        if len(self.refused) > _SHOWN:
+            typer.echo(f"  and {len(self.refused) - _SHOWN} more rows", err=True)
+        files = self.failed_files | {error.path for _, error in self.found.unreadable}
+        ill = [patient for patient in patients(self.health.entries()) if patient.path in files] if files else []
+        for patient in ill[:_SHOWN]:
+            typer.echo(f"  {patient.path}: {patient.last.reason}\n    to do: {patient.remedy}", err=True)
+        if len(ill) > _SHOWN:
+            typer.echo(f"  and {len(ill) - _SHOWN} more files; all of them: evr1 cache doctor CONFIG", err=True)
 
 
 @contextmanager
@@ -40,40 +108,62 @@ def open_survey(
     checkpoint: Path | None,
     endpoint: JudgeConfig | None = None,
 ) -> Iterator[Survey]:
-    """Ask every row of ``data.train`` of a configuration k times.
+    """Ask every row of ``data.train`` of a configuration k times; ``out`` is this process's until the block ends.
 
     Raises:
-        ConfigError: ``out`` is there already, or there are no rows.
+        ConfigError: ``out`` is there already, another process is at it, there are no rows, or what is kept of an
+            earlier start is of another survey.
+        EasyVideoError: rows are bad, or the endpoint is down.
     """
     import torch
 
-    from easyvideor1.cli.progress import progress
     from easyvideor1.config import load_config
-    from easyvideor1.training.survey import endpoint_ask, engine_ask, readable, survey, survey_identity
+    from easyvideor1.files import held
     from easyvideor1.workbench import Workbench
 
     settings = load_config(config, overrides)
-    if out.exists():
-        raise ConfigError(f"{out} is there already; remove it, or choose another --out")
     if out.suffix.lower() not in (".jsonl", ".json", ".parquet"):
         raise ConfigError(f"--out {out}: name the file .jsonl, .json or .parquet")
     if not settings.data.train:
         raise ConfigError("no rows: set data.train in the configuration")
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    with Workbench.open(settings, checkpoint) as bench:
-        with progress("checking rows", unit="row") as advance:
-            loaded = bench.load_sources(settings.data.train, advance)
-        with progress("building the frame cache", unit="file") as advance:
-            built = bench.fill_cache(loaded, advance)
-        loaded = bench.without_failed(loaded, built)
-        samples = readable([sample for source in loaded for sample in source.samples], bench)
-        if endpoint is None:
-            ask = engine_ask(bench, bench.open_engine(bench.open_policy().model), k)
-        else:
-            ask = endpoint_ask(bench, endpoint, k)
-        asked: dict[str, Any] = {"url": endpoint.url, "model": endpoint.model} if endpoint else {}
-        identity = survey_identity(settings, checkpoint=str(bench.checkpoint), k=k, **asked)
-        ledger = out.with_name(f"{out.name}.partial.jsonl")
-        with progress("asking", unit="row") as advance:
-            yield Survey(survey(samples, ask, bench, ledger, identity, advance), ledger)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with held(out.with_name(f".{out.name}.lock")) as ours:
+        if not ours:
+            raise ConfigError(f"{out} is being made by another process; wait for it, or choose another --out")
+        if out.exists():
+            raise ConfigError(f"{out} is there already; remove it, or choose another --out")
+        with Workbench.open(settings, checkpoint) as bench:
+            yield _asked(settings, bench, out, k, endpoint)
+
+
+def _asked(settings: RunConfig, bench: Workbench, out: Path, k: int, endpoint: JudgeConfig | None) -> Survey:
+    from easyvideor1.cli.progress import progress
+    from easyvideor1.training.survey import survey
+    from easyvideor1.training.survey_identity import survey_identity
+    from easyvideor1.training.survey_ledger import SurveyLedger
+
+    with progress("checking rows", unit="row") as advance:
+        loaded = bench.load_sources(settings.data.train, advance)
+    _ = bench.scorer  # before frames are decoded and a model is loaded: a reward that is wrong fails at once
+    weights = bench.checkpoint if endpoint is None else None
+    identity = survey_identity(settings, k=k, checkpoint=weights, endpoint=endpoint)
+    ledger = SurveyLedger.open(out.with_name(f"{out.name}.partial.jsonl"), identity)
+    ask = _ask(bench, endpoint, k)
+    with progress("building the frame cache", unit="file") as advance:
+        built = bench.fill_cache(loaded, advance)
+    loaded = bench.without_failed(loaded, built)
+    with progress("asking", unit="row") as advance:
+        found = survey([sample for source in loaded for sample in source.samples], ask, bench, ledger, advance)
+    refused = tuple(row for source in loaded for row in source.bad)
+    return Survey(found, refused, frozenset(path for path, _ in built.failures), ledger, bench.ledger)
+
+
+def _ask(bench: Workbench, endpoint: JudgeConfig | None, k: int) -> Ask:
+    from easyvideor1.training.endpoint import endpoint_ask
+    from easyvideor1.training.survey import engine_ask
+
+    if endpoint is not None:
+        return endpoint_ask(bench, endpoint, k)
+    return engine_ask(bench, bench.open_engine(bench.open_policy().model), k)
