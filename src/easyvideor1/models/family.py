@@ -29,14 +29,21 @@ class VisualInputs:
     """All media of a batch for one call of the vision tower.
 
     ``pixel_patches`` is ``(patches, channels * temporal_patch_size * patch_size ** 2)``; ``grid_thw`` is int64
-    ``(media, 3)``, in patches; media are in prompt order.
+    ``(media, 3)``, in patches; media are in prompt order. Where several rows hold the same media, these are here once,
+    and ``repeats``, int64, says for every visual token of all rows which of the tower's features it is given.
     """
 
     pixel_patches: torch.Tensor
     grid_thw: torch.Tensor
+    repeats: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> VisualInputs:
-        return VisualInputs(self.pixel_patches.to(device), self.grid_thw.to(device))
+        repeats = None if self.repeats is None else self.repeats.to(device)
+        return VisualInputs(self.pixel_patches.to(device), self.grid_thw.to(device), repeats)
+
+    def take(self, tokens: torch.Tensor) -> VisualInputs:
+        """The same pixels, whose features ``tokens`` (int64) go to the visual tokens."""
+        return VisualInputs(self.pixel_patches, self.grid_thw, tokens.to(self.pixel_patches.device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,11 @@ class VisualFeatures:
 
     def to(self, device: torch.device) -> VisualFeatures:
         return VisualFeatures(self.tokens.to(device), tuple(part.to(device) for part in self.deepstack))
+
+    def take(self, tokens: torch.Tensor) -> VisualFeatures:
+        """The features ``tokens``, int64."""
+        tokens = tokens.to(self.tokens.device)
+        return VisualFeatures(self.tokens[tokens], tuple(part[tokens] for part in self.deepstack))
 
 
 #: Media of a batch as a model takes them: pixels for its vision tower, or what that tower made of them before.
@@ -103,7 +115,7 @@ class Family(Protocol):
         ...
 
     def encode(self, model: Any, visual: VisualInputs) -> VisualFeatures:
-        """One call of the vision tower and its merger for all media."""
+        """One call of the vision tower and its merger for all media; its features as ``visual.repeats`` takes them."""
         ...
 
     def feature_settings(self, model: Any) -> str:
@@ -115,7 +127,7 @@ class Family(Protocol):
         model: Any,
         input_ids: torch.Tensor,
         positions: torch.Tensor,
-        mask: torch.Tensor | Layout,
+        mask: torch.Tensor | Layout | None,
         visual: Visual | None,
         cache: Any = None,
     ) -> torch.Tensor:
@@ -129,7 +141,7 @@ class Family(Protocol):
             positions: int64 ``(3, B, T)``.
             mask: bool ``(B, 1, T, S)``, true where a query may look at a key; or the layout of one packed row, for
                 a model that was loaded with ``attention.PREFIX_TREE``. ``attention_arguments`` turns either into what
-                transformers takes.
+                transformers takes. None: every token sees those before it.
             visual: media of all rows, row by row: pixels or features.
             cache: transformers cache with the ``S - T`` keys before ``input_ids``.
         """

@@ -24,6 +24,7 @@ from easyvideor1.models.checkpoint import normalisation, open_tokenizer, read_co
 from easyvideor1.models.family import Conventions, Visual, VisualFeatures, VisualInputs
 from easyvideor1.models.inputs import Normalisation, patchify_all
 from easyvideor1.models.parallel import touch_tower, tower_is_sharded
+from easyvideor1.models.tower_attention import use_batched_frames
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
 
 _PLACEHOLDER = re.compile(r"<(image|video)>")
@@ -224,14 +225,18 @@ class GridVL:
         self._refuse_windows(config.get_text_config())
         if meta:
             with torch.device("meta"):
-                return kind._from_config(config, dtype=dtype, attn_implementation=attention)
-        return kind.from_pretrained(
-            checkpoint,
-            config=config,
-            dtype=dtype,
-            attn_implementation=attention,
-            trust_remote_code=trust_remote_code,
-        )
+                model = kind._from_config(config, dtype=dtype, attn_implementation=attention)
+        else:
+            model = kind.from_pretrained(
+                checkpoint,
+                config=config,
+                dtype=dtype,
+                attn_implementation=attention,
+                trust_remote_code=trust_remote_code,
+            )
+        if attention != "eager":
+            use_batched_frames(model.model.visual)
+        return model
 
     def _refuse_windows(self, text: Any) -> None:
         """The mask says who sees whom; layers with one of their own would not follow it."""
@@ -246,7 +251,8 @@ class GridVL:
         """See ``Family.encode``."""
         dtype = model.model.get_input_embeddings().weight.dtype
         seen = model.model.visual(visual.pixel_patches.to(dtype), grid_thw=visual.grid_thw, return_dict=True)
-        return VisualFeatures(seen.pooler_output, tuple(getattr(seen, "deepstack_features", None) or ()))
+        features = VisualFeatures(seen.pooler_output, tuple(getattr(seen, "deepstack_features", None) or ()))
+        return features if visual.repeats is None else features.take(visual.repeats)
 
     def feature_settings(self, model: Any) -> str:
         """See ``Family.feature_settings``."""
@@ -262,12 +268,15 @@ class GridVL:
         model: Any,
         input_ids: torch.Tensor,
         positions: torch.Tensor,
-        mask: torch.Tensor | Layout,
+        mask: torch.Tensor | Layout | None,
         visual: Visual | None,
         cache: Any = None,
     ) -> torch.Tensor:
         """See ``Family.hidden_states``."""
         embeddings = model.model.get_input_embeddings()(input_ids)
+        if torch.is_autocast_enabled(embeddings.device.type):
+            # The residual stream, half of what layers keep for the backward pass, is of the computing type too.
+            embeddings = embeddings.to(torch.get_autocast_dtype(embeddings.device.type))
         further: dict[str, Any] = {}
         if not isinstance(visual, VisualInputs) and tower_is_sharded(self, model):
             embeddings = touch_tower(self, model, embeddings)
@@ -291,7 +300,7 @@ class GridVL:
         hidden: torch.Tensor = out.last_hidden_state
         return hidden
 
-    def attention_arguments(self, model: Any, mask: torch.Tensor | Layout, dtype: torch.dtype) -> dict[str, Any]:
+    def attention_arguments(self, model: Any, mask: torch.Tensor | Layout | None, dtype: torch.dtype) -> dict[str, Any]:
         """What the language model is called with so that it attends as ``mask`` says."""
         return attention_arguments(mask, model.model.language_model.config, dtype)
 

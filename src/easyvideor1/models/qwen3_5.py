@@ -24,10 +24,12 @@ class Qwen35(Qwen3VL):
     tower_shape = (*GridVL.tower_shape, "num_position_embeddings")
     shares_prefix = False
 
-    def attention_arguments(self, model: Any, mask: torch.Tensor | Layout, dtype: torch.dtype) -> dict[str, Any]:
+    def attention_arguments(self, model: Any, mask: torch.Tensor | Layout | None, dtype: torch.dtype) -> dict[str, Any]:
         if isinstance(mask, Layout):
             raise ValueError("layers of linear attention see all that is before them in a row: give a mask, row by row")
         found = super().attention_arguments(model, mask, dtype)
+        if mask is None:
+            return found
         kinds = {"full_attention": found["attention_mask"], "linear_attention": _real_tokens(mask)}
         return {**found, "attention_mask": kinds}
 

@@ -1,0 +1,54 @@
+"""Attention within the vision tower: all frames of one size in one call.
+
+The patches of a temporal step attend to each other alone. transformers cuts them apart and calls its attention once per
+step and block, thousands of times for a long video, unless a kernel asks for the whole sequence and its lengths. This
+one does, and gives torch's fused kernel every run of equal lengths as a batch; the result is the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+
+#: Its name in transformers, which hands the whole sequence over where "flash" is part of it.
+BATCHED_FRAMES = "flash_batched_frames"
+
+
+def use_batched_frames(tower: Any) -> None:
+    """Have a vision tower of transformers attend this way."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(BATCHED_FRAMES, _attention_forward)
+    tower.config._attn_implementation = BATCHED_FRAMES
+
+
+@torch.compiler.disable  # compiled blocks stop here: how frames are cut into runs differs with every batch
+def _attention_forward(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    cu_seq_lens_q: torch.Tensor,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' contract: ``(1, H, T, D)`` each to ``(1, T, H, D)``; a step ends at each of ``cu_seq_lens_q``."""
+    bounds = cu_seq_lens_q.tolist()
+    lengths = [stop - start for start, stop in itertools.pairwise(bounds)]
+    parts = []
+    start = 0
+    for length, run in itertools.groupby(lengths):
+        count = len(list(run))
+        stop = start + count * length
+        query_, key_, value_ = (
+            tensor[0, :, start:stop].unflatten(1, (count, length)).transpose(0, 1) for tensor in (query, key, value)
+        )
+        out = torch.nn.functional.scaled_dot_product_attention(query_, key_, value_, dropout_p=dropout, scale=scaling)
+        parts.append(out.transpose(1, 2).flatten(0, 1))
+        start = stop
+    return torch.cat(parts)[None], None

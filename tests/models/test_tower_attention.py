@@ -1,0 +1,60 @@
+"""Frames of one size go through the vision tower's attention together, and come out as they would alone."""
+
+import pytest
+import torch
+from benchmarks.family_cases import CASES, load_noise, render_case
+
+from easyvideor1.models import tower_attention
+from easyvideor1.models.family import load_family
+from easyvideor1.models.pack import load_media
+from easyvideor1.models.tiny_configs import TINY_FAMILIES
+
+pytestmark = pytest.mark.model
+
+
+def features_and_gradients(family, model, visual):
+    seen = family.encode(model, visual)
+    parts = (seen.tokens, *seen.deepstack)
+    sum((part * torch.linspace(-1, 1, part.numel()).view_as(part).sin()).sum() for part in parts).backward()
+    grads = {name: p.grad for name, p in model.model.visual.named_parameters() if p.grad is not None}
+    return [part.detach() for part in parts], grads
+
+
+@pytest.mark.parametrize("name", TINY_FAMILIES)
+def test_features_and_gradients_are_those_of_one_call_per_frame(name, family_checkpoints):
+    """Pictures of three sizes and videos between them; for Qwen2.5-VL, windows of several sizes too."""
+    family = load_family(family_checkpoints[name])
+    prompt = render_case(family, CASES["interleaved"])
+    visual = family.visual_inputs(load_media(prompt, load_noise))
+    found = []
+    for attention in (tower_attention.BATCHED_FRAMES, "sdpa"):
+        model = family.load_model(
+            family_checkpoints[name], dtype=torch.float32, attention="sdpa", trust_remote_code=False
+        )
+        assert model.model.visual.config._attn_implementation == tower_attention.BATCHED_FRAMES
+        model.model.visual.config._attn_implementation = attention
+        found.append(features_and_gradients(family, model, visual))
+    (ours, grads), (theirs, wanted) = found
+    for mine, right in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, right, rtol=0, atol=1e-5)
+    assert grads.keys() == wanted.keys() and len(grads) > 10
+    norm = sum(float(grad.square().sum()) for grad in wanted.values()) ** 0.5
+    assert sum(float((grads[n] - wanted[n]).square().sum()) for n in wanted) ** 0.5 < 1e-5 * norm
+
+
+def test_a_run_of_equal_frames_is_one_call(family_checkpoints, monkeypatch):
+    family = load_family(family_checkpoints["qwen3_vl"])
+    model = family.load_model(
+        family_checkpoints["qwen3_vl"], dtype=torch.float32, attention="sdpa", trust_remote_code=False
+    )
+    calls = []
+    plain = torch.nn.functional.scaled_dot_product_attention
+
+    def counting(query, *arguments, **options):
+        calls.append(query.shape[0])
+        return plain(query, *arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counting)
+    prompt = render_case(family, CASES["long video"])
+    family.encode(model, family.visual_inputs(load_media(prompt, load_noise)))
+    assert calls == [prompt.plans[0].grid[0]] * len(model.model.visual.blocks)
