@@ -1,13 +1,7 @@
 """Attention over a packed row: what tokens have in common is computed once, and nothing else of a row is seen.
 
 A row holds a forest of text in depth-first order (``models.packing``). A token sees what lies on the path from its root
-to itself. Instead of masking a ``T x T`` product, every stretch of the forest is attended to twice: causally by its own
-tokens, and wholly by the tokens that continue it, which lie right behind it in the row. The parts are joined by their
-log-sum-exp. A group of G responses so costs what its visible pairs cost, and no key is copied.
-
-The backward pass of attention needs, of the softmax, its normaliser and its output alone. Given those of the joined
-result, the backward pass of every part yields that part's share of the exact gradient (as in ring attention: Liu et al.
-2023, sec. 3, with the recomputation of FlashAttention-2: Dao 2023, sec. 3.1).
+to itself. ``models.tree_attention`` computes just the pairs that are seen.
 
 transformers calls the function by the name it is registered under; the layout of a row reaches it through the keyword
 arguments of the language model. Without a layout (vision tower, decoding with a cache) it is transformers' ``sdpa``.
@@ -15,13 +9,13 @@ arguments of the language model. Without a layout (vision tower, decoding with a
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from easyvideor1.models.flex import flex_tree_attention
+from easyvideor1.models.tree_attention import CpuKernel, CudaKernel, TreeAttention
 from easyvideor1.types import ConfigError
 
 #: Name of the attention in transformers. It contains "sdpa", which is what transformers checks support for.
@@ -57,11 +51,11 @@ def dense_mask(reach: torch.Tensor) -> torch.Tensor:
     return (causal & (column[:, None] < reach[:, None, :]))[:, None]
 
 
-def attention_arguments(mask: torch.Tensor | Layout, config: Any, dtype: torch.dtype) -> dict[str, Any]:
+def attention_arguments(mask: torch.Tensor | Layout | None, config: Any, dtype: torch.dtype) -> dict[str, Any]:
     """What a language model of transformers is called with so that it attends as ``mask`` says.
 
     Args:
-        mask: bool ``(B, 1, T, S)``, or a layout if ``config`` asks for ``PREFIX_TREE``.
+        mask: bool ``(B, 1, T, S)``, or a layout if ``config`` asks for ``PREFIX_TREE``; causal if None.
         config: of the language model.
         dtype: of its activations.
     """
@@ -70,7 +64,7 @@ def attention_arguments(mask: torch.Tensor | Layout, config: Any, dtype: torch.d
         if implementation != PREFIX_TREE:
             raise ValueError(f"a layout needs the attention {PREFIX_TREE!r}, and this model has {implementation!r}")
         return {"attention_mask": None, "prefix_layout": mask}
-    if implementation != "eager":
+    if mask is None or implementation != "eager":
         return {"attention_mask": mask}
     # The eager implementation adds its mask: a bool would raise seen keys by 1 and hide nothing.
     added = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
@@ -92,6 +86,7 @@ def register() -> str:
     return PREFIX_TREE
 
 
+@torch.compiler.disable  # compiled layers stop here: the parts of a row differ with every row
 def _attention_forward(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -128,7 +123,8 @@ def tree_attention(
 ) -> torch.Tensor:
     """Attention of one packed row, ``(1, H, T, D)``, exact but for the order of sums.
 
-    On the CPU by parts (see above), on CUDA by flex attention, elsewhere with a dense mask.
+    By parts where torch has fused kernels that say their normaliser: on the CPU, and on CUDA in 16-bit floats. On CUDA
+    in float32 by flex attention; elsewhere with a dense mask.
 
     Args:
         query: ``(1, H, T, D)``.
@@ -145,115 +141,14 @@ def tree_attention(
     # The kernels below are not among those that autocast prepares arguments for.
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value.dtype
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    if kind == "cpu":
-        out: torch.Tensor = _TreeAttention.apply(query, key, value, layout, scale)  # type: ignore[no-untyped-call]
+    kernel = CpuKernel() if kind == "cpu" else CudaKernel() if kind == "cuda" and CudaKernel.takes(query) else None
+    if kernel is not None:
+        out: torch.Tensor
+        out = TreeAttention.apply(query, key, value, layout.stretches, scale, kernel)  # type: ignore[no-untyped-call]
         return out
     if kind == "cuda":
-        return flex_tree_attention(query, key, value, layout, scale, compiled=True)
+        return flex_tree_attention(query, key, value, layout, scale)
     mask = dense_mask(layout.reach()[None].to(query.device))
     return torch.nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, scale=scale, enable_gqa=True
     )
-
-
-class _TreeAttention(torch.autograd.Function):
-    """The parts, joined; keeps queries, keys, values, output and normaliser, like the kernels it is made of."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float
-    ) -> torch.Tensor:
-        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        wide = torch.promote_types(query.dtype, torch.float32)
-        out = torch.empty_like(query, memory_format=torch.contiguous_format)
-        normaliser = query.new_empty(query.shape[:3], dtype=wide)
-        for start, stop, _ in layout.stretches:
-            own = slice(start, stop)
-            out[:, :, own], normaliser[:, :, own] = flash(
-                query[:, :, own], key[:, :, own], value[:, :, own], 0.0, True, scale=scale
-            )
-        for start, stop, end in layout.stretches:
-            if stop == end:
-                continue
-            own, after = slice(start, stop), slice(stop, end)
-            part, part_normaliser = flash(query[:, :, after], key[:, :, own], value[:, :, own], 0.0, False, scale=scale)
-            before = normaliser[:, :, after]
-            joined = torch.logaddexp(before, part_normaliser)
-            shares = [(each - joined).exp()[..., None] for each in (before, part_normaliser)]
-            out[:, :, after] = out[:, :, after] * shares[0] + part * shares[1]
-            normaliser[:, :, after] = joined
-        ctx.save_for_backward(query, key, value, out, normaliser)
-        ctx.layout, ctx.scale = layout, scale
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (grad,) = gradients
-        query, key, value, out, normaliser = ctx.saved_tensors
-        backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-        totals = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (query, key, value)]
-
-        def part(queries: slice, keys: slice, causal: bool) -> Any:
-            return backward(
-                grad[:, :, queries],
-                query[:, :, queries],
-                key[:, :, keys],
-                value[:, :, keys],
-                out[:, :, queries],
-                normaliser[:, :, queries],
-                0.0,
-                causal,
-                scale=ctx.scale,
-            )
-
-        for start, stop, _ in ctx.layout.stretches:
-            own = slice(start, stop)
-            for total, found in zip(totals, part(own, own, True), strict=True):
-                total[:, :, own] = found
-        for start, stop, end in ctx.layout.stretches:
-            if stop < end:
-                own, after = slice(start, stop), slice(stop, end)
-                for total, found, where in zip(totals, part(after, own, False), (after, own, own), strict=True):
-                    total[:, :, where] += found
-        return (*totals, None, None)
-
-
-def flex_tree_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float, *, compiled: bool
-) -> torch.Tensor:
-    """The same by flex attention: only blocks that hold a visible pair are computed.
-
-    Args:
-        query: ``(1, H, T, D)``.
-        key: ``(1, K, T, D)``.
-        value: like ``key``.
-        layout: of the row.
-        scale: of the products.
-        compiled: use the fused kernel; without, flex attention forms the whole product, which is for tests.
-    """
-    kernel = _flex_kernel(compiled)
-    blocks = _block_mask(layout, query.device)
-    out: torch.Tensor = kernel(query, key, value, block_mask=blocks, scale=scale, enable_gqa=True)
-    return out
-
-
-@functools.cache
-def _flex_kernel(compiled: bool) -> Callable[..., Any]:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    # Rows differ in length: with dynamic shapes one kernel serves them all.
-    kernel: Callable[..., Any] = flex_attention
-    return torch.compile(kernel, dynamic=True) if compiled else kernel
-
-
-@functools.lru_cache(maxsize=4)
-def _block_mask(layout: Layout, device: torch.device) -> Any:
-    """Made once for all layers of a pass; the reference model's pass over the same row uses it again."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    reach = layout.reach().to(device)
-
-    def visible(batch: Any, head: Any, query: Any, key: Any) -> Any:
-        return (key <= query) & (query < reach[key])
-
-    return create_block_mask(visible, 1, 1, layout.length, layout.length, device=str(device))
