@@ -14,7 +14,7 @@ from easyvideor1.models.policy import Policy
 from easyvideor1.models.tiny_configs import TINY_FAMILIES
 from easyvideor1.rollout.engine import Request, Sampling
 from easyvideor1.rollout.local import LocalEngine
-from tiny import random_turns
+from tiny import make_turn, random_turns
 
 pytestmark = pytest.mark.model
 
@@ -84,7 +84,12 @@ def test_steps_on_everything_teach_the_tokens(open_policy, name):
     policy = open_policy(name, gradient_checkpointing=True)
     turns = groups_of(policy.family)
     stage = StageConfig(
-        name="sft", objective="sft", steps=6, micro_batch_tokens=400, optimizer=OptimizerConfig(lr=3e-3, warmup_steps=0)
+        name="sft",
+        objective="sft",
+        advantage="ones",
+        steps=6,
+        micro_batch_tokens=400,
+        optimizer=OptimizerConfig(lr=3e-3, warmup_steps=0),
     )
     policy.begin(stage)
     losses = [
@@ -106,7 +111,9 @@ def test_what_is_saved_is_what_was_trained(open_policy, name, tmp_path):
     """transformers may write weights under other names than those it has in memory."""
     policy, other = open_policy(name), open_policy(name)
     turns = groups_of(policy.family)
-    stage = StageConfig(name="sft", objective="sft", steps=2, optimizer=OptimizerConfig(lr=1e-2, warmup_steps=0))
+    stage = StageConfig(
+        name="sft", objective="sft", advantage="ones", steps=2, optimizer=OptimizerConfig(lr=1e-2, warmup_steps=0)
+    )
     policy.begin(stage)
     policy.update(turns, torch.ones(len(turns)), OBJECTIVES.resolve("sft"), step=1, temperature=1.0, load=load_noise)
     policy.save(tmp_path)
@@ -154,3 +161,29 @@ def test_generated_logprobs_are_the_trainers(open_policy, name):
     for group, single in zip(groups, alone, strict=True):
         for one, other in zip(group, single, strict=True):
             assert one.turns[0].response_ids.tolist() == other.turns[0].response_ids.tolist()
+
+
+@pytest.mark.parametrize("name", ["qwen3_5", "qwen3_vl"])
+def test_rows_that_hold_one_video_share_its_features(open_policy, name):
+    """Where layers cannot branch, the language model reads a video once per response, but the tower sees it once."""
+    policy = open_policy(name)
+    clip = render_case(policy.family, CASES["video"])
+    both = render_case(policy.family, CASES["interleaved"])  # the same video, images and another video
+    rng = np.random.default_rng(5)
+    turns = [make_turn(prompt, rng.integers(7, 250, count)) for prompt, count in ((clip, 4), (both, 2), (clip, 6))]
+    batch = collate(pack_turns(turns, share_prefix=False), policy.family, load_noise)
+    plans = {plan.digest: plan for turn in turns for plan in turn.prompt.plans}
+    assert len(batch.visual.pixel_patches) == sum(np.prod(plan.grid) for plan in plans.values())
+    together, _ = response_logprobs(policy.family, policy.model, batch)
+    together.sum().backward()
+    grads = {n: p.grad.clone() for n, p in policy.model.model.visual.named_parameters() if p.grad is not None}
+    policy.model.zero_grad()
+    for number, turn in enumerate(turns):
+        single = collate(pack_turns([turn], share_prefix=False), policy.family, load_noise)
+        alone, _ = response_logprobs(policy.family, policy.model, single)
+        alone.sum().backward()
+        torch.testing.assert_close(together[batch.sequence == number], alone, rtol=0, atol=1e-5)
+    assert len(grads) > 10
+    for n, p in policy.model.model.visual.named_parameters():
+        if p.grad is not None:
+            torch.testing.assert_close(grads[n], p.grad, rtol=1e-3, atol=1e-4)

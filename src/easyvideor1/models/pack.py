@@ -45,7 +45,8 @@ class Batch:
     """Tensors of one forward pass over B rows of length L that hold T response tokens of N sequences.
 
     ``reach`` is int64 ``(B, L)``: a key is seen by the queries from its own column up to, and without, that one.
-    ``layout`` says the same of a row that is not padded (B is 1), else it is ``None``.
+    ``layout`` says the same of a row that is not padded (B is 1), else it is ``None``. ``visual`` are the media of all
+    rows; those that several rows hold are there once, and their features are repeated.
 
     Response tokens are flat: entry ``i`` was predicted at ``(predictor_rows[i], predictor_columns[i])``, is token
     ``targets[i]`` and belongs to sequence ``sequence[i]`` of the whole step. ``engine_logprobs`` holds NaN where the
@@ -67,9 +68,14 @@ class Batch:
         """Bool ``(B, 1, L, L)``, for attention that takes no layout."""
         return dense_mask(self.reach)
 
-    def visibility(self, model: Any) -> torch.Tensor | Layout:
-        """The layout if there is one and ``model`` takes it, else the mask: ``mask`` of ``Family.hidden_states``."""
-        return self.layout if self.layout is not None and takes_layout(model) else self.attention_mask()
+    def visibility(self, model: Any) -> torch.Tensor | Layout | None:
+        """``mask`` of ``Family.hidden_states``: the layout, or the mask it stands for if ``model`` takes none.
+
+        In padded rows padding is behind the text, where no token of it looks, so that nothing need be said.
+        """
+        if self.layout is None:
+            return None
+        return self.layout if takes_layout(model) else self.attention_mask()
 
 
 def load_checked(ref: MediaRef, plan: MediaPlan, load: LoadFrames) -> Frames:
@@ -131,6 +137,7 @@ def collate(
     Raises:
         DataError: a medium's pixels disagree with the visual tokens of its prompt (see ``load_checked``).
     """
+    repeats = None
     turns = [turn for row in rows for turn in row.turns]
     sequences = [sequence for row in rows for sequence in row.sequences]
     if all(row.shared for row in rows):
@@ -138,8 +145,12 @@ def collate(
         reach, in_row = layout.reach()[None], [0] * len(turns)
     else:
         ids, positions, reach, columns = _padded_rows(turns, family)
-        layout, in_row, media = None, list(range(len(turns))), [turn.prompt for turn in turns]
+        layout, in_row = None, list(range(len(turns)))
+        media, repeats = _distinct([turn.prompt for turn in turns])
     counts = [len(turn.response_ids) for turn in turns]
+    visual = load_visual(media, family, load, features=features, device=device)
+    if visual is not None and repeats is not None:
+        visual = visual.take(torch.from_numpy(repeats))
     # The first token is predicted by the prompt's last one, each other by the one before it.
     predictors = [
         column[len(turn.prompt) - 1 :][:count] for turn, column, count in zip(turns, columns, counts, strict=True)
@@ -153,7 +164,7 @@ def collate(
         positions=torch.from_numpy(positions),
         reach=reach,
         layout=layout,
-        visual=load_visual(media, family, load, features=features, device=device),
+        visual=visual,
         predictor_rows=torch.from_numpy(np.repeat(np.asarray(in_row, np.int64), counts)),
         predictor_columns=torch.from_numpy(np.concatenate(predictors).astype(np.int64)),
         targets=torch.from_numpy(np.concatenate([turn.response_ids for turn in turns]).astype(np.int64)),
@@ -209,6 +220,27 @@ def _padded_rows(
         ids[row, :count], positions[:, row, :count], reach[row, :count] = own_ids, own_positions, count
         columns.append(np.arange(count))
     return ids, positions, reach, tuple(columns)
+
+
+def _distinct(prompts: Sequence[Prompt]) -> tuple[list[Prompt], NDArray[np.int64] | None]:
+    """Prompts that hold each medium of some prompts once, and which of their visual tokens make up all; None: those."""
+    first: dict[tuple[str, tuple[int, int, int]], int] = {}
+    kept, places = [], []
+    count = 0
+    for prompt in prompts:
+        new = []
+        for ref, plan in zip(prompt.media, prompt.plans, strict=True):
+            key = (plan.digest, plan.grid)
+            if key not in first:
+                first[key] = count
+                count += plan.tokens
+                new.append((ref, plan))
+            places.append(np.arange(first[key], first[key] + plan.tokens))
+        if new:
+            refs, plans = zip(*new, strict=True)
+            kept.append(Prompt(prompt.token_ids, refs, plans))
+    total = sum(len(place) for place in places)
+    return kept, np.concatenate(places) if total > count else None
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

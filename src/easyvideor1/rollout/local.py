@@ -100,7 +100,8 @@ class LocalEngine:
         was_training = self.model.training
         self.model.eval()
         try:
-            with computing(self.model):
+            # Compiled layers are for long rows: with a cache that grows they would be compiled again and again.
+            with computing(self.model), torch.compiler.set_stance("force_eager"):
                 return self._generate_all(requests)
         finally:
             self.model.train(was_training)
@@ -176,7 +177,11 @@ class LocalEngine:
     def _prefill(
         self, requests: Sequence[Request], cache: Any, device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Fill the cache with left-padded prompts.
+        """Fill the cache with padded prompts.
+
+        Padding stands behind the prompts, where no token of theirs sees it: attention is causal, and no mask of
+        ``T x T`` is made. Layers that carry a state from token to token would carry it into that state, so for them
+        padding stands before the prompts, under a mask.
 
         Returns:
             The last hidden state ``(P, 1, D)``, the position of the first response token ``(P,)``, and the mask
@@ -189,14 +194,17 @@ class LocalEngine:
         following = np.zeros(len(prompts), dtype=np.int64)
         real = np.zeros((len(prompts), length), dtype=bool)
         for row, prompt in enumerate(prompts):
-            pad = length - len(prompt)
-            ids[row, pad:], real[row, pad:] = prompt.token_ids, True
-            positions[:, row, pad:], following[row] = self.family.positions(prompt)
+            start = 0 if self.family.shares_prefix else length - len(prompt)
+            own = slice(start, start + len(prompt))
+            ids[row, own], real[row, own] = prompt.token_ids, True
+            positions[:, row, own], following[row] = self.family.positions(prompt)
         visual = load_visual(prompts, self.family, self.load, features=self.features, device=device)
         keys = torch.from_numpy(real).to(device)[:, None, None, :]
-        causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-        # Padding queries see themselves, so that no row of the softmax is empty.
-        mask = (causal & keys) | torch.eye(length, dtype=torch.bool, device=device)
+        mask = None
+        if not self.family.shares_prefix:
+            causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+            # Padding queries see themselves, so that no row of the softmax is empty.
+            mask = (causal & keys) | torch.eye(length, dtype=torch.bool, device=device)
         hidden = self.family.hidden_states(
             self.model,
             torch.from_numpy(ids).to(device),
@@ -205,7 +213,8 @@ class LocalEngine:
             None if visual is None else visual.to(device),
             cache,
         )
-        return hidden[:, -1:], torch.from_numpy(following).to(device), keys
+        last = [len(prompt) - 1 if self.family.shares_prefix else length - 1 for prompt in prompts]
+        return hidden[range(len(prompts)), last][:, None], torch.from_numpy(following).to(device), keys
 
     def _collect(
         self, requests: Sequence[Request], out: _Responses, stop: NDArray[np.int64]
