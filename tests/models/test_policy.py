@@ -186,7 +186,7 @@ def test_gradients_are_scaled_down_to_the_limit(policy, turns):
 @pytest.mark.parametrize("kl", ["none", "k3"])
 def test_save_and_restore_go_on_to_the_bit(tiny_checkpoint, turns, tmp_path, kl):
     config = ModelConfig(path=str(tiny_checkpoint), device="cpu")
-    options = stage(kl=kl, kl_coef=0.1, objective="ppo_clip")
+    options = stage(objective="ppo_clip", **({} if kl == "none" else {"kl": kl, "kl_coef": 0.1}))
     policy = Policy.open(config)
     policy.begin(options)
     for step in (1, 2):
@@ -309,3 +309,69 @@ def test_half_precision_computes_in_bfloat16_and_learns_in_float32(tiny_checkpoi
     policy.model.model.language_model.layers[0].mlp.register_forward_hook(lambda *args: hidden.append(args[2].dtype))
     values_of(policy, turns)
     assert set(hidden) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("tokens", [10**6, 1])
+def test_a_step_of_empty_responses_alone_moves_nothing(policy, tiny_family, tokens):
+    text = make_prompt(tiny_family, "What?")
+    policy.begin(stage(micro_batch_tokens=tokens, optimizer=OptimizerConfig(lr=1e-3, weight_decay=0.0)))
+    before = snapshot(policy)
+    metrics = update(policy, random_turns(text, [0, 0], seed=1), advantages=ADVANTAGES[:2])
+    assert metrics["loss"] == 0 and same(before, snapshot(policy))
+
+
+def test_an_empty_response_may_be_a_micro_batch_of_its_own(tiny_checkpoint, turns, tiny_family):
+    found = []
+    for tokens in (10**6, 1):
+        policy = Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu"))
+        policy.begin(stage(micro_batch_tokens=tokens))
+        empty = random_turns(make_prompt(tiny_family, "Why?"), [0], seed=1)
+        found.append(update(policy, [*turns[:4], *empty]))
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [10**6, 1])
+def test_text_alone_beside_a_frozen_language_model(tiny_checkpoint, turns, tokens):
+    """Its loss depends on nothing that is trained, whatever it shares a micro-batch with."""
+    policy = Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu", freeze=("language",)))
+    policy.begin(stage(micro_batch_tokens=tokens))
+    metrics = update(policy, turns)
+    assert metrics["grad_norm"] > 0
+    whole = Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu", freeze=("language",)))
+    whole.begin(stage())
+    assert metrics == pytest.approx(update(whole, turns), abs=1e-5)
+
+
+def test_an_interrupted_step_leaves_nothing_behind(tiny_checkpoint, turns):
+    """What was summed before the interruption is no part of the next step."""
+    results = []
+    for interrupted in (True, False):
+        policy = Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu"))
+        policy.begin(stage(micro_batch_tokens=1))
+        if interrupted:
+            seen = []
+
+            def stop(*_, seen=seen):
+                seen.append(1)
+                if len(seen) == 2:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                policy.update(
+                    turns,
+                    ADVANTAGES,
+                    OBJECTIVES.resolve("reinforce"),
+                    step=1,
+                    temperature=1.0,
+                    load=load_frames,
+                    observe=stop,
+                )
+        results.append(update(policy, turns))
+    assert results[0] == results[1]
+
+
+def test_the_policys_schedule_begins_behind_the_critics_warm_up(tiny_checkpoint, turns):
+    policy = Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu"))
+    rates = OptimizerConfig(lr=1e-3, warmup_steps=4)
+    policy.begin(stage(advantage="gae", critic={"warmup_steps": 10}, optimizer=rates, steps=50))
+    assert [update(policy, turns, step=step)["lr"] for step in (11, 12)] == pytest.approx([2.5e-4, 5e-4])

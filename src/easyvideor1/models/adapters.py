@@ -77,19 +77,19 @@ def adapter_tensors(model: Any) -> dict[str, torch.nn.Parameter]:
 
 @torch.no_grad()
 def merged_state(model: Any) -> dict[str, torch.Tensor]:
-    """The state of the model without adapters that computes the same, under the names of the base."""
+    """The state of the model without adapters that computes the same, under the names of the base, on the CPU."""
     adapted = dict(_adapted(model))
     state = {}
     for name, tensor in model.state_dict().items():
         if ".lora_" in name:
             continue
         if ".base_layer." not in name:
-            state[name] = tensor
+            state[name] = tensor.cpu()
             continue
         owner, _, kind = name.partition(".base_layer.")
-        state[f"{owner}.{kind}"] = (
-            tensor + adapted[owner].get_delta_weight(_NAME).to(tensor) if kind == "weight" else tensor
-        )
+        if kind == "weight":  # added in float32, whatever type a frozen base is kept in
+            tensor = tensor.float() + adapted[owner].get_delta_weight(_NAME).float()
+        state[f"{owner}.{kind}"] = tensor.cpu()
     return state
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from easyvideor1.algorithms.objectives import TokenBatch, value_loss
 from easyvideor1.config import StageConfig
 from easyvideor1.models.family import Family
+from easyvideor1.models.lean import copy_trained
 from easyvideor1.models.logprobs import response_values
 from easyvideor1.models.pack import Batch
 from easyvideor1.models.saving import read_optimizer, read_trained, write_optimizer, write_trained
@@ -43,9 +43,7 @@ class Critic:
         self.family = family
         self.options = options
         device = next(model.parameters()).device
-        copied = copy.deepcopy(model)
-        if hasattr(model, "compute_dtype"):
-            copied.compute_dtype = model.compute_dtype
+        copied = copy_trained(model)
         self.model = ValueModel(copied).to(device)
         self.model.head.to(torch.float32)
         settings = options.optimizer
@@ -56,6 +54,7 @@ class Critic:
             betas=settings.betas,
             eps=settings.eps,
             weight_decay=settings.weight_decay,
+            fused=device.type == "cuda",
         )
 
     def values(self, batch: Batch) -> torch.Tensor:
@@ -85,6 +84,7 @@ class Critic:
         """
         total = float(sum(each.sum() for each in weights)) or 1.0
         self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)  # of a step that was interrupted
         totals: dict[str, float] = {}
         for order, batch in batches:
             found = self.values(batch)

@@ -13,7 +13,8 @@ from easyvideor1.algorithms.kl import full_kl
 from easyvideor1.models.family import Family, computing
 from easyvideor1.models.pack import Batch
 
-#: Logits that exist at a time, as a number of values: 64 MiB in float32, of which a pass holds about three.
+#: Logits that exist at a time, as a number of values: 64 MiB in float32, of which a pass holds about three. Wide models
+#: take more, a quarter of the size of their output matrix, whose gradient is there and grows by one sum per chunk.
 CHUNK_LOGITS = 2**24
 
 
@@ -104,7 +105,9 @@ def hidden_full_kl(
 
 
 def _chunk(model: Any) -> int:
-    return max(CHUNK_LOGITS // int(model.config.get_text_config().vocab_size), 1)
+    """Tokens whose logits exist at a time."""
+    text = model.config.get_text_config()
+    return max(CHUNK_LOGITS // int(text.vocab_size), int(text.hidden_size) // 4, 1)
 
 
 def _leaves(head: Callable[[torch.Tensor], torch.Tensor], hidden_TD: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -161,7 +164,9 @@ class _Picked(torch.autograd.Function):
         hidden_grads = []
         pieces = (hidden_TD, targets_T, normalisers, entropy)
         for part, targets, normaliser, spread, at in zip(
-            *(torch.split(tensor, ctx.size) for tensor in pieces), range(0, len(hidden_TD), ctx.size), strict=True
+            *(torch.split(tensor, ctx.size) for tensor in pieces),
+            range(0, max(len(hidden_TD), 1), ctx.size),
+            strict=True,
         ):
             grads = [None if grad is None else grad[at : at + ctx.size, None] for grad in gradients]
             part = part.detach().requires_grad_(wants_hidden)

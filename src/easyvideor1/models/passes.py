@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,10 +14,11 @@ from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.models.adapters import without_adapters
 from easyvideor1.models.cost import Costs, model_costs, turns_cost
 from easyvideor1.models.critic import Critic
-from easyvideor1.models.family import Family
+from easyvideor1.models.family import Family, VisualInputs, computing
 from easyvideor1.models.features import FeatureCache
 from easyvideor1.models.logprobs import hidden_full_kl, hidden_logprobs, response_hidden, response_logprobs
 from easyvideor1.models.pack import Batch, LoadFrames, PackedTurns, collate, pack_turns, split_rows, to_device
+from easyvideor1.models.parallel import tower_is_sharded
 from easyvideor1.types import Turn
 
 
@@ -135,10 +137,23 @@ class Passes:
         features: FeatureCache | None = None,
         together: torch.Tensor | None = None,
     ) -> Iterator[tuple[list[int], Batch]]:
-        """Micro-batches of some turns, on the policy's device, each with the indices of its turns in order."""
+        """Micro-batches of some turns, on the policy's device, each with the indices of its turns in order.
+
+        A tower that is not trained is the same in policy, reference and critic, and runs here, once for all of them.
+        """
         for micro in self._micro_batches(turns, max_tokens, together):
-            batch = collate(micro, self.family, load, features=features, device=self.device)
-            yield [n for row in micro for n in row.sequences], to_device(batch, self.device)
+            batch = to_device(collate(micro, self.family, load, features=features, device=self.device), self.device)
+            if isinstance(batch.visual, VisualInputs) and self._tower_stays():
+                with torch.no_grad(), computing(self.model):
+                    batch = replace(batch, visual=self.family.encode(self.model, batch.visual))
+            yield [n for row in micro for n in row.sequences], batch
+
+    def _tower_stays(self) -> bool:
+        """Whether vision tower and merger are frozen, and no other rank waits for their next call."""
+        groups = self.family.groups(self.model)
+        modules = [module for group in ("vision", "merger") for module in groups[group]]
+        trained = any(parameter.requires_grad for module in modules for parameter in module.parameters())
+        return not trained and not tower_is_sharded(self.family, self.model)
 
     def _micro_batches(
         self, turns: Sequence[Turn], max_tokens: int, group_N: torch.Tensor | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from easyvideor1.models.critic import Critic
 from easyvideor1.models.divergence import hidden_divergence
 from easyvideor1.models.family import Family, configured_family
 from easyvideor1.models.features import FeatureCache
+from easyvideor1.models.lean import compile_layers, copy_trained, shrink_frozen
 from easyvideor1.models.logprobs import hidden_logprobs, response_hidden
 from easyvideor1.models.pack import Batch, LoadFrames
 from easyvideor1.models.passes import Passes
@@ -57,6 +57,7 @@ class Policy(Passes):
         self.optimizer: torch.optim.AdamW | None = None
         #: Of the stage's KL; whoever steers it keeps it beside the checkpoint.
         self.kl_weight = KLWeight(0.0)
+        self._waits = 0
 
     @classmethod
     def open(cls, config: ModelConfig, checkpoint: Path | None = None) -> Policy:
@@ -64,16 +65,25 @@ class Policy(Passes):
         directory = Path(checkpoint or config.path)
         family = configured_family(config, directory)
         model = _load(family, directory, config)
-        model.compute_dtype = getattr(torch, config.dtype)
         device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        model.to(device)
+        return cls.of(family, model.to(device), directory, config)
+
+    @classmethod
+    def of(cls, family: Family, model: Any, directory: Path, config: ModelConfig) -> Policy:
+        """A policy of a loaded model: what the config says is frozen, adapted, recomputed and compiled."""
+        dtype = getattr(torch, config.dtype)
+        model.compute_dtype = dtype
         for group in config.freeze:
             for module in family.groups(model)[group]:
                 module.requires_grad_(False)
         if config.lora is not None:
             add_adapters(family, model, config.lora)
+        if dtype != torch.float32:
+            shrink_frozen(model, dtype)
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if config.compile:
+            compile_layers(model)
         return cls(family, model, directory, config)
 
     def begin(self, options: StageConfig) -> None:
@@ -97,12 +107,15 @@ class Policy(Passes):
             betas=settings.betas,
             eps=settings.eps,
             weight_decay=settings.weight_decay,
+            fused=self.device.type == "cuda",
         )
         self.kl_weight = KLWeight.of(options)
         self.reference = None
         if stage_needs(options) & {"ref_logprobs", "full_kl"} and options.reference != "adapter-off":
-            self.reference = copy.deepcopy(self.model).requires_grad_(False).eval()
+            self.reference = copy_trained(self.model).requires_grad_(False).eval()
         self.critic = Critic(self.family, self.model, options) if "values" in stage_needs(options) else None
+        # The policy's schedule begins with its own first step.
+        self._waits = 0 if self.critic is None else options.critic.warmup_steps
 
     def weights(self) -> dict[str, torch.Tensor]:
         """All parameters by name, for engines."""
@@ -159,7 +172,8 @@ class Policy(Passes):
         total_weight = float(sum(each.sum() for each in weights))
         together = group_N if stage_needs(options) & {"group_ids", "pairs"} else trajectory_N
         self.model.train()
-        totals: dict[str, float] = {}
+        optimizer.zero_grad(set_to_none=True)  # of a step that was interrupted
+        totals: dict[str, torch.Tensor] = {}
         for order, batch in self.batches(turns, options.micro_batch_tokens, load, features, together):
             weights_T = torch.cat([weights[n] for n in order]).to(self.device)
             extra = {
@@ -174,15 +188,17 @@ class Policy(Passes):
             loss, metrics, logprobs = self._loss(batch, weights_T, objective, temperature, extra)
             if observe is not None:
                 observe(batch.sequence, logprobs.detach(), batch.engine_logprobs, weights_T > 0)
-            torch.autograd.backward(loss)
+            if loss.requires_grad:  # text alone beside a frozen language model uses nothing that is trained
+                torch.autograd.backward(loss)
             for name, value in {"loss": loss, **metrics}.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach())
-        known = totals.pop("mismatch/known")
+                totals[name] = totals.get(name, 0.0) + value.detach()
+        found = {name: float(value) for name, value in totals.items()}
+        known = found.pop("mismatch/known")
         if known > 0:
-            totals["mismatch/logprob_abs"] /= known
+            found["mismatch/logprob_abs"] /= known
         else:
-            del totals["mismatch/logprob_abs"]
-        return {**totals, **self._step(optimizer, options, step)}
+            del found["mismatch/logprob_abs"]
+        return {**found, **self._step(optimizer, options, step)}
 
     def update_critic(
         self,
@@ -212,13 +228,15 @@ class Policy(Passes):
                 "rollouts are written and the last checkpoint is intact. Look at the rollouts; to go on differently, "
                 "start a run of another name with model.path set to that checkpoint and a lower optimizer.lr."
             )
-        rate = learning_rate(options.optimizer, step, options.steps)
+        rate = learning_rate(options.optimizer, step - self._waits, options.steps - self._waits)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)  # the memory is the next rollout's
         if options.reference == "ema" and self.reference is not None:
-            move_average(list(self.reference.parameters()), list(self.model.parameters()), options.reference_decay)
+            pairs = zip(self.reference.parameters(), self.model.parameters(), strict=True)
+            moving = [(kept, new) for kept, new in pairs if new.requires_grad]
+            move_average([kept for kept, _ in moving], [new for _, new in moving], options.reference_decay)
         return {"grad_norm": norm, "lr": rate}
 
     def _loss(

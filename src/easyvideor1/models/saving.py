@@ -124,8 +124,9 @@ def read_optimizer(file: Path, model: Any, optimizer: torch.optim.Optimizer) -> 
         kind, _, name = key.partition("/")
         if name not in named:
             raise ConfigError(f"{str(file)!r} is of an optimiser of {name!r}, which this model does not have")
-        # AdamW keeps its step counter on the CPU.
-        optimizer.state[named[name]][kind] = value if kind == "step" else value.to(named[name].device)
+        # AdamW keeps its step counter on the CPU, unless it is one fused kernel.
+        aside = kind == "step" and not optimizer.defaults.get("fused")
+        optimizer.state[named[name]][kind] = value if aside else value.to(named[name].device)
 
 
 def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -1,0 +1,52 @@
+"""What keeps models small: frozen weights in the type they are computed in, and there once for all copies."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+#: Modules whose weights autocast turns into the type of the computation each time, and nothing else happens to them.
+_PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
+
+
+@torch.no_grad()
+def shrink_frozen(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Keep the frozen weights of matrix products in ``dtype`` where that loses nothing, as in released checkpoints.
+
+    What is computed is the same to the last bit, since autocast would turn them into ``dtype`` for every product. A
+    module whose weights ``dtype`` cannot hold stays as it is, so that what is written is what was read.
+    """
+    for module in model.modules():
+        if not isinstance(module, _PRODUCTS):
+            continue
+        own = list(module.parameters(recurse=False))
+        if any(parameter.requires_grad for parameter in own):
+            continue
+        if all(torch.equal(parameter.to(dtype).to(parameter.dtype), parameter) for parameter in own):
+            for parameter in own:
+                parameter.data = parameter.data.to(dtype)
+
+
+def copy_trained(model: Any) -> Any:
+    """A copy with trained parameters of its own; frozen ones, which nobody changes, are those of ``model``."""
+    shared = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
+    copied = copy.deepcopy(model, shared)
+    for module, other in zip(model.modules(), copied.modules(), strict=True):
+        if module._compiled_call_impl is not None:  # which is not copied
+            other.compile(dynamic=True)
+    return copied
+
+
+def compile_layers(model: Any) -> None:
+    """Have every repeated layer, of language model and vision tower, compiled when it first runs.
+
+    Layers are compiled one by one, and those of a kind share their code, so the cost is that of a few layers. Shapes
+    are dynamic: rows differ in length.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.compile(dynamic=True)

@@ -1,0 +1,119 @@
+"""What keeps models small changes nothing that they compute."""
+
+import shutil
+
+import pytest
+import torch
+
+from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
+from easyvideor1.models import policy as policy_module
+from easyvideor1.models.adapters import merged_state
+from easyvideor1.models.policy import Policy
+from tiny import load_frames, make_plan, make_prompt, random_turns
+
+pytestmark = pytest.mark.model
+
+ADVANTAGES = torch.tensor([1.0, -0.5, 2.0, -1.0])
+STAGE = StageConfig(name="stage", optimizer=OptimizerConfig(lr=1e-3, max_grad_norm=1e9), kl="k3", kl_coef=0.1)
+
+
+@pytest.fixture(scope="module")
+def turns(tiny_family):
+    video = make_prompt(tiny_family, "<video>What moves?", make_plan("video", frames=4))
+    image = make_prompt(tiny_family, "<image>?", make_plan("image"))
+    return [*random_turns(video, [5, 2], seed=1), *random_turns(image, [3, 6], seed=2)]
+
+
+@pytest.fixture(scope="module")
+def released(tiny_checkpoint, tmp_path_factory):
+    """A checkpoint whose weights bfloat16 holds exactly, as released ones are."""
+    from safetensors.torch import load_file, save_file
+
+    out = tmp_path_factory.mktemp("released") / "checkpoint"
+    shutil.copytree(tiny_checkpoint, out)
+    rounded = {name: tensor.bfloat16().float() for name, tensor in load_file(out / "model.safetensors").items()}
+    save_file(rounded, out / "model.safetensors", metadata={"format": "pt"})
+    return out
+
+
+def open_policy(checkpoint, **options):
+    policy = Policy.open(ModelConfig(path=str(checkpoint), device="cpu", **options))
+    policy.begin(STAGE)
+    return policy
+
+
+def steps(policy, turns, count=2):
+    objective = OBJECTIVES.resolve("ppo_clip")
+    return [
+        policy.update(turns, ADVANTAGES, objective, step=n + 1, temperature=1.0, load=load_frames) for n in range(count)
+    ]
+
+
+FROZEN = {"freeze": ("vision", "merger")}
+ADAPTED = {"lora": LoraConfig(rank=4, targets=("language",))}
+
+
+@pytest.mark.parametrize("options", [FROZEN, ADAPTED], ids=["frozen tower", "adapters"])
+def test_frozen_weights_in_bfloat16_compute_the_same_to_the_bit(released, turns, options, monkeypatch):
+    policy = open_policy(released, dtype="bfloat16", **options)
+    frozen = [p for p in policy.model.parameters() if not p.requires_grad]
+    halves = [p for p in frozen if p.dtype == torch.bfloat16]
+    assert sum(p.numel() for p in halves) > 0.7 * sum(p.numel() for p in frozen)
+    found = steps(policy, turns)
+    monkeypatch.setattr(policy_module, "shrink_frozen", lambda model, dtype: None)
+    whole = open_policy(released, dtype="bfloat16", **options)
+    assert all(p.dtype == torch.float32 for p in whole.model.parameters())
+    assert steps(whole, turns) == found
+
+
+def test_weights_that_bfloat16_cannot_hold_stay_as_they_were_read(tiny_checkpoint):
+    policy = open_policy(tiny_checkpoint, dtype="bfloat16", **FROZEN)
+    assert all(p.dtype == torch.float32 for p in policy.model.parameters())
+
+
+def test_adapters_are_merged_in_float32(released, turns):
+    policy = open_policy(released, dtype="bfloat16", **ADAPTED)
+    steps(policy, turns)
+    merged = merged_state(policy.model)
+    plain = Policy.open(ModelConfig(path=str(released), device="cpu")).model.state_dict()
+    changed = [name for name in plain if not torch.equal(merged[name].float(), plain[name])]
+    assert changed and all(merged[name].dtype == torch.float32 for name in changed)
+    assert all("language_model" in name for name in changed)
+
+
+@pytest.mark.parametrize("stage", [STAGE, StageConfig(name="ppo", advantage="gae")], ids=["reference", "critic"])
+def test_copies_share_what_nobody_trains(tiny_checkpoint, stage):
+    policy = Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu", **FROZEN))
+    policy.begin(stage)
+    copied = policy.reference if policy.critic is None else policy.critic.model.model
+    for (name, mine), other in zip(policy.model.named_parameters(), copied.parameters(), strict=True):
+        assert (other is mine) == (not mine.requires_grad), name
+
+
+def test_a_frozen_tower_runs_once_for_policy_and_reference(tiny_checkpoint, turns):
+    for options, expected in ((FROZEN, 1), ({}, 2)):
+        policy = open_policy(tiny_checkpoint, **options)
+        calls = []
+        for model in (policy.model, policy.reference):
+            model.model.visual.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        steps(policy, turns, 1)
+        assert len(calls) == expected
+
+
+def test_features_of_a_frozen_tower_change_nothing(tiny_checkpoint, turns, monkeypatch):
+    policy = open_policy(tiny_checkpoint, **FROZEN)
+    found = steps(policy, turns)
+    monkeypatch.setattr(Policy, "_tower_stays", lambda self: False)
+    assert steps(open_policy(tiny_checkpoint, **FROZEN), turns) == found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_compiled_layers_compute_the_same(tiny_checkpoint, turns, checkpointing):
+    plain = steps(open_policy(tiny_checkpoint), turns)
+    compiled = open_policy(tiny_checkpoint, compile=True, gradient_checkpointing=checkpointing)
+    for found, wanted in zip(steps(compiled, turns), plain, strict=True):
+        assert found == pytest.approx(wanted, abs=1e-4)
+    assert compiled.reference.model.language_model.layers[0]._compiled_call_impl is not None
