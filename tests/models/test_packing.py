@@ -163,8 +163,13 @@ def units_of(found):
     for number, (length, counts) in enumerate(found):
         prompt = text_prompt([rng.randrange(10**6) for _ in range(length)])
         turns = tuple(make_turn(prompt, [rng.randrange(10**6) for _ in range(count)]) for count in counts)
-        units.append(PackedTurns(turns, (number,)))
+        sequences = tuple(100 * number + index for index in range(len(turns)))
+        units.append(PackedTurns(turns, sequences))
     return units
+
+
+def numbers(units):
+    return sorted(sequence for unit in units for sequence in unit.sequences)
 
 
 @given(shapes, st.integers(1, 200))
@@ -172,11 +177,29 @@ def units_of(found):
 def test_micro_batches_hold_every_unit_once_within_the_limit(found, limit):
     units = units_of(found)
     batches = split_rows(units, limit)
-    assert sorted(unit.sequences for batch in batches for unit in batch) == [(n,) for n in range(len(units))]
+    assert numbers(unit for batch in batches for unit in batch) == numbers(units)
+    whole = {unit.sequences for unit in units}
     for batch in batches:
-        assert len(batch) == 1 or sum(unit.row_length for unit in batch) <= limit
+        alone = len(batch) == 1 and batch[0].sequences in whole
+        assert alone or sum(unit.row_length for unit in batch) <= limit
     assert len(split_rows(units, 10**6)) == 1
     assert split_rows(units[::-1], limit) == batches
+
+
+def test_a_group_that_is_too_long_is_cut_into_parts_that_fit():
+    rng = random.Random(0)
+    prompt = text_prompt([rng.randrange(10**6) for _ in range(100)])
+    turns = tuple(make_turn(prompt, [rng.randrange(10**6) for _ in range(41)]) for _ in range(8))
+    (unit,) = pack_turns(turns, share_prefix=True)
+    assert unit.row_length == 100 + 8 * 40
+    parts = split_rows([unit], 240)
+    assert [[row.sequences for row in batch] for batch in parts] == [[(0, 1, 2)], [(3, 4, 5)], [(6, 7)]]
+    assert all(sum(row.row_length for row in batch) <= 240 for batch in parts)
+    # What an objective compares stays together, if it fits.
+    pairs = split_rows([unit], 240, together=[0, 0, 1, 1, 2, 2, 3, 3])
+    assert [batch[0].sequences for batch in pairs] == [(0, 1), (2, 3), (4, 5), (6, 7)]
+    for limit, together in ((139, None), (240, [0] * 8)):
+        assert split_rows([unit], limit, together=together) == [[unit]]
 
 
 @given(shapes)

@@ -213,7 +213,7 @@ Cost = Callable[[PackedTurns], float]
 def split_rows(
     rows: Sequence[PackedTurns], max_tokens: int, cost: Cost | None = None, together: Sequence[int] | None = None
 ) -> list[list[PackedTurns]]:
-    """Micro-batches of at most ``max_tokens`` tokens; what is longer goes alone.
+    """Micro-batches of at most ``max_tokens`` tokens; a row that no splitting makes fit (``_fitting``) goes alone.
 
     As few as a first fit in order of size finds, and of nearly equal ``cost`` (tokens, if not given). Rows that are not
     shared are padded to the longest of their batch, which counts; with ``together``, a number per turn, those of one
@@ -222,6 +222,8 @@ def split_rows(
     if not all(row.shared for row in rows):
         return _split_padded(rows, max_tokens) if together is None else _split_whole(rows, max_tokens, together)
     lengths = {row.sequences: row.row_length for row in rows}
+    rows = [part for row in rows for part in _fitting(row, lengths[row.sequences], max_tokens, together)]
+    lengths = {row.sequences: lengths.get(row.sequences) or row.row_length for row in rows}
     costs = {row.sequences: lengths[row.sequences] if cost is None else cost(row) for row in rows}
     by_length = sorted(rows, key=lambda row: (-lengths[row.sequences], row.sequences))
     fitted: list[list[PackedTurns]] = []
@@ -246,6 +248,31 @@ def split_rows(
         min(room, key=lambda batch: sum(costs[other.sequences] for other in batch)).append(row)
     batches = [sorted(batch, key=lambda row: row.sequences) for batch in balanced if batch]
     return sorted(batches, key=lambda batch: batch[0].sequences)
+
+
+def _fitting(row: PackedTurns, length: int, max_tokens: int, together: Sequence[int] | None) -> list[PackedTurns]:
+    """The row, or if it is too long parts of it that fit, each of which holds what its turns share anew.
+
+    Turns of one number of ``together`` stay in one part. Where one of those alone does not fit, nothing is won: the
+    bound is passed anyhow, and the row stays whole rather than have its prompt computed once per response.
+    """
+    if length <= max_tokens or len(row.turns) == 1:
+        return [row]
+    atoms: dict[int, list[int]] = {}
+    for place, sequence in enumerate(row.sequences):
+        atoms.setdefault(sequence if together is None else together[sequence], []).append(place)
+    parts: list[PackedTurns] = []
+    for places in atoms.values():
+        new = PackedTurns(tuple(row.turns[i] for i in places), tuple(row.sequences[i] for i in places))
+        if new.row_length > max_tokens:
+            return [row]
+        if parts:
+            joined = PackedTurns((*parts[-1].turns, *new.turns), (*parts[-1].sequences, *new.sequences))
+            if joined.row_length <= max_tokens:
+                parts[-1] = joined
+                continue
+        parts.append(new)
+    return parts
 
 
 def _split_padded(rows: Sequence[PackedTurns], max_tokens: int) -> list[list[PackedTurns]]:
