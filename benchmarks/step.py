@@ -73,9 +73,9 @@ def main() -> None:
 
 def run(model: Path, work: Path, *, rounds: int, trl_steps: int, threads: int) -> None:
     """All measurements, a table of them, and the line of JSON."""
-    shared = Shared(model)
+    shared = Shared.open(model)
     family = shared.policy.family
-    separate = Separate(model, family)
+    separate = Separate.open(model, family)
     material = make_material(family, prompt_tokens=PROMPT, responses=RESPONSES, lengths=LENGTHS)
     found: dict[str, Any] = {**agreement(shared, separate, material), **waste(shared, material)}
     timings = {what: compare(shared, separate, material, what, rounds) for what in ("logprobs", "update")}
@@ -141,8 +141,8 @@ def waste(shared: Shared, material: Material) -> dict[str, float]:
 
 def peak_memory(model: Path, name: str) -> int:
     """Most bytes that an update takes beyond what is resident before it, in a process of its own."""
-    shared = Shared(model)
-    path: Any = shared if name == "shared" else Separate(model, shared.policy.family)
+    shared = Shared.open(model)
+    path: Any = shared if name == "shared" else Separate.open(model, shared.policy.family)
     small = make_material(shared.policy.family, prompt_tokens=40, responses=1, lengths=(4, 4))
     material = make_material(shared.policy.family, prompt_tokens=PROMPT, responses=RESPONSES, lengths=LENGTHS)
     path.update(small)  # gradients, optimiser state and what libraries set up are there from here on
@@ -155,7 +155,7 @@ def against_trl(model: Path, work: Path, steps: int, threads: int) -> tuple[floa
         return None, "TRL: not asked for"
     if not versions(("trl",)):
         return None, "TRL: not installed here (pip install trl datasets), so it is not compared"
-    family = Shared(model).policy.family
+    family = Shared.open(model).policy.family
     images = next(n for n in range(1, 500) if len(render(family, None, "image", n, (0,))) >= PROMPT)
     options = {"steps": steps, "prompts": 1, "responses": RESPONSES, "images": images, "side": SIDE, "tokens": TOKENS}
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
@@ -176,7 +176,7 @@ def against_trl(model: Path, work: Path, steps: int, threads: int) -> tuple[floa
 
 def our_steps(model: Path, steps: int, images: int) -> list[tuple[float, float]]:
     """Seconds (clock, processor) of whole steps: generate, update, weights to the engine."""
-    shared = Shared(model)
+    shared = Shared.open(model)
     policy = shared.policy
     endless: Family = copy(policy.family)
     endless.stop_token_ids = ()  # every response has the full length, as TRL's have
@@ -197,8 +197,8 @@ def our_steps(model: Path, steps: int, images: int) -> list[tuple[float, float]]
 
 def scaling(model: Path, longest: int) -> str:
     """A table in Markdown: how much faster an update is, over prompt lengths and numbers of responses."""
-    shared = Shared(model)
-    separate = Separate(model, shared.policy.family)
+    shared = Shared.open(model)
+    separate = Separate.open(model, shared.policy.family)
     prompts = [tokens for tokens in (256, 512, 1024, 2048, 4096, 8192) if tokens <= longest]
     counts = (1, 2, 4, 8, 16)
     lines = ["| prompt | " + " | ".join(f"n = {n}" for n in counts) + " |", "|---" * (len(counts) + 1) + "|"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import bisect
 import random
 import string
 from collections.abc import Iterator, Sequence
@@ -59,17 +59,26 @@ class Material:
 
 
 def make_material(
-    family: Family, *, prompt_tokens: int, responses: int, lengths: tuple[int, int], groups: int = 1, seed: int = 0
+    family: Family,
+    *,
+    prompt_tokens: int,
+    responses: int,
+    lengths: tuple[int, int],
+    groups: int = 1,
+    seed: int = 0,
+    side: int = SIDE,
 ) -> Material:
     """Groups of random responses of ``lengths`` (from, to) to videos of noise that make ``prompt_tokens`` at least."""
     rng = np.random.default_rng(seed)
     frames: dict[str, Frames] = {}
     turns = []
     for group in range(groups):
-        steps = next(
-            n for n in itertools.count(1) if len(render(family, frames, "video", n, (seed, group))) >= prompt_tokens
-        )
-        prompt = render(family, frames, "video", steps, (seed, group))
+
+        def length(steps: int, group: int = group) -> int:
+            return len(render(family, None, "video", steps, (seed, group), side))
+
+        steps = 1 + bisect.bisect_left(range(1, prompt_tokens), prompt_tokens, key=length)
+        prompt = render(family, frames, "video", steps, (seed, group), side)
         for count in np.linspace(*lengths, responses).round().astype(int):
             turns.append(make_turn(prompt, rng.integers(300, 1500, count)))
     advantages = torch.from_numpy(rng.normal(size=len(turns))).float()
@@ -77,21 +86,26 @@ def make_material(
 
 
 def render(
-    family: Family, frames: dict[str, Frames] | None, kind: MediaKind, count: int, seed: tuple[int, ...]
+    family: Family,
+    frames: dict[str, Frames] | None,
+    kind: MediaKind,
+    count: int,
+    seed: tuple[int, ...],
+    side: int = SIDE,
 ) -> Prompt:
     """The prompt of one video of ``count`` temporal steps, or of ``count`` images; its frames go into ``frames``."""
     media = [2 * count] if kind == "video" else [1] * count
     plans = []
     for number, shown in enumerate(media):
         name = f"{kind}-{shown}-{number}-{seed}"
-        steps, patches = (shown + 1) // 2, SIDE // 16
+        steps, patches = (shown + 1) // 2, side // 16
         plan = MediaPlan(
             kind=kind,
             fingerprint=name,
             frame_indices=tuple(range(shown)),
             timestamps=tuple(index / 2 for index in range(shown)),
-            height=SIDE,
-            width=SIDE,
+            height=side,
+            width=side,
             grid=(steps, patches, patches),
             tokens=steps * patches * patches // 4,
             source_fps=2.0,
@@ -100,8 +114,10 @@ def render(
         )
         plans.append(plan)
         if frames is not None:
-            pixels = np.random.default_rng([len(name), number, *seed]).integers(0, 255, (shown, SIDE, SIDE, 3))
-            frames[name] = Frames(pixels.astype(np.uint8), plan)
+            pixels = np.random.default_rng([len(name), number, *seed]).integers(
+                0, 255, (shown, side, side, 3), np.uint8
+            )
+            frames[name] = Frames(pixels, plan)
     text = f"<{kind}>" * len(media) + "What moves?"
     return family.render(text, [MediaRef(kind, plan.digest) for plan in plans], plans)
 
@@ -114,10 +130,15 @@ def make_turn(prompt: Prompt, ids: np.ndarray[Any, Any]) -> Turn:
 class Shared:
     """Our path, as a run takes it: ``Policy.logprobs`` and ``Policy.update``."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.policy = Policy.open(ModelConfig(path=str(checkpoint), device="cpu"))
-        self.policy.begin(_stage())
+    def __init__(self, policy: Policy, pass_tokens: int = PASS_TOKENS) -> None:
+        self.policy = policy
+        self.policy.begin(_stage(pass_tokens))
         self.steps = 0
+
+    @classmethod
+    def open(cls, checkpoint: Path) -> Shared:
+        """Of a checkpoint, on the CPU."""
+        return cls(Policy.open(ModelConfig(path=str(checkpoint), device="cpu")))
 
     def logprobs(self, material: Material) -> list[torch.Tensor]:
         return self.policy.logprobs(material.turns, temperature=1.0, load=material.load)
@@ -151,27 +172,41 @@ class Separate:
     The prompt and its pixels are repeated for every response, and there are logits for every token.
     """
 
-    def __init__(self, checkpoint: Path, family: Family) -> None:
+    def __init__(self, model: Any, family: Family, dtype: torch.dtype = torch.float32) -> None:
+        self.family: Any = family
+        self.model = model
+        self.dtype = dtype
+        self.device = next(model.parameters()).device
+        options = _stage().optimizer
+        self.optimizer = torch.optim.AdamW(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            fused=self.device.type == "cuda",
+        )
+
+    @classmethod
+    def open(cls, checkpoint: Path, family: Family) -> Separate:
+        """Of a checkpoint, on the CPU."""
         from transformers import Qwen3VLForConditionalGeneration
 
-        self.family: Any = family
-        self.model = Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
-        options = _stage().optimizer
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+        return cls(Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32), family)
 
     def logprobs(self, material: Material) -> list[torch.Tensor]:
         self.model.eval()
         with torch.no_grad():
-            return [values for batch in _padded_batches(material.turns) for values in self._forward(material, batch)]
+            found = [values for batch in _padded_batches(material.turns) for values in self._forward(material, batch)]
+        return [values.cpu() for values in found]
 
     def update(self, material: Material) -> None:
         self.model.train()
         total = sum(len(turn.response_ids) for turn in material.turns)
         done = 0
+        nothing = torch.zeros((), device=self.device)
         for batch in _padded_batches(material.turns):
             values = self._forward(material, batch)
             advantages = material.advantages[done : done + len(batch)]
-            loss = -sum((a * v.sum() for a, v in zip(advantages, values, strict=True)), torch.zeros(())) / total
+            loss = -sum((float(a) * v.sum() for a, v in zip(advantages, values, strict=True)), nothing) / total
             torch.autograd.backward(loss)
             done += len(batch)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1e9)
@@ -186,15 +221,16 @@ class Separate:
         ids, mask, visual = self._inputs(material, turns)
         video, image = ids == self.family.video_token_id, ids == self.family.image_token_id
         self.model.model.rope_deltas = None
-        logits = self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            pixel_values_videos=visual.pixel_patches,
-            video_grid_thw=visual.grid_thw,
-            mm_token_type_ids=image.int() + 2 * video.int(),
-            use_cache=False,
-        ).logits
-        logits[..., torch.tensor(self.family.visual_token_ids)] = float("-inf")
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            logits = self.model(
+                input_ids=ids,
+                attention_mask=mask if len(turns) > 1 else None,  # without padding, the fastest kernels serve
+                pixel_values_videos=visual.pixel_patches,
+                video_grid_thw=visual.grid_thw,
+                mm_token_type_ids=image.int() + 2 * video.int(),
+                use_cache=False,
+            ).logits
+        logits[..., torch.tensor(self.family.visual_token_ids, device=self.device)] = float("-inf")
         picked = torch.log_softmax(logits[:, :-1].float(), dim=-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
         return [
             picked[row, len(turn.prompt) - 1 : len(turn.prompt) - 1 + len(turn.response_ids)]
@@ -210,9 +246,9 @@ class Separate:
             ids[row, : len(text)] = torch.from_numpy(text)
             mask[row, : len(text)] = 1
         frames = [medium for turn in turns for medium in load_media(turn.prompt, material.load)]
-        visual = self.family.visual_inputs(frames)
+        visual = self.family.visual_inputs(frames, self.device)
         assert visual is not None
-        return ids, mask, visual
+        return ids.to(self.device), mask.to(self.device), visual
 
 
 def _padded_batches(turns: Sequence[Turn]) -> list[list[Turn]]:
@@ -228,12 +264,12 @@ def _padded_batches(turns: Sequence[Turn]) -> list[list[Turn]]:
     return batches
 
 
-def _stage() -> StageConfig:
+def _stage(pass_tokens: int = PASS_TOKENS) -> StageConfig:
     return StageConfig(
         name="benchmark",
         objective="reinforce",
         advantage="grpo",
-        micro_batch_tokens=PASS_TOKENS,
+        micro_batch_tokens=pass_tokens,
         optimizer=OptimizerConfig(lr=1e-6, max_grad_norm=1e9),
     )
 

@@ -19,8 +19,8 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def paths(model):
-    shared = Shared(model)
-    return shared, Separate(model, shared.policy.family)
+    shared = Shared.open(model)
+    return shared, Separate.open(model, shared.policy.family)
 
 
 @pytest.fixture(scope="module")
