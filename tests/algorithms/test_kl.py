@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.algorithms.batches import stage
 
@@ -40,6 +40,7 @@ def test_table(kind, expected):
 
 
 @given(st.lists(st.tuples(st.floats(-60, 0), st.floats(-60, 0)), min_size=1))
+@example([(-3.3641568102518994e-09, 0.0)])
 def test_k2_and_k3_are_never_negative_and_always_finite(pairs):
     policy, reference = float64([p for p, _ in pairs]), float64([r for _, r in pairs])
     for kind in ("k2", "k3"):
@@ -154,15 +155,22 @@ def test_rewards_of_tokens_by_hand():
 
 
 def test_an_adaptive_weight_by_hand():
-    weight = KLWeight.of(stage(kl="k1", kl_control="adaptive", kl_coef=0.1, kl_target=0.5, kl_horizon=1000))
+    weight = KLWeight.of(stage(kl="k2", kl_control="adaptive", kl_coef=0.1, kl_target=0.5, kl_horizon=1000))
     assert next_weight(weight, 0.5, 100).coefficient == 0.1
     assert next_weight(weight, 0.55, 100).coefficient == pytest.approx(0.1 * (1 + 0.1 * 0.1))
     assert next_weight(weight, 9.0, 100).coefficient == pytest.approx(0.1 * 1.02)  # the error is cut at 0.2
     assert next_weight(weight, 0.0, 100).coefficient == pytest.approx(0.1 * 0.98)
 
 
+@given(st.floats(0, 50), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_an_adaptive_weight_stays_positive_and_moves_by_a_fifth_at_most(kl, sequences, horizon):
+    """With a horizon far shorter than a step, as with more responses than the configuration counts."""
+    found = next_weight(KLWeight(0.1, True, 0.5, horizon), kl, sequences).coefficient
+    assert 0.08 <= round(found, 12) <= 0.12
+
+
 def test_a_weight_is_resumed_exactly_from_its_coefficient():
-    options = stage(kl="k1", kl_control="adaptive", kl_coef=0.1)
+    options = stage(kl="k2", kl_control="adaptive", kl_coef=0.1)
     weight, seen = KLWeight.of(options), []
     for step in range(20):
         weight = next_weight(weight, 0.01 * step, 64)
@@ -174,7 +182,7 @@ def test_a_weight_is_resumed_exactly_from_its_coefficient():
 
 
 def test_a_fixed_weight_stays():
-    weight = KLWeight.of(stage(kl="k1", kl_coef=0.1))
+    weight = KLWeight.of(stage(kl="k2", kl_coef=0.1))
     assert next_weight(weight, 9.0, 1000) == weight
 
 

@@ -29,7 +29,8 @@ def kl_estimate(kind: str, logprobs_T: torch.Tensor, ref_logprobs_T: torch.Tenso
         return d.square() / 2
     if kind == "k3":
         d = d.clamp(-20.0, 20.0)
-        return d.exp() - d - 1
+        # exp(d) - 1 in one: beside d = 0 the difference of the two would be rounding, of either sign.
+        return (torch.expm1(d) - d).clamp_min(0.0)
     if kind == "abs":
         return d.abs()
     raise ValueError(f"unknown KL estimator {kind!r}: k1, k2, k3 or abs (full is full_kl, of logits)")
@@ -54,7 +55,8 @@ def reward_with_kl(
 ) -> torch.Tensor:
     """Rewards ``(N,)`` less ``coefficient`` times the KL summed over each sequence's learnt tokens.
 
-    For advantages of whole responses (Ouyang et al. 2022, eq. 2 without its pre-training term).
+    ``r - beta sum_t KL_t``. For advantages of whole responses (Ouyang et al. 2022, eq. 2 without its pre-training
+    term).
     """
     kl_T = torch.where(learn_T, kl_T.detach(), 0.0).to(rewards_N.dtype)
     return rewards_N - coefficient * torch.zeros_like(rewards_N).index_add(0, sequence_T, kl_T)
@@ -69,7 +71,8 @@ def token_rewards(
 ) -> torch.Tensor:
     """Rewards per token, ``(T,)``: ``-coefficient * kl`` at every learnt token, the response's own reward at its last.
 
-    For advantages of tokens, such as ``gae``. A sequence without a learnt token has no place for its reward.
+    For advantages of tokens, such as ``gae`` (Ouyang et al. 2022, eq. 2) and ``reinforce_plus_plus`` (Hu et al. 2025).
+    A sequence without a learnt token has no place for its reward.
     """
     rewards_T = rewards_N.new_zeros(len(sequence_T))
     if kl_T is not None:
@@ -102,15 +105,20 @@ def next_weight(weight: KLWeight, kl: float, sequences: int) -> KLWeight:
 
     ``coefficient *= 1 + clip(kl / target - 1, -0.2, 0.2) * sequences / horizon`` (Ziegler et al. 2019, sec. 2.2, whose
     KL is summed over a response; here it is the mean per token, the metric ``policy/kl``). A fixed weight stays.
+    ``sequences / horizon`` counts as 1 at most, which is ours: one step moves the weight by a fifth of itself and no
+    more, so that it stays positive however short the horizon is against the step.
     """
     if not weight.adaptive:
         return weight
     error = min(max(kl / weight.target - 1, -0.2), 0.2)
-    return replace(weight, coefficient=weight.coefficient * (1 + error * sequences / weight.horizon))
+    return replace(weight, coefficient=weight.coefficient * (1 + error * min(sequences / weight.horizon, 1.0)))
 
 
 @torch.no_grad()
 def move_average(average: list[torch.Tensor], current: list[torch.Tensor], decay: float) -> None:
-    """``average = decay * average + (1 - decay) * current`` in place, tensor by tensor: an EMA reference."""
+    """``average = decay * average + (1 - decay) * current`` in place, tensor by tensor: an EMA reference.
+
+    Polyak and Juditsky 1992 in its exponential form; as a reference policy Rame et al. 2024, WARP.
+    """
     for kept, new in zip(average, current, strict=True):
         kept.lerp_(new.to(kept), 1 - decay)
