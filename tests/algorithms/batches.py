@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from easyvideor1.algorithms.objectives import TokenBatch, pairs_of, token_weights
+from easyvideor1.algorithms.objectives import TokenBatch, token_weights
 from easyvideor1.config import StageConfig
 
 #: Ratios 1, 1.5, 0.5, 1.5, 0.5 and a token that is not learnt.
@@ -23,9 +23,14 @@ def float64(values):
 
 
 def stage(**options):
-    """Options of a stage; those that an objective insists on are filled in."""
-    if options.get("objective") in SEQUENCE:
+    """Options of a stage; those that others of them insist on are filled in."""
+    objective = options.get("objective")
+    if objective in SEQUENCE:
         options = {"aggregation": "sequence", **options}
+    if objective == "sft":
+        options = {"advantage": "ones", **options}
+    if objective == "luffy" or options.get("off_policy", "none") != "none":
+        options = {"hybrid": {}, **options}
     return StageConfig(name="stage", **options)
 
 
@@ -56,7 +61,9 @@ def random_batch(seed=3, spread=0.3, aggregation="sequence"):
     learn[torch.tensor([0, 5, 6, 14, 17, 23, 27])] = True  # every sequence learns something
     old = -5 * torch.rand(size, generator=generator, dtype=torch.float64)
     rewards = normal(7)
-    pairs = pairs_of(rewards, group_N, every=True)
+    pairs = torch.tensor(
+        [(a, b) for a in range(7) for b in range(7) if group_N[a] == group_N[b] and rewards[a] > rewards[b]]
+    )
     return TokenBatch(
         logprobs=old + spread * normal(size),
         old_logprobs=old,

@@ -12,14 +12,15 @@ from tests.algorithms.batches import float64
 from easyvideor1.algorithms.advantages import (
     ADVANTAGES,
     AdvantageContext,
-    broadcast_to_turns,
     call_advantage,
-    flat_groups_teach,
+    group_centred,
+    is_group_centred,
     is_per_token,
     to_tokens,
     wants_context,
 )
 from easyvideor1.algorithms.needs import NEEDS, needs_of, requires
+from easyvideor1.algorithms.sequences import whiten
 from easyvideor1.config import StageConfig
 from easyvideor1.types import EasyVideoError
 
@@ -44,19 +45,25 @@ def test_pass_at_k_is_the_mean_over_all_sets_of_k(right, k):
         mine = [b - mean for b, members in zip(best, sets, strict=True) if i in members]
         expected.append(sum(mine) / len(mine) / std if std else 0.0)
     rewards = torch.tensor(right, dtype=torch.float64)
-    found = call("pass_at_k", rewards, torch.zeros(n, dtype=torch.int64), {"pass_k": k, "group_size": 9})
+    found = call(
+        "pass_at_k",
+        rewards,
+        torch.zeros(n, dtype=torch.int64),
+        {"advantage": "pass_at_k", "pass_k": k, "group_size": 9},
+    )
     assert found.tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_pass_at_one_is_grpo_with_the_biased_deviation():
     rewards = float64([1, 0, 0, 0])
-    found = call("pass_at_k", rewards, ZERO, {"pass_k": 1})
+    found = call("pass_at_k", rewards, ZERO, {"advantage": "pass_at_k", "pass_k": 1})
     torch.testing.assert_close(found, (rewards - rewards.mean()) / rewards.std(unbiased=False))
 
 
 def test_pass_at_k_reads_accuracy_before_the_total():
     parts = {"accuracy": float64([0.0, 0.5, 0.4, 0.0])}
-    found = call("pass_at_k", float64([0.1, 0.2, 0.1, 0.1]), ZERO, {"pass_k": 1, "pass_threshold": 0.5}, parts=parts)
+    options = {"advantage": "pass_at_k", "pass_k": 1, "pass_threshold": 0.5}
+    found = call("pass_at_k", float64([0.1, 0.2, 0.1, 0.1]), ZERO, options, parts=parts)
     assert found.argmax() == 1 and (found > 0).sum() == 1
 
 
@@ -85,14 +92,16 @@ def test_gdpo_keeps_apart_what_grpo_makes_equal():
     assert found.mean().item() == pytest.approx(0, abs=1e-12) and found.std().item() == pytest.approx(1, abs=1e-6)
 
 
-def test_gdpo_weighs_its_parts_and_names_an_unknown_one():
+def test_gdpo_weighs_its_parts_and_one_that_no_group_has_adds_nothing():
     parts = {"accuracy": float64([1, 0, 0, 0]), "format": float64([0, 1, 1, 0]), "brevity": float64([0, 0, 0, 1])}
-    one = call("gdpo", float64([0] * 4), ZERO, {"part_weights": {"accuracy": 2.0}}, parts=parts)
-    torch.testing.assert_close(one, call("reinforce_plus_plus", call("grpo", parts["accuracy"], ZERO), ZERO))
-    both = call("gdpo", float64([0] * 4), ZERO, {"part_weights": {"accuracy": 1.0, "brevity": 3.0}}, parts=parts)
-    assert both.argmax() == 3
-    with pytest.raises(EasyVideoError, match="'style', which scores do not have; their parts are: accuracy, brevity"):
-        call("gdpo", float64([0] * 4), ZERO, {"part_weights": {"style": 1.0}}, parts=parts)
+
+    def gdpo(**weights):
+        return call("gdpo", float64([0] * 4), ZERO, {"advantage": "gdpo", "part_weights": weights}, parts=parts)
+
+    torch.testing.assert_close(gdpo(accuracy=2.0), whiten(call("grpo", parts["accuracy"], ZERO), 1e-8))
+    assert gdpo(accuracy=1.0, brevity=3.0).argmax() == 3
+    assert torch.equal(gdpo(accuracy=1.0, style=5.0), gdpo(accuracy=1.0)), "no response of this step has a style"
+    assert gdpo(style=1.0).tolist() == [0.0] * 4
 
 
 def test_an_easy_group_is_not_blown_up_by_the_batch():
@@ -111,14 +120,12 @@ def test_every_turn_gets_its_trajectorys_advantage():
         trajectory=torch.tensor([4, 4, 4, 7]), turn=torch.tensor([0, 1, 2, 0]),
     )  # fmt: skip
     assert found.tolist() == pytest.approx([0.25, 0.25, 0.25, -0.25])  # the mean is over trajectories: 0.75
-    owner = torch.tensor([0, 0, 0, 1])
-    same = broadcast_to_turns(call("mean_only", float64([1.0, 0.5]), torch.tensor([0, 0])), owner)
-    torch.testing.assert_close(found, same)
+    torch.testing.assert_close(found, call("mean_only", float64([1.0, 0.5]), ZERO[:2])[[0, 0, 0, 1]])
 
 
 def test_rewards_of_turns_are_discounted():
     found = call(
-        "per_turn", float64([1.0, 2.0, 4.0, 8.0]), torch.tensor([0, 0, 0, 1]), {"gamma": 0.5},
+        "per_turn", float64([1.0, 2.0, 4.0, 8.0]), torch.tensor([0, 0, 0, 1]), {"advantage": "per_turn", "gamma": 0.5},
         trajectory=torch.tensor([0, 0, 0, 1]), turn=torch.tensor([0, 1, 2, 0]),
     )  # fmt: skip
     # returns 1 + 1 + 1 = 3, 2 + 2 = 4, 4; the group's only trajectory begins with 3
@@ -158,14 +165,53 @@ def test_a_function_of_two_or_three_parameters_is_called_as_it_asks():
     assert [wants_context(f) for f in (two, tuned, three, named, print)] == [False, False, True, True, False]
 
 
-def test_which_advantages_learn_from_flat_groups():
-    options = StageConfig(name="stage")
-    found = {name for name in ADVANTAGES.names() if flat_groups_teach(ADVANTAGES.resolve(name), options)}
-    assert found == {"gae", "ones", "reinforce_plus_plus", "remax", "reward"}
+def everything(rewards, groups):
+    """A context with all that any advantage reads, as a caller may fill it."""
+    count = len(rewards)
+    column = torch.linspace(0.1, 0.9, count, dtype=torch.float64)
+    return {
+        "parts": {"accuracy": rewards, "format": rewards},
+        "lengths": torch.arange(1, count + 1).double(),
+        "baseline_rewards": column,
+        "sequence": torch.arange(count),
+        "values": column,
+    }
+
+
+@pytest.mark.parametrize("name", ADVANTAGES.names())
+def test_those_that_say_so_and_no_others_learn_nothing_where_responses_score_the_same(name):
+    rewards, groups = float64([0, 0, 0, 1, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 1])
+    found = call(name, rewards, groups, **everything(rewards, groups))
+    assert is_group_centred(ADVANTAGES.resolve(name)) == (not found.any())
+
+
+def test_what_declares_nothing_is_thought_to_learn_from_flat_groups():
+    """Nothing is tried out: a function that reads parts of its own cannot be called on an invented context."""
+
+    def own(rewards_N, group_N, context):
+        return context.parts["mine"]
+
+    assert not is_group_centred(own) and is_group_centred(group_centred(own)) and needs_of(own) == set()
+
+
+def test_pass_at_k_gives_a_group_that_has_shrunk_to_k_nothing():
+    """With k responses or fewer one set holds all of them, and there is no other to compare it with."""
+    for size in (1, 2, 3):
+        rewards = float64([1.0, 0.0, 1.0][:size])
+        assert call("pass_at_k", rewards, ZERO[:1].expand(size), {"advantage": "pass_at_k", "pass_k": 3}).tolist() == (
+            [0.0] * size
+        )
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [("opo", "lengths"), ("remax", "greedy"), ("gdpo", "parts"), ("gae", "critic")]
+    ("name", "what"),
+    [
+        ("opo", "lengths"),
+        ("remax", "greedy"),
+        ("gdpo", "parts"),
+        ("gae", "critic"),
+        ("reinforce_plus_plus", "rewards of tokens"),
+    ],
 )
 def test_what_is_missing_is_named(name, what):
     with pytest.raises(EasyVideoError, match=what):
@@ -183,5 +229,5 @@ def test_needs_are_declared():
 def test_advantages_of_sequences_go_to_their_tokens():
     sequence, found = torch.tensor([0, 0, 1]), float64([2.0, 3.0])
     assert to_tokens(ADVANTAGES.resolve("grpo"), found, sequence).tolist() == [2.0, 2.0, 3.0]
-    assert is_per_token(ADVANTAGES.resolve("gae"))
+    assert is_per_token(ADVANTAGES.resolve("gae")) and is_per_token(ADVANTAGES.resolve("reinforce_plus_plus"))
     assert to_tokens(ADVANTAGES.resolve("gae"), float64([1, 2, 3]), sequence).tolist() == [1.0, 2.0, 3.0]

@@ -23,11 +23,12 @@ TABLE = {
     "sequence_mask": [0.75, 0.75, 0.75, 0, 0, 1],
     "geometric_mask": [1, 1, 1, 1, 1, 1],  # roots: sqrt(0.75), sqrt(4), 1
 }
-OPTIONS = {"correction_cap": 2.0, "correction_low": 0.6, "correction_high": 3.0}
+BOUNDS = {"correction_low": 0.6, "correction_high": 3.0}
 
 
 def run(name, trainer=TRAINER, engine=ENGINE, sequence=SEQUENCE, **options):
-    return CORRECTIONS.resolve(name)(trainer, engine, sequence, stage(**{**OPTIONS, **options}))
+    options = {**(BOUNDS if name in ("icepop", "sequence_mask", "geometric_mask") else {}), **options}
+    return CORRECTIONS.resolve(name)(trainer, engine, sequence, stage(correction=name, **options))
 
 
 def test_every_correction_has_a_table():

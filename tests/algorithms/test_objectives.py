@@ -1,13 +1,11 @@
-"""Objectives of tokens: numbers worked out by hand, finite differences, and sums that splitting does not change."""
+"""Objectives of tokens: numbers worked out by hand, and what holds for every objective."""
 
 import dataclasses
 import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.algorithms.batches import ADVANTAGES, OLD, RATIOS, SEQUENCE, batch, float64, part, random_batch, stage
+from tests.algorithms.batches import ADVANTAGES, OLD, RATIOS, SEQUENCE, batch, float64, random_batch, stage
 
 from easyvideor1.algorithms.objectives import OBJECTIVES, ratio_base, token_objective
 
@@ -129,7 +127,9 @@ def test_offline_tokens_can_be_imitated():
     ("options", "expected"),
     [
         ({}, [-1.0, -1.0, -1.0]),
-        ({"old_logprobs": "engine"}, [-2.0, -3.0, -1.0]),
+        ({"old_logprobs": "engine"}, [-2.0, -1.0, -1.0]),
+        ({"old_logprobs": "engine", "off_policy": "importance"}, [-2.0, -3.0, -1.0]),
+        ({"old_logprobs": "engine", "off_policy": "sft"}, [-2.0, -1.0, -1.0]),
         ({"off_policy": "importance"}, [-1.0, -3.0, -1.0]),
         ({"off_policy": "luffy"}, [-1.0, -1.0, -1.0]),
     ],
@@ -149,7 +149,7 @@ def test_on_its_own_policy_the_gradient_is_that_of_reinforce(name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("k1", -0.5), ("k2", 0.125), ("k3", math.exp(0.5) - 1.5), ("abs", 0.5), ("full", 2.0)]
+    ("kind", "expected"), [("k2", 0.125), ("k3", math.exp(0.5) - 1.5), ("abs", 0.5), ("full", 2.0)]
 )
 def test_the_kl_term_is_added_with_its_weight(name, kind, expected):
     tokens = random_batch()
@@ -162,7 +162,9 @@ def test_the_kl_term_is_added_with_its_weight(name, kind, expected):
     assert (loss - plain).item() == pytest.approx(0.3 * expected)
     adapted, _ = run(name, dataclasses.replace(tokens, kl_coef=0.7), kl=kind, kl_coef=0.3)
     assert (adapted - plain).item() == pytest.approx(0.7 * expected)
-    in_reward, metrics = run(name, tokens, kl=kind, kl_coef=0.3, kl_in="reward")
+    if name == "dpo":
+        return  # reads no reward, and is refused a KL in it
+    in_reward, metrics = run(name, tokens, kl=kind, kl_coef=0.3, kl_in="reward", advantage="reward")
     assert in_reward.item() == plain.item() and "policy/kl" not in metrics
 
 
@@ -172,42 +174,6 @@ def test_the_entropy_bonus(name):
     plain, _ = run(name, tokens)
     loss, _ = run(name, tokens, entropy_coef=0.2)
     assert (plain - loss).item() == pytest.approx(0.2 * (tokens.entropy * tokens.weights).sum().item())
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    "options", [{}, {"kl": "k1"}, {"kl": "k2"}, {"kl": "k3"}, {"kl": "abs"}, {"off_policy": "sft"}]
-)
-def test_finite_differences(name, options):
-    if name in (*SEQUENCE, "luffy") and "off_policy" in options:
-        return  # not a combination: the configuration refuses it
-    whole = random_batch()
-    values = whole.logprobs.clone().requires_grad_()
-    log_ratio = whole.logprobs - whole.old_logprobs
-
-    def loss(x):
-        # The weight of CISPO is held: differences are taken with the ratio as it is.
-        old = x.detach() - log_ratio if name == "cispo" else whole.old_logprobs
-        return run(name, dataclasses.replace(whole, logprobs=x, old_logprobs=old), kl_coef=0.2, **options)[0]
-
-    assert torch.autograd.gradcheck(loss, values)
-    assert loss(values).isfinite()
-
-
-@pytest.mark.parametrize("name", NAMES)
-@given(cut=st.integers(0, 127))
-def test_micro_batches_sum_to_the_step(name, cut):
-    """Sequences are whole; those of a group stay together where the objective asks for it, anywhere else else."""
-    whole, options = random_batch(), {"kl": "k3", "kl_coef": 0.3, "entropy_coef": 0.1}
-    loss, metrics = run(name, whole, **options)
-    by = whole.group if name in ("dpo", "reg_grpo") else whole.sequence
-    index = torch.tensor([bool(cut >> number & 1) for number in range(7)])[by]
-    if not 0 < index.sum() < len(index):
-        return
-    parts = [run(name, part(whole, side), **options) for side in (index, ~index)]
-    assert sum(p[0].item() for p in parts) == pytest.approx(loss.item(), abs=1e-12)
-    for key, value in metrics.items():
-        assert sum(p[1][key].item() for p in parts) == pytest.approx(value.item(), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -233,9 +199,9 @@ def test_extreme_ratios_stay_finite(name):
 def test_a_weighter_scales_the_policy_gradient_but_no_regulariser_and_no_metric():
     plain = batch(ref_logprobs=batch().logprobs + 0.5)
     doubled = dataclasses.replace(plain, weights=2 * plain.weights, base_weights=plain.weights)
-    options = {"kl": "k1", "kl_coef": 1.0}
+    options = {"kl": "k2", "kl_coef": 4.0}
     (one, metrics), (two, same) = run("ppo_clip", plain, **options), run("ppo_clip", doubled, **options)
-    assert two.item() + 0.5 == pytest.approx(2 * (one.item() + 0.5))
+    assert two.item() - 0.5 == pytest.approx(2 * (one.item() - 0.5))
     assert {k: v.item() for k, v in metrics.items()} == {k: v.item() for k, v in same.items()}
 
 

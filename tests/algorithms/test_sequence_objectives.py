@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.algorithms.batches import float64, random_batch, stage
+from tests.algorithms.batches import float64, part, random_batch, stage
 
 from easyvideor1.algorithms.advantages import ADVANTAGES as REGISTERED
 from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, pairs_of, pairs_within, value_loss
@@ -118,6 +118,18 @@ def test_reg_grpo_of_a_group_of_one_has_no_gradient():
     assert gradient("reg_grpo", alone).tolist() == [0.0] * 4
 
 
+def test_reg_grpo_takes_what_learns_nothing_for_absent():
+    whole = random_batch()
+    masked = whole.sequence == 1
+    weights = torch.where(masked, 0.0, whole.weights)
+    without = part(dataclasses.replace(whole, weights=weights), ~masked)
+    masked_too = dataclasses.replace(whole, weights=weights)
+    assert run("reg_grpo", masked_too)[0].item() == pytest.approx(run("reg_grpo", without)[0].item(), abs=1e-12)
+    found = gradient("reg_grpo", masked_too)
+    torch.testing.assert_close(found[~masked], gradient("reg_grpo", without), rtol=0, atol=1e-12)
+    assert not found[masked].any()
+
+
 def test_reg_grpo_does_not_see_a_constant_in_the_log_ratios():
     """Normalising over the group takes the partition function of the closed-form solution out."""
     whole = random_batch()
@@ -158,8 +170,15 @@ def test_dpo_without_a_pair_adds_nothing():
 def test_pairs_of_rewards():
     rewards, groups = float64([0.5, 1.0, 0.0, 1.0, 0.3, 0.3, 0.9]), torch.tensor([0, 0, 0, 0, 1, 1, 2])
     assert pairs_of(rewards, groups).tolist() == [[1, 2]]
-    assert pairs_of(rewards, groups, every=True).tolist() == [[0, 2], [1, 0], [1, 2], [3, 0], [3, 2]]
     assert pairs_of(float64([]), torch.zeros(0, dtype=torch.int64)).shape == (0, 2)
+
+
+def test_what_learns_nothing_is_in_no_pair():
+    """Its gap to the reference would be 0 whatever it says, and the other one would be pushed by itself."""
+    rewards, groups = float64([0.5, 1.0, 0.0, 0.9, 0.3, 0.1]), torch.tensor([0, 0, 0, 0, 1, 1])
+    learnt = torch.tensor([True, False, True, True, True, False])
+    assert pairs_of(rewards, groups, learnt).tolist() == [[3, 2]]
+    assert pairs_of(rewards, groups, torch.zeros(6, dtype=torch.bool)).shape == (0, 2)
 
 
 def test_pairs_of_a_micro_batch():
@@ -187,17 +206,17 @@ def test_the_value_loss_by_hand():
         returns=float64([2.0, 1.0, 0.0, 0.4]),
     )  # fmt: skip
     # near the old values: 0.5, 2, -, 0; squared errors 1|2.25, 1|1, 0.16|0.16
-    loss, metrics = value_loss(tokens, stage(critic={"value_clip": 0.5}))
+    loss, metrics = value_loss(tokens, stage(advantage="gae", critic={"value_clip": 0.5}))
     assert loss.item() == pytest.approx((2.25 * 0.25 + 1 * 0.25 + 0.16 * 0.5) / 2)
     assert metrics["critic/clip_fraction"].item() == pytest.approx(0.25)
-    plain, _ = value_loss(tokens, stage(critic={"value_clip": None}))
+    plain, _ = value_loss(tokens, stage(advantage="gae", critic={"value_clip": None}))
     assert plain.item() == pytest.approx((1 * 0.25 + 1 * 0.25 + 0.16 * 0.5) / 2)
 
 
 @pytest.mark.parametrize("clip", [None, 0.3])
 def test_the_value_loss_by_finite_differences(clip):
     whole = random_batch()
-    options = stage(critic={"value_clip": clip})
+    options = stage(advantage="gae", critic={"value_clip": clip})
     assert torch.autograd.gradcheck(
         lambda x: value_loss(dataclasses.replace(whole, values=x), options)[0], whole.values.clone().requires_grad_()
     )

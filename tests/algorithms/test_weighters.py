@@ -18,7 +18,7 @@ GROUP = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
 def run(name, *, learnt=None, entropy=None, divergence=None, **options):
     learnt = torch.ones(8, dtype=torch.bool) if learnt is None else learnt
     tokens = TokenStatistics(SEQUENCE, GROUP, learnt, entropy, divergence)
-    return WEIGHTERS.resolve(name)(tokens, stage(**options))
+    return WEIGHTERS.resolve(name)(tokens, stage(weighter=name, **options))
 
 
 def test_the_weighters():
@@ -48,8 +48,8 @@ def test_a_share_is_no_token_more_for_rounding():
         torch.zeros(25, dtype=torch.int64), torch.zeros(25, dtype=torch.int64), torch.ones(25, dtype=torch.bool),
         torch.arange(25.0),
     )  # fmt: skip
-    assert WEIGHTERS.resolve("entropy_top")(tokens, stage(entropy_share=0.28)).sum() == 7
-    assert WEIGHTERS.resolve("entropy_top")(tokens, stage(entropy_share=0.29)).sum() == 8
+    assert WEIGHTERS.resolve("entropy_top")(tokens, stage(weighter="entropy_top", entropy_share=0.28)).sum() == 7
+    assert WEIGHTERS.resolve("entropy_top")(tokens, stage(weighter="entropy_top", entropy_share=0.29)).sum() == 8
 
 
 def test_equal_entropies_are_all_kept():

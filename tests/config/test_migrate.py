@@ -120,7 +120,8 @@ def test_what_has_no_counterpart_says_why(old, key, reason):
 
 
 def test_kl_estimators():
-    for old, new in {"kl": "k1", "mse": "k2", "low_var_kl": "k3"}.items():
+    assert migrate("algorithm: {kl_penalty: kl}", "f").config.stages[0].kl == "k1"
+    for old, new in {"kl": "k2", "mse": "k2", "low_var_kl": "k3"}.items():
         stage = migrate(f"algorithm: {{use_kl_loss: true, kl_penalty: {old}}}", "f").config.stages[0]
         assert (stage.kl, stage.kl_coef) == (new, 1e-3)
     assert migrate("algorithm: {disable_kl: true, use_kl_loss: true}", "f").config.stages[0].kl == "none"
@@ -219,11 +220,59 @@ trainer: {critic_warmup: 3, max_try_make_batch: 5}
     ).config.stages[0]
     assert (stage.advantage, stage.gamma, stage.gae_lambda) == ("gae", 0.9, 0.8)
     assert (stage.critic.lr, stage.critic.value_clip, stage.critic.warmup_steps) == (2e-6, 0.4, 3)
-    assert (stage.objective, stage.aggregation, stage.clip_dual) == ("gspo", "sequence", 5.0)
+    assert (stage.objective, stage.aggregation, stage.clip_dual) == ("gspo_token", "sequence", None)
     assert (stage.kl, stage.kl_in, stage.kl_control, stage.kl_target) == ("full", "reward", "adaptive", 0.1)
     assert (stage.filter_key, stage.filter_low, stage.filter_high) == ("total", 0.01, 0.99)
     assert (stage.generation_rounds, stage.hybrid.policy, stage.hybrid.threshold) == (5, "below", 0.25)
     mixed = migrate("worker: {rollout: {n: 8, enable_mix_policy: true}}", "f").config.stages[0]
     assert mixed.hybrid.policy == "replace-last" and mixed.kl_in == "reward" and mixed.clip_dual == 3.0
-    parts = migrate("algorithm: {adv_estimator: gdpo, gdpo_reward_keys: [accuracy]}", "f").config.stages[0]
+    parts = migrate(
+        "algorithm: {adv_estimator: gdpo, gdpo_reward_keys: [accuracy]}\nworker: {rollout: {n: 4}}", "f"
+    ).config.stages[0]
     assert parts.part_weights == {"accuracy": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("old", "key", "options"),
+    [
+        ("algorithm: {use_kl_loss: true}\nworker: {rollout: {n: 4}}", "algorithm.kl_penalty", {"kl": "k2"}),
+        ("algorithm: {adv_estimator: gdpo}\nworker: {rollout: {n: 4}}", "algorithm.kl_penalty", {"kl": "none"}),
+        (
+            "algorithm: {adv_estimator: gdpo, gdpo_reward_keys: [accuracy, style]}\nworker: {rollout: {n: 4}}",
+            "algorithm.gdpo_reward_keys",
+            {"part_weights": {"accuracy": 1.0}},
+        ),
+        (
+            "algorithm: {online_filtering: true, filter_key: style}\nworker: {rollout: {n: 4}}",
+            "algorithm.filter_key",
+            {"filter_key": "accuracy"},
+        ),
+        (
+            "algorithm: {kl_type: adaptive, kl_horizon: 100}\nworker: {rollout: {n: 4}}",
+            "algorithm.kl_horizon",
+            {"kl_horizon": 20_480},
+        ),
+        (
+            "algorithm: {adv_estimator: gae}\ntrainer: {critic_warmup: 20, max_steps: 20}",
+            "trainer.critic_warmup",
+            {"steps": 20},
+        ),
+        ("algorithm: {adv_estimator: grpo}", "worker.rollout.n", {"advantage": "reward", "group_size": 1}),
+        (
+            "algorithm: {adv_estimator: gae}\nworker: {actor: {loss_type: gspo}}",
+            "worker.actor.loss_type",
+            {"objective": "gspo_token"},
+        ),
+        (
+            "worker: {actor: {loss_type: gspo, clip_ratio_dual: 4.0}, rollout: {n: 4}}",
+            "worker.actor.clip_ratio_dual",
+            {"clip_dual": None},
+        ),
+    ],
+)
+def test_what_no_stage_may_say_is_left_behind_with_a_reason(old, key, options):
+    done = migrate(old, "old.yaml")
+    (stage,) = done.config.stages
+    assert {name: getattr(stage, name) for name in options} == options
+    assert key in {item.key for item in done.left}
+    assert parse_config(done.text, "new.yaml") == done.config

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
+from easyvideor1.algorithms.advantages import ADVANTAGES, AdvantageContext, group_centred
 from easyvideor1.config import StageConfig
 from easyvideor1.training.groups import (
     apart,
     filter_by_mean,
+    flat_rule,
+    is_learnt,
     response_rewards,
     score_groups,
     score_metrics,
@@ -20,6 +25,14 @@ from easyvideor1.training.groups import (
 from easyvideor1.types import EasyVideoError, Group, Prompt, Sample, Score, Trajectory, Turn
 
 PROMPT = Prompt(np.arange(3))
+
+
+def always(group: Group) -> bool:
+    return True
+
+
+def never(group: Group) -> bool:
+    return False
 
 
 def trajectory(text: str, tokens: int = 2, finish: str = "stop") -> Trajectory:
@@ -74,27 +87,70 @@ def test_parts_and_reasons_reach_the_metrics() -> None:
 
 def test_what_cannot_be_judged_is_taken_out() -> None:
     group = scored("1", "?", "0")
-    (used,) = select_groups([group], drop_flat=True)
+    (used,) = select_groups([group], drop_flat=always)
     assert used.trajectories == (group.trajectories[0], group.trajectories[2])
     assert [score.accuracy for score in used.scores] == [1, 0]
-    assert select_groups([scored("?", "?")], drop_flat=False) == []
+    assert select_groups([scored("?", "?")], drop_flat=never) == []
     # One judged response is a flat group.
-    assert select_groups([scored("1", "?")], drop_flat=True) == []
+    assert select_groups([scored("1", "?")], drop_flat=always) == []
 
 
 def test_flat_and_empty_groups() -> None:
     flat, mixed = scored("1", "1"), scored("1", "0")
     empty = score_groups([Group(Sample("b", "q", "math", "1"), ())], score_group)[0]
-    assert select_groups([flat, empty, mixed], drop_flat=True) == [mixed]
-    assert select_groups([flat, empty, mixed], drop_flat=False) == [flat, mixed]
+    assert select_groups([flat, empty, mixed], drop_flat=always) == [mixed]
+    assert select_groups([flat, empty, mixed], drop_flat=never) == [flat, mixed]
+
+
+def flat_is_dropped(group: Group, advantage: str = "grpo", **options: object) -> bool:
+    stage = StageConfig.model_validate({"name": "rl", "advantage": advantage, **options})
+    return flat_rule(stage, ADVANTAGES.resolve(advantage))(group)
+
+
+def test_flat_groups_go_where_they_teach_nothing() -> None:
+    own = scored("1", "1")
+    mixed = replace(own, trajectories=(own.trajectories[0], replace(own.trajectories[1], origin="offline")))
+    assert flat_is_dropped(own) and flat_is_dropped(own, "per_turn")
+    assert not flat_is_dropped(own, "gae") and not flat_is_dropped(own, "ones")
+    assert not flat_is_dropped(own, objective="reward_weighted_sft"), "a weight of exp(0)"
+    hybrid = {"hybrid": {}, "off_policy": "sft"}
+    assert flat_is_dropped(own, **hybrid) and not flat_is_dropped(mixed, **hybrid), "offline members are imitated"
+    assert flat_is_dropped(mixed, hybrid={}, off_policy="luffy")
+
+
+def test_what_a_stage_says_of_flat_groups_is_done() -> None:
+    own = scored("1", "1")
+    assert flat_is_dropped(own, "remax", drop_flat_groups=True)
+    assert flat_is_dropped(own, objective="reward_weighted_sft", drop_flat_groups=True)
+    assert not flat_is_dropped(own, drop_flat_groups=False)
+
+
+def test_a_function_of_ones_own_says_itself_whether_flat_groups_go() -> None:
+    def own(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext) -> torch.Tensor:
+        return context.parts["mine"]  # which no invented context has
+
+    stage = StageConfig(name="rl", advantage="my_module:own")
+    assert not flat_rule(stage, own)(scored("1", "1")) and flat_rule(stage, group_centred(own))(scored("1", "1"))
+
+
+def test_a_group_of_which_nothing_is_learnt_is_left_out() -> None:
+    """Dynamic sampling then draws another in its place."""
+    cut = Group(Sample("a", "q", "math", "1"), (trajectory("1", 4, "length"), trajectory("0", 4, "length")))
+    half = replace(cut, trajectories=(trajectory("1", 4, "length"), trajectory("0", 4)))
+    groups = score_groups([cut, half], score_group)
+    for filtered, kept in ((True, groups[1:]), (False, groups)):
+        learnt = partial(is_learnt, overlong_filter=filtered)
+        found = select_groups(groups, drop_flat=always, learnt=learnt)
+        assert found == kept
+    assert not is_learnt(trajectory("", 0), overlong_filter=False), "an empty response"
 
 
 def test_an_online_filter_looks_at_the_mean_of_its_key() -> None:
     bounds = StageConfig(name="rl", filter_key="accuracy", filter_low=0.25, filter_high=0.75)
     within = filter_by_mean(bounds)
     groups = [scored("1", "1"), scored("1", "0"), scored("0", "0"), scored("1", "0", "0", "0"), scored("1", "0", "?")]
-    assert select_groups(groups, drop_flat=False, within=within)[0] == groups[1]
-    assert len(select_groups(groups, drop_flat=False, within=within)) == 2, "strictly within, of judged responses"
+    assert select_groups(groups, drop_flat=never, within=within)[0] == groups[1]
+    assert len(select_groups(groups, drop_flat=never, within=within)) == 2, "strictly within, of judged responses"
     assert filter_by_mean(bounds.model_copy(update={"filter_key": "iou"}))(groups[0]), "nothing to look at"
     own = replace(
         groups[0], trajectories=(groups[0].trajectories[0], replace(groups[0].trajectories[1], origin="offline"))
@@ -118,13 +174,17 @@ def test_offline_members_are_told_apart_in_metrics() -> None:
     own, offline = apart([marked])
     assert len(own[0].trajectories) == 2 and [score.accuracy for score in offline] == [1.0]
     everything = [replace(each, origin="offline") for each in mixed.trajectories]
+    unjudged = replace(marked, scores=(*marked.scores[:2], replace(marked.scores[2], applicable=False)))
+    metrics = score_metrics([marked, unjudged], [])
+    assert metrics["offline/not_applicable"] == 1.0 and metrics["offline/accuracy"] == 1.0
+    assert score_metrics([unjudged], [])["offline/not_applicable"] == 1.0
     alone = score_metrics([replace(mixed, trajectories=tuple(everything))], [])
     assert alone["reward/accuracy"] == 0.5 and "offline/accuracy" not in alone
 
 
 def test_metrics_are_means_over_what_was_judged() -> None:
     groups = [scored("1", "?", "0"), scored("1", "1", task="ocr"), Group(Sample("c", "q", "ocr", "1"), ())]
-    assert score_metrics(groups, select_groups(groups, drop_flat=True)) == {
+    assert score_metrics(groups, select_groups(groups, drop_flat=always)) == {
         "reward/total": pytest.approx((1 + 0.1 + 1 + 1) / 4),
         "reward/accuracy": 0.75,
         "reward/format": 1.0,

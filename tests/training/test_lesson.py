@@ -111,11 +111,41 @@ def test_pairs_are_there_for_those_who_compare() -> None:
     assert lesson(GROUPS).pairs is None
 
 
+def test_a_response_of_which_nothing_is_learnt_is_in_no_pair() -> None:
+    """Cut at the limit, or empty: the other one of its pair would be pushed by itself."""
+    cut = Trajectory((turn(2, "length"),))
+    first = replace(GROUPS[1], trajectories=(cut, *GROUPS[1].trajectories[1:]))
+    found = lesson([first], objective="dpo", aggregation="sequence", overlong_filter=True)
+    assert found.pairs is not None and found.pairs.tolist() == [[2, 1]]
+    empty = replace(GROUPS[0], trajectories=(Trajectory((turn(0),)), GROUPS[0].trajectories[1]))
+    found = lesson([empty, GROUPS[1]], objective="dpo", aggregation="sequence")
+    assert found.pairs is not None and found.pairs.tolist() == [[4, 2]]
+
+
+def test_the_kl_of_reinforce_plus_plus_is_that_of_this_token_and_those_behind_it() -> None:
+    options = {"advantage": "reinforce_plus_plus", "kl": "k1", "kl_in": "reward"}
+    found = lesson(GROUPS[:1], sources(kl=0.2), **options)
+    raw = torch.tensor([1 - 0.2, 1 - 0.1, -0.3, -0.2, -0.1])
+    expected = (raw - raw.mean()) / (raw.std() + 1e-8)
+    assert isinstance(found.advantages, list) and found.values is None and found.returns is None
+    torch.testing.assert_close(torch.cat(found.advantages), expected)
+    torch.testing.assert_close(found.recorded, torch.stack([expected[:2].mean(), expected[2:].mean()]))
+
+
+def test_the_lengths_of_opo_are_those_that_were_generated() -> None:
+    """A response that overlong filtering leaves unlearnt has its length in the baseline, like its reward."""
+    first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
+    for filtered in (False, True):
+        found = lesson([first], advantage="opo", overlong_filter=filtered)
+        torch.testing.assert_close(found.recorded, torch.tensor([1 - 2 / 5, -2 / 5]))
+
+
 def test_parts_reach_those_who_weigh_them() -> None:
     found = lesson(GROUPS, advantage="gdpo", part_weights={"iou": 1.0})
     assert found.recorded[0] > 0 > found.recorded[1]
-    with pytest.raises(EasyVideoError, match="part_weights names 'fog'"):
-        lesson(GROUPS, advantage="gdpo", part_weights={"fog": 1.0})
+    other = replace(GROUPS[0], scores=tuple(replace(score, parts={}) for score in GROUPS[0].scores))
+    found = lesson([other], advantage="gdpo", part_weights={"iou": 1.0, "accuracy": 0.5})
+    assert found.recorded[0] > 0 > found.recorded[1], "no group of this step has an iou"
 
 
 @pytest.mark.parametrize(

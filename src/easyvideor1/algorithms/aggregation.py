@@ -20,7 +20,8 @@ def token_weights(
     - ``token``: every learnt token counts the same (DAPO, Yu et al. 2025, eq. 8).
     - ``sequence``: every sequence counts the same, its tokens share (GRPO, Shao et al. 2024, eq. 3).
     - ``turn``: every turn counts the same, its tokens share; a sequence of more turns counts for more. The same as
-      ``sequence`` where sequences have one turn.
+      ``sequence`` where sequences have one turn: GRPO's mean with the turn as its unit, ours. VST (Guan et al. 2026)
+      has turns as rows and a mean over tokens, which is ``token``.
     - ``fixed``: ``1 / (S length)`` with S sequences: every token counts the same whatever the length of its own or any
       other response (Dr.GRPO, Liu et al. 2025, sec. 3.2).
 

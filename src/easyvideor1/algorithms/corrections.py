@@ -117,7 +117,8 @@ def geometric_mask(
 ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
     """1 if ``(prod_t rho_t)^(1 / |y|)`` lies within ``correction_low`` and ``correction_high``, else 0, per sequence.
 
-    A mask alone, by a criterion that does not grow with the length. Bounds near 1, such as 0.99 and 1.01, make sense.
+    A mask alone, by a criterion that does not grow with the length (the geometric ratio of Liu, Li et al. 2025, on the
+    mismatch of rollout and training). Bounds near 1, such as 0.99 and 1.01, make sense.
     """
     log_T, known_T = _log_ratio(trainer_T, engine_T)
     ratio = _by_sequence(log_T, known_T, sequence_T, mean=True).clamp(-_LIMIT, _LIMIT).exp()

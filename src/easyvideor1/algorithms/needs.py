@@ -14,9 +14,10 @@ NEEDS = {
     "full_logits": "logits of a whole group at one position (`position_divergence`)",
     "entropy": "entropy per token; with its gradient if there is an entropy bonus",
     "values": "values of a critic per token",
+    "token_rewards": "rewards of every token (`token_rewards` of the responses' own and of the KL)",
     "parts": "the parts of the score, by name",
     "greedy": "the reward of a greedy response to every prompt",
-    "lengths": "the number of learnt tokens of every sequence",
+    "lengths": "the number of tokens that every response has",
     "pairs": "pairs of a better and a worse sequence, both in one micro-batch",
     "sequence_ids": "whole sequences in one micro-batch",
     "group_ids": "whole groups in one micro-batch, and the group of every token",
@@ -36,6 +37,21 @@ def requires(*names: str) -> Callable[[F], F]:
         return function
 
     return declare
+
+
+def group_centred(function: F) -> F:
+    """Decorator that declares of an advantage that its baseline is the group's own mean.
+
+    Its values are 0 where all responses of a group score the same, so that such groups are left out of a step, unless
+    the stage says otherwise. What declares nothing is thought to learn from them.
+    """
+    function.group_centred = True  # type: ignore[attr-defined]
+    return function
+
+
+def is_group_centred(function: object) -> bool:
+    """Whether ``function`` declared so."""
+    return bool(getattr(function, "group_centred", False))
 
 
 def needs_of(function: object) -> frozenset[str]:

@@ -14,7 +14,8 @@ def groups_within(
 ) -> torch.Tensor:
     """Which sequences are of a group whose mean lies strictly between the bounds, bool ``(N,)``; ``None``: no bound.
 
-    The online filter of accuracy (Cui et al. 2025, PRIME): what is always right or always wrong teaches little.
+    ``low < mean(values) < high``. The online filter of accuracy (Cui et al. 2025, PRIME): what is always right or
+    always wrong teaches little.
     """
     mean_N, _ = group_mean(values_N, group_N)
     keep = torch.ones_like(mean_N, dtype=torch.bool)

@@ -21,7 +21,7 @@ def group_mean(values_N: torch.Tensor, group_N: torch.Tensor) -> tuple[torch.Ten
     return mean[group_N], size[group_N]
 
 
-def group_centred(values_N: torch.Tensor, group_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def centred_by_group(values_N: torch.Tensor, group_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Values less their group's mean, and the group's unbiased standard deviation (0 for a group of one), ``(N,)``."""
     mean, size = group_mean(values_N, group_N)
     centred = values_N - mean
@@ -33,7 +33,7 @@ def whiten(values_N: torch.Tensor, epsilon: float) -> torch.Tensor:
     """``(x - mean) / (std + epsilon)`` over all values, unbiased std; equal values become exactly 0."""
     if not len(values_N):
         return values_N
-    centred, std = group_centred(values_N, torch.zeros(len(values_N), dtype=torch.int64, device=values_N.device))
+    centred, std = centred_by_group(values_N, torch.zeros(len(values_N), dtype=torch.int64, device=values_N.device))
     return centred / (std + epsilon)
 
 

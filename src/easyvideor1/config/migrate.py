@@ -19,6 +19,7 @@ from easyvideor1.config.migrate_algorithms import algorithms
 from easyvideor1.config.old_file import Left, OldFile
 from easyvideor1.config.schema import RunConfig, VideoBudget
 from easyvideor1.config.source import Source, describe, read_yaml
+from easyvideor1.config.stages import StageConfig
 from easyvideor1.types import ConfigError
 
 
@@ -220,6 +221,10 @@ def _stage(old: OldFile) -> dict[str, Any]:
             "a stage has steps: set stages.0.steps to epochs * rows / prompts_per_step",
         )
     steps = stage.get("steps")
+    critic = stage.get("critic", {})
+    if critic.get("warmup_steps", 0) >= (steps or StageConfig(name="rl").steps):
+        old.leave("trainer.critic_warmup", "the stage ends before it: set stages.0.critic.warmup_steps below its steps")
+        critic["warmup_steps"] = 0
     stage["optimizer"] = _optimizer(old, steps)
     if old.has(f"{actor}.max_token_len_per_gpu"):
         stage["micro_batch_tokens"] = old.integer(f"{actor}.max_token_len_per_gpu", 0)

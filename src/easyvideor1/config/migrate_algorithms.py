@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from easyvideor1.config.algorithm_names import GROUP_CENTRED
 from easyvideor1.config.old_file import OldFile
 
 _ADVANTAGES = {name: name for name in ("grpo", "rloo", "gdpo", "remax", "gae", "reinforce_plus_plus")}
@@ -21,10 +22,16 @@ def algorithms(old: OldFile, stage: dict[str, Any]) -> None:
     _choose(old, stage, "aggregation", "worker.actor.loss_avg_mode", "token", _AGGREGATIONS)
     if stage.get("objective") in ("gspo", "gspo_token"):
         stage["aggregation"] = "sequence"  # a mean over tokens gave long responses more weight than the paper does
-    if stage.get("objective") != "cispo":
-        dual = old.number("worker.actor.clip_ratio_dual", 3.0)
+    if stage.get("objective") == "gspo" and stage.get("advantage") == "gae":
+        stage["objective"] = "gspo_token"
+        old.leave("worker.actor.loss_type", "gspo takes one advantage for a response; gspo_token takes those of gae")
+    key = "worker.actor.clip_ratio_dual"
+    if stage.get("objective") == "ppo_clip":
+        dual = old.number(key, 3.0)
         if dual >= 1 + stage["clip_high"]:
             stage["clip_dual"] = dual
+    elif old.has(key):
+        old.leave(key, "a bound on the ratio belongs to ppo_clip; the objective chosen here has none")
     _kl(old, stage)
     _filter(old, stage)
     _mix(old, stage)
@@ -38,6 +45,9 @@ def _advantage(old: OldFile, stage: dict[str, Any]) -> None:
         old.leave(key, reason, "grpo_passk")
     else:
         _choose(old, stage, "advantage", key, "grpo", _ADVANTAGES)
+    if stage["group_size"] == 1 and stage.get("advantage", "grpo") in GROUP_CENTRED:
+        stage["advantage"] = "reward"
+        old.leave("worker.rollout.n", "a group of one is nothing to compare: raise stages.0.group_size", 1)
     if stage.get("advantage") == "gae":
         stage["gamma"] = old.number("algorithm.gamma", 1.0)
         stage["gae_lambda"] = old.number("algorithm.lam", 1.0)
@@ -47,9 +57,13 @@ def _advantage(old: OldFile, stage: dict[str, Any]) -> None:
             "warmup_steps": old.integer("trainer.critic_warmup", 0),
         }
     if stage.get("advantage") == "gdpo":
-        keys = old.get("algorithm.gdpo_reward_keys", ["accuracy", "format"])
-        if isinstance(keys, list):
-            stage["part_weights"] = {str(name): 1.0 for name in keys}
+        key = "algorithm.gdpo_reward_keys"
+        keys = old.get(key, ["accuracy", "format"])
+        keys = [str(name) for name in keys] if isinstance(keys, list) else []
+        stage["part_weights"] = {name: 1.0 for name in keys if name in ("accuracy", "format")}
+        if unknown := [name for name in keys if name not in stage["part_weights"]]:
+            reason = f"no score has {', '.join(unknown)}: name it in rewards.parts, and in stages.0.part_weights"
+            old.leave(key, reason)
 
 
 def _choose(
@@ -70,12 +84,22 @@ def _kl(old: OldFile, stage: dict[str, Any]) -> None:
     if kind not in _KL:
         old.leave("algorithm.kl_penalty", "the KL estimators are k1, k2, k3, abs and full (stages.0.kl)")
         return
+    if not in_loss and stage.get("advantage") == "gdpo":
+        old.leave("algorithm.kl_penalty", "gdpo reads no total reward, so the KL was lost: set stages.0.kl", kind)
+        return
     stage["kl"], stage["kl_coef"], stage["kl_in"] = _KL[kind], coefficient, "loss" if in_loss else "reward"
+    if in_loss and stage["kl"] == "k1":
+        stage["kl"] = "k2"
+        old.leave("algorithm.kl_penalty", "k1 in the loss has no gradient in expectation; k2 has that of KL", kind)
     # Only a KL in the reward was steered.
     if not in_loss and old.get("algorithm.kl_type", "fixed") == "adaptive" and coefficient > 0:
         stage["kl_control"] = "adaptive"
         stage["kl_target"] = old.number("algorithm.kl_target", 0.1)
         stage["kl_horizon"] = old.integer("algorithm.kl_horizon", 10_000)
+        sequences = stage["prompts_per_step"] * stage["group_size"]
+        if stage["kl_horizon"] <= 0.2 * sequences:
+            old.leave("algorithm.kl_horizon", "one step could take the weight to 0: lengthened", stage["kl_horizon"])
+            stage["kl_horizon"] = 10 * sequences
 
 
 def _filter(old: OldFile, stage: dict[str, Any]) -> None:
@@ -83,6 +107,10 @@ def _filter(old: OldFile, stage: dict[str, Any]) -> None:
         return
     key = str(old.get("algorithm.filter_key", "overall"))
     stage["filter_key"] = _FILTER_KEYS.get(key, key)
+    if stage["filter_key"] not in ("accuracy", "format", "total"):
+        stage["filter_key"] = "accuracy"
+        reason = "no score has such a part: name it in rewards.parts, and in stages.0.filter_key"
+        old.leave("algorithm.filter_key", reason, key)
     stage["filter_low"] = old.number("algorithm.filter_low", 0.01)
     stage["filter_high"] = old.number("algorithm.filter_high", 0.99)
     rounds = old.integer("trainer.max_try_make_batch", 20)

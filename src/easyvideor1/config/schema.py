@@ -10,6 +10,7 @@ from easyvideor1.config.budgets import ImageOverride, VideoOverride, changed
 from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.config.rewards import RewardConfig
+from easyvideor1.config.run_faults import run_faults
 from easyvideor1.config.section import PositiveInt, Section
 from easyvideor1.config.stages import OptimizerConfig, StageConfig
 from easyvideor1.types import Modality
@@ -73,6 +74,9 @@ class ModelConfig(Section):
     """Train adapters and nothing else (extra ``lora``); null trains the weights themselves."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
+    compile: bool = False
+    """Compile the layers with ``torch.compile`` when they first run, which takes a minute or so. Worth it on a GPU
+    (docs/performance.md); on a CPU it needs a C++ compiler, and gains little."""
     device: str = "auto"
     """``auto`` takes the first GPU, else the CPU."""
     trust_remote_code: bool = False
@@ -273,6 +277,12 @@ class RunConfig(Section):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stage names must differ, got {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_fit_the_run(self) -> RunConfig:
+        if faults := list(run_faults(self)):
+            raise ValueError("; ".join(faults))
         return self
 
     @model_validator(mode="after")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from easyvideor1.config.section import PositiveInt, Probability, Section
+from easyvideor1.config.stage_faults import stage_faults
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(Section):
@@ -15,7 +17,7 @@ class OptimizerConfig(Section):
 
     lr: Annotated[float, Field(gt=0)] = 1e-6
     """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the two moment estimates."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
     """Added to the denominator."""
@@ -39,7 +41,7 @@ class CriticConfig(Section):
     value_clip: Annotated[float, Field(gt=0)] | None = 0.5
     """New values stay within this distance of the old ones where that makes the loss larger; null for no clipping."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """First steps of the stage in which the critic alone learns."""
+    """First steps of the stage in which the critic alone learns; fewer than the stage has."""
 
 
 class HybridConfig(Section):
@@ -89,15 +91,15 @@ class StageConfig(Section):
     prompts_per_step: PositiveInt = 32
     """Prompts (groups) of one step."""
     group_size: PositiveInt = 8
-    """Responses per prompt."""
+    """Responses per prompt. A stage of offline trajectories takes all that a row has."""
 
     advantage_clip: Annotated[float, Field(gt=0)] | None = None
     """Advantages are cut to this size; null leaves them."""
     part_weights: dict[str, float] = Field(default_factory=dict)
     """Weight of each part of the score in ``gdpo``: ``accuracy``, ``format`` and names of ``rewards.parts``. Accuracy
-    and format count 1 each if empty."""
+    and format count 1 each if empty; a part that a group does not have counts 0."""
     pass_k: PositiveInt = 4
-    """k of ``pass_at_k``."""
+    """k of ``pass_at_k``, smaller than ``group_size``."""
     pass_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Accuracy from which ``pass_at_k`` takes a response as right."""
     gamma: Probability = 1.0
@@ -151,8 +153,9 @@ class StageConfig(Section):
     correction: str = "none"
     """How a distance between trainer and engine is corrected, with ``old_logprobs: current``: ``none``, ``tis``,
     ``tis_sequence``, ``icepop``, ``sequence_mask``, ``geometric_mask``, or ``module:attr``."""
-    correction_cap: Annotated[float, Field(gt=0)] = 2.0
-    """Largest importance weight of ``tis`` and ``tis_sequence``."""
+    correction_cap: Annotated[float, Field(ge=1)] = 2.0
+    """Largest importance weight of ``tis`` and ``tis_sequence``; at least 1, which is the weight where trainer and
+    engine agree."""
     correction_low: Annotated[float, Field(ge=0)] = 0.5
     """Masks leave out what has a smaller ratio of trainer to engine."""
     correction_high: Annotated[float, Field(gt=0)] = 5.0
@@ -161,7 +164,8 @@ class StageConfig(Section):
     kl: Literal["none", "k1", "k2", "k3", "abs", "full"] = "none"
     """KL estimator against the reference policy: from sampled tokens, or ``full``, the sum over the vocabulary."""
     kl_in: Literal["loss", "reward"] = "loss"
-    """Where the KL goes: a term of the loss, or taken off the reward before advantages."""
+    """Where the KL goes: a term of the loss, or taken off the reward before advantages. ``k1`` belongs in the
+    reward."""
     kl_coef: Annotated[float, Field(ge=0)] = 0.001
     """Weight of the KL term; where an adaptive one starts."""
     kl_control: Literal["fixed", "adaptive"] = "fixed"
@@ -169,16 +173,19 @@ class StageConfig(Section):
     kl_target: Annotated[float, Field(gt=0)] = 0.1
     """KL per token, in nats, that an adaptive weight steers towards."""
     kl_horizon: PositiveInt = 10_000
-    """Sequences over which an adaptive weight moves by about its relative error."""
+    """Sequences over which an adaptive weight moves by about its relative error; more than a fifth of a step's."""
     reference: Literal["initial", "ema", "adapter-off"] = "initial"
     """The reference policy: as it was when the stage began, a moving average, or the base without its adapter."""
-    reference_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    reference_decay: Decay = 0.99
     """Share of the old reference that a moving average keeps in each step."""
 
-    drop_flat_groups: bool = True
-    """Leave out groups whose responses all score the same: they carry no signal."""
+    drop_flat_groups: bool | None = None
+    """Leave out groups whose responses all score the same. Null leaves them out where they carry no signal: where the
+    advantage compares the responses of a group (``grpo`` and its kin), but not where a flat group teaches nevertheless
+    (``reward_weighted_sft``, and offline members under ``off_policy: sft``)."""
     filter_key: str = "accuracy"
-    """What ``filter_low`` and ``filter_high`` look at: ``accuracy``, ``format``, ``total`` or a part of the score."""
+    """What ``filter_low`` and ``filter_high`` look at: ``accuracy``, ``format``, ``total``, a name of
+    ``rewards.parts``, or a part that the rule of a task type gives."""
     filter_low: Annotated[float, Field(ge=-1, le=1)] | None = None
     """Learn only from groups whose mean is above this; null for no bound."""
     filter_high: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -188,7 +195,8 @@ class StageConfig(Section):
     overlong_filter: bool = False
     """Do not learn from responses that were cut at the length limit."""
     overlong_cache: Annotated[int, Field(ge=0)] = 0
-    """Tokens before the length limit in which a growing penalty is taken off the reward (DAPO); 0 for none."""
+    """Tokens before the length limit in which a growing penalty is taken off the reward (DAPO); 0 for none, at most
+    ``rollout.max_new_tokens``."""
     overlong_penalty: Annotated[float, Field(ge=0)] = 1.0
     """Penalty at the limit."""
 
@@ -216,83 +224,6 @@ class StageConfig(Section):
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> StageConfig:
-        if faults := [*_loss_faults(self), *_kl_faults(self), *_selection_faults(self), *_hybrid_faults(self)]:
+        if faults := list(stage_faults(self)):
             raise ValueError("; ".join(faults))
         return self
-
-
-#: Objectives of whole sequences: their terms have no meaning token by token.
-_SEQUENCE_OBJECTIVES = ("gspo", "gspo_token", "gmpo", "reg_grpo", "dpo")
-
-
-def _loss_faults(stage: StageConfig) -> Iterator[str]:
-    if (stage.aggregation == "fixed") != (stage.aggregation_length is not None):
-        yield (
-            "aggregation: fixed and aggregation_length go together; give both (the length is usually "
-            "rollout.max_new_tokens), or neither"
-        )
-    if stage.objective in _SEQUENCE_OBJECTIVES:
-        if stage.aggregation not in ("sequence", "turn"):
-            yield f"objective {stage.objective} is a mean over sequences: set aggregation: sequence"
-        if stage.weighter != "none" and stage.objective != "gspo_token":
-            yield f"objective {stage.objective} has no terms of single tokens to weigh: set weighter: none"
-        if stage.off_policy in ("luffy", "sft"):
-            yield (
-                f"off_policy: {stage.off_policy} replaces terms of single tokens, which objective {stage.objective} "
-                "does not have: set off_policy: none, or a token objective such as ppo_clip"
-            )
-    if stage.objective == "luffy" and stage.off_policy not in ("none", "luffy"):
-        yield f"objective luffy shapes offline tokens itself: leave out off_policy: {stage.off_policy}"
-    if stage.clip_dual is not None and stage.clip_dual < 1 + stage.clip_high:
-        yield (
-            f"clip_dual ({stage.clip_dual}) lies inside the clip range, which ends at {1 + stage.clip_high:g}; "
-            "3 is usual"
-        )
-    if stage.correction != "none":
-        if stage.old_logprobs == "engine":
-            yield (
-                f"correction: {stage.correction} and old_logprobs: engine correct the same distance twice; "
-                "set old_logprobs: current, or correction: none"
-            )
-        if stage.trajectories == "offline":
-            yield "correction is about responses of the engine; a stage of offline trajectories has none"
-    if stage.correction_low > min(stage.correction_high, 1) or stage.correction_high < 1:
-        yield (
-            f"correction_low ({stage.correction_low}) and correction_high ({stage.correction_high}) must enclose 1, "
-            "the ratio where trainer and engine agree"
-        )
-
-
-def _kl_faults(stage: StageConfig) -> Iterator[str]:
-    if stage.kl == "none":
-        for key, value in (("kl_in", "reward"), ("kl_control", "adaptive")):
-            if getattr(stage, key) == value:
-                yield f"{key}: {value} needs an estimator: set kl to k1, k2, k3, abs or full"
-        if stage.reference != "initial" and stage.objective != "dpo":
-            yield f"reference: {stage.reference} is for a KL term, and kl is none; set kl, or leave out reference"
-    if stage.kl_in == "reward" and stage.trajectories == "offline":
-        yield "kl_in: reward has no effect on offline trajectories; set kl_in: loss"
-    if stage.kl_control == "adaptive" and stage.kl_coef == 0:
-        yield "an adaptive kl_coef moves by factors and never leaves 0; start it above, such as 0.001"
-
-
-def _selection_faults(stage: StageConfig) -> Iterator[str]:
-    low, high = stage.filter_low, stage.filter_high
-    if low is not None and high is not None and low >= high:
-        yield f"no mean lies between filter_low ({low}) and filter_high ({high}); lower the first or raise the second"
-    if stage.advantage == "pass_at_k" and stage.pass_k > stage.group_size:
-        yield f"pass_k ({stage.pass_k}) is larger than group_size ({stage.group_size}); there is no set of so many"
-    if stage.objective == "dpo" and stage.trajectories == "policy" and stage.group_size < 2:
-        yield "objective dpo compares responses of one group: group_size must be at least 2"
-
-
-def _hybrid_faults(stage: StageConfig) -> Iterator[str]:
-    if stage.hybrid is None:
-        return
-    if stage.trajectories == "offline":
-        yield "hybrid mixes offline trajectories into the policy's groups; set trajectories: policy, or drop hybrid"
-    if stage.hybrid.responses >= stage.group_size:
-        yield (
-            f"hybrid.responses ({stage.hybrid.responses}) leaves a group of {stage.group_size} no response of the "
-            "policy; raise group_size"
-        )

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import torch
 
-from easyvideor1.algorithms.advantages import Advantage
+from easyvideor1.algorithms.advantages import Advantage, is_group_centred
 from easyvideor1.algorithms.selection import groups_within, soft_overlong_penalty
 from easyvideor1.config import StageConfig
 from easyvideor1.rollout.records import response_tokens
-from easyvideor1.types import EasyVideoError, Group, Sample, Score
+from easyvideor1.types import EasyVideoError, Group, Sample, Score, Trajectory
 
 #: Characters of a reason in the name of a metric.
 _REASON = 120
@@ -64,18 +64,44 @@ def totals(group: Group) -> Sequence[object]:
     return [score.total for score in group.scores]
 
 
+def is_learnt(trajectory: Trajectory, *, overlong_filter: bool) -> bool:
+    """Whether a trajectory has tokens to learn from; with ``overlong_filter`` one that was cut has none (DAPO)."""
+    if overlong_filter and trajectory.turns[-1].finish == "length":
+        return False
+    return any(bool(turn.response_mask.any()) for turn in trajectory.turns)
+
+
+def flat_rule(options: StageConfig, advantage: Advantage) -> Callable[[Group], bool]:
+    """Whether a group is left out if its responses all score the same.
+
+    ``drop_flat_groups`` decides where it is set. Else a flat group goes where its advantages are 0 and nothing else
+    teaches: ``reward_weighted_sft`` gives an advantage of 0 the weight 1, and under ``off_policy: sft`` offline members
+    are imitated whatever their advantage.
+    """
+    told = options.drop_flat_groups
+    if told is not None:
+        return lambda group: told
+    if not is_group_centred(advantage) or options.objective == "reward_weighted_sft":
+        return lambda group: False
+    if options.off_policy == "sft":
+        return lambda group: all(trajectory.origin != "offline" for trajectory in group.trajectories)
+    return lambda group: True
+
+
 def select_groups(
     groups: Sequence[Group],
     *,
-    drop_flat: bool,
+    drop_flat: Callable[[Group], bool],
     signal: Signal = totals,
     within: Callable[[Group], bool] | None = None,
+    learnt: Callable[[Trajectory], bool] | None = None,
 ) -> list[Group]:
     """The groups that are learnt from.
 
-    Trajectories whose score is not applicable are taken out. With ``drop_flat``, groups whose signals are all equal go:
-    their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any trajectory,
-    which is one whose media could not be read, and one that is not ``within`` the bounds of an online filter.
+    Trajectories whose score is not applicable are taken out. Where ``drop_flat`` says so, groups whose signals are all
+    equal go: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any
+    trajectory, which is one whose media could not be read, one none of whose trajectories is ``learnt``, and one that
+    is not ``within`` the bounds of an online filter.
     """
     used = []
     for group in groups:
@@ -88,7 +114,9 @@ def select_groups(
             )
         if not judged or (within is not None and not within(group)):
             continue
-        if drop_flat and len(set(signal(group))) == 1:
+        if learnt is not None and not any(map(learnt, group.trajectories)):
+            continue
+        if len(set(signal(group))) == 1 and drop_flat(group):
             continue
         used.append(group)
     return used
@@ -138,7 +166,7 @@ def checked_advantages(found: object, advantage: Advantage, rewards_N: torch.Ten
 
 
 def apart(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
-    """Groups with the policy's own trajectories alone, and the judged scores of the offline ones among them.
+    """Groups with the policy's own trajectories alone, and the scores of the offline ones among them.
 
     Where all trajectories are offline, as in supervised learning, nothing is taken apart.
     """
@@ -149,7 +177,7 @@ def apart(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
     for group in groups:
         pairs = list(zip(group.trajectories, group.scores, strict=True))
         kept = [(trajectory, score) for trajectory, score in pairs if trajectory.origin == "online"]
-        offline += [score for trajectory, score in pairs if trajectory.origin == "offline" and score.applicable]
+        offline += [score for trajectory, score in pairs if trajectory.origin == "offline"]
         own.append(replace(group, trajectories=tuple(t for t, _ in kept), scores=tuple(s for _, s in kept)))
     return own, offline
 
@@ -158,7 +186,8 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
     """Means over all judged trajectories of a step, and counts of what was left out, by task type and reason.
 
     ``part/<name>`` is the mean of a part over the judged trajectories that have it. Where offline trajectories stand
-    among the policy's own, they are not among those means; theirs are ``offline/<name>``.
+    among the policy's own, they are not among those means; theirs are ``offline/<name>``, and
+    ``offline/not_applicable`` counts those that could not be judged.
     """
     groups, offline = apart(groups)
     values: dict[str, list[float]] = {}
@@ -180,9 +209,11 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
             values.setdefault("response/tokens", []).append(float(response_tokens(trajectory)))
             values.setdefault("response/cut_at_limit", []).append(float(trajectory.turns[-1].finish == "length"))
     metrics = {name: sum(column) / len(column) for name, column in sorted(values.items())}
-    for name in ("accuracy", "format", "total"):
-        if offline:
-            metrics[f"offline/{name}"] = sum(getattr(score, name) for score in offline) / len(offline)
+    if offline:
+        judged = [score for score in offline if score.applicable]
+        for name in ("accuracy", "format", "total") if judged else ():
+            metrics[f"offline/{name}"] = sum(getattr(score, name) for score in judged) / len(judged)
+        metrics["offline/not_applicable"] = float(len(offline) - len(judged))
     return (
         metrics
         | dict(sorted(reasons.items()))

@@ -18,7 +18,7 @@ from easyvideor1.algorithms.kl import reward_with_kl, token_rewards
 from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.objectives import pairs_of
 from easyvideor1.config import StageConfig
-from easyvideor1.training.groups import checked_advantages, response_rewards, score_parts
+from easyvideor1.training.groups import checked_advantages, is_learnt, response_rewards, score_parts
 from easyvideor1.types import Group, Sample, Trajectory, Turn
 
 
@@ -86,13 +86,13 @@ class Sources:
 
 
 def lay_out(groups: Sequence[Group], *, overlong_filter: bool = False) -> Rows:
-    """The rows of some groups; with ``overlong_filter`` what was cut at the length limit is not learnt (DAPO)."""
+    """The rows of some groups, with nothing to learn in trajectories that are not ``is_learnt``."""
     trajectories = [trajectory for group in groups for trajectory in group.trajectories]
     turns, owner = [], []
     for number, trajectory in enumerate(trajectories):
-        cut = overlong_filter and trajectory.turns[-1].finish == "length"
+        learnt = is_learnt(trajectory, overlong_filter=overlong_filter)
         for turn in trajectory.turns:
-            turns.append(replace(turn, response_mask=turn.response_mask & False) if cut else turn)
+            turns.append(turn if learnt else replace(turn, response_mask=turn.response_mask & False))
             owner.append(number)
     owner_M = torch.tensor(owner, dtype=torch.int64)
     lengths_M = torch.tensor([len(turn.response_ids) for turn in turns], dtype=torch.int64)
@@ -144,11 +144,11 @@ def make_lesson(
         metrics["reward/greedy"] = float(of_group.mean())
     values_T = torch.cat(sources.values(rows.turns)) if "values" in needs else None
     rewards_T, rewards_N = _with_kl(rows, rewards_N, advantage, options, sources, metrics)
-    lengths_N = torch.zeros(len(rewards_N)).index_add(0, rows.sequence, rows.learnt.float())
+    written = [sum(int(turn.response_mask.sum()) for turn in each.turns) for each in rows.trajectories]
     context = AdvantageContext(
         options=options,
         parts=score_parts(groups),
-        lengths=lengths_N,
+        lengths=torch.tensor(written, dtype=torch.float32),
         baseline_rewards=greedy,
         sequence=rows.sequence,
         learnt=rows.learnt,
@@ -165,11 +165,18 @@ def make_lesson(
         rows,
         advantages_N,
         advantages,
-        pairs_of(rewards_N, rows.group) if "pairs" in needs else None,
+        pairs_of(rewards_N, rows.group, _with_learnt_tokens(rows)) if "pairs" in needs else None,
         None if values_T is None else rows.split(values_T),
         None if returns is None else rows.split(returns),
         metrics,
     )
+
+
+def _with_learnt_tokens(rows: Rows) -> torch.Tensor:
+    """Which trajectories have a token that is learnt, bool ``(N,)``."""
+    learnt_N = torch.zeros(len(rows.group), dtype=torch.bool)
+    learnt_N[rows.sequence[rows.learnt]] = True
+    return learnt_N
 
 
 def _with_kl(

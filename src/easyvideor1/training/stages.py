@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from easyvideor1.algorithms.advantages import ADVANTAGES, Advantage, flat_groups_teach
+from easyvideor1.algorithms.advantages import ADVANTAGES, Advantage
 from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.config import RunConfig, StageConfig
@@ -14,13 +14,13 @@ from easyvideor1.models.policy import Policy
 from easyvideor1.rollout.engine import Engine
 from easyvideor1.training.ahead import SamplesAhead
 from easyvideor1.training.clock import Clock
-from easyvideor1.training.groups import filter_by_mean, response_rewards, select_groups
+from easyvideor1.training.groups import filter_by_mean, flat_rule, is_learnt, response_rewards, select_groups
 from easyvideor1.training.learning import Learning
 from easyvideor1.training.lesson import Sources, make_lesson
 from easyvideor1.training.loop import Metrics, Stage
 from easyvideor1.training.record import StageRecord
 from easyvideor1.training.responses import Responses, StageMedia
-from easyvideor1.types import Group, Sample
+from easyvideor1.types import Group, Sample, Trajectory
 from easyvideor1.workbench import Workbench
 
 #: Called as ``evaluate(name, engine)`` when an evaluation is due; returns metrics.
@@ -88,7 +88,7 @@ def build_stage(
 
 def _selector(options: StageConfig, advantage: Advantage, max_new_tokens: int) -> Callable[[list[Group]], list[Group]]:
     """Which groups are learnt from."""
-    drop_flat = options.drop_flat_groups and not flat_groups_teach(advantage, options)
+    drop_flat = flat_rule(options, advantage)
     by_parts = "parts" in needs_of(advantage)
 
     def signal(group: Group) -> Sequence[object]:
@@ -100,7 +100,11 @@ def _selector(options: StageConfig, advantage: Advantage, max_new_tokens: int) -
 
     bounded = options.filter_low is not None or options.filter_high is not None
     within = filter_by_mean(options) if bounded else None
-    return lambda groups: select_groups(groups, drop_flat=drop_flat, signal=signal, within=within)
+
+    def learnt(trajectory: Trajectory) -> bool:
+        return is_learnt(trajectory, overlong_filter=options.overlong_filter)
+
+    return lambda groups: select_groups(groups, drop_flat=drop_flat, signal=signal, within=within, learnt=learnt)
 
 
 def _sampler(options: StageConfig, stream: SampleStream, media: StageMedia) -> Callable[[int, int], list[Sample]]:

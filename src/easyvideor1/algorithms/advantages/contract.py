@@ -23,7 +23,8 @@ ADVANTAGES: Registry[Advantage] = Registry("advantage")
 class AdvantageContext:
     """What an advantage may need beyond rewards and groups; fields that nobody needs are ``None``.
 
-    Per sequence, ``(N,)``: ``parts`` of the score by name, ``lengths`` in learnt tokens, ``baseline_rewards`` (the
+    Per sequence, ``(N,)``: ``parts`` of the score by name, ``lengths`` in tokens that the policy wrote, learnt or not,
+    ``baseline_rewards`` (the
     reward of a greedy response to the same prompt). For rows that are turns: ``trajectory`` numbers the trajectory and
     ``turn`` the turn within it, int64 ``(N,)``. Per token, ``(T,)``: ``sequence``, ``learnt`` (bool), ``values`` of the
     critic and ``rewards`` (``token_rewards``). ``step`` is the 1-based step of the stage.
@@ -68,32 +69,10 @@ def call_advantage(
 
 
 def is_per_token(advantage: Advantage) -> bool:
-    """Whether an advantage returns one value per token: those that need ``values`` do."""
-    return "values" in needs_of(advantage)
+    """Whether an advantage returns one value per token: those that need ``values`` or ``token_rewards`` do."""
+    return not needs_of(advantage).isdisjoint({"values", "token_rewards"})
 
 
 def to_tokens(advantage: Advantage, found: torch.Tensor, sequence_T: torch.Tensor) -> torch.Tensor:
     """What ``call_advantage`` returned as one value per token, ``(T,)``; ``sequence_T`` indexes its rows."""
     return found if is_per_token(advantage) else found[sequence_T]
-
-
-def flat_groups_teach(advantage: Advantage, options: StageConfig) -> bool:
-    """Whether responses that all score the same are learnt from.
-
-    Not with a group's own mean as the baseline, but with one over the whole batch or of another response, and with
-    advantages that compare nothing, such as ``ones`` of supervised learning. Found out by trying.
-    """
-    rewards_N, group_N = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([0, 0, 1, 1])
-    parts = dict.fromkeys(("accuracy", "format", *options.part_weights), rewards_N)
-    one, index = torch.ones(4), torch.arange(4)
-    context = AdvantageContext(
-        options=options,
-        parts=parts,
-        lengths=one,
-        baseline_rewards=one / 2,
-        sequence=index,
-        learnt=torch.ones(4, dtype=torch.bool),
-        values=one / 2,
-        rewards=rewards_N,
-    )
-    return bool(torch.as_tensor(call_advantage(advantage, rewards_N, group_N, context)).any())

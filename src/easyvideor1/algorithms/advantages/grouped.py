@@ -7,34 +7,39 @@ from math import comb
 import torch
 
 from easyvideor1.algorithms.advantages.contract import ADVANTAGES, AdvantageContext
-from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.sequences import group_centred, group_mean, local
+from easyvideor1.algorithms.needs import group_centred, requires
+from easyvideor1.algorithms.sequences import centred_by_group, group_mean, local
 from easyvideor1.types import EasyVideoError
 
 
 @ADVANTAGES.register("grpo")
+@group_centred
 def grpo(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
     """``(r - mean) / (std + 1e-6)`` within the group, unbiased std (Shao et al. 2024, DeepSeekMath, sec. 4.1.2).
 
     A group of one has no deviation and gets 0.
     """
-    centred, std = group_centred(rewards_N, group_N)
+    centred, std = centred_by_group(rewards_N, group_N)
     return centred / (std + 1e-6)
 
 
 @ADVANTAGES.register("dr_grpo")
+@group_centred
 def dr_grpo(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
     """``r - mean`` within the group, without the division by std (Liu et al. 2025, Dr.GRPO, eq. 3)."""
     return rewards_N - group_mean(rewards_N, group_N)[0]
 
 
 @ADVANTAGES.register("mean_only")
+@group_centred
 def mean_only(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
-    """``r - mean`` within the group: ``dr_grpo`` under the name of what VST (video streaming thinking) does."""
+    """``r - mean`` within the group: ``dr_grpo``, under the name of what VST does (Guan et al. 2026, Video Streaming
+    Thinking, arXiv 2603.12262)."""
     return dr_grpo(rewards_N, group_N)
 
 
 @ADVANTAGES.register("rloo")
+@group_centred
 def rloo(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
     """``r`` minus the mean of the other responses of the group (Ahmadian et al. 2024, RLOO). 0 for a group of one."""
     mean, size = group_mean(rewards_N, group_N)
@@ -42,12 +47,14 @@ def rloo(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
 
 
 @ADVANTAGES.register("opo")
+@group_centred
 @requires("lengths")
 def opo(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext) -> torch.Tensor:
     """``r - sum(l r) / sum(l)`` over the group, ``l`` the length in tokens (Hao et al. 2025, OPO, sec. 3).
 
     The baseline that makes the variance of the gradient smallest, if a response's squared gradient norm grows with its
-    length. Equal lengths make it ``dr_grpo``.
+    length. Equal lengths make it ``dr_grpo``. As in the paper, lengths are those that were generated: a response that
+    overlong filtering keeps from being learnt has a part in the baseline even so, like its reward.
     """
     if context.lengths is None:
         raise EasyVideoError("advantage opo needs the lengths of responses, which its caller did not give")
@@ -60,6 +67,7 @@ def opo(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContex
 
 
 @ADVANTAGES.register("pass_at_k")
+@group_centred
 @requires("parts")
 def pass_at_k(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext) -> torch.Tensor:
     """The mean advantage of a response over all sets of k responses that it is in, the best of a set being its reward.
@@ -68,8 +76,9 @@ def pass_at_k(rewards_N: torch.Tensor, group_N: torch.Tensor, context: Advantage
     ``m = 1 - C(w, k) / C(n, k)``, ``s = sqrt(m (1 - m))``; a right response gets ``(1 - m) / s``, a wrong one
     ``(1 - m - C(w - 1, k - 1) / C(n - 1, k - 1)) / s``. Where ``s`` is 0, as when fewer than k are wrong, all get 0.
 
-    A response is right if its ``accuracy`` (its reward, if the score has no parts) reaches ``pass_threshold``. A group
-    with fewer than k responses, some having been taken out, is treated with k as its size.
+    A response is right if its ``accuracy`` (its reward, if the score has no parts) reaches ``pass_threshold``. In a
+    group with k responses or fewer, which is what scores that are not applicable may leave of it, one set holds them
+    all: ``m`` is 0 or 1, and all get 0.
     """
     scores = context.parts.get("accuracy", rewards_N)
     right_N = scores >= context.options.pass_threshold
@@ -89,13 +98,15 @@ def pass_at_k(rewards_N: torch.Tensor, group_N: torch.Tensor, context: Advantage
 
 
 @ADVANTAGES.register("per_turn")
+@group_centred
 @requires("turns")
 def per_turn(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext) -> torch.Tensor:
     """Rows are turns: ``sum_(u >= t) gamma^(u - t) r_u`` of the trajectory, less the group's mean at the first turn.
 
-    With ``gamma`` 1 and a reward at the last turn alone this is ``mean_only`` given to every turn, as in VST. The mean
-    is over trajectories, so that one with many turns does not move it. Without turns in the context every row is a
-    trajectory. Turns are numbered from 0, without gaps.
+    With ``gamma`` 1 and a reward at the last turn alone this is ``mean_only`` given to every turn, as in VST (Guan et
+    al. 2026, arXiv 2603.12262); the discount is that of Sutton and Barto 2018, eq. 3.8. The mean is over trajectories,
+    so that one with many turns does not move it. Without turns in the context every row is a trajectory. Turns are
+    numbered from 0, without gaps.
     """
     if context.trajectory is None or context.turn is None:
         return mean_only(rewards_N, group_N)
@@ -114,7 +125,7 @@ def per_turn(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageC
 
 @ADVANTAGES.register("ones")
 def ones(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
-    """``1`` for every sequence, whatever its reward: supervised learning from trajectories."""
+    """``1`` for every sequence, whatever its reward: behavioural cloning (Pomerleau 1989), supervised learning."""
     return torch.ones_like(rewards_N)
 
 
@@ -122,8 +133,3 @@ def ones(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
 def reward(rewards_N: torch.Tensor, group_N: torch.Tensor) -> torch.Tensor:
     """``r`` itself, without a baseline (Williams 1992); the weights of ``reward_weighted_sft``."""
     return rewards_N.clone()
-
-
-def broadcast_to_turns(advantages_N: torch.Tensor, owner_M: torch.Tensor) -> torch.Tensor:
-    """A trajectory's advantage for every one of its turns, ``(M,)``; ``owner_M`` numbers the trajectory of a turn."""
-    return advantages_N[owner_M]

@@ -1,4 +1,4 @@
-"""Advantages of single tokens, with the values of a critic."""
+"""Advantages of single tokens, from what each of them earns and what follows it."""
 
 from __future__ import annotations
 
@@ -68,11 +68,37 @@ def gae(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContex
     """
     if context.values is None or context.sequence is None:
         raise EasyVideoError("advantage gae needs the values of a critic, which its caller did not give")
-    learnt = context.learnt if context.learnt is not None else torch.ones_like(context.sequence, dtype=torch.bool)
-    rewards_T = context.rewards if context.rewards is not None else token_rewards(rewards_N, context.sequence, learnt)
+    learnt, rewards_T = _of_tokens(rewards_N, context, context.sequence)
     options = context.options
     found, _ = generalized_advantages(
         rewards_T, context.values, context.sequence, learnt, options.gamma, options.gae_lambda
     )
     found[learnt] = whiten(found[learnt], 1e-8)
     return found
+
+
+@ADVANTAGES.register("reinforce_plus_plus")
+@requires("token_rewards")
+def reinforce_plus_plus(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext) -> torch.Tensor:
+    """``A_t = r - beta sum_(i >= t) KL_i``, then ``(A - mean) / (std + 1e-8)`` over the step's learnt tokens; ``(T,)``.
+
+    Hu et al. 2025, REINFORCE++, sec. 3: the reward at the last token, the KL at every one (``kl: k1``, ``kl_in:
+    reward``), and of both what comes from a token on, undiscounted. Without a KL in the reward all tokens of a response
+    have its reward. The statistics are over tokens, as in the paper, so that a long response moves them more than a
+    short one; one that is not learnt has no token in them.
+    """
+    if context.sequence is None:
+        raise EasyVideoError("advantage reinforce_plus_plus needs rewards of tokens, which its caller did not give")
+    learnt, rewards_T = _of_tokens(rewards_N, context, context.sequence)
+    # Values of 0 leave of the generalised estimate the plain sum of what is to come.
+    found, _ = generalized_advantages(rewards_T, torch.zeros_like(rewards_T), context.sequence, learnt, 1.0, 1.0)
+    found[learnt] = whiten(found[learnt], 1e-8)
+    return found
+
+
+def _of_tokens(
+    rewards_N: torch.Tensor, context: AdvantageContext, sequence_T: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which tokens are learnt, and their rewards; a response's own at its last token if the context has none."""
+    learnt = context.learnt if context.learnt is not None else torch.ones_like(sequence_T, dtype=torch.bool)
+    return learnt, context.rewards if context.rewards is not None else token_rewards(rewards_N, sequence_T, learnt)

@@ -41,16 +41,20 @@ def ratio_base(
 ) -> torch.Tensor:
     """The log-probabilities ``(T,)`` that ratios are taken against: ``TokenBatch.old_logprobs``.
 
+    Those of the policy's own tokens are ``current_T``, or with ``old_logprobs: engine`` the engine's (Schulman et al.
+    2017, PPO, sec. 3, where they are of the policy that wrote the response). Those of offline tokens are the ones that
+    came with them under ``off_policy: importance`` alone; else their ratio starts at 1, whoever wrote them.
+
     Args:
         options: ``old_logprobs`` and ``off_policy`` decide.
         current_T: the trainer's own, without gradient.
         engine_T: those that came with the responses; NaN where unknown, and there ``current_T`` is taken.
         offline_T: bool, tokens of offline responses; ``None`` if there are none.
     """
+    offline = torch.zeros_like(engine_T, dtype=torch.bool) if offline_T is None else offline_T
+    taken = torch.zeros_like(offline)
     if options.old_logprobs == "engine":
-        taken = ~engine_T.isnan()
-    elif options.off_policy == "importance" and offline_T is not None:
-        taken = offline_T & ~engine_T.isnan()
-    else:
-        return current_T
-    return torch.where(taken, engine_T, current_T)
+        taken |= ~offline
+    if options.off_policy == "importance":
+        taken |= offline
+    return torch.where(taken & ~engine_T.isnan(), engine_T, current_T)

@@ -95,15 +95,17 @@ def reg_grpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Met
     (``std(R)`` well above the floor) it is the paper's form. As one step follows each rollout, the start is where every
     step is made, unless ``old_logprobs: engine`` says otherwise; this floor is ours, not the paper's.
 
-    A group of one has ``z = 0`` and no gradient.
+    A group of one has ``z = 0`` and no gradient. Sequences of which nothing is learnt are in neither mean nor variance.
     """
     if batch.group is None:
         raise missing("group_ids", "objective: reg_grpo")
     count, index_T = local(batch.sequence)
     log_S = sum_by(log_ratio(batch), index_T, count)
     groups, group_S = local(first_by(batch.group, index_T, count))
-    size = sum_by(torch.ones_like(log_S), group_S, groups)
-    centred = log_S - (sum_by(log_S, group_S, groups) / size)[group_S]
+    # A sequence without learnt tokens has a log-ratio of 0 that says nothing; it would move mean and variance.
+    taught_S = (sum_by(batch.learnt.to(log_S.dtype), index_T, count) > 0).to(log_S.dtype)
+    size = sum_by(taught_S, group_S, groups)
+    centred = (log_S - (sum_by(log_S, group_S, groups) / size.clamp_min(1))[group_S]) * taught_S
     variance = sum_by(centred.square(), group_S, groups) / (size - 1).clamp_min(1)
     # The root of variance plus floor has a gradient everywhere; that of the variance alone has none at 0.
     fitted = (centred / (variance[group_S] + options.regression_floor**2).sqrt())[index_T]

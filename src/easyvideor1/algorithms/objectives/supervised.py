@@ -15,7 +15,10 @@ from easyvideor1.config import StageConfig
 @OBJECTIVES.register("sft")
 @token_objective
 def sft(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
-    """``-A log pi``: negative log-likelihood, weighted by advantages (``advantage: ones`` for plain SFT)."""
+    """``-A log pi``: negative log-likelihood, weighted by advantages (``advantage: ones`` for plain SFT).
+
+    With ones it is behavioural cloning (Pomerleau 1989), the supervised stage of Ouyang et al. 2022, sec. 3.5.
+    """
     return -batch.advantages * batch.logprobs, {}
 
 
@@ -60,21 +63,21 @@ def dpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]
     return with_regularisers(loss, metrics, batch, options)
 
 
-def pairs_of(rewards_N: torch.Tensor, group_N: torch.Tensor, *, every: bool = False) -> torch.Tensor:
+def pairs_of(rewards_N: torch.Tensor, group_N: torch.Tensor, learnt_N: torch.Tensor | None = None) -> torch.Tensor:
     """Pairs of a better and a worse sequence of each group, int64 ``(K, 2)``, for ``dpo``.
 
-    The best against the worst of every group, the first of each where several are equal, or with ``every`` all pairs
-    of different rewards. A group whose rewards are equal has none.
+    The best against the worst of every group, the first of each where several are equal. A group whose rewards are
+    equal has none. Sequences of which nothing is learnt, bool ``learnt_N``, are in no pair: they would have no gap to
+    the reference, and the other one would be pushed by itself.
     """
     rewards, groups = rewards_N.tolist(), group_N.tolist()
+    learnt = [True] * len(rewards) if learnt_N is None else learnt_N.tolist()
     members: dict[int, list[int]] = {}
     for number, group in enumerate(groups):
-        members.setdefault(group, []).append(number)
+        if learnt[number]:
+            members.setdefault(group, []).append(number)
     pairs = []
     for numbers in members.values():
-        if every:
-            pairs += [(a, b) for a in numbers for b in numbers if rewards[a] > rewards[b]]
-            continue
         best = max(numbers, key=lambda n: (rewards[n], -n))
         worst = min(numbers, key=lambda n: (rewards[n], n))
         if rewards[best] > rewards[worst]:

@@ -1,0 +1,95 @@
+"""However a step is split, its micro-batches add up to it: loss, metrics and gradients."""
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from tests.algorithms.batches import SEQUENCE, part, random_batch, stage
+
+from easyvideor1.algorithms.assembly import stage_needs, token_batch
+from easyvideor1.algorithms.corrections import CORRECTIONS
+from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.algorithms.weighters import WEIGHTERS
+
+AROUND = [
+    {},
+    *[{"weighter": name} for name in WEIGHTERS.names() if name != "none"],
+    *[{"correction": name} for name in CORRECTIONS.names() if name != "none"],
+    {"weighter": "tw_grpo", "correction": "tis_sequence"},
+    {"old_logprobs": "engine"},
+    {"old_logprobs": "engine", "weighter": "entropy_top"},
+    *[{"off_policy": how} for how in ("importance", "luffy", "sft")],
+]
+
+
+def loads(name, options):
+    try:
+        stage(objective=name, **options)
+    except ValidationError:
+        return False
+    return True
+
+
+#: What goes together; the rest is refused by the configuration.
+CASES = [(name, options) for name in OBJECTIVES.names() for options in AROUND if loads(name, options)]
+
+
+def test_what_is_left_out_is_what_the_configuration_refuses():
+    taken = {name: [options for other, options in CASES if other == name] for name in OBJECTIVES.names()}
+    assert taken["ppo_clip"] == AROUND and all({} in options for options in taken.values())
+    with_ratios = {name for name, options in taken.items() if {"off_policy": "importance"} in options}
+    assert with_ratios == {"cispo", "gmpo", "gspo", "gspo_token", "ppo_clip", "reg_grpo", "sapo"}
+
+
+def run(options, whole, index):
+    """Loss, metrics and gradient of some tokens of a step, by way of ``token_batch``."""
+    logprobs = whole.logprobs[index].clone().requires_grad_()
+    tokens, more = token_batch(
+        options,
+        logprobs=logprobs,
+        engine_logprobs=whole.old_logprobs[index],
+        advantages=whole.advantages[index],
+        sequence=whole.sequence[index],
+        weights=whole.weights[index],
+        group=whole.group[index],
+        ref_logprobs=whole.ref_logprobs[index],
+        entropy=whole.entropy[index],
+        divergence=whole.returns.abs()[index],
+        offline=whole.offline[index],
+        step_pairs=whole.pairs if options.objective == "dpo" else None,
+    )
+    loss, metrics = OBJECTIVES.resolve(options.objective)(tokens, options)
+    return loss.item(), {**metrics, **more}, torch.autograd.grad(loss, logprobs)[0]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+@given(cut=st.integers(1, 126))
+def test_micro_batches_sum_to_the_step(name, options, cut):
+    """Sequences are whole; those of a group stay together where something of the stage asks for it."""
+    chosen = stage(objective=name, kl="k3", kl_coef=0.3, entropy_coef=0.1, **options)
+    whole = random_batch()
+    together = not stage_needs(chosen).isdisjoint({"group_ids", "pairs"})
+    by = whole.group if together else whole.sequence
+    index = torch.tensor([bool(cut >> number & 1) for number in range(7)])[by]
+    assume(0 < index.sum() < len(index))
+    loss, metrics, gradient = run(chosen, whole, torch.ones_like(index))
+    parts = [run(chosen, whole, side) for side in (index, ~index)]
+    assert sum(p[0] for p in parts) == pytest.approx(loss, abs=1e-12)
+    for key, value in metrics.items():
+        assert sum(p[1][key].item() for p in parts) == pytest.approx(value.item(), abs=1e-12)
+    joined = torch.zeros_like(gradient)
+    joined[index], joined[~index] = parts[0][2], parts[1][2]
+    torch.testing.assert_close(joined, gradient, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES.names())
+def test_a_batch_off_its_own_policy_splits_as_well(name):
+    """The same with ratios that are not 1, sequence by sequence or group by group."""
+    whole, chosen = random_batch(spread=0.5), stage(objective=name)
+    objective = OBJECTIVES.resolve(name)
+    by = whole.group if name in ("dpo", "reg_grpo") else whole.sequence
+    loss = objective(whole, chosen)[0].item()
+    parts = [objective(part(whole, by == number), chosen)[0].item() for number in by.unique().tolist()]
+    assert sum(parts) == pytest.approx(loss, abs=1e-12)
+    assert set(SEQUENCE) < set(OBJECTIVES.names())

@@ -1,0 +1,69 @@
+"""Stages that do not go with the rest of the run do not load."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import easyvideor1.rewards
+from easyvideor1.config import RunConfig, parse_config
+from easyvideor1.config.run_faults import RULE_PARTS
+from easyvideor1.types import ConfigError
+
+
+def config(stage, **sections):
+    return RunConfig.model_validate({"stages": [{"name": "rl", **stage}], **sections})
+
+
+PARTS = {"parts": [{"name": "short", "reward": "brevity"}]}
+GDPO = {"advantage": "gdpo"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("overlong_cache: 513", r"stages\.rl\.overlong_cache \(513\) is larger than rollout\.max_new_tokens \(512\)"),
+        (
+            "filter_key: accurcy, filter_low: 0.1",
+            r"stages\.rl\.filter_key: no score has a part 'accurcy': did you mean acc",
+        ),
+        ("advantage: gdpo, part_weights: {total: 1.0}", r"stages\.rl\.part_weights: no score has a part 'total'"),
+        ("advantage: gdpo, part_weights: {brevity: 1.0}", "set one of accuracy, format, or add it to rewards.parts"),
+    ],
+)
+def test_contradictions(stage, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config(f"stages: [{{name: rl, {stage}}}]", "f")
+
+
+def test_parts_that_a_score_may_have():
+    assert config({"filter_key": "total", "filter_low": 0.1}) and config({"overlong_cache": 512})
+    assert config({"filter_key": "short", "filter_high": 0.9}, rewards=PARTS)
+    assert config({**GDPO, "part_weights": {"accuracy": 1.0, "short": 0.1}}, rewards=PARTS)
+    assert config({**GDPO, "part_weights": {"temporal_iou": 1.0}})
+    # What a reward of one's own puts into its scores is not known before it is called.
+    assert config({**GDPO, "part_weights": {"mine": 1.0}}, rewards={"custom": {"*": "my_module:mine"}})
+
+
+def written_parts():
+    """Names of parts in the source of the rules, where they are written down as text."""
+    found = set()
+    for path in Path(easyvideor1.rewards.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            tables = []
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Verdict":
+                tables = node.args[1:2]
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "parts":
+                tables = [node.value]
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("parts['"):
+                found.add(ast.literal_eval(node.targets[0].slice))
+            for table in tables:
+                tables += [table.body, table.orelse] if isinstance(table, ast.IfExp) else []
+                keys = table.keys if isinstance(table, ast.Dict) else []
+                found |= {key.value for key in keys if isinstance(key, ast.Constant)}
+    return found
+
+
+def test_the_parts_of_the_rules_are_known():
+    """Those that the source does not spell out where they are set are named here."""
+    assert written_parts() | {"positive_points", "negative_points", "rouge1", "rouge2", "rougeL"} == RULE_PARTS
