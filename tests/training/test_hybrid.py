@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from easyvideor1.config import StageConfig
+from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.training.hybrid import Hybrid
 from easyvideor1.training.rollouts import offline_turn
-from easyvideor1.types import Group, OfflineTrajectory, Sample, Score, Trajectory, Turn
+from easyvideor1.types import DataError, Group, OfflineTrajectory, Sample, Score, Trajectory, Turn
 
-from .runs import World, json_lines, train
+from .runs import World, json_lines, train, write_rows
 
 pytestmark = pytest.mark.model
 
@@ -112,9 +112,64 @@ def test_a_run_marks_them_everywhere(world: World, place: Path, policy: str) -> 
         assert [each["origin"] for each in group["trajectories"]] == ["online", "online", "offline"]
         own += [each["score"]["accuracy"] for each in group["trajectories"][:2]]
     assert row["reward/accuracy"] == pytest.approx(sum(own) / len(own)), "the policy's own accuracy"
-    tokens = [
-        each["tokens"]
-        for group in json_lines(directory / "rollouts/step_000001.jsonl")
-        for each in group["trajectories"]
+    groups = json_lines(directory / "rollouts/step_000001.jsonl")
+    tokens = sum(each["tokens"] for group in groups for each in group["trajectories"] if each["origin"] == "online")
+    replaced = row.get("hybrid/replaced_tokens", 0)
+    assert (replaced > 0) == (policy == "below"), "under below all responses are generated, and some give way"
+    assert json_lines(directory / "timings.jsonl")[0]["new_tokens"] == tokens + replaced
+
+
+def hybrid_rows(world: World, place: Path, **changes: object) -> str:
+    """The world's rows of one task, with what is wrong about their trajectories."""
+    return write_rows(place / "rows.jsonl", [{**row, **changes} for row in world.read()])
+
+
+def only(world: World, path: str, **options: object) -> RunConfig:
+    """A run of one hybrid stage that draws from one file more than the world has."""
+    stage = {"name": "rl", "steps": 1, "prompts_per_step": 2, "group_size": 3, "hybrid": {}, "off_policy": "sft"}
+    sources = [{"path": world.rows("train")}, {"path": path}]
+    return world.short(stages=[{**stage, **options}], data__train=sources)
+
+
+def test_what_can_be_used_is_said_before_anything_is_trained(world: World, place: Path) -> None:
+    rows = world.read()
+    rows[0] = {**rows[0], "offline_output": "<|video_pad|>"}
+    path = write_rows(place / "rows.jsonl", rows)
+    _, shown = train(only(world, path, sources=[path]))
+    assert (
+        f"stage rl: {len(rows) - 1} of {len(rows)} offline trajectories can be used; 1 cannot, the first because"
+        in (" ".join(shown.split()))
+    )
+
+
+def test_a_hybrid_stage_that_can_use_nothing_is_refused(world: World, place: Path) -> None:
+    """Its own sources and tasks decide, not what else the run has."""
+    path = hybrid_rows(world, place, offline_output="<|video_pad|>")
+    with pytest.raises(DataError, match="'rl' is hybrid, but none of its 12 offline trajectories can be used"):
+        train(only(world, path, sources=[path]))
+    path = hybrid_rows(world, place, has_offline_trajectory=False, offline_output="")
+    with pytest.raises(DataError, match=r"'rl' is hybrid, but no row of .*rows\.jsonl has an offline trajectory"):
+        train(only(world, path, sources=[path]))
+
+
+def test_tasks_decide_too(world: World, place: Path) -> None:
+    """Offline trajectories of rows that a stage does not draw are none of its business."""
+    tasks = {row["problem_type"] for row in world.read()}
+    bare = [
+        {**row, "has_offline_trajectory": False, "offline_output": ""}
+        if row["problem_type"] == "spatial grounding"
+        else row
+        for row in world.read()
     ]
-    assert json_lines(directory / "timings.jsonl")[0]["new_tokens"] <= sum(tokens)
+    assert "spatial grounding" in tasks
+    path = write_rows(place / "rows.jsonl", bare)
+    with pytest.raises(DataError, match="with the task spatial grounding has an offline trajectory"):
+        train(only(world, path, sources=[path], tasks=["spatial grounding"]))
+
+
+def test_a_supervised_stage_looks_at_what_it_draws_alone(world: World, place: Path) -> None:
+    path = hybrid_rows(world, place, offline_output="word " * 200)
+    sft = {"trajectories": "offline", "advantage": "ones", "objective": "sft", "hybrid": None, "off_policy": "none"}
+    train(only(world, path, sources=[world.rows("train")], **sft))
+    with pytest.raises(DataError, match=r"rollout\.max_new_tokens is 80"):
+        train(only(world, path, sources=[path], **sft).model_copy(update={"name": "other"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from easyvideor1.training.clock import Clock
 from easyvideor1.training.record import StageRecord
+from easyvideor1.training.responses import REPLACED_TOKENS
 from easyvideor1.types import EasyVideoError, Group, MediaPlan, MediaRef, Prompt, Sample, Score, Trajectory, Turn
 
 from .runs import json_lines
@@ -67,6 +69,14 @@ def test_a_step_is_written_with_all_that_happened(tmp_path: Path) -> None:
     first = used["trajectories"][0]
     assert first["logprob"] == -1.5 and first["tokens"] == 2 and first["response"] == "says 0"
     assert first["score"]["parts"] == {"iou": 1.0} and first["score"]["applicable"] is True
+
+
+def test_new_tokens_are_those_that_the_engine_wrote(tmp_path: Path) -> None:
+    """Not those of offline members, but those of responses that gave way to them."""
+    mixed = group("a", 1.0, 0.0, 0.5)
+    mixed = replace(mixed, trajectories=(*mixed.trajectories[:2], replace(mixed.trajectories[2], origin="offline")))
+    StageRecord(tmp_path).write_metrics(1, [mixed], [], {REPLACED_TOKENS: 7.0}, Clock())
+    assert json_lines(tmp_path / "timings.jsonl")[0]["new_tokens"] == 4 + 7
 
 
 def test_steps_after_a_checkpoint_are_forgotten(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +61,7 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material
         with watch.phase(f"checking {split} rows", "row") as advance:
             loaded[split] = bench.load_sources(named, advance) if named else []
     # Before frames are decoded: this fails in seconds, decoding may take hours.
-    learnt = [_stage_sources(options, config, bench, loaded["train"]) for options in config.stages]
+    learnt = [_stage_sources(options, config, bench, loaded["train"], watch) for options in config.stages]
     for options, usable in zip(config.stages, learnt, strict=True):
         _stream(options, config, usable)
     with watch.phase("building the frame cache", "file") as advance:
@@ -117,10 +117,9 @@ def _mixture_line(options: StageConfig, config: RunConfig, stream: SampleStream,
 
 def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) -> SampleStream:
     named = options.sources or [source.path for source in config.data.train]
-    tasks = {canonical_task(task) for task in options.tasks}
     samples = [source.samples if source.path in named else [] for source in sources]
     data = config.data
-    sizes = [sum(not tasks or sample.task in tasks for sample in own) for own in samples]
+    sizes = [sum(map(_takes(options, source), source.samples)) for source in sources]
     draws = options.steps * options.prompts_per_step
     try:
         weights = source_weights(data.train, sizes, temperature=data.temperature, draws=draws)
@@ -136,48 +135,99 @@ def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) 
     )
 
 
+def _takes(options: StageConfig, source: Loaded) -> Callable[[Sample], bool]:
+    """Whether a stage may draw a sample of a source: its ``sources`` and ``tasks`` say so."""
+    named = not options.sources or source.path in options.sources
+    tasks = {canonical_task(task) for task in options.tasks}
+    return lambda sample: named and (not tasks or sample.task in tasks)
+
+
 def _stage_sources(
-    options: StageConfig, config: RunConfig, bench: Workbench, sources: Sequence[Loaded]
+    options: StageConfig, config: RunConfig, bench: Workbench, sources: Sequence[Loaded], watch: Watch
 ) -> list[Loaded]:
     """What a stage can learn from: everything, or the samples with usable offline trajectories.
 
+    What the stage does not draw is not looked at.
+
     Raises:
-        DataError: no row has a trajectory; or some cannot be used and ``data.on_bad_row`` is ``error``.
+        DataError: no row has a trajectory; or some cannot be used and ``data.on_bad_row`` is ``error``, or a hybrid
+            stage can use none of them.
     """
-    if options.trajectories == "policy":
-        if options.hybrid is not None and not any(sample.offline for source in sources for sample in source.samples):
-            raise DataError(
-                f"stage {options.name!r} is hybrid, but no row of {', '.join(source.path for source in sources)} has "
-                "an offline trajectory; collect some (evr1 trajectories collect), or leave out hybrid"
-            )
+    if options.trajectories == "policy" and options.hybrid is None:
         return list(sources)
-    if not any(sample.offline for source in sources for sample in source.samples):
-        raise DataError(
-            f"stage {options.name!r} learns from offline trajectories, but no row of "
-            f"{', '.join(source.path for source in sources)} has one; fill the columns has_offline_trajectory and "
-            "offline_output, or set the stage's trajectories to policy"
-        )
+    drawn = [list(filter(_takes(options, source), source.samples)) for source in sources]
+    if not any(sample.offline for samples in drawn for sample in samples):
+        raise DataError(_without_offline(options, sources))
+    faults = [_offline_faults(samples, options, config, bench) for samples in drawn]
+    _tell_usable(options, drawn, faults, watch)
+    if options.trajectories == "policy":
+        return list(sources)
     kept = []
-    for source in sources:
-        bad = {}
-        for sample in source.samples:
-            if (fault := _offline_fault(sample, config, bench)) is not None:
-                bad[sample.id] = fault
-        usable = source.without(bad, config.data.on_bad_row)
+    for source, samples, found in zip(sources, drawn, faults, strict=True):
+        wrong = {sample.id: _bad_row(sample, found[sample.id][0]) for sample in samples if sample.id in found}
+        usable = source.without(wrong, config.data.on_bad_row)
         having = [sample for sample in usable.samples if sample.offline]
         filtered = usable.filtered + len(usable.samples) - len(having)
         kept.append(replace(usable, samples=having, filtered=filtered))
     return kept
 
 
-def _offline_fault(sample: Sample, config: RunConfig, bench: Workbench) -> BadRow | None:
-    try:
+def _tell_usable(
+    options: StageConfig, drawn: Sequence[Sequence[Sample]], faults: Sequence[Mapping[str, list[str]]], watch: Watch
+) -> None:
+    """Say how many offline trajectories a stage can use.
+
+    Raises:
+        DataError: the stage is hybrid and can use none.
+    """
+    total = sum(len(sample.offline) for samples in drawn for sample in samples)
+    reasons = [why for found in faults for each in found.values() for why in each]
+    told = f"; {len(reasons)} cannot, the first because {reasons[0]}" if reasons else ""
+    watch.say(f"stage {options.name}: {total - len(reasons)} of {total} offline trajectories can be used{told}")
+    if options.hybrid is not None and len(reasons) == total:
+        raise DataError(
+            f"stage {options.name!r} is hybrid, but none of its {total} offline trajectories can be used, the first "
+            f"because {reasons[0]}"
+        )
+
+
+def _without_offline(options: StageConfig, sources: Sequence[Loaded]) -> str:
+    """What is wrong with a stage whose rows have no offline trajectory at all."""
+    where = ", ".join(source.path for source in sources if not options.sources or source.path in options.sources)
+    rows = f"no row of {where}" + (f" with the task {' or '.join(options.tasks)}" if options.tasks else "")
+    if options.trajectories == "policy":
+        return (
+            f"stage {options.name!r} is hybrid, but {rows} has an offline trajectory; collect some (evr1 trajectories "
+            "collect), or leave out hybrid"
+        )
+    return (
+        f"stage {options.name!r} learns from offline trajectories, but {rows} has one; fill the columns "
+        "has_offline_trajectory and offline_output, or set the stage's trajectories to policy"
+    )
+
+
+def _offline_faults(
+    samples: Sequence[Sample], options: StageConfig, config: RunConfig, bench: Workbench
+) -> dict[str, list[str]]:
+    """Of every sample that has some, why offline trajectories cannot be used, one reason for each.
+
+    A hybrid stage is lenient: it may cut what is too long, and does without log-probs that do not fit.
+    """
+    hybrid = options.hybrid
+    limit = None if hybrid is not None and hybrid.too_long == "cut" else config.rollout.max_new_tokens
+    faults: dict[str, list[str]] = {}
+    for sample in samples:
         for offline in sample.offline:
-            offline_ids(bench.family, offline, config.rollout.max_new_tokens)
-    except DataError as error:
-        what, _, remedy = str(error).partition(" - ")
-        return BadRow(sample.where, "offline_output", what, remedy)
-    return None
+            try:
+                offline_ids(bench.family, offline, limit, strict=hybrid is None)
+            except DataError as error:
+                faults.setdefault(sample.id, []).append(str(error))
+    return faults
+
+
+def _bad_row(sample: Sample, fault: str) -> BadRow:
+    what, _, remedy = fault.partition(" - ")
+    return BadRow(sample.where, "offline_output", what, remedy)
 
 
 def _counts(sources: Sequence[Loaded]) -> list[dict[str, Any]]:

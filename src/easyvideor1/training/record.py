@@ -17,6 +17,7 @@ from easyvideor1.rollout.records import media_records, prompt_tokens_by_kind, re
 from easyvideor1.training.breakdown import breakdown_metrics
 from easyvideor1.training.clock import Clock
 from easyvideor1.training.groups import apart, score_metrics
+from easyvideor1.training.responses import REPLACED_TOKENS
 from easyvideor1.types import EasyVideoError, Group, Score, Trajectory
 
 
@@ -54,12 +55,17 @@ class StageRecord:
     def write_metrics(
         self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], clock: Clock
     ) -> dict[str, float]:
-        """Write a finished step's metrics and clocks; returns the metrics with those of the scores."""
+        """Write a finished step's metrics and clocks; returns the metrics with those of the scores.
+
+        ``new_tokens`` beside the clocks are the tokens that the engine wrote for this step's groups: none of offline
+        trajectories, but those of responses that gave way to them.
+        """
         row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(apart(groups)[0]), **metrics}
         _check_finite(step, row)
         _append(self.metrics_file, row)
         seconds = {name: round(value, 6) for name, value in clock.seconds.items()}
-        tokens = sum(response_tokens(trajectory) for group in groups for trajectory in group.trajectories)
+        written = [each for group in groups for each in group.trajectories if each.origin == "online"]
+        tokens = sum(map(response_tokens, written)) + int(metrics.get(REPLACED_TOKENS, 0))
         _append(self.timings_file, {"step": step, **seconds, "total": round(clock.total(), 6), "new_tokens": tokens})
         return row
 

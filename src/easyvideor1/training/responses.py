@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data.visual import VISUAL_MISMATCH
 from easyvideor1.models.features import FeatureCache
 from easyvideor1.models.policy import Policy
 from easyvideor1.rollout.engine import Engine
-from easyvideor1.training.groups import score_groups
+from easyvideor1.rollout.records import response_tokens
+from easyvideor1.training.groups import response_rewards, score_groups
 from easyvideor1.training.hybrid import Hybrid
 from easyvideor1.training.rollouts import generate_online, greedy_responses, read_offline, ready_prompts
 from easyvideor1.types import Group, MediaError, MediaPlan, MediaRef, Sample
 from easyvideor1.workbench import Workbench
+
+#: Metric: tokens of responses that were generated and gave way to offline ones, so that no group holds them.
+REPLACED_TOKENS = "hybrid/replaced_tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +104,24 @@ class Responses:
         if self.hybrid is None or self.hybrid.options.policy != "below":
             return scored
         changed, placed = self.hybrid.replace_failing(scored, step, round_)
-        self._count(placed.metrics)
+        self._count(placed.metrics | {REPLACED_TOKENS: float(_replaced_tokens(scored, changed))})
         again = iter(
             score_groups([g for g in changed if not g.scores and g.trajectories], self.bench.scorer.score_group)
         )
         return [next(again) if not group.scores and group.trajectories else group for group in changed]
 
     def greedy_rewards(self, groups: Sequence[Group]) -> list[float]:
-        """The reward of the greedy response to every group's sample; where it is not applicable, the group's mean."""
+        """The reward of the greedy response to every group's sample; where it is not applicable, the group's mean.
+
+        Both lose to length what the responses that they are compared with lose to it.
+        """
         found = []
         answers = greedy_responses(groups, engine=self.engine, sampling=self.bench.sampling())
         for group, answer in zip(groups, answers, strict=True):
             (score,) = self.bench.scorer.score_group(group.sample, [answer.text])
-            mean = sum(each.total for each in group.scores) / len(group.scores)
-            found.append(score.total if score.applicable else mean)
+            alone = replace(group, trajectories=(answer,), scores=(score,))
+            rewards = response_rewards(alone if score.applicable else group, self.options, self.limit)
+            found.append(sum(rewards) / len(rewards))
         return found
 
     def counts(self) -> dict[str, float]:
@@ -125,3 +133,10 @@ class Responses:
         for name, value in metrics.items():
             share = name == "hybrid/share"  # the same in all rounds
             self._counts[name] = value if share else self._counts.get(name, 0.0) + value
+
+
+def _replaced_tokens(before: Sequence[Group], after: Sequence[Group]) -> int:
+    """Tokens of the trajectories that are no longer in their groups."""
+    kept = {id(trajectory) for group in after for trajectory in group.trajectories}
+    gone = [trajectory for group in before for trajectory in group.trajectories if id(trajectory) not in kept]
+    return sum(response_tokens(trajectory) for trajectory in gone)
