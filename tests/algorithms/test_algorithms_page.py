@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from easyvideor1.algorithms.advantages import ADVANTAGES
-from easyvideor1.algorithms.aggregation import AGGREGATIONS
+from easyvideor1.algorithms import kl, objectives, selection
+from easyvideor1.algorithms.advantages import ADVANTAGES, generalized_advantages
+from easyvideor1.algorithms.aggregation import AGGREGATIONS, token_weights
 from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.objectives import OBJECTIVES
-from easyvideor1.algorithms.weighters import WEIGHTERS
+from easyvideor1.algorithms.weighters import WEIGHTERS, position_divergence
 from easyvideor1.config import StageConfig, parse_config
 
 PAGE = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text(encoding="utf-8")
@@ -58,7 +59,38 @@ def test_the_aggregations_of_the_configuration_are_those_of_the_code():
     assert values("aggregation") == set(AGGREGATIONS)
 
 
+def names_a_paper(said):
+    """Somebody and a year, such as ``Schulman et al. 2017``."""
+    return re.search(r"[A-Z]\w+ (et al\. )?(19|20)\d\d", " ".join(said.split()))
+
+
 @pytest.mark.parametrize("registry", [ADVANTAGES, OBJECTIVES, WEIGHTERS, CORRECTIONS], ids=lambda r: r.kind)
 def test_everything_says_what_it_computes(registry):
     for name in registry.names():
-        assert "``" in (registry.resolve(name).__doc__ or ""), name
+        said = registry.resolve(name).__doc__ or ""
+        assert "``" in said and (name == "none" or names_a_paper(said)), name
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        kl.full_kl,
+        kl.kl_estimate,
+        kl.move_average,
+        kl.next_weight,
+        kl.reward_with_kl,
+        kl.token_rewards,
+        selection.groups_within,
+        selection.soft_overlong_penalty,
+        generalized_advantages,
+        objectives.off_policy_loss,
+        objectives.ratio_base,
+        objectives.value_loss,
+        objectives.with_regularisers,
+        position_divergence,
+        token_weights,
+    ],
+    ids=lambda function: function.__name__,
+)
+def test_what_has_no_name_in_a_registry_names_its_paper_too(function):
+    assert "``" in function.__doc__ and names_a_paper(function.__doc__)

@@ -39,6 +39,7 @@ def kl_estimate(kind: str, logprobs_T: torch.Tensor, ref_logprobs_T: torch.Tenso
 def full_kl(logits_TV: torch.Tensor, ref_logits_TV: torch.Tensor) -> torch.Tensor:
     """``sum_v p(v) (log p(v) - log q(v))`` per token, ``(T,)``, nats; ``p`` and ``q`` are the softmax of the logits.
 
+    The divergence itself (Kullback and Leibler 1951), of which ``kl_estimate`` has estimates from one token.
     Tokens that are excluded by a logit of ``-inf`` in both add nothing and get no gradient. Call it for a chunk of
     tokens at a time: it makes a few tensors of the size of ``logits_TV``. Infinite where the reference excludes what
     the policy does not.

@@ -47,8 +47,9 @@ Refill = Literal["enough", "generate", "stop"]
 
 
 def refill(usable: int, wanted: int, rounds: int, most: int) -> Refill:
-    """What a step does after ``rounds`` rounds of generation that left ``usable`` groups (DAPO, sec. 3.2).
+    """What a step does after ``rounds`` rounds of generation that left ``usable`` groups.
 
+    The dynamic sampling of DAPO (Yu et al. 2025, sec. 3.2), with a limit.
     ``enough``: ``wanted`` groups are there, and a surplus is cut. ``generate``: draw new prompts and generate again.
     ``stop``: ``most`` rounds are spent, and the step learns from what there is.
     """

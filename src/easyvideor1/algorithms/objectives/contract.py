@@ -42,7 +42,8 @@ def with_regularisers(
 ) -> tuple[torch.Tensor, Metrics]:
     """The loss with the KL term and the entropy bonus that the stage asks for.
 
-    ``loss + kl_coef * mean(kl) - entropy_coef * mean(entropy)``, with the aggregation's own weights.
+    ``loss + kl_coef * mean(kl) - entropy_coef * mean(entropy)``, with the aggregation's own weights. The KL as a term
+    of the loss is that of GRPO (Shao et al. 2024, eq. 3), the entropy bonus that of Williams and Peng 1991.
 
     Raises:
         ValueError: the batch lacks what one of them is made of.

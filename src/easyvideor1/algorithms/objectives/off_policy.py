@@ -16,11 +16,13 @@ def off_policy_loss(how: str, values_T: torch.Tensor, batch: TokenBatch, options
     - ``none``: nothing is replaced. Where old log-probs are the trainer's own, the ratio of an offline token starts
       at 1 whoever wrote it, so that it is learnt like an example, weighted with its advantage (what EasyVideoR1 did).
     - ``importance``: nothing is replaced either; ``old_logprobs`` of these tokens are those of the policy that wrote
-      them (``ratio_base``), so that the ratio is the true one and clipped as all others.
+      them (``ratio_base``), so that the ratio is the true one and clipped as all others (Precup et al. 2000, per
+      decision, under PPO's clipping).
     - ``luffy``: ``-A f(p)`` with ``f(p) = p / (p + gamma)``, ``p`` the token's probability, no clipping (Yan et al.
       2025, LUFFY, policy shaping). Its slope in ``log p`` is ``gamma p / (p + gamma)^2``: largest at ``p = gamma``,
       where the slope without shaping, ``p``, is small.
-    - ``sft``: ``-off_policy_coef * log p``, whatever the advantage.
+    - ``sft``: ``-off_policy_coef * log p``, whatever the advantage: a term of imitation beside the policy gradient
+      (after Rajeswaran et al. 2018, DAPG, where it also decays).
 
     Raises:
         ValueError: the batch does not say which tokens are offline.

@@ -66,9 +66,10 @@ def dpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]
 def pairs_of(rewards_N: torch.Tensor, group_N: torch.Tensor, learnt_N: torch.Tensor | None = None) -> torch.Tensor:
     """Pairs of a better and a worse sequence of each group, int64 ``(K, 2)``, for ``dpo``.
 
-    The best against the worst of every group, the first of each where several are equal. A group whose rewards are
-    equal has none. Sequences of which nothing is learnt, bool ``learnt_N``, are in no pair: they would have no gap to
-    the reference, and the other one would be pushed by itself.
+    The best against the worst of every group (as Yuan et al. 2024, self-rewarding models, pair judged samples), the
+    first of each where several are equal. A group whose rewards are equal has none. Sequences of which nothing is
+    learnt, bool ``learnt_N``, are in no pair: they would have no gap to the reference, and the other one would be
+    pushed by itself.
     """
     rewards, groups = rewards_N.tolist(), group_N.tolist()
     learnt = [True] * len(rewards) if learnt_N is None else learnt_N.tolist()
