@@ -56,6 +56,7 @@ def test_values_are_translated():
     assert (stage.advantage, stage.objective, stage.aggregation) == ("rloo", "ppo_clip", "sequence")
     assert (stage.kl, stage.kl_coef, stage.drop_flat_groups) == ("k3", 0.01, True)
     assert (stage.steps, stage.prompts_per_step, stage.group_size) == (200, 256, 8)
+    assert (stage.mini_batches, stage.ppo_epochs) == (1, 1)
     assert (stage.clip_low, stage.clip_high, stage.micro_batch_tokens) == (0.2, 0.28, 24096)
     assert (stage.optimizer.lr, stage.optimizer.warmup_steps, stage.optimizer.schedule) == (1e-6, 20, "cosine")
     assert (stage.save_every, stage.keep_checkpoints) == (25, 3)
@@ -106,7 +107,6 @@ def test_old_defaults_are_kept_where_ours_differ():
         ("data: {image_dir: '${x.y}', train_files: a.json}", "data.image_dir", "OmegaConf"),
         ("trainer: {total_epochs: 3}", "trainer.total_epochs", "set stages.0.steps"),
         ("trainer: {save_limit: -1}", "trainer.save_limit", "without limit"),
-        ("worker: {actor: {global_batch_size: 64}}", "worker.actor.global_batch_size", "updates of 64"),
         ("worker: {actor: {optim: {lr_warmup_ratio: 0.1}}}", "worker.actor.optim.lr_warmup_ratio", "counted in steps"),
         ("worker: {critic: {optim: {lr: 1.0}}}", "worker.critic.optim.lr", "with gae alone"),
         ("data: {val_video_fps: 4}", "data.val_video_fps", "one budget"),
@@ -117,6 +117,19 @@ def test_old_defaults_are_kept_where_ours_differ():
 def test_what_has_no_counterpart_says_why(old, key, reason):
     left = {item.key: item.reason for item in migrate(old, "old.yaml").left}
     assert reason in left[key]
+
+
+@pytest.mark.parametrize(
+    ("old", "updates"),
+    [
+        ("trainer: {}", (2, 1)),  # 512 prompts in updates of 256, as its defaults were
+        ("worker: {actor: {global_batch_size: 64, ppo_epochs: 3}}\ndata: {rollout_batch_size: 256}", (4, 3)),
+        ("worker: {actor: {global_batch_size: 64}}\ndata: {rollout_batch_size: 32}", (1, 1)),
+    ],
+)
+def test_updates_of_a_rollout(old, updates):
+    stage = migrate(old, "old.yaml").config.stages[0]
+    assert (stage.mini_batches, stage.ppo_epochs) == updates
 
 
 def test_kl_estimators():

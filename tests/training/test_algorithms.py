@@ -135,6 +135,7 @@ STATEFUL: dict[str, dict[str, Any]] = {
     "adaptive KL": {"kl": "k2", "kl_coef": 0.1, "kl_control": "adaptive", "kl_horizon": 20, "kl_target": 1e-4},
     "EMA reference": {"kl": "k3", "kl_coef": 0.1, "reference": "ema", "reference_decay": 0.5},
     "critic": {"advantage": "gae", "critic": {"lr": 1e-3, "warmup_steps": 1}},
+    "mini-batches and epochs": {"mini_batches": 2, "ppo_epochs": 2},
     "hybrid and refill": {
         "generation_rounds": 2,
         "filter_high": 0.35,

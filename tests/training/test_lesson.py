@@ -160,3 +160,30 @@ def test_a_wrong_advantage_is_named(wrong, words: str) -> None:
     with pytest.raises(EasyVideoError) as refused:
         make_lesson(GROUPS[:1], wrong, StageConfig(name="rl"), 10, frozenset(), sources(), 1)
     assert words in str(refused.value)
+
+
+def test_a_part_is_the_lesson_of_its_groups() -> None:
+    groups = [*GROUPS, group((0.0, [2, 2]), (1.0, [3]), (0.2, [1])), group((1.0, [4]), (0.5, [1]))]
+    whole = lesson(groups, advantage="dr_grpo", objective="dpo", aggregation="sequence")
+    logprobs = [torch.full((len(turn.response_ids),), -float(n)) for n, turn in enumerate(whole.rows.turns)]
+    whole = replace(whole, rollout_logprobs=logprobs)
+    for chosen in ([0], [1, 3], [0, 1, 2, 3]):
+        part = whole.part(chosen, overlong_filter=False)
+        alone = lesson([groups[g] for g in chosen], advantage="dr_grpo", objective="dpo", aggregation="sequence")
+        for name in ("owner", "group", "offline", "sequence", "learnt"):
+            assert torch.equal(getattr(part.rows, name), getattr(alone.rows, name)), name
+        assert torch.equal(part.advantages, alone.advantages) and torch.equal(part.recorded, alone.recorded)
+        assert torch.equal(part.pairs, alone.pairs)
+        turns = [i for i, owner in enumerate(whole.rows.owner.tolist()) if int(whole.rows.group[owner]) in chosen]
+        assert [each.tolist() for each in part.rollout_logprobs or []] == [
+            [-float(i)] * len(whole.rows.turns[i].response_ids) for i in turns
+        ]
+
+
+def test_a_part_of_token_advantages_has_its_tokens() -> None:
+    whole = lesson(GROUPS, sources(value=0.2), advantage="gae")
+    part = whole.part([1], overlong_filter=False)
+    assert isinstance(whole.advantages, list) and isinstance(part.advantages, list)
+    assert [each.tolist() for each in part.advantages] == [each.tolist() for each in whole.advantages[2:]]
+    assert part.values is not None and part.returns is not None
+    assert [len(each) for each in part.values] == [len(each) for each in part.returns] == [1, 2, 1]

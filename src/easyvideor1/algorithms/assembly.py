@@ -69,6 +69,7 @@ def token_batch(
     offline: torch.Tensor | None = None,
     step_pairs: torch.Tensor | None = None,
     kl_coef: float | None = None,
+    rollout_logprobs: torch.Tensor | None = None,
 ) -> tuple[TokenBatch, dict[str, torch.Tensor]]:
     """A micro-batch for an objective: ratio base, token weighter and mismatch correction applied.
 
@@ -90,6 +91,8 @@ def token_batch(
         offline: bool, tokens of offline responses.
         step_pairs: int64 ``(K, 2)``.
         kl_coef: an adaptive weight of the KL.
+        rollout_logprobs: of the trainer as it was when the rollout was made; ``logprobs`` themselves if not given, as
+            where one optimiser step follows each rollout.
 
     Returns:
         The batch, and this micro-batch's part of the metrics of the correction.
@@ -100,7 +103,7 @@ def token_batch(
     """
     learnt = weights > 0
     logprobs = torch.where(learnt, logprobs, 0.0)
-    current = logprobs.detach()
+    current = logprobs.detach() if rollout_logprobs is None else torch.where(learnt, rollout_logprobs, 0.0)
     tokens = None if group is None else TokenStatistics(sequence, group, learnt, entropy, divergence)
     # Offline responses are of no engine; what makes them learnable is off_policy's affair.
     engine = engine_logprobs.masked_fill(~learnt if offline is None else ~learnt | offline, float("nan"))

@@ -24,7 +24,6 @@ REASONS: Mapping[str, str] = {
     "worker.ref": "the reference is the stage's initial policy and runs as the policy does",
     "worker.hybrid_engine": "how engines share the machine is not a setting",
     "worker.actor.clip_ratio_dual": "it lies inside the clip range, or the objective has no dual clip",
-    "worker.actor.ppo_epochs": "a step learns from its responses once",
     "worker.actor.micro_batch_size": "micro batches are counted in tokens: stages.0.micro_batch_tokens",
     "worker.actor.fsdp": "sharding is not a setting of this version",
     "worker.actor.offload": "offloading is not a setting of this version",

@@ -235,13 +235,8 @@ def _stage(old: OldFile) -> dict[str, Any]:
         stage["keep_checkpoints"] = keep
     elif old.has("trainer.save_limit"):
         old.leave("trainer.save_limit", "checkpoints cannot be kept without limit; set stages.0.keep_checkpoints")
-    updates = old.integer(f"{actor}.global_batch_size", 256)
-    if updates < stage["prompts_per_step"]:
-        old.leave(
-            f"{actor}.global_batch_size",
-            f"the {stage['prompts_per_step']} prompts were learnt from in updates of {updates}; a step is one now",
-            updates,
-        )
+    stage["mini_batches"] = max(round(stage["prompts_per_step"] / old.integer(f"{actor}.global_batch_size", 256)), 1)
+    stage["ppo_epochs"] = old.integer(f"{actor}.ppo_epochs", 1)
     return stage
 
 

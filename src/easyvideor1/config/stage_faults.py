@@ -167,6 +167,11 @@ def _kl_faults(stage: StageConfig) -> Iterator[str]:
 
 
 def _selection_faults(stage: StageConfig) -> Iterator[str]:
+    if stage.mini_batches > stage.prompts_per_step:
+        yield (
+            f"mini_batches ({stage.mini_batches}) are parts of a step's {stage.prompts_per_step} groups: set at most "
+            "as many as prompts_per_step"
+        )
     low, high = stage.filter_low, stage.filter_high
     if low is not None and high is not None and low >= high:
         yield f"no mean lies between filter_low ({low}) and filter_high ({high}); lower the first or raise the second"

@@ -92,6 +92,10 @@ class StageConfig(Section):
     """Prompts (groups) of one step."""
     group_size: PositiveInt = 8
     """Responses per prompt. A stage of offline trajectories takes all that a row has."""
+    mini_batches: PositiveInt = 1
+    """Optimiser steps that a rollout is divided into: so many parts of its groups, one after the other."""
+    ppo_epochs: PositiveInt = 1
+    """How often a rollout is gone through, its groups in another order each time."""
 
     advantage_clip: Annotated[float, Field(gt=0)] | None = None
     """Advantages are cut to this size; null leaves them."""
@@ -148,8 +152,9 @@ class StageConfig(Section):
     """Weight of an entropy bonus."""
 
     old_logprobs: Literal["current", "engine"] = "current"
-    """The policy that importance ratios are taken against: the trainer's own before this step (exact when one step
-    follows each rollout, so nothing is recomputed), or the engine's log-probs as they came with the rollout."""
+    """The policy that importance ratios are taken against: the trainer's own as it was when the step began, or the
+    engine's log-probs as they came with the rollout. When one optimiser step follows each rollout, the trainer's own
+    are those of the same pass and nothing is recomputed; with more, one pass is made for them before the first."""
     correction: str = "none"
     """How a distance between trainer and engine is corrected, with ``old_logprobs: current``: ``none``, ``tis``,
     ``tis_sequence``, ``icepop``, ``sequence_mask``, ``geometric_mask``, or ``module:attr``."""

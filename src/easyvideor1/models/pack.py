@@ -28,6 +28,7 @@ __all__ = [
     "LoadFrames",
     "PackedTurns",
     "collate",
+    "engine_logprobs",
     "load_checked",
     "load_media",
     "load_visual",
@@ -155,10 +156,6 @@ def collate(
     predictors = [
         column[len(turn.prompt) - 1 :][:count] for turn, column, count in zip(turns, columns, counts, strict=True)
     ]
-    engine = [
-        np.full(count, np.nan) if turn.logprobs is None else turn.logprobs
-        for turn, count in zip(turns, counts, strict=True)
-    ]
     return Batch(
         input_ids=torch.from_numpy(ids),
         positions=torch.from_numpy(positions),
@@ -169,8 +166,14 @@ def collate(
         predictor_columns=torch.from_numpy(np.concatenate(predictors).astype(np.int64)),
         targets=torch.from_numpy(np.concatenate([turn.response_ids for turn in turns]).astype(np.int64)),
         sequence=torch.from_numpy(np.repeat(np.asarray(sequences, np.int64), counts)),
-        engine_logprobs=torch.from_numpy(np.concatenate(engine).astype(np.float32)),
+        engine_logprobs=engine_logprobs(turns),
     )
+
+
+def engine_logprobs(turns: Sequence[Turn]) -> torch.Tensor:
+    """What came with the responses, one after the other, float32 ``(T,)``; NaN where nothing did."""
+    known = [np.full(len(t.response_ids), np.nan) if t.logprobs is None else t.logprobs for t in turns]
+    return torch.from_numpy(np.concatenate(known).astype(np.float32))
 
 
 def text_of(turn: Turn, family: Family) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -136,6 +136,7 @@ class Policy(Passes):
         trajectory_N: torch.Tensor | None = None,
         step_pairs: torch.Tensor | None = None,
         kl_coef: float | None = None,
+        rollout_logprobs: Sequence[torch.Tensor] | None = None,
         observe: Observe | None = None,
     ) -> dict[str, float]:
         """One optimiser step.
@@ -156,6 +157,8 @@ class Policy(Passes):
                 not given.
             step_pairs: int64 ``(K, 2)``, better and worse trajectories.
             kl_coef: an adaptive weight of the KL.
+            rollout_logprobs: per turn, of the policy as it was when the turns were made, where it has moved since; else
+                those of this pass stand for them.
             observe: is told the log-probs of every micro-batch before the weights move; what it raises stops the step.
 
         Returns:
@@ -184,6 +187,9 @@ class Policy(Passes):
                 "total_weight": total_weight,
                 "step_pairs": None if step_pairs is None else step_pairs.to(self.device),
                 "kl_coef": kl_coef,
+                "rollout_logprobs": None
+                if rollout_logprobs is None
+                else torch.cat([rollout_logprobs[n] for n in order]).to(self.device),
             }
             loss, metrics, logprobs = self._loss(batch, weights_T, objective, temperature, extra)
             if observe is not None:
@@ -224,7 +230,7 @@ class Policy(Passes):
         if not math.isfinite(norm):
             optimizer.zero_grad(set_to_none=True)
             raise DivergedError(
-                f"step {step}: the gradient norm is {norm}. Nothing was changed by this step, its "
+                f"step {step}: the gradient norm is {norm}. Nothing was changed by this update, the step's "
                 "rollouts are written and the last checkpoint is intact. Look at the rollouts; to go on differently, "
                 "start a run of another name with model.path set to that checkpoint and a lower optimizer.lr."
             )
@@ -277,7 +283,8 @@ class Policy(Passes):
         known = (weights_T > 0) & ~batch.engine_logprobs.isnan()
         if tokens.offline is not None:
             known &= ~tokens.offline  # what another policy says is no mismatch
-        distance = (batch.engine_logprobs - tokens.logprobs.detach()).abs()
+        rollout = extra["rollout_logprobs"]
+        distance = (batch.engine_logprobs - (tokens.logprobs.detach() if rollout is None else rollout)).abs()
         found = {
             **metrics,
             **corrections,

@@ -1,21 +1,28 @@
-"""One step of learning from a lesson: critic, policy, and the weight of the KL."""
+"""One step of learning from a lesson: critic, policy, and the weight of the KL.
+
+A step learns from one rollout. It makes one update of it, or several, of parts of the rollout or of all of it again
+(Schulman et al. 2017, PPO, algorithm 1); ratios are then against the policy as it was before the first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 
 from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.kl import next_weight
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.models.policy import Policy
+from easyvideor1.models.pack import engine_logprobs
+from easyvideor1.models.policy import Observe, Policy
 from easyvideor1.seeds import derive_seed
 from easyvideor1.training.lesson import Lesson
 from easyvideor1.training.mismatch import MismatchWatch
 from easyvideor1.training.responses import StageMedia
-from easyvideor1.types import Turn
+from easyvideor1.types import EasyVideoError, Turn
 from easyvideor1.workbench import Workbench
 
 
@@ -61,18 +68,58 @@ class Learning:
         return self.policy.values(turns, load=self.load, features=self.features)
 
     def update(self, lesson: Lesson, step: int) -> dict[str, float]:
-        """One optimiser step of the critic, if there is one, and of the policy, unless the critic warms up.
+        """The updates of a step. Metrics are means over them.
 
         Raises:
             MismatchError: engine and trainer disagree, and the stage stops there.
             DivergedError: a gradient is not finite.
         """
-        metrics = dict(lesson.metrics)
         if not lesson.teaches:
-            return metrics  # nothing to learn from in this step; groups/used says so
-        rows = lesson.rows
+            return dict(lesson.metrics)  # nothing to learn from in this step; groups/used says so
         # For objectives that draw, and for dropout: a resumed step has to draw the same.
         torch.manual_seed(derive_seed(self.seed, self.options.name, "update", step))
+        self.watch.begin(lesson.rows, step)
+        several = self.options.mini_batches * self.options.ppo_epochs > 1
+        if several:
+            lesson = self._as_it_was(lesson, step)
+            found = [self._learn(part, step, None) for part in self._parts(lesson, step)]
+        else:
+            found = [self._learn(lesson, step, self.watch)]
+        metrics = lesson.metrics | _means(found)
+        if step <= self.warmup:
+            return metrics
+        if several:
+            metrics["policy/updates"] = float(len(found))
+        self._steer(metrics, len(lesson.rows.trajectories))
+        return metrics | self.watch.metrics()
+
+    def _as_it_was(self, lesson: Lesson, step: int) -> Lesson:
+        """The lesson with the policy's log-probs before its first update, which the watch over the mismatch is told.
+
+        Trajectories of a supervised stage are of no policy, and have no ratio.
+        """
+        if self.options.trajectories == "offline" or step <= self.warmup:
+            return lesson
+        rows = lesson.rows
+        before = self.policy.logprobs(rows.turns, temperature=self.temperature, load=self.load, features=self.features)
+        turn_T = torch.repeat_interleave(torch.arange(len(rows.turns)), torch.tensor([len(each) for each in before]))
+        self.watch(turn_T, torch.cat(before), engine_logprobs(rows.turns), rows.learnt)
+        return replace(lesson, rollout_logprobs=before)
+
+    def _parts(self, lesson: Lesson, step: int) -> Iterator[Lesson]:
+        """What is learnt from in each update: all groups once per epoch, in as many parts as there are mini-batches."""
+        options, groups = self.options, len(lesson.rows.groups)
+        for epoch in range(options.ppo_epochs):
+            rng = np.random.default_rng(derive_seed(self.seed, options.name, "parts", step, epoch))
+            for numbers in np.array_split(rng.permutation(groups), min(options.mini_batches, groups)):
+                part = lesson.part(sorted(numbers.tolist()), overlong_filter=options.overlong_filter)
+                if part.teaches:
+                    yield part
+
+    def _learn(self, lesson: Lesson, step: int, observe: Observe | None) -> dict[str, float]:
+        """One update of the critic, if there is one, and of the policy, unless the critic warms up."""
+        metrics: dict[str, float] = {}
+        rows = lesson.rows
         if lesson.values is not None and lesson.returns is not None:
             metrics |= self.policy.update_critic(
                 rows.turns,
@@ -85,9 +132,7 @@ class Learning:
             )
         if step <= self.warmup:
             return metrics
-        self.watch.begin(rows, step)
-        weight = self.policy.kl_weight
-        metrics |= self.policy.update(
+        return metrics | self.policy.update(
             rows.turns,
             lesson.advantages,
             self.objective,
@@ -99,10 +144,32 @@ class Learning:
             offline_N=rows.offline[rows.owner] if self.options.trajectories == "policy" else None,
             trajectory_N=rows.owner,
             step_pairs=lesson.pairs,
-            kl_coef=weight.coefficient,
-            observe=self.watch,
+            kl_coef=self.policy.kl_weight.coefficient,
+            rollout_logprobs=lesson.rollout_logprobs,
+            observe=observe,
         )
-        if weight.adaptive:
-            metrics["policy/kl_coef"] = weight.coefficient
-            self.policy.kl_weight = next_weight(weight, metrics["policy/kl"], len(rows.trajectories))
-        return metrics | self.watch.metrics()
+
+    def _steer(self, metrics: dict[str, float], sequences: int) -> None:
+        """The next weight of an adaptive KL.
+
+        Raises:
+            EasyVideoError: the objective is the user's own and does not say what the KL is.
+        """
+        weight = self.policy.kl_weight
+        if not weight.adaptive:
+            return
+        if "policy/kl" not in metrics:
+            raise EasyVideoError(
+                f"stages.{self.options.name}.objective: {self.options.objective} reports no policy/kl, which "
+                "kl_control: adaptive steers by; return easyvideor1.algorithms.objectives.with_regularisers(loss, "
+                "metrics, batch, options), which also adds the term, or set kl_control: fixed"
+            )
+        metrics["policy/kl_coef"] = weight.coefficient
+        self.policy.kl_weight = next_weight(weight, metrics["policy/kl"], sequences)
+
+
+def _means(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every metric over the updates that have it."""
+    names = dict.fromkeys(name for metrics in found for name in metrics)
+    columns = {name: [metrics[name] for metrics in found if name in metrics] for name in names}
+    return {name: sum(column) / len(column) for name, column in columns.items()}

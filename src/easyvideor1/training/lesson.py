@@ -54,11 +54,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """The rows of a step with their advantages.
+    """The rows of a step, or of a part of it, with their advantages.
 
     ``recorded`` is one number per trajectory, ``(N,)``, for the records. ``advantages`` is what is learnt: a number per
     turn, or per turn one for each of its tokens. ``values`` and ``returns`` are the critic's, per turn, where there is
-    one.
+    one; ``rollout_logprobs`` the policy's own at the tokens of every turn, where it will have moved before all of them
+    are learnt from.
     """
 
     rows: Rows
@@ -67,12 +68,41 @@ class Lesson:
     pairs: torch.Tensor | None = None
     values: list[torch.Tensor] | None = None
     returns: list[torch.Tensor] | None = None
+    rollout_logprobs: list[torch.Tensor] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def teaches(self) -> bool:
         """Whether there is any token to learn from."""
         return bool(self.rows.learnt.any())
+
+    def part(self, groups: Sequence[int], *, overlong_filter: bool) -> Lesson:
+        """What the lesson says of some of its groups, given by their places in ascending order.
+
+        ``overlong_filter`` is that of the whole lesson (``lay_out``). Metrics stay with the whole.
+        """
+        rows = self.rows
+        mine_N = torch.isin(rows.group, torch.tensor(groups))
+        turns = torch.nonzero(mine_N[rows.owner]).squeeze(1)
+        place_N = torch.cumsum(mine_N, 0) - 1
+
+        def of_turns(values: list[torch.Tensor] | None) -> list[torch.Tensor] | None:
+            return None if values is None else [values[n] for n in turns.tolist()]
+
+        advantages: torch.Tensor | list[torch.Tensor]
+        if isinstance(self.advantages, torch.Tensor):
+            advantages = self.advantages[turns]
+        else:
+            advantages = [self.advantages[n] for n in turns.tolist()]
+        return Lesson(
+            lay_out([rows.groups[g] for g in groups], overlong_filter=overlong_filter),
+            self.recorded[mine_N],
+            advantages,
+            None if self.pairs is None else place_N[self.pairs[mine_N[self.pairs[:, 0]]]],
+            of_turns(self.values),
+            of_turns(self.returns),
+            of_turns(self.rollout_logprobs),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +198,7 @@ def make_lesson(
         pairs_of(rewards_N, rows.group, _with_learnt_tokens(rows)) if "pairs" in needs else None,
         None if values_T is None else rows.split(values_T),
         None if returns is None else rows.split(returns),
-        metrics,
+        metrics=metrics,
     )
 
 
