@@ -71,8 +71,9 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="*", default=["2b", "8b"], choices=list(SHAPES))
     parser.add_argument("--prompt", type=int, default=PROMPT, help="tokens of the video prompt")
     parser.add_argument("--rounds", type=int, default=3, help="measured repetitions, after one that is not")
-    parser.add_argument("--skip", nargs="*", default=[], choices=["attention", "longest"])
+    parser.add_argument("--skip-attention", action="store_true")
     parser.add_argument("--ways", nargs="*", default=["separate", "shared", "compiled"], choices=list(WAYS))
+    parser.add_argument("--longest", type=int, default=8, help="try videos of up to so many times the prompt; 0: none")
     parser.add_argument("--profile", action="store_true", help="where the time of an update goes, of every way")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
@@ -81,7 +82,8 @@ def main() -> None:
     for name in args.shapes:
         with tempfile.TemporaryDirectory(prefix="easyvideor1-step.") as work:
             shape = Shape(name, Path(work), device, args.prompt, args.rounds, profile=args.profile)
-            found[name] = shape.measure(args.ways, set(args.skip))
+            found[name] = shape.measure(args.ways, attention=not args.skip_attention, longest=args.longest)
+            print(json.dumps({name: found[name]}), flush=True)
     found["versions"] = versions(("torch", "transformers", "triton"))
     print(json.dumps(found))
 
@@ -97,7 +99,7 @@ class Shape:
         self.directory = write_shape(work / "model", name)
         self.family: Family = load_family(self.directory)
 
-    def measure(self, ways: Sequence[str], skip: set[str]) -> dict[str, Any]:
+    def measure(self, ways: Sequence[str], *, attention: bool, longest: int) -> dict[str, Any]:
         """Tables on the way, and the figures."""
         material = self._material(self.prompt)
         forest = build_forest(material.turns)
@@ -107,9 +109,9 @@ class Shape:
             "frames": len(material.turns[0].prompt.plans[0].frame_indices),
             "trained": "adapters" if self.lora else "everything",
         }
-        if "attention" not in skip:
+        if attention:
             found["attention_ms"] = self._attention(material)
-        results = {way: self._way(way, material, "longest" not in skip) for way in ways}
+        results = {way: self._way(way, material, longest) for way in ways}
         values = {way: result.pop("values", None) for way, result in results.items()}
         found |= results
         rows = [[way, *(_cell(result.get(key)) for key in _COLUMNS)] for way, result in results.items()]
@@ -134,7 +136,7 @@ class Shape:
             found["peak_memory_ratio"] = results["shared"]["update_gib"] / separate["update_gib"]
         return found
 
-    def _way(self, way: str, material: Material, longest: bool) -> dict[str, Any]:
+    def _way(self, way: str, material: Material, longest: int) -> dict[str, Any]:
         """Seconds, memory and MFU of one way."""
         started = time.perf_counter()
         path = self._open(way)
@@ -156,7 +158,7 @@ class Shape:
         if self.profile and self.device.type == "cuda":
             self._show_profile(path, material)
         if longest and way == "shared":
-            found["longest"] = self._longest(path)
+            found["longest"] = self._longest(path, longest * self.prompt)
         print(f"{way}: {time.perf_counter() - started:.0f} s in all", flush=True)
         del path
         _free()
@@ -203,11 +205,11 @@ class Shape:
             self._wait()
         print(seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=40, max_name_column_width=70))
 
-    def _longest(self, path: Any) -> dict[str, Any]:
-        """The longest video whose update fits, to a quarter of the shortest, up to eight times that."""
+    def _longest(self, path: Any, most: int) -> dict[str, Any]:
+        """The longest video of up to ``most`` tokens whose update fits, to half of the first one's length."""
         best: dict[str, Any] = {}
-        tokens, step, most = self.prompt, self.prompt, 8 * self.prompt
-        while step > self.prompt // 4 and tokens + step <= most:
+        tokens, step = self.prompt, self.prompt
+        while step >= self.prompt // 2 and tokens + step <= most:
             material = self._material(tokens + step)
             try:
                 begun = time.perf_counter()
@@ -244,7 +246,7 @@ class Shape:
 
             def work(_: Material, function: Callable[..., torch.Tensor] = function) -> torch.Tensor:
                 out = function(*inputs, layout, text["head_dim"] ** -0.5)
-                out.backward(torch.ones_like(out))
+                torch.autograd.backward(out, torch.ones_like(out))
                 return out.detach()
 
             outputs[way], seconds, _ = self._timed(work, material, 10)

@@ -86,7 +86,8 @@ def register() -> str:
     return PREFIX_TREE
 
 
-@torch.compiler.disable  # compiled layers stop here: the parts of a row differ with every row
+# Compiled layers stop here: the parts of a row differ with every row.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _attention_forward(
     module: torch.nn.Module,
     query: torch.Tensor,

@@ -64,7 +64,7 @@ def block_mask(layout: Layout, device: torch.device) -> Any:
 
     reach = layout.reach()
     first = torch.arange(0, layout.length, BLOCK)
-    blocks = reach.split(BLOCK)
+    blocks = torch.split(reach, BLOCK)
     furthest = torch.stack([block.amax() for block in blocks])
     nearest = torch.stack([block.amin() for block in blocks])
     earlier = torch.ones(len(first), len(first), dtype=torch.bool).tril(-1)  # keys that end before the queries begin

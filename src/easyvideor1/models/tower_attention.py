@@ -24,7 +24,8 @@ def use_batched_frames(tower: Any) -> None:
     tower.config._attn_implementation = BATCHED_FRAMES
 
 
-@torch.compiler.disable  # compiled blocks stop here: how frames are cut into runs differs with every batch
+# Compiled blocks stop here: how frames are cut into runs differs with every batch.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _attention_forward(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -46,7 +47,8 @@ def _attention_forward(
         count = len(list(run))
         stop = start + count * length
         query_, key_, value_ = (
-            tensor[0, :, start:stop].unflatten(1, (count, length)).transpose(0, 1) for tensor in (query, key, value)
+            tensor[0, :, start:stop].reshape(tensor.shape[1], count, length, -1).transpose(0, 1)
+            for tensor in (query, key, value)
         )
         out = torch.nn.functional.scaled_dot_product_attention(query_, key_, value_, dropout_p=dropout, scale=scaling)
         parts.append(out.transpose(1, 2).flatten(0, 1))
