@@ -99,6 +99,7 @@ def _speed(checkpoint: Path, repetitions: int) -> Speed:
     stage = StageConfig(
         name="speed",
         objective="sft",
+        advantage="ones",
         steps=1000,
         micro_batch_tokens=1 << 20,
         optimizer=OptimizerConfig(lr=1e-5, warmup_steps=0),

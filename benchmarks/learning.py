@@ -4,9 +4,11 @@ On the toy world, from the shipped warm start, with fixed budgets and seeds; eve
 questions whose clips nobody learnt from, every interval of a gain is paired by question and clustered by clip, over all
 seeds. Three questions:
 
-- Does every advantage (with ``ppo_clip``) and every objective (with ``grpo``) improve over the warm start?
+- Does every advantage (with ``ppo_clip``) and every objective (with ``grpo``) improve over the warm start? With one
+  update per rollout, and those that clip with four as well, where clipping is at work.
 - Does a hybrid stage beat an on-policy stage of the same budget on a task that the warm start hardly ever gets right?
-- Does SFT followed by GRPO beat SFT alone, given the same number of steps?
+- Does SFT followed by GRPO beat SFT alone, given the same number of steps? Once with demonstrations of which most are
+  hasty guesses, as large pools hold them, and once with flawless ones.
 
 Runs go through ``evr1 train``'s own code and may be interrupted: what is done is not done again. The last line is JSON.
 """
@@ -44,9 +46,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # Imitation of rewarded responses; with an advantage that can be negative its loss has no bound from below.
     "sft": {"advantage": "reward"},
     "reward_weighted_sft": {"advantage": "grpo"},
+    "luffy": {"hybrid": {}},
     # Imitates whatever was sampled: the control that should not gain.
     "ones": {},
 }
+#: Objectives that hold the policy near that of the rollout, which takes more than one update per rollout to see.
+CLIPPING = ("ppo_clip", "gspo", "gspo_token", "gmpo", "cispo", "sapo", "reg_grpo")
+SEVERAL = {"mini_batches": 2, "ppo_epochs": 2}
 QUICK = ("advantage grpo", "advantage rloo", "objective cispo")
 #: A question kind that the warm start has unlearnt: where something is in a picture, as a box.
 HARD = "box"
@@ -98,22 +104,24 @@ def measure(work: Path, *, quick: bool, only: Sequence[str] | None = None) -> di
     size = SMALL if quick else FULL
     pairs = {f"advantage {name}": {"advantage": name, **SETTINGS.get(name, {})} for name in ADVANTAGES.names()}
     pairs |= {f"objective {name}": {"objective": name, **SETTINGS.get(name, {})} for name in OBJECTIVES.names()}
-    chosen = only or (QUICK if quick else [*pairs, "hybrid", "sft then grpo"])
-    if quick and not only:
-        chosen = (*QUICK, "hybrid", "sft then grpo")
+    pairs |= {
+        f"objective {name}, 4 updates": {"objective": name, **SETTINGS.get(name, {}), **SEVERAL} for name in CLIPPING
+    }
+    others = ("hybrid", "sft then grpo, hasty", "sft then grpo, flawless")
+    chosen = only or (*(QUICK if quick else pairs), *others)
     bench = _Bench(work, size)
     rows = []
-    print(f"{'comparison':36} {'before':>7} {'after':>7} {'gain':>7}  95% interval       s", flush=True)
+    print(f"{'comparison':48} {'before':>7} {'after':>7} {'gain':>7}  95% interval       s", flush=True)
     for name in chosen:
         if name == "hybrid":
             rows.append(bench.hybrid())
-        elif name == "sft then grpo":
-            rows.append(bench.sft_then_grpo())
+        elif name in others:
+            rows.append(bench.sft_then_grpo(hasty=name.endswith("hasty")))
         else:
             rows.append(bench.gain(name, [bench.rl(**pairs[name])]))
         row = rows[-1]
         numbers = f"{row.before:7.3f} {row.after:7.3f} {row.gain:+7.3f}  [{row.low:+.3f}, {row.high:+.3f}]"
-        print(f"{row.name:36} {numbers} {row.seconds:6.0f}", flush=True)
+        print(f"{row.name:48} {numbers} {row.seconds:6.0f}", flush=True)
     improved = [row.name for row in rows if row.low > 0]
     return {
         "benchmark": "learning",
@@ -171,17 +179,19 @@ class _Bench:
             both.append([found for run in runs for found in self._answers(run, "01-rl")])
         return _compare(f"hybrid over on-policy ({HARD})", both[0], both[1], time.monotonic() - begun)
 
-    def sft_then_grpo(self) -> Row:
-        """SFT and then GRPO against SFT of as many steps."""
+    def sft_then_grpo(self, *, hasty: bool) -> Row:
+        """SFT and then GRPO against SFT of as many steps, on the rows' traces or on what ``hurry`` makes of them."""
         begun, size = time.monotonic(), self.size
-        plans = ([self.sft(size.sft_steps + size.steps)], [self.sft(size.sft_steps), self.rl()])
+        seen = {"transforms": ["easyvideor1.recipes.toy:hurry"]} if hasty else {}
+        plans = ([self.sft(size.sft_steps + size.steps, **seen)], [self.sft(size.sft_steps, **seen), self.rl()])
+        quality = "hasty" if hasty else "flawless"
         both = []
         for stages in plans:
-            name = " then ".join(str(stage["name"]) for stage in stages)
+            name = f"{quality} {' then '.join(str(stage['name']) for stage in stages)}"
             runs = [self._run(name, stages, KINDS, seed) for seed in size.seeds]
             last = f"{len(stages):02d}-{stages[-1]['name']}"
             both.append([found for run in runs for found in self._answers(run, last)])
-        return _compare("sft then grpo over sft", both[0], both[1], time.monotonic() - begun)
+        return _compare(f"sft then grpo over sft, {quality} demonstrations", both[0], both[1], time.monotonic() - begun)
 
     def _run(self, name: str, stages: Sequence[Mapping[str, Any]], kinds: Sequence[str], seed: int) -> Path:
         """The run directory, done."""
@@ -202,7 +212,7 @@ class _Bench:
         budget = {"min_pixels": 4096, "max_pixels": 4096}
         config = RunConfig.model_validate(
             {
-                "name": f"{name}-{seed}".replace(" ", "-"),
+                "name": f"{name}-{seed}".replace(" ", "-").replace(",", ""),
                 "output_dir": str(self.work / "runs" / "{name}"),
                 "seed": seed,
                 "threads": 1,

@@ -22,7 +22,8 @@ def test_a_gain_is_paired_by_question() -> None:
 def test_the_quick_subset_has_every_kind_of_comparison(tmp_path: Path) -> None:
     found = measure(tmp_path, quick=True)
     rows = {row["name"]: row for row in found["rows"]}
-    assert len(rows) == len(QUICK) + 2 and {*found["improved"], *found["not_improved"]} == set(rows)
+    assert len(rows) == len(QUICK) + 3 and {*found["improved"], *found["not_improved"]} == set(rows)
+    assert set(QUICK) <= set(found["improved"]), "each of them learns"
     for row in rows.values():
         assert -1 <= row["low"] <= row["gain"] <= row["high"] <= 1
         assert row["after"] - row["before"] == pytest.approx(row["gain"])
