@@ -16,9 +16,12 @@ from easyvideor1.rollout.engine import Request, Sampling
 from easyvideor1.rollout.local import LocalEngine
 from tiny import make_turn, random_turns
 
+from .float64 import in_float64
+
 pytestmark = pytest.mark.model
 
 FAMILIES = [*TINY_FAMILIES, "glm4v"]
+SHARING = [name for name in FAMILIES if not name.startswith("qwen3_5")]  # whose attention is all of softmax
 MIXED = ("text", "image", "video", "interleaved")
 
 
@@ -77,6 +80,39 @@ def test_a_mixed_batch_is_its_single_sequences(open_policy, name):
         if parameter.grad is not None:
             norm = parameter.grad.norm()
             assert float((found[key] - parameter.grad).norm()) <= 1e-3 * float(norm) + 1e-6, key
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    # torch has no grouped products of experts in float64, and GLM's tower interpolates positions in float32.
+    [(n, torch.float32) for n in SHARING] + [(n, torch.float64) for n in SHARING if n not in ("qwen3_vl_moe", "glm4v")],
+    ids=str,
+)
+def test_a_shared_row_is_exact(open_policy, name, dtype, monkeypatch):
+    """Groups of mixed media, ragged, with a group of one and an empty response, against separate sequences."""
+    policy = open_policy(name)
+    assert policy.family.shares_prefix
+    if dtype == torch.float64:
+        in_float64(policy.model, monkeypatch)
+    counts = {"text": [4], "image": [5, 1], "video": [7, 0, 12], "interleaved": [3, 3]}
+    turns = []
+    for seed, (case, lengths) in enumerate(counts.items()):
+        turns += random_turns(render_case(policy.family, CASES[case]), lengths, seed)
+    weights = torch.linspace(-1, 1, sum(map(sum, counts.values())), dtype=dtype)
+    found = []
+    for share in (True, False):
+        policy.model.zero_grad()
+        batch, values = logprobs_of(policy, turns, share_prefix=share)
+        values = values[torch.argsort(batch.sequence, stable=True)]
+        (values * weights).sum().backward()
+        grads = {key: p.grad for key, p in policy.model.named_parameters() if p.grad is not None}
+        found.append((values.detach(), grads))
+    (ours, grads), (theirs, wanted) = found
+    near = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-9, 1e-9)}[dtype]
+    assert ours.dtype == dtype and (ours - theirs).abs().max() < near[0]
+    norm = sum(float(grad.square().sum()) for grad in wanted.values()) ** 0.5
+    assert grads.keys() == wanted.keys()
+    assert sum(float((grads[key] - wanted[key]).square().sum()) for key in wanted) ** 0.5 < near[1] * norm
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from transformers.models.qwen3_vl import modeling_qwen3_vl
 
 from easyvideor1.models import attention
 from easyvideor1.models.logprobs import response_logprobs, response_values
@@ -13,27 +12,9 @@ from easyvideor1.models.pack import collate, load_media, pack_turns, to_device
 from easyvideor1.types import DataError, Frames, Prompt
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
 
+from .float64 import in_float64
+
 pytestmark = pytest.mark.model
-
-
-def in_float64(model, monkeypatch):
-    """The model in float64 throughout: transformers rounds to float32 in RMSNorm and in the tower's rotation."""
-
-    def rotate(q, k, cos, sin):
-        def half(x):
-            first, second = x.chunk(2, dim=-1)
-            return torch.cat([-second, first], dim=-1)
-
-        cos, sin = cos.unsqueeze(-2).double(), sin.unsqueeze(-2).double()
-        return q * cos + half(q) * sin, k * cos + half(k) * sin
-
-    monkeypatch.setattr(modeling_qwen3_vl, "apply_rotary_pos_emb_vision", rotate)
-    for name, module in list(model.named_modules()):
-        if type(module).__name__ == "Qwen3VLTextRMSNorm":
-            exact = torch.nn.RMSNorm(module.weight.shape, eps=module.variance_epsilon)
-            exact.weight = module.weight
-            model.set_submodule(name, exact)
-    return model.double()
 
 
 @pytest.fixture(params=["tree", "sdpa", "eager"])

@@ -115,7 +115,7 @@ class Family(Protocol):
         ...
 
     def encode(self, model: Any, visual: VisualInputs) -> VisualFeatures:
-        """One call of the vision tower and its merger for all media; its features as ``visual.repeats`` takes them."""
+        """One call of the vision tower and its merger for all media, each once."""
         ...
 
     def feature_settings(self, model: Any) -> str:
@@ -154,6 +154,14 @@ class Family(Protocol):
     def groups(self, model: Any) -> dict[str, tuple[torch.nn.Module, ...]]:
         """Modules by group: ``vision``, ``merger``, ``language``."""
         ...
+
+
+def visual_features(family: Family, model: Any, visual: Visual) -> VisualFeatures:
+    """What the visual tokens of a batch are given: features as they are, or those of one call, repeated as asked."""
+    if isinstance(visual, VisualFeatures):
+        return visual
+    seen = family.encode(model, visual)
+    return seen if visual.repeats is None else seen.take(visual.repeats)
 
 
 def computing(model: Any) -> AbstractContextManager[None]:

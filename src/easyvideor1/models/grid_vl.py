@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from easyvideor1.models.attention import Layout, attention_arguments
 from easyvideor1.models.checkpoint import normalisation, open_tokenizer, read_config, stop_token_ids
-from easyvideor1.models.family import Conventions, Visual, VisualFeatures, VisualInputs
+from easyvideor1.models.family import Conventions, Visual, VisualFeatures, VisualInputs, visual_features
 from easyvideor1.models.inputs import Normalisation, patchify_all
 from easyvideor1.models.parallel import touch_tower, tower_is_sharded
 from easyvideor1.models.tower_attention import use_batched_frames
@@ -251,8 +251,7 @@ class GridVL:
         """See ``Family.encode``."""
         dtype = model.model.get_input_embeddings().weight.dtype
         seen = model.model.visual(visual.pixel_patches.to(dtype), grid_thw=visual.grid_thw, return_dict=True)
-        features = VisualFeatures(seen.pooler_output, tuple(getattr(seen, "deepstack_features", None) or ()))
-        return features if visual.repeats is None else features.take(visual.repeats)
+        return VisualFeatures(seen.pooler_output, tuple(getattr(seen, "deepstack_features", None) or ()))
 
     def feature_settings(self, model: Any) -> str:
         """See ``Family.feature_settings``."""
@@ -281,7 +280,7 @@ class GridVL:
         if not isinstance(visual, VisualInputs) and tower_is_sharded(self, model):
             embeddings = touch_tower(self, model, embeddings)
         if visual is not None:
-            seen = visual if isinstance(visual, VisualFeatures) else self.encode(model, visual)
+            seen = visual_features(self, model, visual)
             visual_mask = (input_ids == self.image_token_id) | (input_ids == self.video_token_id)
             if (tokens := int(visual_mask.sum())) != seen.tokens.shape[0]:
                 raise DataError(f"{tokens} visual tokens but {seen.tokens.shape[0]} visual features in a batch")

@@ -14,7 +14,7 @@ from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.models.adapters import without_adapters
 from easyvideor1.models.cost import Costs, model_costs, turns_cost
 from easyvideor1.models.critic import Critic
-from easyvideor1.models.family import Family, VisualInputs, computing
+from easyvideor1.models.family import Family, VisualInputs, computing, visual_features
 from easyvideor1.models.features import FeatureCache
 from easyvideor1.models.logprobs import hidden_full_kl, hidden_logprobs, response_hidden, response_logprobs
 from easyvideor1.models.pack import Batch, LoadFrames, PackedTurns, collate, pack_turns, split_rows, to_device
@@ -145,7 +145,7 @@ class Passes:
             batch = to_device(collate(micro, self.family, load, features=features, device=self.device), self.device)
             if isinstance(batch.visual, VisualInputs) and self._tower_stays():
                 with torch.no_grad(), computing(self.model):
-                    batch = replace(batch, visual=self.family.encode(self.model, batch.visual))
+                    batch = replace(batch, visual=visual_features(self.family, self.model, batch.visual))
             yield [n for row in micro for n in row.sequences], batch
 
     def _tower_stays(self) -> bool:
