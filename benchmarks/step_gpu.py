@@ -159,7 +159,8 @@ class Shape:
             self._show_profile(path, material)
         if longest and way == "shared":
             found["longest"] = self._longest(path, longest * self.prompt)
-        print(f"{way}: {time.perf_counter() - started:.0f} s in all", flush=True)
+        shown = {name: value for name, value in found.items() if name != "values"}
+        print(f"{way}, {time.perf_counter() - started:.0f} s in all: {json.dumps(shown)}", flush=True)
         del path
         _free()
         return found
