@@ -5,7 +5,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.algorithms.batches import SEQUENCE, part, random_batch, stage
+from tests.algorithms.batches import part, random_batch, stage
 
 from easyvideor1.algorithms.assembly import stage_needs, token_batch
 from easyvideor1.algorithms.corrections import CORRECTIONS
@@ -92,4 +92,3 @@ def test_a_batch_off_its_own_policy_splits_as_well(name):
     loss = objective(whole, chosen)[0].item()
     parts = [objective(part(whole, by == number), chosen)[0].item() for number in by.unique().tolist()]
     assert sum(parts) == pytest.approx(loss, abs=1e-12)
-    assert set(SEQUENCE) < set(OBJECTIVES.names())

@@ -1,9 +1,14 @@
 """Old YAML becomes the run it described; what cannot be kept is listed."""
 
+import itertools
+import math
+
 import pytest
+import yaml
 
 from easyvideor1.config import parse_config
 from easyvideor1.config.migrate import migrate, migrate_file
+from easyvideor1.config.migrate_algorithms import _ADVANTAGES, _OBJECTIVES
 from easyvideor1.types import ConfigError
 
 OLD = """
@@ -130,6 +135,30 @@ def test_what_has_no_counterpart_says_why(old, key, reason):
 def test_updates_of_a_rollout(old, updates):
     stage = migrate(old, "old.yaml").config.stages[0]
     assert (stage.mini_batches, stage.ppo_epochs) == updates
+
+
+def test_every_combination_of_algorithms_loads():
+    """What the old files could say of advantage, loss, KL and mixed groups makes a stage, whatever is left behind."""
+    choices = {
+        "algorithm.adv_estimator": [*_ADVANTAGES, "grpo_passk"],
+        "worker.actor.loss_type": list(_OBJECTIVES),
+        "algorithm.disable_kl": [False, True],
+        "algorithm.use_kl_loss": [False, True],
+        "algorithm.kl_penalty": ["kl", "low_var_kl", "full"],
+        "worker.rollout.n": [1, 4],
+    }
+    count = 0
+    for values in itertools.product(*choices.values()):
+        old = {}
+        for key, value in zip(choices, values, strict=True):
+            place = old
+            *above, last = key.split(".")
+            for name in above:
+                place = place.setdefault(name, {})
+            place[last] = value
+        stage = migrate(yaml.safe_dump(old), "old.yaml").config.stages[0]
+        count += stage.group_size == values[-1]
+    assert count == math.prod(map(len, choices.values())) > 500
 
 
 def test_kl_estimators():

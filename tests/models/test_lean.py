@@ -91,6 +91,21 @@ def test_copies_share_what_nobody_trains(tiny_checkpoint, stage):
         assert (other is mine) == (not mine.requires_grad), name
 
 
+def test_a_moving_reference_is_written_without_what_stays(tiny_checkpoint, turns, tmp_path):
+    from safetensors.torch import load_file
+
+    options = STAGE.model_copy(update={"reference": "ema", "reference_decay": 0.5})
+    policy, again = (Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu", **FROZEN)) for _ in range(2))
+    for each in (policy, again):
+        each.begin(options)
+    steps(policy, turns)
+    policy.save(tmp_path)
+    trained = {name for name, p in policy.model.named_parameters() if p.requires_grad}
+    assert load_file(tmp_path / "reference.safetensors").keys() == trained
+    again.restore(tmp_path)
+    assert steps(again, turns) == steps(policy, turns)
+
+
 def test_a_frozen_tower_runs_once_for_policy_and_reference(tiny_checkpoint, turns):
     for options, expected in ((FROZEN, 1), ({}, 2)):
         policy = open_policy(tiny_checkpoint, **options)

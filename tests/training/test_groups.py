@@ -113,6 +113,8 @@ def test_flat_groups_go_where_they_teach_nothing() -> None:
     assert flat_is_dropped(own) and flat_is_dropped(own, "per_turn")
     assert not flat_is_dropped(own, "gae") and not flat_is_dropped(own, "ones")
     assert not flat_is_dropped(own, objective="reward_weighted_sft"), "a weight of exp(0)"
+    assert flat_is_dropped(own, "reward", objective="dpo", aggregation="sequence"), "no pair"
+    assert not flat_is_dropped(own, kl="k2", kl_in="reward"), "their KL tells them apart"
     hybrid = {"hybrid": {}, "off_policy": "sft"}
     assert flat_is_dropped(own, **hybrid) and not flat_is_dropped(mixed, **hybrid), "offline members are imitated"
     assert flat_is_dropped(mixed, hybrid={}, off_policy="luffy")

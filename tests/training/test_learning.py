@@ -149,6 +149,18 @@ def test_values_are_clipped_against_those_before_the_first_update(world: World) 
 
 
 @pytest.mark.usefixtures("place")
+def test_offline_trajectories_have_a_ratio_too(world: World) -> None:
+    """Where the objective reads one: they are held near the policy as it was, like all others."""
+    options = {"trajectories": "offline", "advantage": "reward", "ppo_epochs": 3}
+    clipped = Step(world, **options, objective="ppo_clip")
+    metrics = clipped.learning().update(clipped.lesson(), 1)
+    assert metrics["policy/ratio"] != pytest.approx(1, abs=1e-3) and metrics["policy/updates"] == 3
+    plain = Step(world, **options, objective="sft")
+    lesson = plain.lesson()
+    assert plain.learning()._as_it_was(lesson, 1) is lesson, "nobody asks for its log-probs"
+
+
+@pytest.mark.usefixtures("place")
 def test_an_objective_of_ones_own_that_reports_no_kl_is_named(world: World) -> None:
     step = Step(world, objective="own_parts:noisy", kl="k3", kl_coef=0.1, kl_control="adaptive")
     with pytest.raises(EasyVideoError, match=r"own_parts:noisy reports no policy/kl.*with_regularisers"):

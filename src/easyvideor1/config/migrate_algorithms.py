@@ -22,9 +22,6 @@ def algorithms(old: OldFile, stage: dict[str, Any]) -> None:
     _choose(old, stage, "aggregation", "worker.actor.loss_avg_mode", "token", _AGGREGATIONS)
     if stage.get("objective") in ("gspo", "gspo_token"):
         stage["aggregation"] = "sequence"  # a mean over tokens gave long responses more weight than the paper does
-    if stage.get("objective") == "gspo" and stage.get("advantage") == "gae":
-        stage["objective"] = "gspo_token"
-        old.leave("worker.actor.loss_type", "gspo takes one advantage for a response; gspo_token takes those of gae")
     key = "worker.actor.clip_ratio_dual"
     if stage.get("objective") == "ppo_clip":
         dual = old.number(key, 3.0)
@@ -33,6 +30,13 @@ def algorithms(old: OldFile, stage: dict[str, Any]) -> None:
     elif old.has(key):
         old.leave(key, "a bound on the ratio belongs to ppo_clip; the objective chosen here has none")
     _kl(old, stage)
+    advantage = stage.get("advantage")
+    of_tokens = advantage == "gae" or (advantage == "reinforce_plus_plus" and stage.get("kl_in") == "reward")
+    if stage.get("objective") == "gspo" and of_tokens:
+        stage["objective"] = "gspo_token"
+        old.leave(
+            "worker.actor.loss_type", f"gspo takes one advantage for a response; gspo_token takes those of {advantage}"
+        )
     _filter(old, stage)
     _mix(old, stage)
 

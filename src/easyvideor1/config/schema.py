@@ -64,8 +64,9 @@ class ModelConfig(Section):
     ``transformers``: its processors and positions, exactly. ``released``: text behind a video starts behind the video's
     last position (Qwen2-VL, Qwen2.5-VL), and no second pair of brackets stands around a video (Qwen3-VL, Qwen3.5)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type that activations are computed in. Parameters and optimiser state are float32 either way: in bfloat16 the
-    small updates of reinforcement learning would be rounded away."""
+    """Type of activations, the residual stream included. Parameters that learn, and the optimiser's state, are float32
+    either way: in bfloat16 the small updates of reinforcement learning would be rounded away. Frozen weights are kept
+    in this type where it holds them exactly."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Attention implementation asked of transformers."""
     freeze: tuple[Literal["vision", "merger", "language"], ...] = ()

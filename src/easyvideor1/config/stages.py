@@ -182,7 +182,7 @@ class StageConfig(Section):
     reference: Literal["initial", "ema", "adapter-off"] = "initial"
     """The reference policy: as it was when the stage began, a moving average, or the base without its adapter."""
     reference_decay: Decay = 0.99
-    """Share of the old reference that a moving average keeps in each step."""
+    """Share of the old reference that a moving average keeps in each update."""
 
     drop_flat_groups: bool | None = None
     """Leave out groups whose responses all score the same. Null leaves them out where they carry no signal: where the

@@ -80,16 +80,19 @@ def merged_state(model: Any) -> dict[str, torch.Tensor]:
     """The state of the model without adapters that computes the same, under the names of the base, on the CPU."""
     adapted = dict(_adapted(model))
     state = {}
+    moved: dict[int, torch.Tensor] = {}  # tied weights stay one tensor, and are written once
     for name, tensor in model.state_dict().items():
         if ".lora_" in name:
             continue
         if ".base_layer." not in name:
-            state[name] = tensor.cpu()
+            state[name] = moved.setdefault(tensor.data_ptr(), tensor.cpu())
             continue
         owner, _, kind = name.partition(".base_layer.")
         if kind == "weight":  # added in float32, whatever type a frozen base is kept in
             tensor = tensor.float() + adapted[owner].get_delta_weight(_NAME).float()
-        state[f"{owner}.{kind}"] = tensor.cpu()
+            state[f"{owner}.{kind}"] = tensor.cpu()
+        else:
+            state[f"{owner}.{kind}"] = moved.setdefault(tensor.data_ptr(), tensor.cpu())
     return state
 
 

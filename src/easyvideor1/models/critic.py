@@ -112,7 +112,7 @@ class Critic:
         if not math.isfinite(norm):
             self.optimizer.zero_grad(set_to_none=True)
             raise EasyVideoError(
-                f"step {step}: the critic's gradient norm is {norm}. Nothing was changed by this step and the last "
+                f"step {step}: the critic's gradient norm is {norm}. Nothing was changed by this update and the last "
                 "checkpoint is intact; lower critic.lr"
             )
         settings = self.options.optimizer

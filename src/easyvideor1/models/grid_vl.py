@@ -234,8 +234,9 @@ class GridVL:
                 attn_implementation=attention,
                 trust_remote_code=trust_remote_code,
             )
-        if attention != "eager":
-            use_batched_frames(model.model.visual)
+        tower = getattr(model.model, "visual", None)  # families may keep theirs elsewhere
+        if attention != "eager" and tower is not None:
+            use_batched_frames(tower)
         return model
 
     def _refuse_windows(self, text: Any) -> None:

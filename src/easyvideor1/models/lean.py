@@ -15,8 +15,9 @@ _PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
 def shrink_frozen(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Keep the frozen weights of matrix products in ``dtype`` where that loses nothing, as in released checkpoints.
 
-    What is computed is the same to the last bit, since autocast would turn them into ``dtype`` for every product. A
-    module whose weights ``dtype`` cannot hold stays as it is, so that what is written is what was read.
+    What is computed is the same to the last bit, since autocast would turn them into ``dtype`` for every product; an
+    embedding that is tied to such a weight is looked up in it, and holds the same numbers. A module whose weights
+    ``dtype`` cannot hold stays as it is, so that what is written is what was read.
     """
     for module in model.modules():
         if not isinstance(module, _PRODUCTS):

@@ -12,7 +12,7 @@ import torch
 from easyvideor1.algorithms.assembly import stage_needs, token_batch
 from easyvideor1.algorithms.kl import KLWeight, move_average
 from easyvideor1.algorithms.needs import needs_of
-from easyvideor1.algorithms.objectives import Objective, token_weights
+from easyvideor1.algorithms.objectives import Objective
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.models import attention
 from easyvideor1.models.adapters import add_adapters
@@ -33,6 +33,7 @@ from easyvideor1.models.saving import (
     write_policy,
 )
 from easyvideor1.models.schedule import learning_rate
+from easyvideor1.models.turn_facts import TurnFacts, turn_weights
 from easyvideor1.types import ConfigError, EasyVideoError, Turn
 
 #: Told of a micro-batch: the turn of every token, its log-prob by trainer and engine (NaN: unknown), if it is learnt.
@@ -40,7 +41,7 @@ Observe = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], Non
 
 
 class DivergedError(EasyVideoError, FloatingPointError):
-    """A step's gradient is not finite; the weights are as they were before it."""
+    """An update's gradient is not finite; the weights are as they were before it."""
 
 
 class Policy(Passes):
@@ -171,29 +172,25 @@ class Policy(Passes):
         options, optimizer = self.options, self.optimizer
         if options is None or optimizer is None:
             raise RuntimeError("call begin(stage) before update()")
-        weights = turn_weights(turns, options, trajectory_N)
-        total_weight = float(sum(each.sum() for each in weights))
+        facts = TurnFacts(
+            turn_weights(turns, options, trajectory_N),
+            advantages_N,
+            group_N,
+            offline_N,
+            trajectory_N,
+            step_pairs,
+            kl_coef,
+            rollout_logprobs,
+        )
         together = group_N if stage_needs(options) & {"group_ids", "pairs"} else trajectory_N
         self.model.train()
         optimizer.zero_grad(set_to_none=True)  # of a step that was interrupted
         totals: dict[str, torch.Tensor] = {}
         for order, batch in self.batches(turns, options.micro_batch_tokens, load, features, together):
-            weights_T = torch.cat([weights[n] for n in order]).to(self.device)
-            extra = {
-                "advantages": _advantages(advantages_N, order, batch),
-                "sequence": batch.sequence if trajectory_N is None else _of_tokens(trajectory_N, batch),
-                "group": _of_tokens(group_N, batch),
-                "offline": _of_tokens(offline_N, batch),
-                "total_weight": total_weight,
-                "step_pairs": None if step_pairs is None else step_pairs.to(self.device),
-                "kl_coef": kl_coef,
-                "rollout_logprobs": None
-                if rollout_logprobs is None
-                else torch.cat([rollout_logprobs[n] for n in order]).to(self.device),
-            }
-            loss, metrics, logprobs = self._loss(batch, weights_T, objective, temperature, extra)
+            said = facts.of_tokens(order, batch)
+            loss, metrics, logprobs = self._loss(batch, objective, temperature, said)
             if observe is not None:
-                observe(batch.sequence, logprobs.detach(), batch.engine_logprobs, weights_T > 0)
+                observe(batch.sequence, logprobs.detach(), batch.engine_logprobs, said["weights"] > 0)
             if loss.requires_grad:  # text alone beside a frozen language model uses nothing that is trained
                 torch.autograd.backward(loss)
             for name, value in {"loss": loss, **metrics}.items():
@@ -248,10 +245,9 @@ class Policy(Passes):
     def _loss(
         self,
         batch: Batch,
-        weights_T: torch.Tensor,
         objective: Objective,
         temperature: float,
-        extra: dict[str, Any],
+        said: dict[str, Any],
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         options = self._stage()
         needs = stage_needs(options)
@@ -264,26 +260,25 @@ class Policy(Passes):
         if (options.kl_in == "loss" and needs & {"ref_logprobs", "full_kl"}) or "ref_logprobs" in needs_of(objective):
             in_loss = options.kl_in == "loss" and "full_kl" in needs
             reference, full = self._against(batch, hidden, temperature, full=in_loss)
-        if "full_logits" in needs and extra["group"] is not None:
+        if "full_logits" in needs and said["group"] is not None:
             divergence = hidden_divergence(
-                self.family, self.model, hidden, batch.sequence, extra["group"], temperature=temperature
+                self.family, self.model, hidden, batch.sequence, said["group"], temperature=temperature
             )
         tokens, corrections = token_batch(
             options,
             logprobs=logprobs,
             engine_logprobs=batch.engine_logprobs,
-            weights=weights_T,
             ref_logprobs=reference,
             full_kl=full,
             entropy=entropy,
             divergence=divergence,
-            **extra,
+            **said,
         )
         loss, metrics = objective(tokens, options)
-        known = (weights_T > 0) & ~batch.engine_logprobs.isnan()
+        known = (said["weights"] > 0) & ~batch.engine_logprobs.isnan()
         if tokens.offline is not None:
             known &= ~tokens.offline  # what another policy says is no mismatch
-        rollout = extra["rollout_logprobs"]
+        rollout = said["rollout_logprobs"]
         distance = (batch.engine_logprobs - (tokens.logprobs.detach() if rollout is None else rollout)).abs()
         found = {
             **metrics,
@@ -320,7 +315,7 @@ class Policy(Passes):
         else:
             copy_weights(_load(self.family, directory, self.config), self.model, directory)
         if self.reference is not None and self.options is not None and self.options.reference == "ema":
-            read_reference(directory, self.reference)
+            read_reference(directory, self.reference, self.model)
         read_optimizer(directory / OPTIMIZER, self.model, self.optimizer)
         if self.critic is not None:
             self.critic.restore(directory)
@@ -337,29 +332,3 @@ def _load(family: Family, directory: Path, config: ModelConfig) -> Any:
     return family.load_model(
         directory, dtype=torch.float32, attention=implementation, trust_remote_code=config.trust_remote_code
     )
-
-
-def _of_tokens(values_N: torch.Tensor | None, batch: Batch) -> torch.Tensor | None:
-    """What is said of turns, said of their tokens."""
-    return None if values_N is None else values_N.to(batch.sequence.device)[batch.sequence]
-
-
-def _advantages(
-    advantages_N: torch.Tensor | Sequence[torch.Tensor], order: Sequence[int], batch: Batch
-) -> torch.Tensor | None:
-    if isinstance(advantages_N, torch.Tensor):
-        return _of_tokens(advantages_N.to(torch.float32), batch)
-    return torch.cat([advantages_N[n] for n in order]).to(batch.sequence.device, torch.float32)
-
-
-def turn_weights(
-    turns: Sequence[Turn], options: StageConfig, trajectory_N: torch.Tensor | None = None
-) -> list[torch.Tensor]:
-    """The weight of every response token in the whole step, turn by turn; a turn is a sequence of its own if it is not
-    said which trajectory it belongs to."""
-    lengths = torch.tensor([len(turn.response_ids) for turn in turns])
-    learn = torch.cat([torch.from_numpy(turn.response_mask) for turn in turns])
-    turn_T = torch.repeat_interleave(torch.arange(len(turns)), lengths)
-    sequence_T = turn_T if trajectory_N is None else trajectory_N[turn_T]
-    weights = token_weights(learn, sequence_T, options.aggregation, turn_T=turn_T, length=options.aggregation_length)
-    return list(torch.split(weights, lengths.tolist()))

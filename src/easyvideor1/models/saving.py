@@ -44,7 +44,7 @@ def write_policy(
     else:
         model.save_pretrained(directory)
     if reference is not None:
-        _write(directory / _REFERENCE, dict(reference.named_parameters()))
+        _write(directory / _REFERENCE, _moving(reference, model))
     tokenizer.save_pretrained(directory)
     for name in _COMPANIONS:
         if (origin / name).is_file():
@@ -103,15 +103,21 @@ def read_adapters(directory: Path, model: Any) -> None:
     _copy(_read(directory / _ADAPTERS), dict(adapter_tensors(model)), directory)
 
 
-def read_reference(directory: Path, reference: Any) -> None:
-    """Give a reference that moves the place it had when the checkpoint was written.
+def _moving(reference: Any, model: Any) -> dict[str, torch.Tensor]:
+    """The parameters of a reference that follow those which ``model`` trains; the others are the model's own."""
+    trained = _trained(model)
+    return {name: parameter for name, parameter in reference.named_parameters() if name in trained}
+
+
+def read_reference(directory: Path, reference: Any, model: Any) -> None:
+    """Give a reference that moves with ``model`` the place it had when the checkpoint was written.
 
     Raises:
         ConfigError: the checkpoint does not hold it, or it is of another model.
     """
     if not (directory / _REFERENCE).is_file():
         raise ConfigError(f"{str(directory)!r} holds no moving reference: it was written without reference: ema")
-    _copy(_read(directory / _REFERENCE), dict(reference.named_parameters()), directory)
+    _copy(_read(directory / _REFERENCE), _moving(reference, model), directory)
 
 
 def read_optimizer(file: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:

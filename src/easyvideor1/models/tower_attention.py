@@ -33,12 +33,19 @@ def _attention_forward(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    cu_seq_lens_q: torch.Tensor,
+    cu_seq_lens_q: torch.Tensor | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    **_: Any,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """transformers' contract: ``(1, H, T, D)`` each to ``(1, T, H, D)``; a step ends at each of ``cu_seq_lens_q``."""
+    if cu_seq_lens_q is None:  # a tower that cuts frames apart itself
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        out, _ = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+        )
+        return out, None
     bounds = cu_seq_lens_q.tolist()
     lengths = [stop - start for start, stop in itertools.pairwise(bounds)]
     parts = []

@@ -7,7 +7,6 @@ reply is no verdict. Only a configuration that can never work (address, key, mod
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 import warnings
@@ -25,7 +24,6 @@ from easyvideor1.rewards.judge_prompts import Ask, UnreadableVerdictError, ask, 
 DOWN = "the judge cannot be reached"
 SPENT = "the judge's budget is spent"
 UNREADABLE = "the judge's reply is no verdict"
-_FIRST_PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +159,11 @@ class Judge:
                 self._has_answered = True
                 worth = read_verdict(self.config.mode, reply.text, request.id)
             except TransientError as error:
-                reason, detail, wait = DOWN, str(error), error.wait
+                reason, detail, pause = DOWN, str(error), error.pause(attempt, self.config.max_wait)
                 correction = []
             except UnreadableVerdictError as error:
                 cut = " (cut off: raise rewards.judge.reply_tokens)" if reply.cut_off else ""
-                reason, detail, wait = UNREADABLE, f"{error}{cut}", 0.0
+                reason, detail, pause = UNREADABLE, f"{error}{cut}", 0.0
                 correction = _correction(reply.text, error)
             except RefusedError as error:
                 return self._refused(error)
@@ -173,7 +171,7 @@ class Judge:
                 self._cache.put(key, reply.text, self.config.model)
                 return worth
             if attempt < self.config.retries:
-                self._pause(attempt, wait)
+                time.sleep(pause)
         self._say(reason, f"{self.config.url}: {detail}")
         if reason == DOWN:
             self._budget.failed()
@@ -188,11 +186,6 @@ class Judge:
             ) from error
         self._say(reason, str(error))
         return reason
-
-    def _pause(self, attempt: int, asked: float | None) -> None:
-        """Wait as long as the endpoint asked; else twice as long each time, spread a little."""
-        pause = _FIRST_PAUSE * 2**attempt * random.SystemRandom().uniform(0.5, 1.5) if asked is None else asked
-        time.sleep(min(pause, self.config.max_wait))
 
     def _say(self, reason: str, detail: str) -> None:
         """Warn once about each cause; the rest is counted with the scores."""

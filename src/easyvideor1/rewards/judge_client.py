@@ -10,6 +10,7 @@ import base64
 import http.client
 import json
 import os
+import random
 import socket
 import threading
 import time
@@ -35,12 +36,24 @@ _SHOWN = 300
 Message = Mapping[str, str]
 
 
-class TransientError(Exception):
-    """A further attempt may succeed; ``wait`` is the pause in seconds that the endpoint asked for, if it did."""
+#: Seconds before the second attempt, where the endpoint does not ask for a pause.
+_FIRST_PAUSE = 0.5
 
-    def __init__(self, what: str, wait: float | None = None) -> None:
+
+class TransientError(Exception):
+    """A further attempt may succeed; ``wait`` is the pause in seconds that the endpoint asked for, if it did, and
+    ``replied`` says that it answered, with something that is of no use."""
+
+    def __init__(self, what: str, wait: float | None = None, *, replied: bool = False) -> None:
         super().__init__(what)
         self.wait = wait
+        self.replied = replied
+
+    def pause(self, attempt: int, most: float) -> float:
+        """Seconds to wait before the next attempt: as long as was asked for, else twice as long each time, spread a
+        little; at most ``most``."""
+        grown = _FIRST_PAUSE * 2**attempt * random.SystemRandom().uniform(0.5, 1.5)
+        return min(grown if self.wait is None else self.wait, most)
 
 
 class RefusedError(Exception):
@@ -185,9 +198,9 @@ def _reply(content: bytes) -> Reply:
         usage = data.get("usage") or {}
         tokens = usage.get("total_tokens")
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise TransientError(f"the reply is no chat completion ({type(error).__name__})") from error
+        raise TransientError(f"the reply is no chat completion ({type(error).__name__})", replied=True) from error
     if not isinstance(text, str):
-        raise TransientError("the reply has no text")
+        raise TransientError("the reply has no text", replied=True)
     if type(tokens) is not int or tokens < 0:
         tokens = len(content) // 4  # not told: about four bytes a token
     return Reply(text, choice.get("finish_reason") == "length", tokens)

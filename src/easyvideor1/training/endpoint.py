@@ -121,10 +121,9 @@ class _Requests:
             except RefusedError as error:
                 return Answer("", False, fault="refused", detail=f"HTTP {error.status}: {error}"), True
             except TransientError as error:
-                said = str(error)
-                reached = said.startswith("the reply ")
+                said, reached = str(error), error.replied
                 # A pause is for those that are busy; who answers without a text can be asked again at once.
-                pause = 0.0 if reached else min(error.wait or 0.5 * 2**attempt, config.max_wait)
+                pause = 0.0 if reached else error.pause(attempt, config.max_wait)
                 if attempt == config.retries or self._closed.wait(pause):
                     break
             else:

@@ -74,14 +74,17 @@ def is_learnt(trajectory: Trajectory, *, overlong_filter: bool) -> bool:
 def flat_rule(options: StageConfig, advantage: Advantage) -> Callable[[Group], bool]:
     """Whether a group is left out if its responses all score the same.
 
-    ``drop_flat_groups`` decides where it is set. Else a flat group goes where its advantages are 0 and nothing else
-    teaches: ``reward_weighted_sft`` gives an advantage of 0 the weight 1, and under ``off_policy: sft`` offline members
-    are imitated whatever their advantage.
+    ``drop_flat_groups`` decides where it is set. Else a flat group goes where it has no pair (``dpo``), or its
+    advantages are 0 and nothing else teaches: ``reward_weighted_sft`` gives an advantage of 0 the weight 1, under
+    ``off_policy: sft`` offline members are imitated whatever their advantage, and a KL in the reward tells responses
+    apart that score the same.
     """
     told = options.drop_flat_groups
     if told is not None:
         return lambda group: told
-    if not is_group_centred(advantage) or options.objective == "reward_weighted_sft":
+    if options.objective == "dpo":
+        return lambda group: True
+    if not is_group_centred(advantage) or options.objective == "reward_weighted_sft" or options.kl_in == "reward":
         return lambda group: False
     if options.off_policy == "sft":
         return lambda group: all(trajectory.origin != "offline" for trajectory in group.trajectories)

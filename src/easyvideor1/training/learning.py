@@ -16,6 +16,7 @@ from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.kl import next_weight
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import RunConfig, StageConfig
+from easyvideor1.config.algorithm_names import WITHOUT_RATIO
 from easyvideor1.models.pack import engine_logprobs
 from easyvideor1.models.policy import Observe, Policy
 from easyvideor1.seeds import derive_seed
@@ -96,9 +97,10 @@ class Learning:
     def _as_it_was(self, lesson: Lesson, step: int) -> Lesson:
         """The lesson with the policy's log-probs before its first update, which the watch over the mismatch is told.
 
-        Trajectories of a supervised stage are of no policy, and have no ratio.
+        Where trajectories are of no policy that is watched, and the objective has no ratio, nobody asks for them.
         """
-        if self.options.trajectories == "offline" or step <= self.warmup:
+        unasked = self.options.trajectories == "offline" and self.options.objective in WITHOUT_RATIO
+        if unasked or step <= self.warmup:
             return lesson
         rows = lesson.rows
         before = self.policy.logprobs(rows.turns, temperature=self.temperature, load=self.load, features=self.features)

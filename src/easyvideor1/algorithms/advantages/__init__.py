@@ -13,7 +13,6 @@ from easyvideor1.algorithms.advantages.contract import (
     AdvantageContext,
     call_advantage,
     is_per_token,
-    to_tokens,
     wants_context,
 )
 from easyvideor1.algorithms.advantages.grouped import (
@@ -55,6 +54,5 @@ __all__ = [
     "remax",
     "reward",
     "rloo",
-    "to_tokens",
     "wants_context",
 ]

@@ -23,11 +23,11 @@ ADVANTAGES: Registry[Advantage] = Registry("advantage")
 class AdvantageContext:
     """What an advantage may need beyond rewards and groups; fields that nobody needs are ``None``.
 
-    Per sequence, ``(N,)``: ``parts`` of the score by name, ``lengths`` in tokens that the policy wrote, learnt or not,
-    ``baseline_rewards`` (the
-    reward of a greedy response to the same prompt). For rows that are turns: ``trajectory`` numbers the trajectory and
-    ``turn`` the turn within it, int64 ``(N,)``. Per token, ``(T,)``: ``sequence``, ``learnt`` (bool), ``values`` of the
-    critic and ``rewards`` (``token_rewards``). ``step`` is the 1-based step of the stage.
+    Per sequence, ``(N,)``: ``parts`` of the score by name, ``lengths`` in tokens that the policy wrote, learnt or
+    not, ``baseline_rewards`` (the reward of a greedy response to the same prompt). For rows that are turns:
+    ``trajectory`` numbers the trajectory and ``turn`` the turn within it, int64 ``(N,)``. Per token, ``(T,)``:
+    ``sequence``, ``learnt`` (bool), ``values`` of the critic and ``rewards`` (``token_rewards``). ``step`` is the
+    1-based step of the stage.
     """
 
     options: StageConfig
@@ -71,8 +71,3 @@ def call_advantage(
 def is_per_token(advantage: Advantage) -> bool:
     """Whether an advantage returns one value per token: those that need ``values`` or ``token_rewards`` do."""
     return not needs_of(advantage).isdisjoint({"values", "token_rewards"})
-
-
-def to_tokens(advantage: Advantage, found: torch.Tensor, sequence_T: torch.Tensor) -> torch.Tensor:
-    """What ``call_advantage`` returned as one value per token, ``(T,)``; ``sequence_T`` indexes its rows."""
-    return found if is_per_token(advantage) else found[sequence_T]

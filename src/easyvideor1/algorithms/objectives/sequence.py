@@ -92,7 +92,7 @@ def reg_grpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Met
     At the start of a step all ``R`` are 0 and so is their deviation: the quotient is 0 / 0, and just beside it the
     gradient is without bound. ``regression_floor`` (nats) keeps it finite. At that point ``z = 0`` and the gradient of
     the loss is that of ``-2 A R / floor``: sequence-level REINFORCE, twice as steep over the floor. Far from it
-    (``std(R)`` well above the floor) it is the paper's form. As one step follows each rollout, the start is where every
+    (``std(R)`` well above the floor) it is the paper's form. With one update per rollout the start is where every
     step is made, unless ``old_logprobs: engine`` says otherwise; this floor is ours, not the paper's.
 
     A group of one has ``z = 0`` and no gradient. Sequences of which nothing is learnt are in neither mean nor variance.
