@@ -6,7 +6,8 @@ seeds. Three questions:
 
 - Does every advantage (with ``ppo_clip``) and every objective (with ``grpo``) improve over the warm start? With one
   update per rollout, and those that clip with four as well, where clipping is at work.
-- Does a hybrid stage beat an on-policy stage of the same budget on a task that the warm start hardly ever gets right?
+- Does a hybrid stage beat an on-policy stage of the same budget on a task that the warm start hardly ever gets right,
+  and how much does it matter how its offline members are learnt from?
 - Does SFT followed by GRPO beat SFT alone, given the same number of steps? Once with demonstrations of which most are
   hasty guesses, as large pools hold them, and once with flawless ones.
 
@@ -54,6 +55,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 CLIPPING = ("ppo_clip", "gspo", "gspo_token", "gmpo", "cispo", "sapo", "reg_grpo")
 SEVERAL = {"mini_batches": 2, "ppo_epochs": 2}
 QUICK = ("advantage grpo", "advantage rloo", "objective cispo")
+#: How offline members of groups are learnt from (``off_policy``).
+TREATMENTS = ("sft", "none", "luffy")
 #: A question kind that the warm start has unlearnt: where something is in a picture, as a box.
 HARD = "box"
 
@@ -107,14 +110,15 @@ def measure(work: Path, *, quick: bool, only: Sequence[str] | None = None) -> di
     pairs |= {
         f"objective {name}, 4 updates": {"objective": name, **SETTINGS.get(name, {}), **SEVERAL} for name in CLIPPING
     }
-    others = ("hybrid", "sft then grpo, hasty", "sft then grpo, flawless")
+    hybrids = [f"hybrid, {treatment}" for treatment in TREATMENTS[: 1 if quick else None]]
+    others = (*hybrids, "sft then grpo, hasty", "sft then grpo, flawless")
     chosen = only or (*(QUICK if quick else pairs), *others)
     bench = _Bench(work, size)
     rows = []
     print(f"{'comparison':48} {'before':>7} {'after':>7} {'gain':>7}  95% interval       s", flush=True)
     for name in chosen:
-        if name == "hybrid":
-            rows.append(bench.hybrid())
+        if name.startswith("hybrid"):
+            rows.append(bench.hybrid(name.removeprefix("hybrid, ")))
         elif name in others:
             rows.append(bench.sft_then_grpo(hasty=name.endswith("hasty")))
         else:
@@ -168,16 +172,16 @@ class _Bench:
         after = [found for run in runs for found in self._answers(run, last)]
         return _compare(name, before, after, time.monotonic() - begun)
 
-    def hybrid(self) -> Row:
+    def hybrid(self, treatment: str) -> Row:
         """A hybrid stage against an on-policy one of the same budget, where the warm start hardly ever succeeds."""
         begun = time.monotonic()
         steps = {"steps": self.size.hard_steps}
-        mixed = self.rl(**steps, hybrid={"policy": "replace-last", "responses": 4}, off_policy="sft")
+        mixed = self.rl(**steps, hybrid={"policy": "replace-last", "responses": 4}, off_policy=treatment)
         both = []
-        for name, stage in (("on-policy", self.rl(**steps)), ("hybrid", mixed)):
+        for name, stage in (("on-policy", self.rl(**steps)), (f"hybrid {treatment}", mixed)):
             runs = [self._run(f"hard {name}", [stage], (HARD,), seed) for seed in self.size.seeds]
             both.append([found for run in runs for found in self._answers(run, "01-rl")])
-        return _compare(f"hybrid over on-policy ({HARD})", both[0], both[1], time.monotonic() - begun)
+        return _compare(f"hybrid ({treatment}) over on-policy, boxes", both[0], both[1], time.monotonic() - begun)
 
     def sft_then_grpo(self, *, hasty: bool) -> Row:
         """SFT and then GRPO against SFT of as many steps, on the rows' traces or on what ``hurry`` makes of them."""

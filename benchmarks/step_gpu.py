@@ -25,39 +25,20 @@ from typing import Any
 import torch
 
 from benchmarks.measure import table, versions
-from benchmarks.step_paths import Material, Separate, Shared, make_material, write_model
+from benchmarks.released_shapes import SHAPES, random_model, weightless_model, write_shape
+from benchmarks.step_paths import Material, Separate, Shared, make_material
 from easyvideor1.config import LoraConfig, ModelConfig
-from easyvideor1.models import attention
 from easyvideor1.models.attention import tree_attention
 from easyvideor1.models.cost import model_costs, turns_cost
 from easyvideor1.models.family import Family, load_family
 from easyvideor1.models.flex import flex_tree_attention
 from easyvideor1.models.packing import build_forest, pack_turns
 from easyvideor1.models.policy import Policy
-from easyvideor1.models.tower_attention import use_batched_frames
 
 SIDE = 384  # pixels: 144 visual tokens per two frames
 RESPONSES = 8
 LENGTHS = (448, 576)
 PROMPT = 18_500
-
-#: Sizes of the released checkpoints' config.json; ``tiny`` is for trying this file out.
-SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": {"text": {}, "vision": {}, "lora": False},
-    "2b": {
-        "text": {"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28, "num_attention_heads": 16},
-        "vision": {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "out_hidden_size": 2048},
-        "deepstack": [5, 11, 17],
-        "lora": False,
-    },
-    "8b": {
-        "text": {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32},
-        "vision": {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "out_hidden_size": 4096},
-        "deepstack": [8, 16, 24],
-        "tied": False,
-        "lora": True,
-    },
-}
 
 #: Every sequence by itself, groups that are computed once, and those with compiled layers.
 WAYS = ("separate", "shared", "compiled")
@@ -70,10 +51,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="*", default=["2b", "8b"], choices=list(SHAPES))
     parser.add_argument("--prompt", type=int, default=PROMPT, help="tokens of the video prompt")
-    parser.add_argument("--rounds", type=int, default=3, help="measured repetitions, after one that is not")
+    parser.add_argument("--rounds", type=int, default=2, help="measured repetitions, after one that is not")
     parser.add_argument("--skip-attention", action="store_true")
-    parser.add_argument("--ways", nargs="*", default=["separate", "shared", "compiled"], choices=list(WAYS))
-    parser.add_argument("--longest", type=int, default=8, help="try videos of up to so many times the prompt; 0: none")
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--longest", type=int, default=4, help="try videos of up to so many times the prompt; 0: none")
     parser.add_argument("--profile", action="store_true", help="where the time of an update goes, of every way")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
@@ -82,7 +63,7 @@ def main() -> None:
     for name in args.shapes:
         with tempfile.TemporaryDirectory(prefix="easyvideor1-step.") as work:
             shape = Shape(name, Path(work), device, args.prompt, args.rounds, profile=args.profile)
-            found[name] = shape.measure(args.ways, attention=not args.skip_attention, longest=args.longest)
+            found[name] = shape.measure(args.ways, one_layer=not args.skip_attention, longest=args.longest)
             print(json.dumps({name: found[name]}), flush=True)
     found["versions"] = versions(("torch", "transformers", "triton"))
     print(json.dumps(found))
@@ -95,11 +76,12 @@ class Shape:
         self, name: str, work: Path, device: torch.device, prompt: int, rounds: int, *, profile: bool = False
     ) -> None:
         self.name, self.device, self.rounds, self.prompt, self.profile = name, device, rounds, prompt, profile
+        self.on_gpu = device.type == "cuda"
         self.lora = bool(SHAPES[name]["lora"])
         self.directory = write_shape(work / "model", name)
         self.family: Family = load_family(self.directory)
 
-    def measure(self, ways: Sequence[str], *, attention: bool, longest: int) -> dict[str, Any]:
+    def measure(self, ways: Sequence[str], *, one_layer: bool, longest: int) -> dict[str, Any]:
         """Tables on the way, and the figures."""
         material = self._material(self.prompt)
         forest = build_forest(material.turns)
@@ -109,7 +91,7 @@ class Shape:
             "frames": len(material.turns[0].prompt.plans[0].frame_indices),
             "trained": "adapters" if self.lora else "everything",
         }
-        if attention:
+        if one_layer:
             found["attention_ms"] = self._attention(material)
         results = {way: self._way(way, material, longest) for way in ways}
         values = {way: result.pop("values", None) for way, result in results.items()}
@@ -153,9 +135,9 @@ class Shape:
             found |= {f"{what}_s": seconds, f"{what}_gib": peak - found["loaded_gib"]}
             if what == "logprobs" and way != "compiled":
                 found["values"] = values
-            if self.device.type == "cuda":
+            if self.on_gpu:
                 found[f"{what}_mfu"] = needed[what] / seconds / self._peak_rate()
-        if self.profile and self.device.type == "cuda":
+        if self.profile and self.on_gpu:
             self._show_profile(path, material)
         if longest and way == "shared":
             found["longest"] = self._longest(path, longest * self.prompt)
@@ -186,7 +168,7 @@ class Shape:
         """What the work returned, the median of its seconds, and the most memory held, in GiB."""
         work(material)  # allocator, kernels, optimiser state
         _free()
-        if self.device.type == "cuda":
+        if self.on_gpu:
             torch.cuda.reset_peak_memory_stats()
         seconds, values = [], None
         for _ in range(rounds):
@@ -195,7 +177,7 @@ class Shape:
             values = work(material)
             self._wait()
             seconds.append(time.perf_counter() - begun)
-        peak = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0.0
+        peak = torch.cuda.max_memory_allocated() / 2**30 if self.on_gpu else 0.0
         return values, statistics.median(seconds), peak
 
     def _show_profile(self, path: Any, material: Material) -> None:
@@ -233,14 +215,21 @@ class Shape:
         """Milliseconds, forward and backward, of one layer's attention over the row: by parts, and by flex."""
         layout = build_forest(material.turns).layout
         text = json.loads((self.directory / "config.json").read_text())["text_config"]
-        sizes = [(text["num_attention_heads"],), *[(text["num_key_value_heads"],)] * 2]
+        shared = text["num_key_value_heads"]
         inputs = [
-            torch.randn(1, heads, layout.length, text["head_dim"], device=self.device, dtype=torch.bfloat16)
-            for (heads,) in sizes
+            torch.randn(
+                1,
+                heads,
+                layout.length,
+                text["head_dim"],
+                device=self.device,
+                dtype=torch.bfloat16,
+                requires_grad=True,
+            )
+            for heads in (text["num_attention_heads"], shared, shared)
         ]
-        inputs = [tensor.requires_grad_() for tensor in inputs]
         ways: dict[str, Callable[..., torch.Tensor]] = {"parts": tree_attention}
-        if self.device.type == "cuda":
+        if self.on_gpu:
             ways["flex"] = flex_tree_attention
         found, outputs = {}, {}
         for way, function in ways.items():
@@ -260,7 +249,7 @@ class Shape:
 
     def _operations(self, material: Material) -> dict[str, float]:
         """Operations that must be done: a forward pass, and two more for gradients of activations and weights."""
-        model = Policy.of(self.family, _shapes_only(self.directory), self.directory, ModelConfig(path="-")).model
+        model = Policy.of(self.family, weightless_model(self.directory), self.directory, ModelConfig(path="-")).model
         costs = model_costs(self.family, model)
         units = pack_turns(material.turns, share_prefix=True)
         forward = sum(turns_cost(unit, costs) for unit in units)
@@ -278,54 +267,14 @@ class Shape:
         return next((rate for chip, rate in PEAKS.items() if chip in name), float("nan"))
 
     def _held(self) -> float:
-        return torch.cuda.memory_allocated() / 2**30 if self.device.type == "cuda" else 0.0
+        return torch.cuda.memory_allocated() / 2**30 if self.on_gpu else 0.0
 
     def _wait(self) -> None:
-        if self.device.type == "cuda":
+        if self.on_gpu:
             torch.cuda.synchronize()
 
 
 _COLUMNS = ("logprobs_s", "logprobs_mfu", "logprobs_gib", "update_s", "update_mfu", "update_gib")
-
-
-def write_shape(out: Path, name: str) -> Path:
-    """A checkpoint without weights: the tiny one's tokenizer beside the configuration of that shape."""
-    write_model(out)
-    (out / "model.safetensors").unlink()
-    shape = SHAPES[name]
-    config = json.loads((out / "config.json").read_text())
-    if name != "tiny":
-        heads = {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151_936}
-        config["text_config"] |= {**shape["text"], **heads, "max_position_embeddings": 262_144}
-        rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
-        config["text_config"]["rope_parameters"] = rope
-        tower = {"num_heads": 16, "num_position_embeddings": 2304, "deepstack_visual_indexes": shape["deepstack"]}
-        config["vision_config"] |= {**shape["vision"], **tower}
-        config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = shape.get("tied", True)
-    (out / "config.json").write_text(json.dumps(config))
-    return out
-
-
-def random_model(directory: Path, device: torch.device, *, plain: bool) -> Any:
-    """The model with weights of a fixed seed that bfloat16 holds exactly; ``plain``: with transformers' attention."""
-    from transformers import AutoConfig, Qwen3VLForConditionalGeneration
-
-    torch.manual_seed(0)
-    name = "sdpa" if plain else attention.register()
-    config = AutoConfig.from_pretrained(directory)
-    with torch.device(device):
-        model = Qwen3VLForConditionalGeneration._from_config(config, dtype=torch.float32, attn_implementation=name)
-    if not plain:
-        use_batched_frames(model.model.visual)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.bfloat16())
-    return model
-
-
-def _shapes_only(directory: Path) -> Any:
-    family = load_family(directory)
-    return family.load_model(directory, dtype=torch.float32, attention="sdpa", trust_remote_code=False, meta=True)
 
 
 def _free() -> None:
