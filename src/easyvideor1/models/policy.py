@@ -40,6 +40,13 @@ from easyvideor1.types import ConfigError, EasyVideoError, Turn
 Observe = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
+def chosen_device(config: ModelConfig) -> torch.device:
+    """Where the policy lives: what the config names, or the first GPU, or the CPU."""
+    if config.device != "auto":
+        return torch.device(config.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class DivergedError(EasyVideoError, FloatingPointError):
     """An update's gradient is not finite; the weights are as they were before it."""
 
@@ -66,8 +73,7 @@ class Policy(Passes):
         directory = Path(checkpoint or config.path)
         family = configured_family(config, directory)
         model = _load(family, directory, config)
-        device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls.of(family, model.to(device), directory, config)
+        return cls.of(family, model.to(chosen_device(config)), directory, config)
 
     @classmethod
     def of(cls, family: Family, model: Any, directory: Path, config: ModelConfig) -> Policy:
