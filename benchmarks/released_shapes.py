@@ -11,7 +11,7 @@ import torch
 from benchmarks.step_paths import write_model
 from easyvideor1.models import attention
 from easyvideor1.models.family import load_family
-from easyvideor1.models.tower_attention import use_batched_frames
+from easyvideor1.models.tower import prepare_tower
 
 #: Sizes of the released checkpoints' config.json; ``tiny`` is for trying this file out.
 SHAPES: dict[str, dict[str, Any]] = {
@@ -60,7 +60,7 @@ def random_model(directory: Path, device: torch.device, *, plain: bool) -> Any:
     with torch.device(device):
         model = Qwen3VLForConditionalGeneration._from_config(config, dtype=torch.float32, attn_implementation=name)
     if not plain:
-        use_batched_frames(model.model.visual)
+        prepare_tower(model.model.visual)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.bfloat16())

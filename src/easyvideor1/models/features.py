@@ -33,7 +33,7 @@ from easyvideor1.types import ConfigError, DataError, EasyVideoError, MediaPlan,
 from easyvideor1.video import HealthLedger
 from easyvideor1.video.feature_files import feature_files, feature_path
 
-FORMAT = "easyvideor1-features/1"
+FORMAT = "easyvideor1-features/2"
 
 #: A read notes that an entry is in use at most once in this many seconds.
 TOUCH_EVERY = 3600.0

@@ -24,7 +24,7 @@ from easyvideor1.models.checkpoint import normalisation, open_tokenizer, read_co
 from easyvideor1.models.family import Conventions, Visual, VisualFeatures, VisualInputs, visual_features
 from easyvideor1.models.inputs import Normalisation, patchify_all
 from easyvideor1.models.parallel import touch_tower, tower_is_sharded
-from easyvideor1.models.tower_attention import use_batched_frames
+from easyvideor1.models.tower import prepare_tower
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
 
 _PLACEHOLDER = re.compile(r"<(image|video)>")
@@ -236,7 +236,7 @@ class GridVL:
             )
         tower = getattr(model.model, "visual", None)  # families may keep theirs elsewhere
         if attention != "eager" and tower is not None:
-            use_batched_frames(tower)
+            prepare_tower(tower)
         return model
 
     def _refuse_windows(self, text: Any) -> None:

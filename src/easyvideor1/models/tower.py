@@ -1,8 +1,11 @@
-"""Attention within the vision tower: all frames of one size in one call.
+"""How vision towers of transformers run here: all frames of one size in one call, activations in the computing type.
 
 The patches of a temporal step attend to each other alone. transformers cuts them apart and calls its attention once per
 step and block, thousands of times for a long video, unless a kernel asks for the whole sequence and its lengths. This
 one does, and gives torch's fused kernel every run of equal lengths as a batch; the result is the same.
+
+Position embeddings are float32, and what is added to them would stay so: under autocast, the residual stream of the
+tower, which has four times as many rows as the language model has visual tokens, is turned into the computing type.
 """
 
 from __future__ import annotations
@@ -16,12 +19,21 @@ import torch
 BATCHED_FRAMES = "flash_batched_frames"
 
 
-def use_batched_frames(tower: Any) -> None:
-    """Have a vision tower of transformers attend this way."""
+def prepare_tower(tower: Any) -> None:
+    """Have a vision tower of transformers run this way."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(BATCHED_FRAMES, _attention_forward)
     tower.config._attn_implementation = BATCHED_FRAMES
+    for block in getattr(tower, "blocks", ())[:1]:
+        block.register_forward_pre_hook(_in_computing_type)
+
+
+def _in_computing_type(block: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    hidden, *others = arguments
+    if torch.is_autocast_enabled(hidden.device.type):
+        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+    return (hidden, *others)
 
 
 # Compiled blocks stop here: how frames are cut into runs differs with every batch.

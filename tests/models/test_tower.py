@@ -4,7 +4,7 @@ import pytest
 import torch
 from benchmarks.family_cases import CASES, load_noise, render_case
 
-from easyvideor1.models import tower_attention
+from easyvideor1.models import tower as tower_
 from easyvideor1.models.family import load_family
 from easyvideor1.models.pack import load_media
 from easyvideor1.models.tiny_configs import TINY_FAMILIES
@@ -27,11 +27,11 @@ def test_features_and_gradients_are_those_of_one_call_per_frame(name, family_che
     prompt = render_case(family, CASES["interleaved"])
     visual = family.visual_inputs(load_media(prompt, load_noise))
     found = []
-    for attention in (tower_attention.BATCHED_FRAMES, "sdpa"):
+    for attention in (tower_.BATCHED_FRAMES, "sdpa"):
         model = family.load_model(
             family_checkpoints[name], dtype=torch.float32, attention="sdpa", trust_remote_code=False
         )
-        assert model.model.visual.config._attn_implementation == tower_attention.BATCHED_FRAMES
+        assert model.model.visual.config._attn_implementation == tower_.BATCHED_FRAMES
         model.model.visual.config._attn_implementation = attention
         found.append(features_and_gradients(family, model, visual))
     (ours, grads), (theirs, wanted) = found
@@ -58,3 +58,27 @@ def test_a_run_of_equal_frames_is_one_call(family_checkpoints, monkeypatch):
     prompt = render_case(family, CASES["long video"])
     family.encode(model, family.visual_inputs(load_media(prompt, load_noise)))
     assert calls == [prompt.plans[0].grid[0]] * len(model.model.visual.blocks)
+
+
+@pytest.mark.parametrize("name", TINY_FAMILIES)
+def test_in_bfloat16_its_activations_are_too(name, family_checkpoints):
+    """And features and gradients are those of float32, as near as eight bits are."""
+    family = load_family(family_checkpoints[name])
+    prompt = render_case(family, CASES["interleaved"])
+    visual = family.visual_inputs(load_media(prompt, load_noise))
+    found, types = [], []
+    for dtype in (torch.bfloat16, torch.float32):
+        model = family.load_model(
+            family_checkpoints[name], dtype=torch.float32, attention="sdpa", trust_remote_code=False
+        )
+        for block in model.model.visual.blocks:
+            block.attn.register_forward_hook(lambda module, inputs, out, dtype=dtype: types.append((dtype, out.dtype)))
+            block.register_forward_hook(lambda module, inputs, out, dtype=dtype: types.append((dtype, out.dtype)))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            found.append(features_and_gradients(family, model, visual))
+    assert set(types) == {(dtype, dtype) for dtype in (torch.bfloat16, torch.float32)}
+    (ours, grads), (exact, wanted) = found
+    for mine, right in zip(ours, exact, strict=True):
+        assert (mine.float() - right).norm() < 0.05 * right.norm()
+    norm = sum(float(grad.square().sum()) for grad in wanted.values()) ** 0.5
+    assert sum(float((grads[n] - wanted[n]).square().sum()) for n in wanted) ** 0.5 < 0.1 * norm
