@@ -51,9 +51,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # Imitates whatever was sampled: the control that should not gain.
     "ones": {},
 }
-#: Objectives that hold the policy near that of the rollout, which takes more than one update per rollout to see.
+#: AdamW's settings, but for the rate.
+OPTIMIZER = {"betas": [0.9, 0.99], "weight_decay": 0.0, "warmup_steps": 3}
+#: Objectives that hold the policy near that of the rollout, which takes more than one update per rollout to see. A step
+#: of AdamW is as long as its rate says, so that four go as far as one does at four times the rate.
 CLIPPING = ("ppo_clip", "gspo", "gspo_token", "gmpo", "cispo", "sapo", "reg_grpo")
-SEVERAL = {"mini_batches": 2, "ppo_epochs": 2}
+SEVERAL = {"mini_batches": 2, "ppo_epochs": 2, "optimizer": {"lr": 1.5e-4, **OPTIMIZER}}
 QUICK = ("advantage grpo", "advantage rloo", "objective cispo")
 #: How offline members of groups are learnt from (``off_policy``).
 TREATMENTS = ("sft", "none", "luffy")
@@ -154,7 +157,7 @@ class _Bench:
             "group_size": 8,
             "save_every": 1000,
             "keep_checkpoints": 1,
-            "optimizer": {"lr": 5e-4, "betas": [0.9, 0.99], "weight_decay": 0.0, "warmup_steps": 3},
+            "optimizer": {"lr": 5e-4, **OPTIMIZER},
             **options,
         }
 
