@@ -91,6 +91,18 @@ def test_copies_share_what_nobody_trains(tiny_checkpoint, stage):
         assert (other is mine) == (not mine.requires_grad), name
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_critic_trains_no_output_matrix(tiny_checkpoint, tied):
+    """It has no use for one; but what is tied to it, embeddings, it learns."""
+    policy = Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu"))
+    if not tied:
+        policy.model.lm_head.weight = torch.nn.Parameter(policy.model.lm_head.weight.detach().clone())
+    policy.begin(StageConfig(name="ppo", advantage="gae"))
+    critic = policy.critic.model.model
+    assert critic.get_input_embeddings().weight.requires_grad
+    assert critic.lm_head.weight.requires_grad == tied and policy.model.lm_head.weight.requires_grad
+
+
 def test_a_moving_reference_is_written_without_what_stays(tiny_checkpoint, turns, tmp_path):
     from safetensors.torch import load_file
 

@@ -44,6 +44,9 @@ class Critic:
         self.options = options
         device = next(model.parameters()).device
         copied = copy_trained(model)
+        logits = copied.get_output_embeddings()
+        if logits is not None and logits.weight is not copied.get_input_embeddings().weight:
+            logits.requires_grad_(False)  # a value is made by the head, so these weights would be kept for nothing
         self.model = ValueModel(copied).to(device)
         self.model.head.to(torch.float32)
         settings = options.optimizer
