@@ -143,12 +143,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_text_is_cheap(name: str) -> None:
+def test_hostile_text_does_not_hang(name: str) -> None:
+    """What takes time quadratic in its length takes minutes here; what is linear, a fraction of a second."""
     for text in (HOSTILE[name], f"<answer>{HOSTILE[name]}</answer>", f"<answer>{HOSTILE[name]}"):
         for task in TASKS:
             start = time.process_time()
             parse(task, text, OPTIONS)
-            assert time.process_time() - start < 0.5, task
+            assert time.process_time() - start < 20, task
 
 
 BLANKS = {

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from easyvideor1.models.attention import Layout, dense_mask, takes_layout
 from easyvideor1.models.family import Family, Visual
-from easyvideor1.models.packing import PackedTurns, build_forest, fed_tokens, media_of, pack_turns, split_rows
+from easyvideor1.models.micro_batches import split_rows
+from easyvideor1.models.packing import PackedTurns, build_forest, fed_tokens, media_of, pack_turns
 from easyvideor1.types import DataError, Frames, MediaPlan, MediaRef, Prompt, Turn
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ pixels at equal places.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,98 +204,3 @@ def _outside_media(prompt: Prompt, length: int) -> int:
         if start < length < stop:
             return start
     return length
-
-
-#: Estimated work of some turns in one row; any unit.
-Cost = Callable[[PackedTurns], float]
-
-
-def split_rows(
-    rows: Sequence[PackedTurns], max_tokens: int, cost: Cost | None = None, together: Sequence[int] | None = None
-) -> list[list[PackedTurns]]:
-    """Micro-batches of at most ``max_tokens`` tokens; a row that no splitting makes fit (``_fitting``) goes alone.
-
-    As few as a first fit in order of size finds, and of nearly equal ``cost`` (tokens, if not given). Rows that are not
-    shared are padded to the longest of their batch, which counts; with ``together``, a number per turn, those of one
-    number stay in one batch even so.
-    """
-    if not all(row.shared for row in rows):
-        return _split_padded(rows, max_tokens) if together is None else _split_whole(rows, max_tokens, together)
-    lengths = {row.sequences: row.row_length for row in rows}
-    rows = [part for row in rows for part in _fitting(row, lengths[row.sequences], max_tokens, together)]
-    lengths = {row.sequences: lengths.get(row.sequences) or row.row_length for row in rows}
-    costs = {row.sequences: lengths[row.sequences] if cost is None else cost(row) for row in rows}
-    by_length = sorted(rows, key=lambda row: (-lengths[row.sequences], row.sequences))
-    fitted: list[list[PackedTurns]] = []
-    for row in by_length:
-        for batch in fitted:
-            if sum(lengths[other.sequences] for other in batch) + lengths[row.sequences] <= max_tokens:
-                batch.append(row)
-                break
-        else:
-            fitted.append([row])
-    # Dearest first into the cheapest batch that has room (Graham 1969); where that fails, the first fit stands.
-    balanced: list[list[PackedTurns]] = [[] for _ in fitted]
-    for row in sorted(rows, key=lambda row: (-costs[row.sequences], row.sequences)):
-        room = [
-            batch
-            for batch in balanced
-            if not batch or sum(lengths[other.sequences] for other in batch) + lengths[row.sequences] <= max_tokens
-        ]
-        if not room:
-            balanced = fitted
-            break
-        min(room, key=lambda batch: sum(costs[other.sequences] for other in batch)).append(row)
-    batches = [sorted(batch, key=lambda row: row.sequences) for batch in balanced if batch]
-    return sorted(batches, key=lambda batch: batch[0].sequences)
-
-
-def _fitting(row: PackedTurns, length: int, max_tokens: int, together: Sequence[int] | None) -> list[PackedTurns]:
-    """The row, or if it is too long parts of it that fit, each of which holds what its turns share anew.
-
-    Turns of one number of ``together`` stay in one part. Where one of those alone does not fit, nothing is won: the
-    bound is passed anyhow, and the row stays whole rather than have its prompt computed once per response.
-    """
-    if length <= max_tokens or len(row.turns) == 1:
-        return [row]
-    atoms: dict[int, list[int]] = {}
-    for place, sequence in enumerate(row.sequences):
-        atoms.setdefault(sequence if together is None else together[sequence], []).append(place)
-    parts: list[PackedTurns] = []
-    for places in atoms.values():
-        new = PackedTurns(tuple(row.turns[i] for i in places), tuple(row.sequences[i] for i in places))
-        if new.row_length > max_tokens:
-            return [row]
-        if parts:
-            joined = PackedTurns((*parts[-1].turns, *new.turns), (*parts[-1].sequences, *new.sequences))
-            if joined.row_length <= max_tokens:
-                parts[-1] = joined
-                continue
-        parts.append(new)
-    return parts
-
-
-def _split_padded(rows: Sequence[PackedTurns], max_tokens: int) -> list[list[PackedTurns]]:
-    """Rows of similar length travel together, which keeps padding small."""
-    batches: list[list[PackedTurns]] = []
-    for length, row in sorted(((row.row_length, row) for row in rows), key=lambda r: (r[0], r[1].sequences)):
-        if batches and length * (len(batches[-1]) + 1) <= max_tokens:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
-
-
-def _split_whole(rows: Sequence[PackedTurns], max_tokens: int, together: Sequence[int]) -> list[list[PackedTurns]]:
-    """Rows of one number travel together, as many numbers at a time as fit."""
-    units: dict[int, list[PackedTurns]] = {}
-    for row in rows:
-        units.setdefault(together[row.sequences[0]], []).append(row)
-    batches: list[list[PackedTurns]] = []
-    for unit in units.values():
-        joined = [*(batches[-1] if batches else []), *unit]
-        if batches and len(joined) * max(row.row_length for row in joined) <= max_tokens:
-            batches[-1] = joined
-        else:
-            batches.append(list(unit))
-    return batches
