@@ -160,7 +160,10 @@ def against_trl(model: Path, work: Path, steps: int, threads: int) -> tuple[floa
     options = {"steps": steps, "prompts": 1, "responses": RESPONSES, "images": images, "side": SIDE, "tokens": TOKENS}
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     process = [*arguments, "--model", str(model), "--work", str(work / "trl"), "--threads", str(threads)]
-    theirs = _child(process, module="benchmarks.step_trl")
+    try:
+        theirs = _child(process, module="benchmarks.step_trl")
+    except RuntimeError as error:  # what we measured of ourselves is worth printing all the same
+        return None, f"TRL: {error}"
     ours = our_steps(model, steps, images)
     seconds = {"TRL": theirs["cpus"][1:], "ours": [cpu for _, cpu in ours[1:]]}
     walls = {"TRL": theirs["walls"][1:], "ours": [wall for wall, _ in ours[1:]]}

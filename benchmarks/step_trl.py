@@ -29,6 +29,10 @@ def main() -> None:
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
     import torch
+    from tests.video.hf_processors import provide_torchvision
+
+    # The processor must have a part for videos, which is not used, and which asks for torchvision.
+    provide_torchvision()
     from trl import GRPOConfig, GRPOTrainer
 
     torch.set_num_threads(args.threads)
@@ -83,8 +87,11 @@ def main() -> None:
 
 
 def _processor(model: str) -> tuple[Any, list[int]]:
-    """The processor of a checkpoint, and the special tokens, which are not to be generated."""
-    from transformers import AutoTokenizer, Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
+    """The processor of a checkpoint, and the special tokens, which are not to be generated.
+
+    Images go the way that needs no torchvision.
+    """
+    from transformers import AutoTokenizer, Qwen2VLImageProcessorPil, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     for name in ("image_token", "video_token", "vision_start_token", "vision_end_token"):
@@ -92,7 +99,7 @@ def _processor(model: str) -> tuple[Any, list[int]]:
         setattr(tokenizer, name, token)
         setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
     processor = Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessor.from_pretrained(model),
+        image_processor=Qwen2VLImageProcessorPil.from_pretrained(model),
         tokenizer=tokenizer,
         video_processor=Qwen3VLVideoProcessor.from_pretrained(model),
         chat_template=tokenizer.chat_template,
