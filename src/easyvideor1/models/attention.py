@@ -102,12 +102,7 @@ def _attention_forward(
 ) -> tuple[torch.Tensor, None]:
     """transformers' contract: ``(1, H, T, D)`` queries, ``(1, K, T, D)`` keys and values to ``(1, T, H, D)``."""
     if prefix_layout is None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        out, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
-        )
-        return out, None
+        return plain_attention(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options)
     window = options.get("sliding_window")
     if dropout or (window is not None and window < prefix_layout.length):
         raise ConfigError(
@@ -117,6 +112,21 @@ def _attention_forward(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     out = tree_attention(query, key, value, prefix_layout, scale)
     return out.transpose(1, 2).contiguous(), None
+
+
+def plain_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' own ``sdpa``, by its contract."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    return out, None
 
 
 def tree_attention(

@@ -71,8 +71,12 @@ class Passes:
             options = self._stage()
             hidden = response_hidden(self.family, self.model, batch)
             logprobs, _ = hidden_logprobs(self.family, self.model, hidden, batch.targets, temperature=temperature)
-            reference, full = self._against(batch, hidden, temperature, full=options.kl == "full")
-            return full if full is not None else kl_estimate(options.kl, logprobs, reference)
+            full = options.kl == "full"
+            reference, found = self._against(batch, hidden, temperature, logprobs=not full, full=full)
+            if reference is not None:
+                found = kl_estimate(options.kl, logprobs, reference)
+            assert found is not None
+            return found
 
         return self._scan(turns, values, load, features)
 
@@ -166,12 +170,14 @@ class Passes:
         return split_rows(rows, max_tokens, lambda unit: turns_cost(unit, costs), together)
 
     def _against(
-        self, batch: Batch, hidden: torch.Tensor, temperature: float, *, full: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The reference's log-probs, and if ``full`` the KL over the vocabulary, which alone has a gradient."""
+        self, batch: Batch, hidden: torch.Tensor, temperature: float, *, logprobs: bool, full: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """What is asked for: the reference's log-probs; the KL over the vocabulary, which alone has a gradient."""
+        reference = None
         with torch.no_grad(), self._as_reference() as model:
             seen = response_hidden(self.family, model, batch)
-            reference, _ = hidden_logprobs(self.family, model, seen, batch.targets, temperature=temperature)
+            if logprobs:
+                reference, _ = hidden_logprobs(self.family, model, seen, batch.targets, temperature=temperature)
         if not full:
             return reference, None
         # Logits come from a matrix that has no adapter, so the model itself stands for its base there.

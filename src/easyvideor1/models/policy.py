@@ -263,9 +263,10 @@ class Policy(Passes):
             entropy = entropy.detach()
         reference = full = divergence = None
         # KL that goes off the reward was computed before.
-        if (options.kl_in == "loss" and needs & {"ref_logprobs", "full_kl"}) or "ref_logprobs" in needs_of(objective):
-            in_loss = options.kl_in == "loss" and "full_kl" in needs
-            reference, full = self._against(batch, hidden, temperature, full=in_loss)
+        in_loss = needs if options.kl_in == "loss" else needs_of(objective)
+        asked = {"logprobs": "ref_logprobs" in in_loss, "full": options.kl_in == "loss" and "full_kl" in needs}
+        if any(asked.values()):
+            reference, full = self._against(batch, hidden, temperature, **asked)
         if "full_logits" in needs and said["group"] is not None:
             divergence = hidden_divergence(
                 self.family, self.model, hidden, batch.sequence, said["group"], temperature=temperature

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from easyvideor1.models.attention import plain_attention
+
 #: Its name in transformers, which hands the whole sequence over where "flash" is part of it.
 BATCHED_FRAMES = "flash_batched_frames"
 
@@ -52,12 +54,7 @@ def _attention_forward(
 ) -> tuple[torch.Tensor, None]:
     """transformers' contract: ``(1, H, T, D)`` each to ``(1, T, H, D)``; a step ends at each of ``cu_seq_lens_q``."""
     if cu_seq_lens_q is None:  # a tower that cuts frames apart itself
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        out, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
-        )
-        return out, None
+        return plain_attention(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options)
     bounds = cu_seq_lens_q.tolist()
     lengths = [stop - start for start, stop in itertools.pairwise(bounds)]
     parts = []
