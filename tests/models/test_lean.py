@@ -7,8 +7,10 @@ import torch
 
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
-from easyvideor1.models import policy as policy_module
 from easyvideor1.models.adapters import merged_state
+from easyvideor1.models.family import VisualFeatures, VisualInputs
+from easyvideor1.models.logprobs import response_logprobs
+from easyvideor1.models.pack import collate, pack_turns
 from easyvideor1.models.policy import Policy
 from tiny import load_frames, make_plan, make_prompt, random_turns
 
@@ -55,15 +57,16 @@ ADAPTED = {"lora": LoraConfig(rank=4, targets=("language",))}
 
 
 @pytest.mark.parametrize("options", [FROZEN, ADAPTED], ids=["frozen tower", "adapters"])
-def test_frozen_weights_in_bfloat16_compute_the_same_to_the_bit(released, turns, options, monkeypatch):
+def test_frozen_weights_in_bfloat16_compute_the_same_to_the_bit(released, turns, options):
     policy = open_policy(released, dtype="bfloat16", **options)
     frozen = [p for p in policy.model.parameters() if not p.requires_grad]
     halves = [p for p in frozen if p.dtype == torch.bfloat16]
     assert sum(p.numel() for p in halves) > 0.7 * sum(p.numel() for p in frozen)
     found = steps(policy, turns)
-    monkeypatch.setattr(policy_module, "shrink_frozen", lambda model, dtype: None)
-    whole = open_policy(released, dtype="bfloat16", **options)
-    assert all(p.dtype == torch.float32 for p in whole.model.parameters())
+    whole = Policy.open(ModelConfig(path=str(released), device="cpu", dtype="bfloat16", **options))
+    for parameter in whole.model.parameters():
+        parameter.data = parameter.data.float()
+    whole.begin(STAGE)
     assert steps(whole, turns) == found
 
 
@@ -128,11 +131,22 @@ def test_a_frozen_tower_runs_once_for_policy_and_reference(tiny_checkpoint, turn
         assert len(calls) == expected
 
 
-def test_features_of_a_frozen_tower_change_nothing(tiny_checkpoint, turns, monkeypatch):
+def test_features_of_a_frozen_tower_change_nothing(tiny_checkpoint, turns):
+    """Log-probs and gradients are those of a pass that is given the pixels."""
     policy = open_policy(tiny_checkpoint, **FROZEN)
-    found = steps(policy, turns)
-    monkeypatch.setattr(Policy, "_tower_stays", lambda self: False)
-    assert steps(open_policy(tiny_checkpoint, **FROZEN), turns) == found
+    ((order, batch),) = policy.batches(turns, 10**6, load_frames)
+    pixels = collate(pack_turns(turns, share_prefix=True), policy.family, load_frames)
+    assert order == [0, 1, 2, 3]
+    assert isinstance(batch.visual, VisualFeatures) and isinstance(pixels.visual, VisualInputs)
+    found = []
+    for each in (batch, pixels):
+        policy.model.zero_grad()
+        values, _ = response_logprobs(policy.family, policy.model, each)
+        values.sum().backward()
+        found.append((values.detach(), [p.grad for p in policy.model.parameters() if p.grad is not None]))
+    (ours, grads), (plain, wanted) = found
+    assert torch.equal(ours, plain) and len(grads) == len(wanted) > 10
+    assert all(torch.equal(grad, right) for grad, right in zip(grads, wanted, strict=True))
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_gradients_are_those_of_one_process(job, checkpoints, name, scenario) ->
     assert learning > (10 if name in FAMILIES else 5) or (name == FROZEN[-1] and learning == 0)
     for key, grad in found.items():
         wanted = expected.get(key, torch.zeros_like(grad))
-        torch.testing.assert_close(grad, wanted, rtol=0, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(grad, wanted, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

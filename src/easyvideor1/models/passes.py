@@ -143,7 +143,7 @@ class Passes:
     ) -> Iterator[tuple[list[int], Batch]]:
         """Micro-batches of some turns, on the policy's device, each with the indices of its turns in order.
 
-        A tower that is not trained is the same in policy, reference and critic, and runs here, once for all of them.
+        A tower that is not trained is the same in all models of a stage; it runs here, once for all that read a batch.
         """
         for micro in self._micro_batches(turns, max_tokens, together):
             batch = to_device(collate(micro, self.family, load, features=features, device=self.device), self.device)

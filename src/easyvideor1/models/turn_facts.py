@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,8 +19,8 @@ class TurnFacts:
     """Of N turns; what there is none of is ``None``.
 
     ``group``, ``offline`` and ``trajectory`` are ``(N,)``; these and the others are arguments of ``Policy.update``.
-    ``weights`` are of every turn's tokens in the whole update (``turn_weights``); ``advantages`` are one number per
-    turn, ``(N,)``, or per turn one for each of its tokens.
+    ``weights`` are of every turn's tokens in the whole update (``turn_weights``), ``total_weight`` is their sum;
+    ``advantages`` are one number per turn, ``(N,)``, or per turn one for each of its tokens.
     """
 
     weights: Sequence[torch.Tensor]
@@ -31,19 +31,25 @@ class TurnFacts:
     step_pairs: torch.Tensor | None
     kl_coef: float | None
     rollout_logprobs: Sequence[torch.Tensor] | None
+    total_weight: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total_weight", float(sum(each.sum() for each in self.weights)))
 
     def of_tokens(self, order: Sequence[int], batch: Batch) -> dict[str, Any]:
         """Arguments of ``algorithms.assembly.token_batch``, on the batch's device; ``order`` are its turns."""
-        device = batch.sequence.device
-        whole = isinstance(self.advantages, torch.Tensor)
+        if isinstance(self.advantages, torch.Tensor):
+            advantages = _spread(self.advantages, batch)
+        else:
+            advantages = _joined(self.advantages, order, batch)
         return {
             "weights": _joined(self.weights, order, batch),
-            "total_weight": float(sum(each.sum() for each in self.weights)),
-            "advantages": (_spread if whole else _joined)(self.advantages, order, batch).to(torch.float32),
-            "sequence": batch.sequence if self.trajectory is None else _spread(self.trajectory, order, batch),
-            "group": None if self.group is None else _spread(self.group, order, batch),
-            "offline": None if self.offline is None else _spread(self.offline, order, batch),
-            "step_pairs": None if self.step_pairs is None else self.step_pairs.to(device),
+            "total_weight": self.total_weight,
+            "advantages": advantages.to(torch.float32),
+            "sequence": batch.sequence if self.trajectory is None else _spread(self.trajectory, batch),
+            "group": None if self.group is None else _spread(self.group, batch),
+            "offline": None if self.offline is None else _spread(self.offline, batch),
+            "step_pairs": None if self.step_pairs is None else self.step_pairs.to(batch.sequence.device),
             "kl_coef": self.kl_coef,
             "rollout_logprobs": None if self.rollout_logprobs is None else _joined(self.rollout_logprobs, order, batch),
         }
@@ -62,12 +68,11 @@ def turn_weights(
     return list(torch.split(weights, lengths.tolist()))
 
 
-def _spread(values_N: Any, order: Sequence[int], batch: Batch) -> torch.Tensor:
+def _spread(values_N: torch.Tensor, batch: Batch) -> torch.Tensor:
     """One value per turn, said of its tokens."""
-    spread: torch.Tensor = values_N.to(batch.sequence.device)[batch.sequence]
-    return spread
+    return values_N.to(batch.sequence.device)[batch.sequence]
 
 
-def _joined(values: Any, order: Sequence[int], batch: Batch) -> torch.Tensor:
+def _joined(values: Sequence[torch.Tensor], order: Sequence[int], batch: Batch) -> torch.Tensor:
     """Values of tokens, turn by turn, in the batch's order."""
     return torch.cat([values[n] for n in order]).to(batch.sequence.device)
