@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from easyvideor1.types import DataError, EasyVideoError
 
-#: Where an answer was found. ``open_tag`` is an ``<answer>`` never closed, ``think_tag`` one inside the thinking with
-#: nothing after it, ``phrase`` what follows "the answer is", ``nothing`` no place at all.
-Found = Literal["tag", "open_tag", "think_tag", "boxed", "phrase", "after_think", "text", "nothing"]
+#: Where an answer was found: in a closed answer tag; in one that was open when the model stopped by itself; in a box;
+#: behind "the answer is"; in a reply that is the answer as a whole; or nowhere.
+Found = Literal["tag", "open_tag", "boxed", "phrase", "reply", "nothing"]
 
-#: How far a rule looks when there is no tag. ``scalar``: boxed, phrase, short text, last line. ``prose``: boxed, "final
-#: answer is", the whole text. ``block``: the whole text, in which the rule finds its own JSON or code.
+#: Where a rule looks when there is no tag. ``scalar``: a box, a statement ("the answer is"), the whole reply or its
+#: last line. ``prose``: a box, "final answer is", the whole reply. ``block``: the whole reply.
 Fallback = Literal["scalar", "prose", "block"]
 
 
@@ -41,7 +41,7 @@ class Answer:
 
     ``value`` is the typed reading (``None``: nothing readable), ``text`` the words it was read from, ``found`` the kind
     of place and ``start`` where in the response those words begin. ``canonical`` is false when the meaning is clear but
-    the form is not the one asked for.
+    the form is not the one asked for. ``reason`` says why there is no value.
     """
 
     value: Any
@@ -49,14 +49,25 @@ class Answer:
     found: Found
     canonical: bool = True
     start: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A typed value read from a piece of text; see ``Answer.canonical``."""
+    """A typed value read from a piece of text; see ``Answer.canonical``.
+
+    A ``value`` of ``None`` is a text that commits to nothing, or to too much; ``reason`` says so in words that are the
+    same for the same cause. A reader may also return ``None``, which leaves the reason to the parser.
+    """
 
     value: Any
     canonical: bool = True
+    reason: str = ""
+
+
+def unread(reason: str) -> Reading:
+    """A text that was looked at and holds no answer; ``reason`` is short and the same for the same cause."""
+    return Reading(None, canonical=False, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +116,10 @@ class Rule:
     """How one task type is read and judged.
 
     Attributes:
-        read: ``(text, options) -> Reading | None``; total and linear in the text.
+        read: ``(text, options) -> Reading | None`` of a text that is presented as the answer (the content of a tag or
+            a box, what follows "the answer is"); total and linear in the text.
+        read_reply: the same of a reply without any of these, which counts only if it is the answer as a whole ("B",
+            "There are three cups.", JSON at the end of a reply), never because it mentions one. ``read`` if left out.
         reference: ``(text, options) -> value``; raises ``ValueError`` with what is wrong when unusable.
         compare: the accuracy and its parts.
         expected: the form of a usable reference, in words, for error messages.
@@ -115,6 +129,7 @@ class Rule:
         forms: other forms of the accuracy by name.
         places: boxes and points of a value, if it has any; their scales are converted before ``compare``.
         fits: ``(reference, row)``; raises ``ValueError`` when the reference contradicts the row.
+        lists: whether a reference may be a JSON list of accepted answers, any of which is right.
     """
 
     read: Callable[[str, tuple[str, ...]], Reading | None]
@@ -127,6 +142,8 @@ class Rule:
     forms: Mapping[str, Compare] = field(default_factory=dict)
     places: Places | None = None
     fits: Callable[[Any, Mapping[str, Any]], None] | None = None
+    read_reply: Callable[[str, tuple[str, ...]], Reading | None] | None = None
+    lists: bool = False
 
     def comparison(self, form: object) -> Compare | None:
         """The comparison that a form names; ``None`` if there is none of that name."""
