@@ -10,7 +10,8 @@ import pytest
 
 from easyvideor1.config.schema import RewardConfig
 from easyvideor1.rewards.audit import audit, reference_scorer
-from easyvideor1.rewards.constants import best_constant, plain_reference
+from easyvideor1.rewards.check import plain_reference
+from easyvideor1.rewards.constants import best_constant
 from easyvideor1.rewards.grammar import grammar_of
 from easyvideor1.rewards.length import joined, length_bias
 from easyvideor1.rewards.regions import is_well_formed

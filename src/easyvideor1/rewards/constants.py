@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from easyvideor1.rewards.check import read_reference
-from easyvideor1.rewards.geometry import load_json
-from easyvideor1.rewards.regions import last_tag
+from easyvideor1.rewards.check import AnyOf, one_answer, read_reference
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.types import Sample, Score
 
@@ -43,16 +41,6 @@ class Constant:
     accuracy: float
     total: float
     rows: int
-
-
-def plain_reference(answer: str) -> str:
-    """The words of a reference, without the tag or the JSON quotes that it may stand in."""
-    tagged = last_tag(answer)
-    text = (answer if tagged is None else tagged).strip()
-    if text.startswith('"') and text.endswith('"'):
-        quoted = load_json(text)
-        return quoted if isinstance(quoted, str) else text
-    return text
 
 
 def best_constant(task: str, samples: Sequence[Sample], score: ScoreOne, *, seed: int = 0) -> Constant:
@@ -81,9 +69,10 @@ def _mean(answer: str, samples: Sequence[Sample], score: ScoreOne) -> tuple[floa
 
 
 def _candidates(task: str, samples: Sequence[Sample]) -> list[str]:
-    texts = [plain_reference(sample.answer) for sample in samples]
+    texts = [one_answer(task, sample.answer) for sample in samples]
     frequent = [text for text, _ in Counter(texts).most_common(_CANDIDATES.get(task, 40))]
-    values = [read_reference(task, sample.answer, sample.options) for sample in samples]
+    found = [read_reference(task, sample.answer, sample.options) for sample in samples]
+    values = [value.values[0] if isinstance(value, AnyOf) else value for value in found]
     return list(dict.fromkeys([*frequent, *_KNOWN.get(task, _no_others)(values, samples)]))
 
 
