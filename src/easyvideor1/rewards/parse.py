@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from easyvideor1.rewards.answer import Answer
+from easyvideor1.rewards.answer import Answer, Rule
 from easyvideor1.rewards.grammar import ANSWER, Grammar
 from easyvideor1.rewards.regions import find_regions, split_thinking
 from easyvideor1.rewards.rules import RULES
@@ -14,6 +14,9 @@ from easyvideor1.types import Completion
 #: Where a rule says no more than that it cannot read a text.
 NO_ANSWER = "no answer of this task type is stated"
 EMPTY_PLACE = "the place of the answer is empty"
+CONTRADICTED = "one answer is stated and another one follows"
+#: A last line beyond this length is no answer by itself.
+_LINE = 300
 
 
 def parse(task: str, response: str | Completion, options: Sequence[str] = (), grammar: Grammar = ANSWER) -> Answer:
@@ -45,7 +48,15 @@ def parse(task: str, response: str | Completion, options: Sequence[str] = (), gr
         if reading is not None and reading.value is not None:
             # A tag whose content had to be searched for the answer still holds it, but not as it was asked for.
             canonical = reading.canonical and (region is regions[0] or region.found != "tag")
+            if 0 < len(region.last) <= _LINE and _says_another(rule, region.last, tuple(options), reading.value):
+                return Answer(None, region.text, region.found, start=region.start, reason=CONTRADICTED)
             return Answer(reading.value, region.text, region.found, canonical, region.start)
         reason = reason or (reading.reason if reading is not None else "" if region.text else EMPTY_PLACE)
     first = regions[0]
     return Answer(None, first.text, first.found, start=first.start, reason=reason or NO_ANSWER)
+
+
+def _says_another(rule: Rule, line: str, options: tuple[str, ...], value: object) -> bool:
+    """Whether a line is an answer as a whole, and another one."""
+    reading = (rule.read_reply or rule.read)(line, options)
+    return reading is not None and reading.value is not None and reading.value != value

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from easyvideor1.rewards.answer import Fallback, Found
 from easyvideor1.rewards.grammar import ANSWER, Grammar
@@ -46,15 +46,21 @@ UNCLOSED_TAG = "the answer tag was never closed"
 NOTHING_SAID = "nothing follows the thinking"
 EMPTY = "the response is empty"
 UNSTATED = "the reply states no answer at its end"
+UNOPENED_TAG = "an answer tag was closed that had not been opened"
+UNCLOSED_BOX = "the box of the answer was never closed"
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A piece of a response, how it was found, and where in the response it starts."""
+    """A piece of a response, how it was found, and where in the response it starts.
+
+    ``last`` is the last line of what follows a statement, in which it may be contradicted.
+    """
 
     text: str
     found: Found
     start: int = 0
+    last: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,19 +180,23 @@ def find_regions(text: str, fallback: Fallback, layout: Layout, finish: FinishRe
         return list(_inside(Region(layout.body[end:], "open_tag", layout.start + end), fallback))
     if not layout.body.strip():
         return NOTHING_SAID if text.strip() else EMPTY
+    if _CLOSE.search(layout.body):
+        return UNOPENED_TAG
+    if fallback != "block" and _BOX.search(layout.body) and find_boxed(layout.body) is None:
+        return UNCLOSED_BOX
     return list(_untagged(Region(layout.body, "reply", layout.start), fallback)) or UNSTATED
 
 
 def _stripped(region: Region) -> Region:
     left = len(region.text) - len(region.text.lstrip())
-    return Region(region.text.strip(), region.found, region.start + left)
+    return replace(region, text=region.text.strip(), start=region.start + left)
 
 
 def _inside(region: Region, fallback: Fallback) -> Iterator[Region]:
     yield _stripped(region)
     if fallback == "scalar":
         for marked in _marked(region, fallback):
-            yield Region(marked.text, region.found, marked.start)
+            yield replace(marked, found=region.found)
 
 
 def _marked(region: Region, fallback: Fallback) -> Iterator[Region]:
@@ -200,12 +210,14 @@ def _marked(region: Region, fallback: Fallback) -> Iterator[Region]:
     if not phrases:
         return
     end = phrases[-1].end()
-    rest = _stripped(Region(tail[end:].partition("\n")[0], "phrase", region.start + skipped + end))
+    line, _, after = tail[end:].partition("\n")
+    last = after.rstrip().rpartition("\n")[2].strip()
+    rest = _stripped(Region(line, "phrase", region.start + skipped + end, last))
     if not rest.text or rest.text.lower().startswith("not "):
         return
     yield rest
     if (because := _BECAUSE.search(rest.text)) is not None and because.start():
-        yield Region(rest.text[: because.start()], "phrase", rest.start)
+        yield replace(rest, text=rest.text[: because.start()])
 
 
 def _untagged(whole: Region, fallback: Fallback) -> Iterator[Region]:
