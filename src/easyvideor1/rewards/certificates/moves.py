@@ -50,6 +50,7 @@ WRONG: Mapping[str, str] = MappingProxyType(
 )
 #: Types whose answer is one thing: both of two are worth nothing.
 _ONE_THING = frozenset(("multiple_choice", "numerical", "regression", "math", "boolean", "preference"))
+_NUMBERS = frozenset(("numerical", "regression", "math"))
 _SAY = "I look at all of the frames in turn and compare what is there at the start with what is there at the end."
 _LONG = f"{_SAY} " * 4
 
@@ -74,7 +75,7 @@ _OPEN = {
     "open thinking with a box": "<think>It is so, \\boxed{{{r}}} ",
     "open nested thinking": "<think><think>{r} ",
 }
-#: What follows the thinking and commits to nothing; the second part only where the reply is not the answer as a whole.
+#: What follows the thinking and commits to nothing.
 _NOTHING = {
     "nothing": "",
     "blanks": " \n\t ",
@@ -83,13 +84,18 @@ _NOTHING = {
     "the prompt quoted": "Give it in <answer> </answer>.",
     "an empty box": "<answer>\\boxed{{}}</answer>",
     "a tag of question marks": "<answer>???</answer>",
-    "the tag turned round and left empty": "{r}<answer></answer>",
+    "an empty tag behind it": "{r}<answer></answer>",
 }
+#: Signs that have no partner.
+_UNMATCHED = {
+    "a closing tag alone": "{r}</answer>",
+    "tags turned round": "</answer>{r}<answer>",
+    "an open box": "So \\boxed{{{r}",
+}
+#: Replies that mention answers and state none; of free text any reply is the answer.
 _MENTIONS = {
     "words": _SAY,
     "cannot tell": "I cannot tell.",
-    "a closing tag alone": "{r}</answer>",
-    "tags turned round": "</answer>{r}<answer>",
     "a mention": "I first look at {r} for a while and then at the rest of it.",
     "a long mention": f"{_LONG}There is {{r}} in it too, and more. {_LONG}",
     "wondering": "I wonder whether it is {r} that is meant here.",
@@ -99,7 +105,6 @@ _MENTIONS = {
     "a hedge": "It may be {r} or {w}.",
     "a hedge in another language": "\u53ef\u80fd\u662f {r} \u6216\u8005 {w} \u3002",
     "everything": "{w}, {r}, {w}, {r}",
-    "an open box": "So \\boxed{{{r}",
     "an unfinished statement": "So the answer is",
 }
 #: What commits to an answer, but only if the response was not cut.
@@ -150,6 +155,14 @@ class Move:
     at_most: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Response:
+    name: str
+    text: str
+    finish: FinishReason | None = None
+    opens_thinking: bool = False
+
+
 def moves(task: str, score: ScoreFunction) -> Iterator[Move]:
     """Every response of a task type that the moves make, with its bound.
 
@@ -157,65 +170,72 @@ def moves(task: str, score: ScoreFunction) -> Iterator[Move]:
         task: canonical task type.
         score: says what a wrong answer and a list of two answers deserve.
     """
-    certificate = load_certificate(task)
-    case = certificate.cases[0]
+    case = load_certificate(task).cases[0]
     right, wrong = case.answer, WRONG[task]
 
     def worth(answer: str) -> float:
         return score(task, f"<answer>{answer}</answer>", right, options=case.options, **case.row).accuracy
 
-    hedged = (
-        0.0 if task in _ONE_THING else max(worth(joined(task, [right, wrong])), worth(joined(task, [wrong, right])))
+    listed = [] if task in _ONE_THING else [joined(task, two) for two in ([right, wrong], [wrong, right])]
+    laws = (
+        ("nothing", 0.0, (*_commit_nothing(task, right, wrong), *_never_close(right, wrong), *_cut(right, wrong))),
+        ("both", max(map(worth, [wrong, *listed])), _commit_both(task, right, wrong)),
+        ("wrong", worth(wrong), _commit_wrong(right, wrong)),
     )
-    bounds = {"nothing": 0.0, "both": max(hedged, worth(wrong)), "wrong": worth(wrong)}
-    for law, name, text, finish, opened in _responses(task, right, wrong):
-        yield Move(task, f"{law}: {name}", text, finish, opened, bounds[law])
+    for law, at_most, responses in laws:
+        for one in responses:
+            yield Move(task, f"{law}: {one.name}", one.text, one.finish, one.opens_thinking, at_most)
 
 
-def _responses(task: str, right: str, wrong: str) -> Iterator[tuple[str, str, str, FinishReason | None, bool]]:
-    """``(law, name, response, finish, whether the prompt opened the thinking)``."""
-    prose = RULES[task].fallback == "prose"
-    empty = {} if prose else _MENTIONS
-    bodies = {**_NOTHING, **empty}
-    if prose:
-        bodies.pop("the tag turned round and left empty")
-    put = {"r": right, "w": wrong}
+def _commit_nothing(task: str, right: str, wrong: str) -> Iterator[_Response]:
+    """Closed thinking or none, then something that is no answer."""
+    bodies = _NOTHING | _UNMATCHED | ({} if _is_prose(task) else _MENTIONS)
     for (think, before), (body, after), (end, tail), finish in product(
         _CLOSED.items(), bodies.items(), _ENDS.items(), _FINISHES
     ):
-        if prose and tail and "<answer>" not in after:
-            continue  # words without a tag are an answer of free text
-        yield "nothing", _named(think, body, end), before.format(**put) + after.format(**put) + tail, finish, False
+        if not (_is_prose(task) and tail and "answer>" not in after):  # words alone are an answer of free text
+            yield _Response(_named(think, body, end), (before + after).format(r=right, w=wrong) + tail, finish)
+
+
+def _never_close(right: str, wrong: str) -> Iterator[_Response]:
+    """Thinking that never closes, whatever follows; opened by the response or by its prompt."""
+    bodies = _NOTHING | _UNMATCHED | _MENTIONS | _LOOSE
     for (think, before), (body, after), (end, tail), finish in product(
-        _OPEN.items(), {**_NOTHING, **_MENTIONS, **_LOOSE}.items(), _ENDS.items(), _FINISHES
+        _OPEN.items(), bodies.items(), _ENDS.items(), _FINISHES
     ):
-        text = before.format(**put) + after.format(**put) + tail
-        yield "nothing", _named(think, body, end), text, finish, False
-        yield (
-            "nothing",
-            _named(f"{think}, opened by the prompt", body, end),
-            text.replace("<think>", "", 1),
-            finish,
-            True,
-        )
+        text, name = (before + after).format(r=right, w=wrong) + tail, _named(think, body, end)
+        yield _Response(name, text, finish)
+        yield _Response(f"{name}, opened by the prompt", text.replace("<think>", "", 1), finish, opens_thinking=True)
+
+
+def _cut(right: str, wrong: str) -> Iterator[_Response]:
+    """An answer without a closed tag, in a response that was cut at the limit."""
     for (think, before), (body, after) in product(_CLOSED.items(), _LOOSE.items()):
-        yield "nothing", _named(think, f"{body}, cut", ""), before.format(**put) + after.format(**put), "length", False
+        yield _Response(_named(think, body, "cut"), (before + after).format(r=right, w=wrong), "length")
+
+
+def _commit_both(task: str, right: str, wrong: str) -> Iterator[_Response]:
+    """The right answer and a wrong one, in one place."""
     for (think, before), (place, around), (how, two), turned in product(
         _CLOSED.items(), _PRESENTED.items(), _BOTH.items(), (False, True)
     ):
-        if prose and "<answer>" not in around:
+        if _is_prose(task) and "<answer>" not in around:
             continue
-        if how == "slash" and task in ("numerical", "regression", "math"):
+        if how == "slash" and task in _NUMBERS:
             continue  # a fraction, which is one number
-        a, b = (wrong, right) if turned else (right, wrong)
-        text = before.format(**put) + around.format(x=two.format(a=a, b=b))
-        yield "both", _named(think, f"{how} {place}", "turned" if turned else ""), text, None, False
-    for (think, before), (place, around), (end, tail) in product(
-        _CLOSED.items(), {name: text for name, text in _PRESENTED.items() if "<answer>" in text}.items(), _ENDS.items()
-    ):
-        text = before.format(**put) + around.format(x=wrong) + tail
-        yield "wrong", _named(think, place, end), text, None, False
-        yield "wrong", _named(think, place, "the right one mentioned after"), f"{text} or else {right}", None, False
+        first, second = (wrong, right) if turned else (right, wrong)
+        text = before.format(r=right) + around.format(x=two.format(a=first, b=second))
+        yield _Response(_named(think, f"{how} {place}", "turned" if turned else ""), text)
+
+
+def _commit_wrong(right: str, wrong: str) -> Iterator[_Response]:
+    """A wrong answer in the tag, and the right one mentioned around it."""
+    for (think, before), (end, tail) in product(_CLOSED.items(), {**_ENDS, "or else": " or else {r}"}.items()):
+        yield _Response(_named(think, end), before.format(r=right) + f"<answer>{wrong}</answer>" + tail.format(r=right))
+
+
+def _is_prose(task: str) -> bool:
+    return RULES[task].fallback == "prose"
 
 
 def _named(*parts: str) -> str:
