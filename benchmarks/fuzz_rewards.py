@@ -3,10 +3,14 @@
 ``python -m benchmarks.fuzz_rewards [COUNT]`` (1,000,000 if not given). Programs that run in the sandbox and math that
 goes to math-verify have a share of their own (``--programs``, ``--expressions``), because one of them costs as much as
 a thousand others; in the million those two types are read (``parse``) but not compared. SVG and HTML are compared by
-their structure, not rendered. Then the moves by which policies try to be paid without answering
-(``rewards/certificates/moves.py``) are put to every type under every profile: ``broken`` are responses that earn more
-than they commit to, which must be 0 for ``strict``; the published profiles show what their code pays. Milliseconds are CPU time of this process (wall-clock time for the two types that work
-elsewhere). The last line of the output is JSON.
+their structure, not rendered.
+
+Then the moves by which policies try to be paid without answering (``rewards/certificates/moves.py``) are put to every
+type under every profile: ``broken`` are responses that earn more than they commit to, which must be 0 for ``strict``;
+the published profiles show what their code pays.
+
+Milliseconds are CPU time of this process (wall-clock time for the two types that work elsewhere). The last line of the
+output is JSON.
 """
 
 from __future__ import annotations
