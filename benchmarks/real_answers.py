@@ -10,22 +10,28 @@ thinking asked for and once without. It sees no picture, so it is right by chanc
 its answers, and that nothing is paid which states no answer. Responses are kept in a file (``--responses``) as they
 come, and a run that was interrupted goes on; sampling takes some twenty minutes on two cores, scoring seconds.
 
-``--show paid`` and ``--show unpaid`` print responses to be read, for ``--task`` alone if given.
+``paid`` are responses with an accuracy above 0 as evaluation reads them, ``paid_in_training`` those that have it where
+the answer tag is required as well. ``--show paid`` and ``--show unpaid`` print responses to be read. The last line of
+the output is JSON.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import random
 import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.reward_corpus import by_task, real_samples, toyworld_samples
-from easyvideor1.config.schema import PromptConfig
+from easyvideor1.config.schema import PromptConfig, RewardConfig
 from easyvideor1.data import prompt_text
-from easyvideor1.types import Sample
+from easyvideor1.rewards import Scorer
+from easyvideor1.types import Completion, Sample, Score
 
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 #: Questions of each task type; each is asked in both styles.
@@ -111,3 +117,55 @@ def read(path: Path) -> list[dict[str, Any]]:
         return []
     text = path.read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def scores(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Sample, Score, Score]]:
+    """Each response with its question, its score in evaluation and its score in training."""
+    scorer = Scorer(RewardConfig(render="off"))
+    samples = {sample.id: sample for sample in questions()}
+    for row in rows:
+        sample = samples[row["id"]]
+        completion = Completion(row["response"], row["finish"], asks_tag=True)
+        (trained,) = scorer.score_group(sample, [completion])
+        yield row, sample, scorer(sample, completion), trained
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--responses", type=Path, required=True, help="file of responses; made if it is not complete")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-sampling", action="store_true", help="score what the file has")
+    parser.add_argument("--show", choices=("paid", "unpaid"), help="print responses to be read")
+    parser.add_argument("--task", help="of this task type alone")
+    options = parser.parse_args(arguments)
+    if not options.no_sampling:
+        sample_responses(options.responses, options.threads)
+    rows = [row for row in read(options.responses) if options.task in (None, row["task"])]
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    reasons: Counter[str] = Counter()
+    for row, sample, evaluated, trained in scores(rows):
+        count = counts[row["task"]]
+        paid = evaluated.accuracy > 0
+        count["responses"] += 1
+        count["cut_off"] += row["finish"] == "length"
+        count["answers"] += bool(evaluated.parsed)
+        count["paid"] += paid
+        count["paid_in_training"] += trained.accuracy > 0
+        count["without_reason"] += not evaluated.parsed and not evaluated.reason
+        if not evaluated.parsed:
+            reasons[evaluated.reason] += 1
+        if options.show and (options.show == "paid") == paid:
+            print(f"\n{row['task']} {row['style']} {row['finish']} options {list(sample.options)}")
+            print(f"    reference {sample.answer[:200]!r} read as {evaluated.parsed[:200]!r} from {evaluated.found}")
+            print(f"    accuracy {evaluated.accuracy:.2f} {evaluated.reason}")
+            print(f"    {row['response'][:600]!r}")
+    total: Counter[str] = Counter()
+    for task, count in sorted(counts.items()):
+        total.update(count)
+        print(f"{task:28}", *(f"{name} {count[name]:5}" for name in count))
+    print("why no answer was read:", *(f"\n{count:5} {reason}" for reason, count in reasons.most_common()))
+    print(json.dumps({"benchmark": "real_answers", **total, "by_task": counts}))
+
+
+if __name__ == "__main__":
+    main()
