@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from easyvideor1.rewards.answer import Reading, unread
 from easyvideor1.rewards.characters import nfkc
+from easyvideor1.rewards.numberprose import MENTIONED, STATING, WORD, WORDS, says_none, why_only_mentioned
 from easyvideor1.rewards.numberwords import NUMBER_WORDS, SCALES, runs, value_of
 from easyvideor1.rewards.numberwords_cjk import CJK, states_in_characters
 
 #: Beyond this length a text is no number.
 _LIMIT = 2000
-#: A text of more words than this is prose: what it states has to be said in so many words.
-_WORDS = 12
 _VULGAR = re.compile(r"(\d)([\u00bc-\u00be\u2150-\u215e])")
 #: A raised or lowered digit after a digit would become its neighbour: 5² is no 52.
 _RAISED = re.compile(r"(\d)(?=[\u00b2\u00b3\u00b9\u2070\u2074-\u207e])")
@@ -67,156 +66,16 @@ _SIMPLE = re.compile(r"([+-]?\d{1,15}(?:\.\d{1,15})?)(?: ([a-z]{2,12}(?:/[a-z]{1
 #: A word behind a number that is no unit: it scales, joins or limits it.
 _NO_UNIT = frozenset(
     {
-        *(
-            "or",
-            "and",
-            "to",
-            "plus",
-            "max",
-            "dozen",
-            "per",
-            "point",
-            "half",
-            "quarters",
-            "thirds",
-            "third",
-            "over",
-            "at",
-        ),
-        *("but", "if", "then", "maximum", "minimum", "times", "of", "in", "is", "so", "as", "maybe", "not", "unclear"),
+        *("or", "and", "to", "plus", "max", "dozen", "per", "point", "half", "quarters", "thirds", "third", "over"),
+        *("at", "but", "if", "then", "maximum", "minimum", "times", "of", "in", "is", "so", "as", "maybe", "not"),
+        *("unclear",),
     }
 )
-_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)][.!?;])\s+(?=\S)|\n", re.IGNORECASE)
 
-#: "One" is an amount only as the first word or after one of these: not in "the red one" or "no one".
-_BEFORE_ONE = frozenset(
-    {"is", "are", "only", "exactly", "about", "just", "was", "were", "be", "answer", "see", "count"}
-)
-#: Words that may stand before a number and say nothing.
-_FILLERS = frozenset(
-    {
-        *(
-            "about",
-            "approximately",
-            "roughly",
-            "around",
-            "only",
-            "exactly",
-            "just",
-            "nearly",
-            "almost",
-            "a",
-            "an",
-            "of",
-        ),
-        *(
-            "total",
-            "precisely",
-            "altogether",
-            "overall",
-            "so",
-            "thus",
-            "hence",
-            "therefore",
-            "well",
-            "okay",
-            "ok",
-            "in",
-        ),
-        *("yes", "circa", "ca", "then", "now", "finally", "all", "maybe", "perhaps", "probably", "likely", "up", "my"),
-        *("answer", "final", "estimate", "result", "and", "visible", "different", "equal", "to"),
-    }
-)
-#: The last word before a number that is stated: "there are", "I count", "the distance is".
-_STATING = frozenset(
-    {
-        *(
-            "is",
-            "are",
-            "was",
-            "were",
-            "be",
-            "equals",
-            "count",
-            "counted",
-            "counts",
-            "see",
-            "saw",
-            "get",
-            "got",
-            "found",
-        ),
-        *("find", "estimated", "have", "has", "had", "contains", "contain", "shows", "show", "measures", "totals"),
-        *(
-            "takes",
-            "needs",
-            "weighs",
-            "makes",
-            "say",
-            "guess",
-            "total",
-            "answer",
-            "there's",
-            "it's",
-            "that's",
-            "they're",
-        ),
-        *("measured", "observe", "observed", "gives", "left", "remain", "comes", "amounts", "lasts", "costs", "think"),
-    }
-)
-#: Words that may not stand before or behind a number that is stated.
-_HEDGES = frozenset({"or", "either", "unless", "if", "versus", "vs"})
-_UNSURE = frozenset(
-    {
-        *("unclear", "unknown", "cannot", "can't", "unable", "impossible", "don't", "couldn't", "undetermined", "idea"),
-        *("unsure", "uncertain", "incorrect", "wrong", "insufficient"),
-    }
-)
-_AFTER = frozenset({"and", "but", "how", "then", "when", "which", "while", "because", "so", "nor"}) | _HEDGES
-_NOUN = r"[a-z]+(?:[ -][a-z]+){0,5}"
-_NO_ANSWER = frozenset(
-    {
-        *(
-            "answer",
-            "idea",
-            "clue",
-            "number",
-            "result",
-            "information",
-            "way",
-            "need",
-            "doubt",
-            "evidence",
-            "more",
-            "less",
-        ),
-        *(
-            "fewer",
-            "longer",
-            "clear",
-            "matter",
-            "problem",
-            "data",
-            "telling",
-            "change",
-            "difference",
-            "reason",
-            "one's",
-        ),
-    }
-)
-_THERE = r"(?:there(?:'s| is| are| were| was| seem to be| appear to be) |(?:i|we) (?:can )?(?:see|count|find) |it has )"
-#: None of what was to be counted.
-_NONE = re.compile(
-    rf"(?:none|nobody|nothing|no one|no-one)(?: of (?:them|these|those|the (?!above|below){_NOUN}))?"
-    rf"(?: (?:is|are|was|were|can be|appear|seem) {_NOUN}| in {_NOUN}| at all)?"
-    rf"|{_THERE}?(?:no|not any) (?P<noun>[a-z]+)(?: {_NOUN})?"
-    rf"|there (?:aren't|isn't|are not|is not) any (?P<other>[a-z]+)(?: {_NOUN})?"
-)
-
+#: "One" is an amount only as the first word or after one of these: not in "the red one", "no one" or "one of them".
+_BEFORE_ONE = STATING | {"only", "exactly", "about", "just", "total"}
 _SEVERAL = "several numbers are named"
-_MENTIONED = "the text states no number"
 _BOUNDED = "a bound or a range is no number"
 _TO_WORK_OUT = "a calculation without its result is no number"
 
@@ -266,21 +125,20 @@ def _read(text: str, *, strict: bool) -> Reading:
         return Reading(Number(times))
     if not text.isascii() and CJK.search(text):
         return _in_characters(text)
-    if text.endswith("?"):
+    if text.rstrip(".! ").endswith("?"):
         return unread("a question states no number")
     lower = text.lower()
     if not lower.isascii() and "\u2019" in lower:
         lower = lower.replace("\u2019", "'")
-    if ("no" in lower or "n't any" in lower) and (none := _NONE.fullmatch(lower.strip(" .!"))) is not None:
-        noun = none["noun"] or none["other"]
-        return unread(_MENTIONED) if noun in _NO_ANSWER else Reading(Number(0.0), canonical=False)
+    if ("no" in lower or "n't any" in lower) and says_none(lower.strip(" .!")):
+        return Reading(Number(0.0), canonical=False)
     return _stated(text, strict)
 
 
 def _in_characters(text: str) -> Reading:
     found = states_in_characters(re.sub(r"(?<=\d) | (?=\d)", "", text))
     if found is None or not math.isfinite(found[0]):
-        return unread(_MENTIONED)
+        return unread(MENTIONED)
     return Reading(Number(*found), canonical=False)
 
 
@@ -296,11 +154,11 @@ def _stated(text: str, strict: bool) -> Reading:
             return unread(_SEVERAL)
         text = pieces[-1].strip()
     sentences = _SENTENCE_END.split(text)
-    long = len(sentences) > 1 or text.count(" ") > _WORDS
+    long = len(sentences) > 1 or text.count(" ") > WORDS
     if len(sentences) > 1:
         telling = [piece for piece in sentences if _tells(piece)]
         if strict or len(telling) != 1:
-            return unread(_SEVERAL if len(telling) > 1 else _MENTIONED)
+            return unread(_SEVERAL if len(telling) > 1 else MENTIONED)
         text = telling[0]
     if _EXPRESSION.search(text):
         return unread(_TO_WORK_OUT)
@@ -313,55 +171,29 @@ def _stated(text: str, strict: bool) -> Reading:
             return unread("the number is denied")
     found = {number for number in map(_number, matches) if number is not None}
     if not found and re.search(r"\d", text):
-        return unread(_MENTIONED)
+        return unread(MENTIONED)
     spoken = _spoken(text)
     if spoken is None:
         return unread(_SEVERAL)
     values = {known.value for known in found}
     others = {number for number, _, _ in spoken if number.value not in values}
     if len(found) + len(others) != 1:
-        return unread(_SEVERAL if found or others else _MENTIONED)
+        return unread(_SEVERAL if found or others else MENTIONED)
     number = (found | others).pop()
     if not math.isfinite(number.value):
         return unread("the number is too large")
     if matches:
-        before, after = text[: matches[0].start()].lower(), text[matches[-1].end() :].lower()
+        begins, ends = matches[0].start(), matches[-1].end()
     else:
-        words = _WORD.findall(text.lower())
-        before, after = " ".join(words[: spoken[0][1]]), " ".join(words[spoken[-1][2] :])
-        if text.rstrip().endswith(","):
-            after += ","
-    refusal = _mentioned(before, after, structured=strict or long or not matches)
+        begins, ends = spoken[0][1], spoken[-1][2]
+    before, after = text[:begins].lower(), text[ends:].lower()
+    refusal = why_only_mentioned(before, after, structured=strict or long or not matches)
     return unread(refusal) if refusal else Reading(number)
 
 
 def _tells(sentence: str) -> bool:
     """Whether a sentence holds a number at all."""
     return re.search(r"\d", sentence) is not None or bool(_spoken(sentence))
-
-
-def _mentioned(before: str, after: str, *, structured: bool) -> str:
-    """Why the words around a number do not state it; empty if they do.
-
-    ``structured`` asks for a sentence that states it; else any few words will do that do not take it back.
-    """
-    lead, tail = _WORD.findall(before), _WORD.findall(after)
-    if _UNSURE & {*lead, *tail} or "not sure" in after:
-        return _MENTIONED
-    if _HEDGES & {*lead, *tail} and not after.lstrip().startswith("or so"):
-        return "the text leaves open which number it means"
-    if not structured:
-        return ""
-    label = before.rstrip().endswith(":") and len(lead) <= 5
-    while lead and lead[-1] in _FILLERS:
-        lead.pop()
-    if lead and not label and (lead[-1] not in _STATING or len(lead) > _WORDS):
-        return _MENTIONED
-    if ":" in before and not label:
-        return _MENTIONED
-    if len(tail) > 8 or _AFTER & set(tail):
-        return _MENTIONED
-    return ""
 
 
 def _cleaned(text: str) -> str:
@@ -395,18 +227,22 @@ def _number(match: re.Match[str]) -> Number | None:
 
 
 def _spoken(text: str) -> list[tuple[Number, int, int]] | None:
-    """Numbers said in words, with the words where they begin and end; ``None`` if they are no number."""
-    words = _WORD.findall(text.lower())
+    """Numbers said in words, and where in the text they begin and end; ``None`` if number words make no number."""
+    places = list(WORD.finditer(text.lower()))
+    words = [place.group() for place in places]
     found = []
     for start, run in runs(words):
         if not any(word in NUMBER_WORDS or word in {"quarter", "quarters", "thirds"} for word in run):
             continue
         if run[0] in SCALES and re.search(r"\d", text):
             continue  # "3 million": the scale belongs to the digits
-        if run == ["one"] and start > 0 and words[start - 1] not in _BEFORE_ONE:
+        end = start + len(run)
+        if run == ["one"] and (
+            (start > 0 and words[start - 1] not in _BEFORE_ONE) or (end < len(words) and words[end] == "of")
+        ):
             continue
         value = value_of(run)
         if value is None:
             return None
-        found.append((Number(value, percent="percent" in words), start, start + len(run)))
+        found.append((Number(value, percent="percent" in words), places[start].start(), places[end - 1].end()))
     return found

@@ -25,12 +25,12 @@ _LEAD = (
     r"(?:[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af、\uff0c,\s]{0,16}?"
     r"(?:是|为|為|有|共|计|計|约|約|大概|到了|\uff1a|:|は|が|총|약|등|는|은|이|가))?\s?(?:[大约約仅只]{1,2}|총|약|모두)?\s?"
 )
-_TAIL = rf"(?P<percent>\s?[%\uff05])?\s?(?P<tail>(?:{_LETTER}|\s|[²³/]){{0,16}})[。.!\uff01]?"
+_TAIL = rf"(?P<percent>\s?[%\uff05])?\s?(?P<tail>(?:{_LETTER}|\s|[²³/]){{0,16}})[。.!\uff01]{{0,2}}"
 _STATES = re.compile(_LEAD + _NUMBER + _TAIL)
-_PERCENT = re.compile(rf"{_LEAD}百分之(?P<value>[{_NUMERALS}]++(?:点[{_NUMERALS}]++)?+|\d++(?:\.\d++)?)[。.]?")
+_PERCENT = re.compile(rf"{_LEAD}百分之(?P<value>[{_NUMERALS}]++(?:点[{_NUMERALS}]++)?+|\d++(?:\.\d++)?)[。.]{{0,2}}")
 _NONE = re.compile(
     r"(?:[\u3400-\u9fff]{0,10}?(?:没有|沒有|无|無)(?!法|人知|答|办)(?:[\u3400-\u9fff]{0,8})"
-    r"|(?:一[个個]也|都)没有|없음|없다|없습니다|ありません|いません|なし)[。.!\uff01]?"
+    r"|(?:一[个個]也|都)没有|없음|없다|없습니다|ありません|いません|なし)[。.!\uff01]{0,2}"
 )
 #: Guesses between values, bounds, denials, ordinals and questions.
 _REFUSED = re.compile(
