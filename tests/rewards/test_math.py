@@ -81,6 +81,8 @@ def test_equality(predicted: str, reference: str, expected: float) -> None:
         (r"5\text{ or more}", "5"),
         ("listen", "silent"),
         ("5t", "5"),
+        ("5, or maybe more than that", "5"),
+        ("7. Or is it 8", "7"),
     ],
 )
 def test_a_part_of_an_answer_is_not_the_answer(predicted: str, reference: str) -> None:
@@ -134,6 +136,8 @@ def test_a_part_of_an_answer_is_not_the_answer(predicted: str, reference: str) -
         (r"\text{Paris}", "paris"),
         ("The total is 42.", "42"),
         ("So x = 5", "5"),
+        ("7. That is all.", "7"),
+        (r"\frac{1}{2}, which is a half", "0.5"),
     ],
 )
 def test_one_value_in_many_forms(predicted: str, reference: str) -> None:
@@ -287,6 +291,19 @@ def test_prose_in_a_tag_states_no_expression() -> None:
     reading = read_math(prose, ())
     assert reading is not None and reading.value is None
     assert reading.reason == "the text is prose and states no expression"
+
+
+@pytest.mark.parametrize(
+    "piece", ["\\boxed{1}", "\\boxed{", "\\boxed {\\boxed{2}}, ", "{", " ", "$", "\\frac{", "½", "1 111", "is "]
+)
+def test_long_texts_cost_no_time(piece: str) -> None:
+    start = time.process_time()
+    for size in (1900, 100_000):
+        text = (piece * size)[:size]
+        assert equal(text, "7") == 0.0
+        reading = read_math_reply(text, ())
+        assert reading is not None and reading.value != "7"
+    assert time.process_time() - start < 3
 
 
 def test_plain_cases_need_no_helper() -> None:

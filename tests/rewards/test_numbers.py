@@ -144,6 +144,8 @@ PROSE = [
     "2) Then count the squares",
     "The answer to question 2 is unclear",
     "I looked at the whole video again and at 3 seconds the cup falls from the table to the floor",
+    "I count 3 squares, then",
+    "3 squares and",
     "We need to look at the two cups on the left and then compare them.",
 ]
 

@@ -234,6 +234,8 @@ def _stated(text: str) -> str | None:
 _VALUE = re.compile(r"\d|\\[a-zA-Z]|[=^_]|\A[a-zA-Z]\Z")
 #: Marks around an answer in which it is understood, though it was asked for without them.
 _EMPHASIS = ("*", "_", "`", '"', "\u201c")
+#: An expression before words that say no more of it: "7. That is all", "7, which is odd".
+_FIRST_PIECE = re.compile(r"(.{1,200}?)(?:[.;]\s++(?=[A-Z])|,\s++(?=[a-z]{2,20}\s))", re.DOTALL)
 #: Words before a value that make it a guess, a bound or a condition.
 _REFUSING = frozenset({"or", "not", "than", "least", "most", "if", "when", "maybe", "perhaps", "either"})
 
@@ -250,6 +252,9 @@ def read_math(text: str, options: tuple[str, ...]) -> Reading | None:
     if formula(whole) is not None:
         return Reading(whole or bare, canonical)
     stated = _stated(whole)
+    if stated is None and (first := _FIRST_PIECE.match(whole)) and not _VALUE.search(whole[first.end() :]):
+        words = re.findall(r"[a-z]+", whole[first.end() :].lower())
+        stated = None if _REFUSING & set(words) else _stated(first[1])
     if stated is not None:
         return Reading(stated, canonical=False)
     if len(whole.split()) > _WORDS:

@@ -95,27 +95,31 @@ _WORDING = re.compile(r"\\(?:text|mathrm|mbox|textbf|textit|textrm|mathbf)\s*+\{
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
+#: More brackets than this are no answer, and take the grammar long.
+_BRACKETS_AT_MOST = 100
+_BRACKETS = {pair: re.compile(rf"[{re.escape(pair)}]") for pair in ("{}", "()")}
+
+
 def closing(text: str, start: int, pair: str = "{}") -> int:
     """Where the bracket that is open before ``start`` closes; -1 if it never does."""
     depth = 1
-    for bracket in re.finditer(rf"[{re.escape(pair)}]", text[start:]):
+    for bracket in _BRACKETS[pair].finditer(text, start):
         depth += 1 if bracket.group() == pair[0] else -1
         if depth == 0:
-            return start + bracket.start()
+            return bracket.start()
     return -1
 
 
 def unboxed(text: str) -> str:
     """The contents of the boxes of a text, separated by commas if they differ; the text itself without a closed box."""
-    contents: list[str] = []
+    contents: dict[str, None] = {}
     at = 0
     while match := _BOX.search(text, at):
         end = closing(text, match.end())
         if end < 0:
             break
-        inner = unboxed(text[match.end() : end]) if len(contents) < 5 and end - match.end() < 500 else text
-        if inner.strip() not in contents:
-            contents.append(inner.strip())
+        inner = text[match.end() : end]
+        contents[(unboxed(inner) if len(inner) < 500 else inner).strip()] = None
         at = end
     return ", ".join(contents) if contents else text
 
@@ -242,9 +246,22 @@ def _without_unit(text: str) -> str:
 
 
 def _is_formula(text: str) -> bool:
-    """Whether no words are left: runs of letters are products of variables, and only short ones."""
+    """Whether its braces close and no words are left: runs of letters are products of variables, and only short ones."""
+    braces = text.replace("\\\\", "")
+    if len(re.findall(r"[(\[{]", braces)) > _BRACKETS_AT_MOST or not _closes(braces):
+        return False
     bare = _COMMAND.sub(" ", _TEXT.sub(" ", text))
     words = _WORD.findall(bare)
     if not words:
         return True
     return len(words) <= 20 and all(_PRODUCT.fullmatch(word) and word.lower() not in STOP for word in words)
+
+
+def _closes(text: str) -> bool:
+    """Whether every brace that opens is closed in its order."""
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", text):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return False
+    return depth == 0

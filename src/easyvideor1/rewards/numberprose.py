@@ -75,6 +75,8 @@ def why_only_mentioned(before: str, after: str, *, structured: bool) -> str:
         return MENTIONED
     if _HEDGES & {*lead, *tail}:
         return "the text leaves open which number it means"
+    if tail and tail[-1] in _AFTER:
+        return MENTIONED  # it breaks off: "I count 3 squares, then"
     if not structured:
         return ""
     label = before.rstrip().endswith(":") and len(lead) <= 5
