@@ -246,7 +246,7 @@ def _without_unit(text: str) -> str:
 
 
 def _is_formula(text: str) -> bool:
-    """Whether its braces close and no words are left: runs of letters are products of variables, and only short ones."""
+    """Whether braces close and no words are left: runs of letters are products of variables, and only short ones."""
     braces = text.replace("\\\\", "")
     if len(re.findall(r"[(\[{]", braces)) > _BRACKETS_AT_MOST or not _closes(braces):
         return False
