@@ -30,7 +30,7 @@ STATING = frozenset(
     }
 )
 #: Words that may not stand before or behind a number that is stated.
-_HEDGES = frozenset({"or", "either", "unless", "if", "versus", "vs"})
+_HEDGES = frozenset({"or", "either", "unless", "if", "versus", "vs", "whether", "wonder"})
 _UNSURE = frozenset(
     {
         *("unclear", "unknown", "cannot", "can't", "unable", "impossible", "don't", "couldn't", "undetermined"),

@@ -14,8 +14,8 @@ from easyvideor1.types import Completion
 #: Where a rule says no more than that it cannot read a text.
 NO_ANSWER = "no answer of this task type is stated"
 EMPTY_PLACE = "the place of the answer is empty"
-CONTRADICTED = "one answer is stated and another one follows"
-#: A last line beyond this length is no answer by itself.
+CONTRADICTED = "two different answers are stated"
+#: A line beyond this length is no answer by itself.
 _LINE = 300
 
 
@@ -48,7 +48,7 @@ def parse(task: str, response: str | Completion, options: Sequence[str] = (), gr
         if reading is not None and reading.value is not None:
             # A tag whose content had to be searched for the answer still holds it, but not as it was asked for.
             canonical = reading.canonical and (region is regions[0] or region.found != "tag")
-            if 0 < len(region.last) <= _LINE and _says_another(rule, region.last, tuple(options), reading.value):
+            if 0 < len(region.beside) <= _LINE and _says_another(rule, region.beside, tuple(options), reading.value):
                 return Answer(None, region.text, region.found, start=region.start, reason=CONTRADICTED)
             return Answer(reading.value, region.text, region.found, canonical, region.start)
         reason = reason or (reading.reason if reading is not None else "" if region.text else EMPTY_PLACE)

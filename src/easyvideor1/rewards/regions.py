@@ -54,13 +54,13 @@ UNCLOSED_BOX = "the box of the answer was never closed"
 class Region:
     """A piece of a response, how it was found, and where in the response it starts.
 
-    ``last`` is the last line of what follows a statement, in which it may be contradicted.
+    ``beside`` is text elsewhere that may contradict it: the last line behind a statement, what is above a last line.
     """
 
     text: str
     found: Found
     start: int = 0
-    last: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +211,8 @@ def _marked(region: Region, fallback: Fallback) -> Iterator[Region]:
         return
     end = phrases[-1].end()
     line, _, after = tail[end:].partition("\n")
-    last = after.rstrip().rpartition("\n")[2].strip()
-    rest = _stripped(Region(line, "phrase", region.start + skipped + end, last))
+    last_line = after.rstrip().rpartition("\n")[2].strip()
+    rest = _stripped(Region(line, "phrase", region.start + skipped + end, last_line))
     if not rest.text or rest.text.lower().startswith("not "):
         return
     yield rest
@@ -225,9 +225,12 @@ def _untagged(whole: Region, fallback: Fallback) -> Iterator[Region]:
     body = region.text
     if fallback != "block":
         yield from _marked(region, fallback)
+        if _BOX.search(body):
+            return  # the box is where the answer is presented, read or not
     if fallback != "scalar" or len(body) <= _SHORT:
         yield region
     if fallback == "scalar":
-        last_line = body.rpartition("\n")[2].strip()
-        if len(last_line) <= _SHORT and last_line != body:
-            yield Region(last_line, region.found, region.start + len(body) - len(last_line))
+        above, _, last = body.rpartition("\n")
+        if above and len(last) <= _SHORT:
+            beside = above.strip() if len(above) <= _SHORT else ""
+            yield _stripped(Region(last, region.found, region.start + len(body) - len(last), beside))
