@@ -68,7 +68,7 @@ def test_what_no_grammar_changes(grammar: Any, response: str, expected: float) -
 
 
 def test_an_answer_inside_what_comes_before_is_not_the_answer() -> None:
-    text = "<caption>It says <answer>A</answer></caption> so B"
+    text = "<caption>It says <answer>A</answer></caption> or so"
     assert parse("mc", text, (), grammar_of(("caption", "think"))).value is None
     assert parse("mc", text, (), ANSWER).value == ("A",)
     only = "<caption><answer>A</answer></caption>"

@@ -39,6 +39,7 @@ _TURNED = re.compile(
 )
 _UNSURE = re.compile(r"\b(?:maybe|perhaps|possibly|or|and|also)\b")
 _CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:but|because|since|while|than)\b")
+_PIECE = re.compile(r"[.,;:!?\n]|\bbut\b")
 _SEVERAL = "several responses are named"
 _NOTHING = "no preference is stated"
 
@@ -59,7 +60,11 @@ def read_preference(text: str, options: tuple[str, ...]) -> Reading | None:
     clauses = _CLAUSE.split(text)
     said = [clause for clause in clauses if not _TURNED.search(clause)]
     better = [next(group for group in match if group) for clause in said for match in _BETTER.findall(clause)]
-    alone = {label for clause in clauses if (label := _label(_UNSURE.sub("", clause).strip(" \"'()[]"))) is not None}
+    alone = {
+        label
+        for clause in _PIECE.split(text)
+        if (label := _label(_UNSURE.sub("", clause).strip(" \"'()[]"))) is not None
+    }
     if better:
         return unread(_SEVERAL) if alone - {_WHOLE[better[-1]]} else Reading(_WHOLE[better[-1]])
     chosen = [label for clause in said if _CHOOSES.search(clause) for label in _labels(clause)]
