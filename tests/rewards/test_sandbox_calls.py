@@ -43,8 +43,52 @@ def made(kind):
         'inf': float('inf'), 'default': collections.defaultdict(int, {1: 2}), 'odd': '\\ud800',
     }[kind]
 """
-#: Program, what must pass, what must fail.
+NUMBER = """
+class P:
+    def __init__(self, x): self.x = x
+    def __neg__(self): return P(-self.x)
+    def __pos__(self): return P(self.x)
+    def __abs__(self): return P(abs(self.x))
+    def __invert__(self): return P(~self.x)
+    def __round__(self, digits=0): return round(self.x, digits)
+    def __float__(self): return float(self.x)
+    def __eq__(self, other): return self.x == other.x
+"""
+POINT = """
+from collections import namedtuple
+from typing import NamedTuple
+Point = namedtuple('Point', 'x y')
+class Long(NamedTuple):
+    x: int
+    def twice(self): return 2 * self.x
+def f(): return Point(1, 2)
+def first(point): return point.x
+def kind(point): return type(point) is Point
+"""
+#: Program, and the checks that it must pass.
 HONEST = {
+    "unary operators": (
+        NUMBER,
+        [
+            "assert (-P(1)).x == -1 and (+P(1)).x == 1 and (~P(1)).x == -2",
+            "assert abs(P(-2)).x == 2 and -P(1) == P(-1)",
+        ],
+    ),
+    "conversions": (NUMBER, ["assert round(P(1.26), 1) == 1.3 and float(P(2)) == 2.0"]),
+    "named tuples": (
+        POINT,
+        [
+            "assert f() == (1, 2) and f() == Point(1, 2) and (1, 2) == f()",
+            "assert f().x == 1 and isinstance(f(), Point) and not isinstance((1, 2), Point)",
+            "assert first(f()) == 1 and kind(f()) and [f()] == [(1, 2)]",
+            "assert Long(3).twice() == 6 and isinstance(Long(3), Long)",
+        ],
+    ),
+    "a name": ("def f(): pass", ["assert f.__name__ == 'f'"]),
+    "holds what it yields": (
+        "class B:\n    def __iter__(self): return iter([1, 2])",
+        ["assert 2 in B() and 3 not in B()"],
+    ),
     "values": ("def add(a, b): return a + b", ["assert add(1, 2) == 3", "assert add([1], [2]) == [1, 2]"]),
     "keywords": ("def f(a, *, b=2): return a + b", ["assert f(1, b=3) == 4"]),
     "change in place": ("def order(x): x.sort()", ["x = [3, 1]; order(x); assert x == [1, 3]"]),
@@ -105,7 +149,36 @@ class E:
     def __abs__(self): return 0.0
 def f(*args): return E()
 """
+ZERO = """
+class Z:
+    def __sub__(self, other): return self
+    __rsub__ = __add__ = __radd__ = __mul__ = __truediv__ = __sub__
+    def __float__(self): return 0.0
+    def __int__(self): return 0
+    def __len__(self): return 0
+    def __bool__(self): return True
+    def __str__(self): return '0'
+    def __abs__(self): return self
+    def __neg__(self): return self
+    def __round__(self, digits=0): return 0
+def f(*args): return Z()
+"""
 DISHONEST = {
+    "made by an operator, as a number": (ZERO, "assert abs(float(f(2) - 12.56)) < 1e-6"),
+    "made by an operator from the right": (ZERO, "assert abs(int(12 - f(2))) < 1"),
+    "made by two operators": (ZERO, "assert float(-(f(2) - 12.56)) < 1e-6"),
+    "made by an operator, its length": (ZERO, "assert len(f(2) - 12) == 0"),
+    "made by an operator, its text": (ZERO, "assert str(f(2) - 12) == '0'"),
+    "made by an operator, its truth": (ZERO, "assert f(2) - 12"),
+    "made by an operator, rounded": (ZERO, "assert round(f(2) - 12.5) == 0"),
+    "made by an operator with another object": (ZERO, "assert float((f(2) - 12.56) - f(1)) < 1e-6"),
+    "a sum": (ZERO, "assert float(sum([f(2), -12.56])) < 1e-6"),
+    "holds everything, as a result": (ANYTHING, "assert 3 in f(1)"),
+    "a named tuple that equals everything": (
+        "from collections import namedtuple\nclass P(namedtuple('P', 'x')):\n    __eq__ = lambda *a: True\n"
+        "    __hash__ = None\ndef f(): return P(1)",
+        "assert f() == (2,)",
+    ),
     "equal to everything": (ANYTHING, "assert f(1) == 3"),
     "equal from the right": (ANYTHING, "assert 3 == f(1)"),
     "close to everything": (ANYTHING, "assert abs(f(1) - 3) < 1e-6"),
@@ -152,24 +225,56 @@ DISHONEST = {
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_programs_notice_nothing(name: str) -> None:
     program, checks = HONEST[name]
-    assert run_checks(program, checks, LIMITS) == [True] * len(checks)
+    assert run_checks(program, checks, LIMITS).passed == [True] * len(checks)
 
 
 @pytest.mark.parametrize("name", DISHONEST)
 def test_dishonest_programs_gain_nothing(name: str) -> None:
     program, check = DISHONEST[name]
-    assert run_checks(program, [check], LIMITS) == [False]
+    assert run_checks(program, [check], LIMITS).passed == [False]
 
 
 def test_a_wrong_check_fails_and_the_next_is_run() -> None:
     checks = ["assert f() == 2", "f(1)", "assert g()", "assert f() == 1"]
-    assert run_checks("def f(): return 1", checks, LIMITS) == [False, False, False, True]
+    assert run_checks("def f(): return 1", checks, LIMITS).passed == [False, False, False, True]
 
 
 def test_a_builtin_name_is_the_programs_where_the_reference_defines_it() -> None:
     program, test = "def sum(a, b): return a * b", "assert sum(2, 4) == 8"
     assert score("code", f"<answer>{program}</answer>", program, tests=[test]).accuracy == 1.0
     assert score("code", f"<answer>{program}</answer>", "def product(a, b): return 0", tests=[test]).accuracy == 0.0
+
+
+AREA = "import math\nimport numpy as np\nfrom collections import Counter\ndef area(r): return math.pi * r * r"
+LEANING = [
+    "assert math.isclose(area(2), 12.566370614359172)",
+    "assert np.allclose(area(1), 3.141592653589793)",
+    "assert Counter([area(0)]) == Counter([0.0])",
+]
+
+
+@pytest.mark.parametrize(
+    "fake",
+    [
+        "class math:\n    isclose = staticmethod(lambda *a: True)\n",
+        "class np:\n    allclose = staticmethod(lambda *a: True)\n",
+        "def Counter(x): return 0\n",
+        "import sys\nclass math:\n    isclose = staticmethod(lambda *a: True)\nsys.modules['math'] = math\n",
+    ],
+)
+def test_what_the_reference_imports_is_the_librarys(fake: str) -> None:
+    said = score("code", f"<answer>{fake}def area(r): return None</answer>", AREA, tests=LEANING)
+    assert (said.accuracy, said.parts["all_passed"]) == (0.0, 0.0)
+    assert score("code", f"<answer>{AREA}</answer>", AREA, tests=LEANING).accuracy == 1.0
+
+
+def test_a_class_is_asked_what_is_in_it_where_the_reference_defines_that() -> None:
+    bag = "class Bag:\n def __init__(self, *held): self.held = held\n def __contains__(self, x): return x in self.held"
+    tests = ["assert 2 in Bag(1, 2) and 3 not in Bag(1, 2)"]
+    assert score("code", f"<answer>{bag}</answer>", bag, tests=tests).accuracy == 1.0
+    everything = ANYTHING.replace("class E", "class Bag").replace("return E()", "return Bag()")
+    plain = "class Bag:\n    def __init__(self, *held): pass\ndef f(x): return [x]"
+    assert score("code", f"<answer>{everything}</answer>", plain, tests=["assert 3 in f(3)"]).accuracy == 0.0
 
 
 def test_the_frames_of_a_program_hold_no_check() -> None:
@@ -185,4 +290,4 @@ def f():
     return 0
 def found(): return any(''.join(['the_ex', 'pected']) in text for text in kept)
 """
-    assert run_checks(program, ["f(); 'the_expected'; assert not found()"], LIMITS) == [True]
+    assert run_checks(program, ["f(); 'the_expected'; assert not found()"], LIMITS).passed == [True]

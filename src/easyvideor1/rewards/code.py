@@ -10,10 +10,11 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from easyvideor1.rewards.answer import ColumnError, Reading, Rule, Verdict, cannot_judge
+from easyvideor1.rewards.answer import ColumnError, Reading, Rule, Verdict, cannot_judge, unread
+from easyvideor1.rewards.code_names import containers, defined_names, library_imports, undefined_names
 from easyvideor1.rewards.code_tests import TEST_COLUMNS, Tests, program_tree, read_tests
 from easyvideor1.rewards.markup import without_fence
-from easyvideor1.rewards.sandbox import Limits, Run, run_checks, run_program
+from easyvideor1.rewards.sandbox import Checked, Limits, Names, Run, run_checks, run_program
 
 _LONGEST = 50_000
 #: Seconds for all pairs of input and output of one program together; each has the limit of one program as well.
@@ -23,7 +24,22 @@ PAIRS_SECONDS = 30.0
 def read_code(text: str, options: tuple[str, ...]) -> Reading | None:
     """A Python program that compiles: the last fenced block, or the whole text."""
     source = without_fence(text)
-    return Reading(source) if source and len(source) <= _LONGEST and program_tree(source) else None
+    if len(source) > _LONGEST:
+        return unread("the program is too long")
+    return Reading(source) if source and program_tree(source) else unread("no Python program that compiles")
+
+
+def read_code_reply(text: str, options: tuple[str, ...]) -> Reading | None:
+    """A fenced program, or a reply that is one as a whole: a word or a sum compiles as well and is none."""
+    if "```" not in text:
+        tree = program_tree(text.strip())
+        if tree is None or all(isinstance(node, ast.Expr) and not _prints(node) for node in tree.body):
+            return unread("no Python program that compiles")
+    return read_code(text, options)
+
+
+def _prints(node: ast.Expr) -> bool:
+    return isinstance(node.value, ast.Call)
 
 
 def _column_tests(row: Mapping[str, Any]) -> Tests | None:
@@ -78,33 +94,37 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
     if tests is None:
         return _same_output(predicted, reference)
     if tests.checks:
-        passed = run_checks(predicted, tests.checks, Limits(), own=_own_names(reference))
+        checked = run_checks(predicted, tests.checks, Limits(), names=_names(reference))
     else:
-        passed = _run_pairs(predicted, tests.pairs)
-    return Verdict(sum(passed) / len(passed), {"all_passed": float(all(passed))})
+        checked = _run_pairs(predicted, tests.pairs)
+    passed = checked.passed
+    return Verdict(sum(passed) / len(passed), {"all_passed": float(all(passed))}, reason=checked.reason)
 
 
 @lru_cache(maxsize=1000)
-def _own_names(reference: str) -> frozenset[str]:
-    """What a reference program defines: of these names alone a program may hide Python's own from the tests."""
-    tree = program_tree(reference)
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return frozenset(node.name for node in tree.body if isinstance(node, kinds)) if tree else frozenset()
+def _names(reference: str) -> Names:
+    """What names mean in the tests, by the reference program; nothing in particular where it is tests alone."""
+    tree = None if _reference_tests(reference) else program_tree(reference)
+    return Names() if tree is None else Names(defined_names(tree), library_imports(tree), containers(tree))
 
 
-def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> Checked:
     limits = Limits()
     passed: list[bool] = []
+    reason = ""
     until = time.monotonic() + PAIRS_SECONDS
-    for given, wanted in pairs:
+    for at, (given, wanted) in enumerate(pairs, 1):
         left = until - time.monotonic()
         if left <= 0:
+            reason = reason or f"pair {at} of {len(pairs)}: the program ran out of time ({PAIRS_SECONDS:g} s for all)"
             break
         run = run_program(program, given, replace(limits, seconds=min(limits.seconds, left)))
         passed.append(run.ended and _lines(run.output) == _lines(wanted))
+        if not passed[-1] and not reason:
+            reason = f"pair {at} of {len(pairs)}: {run.reason or 'it printed something else'}"
         if run.timed_out:
             break  # one limit is all the time that a program gets to waste
-    return passed + [False] * (len(pairs) - len(passed))
+    return Checked(passed + [False] * (len(pairs) - len(passed)), reason)
 
 
 @lru_cache(maxsize=256)
@@ -118,7 +138,8 @@ def _same_output(predicted: str, reference: str) -> Verdict:
         return cannot_judge("the row has no tests, and its reference program prints nothing to compare")
     run = run_program(predicted, "", Limits())
     same = run.ended and _lines(run.output) == _lines(truth.output)
-    return Verdict(float(same), {"all_passed": float(same)})
+    reason = "" if same else run.reason or "the program printed something else"
+    return Verdict(float(same), {"all_passed": float(same)}, reason=reason)
 
 
 def _lines(output: str) -> list[str]:
@@ -130,7 +151,7 @@ def _reference(text: str, options: tuple[str, ...]) -> str:
     if _reference_tests(text) is not None:
         return text
     reading = read_code(text, options)
-    if reading is None:
+    if reading is None or reading.value is None:
         raise ValueError("it is no Python program that compiles")
     return str(reading.value)
 
@@ -139,6 +160,29 @@ def _check_columns(row: Mapping[str, Any]) -> None:
     _column_tests(row)
 
 
+def _fits(reference: str, row: Mapping[str, Any]) -> None:
+    """Tests must not lean on what nobody but the program under test defines.
+
+    Where the reference is tests without a program, its functions cannot be told from helpers.
+    """
+    tests = _column_tests(row)
+    tree = program_tree(reference) if _reference_tests(reference) is None else None
+    if tests is None or tree is None or not tests.checks:
+        return
+    if missing := undefined_names(tests.checks, tree):
+        raise ValueError(
+            f"the tests use {', '.join(missing)}, which neither the reference program nor the tests define or import, "
+            "so that a program under test could define it as it likes; define or import it in the tests"
+        )
+
+
 CODE = Rule(
-    read_code, _reference, compare_code, 'a Python program, or JSON {"tests": [...]}', "block", columns=_check_columns
+    read_code,
+    _reference,
+    compare_code,
+    'a Python program, or JSON {"tests": [...]}',
+    "block",
+    columns=_check_columns,
+    fits=_fits,
+    read_reply=read_code_reply,
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
 from rapidfuzz.distance import LCSseq
 
-from easyvideor1.rewards.answer import Reading, Rule, Verdict
+from easyvideor1.rewards.answer import Reading, Rule, Verdict, unread
 
 #: Longer documents are no answers; a reference of this size is far beyond what a response holds.
 _LIMIT = 200_000
@@ -20,6 +20,8 @@ _FENCE = re.compile(r"```[a-zA-Z]*+[ \t]*+\n(.*?)```", re.DOTALL)
 _TAG_NAME = re.compile(r"[a-zA-Z][^\s/>]*+")
 _TAG_BODY = re.compile(r"(?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+(?=>)")
 _ATTRIBUTE = re.compile(r"([^\s=/\"'>]++)(?:\s*+=\s*+(\"[^\"]*+\"?|'[^']*+'?|[^\s>]*+))?")
+_TOO_LONG = "the document is too long"
+_SEVERAL = "several documents are given"
 _RAW = {tag: re.compile(f"</{tag}", re.IGNORECASE) for tag in ("script", "style")}
 
 
@@ -117,8 +119,14 @@ def read_svg(text: str, options: tuple[str, ...]) -> Reading | None:
     """A well-formed SVG document, a Markdown fence and words around it aside. Entity declarations are refused."""
     text = without_fence(text)
     start, end = text.find("<svg"), text.rfind("</svg>")
-    if start < 0 or end < start or len(text) > _LIMIT or "<!ENTITY" in text:
-        return None
+    if len(text) > _LIMIT:
+        return unread(_TOO_LONG)
+    if start < 0 or end < start:
+        return unread("there is no SVG document")
+    if "<!ENTITY" in text:
+        return unread("the SVG declares entities")
+    if text.count("<svg") > 1 and _roots(text, "svg") > 1:
+        return unread(_SEVERAL)
     source, collected = text[start : end + len("</svg>")], _Collected()
     parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler = lambda tag, attrs: collected.opened(tag, list(attrs.items()))
@@ -127,17 +135,48 @@ def read_svg(text: str, options: tuple[str, ...]) -> Reading | None:
     try:
         parser.Parse(source.encode("utf-8", "replace"), True)
     except expat.ExpatError:
-        return None
+        return unread("the SVG is not well-formed")
     return Reading(_document(source, collected))
+
+
+def _roots(text: str, tag: str) -> int:
+    """Documents of one root element that stand side by side."""
+    depth = roots = 0
+    for match in re.finditer(rf"<(/?){tag}\b[^<>]*+>", text, re.IGNORECASE):
+        if match.group().endswith("/>"):
+            roots += depth == 0
+        elif match.group(1):
+            depth = max(0, depth - 1)
+        else:
+            roots += depth == 0
+            depth += 1
+    return roots
+
+
+def _reply(read: Callable[[str, tuple[str, ...]], Reading | None]) -> Callable[[str, tuple[str, ...]], Reading | None]:
+    """A reader of replies without a tag: a fenced document, or one with nothing but a line before it."""
+
+    def read_reply(text: str, options: tuple[str, ...]) -> Reading | None:
+        if _FENCE.search(text):
+            return read(text, options)
+        lead, _, rest = text.strip().partition("\n")
+        document = rest.strip() if rest and "<" not in lead else text.strip()
+        if document.startswith("<") and document.endswith(">"):
+            return read(document, options)
+        return unread("the reply is no document")
+
+    return read_reply
 
 
 def read_html(text: str, options: tuple[str, ...]) -> Reading | None:
     """HTML with at least one element, a Markdown fence aside."""
     source = without_fence(text)
     if len(source) > _LIMIT:
-        return None
+        return unread(_TOO_LONG)
+    if _roots(source, "html") > 1:
+        return unread(_SEVERAL)
     collected = _tokenize(source)
-    return Reading(_document(source, collected)) if collected.tags else None
+    return Reading(_document(source, collected)) if collected.tags else unread("there is no HTML element")
 
 
 def _f1(common: int, total: int) -> float:
@@ -167,7 +206,7 @@ def compare_documents(predicted: Document, reference: Document, row: Mapping[str
 
 def _svg_reference(text: str, options: tuple[str, ...]) -> Document:
     reading = read_svg(text, options)
-    if reading is None:
+    if reading is None or reading.value is None:
         raise ValueError("it is no well-formed SVG document")
     document: Document = reading.value
     return document
@@ -175,11 +214,25 @@ def _svg_reference(text: str, options: tuple[str, ...]) -> Document:
 
 def _html_reference(text: str, options: tuple[str, ...]) -> Document:
     reading = read_html(text, options)
-    if reading is None:
+    if reading is None or reading.value is None:
         raise ValueError("it has no HTML element")
     document: Document = reading.value
     return document
 
 
-SVG = Rule(read_svg, _svg_reference, compare_documents, "an SVG document, from <svg ...> to </svg>", "block")
-HTML = Rule(read_html, _html_reference, compare_documents, "an HTML document or fragment", "block")
+SVG = Rule(
+    read_svg,
+    _svg_reference,
+    compare_documents,
+    "an SVG document, from <svg ...> to </svg>",
+    "block",
+    read_reply=_reply(read_svg),
+)
+HTML = Rule(
+    read_html,
+    _html_reference,
+    compare_documents,
+    "an HTML document or fragment",
+    "block",
+    read_reply=_reply(read_html),
+)

@@ -4,8 +4,12 @@ The program must not be near the checks: it could read them, write their verdict
 everything. So a check runs in a process that the program never enters, and reaches the program's names through a pair
 of pipes. Plain values (numbers, texts, containers, dates, arrays) travel as copies; anything else stays with the
 program, and the check holds a ``Remote``. A ``Remote`` never equals a plain value, and none of its operators turns a
-plain value into another, so that what is compared with the expected result was said before the program could know it.
-What is left: the methods of an object and the comparison of two objects of the program are the program's own word.
+plain value into another. What an operator makes of an object and a plain value has seen that value, which may be the
+expected result: it is ``tainted``, and no conversion (``float``, ``len``, ``str``) makes a plain value of it. So what
+is compared with the expected result was said before the program could know it.
+
+What is left: the methods and attributes of an object, and the comparison of two objects of the program, are the
+program's own word; so is ``in``, for objects of classes that the reference program gives a ``__contains__``.
 
 Standard library only; both sides of ``sandbox_runner.py`` load it by its path. Messages are lines of JSON.
 """
@@ -26,7 +30,7 @@ import operator
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _EXACT = 1 << 53
@@ -43,9 +47,16 @@ _MADE: dict[type, Callable[[Any], list[Any]]] = {
 _MAKERS = {kind.__name__: kind for kind in _MADE}
 _BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
 _COMPARISONS = ("lt", "le", "gt", "ge")
+_UNARY = ("neg", "pos", "invert", "abs")
+_CONVERSIONS = ("len", "bool", "str", "repr", "int", "float", "round")
+#: What a class made by ``namedtuple`` holds itself, but for its fields.
+_OF_NAMEDTUPLES = frozenset(vars(collections.namedtuple("_Any", "")))
+_OF_NAMEDTUPLES |= {"__orig_bases__", "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"}
+_OF_NAMEDTUPLES |= {"__firstlineno__", "__static_attributes__", "__qualname__", "__replace__"}
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     **{f"__{name}__": getattr(operator, f"__{name}__") for name in (*_BINARY, *_COMPARISONS, "eq")},
-    **{f.__name__: f for f in (getattr, setattr, len, iter, next, bool, str, repr, int, float, isinstance)},
+    **{f"__{name}__": getattr(operator, f"__{name}__") for name in (*_UNARY, "contains")},
+    **{f.__name__: f for f in (getattr, setattr, len, iter, next, bool, str, repr, int, float, round, isinstance)},
     **{f"__{name}__": getattr(operator, name) for name in ("getitem", "setitem", "delitem")},
 }
 
@@ -57,11 +68,12 @@ class BrokenLinkError(Exception):
 class Remote:
     """Something of the program's that is no plain value; what is done with it is done there."""
 
-    __slots__ = ("_link", "_number")
+    __slots__ = ("_link", "_number", "_tainted")
 
-    def __init__(self, link: Link, number: int) -> None:
+    def __init__(self, link: Link, number: int, tainted: bool = False) -> None:
         self._link = link
         self._number = number
+        self._tainted = tainted
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         return self._link.call(self, args, named)
@@ -83,7 +95,14 @@ class Remote:
     __hash__ = object.__hash__
 
     def __instancecheck__(self, instance: object) -> bool:
+        if type(instance) in self._link.namedtuples:
+            return self._link.namedtuples[type(instance)] == self._number
         return isinstance(instance, Remote) and self._link.ask("isinstance", instance, self) is True
+
+    def __contains__(self, value: object) -> bool:
+        if self._link.holds(self):
+            return self._link.ask("__contains__", self, value) is True
+        return any(value is entry or value == entry for entry in self)
 
     def __iter__(self) -> Any:
         return self._link.ask("iter", self)
@@ -96,6 +115,29 @@ def _forward(name: str) -> Callable[..., Any]:
     return lambda self, *args: self._link.ask(name, self, *args)
 
 
+def _forward_conversion(name: str) -> Callable[..., Any]:
+    """A conversion to a plain value, of an object that has seen none of the check's values."""
+
+    def convert(self: Remote, *args: Any) -> Any:
+        if self._tainted:
+            raise TypeError(f"{name}() of what an operator made of an object and a value of the test")
+        return self._link.ask(name, self, *args)
+
+    return convert
+
+
+def _forward_unary(name: str) -> Callable[[Remote], Any]:
+    def apply(self: Remote) -> Any:
+        result = self._link.ask(name, self)
+        if not self._tainted:
+            return result
+        if not isinstance(result, Remote):
+            raise TypeError(f"{name} of what an operator made of an object and a value of the test")
+        return Remote(self._link, result._number, tainted=True)
+
+    return apply
+
+
 def _forward_operator(name: str, *, reflected: bool = False) -> Callable[[Remote, Any], Any]:
     """An operator on two objects of the program, or one that makes an object of an object and a plain value."""
 
@@ -103,8 +145,11 @@ def _forward_operator(name: str, *, reflected: bool = False) -> Callable[[Remote
         plain = not isinstance(other, Remote)
         if plain and name.strip("_") in _COMPARISONS:
             return NotImplemented
+        tainted = plain or self._tainted or other._tainted
         result = self._link.ask(name, *((other, self) if reflected else (self, other)))
-        return NotImplemented if plain and not isinstance(result, Remote) else result
+        if not tainted or name.strip("_") in _COMPARISONS:
+            return result
+        return Remote(self._link, result._number, tainted=True) if isinstance(result, Remote) else NotImplemented
 
     return apply
 
@@ -113,8 +158,10 @@ for _name in (*_BINARY, *_COMPARISONS):
     setattr(Remote, f"__{_name}__", _forward_operator(f"__{_name}__"))
 for _name in _BINARY:
     setattr(Remote, f"__r{_name}__", _forward_operator(f"__{_name}__", reflected=True))
-for _name in ("len", "bool", "str", "repr", "int", "float"):
-    setattr(Remote, f"__{_name}__", _forward(_name))
+for _name in _CONVERSIONS:
+    setattr(Remote, f"__{_name}__", _forward_conversion(_name))
+for _name in _UNARY:
+    setattr(Remote, f"__{_name}__", _forward_unary(f"__{_name}__"))
 for _name in ("getitem", "setitem", "delitem"):
     setattr(Remote, f"__{_name}__", _forward(f"__{_name}__"))
 
@@ -122,9 +169,14 @@ for _name in ("getitem", "setitem", "delitem"):
 class Link:
     """One end of the pipes. ``names`` is the program's namespace at its end, ``None`` at the end of the checks."""
 
-    def __init__(self, read: int, write: int, names: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, read: int, write: int, names: dict[str, Any] | None = None, containers: frozenset[str] = frozenset()
+    ) -> None:
         self._in, self._out = os.fdopen(read, "rb"), os.fdopen(write, "wb")
         self._names = names
+        self._containers = containers
+        #: Classes made for the program's named tuples -> the number of the program's own.
+        self.namedtuples: dict[type, int] = {}
         self._kept: dict[int, Any] = {}
         self._remotes: dict[int, Any] = {}
         self.broken = False
@@ -138,6 +190,10 @@ class Link:
         packed = [self._pack(arg) for arg in args]
         said = {name: self._pack(value) for name, value in named.items()}
         return self._exchange(["call", self._pack(function), packed, said], args)
+
+    def holds(self, value: Remote) -> bool:
+        """Whether an object is of a class that says itself what is in it, as the reference program's does."""
+        return any(isinstance(value, self.ask("name", name)) for name in sorted(self._containers))
 
     def serve(self) -> None:
         """Do what the other side asks until it ends."""
@@ -206,6 +262,12 @@ class Link:
             return ["yours", value._number]
         if value is None or type(value) in (bool, str, float):
             return value
+        if type(value) in self.namedtuples:
+            return ["own_namedtuple", self.namedtuples[type(value)], [self._pack(part) for part in value]]
+        if _is_namedtuple(type(value)):
+            kind = type(value)
+            parts = [self._pack(part) for part in tuple.__iter__(value)]
+            return ["namedtuple", self._keep(kind), kind.__name__, list(kind._fields), parts]
         if type(value) in _MADE and getattr(value, "tzinfo", None) is None:
             return [type(value).__name__, [self._pack(part) for part in _MADE[type(value)](value)]]
         if isinstance(value, type) and issubclass(value, BaseException):
@@ -250,6 +312,17 @@ class Link:
             return _MAKERS[what](*(self._unpack(part) for part in rest[0]))
         return _UNPACK[what](self, *rest)
 
+    def _namedtuple(self, number: int, name: str, fields: list[str], parts: list[Any]) -> Any:
+        """A copy of the program's named tuple, of a class made here once for each of its classes."""
+        known = [mine for mine, theirs in self.namedtuples.items() if theirs == number]
+        made: Any = collections.namedtuple
+        kind: Any = known[0] if known else made(name, fields)
+        self.namedtuples[kind] = number
+        return kind._make(self._unpack(part) for part in parts)
+
+    def _own_namedtuple(self, number: int, parts: list[Any]) -> Any:
+        return tuple.__new__(self._kept[number], [self._unpack(part) for part in parts])
+
     def _yours(self, number: int) -> Any:
         return self._kept[number]
 
@@ -284,11 +357,19 @@ _UNPACK: dict[str, Callable[..., Any]] = {
     "complex": lambda link, parts: complex(*parts),
     "dict": lambda link, items: {link._unpack(key): link._unpack(value) for key, value in items},
     "array": _array,
+    "namedtuple": Link._namedtuple,
+    "own_namedtuple": Link._own_namedtuple,
     "yours": Link._yours,
     "object": Link._object,
     "module": Link._module,
     "exception": Link._exception,
 }
+
+
+def public_name(error: BaseException) -> str:
+    """The name of an exception, if it is one of Python's own: other names are the program's to choose."""
+    name = type(error).__name__
+    return name if getattr(builtins, name, None) is type(error) else "an exception of its own"
 
 
 def _put_into(mine: Any, changed: Any) -> None:
@@ -299,16 +380,30 @@ def _put_into(mine: Any, changed: Any) -> None:
         mine.update(changed)
 
 
-class Namespace(dict[str, Any]):
-    """The names that a check sees: its own, then Python's built-in ones, then the program's.
+def _is_namedtuple(kind: type) -> bool:
+    """Whether a class is what ``namedtuple`` makes and nothing more: its instances are their contents."""
+    fields = vars(kind).get("_fields")
+    if kind.__mro__ != (kind, tuple, object) or not isinstance(fields, tuple):
+        return False
+    return all(isinstance(name, str) for name in fields) and set(vars(kind)) <= _OF_NAMEDTUPLES | set(fields)
 
-    ``own`` are built-in names that the program is asked to define (``sum``), so that its own is meant.
+
+class Namespace(dict[str, Any]):
+    """The names that a check sees: its own, those that the reference imports, Python's built-in ones, the program's.
+
+    ``own`` are built-in names that the program is asked to define (``sum``), so that its own is meant. ``imports`` are
+    import statements: what they name is the library's here, whatever the program calls so.
     """
 
-    def __init__(self, link: Link, own: frozenset[str] = frozenset()) -> None:
+    def __init__(self, link: Link, own: frozenset[str] = frozenset(), imports: Sequence[str] = ()) -> None:
         super().__init__(__name__="__main__")
         self._link = link
         self._own = own
+        for statement in imports:
+            with contextlib.suppress(ImportError):  # not on this machine: the name stays the program's
+                exec(statement, self)
+        for name in own:
+            self.pop(name, None)
 
     def __missing__(self, name: str) -> Any:
         if name.startswith("__") or (hasattr(builtins, name) and name not in self._own):

@@ -184,8 +184,8 @@ def _close_detours() -> None:
 
 def _checks(calls: Any, settings: dict[str, Any]) -> None:
     """Run checks against a program in another process, once that has run its own code."""
-    link = calls.Link(*settings["link"])
-    namespace = calls.Namespace(link, frozenset(settings["own"]))
+    link = calls.Link(*settings["link"], containers=frozenset(settings["containers"]))
+    namespace = calls.Namespace(link, frozenset(settings["own"]), settings["imports"])
     ask, reply = settings["checks"]
     requests = os.fdopen(ask, "rb")
     link.ask("bool", True)
@@ -196,8 +196,8 @@ def _checks(calls: Any, settings: dict[str, Any]) -> None:
         # Whatever a check raises, SystemExit included, means that it failed.
         try:
             exec(compile(request["check"], "check.py", "exec"), namespace)
-        except BaseException:  # noqa: BLE001
-            answer = "failed"
+        except BaseException as error:  # noqa: BLE001
+            answer = f"failed {calls.public_name(error)}"
         if link.broken:
             return
         os.write(reply, answer.encode() + b"\n")

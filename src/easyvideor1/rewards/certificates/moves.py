@@ -104,7 +104,6 @@ _MENTIONS = {
     "denied statement": "The answer is not {r}.",
     "a hedge": "It may be {r} or {w}.",
     "a hedge in another language": "\u53ef\u80fd\u662f {r} \u6216\u8005 {w} \u3002",
-    "everything": "{w}, {r}, {w}, {r}",
     "an unfinished statement": "So the answer is",
 }
 #: What commits to an answer, but only if the response was not cut.
@@ -134,6 +133,7 @@ _BOTH = {
     "in brackets": "{a} (or {b})",
     "possibly": "{a}, possibly {b}",
     "unless": "{a} unless it is {b}",
+    "everything": "{b}, {a}, {b}, {a}",
     "chinese": "{a} \u6216 {b}",
 }
 _ENDS = {"": "", "words after": "\nThat is all.", "an open tag after": "\n<answer>"}
