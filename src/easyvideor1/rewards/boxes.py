@@ -17,7 +17,7 @@ from easyvideor1.rewards import geometry
 from easyvideor1.rewards.answer import Reading, unread
 from easyvideor1.rewards.geometry import Box, Point
 from easyvideor1.rewards.nearjson import load_near
-from easyvideor1.rewards.stated import MENTIONED, SEVERAL, NotRead, read_last, read_stated
+from easyvideor1.rewards.stated import MENTIONED, SEVERAL, NoAnswerError, read_last, read_stated
 from easyvideor1.rewards.timestamps import seconds_of
 
 NO_BOX = "no box was found"
@@ -41,9 +41,7 @@ _TOKENS = re.compile(
     rf"(?:<\|box_start\|>|<box>)\s*+({_PAIR})\s*+,?\s*+({_PAIR})\s*+(?:<\|box_end\|>|</box>)", re.IGNORECASE
 )
 _TOKEN = re.compile(r"<\|box_start\|>|<box>", re.IGNORECASE)
-_OBJECT = re.compile(
-    r"<\|object_ref_start\|>[^<]*+<\|object_ref_end\|>|<ref>[^<]*+</ref>|<\|im_end\|>", re.IGNORECASE
-)
+_OBJECT = re.compile(r"<\|object_ref_start\|>[^<]*+<\|object_ref_end\|>|<ref>[^<]*+</ref>|<\|im_end\|>", re.IGNORECASE)
 _OR = re.compile(r"\b(?:or|either|maybe|perhaps)\b|\u6216", re.IGNORECASE)
 _CORNERS = re.compile(
     rf"[^()\[\]\d]{{0,60}}[(\[]({_NUMBER},{_NUMBER})[)\]]\s*+[,;.]?+\s*+(?:to|and|-|\u2013|\u2192|->)?\s*+(?:the\s)?"
@@ -92,7 +90,7 @@ def read_boxes_reply(text: str, options: tuple[str, ...]) -> Reading | None:
 def _reading_of(data: Any) -> Reading:
     try:
         return Reading(boxes_of(data), canonical=False)
-    except NotRead as error:
+    except NoAnswerError as error:
         return unread(str(error))
 
 
@@ -118,11 +116,11 @@ def box_of(data: Any) -> Box:
     """One box of JSON: four numbers, two corners, sides by name, or an object that holds one of these.
 
     Raises:
-        NotRead: it is no box.
+        NoAnswerError: it is no box.
     """
     found = _boxes(data, _DEEPEST)
     if len(found) != 1:
-        raise NotRead("one box is asked for and several are given")
+        raise NoAnswerError("one box is asked for and several are given")
     return found[0]
 
 
@@ -130,29 +128,29 @@ def boxes_of(data: Any) -> tuple[Box, ...]:
     """The boxes that JSON holds.
 
     Raises:
-        NotRead: there are none, too many, or one of them is none.
+        NoAnswerError: there are none, too many, or one of them is none.
     """
     return _boxes(data, _DEEPEST)
 
 
 def _boxes(data: Any, depth: int) -> tuple[Box, ...]:
     if depth == 0:
-        raise NotRead(NO_BOX)
+        raise NoAnswerError(NO_BOX)
     if isinstance(data, Mapping):
         return _boxes_of_object(data, depth)
     if isinstance(data, str) and len(data) <= 200 and data.strip()[:1] in ("[", "("):
         data = load_near(data)
     if not isinstance(data, list) or not data:
-        raise NotRead(NO_BOX)
+        raise NoAnswerError(NO_BOX)
     if len(data) == 4 and None not in (sides := [_side(entry) for entry in data]):
         return (_box(sides),)
     if len(data) == 2 and None not in (corners := [point_of(entry) for entry in data]):
         return (_box([side for corner in corners if corner is not None for side in corner]),)
     if len(data) > geometry.MOST_ITEMS:
-        raise NotRead(TOO_MANY)
+        raise NoAnswerError(TOO_MANY)
     found = [_boxes(entry, depth - 1) for entry in data]
     if any(len(boxes) != 1 for boxes in found):
-        raise NotRead(NO_BOX)
+        raise NoAnswerError(NO_BOX)
     return tuple(boxes[0] for boxes in found)
 
 
@@ -165,14 +163,14 @@ def _boxes_of_object(data: Mapping[Any, Any], depth: int) -> tuple[Box, ...]:
         if all(name in keyed for name in names):
             x, y, width, height = (_side(keyed[name]) for name in names)
             if x is None or y is None or width is None or height is None:
-                raise NotRead(NO_BOX)
+                raise NoAnswerError(NO_BOX)
             return (_box([x, y, x + width, y + height]),)
     found: list[tuple[Box, ...]] = []
     for name in _HOLDERS:
         if name in keyed and (boxes := _boxes(keyed[name], depth - 1)) not in found:
             found.append(boxes)
     if len(found) != 1:
-        raise NotRead(SEVERAL if found else NO_BOX)
+        raise NoAnswerError(SEVERAL if found else NO_BOX)
     return found[0]
 
 
@@ -189,10 +187,10 @@ def _side(value: Any) -> float | None:
 
 def _box(sides: list[float | None]) -> Box:
     if None in sides:
-        raise NotRead(NO_BOX)
+        raise NoAnswerError(NO_BOX)
     box = geometry.box(sides)
     if box is None:
-        raise NotRead(TURNED)
+        raise NoAnswerError(TURNED)
     return box
 
 
@@ -200,10 +198,8 @@ def point_of(value: Any) -> Point | None:
     """``[x, y]``, ``{"x": x, "y": y}`` or an object that holds one in ``point_2d`` or ``point``."""
     if isinstance(value, Mapping):
         keyed = names_of(value)
-        if "x" in keyed and "y" in keyed:
-            value = [keyed["x"], keyed["y"]]
-        else:
-            value = keyed.get("point_2d", keyed.get("point"))
+        named = keyed.get("point_2d", keyed.get("point"))
+        value = [keyed["x"], keyed["y"]] if "x" in keyed and "y" in keyed else named
     if not isinstance(value, list) or len(value) != 2:
         return None
     x, y = _side(value[0]), _side(value[1])
@@ -247,7 +243,7 @@ def boxes_by_second(data: Any) -> dict[float, Box | None] | None:
 def _claimed(data: Any) -> Box | None:
     try:
         return box_of(data)
-    except NotRead:
+    except NoAnswerError:
         return None
 
 

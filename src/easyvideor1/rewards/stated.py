@@ -23,11 +23,11 @@ _AFTER = re.compile(r"[\s`.*\u3002!)\"']*+")
 _OWN_LINE = re.compile(r"(?:\A|\n)[ \t]*+(?:```[a-zA-Z]*+[ \t]*+\n?[ \t]*+)?\Z")
 
 
-class NotRead(ValueError):
+class NoAnswerError(ValueError):
     """A value that is no answer; the message is the reason."""
 
 
-#: Turns JSON (or what is nearly JSON) into the value of an answer; raises ``NotRead``.
+#: Turns JSON (or what is nearly JSON) into the value of an answer; raises ``NoAnswerError``.
 Read = Callable[[Any], Any]
 
 
@@ -44,7 +44,7 @@ class Statements:
         """Read a value, and keep what came of it unless it is there already; whether it looked like an answer."""
         try:
             value = read(data)
-        except NotRead as error:
+        except NoAnswerError as error:
             if str(error) == self.nothing:
                 return False
             if str(error) not in self.reasons:
@@ -80,12 +80,12 @@ def read_stated(
     if isinstance(whole, dict | list):
         try:
             return Reading(read(whole), canonical(whole))
-        except NotRead as error:
+        except NoAnswerError as error:
             return unread(str(error))
     if len(text) > LONGEST:
         try:
             return Reading(read(find_json(text)), canonical=False)
-        except NotRead as error:
+        except NoAnswerError as error:
             return unread(str(error))
     said = Statements(nothing)
     if (near := load_near(text)) is not None:
@@ -123,7 +123,7 @@ def _add_words(said: Statements, prose: Read, words: str) -> None:
         return
     try:
         value = prose(words)
-    except NotRead:
+    except NoAnswerError:
         return
     said.add(lambda _: value, words)
 

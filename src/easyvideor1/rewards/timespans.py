@@ -10,7 +10,7 @@ from easyvideor1.rewards import geometry
 from easyvideor1.rewards.answer import Reading, unread
 from easyvideor1.rewards.geometry import Span
 from easyvideor1.rewards.nearjson import find_all
-from easyvideor1.rewards.stated import DENIED, SEVERAL, NotRead, read_last, read_stated
+from easyvideor1.rewards.stated import DENIED, SEVERAL, NoAnswerError, read_last, read_stated
 from easyvideor1.rewards.timestamps import LONGEST, Time, find_times, plain, seconds_of
 
 NO_SPAN = "no time span was found"
@@ -31,13 +31,17 @@ ENDS = (
     ("start_timestamp", "end_timestamp"),
     ("from", "to"),
 )
-HOLDERS = frozenset(
-    "time times timestamp timestamps time_span time_spans time_range time_ranges time_interval span spans segment "
-    "segments interval intervals moment moments range event events clip clips window windows answer result".split()
-)
+HOLDERS = {
+    *("time", "times", "timestamp", "timestamps", "time_span", "time_spans", "time_range", "time_ranges"),
+    *("time_interval", "span", "spans", "segment", "segments", "interval", "intervals", "moment", "moments", "range"),
+    *("event", "events", "clip", "clips", "window", "windows", "answer", "result"),
+}
 _DEEPEST = 6
 
-_WORDS = r"(?:about|around|approximately|roughly|the|a|second|seconds|minute|time|timestamp|mark|at|is|\u7b2c|\u7ea6)(?![a-z])"
+_WORDS = (
+    r"(?:about|around|approximately|roughly|the|a|second|seconds|minute|time|timestamp|mark|at|is|\u7b2c|\u7ea6)"
+    r"(?![a-z])"
+)
 _RANGE = re.compile(
     r"[\s)\]]*+(?:marks?|points?)?\s?(?:,\s)?"
     r"(?:-{1,3}>?|to|until|till|through|thru|up to|\.{2,3}|\u5230|\u81f3|\u76f4\u5230)(?![a-z])"
@@ -68,7 +72,9 @@ _COUNTED = re.compile(r"\s(?!(?:and|to|or|but|until|then)\b)[a-z]")
 #: A reply in words is one sentence of at most as many characters.
 _SENTENCE = 300
 _MORE = re.compile(r"[!?\u3002]\s?\S|(?<!\d)\.\s\S|\.\s[a-z]|\n\s?\n")
-_HEDGES = re.compile(r"\b(?:but|however|although|unless|wait|if|whether|would|instead|cannot|don t|unsure|not sure)\b|\?")
+_HEDGES = re.compile(
+    r"\b(?:but|however|although|unless|wait|if|whether|would|instead|cannot|don t|unsure|not sure)\b|\?"
+)
 _BARE = re.compile(
     r"(?:time|span|spans|answer|final|segment|segments|event|events|start|starts|end|ends|from|between|and|to|at|is|the|it|"
     r"timestamp|interval|[\W\d_])*+"
@@ -114,31 +120,31 @@ def spans_of(data: Any) -> tuple[Span, ...]:
     """The spans that JSON holds.
 
     Raises:
-        NotRead: there are none, too many, or one of them is none.
+        NoAnswerError: there are none, too many, or one of them is none.
     """
     return _spans(data, _DEEPEST)
 
 
 def _spans(data: Any, depth: int) -> tuple[Span, ...]:
     if depth == 0:
-        raise NotRead(NO_SPAN)
+        raise NoAnswerError(NO_SPAN)
     if isinstance(data, str):
         return spans_in_words(data)
     if isinstance(data, Mapping):
         return _spans_of_object(data, depth)
     if not isinstance(data, list) or not data:
-        raise NotRead(NO_SPAN)
+        raise NoAnswerError(NO_SPAN)
     if len(data) == 2 and (ends := [_end(entry) for entry in data]) and None not in ends:
         return (_span(*ends),)
     if len(data) > geometry.MOST_ITEMS:
-        raise NotRead(TOO_MANY)
+        raise NoAnswerError(TOO_MANY)
     if any(geometry.number(entry) is not None for entry in data):
-        raise NotRead(ONE_TIME if len(data) == 1 else NO_SPAN)
+        raise NoAnswerError(ONE_TIME if len(data) == 1 else NO_SPAN)
     if all(isinstance(entry, str) and seconds_of(entry) is not None for entry in data):
-        raise NotRead(QUOTED if len(data) == 2 else NO_SPAN)
+        raise NoAnswerError(QUOTED if len(data) == 2 else NO_SPAN)
     found = [_spans(entry, depth - 1) for entry in data]
     if any(len(spans) != 1 for spans in found):
-        raise NotRead(NO_SPAN)
+        raise NoAnswerError(NO_SPAN)
     return tuple(spans[0] for spans in found)
 
 
@@ -148,7 +154,7 @@ def _spans_of_object(data: Mapping[Any, Any], depth: int) -> tuple[Span, ...]:
         if first in keyed and last in keyed:
             ends = [_end(data[keyed[name]], bare=True) for name in (first, last)]
             if None in ends:
-                raise NotRead(NO_SPAN)
+                raise NoAnswerError(NO_SPAN)
             return (_span(*ends),)
     found: list[tuple[Span, ...]] = []
     reason = NO_SPAN
@@ -157,16 +163,16 @@ def _spans_of_object(data: Mapping[Any, Any], depth: int) -> tuple[Span, ...]:
             continue
         try:
             spans = _spans(data[key], depth - 1)
-        except NotRead as error:
+        except NoAnswerError as error:
             reason = str(error) if reason == NO_SPAN else reason
             continue
         if spans not in found:
             found.append(spans)
     if len(found) > 1:
-        raise NotRead(SEVERAL)
+        raise NoAnswerError(SEVERAL)
     if not found:
         single = any(_end(data[key], bare=True) is not None for name, key in keyed.items() if name in HOLDERS)
-        raise NotRead(ONE_TIME if single else reason)
+        raise NoAnswerError(ONE_TIME if single else reason)
     return found[0]
 
 
@@ -176,9 +182,9 @@ def _end(value: Any, *, bare: bool = False) -> float | None:
 
 def _span(start: float | None, end: float | None) -> Span:
     if start is None or end is None:
-        raise NotRead(NO_SPAN)
+        raise NoAnswerError(NO_SPAN)
     if end < start:
-        raise NotRead(REVERSED)
+        raise NoAnswerError(REVERSED)
     return (start, end)
 
 
@@ -189,27 +195,27 @@ def spans_in_words(text: str) -> tuple[Span, ...]:
     with no more than a comma or "and" between them are several spans; with other words between they must be the same.
 
     Raises:
-        NotRead: there are none, or what is meant is open: "or", a further time, pairs that run into each other.
+        NoAnswerError: there are none, or what is meant is open: "or", a further time, pairs that run into each other.
     """
     if len(text) > LONGEST:
-        raise NotRead(NO_SPAN)
+        raise NoAnswerError(NO_SPAN)
     text = _COUNTS.sub(" ; ", plain(text)).strip()
     times = find_times(text)
     if not times:
-        raise NotRead(NO_SPAN)
+        raise NoAnswerError(NO_SPAN)
     if _FRAMES.search(text) and all(time.unit is None for time in times):
-        raise NotRead(NO_SECONDS)
+        raise NoAnswerError(NO_SECONDS)
     gaps = _gaps(text, times)
     pairs, lone = _paired(times, gaps)
     if not pairs:
         return _without_words(text, times)
     if any(_OR.search(gap) for gap in gaps[1:-1]):
-        raise NotRead(SEVERAL)
+        raise NoAnswerError(SEVERAL)
     pairs = [at for at in pairs if not _NOT.search(gaps[at])]
     if not pairs:
-        raise NotRead(DENIED)
+        raise NoAnswerError(DENIED)
     if any(_matters(at, times, gaps) for at in lone):
-        raise NotRead("a time stands beside the time span")
+        raise NoAnswerError("a time stands beside the time span")
     groups: list[list[Span]] = []
     for at in pairs:
         if at > 1 and at - 2 in pairs and _NEXT.fullmatch(gaps[at]) and gaps[at].strip() != "(":
@@ -217,9 +223,9 @@ def spans_in_words(text: str) -> tuple[Span, ...]:
         else:
             groups.append([_pair(times[at], times[at + 1])])
     if any(group != groups[0] for group in groups):
-        raise NotRead(SEVERAL)
+        raise NoAnswerError(SEVERAL)
     if len(groups[0]) > geometry.MOST_ITEMS:
-        raise NotRead(TOO_MANY)
+        raise NoAnswerError(TOO_MANY)
     return tuple(groups[0])
 
 
@@ -236,7 +242,7 @@ def _paired(times: list[Time], gaps: list[str]) -> tuple[list[int], list[int]]:
     while at < len(times):
         if at + 1 < len(times) and _joined(gaps[at], gaps[at + 1], gaps[at + 2]):
             if at + 2 < len(times) and _RANGE.fullmatch(gaps[at + 2]):
-                raise NotRead(SEVERAL)
+                raise NoAnswerError(SEVERAL)
             pairs.append(at)
             at += 2
         else:
@@ -273,8 +279,8 @@ def _matters(at: int, times: list[Time], gaps: list[str]) -> bool:
 def _without_words(text: str, times: list[Time]) -> tuple[Span, ...]:
     """Two times with a comma between and no words around are a span."""
     if len(times) == 1:
-        raise NotRead(ONE_TIME)
+        raise NoAnswerError(ONE_TIME)
     outside = text[: times[0].start] + text[times[0].end : times[1].start] + text[times[1].end :]
     if len(times) == 2 and _WORDLESS.fullmatch(outside):
         return (_pair(times[0], times[1]),)
-    raise NotRead(NO_SPAN)
+    raise NoAnswerError(NO_SPAN)

@@ -1,4 +1,4 @@
-"""Times in words: "83 seconds", "1:23", "00:01:23.5", "1 minute 23 seconds", "1分23秒"; total and linear in the text."""
+"""Times in words: "83 seconds", "1:23", "00:01:23.5", "1 minute 23 seconds", "1分23秒"; total and linear."""
 
 from __future__ import annotations
 

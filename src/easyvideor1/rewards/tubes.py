@@ -11,7 +11,7 @@ from easyvideor1.rewards import geometry
 from easyvideor1.rewards.answer import Reading
 from easyvideor1.rewards.boxes import BOX_KEYS, SECOND_KEYS, boxes_by_second, names_of
 from easyvideor1.rewards.geometry import Box, Span
-from easyvideor1.rewards.stated import SEVERAL, NotRead, read_last, read_stated
+from easyvideor1.rewards.stated import SEVERAL, NoAnswerError, read_last, read_stated
 from easyvideor1.rewards.timespans import NO_SPAN, ONE_TIME, read_spans, spans_of
 
 NO_TUBE = "no time span and no boxes by second were found"
@@ -84,7 +84,7 @@ def tube_of(data: Any) -> Tube:
     """The span and the boxes that JSON holds; either half alone is a partial answer.
 
     Raises:
-        NotRead: it holds neither.
+        NoAnswerError: it holds neither.
     """
     if isinstance(data, list) and len(data) == 1 and isinstance(data[0], Mapping):
         data = data[0]
@@ -94,14 +94,14 @@ def tube_of(data: Any) -> Tube:
             spans = spans_of({key: value for key, value in data.items() if key not in ("answer", "result")})
             time = spans[0] if len(spans) == 1 else None
             reason = NO_TUBE if len(spans) == 1 else SEVERAL
-        except NotRead as error:
+        except NoAnswerError as error:
             reason = NO_TUBE if str(error) in (NO_SPAN, ONE_TIME) else str(error)
         for name in ("answer", "result"):
             if time is None and isinstance(inner := data.get(name), Mapping) and inner is not data:
                 return tube_of({key: value for key, value in inner.items() if key not in ("answer", "result")})
     boxes = _boxes_in(data)
     if time is None and not boxes:
-        raise NotRead(reason)
+        raise NoAnswerError(reason)
     return Tube(time, boxes)
 
 
@@ -109,13 +109,13 @@ def track_of(data: Any) -> Tube:
     """The boxes by second that JSON holds.
 
     Raises:
-        NotRead: it holds none.
+        NoAnswerError: it holds none.
     """
     if isinstance(data, list) and len(data) == 1 and isinstance(data[0], Mapping):
         data = data[0]
     boxes = _boxes_in(data)
     if not boxes:
-        raise NotRead(NO_TRACK)
+        raise NoAnswerError(NO_TRACK)
     return Tube(None, boxes)
 
 
