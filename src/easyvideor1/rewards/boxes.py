@@ -71,7 +71,7 @@ def read_boxes(text: str, options: tuple[str, ...]) -> Reading | None:
     """
     if _TOKEN.search(text):
         return _read_tokens(text)
-    reading = read_stated(text, boxes_of, NO_BOX, _is_canonical)
+    reading = read_stated(text, boxes_of, NO_BOX, _asked)
     if reading.value is None and reading.reason == NO_BOX and len(text) <= 300:
         corners = _CORNERS.fullmatch(text)
         if corners is not None:
@@ -99,17 +99,14 @@ def _read_tokens(text: str) -> Reading:
     if not pairs:
         return unread("a box token holds no box")
     rest = _OBJECT.sub(" ", _TOKENS.sub(" ", text))
-    if _OR.search(rest) or read_stated(rest, boxes_of, NO_BOX, _is_canonical).value is not None:
+    if _OR.search(rest) or read_stated(rest, boxes_of, NO_BOX, _asked).value is not None:
         return unread(SEVERAL)
     reading = _reading_of(pairs)
     return reading if reading.value is None else Reading(TokenBoxes(reading.value), canonical=False)
 
 
-def _is_canonical(data: Any) -> bool:
-    boxes = data.get("boxes") if isinstance(data, dict) else None
-    if geometry.box(boxes) is not None:
-        return True
-    return isinstance(boxes, list) and bool(boxes) and all(geometry.box(entry) is not None for entry in boxes)
+def _asked(data: Any) -> tuple[Box, ...] | None:
+    return geometry.one_or_more(data.get("boxes"), geometry.box) if isinstance(data, dict) else None
 
 
 def box_of(data: Any) -> Box:

@@ -19,13 +19,12 @@ from easyvideor1.rewards.geometry import Box, Point, Span, box_iou, corners, sca
 from easyvideor1.rewards.timespans import read_spans, read_spans_reply
 from easyvideor1.rewards.tubes import (
     Tube,
-    is_track,
-    is_tube,
+    asked_track,
+    asked_tube,
     read_track,
     read_track_reply,
     read_tube,
     read_tube_reply,
-    seconds_as_asked,
 )
 
 _SUCCESS = (0.3, 0.5, 0.7)
@@ -175,20 +174,9 @@ def has_area(box: Box) -> bool:
     return box[2] > box[0] and box[3] > box[1]
 
 
-def _items(text: str, key: str, one: Callable[[Any], Any]) -> tuple[Any, ...] | None:
-    """One item, or a list of up to ``MOST_ITEMS`` items, every one of them readable, under a key or bare."""
-    data = reference_json(text)
-    value = data.get(key) if isinstance(data, dict) else data
-    if (single := one(value)) is not None:
-        return (single,)
-    if not isinstance(value, list) or not 0 < len(value) <= geometry.MOST_ITEMS:
-        return None
-    items = tuple(one(entry) for entry in value)
-    return None if None in items else items
-
-
 def _spans_reference(text: str, options: tuple[str, ...]) -> tuple[Span, ...]:
-    spans = _items(text, "time", geometry.span)
+    data = reference_json(text)
+    spans = geometry.one_or_more(data.get("time") if isinstance(data, dict) else data, geometry.span)
     if spans is None:
         raise ValueError('it has no "time" of [start, end] with start before end')
     if any(start == end for start, end in spans):
@@ -197,7 +185,8 @@ def _spans_reference(text: str, options: tuple[str, ...]) -> tuple[Span, ...]:
 
 
 def _boxes_reference(text: str, options: tuple[str, ...]) -> tuple[Box, ...]:
-    boxes = _items(text, "boxes", geometry.box)
+    data = reference_json(text)
+    boxes = geometry.one_or_more(data.get("boxes") if isinstance(data, dict) else data, geometry.box)
     if boxes is None:
         raise ValueError('it has no "boxes" of [x1, y1, x2, y2] with x1 < x2 and y1 < y2')
     if not all(map(has_area, boxes)):
@@ -205,29 +194,29 @@ def _boxes_reference(text: str, options: tuple[str, ...]) -> tuple[Box, ...]:
     return boxes
 
 
-def _boxes_by_second(boxes: Mapping[float, Box | None]) -> dict[float, Box | None]:
-    if not all(box is not None and has_area(box) for box in boxes.values()):
+def _with_area(tube: Tube) -> Tube:
+    if not all(box is not None and has_area(box) for box in tube.boxes.values()):
         raise ValueError("a box has no area")
-    return dict(boxes)
+    return tube
 
 
 def _tube_reference(text: str, options: tuple[str, ...]) -> Tube:
     data = reference_json(text)
     if isinstance(data, dict) and data.get("boxes") is None:
         data = {**data, "boxes": {}}
-    if not is_tube(data):
+    tube = asked_tube(data)
+    if tube is None:
         raise ValueError('a "time" or a box is missing or malformed; only a span without a whole second has no boxes')
-    time = geometry.span(data["time"])
-    if time is None or time[0] == time[1]:
+    if tube.time is not None and tube.time[0] == tube.time[1]:
         raise ValueError("the span has no length")
-    return Tube(time, _boxes_by_second(seconds_as_asked(data["boxes"]) or {}))
+    return _with_area(tube)
 
 
 def _track_reference(text: str, options: tuple[str, ...]) -> Tube:
-    data = reference_json(text)
-    if not is_track(data):
+    tube = asked_track(reference_json(text))
+    if tube is None:
         raise ValueError("a box is malformed")
-    return Tube(None, _boxes_by_second(seconds_as_asked(data["boxes"]) or {}))
+    return _with_area(tube)
 
 
 def _spans_fit(reference: tuple[Span, ...], row: Mapping[str, Any]) -> None:

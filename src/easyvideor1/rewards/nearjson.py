@@ -65,11 +65,9 @@ def find_all(text: str) -> list[Found]:
             continue
         last = found[-1] if found else None
         if last is not None and _BETWEEN.fullmatch(text, last.end, start):
-            values = [*last.value, value] if last.joined else [last.value, value]
             if last.joined:
                 last.value.append(value)
-                values = last.value
-            found[-1] = Found(values, last.start, at, joined=True)
+            found[-1] = Found(last.value if last.joined else [last.value, value], last.start, at, joined=True)
         else:
             found.append(Found(value, start, at))
     return found

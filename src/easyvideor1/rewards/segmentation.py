@@ -99,18 +99,26 @@ def _one_object(entries: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
     return joined
 
 
-def _is_canonical(data: Any) -> bool:
-    """Whether JSON has the form that is asked for: one box, lists of points, and a number of seconds, if any."""
+def _asked(data: Any) -> Prompts | None:
+    """The form that is asked for: one box, lists of points, and a number of seconds, if any."""
     if not isinstance(data, dict):
-        return False
+        return None
     boxes = data.get("boxes")
     box = geometry.box(boxes[0] if isinstance(boxes, list) and len(boxes) == 1 else boxes)
-    points = [data.get(name) for name in ("positive_points", "negative_points")]
-    plain = all(
-        value is None or (isinstance(value, list) and all(geometry.point(entry) is not None for entry in value))
-        for value in points
-    )
-    return box is not None and plain and ("time" not in data or geometry.number(data["time"]) is not None)
+    positive, negative = (_asked_points(data.get(name)) for name in ("positive_points", "negative_points"))
+    time = geometry.number(data.get("time"))
+    if box is None or positive is None or negative is None or (time is None and "time" in data):
+        return None
+    return Prompts(box, positive, negative, time, data.get("mask"))
+
+
+def _asked_points(value: Any) -> tuple[Point, ...] | None:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > geometry.MOST_ITEMS:
+        return None
+    read = [geometry.point(entry) for entry in value]
+    return tuple(entry for entry in read if entry is not None) if None not in read else None
 
 
 def read_prompts(text: str, options: tuple[str, ...]) -> Reading | None:
@@ -121,11 +129,11 @@ def read_prompts(text: str, options: tuple[str, ...]) -> Reading | None:
     as ``{"x": ..., "y": ...}``, times such as "3 s", nearly-JSON, and a list of one object with the box and others with
     a point each.
     """
-    return read_stated(text, prompts_of, NO_PROMPTS, _is_canonical)
+    return read_stated(text, prompts_of, NO_PROMPTS, _asked)
 
 
 def _read_reply(text: str, options: tuple[str, ...]) -> Reading | None:
-    return read_last(text, lambda whole: read_stated(whole, prompts_of, NO_PROMPTS, _is_canonical), NO_PROMPTS)
+    return read_last(text, lambda whole: read_stated(whole, prompts_of, NO_PROMPTS, _asked), NO_PROMPTS)
 
 
 def decode_rle(rle: Any) -> NDArray[np.bool_]:
@@ -272,12 +280,8 @@ def _mask_iou(rle: Any, truth: NDArray[np.bool_]) -> float:
 
 
 def _reference(text: str, options: tuple[str, ...]) -> Prompts:
-    data = reference_json(text)
-    try:
-        prompts = prompts_of(data)
-    except NoAnswerError as error:
-        raise ValueError(f"its box, points or time are missing or malformed: {error}") from None
-    if not _is_canonical(data):
+    prompts = _asked(reference_json(text))
+    if prompts is None:
         raise ValueError("its box, points or time are missing or malformed")
     if not has_area(prompts.box):
         raise ValueError("the box has no area")

@@ -18,6 +18,7 @@ DENIED = "the answer is denied"
 #: A reply may lead up to its JSON in as many characters; a longer one puts it on lines of its own.
 _LEAD = 300
 _DENIAL = re.compile(r"(?:\bnot|\bnever|n't|\u4e0d\u662f)\s*+(?:at\b|from\b|in\b|between\b|:)?[\s`]*+\Z", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
 #: What may follow the JSON of a reply: the end of its fence or sentence.
 _AFTER = re.compile(r"[\s`.*\u3002!)\"']*+")
 _OWN_LINE = re.compile(r"(?:\A|\n)[ \t]*+(?:```[a-zA-Z]*+[ \t]*+\n?[ \t]*+)?\Z")
@@ -64,24 +65,26 @@ class Statements:
         return unread(self.reasons[0] if self.reasons else self.nothing)
 
 
-def read_stated(
-    text: str, read: Read, nothing: str, canonical: Callable[[Any], bool], prose: Read | None = None
-) -> Reading:
+def read_stated(text: str, read: Read, nothing: str, asked: Callable[[Any], Any], prose: Read | None = None) -> Reading:
     """Read a text that is presented as the answer.
 
     Args:
         text: the text, with or without words and fences around its JSON.
         read: what makes an answer of a JSON value.
         nothing: the reason when there is none; ``read`` raises it for values that are no answer at all.
-        canonical: whether a value of strict JSON has the form that was asked for.
+        asked: the value of strict JSON in the form that was asked for; ``None`` if it has another.
         prose: what makes an answer of the words beside the JSON, if words can be one.
     """
     whole = load_json(text)
     if isinstance(whole, dict | list):
+        if (value := asked(whole)) is not None:
+            return Reading(value)
         try:
-            return Reading(read(whole), canonical(whole))
+            return Reading(read(whole), canonical=False)
         except NoAnswerError as error:
             return unread(str(error))
+    if _DIGIT.search(text) is None:
+        return unread(nothing)
     if len(text) > LONGEST:
         try:
             return Reading(read(find_json(text)), canonical=False)
@@ -109,7 +112,7 @@ def read_stated(
 
     def is_canonical(source: str) -> bool:
         try:
-            return canonical(json.loads(source))
+            return asked(json.loads(source)) is not None
         except (ValueError, RecursionError):
             return False
 

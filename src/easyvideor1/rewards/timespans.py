@@ -9,6 +9,7 @@ from typing import Any
 from easyvideor1.rewards import geometry
 from easyvideor1.rewards.answer import Reading, unread
 from easyvideor1.rewards.geometry import Span
+from easyvideor1.rewards.nearjson import LONGEST as MOST
 from easyvideor1.rewards.nearjson import find_all
 from easyvideor1.rewards.stated import DENIED, SEVERAL, NoAnswerError, read_last, read_stated
 from easyvideor1.rewards.timestamps import LONGEST, Time, find_times, plain, seconds_of
@@ -90,13 +91,13 @@ def read_spans(text: str, options: tuple[str, ...]) -> Reading | None:
     under a key for one end. A single time is no span, a reversed span is none, and a text with two different answers
     is unread.
     """
-    return read_stated(text, spans_of, NO_SPAN, _is_canonical, spans_in_words)
+    return read_stated(text, spans_of, NO_SPAN, _asked, spans_in_words)
 
 
 def read_spans_reply(text: str, options: tuple[str, ...]) -> Reading | None:
     """A reply without a tag: JSON at its end, or one sentence that states spans and does not take them back."""
-    if find_all(text):
-        reading = read_last(text, lambda whole: read_stated(whole, spans_of, NO_SPAN, _is_canonical), NO_SPAN)
+    if len(text) <= MOST and find_all(text):
+        reading = read_last(text, lambda whole: read_stated(whole, spans_of, NO_SPAN, _asked), NO_SPAN)
         if reading.value is not None or reading.reason != NO_SPAN:
             return reading
     if len(text) > _SENTENCE:
@@ -109,11 +110,8 @@ def read_spans_reply(text: str, options: tuple[str, ...]) -> Reading | None:
     return read_spans(text, options)
 
 
-def _is_canonical(data: Any) -> bool:
-    time = data.get("time") if isinstance(data, dict) else None
-    if geometry.span(time) is not None:
-        return True
-    return isinstance(time, list) and bool(time) and all(geometry.span(entry) is not None for entry in time)
+def _asked(data: Any) -> tuple[Span, ...] | None:
+    return geometry.one_or_more(data.get("time"), geometry.span) if isinstance(data, dict) else None
 
 
 def spans_of(data: Any) -> tuple[Span, ...]:

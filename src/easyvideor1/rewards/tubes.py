@@ -34,7 +34,7 @@ class Tube:
         return f"time={self.time}, boxes={dict(self.boxes)}"
 
 
-def seconds_as_asked(value: Any) -> dict[float, Box | None] | None:
+def _seconds(value: Any) -> dict[float, Box | None] | None:
     """Boxes by second in the form that is asked for; ``None`` where a key is no second."""
     if not isinstance(value, dict):
         return None
@@ -54,18 +54,19 @@ def _has_whole_second(span: Span) -> bool:
     return math.floor(span[1]) >= math.ceil(span[0])
 
 
-def is_tube(data: Any) -> bool:
-    """Whether JSON has the form of a tube; without boxes only where no whole second lies in the span."""
+def asked_tube(data: Any) -> Tube | None:
+    """A tube in the form that is asked for; it is without boxes only where no whole second lies in its span."""
     time, boxes = (data.get("time"), data.get("boxes")) if isinstance(data, dict) else (None, None)
-    span, read = geometry.span(time), seconds_as_asked(boxes)
-    if span is None or read is None or None in read.values():
-        return False
-    return bool(read) or not _has_whole_second(span)
+    span, read = geometry.span(time), _seconds(boxes)
+    if span is None or read is None or None in read.values() or not (read or not _has_whole_second(span)):
+        return None
+    return Tube(span, read)
 
 
-def is_track(data: Any) -> bool:
-    read = seconds_as_asked(data.get("boxes")) if isinstance(data, dict) else None
-    return bool(read) and None not in (read or {}).values()
+def asked_track(data: Any) -> Tube | None:
+    """A track in the form that is asked for."""
+    read = _seconds(data.get("boxes")) if isinstance(data, dict) else None
+    return Tube(None, read) if read and None not in read.values() else None
 
 
 def _boxes_in(data: Any, depth: int = 3) -> dict[float, Box | None]:
@@ -125,7 +126,7 @@ def read_tube(text: str, options: tuple[str, ...]) -> Reading | None:
     Understood as well: the spans that ``read_spans`` understands, seconds such as "1.0s" and "00:01", and lists of
     ``{"time": second, "bbox_2d": [x1, y1, x2, y2]}``. Words alone can state the span.
     """
-    reading = read_stated(text, tube_of, NO_TUBE, is_tube)
+    reading = read_stated(text, tube_of, NO_TUBE, asked_tube)
     if reading.reason == NO_TUBE and "{" not in text:
         spans = read_spans(text, options)
         if spans is not None and spans.value is not None and len(spans.value) == 1:
@@ -135,12 +136,12 @@ def read_tube(text: str, options: tuple[str, ...]) -> Reading | None:
 
 def read_track(text: str, options: tuple[str, ...]) -> Reading | None:
     """``{"boxes": {"second": [x1, y1, x2, y2], ...}}``; also the other boxes by second that ``read_tube`` reads."""
-    return read_stated(text, track_of, NO_TRACK, is_track)
+    return read_stated(text, track_of, NO_TRACK, asked_track)
 
 
 def read_tube_reply(text: str, options: tuple[str, ...]) -> Reading | None:
-    return read_last(text, lambda whole: read_stated(whole, tube_of, NO_TUBE, is_tube), NO_TUBE)
+    return read_last(text, lambda whole: read_stated(whole, tube_of, NO_TUBE, asked_tube), NO_TUBE)
 
 
 def read_track_reply(text: str, options: tuple[str, ...]) -> Reading | None:
-    return read_last(text, lambda whole: read_stated(whole, track_of, NO_TRACK, is_track), NO_TRACK)
+    return read_last(text, lambda whole: read_stated(whole, track_of, NO_TRACK, asked_track), NO_TRACK)
