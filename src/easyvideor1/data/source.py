@@ -25,8 +25,8 @@ from easyvideor1.types import ConfigError, DataError, Sample
 class SourceReport:
     """Counts of one source: ``rows == used + refused + filtered``.
 
-    ``tasks`` counts the used rows of each task type, ``reasons`` the refused rows of each faulty field, and ``repaired``
-    the used rows of each repair.
+    ``tasks`` counts the used rows of each task type, ``repaired`` those of each repair, and ``reasons`` the refused
+    rows of each faulty field.
     """
 
     path: str

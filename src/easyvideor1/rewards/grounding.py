@@ -128,9 +128,9 @@ def compare_tracks(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> 
 
     References have a box at every whole second where the object is, which is what the prompt asks for. So more boxes
     than the reference has are invented, within the annotated range or beyond it, and a box at a wrong second is not
-    charged twice. ``success_t`` is the share of the same count with IoU >= t.
+    charged twice. What cannot be read is no box. ``success_t`` is the share of the same count with IoU >= t.
     """
-    count = max(len(reference.boxes), len(predicted.boxes))
+    count = max(len(reference.boxes), sum(box is not None for box in predicted.boxes.values()))
     ious = [_iou_at(predicted, reference, second) for second in reference.boxes]
     success = {f"success_{t}": sum(iou >= t for iou in ious) / count for t in _SUCCESS}
     return Verdict(math.fsum(ious) / count, success)
