@@ -106,6 +106,10 @@ class SourceConfig(Section):
     relation to the others."""
     tasks: tuple[str, ...] = ()
     """Keep only these task types; all if empty."""
+    repair: tuple[str, ...] = ()
+    """Known faults of a published file to repair as its rows are read, and to count in the report.
+    ``reference-in-thinking``: the reference stands inside ``<think>`` before a placeholder, as in the published file of
+    Charades-STA. Without it such rows are refused."""
     image: ImageOverride = ImageOverride()
     """What differs from ``data.image`` for images of this source."""
     video: VideoOverride = VideoOverride()
