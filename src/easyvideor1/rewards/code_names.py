@@ -43,21 +43,24 @@ def _is_library(node: ast.stmt) -> bool:
 def undefined_names(checks: Sequence[str], reference: ast.Module) -> list[str]:
     """Names that checks use and that neither they, nor Python, nor a reference program defines or imports.
 
-    A name counts as defined by the checks if any of them binds it anywhere. After a star import nothing is missing.
+    A name counts as defined by the checks if any of them binds it anywhere. After a star import nothing is missing, and
+    neither where the reference defines nothing that the checks use: it is no solution then, and the functions that are
+    asked for cannot be told from helpers.
     """
     trees = [tree for check in checks if (tree := program_tree(check)) is not None]
     if any(_has_star(tree) for tree in (reference, *trees)):
         return []
-    known = _bound(reference, top_only=True) | set(vars(builtins)) | {"__name__"}
+    defined = _bound(reference, top_only=True)
+    known = defined | set(vars(builtins)) | {"__name__"}
     for tree in trees:
         known |= _bound(tree, top_only=False)
-    used = [
+    used = {
         node.id
         for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    ]
-    return sorted({name for name in used if name not in known})
+    }
+    return sorted(used - known) if used & defined else []
 
 
 def _has_star(tree: ast.Module) -> bool:

@@ -118,6 +118,8 @@ def _spans(values: Sequence[tuple[tuple[float, float], ...]], samples: Sequence[
 def _box_guesses(boxes: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
     """The whole picture, and boxes around the middle of all references from tight to wide."""
     known = [box for box in boxes if box is not None]
+    if not known:
+        return [(0.0, 0.0, 1.0, 1.0)]
     largest = max(max(map(abs, box)) for box in known)
     side = next((scale for scale in (1.0, 1000.0) if largest <= scale), largest)
     sides = [sorted(box[at] for box in known) for at in range(4)]
@@ -137,14 +139,17 @@ def _boxes(values: Sequence[tuple[tuple[float, ...], ...]], samples: Sequence[Sa
 def _seconds(values: Sequence[Any]) -> list[str]:
     """All seconds that any reference annotates, and those of whole numbers up to the last, at most 600."""
     named = {second for tube in values for second in tube.boxes}
-    last = min(599, math.ceil(max(named)))
+    last = min(599, math.ceil(max(named, default=0.0)))
     return [f"{second:g}" for second in sorted({*map(float, range(last + 1)), *sorted(named)[:600]})]
 
 
 def _tracks(values: Sequence[Any], samples: Sequence[Sample]) -> Iterable[str]:
-    seconds = _seconds(values)
     guesses = _box_guesses(box for tube in values for box in tube.boxes.values())
-    return [_compact({"boxes": dict.fromkeys(seconds, guess)}) for guess in guesses]
+    # Boxes at seconds that a row does not annotate cost: those that most rows have are tried as well.
+    counts = Counter(second for tube in values for second in tube.boxes)
+    common = [f"{second:g}" for second, count in sorted(counts.items()) if 2 * count >= len(values)]
+    chosen = [seconds for seconds in (_seconds(values), common) if seconds]
+    return [_compact({"boxes": dict.fromkeys(seconds, guess)}) for seconds in chosen for guess in guesses]
 
 
 def _tubes(values: Sequence[Any], samples: Sequence[Sample]) -> Iterable[str]:

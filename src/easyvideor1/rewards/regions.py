@@ -182,7 +182,7 @@ def find_regions(text: str, fallback: Fallback, layout: Layout, finish: FinishRe
         return NOTHING_SAID if text.strip() else EMPTY
     if _CLOSE.search(layout.body):
         return UNOPENED_TAG
-    if fallback != "block" and _BOX.search(layout.body) and find_boxed(layout.body) is None:
+    if _BOX.search(layout.body) and find_boxed(layout.body) is None:
         return UNCLOSED_BOX
     return list(_untagged(Region(layout.body, "reply", layout.start), fallback)) or UNSTATED
 
