@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from easyvideor1.config.budgets import ImageOverride, VideoOverride, changed
+from easyvideor1.config.canary import CanaryConfig
 from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.config.rewards import RewardConfig
@@ -17,6 +18,7 @@ from easyvideor1.types import Modality
 
 __all__ = [
     "CacheConfig",
+    "CanaryConfig",
     "DataConfig",
     "EvaluationConfig",
     "ImageBudget",
@@ -276,6 +278,8 @@ class RunConfig(Section):
     """What is done, in order; each stage hands its checkpoint to the next."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
+    canary: CanaryConfig = CanaryConfig()
+    """Warnings of policies that are paid for something else than answering."""
 
     @model_validator(mode="after")
     def _stage_names_differ(self) -> RunConfig:
