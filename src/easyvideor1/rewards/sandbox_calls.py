@@ -30,7 +30,7 @@ import operator
 import os
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 _EXACT = 1 << 53
@@ -366,12 +366,6 @@ _UNPACK: dict[str, Callable[..., Any]] = {
 }
 
 
-def public_name(error: BaseException) -> str:
-    """The name of an exception, if it is one of Python's own: other names are the program's to choose."""
-    name = type(error).__name__
-    return name if getattr(builtins, name, None) is type(error) else "an exception of its own"
-
-
 def _put_into(mine: Any, changed: Any) -> None:
     if isinstance(mine, list | bytearray):
         mine[:] = changed
@@ -386,26 +380,3 @@ def _is_namedtuple(kind: type) -> bool:
     if kind.__mro__ != (kind, tuple, object) or not isinstance(fields, tuple):
         return False
     return all(isinstance(name, str) for name in fields) and set(vars(kind)) <= _OF_NAMEDTUPLES | set(fields)
-
-
-class Namespace(dict[str, Any]):
-    """The names that a check sees: its own, those that the reference imports, Python's built-in ones, the program's.
-
-    ``own`` are built-in names that the program is asked to define (``sum``), so that its own is meant. ``imports`` are
-    import statements: what they name is the library's here, whatever the program calls so.
-    """
-
-    def __init__(self, link: Link, own: frozenset[str] = frozenset(), imports: Sequence[str] = ()) -> None:
-        super().__init__(__name__="__main__")
-        self._link = link
-        self._own = own
-        for statement in imports:
-            with contextlib.suppress(ImportError):  # not on this machine: the name stays the program's
-                exec(statement, self)
-        for name in own:
-            self.pop(name, None)
-
-    def __missing__(self, name: str) -> Any:
-        if name.startswith("__") or (hasattr(builtins, name) and name not in self._own):
-            raise KeyError(name)
-        return self._link.ask("name", name)

@@ -182,10 +182,10 @@ def _close_detours() -> None:
     _imp.create_builtin = create_builtin
 
 
-def _checks(calls: Any, settings: dict[str, Any]) -> None:
+def _checks(calls: Any, names: Any, settings: dict[str, Any]) -> None:
     """Run checks against a program in another process, once that has run its own code."""
     link = calls.Link(*settings["link"], containers=frozenset(settings["containers"]))
-    namespace = calls.Namespace(link, frozenset(settings["own"]), settings["imports"])
+    namespace = names.Namespace(link, frozenset(settings["own"]), settings["imports"])
     ask, reply = settings["checks"]
     requests = os.fdopen(ask, "rb")
     link.ask("bool", True)
@@ -197,7 +197,7 @@ def _checks(calls: Any, settings: dict[str, Any]) -> None:
         try:
             exec(compile(request["check"], "check.py", "exec"), namespace)
         except BaseException as error:  # noqa: BLE001
-            answer = f"failed {calls.public_name(error)}"
+            answer = f"failed {names.public_name(error)}"
         if link.broken:
             return
         os.write(reply, answer.encode() + b"\n")
@@ -211,6 +211,7 @@ def main() -> None:
     _limit(settings)
     kernel = _beside("sandbox_kernel")
     calls = _beside("sandbox_calls") if settings["link"] else None
+    names = _beside("sandbox_names") if settings["checks"] else None
     readable, devices = tuple(kernel.readable_roots()), tuple(kernel.DEVICES)
     layers = kernel.fence(box) if settings["kernel"] else []
     if "scratch" in layers:
@@ -227,7 +228,7 @@ def main() -> None:
         _close_detours()
         sys.addaudithook(_guard(box, readable, devices))
     if settings["checks"]:
-        _checks(calls, settings)
+        _checks(calls, names, settings)
         return
     link = calls.Link(*settings["link"], namespace) if calls else None
     del kernel
