@@ -3,31 +3,105 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from textwrap import dedent
 from typing import Any
 
-from easyvideor1.rewards.answer import ColumnError, Reading, Rule, Verdict, cannot_judge
+from easyvideor1.rewards.answer import ColumnError, Reading, Rule, Verdict, cannot_judge, unread
+from easyvideor1.rewards.code_names import Names, names_of
 from easyvideor1.rewards.code_tests import TEST_COLUMNS, Tests, program_tree, read_tests
-from easyvideor1.rewards.markup import without_fence
-from easyvideor1.rewards.sandbox import Limits, Run, run_checks, run_program
+from easyvideor1.rewards.fences import Block, fenced_blocks, is_displayed
+from easyvideor1.rewards.sandbox import OUT_OF_TIME, Limits, Run, examine, run_program
 
 _LONGEST = 50_000
+NO_PROGRAM = "no Python program that compiles"
+OTHER_OUTPUT = "another output"
+TOO_LONG = f"the program is longer than {_LONGEST} characters"
+#: What the fence of a Python program may say.
+_LANGUAGES = frozenset(("", "python", "python3", "py", "py3", "code", "tool_code", "{python}"))
+_BUILTINS = frozenset(dir(builtins))
+_STATEMENTS = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Import,
+    ast.ImportFrom,
+    ast.For,
+    ast.While,
+    ast.If,
+    ast.With,
+    ast.Try,
+)
 #: Seconds for all pairs of input and output of one program together; each has the limit of one program as well.
 PAIRS_SECONDS = 30.0
 
 
-def read_code(text: str, options: tuple[str, ...]) -> Reading | None:
-    """A Python program that compiles: the last fenced block, or the whole text."""
-    source = without_fence(text)
-    return Reading(source) if source and len(source) <= _LONGEST and program_tree(source) else None
+def read_code(text: str, options: tuple[str, ...]) -> Reading:
+    """A Python program that compiles: the last fenced block that holds one, or the whole text."""
+    blocks = [block for block in fenced_blocks(text) if block.language in _LANGUAGES]
+    for block in reversed(blocks):
+        source = _program(block)
+        if source is not None:
+            as_asked = block.closed and block is blocks[-1] and source == block.content.strip()
+            return Reading(source, canonical=as_asked)
+    return _read_bare(text)
 
 
-def _column_tests(row: Mapping[str, Any]) -> Tests | None:
-    """The tests of the first column that holds any.
+def read_code_reply(text: str, options: tuple[str, ...]) -> Reading:
+    """A reply that shows a program in a fence of its own, or that is one as a whole; the last one shown counts.
+
+    Words compile, too ("yes" is an expression), so what stands in no fence must do something.
+    """
+    for block in reversed(fenced_blocks(text)):
+        if block.closed and block.language in _LANGUAGES and is_displayed(text, block):
+            source = _program(block)
+            if source is not None:
+                return Reading(source, canonical=False)
+    reading = _read_bare(text)
+    tree = program_tree(reading.value) if reading.value is not None else None
+    if tree is None or any(map(_acts, tree.body)):
+        return reading
+    return unread(NO_PROGRAM)
+
+
+def _read_bare(text: str) -> Reading:
+    source = text.strip()
+    if len(source) > _LONGEST:
+        return unread(TOO_LONG)
+    return Reading(source) if source and program_tree(source) else unread(NO_PROGRAM)
+
+
+def _program(block: Block) -> str | None:
+    """The program in a fenced block; ``None`` if there is none, or if it is what a program printed."""
+    source = block.content.strip()
+    if not source or len(source) > _LONGEST:
+        return None
+    tree = program_tree(source)
+    if tree is None and block.content[:1] in " \t":
+        source = dedent(block.content).strip()  # a block within a list
+        tree = program_tree(source)
+    if tree is None or not (block.language or any(not isinstance(node, ast.Expr) or _acts(node) for node in tree.body)):
+        return None
+    return source
+
+
+def _acts(node: ast.stmt) -> bool:
+    """Whether a statement is one that words and numbers never look like."""
+    if isinstance(node, ast.Expr | ast.Assign):
+        value = node.value
+        if isinstance(value, ast.Call) and isinstance(node, ast.Expr):
+            return isinstance(value.func, ast.Attribute) or getattr(value.func, "id", "") in _BUILTINS
+        return isinstance(node, ast.Assign) and isinstance(value, ast.Call | ast.Lambda | ast.ListComp | ast.DictComp)
+    return isinstance(node, _STATEMENTS)
+
+
+def _column_tests(row: Mapping[str, Any]) -> tuple[str, Tests] | None:
+    """The first column that holds any tests, and these.
 
     Raises:
         ColumnError: the column cannot be used.
@@ -38,7 +112,7 @@ def _column_tests(row: Mapping[str, Any]) -> Tests | None:
         except ValueError as error:
             raise ColumnError(column, str(error)) from error
         if tests is not None:
-            return tests
+            return column, tests
     return None
 
 
@@ -61,6 +135,33 @@ def _reference_tests(reference: str) -> Tests | None:
     return tests
 
 
+@lru_cache(maxsize=1000)
+def _names(reference: str, tests: Tests) -> Names:
+    """Whose the names of tests are.
+
+    Raises:
+        ValueError: the tests lean on a helper that nobody but the program defines.
+    """
+    return names_of(reference, tests.checks)
+
+
+def _tests_of(reference: str, row: Mapping[str, Any]) -> tuple[Tests, Names] | None:
+    """The tests of a row and whose their names are; ``None`` where there are only two outputs to compare.
+
+    Raises:
+        ColumnError: a column cannot be used.
+    """
+    found = _column_tests(row)
+    if found is None:
+        tests = _reference_tests(reference)
+        return None if tests is None else (tests, _names(reference, tests))
+    column, tests = found
+    try:
+        return tests, _names(reference, tests)
+    except ValueError as error:
+        raise ColumnError(column, str(error)) from error
+
+
 def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:
     """The share of tests that pass; ``all_passed`` is 1 only if every one does.
 
@@ -72,39 +173,40 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
     program, see ``sandbox_calls``.
     """
     try:
-        tests = _column_tests(row) or _reference_tests(reference)
+        found = _tests_of(reference, row)
     except ColumnError as error:
         return cannot_judge(error.cause)
-    if tests is None:
+    if found is None:
         return _same_output(predicted, reference)
-    if tests.checks:
-        passed = run_checks(predicted, tests.checks, Limits(), own=_own_names(reference))
-    else:
-        passed = _run_pairs(predicted, tests.pairs)
-    return Verdict(sum(passed) / len(passed), {"all_passed": float(all(passed))})
+    tests, names = found
+    if not tests.checks:
+        return _judged(*_run_pairs(predicted, tests.pairs))
+    examined = examine(predicted, tests.checks, Limits(), names=names)
+    return _judged(examined.passed, examined.failure)
 
 
-@lru_cache(maxsize=1000)
-def _own_names(reference: str) -> frozenset[str]:
-    """What a reference program defines: of these names alone a program may hide Python's own from the tests."""
-    tree = program_tree(reference)
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return frozenset(node.name for node in tree.body if isinstance(node, kinds)) if tree else frozenset()
+def _judged(passed: Sequence[bool], failure: str) -> Verdict:
+    reason = "" if all(passed) else f"test {passed.index(False) + 1} of {len(passed)}: {failure}"
+    return Verdict(sum(passed) / len(passed), {"all_passed": float(all(passed))}, reason=reason)
 
 
-def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> tuple[list[bool], str]:
+    """Which pairs a program passes, and why the first of the others failed."""
     limits = Limits()
     passed: list[bool] = []
+    failure = ""
     until = time.monotonic() + PAIRS_SECONDS
     for given, wanted in pairs:
         left = until - time.monotonic()
         if left <= 0:
+            failure = failure or OUT_OF_TIME
             break
         run = run_program(program, given, replace(limits, seconds=min(limits.seconds, left)))
         passed.append(run.ended and _lines(run.output) == _lines(wanted))
+        failure = failure or ("" if passed[-1] else run.failure or OTHER_OUTPUT)
         if run.timed_out:
             break  # one limit is all the time that a program gets to waste
-    return passed + [False] * (len(pairs) - len(passed))
+    return passed + [False] * (len(pairs) - len(passed)), failure
 
 
 @lru_cache(maxsize=256)
@@ -118,7 +220,8 @@ def _same_output(predicted: str, reference: str) -> Verdict:
         return cannot_judge("the row has no tests, and its reference program prints nothing to compare")
     run = run_program(predicted, "", Limits())
     same = run.ended and _lines(run.output) == _lines(truth.output)
-    return Verdict(float(same), {"all_passed": float(same)})
+    reason = "" if same else f"run without input: {run.failure or OTHER_OUTPUT}"
+    return Verdict(float(same), {"all_passed": float(same)}, reason=reason)
 
 
 def _lines(output: str) -> list[str]:
@@ -127,10 +230,12 @@ def _lines(output: str) -> list[str]:
 
 def _reference(text: str, options: tuple[str, ...]) -> str:
     text = text.strip()
-    if _reference_tests(text) is not None:
+    tests = _reference_tests(text)
+    if tests is not None:
+        _names(text, tests)
         return text
     reading = read_code(text, options)
-    if reading is None:
+    if reading.value is None:
         raise ValueError("it is no Python program that compiles")
     return str(reading.value)
 
@@ -139,6 +244,17 @@ def _check_columns(row: Mapping[str, Any]) -> None:
     _column_tests(row)
 
 
+def _fits(reference: str, row: Mapping[str, Any]) -> None:
+    _tests_of(reference, row)
+
+
 CODE = Rule(
-    read_code, _reference, compare_code, 'a Python program, or JSON {"tests": [...]}', "block", columns=_check_columns
+    read_code,
+    _reference,
+    compare_code,
+    'a Python program, or JSON {"tests": [...]}',
+    "block",
+    columns=_check_columns,
+    fits=_fits,
+    read_reply=read_code_reply,
 )

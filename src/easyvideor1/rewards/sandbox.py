@@ -15,6 +15,7 @@ an enemy belong in a container or a virtual machine.
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import secrets
@@ -31,6 +32,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
+from easyvideor1.rewards.code_names import Names
 from easyvideor1.types import EasyVideoError
 
 _RUNNER = Path(__file__).with_name("sandbox_runner.py")
@@ -66,15 +68,41 @@ class Fences:
 
 
 _BOTH = Fences()
+_OPEN = Names()
+_TIME_SIGNALS = (-signal.SIGXCPU, -signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a program printed, and how it finished: ``ended`` by itself without an error, or ``timed_out``."""
+    """What a program printed, and how it finished: ``ended`` by itself without an error, or ``timed_out``.
+
+    ``failure`` says in a few fixed words what kept it from ending; empty if nothing did.
+    """
 
     output: str
     ended: bool
     timed_out: bool = False
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """Which checks a program passed, and in a few fixed words why the first of the others failed."""
+
+    passed: list[bool]
+    failure: str = ""
+
+
+OUT_OF_TIME = "out of time"
+TOO_MUCH_OUTPUT = "too much output"
+OWN_EXCEPTION = "an exception of its own"
+#: The numbers with which ``sandbox_runner`` tells what was raised; see there.
+_RAISED = 100
+_EXCEPTIONS = sorted(
+    name
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException) and kind.__name__ == name
+)
 
 
 def protection() -> tuple[str, ...]:
@@ -110,25 +138,45 @@ def run_program(source: str, given: str, limits: Limits, fences: Fences = _BOTH)
             ended = _wait(process, time.monotonic() + _PATIENCE * limits.seconds)
         finally:
             end_session(process)
-        if not ended or process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-            return Run("", ended=False, timed_out=True)
+        if not ended or process.returncode in _TIME_SIGNALS:
+            return Run("", ended=False, timed_out=True, failure=OUT_OF_TIME)
         output.seek(0)
-        printed = output.read(limits.output_bytes).decode("utf-8", "replace")
-        return Run(printed, ended=process.returncode == 0)
+        printed = output.read(limits.output_bytes)
+        failure = _failure(process.returncode)
+        if failure and len(printed) == limits.output_bytes:
+            failure = TOO_MUCH_OUTPUT
+        return Run(printed.decode("utf-8", "replace"), ended=process.returncode == 0, failure=failure)
+
+
+def _failure(status: int) -> str:
+    """What a program ended with, from the exit status (a signal is negative); empty for none."""
+    if status in _TIME_SIGNALS:
+        return OUT_OF_TIME
+    if 0 <= status - _RAISED <= len(_EXCEPTIONS):
+        return [OWN_EXCEPTION, *_EXCEPTIONS][status - _RAISED]
+    return "" if status == 0 else "an exit with an error" if status > 0 else "a crash"
 
 
 def run_checks(
-    source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH, own: frozenset[str] = frozenset()
+    source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH, names: Names = _OPEN
 ) -> list[bool]:
+    """Which checks a program passes; see ``examine``."""
+    return examine(source, checks, limits, fences, names).passed
+
+
+def examine(
+    source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH, names: Names = _OPEN
+) -> Examined:
     """Run a program, and each check against its names; a check passes if it raises nothing.
 
     The checks run in a process of their own (``sandbox_calls.py``): the program sees neither them nor their verdicts,
-    only its functions being called. If the program ends or the time is over, the checks still open fail. ``own`` are
-    names of Python's own functions that mean the program's in the checks.
+    only its functions being called. If the program ends or the time is over, the checks still open fail. ``names``
+    says which names of the checks are the program's.
     """
     passed: list[bool] = []
+    failure = ""
     with ExitStack() as stack:
-        ask, reply = _start_pair(stack, source, limits, fences, own)
+        ask, reply, processes = _start_pair(stack, source, limits, fences, names)
         until = time.monotonic() + _PATIENCE * limits.seconds
         if _reply(reply.fileno(), until) == "ready":
             for check in checks:
@@ -138,26 +186,50 @@ def run_checks(
                 if not said:
                     break
                 passed.append(said == number)
-    return passed + [False] * (len(checks) - len(passed))
+                failure = failure or ("" if passed[-1] else _failure(_status(said)) or "no verdict")
+        if len(passed) < len(checks):
+            failure = failure or _ending(processes, until)
+    return Examined(passed + [False] * (len(checks) - len(passed)), failure)
+
+
+def _status(said: str) -> int:
+    digits = said.rpartition(" ")[2]
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def _ending(processes: Sequence[subprocess.Popen[bytes]], until: float) -> str:
+    """Why a program and the process of its checks said no more; the first of them is the program."""
+    if time.monotonic() >= until:
+        return OUT_OF_TIME
+    _wait(processes[0], min(until, time.monotonic() + 1.0))
+    endings = [os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) for process in processes]
+    failures = [
+        _failure(end.si_status if end.si_code == os.CLD_EXITED else -end.si_status) if end else "" for end in endings
+    ]
+    if OUT_OF_TIME in failures:
+        return OUT_OF_TIME
+    return failures[0] or "the program ended before it"
 
 
 def _start_pair(
-    stack: ExitStack, source: str, limits: Limits, fences: Fences, own: frozenset[str]
-) -> tuple[IO[bytes], IO[bytes]]:
-    """A program and the process of its checks, joined; returns where checks are written and verdicts are read."""
+    stack: ExitStack, source: str, limits: Limits, fences: Fences, names: Names
+) -> tuple[IO[bytes], IO[bytes], list[subprocess.Popen[bytes]]]:
+    """A program and the process of its checks, joined; also where checks are written and verdicts are read."""
     boxes = [stack.enter_context(tempfile.TemporaryDirectory(prefix="evr1-run-")) for _ in range(2)]
     ask_read, ask, reply, reply_write, call_read, call, result_read, result = (
         stack.enter_context(end) for _ in range(4) for end in _pipe()
     )
     ends = {"link": (result_read.fileno(), call.fileno()), "checks": (ask_read.fileno(), reply_write.fileno())}
     program = {"link": (call_read.fileno(), result.fileno())}
+    processes = []
     for text, box, fds in ((source, boxes[0], program), ("", boxes[1], ends)):
-        process = _start(text, box, limits, subprocess.DEVNULL, subprocess.DEVNULL, fences, fds=fds, own=own)
+        process = _start(text, box, limits, subprocess.DEVNULL, subprocess.DEVNULL, fences, fds=fds, names=names)
         stack.callback(end_session, process)
+        processes.append(process)
     # What is left open here would keep one side waiting for another that has ended.
     for end in (ask_read, reply_write, call_read, call, result_read, result):
         end.close()
-    return ask, reply
+    return ask, reply, processes
 
 
 def _pipe() -> tuple[IO[bytes], IO[bytes]]:
@@ -174,7 +246,7 @@ def _start(
     fences: Fences = _BOTH,
     *,
     fds: Mapping[str, tuple[int, int]] = MappingProxyType({}),
-    own: frozenset[str] = frozenset(),
+    names: Names = _OPEN,
     report: bool = False,
 ) -> subprocess.Popen[bytes]:
     settings = {
@@ -183,7 +255,7 @@ def _start(
         "output_bytes": limits.output_bytes,
         "link": fds.get("link", ()),
         "checks": fds.get("checks", ()),
-        "own": sorted(own),
+        "names": names.settings() if "checks" in fds else {},
         "kernel": fences.kernel,
         "hook": fences.hook,
         "report": report,

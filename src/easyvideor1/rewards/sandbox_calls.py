@@ -3,11 +3,19 @@
 The program must not be near the checks: it could read them, write their verdict, or return an object that equals
 everything. So a check runs in a process that the program never enters, and reaches the program's names through a pair
 of pipes. Plain values (numbers, texts, containers, dates, arrays) travel as copies; anything else stays with the
-program, and the check holds a ``Remote``. A ``Remote`` never equals a plain value, and none of its operators turns a
-plain value into another, so that what is compared with the expected result was said before the program could know it.
-What is left: the methods of an object and the comparison of two objects of the program are the program's own word.
+program, and the check holds a ``Remote``. What is compared with the expected result was said before the program could
+know it:
 
-Standard library only; both sides of ``sandbox_runner.py`` load it by its path. Messages are lines of JSON.
+- A ``Remote`` never equals a plain value, but by its contents if its class extends that of a plain value and compares
+  like it (a named tuple, a member of an IntEnum).
+- An operator that joins a ``Remote`` with a plain value is done for classes that the tests ask for alone; what comes of
+  it is ``joined``: no number, no truth value and equal to nothing plain, nor is what further operators make of it.
+
+What is left: the methods of an object, what objects of the classes asked for hold (``in``), and the comparison of two
+objects of the program are the program's own word.
+
+Standard library only; both sides of ``sandbox_runner.py`` load it by its path, and ``sandbox_objects.py`` beside it.
+Messages are lines of JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +30,6 @@ import importlib
 import io
 import json
 import numbers
-import operator
 import os
 import sys
 import types
@@ -30,6 +37,8 @@ from collections.abc import Callable
 from typing import Any
 
 _EXACT = 1 << 53
+#: Modules that do something when they are imported.
+_EVENTFUL = frozenset(("__main__", "__phello__", "antigravity", "idlelib", "test", "this", "turtle", "turtledemo"))
 _CONTAINERS: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 #: Plain values of other types: what they are made from, and how they are made again.
 _MADE: dict[type, Callable[[Any], list[Any]]] = {
@@ -41,92 +50,28 @@ _MADE: dict[type, Callable[[Any], list[Any]]] = {
     collections.deque: lambda v: [list(v)],
 }
 _MAKERS = {kind.__name__: kind for kind in _MADE}
-_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
-_COMPARISONS = ("lt", "le", "gt", "ge")
-_OPERATIONS: dict[str, Callable[..., Any]] = {
-    **{f"__{name}__": getattr(operator, f"__{name}__") for name in (*_BINARY, *_COMPARISONS, "eq")},
-    **{f.__name__: f for f in (getattr, setattr, len, iter, next, bool, str, repr, int, float, isinstance)},
-    **{f"__{name}__": getattr(operator, name) for name in ("getitem", "setitem", "delitem")},
-}
 
 
 class BrokenLinkError(Exception):
     """The other side has ended, or says what is no message."""
 
 
-class Remote:
-    """Something of the program's that is no plain value; what is done with it is done there."""
-
-    __slots__ = ("_link", "_number")
-
-    def __init__(self, link: Link, number: int) -> None:
-        self._link = link
-        self._number = number
-
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        return self._link.call(self, args, named)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__name__":
-            raise AttributeError(name)
-        return self._link.ask("getattr", self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in Remote.__slots__:
-            object.__setattr__(self, name, value)
-        else:
-            self._link.ask("setattr", self, name, value)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Remote) and self._link.ask("__eq__", self, other) is True)
-
-    __hash__ = object.__hash__
-
-    def __instancecheck__(self, instance: object) -> bool:
-        return isinstance(instance, Remote) and self._link.ask("isinstance", instance, self) is True
-
-    def __iter__(self) -> Any:
-        return self._link.ask("iter", self)
-
-    def __next__(self) -> Any:
-        return self._link.ask("next", self)
-
-
-def _forward(name: str) -> Callable[..., Any]:
-    return lambda self, *args: self._link.ask(name, self, *args)
-
-
-def _forward_operator(name: str, *, reflected: bool = False) -> Callable[[Remote, Any], Any]:
-    """An operator on two objects of the program, or one that makes an object of an object and a plain value."""
-
-    def apply(self: Remote, other: Any) -> Any:
-        plain = not isinstance(other, Remote)
-        if plain and name.strip("_") in _COMPARISONS:
-            return NotImplemented
-        result = self._link.ask(name, *((other, self) if reflected else (self, other)))
-        return NotImplemented if plain and not isinstance(result, Remote) else result
-
-    return apply
-
-
-for _name in (*_BINARY, *_COMPARISONS):
-    setattr(Remote, f"__{_name}__", _forward_operator(f"__{_name}__"))
-for _name in _BINARY:
-    setattr(Remote, f"__r{_name}__", _forward_operator(f"__{_name}__", reflected=True))
-for _name in ("len", "bool", "str", "repr", "int", "float"):
-    setattr(Remote, f"__{_name}__", _forward(_name))
-for _name in ("getitem", "setitem", "delitem"):
-    setattr(Remote, f"__{_name}__", _forward(f"__{_name}__"))
-
-
 class Link:
-    """One end of the pipes. ``names`` is the program's namespace at its end, ``None`` at the end of the checks."""
+    """One end of the pipes. ``names`` is the program's namespace at its end, ``None`` at the end of the checks.
 
-    def __init__(self, read: int, write: int, names: dict[str, Any] | None = None) -> None:
+    ``objects`` is the module ``sandbox_objects``.
+    """
+
+    def __init__(self, read: int, write: int, objects: Any, names: dict[str, Any] | None = None) -> None:
+        self._objects = objects
         self._in, self._out = os.fdopen(read, "rb"), os.fdopen(write, "wb")
         self._names = names
         self._kept: dict[int, Any] = {}
         self._remotes: dict[int, Any] = {}
+        #: Names of the classes that the tests ask for.
+        self.classes: set[str] = set()
+        #: Whether the check knows that a call may raise StopIteration; elsewhere that would end a loop over calls.
+        self.stops = False
         self.broken = False
 
     def ask(self, what: str, *args: Any) -> Any:
@@ -150,12 +95,20 @@ class Link:
         while (reply := self._receive())[0] not in ("value", "raised"):
             self._answer(reply)
         if reply[0] == "raised":
-            raise self._unpack(reply[1])(*(self._unpack(arg) for arg in reply[2]))
+            raise self._raised(message[0], self._unpack(reply[1]), [self._unpack(arg) for arg in reply[2]])
         if len(reply) > 2:
             sys.stdout.write(str(reply[2]))
             for at, changed in reply[3]:
                 _put_into(args[at], self._unpack(changed))
         return self._unpack(reply[1])
+
+    def _raised(self, what: str, kind: Any, args: list[Any]) -> BaseException:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            self.broken = True
+            raise BrokenLinkError
+        if issubclass(kind, StopIteration) and what != "next" and self._names is None and not self.stops:
+            return RuntimeError("a call raised StopIteration")
+        return kind(*args)
 
     def _send(self, message: list[Any]) -> None:
         try:
@@ -199,10 +152,10 @@ class Link:
             raise BrokenLinkError  # a program may call the functions that it was given, and nothing else
         if what == "name":
             return ["value", self._pack(self._names[rest[0][0]])]
-        return ["value", self._pack(_OPERATIONS[what](*(self._unpack(arg) for arg in rest[0])))]
+        return ["value", self._pack(self._objects.OPERATIONS[what](*(self._unpack(arg) for arg in rest[0])))]
 
     def _pack(self, value: Any) -> Any:
-        if isinstance(value, Remote):
+        if isinstance(value, self._objects.Remote):
             return ["yours", value._number]
         if value is None or type(value) in (bool, str, float):
             return value
@@ -210,7 +163,8 @@ class Link:
             return [type(value).__name__, [self._pack(part) for part in _MADE[type(value)](value)]]
         if isinstance(value, type) and issubclass(value, BaseException):
             return self._packed_exception(value)
-        if type(value).__module__ != "__main__":  # classes of the program stay what they are
+        # Classes of the program stay what they are; those of a check are of no use there.
+        if type(value).__module__ != "__main__" or self._names is None:
             if isinstance(value, numbers.Integral):
                 number = int(value)
                 return number if abs(number) < _EXACT else ["int", hex(number)]
@@ -230,7 +184,9 @@ class Link:
                 return ["array", plain, str(value.dtype)] if getattr(value, "ndim", 0) else plain
         if isinstance(value, types.ModuleType):
             return ["module", self._keep(value), value.__name__]
-        return ["object", self._keep(value)]
+        kind = value if isinstance(value, type) else type(value)
+        extends = kind is not value and self._objects.extended(value) is not None
+        return ["object", self._keep(value), kind.__name__, extends]
 
     def _packed_exception(self, kind: type[BaseException]) -> list[Any]:
         base = next(base for base in kind.__mro__ if getattr(builtins, base.__name__, None) is base)
@@ -253,12 +209,15 @@ class Link:
     def _yours(self, number: int) -> Any:
         return self._kept[number]
 
-    def _object(self, number: int) -> Any:
-        return self._remotes.setdefault(number, Remote(self, number))
+    def _object(self, number: int, kind: str = "", extends: bool = False) -> Any:
+        if number not in self._remotes:
+            self._remotes[number] = self._objects.Remote(self, number, kind, extends)
+        return self._remotes[number]
 
     def _module(self, number: int, name: str) -> Any:
         """A check that uses a module which the program imported gets one that the program cannot have changed."""
-        known = name.partition(".")[0] in {*sys.stdlib_module_names, "numpy"} and name != "__main__"
+        top, *below = name.split(".")
+        known = top in {*sys.stdlib_module_names, "numpy"} - _EVENTFUL and not any(part[:2] == "__" for part in below)
         return importlib.import_module(name) if known else self._object(number)
 
     def _exception(self, number: int, name: str, base: str) -> type[BaseException]:
@@ -300,17 +259,41 @@ def _put_into(mine: Any, changed: Any) -> None:
 
 
 class Namespace(dict[str, Any]):
-    """The names that a check sees: its own, then Python's built-in ones, then the program's.
+    """The names that a check sees: its own, those that are imported for it, Python's, and then the program's.
 
-    ``own`` are built-in names that the program is asked to define (``sum``), so that its own is meant.
+    ``names`` are the settings of ``code_names.Names``.
     """
 
-    def __init__(self, link: Link, own: frozenset[str] = frozenset()) -> None:
+    def __init__(self, link: Link, names: dict[str, Any]) -> None:
         super().__init__(__name__="__main__")
         self._link = link
-        self._own = own
+        self._names = names
+        self._brought: dict[str, Any] | None = None
+        link.classes |= set(names["classes"])
 
     def __missing__(self, name: str) -> Any:
-        if name.startswith("__") or (hasattr(builtins, name) and name not in self._own):
+        if name in self._names["own"]:
+            return self._of_the_program(name)
+        if name in self._names["imports"]:
+            found: dict[str, Any] = {}
+            exec(self._names["imports"][name], found)
+            return self.setdefault(name, found[name])
+        if name.startswith("__") or hasattr(builtins, name):
             raise KeyError(name)
-        return self._link.ask("name", name)
+        if self._brought is None:
+            self._brought = {}
+            exec("\n".join(self._names["stars"]), self._brought)
+        if name in self._brought:
+            return self._brought[name]
+        if self._names["only"] or name in self._names["closed"]:
+            raise KeyError(name)
+        return self._of_the_program(name)
+
+    def _of_the_program(self, name: str) -> Any:
+        if name[:1].isupper():
+            self._link.classes.add(name)  # a class by its spelling
+        try:
+            return self._link.ask("name", name)
+        except KeyError:
+            # Where Python has such a name it must not stand in for what the program lacks.
+            raise NameError(f"name {name!r} is not defined") from None
