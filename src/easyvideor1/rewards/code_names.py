@@ -92,7 +92,8 @@ def names_of(reference: str, checks: Sequence[str]) -> Names:
             f"the tests use {missing[0]!r}, which neither they nor the reference program define, so that the program "
             "would judge itself; define or import it in the tests"
         )
-    classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)} if tree else set()
+    classes = {name for name in own if name[:1].isupper()}
+    classes |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)} if tree else set()
     closed = frozenset(tests.bound - own)
     only = known and not theirs.foreign_star
     return Names(frozenset(own), frozenset(classes), tuple(imports.items()), stars, closed, only)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-#: Every opening matches, up to the same fence again or to the end of the text, so that the time is linear.
-_FENCE = re.compile(r"(`{3,}+|~{3,}+)([^\n`]*+)\n(.*?)(\1|\Z)", re.DOTALL)
+#: Every opening matches, up to the same fence again or to the end of the text, and none begins inside a run of marks or
+#: reaches over further ones on its line, so that the time is linear.
+_FENCE = re.compile(r"((?<!`)`{3,}+|(?<!~)~{3,}+)([^\n`~]*+)\n(.*?)(\1|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

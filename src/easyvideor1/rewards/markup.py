@@ -6,17 +6,26 @@ import html
 import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.parsers import expat
 
 from rapidfuzz.distance import LCSseq
 
-from easyvideor1.rewards.answer import Reading, Rule, Verdict
+from easyvideor1.rewards.answer import Reading, Rule, Verdict, unread
+from easyvideor1.rewards.fences import fenced_blocks, is_displayed
 
 #: Longer documents are no answers; a reference of this size is far beyond what a response holds.
 _LIMIT = 200_000
-_FENCE = re.compile(r"```[a-zA-Z]*+[ \t]*+\n(.*?)```", re.DOTALL)
+#: Words before a document without a fence, such as "Here is the table:".
+_LEAD_IN = 300
+NO_SVG = "no SVG document"
+ILL_FORMED = "the SVG document is not well-formed"
+ENTITIES = "the SVG document declares entities"
+NO_ELEMENT = "no HTML element"
+TOO_LONG = f"the document is longer than {_LIMIT} characters"
+_SVG_FENCES = frozenset(("", "svg", "xml", "html"))
+_HTML_FENCES = frozenset(("", "html", "xml", "htm"))
 _TAG_NAME = re.compile(r"[a-zA-Z][^\s/>]*+")
 _TAG_BODY = re.compile(r"(?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+(?=>)")
 _ATTRIBUTE = re.compile(r"([^\s=/\"'>]++)(?:\s*+=\s*+(\"[^\"]*+\"?|'[^']*+'?|[^\s>]*+))?")
@@ -103,22 +112,42 @@ def _unescaped(text: str) -> str:
         return text
 
 
-def without_fence(text: str) -> str:
+def _shown(text: str) -> str:
     """The last fenced block of a text, or the text."""
-    blocks = _FENCE.findall(text)
-    return str(blocks[-1] if blocks else text).strip()
+    blocks = fenced_blocks(text)
+    return (blocks[-1].content if blocks else text).strip()
+
+
+def _shown_in_reply(text: str, languages: frozenset[str]) -> str:
+    """The document that a reply shows in a fence of its own, or is as a whole; empty if it only mentions some.
+
+    Words before a document without a fence are a lead-in that ends with a colon.
+    """
+    for block in reversed(fenced_blocks(text)):
+        if block.closed and block.language in languages and is_displayed(text, block):
+            content = block.content.strip()
+            if content.startswith("<") and content.endswith(">"):
+                return content
+    text = text.strip()
+    start = 0 if text.startswith("<") else text.find("\n<") + 1
+    whole = text.endswith(">") and (not start or text[:start].rstrip().endswith(":"))
+    return text[start:] if whole and start <= _LEAD_IN and text[start : start + 1] == "<" else ""
 
 
 def _document(source: str, collected: _Collected) -> Document:
     return Document(source, tuple(collected.tags), tuple(collected.attributes), tuple(collected.words))
 
 
-def read_svg(text: str, options: tuple[str, ...]) -> Reading | None:
+def read_svg(text: str, options: tuple[str, ...]) -> Reading:
     """A well-formed SVG document, a Markdown fence and words around it aside. Entity declarations are refused."""
-    text = without_fence(text)
+    text = _shown(text)
     start, end = text.find("<svg"), text.rfind("</svg>")
-    if start < 0 or end < start or len(text) > _LIMIT or "<!ENTITY" in text:
-        return None
+    if start < 0 or end < start:
+        return unread(NO_SVG)
+    if len(text) > _LIMIT:
+        return unread(TOO_LONG)
+    if "<!ENTITY" in text:
+        return unread(ENTITIES)
     source, collected = text[start : end + len("</svg>")], _Collected()
     parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler = lambda tag, attrs: collected.opened(tag, list(attrs.items()))
@@ -127,17 +156,33 @@ def read_svg(text: str, options: tuple[str, ...]) -> Reading | None:
     try:
         parser.Parse(source.encode("utf-8", "replace"), True)
     except expat.ExpatError:
-        return None
+        return unread(ILL_FORMED)
     return Reading(_document(source, collected))
 
 
-def read_html(text: str, options: tuple[str, ...]) -> Reading | None:
+def read_svg_reply(text: str, options: tuple[str, ...]) -> Reading:
+    """A reply that shows an SVG document in a fence of its own, or that is one."""
+    shown = _shown_in_reply(text, _SVG_FENCES)
+    return _as_reply(read_svg(shown, options)) if shown else unread(NO_SVG)
+
+
+def read_html(text: str, options: tuple[str, ...]) -> Reading:
     """HTML with at least one element, a Markdown fence aside."""
-    source = without_fence(text)
+    source = _shown(text)
     if len(source) > _LIMIT:
-        return None
+        return unread(TOO_LONG)
     collected = _tokenize(source)
-    return Reading(_document(source, collected)) if collected.tags else None
+    return Reading(_document(source, collected)) if collected.tags else unread(NO_ELEMENT)
+
+
+def read_html_reply(text: str, options: tuple[str, ...]) -> Reading:
+    """A reply that shows HTML in a fence of its own, or that is HTML."""
+    shown = _shown_in_reply(text, _HTML_FENCES)
+    return _as_reply(read_html(shown, options)) if shown else unread(NO_ELEMENT)
+
+
+def _as_reply(reading: Reading) -> Reading:
+    return replace(reading, canonical=False)
 
 
 def _f1(common: int, total: int) -> float:
@@ -167,7 +212,7 @@ def compare_documents(predicted: Document, reference: Document, row: Mapping[str
 
 def _svg_reference(text: str, options: tuple[str, ...]) -> Document:
     reading = read_svg(text, options)
-    if reading is None:
+    if reading.value is None:
         raise ValueError("it is no well-formed SVG document")
     document: Document = reading.value
     return document
@@ -175,11 +220,25 @@ def _svg_reference(text: str, options: tuple[str, ...]) -> Document:
 
 def _html_reference(text: str, options: tuple[str, ...]) -> Document:
     reading = read_html(text, options)
-    if reading is None:
+    if reading.value is None:
         raise ValueError("it has no HTML element")
     document: Document = reading.value
     return document
 
 
-SVG = Rule(read_svg, _svg_reference, compare_documents, "an SVG document, from <svg ...> to </svg>", "block")
-HTML = Rule(read_html, _html_reference, compare_documents, "an HTML document or fragment", "block")
+SVG = Rule(
+    read_svg,
+    _svg_reference,
+    compare_documents,
+    "an SVG document, from <svg ...> to </svg>",
+    "block",
+    read_reply=read_svg_reply,
+)
+HTML = Rule(
+    read_html,
+    _html_reference,
+    compare_documents,
+    "an HTML document or fragment",
+    "block",
+    read_reply=read_html_reply,
+)

@@ -47,7 +47,9 @@ _MADE: dict[type, Callable[[Any], list[Any]]] = {
     datetime.date: lambda v: [v.year, v.month, v.day],
     datetime.datetime: lambda v: [v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond],
     datetime.timedelta: lambda v: [v.days, v.seconds, v.microseconds],
+    datetime.time: lambda v: [v.hour, v.minute, v.second, v.microsecond],
     collections.deque: lambda v: [list(v)],
+    range: lambda v: [v.start, v.stop, v.step],
 }
 _MAKERS = {kind.__name__: kind for kind in _MADE}
 
@@ -161,6 +163,8 @@ class Link:
             return value
         if type(value) in _MADE and getattr(value, "tzinfo", None) is None:
             return [type(value).__name__, [self._pack(part) for part in _MADE[type(value)](value)]]
+        if type(value) is datetime.datetime and type(value.tzinfo) is datetime.timezone:
+            return ["aware", value.isoformat()]
         if isinstance(value, type) and issubclass(value, BaseException):
             return self._packed_exception(value)
         # Classes of the program stay what they are; those of a check are of no use there.
@@ -243,6 +247,7 @@ _UNPACK: dict[str, Callable[..., Any]] = {
     "complex": lambda link, parts: complex(*parts),
     "dict": lambda link, items: {link._unpack(key): link._unpack(value) for key, value in items},
     "array": _array,
+    "aware": lambda link, text: datetime.datetime.fromisoformat(text),
     "yours": Link._yours,
     "object": Link._object,
     "module": Link._module,
