@@ -7,15 +7,240 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from easyvideor1.rewards import check_answer, code, score
+from easyvideor1.rewards.answer import ColumnError, Reading
+from easyvideor1.rewards.code import read_code, read_code_reply
+from easyvideor1.rewards.markup import read_html, read_html_reply, read_svg, read_svg_reply
 from easyvideor1.rewards.sandbox import Limits, end_session, run_checks, run_program
 from easyvideor1.types import DataError
 
 SHORT = Limits(seconds=3.0, memory_mb=512)
+
+
+#: What a program fails with, and how the reason says it.
+REASONS = {
+    "def add(a, b): return a - b": "test 2 of 3: AssertionError",
+    "def add(a, b):\n    if b: raise OSError('text')\n    return a": "test 1 of 3: OSError",
+    "def add(a, b, c): return 0": "test 1 of 3: TypeError",
+    "raise ZeroDivisionError": "test 1 of 3: ZeroDivisionError",
+    "import os; os._exit(0)": "test 1 of 3: the program ended before it",
+    "def add(a, b): return a + b": "",
+}
+
+
+@pytest.mark.parametrize("program", REASONS)
+def test_the_reason_says_which_test_failed_and_of_what(program: str) -> None:
+    tests = ["assert add(0, 0) == add(0, -0)", "assert add(1, 2) == 3", "assert add(2, 2) == 4"]
+    if REASONS[program].startswith("test 1") and "add" in program:
+        tests[0] = "assert add(0, 1) == 1"
+    result = score("code", f"<answer>{program}</answer>", "def add(a, b): return a + b", tests=tests)
+    assert (result.reason, result.applicable) == (REASONS[program], True)
+
+
+@pytest.mark.parametrize(
+    ("program", "failure"),
+    [
+        ("print(1)", "another output"),
+        ("raise KeyError('x')", "KeyError"),
+        ("class E(Exception): pass\nraise E", "an exception of its own"),
+        ("import sys; sys.exit('no')", "an exit with an error"),
+        ("print('x' * (2 << 20))", "too much output"),
+        ("x = input(); x = input()", "EOFError"),
+        ("x = bytearray(4 << 30)", "MemoryError"),
+        ("return 3", "SyntaxError"),
+    ],
+)
+def test_the_reason_of_programs_that_print(program: str, failure: str) -> None:
+    pairs = [{"input": "3", "output": "3"}]
+    result = score("code", f"<answer>{program}</answer>", "print(input())", tests=pairs)
+    assert (result.accuracy, result.reason) == (0.0, f"test 1 of 1: {failure}")
+    if "input" not in program:
+        result = score("code", f"<answer>{program}</answer>", "print(3)")
+        assert (result.accuracy, result.reason) == (0.0, f"run without input: {failure}")
+
+
+AREA = "import math\nfrom collections import Counter\ndef area(r): return math.pi * r * r\nclass Shape: pass\nlimit = 3"
+TAKEN = {
+    "what the reference defines": ["assert area(1) < limit + 1 and isinstance(Shape(), Shape)"],
+    "what it imports": ["assert math.isclose(area(0), 0) and Counter([area(0)])"],
+    "what a test imports": ["import numpy as np\nassert np.allclose(area(0), 0)", "assert np.ones(1).sum() > area(0)"],
+    "what a test defines": [
+        "def near(a, b): return abs(a - b) < 1e-6\nassert near(area(0), 0)",
+        "assert near(0, area(0))",
+    ],
+    "names of its own": [
+        "for r in (0, 1):\n    assert all(area(r) >= x for x in [0])",
+        "assert (lambda q: q)(area(0)) == 0",
+    ],
+    "a function of the test that uses the program": ["def run():\n    got = area(0)\n    assert got == 0\nrun()"],
+    "python's own": ["assert abs(area(0)) == 0 and __name__"],
+}
+REFUSED_TESTS = {
+    "a helper": (["assert close(area(2), 12.57)"], "'close'"),
+    "a helper in the second test": (["assert area(0) == 0", "assert near(area(2), 12.57)"], "'near'"),
+    "a helper inside a function": (["def run():\n    assert close(area(0), 0)\nrun()"], "'close'"),
+    "a checker": (["check(area)"], "'check'"),
+    "a module": (["assert area(0) == 0", "assert np.allclose(area(0), 0)"], "'np'"),
+    "a constant": (["assert abs(area(0)) < TOLERANCE"], "'TOLERANCE'"),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_tests_whose_helpers_are_their_own_are_taken(name: str) -> None:
+    check_answer("code", AREA, row={"tests": TAKEN[name]})
+    result = score("code", f"<answer>{AREA}</answer>", AREA, tests=TAKEN[name])
+    assert (result.accuracy, result.reason) == (1.0, "")
+
+
+@pytest.mark.parametrize("name", REFUSED_TESTS)
+def test_tests_whose_helpers_only_the_program_defines_are_refused(name: str) -> None:
+    tests, helper = REFUSED_TESTS[name]
+    with pytest.raises(ColumnError, match=helper) as caught:
+        check_answer("code", AREA, row={"tests": tests})
+    assert caught.value.column == "tests"
+    assert "define or import it in the tests" in str(caught.value)
+    result = score("code", "<answer>def close(*_): return True\ndef area(r): return 0</answer>", AREA, tests=tests)
+    assert (result.accuracy, result.applicable) == (0.0, False)
+    assert "tests" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("test", "helper"),
+    [
+        ("assert close(area(2), 12.57)", "'close'"),
+        ("assert area(0) == 0 and not far(area(2), 12.57)", "'far'"),
+        ("check(area(2), 12.57)", "'check'"),
+        ("check(area)", "'check'"),
+        ("assert math.isclose(area(2), 12.57)", "'math'"),
+        ("assert np.allclose(area(2), 12.57)", "'np'"),
+    ],
+)
+def test_tests_without_a_program_may_not_ask_it_for_its_own_judgement(test: str, helper: str) -> None:
+    for answer, row in ((json.dumps({"tests": [test]}), {}), ("pass", {"tests": [test]})):
+        with pytest.raises(DataError, match=helper):
+            check_answer("code", answer, row=row)
+        assert not score("code", "<answer>x = 1</answer>", answer, **row).applicable
+
+
+def test_tests_without_a_program_may_name_anything_that_is_tested() -> None:
+    for test in ("assert add(add(1, 2), 3) == 6", "s = Stack()\ns.push(1)\nassert s.pop() == 1", "assert is_odd(3)"):
+        check_answer("code", json.dumps({"tests": [test]}))
+
+
+ADD = "def add(a, b):\n    return a + b"
+FENCED = f"```python\n{ADD}\n```"
+PRESENTED = {
+    "bare": (ADD, True),
+    "fenced": (FENCED, True),
+    "after words": (f"Here it is:\n\n{FENCED}\n", True),
+    "in a fence without a language": (f"```\n{ADD}\n```", True),
+    "another word for the language": (f"```py3\n{ADD}\n```", True),
+    "tildes": (f"~~~python\n{ADD}\n~~~", True),
+    "with what it prints": (f"{FENCED}\nOutput:\n```\n3\n```", False),
+    "never closed": (f"```python\n{ADD}", False),
+    "in a list": ("1. One:\n   ```python\n   import math\n   def add(a, b): return a + b\n   ```", False),
+    "a draft before it": (f"```python\nx = 1\n```\nBetter:\n{FENCED}", True),
+}
+
+
+@pytest.mark.parametrize("name", PRESENTED)
+def test_programs_are_read_in_every_form(name: str) -> None:
+    text, canonical = PRESENTED[name]
+    reading = read_code(text, ())
+    assert "def add(a, b):" in reading.value
+    assert reading.canonical is canonical
+    assert code_score(text, ADD, tests=["assert add(1, 2) == 3"]) == (1.0, True)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a few words", "```java\nint x;\n```", "def add(:", "```\n3\n```", "((" * 40_000]
+)
+def test_what_is_no_program_says_so(text: str) -> None:
+    for read in (read_code, read_code_reply):
+        reading = read(text, ())
+        assert reading.value is None
+        assert reading.reason in ("no Python program that compiles", "the program is longer than 50000 characters")
+
+
+@pytest.mark.parametrize("name", [name for name in PRESENTED if name != "never closed"])
+def test_a_reply_may_be_a_program(name: str) -> None:
+    assert "def add(a, b):" in read_code_reply(PRESENTED[name][0], ()).value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes",
+        "B",
+        "3",
+        "not sure",
+        "Answer: B",
+        "print",
+        "yes(really)",
+        "answer = B",
+        "pass",
+        "You could use print(3).",
+        f"One may write ```python\n{ADD}\n``` there.",
+        f"```python\n{ADD}",
+    ],
+)
+def test_a_reply_that_mentions_code_is_none(text: str) -> None:
+    assert read_code_reply(text, ()).value is None
+
+
+TABLE = "<table><tr><td>x</td></tr></table>"
+DRAWING = '<svg viewBox="0 0 1 1"><rect/></svg>'
+
+
+@pytest.mark.parametrize(("read", "document"), [(read_html_reply, TABLE), (read_svg_reply, DRAWING)])
+def test_a_reply_may_be_a_document(read: Callable[..., Reading], document: str) -> None:
+    for text in (
+        document,
+        f"Here it is:\n{document}\n",
+        f"```xml\n{document}\n```\nIt is small.",
+        f"```\n{document}\n```",
+    ):
+        assert read(text, ()).value.source == document
+    for text in (
+        f"One could use {document} here.",
+        f"Words.\n{document}",
+        "x < y > z",
+        "",
+        f"```html\n{document}",
+        "text",
+    ):
+        reading = read(text, ())
+        assert reading.value is None
+        assert reading.reason in ("no HTML element", "no SVG document")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("words", "no SVG document"),
+        ("<svg><g></svg>", "the SVG document is not well-formed"),
+        ("<!DOCTYPE svg [<!ENTITY a 'b'>]><svg></svg>", "the SVG document declares entities"),
+        (f"<svg>{' ' * 200_000}</svg>", "the document is longer than 200000 characters"),
+    ],
+)
+def test_what_is_no_svg_says_why(text: str, reason: str) -> None:
+    assert (read_svg(text, ()).value, read_svg(text, ()).reason) == (None, reason)
+
+
+@pytest.mark.parametrize(
+    "piece", ["```", "```\n", "~", "~~~ ", "``` ", "```a", "`~", "``` x\n~~~\n", "<", "\n<", "a:\n<"]
+)
+def test_fences_take_linear_time(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    for read in (read_code, read_code_reply, read_html, read_html_reply, read_svg, read_svg_reply):
+        start = time.monotonic()
+        read(text, ())
+        assert time.monotonic() - start < 1.0
 
 
 def code_score(program: str, answer: str = "pass", **row: object) -> tuple[float, bool]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from easyvideor1.rewards import score
-from easyvideor1.rewards.sandbox import Limits, run_checks
+from easyvideor1.rewards.code_names import names_of
+from easyvideor1.rewards.sandbox import Limits, examine, run_checks
 
 LIMITS = Limits(seconds=5.0)
 
@@ -33,6 +34,51 @@ class V:
     def __eq__(self, other): return self.x == other.x
     def __lt__(self, other): return self.x < other.x
 """
+OBJECT = """
+class V:
+    'A number.'
+    def __init__(self, x, y=0): self.x, self.y = x, y
+    def __neg__(self): return V(-self.x)
+    def __pos__(self): return V(+self.x)
+    def __invert__(self): return V(~self.x)
+    def __abs__(self): return abs(self.x)
+    def __round__(self, n=0): return V(round(self.x, n))
+    def __eq__(self, other): return self.x == other.x
+    def __hash__(self): return hash(self.x)
+    def __mul__(self, factor): return V(self.x * factor)
+    def __add__(self, other): return V(self.x + (other.x if isinstance(other, V) else other))
+    __radd__ = __add__
+    def __iadd__(self, other): self.x += other; return self
+    def __lshift__(self, other): return V(self.x << other)
+    def __str__(self): return f'V({self.x})'
+    def __format__(self, how): return format(self.x, how)
+    def __float__(self): return float(self.x)
+    def __contains__(self, x): return x == self.x
+    def __getitem__(self, at): return (self.x, self.y)[at]
+    def __enter__(self): return self
+    def __exit__(self, *_): self.x = None
+def make(x): return V(x)
+def f(x):
+    'Says it.'
+    return x
+"""
+EXTENDED = """
+import collections, enum, typing
+Point = collections.namedtuple('Point', 'x y')
+class Pair(typing.NamedTuple):
+    a: int
+    b: int = 2
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+class Kind(enum.Enum):
+    A = 'a'
+class Stack(list):
+    def push(self, value): self.append(value)
+def point(): return Point(1, 2)
+def pairs(): return [Pair(1), Pair(3, 4)]
+def plain(): return (1, 2)
+"""
 TYPES = """
 import collections, datetime, decimal, fractions
 def made(kind):
@@ -40,6 +86,8 @@ def made(kind):
         'date': datetime.date(2020, 1, 2), 'delta': datetime.timedelta(1), 'decimal': decimal.Decimal('1.5'),
         'fraction': fractions.Fraction(1, 3), 'counter': collections.Counter('aab'), 'big': 10 ** 400,
         'deque': collections.deque([1, [2]]), 'set': {1, (2, 3)}, 'bytes': b'x', 'complex': 1 + 2j,
+        'range': range(1, 7, 2), 'time': datetime.time(1, 2),
+        'aware': datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc),
         'inf': float('inf'), 'default': collections.defaultdict(int, {1: 2}), 'odd': '\\ud800',
     }[kind]
 """
@@ -78,6 +126,8 @@ HONEST = {
             "from collections import deque; assert made('deque') == deque([1, [2]])",
             "assert made('counter') == {'a': 2, 'b': 1} and made('default') == {1: 2} and made('big') == 10 ** 400",
             "assert made('set') == {1, (2, 3)} and made('bytes') == b'x' and made('complex') == 1 + 2j",
+            "assert made('range') == range(1, 7, 2); import datetime; assert made('time') == datetime.time(1, 2)",
+            "from datetime import *; assert made('aware') == datetime(2020, 1, 2, tzinfo=timezone.utc)",
             "assert made('inf') == float('inf') and made('odd') == chr(0xd800)",
         ],
     ),
@@ -89,6 +139,56 @@ HONEST = {
         ],
     ),
     "operators": (VECTOR, ["assert V(1) + V(2) == V(3)", "assert (3 * V(2)).x == 6", "assert V(1) < V(2)"]),
+    "unary operators": (
+        OBJECT,
+        [
+            "assert (-V(1)).x == -1 and (+V(1)).x == 1 and (~V(1)).x == -2",
+            "assert abs(V(-5)) == 5 and round(V(1.26), 1).x == 1.3",
+        ],
+    ),
+    "what an object holds": (OBJECT, ["assert 3 in V(3) and 4 not in V(3)", "assert 3 in make(3)"]),
+    "names and texts of functions": (
+        OBJECT,
+        ["assert f.__name__ == 'f' and f.__doc__ == 'Says it.' and V.__name__ == 'V'", "assert f'{V(1):>3}' == '  1'"],
+    ),
+    "operators with plain values": (
+        OBJECT,
+        [
+            "assert str(V(1) * 3) == 'V(3)' and (V(2) * 3)[0] == 6 and (V(1) << 2).x == 4",
+            "assert V(1) + 2 == V(3) and (make(2) * 2).x == 4",
+            "v = V(1); v += 4; assert v.x == 5",
+        ],
+    ),
+    "a sum": (OBJECT, ["assert sum([V(1), V(2)]).x == 3 and float(sum([V(1), V(2)])) == 3.0"]),
+    "a set of objects": (OBJECT, ["assert len({V(1), V(1), V(2)}) == 2 and {V(1): 2}[V(1)] == 2"]),
+    "a context": (OBJECT, ["with V(1) as v: assert v.x == 1\nassert v.x is None"]),
+    "classes": (OBJECT, ["assert issubclass(V, V) and isinstance(make(1), V)"]),
+    "named tuples": (
+        EXTENDED,
+        [
+            "assert point() == (1, 2) and (1, 2) == point() and point() == Point(1, 2) and plain() == Point(1, 2)",
+            "assert point().x == 1 and point()._replace(x=3) == (3, 2) and pairs() == [(1, 2), (3, 4)]",
+            "from collections import namedtuple\nP = namedtuple('P', 'x y')\nassert point() == P(1, 2)",
+            "x, y = point(); assert (x, y) == (1, 2) and {point(): 1}[(1, 2)] == 1",
+            "assert point() != (1, 3) and not point() == (2, 2) and point() < (1, 3)",
+        ],
+    ),
+    "enumerations": (
+        EXTENDED,
+        [
+            "assert Level.LOW == 1 and Level.HIGH > 1 and Level.LOW.name == 'LOW' and Level(2) == Level['HIGH']",
+            "assert list(Level) == [1, 2] and sorted([Level.HIGH, Level.LOW]) == [1, 2]",
+            "assert Kind.A.value == 'a' and Kind('a') == Kind.A",
+        ],
+    ),
+    "an extended list": (EXTENDED, ["s = Stack(); s.push(1); s.push(2); assert s == [1, 2] and len(s) == 2"]),
+    "the end of a generator": (
+        "def g():\n    x = yield 1\n    return x",
+        [
+            "g = g(); assert next(g) == 1\n"
+            "try: g.send(7)\nexcept StopIteration as e: assert e.value == 7\nelse: assert False"
+        ],
+    ),
     "global state": ("n = 0\ndef f():\n    global n\n    n += 1", ["f(); f(); assert n == 2"]),
     "names of a check": ("def f(): return 1", ["x = f()", "assert x == 1"]),
     "module of the program": ("import math\ndef f(): return 2.0", ["assert math.isclose(f(), 2)"]),
@@ -105,7 +205,87 @@ class E:
     def __abs__(self): return 0.0
 def f(*args): return E()
 """
+#: Whatever an operator with a plain value makes of it looks right, and so does what that is turned into.
+RIGHT = """
+class Z:
+    def itself(self, *_): return self
+    __sub__ = __rsub__ = __add__ = __radd__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __pow__ = itself
+    __abs__ = __neg__ = __round__ = __xor__ = __and__ = __isub__ = itself
+    def __float__(self): return 0.0
+    def __int__(self): return 0
+    __index__ = __len__ = __hash__ = __int__
+    def __bool__(self): return False
+    def __iter__(self): return iter([0.0])
+    def __getitem__(self, at): return (0.0,)[at]
+    def __getattr__(self, name): return lambda *a, **k: 0.0
+    def __lt__(self, other): return True
+    __le__ = __gt__ = __ge__ = __eq__ = __contains__ = __lt__
+    def __str__(self): return '0.0'
+    def __format__(self, how): return '0.0'
+class N(float):
+    def __sub__(self, other): return N(0.0)
+    __abs__ = lambda self: self
+def f(x): return Z()
+def n(x): return N(1.0)
+"""
+JOINED = (
+    "abs(float(f(1) - 12.5)) < 1e-6",
+    "int(f(1) - 12) == 0",
+    "not (f(1) - 12)",
+    "len(f(1) - {1}) == 0",
+    "set(f(1) ^ {1}) == {0.0}",
+    "str(f(1) - 12) == '0.0'",
+    "f'{f(1) - 12.5:.3f}' == '0.0'",
+    "'%.2f' % (f(1) - 12.5) == '0.00'",
+    "abs(f(1) - 12.5).max() < 1e-6",
+    "(f(1) - [1])[0] == 0",
+    "round(f(1) - 12.5, 6) == 0",
+    "abs(f(1) - 12.5) / f(1) < 1e-6",
+    "abs(f(1) - 12.5) <= 1e-6 * f(1)",
+    "(f(1) - 12.5) ** 2 < 1e-6",
+    "(f(1) - 12.5) in (0, 0.0)",
+    "abs(float(sum([f(1), -12.5]))) < 1e-6",
+    "abs(n(1) - 12.5) < 1e-6",
+    "n(1) - 12.5 == 0",
+    # The class that a test names may be joined with plain values; what comes of it is no plain value either.
+    "abs(float(Z() - 12.5)) < 1e-6",
+    "not (Z() - 12.5)",
+    "int(abs(Z() - 12)) == 0",
+    "[5][Z() - 12] == 5",
+    "abs(Z() - 12.5) <= 1e-6 * Z()",
+    "N(1.0) - 12.5 == 0",
+    "abs(N(1.0) - 12.5) < 1e-6",
+    "range(Z() - 12) == range(0)",
+)
+LIBRARY = (
+    "import unittest; unittest.TestCase().assertAlmostEqual(f(1), 12.5)",
+    "import math; assert math.isclose(f(1), 12.5)",
+    "import math; assert math.fabs(f(1) - 12.5) < 1e-6",
+    "import operator; assert float(operator.sub(f(1), 12.5)) == 0",
+    "import statistics; assert statistics.mean([f(1), f(1)]) == 12.5",
+    "import numpy as np; assert np.allclose(f(1), 12.5)",
+    "import numpy as np; np.testing.assert_allclose(f(1), 12.5)",
+    "import numpy as np; assert np.abs(f(1) - np.array([1, 2])).max() < 1e-6",
+    "import numpy as np; assert np.abs(np.array([1, 2]) - f(1)).max() < 1e-6",
+    "import numpy as np; assert np.linalg.norm(np.array([1, 2]) - f(1)) < 1e-6",
+)
 DISHONEST = {
+    **{test: (RIGHT, f"assert {test}") for test in JOINED},
+    **{test: (RIGHT, test) for test in LIBRARY},
+    "end a loop over calls": (
+        "def f(x): raise StopIteration",
+        "for got, wanted in zip(map(f, [1]), [2]): assert got == wanted",
+    ),
+    "end all()": ("def f(x): raise StopIteration", "assert all(map(lambda x: f(x) == 2 * x, [1]))"),
+    "hide an error": (
+        "class C:\n    def __enter__(self): return self\n    def __exit__(self, *_): return True\ndef f(x): return 0",
+        "with C(): assert f(1) == 1",
+    ),
+    "the text of ours": ("def f(x): return 0", "assert f.__doc__"),
+    "change of contents": (
+        "class L(list):\n    __eq__ = lambda self, other: True\ndef f(x): return L()",
+        "assert f(1) == [1]",
+    ),
     "equal to everything": (ANYTHING, "assert f(1) == 3"),
     "equal from the right": (ANYTHING, "assert 3 == f(1)"),
     "close to everything": (ANYTHING, "assert abs(f(1) - 3) < 1e-6"),
@@ -186,3 +366,68 @@ def f():
 def found(): return any(''.join(['the_ex', 'pected']) in text for text in kept)
 """
     assert run_checks(program, ["f(); 'the_expected'; assert not found()"], LIMITS) == [True]
+
+
+REFERENCE = "import math\nimport numpy as np\nfrom collections import Counter\nfrom heapq import *\ndef f(x): return 0"
+HELPERS = {
+    "a module": ("class math: isclose = staticmethod(lambda *_: True)", "assert math.isclose(f(1), 2)"),
+    "a module by another name": ("class np: allclose = staticmethod(lambda *_: True)", "assert np.allclose(f(1), 2)"),
+    "a class": ("def Counter(x): return 0", "assert Counter([f(1)]) == Counter([2])"),
+    "a star": ("def nlargest(*_): return [2]", "assert nlargest(1, [f(1)]) == [2]"),
+    "a module that the test imports": ("class cmath: sqrt = abs", "import cmath\nassert cmath.sqrt(f(1)) == 2"),
+    "what nobody defines": ("def near(*_): return True", "assert near(f(1), 2)"),
+}
+
+
+@pytest.mark.parametrize("name", HELPERS)
+def test_what_tests_lean_on_is_not_the_programs(name: str) -> None:
+    helper, test = HELPERS[name]
+    program = f"{helper}\ndef f(x): return 0"
+    names = names_of(REFERENCE, [test])
+    assert run_checks(program, [test], LIMITS, names=names) == [False]
+    right = test.replace("f(1)", "f(1) + 2")
+    if name != "what nobody defines":
+        assert run_checks(
+            "def f(x): return 0", [right.replace("sqrt(f(1) + 2)", "sqrt(f(1) + 4)")], LIMITS, names=names
+        )[0]
+
+
+def test_a_test_that_fails_before_its_import_leaves_no_room_for_another_module() -> None:
+    checks = ["assert f(1) == 1\nimport math", "assert math.isclose(f(1), 5)"]
+    program = "class math: isclose = staticmethod(lambda *_: True)\ndef f(x): return 2"
+    assert run_checks(program, checks, LIMITS, names=names_of("def f(x): return 5", checks)) == [False, False]
+
+
+def test_a_function_that_the_program_lacks_is_not_pythons() -> None:
+    reference, test = "def sum(numbers): return 3", "assert sum([1, 2]) == 3"
+    assert score("code", "<answer>x = 1</answer>", reference, tests=[test]).accuracy == 0.0
+    assert score("code", f"<answer>{reference}</answer>", reference, tests=[test]).accuracy == 1.0
+
+
+FAILURES = {
+    "def f(): return 2": "AssertionError",
+    "def f(): raise ValueError('a text of its own')": "ValueError",
+    "class Mine(ValueError): pass\ndef f(): raise Mine": "an exception of its own",
+    "raise KeyError": "KeyError",
+    "class Mine(ValueError): pass\nraise Mine": "an exception of its own",
+    "x = bytearray(4 << 30)": "MemoryError",
+    "def f(): return [0] * (1 << 40)": "MemoryError",
+    "def f(): return f()": "RecursionError",
+    "def f(:": "SyntaxError",
+    "import os; os._exit(0)": "the program ended before it",
+    "def f(): import os; os._exit(3)": "an exit with an error",
+    "import os; os.abort()": "a crash",
+    "def f():\n    while True: pass": "out of time",
+    "while True: pass": "out of time",
+}
+
+
+@pytest.mark.parametrize("program", FAILURES)
+def test_the_first_failed_check_says_why(program: str) -> None:
+    examined = examine(program, ["assert True or f()", "assert f() == 1"], Limits(seconds=1.0))
+    assert examined.passed[1] is False
+    assert examined.failure == FAILURES[program]
+
+
+def test_a_program_that_passes_has_no_failure() -> None:
+    assert examine("def f(): return 1", ["assert f() == 1"], LIMITS).failure == ""

@@ -235,7 +235,6 @@ def main() -> None:
         return
     sys.argv = ["program.py"]
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": "program.py"}
-    code = compile(source, "program.py", "exec")
     if settings["hook"]:
         for name in [name for name in sys.modules if name.split(".")[0] in {"ctypes", "_ctypes"}]:
             del sys.modules[name]
@@ -250,7 +249,7 @@ def main() -> None:
         del globals()[name]
     known = dict(_EXCEPTIONS)
     try:
-        exec(code, namespace)
+        exec(compile(source, "program.py", "exec"), namespace)
     except SystemExit:
         if link is None:
             raise
