@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from easyvideor1.rewards import score
-from easyvideor1.rewards.code_names import names_of
 from easyvideor1.rewards.sandbox import Limits, examine, run_checks
 
 LIMITS = Limits(seconds=5.0)
@@ -366,42 +365,6 @@ def f():
 def found(): return any(''.join(['the_ex', 'pected']) in text for text in kept)
 """
     assert run_checks(program, ["f(); 'the_expected'; assert not found()"], LIMITS) == [True]
-
-
-REFERENCE = "import math\nimport numpy as np\nfrom collections import Counter\nfrom heapq import *\ndef f(x): return 0"
-HELPERS = {
-    "a module": ("class math: isclose = staticmethod(lambda *_: True)", "assert math.isclose(f(1), 2)"),
-    "a module by another name": ("class np: allclose = staticmethod(lambda *_: True)", "assert np.allclose(f(1), 2)"),
-    "a class": ("def Counter(x): return 0", "assert Counter([f(1)]) == Counter([2])"),
-    "a star": ("def nlargest(*_): return [2]", "assert nlargest(1, [f(1)]) == [2]"),
-    "a module that the test imports": ("class cmath: sqrt = abs", "import cmath\nassert cmath.sqrt(f(1)) == 2"),
-    "what nobody defines": ("def near(*_): return True", "assert near(f(1), 2)"),
-}
-
-
-@pytest.mark.parametrize("name", HELPERS)
-def test_what_tests_lean_on_is_not_the_programs(name: str) -> None:
-    helper, test = HELPERS[name]
-    program = f"{helper}\ndef f(x): return 0"
-    names = names_of(REFERENCE, [test])
-    assert run_checks(program, [test], LIMITS, names=names) == [False]
-    right = test.replace("f(1)", "f(1) + 2")
-    if name != "what nobody defines":
-        assert run_checks(
-            "def f(x): return 0", [right.replace("sqrt(f(1) + 2)", "sqrt(f(1) + 4)")], LIMITS, names=names
-        )[0]
-
-
-def test_a_test_that_fails_before_its_import_leaves_no_room_for_another_module() -> None:
-    checks = ["assert f(1) == 1\nimport math", "assert math.isclose(f(1), 5)"]
-    program = "class math: isclose = staticmethod(lambda *_: True)\ndef f(x): return 2"
-    assert run_checks(program, checks, LIMITS, names=names_of("def f(x): return 5", checks)) == [False, False]
-
-
-def test_a_function_that_the_program_lacks_is_not_pythons() -> None:
-    reference, test = "def sum(numbers): return 3", "assert sum([1, 2]) == 3"
-    assert score("code", "<answer>x = 1</answer>", reference, tests=[test]).accuracy == 0.0
-    assert score("code", f"<answer>{reference}</answer>", reference, tests=[test]).accuracy == 1.0
 
 
 FAILURES = {
