@@ -3,8 +3,14 @@
 ``python -m benchmarks.fuzz_rewards [COUNT]`` (1,000,000 if not given). Programs that run in the sandbox and math that
 goes to math-verify have a share of their own (``--programs``, ``--expressions``), because one of them costs as much as
 a thousand others; in the million those two types are read (``parse``) but not compared. SVG and HTML are compared by
-their structure, not rendered. Milliseconds are CPU time of this process (wall-clock time for the two types that work
-elsewhere). The last line of the output is JSON.
+their structure, not rendered.
+
+Then the moves by which policies try to be paid without answering (``rewards/certificates/moves.py``) are put to every
+type under every profile: ``broken`` are responses that earn more than they commit to, which must be 0 for ``strict``;
+the published profiles show what their code pays.
+
+Milliseconds are CPU time of this process (wall-clock time for the two types that work elsewhere). The last line of the
+output is JSON.
 """
 
 from __future__ import annotations
@@ -14,18 +20,25 @@ import json
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from benchmarks.strings import FAMILIES, PIECES, REFERENCES, Family, fuzz_string
 from easyvideor1.config.schema import RewardConfig
-from easyvideor1.rewards import Scorer, parse
+from easyvideor1.rewards import Scorer, parse, score
+from easyvideor1.rewards.certificates.moves import search
+from easyvideor1.rewards.profiles.published import PROFILES
+from easyvideor1.tasks import TASKS
 from easyvideor1.types import Sample, Score
 
 #: Types whose comparison leaves this process.
 OUTSIDE = ("code", "math")
 #: Sizes, in characters, between which the growth of time is measured.
 SIZES = (20_000, 160_000)
+#: The most moves of these types; all of the others.
+MOVES = {"code": 300, "math": 1500}
 
 
 @dataclass
@@ -155,6 +168,15 @@ def random_families(count: int, seed: int) -> Iterator[Family]:
         )
 
 
+def searched(profile: str, seed: int) -> dict[str, object]:
+    """What the search for ways to be paid without answering finds under a profile."""
+    found = search(TASKS, partial(score, profile=profile), most=MOVES, seed=seed)
+    by_task = Counter(move.task for move, _ in found.broken)
+    for move, accuracy in found.broken[:20] if profile == "strict" else ():
+        print(f"paid too much: {move.task}: {move.name}: {move.response!r} earns {accuracy:.3f} > {move.at_most:.3f}")
+    return {"tried": found.tried, "broken": len(found.broken), "broken_by_task": dict(by_task)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("count", nargs="?", type=int, default=1_000_000)
@@ -191,6 +213,8 @@ def main() -> None:
         "steepest": [[g.task, g.family, round(g.exponent, 2), round(g.milliseconds, 1)] for g in steepest],
         "slowest_ms_at_160k": round(max(growth.milliseconds for growth in grown), 1),
     }
+    report["moves"] = {profile: searched(profile, options.seed) for profile in ("strict", *PROFILES)}
+    print(f"moves: {json.dumps(report['moves'])}", flush=True)
     for fault in faults[:20]:
         print(f"fault: {fault}")
     report["seconds"] = round(time.perf_counter() - begun, 1)

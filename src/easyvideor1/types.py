@@ -197,8 +197,9 @@ class VisualSpan:
 class Prompt:
     """Token ids with every visual token already expanded, and the plans those tokens stand for.
 
-    ``token_ids`` is int64 of shape ``(T,)``. ``text`` is for people and logs only: engines are given the ids, so that
-    nothing is tokenised twice.
+    ``token_ids`` is int64 of shape ``(T,)``. ``text`` is the user message, for people, logs and rewards: engines are
+    given the ids, so that nothing is tokenised twice. ``opens_thinking`` says that the chat template ends inside an
+    open ``<think>``, as those of reasoning models do, so that a response begins inside its thinking.
     """
 
     token_ids: NDArray[np.int64]
@@ -206,6 +207,7 @@ class Prompt:
     plans: tuple[MediaPlan, ...] = ()
     spans: tuple[VisualSpan, ...] = ()
     text: str = ""
+    opens_thinking: bool = False
 
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])
@@ -227,6 +229,21 @@ class Turn:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A response as rewards read it: its text and what the text alone does not say.
+
+    ``finish`` is how it ended (``None`` or ``"offline"``: unknown): one that was cut at the length limit has no answer
+    unless its answer tag had closed. ``opens_thinking`` is that of the prompt; ``asks_tag`` says that the prompt asks
+    for an ``<answer>`` tag.
+    """
+
+    text: str
+    finish: FinishReason | None = None
+    opens_thinking: bool = False
+    asks_tag: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
     """A list of turns from one policy; single-turn is length 1. ``origin`` says whose policy."""
@@ -236,8 +253,14 @@ class Trajectory:
 
     @property
     def text(self) -> str:
-        """The final turn's response, which is what rewards read."""
+        """The final turn's response."""
         return self.turns[-1].text
+
+    @property
+    def completion(self) -> Completion:
+        """The final turn's response as rewards read it."""
+        turn = self.turns[-1]
+        return Completion(turn.text, turn.finish, turn.prompt.opens_thinking, "<answer>" in turn.prompt.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +268,9 @@ class Score:
     """What a reward says of one response.
 
     ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the answer
-    as it was read. A response that could not be judged has ``applicable=False`` and a ``reason``, never a silent 0; a
-    judged one may have a reason too, for an accuracy of 0 that deserves one.
+    as it was read and ``found`` the kind of place it stood in (``rewards.answer.Found``; empty where another reward
+    than a built-in one judged). A response that could not be judged has ``applicable=False`` and a ``reason``, never a
+    silent 0; a judged one has a reason wherever no answer could be read from it, or its answer could not be compared.
     """
 
     accuracy: float
@@ -256,6 +280,7 @@ class Score:
     parsed: str = ""
     applicable: bool = True
     reason: str = ""
+    found: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

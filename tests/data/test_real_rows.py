@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.config.schema import DataConfig, PromptConfig, SourceConfig
-from easyvideor1.data import load_source, prompt_text
+from easyvideor1.data import load_source, prompt_text, scan_source
+from easyvideor1.rewards import score
 from easyvideor1.types import DataError
 
 FOLDER = Path(__file__).parents[3] / "shared" / "reference" / "benchmark_rows"
@@ -43,3 +44,17 @@ def test_rows_of_a_benchmark(path: Path) -> None:
         prompt = prompt_text(sample, PromptConfig())
         assert prompt.startswith(sample.question)
         assert all(option in prompt for option in sample.options)
+
+
+def test_the_spans_of_charades_are_read_by_a_repair_that_has_a_name() -> None:
+    path = FOLDER / "charades_sta.json"
+    refused = scan_source(SourceConfig(path=str(path)), DataConfig(), check_media=False)
+    assert {bad.remedy for bad in refused.bad} == {
+        "add 'reference-in-thinking' to the 'repair' of this source, correct the reference answer or remove the row"
+    }
+    source = SourceConfig(path=str(path), repair=("reference-in-thinking",))
+    loaded = load_source(source, DataConfig(), check_media=False)
+    assert (loaded.bad, loaded.report.repaired) == ([], {"reference-in-thinking": 6})
+    assert loaded.samples[0].id == "850"
+    said = score(loaded.samples[0].task, "<answer>3.4 s to 11.8 s</answer>", loaded.samples[0].answer)
+    assert said.accuracy > 0.99

@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from easyvideor1.config.schema import DataConfig, SourceConfig
 from easyvideor1.data import BadRow, Loaded, load_source
+from easyvideor1.data.repairs import repaired
 from easyvideor1.types import ConfigError, DataError
 
 from .conftest import Rows, row
@@ -166,3 +167,69 @@ def test_columns_nested_beyond_reason_cost_only_their_row(rows: Rows) -> None:
     whats = [bad.what for bad in loaded.bad if bad.field != "problem_id"]
     assert whats
     assert all("nested too deeply" in what or "recursion depth" in what for what in whats)
+
+
+PLACEHOLDER = "<[PLHD21_never_used_51bce0c785ca2f68081bfa7d91973934]>"
+
+
+def hidden(thinking: str, **changes: Any) -> dict[str, Any]:
+    """A row whose reference stands inside the thinking, before a placeholder."""
+    answer = f"<think>{thinking}</think>{PLACEHOLDER}"
+    return row(problem_type="temporal grounding", options=None, answer=answer, **changes)
+
+
+def test_a_repair_reads_references_in_the_thinking_and_is_counted(rows: Rows) -> None:
+    path = rows(
+        hidden('{"time": [3.4, 11.75], "boxes": {}}'),
+        row(problem_id="sound", problem_type="temporal grounding", options=None, answer={"time": [1, 2]}),
+    )
+    with pytest.raises(DataError, match="add 'reference-in-thinking' to the 'repair' of this source"):
+        load(path)
+    loaded = load_source(SourceConfig(path=str(path), repair=("reference-in-thinking",)), DataConfig())
+    assert [(sample.id, sample.answer) for sample in loaded.samples] == [
+        ("r1", '{"time": [3.4, 11.75], "boxes": {}}'),
+        ("sound", '{"time": [1, 2]}'),
+    ]
+    assert loaded.report.to_dict()["repaired"] == {"reference-in-thinking": 1}
+    late = BadRow(loaded.samples[0].where, "videos", "is cut off", "fetch it again")
+    assert "repaired" not in loaded.without({"r1": late}, "skip").report.to_dict()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"thinking": "somewhere in the middle"},
+        {"thinking": ""},
+        {"thinking": '{"time": [11, 3]}'},
+        {"thinking": '{"time": [3, 11]'},
+        {"thinking": "[3, 11]"},
+        {"thinking": '{"boxes": {}}'},
+    ],
+)
+def test_a_row_that_stays_unreadable_is_refused_by_its_id(rows: Rows, changes: dict[str, str]) -> None:
+    path = rows(hidden(changes["thinking"], problem_id=850), row())
+    source = SourceConfig(path=str(path), repair=("reference-in-thinking",))
+    loaded = load_source(source, DataConfig(on_bad_row="skip"))
+    (bad,) = loaded.bad
+    assert bad.field == "answer"
+    assert bad.what.startswith("of the row 850: reference ")
+    assert loaded.report.repaired == {}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '<think>{"time": [1, 2]}</think>',
+        '<think>{"time": [1, 2]}</think>{"time": [3, 4]}',
+        f'<think>{{"time": [1, 2]}}</think><answer>{{"time": [3, 4]}}</answer>{PLACEHOLDER}',
+        f'<think>{{"time": [1, 2]}}</think><think>{{"time": [3, 4]}}</think>{PLACEHOLDER}',
+        PLACEHOLDER,
+    ],
+)
+def test_a_repair_touches_nothing_else(answer: str) -> None:
+    assert repaired(answer, ("reference-in-thinking",)) == (answer, "")
+
+
+def test_a_repair_that_is_unknown_is_named(rows: Rows) -> None:
+    with pytest.raises(ConfigError, match="unknown repair 'charades'; known: reference-in-thinking"):
+        load_source(SourceConfig(path=str(rows(row())), repair=("charades",)), DataConfig())

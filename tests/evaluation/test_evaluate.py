@@ -11,7 +11,7 @@ from easyvideor1.evaluation.evaluate import ScoreFunction, choose_samples, deriv
 from easyvideor1.evaluation.result import Evaluation, greedy_difference, paired_records
 from easyvideor1.evaluation.statistics import wilson_interval
 from easyvideor1.rollout.engine import Request, Sampling
-from easyvideor1.types import ConfigError, DataError, EasyVideoError, Sample, Score, Trajectory
+from easyvideor1.types import Completion, ConfigError, DataError, EasyVideoError, Sample, Score, Trajectory
 
 from .worlds import TableEngine, letter_score, make_sample, render
 
@@ -89,7 +89,7 @@ def test_unjudged_answers_are_masked_and_counted() -> None:
 
 
 def test_other_errors_reach_the_caller() -> None:
-    def scorer(sample: Sample, response: str) -> object:
+    def scorer(sample: Sample, response: Completion) -> object:
         raise EasyVideoError("reward 'mine' raised")
 
     with pytest.raises(EasyVideoError, match="reward 'mine' raised"):
@@ -110,7 +110,7 @@ def test_scoring_in_threads_changes_nothing_but_the_wait() -> None:
     table = {i: "AB"[i % 2] for i in range(7)}
     together = threading.Barrier(4, timeout=20)
 
-    def scorer(sample: Sample, response: str) -> Score:
+    def scorer(sample: Sample, response: Completion) -> Score:
         if sample.id in {samples[i].id for i in range(4)}:
             together.wait()  # passes only if four responses are scored at the same time
         return letter_score(sample, response)
@@ -132,7 +132,7 @@ def test_scoring_in_threads_changes_nothing_but_the_wait() -> None:
 
 
 def test_an_error_in_a_scoring_thread_reaches_the_caller() -> None:
-    def scorer(sample: Sample, response: str) -> Score:
+    def scorer(sample: Sample, response: Completion) -> Score:
         raise EasyVideoError("reward 'mine' raised")
 
     with pytest.raises(EasyVideoError, match="reward 'mine' raised"):

@@ -8,6 +8,7 @@ import numpy as np
 
 from easyvideor1.rollout.engine import Request
 from easyvideor1.types import (
+    Completion,
     FinishReason,
     MediaError,
     MediaPlan,
@@ -56,10 +57,11 @@ def render(sample: Sample) -> Prompt:
     return Prompt(np.array([int(sample.id[1:])], np.int64), media=sample.media, plans=plans, text=sample.question)
 
 
-def letter_score(sample: Sample, response: str) -> Score:
+def letter_score(sample: Sample, completion: Completion) -> Score:
     """1 for the reference letter; a reference of ``?`` cannot be judged."""
     if sample.answer == "?":
         return Score(0.0, 0.0, 0.0, applicable=False, reason="no reference")
+    response = completion.text
     right = float(response.strip() == sample.answer)
     return Score(right, 1.0, 0.9 * right + 0.1, parts={"letter": right}, parsed=response.strip())
 

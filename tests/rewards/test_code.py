@@ -18,48 +18,6 @@ from easyvideor1.types import DataError
 SHORT = Limits(seconds=3.0, memory_mb=512)
 
 
-#: What a program fails with, and how the reason says it.
-REASONS = {
-    "def add(a, b): return a - b": "test 2 of 3: AssertionError",
-    "def add(a, b):\n    if b: raise OSError('text')\n    return a": "test 1 of 3: OSError",
-    "def add(a, b, c): return 0": "test 1 of 3: TypeError",
-    "raise ZeroDivisionError": "test 1 of 3: ZeroDivisionError",
-    "import os; os._exit(0)": "test 1 of 3: the program ended before it",
-    "def add(a, b): return a + b": "",
-}
-
-
-@pytest.mark.parametrize("program", REASONS)
-def test_the_reason_says_which_test_failed_and_of_what(program: str) -> None:
-    tests = ["assert add(0, 0) == add(0, -0)", "assert add(1, 2) == 3", "assert add(2, 2) == 4"]
-    if REASONS[program].startswith("test 1") and "add" in program:
-        tests[0] = "assert add(0, 1) == 1"
-    result = score("code", f"<answer>{program}</answer>", "def add(a, b): return a + b", tests=tests)
-    assert (result.reason, result.applicable) == (REASONS[program], True)
-
-
-@pytest.mark.parametrize(
-    ("program", "failure"),
-    [
-        ("print(1)", "another output"),
-        ("raise KeyError('x')", "KeyError"),
-        ("class E(Exception): pass\nraise E", "an exception of its own"),
-        ("import sys; sys.exit('no')", "an exit with an error"),
-        ("print('x' * (2 << 20))", "too much output"),
-        ("x = input(); x = input()", "EOFError"),
-        ("x = bytearray(4 << 30)", "MemoryError"),
-        ("return 3", "SyntaxError"),
-    ],
-)
-def test_the_reason_of_programs_that_print(program: str, failure: str) -> None:
-    pairs = [{"input": "3", "output": "3"}]
-    result = score("code", f"<answer>{program}</answer>", "print(input())", tests=pairs)
-    assert (result.accuracy, result.reason) == (0.0, f"test 1 of 1: {failure}")
-    if "input" not in program:
-        result = score("code", f"<answer>{program}</answer>", "print(3)")
-        assert (result.accuracy, result.reason) == (0.0, f"run without input: {failure}")
-
-
 def code_score(program: str, answer: str = "pass", **row: object) -> tuple[float, bool]:
     result = score("code", f"<answer>{program}</answer>", answer, **row)
     return result.accuracy, result.applicable
@@ -123,11 +81,11 @@ def test_a_list_of_tests_kept_as_text_is_still_a_list() -> None:
 
 def test_checks_longer_than_a_pipe_do_not_hang() -> None:
     checks = [f"pass  # {'x' * 200_000}"] * 3
-    assert run_checks("x = 1", checks, SHORT) == [True] * 3
+    assert run_checks("x = 1", checks, SHORT).passed == [True] * 3
     announce = "for fd in range(3, 64):\n    try: os.write(fd, b'ready\\n')\n    except OSError: pass"
     deaf = f"import os, time\n{announce}\ntime.sleep(60)"
     start = time.monotonic()
-    assert run_checks(deaf, checks, SHORT) == [False] * 3
+    assert run_checks(deaf, checks, SHORT).passed == [False] * 3
     assert time.monotonic() - start < 30
 
 
@@ -141,8 +99,8 @@ def test_unusable_tests_and_references_are_named() -> None:
 
 def test_leaving_early_passes_nothing() -> None:
     for program in ("import os; os._exit(0)", "raise SystemExit(0)", "raise ValueError"):
-        assert run_checks(program, ["assert False"], SHORT) == [False]
-    assert run_checks("def f(): import os; os._exit(0)", ["f()", "pass"], SHORT) == [False, False]
+        assert run_checks(program, ["assert False"], SHORT).passed == [False]
+    assert run_checks("def f(): import os; os._exit(0)", ["f()", "pass"], SHORT).passed == [False, False]
 
 
 REFUSED = {
@@ -217,7 +175,7 @@ def _runs(pid: int) -> bool:
 def test_limits_of_time_and_output() -> None:
     start = time.monotonic()
     assert run_program("while True: pass", "", Limits(seconds=0.5)).timed_out
-    assert run_checks("def f():\n    while True: pass", ["f()", "pass"], Limits(seconds=0.5)) == [False, False]
+    assert run_checks("def f():\n    while True: pass", ["f()", "pass"], Limits(seconds=0.5)).passed == [False, False]
     assert time.monotonic() - start < 30
     flood = run_program("while True: print('x' * 1000)", "", SHORT)
     assert not flood.ended

@@ -30,12 +30,12 @@ TAKEN = {
     "python's own": ["assert abs(area(0)) == 0 and __name__"],
 }
 REFUSED_TESTS = {
-    "a helper": (["assert close(area(2), 12.57)"], "'close'"),
-    "a helper in the second test": (["assert area(0) == 0", "assert near(area(2), 12.57)"], "'near'"),
-    "a helper inside a function": (["def run():\n    assert close(area(0), 0)\nrun()"], "'close'"),
-    "a checker": (["check(area)"], "'check'"),
-    "a module": (["assert area(0) == 0", "assert np.allclose(area(0), 0)"], "'np'"),
-    "a constant": (["assert abs(area(0)) < TOLERANCE"], "'TOLERANCE'"),
+    "a helper": (["assert close(area(2), 12.57)"], r"\bclose\b"),
+    "a helper in the second test": (["assert area(0) == 0", "assert near(area(2), 12.57)"], r"\bnear\b"),
+    "a helper inside a function": (["def run():\n    assert close(area(0), 0)\nrun()"], r"\bclose\b"),
+    "a checker": (["check(area)"], r"\bcheck\b"),
+    "a module": (["assert area(0) == 0", "assert np.allclose(area(0), 0)"], r"\bnp\b"),
+    "a constant": (["assert abs(area(0)) < TOLERANCE"], r"\bTOLERANCE\b"),
 }
 
 
@@ -61,12 +61,12 @@ def test_tests_whose_helpers_only_the_program_defines_are_refused(name: str) -> 
 @pytest.mark.parametrize(
     ("test", "helper"),
     [
-        ("assert close(area(2), 12.57)", "'close'"),
-        ("assert area(0) == 0 and not far(area(2), 12.57)", "'far'"),
-        ("check(area(2), 12.57)", "'check'"),
-        ("check(area)", "'check'"),
-        ("assert math.isclose(area(2), 12.57)", "'math'"),
-        ("assert np.allclose(area(2), 12.57)", "'np'"),
+        ("assert close(area(2), 12.57)", r"\bclose\b"),
+        ("assert area(0) == 0 and not far(area(2), 12.57)", r"\bfar\b"),
+        ("check(area(2), 12.57)", r"\bcheck\b"),
+        ("check(area)", r"\bcheck\b"),
+        ("assert math.isclose(area(2), 12.57)", r"\bmath\b"),
+        ("assert np.allclose(area(2), 12.57)", r"\bnp\b"),
     ],
 )
 def test_tests_without_a_program_may_not_ask_it_for_its_own_judgement(test: str, helper: str) -> None:
@@ -97,21 +97,57 @@ def test_what_tests_lean_on_is_not_the_programs(name: str) -> None:
     helper, test = HELPERS[name]
     program = f"{helper}\ndef f(x): return 0"
     names = names_of(REFERENCE, [test])
-    assert run_checks(program, [test], LIMITS, names=names) == [False]
+    assert run_checks(program, [test], LIMITS, names=names).passed == [False]
     right = test.replace("f(1)", "f(1) + 2")
     if name != "what nobody defines":
         assert run_checks(
             "def f(x): return 0", [right.replace("sqrt(f(1) + 2)", "sqrt(f(1) + 4)")], LIMITS, names=names
-        )[0]
+        ).passed == [True]
 
 
 def test_a_test_that_fails_before_its_import_leaves_no_room_for_another_module() -> None:
     checks = ["assert f(1) == 1\nimport math", "assert math.isclose(f(1), 5)"]
     program = "class math: isclose = staticmethod(lambda *_: True)\ndef f(x): return 2"
-    assert run_checks(program, checks, LIMITS, names=names_of("def f(x): return 5", checks)) == [False, False]
+    assert run_checks(program, checks, LIMITS, names=names_of("def f(x): return 5", checks)).passed == [False, False]
 
 
 def test_a_function_that_the_program_lacks_is_not_pythons() -> None:
     reference, test = "def sum(numbers): return 3", "assert sum([1, 2]) == 3"
     assert score("code", "<answer>x = 1</answer>", reference, tests=[test]).accuracy == 0.0
     assert score("code", f"<answer>{reference}</answer>", reference, tests=[test]).accuracy == 1.0
+
+
+ADD = "def add(a, b):\n    return a + b"
+
+
+@pytest.mark.parametrize(
+    ("tests", "reference"),
+    [
+        (["assert close(add(1, 2), 3)"], ADD),
+        (["def check(f): assert near(f(1, 2), 3)\ncheck(add)"], ADD),
+        (["assert math.isclose(add(1, 2), 3)"], ADD),
+    ],
+)
+def test_a_helper_that_nobody_defines_is_named(tests: list[str], reference: str) -> None:
+    with pytest.raises(DataError, match=r"the tests use (close|near|math), which neither the reference"):
+        check_answer("code", reference, row={"tests": tests})
+
+
+@pytest.mark.parametrize(
+    ("tests", "reference"),
+    [
+        (["def close(a, b): return abs(a - b) < 1\nassert close(add(1, 2), 3)"], ADD),
+        (["import math; assert math.isclose(add(1, 2), 3)"], ADD),
+        (["assert math.isclose(add(1, 2), 3)"], f"import math\n{ADD}"),
+        (["assert all(add(x, 1) == x + 1 for x in range(3))"], ADD),
+        (["for a, b in [(1, 2)]:\n    assert add(a, b) == 3"], ADD),
+        (["try:\n    add()\nexcept TypeError as error:\n    assert error.args"], ADD),
+        (["assert (lambda x, *rest, **named: add(x, 1))(1) == 2"], ADD),
+        (["assert isclose(add(1, 2), 3)"], f"from math import *\n{ADD}"),
+        (["assert minus(1, 2) == -1 and ONE == 1"], "ONE = 1\nminus = lambda a, b: a - b"),
+        (["assert anything(1) == close(2)"], "pass"),
+        (["assert anything(1) == close(2)"], '{"tests": ["assert anything(1) == close(2)"]}'),
+    ],
+)
+def test_honest_rows_load(tests: list[str], reference: str) -> None:
+    check_answer("code", reference, row={"tests": tests})

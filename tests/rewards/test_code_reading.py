@@ -42,7 +42,7 @@ def test_what_is_no_program_says_so(text: str) -> None:
     for read in (read_code, read_code_reply):
         reading = read(text, ())
         assert reading.value is None
-        assert reading.reason in ("no Python program that compiles", "the program is longer than 50000 characters")
+        assert reading.reason in ("no Python program that compiles", "the program is too long")
 
 
 @pytest.mark.parametrize("name", [name for name in PRESENTED if name != "never closed"])
@@ -103,7 +103,8 @@ def test_a_reply_may_be_a_document(read: Callable[..., Reading], document: str) 
         ("words", "no SVG document"),
         ("<svg><g></svg>", "the SVG document is not well-formed"),
         ("<!DOCTYPE svg [<!ENTITY a 'b'>]><svg></svg>", "the SVG document declares entities"),
-        (f"<svg>{' ' * 200_000}</svg>", "the document is longer than 200000 characters"),
+        (f"{DRAWING}\n{DRAWING}", "several documents are given"),
+        (f"<svg>{' ' * 200_000}</svg>", "the document is too long"),
     ],
 )
 def test_what_is_no_svg_says_why(text: str, reason: str) -> None:
@@ -119,3 +120,18 @@ def test_fences_take_linear_time(piece: str) -> None:
         start = time.monotonic()
         read(text, ())
         assert time.monotonic() - start < 1.0
+
+
+@pytest.mark.parametrize(
+    ("reply", "accuracy"),
+    [
+        (f"```python\n{ADD}\n```", 1.0),
+        (f"Here is the program:\n```python\n{ADD}\n```\nIt adds.", 1.0),
+        (ADD, 1.0),
+        ("add", 0.0),
+        ("yes", 0.0),
+        (f"I would write {ADD}", 0.0),
+    ],
+)
+def test_replies_without_a_tag_count_if_they_are_programs(reply: str, accuracy: float) -> None:
+    assert score("code", reply, ADD, tests=["assert add(1, 2) == 3"]).accuracy == accuracy

@@ -249,3 +249,31 @@ def test_a_mask_says_how_large_its_picture_is() -> None:
     assert picture_size({"mask": json.dumps(mask)}) == (200.0, 100.0)
     assert picture_size({"mask": mask, "image_size": [50, 60]}) == (50.0, 60.0)
     assert picture_size({"mask": {"size": "large"}}) is None
+
+
+@pytest.mark.parametrize("asked", [None, "normalized", "thousand", "pixel"])
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ({"coordinates": "pixel", **SIZE}, [0, 0, 640, 240]),
+        ({"coordinates": "thousand", **SIZE}, [0, 0, 1000, 500]),
+        ({"coordinates": "normalized", **SIZE}, [0, 0, 1, 0.5]),
+    ],
+)
+def test_box_tokens_are_on_a_thousand_whatever_was_asked(asked: Any, row: dict[str, Any], answer: list[float]) -> None:
+    response = "<answer><|box_start|>(0,0),(1000,1000)<|box_end|></answer>"
+    result = score("spatial", response, {"boxes": answer}, asked_coordinates=asked, **row)
+    assert result.applicable, result.reason
+    assert result.accuracy == pytest.approx(0.5)
+
+
+def test_box_tokens_stay_as_they_are_where_no_scale_is_declared() -> None:
+    response = "<answer><|box_start|>(0,0),(100,100)<|box_end|></answer>"
+    assert score("spatial", response, {"boxes": [0, 0, 100, 50]}).accuracy == pytest.approx(0.5)
+
+
+def test_box_tokens_cannot_be_used_to_be_left_out_of_the_score() -> None:
+    response = "<answer><|box_start|>(0,0),(100,100)<|box_end|></answer>"
+    result = score("spatial", response, {"boxes": [0, 0, 100, 50]}, coordinates="pixel")
+    assert (result.applicable, result.accuracy) == (True, 0.0)
+    assert "the size of its picture" in result.reason

@@ -45,7 +45,7 @@ def test_strings_reach_every_grade() -> None:
     for task, (answer, options, row) in REFERENCES.items():
         if task in ("code", "math"):
             continue
-        for _ in range(250):
+        for _ in range(400):
             said = score(task, fuzz_string(rng, answer), answer, options=options, **row)
             seen[task, "right" if said.accuracy > 0.99 else "wrong" if said.accuracy == 0 else "part"] += 1
             seen[task, f"format {said.format}"] += 1

@@ -28,7 +28,6 @@ END = "<answer>B</answer>"
         (THINK, "\n<THINK>x</ think >\n\n", "\n", 1.0),
         (THINK, "opened by the chat template</think>", "", 1.0),
         (THINK, "", "", 0.5),
-        (THINK, "<think>x", "", 0.5),
         (THINK, "<think>x</think><think>y</think>", "", 0.5),
         (THINK, "<think><think>x</think></think>", "", 0.5),
         (THINK, "First <think>x</think>", "", 0.5),
@@ -53,6 +52,12 @@ def test_format_follows_the_grammar(grammar: Any, before: str, after: str, expec
     assert (result.accuracy, result.format) == (1.0, expected)
 
 
+@pytest.mark.parametrize(("grammar", "opening"), [("answer", "think"), (THINK, "think"), (BLOCKS, "caption")])
+def test_an_answer_inside_thinking_that_never_closes_is_none(grammar: Any, opening: str) -> None:
+    result = score("mc", f"<{opening}>x {END}", "B", grammar=grammar)
+    assert (result.accuracy, result.format, result.reason) == (0.0, 0.0, "the thinking was never closed")
+
+
 @pytest.mark.parametrize("grammar", ["answer", THINK, BLOCKS, RUN, NESTED])
 @pytest.mark.parametrize(
     ("response", "expected"),
@@ -63,11 +68,11 @@ def test_what_no_grammar_changes(grammar: Any, response: str, expected: float) -
 
 
 def test_an_answer_inside_what_comes_before_is_not_the_answer() -> None:
-    text = "<caption>It says <answer>A</answer></caption> so B"
+    text = "<caption>It says <answer>A</answer></caption> or so"
     assert parse("mc", text, (), grammar_of(("caption", "think"))).value is None
     assert parse("mc", text, (), ANSWER).value == ("A",)
     only = "<caption><answer>A</answer></caption>"
-    assert parse("mc", only, (), grammar_of(("caption",))).found == "think_tag"
+    assert parse("mc", only, (), grammar_of(("caption",))).found == "nothing"
 
 
 def test_tags_inside_the_answer_are_not_looked_at() -> None:
@@ -100,4 +105,5 @@ def test_the_scorer_takes_the_grammar_of_the_configuration() -> None:
 )
 def test_runs_of_tags_are_cheap(text: str) -> None:
     for grammar in (THINK, BLOCKS, RUN, NESTED):
-        assert score("mc", text + END, "B", grammar=grammar).format == 0.5
+        closed = text.endswith(("</caption>", "</time>")) or "time" not in str(grammar)
+        assert score("mc", text + END, "B", grammar=grammar).format == (0.5 if closed else 0.0)

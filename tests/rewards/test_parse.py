@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from easyvideor1.rewards import parse
 from easyvideor1.rewards.grammar import ANSWER, grammar_of
+from easyvideor1.rewards.parse import EMPTY_PLACE
+from easyvideor1.rewards.regions import CUT_OFF, EMPTY, NOTHING_SAID, UNCLOSED_TAG, UNCLOSED_THINKING, UNSTATED
 from easyvideor1.tasks import TASKS
-from easyvideor1.types import DataError
+from easyvideor1.types import Completion, DataError, FinishReason
 
 from .test_score import TEXTS
 
@@ -26,20 +28,25 @@ OPTIONS = ("A. a red car", "B. Blue", "C. dark red", "D. no")
         ("<answer>A</answer><answer>B</answer>", ("B",), "tag"),
         ("<answer>B</answer> <answer>", ("B",), "tag"),
         ("<think><answer>A</answer></think><answer>B</answer>", ("B",), "tag"),
-        ("<think><answer>A</answer></think> so B", None, "after_think"),
-        ("<think><answer>A</answer></think>", ("A",), "think_tag"),
-        ("<answer>B", ("B",), "open_tag"),
+        ("<think><answer>A</answer></think> so B", ("B",), "reply"),
+        ("<think><answer>A</answer></think>", None, "nothing"),
+        ("<think>so <answer>B</answer>", None, "nothing"),
+        ("<think>A</think><think>so <answer>B</answer>", None, "nothing"),
+        ("The answer is B <think>or", None, "nothing"),
+        ("<answer>B</answer><think>or", ("B",), "tag"),
+        ("<answer>B", None, "nothing"),
+        ("B</answer>", None, "nothing"),
         (r"So it is \boxed{\text{B}}", ("B",), "boxed"),
         ("The answer is A but the answer is B", ("B",), "phrase"),
         ("So the answer is a red car. Therefore, the final answer is: C", ("C",), "phrase"),
         ("**Final Answer:** (D)", ("D",), "phrase"),
-        ("The answer is not B", None, "text"),
-        ("I looked twice.\nB", ("B",), "text"),
-        ("it is a cat", None, "text"),
-        ("A cat is seen", None, "text"),
-        ("I think it is a dog", None, "text"),
+        ("The answer is not B", None, "reply"),
+        ("I looked twice.\nB", ("B",), "reply"),
+        ("it is a cat", None, "reply"),
+        ("A cat is seen", None, "reply"),
+        ("I think it is a dog", None, "reply"),
         ("the answer is A cat", None, "phrase"),
-        ("<think>A</think>B", ("B",), "after_think"),
+        ("<think>A</think>B", ("B",), "reply"),
         ("", None, "nothing"),
         ("<answer>The red one</answer>", None, "tag"),
     ],
@@ -47,6 +54,48 @@ OPTIONS = ("A. a red car", "B. Blue", "C. dark red", "D. no")
 def test_places(text: str, value: object, found: str) -> None:
     answer = parse("multiple choice", text, OPTIONS)
     assert (answer.value, answer.found) == (value, found)
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "value"),
+    [
+        ("<answer>B", "stop", ("B",)),  # an engine drops the closing tag where it is its stop string
+        ("<answer>B", "length", None),
+        ("<answer>B</answer> and", "length", ("B",)),
+        (r"\boxed{B} and", "length", None),
+        ("The answer is B", "length", None),
+        ("B", "length", None),
+        ("B", "stop", ("B",)),
+        ("<think>so B", "stop", None),
+        ("B", "offline", ("B",)),
+    ],
+)
+def test_a_response_that_was_cut_has_only_what_it_had_closed(text: str, finish: FinishReason, value: object) -> None:
+    assert parse("mc", Completion(text, finish), OPTIONS).value == value
+
+
+def test_a_response_may_begin_inside_the_thinking_that_its_prompt_opened() -> None:
+    inside = Completion("It goes down, so <answer>B</answer>", "stop", opens_thinking=True)
+    assert (parse("mc", inside, OPTIONS).value, parse("mc", inside, OPTIONS).reason) == (None, UNCLOSED_THINKING)
+    closed = Completion("It goes down.</think><answer>B</answer>", "stop", opens_thinking=True)
+    assert parse("mc", closed, OPTIONS).value == ("B",)
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "reason"),
+    [
+        ("<think>so B", None, UNCLOSED_THINKING),
+        ("<think>so B", "length", CUT_OFF),
+        ("<answer>B", None, UNCLOSED_TAG),
+        ("<think>B</think> \n", None, NOTHING_SAID),
+        ("", None, EMPTY),
+        ("<answer> </answer>", None, EMPTY_PLACE),
+        ("I look at all of it. " * 30, None, UNSTATED),
+    ],
+)
+def test_what_cannot_be_read_has_a_reason(text: str, finish: FinishReason | None, reason: str) -> None:
+    for task in ("multiple_choice", "numerical", "boolean"):
+        assert parse(task, Completion(text, finish)).reason == reason
 
 
 def test_a_tag_is_the_only_place_to_look() -> None:
@@ -72,7 +121,7 @@ def test_letters_go_to_z_and_unicode_ones_are_letters() -> None:
         ("nineteen ninety", None),
         ("one two three", None),
         ("the red one", None),
-        ("no one", None),
+        ("no one", 0),
         ("only one", 1),
         ("1\u00bd", 1.5),
         ("1 3/4", 1.75),
@@ -114,6 +163,7 @@ def test_parsing_is_total(text: str, options: list[str]) -> None:
             answer = parse(task, text, options, grammar)
             assert answer.value is None or answer.text
             assert text[answer.start :].startswith(answer.text)
+            assert answer.value is not None or answer.reason
 
 
 HOSTILE = {

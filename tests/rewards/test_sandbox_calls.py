@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from easyvideor1.rewards import score
-from easyvideor1.rewards.sandbox import Limits, examine, run_checks
+from easyvideor1.rewards.sandbox import Limits, run_checks
 
 LIMITS = Limits(seconds=5.0)
 
@@ -90,8 +90,52 @@ def made(kind):
         'inf': float('inf'), 'default': collections.defaultdict(int, {1: 2}), 'odd': '\\ud800',
     }[kind]
 """
-#: Program, what must pass, what must fail.
+NUMBER = """
+class P:
+    def __init__(self, x): self.x = x
+    def __neg__(self): return P(-self.x)
+    def __pos__(self): return P(self.x)
+    def __abs__(self): return P(abs(self.x))
+    def __invert__(self): return P(~self.x)
+    def __round__(self, digits=0): return round(self.x, digits)
+    def __float__(self): return float(self.x)
+    def __eq__(self, other): return self.x == other.x
+"""
+POINT = """
+from collections import namedtuple
+from typing import NamedTuple
+Point = namedtuple('Point', 'x y')
+class Long(NamedTuple):
+    x: int
+    def twice(self): return 2 * self.x
+def f(): return Point(1, 2)
+def first(point): return point.x
+def kind(point): return type(point) is Point
+"""
+#: Program, and the checks that it must pass.
 HONEST = {
+    "operators of one number": (
+        NUMBER,
+        [
+            "assert (-P(1)).x == -1 and (+P(1)).x == 1 and (~P(1)).x == -2",
+            "assert abs(P(-2)).x == 2 and -P(1) == P(-1)",
+        ],
+    ),
+    "conversions": (NUMBER, ["assert round(P(1.26), 1) == 1.3 and float(P(2)) == 2.0"]),
+    "named tuples and back": (
+        POINT,
+        [
+            "assert f() == (1, 2) and f() == Point(1, 2) and (1, 2) == f()",
+            "assert f().x == 1 and isinstance(f(), Point) and not isinstance((1, 2), Point)",
+            "assert first(f()) == 1 and kind(f()) and [f()] == [(1, 2)]",
+            "assert Long(3).twice() == 6 and isinstance(Long(3), Long)",
+        ],
+    ),
+    "a name of a function": ("def f(): pass", ["assert f.__name__ == 'f'"]),
+    "holds what it yields": (
+        "class B:\n    def __iter__(self): return iter([1, 2])",
+        ["assert 2 in B() and 3 not in B()"],
+    ),
     "values": ("def add(a, b): return a + b", ["assert add(1, 2) == 3", "assert add([1], [2]) == [1, 2]"]),
     "keywords": ("def f(a, *, b=2): return a + b", ["assert f(1, b=3) == 4"]),
     "change in place": ("def order(x): x.sort()", ["x = [3, 1]; order(x); assert x == [1, 3]"]),
@@ -204,6 +248,20 @@ class E:
     def __abs__(self): return 0.0
 def f(*args): return E()
 """
+ZERO = """
+class Z:
+    def __sub__(self, other): return self
+    __rsub__ = __add__ = __radd__ = __mul__ = __truediv__ = __sub__
+    def __float__(self): return 0.0
+    def __int__(self): return 0
+    def __len__(self): return 0
+    def __bool__(self): return True
+    def __str__(self): return '0'
+    def __abs__(self): return self
+    def __neg__(self): return self
+    def __round__(self, digits=0): return 0
+def f(*args): return Z()
+"""
 #: Whatever an operator with a plain value makes of it looks right, and so does what that is turned into.
 RIGHT = """
 class Z:
@@ -285,6 +343,21 @@ DISHONEST = {
         "class L(list):\n    __eq__ = lambda self, other: True\ndef f(x): return L()",
         "assert f(1) == [1]",
     ),
+    "made by an operator, as a number": (ZERO, "assert abs(float(f(2) - 12.56)) < 1e-6"),
+    "made by an operator from the right": (ZERO, "assert abs(int(12 - f(2))) < 1"),
+    "made by two operators": (ZERO, "assert float(-(f(2) - 12.56)) < 1e-6"),
+    "made by an operator, its length": (ZERO, "assert len(f(2) - 12) == 0"),
+    "made by an operator, its text": (ZERO, "assert str(f(2) - 12) == '0'"),
+    "made by an operator, its truth": (ZERO, "assert f(2) - 12"),
+    "made by an operator, rounded": (ZERO, "assert round(f(2) - 12.5) == 0"),
+    "made by an operator with another object": (ZERO, "assert float((f(2) - 12.56) - f(1)) < 1e-6"),
+    "a sum": (ZERO, "assert float(sum([f(2), -12.56])) < 1e-6"),
+    "holds everything, as a result": (ANYTHING, "assert 3 in f(1)"),
+    "a named tuple that equals everything": (
+        "from collections import namedtuple\nclass P(namedtuple('P', 'x')):\n    __eq__ = lambda *a: True\n"
+        "    __hash__ = None\ndef f(): return P(1)",
+        "assert f() == (2,)",
+    ),
     "equal to everything": (ANYTHING, "assert f(1) == 3"),
     "equal from the right": (ANYTHING, "assert 3 == f(1)"),
     "close to everything": (ANYTHING, "assert abs(f(1) - 3) < 1e-6"),
@@ -331,24 +404,33 @@ DISHONEST = {
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_programs_notice_nothing(name: str) -> None:
     program, checks = HONEST[name]
-    assert run_checks(program, checks, LIMITS) == [True] * len(checks)
+    assert run_checks(program, checks, LIMITS).passed == [True] * len(checks)
 
 
 @pytest.mark.parametrize("name", DISHONEST)
 def test_dishonest_programs_gain_nothing(name: str) -> None:
     program, check = DISHONEST[name]
-    assert run_checks(program, [check], LIMITS) == [False]
+    assert run_checks(program, [check], LIMITS).passed == [False]
 
 
 def test_a_wrong_check_fails_and_the_next_is_run() -> None:
     checks = ["assert f() == 2", "f(1)", "assert g()", "assert f() == 1"]
-    assert run_checks("def f(): return 1", checks, LIMITS) == [False, False, False, True]
+    assert run_checks("def f(): return 1", checks, LIMITS).passed == [False, False, False, True]
 
 
 def test_a_builtin_name_is_the_programs_where_the_reference_defines_it() -> None:
     program, test = "def sum(a, b): return a * b", "assert sum(2, 4) == 8"
     assert score("code", f"<answer>{program}</answer>", program, tests=[test]).accuracy == 1.0
     assert score("code", f"<answer>{program}</answer>", "def product(a, b): return 0", tests=[test]).accuracy == 0.0
+
+
+def test_a_class_is_asked_what_is_in_it_where_the_reference_defines_that() -> None:
+    bag = "class Bag:\n def __init__(self, *held): self.held = held\n def __contains__(self, x): return x in self.held"
+    tests = ["assert 2 in Bag(1, 2) and 3 not in Bag(1, 2)"]
+    assert score("code", f"<answer>{bag}</answer>", bag, tests=tests).accuracy == 1.0
+    everything = ANYTHING.replace("class E", "class Bag").replace("return E()", "return Bag()")
+    plain = "class Bag:\n    def __init__(self, *held): pass\ndef f(x): return [x]"
+    assert score("code", f"<answer>{everything}</answer>", plain, tests=["assert 3 in f(3)"]).accuracy == 0.0
 
 
 def test_the_frames_of_a_program_hold_no_check() -> None:
@@ -364,33 +446,4 @@ def f():
     return 0
 def found(): return any(''.join(['the_ex', 'pected']) in text for text in kept)
 """
-    assert run_checks(program, ["f(); 'the_expected'; assert not found()"], LIMITS) == [True]
-
-
-FAILURES = {
-    "def f(): return 2": "AssertionError",
-    "def f(): raise ValueError('a text of its own')": "ValueError",
-    "class Mine(ValueError): pass\ndef f(): raise Mine": "an exception of its own",
-    "raise KeyError": "KeyError",
-    "class Mine(ValueError): pass\nraise Mine": "an exception of its own",
-    "x = bytearray(4 << 30)": "MemoryError",
-    "def f(): return [0] * (1 << 40)": "MemoryError",
-    "def f(): return f()": "RecursionError",
-    "def f(:": "SyntaxError",
-    "import os; os._exit(0)": "the program ended before it",
-    "def f(): import os; os._exit(3)": "an exit with an error",
-    "import os; os.abort()": "a crash",
-    "def f():\n    while True: pass": "out of time",
-    "while True: pass": "out of time",
-}
-
-
-@pytest.mark.parametrize("program", FAILURES)
-def test_the_first_failed_check_says_why(program: str) -> None:
-    examined = examine(program, ["assert True or f()", "assert f() == 1"], Limits(seconds=1.0))
-    assert examined.passed[1] is False
-    assert examined.failure == FAILURES[program]
-
-
-def test_a_program_that_passes_has_no_failure() -> None:
-    assert examine("def f(): return 1", ["assert f() == 1"], LIMITS).failure == ""
+    assert run_checks(program, ["f(); 'the_expected'; assert not found()"], LIMITS).passed == [True]

@@ -8,8 +8,10 @@ from dataclasses import asdict
 import pytest
 
 from easyvideor1.config.schema import RewardConfig
-from easyvideor1.rewards import RewardError, Scorer
-from easyvideor1.types import ConfigError, Sample
+from easyvideor1.rewards import RewardError, Scorer, check_answer
+from easyvideor1.rewards.audit import audit, reference_scorer
+from easyvideor1.rewards.score import NO_TAG, NOT_AS_ASKED
+from easyvideor1.types import Completion, ConfigError, DataError, Sample
 
 from . import custom_rewards
 
@@ -103,3 +105,68 @@ def test_references_that_cannot_be_used_are_counted() -> None:
     scorer = Scorer(RewardConfig())
     assert not scorer(sample("temporal_grounding", "later"), "x").applicable
     assert sum(scorer.counts.values()) == 1
+
+
+TAGLESS = Completion("The answer is yes", "stop", asks_tag=True)
+
+
+@pytest.mark.parametrize(
+    ("require_tag", "training", "evaluation"), [(None, 0.0, 1.0), (True, 0.0, 0.0), (False, 1.0, 1.0)]
+)
+def test_training_wants_the_tag_that_was_asked_for(
+    require_tag: bool | None, training: float, evaluation: float
+) -> None:
+    scorer = Scorer(RewardConfig(require_tag=require_tag))
+    row = sample("boolean", "yes")
+    assert scorer(row, TAGLESS).accuracy == evaluation
+    (trained,) = scorer.score_group(row, [TAGLESS])
+    assert trained.accuracy == training
+    assert trained.reason == ("" if training else NO_TAG)
+    assert trained.applicable
+
+
+def test_training_reads_answers_without_a_tag_where_the_prompt_asks_for_none() -> None:
+    (score,) = Scorer(RewardConfig()).score_group(sample("boolean", "yes"), [Completion("The answer is yes", "stop")])
+    assert score.accuracy == 1.0
+
+
+def test_a_tag_left_open_is_not_the_tag_that_was_asked_for() -> None:
+    open_tag = Completion("<answer>yes", "stop", asks_tag=True)
+    scorer = Scorer(RewardConfig())
+    assert scorer(sample("boolean", "yes"), open_tag).accuracy == 1.0
+    assert scorer.score_group(sample("boolean", "yes"), [open_tag])[0].accuracy == 0.0
+
+
+def test_reading_as_asked_takes_no_other_form() -> None:
+    row = Sample("a", "?", "multiple_choice", "B", options=("A. red", "B. blue"))
+    assert Scorer(RewardConfig())(row, "<answer>blue</answer>").accuracy == 1.0
+    strict = Scorer(RewardConfig(reading="asked"))(row, "<answer>blue</answer>")
+    assert (strict.accuracy, strict.reason) == (0.0, NOT_AS_ASKED)
+    assert Scorer(RewardConfig(reading="asked"))(row, "<answer>B</answer>").accuracy == 1.0
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "response"),
+    [
+        ("open_ended", '["a dog", "a small dog"]', "a small dog"),
+        ("video_qa", '["a dog", "dog"]', "dog"),
+        ("description", '["a dog runs", "a dog is running"]', "a dog is running"),
+        ("math", '["1/2", "x"]', "0.5"),
+        ("ocr", '["EXIT 12", "EXIT"]', "EXIT"),
+        ("ocr", '["EXIT"]', "EXIT"),
+    ],
+)
+def test_any_of_the_accepted_answers_is_right(task: str, answer: str, response: str) -> None:
+    row = sample(task, answer)
+    scorer = Scorer(RewardConfig())
+    assert scorer(row, f"<answer>{response}</answer>").accuracy == 1.0
+    assert scorer(row, "<answer>zebra 7</answer>").accuracy < 0.5
+    assert scorer(row, f"<answer>{answer}</answer>").accuracy < 1.0  # the list itself is no answer
+    check_answer(task, answer)
+    (audited,) = audit([row], reference_scorer(RewardConfig()))
+    assert audited.imperfect == ()
+
+
+def test_an_empty_accepted_answer_is_no_reference() -> None:
+    with pytest.raises(DataError, match="it is empty"):
+        check_answer("open_ended", '["a dog", " "]')

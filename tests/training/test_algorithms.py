@@ -18,7 +18,7 @@ from easyvideor1.models.policy import Policy
 from easyvideor1.training.loop import train as train_stage
 from easyvideor1.training.record import StageRecord
 from easyvideor1.training.stages import build_stage
-from easyvideor1.types import Sample, Score
+from easyvideor1.types import Completion, Sample, Score
 from easyvideor1.workbench import Workbench
 
 from .runs import World, json_lines, lasting, train
@@ -88,8 +88,9 @@ def bench(world: World) -> Iterator[Workbench]:
 class Vowels:
     """The share of vowels: even an untrained model differs in it from response to response."""
 
-    def score_group(self, sample: Sample, responses: Sequence[str]) -> list[Score]:
-        shares = [sum(letter in "aeiou" for letter in text) / max(len(text), 1) for text in responses]
+    def score_group(self, sample: Sample, responses: Sequence[Completion]) -> list[Score]:
+        texts = [response.text for response in responses]
+        shares = [sum(letter in "aeiou" for letter in text) / max(len(text), 1) for text in texts]
         return [Score(share, 0.0, share) for share in shares]
 
 

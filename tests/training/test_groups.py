@@ -22,7 +22,7 @@ from easyvideor1.training.groups import (
     score_metrics,
     select_groups,
 )
-from easyvideor1.types import EasyVideoError, Group, Prompt, Sample, Score, Trajectory, Turn
+from easyvideor1.types import Completion, EasyVideoError, Group, Prompt, Sample, Score, Trajectory, Turn
 
 PROMPT = Prompt(np.arange(3))
 
@@ -40,14 +40,15 @@ def trajectory(text: str, tokens: int = 2, finish: str = "stop") -> Trajectory:
     return Trajectory((turn,))
 
 
-def scorer(sample: Sample, response: str) -> Score:
+def scorer(sample: Sample, completion: Completion) -> Score:
+    response = completion.text
     if response == "?":
         return Score(0.0, 0.0, 0.0, applicable=False, reason="no judge")
     value = float(response)
     return Score(value, 1.0, 0.9 * value + 0.1)
 
 
-def score_group(sample: Sample, responses: Sequence[str]) -> list[Score]:
+def score_group(sample: Sample, responses: Sequence[Completion]) -> list[Score]:
     return [scorer(sample, response) for response in responses]
 
 
@@ -66,8 +67,8 @@ def test_a_scorer_of_groups_sees_all_responses_and_answers_each() -> None:
     group = scored("1", "0")
     seen: list[list[str]] = []
 
-    def whole(sample: Sample, responses: Sequence[str]) -> list[Score]:
-        seen.append(list(responses))
+    def whole(sample: Sample, responses: Sequence[Completion]) -> list[Score]:
+        seen.append([response.text for response in responses])
         return score_group(sample, responses)
 
     assert score_groups([group], whole)[0].scores == group.scores

@@ -122,7 +122,7 @@ def evaluate_and_write(
     scorer: ScoreFunction | None = None,
 ) -> Evaluation:
     """Evaluate and write ``directory/NAME.json`` and ``NAME.jsonl``; ``scorer`` takes the place of the configured."""
-    from easyvideor1.evaluation import evaluate
+    from easyvideor1.evaluation import evaluate, form_words
 
     judge = bench.config.rewards.judge
     with watch.phase(f"evaluating {name}", "question") as advance:
@@ -145,6 +145,8 @@ def evaluate_and_write(
     ]
     failed = f", {result.failed} failed" if result.failed else ""
     watch.say(f"{name}: {', '.join(shown) or 'nothing could be judged'} on {result.count} questions{failed}")
+    if form := result.overall.form_with_format():
+        watch.say(f"{name}: {form_words(form)}")
     return result
 
 

@@ -54,6 +54,13 @@ class RewardConfig(Section):
     """Tags of a well-formed response. ``answer``: an answer tag, whatever stands before it. ``think-answer``: thinking,
     then the answer, and nothing else. A list names the tags before the answer in order, such as ``[time, caption,
     think]``; a list inside it may repeat (``[[time, caption], think]``), and ``think/plan`` stands inside ``think``."""
+    require_tag: bool | None = None
+    """Whether accuracy counts only for an answer in the closed answer tag. Null: in training where the prompt asks for
+    the tag, and not in evaluation, where a model may never have seen the prompt; how many answers came without the tag
+    is reported there. ``true`` asks for it everywhere, ``false`` nowhere."""
+    reading: Literal["any", "asked"] = "any"
+    """``any``: accuracy reads every unambiguous form of an answer, and the format part pays the form that the prompt
+    asks for. ``asked``: an answer in another form (``B. blue car`` is one, ``the blue car`` is not) is no answer."""
     coordinates: Literal["normalized", "thousand", "pixel"] | None = None
     """Scale that the prompt asks boxes and points in: 0-1, 0-1000 or pixels. A row's column ``coordinates`` says on
     which scale its reference is (this one if it does not), and the answer is converted to it."""

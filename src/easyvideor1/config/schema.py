@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from easyvideor1.config.budgets import ImageOverride, VideoOverride, changed
+from easyvideor1.config.canary import CanaryConfig
 from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.config.rewards import RewardConfig
@@ -17,6 +18,7 @@ from easyvideor1.types import Modality
 
 __all__ = [
     "CacheConfig",
+    "CanaryConfig",
     "DataConfig",
     "EvaluationConfig",
     "ImageBudget",
@@ -106,6 +108,10 @@ class SourceConfig(Section):
     relation to the others."""
     tasks: tuple[str, ...] = ()
     """Keep only these task types; all if empty."""
+    repair: tuple[str, ...] = ()
+    """Known faults of a published file to repair as its rows are read, and to count in the report.
+    ``reference-in-thinking``: the reference stands inside ``<think>`` before a placeholder, as in the published file of
+    Charades-STA. Without it such rows are refused."""
     image: ImageOverride = ImageOverride()
     """What differs from ``data.image`` for images of this source."""
     video: VideoOverride = VideoOverride()
@@ -272,6 +278,8 @@ class RunConfig(Section):
     """What is done, in order; each stage hands its checkpoint to the next."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
+    canary: CanaryConfig = CanaryConfig()
+    """Warnings of policies that are paid for something else than answering."""
 
     @model_validator(mode="after")
     def _stage_names_differ(self) -> RunConfig:

@@ -22,6 +22,7 @@ from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.options import letter_options
 from easyvideor1.data.problems import RowError
+from easyvideor1.data.repairs import remedy_of
 from easyvideor1.rewards.coordinates import Scale
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError, MediaKind, MediaRef, OfflineTrajectory, Sample
@@ -120,7 +121,7 @@ def read_sample(
     except rewards.ColumnError as error:
         raise RowError(error.column, error.problem, "correct this column or remove the row") from None
     except DataError as error:
-        raise RowError(column, str(error), "correct the reference answer or remove the row") from None
+        raise RowError(column, str(error), remedy_of(answer)) from None
     return Sample(
         id=_label(row, "problem_id") or f"{form.stem}:{line}",
         question=question,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.problems import BadRow, Policy, RowError, count_by_field, enforce
 from easyvideor1.data.reading import RawRow, read_rows
-from easyvideor1.data.rows import RowFormat, read_sample, read_task
+from easyvideor1.data.repairs import check_repairs, repaired
+from easyvideor1.data.rows import RowFormat, answer_column, read_sample, read_task
 from easyvideor1.rewards.coordinates import Scale
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Sample
@@ -24,7 +25,8 @@ from easyvideor1.types import ConfigError, DataError, Sample
 class SourceReport:
     """Counts of one source: ``rows == used + refused + filtered``.
 
-    ``tasks`` counts the used rows of each task type, ``reasons`` the refused rows of each faulty field.
+    ``tasks`` counts the used rows of each task type, ``repaired`` those of each repair, and ``reasons`` the refused
+    rows of each faulty field.
     """
 
     path: str
@@ -35,10 +37,12 @@ class SourceReport:
     tasks: Mapping[str, int]
     reasons: Mapping[str, int]
     bad: tuple[str, ...]
+    repaired: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values, for ``data_report.json``."""
-        return {**asdict(self), "bad": list(self.bad)}
+        """The report as plain values, for ``data_report.json``; ``repaired`` only where a row was."""
+        values = {**asdict(self), "bad": list(self.bad)}
+        return values if self.repaired else {name: value for name, value in values.items() if name != "repaired"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Loaded:
     bad: list[BadRow]
     rows: int
     filtered: int = 0
+    #: Sample id -> the repair that made its reference readable.
+    repaired: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def report(self) -> SourceReport:
@@ -63,6 +69,7 @@ class Loaded:
             tasks=dict(sorted(Counter(sample.task for sample in self.samples).items())),
             reasons=count_by_field(self.bad),
             bad=tuple(map(str, self.bad)),
+            repaired=dict(Counter(self.repaired[one.id] for one in self.samples if one.id in self.repaired)),
         )
 
     def without(self, bad: Mapping[str, BadRow], policy: Policy) -> Loaded:
@@ -89,7 +96,7 @@ def load_source(
         coordinates: ``rewards.coordinates``: references of rows that declare no scale of their own must be on this one.
 
     Raises:
-        ConfigError: ``source.tasks`` names an unknown task type.
+        ConfigError: ``source.tasks`` names an unknown task type, or ``source.repair`` an unknown repair.
         DataError: the file as a whole cannot be used, rows are bad and ``on_bad_row`` is ``error``, or none is left.
     """
     loaded = scan_source(source, config, check_media=check_media, coordinates=coordinates)
@@ -110,7 +117,7 @@ def scan_source(
     The arguments are those of ``load_source``.
 
     Raises:
-        ConfigError: ``source.tasks`` names an unknown task type.
+        ConfigError: ``source.tasks`` names an unknown task type, or ``source.repair`` an unknown repair.
         DataError: the file as a whole cannot be used.
     """
     path = Path(source.path)
@@ -125,15 +132,18 @@ def scan_source(
         budgets=Budgets.of(source, config),
     )
     wanted = _wanted_tasks(source)
+    check_repairs(source.repair)
     check = MediaCheck(touch_files=check_media)
     samples: dict[str, Sample] = {}
     bad: list[BadRow] = []
+    repairs: dict[str, str] = {}
     rows = filtered = 0
     for line, row in read_rows(path):
         rows += 1
         where = f"{source.path}:{line}"
         try:
-            sample = _read(row, form, wanted, line, where, check, coordinates)
+            row, repair = _repaired(row, form, source)
+            sample = _read(row, form, wanted, line, where, check, coordinates, repairing=bool(source.repair))
             if sample is None:
                 filtered += 1
             elif sample.id in samples:
@@ -141,11 +151,13 @@ def scan_source(
                 raise RowError("problem_id", what, "give every row an id of its own, or remove the column")
             else:
                 samples[sample.id] = sample
+                if repair:
+                    repairs[sample.id] = repair
         except RowError as error:
             bad.append(error.at(where))
     if not rows:
         raise DataError(f"{path}: the file has no rows - write rows into it or remove it from the sources")
-    return Loaded(source.path, list(samples.values()), bad, rows, filtered)
+    return Loaded(source.path, list(samples.values()), bad, rows, filtered, repairs)
 
 
 def _wanted_tasks(source: SourceConfig) -> tuple[str, ...]:
@@ -153,6 +165,15 @@ def _wanted_tasks(source: SourceConfig) -> tuple[str, ...]:
         return tuple(canonical_task(name) for name in source.tasks)
     except DataError as error:
         raise ConfigError(f"tasks of the source {source.path}: {error}") from None
+
+
+def _repaired(row: RawRow, form: RowFormat, source: SourceConfig) -> tuple[RawRow, str]:
+    """The row with its reference repaired, and the name of the repair; empty if there was nothing to repair."""
+    if not source.repair or isinstance(row, RowError):
+        return row, ""
+    column = answer_column(row, form)
+    value, name = repaired(row.get(column), source.repair)
+    return ({**row, column: value}, name) if name else (row, "")
 
 
 def _read(
@@ -163,11 +184,21 @@ def _read(
     where: str,
     check: MediaCheck,
     coordinates: Scale | None,
+    *,
+    repairing: bool,
 ) -> Sample | None:
-    """The sample of a row; ``None`` when its task type is not wanted, whatever else may be wrong with it."""
+    """The sample of a row; ``None`` when its task type is not wanted, whatever else may be wrong with it.
+
+    Where a source is repaired, a row whose reference stays unusable is named by its id.
+    """
     if isinstance(row, RowError):
         raise row
     task = read_task(row)
     if wanted and task not in wanted:
         return None
-    return read_sample(row, form, task=task, line=line, where=where, check=check, coordinates=coordinates)
+    try:
+        return read_sample(row, form, task=task, line=line, where=where, check=check, coordinates=coordinates)
+    except RowError as error:
+        if not repairing or error.field != answer_column(row, form) or row.get("problem_id") is None:
+            raise
+        raise RowError(error.field, f"of the row {row['problem_id']!r}: {error.what}", error.remedy) from None

@@ -6,7 +6,7 @@ from easyvideor1.evaluation.evaluate import evaluate
 from easyvideor1.evaluation.report import write_report
 from easyvideor1.evaluation.result import Aggregate, Evaluation, greedy_difference
 from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval, wilson_interval
-from easyvideor1.evaluation.summary import print_summary, write_summary
+from easyvideor1.evaluation.summary import form_words, print_summary, write_summary
 
 __all__ = [
     "BENCHMARKS",
@@ -16,6 +16,7 @@ __all__ = [
     "Interval",
     "difference_interval",
     "evaluate",
+    "form_words",
     "greedy_difference",
     "mean_interval",
     "open_benchmark",

@@ -13,10 +13,10 @@ from easyvideor1.evaluation.records import Record, answered_record, failed_recor
 from easyvideor1.evaluation.result import Evaluation, summarise
 from easyvideor1.rollout.engine import Engine, Request, Sampling
 from easyvideor1.seeds import derive_seed
-from easyvideor1.types import ConfigError, EasyVideoError, MediaError, Prompt, Sample, Score, Trajectory
+from easyvideor1.types import Completion, ConfigError, EasyVideoError, MediaError, Prompt, Sample, Score, Trajectory
 
 Render = Callable[[Sample], Prompt]
-ScoreFunction = Callable[[Sample, str], Score]
+ScoreFunction = Callable[[Sample, Completion], Score]
 Responses = tuple[tuple[Trajectory, ...], ...]
 
 _NAME = re.compile(r"\w[\w.-]*")
@@ -119,9 +119,9 @@ def _answer(
 def _scores(given: Sequence[tuple[Sample, Trajectory]], scorer: ScoreFunction, threads: int) -> list[Score]:
     """The score of each response, in their order."""
     if threads == 1:
-        return [scorer(sample, trajectory.text) for sample, trajectory in given]
+        return [scorer(sample, trajectory.completion) for sample, trajectory in given]
     with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:
-        return list(pool.map(lambda one: scorer(one[0], one[1].text), given))
+        return list(pool.map(lambda one: scorer(one[0], one[1].completion), given))
 
 
 def _render(sample: Sample, render: Render) -> Prompt | EasyVideoError:

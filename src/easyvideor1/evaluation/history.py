@@ -30,13 +30,15 @@ class Place:
 class StageHistory:
     """One stage: its directory name, its metrics by step, and its rollout files in order of steps.
 
-    ``first`` is the number of steps of the stages before it, so that ``first + step`` counts the whole run.
+    ``first`` is the number of steps of the stages before it, so that ``first + step`` counts the whole run. ``canary``
+    are the warnings of ``canary.jsonl``.
     """
 
     name: str
     first: int
     metrics: tuple[Mapping[str, Any], ...]
     rollouts: tuple[Path, ...]
+    canary: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def steps(self) -> int:
@@ -125,7 +127,10 @@ def _read_stages(directory: Path) -> tuple[StageHistory, ...]:
                 raise DataError(f"{path}:{number}: field 'step' is missing or no whole number")
             by_step[row["step"]] = row  # a step done again after a resume counts once
         metrics = tuple(by_step[step] for step in sorted(by_step))
-        stages.append(StageHistory(stage.name, first, metrics, tuple(sorted(stage.glob("rollouts/step_*.jsonl")))))
+        rollouts = tuple(sorted(stage.glob("rollouts/step_*.jsonl")))
+        warnings = stage / "canary.jsonl"
+        canary = tuple(read_jsonl(warnings)) if warnings.exists() else ()
+        stages.append(StageHistory(stage.name, first, metrics, rollouts, canary))
         first += stages[-1].steps
     return tuple(stages)
 

@@ -24,7 +24,10 @@ class Aggregate:
     ``count`` is all samples of the set, of which ``failed`` could not be put before the model and ``not_applicable``
     got a greedy response that could not be judged. Neither counts as right or wrong: ``greedy`` and ``sampled`` are
     accuracies over the judged responses, ``None`` when there are none. ``format`` and ``parts`` are means over judged
-    greedy responses, ``tokens`` means over prompts, by kind: ``text``, ``image``, ``video``.
+    greedy responses, ``tokens`` means over prompts, by kind: ``text``, ``image``, ``video``. ``form`` are shares of the
+    greedy responses: ``cut_off`` ended at the length limit, from ``no_answer`` no answer could be read, and of those
+    that gave one, ``without_form`` gave it in another form than the prompt asks for (no closed tag, other words).
+    Responses that a reward of the user judged count for ``cut_off`` alone: how they were read is not known.
     """
 
     count: int
@@ -35,6 +38,11 @@ class Aggregate:
     format: float | None
     parts: Mapping[str, float]
     tokens: Mapping[str, float] = field(default_factory=dict)
+    form: Mapping[str, float] = field(default_factory=dict)
+
+    def form_with_format(self) -> dict[str, float]:
+        """``form`` with the mean format reward before it."""
+        return ({} if self.format is None else {"format": self.format}) | dict(self.form)
 
     def to_json(self) -> dict[str, Any]:
         """The value of one task in ``evaluations/NAME.json``."""
@@ -47,6 +55,7 @@ class Aggregate:
             "format": self.format,
             "parts": dict(self.parts),
             "tokens": dict(self.tokens),
+            "form": dict(self.form),
         }
 
 
@@ -199,7 +208,20 @@ def aggregate(records: Sequence[Record], *, seed: int, confidence: float) -> Agg
         format=float(np.mean([score.format for score in judged])) if judged else None,
         parts={name: float(np.mean([score.parts[name] for score in judged if name in score.parts])) for name in names},
         tokens={kind: float(np.mean([tokens[kind] for tokens in asked])) for kind in (asked[0] if asked else ())},
+        form=_form([response for _, response in greedy]),
     )
+
+
+def _form(responses: Sequence[Response]) -> dict[str, float]:
+    """See ``Aggregate.form``; shares of nothing are left out."""
+    read = [response.score for response in responses if response.score.found]
+    answered = [score for score in read if score.parsed]
+    shares = {
+        "cut_off": [response.finish == "length" for response in responses],
+        "no_answer": [not score.parsed for score in read],
+        "without_form": [score.format < 1.0 for score in answered],
+    }
+    return {name: float(np.mean(share)) for name, share in shares.items() if share}
 
 
 def _accuracy(responses: Iterable[tuple[str, Response]], confidence: float, seed: int) -> Interval | None:

@@ -32,7 +32,9 @@ def write_summary(
     Returns:
         The content of the file: ``evaluations``, the names compared; ``accuracy_before`` and ``accuracy_after``
         (greedy) with their ``..._interval`` as ``[low, high]``; the same as ``sampled_accuracy_...``;
-        ``accuracy_gain`` with its paired interval; ``steps``, ``seconds``, ``seed``, ``confidence``; ``per_task``.
+        ``accuracy_gain`` with its paired interval; ``form_before`` and ``form_after``, the mean format reward of greedy
+        responses beside the shares of ``Aggregate.form``; ``steps``, ``seconds``, ``seed``, ``confidence``;
+        ``per_task``.
     """
     directory = run_dir / "evaluations"
     first = Evaluation.load(directory, before) if (directory / f"{before}.json").exists() else None
@@ -46,6 +48,8 @@ def write_summary(
             summary[f"{prefix}accuracy_{moment}_interval"] = _limits(interval)
     summary["accuracy_gain"] = _mean(gain)
     summary["accuracy_gain_interval"] = _limits(gain)
+    summary["form_before"] = first.overall.form_with_format() if first else None
+    summary["form_after"] = second.overall.form_with_format() if second else None
     latest = second or first
     summary["confidence"] = latest.confidence if latest else None
     summary |= {"steps": steps, "seconds": round(seconds, 3), "seed": seed}
@@ -79,7 +83,21 @@ def print_summary(summary: Summary, console: Console) -> None:
         low, high = summary["accuracy_gain_interval"]
         gain, level = 100 * summary["accuracy_gain"], f"{summary['confidence']:.0%}"
         console.print(f"greedy gain {gain:+.1f} points, {level} interval {100 * low:+.1f} to {100 * high:+.1f}")
+    for moment in ("before", "after"):
+        if form := summary.get(f"form_{moment}"):
+            console.print(f"{moment}: {form_words(form)}")
     console.print(f"{summary['steps']} steps in {summary['seconds']:.0f} s, seed {summary['seed']}")
+
+
+def form_words(form: Mapping[str, float]) -> str:
+    """Shares of ``Aggregate.form_with_format`` in words."""
+    words = {
+        "format": "format reward {:.2f}",
+        "cut_off": "{:.1%} cut off at the length limit",
+        "no_answer": "{:.1%} without an answer",
+        "without_form": "{:.1%} of the answers in another form than asked for",
+    }
+    return ", ".join(text.format(form[name]) for name, text in words.items() if name in form)
 
 
 def _mean(interval: Interval | None) -> float | None:

@@ -119,7 +119,8 @@ class GridVL:
         marked = self._mark_spans(rendered, plans)
         ids = np.asarray(self.tokenizer(marked, add_special_tokens=False)["input_ids"], dtype=np.int64)
         expanded, spans = self._expand(ids, plans)
-        return Prompt(expanded, tuple(refs), tuple(plans), spans, text)
+        opens_thinking = str(rendered).rstrip().endswith("<think>")
+        return Prompt(expanded, tuple(refs), tuple(plans), spans, text, opens_thinking)
 
     def _check_plan(self, plan: MediaPlan) -> None:
         _, rows, columns = plan.grid

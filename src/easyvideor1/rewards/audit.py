@@ -12,8 +12,8 @@ from typing import Any
 
 from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.rewards import RewardConfig
-from easyvideor1.rewards.check import read_reference
-from easyvideor1.rewards.constants import Constant, ScoreOne, best_constant, plain_reference
+from easyvideor1.rewards.check import one_answer, plain_reference, read_reference
+from easyvideor1.rewards.constants import Constant, ScoreOne, best_constant
 from easyvideor1.rewards.coordinates import declared_scale
 from easyvideor1.rewards.length import LengthBias, length_bias
 from easyvideor1.rewards.preference import is_label
@@ -136,7 +136,7 @@ def _audit_task(
             askable.append(sample)
     imperfect = []
     for sample in askable:
-        said = answered(sample, plain_reference(sample.answer))
+        said = answered(sample, one_answer(task, sample.answer))
         if not said.applicable or said.accuracy < _FULL:
             reason = said.reason or f"it was read as {said.parsed!r}"
             imperfect.append(Imperfect(sample.where, sample.id, said.accuracy, reason))

@@ -1,4 +1,4 @@
-"""Yes or no: the last one that is stated, with negations understood."""
+"""Yes or no: the verdict that opens an answer, or the one that it states."""
 
 from __future__ import annotations
 
@@ -6,55 +6,116 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from easyvideor1.rewards.answer import Reading, Rule, Verdict
-from easyvideor1.rewards.characters import nfkc
+from easyvideor1.rewards.answer import Reading, Rule, Verdict, unread
+from easyvideor1.rewards.characters import typed, unwrapped
 
-_WHOLE = {"yes": True, "true": True, "1": True, "y": True, "t": True}
-_WHOLE |= {"no": False, "false": False, "0": False, "n": False, "f": False}
-_WORD = re.compile(r"[\w']+|[^\w\s]|\n")
-_STATED = {"yes": True, "true": True, "no": False, "false": False}
-#: The question's own words, or no decision: "yes or no", "yes/no".
-_BOTH = re.compile(r"\b(?:yes|no|true|false)\s*+(?:/|\||,?\s*+\b(?:n?or|and)\b)\s*+(?:yes|no|true|false)\b")
-_NEGATORS = {"not", "never", "cannot", "hardly", "neither", "nor"}
-_BREAKS = set(".,;:!?\n")
-_REACH = 3
-#: Words beyond this many from the end are not read: a statement that far back is not the last one.
-_LIMIT = 2000
+_YES, _NO = ("yes", "true", "correct", "right"), ("no", "false", "incorrect", "wrong")
+_CHINESE_YES = (
+    "\u662f\u7684|\u662f|\u5bf9\u7684|\u5bf9|\u5c0d|\u6b63\u786e|\u6b63\u78ba|\u6ca1\u9519|\u306f\u3044|\ub124|\uc608"
+)
+_CHINESE_NO = (
+    "\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u4e0d\u5c0d|\u9519\u8bef|\u932f\u8aa4|\u4e0d\u6b63\u786e|\u6ca1\u6709"
+    "|\u3044\u3044\u3048|\uc544\ub2c8\uc694|\uc544\ub2c8\uc624"
+)
+_WHOLE = {**dict.fromkeys((*_YES, "1", "y", "t"), True), **dict.fromkeys((*_NO, "0", "n", "f"), False)}
+_WHOLE |= dict.fromkeys(_CHINESE_YES.split("|"), True) | dict.fromkeys(_CHINESE_NO.split("|"), False)
+_VALUE = rf"(?:(?P<yes>yes|true|correct|right|{_CHINESE_YES})|(?P<no>no|false|incorrect|wrong|{_CHINESE_NO}))"
+#: What may stand before a verdict that opens an answer.
+_LEAD = (
+    r"(?:(?:so|thus|hence|therefore|well|okay|ok|in short|i\s++(?:think|believe|say|would\s++say)|my\s++answer|"
+    r"(?:the\s++)?(?:final\s++|correct\s++)?answer(?:\s++to\s++(?:the|this)\s++question)?)\s*+(?:is\b|:)?[\s,:]*+)*+"
+)
+_OPENING = re.compile(rf"{_LEAD}(?P<word>yes|true|no|false)\b(?!\s*+(?:one|body|thing|more|less)\b)", re.IGNORECASE)
+_OPENING_CHINESE = re.compile(
+    rf"(?:\u7b54\u6848(?:\u662f|\u4e3a|:))?\s*+(?:(?P<no>{_CHINESE_NO})|(?P<yes>{_CHINESE_YES}))(?=[\s,.!;:\u3002\u3001]|$)"
+)
+#: "That is not true", "the statement is false", "so the answer is yes".
+_STATED = re.compile(
+    r"(?:^|[.;!?\n]\s*+|\b(?:so|thus|hence|therefore|then|that|because)\b,?\s++)"
+    r"(?:i\s++(?:think|believe|would\s++say)\s++)?+(?:that\s++(?=it\b|this\b|the\b))?+"
+    r"(?:(?:it|this|that|which|(?:the\s++)?(?:\w++\s++)?(?:statement|claim|answer|description|sentence))\s*+"
+    r"(?:is|was|'s|:)\s*+)?+(?P<not>(?:definitely\s++|certainly\s++|clearly\s++)?+(?:not|never)\s++)?+"
+    rf"{_VALUE}\s*+(?:[.,;!\"')]|$|because\b|since\b)",
+    re.IGNORECASE,
+)
+_ISNT = re.compile(
+    r"(?:it|this|that|which|(?:the\s++)?(?:statement|claim|answer))\s++(?:is|was)n't\s++(?P<yes>true|correct|right|yes)"
+    r"\s*+(?:[.!]|$)",
+    re.IGNORECASE,
+)
+#: "Yes or no?": the question's own words.
+_QUESTION = re.compile(
+    r"\b(?:yes|no|true|false)\s*+(?:/|\||,?\s*+\b(?:or|and)\b)\s*+(?:yes|no|true|false)\s*+\?", re.IGNORECASE
+)
+_NOT_THE_OTHER = re.compile(r"\bnot\s++(?:yes|no|true|false)\b", re.IGNORECASE)
+_WORDS = re.compile(r"[^\W_]+|\u6216|\u6216\u8005")
+#: Words that join two verdicts and give no reason for either.
+_JOIN = """or and maybe perhaps possibly probably unless either it is s be could might may rather actually wait also
+then but not sure if the answer think i \u6216 \u6216\u8005 \u53ef\u80fd"""
+_JOINING = frozenset(_JOIN.split())
+_CJK = frozenset((*_CHINESE_YES.split("|"), *_CHINESE_NO.split("|")))
+#: The forms that prompts ask for.
+_ASKED = frozenset(_WHOLE) - _CJK - {"correct", "right", "incorrect", "wrong"}
+#: A statement of at most so many words is the answer as a whole.
+_SHORT = 12
+_BOTH = "both yes and no are given"
+_NONE = "neither yes nor no is stated"
+#: Beyond this a text is read at its beginning and its end.
+_LIMIT = 4000
 
 
 def read_boolean(text: str, options: tuple[str, ...]) -> Reading | None:
     """Read yes/no/true/false (``1``, ``0``, ``y``, ``n``, ``t``, ``f`` only when nothing else is there).
 
-    The last statement counts. A "not" (or "n't", "never") up to three words before it in the same clause turns it
-    round, so "No, it is not yes" is no. A "no" before a noun ("there is no dog") states nothing unless it opens the
-    sentence or follows "answer is". "Yes or no" and "yes/no" state nothing.
+    The verdict that opens the answer counts, and a later "no" or "yes" belongs to its reason: "Yes. No people are near
+    it." is yes. Without one, a verdict that the text states ("that is not true", "so the answer is no"), the last of
+    several. "There is no dog" states nothing, and "yes or no", "yes, possibly no" and "maybe yes" commit to nothing.
     """
-    text = nfkc(text).replace("\u2019", "'").casefold().strip()
-    bare = text.strip(" \t\n.,;:!?*_\"'`()[]{}$")
+    text = unwrapped(typed(text)).strip()
+    bare = unwrapped(text.strip(" \t\n.,;:!\u3002")).casefold()
     if bare in _WHOLE:
-        return Reading(_WHOLE[bare], canonical=True)
-    words = _WORD.findall(_BOTH.sub(" ", text[-_LIMIT * 6 :]))[-_LIMIT:]
-    for at in range(len(words) - 1, -1, -1):
-        if words[at] in _STATED and _states(words, at):
-            return Reading(_STATED[words[at]] != _negated(words, at))
-    return None
+        return Reading(_WHOLE[bare], canonical=bare in _ASKED)
+    text = _QUESTION.sub(" ", re.sub(r"[*_`]", "", text)).strip()
+    text = f"{text[:_LIMIT]}\n{text[-_LIMIT:]}" if len(text) > 2 * _LIMIT else text
+    opening = _OPENING.match(text) or _OPENING_CHINESE.match(text)
+    if opening is not None:
+        value = _is_yes(opening)
+        if _only_joins(text[opening.end() :], value):
+            return unread(_BOTH)
+        return Reading(value, canonical=opening.re is _OPENING)
+    stated = [*_STATED.finditer(text), *_ISNT.finditer(text)]
+    if not stated:
+        return unread(_NONE)
+    last = max(stated, key=lambda match: match.end())
+    said = last.groupdict()
+    value = said.get("yes") is not None
+    return Reading(value != (said.get("not") is not None or last.re is _ISNT))
 
 
-def _states(words: list[str], at: int) -> bool:
-    if words[at] != "no":
-        return True
-    after_opening = at == 0 or words[at - 1] in _BREAKS
-    before_end = at + 1 == len(words) or not words[at + 1][0].isalnum()
-    return after_opening or before_end or words[max(0, at - 2) : at] == ["answer", "is"]
+def read_boolean_reply(text: str, options: tuple[str, ...]) -> Reading | None:
+    """The same of a reply without a tag: its first words are the verdict, or all of it states one."""
+    reading = read_boolean(text, options)
+    if reading is None or reading.value is None:
+        return reading
+    plain = re.sub(r"[*_`]", "", unwrapped(typed(text)).strip())
+    opens = _OPENING.match(plain) or _OPENING_CHINESE.match(plain)
+    if opens or len(_WORDS.findall(plain)) <= _SHORT:
+        return reading
+    return unread(_NONE)
 
 
-def _negated(words: list[str], at: int) -> bool:
-    negations = 0
-    for word in reversed(words[max(0, at - _REACH) : at]):
-        if word in _BREAKS:
-            break
-        negations += word in _NEGATORS or word.endswith("n't")
-    return negations % 2 == 1
+def _is_yes(match: re.Match[str]) -> bool:
+    said = match.groupdict()
+    return said["word"].casefold() in _YES if said.get("word") else said.get("yes") is not None
+
+
+def _only_joins(rest: str, value: bool) -> bool:
+    """Whether what follows a verdict holds the other one and nothing but words that join the two."""
+    # "No, it is not yes" says no twice.
+    words = [word.casefold() for word in _WORDS.findall(_NOT_THE_OTHER.sub(" ", rest))]
+    verdicts = {_WHOLE[word] for word in words if word in _WHOLE and (len(word) > 1 or word in _CJK)}
+    others = [word for word in words if word not in _WHOLE and word not in _JOINING]
+    return (not value) in verdicts and not others
 
 
 def _reference(text: str, options: tuple[str, ...]) -> bool:
@@ -68,4 +129,10 @@ def _compare(predicted: bool, reference: bool, row: Mapping[str, Any]) -> Verdic
     return Verdict(float(predicted == reference))
 
 
-BOOLEAN = Rule(read_boolean, _reference, _compare, "'yes' or 'no' ('true' or 'false')")
+BOOLEAN = Rule(
+    read_boolean,
+    _reference,
+    _compare,
+    "'yes' or 'no' ('true' or 'false')",
+    read_reply=read_boolean_reply,
+)

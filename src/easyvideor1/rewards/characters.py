@@ -1,7 +1,8 @@
-"""Compatibility forms of characters, in linear time."""
+"""Compatibility forms of characters and the typography around answers, in linear time."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _BLOCK = 128
@@ -36,3 +37,42 @@ def nfkc(text: str) -> str:
         pieces.append(unicodedata.normalize("NFKC", text[start:end]))
         start = end
     return "".join(pieces)
+
+
+_QUOTES = str.maketrans(
+    {
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201a": "'",
+        "\u2032": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u201e": '"',
+        "\u00ab": '"',
+        "\u00bb": '"',
+    }
+)
+_LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|emph)\s*+\{([^{}]*+)\}")
+#: What surrounds a whole answer and is no part of it, in pairs.
+_PAIRS = {"*": "*", "_": "_", "`": "`", '"': '"', "'": "'", "$": "$", "(": ")", "[": "]", "{": "}", "<": ">"}
+_PAIRS |= {"\u3010": "\u3011", "\u300c": "\u300d", "\u300e": "\u300f", "\u300a": "\u300b", "\u3008": "\u3009"}
+_DEEPEST = 12
+
+
+def typed(text: str) -> str:
+    """A text as a typewriter would have it: compatibility forms, straight quotes, no LaTeX around words."""
+    text = nfkc(text).translate(_QUOTES)
+    return _LATEX_TEXT.sub(r"\1", _LATEX_TEXT.sub(r"\1", text)) if "\\" in text else text
+
+
+def unwrapped(text: str, *, brackets: bool = True) -> str:
+    """A text without the emphasis, quotes, code marks and (with ``brackets``) brackets that stand around all of it."""
+    text = text.strip()
+    for _ in range(_DEEPEST):
+        closing = _PAIRS.get(text[:1])
+        if closing is None or len(text) < 2 or text[-1] != closing or (not brackets and text[0] not in "*_`\"'$"):
+            break
+        if text[0] in text[1:-1] and closing != text[0]:
+            break  # "(a) or (b)": the first and the last belong to others
+        text = text[1:-1].strip()
+    return text

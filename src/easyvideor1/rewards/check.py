@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from easyvideor1.rewards.answer import ColumnError
 from easyvideor1.rewards.coordinates import Scale, check_scale
+from easyvideor1.rewards.geometry import load_json
 from easyvideor1.rewards.regions import last_tag
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.tasks import canonical_task
@@ -38,9 +40,47 @@ def _unquoted(text: str) -> str:
         return text
 
 
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Accepted answers of one question, as typed values: any of them is right."""
+
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return " | ".join(map(str, self.values))
+
+
+def accepted_answers(task: str, text: str) -> tuple[str, ...]:
+    """The answers that a reference accepts: the strings of a JSON list where the type allows one, else the text alone.
+
+    A list that holds anything but strings stays as it is: ``[0, 1]`` is an interval to mathematics.
+    """
+    if not RULES[task].lists or not text.startswith("["):
+        return (text,)
+    listed = load_json(text)
+    if not isinstance(listed, list) or not listed or not all(isinstance(entry, str) for entry in listed):
+        return (text,)
+    return tuple(dict.fromkeys(listed))
+
+
+def plain_reference(answer: str) -> str:
+    """The words of a reference, without the tag or the JSON quotes that it may stand in."""
+    tagged = last_tag(answer)
+    text = (answer if tagged is None else tagged).strip()
+    if text.startswith('"') and text.endswith('"'):
+        quoted = load_json(text)
+        return quoted if isinstance(quoted, str) else text
+    return text
+
+
+def one_answer(task: str, answer: str) -> str:
+    """The first of the answers that a reference accepts, as a response would give it."""
+    return accepted_answers(task, plain_reference(answer))[0]
+
+
 @lru_cache(maxsize=8192)
 def read_reference(task: str, answer: str, options: tuple[str, ...]) -> Any:
-    """The typed value of a reference, plain or wrapped in ``<answer>`` tags.
+    """The typed value of a reference, plain or wrapped in ``<answer>`` tags; ``AnyOf`` of a list of accepted answers.
 
     Args:
         task: canonical task type.
@@ -60,7 +100,10 @@ def read_reference(task: str, answer: str, options: tuple[str, ...]) -> Any:
             raise ValueError("it is empty")
         if text.startswith('"') and text.endswith('"'):
             text = _unquoted(text)
-        return rule.reference(text, options)
+        accepted = accepted_answers(task, text)
+        if len(accepted) > 1:
+            return AnyOf(tuple(rule.reference(one.strip(), options) for one in accepted))
+        return rule.reference(accepted[0].strip(), options)
     except ValueError as error:
         raise DataError(_unusable(task, answer, error)) from error
 

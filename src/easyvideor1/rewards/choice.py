@@ -1,4 +1,4 @@
-"""Multiple choice: letters A-Z, several letters, or the words of an option when they fit exactly one."""
+"""Multiple choice: letters A-Z, several letters, or the words of an option when they are the whole answer."""
 
 from __future__ import annotations
 
@@ -8,41 +8,75 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from easyvideor1.rewards.answer import Reading, Rule, Verdict
-from easyvideor1.rewards.characters import nfkc
+from rapidfuzz import fuzz
+
+from easyvideor1.rewards.answer import Reading, Rule, Verdict, unread
+from easyvideor1.rewards.characters import nfkc, typed, unwrapped
 from easyvideor1.rewards.geometry import load_json
 
 _LABEL = re.compile(r"\s*+[(\[]?+\s*+([A-Z])\s*+[.:)\]\uff1a\u3001]\s*+(.*)", re.DOTALL)
-_WHOLE = re.compile(r"[(\[{\"']*([A-Za-z])[)\]}\"'.,:;!?]*")
+_BRACKETS = r"(\[{<\"'\u3010\u300c\u300e\u300a"
+_CLOSERS = r")\]}>\"'\u3011\u300d\u300f\u300b"
+_WHOLE = re.compile(rf"[{_BRACKETS}]*+\s*+([A-Za-z])\s*+[{_CLOSERS}.,:;!\u3002\u3001]*+")
+#: A letter that opens an answer as a label: "(B) words", "B. words", "B\nwords", "B - words", "B, because".
 _LEADING = re.compile(
-    r"(?:[(\[]\s*+([A-Za-z])\s*+[)\]]|([A-Za-z])\s*+[.:)\uff1a\u3001])"
-    r"(?=[A-Z]|\W|$)(?!\s*+[A-Za-z]\s*+[.)])"
+    r"(?:[(\[\u3010]\s*+([A-Za-z])\s*+[)\]\u3011][.:]?+(?!\s*+[A-Za-z]\s*+[.)])"
+    r"|([A-Za-z])\s*+[.:)\u3001](?=[A-Z]|\W|$|[^\x00-\x7f])(?!\s*+[A-Za-z]\s*+[.)])"
+    r"|([A-Z])(?=[ \t]*+\n|,\s*+(?:because|since|as)\b|\s*+,?\s*+\u56e0\u4e3a)|([A-Z])\s++[-\u2013\u2014]\s)"
 )
+#: "A.chair", which is a label only before the words of an option.
+_TIGHT = re.compile(r"([A-Z])[.:)](?=[a-z0-9])")
 _LETTER = r"[(\[\"]?\b[A-Za-z]\b[)\]\"]?"
-_SEPARATED = re.compile(rf"(?:both\s++)?+\[?{_LETTER}(?:(?:,|;|/|&|\band\b|\s)+{_LETTER})+\]?\.?", re.IGNORECASE)
-_NAMED = re.compile(
-    r"\b(?:(?:options?|choices?|choose|select|pick)\s*+(?:is\b|are\b|:)?+|answers?\s*+(?:is\b|are\b|:))"
-    r"\s*+(?:options?\s*+)?+[(\[*]*+([A-Z])(?![\w'])",
+_SEPARATED = re.compile(
+    rf"(?:both\s++)?+\[?{_LETTER}(?:(?:,|;|/|&|\band\b|\s|\u548c|\u3001)+{_LETTER})+\]?\.?", re.IGNORECASE
+)
+#: What may stand before an answer and is no part of it. Every piece is optional, and they may follow each other.
+_LEAD = re.compile(
+    r"(?:(?:so|thus|hence|therefore|well|in\s++short|i\s++(?:think|believe|say|choose|pick|select|would\s++(?:say|choose|pick|select))|"
+    r"my\s++(?:answer|choice)|(?:the\s++)?(?:(?:final|correct|right|best)\s++)*+(?:answer|option|choice)|correct|"
+    r"it|this|that|choose|select|pick|answers?)\s*+(?:is\b|are\b|would\s++be\b|must\s++be\b|'s\b|:)?+[\s,:]*+|"
+    r"(?:\u56e0\u6b64|\u6240\u4ee5|\u6545|\u5e94\u8be5|\u61c9)?(?:\u6b63\u786e|\u6b63\u78ba|\u6700\u7ec8)?(?:\u7684)?"
+    r"(?:\u7b54\u6848|\u9009\u9879|\u9078\u9805|\u9009\u62e9|\u9078\u64c7|\u9009|\u9078|\u7b54\u3048|\uc815\ub2f5|\ub2f5)"
+    r"\s*+(?:\u662f|\u4e3a|\u70ba|\u5e94\u4e3a|\u306f|\uc740|:)?[\s:]*+){1,4}",
     re.IGNORECASE,
 )
-#: More letters after a named one: ", C and D". "or" makes the statement none.
-_MORE = re.compile(r"(?:[)\]*]*\s*+(?:,|;|/|&|\band\b)\s*+(?:and\s++)?+[(\[*]*[A-Z](?![\w']))+")
-_OR = re.compile(r"[)\]*]*\s*+,?+\s*+or\s++(?:option\s++)?+[(\[*]*[A-Z](?![\w'])", re.IGNORECASE)
-#: A second label after a leading one, as an alternative: "B. blue or C. green".
-_UNDECIDED = re.compile(r"\b(?:or|maybe|perhaps)\s++(?:option\s++)?+[(\[*]*[A-Z][)\]*]*(?:[.:]|\W*$)")
-_OPTION_ALONE = re.compile(r"(?:option|choice|answer)\s*+:?+\s*+[(\[*]*([a-z])[)\]*]*\.?", re.IGNORECASE)
 _IS_RIGHT = re.compile(
-    r"(?:so\s++|i\s++think\s++)?+(?:option\s++)?+[(\[*]*([A-Z])[)\]*]*\s++is\s++(?:the\s++)?+"
-    r"(?:correct|right|best)(?:\s++(?:answer|option|choice|one))?+[.!]?+",
+    r"(?:so\s++|i\s++think\s++)?+(?:option\s++)?+[(\[]*+([A-Z])[)\]]*+\s*+"
+    r"(?:(?:is|seems|looks)\s++(?:the\s++)?+(?:most\s++)?+(?:correct|right|best|likely)(?:\s++(?:answer|option|choice|one))?+"
+    r"|\u662f?\u6b63\u786e\u7684?)[.!\u3002]?+(?=\s|$)",
     re.IGNORECASE,
 )
-_NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|except|cannot|without|rather|instead)\b|n't\b", re.IGNORECASE)
-_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*+\{([^{}]*+)\}")
-_CONTAINED_LIMIT = 300
+#: A letter that a sentence chooses by name: "I would go with option B", "the correct answer is (B)".
+_NAMED = re.compile(
+    r"\b(?:(?:option|choice)s?\s*+(?:is\b|are\b|:)?+|(?:choose|select|pick)\s++(?:option\s++)?+|go\s++with\s++(?:option\s++)?+|"
+    r"answers?\s*+(?:is\b|are\b|:))\s*+(?:options?\s*+)?+[(\[]*+([A-Z])(?![\w'])"
+)
+#: More letters after a named one: ", C and D".
+_MORE = re.compile(r"(?:[)\]]*+\s*+(?:,|;|/|&|\band\b)\s*+(?:and\s++)?+[(\[]*+[A-Z](?![\w']))+")
+_HEDGE = re.compile(
+    r"(?:\b(?:or|maybe|perhaps|possibly|probably|unless|alternatively|might|could|may)\b|\u6216|\u53ef\u80fd|\u4e5f\u8bb8)"
+    r"[^.\n]{0,24}?(?<![\w'])[(\[]*+([A-Z])(?=[)\].,:;!?\s]|$)"
+)
+_UNSURE = re.compile(
+    r"\s*+(?:(?:maybe|perhaps|possibly|either|not|neither|never|probably\s++not)\b|\u53ef\u80fd|\u4e0d\u662f)",
+    re.IGNORECASE,
+)
+_ENDS_UNSURE = re.compile(r"[A-Za-z][)\]\"']*+\s*+\?+\s*+")
+_VERDICTS = frozenset(("yes", "no", "true", "false"))
+#: How much alike (0 to 100) the words behind a letter and an option are to be the same with a slip of the pen.
+_ALIKE = 85.0
+
+SEVERAL = "several options are named"
+CONTRADICTS = "the letter and the words name different options"
+UNKNOWN = "the letter is no option's"
+UNSURE = "an option is named as a possibility or denied"
+NO_OPTION = "no option is stated"
+
+_Options = Mapping[str, str]
 
 
 @lru_cache(maxsize=4096)
-def lettered(options: tuple[str, ...]) -> Mapping[str, str]:
+def lettered(options: tuple[str, ...]) -> _Options:
     """Letter -> words of each option.
 
     The options' own labels count when they are exactly the first letters of the alphabet, in any order; else the
@@ -57,57 +91,100 @@ def lettered(options: tuple[str, ...]) -> Mapping[str, str]:
 
 def _words(text: str) -> str:
     """Lower-case words with single spaces, without a leading article, outer quotes or closing punctuation."""
-    words = " ".join(nfkc(text).casefold().split()).strip(" .,;:!?\"'`*")
+    words = " ".join(nfkc(text).casefold().split()).strip(" .,;:!?\"'`*\u3002")
     return re.sub(r"^(?:an?|the) (?=.)", "", words)
 
 
 def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
     """Read option letters as a sorted tuple.
 
-    A letter alone may have any case and brackets. "B. words" is B, whatever the words. Inside a sentence only an
-    upper-case letter after "option", "answer is" and the like counts, the last such mention wins ("A and C" is both, "A
-    or C" is none), and an "A" or "I" that goes on as a sentence is an article or a pronoun. An option's own words count
-    when they are the whole text, or when it is the only option that a short text mentions and nothing is negated; they
-    are not the form asked for. A letter that is no option's is no answer.
+    A letter alone may have any case, brackets, quotes and emphasis, and words before it that introduce it ("the correct
+    option is B", "答案是B"). "B. words" is B unless the words are those of another option. Inside a sentence only an
+    upper-case letter that is chosen by name counts ("I would go with option B"), and an "A" or "I" that goes on as a
+    sentence is an article or a pronoun. An option's own words count when they are the whole answer; they are not the
+    form asked for. Several letters are several options ("A and C"); a hedge ("A or C", "maybe A", "A (or C)") is no
+    answer, and neither is a letter that is no option's.
     """
     known = lettered(options)
-    text = _LATEX_TEXT.sub(r"\1", nfkc(text)).strip().strip("*_$` \t\n").strip()
+    text = re.sub(r"\*\*|__|`", "", typed(text)).strip().strip("*_$` \t\n").strip()
+    return (
+        _final_statement(text, known)
+        or _plain_answer(text, known)
+        or _introduced(text, known)
+        or _last_line(text, known)
+        or _sentence(text, known)
+    )
+
+
+def _plain_answer(text: str, known: _Options) -> Reading | None:
+    """A text that is a letter, letters, an option's words or labelled words, and nothing besides."""
     if whole := _WHOLE.fullmatch(text):
         return _letters(whole.group(1), known)
-    words = _words(text)
+    words = _words(unwrapped(text))
     equal = [letter for letter, option in known.items() if option and option == words]
     if len(equal) == 1:
         return Reading((equal[0],), canonical=False)
-    if len(text) <= _CONTAINED_LIMIT and _SEPARATED.fullmatch(text):
+    if len(text) <= _LONGEST_LIST and _SEPARATED.fullmatch(text):
         return _letters("".join(re.findall(r"\b[A-Za-z]\b", text)), known)
     if re.fullmatch(r"[A-Z]{2,26}", text) and list(text) == sorted(set(text)):
         return _letters(text, known)
-    if alone := _OPTION_ALONE.fullmatch(text) or _IS_RIGHT.fullmatch(text):
-        return _letters(alone.group(1), known)
-    if listed := _lines(text, known):
-        return listed
-    if leading := _LEADING.match(text):
-        letter = leading.group(1) or leading.group(2)
-        written = _words(text[leading.end() :]) == known.get(letter.upper())
-        if not written and _UNDECIDED.search(text[:_CONTAINED_LIMIT], leading.end()):
-            return None
-        return _letters(letter, known)
-    for letter, option in known.items():
-        if option and text[:2] == f"{letter} " and _words(text[2:]) == option:
-            return Reading((letter,))
-    return _named(text, known) or _contained(text, words, known)
+    return _verdict_option(text, known) or _lines(text, known) or _labelled(text, known)
 
 
-def _letters(letters: str, known: Mapping[str, str]) -> Reading | None:
-    found = tuple(sorted(set(letters.upper())))
-    if known and not set(found) <= set(known):
+#: A list of letters is not longer than this.
+_LONGEST_LIST = 300
+
+
+def _final_statement(text: str, known: _Options) -> Reading | None:
+    """What the last of several lines states, whatever was considered above it."""
+    above, _, last = text.rpartition("\n")
+    lead = _LEAD.match(last.strip()) if above.strip() and len(last) <= _LONGEST_LIST else None
+    if lead is None or not re.search(r"answer|option|choice|\u7b54|\u9009|\u9078|\ub2f5", lead.group(), re.IGNORECASE):
         return None
-    return Reading(found)
+    reading = _introduced(last.strip(), known)
+    return reading if reading is not None and reading.value is not None else None
 
 
-def _lines(text: str, known: Mapping[str, str]) -> Reading | None:
+def _introduced(text: str, known: _Options) -> Reading | None:
+    """An answer behind words that introduce it."""
+    if _UNSURE.match(text):
+        return unread(UNSURE)
+    right = _IS_RIGHT.match(text)
+    if right is not None and (right.group(1).isupper() or right.end() == len(text)):
+        return (
+            unread(SEVERAL) if _HEDGE.search(text, right.end(), right.end() + 300) else _letters(right.group(1), known)
+        )
+    lead = _LEAD.match(text)
+    if lead is None or lead.end() == len(text):
+        return None
+    rest = text[lead.end() :].strip()
+    if _UNSURE.match(rest):
+        return unread(UNSURE)
+    return _plain_answer(rest, known)
+
+
+def _letters(letters: str, known: _Options) -> Reading:
+    found = tuple(sorted(set(letters.upper())))
+    return unread(UNKNOWN) if known and not set(found) <= set(known) else Reading(found)
+
+
+def _verdict_option(text: str, known: _Options) -> Reading | None:
+    """Where options are Yes and No themselves: the one that opens the answer, as for a yes-or-no question."""
+    verdicts = {option: letter for letter, option in known.items() if option in _VERDICTS}
+    opening = re.match(r"(yes|no|true|false)\b(?=\s*+[,.;:!\n]|\s++(?:because|since|as)\b)", text, re.IGNORECASE)
+    if opening is None or opening.group(1).casefold() not in verdicts:
+        return None
+    said = opening.group(1).casefold()
+    rest = set(re.findall(r"\w+", text[opening.end() : opening.end() + 400].casefold()))
+    others = set(verdicts) - {said}
+    if rest & others and rest <= others | {"or", "maybe", "perhaps", "possibly", "and"}:
+        return unread(SEVERAL)
+    return Reading((verdicts[said],), canonical=False)
+
+
+def _lines(text: str, known: _Options) -> Reading | None:
     """Several options written out, label and words, one on each line."""
-    if not known or "\n" not in text or len(text) > 100 * _CONTAINED_LIMIT:
+    if not known or "\n" not in text or len(text) > 100 * _LONGEST_LIST:
         return None
     labels = [_LABEL.fullmatch(line) for line in text.splitlines() if line.strip()]
     whole = [label for label in labels if label is not None and known.get(label.group(1)) == _words(label.group(2))]
@@ -116,41 +193,96 @@ def _lines(text: str, known: Mapping[str, str]) -> Reading | None:
     return _letters("".join(label.group(1) for label in whole), known)
 
 
-def _named(text: str, known: Mapping[str, str]) -> Reading | None:
-    last = None
+def _labelled(text: str, known: _Options) -> Reading | None:
+    """One option's letter and what follows it: its words, or a reason."""
+    leading = _LEADING.match(text)
+    if leading is None and (tight := _TIGHT.match(text)) and _words(text[tight.end() :]) in known.values():
+        leading = tight
+    if leading is None:
+        spaced = next((letter for letter in known if text[:2] == f"{letter} " and known[letter]), None)
+        return Reading((spaced,)) if spaced is not None and _words(text[2:]) == known[spaced] else None
+    letter = next(group for group in leading.groups() if group).upper()
+    rest = text[leading.end() :]
+    if known and letter not in known:
+        return unread(UNKNOWN)
+    said = _words(rest)
+    if said == known.get(letter):
+        return Reading((letter,))
+    if _another_label(rest, letter, known):
+        return unread(SEVERAL)
+    if _HEDGE.search(rest[:_LONGEST_LIST]):
+        return unread(SEVERAL)
+    if _names_another(rest.partition("\n")[0], letter, known):
+        return unread(CONTRADICTS)
+    return Reading((letter,))
+
+
+def _another_label(rest: str, letter: str, known: _Options) -> bool:
+    """Whether a further line begins with another option's label."""
+    labels = (_LABEL.match(line) for line in rest.splitlines()[1:] if line.strip())
+    return any(label is not None and label.group(1) != letter and label.group(1) in known for label in labels)
+
+
+def _names_another(line: str, letter: str, known: _Options) -> bool:
+    """Whether the words behind a letter are another option's, to the word or but for a slip."""
+    said, own = _words(line), known.get(letter, "")
+    if not said or len(said) > _LONGEST_LIST:
+        return False
+
+    def begins(option: str) -> bool:
+        return bool(option) and re.match(rf"{re.escape(option)}(?!\w)", said) is not None
+
+    others = [option for name, option in known.items() if name != letter]
+    if any(map(begins, others)) and not begins(own):
+        return True
+    likeness = fuzz.ratio(said, own)
+    return any(fuzz.ratio(said, option) >= _ALIKE and fuzz.ratio(said, option) > likeness for option in others)
+
+
+def _last_line(text: str, known: _Options) -> Reading | None:
+    """One answer alone on the last line, below the options copied or below words that give none."""
+    above, _, last = text.rpartition("\n")
+    if not above or len(last) > _LONGEST_LIST:
+        return None
+    last = last.strip().strip("*_ ")
+    reading = _plain_answer(last, known) or _introduced(last, known)
+    if reading is None or reading.value is None:
+        return None
+    lines = [line for line in above.splitlines() if line.strip()]
+    copied = {label.group(1) for line in lines if (label := _LABEL.match(line.strip("*_ ")))}
+    if copied and not (known and copied == set(known)):
+        return unread(SEVERAL) if copied - set(reading.value) else reading
+    return reading
+
+
+def _sentence(text: str, known: _Options) -> Reading | None:
+    """The last letter that a sentence chooses by name."""
+    last, end = "", 0
     for match in _NAMED.finditer(text):
         letter = match.group(1)
-        if letter.isupper() and _OR.match(text, match.end()):
-            last = None
-            continue
-        if letter.isupper() and (more := _MORE.match(text, match.end())):
-            last = letter + "".join(re.findall(r"\b[A-Z]\b", more.group()))
-            continue
-        noun = match.group().lower().startswith(("option", "choice")) or "option" in match.group().lower()
+        more = _MORE.match(text, match.end())
+        noun = "option" in match.group().lower() or "choice" in match.group().lower()
         follows = text[match.end() : match.end() + 12]
-        goes_on = re.match(r"\s+[A-Za-z]", follows) and not re.match(r"\s+(?:because|since|but)\b", follows)
-        if letter.isupper() and not (letter in "AI" and goes_on and not noun):
-            last = letter
-    return None if last is None else _letters(last, known)
-
-
-def _contained(text: str, words: str, known: Mapping[str, str]) -> Reading | None:
-    if len(text) > _CONTAINED_LIMIT or _NEGATION.search(text):
-        return None
-    held = [
-        letter
-        for letter, option in known.items()
-        if len(option) > 1 and re.search(rf"(?<!\w){re.escape(option)}(?!\w)", words)
-    ]
-    return Reading((held[0],), canonical=False) if len(held) == 1 else None
+        goes_on = re.match(r"\s+[A-Za-z]", follows) and not re.match(r"\s+(?:because|since|but|as)\b", follows)
+        if letter in "AI" and goes_on and not noun:
+            continue  # "the answer is A cat"
+        last = letter + ("".join(re.findall(r"\b[A-Z]\b", more.group())) if more else "")
+        end = more.end() if more else match.end()
+    if not last:
+        unsure = _ENDS_UNSURE.fullmatch(text)
+        return unread(UNSURE if unsure else SEVERAL if _HEDGE.search(text[:_LONGEST_LIST]) else NO_OPTION)
+    if _HEDGE.search(text, end, end + _LONGEST_LIST):
+        return unread(SEVERAL)
+    return _letters(last, known)
 
 
 def _reference(text: str, options: tuple[str, ...]) -> tuple[str, ...]:
     if len(options) > len(string.ascii_uppercase):
         raise ValueError(f"{len(options)} options are more than there are letters")
     readings = [read_choice(part, options) for part in _listed(text)]
-    letters = {letter for reading in readings if reading is not None for letter in reading.value}
-    if None in readings or not letters:
+    values = [None if reading is None else reading.value for reading in readings]
+    letters = {letter for value in values for letter in value or ()}
+    if None in values or not letters:
         raise ValueError(f"it is no letter or text of the {len(options)} options" if options else "it is no letter")
     return tuple(sorted(letters))
 

@@ -16,12 +16,11 @@ from easyvideor1.rewards.answer import ColumnError, Reading, Rule, Verdict, cann
 from easyvideor1.rewards.code_names import Names, names_of
 from easyvideor1.rewards.code_tests import TEST_COLUMNS, Tests, program_tree, read_tests
 from easyvideor1.rewards.fences import Block, fenced_blocks, is_displayed
-from easyvideor1.rewards.sandbox import OUT_OF_TIME, Limits, Run, examine, run_program
+from easyvideor1.rewards.sandbox import Checked, Limits, Run, run_checks, run_program
 
 _LONGEST = 50_000
 NO_PROGRAM = "no Python program that compiles"
-OTHER_OUTPUT = "another output"
-TOO_LONG = f"the program is longer than {_LONGEST} characters"
+TOO_LONG = "the program is too long"
 #: What the fence of a Python program may say.
 _LANGUAGES = frozenset(("", "python", "python3", "py", "py3", "code", "tool_code", "{python}"))
 _BUILTINS = frozenset(dir(builtins))
@@ -179,34 +178,37 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
     if found is None:
         return _same_output(predicted, reference)
     tests, names = found
-    if not tests.checks:
-        return _judged(*_run_pairs(predicted, tests.pairs))
-    examined = examine(predicted, tests.checks, Limits(), names=names)
-    return _judged(examined.passed, examined.failure)
+    if tests.checks:
+        checked = run_checks(predicted, tests.checks, Limits(), names=names)
+    else:
+        checked = _run_pairs(predicted, tests.pairs)
+    passed = checked.passed
+    return Verdict(sum(passed) / len(passed), {"all_passed": float(all(passed))}, reason=checked.reason)
 
 
-def _judged(passed: Sequence[bool], failure: str) -> Verdict:
-    reason = "" if all(passed) else f"test {passed.index(False) + 1} of {len(passed)}: {failure}"
-    return Verdict(sum(passed) / len(passed), {"all_passed": float(all(passed))}, reason=reason)
-
-
-def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> tuple[list[bool], str]:
-    """Which pairs a program passes, and why the first of the others failed."""
+def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> Checked:
     limits = Limits()
     passed: list[bool] = []
-    failure = ""
+    reason = ""
     until = time.monotonic() + PAIRS_SECONDS
-    for given, wanted in pairs:
+    for at, (given, wanted) in enumerate(pairs, 1):
         left = until - time.monotonic()
         if left <= 0:
-            failure = failure or OUT_OF_TIME
+            reason = reason or f"pair {at} of {len(pairs)}: the program ran out of time ({PAIRS_SECONDS:g} s for all)"
             break
         run = run_program(program, given, replace(limits, seconds=min(limits.seconds, left)))
         passed.append(run.ended and _lines(run.output) == _lines(wanted))
-        failure = failure or ("" if passed[-1] else run.failure or OTHER_OUTPUT)
+        if not passed[-1]:
+            reason = reason or f"pair {at} of {len(pairs)}: {_told(run)}"
         if run.timed_out:
             break  # one limit is all the time that a program gets to waste
-    return passed + [False] * (len(pairs) - len(passed)), failure
+    return Checked(passed + [False] * (len(pairs) - len(passed)), reason)
+
+
+def _told(run: Run) -> str:
+    if run.timed_out:
+        return "the program ran out of time"  # what was left of it differs from run to run
+    return run.reason or "it printed something else"
 
 
 @lru_cache(maxsize=256)
@@ -220,7 +222,7 @@ def _same_output(predicted: str, reference: str) -> Verdict:
         return cannot_judge("the row has no tests, and its reference program prints nothing to compare")
     run = run_program(predicted, "", Limits())
     same = run.ended and _lines(run.output) == _lines(truth.output)
-    reason = "" if same else f"run without input: {run.failure or OTHER_OUTPUT}"
+    reason = "" if same else run.reason or "the program printed something else"
     return Verdict(float(same), {"all_passed": float(same)}, reason=reason)
 
 

@@ -29,6 +29,7 @@ class Names:
     Attributes:
         own: names that are the program's, also where Python has one of that name.
         classes: names of classes that the program is asked for.
+        containers: those among them that say themselves what is in them.
         imports: names that are imported on the side of the checks, with the statement that does it.
         stars: ``from module import *``, of which nobody knows what it brings.
         closed: names of the tests, which are never the program's.
@@ -37,6 +38,7 @@ class Names:
 
     own: frozenset[str] = frozenset()
     classes: frozenset[str] = frozenset()
+    containers: frozenset[str] = frozenset()
     imports: tuple[tuple[str, str], ...] = ()
     stars: tuple[str, ...] = ()
     closed: frozenset[str] = frozenset()
@@ -47,6 +49,7 @@ class Names:
         return {
             "own": sorted(self.own),
             "classes": sorted(self.classes),
+            "containers": sorted(self.containers),
             "imports": dict(self.imports),
             "stars": list(self.stars),
             "closed": sorted(self.closed),
@@ -89,14 +92,19 @@ def names_of(reference: str, checks: Sequence[str]) -> Names:
         _refuse_judges(checks, free)
     elif not stars and not theirs.foreign_star and (missing := sorted(free - own)):
         raise ValueError(
-            f"the tests use {missing[0]!r}, which neither they nor the reference program define, so that the program "
-            "would judge itself; define or import it in the tests"
+            f"the tests use {', '.join(missing)}, which neither the reference program nor the tests define or import, "
+            "so that a program under test could define it as it likes; define or import it in the tests"
         )
-    classes = {name for name in own if name[:1].isupper()}
-    classes |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)} if tree else set()
+    written = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)] if tree else []
+    classes = frozenset((*(node.name for node in written), *(name for name in own if name[:1].isupper())))
+    containers = frozenset(node.name for node in written if node.bases or _says_what_is_in_it(node))
     closed = frozenset(tests.bound - own)
     only = known and not theirs.foreign_star
-    return Names(frozenset(own), frozenset(classes), tuple(imports.items()), stars, closed, only)
+    return Names(frozenset(own), classes, containers, tuple(imports.items()), stars, closed, only)
+
+
+def _says_what_is_in_it(node: ast.ClassDef) -> bool:
+    return any(isinstance(part, ast.FunctionDef) and part.name == "__contains__" for part in node.body)
 
 
 def _scope(sources: Sequence[str]) -> _Scope:
@@ -161,7 +169,7 @@ def _refuse_judges(checks: Sequence[str], free: set[str]) -> None:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in free:
                 name = node.value.id
                 if name in _IMPORTABLE or name == "np":
-                    raise ValueError(f"the tests use {name!r}, and nobody but the program imports it; {remedy}")
+                    raise ValueError(f"the tests use {name}, and nobody but the program imports it; {remedy}")
             if isinstance(node, ast.Assert):
                 asserted |= {id(part) for part in _truths(node.test)}
             elif isinstance(node, ast.Expr):
@@ -172,7 +180,7 @@ def _refuse_judges(checks: Sequence[str], free: set[str]) -> None:
             others = _called([*node.args, *node.keywords], free) - {name}
             judges = is_assertion_name(name) and (others or id(node) in alone)
             if judges or (others and id(node) in asserted):
-                raise ValueError(f"the tests ask {name!r} about a result, and nobody else defines it; {remedy}")
+                raise ValueError(f"the tests ask {name} about a result, and nobody else defines it; {remedy}")
 
 
 def _truths(test: ast.expr) -> Iterator[ast.expr]:

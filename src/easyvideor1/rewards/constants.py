@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from easyvideor1.rewards.check import read_reference
-from easyvideor1.rewards.geometry import load_json
-from easyvideor1.rewards.regions import last_tag
+from easyvideor1.rewards.check import AnyOf, one_answer, read_reference
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.types import Sample, Score
 
@@ -43,16 +41,6 @@ class Constant:
     accuracy: float
     total: float
     rows: int
-
-
-def plain_reference(answer: str) -> str:
-    """The words of a reference, without the tag or the JSON quotes that it may stand in."""
-    tagged = last_tag(answer)
-    text = (answer if tagged is None else tagged).strip()
-    if text.startswith('"') and text.endswith('"'):
-        quoted = load_json(text)
-        return quoted if isinstance(quoted, str) else text
-    return text
 
 
 def best_constant(task: str, samples: Sequence[Sample], score: ScoreOne, *, seed: int = 0) -> Constant:
@@ -81,9 +69,10 @@ def _mean(answer: str, samples: Sequence[Sample], score: ScoreOne) -> tuple[floa
 
 
 def _candidates(task: str, samples: Sequence[Sample]) -> list[str]:
-    texts = [plain_reference(sample.answer) for sample in samples]
+    texts = [one_answer(task, sample.answer) for sample in samples]
     frequent = [text for text, _ in Counter(texts).most_common(_CANDIDATES.get(task, 40))]
-    values = [read_reference(task, sample.answer, sample.options) for sample in samples]
+    found = [read_reference(task, sample.answer, sample.options) for sample in samples]
+    values = [value.values[0] if isinstance(value, AnyOf) else value for value in found]
     return list(dict.fromkeys([*frequent, *_KNOWN.get(task, _no_others)(values, samples)]))
 
 
@@ -129,6 +118,8 @@ def _spans(values: Sequence[tuple[tuple[float, float], ...]], samples: Sequence[
 def _box_guesses(boxes: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
     """The whole picture, and boxes around the middle of all references from tight to wide."""
     known = [box for box in boxes if box is not None]
+    if not known:
+        return [(0.0, 0.0, 1.0, 1.0)]
     largest = max(max(map(abs, box)) for box in known)
     side = next((scale for scale in (1.0, 1000.0) if largest <= scale), largest)
     sides = [sorted(box[at] for box in known) for at in range(4)]
@@ -148,14 +139,17 @@ def _boxes(values: Sequence[tuple[tuple[float, ...], ...]], samples: Sequence[Sa
 def _seconds(values: Sequence[Any]) -> list[str]:
     """All seconds that any reference annotates, and those of whole numbers up to the last, at most 600."""
     named = {second for tube in values for second in tube.boxes}
-    last = min(599, math.ceil(max(named)))
+    last = min(599, math.ceil(max(named, default=0.0)))
     return [f"{second:g}" for second in sorted({*map(float, range(last + 1)), *sorted(named)[:600]})]
 
 
 def _tracks(values: Sequence[Any], samples: Sequence[Sample]) -> Iterable[str]:
-    seconds = _seconds(values)
     guesses = _box_guesses(box for tube in values for box in tube.boxes.values())
-    return [_compact({"boxes": dict.fromkeys(seconds, guess)}) for guess in guesses]
+    # Boxes at seconds that a row does not annotate cost: those that most rows have are tried as well.
+    counts = Counter(second for tube in values for second in tube.boxes)
+    common = [f"{second:g}" for second, count in sorted(counts.items()) if 2 * count >= len(values)]
+    chosen = [seconds for seconds in (_seconds(values), common) if seconds]
+    return [_compact({"boxes": dict.fromkeys(seconds, guess)}) for seconds in chosen for guess in guesses]
 
 
 def _tubes(values: Sequence[Any], samples: Sequence[Sample]) -> Iterable[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Span = tuple[float, float]
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
+Item = TypeVar("Item")
 
 #: More spans, boxes or points than this in one list is no answer (and keeps the matching cheap).
 MOST_ITEMS = 64
@@ -89,6 +90,17 @@ def point(value: Any) -> Point | None:
     """``[x, y]``."""
     read = numbers(value, 2)
     return None if read is None else (read[0], read[1])
+
+
+def one_or_more(value: Any, one: Callable[[Any], Item | None]) -> tuple[Item, ...] | None:
+    """One item, or a list of up to ``MOST_ITEMS`` items, every one of them readable by ``one``."""
+    single = one(value)
+    if single is not None:
+        return (single,)
+    if not isinstance(value, list) or not 0 < len(value) <= MOST_ITEMS:
+        return None
+    items = tuple(item for entry in value if (item := one(entry)) is not None)
+    return items if len(items) == len(value) else None
 
 
 def corners(a: Box) -> tuple[Point, Point]:

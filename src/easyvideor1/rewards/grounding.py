@@ -9,92 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from easyvideor1.rewards import geometry
-from easyvideor1.rewards.answer import Places, Reading, Rule, Verdict
+from easyvideor1.rewards.answer import ColumnError, Places, Rule, Verdict, cannot_judge
+from easyvideor1.rewards.boxes import TokenBoxes, read_boxes, read_boxes_reply
+from easyvideor1.rewards.coordinates import declared_scale, factors, picture_size
 from easyvideor1.rewards.geometry import Box, Point, Span, box_iou, corners, scaled_box, span_iou
+from easyvideor1.rewards.timespans import read_spans, read_spans_reply
+from easyvideor1.rewards.tubes import (
+    Tube,
+    asked_track,
+    asked_tube,
+    read_track,
+    read_track_reply,
+    read_tube,
+    read_tube_reply,
+)
 
 _SUCCESS = (0.3, 0.5, 0.7)
-
-
-@dataclass(frozen=True, slots=True)
-class Tube:
-    """A span in seconds and boxes by second; ``time`` is ``None`` for a track, or when an answer left it out.
-
-    A box of an answer that cannot be read is kept as ``None``: its second was claimed.
-    """
-
-    time: Span | None
-    boxes: Mapping[float, Box | None]
-
-    def __str__(self) -> str:
-        return f"time={self.time}, boxes={dict(self.boxes)}"
-
-
-def _list_of(value: Any, one: Callable[[Any], Any]) -> tuple[Any, ...] | None:
-    """One item, or a list of up to ``MOST_ITEMS`` items, every one of them readable."""
-    single = one(value)
-    if single is not None:
-        return (single,)
-    if not isinstance(value, list) or not 0 < len(value) <= geometry.MOST_ITEMS:
-        return None
-    items = tuple(one(entry) for entry in value)
-    return None if None in items else items
-
-
-def _read_list(text: str, key: str, one: Callable[[Any], Any]) -> Reading | None:
-    data = geometry.find_json(text)
-    if isinstance(data, dict):
-        items = _list_of(data.get(key), one)
-        return None if items is None else Reading(items)
-    items = _list_of(data, one)
-    return None if items is None else Reading(items, canonical=False)
-
-
-def read_spans(text: str, options: tuple[str, ...]) -> Reading | None:
-    """``{"time": [start, end]}`` or a list of such pairs; the bare list is understood but not the form asked for."""
-    return _read_list(text, "time", geometry.span)
-
-
-def read_boxes(text: str, options: tuple[str, ...]) -> Reading | None:
-    """``{"boxes": [x1, y1, x2, y2]}`` or a list of boxes; the bare list is understood but not the form asked for."""
-    return _read_list(text, "boxes", geometry.box)
-
-
-def _seconds(value: Any) -> dict[float, Box | None] | None:
-    if not isinstance(value, dict):
-        return None
-    boxes: dict[float, Box | None] = {}
-    for key, entry in value.items():
-        try:
-            second = float(key)
-        except ValueError:
-            return None
-        if not math.isfinite(second):
-            return None
-        boxes[second] = geometry.box(entry)
-    return boxes
-
-
-def read_tube(text: str, options: tuple[str, ...]) -> Reading | None:
-    """``{"time": [start, end], "boxes": {"second": [x1, y1, x2, y2], ...}}``; either half alone is a partial answer."""
-    data = geometry.find_json(text)
-    if not isinstance(data, dict):
-        return None
-    time, boxes = geometry.span(data.get("time")), _seconds(data.get("boxes"))
-    if time is None and not boxes:
-        return None
-    whole = time is not None and bool(boxes) and None not in (boxes or {}).values()
-    return Reading(Tube(time, boxes or {}), canonical=whole)
-
-
-def read_track(text: str, options: tuple[str, ...]) -> Reading | None:
-    """``{"boxes": {"second": [x1, y1, x2, y2], ...}}``."""
-    data = geometry.find_json(text)
-    boxes = _seconds(data.get("boxes")) if isinstance(data, dict) else None
-    return Reading(Tube(None, boxes), canonical=None not in boxes.values()) if boxes else None
+_NO_SIZE = "box tokens are on the scale 0-1000, and the row does not say the size of its picture in pixels"
 
 
 def _matched_iou(predicted: Sequence[Any], reference: Sequence[Any], iou: Callable[[Any, Any], float]) -> float:
@@ -123,9 +57,31 @@ def compare_spans(predicted: tuple[Span, ...], reference: tuple[Span, ...], row:
     return Verdict(_matched_iou(predicted, reference, span_iou), parts)
 
 
-def compare_boxes(predicted: tuple[Box, ...], reference: tuple[Box, ...], row: Mapping[str, Any]) -> Verdict:
-    """Box IoU; several boxes by maximum matching over the larger count."""
+def compare_boxes(
+    predicted: tuple[Box, ...] | TokenBoxes, reference: tuple[Box, ...], row: Mapping[str, Any]
+) -> Verdict:
+    """Box IoU; several boxes by maximum matching over the larger count.
+
+    Boxes between the box tokens of Qwen2-VL are on 0-1000 and are brought to the scale of the reference where one is
+    declared, whatever scale was asked for.
+    """
+    if isinstance(predicted, TokenBoxes):
+        try:
+            moved = _moved_tokens(predicted, row)
+        except ColumnError as error:
+            return cannot_judge(error.cause)
+        if moved is None:
+            return Verdict(0.0, reason=_NO_SIZE)
+        predicted = moved
     return Verdict(_matched_iou(predicted, reference, box_iou))
+
+
+def _moved_tokens(predicted: TokenBoxes, row: Mapping[str, Any]) -> tuple[Box, ...] | None:
+    stated = declared_scale(row)
+    if stated is None:
+        return predicted.boxes
+    by = factors("thousand", stated, picture_size(row) if stated == "pixel" else None)
+    return None if by is None else tuple(scaled_box(box, *by) for box in predicted.boxes)
 
 
 def _iou_at(predicted: Tube, reference: Tube, second: float) -> float:
@@ -143,13 +99,17 @@ def compare_tubes(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> V
     """0.5 temporal IoU + 0.5 mean box IoU.
 
     The mean runs over the annotated seconds and the predicted seconds inside the true span: a missing or an invented
-    box counts 0. ``box_iou_common`` is the published form, over the seconds that both sides have.
+    box counts 0. A reference without boxes, whose span holds no whole second, is scored on its span alone: nothing says
+    where the object is, so boxes are neither paid nor charged. ``box_iou_common`` is the published form, over the
+    seconds that both sides have.
     """
     if reference.time is None:
         raise ValueError("the reference of a tube has no time")
     start, end = reference.time
-    seconds = set(reference.boxes) | {second for second in predicted.boxes if start <= second <= end}
     tiou = 0.0 if predicted.time is None else span_iou(predicted.time, reference.time)
+    if not reference.boxes:
+        return Verdict(tiou, {"temporal_iou": tiou})
+    seconds = set(reference.boxes) | {second for second in predicted.boxes if start <= second <= end}
     mean = math.fsum(_iou_at(predicted, reference, second) for second in seconds) / len(seconds)
     parts = {"temporal_iou": tiou, "box_iou": mean, "box_iou_common": _common_iou(predicted, reference)}
     return Verdict((tiou + mean) / 2, parts)
@@ -158,14 +118,22 @@ def compare_tubes(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> V
 def compare_common_tubes(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> Verdict:
     """The published form: 0.5 temporal IoU + 0.5 mean box IoU over the seconds that both sides have."""
     verdict = compare_tubes(predicted, reference, row)
+    if not reference.boxes:
+        return verdict
     return Verdict((verdict.parts["temporal_iou"] + verdict.parts["box_iou_common"]) / 2, verdict.parts)
 
 
 def compare_tracks(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> Verdict:
-    """Mean box IoU over all annotated seconds, missing ones 0; ``success_t`` is the share of seconds with IoU >= t."""
+    """Summed box IoU at the annotated seconds over the larger count of seconds: missing and extra boxes both cost.
+
+    References have a box at every whole second where the object is, which is what the prompt asks for. So more boxes
+    than the reference has are invented, within the annotated range or beyond it, and a box at a wrong second is not
+    charged twice. What cannot be read is no box. ``success_t`` is the share of the same count with IoU >= t.
+    """
+    count = max(len(reference.boxes), sum(box is not None for box in predicted.boxes.values()))
     ious = [_iou_at(predicted, reference, second) for second in reference.boxes]
-    success = {f"success_{t}": sum(iou >= t for iou in ious) / len(ious) for t in _SUCCESS}
-    return Verdict(math.fsum(ious) / len(ious), success)
+    success = {f"success_{t}": sum(iou >= t for iou in ious) / count for t in _SUCCESS}
+    return Verdict(math.fsum(ious) / count, success)
 
 
 def compare_common_tracks(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> Verdict:
@@ -173,11 +141,14 @@ def compare_common_tracks(predicted: Tube, reference: Tube, row: Mapping[str, An
     return Verdict(_common_iou(predicted, reference), compare_tracks(predicted, reference, row).parts)
 
 
-def _box_points(boxes: Sequence[Box]) -> list[Point]:
-    return [point for box in boxes for point in corners(box)]
+def _box_points(boxes: Sequence[Box] | TokenBoxes) -> list[Point]:
+    """The corners of boxes; none of those that bring their own scale, which no declared one is checked against."""
+    return [] if isinstance(boxes, TokenBoxes) else [point for box in boxes for point in corners(box)]
 
 
-def _scaled_boxes(boxes: Sequence[Box], x: float, y: float) -> tuple[Box, ...]:
+def _scaled_boxes(boxes: Sequence[Box] | TokenBoxes, x: float, y: float) -> tuple[Box, ...] | TokenBoxes:
+    if isinstance(boxes, TokenBoxes):
+        return boxes  # their scale is not the one that was asked for; ``compare_boxes`` converts them
     return tuple(scaled_box(box, x, y) for box in boxes)
 
 
@@ -204,42 +175,48 @@ def has_area(box: Box) -> bool:
 
 
 def _spans_reference(text: str, options: tuple[str, ...]) -> tuple[Span, ...]:
-    reference_json(text)
-    reading = read_spans(text, options)
-    if reading is None:
+    data = reference_json(text)
+    spans = geometry.one_or_more(data.get("time") if isinstance(data, dict) else data, geometry.span)
+    if spans is None:
         raise ValueError('it has no "time" of [start, end] with start before end')
-    spans: tuple[Span, ...] = reading.value
     if any(start == end for start, end in spans):
         raise ValueError("a span has no length")
     return spans
 
 
 def _boxes_reference(text: str, options: tuple[str, ...]) -> tuple[Box, ...]:
-    reference_json(text)
-    reading = read_boxes(text, options)
-    if reading is None:
+    data = reference_json(text)
+    boxes = geometry.one_or_more(data.get("boxes") if isinstance(data, dict) else data, geometry.box)
+    if boxes is None:
         raise ValueError('it has no "boxes" of [x1, y1, x2, y2] with x1 < x2 and y1 < y2')
-    boxes: tuple[Box, ...] = reading.value
     if not all(map(has_area, boxes)):
         raise ValueError("a box has no area")
     return boxes
 
 
-def _tube_reference(text: str, options: tuple[str, ...], read: Callable[..., Reading | None] = read_tube) -> Tube:
-    reference_json(text)
-    reading = read(text, options)
-    if reading is None or not reading.canonical:
-        raise ValueError('a "time" or a box is missing or malformed' if read is read_tube else "a box is malformed")
-    tube: Tube = reading.value
-    if tube.time is not None and tube.time[0] == tube.time[1]:
-        raise ValueError("the span has no length")
+def _with_area(tube: Tube) -> Tube:
     if not all(box is not None and has_area(box) for box in tube.boxes.values()):
         raise ValueError("a box has no area")
     return tube
 
 
+def _tube_reference(text: str, options: tuple[str, ...]) -> Tube:
+    data = reference_json(text)
+    if isinstance(data, dict) and data.get("boxes") is None:
+        data = {**data, "boxes": {}}
+    tube = asked_tube(data)
+    if tube is None:
+        raise ValueError('a "time" or a box is missing or malformed; only a span without a whole second has no boxes')
+    if tube.time is not None and tube.time[0] == tube.time[1]:
+        raise ValueError("the span has no length")
+    return _with_area(tube)
+
+
 def _track_reference(text: str, options: tuple[str, ...]) -> Tube:
-    return _tube_reference(text, options, read_track)
+    tube = asked_track(reference_json(text))
+    if tube is None:
+        raise ValueError("a box is malformed")
+    return _with_area(tube)
 
 
 def _spans_fit(reference: tuple[Span, ...], row: Mapping[str, Any]) -> None:
@@ -265,6 +242,7 @@ TEMPORAL = Rule(
     "block",
     form="iou",
     fits=_spans_fit,
+    read_reply=read_spans_reply,
 )
 SPATIAL = Rule(
     read_boxes,
@@ -274,6 +252,7 @@ SPATIAL = Rule(
     "block",
     form="iou",
     places=_BOX_PLACES,
+    read_reply=read_boxes_reply,
 )
 SPATIAL_TEMPORAL = Rule(
     read_tube,
@@ -285,6 +264,7 @@ SPATIAL_TEMPORAL = Rule(
     forms={"common": compare_common_tubes},
     places=_TUBE_PLACES,
     fits=_tube_fits,
+    read_reply=read_tube_reply,
 )
 TRACKING = Rule(
     read_track,
@@ -295,4 +275,5 @@ TRACKING = Rule(
     form="annotated",
     forms={"common": compare_common_tracks},
     places=_TUBE_PLACES,
+    read_reply=read_track_reply,
 )

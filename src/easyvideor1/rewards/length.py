@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from easyvideor1.rewards.constants import ScoreOne, plain_reference
+from easyvideor1.rewards.check import one_answer
+from easyvideor1.rewards.constants import ScoreOne
 from easyvideor1.rewards.geometry import load_json
 from easyvideor1.types import Sample
 
@@ -40,7 +41,7 @@ class LengthBias:
 def length_bias(task: str, samples: Sequence[Sample], score: ScoreOne, *, seed: int = 0) -> LengthBias:
     """Measure the length bias of a reward on samples of one canonical task type; ``score`` is given bare answers."""
     rng = random.Random(seed)
-    texts = {sample.id: plain_reference(sample.answer) for sample in samples}
+    texts = {sample.id: one_answer(task, sample.answer) for sample in samples}
     different = list(dict.fromkeys(texts.values()))
     rows = rng.sample(samples, min(len(samples), _ROWS.get(task, 100)))
     lengths: list[float] = []

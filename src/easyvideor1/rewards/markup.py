@@ -23,7 +23,8 @@ NO_SVG = "no SVG document"
 ILL_FORMED = "the SVG document is not well-formed"
 ENTITIES = "the SVG document declares entities"
 NO_ELEMENT = "no HTML element"
-TOO_LONG = f"the document is longer than {_LIMIT} characters"
+TOO_LONG = "the document is too long"
+SEVERAL = "several documents are given"
 _SVG_FENCES = frozenset(("", "svg", "xml", "html"))
 _HTML_FENCES = frozenset(("", "html", "xml", "htm"))
 _TAG_NAME = re.compile(r"[a-zA-Z][^\s/>]*+")
@@ -148,6 +149,8 @@ def read_svg(text: str, options: tuple[str, ...]) -> Reading:
         return unread(TOO_LONG)
     if "<!ENTITY" in text:
         return unread(ENTITIES)
+    if text.count("<svg") > 1 and _roots(text, "svg") > 1:
+        return unread(SEVERAL)
     source, collected = text[start : end + len("</svg>")], _Collected()
     parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler = lambda tag, attrs: collected.opened(tag, list(attrs.items()))
@@ -158,6 +161,20 @@ def read_svg(text: str, options: tuple[str, ...]) -> Reading:
     except expat.ExpatError:
         return unread(ILL_FORMED)
     return Reading(_document(source, collected))
+
+
+def _roots(text: str, tag: str) -> int:
+    """Documents of one root element that stand side by side."""
+    depth = roots = 0
+    for match in re.finditer(rf"<(/?){tag}\b[^<>]*+>", text, re.IGNORECASE):
+        if match.group().endswith("/>"):
+            roots += depth == 0
+        elif match.group(1):
+            depth = max(0, depth - 1)
+        else:
+            roots += depth == 0
+            depth += 1
+    return roots
 
 
 def read_svg_reply(text: str, options: tuple[str, ...]) -> Reading:
@@ -171,6 +188,8 @@ def read_html(text: str, options: tuple[str, ...]) -> Reading:
     source = _shown(text)
     if len(source) > _LIMIT:
         return unread(TOO_LONG)
+    if _roots(source, "html") > 1:
+        return unread(SEVERAL)
     collected = _tokenize(source)
     return Reading(_document(source, collected)) if collected.tags else unread(NO_ELEMENT)
 

@@ -11,42 +11,82 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from easyvideor1.rewards.answer import Reading, Rule, Verdict, cannot_judge
-from easyvideor1.rewards.characters import nfkc
+from easyvideor1.rewards.answer import Reading, Rule, Verdict, cannot_judge, unread
+from easyvideor1.rewards.characters import typed, unwrapped
 
 _WHOLE = {"1": "1", "a": "1", "first": "1", "one": "1", "2": "2", "b": "2", "second": "2", "two": "2"}
-_TIE = {"tie", "tied", "equal", "both", "draw", "same"}
-_NOUN = r"(?:the\s++)?(?:response|answer|option|choice|candidate)"
+_WHOLE |= {"\u4e00": "1", "\u4e8c": "2", "\u7b2c\u4e00": "1", "\u7b2c\u4e8c": "2"}
+_TIE = {"tie", "tied", "equal", "both", "draw", "same", "neither", "\u5e73\u5c40", "\u4e00\u6837"}
+_NOUN = r"(?:the\s++)?(?:response|answer|option|choice|candidate|\u56de\u7b54|\u56de\u590d|\u9009\u9879|\u7b54\u6848)"
 _LABEL = re.compile(rf"{_NOUN}?\s*+#?(\w+)(?:\s++(?:response|one|answer))?")
-_MENTION = re.compile(r"\bresponse\s*+#?([12ab])\b|\b(tied?)\b|(?<![\w.])([12])(?![\w.]*\w)")
-_BETTER = re.compile(r"\bresponse\s*+#?([12ab])\s++(?:is|was)\s++(?:\w++\s++)?(?:better|preferred|best|superior)\b")
+_NAMED = re.compile(r"\bresponse\s*+#?([12ab])\b|\b(?:the\s++)?(first|second)\s++(?:response|one|answer)\b")
+_BARE = re.compile(r"(?<![\w.])([12])(?![\w.]*\w)")
+_BETTER = re.compile(
+    r"(?:response\s*+#?([12ab])|the\s++(first|second)\s++(?:response|one|answer))\s++(?:is|was|seems)\s++(?:\w++\s++)?"
+    r"(?:better|preferred|best|superior)\b|\u56de\u7b54\s*+([12])\s*+\u66f4\u597d"
+)
+#: A clause chooses only with one of these words.
+_CHOOSES = re.compile(
+    r"\b(?:prefer\w*|choose|chosen|choice|pick\w*|select\w*|better|best|superior|favou?r|go\s++with|wins?|winner|answer\s++is)\b"
+)
+_TIED = re.compile(
+    r"\b(?:it\s++is\s++|it's\s++)?(?:a\s++)?(?:tied?|draw)\b|\b(?:both|they)\b[^.]{0,30}\b(?:equal|equally|the\s++same|tied)\b"
+)
 #: A clause with one of these says what is not so, or turns the order round: no label is read from it.
 _TURNED = re.compile(
-    r"\b(?:not|no|never|cannot|neither|nor|doubt\w*|hardly|worse|worst|inferior|loses?|lost|instead)\b|n['\u2019]t\b"
+    r"\b(?:not|no|never|cannot|neither|nor|doubt\w*|hardly|worse|worst|inferior|loses?|lost|instead|whether|wonder|might|may|or"
+    r"|maybe|perhaps|possibly|either|unless)\b|n['\u2019]t\b|\u6216"
 )
-_CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:but|because|since|while)\b")
+_UNSURE = re.compile(r"\b(?:maybe|perhaps|possibly|or|and|also)\b")
+_CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:but|because|since|while|than)\b")
+_PIECE = re.compile(r"[.,;:!?\n]|\bbut\b")
+_SEVERAL = "several responses are named"
+_NOTHING = "no preference is stated"
 
 
 def read_preference(text: str, options: tuple[str, ...]) -> Reading | None:
     """Read ``"1"``, ``"2"`` or ``"tie"``.
 
-    A bare label, "Response 1", "the first one", "tie". In a sentence the last "response N is better" counts, else the
-    one label that it mentions; a sentence that mentions two labels without a comparison says nothing, and a clause that
-    denies or turns the order round ("not", "worse") is passed over.
+    A bare label, "Response 1", "the first one", "tie"; a label that opens the answer before its reason ("2, because
+    ..."); or what a sentence chooses ("Response 2 is better", "I prefer response 2"), the last of several. A clause
+    that denies, hedges or turns the order round ("not", "worse", "or") is passed over, and a mention chooses nothing.
     """
-    text = nfkc(text)[-2000:].casefold().strip(" \t\n.,;:!*_\"'`()[]")
+    text = unwrapped(typed(text)[-2000:].casefold().strip(" \t\n.,;:!\u3002"), brackets=True)
+    text = re.sub(r"[*_`]", "", text).strip(" \t\n.,;:!\u3002()[]\"'")
     if text in _TIE:
         return Reading("tie")
-    if (whole := _LABEL.fullmatch(text)) and whole.group(1) in _WHOLE:
-        return Reading(_WHOLE[whole.group(1)])
-    said = [clause for clause in _CLAUSE.split(text) if not _TURNED.search(clause)]
-    better = [label for clause in said for label in _BETTER.findall(clause)]
-    if better:
-        return Reading(_WHOLE[better[-1]])
-    mentioned = {
-        "tie" if tie else _WHOLE[named or bare] for clause in said for named, tie, bare in _MENTION.findall(clause)
+    if (label := _label(text)) is not None:
+        return Reading(label)
+    clauses = _CLAUSE.split(text)
+    said = [clause for clause in clauses if not _TURNED.search(clause)]
+    better = [next(group for group in match if group) for clause in said for match in _BETTER.findall(clause)]
+    alone = {
+        label
+        for clause in _PIECE.split(text)
+        if (label := _label(_UNSURE.sub("", clause).strip(" \"'()[]"))) is not None
     }
-    return Reading(mentioned.pop()) if len(mentioned) == 1 else None
+    if better:
+        return unread(_SEVERAL) if alone - {_WHOLE[better[-1]]} else Reading(_WHOLE[better[-1]])
+    chosen = [label for clause in said if _CHOOSES.search(clause) for label in _labels(clause)]
+    if chosen:
+        return Reading(chosen[-1]) if len({*chosen, *alone}) == 1 else unread(_SEVERAL)
+    if any(map(_TIED.search, said)):
+        return Reading("tie")
+    opening = _label(clauses[0].strip(" \"'()[]"))
+    if opening is None:
+        return unread(_NOTHING)
+    others = {label for clause in clauses[1:] for label in _labels(clause)} - {opening}
+    return unread(_SEVERAL) if others else Reading(opening)
+
+
+def _label(text: str) -> str | None:
+    whole = _LABEL.fullmatch(text)
+    return _WHOLE.get(whole.group(1)) if whole else None
+
+
+def _labels(clause: str) -> list[str]:
+    named = [_WHOLE[first or second] for first, second in _NAMED.findall(clause)]
+    return named or [_WHOLE[bare] for bare in _BARE.findall(clause)]
 
 
 #: A reference of at least so many words that is no label is a response to compare with.
@@ -62,13 +102,18 @@ class Written:
 
 def is_label(reference: str) -> bool:
     """Whether a reference names a response or a tie; else it is a response to compare with."""
-    return read_preference(reference, ()) is not None
+    return _value_of(reference) is not None
+
+
+def _value_of(reference: str) -> str | None:
+    reading = read_preference(reference, ())
+    return None if reading is None else reading.value
 
 
 def _reference(text: str, options: tuple[str, ...]) -> str | Written:
-    reading = read_preference(text, ())
-    if reading is not None:
-        return str(reading.value)
+    label = _value_of(text)
+    if label is not None:
+        return label
     if len(text.split()) >= _WRITTEN_WORDS:
         return Written(text)
     raise ValueError("it names neither response nor a tie")

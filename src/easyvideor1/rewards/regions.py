@@ -1,5 +1,10 @@
 """Where in a response the answer stands. Every function here is total and linear in the text.
 
+An answer is text that the response presents as its answer: a closed answer tag outside the thinking; where there is
+none and the thinking is closed, a box, a statement ("the answer is B"), or a reply that is the answer as a whole. Text
+inside thinking that was never closed is never an answer, and a response that was cut at the length limit has none
+unless its tag had closed.
+
 Runs of blanks are matched possessively (``\\s*+``): given back one by one they would make the time quadratic.
 """
 
@@ -7,15 +12,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from easyvideor1.rewards.answer import Fallback, Found
 from easyvideor1.rewards.grammar import ANSWER, Grammar
+from easyvideor1.types import FinishReason
 
 _OPEN = re.compile(r"<\s*+answer\s*+>", re.IGNORECASE)
 _CLOSE = re.compile(r"<\s*+/\s*+answer\s*+>", re.IGNORECASE)
-_PHRASE = re.compile(r"\banswers?\s*+(?:is\b|are\b|[:=\uff1a])[\s*_:\uff1a]*+", re.IGNORECASE)
-_FINAL_PHRASE = re.compile(r"\bfinal\s++answer\s*+(?:is\b|[:=\uff1a])[\s*_:\uff1a]*+", re.IGNORECASE)
+_BOX = re.compile(r"\\f?box(?:ed)?\s*+\{")
+_PHRASE = re.compile(
+    r"(?:\banswers?\s*+[*_]*+\s*+(?:is\b|are\b|[:=\uff1a])"
+    r"|(?:\u7b54\u6848|\u7b54\u3048|\uc815\ub2f5|\ub2f5)\s*+(?:\u662f|\u4e3a|\u70ba|\u306f|\uc740|[:=\uff1a]))[\s*_:\uff1a]*+",
+    re.IGNORECASE,
+)
+_FINAL_PHRASE = re.compile(
+    r"(?:\bfinal\s++answer\s*+[*_]*+\s*+(?:is\b|[:=\uff1a])|\u6700\u7ec8\u7b54\u6848\s*+(?:\u662f|\u4e3a|[:=\uff1a]))[\s*_:\uff1a]*+",
+    re.IGNORECASE,
+)
+#: What follows gives the reason for a statement and is no part of it.
+_BECAUSE = re.compile(r"[,;.]?\s++(?:because|since|as)\b", re.IGNORECASE)
 
 #: A phrase such as "the answer is" is looked for in this many last characters, so that a runaway response stays cheap.
 _TAIL = 4000
@@ -23,13 +39,28 @@ _TAIL = 4000
 _SHORT = 300
 
 
+#: Why a response has no place to read an answer from.
+UNCLOSED_THINKING = "the thinking was never closed"
+CUT_OFF = "the response was cut at the length limit before it gave its answer"
+UNCLOSED_TAG = "the answer tag was never closed"
+NOTHING_SAID = "nothing follows the thinking"
+EMPTY = "the response is empty"
+UNSTATED = "the reply states no answer at its end"
+UNOPENED_TAG = "an answer tag was closed that had not been opened"
+UNCLOSED_BOX = "the box of the answer was never closed"
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A piece of a response, how it was found, and where in the response it starts."""
+    """A piece of a response, how it was found, and where in the response it starts.
+
+    ``beside`` is text elsewhere that may contradict it: the last line behind a statement, what is above a last line.
+    """
 
     text: str
     found: Found
     start: int = 0
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,90 +95,129 @@ def last_tag(text: str) -> str | None:
     return None if tagged is None else tagged.content
 
 
-def last_boxed(text: str) -> str | None:
-    """The content of the last ``\\boxed{...}`` with its braces balanced, or ``None``."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
+def find_boxed(text: str) -> tuple[str, int] | None:
+    """The content of the last ``\\boxed{...}`` or ``\\fbox{...}`` with its braces balanced, and where it starts."""
+    boxes = list(_BOX.finditer(text))
+    if not boxes:
         return None
-    start += len("\\boxed{")
+    start = boxes[-1].end()
     depth = 1
     for brace in re.finditer(r"[{}]", text[start:]):
         depth += 1 if brace.group() == "{" else -1
         if depth == 0:
-            return text[start : start + brace.start()]
+            return text[start : start + brace.start()], start
     return None
 
 
-def split_thinking(text: str, grammar: Grammar = ANSWER) -> tuple[str, str]:
-    """``(thinking, rest)``, cut after the last closing tag of the thinking; without one, nothing is thinking.
+def last_boxed(text: str) -> str | None:
+    """The content of the last box, or ``None``."""
+    found = find_boxed(text)
+    return None if found is None else found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A response cut into thinking and what may be read: ``body`` starts at ``start``.
+
+    ``open`` says that thinking began which was never closed; what stands before it is the body all the same.
+    """
+
+    thinking: str
+    body: str
+    start: int
+    open: bool
+
+
+def split_thinking(text: str, grammar: Grammar = ANSWER, *, opened: bool = False) -> Layout:
+    """Cut a response after the last closing tag of its thinking, and before thinking that never closes.
 
     Where the grammar has tags of its own, those inside an answer are part of it: a page may hold ``<caption>``.
+
+    Args:
+        text: the whole response.
+        grammar: whose tags are thinking.
+        opened: whether the prompt opened the thinking, as chat templates of reasoning models do.
     """
-    closings = [tag for tag in grammar.thinking.finditer(text) if tag.group(1)]
-    if closings and grammar.names and (tagged := find_tag(text)):
-        closings = [tag for tag in closings if not tagged.start <= tag.start() < tagged.end]
+    tags = list(grammar.thinking.finditer(text))
+    if tags and grammar.names and (tagged := find_tag(text)):
+        tags = [tag for tag in tags if not tagged.start <= tag.start() < tagged.end]
+    closings = [tag for tag in tags if tag.group(1)]
+    if opened and not closings:
+        return Layout(text, "", len(text), open=True)
     cut = closings[-1].end() if closings else 0
-    return text[:cut], text[cut:]
+    reopened = next((tag.start() for tag in tags if tag.start() >= cut), None)
+    end = len(text) if reopened is None else reopened
+    return Layout(text[:cut], text[cut:end], cut, open=reopened is not None)
 
 
 def is_well_formed(text: str, grammar: Grammar) -> bool:
     """Whether the tags of a response that has its answer in a tag are those of the grammar."""
-    thinking, body = split_thinking(text, grammar)
-    tagged = find_tag(body)
-    if tagged is None:
+    layout = split_thinking(text, grammar)
+    tagged = find_tag(layout.body)
+    if tagged is None or layout.open:
         return False
-    return grammar.holds(thinking + body[: tagged.opening], body[tagged.end :])
+    return grammar.holds(layout.thinking + layout.body[: tagged.opening], layout.body[tagged.end :])
 
 
-def find_regions(text: str, fallback: Fallback, grammar: Grammar = ANSWER) -> Iterator[Region]:
-    """The places to read, best first; the first that can be read counts.
+def find_regions(text: str, fallback: Fallback, layout: Layout, finish: FinishReason | None) -> list[Region] | str:
+    """The places to read, best first, of which the first that can be read counts; or why there is none.
 
-    A tag outside the thinking is the only place if there is one. Else an ``<answer>`` that was never closed. Else, if
-    nothing follows the thinking, a tag inside it. Else the fallbacks of the rule.
+    A closed tag outside the thinking is the only place if there is one. Else, of a response that ended by itself, a tag
+    that was left open at its end (engines drop the closing tag where it is their stop string). Else, where the thinking
+    is closed, the fallbacks of the rule.
     """
-    thinking, body = split_thinking(text, grammar)
-    before = len(thinking)
-    tagged = find_tag(body)
+    tagged = find_tag(layout.body)
     if tagged is not None:
-        yield from _inside(Region(tagged.content, "tag", before + tagged.start), fallback)
-        return
-    if openings := list(_OPEN.finditer(body)):
+        return list(_inside(Region(tagged.content, "tag", layout.start + tagged.start), fallback))
+    if finish == "length":
+        return CUT_OFF
+    if layout.open:
+        return UNCLOSED_THINKING
+    if openings := list(_OPEN.finditer(layout.body)):
+        if finish != "stop":
+            return UNCLOSED_TAG
         end = openings[-1].end()
-        yield from _inside(Region(body[end:], "open_tag", before + end), fallback)
-        return
-    if not body.strip():
-        tagged = find_tag(thinking)
-        if tagged is not None:
-            yield from _inside(Region(tagged.content, "think_tag", tagged.start), fallback)
-        return
-    yield from _untagged(Region(body, "after_think" if thinking else "text", before), fallback)
+        return list(_inside(Region(layout.body[end:], "open_tag", layout.start + end), fallback))
+    if not layout.body.strip():
+        return NOTHING_SAID if text.strip() else EMPTY
+    if _CLOSE.search(layout.body):
+        return UNOPENED_TAG
+    if _BOX.search(layout.body) and find_boxed(layout.body) is None:
+        return UNCLOSED_BOX
+    return list(_untagged(Region(layout.body, "reply", layout.start), fallback)) or UNSTATED
 
 
 def _stripped(region: Region) -> Region:
     left = len(region.text) - len(region.text.lstrip())
-    return Region(region.text.strip(), region.found, region.start + left)
+    return replace(region, text=region.text.strip(), start=region.start + left)
 
 
 def _inside(region: Region, fallback: Fallback) -> Iterator[Region]:
     yield _stripped(region)
     if fallback == "scalar":
         for marked in _marked(region, fallback):
-            yield Region(marked.text, region.found, marked.start)
+            yield replace(marked, found=region.found)
 
 
 def _marked(region: Region, fallback: Fallback) -> Iterator[Region]:
+    """What stands in a box, and what the last statement says: its line, and its line without the reason it gives."""
     text = region.text
-    boxed = last_boxed(text)
-    if boxed is not None:
-        yield _stripped(Region(boxed, "boxed", region.start + text.rfind("\\boxed{") + len("\\boxed{")))
+    if (boxed := find_boxed(text)) is not None:
+        yield _stripped(Region(boxed[0], "boxed", region.start + boxed[1]))
     skipped = max(0, len(text) - _TAIL)
     tail = text[skipped:]
     phrases = list((_PHRASE if fallback == "scalar" else _FINAL_PHRASE).finditer(tail))
-    if phrases:
-        end = phrases[-1].end()
-        rest = _stripped(Region(tail[end:].partition("\n")[0], "phrase", region.start + skipped + end))
-        if rest.text and not rest.text.lower().startswith("not "):
-            yield rest
+    if not phrases:
+        return
+    end = phrases[-1].end()
+    line, _, after = tail[end:].partition("\n")
+    last_line = after.rstrip().rpartition("\n")[2].strip()
+    rest = _stripped(Region(line, "phrase", region.start + skipped + end, last_line))
+    if not rest.text or rest.text.lower().startswith("not "):
+        return
+    yield rest
+    if (because := _BECAUSE.search(rest.text)) is not None and because.start():
+        yield replace(rest, text=rest.text[: because.start()])
 
 
 def _untagged(whole: Region, fallback: Fallback) -> Iterator[Region]:
@@ -155,9 +225,12 @@ def _untagged(whole: Region, fallback: Fallback) -> Iterator[Region]:
     body = region.text
     if fallback != "block":
         yield from _marked(region, fallback)
+        if _BOX.search(body):
+            return  # the box is where the answer is presented, read or not
     if fallback != "scalar" or len(body) <= _SHORT:
         yield region
     if fallback == "scalar":
-        last_line = body.rpartition("\n")[2].strip()
-        if len(last_line) <= _SHORT and last_line != body:
-            yield Region(last_line, region.found, region.start + len(body) - len(last_line))
+        above, _, last = body.rpartition("\n")
+        if above and len(last) <= _SHORT:
+            beside = above.strip() if len(above) <= _SHORT else ""
+            yield _stripped(Region(last, region.found, region.start + len(body) - len(last), beside))

@@ -38,6 +38,8 @@ from easyvideor1.types import EasyVideoError
 _RUNNER = Path(__file__).with_name("sandbox_runner.py")
 _START_SECONDS = 30.0
 _PATIENCE = 3.0
+#: Seconds in which a program that has closed its pipe has ended.
+_GRACE = 1.0
 #: One heap for all threads: the allocator reserves 64 MiB of address space for each further one.
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
@@ -76,26 +78,24 @@ _TIME_SIGNALS = (-signal.SIGXCPU, -signal.SIGKILL)
 class Run:
     """What a program printed, and how it finished: ``ended`` by itself without an error, or ``timed_out``.
 
-    ``failure`` says in a few fixed words what kept it from ending; empty if nothing did.
+    ``reason`` says in a few fixed words what kept it from ending; empty if nothing did.
     """
 
     output: str
     ended: bool
     timed_out: bool = False
-    failure: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """Which checks a program passed, and in a few fixed words why the first of the others failed."""
+class Checked:
+    """Which checks passed, and in a few fixed words which is the first that did not, and why; empty if all passed."""
 
     passed: list[bool]
-    failure: str = ""
+    reason: str = ""
 
 
-OUT_OF_TIME = "out of time"
-TOO_MUCH_OUTPUT = "too much output"
-OWN_EXCEPTION = "an exception of its own"
+_OWN_EXCEPTION = "an exception of its own"
 #: The numbers with which ``sandbox_runner`` tells what was raised; see there.
 _RAISED = 100
 _EXCEPTIONS = sorted(
@@ -139,34 +139,35 @@ def run_program(source: str, given: str, limits: Limits, fences: Fences = _BOTH)
         finally:
             end_session(process)
         if not ended or process.returncode in _TIME_SIGNALS:
-            return Run("", ended=False, timed_out=True, failure=OUT_OF_TIME)
+            return Run("", ended=False, timed_out=True, reason=_out_of_time(limits))
         output.seek(0)
         printed = output.read(limits.output_bytes)
-        failure = _failure(process.returncode)
-        if failure and len(printed) == limits.output_bytes:
-            failure = TOO_MUCH_OUTPUT
-        return Run(printed.decode("utf-8", "replace"), ended=process.returncode == 0, failure=failure)
+        reason = _end_of(process.returncode)
+        if reason and len(printed) == limits.output_bytes:
+            reason = "the program wrote more than it may"
+        return Run(printed.decode("utf-8", "replace"), ended=process.returncode == 0, reason=reason)
 
 
-def _failure(status: int) -> str:
-    """What a program ended with, from the exit status (a signal is negative); empty for none."""
-    if status in _TIME_SIGNALS:
-        return OUT_OF_TIME
-    if 0 <= status - _RAISED <= len(_EXCEPTIONS):
-        return [OWN_EXCEPTION, *_EXCEPTIONS][status - _RAISED]
-    return "" if status == 0 else "an exit with an error" if status > 0 else "a crash"
+def _out_of_time(limits: Limits) -> str:
+    return f"the program ran out of time ({limits.seconds:g} s)"
+
+
+def _raised(status: int) -> str:
+    """The exception that a number of ``sandbox_runner`` stands for; empty if it is none of them."""
+    place = status - _RAISED
+    return [_OWN_EXCEPTION, *_EXCEPTIONS][place] if 0 <= place <= len(_EXCEPTIONS) else ""
+
+
+def _end_of(status: int) -> str:
+    """Why a program ended, from its exit status (a signal is negative); empty if it had no error."""
+    if status == 0:
+        return ""
+    return "the program crashed" if status < 0 else f"the program ended with {_raised(status) or 'an error'}"
 
 
 def run_checks(
     source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH, names: Names = _OPEN
-) -> list[bool]:
-    """Which checks a program passes; see ``examine``."""
-    return examine(source, checks, limits, fences, names).passed
-
-
-def examine(
-    source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH, names: Names = _OPEN
-) -> Examined:
+) -> Checked:
     """Run a program, and each check against its names; a check passes if it raises nothing.
 
     The checks run in a process of their own (``sandbox_calls.py``): the program sees neither them nor their verdicts,
@@ -174,7 +175,7 @@ def examine(
     says which names of the checks are the program's.
     """
     passed: list[bool] = []
-    failure = ""
+    why = ""
     with ExitStack() as stack:
         ask, reply, processes = _start_pair(stack, source, limits, fences, names)
         until = time.monotonic() + _PATIENCE * limits.seconds
@@ -186,29 +187,30 @@ def examine(
                 if not said:
                     break
                 passed.append(said == number)
-                failure = failure or ("" if passed[-1] else _failure(_status(said)) or "no verdict")
+                if said != number:
+                    why = why or _verdict(said)
         if len(passed) < len(checks):
-            failure = failure or _ending(processes, until)
-    return Examined(passed + [False] * (len(checks) - len(passed)), failure)
+            why = why or _why_it_ended(processes, limits, until)
+    passed += [False] * (len(checks) - len(passed))
+    return Checked(passed, f"test {passed.index(False) + 1} of {len(passed)}: {why}" if why else "")
 
 
-def _status(said: str) -> int:
-    digits = said.rpartition(" ")[2]
-    return int(digits) if digits.isascii() and digits.isdigit() else 0
+def _verdict(said: str) -> str:
+    """The exception of a check that failed, from the line that says so."""
+    digits = said.removeprefix("failed ")
+    return (_raised(int(digits)) if digits.isascii() and digits.isdigit() else "") or _OWN_EXCEPTION
 
 
-def _ending(processes: Sequence[subprocess.Popen[bytes]], until: float) -> str:
-    """Why a program and the process of its checks said no more; the first of them is the program."""
-    if time.monotonic() >= until:
-        return OUT_OF_TIME
-    _wait(processes[0], min(until, time.monotonic() + 1.0))
-    endings = [os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) for process in processes]
-    failures = [
-        _failure(end.si_status if end.si_code == os.CLD_EXITED else -end.si_status) if end else "" for end in endings
-    ]
-    if OUT_OF_TIME in failures:
-        return OUT_OF_TIME
-    return failures[0] or "the program ended before it"
+def _why_it_ended(processes: Sequence[subprocess.Popen[bytes]], limits: Limits, until: float) -> str:
+    """Why a program (the first of the two) and the process of its checks say no more."""
+    late = time.monotonic() >= until
+    if not late:
+        _wait(processes[0], min(until, time.monotonic() + _GRACE))  # its end shows a moment after its pipe has closed
+    ends = [os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) for process in processes]
+    statuses = [0 if end is None else end.si_status * (1 if end.si_code == os.CLD_EXITED else -1) for end in ends]
+    if late or set(statuses) & set(_TIME_SIGNALS):
+        return _out_of_time(limits)
+    return _end_of(statuses[0]) or "the program ended before it"
 
 
 def _start_pair(

@@ -60,6 +60,7 @@ class Link(Protocol):
     """What an object needs of ``sandbox_calls.Link``."""
 
     classes: set[str]
+    containers: set[str]
 
     def ask(self, what: str, *args: Any) -> Any:
         """Have the other side do one of ``OPERATIONS``."""
@@ -114,7 +115,7 @@ class Remote:
         return self._link.ask("next", self)
 
     def __contains__(self, item: Any) -> bool:
-        if self._asked_for():
+        if self._kind in self._link.containers:
             return self._link.ask("contains", self, item) is True
         return any(entry is item or entry == item for entry in iter(self))
 

@@ -196,10 +196,10 @@ def _close_detours() -> None:
     _imp.create_builtin = create_builtin
 
 
-def _checks(calls: Any, objects: Any, settings: dict[str, Any]) -> None:
+def _checks(calls: Any, objects: Any, names: Any, settings: dict[str, Any]) -> None:
     """Run checks against a program in another process, once that has run its own code."""
     link = calls.Link(*settings["link"], objects)
-    namespace = calls.Namespace(link, settings["names"])
+    namespace = names.Namespace(link, settings["names"])
     ask, reply = settings["checks"]
     requests = os.fdopen(ask, "rb")
     link.ask("bool", True)
@@ -226,6 +226,7 @@ def main() -> None:
     _limit(settings)
     kernel = _beside("sandbox_kernel")
     calls, objects = (_beside("sandbox_calls"), _beside("sandbox_objects")) if settings["link"] else (None, None)
+    names = _beside("sandbox_names") if settings["checks"] else None
     readable, devices = tuple(kernel.readable_roots()), tuple(kernel.DEVICES)
     layers = kernel.fence(box) if settings["kernel"] else []
     if "scratch" in layers:
@@ -241,7 +242,7 @@ def main() -> None:
         _close_detours()
         sys.addaudithook(_guard(box, readable, devices))
     if settings["checks"]:
-        _checks(calls, objects, settings)
+        _checks(calls, objects, names, settings)
         return
     link = calls.Link(*settings["link"], objects, namespace) if calls else None
     del kernel

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from easyvideor1.rewards.answer import Answer, ColumnError, Rule, Verdict, cannot_judge
-from easyvideor1.rewards.check import as_text, read_reference
+from easyvideor1.rewards.check import AnyOf, as_text, read_reference
 from easyvideor1.rewards.coordinates import (
     Scale,
     declared_scale,
@@ -23,8 +24,11 @@ from easyvideor1.rewards.regions import is_well_formed
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.rewards.terms import Terms
 from easyvideor1.tasks import canonical_task
-from easyvideor1.types import DataError, Score
+from easyvideor1.types import Completion, DataError, FinishReason, Score
 
+#: Why an answer that can be read does not count.
+NO_TAG = "the answer is not in the answer tag that the prompt asks for"
+NOT_AS_ASKED = "the answer is not in the form that the prompt asks for"
 _SIZE_REASON = "the row does not say the size of its picture, which converting to or from pixels takes"
 
 
@@ -41,12 +45,18 @@ def score(
     grammar: str | tuple[str | tuple[str, ...], ...] = "answer",
     asked_coordinates: Scale | None = None,
     scale_mismatch: Literal["mask", "zero"] = "mask",
+    finish: FinishReason | None = None,
+    opens_thinking: bool = False,
+    require_tag: bool = False,
+    reading: Literal["any", "asked"] = "any",
     **row: Any,
 ) -> Score:
     """Score one response against its reference.
 
-    ``total = accuracy_weight * accuracy + format_weight * format``. Format is 1 for an ``<answer>`` tag outside the
-    thinking whose content is of the type, in the form asked for, in a response whose tags are those of the grammar;
+    ``total = accuracy_weight * accuracy + format_weight * format``. Accuracy is that of the answer which the response
+    commits to (``parse``); where it commits to none, it is 0 with the reason. Format is 1 for an ``<answer>`` tag
+    outside the thinking whose content is of the type, in the form asked for, in a response whose tags are those of the
+    grammar;
     0.5 if the tag holds something else or the grammar is broken; 0 without a tag or with an empty one. A reference or
     column that cannot be used, and boxes on another scale, give ``applicable=False`` with the reason; what else the
     response brings about (such as an endless comparison) is accuracy 0 with the reason.
@@ -63,6 +73,11 @@ def score(
         grammar: the tags of a well-formed response; see ``RewardConfig.grammar``.
         asked_coordinates: the scale of boxes that the prompt asks for; see ``RewardConfig.coordinates``.
         scale_mismatch: what an answer on another scale is worth; see ``RewardConfig.scale_mismatch``.
+        finish: how the response ended; one that was cut at the limit (``"length"``) has no answer unless its answer
+            tag had closed. ``None``: unknown.
+        opens_thinking: whether the prompt ended inside an open ``<think>``.
+        require_tag: whether only an answer in a closed tag counts; see ``RewardConfig.require_tag``.
+        reading: whether an answer in another form than the prompt asks for counts; see ``RewardConfig.reading``.
         row: further columns of the sample: ``tests`` for code, ``mask`` for segmentation, ``tolerance`` for numbers,
             ``coordinates`` and ``image_size`` for boxes, ``duration`` for spans, ``reward_form`` for any.
 
@@ -70,35 +85,77 @@ def score(
         DataError: the task type is unknown.
         ConfigError: the grammar or the profile is.
     """
-    terms = Terms(accuracy_weight, format_weight, profile, grammar_of(grammar), asked_coordinates, scale_mismatch)
+    terms = Terms(
+        accuracy_weight,
+        format_weight,
+        profile,
+        grammar_of(grammar),
+        asked_coordinates,
+        scale_mismatch,
+        reading=reading,
+    )
+    completion = Completion(response, finish, opens_thinking)
     task = canonical_task(problem_type)
-    return score_response(task, response, as_text(answer), tuple(options or ()), row, terms)
+    return score_response(task, completion, as_text(answer), tuple(options or ()), row, terms, require_tag=require_tag)
 
 
 def score_response(
-    task: str, response: str, answer: str, options: tuple[str, ...], row: Mapping[str, Any], terms: Terms
+    task: str,
+    completion: Completion,
+    answer: str,
+    options: tuple[str, ...],
+    row: Mapping[str, Any],
+    terms: Terms,
+    *,
+    require_tag: bool = False,
 ) -> Score:
     """``score`` for a canonical task type, a reference as text, and terms that were read before."""
     if terms.profile != "strict":
         weights = (terms.accuracy_weight, terms.format_weight)
-        return published_score(terms.profile, task, response, answer, weights)
-    parsed = parse(task, response, options, terms.grammar)
-    form = format_of(parsed, response, terms.grammar)
+        return published_score(terms.profile, task, completion.text, answer, weights)
+    parsed = counted_answer(task, completion, options, terms, require_tag=require_tag)
+    form = format_of(parsed, completion.text, terms.grammar)
     try:
         reference = read_reference(task, answer, options)
     except DataError as error:
         # Without the text of the reference, so that the same cause is counted under the same reason.
         reason = f"the reference cannot be used: {error.__cause__}"
-        return Score(0.0, form, 0.0, parsed=shown(parsed), applicable=False, reason=reason)
-    verdict = Verdict(0.0) if parsed.value is None else _verdict(task, parsed.value, reference, row, terms)
+        return Score(0.0, form, 0.0, parsed=shown(parsed), applicable=False, reason=reason, found=parsed.found)
+    if parsed.value is None:
+        verdict = Verdict(0.0, reason=parsed.reason)
+    else:
+        verdict = _verdict(task, parsed.value, reference, row, terms)
+    return scored(Score(0.0, form, 0.0, parsed=shown(parsed), found=parsed.found), verdict, terms)
+
+
+def scored(score: Score, verdict: Verdict, terms: Terms) -> Score:
+    """A score with the accuracy of a verdict and the total that follows; its own parts stay beside the verdict's."""
+    parts = {**score.parts, **verdict.parts}
     if not verdict.applicable:
-        return Score(0.0, form, 0.0, verdict.parts, shown(parsed), applicable=False, reason=verdict.reason)
+        return replace(score, accuracy=0.0, total=0.0, parts=parts, applicable=False, reason=verdict.reason)
     accuracy = min(1.0, max(0.0, verdict.accuracy))
-    total = min(1.0, terms.accuracy_weight * accuracy + terms.format_weight * form)
-    return Score(accuracy, form, total, verdict.parts, shown(parsed), reason=verdict.reason)
+    total = min(1.0, terms.accuracy_weight * accuracy + terms.format_weight * score.format)
+    return replace(score, accuracy=accuracy, total=total, parts=parts, applicable=True, reason=verdict.reason)
+
+
+def counted_answer(
+    task: str, completion: Completion, options: tuple[str, ...], terms: Terms, *, require_tag: bool
+) -> Answer:
+    """The answer of a response; without its value, and with the reason, where it is not given as it has to be."""
+    answer = parse(task, completion, options, terms.grammar)
+    if answer.value is None:
+        return answer
+    if require_tag and answer.found != "tag":
+        return replace(answer, value=None, reason=NO_TAG)
+    if terms.reading == "asked" and not answer.canonical:
+        return replace(answer, value=None, reason=NOT_AS_ASKED)
+    return answer
 
 
 def _verdict(task: str, predicted: Any, reference: Any, row: Mapping[str, Any], terms: Terms) -> Verdict:
+    if isinstance(reference, AnyOf):
+        verdicts = [_verdict(task, predicted, one, row, terms) for one in reference.values]
+        return max(verdicts, key=lambda verdict: (verdict.applicable, verdict.accuracy))
     rule = RULES[task]
     form = row.get("reward_form")
     if form is None:

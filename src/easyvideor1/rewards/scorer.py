@@ -15,7 +15,7 @@ from easyvideor1.rewards.judge_panel import Panel
 from easyvideor1.rewards.score import score_response
 from easyvideor1.rewards.terms import read_terms
 from easyvideor1.tasks import canonical_task
-from easyvideor1.types import ConfigError, DataError, Sample, Score
+from easyvideor1.types import Completion, ConfigError, DataError, Sample, Score
 
 #: A reward of the user: ``None`` means that it does not apply to this sample.
 CustomReward = Callable[[Sample, str], Score | None]
@@ -45,25 +45,35 @@ class Scorer:
         with self._lock:
             return dict(self._counts)
 
-    def __call__(self, sample: Sample, response: str) -> Score:
-        """Score one response by itself: parts that compare the responses of a group are left out of its total.
+    def __call__(self, sample: Sample, response: str | Completion) -> Score:
+        """Score one response by itself, as evaluation does.
+
+        Parts that compare the responses of a group are left out of its total, and an answer counts without the tag that
+        the prompt asks for, unless ``require_tag`` is on.
 
         Raises:
             RewardError: a reward raised and ``on_error`` is ``stop``, or a custom reward broke its contract.
         """
-        return self._scored(sample, [response], [part for part in self.parts if not part.group])[0]
+        alone = [part for part in self.parts if not part.group]
+        return self._scored(sample, [response], alone, training=False)[0]
 
-    def score_group(self, sample: Sample, responses: Sequence[str]) -> tuple[Score, ...]:
-        """Score all responses to one sample, with the parts that compare them.
+    def score_group(self, sample: Sample, responses: Sequence[str | Completion]) -> tuple[Score, ...]:
+        """Score all responses to one sample, as training does: with the parts that compare them.
+
+        Where the prompt asks for the answer tag, only an answer in it counts, unless ``require_tag`` is off.
 
         Raises:
             RewardError: as for one response.
         """
-        return tuple(self._scored(sample, responses, self.parts))
+        return tuple(self._scored(sample, responses, self.parts, training=True))
 
-    def _scored(self, sample: Sample, responses: Sequence[str], parts: Sequence[Part]) -> list[Score]:
+    def _scored(
+        self, sample: Sample, given: Sequence[str | Completion], parts: Sequence[Part], *, training: bool
+    ) -> list[Score]:
         task = canonical_task(sample.task)
-        scores = self._base(task, sample, responses)
+        completions = [one if isinstance(one, Completion) else Completion(one) for one in given]
+        responses = [one.text for one in completions]
+        scores = self._base(task, sample, completions, training=training)
         for score in scores:
             if not score.applicable:
                 self._count(task, score.reason)
@@ -72,27 +82,35 @@ class Scorer:
             scores = [with_part(part, score, value) for score, value in zip(scores, values, strict=True)]
         return [combined(score, parts) for score in scores] if parts else scores
 
-    def _base(self, task: str, sample: Sample, responses: Sequence[str]) -> list[Score]:
+    def _base(self, task: str, sample: Sample, completions: Sequence[Completion], *, training: bool) -> list[Score]:
         """Accuracy, format and their total, by the rule of the type or the reward that the user put in its place."""
-        scores = [self._one(task, sample, response) for response in responses]
+        tags = [self._requires_tag(one, training=training) for one in completions]
+        scores = [self._one(task, sample, one, require_tag=tag) for one, tag in zip(completions, tags, strict=True)]
         if task in self._custom or "*" in self._custom:
             return scores
         try:
-            return self.panel.review(task, sample, responses, scores, self.terms)
+            return self.panel.review(task, sample, completions, scores, self.terms, tags)
         except Exception as error:
             name = f"judge of {task}"
             if self.config.on_error == "stop":
                 raise _stopped(name, sample, error) from error
             return [masked(_failed(name, error))] * len(scores)
 
-    def _one(self, task: str, sample: Sample, response: str) -> Score:
+    def _requires_tag(self, completion: Completion, *, training: bool) -> bool:
+        asked = self.config.require_tag
+        return (training and completion.asks_tag) if asked is None else asked
+
+    def _one(self, task: str, sample: Sample, completion: Completion, *, require_tag: bool) -> Score:
         target, custom = self._custom.get(task) or self._custom.get("*") or ("", None)
         name = target or f"built-in {task}"
         result: Score | None
         try:
             if custom is None:
-                return score_response(task, response, sample.answer, sample.options, sample.extra, self.terms)
-            result = custom(sample, response)
+                row = sample.extra
+                return score_response(
+                    task, completion, sample.answer, sample.options, row, self.terms, require_tag=require_tag
+                )
+            result = custom(sample, completion.text)
         except Exception as error:
             if self.config.on_error == "stop":
                 raise _stopped(name, sample, error) from error

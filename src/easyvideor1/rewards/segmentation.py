@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 
 from easyvideor1.rewards import geometry
 from easyvideor1.rewards.answer import ColumnError, Places, Reading, Rule, Verdict, cannot_judge
+from easyvideor1.rewards.boxes import BOX_KEYS, box_of, names_of, point_of, second_of
 from easyvideor1.rewards.coordinates import declared_scale, factors, picture_size
 from easyvideor1.rewards.geometry import Box, Point, corners, scaled_box
 from easyvideor1.rewards.grounding import has_area, reference_json
+from easyvideor1.rewards.stated import SEVERAL, NoAnswerError, read_last, read_stated
+
+NO_PROMPTS = "no box of an object was found"
+NO_POINTS = "a point is none"
 
 _MASK_PIXELS = 1 << 26
+_POSITIVE = ("positive_points", "positive_point", "positive", "point_2d", "points_2d", "points", "point")
+_NEGATIVE = ("negative_points", "negative_point", "negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,78 @@ class Prompts:
         return f"box={self.box}, positive={self.positive}, negative={self.negative}{at}"
 
 
-def _points(value: Any) -> tuple[Point, ...] | None:
+def _points(value: Any) -> tuple[Point, ...]:
+    if value is None:
+        return ()
+    single = point_of(value)
+    if single is not None:
+        return (single,)
+    if not isinstance(value, list):
+        raise NoAnswerError(NO_POINTS)
+    if len(value) > geometry.MOST_ITEMS:
+        raise NoAnswerError("too many points are given")
+    read = [point_of(entry) for entry in value]
+    if None in read:
+        raise NoAnswerError(NO_POINTS)
+    return tuple(entry for entry in read if entry is not None)
+
+
+def prompts_of(data: Any) -> Prompts:
+    """The box, the points and the time that JSON holds.
+
+    Raises:
+        NoAnswerError: the box is missing, or one of them is none.
+    """
+    if isinstance(data, list) and data and all(isinstance(entry, Mapping) for entry in data):
+        data = _one_object(data)
+    if not isinstance(data, Mapping):
+        raise NoAnswerError(NO_PROMPTS)
+    keyed = names_of(data)
+    boxes = [keyed[name] for name in BOX_KEYS if name in keyed]
+    if len(boxes) > 1 and any(other != boxes[0] for other in boxes):
+        raise NoAnswerError(SEVERAL)
+    if not boxes and not all(side in keyed for side in ("x1", "y1", "x2", "y2")):
+        raise NoAnswerError(NO_PROMPTS)
+    box = box_of(boxes[0] if boxes else keyed)
+    positive, negative = (
+        _points(next((keyed[name] for name in names if keyed.get(name) is not None), None))
+        for names in (_POSITIVE, _NEGATIVE)
+    )
+    time = next((second_of(keyed[name]) for name in ("time", "timestamp", "second") if name in keyed), None)
+    return Prompts(box, positive, negative, time, keyed.get("mask"))
+
+
+def _one_object(entries: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
+    """A list of objects, one with the box and others with a point each, as one object."""
+    boxed = [names_of(entry) for entry in entries if any(name in BOX_KEYS for name in names_of(entry))]
+    if len(boxed) != 1 or len(entries) > geometry.MOST_ITEMS:
+        raise NoAnswerError("one box is asked for and several are given" if len(boxed) > 1 else NO_PROMPTS)
+    joined: dict[str, Any] = dict(boxed[0])
+    pointed = [names_of(entry) for entry in entries if names_of(entry) != boxed[0]]
+    if pointed:
+        off = [entry for entry in pointed if "negative" in str(entry.get("label", "")).lower()]
+        on = [entry for entry in pointed if entry not in off]
+        own = next((_points(joined.get(name)) for name in _POSITIVE if joined.get(name) is not None), ())
+        joined = {key: value for key, value in joined.items() if key not in _POSITIVE}
+        joined["positive_points"] = [*map(list, own), *on]
+        joined["negative_points"] = off if off else joined.get("negative_points")
+    return joined
+
+
+def _asked(data: Any) -> Prompts | None:
+    """The form that is asked for: one box, lists of points, and a number of seconds, if any."""
+    if not isinstance(data, dict):
+        return None
+    boxes = data.get("boxes")
+    box = geometry.box(boxes[0] if isinstance(boxes, list) and len(boxes) == 1 else boxes)
+    positive, negative = (_asked_points(data.get(name)) for name in ("positive_points", "negative_points"))
+    time = geometry.number(data.get("time"))
+    if box is None or positive is None or negative is None or (time is None and "time" in data):
+        return None
+    return Prompts(box, positive, negative, time, data.get("mask"))
+
+
+def _asked_points(value: Any) -> tuple[Point, ...] | None:
     if value is None:
         return ()
     if not isinstance(value, list) or len(value) > geometry.MOST_ITEMS:
@@ -47,17 +125,15 @@ def read_prompts(text: str, options: tuple[str, ...]) -> Reading | None:
     """``{"boxes": [x1, y1, x2, y2], "positive_points": [[x, y], ...], "negative_points": [...], "time": seconds}``.
 
     The box is required; points and time only where the reference has them. ``mask`` (COCO RLE) is kept if given.
+    Understood as well: the keys that models use for a box, ``point_2d`` and ``points`` for points on the object, points
+    as ``{"x": ..., "y": ...}``, times such as "3 s", nearly-JSON, and a list of one object with the box and others with
+    a point each.
     """
-    data = geometry.find_json(text)
-    if not isinstance(data, dict):
-        return None
-    boxes = data.get("boxes")
-    box = geometry.box(boxes[0] if isinstance(boxes, list) and len(boxes) == 1 else boxes)
-    positive, negative = _points(data.get("positive_points")), _points(data.get("negative_points"))
-    if box is None or positive is None or negative is None:
-        return None
-    time = geometry.number(data.get("time"))
-    return Reading(Prompts(box, positive, negative, time, data.get("mask")), "time" not in data or time is not None)
+    return read_stated(text, prompts_of, NO_PROMPTS, _asked)
+
+
+def _read_reply(text: str, options: tuple[str, ...]) -> Reading | None:
+    return read_last(text, lambda whole: read_stated(whole, prompts_of, NO_PROMPTS, _asked), NO_PROMPTS)
 
 
 def decode_rle(rle: Any) -> NDArray[np.bool_]:
@@ -204,11 +280,9 @@ def _mask_iou(rle: Any, truth: NDArray[np.bool_]) -> float:
 
 
 def _reference(text: str, options: tuple[str, ...]) -> Prompts:
-    reference_json(text)
-    reading = read_prompts(text, options)
-    if reading is None or not reading.canonical:
+    prompts = _asked(reference_json(text))
+    if prompts is None:
         raise ValueError("its box, points or time are missing or malformed")
-    prompts: Prompts = reading.value
     if not has_area(prompts.box):
         raise ValueError("the box has no area")
     if prompts.mask is not None:
@@ -225,4 +299,5 @@ SEGMENTATION = Rule(
     columns=_check_columns,
     form="prompts",
     places=Places(_all_points, _scaled),
+    read_reply=_read_reply,
 )

@@ -25,6 +25,7 @@ class Terms:
     coordinates: Scale | None = None
     scale_mismatch: Literal["mask", "zero"] = "mask"
     forms: Mapping[str, str] = field(default_factory=dict)
+    reading: Literal["any", "asked"] = "any"
 
 
 def read_terms(config: RewardConfig) -> Terms:
@@ -54,4 +55,5 @@ def read_terms(config: RewardConfig) -> Terms:
         config.coordinates,
         config.scale_mismatch,
         forms,
+        config.reading,
     )

@@ -13,11 +13,13 @@ import jiwer
 from rapidfuzz.distance import LCSseq
 
 from easyvideor1.rewards.answer import Reading, Rule, Verdict
-from easyvideor1.rewards.characters import nfkc
+from easyvideor1.rewards.characters import typed, unwrapped
 
 #: Scripts written without spaces: their characters are the words.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _TOKEN = re.compile(rf"{_UNSPACED.pattern}|(?:(?!{_UNSPACED.pattern})[^\W_])+")
+#: What ends a sentence and belongs to no word.
+_STOPS = frozenset((".", "\u3002"))
 #: Words of a response beyond this many count as said but match nothing: no reference is that long.
 _TOKEN_LIMIT = 5000
 
@@ -60,7 +62,9 @@ def rouge(predicted: str, reference: str) -> dict[str, float]:
 
 
 def _plain(text: str) -> str:
-    return " ".join(nfkc(text).casefold().split())
+    """Words in lower case with single spaces, without what surrounds the whole text: emphasis, quotes, a final stop."""
+    bare = unwrapped(" ".join(typed(text).casefold().split()), brackets=False)
+    return unwrapped(bare[:-1].rstrip(), brackets=False) if bare[-1:] in _STOPS and bare[:-1].strip() else bare
 
 
 def read_text(text: str, options: tuple[str, ...]) -> Reading | None:
@@ -77,12 +81,15 @@ def _reference(text: str, options: tuple[str, ...]) -> str:
 def compare_rouge(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:
     """Mean of ROUGE-1, ROUGE-2 and ROUGE-L; equal texts (case, spacing and final stop aside) are 1 without it."""
     parts = rouge(predicted, reference)
-    same = _plain(predicted).rstrip(". ") == _plain(reference).rstrip(". ")
+    same = _plain(predicted) == _plain(reference)
     return Verdict(1.0 if same else sum(parts.values()) / 3, parts)
 
 
 def compare_ocr(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:
-    """1 - word error rate, at least 0, without regard to case or spacing; characters where the script has no spaces."""
+    """1 - word error rate, at least 0; characters where the script has no spaces.
+
+    Case, spacing, a final stop, and quotes, emphasis or code marks around all of it are the same on both sides.
+    """
     p, r = _plain(predicted), _plain(reference)
     if 2 * len(_UNSPACED.findall(r)) >= len(r.replace(" ", "")):
         accuracy = 1.0 - min(1.0, float(jiwer.cer(r.replace(" ", ""), p.replace(" ", ""))))
@@ -91,5 +98,5 @@ def compare_ocr(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdi
     return Verdict(accuracy, {"word_accuracy": accuracy})
 
 
-TEXT = Rule(read_text, _reference, compare_rouge, "a text that is not empty", fallback="prose")
-OCR = Rule(read_text, _reference, compare_ocr, "the text to be read, not empty", fallback="prose")
+TEXT = Rule(read_text, _reference, compare_rouge, "a text that is not empty", fallback="prose", lists=True)
+OCR = Rule(read_text, _reference, compare_ocr, "the text to be read, not empty", fallback="prose", lists=True)

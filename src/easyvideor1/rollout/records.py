@@ -53,4 +53,5 @@ def score_to_json(score: Score) -> dict[str, Any]:
         "parsed": score.parsed,
         "applicable": score.applicable,
         "reason": score.reason,
+        "found": score.found,
     }

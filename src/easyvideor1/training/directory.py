@@ -23,6 +23,8 @@ from easyvideor1.types import ConfigError, DataError
 
 #: What ``run.json`` calls the stage of a run that is through.
 FINISHED = "finished"
+#: Keys of the configuration that change nothing of what a run does.
+_WATCHING = ("canary.",)
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -64,6 +66,8 @@ def claimed(run_dir: Path) -> Iterator[None]:
 def check_configuration(run_dir: Path, config: RunConfig) -> None:
     """Make sure that the directory is new or holds a run of this very configuration.
 
+    What only watches a run (``canary``) may change; then the file is written anew.
+
     Raises:
         ConfigError: it holds another run; the message names the first values that differ.
     """
@@ -79,6 +83,9 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     except yaml.YAMLError:
         old, new = {}, {}
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
+    if changed and all(key.startswith(_WATCHING) for key in changed):
+        write_text(file, text)
+        return
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
     raise ConfigError(
         f"{run_dir} holds a run of another configuration: {shown or f'{file} was edited'}. Give this run another name "

@@ -11,13 +11,13 @@ from easyvideor1.algorithms.advantages import Advantage, is_group_centred
 from easyvideor1.algorithms.selection import groups_within, soft_overlong_penalty
 from easyvideor1.config import StageConfig
 from easyvideor1.rollout.records import response_tokens
-from easyvideor1.types import EasyVideoError, Group, Sample, Score, Trajectory
+from easyvideor1.types import Completion, EasyVideoError, Group, Sample, Score, Trajectory
 
 #: Characters of a reason in the name of a metric.
 _REASON = 120
 
 #: All responses to one sample at once, so that rewards can compare them: ``rewards.Scorer.score_group``.
-GroupScorer = Callable[[Sample, Sequence[str]], Sequence[Score]]
+GroupScorer = Callable[[Sample, Sequence[Completion]], Sequence[Score]]
 
 
 def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
@@ -28,7 +28,7 @@ def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
     """
     scored = []
     for group in groups:
-        scores = tuple(scorer(group.sample, [trajectory.text for trajectory in group.trajectories]))
+        scores = tuple(scorer(group.sample, [trajectory.completion for trajectory in group.trajectories]))
         if len(scores) != len(group.trajectories):
             raise EasyVideoError(
                 f"the scorer returned {len(scores)} scores for {len(group.trajectories)} responses to "

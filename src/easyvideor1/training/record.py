@@ -31,17 +31,29 @@ class StageRecord:
         self.directory = directory
         self.metrics_file = directory / "metrics.jsonl"
         self.timings_file = directory / "timings.jsonl"
+        self.canary_file = directory / "canary.jsonl"
         self.rollouts = directory / "rollouts"
 
     def rewind(self, step: int) -> None:
         """Forget everything after ``step``: it will be done again, identically."""
-        for file in (self.metrics_file, self.timings_file):
+        for file in (self.metrics_file, self.timings_file, self.canary_file):
             if file.exists():
                 kept = [line for line in file.read_bytes().splitlines(keepends=True) if _step_of(line, step) <= step]
                 write_atomic(file, b"".join(kept))
         for file in self.rollouts.glob("step_[0-9]*.jsonl"):
             if int(file.stem.removeprefix("step_")) > step:
                 file.unlink()
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The metrics of the steps that are done, in order."""
+        if not self.metrics_file.exists():
+            return []
+        return [json.loads(line) for line in self.metrics_file.read_bytes().splitlines()]
+
+    def write_canary(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write what the canary said of a step."""
+        for row in rows:
+            _append(self.canary_file, row)
 
     def write_rollouts(
         self, step: int, groups: Sequence[Group], used: Sequence[Group], advantages_N: torch.Tensor

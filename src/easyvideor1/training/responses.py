@@ -118,7 +118,7 @@ class Responses:
         found = []
         answers = greedy_responses(groups, engine=self.engine, sampling=self.bench.sampling())
         for group, answer in zip(groups, answers, strict=True):
-            (score,) = self.bench.scorer.score_group(group.sample, [answer.text])
+            (score,) = self.bench.scorer.score_group(group.sample, [answer.completion])
             alone = replace(group, trajectories=(answer,), scores=(score,))
             rewards = response_rewards(alone if score.applicable else group, self.options, self.limit)
             found.append(sum(rewards) / len(rewards))

@@ -13,6 +13,7 @@ from easyvideor1.data import SampleStream
 from easyvideor1.models.policy import Policy
 from easyvideor1.rollout.engine import Engine
 from easyvideor1.training.ahead import SamplesAhead
+from easyvideor1.training.canary import Canary, canary_metrics
 from easyvideor1.training.clock import Clock
 from easyvideor1.training.groups import filter_by_mean, flat_rule, is_learnt, response_rewards, select_groups
 from easyvideor1.training.learning import Learning
@@ -51,6 +52,8 @@ def build_stage(
     needs = stage_needs(options)
     sources = Sources(responses.greedy_rewards, learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
     draw = _sampler(options, stream, media)
+    watched = config.canary.enabled and options.trajectories == "policy"
+    canary = Canary(config.canary, say, record.metrics()) if watched else None
 
     def evaluate_when_due(step: int) -> Metrics:
         return evaluate(f"{options.name}-{step:06d}", engine) if due(config.evaluation.every, step) else {}
@@ -58,8 +61,12 @@ def build_stage(
     def log(step: int, groups: list[Group], used: list[Group], metrics: Metrics, clock: Clock) -> None:
         found = metrics | responses.counts() | {"groups/visual_mismatch": float(len(media.mismatches))}
         media.mismatches.clear()
-        row = record.write_metrics(step, groups, used, found, clock)
+        row = record.write_metrics(step, groups, used, found | (canary_metrics(groups) if canary else {}), clock)
         on_step(options.name, step, options.steps, row)
+        if canary is not None:
+            spoken = canary.look(step, row, groups)
+            record.write_canary(spoken)
+            canary.stop(step, spoken)
 
     def save_when_due(step: int) -> None:
         if due(options.save_every, step) or step == options.steps:

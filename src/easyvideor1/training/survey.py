@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 from easyvideor1.models.family import Family
 from easyvideor1.rollout.engine import Engine, Request
@@ -17,7 +16,16 @@ from easyvideor1.seeds import derive_seed
 from easyvideor1.training.rollouts import offline_ids
 from easyvideor1.training.survey_identity import prompt_digest
 from easyvideor1.training.survey_ledger import Fault, Response, SurveyLedger
-from easyvideor1.types import ConfigError, DataError, MediaError, OfflineTrajectory, Sample, Trajectory
+from easyvideor1.types import (
+    Completion,
+    ConfigError,
+    DataError,
+    MediaError,
+    OfflineTrajectory,
+    Sample,
+    Trajectory,
+    Turn,
+)
 from easyvideor1.workbench import Workbench
 
 #: Samples that an engine is asked together.
@@ -31,6 +39,7 @@ class Answer:
     text: str
     complete: bool
     logprobs: tuple[float, ...] | None = None
+    opens_thinking: bool = False
     fault: Fault = ""
     detail: str = ""
 
@@ -73,10 +82,13 @@ def engine_ask(bench: Workbench, engine: Engine, k: int) -> Ask:
             yield from ((sample, error) for sample, error in unreadable if sample.id in missing)
             for sample, group in zip(readable, found, strict=True):
                 if sample.id in missing:
-                    turns = [trajectory.turns[-1] for trajectory in group]
-                    yield sample, [Answer(t.text, t.finish == "stop", _logprobs(bench.family, t)) for t in turns]
+                    yield sample, [_answer(trajectory.turns[-1], bench) for trajectory in group]
 
     return ask
+
+
+def _answer(turn: Turn, bench: Workbench) -> Answer:
+    return Answer(turn.text, turn.finish == "stop", _logprobs(bench.family, turn), turn.prompt.opens_thinking)
 
 
 _Unreadable = list[tuple[Sample, MediaError]]
@@ -121,7 +133,7 @@ def _fault(sample: Sample, bench: Workbench) -> MediaError | None:
     return None
 
 
-def _logprobs(family: Family, turn: Any) -> tuple[float, ...] | None:
+def _logprobs(family: Family, turn: Turn) -> tuple[float, ...] | None:
     if turn.logprobs is None or turn.finish != "stop":
         return None
     try:
@@ -211,8 +223,13 @@ def _known(
 
 def _scored(sample: Sample, answers: Sequence[Answer], bench: Workbench) -> tuple[Response, ...]:
     """What did not come is not scored: there is nothing to judge, and judges may be paid."""
-    texts = [answer.text for answer in answers if not answer.fault]
-    scores = iter(bench.scorer.score_group(sample, texts) if texts else ())
+    asks_tag = "<answer>" in bench.render(sample).text
+    came = [
+        Completion(answer.text, "stop" if answer.complete else "length", answer.opens_thinking, asks_tag)
+        for answer in answers
+        if not answer.fault
+    ]
+    scores = iter(bench.scorer.score_group(sample, came) if came else ())
     found = []
     for answer in answers:
         accuracy, total, applicable = 0.0, 0.0, False
