@@ -40,7 +40,7 @@ OPTIONS = ("A. a red car", "B. Blue", "C. dark red", "D. no")
         ("The answer is A but the answer is B", ("B",), "phrase"),
         ("So the answer is a red car. Therefore, the final answer is: C", ("C",), "phrase"),
         ("**Final Answer:** (D)", ("D",), "phrase"),
-        ("The answer is not B", None, "reply"),
+        ("The answer is not B", None, "nothing"),
         ("I looked twice.\nB", ("B",), "reply"),
         ("it is a cat", None, "reply"),
         ("A cat is seen", None, "reply"),

@@ -188,9 +188,7 @@ def test_a_stage_is_stopped_and_can_be_resumed_with_a_warning(world: World, plac
     assert (stage / "checkpoints" / "step_000006").exists()
     uninterrupted, _ = (
         place / "other",
-        train(
-            world.short(**{**values, "output_dir": str(place / "other")}, **{**watched, "canary__action": "warn"})
-        ),
+        train(world.short(**{**values, "output_dir": str(place / "other")}, **{**watched, "canary__action": "warn"})),
     )
     here, there = lasting(place / "run"), lasting(uninterrupted)
     assert {name: data for name, data in here.items() if name != "config.yaml"} == {

@@ -25,7 +25,13 @@ _LEAD = (
     r"(?:(?:so|thus|hence|therefore|well|okay|ok|in short|i\s++(?:think|believe|say|would\s++say)|my\s++answer|"
     r"(?:the\s++)?(?:final\s++|correct\s++)?answer(?:\s++to\s++(?:the|this)\s++question)?)\s*+(?:is\b|:)?[\s,:]*+)*+"
 )
-_OPENING = re.compile(rf"{_LEAD}(?P<word>yes|true|no|false)\b(?!\s*+(?:one|body|thing|more|less)\b)", re.IGNORECASE)
+#: "No people are there" states nothing; "No the man walks" does.
+_AFTER_NO = (
+    r"(?:it|he|she|they|there|this|that|these|those|the|because|since|as|i|we|you|not|in|although|but|or|and|unless)"
+)
+_OPENING = re.compile(
+    rf"{_LEAD}(?P<word>yes|true|false|no(?=\W*+\Z|\s*+[^\w\s]|[^\S\n]*+\n|\s++{_AFTER_NO}\b))\b", re.IGNORECASE
+)
 _OPENING_CHINESE = re.compile(
     rf"(?:\u7b54\u6848(?:\u662f|\u4e3a|:))?\s*+(?:(?P<no>{_CHINESE_NO})|(?P<yes>{_CHINESE_YES}))(?=[\s,.!;:\u3002\u3001]|$)"
 )
@@ -52,6 +58,7 @@ _WORDS = re.compile(r"[^\W_]+|\u6216|\u6216\u8005")
 #: Words that join two verdicts and give no reason for either.
 _JOIN = """or and maybe perhaps possibly probably unless either it is s be could might may rather actually wait also
 then but not sure if the answer think i \u6216 \u6216\u8005 \u53ef\u80fd"""
+_VERDICTS = frozenset(word for word in _WHOLE if len(word) > 1 or word in _CHINESE_YES or word in _CHINESE_NO)
 _JOINING = frozenset(_JOIN.split())
 _CJK = frozenset((*_CHINESE_YES.split("|"), *_CHINESE_NO.split("|")))
 #: The forms that prompts ask for.
@@ -110,7 +117,10 @@ def _is_yes(match: re.Match[str]) -> bool:
 
 
 def _only_joins(rest: str, value: bool) -> bool:
-    """Whether what follows a verdict holds the other one and nothing but words that join the two."""
+    """Whether what follows a verdict says the other one too: alone in a sentence, or behind words that join the two."""
+    sentences = (unwrapped(sentence.strip()).casefold() for sentence in re.split(r"[.;!\n]", rest))
+    if any(sentence in _VERDICTS and _WHOLE[sentence] != value for sentence in sentences):
+        return True
     # "No, it is not yes" says no twice.
     words = [word.casefold() for word in _WORDS.findall(_NOT_THE_OTHER.sub(" ", rest))]
     verdicts = {_WHOLE[word] for word in words if word in _WHOLE and (len(word) > 1 or word in _CJK)}

@@ -33,8 +33,8 @@ _SEPARATED = re.compile(
 #: What may stand before an answer and is no part of it. Every piece is optional, and they may follow each other.
 _LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|well|in\s++short|i\s++(?:think|believe|say|choose|pick|select|would\s++(?:say|choose|pick|select))|"
-    r"my\s++(?:answer|choice)|(?:the\s++)?(?:(?:final|correct|right|best)\s++)*+(?:answer|option|choice)|correct|"
-    r"it|this|that|choose|select|pick|answers?)\s*+(?:is\b|are\b|would\s++be\b|must\s++be\b|'s\b|:)?+[\s,:]*+|"
+    r"my\s++(?:answer|choice)|(?:the\s++)?(?:(?:final|correct|right|best)\s++)*+(?:answer|option|choice)s?+|correct|"
+    r"it|this|that|choose|select|pick)\b\s*+(?:is\b|are\b|would\s++be\b|must\s++be\b|'s\b|:)?+[\s,:]*+|"
     r"(?:\u56e0\u6b64|\u6240\u4ee5|\u6545|\u5e94\u8be5|\u61c9)?(?:\u6b63\u786e|\u6b63\u78ba|\u6700\u7ec8)?(?:\u7684)?"
     r"(?:\u7b54\u6848|\u9009\u9879|\u9078\u9805|\u9009\u62e9|\u9078\u64c7|\u9009|\u9078|\u7b54\u3048|\uc815\ub2f5|\ub2f5)"
     r"\s*+(?:\u662f|\u4e3a|\u70ba|\u5e94\u4e3a|\u306f|\uc740|:)?[\s:]*+){1,4}",
@@ -218,9 +218,12 @@ def _labelled(text: str, known: _Options) -> Reading | None:
 
 
 def _another_label(rest: str, letter: str, known: _Options) -> bool:
-    """Whether a further line begins with another option's label."""
+    """Whether a further line begins with another option's label, or two of them stand in what follows."""
     labels = (_LABEL.match(line) for line in rest.splitlines()[1:] if line.strip())
-    return any(label is not None and label.group(1) != letter and label.group(1) in known for label in labels)
+    if any(label is not None and label.group(1) != letter and label.group(1) in known for label in labels):
+        return True
+    inline = set(re.findall(r"(?<![\w'])([A-Z])[.:)]\s", rest[:_LONGEST_LIST])) - {letter}
+    return len(inline & set(known)) > 1
 
 
 def _names_another(line: str, letter: str, known: _Options) -> bool:

@@ -30,6 +30,8 @@ _BOUND = re.compile(
     r"|[<>\u2264\u2265\u2260\u00b1]|!=|\+/-)\s?\Z"
 )
 _DENIED = re.compile(rf"\b(?:not|never|isn't|aren't|wasn't|weren't|no longer)\s{_NEARLY}\Z")
+#: "One shape is a triangle" speaks of one of them and counts nothing.
+_ONE_OF_THEM = re.compile(r"one\s++\w++\s++(?:is|are|was|were|has|have)\b")
 #: What makes the number before it one.
 _BOUND_AFTER = re.compile(
     r"\s?(?:\+(?!\s?\d)|\s?\w{0,20}\s?\b(?:or (?:more|fewer|less|higher|lower|greater|above|below|over|under|better)"
@@ -130,6 +132,8 @@ def _read(text: str, *, strict: bool) -> Reading:
     lower = text.lower()
     if not lower.isascii() and "\u2019" in lower:
         lower = lower.replace("\u2019", "'")
+    if strict and _ONE_OF_THEM.match(lower):
+        return unread(MENTIONED)
     if ("no" in lower or "n't any" in lower) and says_none(lower.strip(" .!")):
         return Reading(Number(0.0), canonical=False)
     return _stated(text, strict)

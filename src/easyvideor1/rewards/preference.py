@@ -35,10 +35,11 @@ _TIED = re.compile(
 #: A clause with one of these says what is not so, or turns the order round: no label is read from it.
 _TURNED = re.compile(
     r"\b(?:not|no|never|cannot|neither|nor|doubt\w*|hardly|worse|worst|inferior|loses?|lost|instead|whether|wonder|might|may|or"
-    r"|maybe|perhaps|possibly|either|unless)\b|n['\u2019]t\b|\u6216"
+    r"|maybe|perhaps|possibly|either|unless|can|could|if|when)\b|n['\u2019]t\b|\u6216"
 )
 _UNSURE = re.compile(r"\b(?:maybe|perhaps|possibly|or|and|also)\b")
 _CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:but|because|since|while|than)\b")
+_HEDGED = re.compile(r"\b(?:or|maybe|perhaps|possibly|either)\b|\u6216")
 _PIECE = re.compile(r"[.,;:!?\n]|\bbut\b")
 _SEVERAL = "several responses are named"
 _NOTHING = "no preference is stated"
@@ -65,15 +66,17 @@ def read_preference(text: str, options: tuple[str, ...]) -> Reading | None:
         for clause in _PIECE.split(text)
         if (label := _label(_UNSURE.sub("", clause).strip(" \"'()[]"))) is not None
     }
+    hedged = {label for clause in clauses if _HEDGED.search(clause) for label in _labels(clause)}
     if better:
-        return unread(_SEVERAL) if alone - {_WHOLE[better[-1]]} else Reading(_WHOLE[better[-1]])
+        return unread(_SEVERAL) if (alone | hedged) - {_WHOLE[better[-1]]} else Reading(_WHOLE[better[-1]])
     chosen = [label for clause in said if _CHOOSES.search(clause) for label in _labels(clause)]
     if chosen:
-        return Reading(chosen[-1]) if len({*chosen, *alone}) == 1 else unread(_SEVERAL)
-    if any(map(_TIED.search, said)):
+        denied = any(re.search(rf"\bnot\s++(?:response\s*+)?{chosen[-1]}\b", clause) for clause in clauses)
+        return Reading(chosen[-1]) if len({*chosen, *alone, *hedged}) == 1 and not denied else unread(_SEVERAL)
+    if any(_TIED.search(clause) and not _labels(clause) for clause in said):
         return Reading("tie")
     opening = _label(clauses[0].strip(" \"'()[]"))
-    if opening is None:
+    if opening is None or text[len(clauses[0]) : len(clauses[0]) + 1] == ":":  # "Response 1: ..." quotes it
         return unread(_NOTHING)
     others = {label for clause in clauses[1:] for label in _labels(clause)} - {opening}
     return unread(_SEVERAL) if others else Reading(opening)

@@ -30,6 +30,8 @@ _FINAL_PHRASE = re.compile(
     r"(?:\bfinal\s++answer\s*+[*_]*+\s*+(?:is\b|[:=\uff1a])|\u6700\u7ec8\u7b54\u6848\s*+(?:\u662f|\u4e3a|[:=\uff1a]))[\s*_:\uff1a]*+",
     re.IGNORECASE,
 )
+#: "When you choose 1, the answer is 1" and "what the answer is" state nothing.
+_CONDITION = re.compile(r"\b(?:if|when|whenever|whether|unless|suppose|what|which|how)\b[^.!?\n]*+\Z", re.IGNORECASE)
 #: What follows gives the reason for a statement and is no part of it.
 _BECAUSE = re.compile(r"[,;.]?\s++(?:because|since|as)\b", re.IGNORECASE)
 
@@ -204,20 +206,28 @@ def _marked(region: Region, fallback: Fallback) -> Iterator[Region]:
     text = region.text
     if (boxed := find_boxed(text)) is not None:
         yield _stripped(Region(boxed[0], "boxed", region.start + boxed[1]))
-    skipped = max(0, len(text) - _TAIL)
-    tail = text[skipped:]
+    statement = _statement(region, fallback)
+    if statement is None or not statement.text:
+        return
+    yield statement
+    if (because := _BECAUSE.search(statement.text)) is not None and because.start():
+        yield replace(statement, text=statement.text[: because.start()])
+
+
+def _statement(region: Region, fallback: Fallback) -> Region | None:
+    """The line behind the last "the answer is", empty if it is denied or conditional; ``None`` if there is none."""
+    skipped = max(0, len(region.text) - _TAIL)
+    tail = region.text[skipped:]
     phrases = list((_PHRASE if fallback == "scalar" else _FINAL_PHRASE).finditer(tail))
     if not phrases:
-        return
-    end = phrases[-1].end()
+        return None
+    begin, end = phrases[-1].span()
     line, _, after = tail[end:].partition("\n")
     last_line = after.rstrip().rpartition("\n")[2].strip()
-    rest = _stripped(Region(line, "phrase", region.start + skipped + end, last_line))
-    if not rest.text or rest.text.lower().startswith("not "):
-        return
-    yield rest
-    if (because := _BECAUSE.search(rest.text)) is not None and because.start():
-        yield replace(rest, text=rest.text[: because.start()])
+    found = _stripped(Region(line, "phrase", region.start + skipped + end, last_line))
+    if found.text.lower().startswith("not ") or _CONDITION.search(tail[:begin]):
+        return replace(found, text="")
+    return found
 
 
 def _untagged(whole: Region, fallback: Fallback) -> Iterator[Region]:
@@ -227,6 +237,11 @@ def _untagged(whole: Region, fallback: Fallback) -> Iterator[Region]:
         yield from _marked(region, fallback)
         if _BOX.search(body):
             return  # the box is where the answer is presented, read or not
+    if fallback == "scalar" and (statement := _statement(region, fallback)) is not None:
+        # What the last statement does not say is not said by the rest; a line of its own behind it may.
+        if statement.beside:
+            yield Region(statement.beside, "reply", region.start + len(body) - len(statement.beside))
+        return
     if fallback != "scalar" or len(body) <= _SHORT:
         yield region
     if fallback == "scalar":
