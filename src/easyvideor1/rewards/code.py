@@ -3,47 +3,104 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from textwrap import dedent
 from typing import Any
 
 from easyvideor1.rewards.answer import ColumnError, Reading, Rule, Verdict, cannot_judge, unread
-from easyvideor1.rewards.code_names import containers, defined_names, library_imports, undefined_names
+from easyvideor1.rewards.code_names import Names, names_of
 from easyvideor1.rewards.code_tests import TEST_COLUMNS, Tests, program_tree, read_tests
-from easyvideor1.rewards.markup import without_fence
-from easyvideor1.rewards.sandbox import Checked, Limits, Names, Run, run_checks, run_program
+from easyvideor1.rewards.fences import Block, fenced_blocks, is_displayed
+from easyvideor1.rewards.sandbox import Checked, Limits, Run, run_checks, run_program
 
 _LONGEST = 50_000
+NO_PROGRAM = "no Python program that compiles"
+TOO_LONG = "the program is too long"
+#: What the fence of a Python program may say.
+_LANGUAGES = frozenset(("", "python", "python3", "py", "py3", "code", "tool_code", "{python}"))
+_BUILTINS = frozenset(dir(builtins))
+_STATEMENTS = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Import,
+    ast.ImportFrom,
+    ast.For,
+    ast.While,
+    ast.If,
+    ast.With,
+    ast.Try,
+)
 #: Seconds for all pairs of input and output of one program together; each has the limit of one program as well.
 PAIRS_SECONDS = 30.0
 
 
-def read_code(text: str, options: tuple[str, ...]) -> Reading | None:
-    """A Python program that compiles: the last fenced block, or the whole text."""
-    source = without_fence(text)
+def read_code(text: str, options: tuple[str, ...]) -> Reading:
+    """A Python program that compiles: the last fenced block that holds one, or the whole text."""
+    blocks = [block for block in fenced_blocks(text) if block.language in _LANGUAGES]
+    for block in reversed(blocks):
+        source = _program(block)
+        if source is not None:
+            as_asked = block.closed and block is blocks[-1] and source == block.content.strip()
+            return Reading(source, canonical=as_asked)
+    return _read_bare(text)
+
+
+def read_code_reply(text: str, options: tuple[str, ...]) -> Reading:
+    """A reply that shows a program in a fence of its own, or that is one as a whole; the last one shown counts.
+
+    Words compile, too ("yes" is an expression), so what stands in no fence must do something.
+    """
+    for block in reversed(fenced_blocks(text)):
+        if block.closed and block.language in _LANGUAGES and is_displayed(text, block):
+            source = _program(block)
+            if source is not None:
+                return Reading(source, canonical=False)
+    reading = _read_bare(text)
+    tree = program_tree(reading.value) if reading.value is not None else None
+    if tree is None or any(map(_acts, tree.body)):
+        return reading
+    return unread(NO_PROGRAM)
+
+
+def _read_bare(text: str) -> Reading:
+    source = text.strip()
     if len(source) > _LONGEST:
-        return unread("the program is too long")
-    return Reading(source) if source and program_tree(source) else unread("no Python program that compiles")
+        return unread(TOO_LONG)
+    return Reading(source) if source and program_tree(source) else unread(NO_PROGRAM)
 
 
-def read_code_reply(text: str, options: tuple[str, ...]) -> Reading | None:
-    """A fenced program, or a reply that is one as a whole: a word or a sum compiles as well and is none."""
-    if "```" not in text:
-        tree = program_tree(text.strip())
-        if tree is None or all(isinstance(node, ast.Expr) and not _prints(node) for node in tree.body):
-            return unread("no Python program that compiles")
-    return read_code(text, options)
+def _program(block: Block) -> str | None:
+    """The program in a fenced block; ``None`` if there is none, or if it is what a program printed."""
+    source = block.content.strip()
+    if not source or len(source) > _LONGEST:
+        return None
+    tree = program_tree(source)
+    if tree is None and block.content[:1] in " \t":
+        source = dedent(block.content).strip()  # a block within a list
+        tree = program_tree(source)
+    if tree is None or not (block.language or any(not isinstance(node, ast.Expr) or _acts(node) for node in tree.body)):
+        return None
+    return source
 
 
-def _prints(node: ast.Expr) -> bool:
-    return isinstance(node.value, ast.Call)
+def _acts(node: ast.stmt) -> bool:
+    """Whether a statement is one that words and numbers never look like."""
+    if isinstance(node, ast.Expr | ast.Assign):
+        value = node.value
+        if isinstance(value, ast.Call) and isinstance(node, ast.Expr):
+            return isinstance(value.func, ast.Attribute) or getattr(value.func, "id", "") in _BUILTINS
+        return isinstance(node, ast.Assign) and isinstance(value, ast.Call | ast.Lambda | ast.ListComp | ast.DictComp)
+    return isinstance(node, _STATEMENTS)
 
 
-def _column_tests(row: Mapping[str, Any]) -> Tests | None:
-    """The tests of the first column that holds any.
+def _column_tests(row: Mapping[str, Any]) -> tuple[str, Tests] | None:
+    """The first column that holds any tests, and these.
 
     Raises:
         ColumnError: the column cannot be used.
@@ -54,7 +111,7 @@ def _column_tests(row: Mapping[str, Any]) -> Tests | None:
         except ValueError as error:
             raise ColumnError(column, str(error)) from error
         if tests is not None:
-            return tests
+            return column, tests
     return None
 
 
@@ -77,6 +134,33 @@ def _reference_tests(reference: str) -> Tests | None:
     return tests
 
 
+@lru_cache(maxsize=1000)
+def _names(reference: str, tests: Tests) -> Names:
+    """Whose the names of tests are.
+
+    Raises:
+        ValueError: the tests lean on a helper that nobody but the program defines.
+    """
+    return names_of(reference, tests.checks)
+
+
+def _tests_of(reference: str, row: Mapping[str, Any]) -> tuple[Tests, Names] | None:
+    """The tests of a row and whose their names are; ``None`` where there are only two outputs to compare.
+
+    Raises:
+        ColumnError: a column cannot be used.
+    """
+    found = _column_tests(row)
+    if found is None:
+        tests = _reference_tests(reference)
+        return None if tests is None else (tests, _names(reference, tests))
+    column, tests = found
+    try:
+        return tests, _names(reference, tests)
+    except ValueError as error:
+        raise ColumnError(column, str(error)) from error
+
+
 def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:
     """The share of tests that pass; ``all_passed`` is 1 only if every one does.
 
@@ -88,24 +172,18 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
     program, see ``sandbox_calls``.
     """
     try:
-        tests = _column_tests(row) or _reference_tests(reference)
+        found = _tests_of(reference, row)
     except ColumnError as error:
         return cannot_judge(error.cause)
-    if tests is None:
+    if found is None:
         return _same_output(predicted, reference)
+    tests, names = found
     if tests.checks:
-        checked = run_checks(predicted, tests.checks, Limits(), names=_names(reference))
+        checked = run_checks(predicted, tests.checks, Limits(), names=names)
     else:
         checked = _run_pairs(predicted, tests.pairs)
     passed = checked.passed
     return Verdict(sum(passed) / len(passed), {"all_passed": float(all(passed))}, reason=checked.reason)
-
-
-@lru_cache(maxsize=1000)
-def _names(reference: str) -> Names:
-    """What names mean in the tests, by the reference program; nothing in particular where it is tests alone."""
-    tree = None if _reference_tests(reference) else program_tree(reference)
-    return Names() if tree is None else Names(defined_names(tree), library_imports(tree), containers(tree))
 
 
 def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> Checked:
@@ -120,11 +198,17 @@ def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> Checked:
             break
         run = run_program(program, given, replace(limits, seconds=min(limits.seconds, left)))
         passed.append(run.ended and _lines(run.output) == _lines(wanted))
-        if not passed[-1] and not reason:
-            reason = f"pair {at} of {len(pairs)}: {run.reason or 'it printed something else'}"
+        if not passed[-1]:
+            reason = reason or f"pair {at} of {len(pairs)}: {_told(run)}"
         if run.timed_out:
             break  # one limit is all the time that a program gets to waste
     return Checked(passed + [False] * (len(pairs) - len(passed)), reason)
+
+
+def _told(run: Run) -> str:
+    if run.timed_out:
+        return "the program ran out of time"  # what was left of it differs from run to run
+    return run.reason or "it printed something else"
 
 
 @lru_cache(maxsize=256)
@@ -148,10 +232,12 @@ def _lines(output: str) -> list[str]:
 
 def _reference(text: str, options: tuple[str, ...]) -> str:
     text = text.strip()
-    if _reference_tests(text) is not None:
+    tests = _reference_tests(text)
+    if tests is not None:
+        _names(text, tests)
         return text
     reading = read_code(text, options)
-    if reading is None or reading.value is None:
+    if reading.value is None:
         raise ValueError("it is no Python program that compiles")
     return str(reading.value)
 
@@ -161,19 +247,7 @@ def _check_columns(row: Mapping[str, Any]) -> None:
 
 
 def _fits(reference: str, row: Mapping[str, Any]) -> None:
-    """Tests must not lean on what nobody but the program under test defines.
-
-    Where the reference is tests without a program, its functions cannot be told from helpers.
-    """
-    tests = _column_tests(row)
-    tree = program_tree(reference) if _reference_tests(reference) is None else None
-    if tests is None or tree is None or not tests.checks:
-        return
-    if missing := undefined_names(tests.checks, tree):
-        raise ValueError(
-            f"the tests use {', '.join(missing)}, which neither the reference program nor the tests define or import, "
-            "so that a program under test could define it as it likes; define or import it in the tests"
-        )
+    _tests_of(reference, row)
 
 
 CODE = Rule(

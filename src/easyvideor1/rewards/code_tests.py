@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import symtable
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,18 @@ def program_tree(source: str) -> ast.Module | None:
         with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "1if" and the like: what a response looks like is no news
             return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def symbol_table(source: str) -> symtable.SymbolTable | None:
+    """The names of a program by scope; ``None`` for a text that the compiler cannot stomach."""
+    if piles_marks(source):
+        return None
+    try:
+        with _FILTERS, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return symtable.symtable(source, "program.py", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
@@ -121,12 +134,12 @@ def _can_fail(tree: ast.Module) -> bool:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(map(_asserts, ast.walk(node)))
     }
-    for node in _executed(tree):
+    for node in executed(tree):
         if _asserts(node):
             return True
         if isinstance(node, ast.Call):
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if name in asserting or name.lower().startswith(("assert", "check")):
+            if name in asserting or is_assertion_name(name):
                 return True
     return False
 
@@ -137,7 +150,12 @@ def _asserts(node: ast.AST) -> bool:
     return isinstance(node, ast.Raise)
 
 
-def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+def is_assertion_name(name: str) -> bool:
+    """Whether a function of this name is taken to raise when something is wrong."""
+    return name.lower().startswith(("assert", "check"))
+
+
+def executed(tree: ast.AST) -> Iterator[ast.AST]:
     """The nodes outside the bodies of functions."""
     waiting = [tree]
     while waiting:

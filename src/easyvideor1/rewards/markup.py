@@ -5,23 +5,31 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.parsers import expat
 
 from rapidfuzz.distance import LCSseq
 
 from easyvideor1.rewards.answer import Reading, Rule, Verdict, unread
+from easyvideor1.rewards.fences import fenced_blocks, is_displayed
 
 #: Longer documents are no answers; a reference of this size is far beyond what a response holds.
 _LIMIT = 200_000
-_FENCE = re.compile(r"```[a-zA-Z]*+[ \t]*+\n(.*?)```", re.DOTALL)
+#: Words before a document without a fence, such as "Here is the table:".
+_LEAD_IN = 300
+NO_SVG = "no SVG document"
+ILL_FORMED = "the SVG document is not well-formed"
+ENTITIES = "the SVG document declares entities"
+NO_ELEMENT = "no HTML element"
+TOO_LONG = "the document is too long"
+SEVERAL = "several documents are given"
+_SVG_FENCES = frozenset(("", "svg", "xml", "html"))
+_HTML_FENCES = frozenset(("", "html", "xml", "htm"))
 _TAG_NAME = re.compile(r"[a-zA-Z][^\s/>]*+")
 _TAG_BODY = re.compile(r"(?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+(?=>)")
 _ATTRIBUTE = re.compile(r"([^\s=/\"'>]++)(?:\s*+=\s*+(\"[^\"]*+\"?|'[^']*+'?|[^\s>]*+))?")
-_TOO_LONG = "the document is too long"
-_SEVERAL = "several documents are given"
 _RAW = {tag: re.compile(f"</{tag}", re.IGNORECASE) for tag in ("script", "style")}
 
 
@@ -105,28 +113,44 @@ def _unescaped(text: str) -> str:
         return text
 
 
-def without_fence(text: str) -> str:
+def _shown(text: str) -> str:
     """The last fenced block of a text, or the text."""
-    blocks = _FENCE.findall(text)
-    return str(blocks[-1] if blocks else text).strip()
+    blocks = fenced_blocks(text)
+    return (blocks[-1].content if blocks else text).strip()
+
+
+def _shown_in_reply(text: str, languages: frozenset[str]) -> str:
+    """The document that a reply shows in a fence of its own, or is as a whole; empty if it only mentions some.
+
+    Words before a document without a fence are a lead-in that ends with a colon.
+    """
+    for block in reversed(fenced_blocks(text)):
+        if block.closed and block.language in languages and is_displayed(text, block):
+            content = block.content.strip()
+            if content.startswith("<") and content.endswith(">"):
+                return content
+    text = text.strip()
+    start = 0 if text.startswith("<") else text.find("\n<") + 1
+    whole = text.endswith(">") and (not start or text[:start].rstrip().endswith(":"))
+    return text[start:] if whole and start <= _LEAD_IN and text[start : start + 1] == "<" else ""
 
 
 def _document(source: str, collected: _Collected) -> Document:
     return Document(source, tuple(collected.tags), tuple(collected.attributes), tuple(collected.words))
 
 
-def read_svg(text: str, options: tuple[str, ...]) -> Reading | None:
+def read_svg(text: str, options: tuple[str, ...]) -> Reading:
     """A well-formed SVG document, a Markdown fence and words around it aside. Entity declarations are refused."""
-    text = without_fence(text)
+    text = _shown(text)
     start, end = text.find("<svg"), text.rfind("</svg>")
-    if len(text) > _LIMIT:
-        return unread(_TOO_LONG)
     if start < 0 or end < start:
-        return unread("there is no SVG document")
+        return unread(NO_SVG)
+    if len(text) > _LIMIT:
+        return unread(TOO_LONG)
     if "<!ENTITY" in text:
-        return unread("the SVG declares entities")
+        return unread(ENTITIES)
     if text.count("<svg") > 1 and _roots(text, "svg") > 1:
-        return unread(_SEVERAL)
+        return unread(SEVERAL)
     source, collected = text[start : end + len("</svg>")], _Collected()
     parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler = lambda tag, attrs: collected.opened(tag, list(attrs.items()))
@@ -135,7 +159,7 @@ def read_svg(text: str, options: tuple[str, ...]) -> Reading | None:
     try:
         parser.Parse(source.encode("utf-8", "replace"), True)
     except expat.ExpatError:
-        return unread("the SVG is not well-formed")
+        return unread(ILL_FORMED)
     return Reading(_document(source, collected))
 
 
@@ -153,30 +177,31 @@ def _roots(text: str, tag: str) -> int:
     return roots
 
 
-def _reply(read: Callable[[str, tuple[str, ...]], Reading | None]) -> Callable[[str, tuple[str, ...]], Reading | None]:
-    """A reader of replies without a tag: a fenced document, or one with nothing but a line before it."""
-
-    def read_reply(text: str, options: tuple[str, ...]) -> Reading | None:
-        if _FENCE.search(text):
-            return read(text, options)
-        lead, _, rest = text.strip().partition("\n")
-        document = rest.strip() if rest and "<" not in lead else text.strip()
-        if document.startswith("<") and document.endswith(">"):
-            return read(document, options)
-        return unread("the reply is no document")
-
-    return read_reply
+def read_svg_reply(text: str, options: tuple[str, ...]) -> Reading:
+    """A reply that shows an SVG document in a fence of its own, or that is one."""
+    shown = _shown_in_reply(text, _SVG_FENCES)
+    return _as_reply(read_svg(shown, options)) if shown else unread(NO_SVG)
 
 
-def read_html(text: str, options: tuple[str, ...]) -> Reading | None:
+def read_html(text: str, options: tuple[str, ...]) -> Reading:
     """HTML with at least one element, a Markdown fence aside."""
-    source = without_fence(text)
+    source = _shown(text)
     if len(source) > _LIMIT:
-        return unread(_TOO_LONG)
+        return unread(TOO_LONG)
     if _roots(source, "html") > 1:
-        return unread(_SEVERAL)
+        return unread(SEVERAL)
     collected = _tokenize(source)
-    return Reading(_document(source, collected)) if collected.tags else unread("there is no HTML element")
+    return Reading(_document(source, collected)) if collected.tags else unread(NO_ELEMENT)
+
+
+def read_html_reply(text: str, options: tuple[str, ...]) -> Reading:
+    """A reply that shows HTML in a fence of its own, or that is HTML."""
+    shown = _shown_in_reply(text, _HTML_FENCES)
+    return _as_reply(read_html(shown, options)) if shown else unread(NO_ELEMENT)
+
+
+def _as_reply(reading: Reading) -> Reading:
+    return replace(reading, canonical=False)
 
 
 def _f1(common: int, total: int) -> float:
@@ -206,7 +231,7 @@ def compare_documents(predicted: Document, reference: Document, row: Mapping[str
 
 def _svg_reference(text: str, options: tuple[str, ...]) -> Document:
     reading = read_svg(text, options)
-    if reading is None or reading.value is None:
+    if reading.value is None:
         raise ValueError("it is no well-formed SVG document")
     document: Document = reading.value
     return document
@@ -214,7 +239,7 @@ def _svg_reference(text: str, options: tuple[str, ...]) -> Document:
 
 def _html_reference(text: str, options: tuple[str, ...]) -> Document:
     reading = read_html(text, options)
-    if reading is None or reading.value is None:
+    if reading.value is None:
         raise ValueError("it has no HTML element")
     document: Document = reading.value
     return document
@@ -226,7 +251,7 @@ SVG = Rule(
     compare_documents,
     "an SVG document, from <svg ...> to </svg>",
     "block",
-    read_reply=_reply(read_svg),
+    read_reply=read_svg_reply,
 )
 HTML = Rule(
     read_html,
@@ -234,5 +259,5 @@ HTML = Rule(
     compare_documents,
     "an HTML document or fragment",
     "block",
-    read_reply=_reply(read_html),
+    read_reply=read_html_reply,
 )

@@ -18,7 +18,6 @@ from __future__ import annotations
 import builtins
 import json
 import os
-import re
 import secrets
 import select
 import signal
@@ -33,15 +32,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
+from easyvideor1.rewards.code_names import Names
 from easyvideor1.types import EasyVideoError
 
 _RUNNER = Path(__file__).with_name("sandbox_runner.py")
 _START_SECONDS = 30.0
 _PATIENCE = 3.0
 #: Seconds in which a program that has closed its pipe has ended.
-_GRACE = 0.5
-#: Bytes of a traceback whose last line is looked at.
-_TRACEBACK = 4096
+_GRACE = 1.0
 #: One heap for all threads: the allocator reserves 64 MiB of address space for each further one.
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
@@ -72,29 +70,16 @@ class Fences:
 
 
 _BOTH = Fences()
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What names mean in checks.
-
-    Attributes:
-        own: Python's own functions that mean the program's in the checks (a program that is asked for ``sum``).
-        imports: import statements of the reference; what they name is the library's, whatever the program calls so.
-        containers: classes that the reference gives a ``__contains__``.
-    """
-
-    own: frozenset[str] = frozenset()
-    imports: tuple[str, ...] = ()
-    containers: frozenset[str] = frozenset()
-
-
-_PLAIN_NAMES = Names()
+_OPEN = Names()
+_TIME_SIGNALS = (-signal.SIGXCPU, -signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a program printed, and how it finished: ``ended`` by itself without an error, or why it did not."""
+    """What a program printed, and how it finished: ``ended`` by itself without an error, or ``timed_out``.
+
+    ``reason`` says in a few fixed words what kept it from ending; empty if nothing did.
+    """
 
     output: str
     ended: bool
@@ -104,10 +89,20 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Whether each check passed, and why the first that did not failed; empty if all passed."""
+    """Which checks passed, and in a few fixed words which is the first that did not, and why; empty if all passed."""
 
     passed: list[bool]
     reason: str = ""
+
+
+_OWN_EXCEPTION = "an exception of its own"
+#: The numbers with which ``sandbox_runner`` tells what was raised; see there.
+_RAISED = 100
+_EXCEPTIONS = sorted(
+    name
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException) and kind.__name__ == name
+)
 
 
 def protection() -> tuple[str, ...]:
@@ -134,109 +129,109 @@ def protection() -> tuple[str, ...]:
 
 def run_program(source: str, given: str, limits: Limits, fences: Fences = _BOTH) -> Run:
     """Run a program with ``given`` as its standard input and return what it printed."""
-    with (
-        tempfile.TemporaryDirectory(prefix="evr1-run-") as box,
-        tempfile.TemporaryFile() as output,
-        tempfile.TemporaryFile() as errors,
-    ):
+    with tempfile.TemporaryDirectory(prefix="evr1-run-") as box, tempfile.TemporaryFile() as output:
         with tempfile.TemporaryFile() as standard_input:
             standard_input.write(given.encode("utf-8", "replace"))
             standard_input.seek(0)
-            process = _start(source, box, limits, standard_input, output, fences, errors=errors)
+            process = _start(source, box, limits, standard_input, output, fences)
         try:
             ended = _wait(process, time.monotonic() + _PATIENCE * limits.seconds)
         finally:
             end_session(process)
-        if not ended or process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        if not ended or process.returncode in _TIME_SIGNALS:
             return Run("", ended=False, timed_out=True, reason=_out_of_time(limits))
         output.seek(0)
-        printed = output.read(limits.output_bytes).decode("utf-8", "replace")
-        return Run(printed, ended=process.returncode == 0, reason=_end_of(process, errors))
+        printed = output.read(limits.output_bytes)
+        reason = _end_of(process.returncode)
+        if reason and len(printed) == limits.output_bytes:
+            reason = "the program wrote more than it may"
+        return Run(printed.decode("utf-8", "replace"), ended=process.returncode == 0, reason=reason)
 
 
 def _out_of_time(limits: Limits) -> str:
     return f"the program ran out of time ({limits.seconds:g} s)"
 
 
-def _end_of(process: subprocess.Popen[bytes], errors: IO[bytes]) -> str:
-    """Why a process ended with an error; empty if it did not. What it wrote itself is looked at, never repeated."""
-    if process.returncode == 0:
+def _raised(status: int) -> str:
+    """The exception that a number of ``sandbox_runner`` stands for; empty if it is none of them."""
+    place = status - _RAISED
+    return [_OWN_EXCEPTION, *_EXCEPTIONS][place] if 0 <= place <= len(_EXCEPTIONS) else ""
+
+
+def _end_of(status: int) -> str:
+    """Why a program ended, from its exit status (a signal is negative); empty if it had no error."""
+    if status == 0:
         return ""
-    if process.returncode == -signal.SIGXFSZ:
-        return "the program wrote more than it may"
-    errors.seek(max(0, errors.seek(0, os.SEEK_END) - _TRACEBACK))
-    last = errors.read().decode("utf-8", "replace").rstrip().rpartition("\n")[2]
-    name = re.match(r"\w+", last)
-    kind = getattr(builtins, name.group(), None) if name else None
-    if isinstance(kind, type) and issubclass(kind, BaseException):
-        return f"the program ended with {kind.__name__}"
-    return "the program ended with an error"
+    return "the program crashed" if status < 0 else f"the program ended with {_raised(status) or 'an error'}"
 
 
 def run_checks(
-    source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH, names: Names = _PLAIN_NAMES
+    source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH, names: Names = _OPEN
 ) -> Checked:
     """Run a program, and each check against its names; a check passes if it raises nothing.
 
     The checks run in a process of their own (``sandbox_calls.py``): the program sees neither them nor their verdicts,
-    only its functions being called. If the program ends or the time is over, the checks still open fail.
+    only its functions being called. If the program ends or the time is over, the checks still open fail. ``names``
+    says which names of the checks are the program's.
     """
     passed: list[bool] = []
-    reason = ""
+    why = ""
     with ExitStack() as stack:
-        errors = stack.enter_context(tempfile.TemporaryFile())
-        ask, reply, program = _start_pair(stack, source, limits, fences, names, errors)
+        ask, reply, processes = _start_pair(stack, source, limits, fences, names)
         until = time.monotonic() + _PATIENCE * limits.seconds
         if _reply(reply.fileno(), until) == "ready":
-            for at, check in enumerate(checks, 1):
+            for check in checks:
                 # An answer counts only with the number sent beside the check, which nobody knew before.
                 number = secrets.token_hex(16)
                 said = _send(ask.fileno(), {"check": check, "number": number}, until) and _reply(reply.fileno(), until)
                 if not said:
                     break
                 passed.append(said == number)
-                if said != number and not reason:
-                    reason = f"test {at} of {len(checks)}: {said.removeprefix('failed ')}"
-        if len(passed) < len(checks) and not reason:
-            reason = f"test {len(passed) + 1} of {len(checks)}: {_why_it_ended(program, errors, limits, until)}"
-    return Checked(passed + [False] * (len(checks) - len(passed)), reason)
+                if said != number:
+                    why = why or _verdict(said)
+        if len(passed) < len(checks):
+            why = why or _why_it_ended(processes, limits, until)
+    passed += [False] * (len(checks) - len(passed))
+    return Checked(passed, f"test {passed.index(False) + 1} of {len(passed)}: {why}" if why else "")
 
 
-def _why_it_ended(program: subprocess.Popen[bytes], errors: IO[bytes], limits: Limits, until: float) -> str:
-    """Why a program answers no more."""
+def _verdict(said: str) -> str:
+    """The exception of a check that failed, from the line that says so."""
+    digits = said.removeprefix("failed ")
+    return (_raised(int(digits)) if digits.isascii() and digits.isdigit() else "") or _OWN_EXCEPTION
+
+
+def _why_it_ended(processes: Sequence[subprocess.Popen[bytes]], limits: Limits, until: float) -> str:
+    """Why a program (the first of the two) and the process of its checks say no more."""
     late = time.monotonic() >= until
     if not late:
-        _wait(program, min(until, time.monotonic() + _GRACE))  # its end shows a moment after its pipe has closed
-    end_session(program)
-    if late or program.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        _wait(processes[0], min(until, time.monotonic() + _GRACE))  # its end shows a moment after its pipe has closed
+    ends = [os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) for process in processes]
+    statuses = [0 if end is None else end.si_status * (1 if end.si_code == os.CLD_EXITED else -1) for end in ends]
+    if late or set(statuses) & set(_TIME_SIGNALS):
         return _out_of_time(limits)
-    return _end_of(program, errors) or "the program ended before it"
+    return _end_of(statuses[0]) or "the program ended before it"
 
 
 def _start_pair(
-    stack: ExitStack, source: str, limits: Limits, fences: Fences, names: Names, errors: IO[bytes]
-) -> tuple[IO[bytes], IO[bytes], subprocess.Popen[bytes]]:
-    """A program and the process of its checks, joined.
-
-    Returns where checks are written and verdicts are read, and the program.
-    """
+    stack: ExitStack, source: str, limits: Limits, fences: Fences, names: Names
+) -> tuple[IO[bytes], IO[bytes], list[subprocess.Popen[bytes]]]:
+    """A program and the process of its checks, joined; also where checks are written and verdicts are read."""
     boxes = [stack.enter_context(tempfile.TemporaryDirectory(prefix="evr1-run-")) for _ in range(2)]
     ask_read, ask, reply, reply_write, call_read, call, result_read, result = (
         stack.enter_context(end) for _ in range(4) for end in _pipe()
     )
     ends = {"link": (result_read.fileno(), call.fileno()), "checks": (ask_read.fileno(), reply_write.fileno())}
     program = {"link": (call_read.fileno(), result.fileno())}
-    started = []
-    for text, box, fds, err in ((source, boxes[0], program, errors), ("", boxes[1], ends, subprocess.DEVNULL)):
-        process = _start(
-            text, box, limits, subprocess.DEVNULL, subprocess.DEVNULL, fences, fds=fds, names=names, errors=err
-        )
+    processes = []
+    for text, box, fds in ((source, boxes[0], program), ("", boxes[1], ends)):
+        process = _start(text, box, limits, subprocess.DEVNULL, subprocess.DEVNULL, fences, fds=fds, names=names)
         stack.callback(end_session, process)
-        started.append(process)
+        processes.append(process)
     # What is left open here would keep one side waiting for another that has ended.
     for end in (ask_read, reply_write, call_read, call, result_read, result):
         end.close()
-    return ask, reply, started[0]
+    return ask, reply, processes
 
 
 def _pipe() -> tuple[IO[bytes], IO[bytes]]:
@@ -253,8 +248,7 @@ def _start(
     fences: Fences = _BOTH,
     *,
     fds: Mapping[str, tuple[int, int]] = MappingProxyType({}),
-    names: Names = _PLAIN_NAMES,
-    errors: IO[bytes] | int = subprocess.DEVNULL,
+    names: Names = _OPEN,
     report: bool = False,
 ) -> subprocess.Popen[bytes]:
     settings = {
@@ -263,9 +257,7 @@ def _start(
         "output_bytes": limits.output_bytes,
         "link": fds.get("link", ()),
         "checks": fds.get("checks", ()),
-        "own": sorted(names.own),
-        "imports": list(names.imports),
-        "containers": sorted(names.containers),
+        "names": names.settings() if "checks" in fds else {},
         "kernel": fences.kernel,
         "hook": fences.hook,
         "report": report,
@@ -276,7 +268,7 @@ def _start(
         [sys.executable, "-I", str(_RUNNER), str(program), json.dumps(settings)],
         stdin=given,
         stdout=output,
-        stderr=errors,
+        stderr=subprocess.DEVNULL,
         cwd=box,
         env=_ENVIRONMENT | {"HOME": box, "TMPDIR": box},
         pass_fds=[fd for pair in fds.values() for fd in pair],

@@ -3,15 +3,19 @@
 The program must not be near the checks: it could read them, write their verdict, or return an object that equals
 everything. So a check runs in a process that the program never enters, and reaches the program's names through a pair
 of pipes. Plain values (numbers, texts, containers, dates, arrays) travel as copies; anything else stays with the
-program, and the check holds a ``Remote``. A ``Remote`` never equals a plain value, and none of its operators turns a
-plain value into another. What an operator makes of an object and a plain value has seen that value, which may be the
-expected result: it is ``tainted``, and no conversion (``float``, ``len``, ``str``) makes a plain value of it. So what
-is compared with the expected result was said before the program could know it.
+program, and the check holds a ``Remote``. What is compared with the expected result was said before the program could
+know it:
 
-What is left: the methods and attributes of an object, and the comparison of two objects of the program, are the
-program's own word; so is ``in``, for objects of classes that the reference program gives a ``__contains__``.
+- A ``Remote`` never equals a plain value, but by its contents if its class extends that of a plain value and compares
+  like it (a named tuple, a member of an IntEnum).
+- An operator that joins a ``Remote`` with a plain value is done for classes that the tests ask for alone; what comes of
+  it is ``joined``: no number, no truth value and equal to nothing plain, nor is what further operators make of it.
 
-Standard library only; both sides of ``sandbox_runner.py`` load it by its path. Messages are lines of JSON.
+What is left: the methods of an object, what objects of the classes asked for hold (``in``), and the comparison of two
+objects of the program are the program's own word.
+
+Standard library only; both sides of ``sandbox_runner.py`` load it by its path, and ``sandbox_objects.py`` beside it.
+Messages are lines of JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +30,6 @@ import importlib
 import io
 import json
 import numbers
-import operator
 import os
 import sys
 import types
@@ -34,6 +37,8 @@ from collections.abc import Callable
 from typing import Any
 
 _EXACT = 1 << 53
+#: Modules that do something when they are imported.
+_EVENTFUL = frozenset(("__main__", "__phello__", "antigravity", "idlelib", "test", "this", "turtle", "turtledemo"))
 _CONTAINERS: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 #: Plain values of other types: what they are made from, and how they are made again.
 _MADE: dict[type, Callable[[Any], list[Any]]] = {
@@ -42,143 +47,34 @@ _MADE: dict[type, Callable[[Any], list[Any]]] = {
     datetime.date: lambda v: [v.year, v.month, v.day],
     datetime.datetime: lambda v: [v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond],
     datetime.timedelta: lambda v: [v.days, v.seconds, v.microseconds],
+    datetime.time: lambda v: [v.hour, v.minute, v.second, v.microsecond],
     collections.deque: lambda v: [list(v)],
+    range: lambda v: [v.start, v.stop, v.step],
 }
 _MAKERS = {kind.__name__: kind for kind in _MADE}
-_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
-_COMPARISONS = ("lt", "le", "gt", "ge")
-_UNARY = ("neg", "pos", "invert", "abs")
-_CONVERSIONS = ("len", "bool", "str", "repr", "int", "float", "round")
-#: What a class made by ``namedtuple`` holds itself, but for its fields.
-_OF_NAMEDTUPLES = frozenset(vars(collections.namedtuple("_Any", "")))
-_OF_NAMEDTUPLES |= {"__orig_bases__", "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"}
-_OF_NAMEDTUPLES |= {"__firstlineno__", "__static_attributes__", "__qualname__", "__replace__"}
-_OPERATIONS: dict[str, Callable[..., Any]] = {
-    **{f"__{name}__": getattr(operator, f"__{name}__") for name in (*_BINARY, *_COMPARISONS, "eq")},
-    **{f"__{name}__": getattr(operator, f"__{name}__") for name in (*_UNARY, "contains")},
-    **{f.__name__: f for f in (getattr, setattr, len, iter, next, bool, str, repr, int, float, round, isinstance)},
-    **{f"__{name}__": getattr(operator, name) for name in ("getitem", "setitem", "delitem")},
-}
 
 
 class BrokenLinkError(Exception):
     """The other side has ended, or says what is no message."""
 
 
-class Remote:
-    """Something of the program's that is no plain value; what is done with it is done there."""
-
-    __slots__ = ("_link", "_number", "_tainted")
-
-    def __init__(self, link: Link, number: int, tainted: bool = False) -> None:
-        self._link = link
-        self._number = number
-        self._tainted = tainted
-
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        return self._link.call(self, args, named)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__name__":
-            raise AttributeError(name)
-        return self._link.ask("getattr", self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in Remote.__slots__:
-            object.__setattr__(self, name, value)
-        else:
-            self._link.ask("setattr", self, name, value)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Remote) and self._link.ask("__eq__", self, other) is True)
-
-    __hash__ = object.__hash__
-
-    def __instancecheck__(self, instance: object) -> bool:
-        if type(instance) in self._link.namedtuples:
-            return self._link.namedtuples[type(instance)] == self._number
-        return isinstance(instance, Remote) and self._link.ask("isinstance", instance, self) is True
-
-    def __contains__(self, value: object) -> bool:
-        if self._link.holds(self):
-            return self._link.ask("__contains__", self, value) is True
-        return any(value is entry or value == entry for entry in self)
-
-    def __iter__(self) -> Any:
-        return self._link.ask("iter", self)
-
-    def __next__(self) -> Any:
-        return self._link.ask("next", self)
-
-
-def _forward(name: str) -> Callable[..., Any]:
-    return lambda self, *args: self._link.ask(name, self, *args)
-
-
-def _forward_conversion(name: str) -> Callable[..., Any]:
-    """A conversion to a plain value, of an object that has seen none of the check's values."""
-
-    def convert(self: Remote, *args: Any) -> Any:
-        if self._tainted:
-            raise TypeError(f"{name}() of what an operator made of an object and a value of the test")
-        return self._link.ask(name, self, *args)
-
-    return convert
-
-
-def _forward_unary(name: str) -> Callable[[Remote], Any]:
-    def apply(self: Remote) -> Any:
-        result = self._link.ask(name, self)
-        if not self._tainted:
-            return result
-        if not isinstance(result, Remote):
-            raise TypeError(f"{name} of what an operator made of an object and a value of the test")
-        return Remote(self._link, result._number, tainted=True)
-
-    return apply
-
-
-def _forward_operator(name: str, *, reflected: bool = False) -> Callable[[Remote, Any], Any]:
-    """An operator on two objects of the program, or one that makes an object of an object and a plain value."""
-
-    def apply(self: Remote, other: Any) -> Any:
-        plain = not isinstance(other, Remote)
-        if plain and name.strip("_") in _COMPARISONS:
-            return NotImplemented
-        tainted = plain or self._tainted or other._tainted
-        result = self._link.ask(name, *((other, self) if reflected else (self, other)))
-        if not tainted or name.strip("_") in _COMPARISONS:
-            return result
-        return Remote(self._link, result._number, tainted=True) if isinstance(result, Remote) else NotImplemented
-
-    return apply
-
-
-for _name in (*_BINARY, *_COMPARISONS):
-    setattr(Remote, f"__{_name}__", _forward_operator(f"__{_name}__"))
-for _name in _BINARY:
-    setattr(Remote, f"__r{_name}__", _forward_operator(f"__{_name}__", reflected=True))
-for _name in _CONVERSIONS:
-    setattr(Remote, f"__{_name}__", _forward_conversion(_name))
-for _name in _UNARY:
-    setattr(Remote, f"__{_name}__", _forward_unary(f"__{_name}__"))
-for _name in ("getitem", "setitem", "delitem"):
-    setattr(Remote, f"__{_name}__", _forward(f"__{_name}__"))
-
-
 class Link:
-    """One end of the pipes. ``names`` is the program's namespace at its end, ``None`` at the end of the checks."""
+    """One end of the pipes. ``names`` is the program's namespace at its end, ``None`` at the end of the checks.
 
-    def __init__(
-        self, read: int, write: int, names: dict[str, Any] | None = None, containers: frozenset[str] = frozenset()
-    ) -> None:
+    ``objects`` is the module ``sandbox_objects``.
+    """
+
+    def __init__(self, read: int, write: int, objects: Any, names: dict[str, Any] | None = None) -> None:
+        self._objects = objects
         self._in, self._out = os.fdopen(read, "rb"), os.fdopen(write, "wb")
         self._names = names
-        self._containers = containers
-        #: Classes made for the program's named tuples -> the number of the program's own.
-        self.namedtuples: dict[type, int] = {}
         self._kept: dict[int, Any] = {}
         self._remotes: dict[int, Any] = {}
+        #: Names of the classes that the tests ask for, and of those among them that say what is in them.
+        self.classes: set[str] = set()
+        self.containers: set[str] = set()
+        #: Whether the check knows that a call may raise StopIteration; elsewhere that would end a loop over calls.
+        self.stops = False
         self.broken = False
 
     def ask(self, what: str, *args: Any) -> Any:
@@ -191,10 +87,6 @@ class Link:
         said = {name: self._pack(value) for name, value in named.items()}
         return self._exchange(["call", self._pack(function), packed, said], args)
 
-    def holds(self, value: Remote) -> bool:
-        """Whether an object is of a class that says itself what is in it, as the reference program's does."""
-        return any(isinstance(value, self.ask("name", name)) for name in sorted(self._containers))
-
     def serve(self) -> None:
         """Do what the other side asks until it ends."""
         with contextlib.suppress(BrokenLinkError):
@@ -206,12 +98,20 @@ class Link:
         while (reply := self._receive())[0] not in ("value", "raised"):
             self._answer(reply)
         if reply[0] == "raised":
-            raise self._unpack(reply[1])(*(self._unpack(arg) for arg in reply[2]))
+            raise self._raised(message[0], self._unpack(reply[1]), [self._unpack(arg) for arg in reply[2]])
         if len(reply) > 2:
             sys.stdout.write(str(reply[2]))
             for at, changed in reply[3]:
                 _put_into(args[at], self._unpack(changed))
         return self._unpack(reply[1])
+
+    def _raised(self, what: str, kind: Any, args: list[Any]) -> BaseException:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            self.broken = True
+            raise BrokenLinkError
+        if issubclass(kind, StopIteration) and what != "next" and self._names is None and not self.stops:
+            return RuntimeError("a call raised StopIteration")
+        return kind(*args)
 
     def _send(self, message: list[Any]) -> None:
         try:
@@ -255,24 +155,21 @@ class Link:
             raise BrokenLinkError  # a program may call the functions that it was given, and nothing else
         if what == "name":
             return ["value", self._pack(self._names[rest[0][0]])]
-        return ["value", self._pack(_OPERATIONS[what](*(self._unpack(arg) for arg in rest[0])))]
+        return ["value", self._pack(self._objects.OPERATIONS[what](*(self._unpack(arg) for arg in rest[0])))]
 
     def _pack(self, value: Any) -> Any:
-        if isinstance(value, Remote):
+        if isinstance(value, self._objects.Remote):
             return ["yours", value._number]
         if value is None or type(value) in (bool, str, float):
             return value
-        if type(value) in self.namedtuples:
-            return ["own_namedtuple", self.namedtuples[type(value)], [self._pack(part) for part in value]]
-        if _is_namedtuple(type(value)):
-            kind = type(value)
-            parts = [self._pack(part) for part in tuple.__iter__(value)]
-            return ["namedtuple", self._keep(kind), kind.__name__, list(kind._fields), parts]
         if type(value) in _MADE and getattr(value, "tzinfo", None) is None:
             return [type(value).__name__, [self._pack(part) for part in _MADE[type(value)](value)]]
+        if type(value) is datetime.datetime and type(value.tzinfo) is datetime.timezone:
+            return ["aware", value.isoformat()]
         if isinstance(value, type) and issubclass(value, BaseException):
             return self._packed_exception(value)
-        if type(value).__module__ != "__main__":  # classes of the program stay what they are
+        # Classes of the program stay what they are; those of a check are of no use there.
+        if type(value).__module__ != "__main__" or self._names is None:
             if isinstance(value, numbers.Integral):
                 number = int(value)
                 return number if abs(number) < _EXACT else ["int", hex(number)]
@@ -292,7 +189,9 @@ class Link:
                 return ["array", plain, str(value.dtype)] if getattr(value, "ndim", 0) else plain
         if isinstance(value, types.ModuleType):
             return ["module", self._keep(value), value.__name__]
-        return ["object", self._keep(value)]
+        kind = value if isinstance(value, type) else type(value)
+        extends = kind is not value and self._objects.extended(value) is not None
+        return ["object", self._keep(value), kind.__name__, extends]
 
     def _packed_exception(self, kind: type[BaseException]) -> list[Any]:
         base = next(base for base in kind.__mro__ if getattr(builtins, base.__name__, None) is base)
@@ -312,26 +211,18 @@ class Link:
             return _MAKERS[what](*(self._unpack(part) for part in rest[0]))
         return _UNPACK[what](self, *rest)
 
-    def _namedtuple(self, number: int, name: str, fields: list[str], parts: list[Any]) -> Any:
-        """A copy of the program's named tuple, of a class made here once for each of its classes."""
-        known = [mine for mine, theirs in self.namedtuples.items() if theirs == number]
-        made: Any = collections.namedtuple
-        kind: Any = known[0] if known else made(name, fields)
-        self.namedtuples[kind] = number
-        return kind._make(self._unpack(part) for part in parts)
-
-    def _own_namedtuple(self, number: int, parts: list[Any]) -> Any:
-        return tuple.__new__(self._kept[number], [self._unpack(part) for part in parts])
-
     def _yours(self, number: int) -> Any:
         return self._kept[number]
 
-    def _object(self, number: int) -> Any:
-        return self._remotes.setdefault(number, Remote(self, number))
+    def _object(self, number: int, kind: str = "", extends: bool = False) -> Any:
+        if number not in self._remotes:
+            self._remotes[number] = self._objects.Remote(self, number, kind, extends)
+        return self._remotes[number]
 
     def _module(self, number: int, name: str) -> Any:
         """A check that uses a module which the program imported gets one that the program cannot have changed."""
-        known = name.partition(".")[0] in {*sys.stdlib_module_names, "numpy"} and name != "__main__"
+        top, *below = name.split(".")
+        known = top in {*sys.stdlib_module_names, "numpy"} - _EVENTFUL and not any(part[:2] == "__" for part in below)
         return importlib.import_module(name) if known else self._object(number)
 
     def _exception(self, number: int, name: str, base: str) -> type[BaseException]:
@@ -357,8 +248,7 @@ _UNPACK: dict[str, Callable[..., Any]] = {
     "complex": lambda link, parts: complex(*parts),
     "dict": lambda link, items: {link._unpack(key): link._unpack(value) for key, value in items},
     "array": _array,
-    "namedtuple": Link._namedtuple,
-    "own_namedtuple": Link._own_namedtuple,
+    "aware": lambda link, text: datetime.datetime.fromisoformat(text),
     "yours": Link._yours,
     "object": Link._object,
     "module": Link._module,
@@ -372,11 +262,3 @@ def _put_into(mine: Any, changed: Any) -> None:
     elif isinstance(mine, dict | set):
         mine.clear()
         mine.update(changed)
-
-
-def _is_namedtuple(kind: type) -> bool:
-    """Whether a class is what ``namedtuple`` makes and nothing more: its instances are their contents."""
-    fields = vars(kind).get("_fields")
-    if kind.__mro__ != (kind, tuple, object) or not isinstance(fields, tuple):
-        return False
-    return all(isinstance(name, str) for name in fields) and set(vars(kind)) <= _OF_NAMEDTUPLES | set(fields)

@@ -1,4 +1,4 @@
-"""The names that checks of a program see, and the names of exceptions that may be told of them.
+"""The names that checks of a program see.
 
 Standard library only; ``sandbox_runner.py`` loads it by its path, in the process of the checks.
 """
@@ -6,35 +6,48 @@ Standard library only; ``sandbox_runner.py`` loads it by its path, in the proces
 from __future__ import annotations
 
 import builtins
-import contextlib
-from collections.abc import Sequence
 from typing import Any
 
 
-def public_name(error: BaseException) -> str:
-    """The name of an exception, if it is one of Python's own: other names are the program's to choose."""
-    name = type(error).__name__
-    return name if getattr(builtins, name, None) is type(error) else "an exception of its own"
-
-
 class Namespace(dict[str, Any]):
-    """The names that a check sees: its own, those that the reference imports, Python's built-in ones, the program's.
+    """The names that a check sees: its own, those that are imported for it, Python's, and then the program's.
 
-    ``own`` are built-in names that the program is asked to define (``sum``), so that its own is meant. ``imports`` are
-    import statements: what they name is the library's here, whatever the program calls so.
+    ``names`` are the settings of ``code_names.Names``.
     """
 
-    def __init__(self, link: Any, own: frozenset[str] = frozenset(), imports: Sequence[str] = ()) -> None:
+    def __init__(self, link: Any, names: dict[str, Any]) -> None:
         super().__init__(__name__="__main__")
         self._link = link
-        self._own = own
-        for statement in imports:
-            with contextlib.suppress(ImportError):  # not on this machine: the name stays the program's
-                exec(statement, self)
-        for name in own:
-            self.pop(name, None)
+        self._names = names
+        self._brought: dict[str, Any] | None = None
+        link.classes |= set(names["classes"])
+        link.containers |= set(names["containers"])
 
     def __missing__(self, name: str) -> Any:
-        if name.startswith("__") or (hasattr(builtins, name) and name not in self._own):
+        if name in self._names["own"]:
+            return self._of_the_program(name)
+        if name in self._names["imports"]:
+            found: dict[str, Any] = {}
+            exec(self._names["imports"][name], found)
+            return self.setdefault(name, found[name])
+        if name.startswith("__") or hasattr(builtins, name):
             raise KeyError(name)
-        return self._link.ask("name", name)
+        if self._brought is None:
+            self._brought = {}
+            exec("\n".join(self._names["stars"]), self._brought)
+        if name in self._brought:
+            return self._brought[name]
+        if self._names["only"] or name in self._names["closed"]:
+            raise KeyError(name)
+        return self._of_the_program(name)
+
+    def _of_the_program(self, name: str) -> Any:
+        if name[:1].isupper():
+            self._link.classes.add(name)  # a class by its spelling
+            if not self._names["only"]:
+                self._link.containers.add(name)
+        try:
+            return self._link.ask("name", name)
+        except KeyError:
+            # Where Python has such a name it must not stand in for what the program lacks.
+            raise NameError(f"name {name!r} is not defined") from None

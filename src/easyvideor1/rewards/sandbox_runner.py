@@ -10,7 +10,7 @@ from __future__ import annotations
 import _imp
 import _posixsubprocess
 import _thread
-import contextlib
+import builtins
 import importlib.util
 import json
 import math
@@ -68,6 +68,20 @@ _OWN_PATHS = (
     "sqlite3.connect",
 )
 
+
+#: How a program ends that raises: this number, and the place of the exception among Python's own from the next one on.
+_RAISED = 100
+_EXCEPTIONS = {
+    kind: _RAISED + place
+    for place, (_, kind) in enumerate(
+        sorted(
+            (name, kind)
+            for name, kind in vars(builtins).items()
+            if isinstance(kind, type) and issubclass(kind, BaseException) and kind.__name__ == name
+        ),
+        start=1,
+    )
+}
 
 #: Threads at a time; where the kernel does not count them, the memory for their stacks is the only other limit.
 _THREADS = 64
@@ -182,10 +196,10 @@ def _close_detours() -> None:
     _imp.create_builtin = create_builtin
 
 
-def _checks(calls: Any, names: Any, settings: dict[str, Any]) -> None:
+def _checks(calls: Any, objects: Any, names: Any, settings: dict[str, Any]) -> None:
     """Run checks against a program in another process, once that has run its own code."""
-    link = calls.Link(*settings["link"], containers=frozenset(settings["containers"]))
-    namespace = names.Namespace(link, frozenset(settings["own"]), settings["imports"])
+    link = calls.Link(*settings["link"], objects)
+    namespace = names.Namespace(link, settings["names"])
     ask, reply = settings["checks"]
     requests = os.fdopen(ask, "rb")
     link.ask("bool", True)
@@ -193,11 +207,12 @@ def _checks(calls: Any, names: Any, settings: dict[str, Any]) -> None:
     for line in requests:
         request = json.loads(line)
         answer = request["number"]
+        link.stops = "StopIteration" in request["check"]
         # Whatever a check raises, SystemExit included, means that it failed.
         try:
             exec(compile(request["check"], "check.py", "exec"), namespace)
         except BaseException as error:  # noqa: BLE001
-            answer = f"failed {names.public_name(error)}"
+            answer = f"failed {_EXCEPTIONS.get(type(error), _RAISED)}"
         if link.broken:
             return
         os.write(reply, answer.encode() + b"\n")
@@ -210,7 +225,7 @@ def main() -> None:
     box = os.path.realpath(Path.cwd())
     _limit(settings)
     kernel = _beside("sandbox_kernel")
-    calls = _beside("sandbox_calls") if settings["link"] else None
+    calls, objects = (_beside("sandbox_calls"), _beside("sandbox_objects")) if settings["link"] else (None, None)
     names = _beside("sandbox_names") if settings["checks"] else None
     readable, devices = tuple(kernel.readable_roots()), tuple(kernel.DEVICES)
     layers = kernel.fence(box) if settings["kernel"] else []
@@ -221,26 +236,30 @@ def main() -> None:
         return
     sys.argv = ["program.py"]
     namespace: dict[str, Any] = {"__name__": "__main__", "__file__": "program.py"}
-    code = compile(source, "program.py", "exec")
     if settings["hook"]:
         for name in [name for name in sys.modules if name.split(".")[0] in {"ctypes", "_ctypes"}]:
             del sys.modules[name]
         _close_detours()
         sys.addaudithook(_guard(box, readable, devices))
     if settings["checks"]:
-        _checks(calls, names, settings)
+        _checks(calls, objects, names, settings)
         return
-    link = calls.Link(*settings["link"], namespace) if calls else None
+    link = calls.Link(*settings["link"], objects, namespace) if calls else None
     del kernel
     for name in ("_beside", "_posixsubprocess", "_imp", "importlib"):
         del globals()[name]
-    if link is None:
-        exec(code, namespace)
-        return
-    # Checks are run even if the main part of a program reads input that is not there, or exits.
-    with contextlib.suppress(EOFError, SystemExit):
-        exec(code, namespace)
-    link.serve()
+    known = dict(_EXCEPTIONS)
+    try:
+        exec(compile(source, "program.py", "exec"), namespace)
+    except SystemExit:
+        if link is None:
+            raise
+    except BaseException as error:  # noqa: BLE001
+        # Checks are run even if the main part of a program reads input that is not there, or exits.
+        if link is None or not isinstance(error, EOFError):
+            raise SystemExit(known.get(type(error), _RAISED)) from None
+    if link is not None:
+        link.serve()
 
 
 if __name__ == "__main__":
