@@ -22,7 +22,7 @@ _WHOLE |= dict.fromkeys(_CHINESE_YES.split("|"), True) | dict.fromkeys(_CHINESE_
 _VALUE = rf"(?:(?P<yes>yes|true|correct|right|{_CHINESE_YES})|(?P<no>no|false|incorrect|wrong|{_CHINESE_NO}))"
 #: What may stand before a verdict that opens an answer.
 _LEAD = (
-    r"(?:(?:so|thus|hence|therefore|well|okay|ok|in short|i\s++(?:think|believe|say|would\s++say)|my\s++answer|"
+    r"(?:(?:based\s++on|according\s++to|judging\s++by|from)\s++[^,.;\n]{1,60},\s*+)?+(?:(?:so|thus|hence|therefore|well|okay|ok|in short|i\s++(?:think|believe|say|would\s++say)|my\s++answer|"
     r"(?:the\s++)?(?:final\s++|correct\s++)?answer(?:\s++to\s++(?:the|this)\s++question)?)\s*+(?:is\b|:)?[\s,:]*+)*+"
 )
 #: "No people are there" states nothing; "No the man walks" does.

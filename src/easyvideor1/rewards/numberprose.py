@@ -79,6 +79,8 @@ def why_only_mentioned(before: str, after: str, *, structured: bool) -> str:
         return MENTIONED  # it breaks off: "I count 3 squares, then"
     if not structured:
         return ""
+    if tail == ["times"] and len(lead) <= WORDS:
+        return ""  # "He opens the door 3 times."
     label = before.rstrip().endswith(":") and len(lead) <= 5
     while lead and lead[-1] in _FILLERS:
         lead.pop()
