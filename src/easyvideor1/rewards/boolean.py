@@ -22,7 +22,8 @@ _WHOLE |= dict.fromkeys(_CHINESE_YES.split("|"), True) | dict.fromkeys(_CHINESE_
 _VALUE = rf"(?:(?P<yes>yes|true|correct|right|{_CHINESE_YES})|(?P<no>no|false|incorrect|wrong|{_CHINESE_NO}))"
 #: What may stand before a verdict that opens an answer.
 _LEAD = (
-    r"(?:(?:based\s++on|according\s++to|judging\s++by|from)\s++[^,.;\n]{1,60},\s*+)?+(?:(?:so|thus|hence|therefore|well|okay|ok|in short|i\s++(?:think|believe|say|would\s++say)|my\s++answer|"
+    r"(?:(?:based\s++on|according\s++to|judging\s++by|from)\s++[^,.;\n]{1,60},\s*+)?+"
+    r"(?:(?:so|thus|hence|therefore|well|okay|ok|in short|i\s++(?:think|believe|say|would\s++say)|my\s++answer|"
     r"(?:the\s++)?(?:final\s++|correct\s++)?answer(?:\s++to\s++(?:the|this)\s++question)?)\s*+(?:is\b|:)?[\s,:]*+)*+"
 )
 #: "No people are there" states nothing; "No the man walks" does.
@@ -78,11 +79,14 @@ def read_boolean(text: str, options: tuple[str, ...]) -> Reading | None:
     it." is yes. Without one, a verdict that the text states ("that is not true", "so the answer is no"), the last of
     several. "There is no dog" states nothing, and "yes or no", "yes, possibly no" and "maybe yes" commit to nothing.
     """
+    if (plain := text.casefold()) in _ASKED:
+        return Reading(_WHOLE[plain])
     text = unwrapped(typed(text)).strip()
     bare = unwrapped(text.strip(" \t\n.,;:!\u3002")).casefold()
     if bare in _WHOLE:
         return Reading(_WHOLE[bare], canonical=bare in _ASKED)
-    text = _QUESTION.sub(" ", re.sub(r"[*_`]", "", text)).strip()
+    if not text.isalnum():
+        text = _QUESTION.sub(" ", re.sub(r"[*_`]", "", text)).strip()
     text = f"{text[:_LIMIT]}\n{text[-_LIMIT:]}" if len(text) > 2 * _LIMIT else text
     opening = _OPENING.match(text) or _OPENING_CHINESE.match(text)
     if opening is not None:

@@ -61,13 +61,16 @@ _DEEPEST = 12
 
 def typed(text: str) -> str:
     """A text as a typewriter would have it: compatibility forms, straight quotes, no LaTeX around words."""
-    text = nfkc(text).translate(_QUOTES)
+    if not text.isascii():
+        text = nfkc(text).translate(_QUOTES)
     return _LATEX_TEXT.sub(r"\1", _LATEX_TEXT.sub(r"\1", text)) if "\\" in text else text
 
 
 def unwrapped(text: str, *, brackets: bool = True) -> str:
     """A text without the emphasis, quotes, code marks and (with ``brackets``) brackets that stand around all of it."""
     text = text.strip()
+    if text[:1] not in _PAIRS:
+        return text
     for _ in range(_DEEPEST):
         closing = _PAIRS.get(text[:1])
         if closing is None or len(text) < 2 or text[-1] != closing or (not brackets and text[0] not in "*_`\"'$"):

@@ -106,6 +106,8 @@ def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
     answer, and neither is a letter that is no option's.
     """
     known = lettered(options)
+    if len(text) <= 3 and (whole := _WHOLE.fullmatch(text)):
+        return _letters(whole.group(1), known)
     text = re.sub(r"\*\*|__|`", "", typed(text)).strip().strip("*_$` \t\n").strip()
     return (
         _final_statement(text, known)

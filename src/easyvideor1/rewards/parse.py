@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from easyvideor1.rewards.answer import Answer, Rule
 from easyvideor1.rewards.grammar import ANSWER, Grammar
-from easyvideor1.rewards.regions import find_regions, split_thinking
+from easyvideor1.rewards.regions import UNSTATED, find_regions, split_thinking
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import Completion
@@ -41,18 +41,20 @@ def parse(task: str, response: str | Completion, options: Sequence[str] = (), gr
     regions = find_regions(given.text, rule.fallback, layout, given.finish)
     if isinstance(regions, str):
         return Answer(None, "", "nothing", reason=regions)
-    reason = ""
+    reason, first = "", None
     for region in regions:
+        first = first or region
         read = rule.read if region.found != "reply" or rule.read_reply is None else rule.read_reply
         reading = read(region.text, tuple(options)) if region.text else None
         if reading is not None and reading.value is not None:
             # A tag whose content had to be searched for the answer still holds it, but not as it was asked for.
-            canonical = reading.canonical and (region is regions[0] or region.found != "tag")
+            canonical = reading.canonical and (region is first or region.found != "tag")
             if 0 < len(region.beside) <= _LINE and _says_another(rule, region.beside, tuple(options), reading.value):
                 return Answer(None, region.text, region.found, start=region.start, reason=CONTRADICTED)
             return Answer(reading.value, region.text, region.found, canonical, region.start)
         reason = reason or (reading.reason if reading is not None else "" if region.text else EMPTY_PLACE)
-    first = regions[0]
+    if first is None:
+        return Answer(None, "", "nothing", reason=UNSTATED)
     return Answer(None, first.text, first.found, start=first.start, reason=reason or NO_ANSWER)
 
 

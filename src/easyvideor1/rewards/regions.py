@@ -77,6 +77,13 @@ class Tagged:
 
 def find_tag(text: str) -> Tagged | None:
     """The last closed ``<answer>``: from the last opening that has a closing after it."""
+    if text.count("<") == text.count("<answer>") + text.count("</answer>"):  # most responses: no odd tags in it
+        start = text.rfind("<answer>", 0, max(0, text.rfind("</answer>")))
+        if start < 0:
+            return None
+        inside = start + len("<answer>")
+        end = text.find("</answer>", inside)
+        return Tagged(text[inside:end], start, inside, end + len("</answer>"))
     closings = list(_CLOSE.finditer(text))
     if not closings:
         return None
@@ -140,7 +147,9 @@ def split_thinking(text: str, grammar: Grammar = ANSWER, *, opened: bool = False
         grammar: whose tags are thinking.
         opened: whether the prompt opened the thinking, as chat templates of reasoning models do.
     """
-    tags = list(grammar.thinking.finditer(text))
+    tags = list(grammar.thinking.finditer(text)) if "<" in text else []
+    if not tags and not opened:
+        return Layout("", text, 0, open=False)
     if tags and grammar.names and (tagged := find_tag(text)):
         tags = [tag for tag in tags if not tagged.start <= tag.start() < tagged.end]
     closings = [tag for tag in tags if tag.group(1)]
@@ -161,8 +170,8 @@ def is_well_formed(text: str, grammar: Grammar) -> bool:
     return grammar.holds(layout.thinking + layout.body[: tagged.opening], layout.body[tagged.end :])
 
 
-def find_regions(text: str, fallback: Fallback, layout: Layout, finish: FinishReason | None) -> list[Region] | str:
-    """The places to read, best first, of which the first that can be read counts; or why there is none.
+def find_regions(text: str, fallback: Fallback, layout: Layout, finish: FinishReason | None) -> Iterator[Region] | str:
+    """The places to read, best first, of which the first that can be read counts; or why there are none.
 
     A closed tag outside the thinking is the only place if there is one. Else, of a response that ended by itself, a tag
     that was left open at its end (engines drop the closing tag where it is their stop string). Else, where the thinking
@@ -170,7 +179,7 @@ def find_regions(text: str, fallback: Fallback, layout: Layout, finish: FinishRe
     """
     tagged = find_tag(layout.body)
     if tagged is not None:
-        return list(_inside(Region(tagged.content, "tag", layout.start + tagged.start), fallback))
+        return _inside(Region(tagged.content, "tag", layout.start + tagged.start), fallback)
     if finish == "length":
         return CUT_OFF
     if layout.open:
@@ -179,19 +188,19 @@ def find_regions(text: str, fallback: Fallback, layout: Layout, finish: FinishRe
         if finish != "stop":
             return UNCLOSED_TAG
         end = openings[-1].end()
-        return list(_inside(Region(layout.body[end:], "open_tag", layout.start + end), fallback))
+        return _inside(Region(layout.body[end:], "open_tag", layout.start + end), fallback)
     if not layout.body.strip():
         return NOTHING_SAID if text.strip() else EMPTY
     if _CLOSE.search(layout.body):
         return UNOPENED_TAG
     if _BOX.search(layout.body) and find_boxed(layout.body) is None:
         return UNCLOSED_BOX
-    return list(_untagged(Region(layout.body, "reply", layout.start), fallback)) or UNSTATED
+    return _untagged(Region(layout.body, "reply", layout.start), fallback)
 
 
 def _stripped(region: Region) -> Region:
     left = len(region.text) - len(region.text.lstrip())
-    return replace(region, text=region.text.strip(), start=region.start + left)
+    return Region(region.text.strip(), region.found, region.start + left, region.beside)
 
 
 def _inside(region: Region, fallback: Fallback) -> Iterator[Region]:

@@ -121,21 +121,23 @@ def score_response(
         # Without the text of the reference, so that the same cause is counted under the same reason.
         reason = f"the reference cannot be used: {error.__cause__}"
         return Score(0.0, form, 0.0, parsed=shown(parsed), applicable=False, reason=reason, found=parsed.found)
-    if parsed.value is None:
-        verdict = Verdict(0.0, reason=parsed.reason)
-    else:
-        verdict = _verdict(task, parsed.value, reference, row, terms)
-    return scored(Score(0.0, form, 0.0, parsed=shown(parsed), found=parsed.found), verdict, terms)
+    value = parsed.value
+    verdict = Verdict(0.0, reason=parsed.reason) if value is None else _verdict(task, value, reference, row, terms)
+    return _weighed(verdict, verdict.parts, form, shown(parsed), parsed.found, terms)
 
 
 def scored(score: Score, verdict: Verdict, terms: Terms) -> Score:
     """A score with the accuracy of a verdict and the total that follows; its own parts stay beside the verdict's."""
     parts = {**score.parts, **verdict.parts}
+    return _weighed(verdict, parts, score.format, score.parsed, score.found, terms)
+
+
+def _weighed(verdict: Verdict, parts: Mapping[str, float], form: float, parsed: str, found: str, terms: Terms) -> Score:
     if not verdict.applicable:
-        return replace(score, accuracy=0.0, total=0.0, parts=parts, applicable=False, reason=verdict.reason)
+        return Score(0.0, form, 0.0, parts, parsed, applicable=False, reason=verdict.reason, found=found)
     accuracy = min(1.0, max(0.0, verdict.accuracy))
-    total = min(1.0, terms.accuracy_weight * accuracy + terms.format_weight * score.format)
-    return replace(score, accuracy=accuracy, total=total, parts=parts, applicable=True, reason=verdict.reason)
+    total = min(1.0, terms.accuracy_weight * accuracy + terms.format_weight * form)
+    return Score(accuracy, form, total, parts, parsed, True, verdict.reason, found)
 
 
 def counted_answer(

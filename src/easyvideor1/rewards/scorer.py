@@ -32,6 +32,7 @@ class Scorer:
         self.config = config
         self.terms = read_terms(config)
         self.parts = load_parts(config.parts)
+        self._alone = [part for part in self.parts if not part.group]
         self.panel = Panel(config)
         self._custom = {_task_key(name): (target, _load(target)) for name, target in config.custom.items()}
         if len(self._custom) != len(config.custom):
@@ -54,8 +55,7 @@ class Scorer:
         Raises:
             RewardError: a reward raised and ``on_error`` is ``stop``, or a custom reward broke its contract.
         """
-        alone = [part for part in self.parts if not part.group]
-        return self._scored(sample, [response], alone, training=False)[0]
+        return self._scored(sample, [response], self._alone, training=False)[0]
 
     def score_group(self, sample: Sample, responses: Sequence[str | Completion]) -> tuple[Score, ...]:
         """Score all responses to one sample, as training does: with the parts that compare them.
