@@ -115,11 +115,12 @@ def test_what_is_no_svg_says_why(text: str, reason: str) -> None:
     "piece", ["```", "```\n", "~", "~~~ ", "``` ", "```a", "`~", "``` x\n~~~\n", "<", "\n<", "a:\n<"]
 )
 def test_fences_take_linear_time(piece: str) -> None:
+    """What takes time quadratic in its length takes minutes here; what is linear, a fraction of a second."""
     text = piece * (200_000 // len(piece))
     for read in (read_code, read_code_reply, read_html, read_html_reply, read_svg, read_svg_reply):
-        start = time.monotonic()
+        start = time.process_time()
         read(text, ())
-        assert time.monotonic() - start < 1.0
+        assert time.process_time() - start < 20
 
 
 @pytest.mark.parametrize(
