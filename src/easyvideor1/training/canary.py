@@ -274,12 +274,13 @@ class Canary:
 
     def look(self, step: int, row: Metrics, groups: Sequence[Group]) -> list[dict[str, Any]]:
         """Take in a finished step and say what is wrong; returns the rows for the stage's ``canary.jsonl``."""
-        rows = []
-        for alarm in self._due(row):
+        rows: list[dict[str, Any]] = []
+        shown: dict[str, str] = {}
+        due = self._due(row)
+        for alarm in due:
             examples = worst(alarm, groups)
-            self._say(f"WARNING, step {step}: {alarm.message}. {_ADVICE}")
             for example in examples:
-                self._say(
+                shown[example["response"]] = (
                     f"    {example['task']}, accuracy {example['accuracy']:.2f}, format {example['format']:.1f}, "
                     f"{example['tokens']} tokens ({example['finish']}): {' '.join(example['response'].split())}"
                 )
@@ -293,6 +294,10 @@ class Canary:
                     "examples": examples,
                 }
             )
+        if due:
+            self._say(f"WARNING, step {step}: {'; '.join(alarm.message for alarm in due)}. {_ADVICE}")
+            for line in shown.values():
+                self._say(line)
         return rows
 
     def stop(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
