@@ -45,6 +45,8 @@ _STATED = re.compile(
     rf"{_VALUE}\s*+(?:[.,;!\"')]|$|because\b|since\b)",
     re.IGNORECASE,
 )
+#: "The answer to the question whether it moves is No."
+_IS_LAST = re.compile(r"\banswer\b[^\n]{0,200}?\bis:?\s++(?:(?P<yes>yes)|(?P<no>no))[\s.!*\"')]*\Z", re.IGNORECASE)
 _ISNT = re.compile(
     r"(?:it|this|that|which|(?:the\s++)?(?:statement|claim|answer))\s++(?:is|was)n't\s++(?P<yes>true|correct|right|yes)"
     r"\s*+(?:[.!]|$)",
@@ -65,7 +67,7 @@ _CJK = frozenset((*_CHINESE_YES.split("|"), *_CHINESE_NO.split("|")))
 #: The forms that prompts ask for.
 _ASKED = frozenset(_WHOLE) - _CJK - {"correct", "right", "incorrect", "wrong"}
 #: A statement of at most so many words is the answer as a whole.
-_SHORT = 12
+_SHORT = 16
 _BOTH = "both yes and no are given"
 _NONE = "neither yes nor no is stated"
 #: Beyond this a text is read at its beginning and its end.
@@ -94,10 +96,10 @@ def read_boolean(text: str, options: tuple[str, ...]) -> Reading | None:
         if _only_joins(text[opening.end() :], value):
             return unread(_BOTH)
         return Reading(value, canonical=opening.re is _OPENING)
-    stated = [*_STATED.finditer(text), *_ISNT.finditer(text)]
+    stated = [*_STATED.finditer(text), *_ISNT.finditer(text), *_IS_LAST.finditer(text[-400:])]
     if not stated:
         return unread(_NONE)
-    last = max(stated, key=lambda match: match.end())
+    last = stated[-1] if stated[-1].re is _IS_LAST else max(stated, key=lambda match: match.end())
     said = last.groupdict()
     value = said.get("yes") is not None
     return Reading(value != (said.get("not") is not None or last.re is _ISNT))

@@ -26,7 +26,7 @@ STATING = frozenset(
         *("found", "find", "estimated", "have", "has", "had", "contains", "contain", "shows", "show", "measures"),
         *("totals", "takes", "needs", "weighs", "makes", "say", "guess", "total", "answer", "there's", "it's"),
         *("that's", "they're", "measured", "observe", "observed", "gives", "left", "remain", "comes", "amounts"),
-        *("lasts", "costs", "think"),
+        *("lasts", "costs", "think", "moves", "moved", "travels", "covers", "spans", "speed", "length", "distance"),
     }
 )
 #: Words that may not stand before or behind a number that is stated.
@@ -79,6 +79,7 @@ def why_only_mentioned(before: str, after: str, *, structured: bool) -> str:
         return MENTIONED  # it breaks off: "I count 3 squares, then"
     if not structured:
         return ""
+    tail = WORD.findall(after.partition(":")[0])  # "There are 3 shapes: a circle, a square and a triangle."
     if tail == ["times"] and len(lead) <= WORDS:
         return ""  # "He opens the door 3 times."
     label = before.rstrip().endswith(":") and len(lead) <= 5
