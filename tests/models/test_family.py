@@ -3,10 +3,13 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from easyvideor1.config import RewardConfig
 from easyvideor1.models.family import load_family
-from easyvideor1.types import ConfigError, Geometry
+from easyvideor1.rewards import Scorer
+from easyvideor1.types import ConfigError, Geometry, Sample, Trajectory, Turn
 
 pytestmark = pytest.mark.model
 
@@ -70,3 +73,14 @@ def test_several_stop_tokens(copied):
     assert load_family(copied).stop_token_ids == (2, 0)
     file.unlink()
     assert load_family(copied).stop_token_ids == (2,)  # the tokenizer's own
+
+
+@pytest.mark.parametrize(("ending", "opens"), [("", False), ("<think>\n", True), ("<think>\n\n</think>\n\n", False)])
+def test_a_prompt_says_whether_its_template_opens_the_thinking(copied, ending, opens):
+    template = (copied / "chat_template.jinja").read_text(encoding="utf-8")
+    (copied / "chat_template.jinja").write_text(template + ending.replace("\n", "{{ '\\n' }}"), encoding="utf-8")
+    prompt = load_family(copied).render("Is it red? Give it in <answer> </answer>.", (), ())
+    assert prompt.opens_thinking is opens
+    turn = Turn(prompt, np.arange(2), np.ones(2, dtype=bool), None, "stop", "It is red, so <answer>Yes</answer>")
+    said = Scorer(RewardConfig())(Sample("a", "?", "boolean", "Yes"), Trajectory((turn,)).completion)
+    assert said.accuracy == (0.0 if opens else 1.0)
