@@ -112,8 +112,26 @@ def f(): return Point(1, 2)
 def first(point): return point.x
 def kind(point): return type(point) is Point
 """
+NAMES = """
+class Node:
+    def __init__(self, value):
+        self._number, self._kind, self._link, self._extends, self._joined, self.held = value, 'leaf', None, [1], 0, 2
+    def _contents(self): return 'contents'
+    def _asked_for(self): return True
+    def _as_joined(self): return self._joined + 1
+def f(x): return Node(x)
+def seen(n): return n._number, n._kind, n._link
+"""
 #: Program, and the checks that it must pass.
 HONEST = {
+    "names with an underscore": (
+        NAMES,
+        [
+            "n = f(7); assert n._number == 7 and n._kind == 'leaf' and n._link is None and n._extends == [1]",
+            "n = f(7); n._number, n._kind, n._link = 8, 'root', 9; assert seen(n) == (8, 'root', 9) and n._number == 8",
+            "n = f(7); assert n._contents() == 'contents' and n._asked_for() and n._as_joined() == 1 and n.held == 2",
+        ],
+    ),
     "operators of one number": (
         NUMBER,
         [

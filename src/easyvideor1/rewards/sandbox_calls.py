@@ -10,6 +10,8 @@ know it:
   like it (a named tuple, a member of an IntEnum).
 - An operator that joins a ``Remote`` with a plain value is done for classes that the tests ask for alone; what comes of
   it is ``joined``: no number, no truth value and equal to nothing plain, nor is what further operators make of it.
+- An empty answer is compared with no array and no number (``sandbox_arrays.py``): ``Link`` notes where the program said
+  one.
 
 What is left: the methods of an object, what objects of the classes asked for hold (``in``), and the comparison of two
 objects of the program are the program's own word.
@@ -74,8 +76,20 @@ class Link:
         self.classes: set[str] = set()
         self.containers: set[str] = set()
         #: Whether the check knows that a call may raise StopIteration; elsewhere that would end a loop over calls.
-        self.stops = False
+        self._stops = False
+        self._given_nothing = self._heard_nothing = False
+        #: The iterator that last yielded something.
+        self._yielding: list[Any] = []
         self.broken = False
+
+    def begin(self, check: str) -> None:
+        """Begin with a check, given as its text."""
+        self._stops = "StopIteration" in check
+        self._given_nothing = self._heard_nothing = False
+
+    def said_nothing(self) -> bool:
+        """Whether the program has said something empty in this check, and was given neither that nor a lone zero."""
+        return self._heard_nothing and not self._given_nothing
 
     def ask(self, what: str, *args: Any) -> Any:
         """Have the other side do one of its operations, and return or raise what came of it."""
@@ -85,6 +99,11 @@ class Link:
         """Call a function of the other side; lists, dicts and sets that it changes are changed here, too."""
         packed = [self._pack(arg) for arg in args]
         said = {name: self._pack(value) for name, value in named.items()}
+        if self._names is None:
+            given = [*args, *named.values()]
+            self._given_nothing |= any(map(_is_empty, given)) or (
+                len(given) == 1 and type(given[0]) is int and given[0] == 0
+            )
         return self._exchange(["call", self._pack(function), packed, said], args)
 
     def serve(self) -> None:
@@ -98,20 +117,32 @@ class Link:
         while (reply := self._receive())[0] not in ("value", "raised"):
             self._answer(reply)
         if reply[0] == "raised":
-            raise self._raised(message[0], self._unpack(reply[1]), [self._unpack(arg) for arg in reply[2]])
+            raise self._raised(message, self._unpack(reply[1]), [self._unpack(arg) for arg in reply[2]])
+        if message[0] == "next":
+            self._yielding = message[1]
         if len(reply) > 2:
             sys.stdout.write(str(reply[2]))
             for at, changed in reply[3]:
-                _put_into(args[at], self._unpack(changed))
-        return self._unpack(reply[1])
+                _put_into(args[at], self._hear(changed))
+        return self._hear(reply[1])
 
-    def _raised(self, what: str, kind: Any, args: list[Any]) -> BaseException:
+    def _hear(self, packed: Any) -> Any:
+        value = self._unpack(packed)
+        if self._names is None and not self._heard_nothing:
+            self._heard_nothing = _is_empty(value)
+        return value
+
+    def _raised(self, message: list[Any], kind: Any, args: list[Any]) -> BaseException:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             self.broken = True
             raise BrokenLinkError
-        if issubclass(kind, StopIteration) and what != "next" and self._names is None and not self.stops:
-            return RuntimeError("a call raised StopIteration")
-        return kind(*args)
+        if issubclass(kind, StopIteration) and self._names is None:
+            if message[0] == "next":
+                self._heard_nothing |= self._yielding != message[1]  # the end of an iterator that yielded nothing
+            elif not self._stops:
+                return RuntimeError("a call raised StopIteration")
+        raised: BaseException = kind(*args)
+        return raised
 
     def _send(self, message: list[Any]) -> None:
         try:
@@ -159,7 +190,7 @@ class Link:
 
     def _pack(self, value: Any) -> Any:
         if isinstance(value, self._objects.Remote):
-            return ["yours", value._number]
+            return ["yours", self._objects.held_of(value).number]
         if value is None or type(value) in (bool, str, float):
             return value
         if type(value) in _MADE and getattr(value, "tzinfo", None) is None:
@@ -216,7 +247,7 @@ class Link:
 
     def _object(self, number: int, kind: str = "", extends: bool = False) -> Any:
         if number not in self._remotes:
-            self._remotes[number] = self._objects.Remote(self, number, kind, extends)
+            self._remotes[number] = self._objects.Remote(self._objects.Held(self, number, kind, extends))
         return self._remotes[number]
 
     def _module(self, number: int, name: str) -> Any:
@@ -254,6 +285,17 @@ _UNPACK: dict[str, Callable[..., Any]] = {
     "module": Link._module,
     "exception": Link._exception,
 }
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a plain value is empty, or holds something that is."""
+    if isinstance(value, dict):
+        return not value or any(map(_is_empty, value.values()))
+    if isinstance(value, list | tuple | set | frozenset | collections.deque):
+        return not value or any(map(_is_empty, value))
+    if isinstance(value, str | bytes | bytearray | range):
+        return not value
+    return getattr(value, "size", 1) == 0 if type(value).__module__ == "numpy" else False
 
 
 def _put_into(mine: Any, changed: Any) -> None:

@@ -196,10 +196,11 @@ def _close_detours() -> None:
     _imp.create_builtin = create_builtin
 
 
-def _checks(calls: Any, objects: Any, names: Any, settings: dict[str, Any]) -> None:
+def _checks(calls: Any, objects: Any, names: Any, arrays: Any, settings: dict[str, Any]) -> None:
     """Run checks against a program in another process, once that has run its own code."""
     link = calls.Link(*settings["link"], objects)
     namespace = names.Namespace(link, settings["names"])
+    namespace[arrays.OPERATE] = arrays.Guard(link.said_nothing).operate
     ask, reply = settings["checks"]
     requests = os.fdopen(ask, "rb")
     link.ask("bool", True)
@@ -207,10 +208,10 @@ def _checks(calls: Any, objects: Any, names: Any, settings: dict[str, Any]) -> N
     for line in requests:
         request = json.loads(line)
         answer = request["number"]
-        link.stops = "StopIteration" in request["check"]
+        link.begin(request["check"])
         # Whatever a check raises, SystemExit included, means that it failed.
         try:
-            exec(compile(request["check"], "check.py", "exec"), namespace)
+            exec(arrays.compiled(request["check"]), namespace)
         except BaseException as error:  # noqa: BLE001
             answer = f"failed {_EXCEPTIONS.get(type(error), _RAISED)}"
         if link.broken:
@@ -226,7 +227,7 @@ def main() -> None:
     _limit(settings)
     kernel = _beside("sandbox_kernel")
     calls, objects = (_beside("sandbox_calls"), _beside("sandbox_objects")) if settings["link"] else (None, None)
-    names = _beside("sandbox_names") if settings["checks"] else None
+    names, arrays = (_beside("sandbox_names"), _beside("sandbox_arrays")) if settings["checks"] else (None, None)
     readable, devices = tuple(kernel.readable_roots()), tuple(kernel.DEVICES)
     layers = kernel.fence(box) if settings["kernel"] else []
     if "scratch" in layers:
@@ -242,7 +243,7 @@ def main() -> None:
         _close_detours()
         sys.addaudithook(_guard(box, readable, devices))
     if settings["checks"]:
-        _checks(calls, objects, names, settings)
+        _checks(calls, objects, names, arrays, settings)
         return
     link = calls.Link(*settings["link"], objects, namespace) if calls else None
     del kernel

@@ -1,0 +1,165 @@
+"""Empty arrays in a check: numpy finds them equal to any single value.
+
+It stretches a single value to the shape of the array beside it, and beside an array of no elements to nothing at all.
+So ``np.allclose([], 4)`` is true, and so is ``(np.array([]) == 4).all()``: ``def f(x): return []`` would pass for it.
+Here such a comparison is a failed assertion, but only in a check to which the program has said something empty without
+having been given something empty. Elsewhere an array of no elements is the check's own (``np.diff`` of one number) or
+what is right (``f([])``).
+
+Standard library only; ``sandbox_runner.py`` loads it by its path, in the process of the checks.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import sys
+from collections.abc import Callable, Sequence
+from types import CodeType
+from typing import Any
+
+#: Functions of numpy that stretch the first two of their arguments to one shape and compare or subtract them.
+_FUNCTIONS = {
+    "numpy": (
+        *("allclose", "isclose", "array_equiv", "equal", "not_equal"),
+        *("less", "less_equal", "greater", "greater_equal", "subtract"),
+    ),
+    "numpy.testing": (
+        *("assert_allclose", "assert_equal", "assert_almost_equal", "assert_array_equal", "assert_array_less"),
+        *("assert_array_almost_equal", "assert_array_almost_equal_nulp", "assert_array_max_ulp"),
+    ),
+}
+#: What those two are called where they are given by name.
+_GIVEN = ("a", "b", "actual", "desired", "x", "y")
+_OPERATORS: dict[type[ast.AST], str] = {
+    ast.Eq: "eq",
+    ast.NotEq: "ne",
+    ast.Lt: "lt",
+    ast.LtE: "le",
+    ast.Gt: "gt",
+    ast.GtE: "ge",
+    ast.Sub: "sub",
+}
+#: The name under which a check finds ``Guard.operate``; no name of Python's has a space.
+OPERATE = "guarded operator"
+
+
+class Guard:
+    """Watches the comparisons of the checks in this process.
+
+    Args:
+        said_nothing: whether an empty array would be what the program said where it should have said something.
+    """
+
+    def __init__(self, said_nothing: Callable[[], bool]) -> None:
+        self._said_nothing = said_nothing
+        sys.meta_path.insert(0, _Imports(self))
+
+    def operate(self, name: str, left: Any, right: Any) -> Any:
+        """Do an operator of the module ``operator`` on two values of a check.
+
+        Raises:
+            AssertionError: see ``look``.
+        """
+        if _is_array(left) or _is_array(right):
+            self.look(left, right)
+        return getattr(operator, name)(left, right)
+
+    def look(self, left: Any, right: Any) -> None:
+        """Look at two values that numpy is about to compare.
+
+        Raises:
+            AssertionError: one of them is empty, the other is not, and the program has said nothing.
+        """
+        asked = self._said_nothing() and left is not None and right is not None
+        if asked and _has_elements(left) != _has_elements(right):
+            raise AssertionError("an empty array is compared with a value")
+
+    def function(self, done: Any) -> Any:
+        """A function of numpy that first looks at what it is given."""
+        return _Function(done, self)
+
+
+class _Function:
+    """A guarded function or ufunc, with all attributes of the one that it stands for."""
+
+    def __init__(self, done: Any, guard: Guard) -> None:
+        self._done = done
+        self._guard = guard
+        self.__doc__ = done.__doc__
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        both = [*args, *(named[name] for name in _GIVEN if name in named)][:2]
+        if len(both) == 2:
+            self._guard.look(*both)
+        return self._done(*args, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._done, name)
+
+
+class _Imports:
+    """Guards the functions of numpy when a check imports it, whichever way."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name not in _FUNCTIONS:
+            return None
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            execute: Callable[[Any], None] = spec.loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                execute(module)
+                for function in _FUNCTIONS[name]:
+                    if hasattr(module, function):
+                        setattr(module, function, self._guard.function(getattr(module, function)))
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def compiled(check: str) -> CodeType:
+    """A check whose comparisons and differences go through ``Guard.operate``.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    return compile(ast.fix_missing_locations(_Operators().visit(ast.parse(check, "check.py"))), "check.py", "exec")
+
+
+class _Operators(ast.NodeTransformer):
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        self.generic_visit(node)
+        if len(node.ops) > 1:
+            return node  # an array has no truth value that a chain could go on with
+        return _through_guard(node, node.ops[0], node.left, node.comparators[0])
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        return _through_guard(node, node.op, node.left, node.right)
+
+
+def _through_guard(node: ast.expr, how: ast.AST, left: ast.expr, right: ast.expr) -> ast.expr:
+    name = _OPERATORS.get(type(how))
+    if name is None:
+        return node
+    call = ast.Call(ast.Name(OPERATE, ast.Load()), [ast.Constant(name), left, right], [])
+    return ast.copy_location(call, node)
+
+
+def _is_array(value: Any) -> bool:
+    ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
+    return ndarray is not None and isinstance(value, ndarray)
+
+
+def _has_elements(value: Any) -> bool:
+    """Whether the array that numpy makes of a value has any elements."""
+    if _is_array(value):
+        return bool(value.size)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return any(map(_has_elements, value))
+    return True
