@@ -12,7 +12,11 @@ import pytest
 
 from easyvideor1.config import RunConfig
 from easyvideor1.config.canary import CanaryConfig
-from easyvideor1.training.canary import Canary, CanaryStopError, alarms, canary_metrics, worst
+from easyvideor1.rewards import score
+from easyvideor1.rewards.grammar import grammar_of
+from easyvideor1.training.canary import Canary, CanaryStopError, canary_metrics, worst
+from easyvideor1.training.canary_alarms import Alarm, Windows
+from easyvideor1.training.canary_alarms import alarms as alarms_of
 from easyvideor1.training.groups import score_metrics
 from easyvideor1.types import Group, Prompt, Sample, Score, Trajectory, Turn
 
@@ -64,6 +68,14 @@ def metrics(groups: list[Group]) -> dict[str, float]:
     return {**score_metrics(groups, groups), **canary_metrics(groups)}
 
 
+def alarms(rows: list[dict[str, float]], options: CanaryConfig) -> list[Alarm]:
+    """What is wrong after the last of these steps."""
+    windows = Windows(options.window)
+    for row in rows:
+        windows.add(row)
+    return alarms_of(windows, options)
+
+
 HEALTHY = metrics(step())
 SICK: dict[str, dict[str, Any]] = {
     "paid_without_form": {"format": 0.5},
@@ -112,6 +124,107 @@ def test_what_does_not_concern_it_says_nothing() -> None:
     assert canary_metrics(own)["canary/paid_without_form"] == 0.0  # a reward of the user: its form is its own business
     assert canary_metrics(own)["canary/tagless"] == 0.0  # read from the text
     assert canary_metrics([]) == {}
+
+
+def asked(task: str, references: list[str], parsed: list[str], options: tuple[str, ...] = ()) -> dict[str, float]:
+    """The metrics of a step with two responses to each question, which give the recorded answers."""
+    groups = []
+    for number, (answer, said) in enumerate(zip(references, parsed, strict=True)):
+        sample = Sample(f"s{number}", "?", task, answer, options=options)
+        scores = (Score(1.0, 1.0, 1.0, parsed=said, found="tag"),) * 2
+        groups.append(Group(sample, (trajectory("a"), trajectory("b")), scores))
+    return canary_metrics(groups)
+
+
+@pytest.mark.parametrize(
+    ("task", "references", "parsed", "options"),
+    [
+        ("boolean", ["Yes", "yes", "True", "Yes.", "true", "Yes"], ["yes"] * 6, ()),
+        ("multiple_choice", ["B", "(B)", "B. dog", "dog"], ["B"] * 4, ("cat", "dog")),
+        ("numerical", ["3", "3.0", "3.00", "<answer>3</answer>"], ["3"] * 4, ()),
+        ("temporal_grounding", ["[2, 5]", '{"time": [2, 5]}', "[2.0, 5.0]"] * 2, [""] * 6, ()),
+        ("preference", ["a response for a judge", "another", "a third", "a fourth"], ["1", "2", "1", "2"], ()),
+    ],
+)
+def test_right_answers_are_no_constants(
+    task: str, references: list[str], parsed: list[str], options: tuple[str, ...]
+) -> None:
+    """References are read as responses are: what differs in writing alone is one."""
+    if not parsed[0]:
+        parsed = [score(task, f"<answer>{answer}</answer>", answer).parsed for answer in references]
+        assert len(set(parsed)) == 1
+    found = asked(task, references, parsed, options)
+    assert found[f"canary/constant/{task}"] == pytest.approx(0.25 if task == "preference" else 0.0)
+
+
+def test_a_constant_that_was_there_from_the_start_is_no_collapse() -> None:
+    name = "canary/constant/numerical"
+    rows = [{**HEALTHY, name: 0.8}] * 5
+    assert alarms(rows + [{**HEALTHY, name: 0.9}] * 20, OPTIONS) == []
+    (alarm,) = alarms([{**HEALTHY, name: 0.3}] * 5 + [{**HEALTHY, name: 0.6}] * 5, OPTIONS)
+    assert (alarm.kind, alarm.now, alarm.before) == ("constant/numerical", pytest.approx(0.6), pytest.approx(0.3))
+
+
+def test_what_comes_later_is_compared_with_its_own_first_window() -> None:
+    """A task drawn late, and accuracy before any was earned."""
+    late = {name: value for name, value in HEALTHY.items() if not name.startswith("canary/")}
+    rows = [late] * 10 + [HEALTHY] * 5
+    sick = metrics(step(format=0.5, parsed="7"))
+    assert alarms(rows + [sick] * 4, OPTIONS) == []  # the two windows still overlap
+    assert [alarm.kind for alarm in alarms(rows + [sick] * 5, OPTIONS)] == [
+        "paid_without_form",
+        "constant/numerical",
+    ]
+
+
+def test_form_is_compared_with_its_best_window() -> None:
+    def row(form: float, accuracy: float) -> dict[str, float]:
+        return {**HEALTHY, "reward/format": form, "reward/accuracy": accuracy}
+
+    rows = [row(0.5, 0.2)] * 5 + [row(0.9, 0.4)] * 5 + [row(0.7, 0.4)] * 5
+    assert alarms(rows, OPTIONS) == []  # accuracy has not risen
+    (alarm,) = alarms(rows + [row(0.6, 0.5)] * 40, OPTIONS)
+    assert (alarm.kind, alarm.now, alarm.before) == ("format_fall", pytest.approx(0.6), pytest.approx(0.9))
+
+
+def test_a_step_costs_the_same_late_in_a_stage() -> None:
+    """Counted in rows looked at, so that a busy machine decides nothing."""
+    seen = 0
+
+    class Row(dict[str, float]):
+        def __getitem__(self, name: str) -> float:
+            nonlocal seen
+            seen += 1
+            return super().__getitem__(name)
+
+    counts = []
+    for steps in (200, 400):
+        seen = 0
+        Canary(CanaryConfig(window=5), lambda text: None, [Row(HEALTHY) for _ in range(steps)])
+        counts.append(seen)
+    assert counts[0] > 0
+    assert counts[1] < 2.1 * counts[0]
+
+
+@pytest.mark.parametrize("kind", ["diversity", "tagless", "constant/numerical", "format_fall"])
+def test_a_step_without_groups_shows_nothing(kind: str) -> None:
+    assert worst(Alarm(kind, 0.0, 1.0, ""), []) == []
+
+
+def test_a_tag_inside_the_thinking_is_none() -> None:
+    """Whether the prompt or the response opened it, and under whatever name."""
+    prompt = Prompt(np.arange(3), text="Give it in <answer> </answer>.<think>", opens_thinking=True)
+
+    def tagless(text: str, given: Prompt, grammar: str | tuple[str, ...] = "answer") -> float:
+        turn = Turn(given, np.zeros(3, np.int64), np.ones(3, dtype=bool), None, "stop", text)
+        made = Group(Sample("s", "?", "numerical", "1"), (Trajectory((turn,)),), (Score(0.0, 0.0, 0.0),))
+        return canary_metrics([made], grammar_of(grammar))["canary/tagless"]
+
+    assert tagless("is it <answer>1</answer>? Hm", prompt) == 1.0
+    assert tagless("it is one.</think><answer>1</answer>", prompt) == 0.0
+    assert tagless("is it <answer>1</answer>? Hm", PROMPT) == 0.0
+    assert tagless("<plan>is it <answer>1</answer>?", PROMPT, ("plan",)) == 1.0
+    assert tagless("<plan>one</plan><answer>1</answer>", PROMPT, ("plan",)) == 0.0
 
 
 def _without_prompt(trajectory: Trajectory) -> Turn:

@@ -17,7 +17,8 @@ class CanaryConfig(Section):
     action: Literal["warn", "stop"] = "warn"
     """Say what was found and go on, or stop the stage, resumably, before the step is saved."""
     window: PositiveInt = 10
-    """Steps of the recent window, and of the first window of the stage that it is compared with. Single steps are
+    """Steps of the recent window, and of the one that it is compared with: the first that had the metric, or the best
+    (``format_fall``). Single steps are
     noisy: of 256 responses a share of 0.1 has a standard error of 0.02."""
     repeat_every: PositiveInt = 25
     """An alarm that lasts is said again after so many steps."""
@@ -39,8 +40,9 @@ class CanaryConfig(Section):
     """Growth of the mean length, as a factor. Reasoning grows longer in training, but threefold within a stage is
     rambling or repetition more often than thought."""
     constant: Probability = 0.5
-    """Share of one task's responses that give the commonest answer, beyond the share of the commonest reference. A
-    policy that answers always the same has given up on the question."""
+    """Share of one task's responses that give the commonest answer, beyond the share of the commonest reference, if it
+    was lower by more than half of this in the first window. A policy that comes to answer always the same has given up
+    on the question."""
     diversity: Probability = 0.05
     """Mean share of different responses within a group (0 if all are equal, 1 if all differ) below which groups carry
     no signal, if it was four times as much in the first window."""

@@ -1,7 +1,7 @@
 """A canary in training: it speaks when a policy seems to be paid for something else than answering.
 
-Every alarm compares the mean of a metric over the last ``window`` steps with that over the first ``window`` steps of
-the stage. What it says is a function of the stage's metrics, so a run that was killed and resumed says the same again.
+What it says is a function of the stage's metrics (``canary_alarms.py``), so a run that was killed and resumed says the
+same again.
 """
 
 from __future__ import annotations
@@ -9,34 +9,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from easyvideor1.config.canary import CanaryConfig
+from easyvideor1.rewards.check import one_answer
+from easyvideor1.rewards.grammar import ANSWER, Grammar
+from easyvideor1.rewards.parse import parse
 from easyvideor1.rewards.regions import find_tag, split_thinking
+from easyvideor1.rewards.responses import full_response
+from easyvideor1.rewards.rules import RULES
+from easyvideor1.rewards.score import shown
 from easyvideor1.rollout.records import response_tokens
+from easyvideor1.training.canary_alarms import CONSTANT, Alarm, Metrics, Windows, alarms
 from easyvideor1.types import EasyVideoError, Group, Sample, Score, Trajectory
-
-Metrics = Mapping[str, float]
 
 #: Tasks with fewer responses or questions in a step say nothing about constants.
 _RESPONSES, _QUESTIONS = 8, 3
 #: Examples of an alarm, and characters of each response.
 EXAMPLES, CHARACTERS = 3, 400
-_CONSTANT = "canary/constant/"
 
 
 class CanaryStopError(EasyVideoError):
     """The canary spoke and ``canary.action`` is ``stop``; the last checkpoint is intact."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """What is wrong: its kind (``paid_without_form``, ``constant/boolean``, ...), the numbers, and a paragraph."""
-
-    kind: str
-    now: float
-    before: float
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +53,17 @@ def responses_of(groups: Sequence[Group]) -> list[Seen]:
     ]
 
 
-def canary_metrics(groups: Sequence[Group]) -> dict[str, float]:
+def canary_metrics(groups: Sequence[Group], grammar: Grammar = ANSWER) -> dict[str, float]:
     """What a step's groups say: ``canary/tagless``, ``canary/paid_without_form``, ``canary/diversity`` and
-    ``canary/constant/<task>``; see ``CanaryConfig``. What there is nothing to say about is left out."""
+    ``canary/constant/<task>``; see ``CanaryConfig``. What there is nothing to say about is left out.
+
+    ``grammar`` is that of the rewards: it says which tags are thinking.
+    """
     seen = responses_of(groups)
     found: dict[str, float] = {}
     asked = [one for one in seen if one.trajectory.completion.asks_tag]
     if asked:
-        found["canary/tagless"] = sum(not _has_tag(one) for one in asked) / len(asked)
+        found["canary/tagless"] = sum(not _has_tag(one, grammar) for one in asked) / len(asked)
     earned = sum(one.score.accuracy for one in seen)
     if earned > 0:
         loose = sum(one.score.accuracy for one in seen if one.score.found and one.score.format < 1.0)
@@ -77,17 +75,28 @@ def canary_metrics(groups: Sequence[Group]) -> dict[str, float]:
     for one in seen:
         by_task.setdefault(one.sample.task, []).append(one)
     for task, those in sorted(by_task.items()):
-        references = {one.sample.id: one.sample.answer for one in those}
+        references = {one.sample.id: _as_given(task, one.sample.answer, one.sample.options) for one in those}
         if len(those) >= _RESPONSES and len(references) >= _QUESTIONS:
             given = _commonest([one.score.parsed for one in those])
-            found[f"{_CONSTANT}{task}"] = max(0.0, given - _commonest(list(references.values())))
+            found[f"{CONSTANT}{task}"] = max(0.0, given - _commonest(list(references.values())))
     return found
 
 
-def _has_tag(one: Seen) -> bool:
+@lru_cache(maxsize=8192)
+def _as_given(task: str, answer: str, options: tuple[str, ...]) -> str:
+    """A reference as a response that gives it is read, so that ``Yes`` and ``true`` are one; else its text."""
+    if task not in RULES:
+        return answer
+    text = one_answer(task, answer)
+    return shown(parse(task, full_response(text), options)) or text
+
+
+def _has_tag(one: Seen, grammar: Grammar) -> bool:
     if one.score.found:
         return one.score.found == "tag"
-    return find_tag(split_thinking(one.trajectory.text).body) is not None
+    completion = one.trajectory.completion
+    layout = split_thinking(completion.text, grammar, opened=completion.opens_thinking)
+    return find_tag(layout.body) is not None
 
 
 def _different(group: Group) -> float | None:
@@ -101,109 +110,7 @@ def _commonest(answers: Sequence[str]) -> float:
     return counts.most_common(1)[0][1] / len(answers) if counts else 0.0
 
 
-def alarms(rows: Sequence[Metrics], options: CanaryConfig) -> list[Alarm]:
-    """What is wrong after the last of a stage's steps; ``rows`` are the metrics of all its steps, in order."""
-    if len(rows) < 2 * options.window:
-        return []
-    found = [alarm for check in _CHECKS if (alarm := check(rows, options)) is not None]
-    names = sorted({name for row in rows[-options.window :] for name in row if name.startswith(_CONSTANT)})
-    return found + [alarm for name in names if (alarm := _constant(rows, options, name)) is not None]
-
-
-def _means(rows: Sequence[Metrics], options: CanaryConfig, name: str) -> tuple[float, float] | None:
-    """Means of a metric over the first window and the recent one; ``None`` where either has none of it."""
-    first = [row[name] for row in rows[: options.window] if name in row]
-    recent = [row[name] for row in rows[-options.window :] if name in row]
-    return (sum(first) / len(first), sum(recent) / len(recent)) if first and recent else None
-
-
-def _grown(name: str, kind: str, says: str) -> Callable[[Sequence[Metrics], CanaryConfig], Alarm | None]:
-    """An alarm for a share that has grown by more than the option called ``kind``."""
-
-    def check(rows: Sequence[Metrics], options: CanaryConfig) -> Alarm | None:
-        means = _means(rows, options, name)
-        bound = getattr(options, kind)
-        if means is None or means[1] - means[0] <= bound:
-            return None
-        numbers = f"{means[1]:.2f} over the last {options.window} steps, {means[0]:.2f} over the first"
-        return Alarm(kind, means[1], means[0], f"{says} ({numbers}; canary.{kind} is {bound:g})")
-
-    return check
-
-
-def _parted(rows: Sequence[Metrics], options: CanaryConfig) -> Alarm | None:
-    """Format has fallen below its best window while accuracy has risen above what it was there."""
-    size = options.window
-    pairs = [(row["reward/format"], row["reward/accuracy"]) for row in rows if "reward/format" in row]
-    if len(pairs) < 2 * size:
-        return None
-    sums = [(0.0, 0.0)]
-    for form, accuracy in pairs:
-        sums.append((sums[-1][0] + form, sums[-1][1] + accuracy))
-    windows = [
-        ((end[0] - begin[0]) / size, (end[1] - begin[1]) / size)
-        for begin, end in zip(sums[:-size], sums[size:], strict=True)
-    ]
-    recent = windows[-1]
-    best = max(windows[:-size], key=lambda window: window[0])
-    if best[0] - recent[0] <= options.format_fall or recent[1] - best[1] <= options.accuracy_rise:
-        return None
-    message = (
-        f"accuracy and form part ways: the format reward fell from {best[0]:.2f} to {recent[0]:.2f} while accuracy "
-        f"rose from {best[1]:.2f} to {recent[1]:.2f} (canary.format_fall is {options.format_fall:g})"
-    )
-    return Alarm("format_fall", recent[0], best[0], message)
-
-
-def _longer(rows: Sequence[Metrics], options: CanaryConfig) -> Alarm | None:
-    means = _means(rows, options, "response/tokens")
-    if means is None or means[1] <= options.length_ratio * means[0]:
-        return None
-    message = (
-        f"responses have become {means[1] / max(means[0], 1e-9):.1f} times as long ({means[1]:.0f} tokens, "
-        f"{means[0]:.0f} over the first {options.window} steps; canary.length_ratio is {options.length_ratio:g})"
-    )
-    return Alarm("length_ratio", means[1], means[0], message)
-
-
-def _alike(rows: Sequence[Metrics], options: CanaryConfig) -> Alarm | None:
-    means = _means(rows, options, "canary/diversity")
-    if means is None or means[1] >= options.diversity or means[0] < 4 * options.diversity:
-        return None
-    message = (
-        f"the responses of a group are nearly all the same: {means[1]:.2f} of them differ, {means[0]:.2f} over the "
-        f"first {options.window} steps (canary.diversity is {options.diversity:g}); such groups teach nothing"
-    )
-    return Alarm("diversity", means[1], means[0], message)
-
-
-def _constant(rows: Sequence[Metrics], options: CanaryConfig, name: str) -> Alarm | None:
-    means = _means(rows, options, name)
-    if means is None or means[1] <= options.constant:
-        return None
-    task = name.removeprefix(_CONSTANT)
-    message = (
-        f"the answers to {task} have collapsed: the commonest is given {means[1]:.2f} more often than the commonest "
-        f"reference is right (canary.constant is {options.constant:g})"
-    )
-    return Alarm(f"constant/{task}", means[1], means[0], message)
-
-
-_CHECKS = (
-    _grown(
-        "canary/paid_without_form",
-        "paid_without_form",
-        "accuracy is earned by responses that are not in the form asked for: it may not be for answers",
-    ),
-    _parted,
-    _grown("response/cut_at_limit", "cut_off", "more responses are cut off at the length limit"),
-    _grown("canary/tagless", "tagless", "more responses have no closed answer tag"),
-    _longer,
-    _alike,
-)
-
-
-def worst(alarm: Alarm, groups: Sequence[Group]) -> list[dict[str, Any]]:
+def worst(alarm: Alarm, groups: Sequence[Group], grammar: Grammar = ANSWER) -> list[dict[str, Any]]:
     """The responses of a step that an alarm is about, most telling first, as rows for the record."""
     seen = responses_of(groups)
     kind, _, task = alarm.kind.partition("/")
@@ -211,13 +118,13 @@ def worst(alarm: Alarm, groups: Sequence[Group]) -> list[dict[str, Any]]:
         seen = [one for one in seen if one.sample.task == task]
         common = Counter(one.score.parsed for one in seen if one.score.parsed).most_common(1)
         seen = [one for one in seen if common and one.score.parsed == common[0][0]]
-    elif kind == "diversity":
+    elif kind == "diversity" and groups:
         least = min(groups, key=lambda group: share if (share := _different(group)) is not None else 1.0)
         seen = responses_of([least])
     keys: dict[str, Callable[[Seen], Any]] = {
         "length_ratio": lambda one: -response_tokens(one.trajectory),
         "cut_off": lambda one: (one.trajectory.turns[-1].finish != "length", -one.score.accuracy),
-        "tagless": lambda one: (_has_tag(one), -one.score.accuracy),
+        "tagless": lambda one: (_has_tag(one, grammar), -one.score.accuracy),
     }
     return [_example(one) for one in sorted(seen, key=keys.get(kind, _paid_without_form))[:EXAMPLES]]
 
@@ -254,21 +161,31 @@ class Canary:
         options: thresholds and action.
         say: takes a warning.
         history: metrics of the steps that are done already, in order.
+        grammar: that of the rewards.
     """
 
-    def __init__(self, options: CanaryConfig, say: Callable[[str], None], history: Sequence[Metrics] = ()) -> None:
+    def __init__(
+        self,
+        options: CanaryConfig,
+        say: Callable[[str], None],
+        history: Sequence[Metrics] = (),
+        grammar: Grammar = ANSWER,
+    ) -> None:
         self.options = options
         self._say = say
-        self._rows: list[Metrics] = []
+        self._grammar = grammar
+        self._step = 0
+        self._windows = Windows(options.window)
         self._since: dict[str, int] = {}
         for row in history:
             self._due(row)
 
     def _due(self, row: Metrics) -> list[Alarm]:
         """Take in a step's metrics; the alarms that begin with it, or have lasted long enough to be said again."""
-        self._rows.append(row)
-        step = len(self._rows)
-        found = alarms(self._rows, self.options) if self.options.enabled else []
+        self._step += 1
+        self._windows.add(row)
+        step = self._step
+        found = alarms(self._windows, self.options) if self.options.enabled else []
         self._since = {alarm.kind: self._since.get(alarm.kind, step) for alarm in found}
         return [alarm for alarm in found if (step - self._since[alarm.kind]) % self.options.repeat_every == 0]
 
@@ -278,7 +195,7 @@ class Canary:
         shown: dict[str, str] = {}
         due = self._due(row)
         for alarm in due:
-            examples = worst(alarm, groups)
+            examples = worst(alarm, groups, self._grammar)
             for example in examples:
                 shown[example["response"]] = (
                     f"    {example['task']}, accuracy {example['accuracy']:.2f}, format {example['format']:.1f}, "

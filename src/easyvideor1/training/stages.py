@@ -11,6 +11,7 @@ from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data import SampleStream
 from easyvideor1.models.policy import Policy
+from easyvideor1.rewards.grammar import grammar_of
 from easyvideor1.rollout.engine import Engine
 from easyvideor1.training.ahead import SamplesAhead
 from easyvideor1.training.canary import Canary, canary_metrics
@@ -53,7 +54,8 @@ def build_stage(
     sources = Sources(responses.greedy_rewards, learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
     draw = _sampler(options, stream, media)
     watched = config.canary.enabled and options.trajectories == "policy"
-    canary = Canary(config.canary, say, record.metrics()) if watched else None
+    grammar = grammar_of(config.rewards.grammar)
+    canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
 
     def evaluate_when_due(step: int) -> Metrics:
         return evaluate(f"{options.name}-{step:06d}", engine) if due(config.evaluation.every, step) else {}
@@ -61,7 +63,9 @@ def build_stage(
     def log(step: int, groups: list[Group], used: list[Group], metrics: Metrics, clock: Clock) -> None:
         found = metrics | responses.counts() | {"groups/visual_mismatch": float(len(media.mismatches))}
         media.mismatches.clear()
-        row = record.write_metrics(step, groups, used, found | (canary_metrics(groups) if canary else {}), clock)
+        row = record.write_metrics(
+            step, groups, used, found | (canary_metrics(groups, grammar) if canary else {}), clock
+        )
         on_step(options.name, step, options.steps, row)
         if canary is not None:
             spoken = canary.look(step, row, groups)
