@@ -137,6 +137,30 @@ def test_a_reference_that_is_not_right_against_itself_fails(tmp_path: Path) -> N
     assert f"{path}:4: the reference scores 0.500 against itself" in text.stderr
 
 
+def test_tests_that_an_empty_answer_passes_are_named(tmp_path: Path) -> None:
+    double = "def double(numbers):\n    return [2 * number for number in numbers]"
+    vacuous = "assert all(got == want for got, want in zip(double([1, 2]), [2, 4]))"
+    box = "class Box:\n    def __init__(self, *held): self.held = held\n    def items(self): return list(self.held)"
+    path = write(
+        tmp_path / "rows.jsonl",
+        [
+            row("code", double, tests=[vacuous]),
+            row("code", double, tests=[vacuous, "assert len(double([1, 2])) == 2"]),
+            row("code", double, tests=["for got, want in zip(double([1]), [2]):\n    assert got == want"]),
+            row("code", json.dumps({"tests": ["import math\nassert set(double([1])) <= {2, math.pi}"]})),
+            row("code", box, tests=["assert set(Box(1, 2).items()) <= {1, 2}"]),
+            row("code", "print(1)", tests=[{"input": "", "output": "1"}]),
+        ],
+    )
+    done = check(path, "--json")
+    assert done.exit_code == 0, done.output
+    assert [row["where"] for row in tasks_of(done)["code"]["vacuous"]] == [f"{path}:{line}" for line in (1, 3, 4, 5)]
+    text = check(path)
+    assert text.exit_code == 0
+    assert "4 rows ask for nothing:" in text.stderr
+    assert f"{path}:1: its tests are passed by functions that return []" in text.stderr
+
+
 def test_a_configuration_names_columns_sources_and_rewards(tmp_path: Path) -> None:
     rows = [{"q": "How many?", "gold": 3, "problem_type": "numerical"}]
     write(tmp_path / "rows.jsonl", rows)

@@ -41,7 +41,8 @@ def rewards(
     """Say what the rewards make of your references.
 
     For each task type: rows, references that do not score 1.0 against themselves, what the best constant answer earns,
-    whether length is paid for, and declared scales of coordinates. Rows that cannot be used are named with the reason.
+    whether length is paid for, and declared scales of coordinates. Rows that cannot be used are named with the reason,
+    and so are rows of programs whose tests an empty answer passes.
     No media file is touched and no judge is asked. The exit status is 1 if a row cannot be used, or if a reference
     fails against itself.
     """
@@ -138,6 +139,7 @@ def _show(audits: Sequence[TaskAudit], bad: Sequence[BadRow]) -> None:
             typer.echo(f"{task.task}: {count} not checked against themselves: {reason}")
     _list("cannot be used", bad)
     _list("score less than 1.0 against themselves", [row for task in audits for row in task.imperfect])
+    _list("ask for nothing", [row for task in audits for row in task.vacuous])
 
 
 def _list(what: str, rows: Sequence[object]) -> None:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.rewards.check import one_answer, plain_reference, read_reference
+from easyvideor1.rewards.code import empty_program
 from easyvideor1.rewards.constants import Constant, ScoreOne, best_constant
 from easyvideor1.rewards.coordinates import declared_scale
 from easyvideor1.rewards.length import LengthBias, length_bias
@@ -40,6 +41,17 @@ class Imperfect:
 
 
 @dataclass(frozen=True, slots=True)
+class Vacuous:
+    """A row whose tests are all passed by a program that answers every call with an empty list."""
+
+    where: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.where or self.id}: its tests are passed by functions that return []; compare lengths, too"
+
+
+@dataclass(frozen=True, slots=True)
 class Scales:
     """Coordinates of one task type: how many rows declare which scale, and how far the references reach.
 
@@ -55,7 +67,8 @@ class TaskAudit:
     """What was found out about the rows of one task type.
 
     ``imperfect`` holds the references that score less than 1.0 against themselves. ``checked`` of ``rows`` were asked;
-    ``unchecked`` holds, by reason, those whose reference is no answer in itself (tests without a program).
+    ``unchecked`` holds, by reason, those whose reference is no answer in itself (tests without a program). ``vacuous``
+    holds the rows of programs whose tests ask for nothing.
     """
 
     task: str
@@ -66,6 +79,7 @@ class TaskAudit:
     constant: Constant | None
     length: LengthBias
     scales: Scales | None
+    vacuous: tuple[Vacuous, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -149,7 +163,15 @@ def _audit_task(
         constant=best_constant(task, samples, answered, seed=seed),
         length=length_bias(task, samples, answered, seed=seed),
         scales=_scales(task, samples, coordinates),
+        vacuous=tuple(_vacuous(samples, answered)) if task == "code" else (),
     )
+
+
+def _vacuous(samples: Sequence[Sample], answered: ScoreOne) -> Iterator[Vacuous]:
+    for sample in samples:
+        program = empty_program(read_reference("code", sample.answer, sample.options), sample.extra)
+        if program is not None and answered(sample, program).accuracy >= _FULL:
+            yield Vacuous(sample.where, sample.id)
 
 
 def _no_answer(task: str, sample: Sample) -> str:

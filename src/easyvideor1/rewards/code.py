@@ -13,7 +13,7 @@ from textwrap import dedent
 from typing import Any
 
 from easyvideor1.rewards.answer import ColumnError, Reading, Rule, Verdict, cannot_judge, unread
-from easyvideor1.rewards.code_names import Names, names_of
+from easyvideor1.rewards.code_names import Names, asked_names, names_of
 from easyvideor1.rewards.code_tests import TEST_COLUMNS, Tests, program_tree, read_tests
 from easyvideor1.rewards.fences import Block, fenced_blocks, is_displayed
 from easyvideor1.rewards.sandbox import Checked, Limits, Run, run_checks, run_program
@@ -36,6 +36,10 @@ _STATEMENTS = (
     ast.With,
     ast.Try,
 )
+_EMPTY_FUNCTION = "def %s(*args, **named): return []"
+_EMPTY_CLASS = """class %s:
+    def __init__(self, *args, **named): pass
+    def __getattr__(self, name): return lambda *args, **named: []"""
 #: Seconds for all pairs of input and output of one program together; each has the limit of one program as well.
 PAIRS_SECONDS = 30.0
 
@@ -184,6 +188,18 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
         checked = _run_pairs(predicted, tests.pairs)
     passed = checked.passed
     return Verdict(sum(passed) / len(passed), {"all_passed": float(all(passed))}, reason=checked.reason)
+
+
+def empty_program(reference: str, row: Mapping[str, Any]) -> str | None:
+    """A program that answers every call of a row's tests with an empty list; ``None`` for a row without such tests.
+
+    What its tests do not fail, they do not ask for.
+    """
+    found = _tests_of(reference, row)
+    if found is None or not found[0].checks:
+        return None
+    names = sorted(asked_names(reference, found[0].checks))
+    return "\n".join(_EMPTY_CLASS if name[:1].isupper() else _EMPTY_FUNCTION for name in names) % tuple(names)
 
 
 def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> Checked:

@@ -103,6 +103,14 @@ def names_of(reference: str, checks: Sequence[str]) -> Names:
     return Names(frozenset(own), classes, containers, tuple(imports.items()), stars, closed, only)
 
 
+def asked_names(reference: str, checks: Sequence[str]) -> frozenset[str]:
+    """The names that checks use and a program under test has to define."""
+    names, used = names_of(reference, checks), _scope(checks).used
+    if names.only:
+        return names.own & used
+    return frozenset(used - names.closed - {name for name, _ in names.imports} - (_BUILTIN - names.own))
+
+
 def _says_what_is_in_it(node: ast.ClassDef) -> bool:
     return any(isinstance(part, ast.FunctionDef) and part.name == "__contains__" for part in node.body)
 
