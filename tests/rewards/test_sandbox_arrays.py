@@ -99,6 +99,16 @@ def count(n): yield from range(n)
     assert run_checks(program, with_numpy(EMPTY), LIMITS).passed == [True] * len(EMPTY)
 
 
+def test_a_check_means_what_it_says() -> None:
+    tests = [
+        "match f(1):\n    case 1 - 2j | 2: assert False\n    case 1: pass\n    case _: assert False",
+        "assert " + " - ".join(["f(1)"] * 600) + " == -598",
+        "class A:\n    def __sub__(self, other): return other\nassert A() - f(1) == 1",
+        "x = 5\nx -= f(1)\nassert x == 4 and f'{x == 4}' == 'True' and (x > 3) is True and not x < f(4)",
+    ]
+    assert run_checks("def f(x): return x", tests, LIMITS).passed == [True] * len(tests)
+
+
 def test_objects_are_arrays_of_what_they_hold_or_single_ones() -> None:
     program = """
 class Vector:

@@ -16,7 +16,7 @@ import operator
 import sys
 from collections.abc import Callable, Sequence
 from types import CodeType
-from typing import Any
+from typing import Any, Protocol
 
 #: Functions of numpy that stretch the first two of their arguments to one shape and compare or subtract them.
 _FUNCTIONS = {
@@ -40,30 +40,40 @@ _OPERATORS: dict[type[ast.AST], str] = {
     ast.GtE: "ge",
     ast.Sub: "sub",
 }
-#: The name under which a check finds ``Guard.operate``; no name of Python's has a space.
-OPERATE = "guarded operator"
+#: What a check calls in place of the operators of ``_OPERATORS``; no name of Python's has a blank.
+_PREFIX = "guarded "
+
+
+class Link(Protocol):
+    """What is needed of ``sandbox_calls.Link``."""
+
+    said_nothing: bool
 
 
 class Guard:
     """Watches the comparisons of the checks in this process.
 
     Args:
-        said_nothing: whether an empty array would be what the program said where it should have said something.
+        link: says whether an empty array would be what the program said where it should have said something.
     """
 
-    def __init__(self, said_nothing: Callable[[], bool]) -> None:
-        self._said_nothing = said_nothing
+    def __init__(self, link: Link) -> None:
+        self._link = link
         sys.meta_path.insert(0, _Imports(self))
 
-    def operate(self, name: str, left: Any, right: Any) -> Any:
-        """Do an operator of the module ``operator`` on two values of a check.
+    def operators(self) -> dict[str, Callable[[Any, Any], Any]]:
+        """What a compiled check calls, by name."""
+        return {_PREFIX + name: self._operator(getattr(operator, name)) for name in _OPERATORS.values()}
 
-        Raises:
-            AssertionError: see ``look``.
-        """
-        if _is_array(left) or _is_array(right):
-            self.look(left, right)
-        return getattr(operator, name)(left, right)
+    def _operator(self, operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        link = self._link
+
+        def apply(left: Any, right: Any) -> Any:
+            if link.said_nothing and (_is_array(left) or _is_array(right)):
+                self.look(left, right)
+            return operate(left, right)
+
+        return apply
 
     def look(self, left: Any, right: Any) -> None:
         """Look at two values that numpy is about to compare.
@@ -71,7 +81,7 @@ class Guard:
         Raises:
             AssertionError: one of them is empty, the other is not, and the program has said nothing.
         """
-        asked = self._said_nothing() and left is not None and right is not None
+        asked = self._link.said_nothing and left is not None and right is not None
         if asked and _has_elements(left) != _has_elements(right):
             raise AssertionError("an empty array is compared with a value")
 
@@ -123,15 +133,23 @@ class _Imports:
 
 
 def compiled(check: str) -> CodeType:
-    """A check whose comparisons and differences go through ``Guard.operate``.
+    """A check whose comparisons and differences go through ``Guard.operators``.
 
     Raises:
         SyntaxError: it is no Python.
     """
-    return compile(ast.fix_missing_locations(_Operators().visit(ast.parse(check, "check.py"))), "check.py", "exec")
+    tree = ast.parse(check, "check.py")
+    try:
+        tree = ast.fix_missing_locations(_Operators().visit(tree))
+    except RecursionError:  # a sum of hundreds of terms; the compiler goes deeper
+        tree = ast.parse(check, "check.py")
+    return compile(tree, "check.py", "exec")
 
 
 class _Operators(ast.NodeTransformer):
+    def visit(self, node: ast.AST) -> Any:
+        return node if isinstance(node, ast.pattern) else super().visit(node)  # patterns hold numbers and no operators
+
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         self.generic_visit(node)
         if len(node.ops) > 1:
@@ -147,7 +165,7 @@ def _through_guard(node: ast.expr, how: ast.AST, left: ast.expr, right: ast.expr
     name = _OPERATORS.get(type(how))
     if name is None:
         return node
-    call = ast.Call(ast.Name(OPERATE, ast.Load()), [ast.Constant(name), left, right], [])
+    call = ast.Call(ast.Name(_PREFIX + name, ast.Load()), [left, right], [])
     return ast.copy_location(call, node)
 
 

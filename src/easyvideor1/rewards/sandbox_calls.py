@@ -56,6 +56,10 @@ _MADE: dict[type, Callable[[Any], list[Any]]] = {
 _MAKERS = {kind.__name__: kind for kind in _MADE}
 
 
+#: Plain values that cannot be empty.
+_WITHOUT_ENTRIES = frozenset((int, float, bool, complex, type(None)))
+
+
 class BrokenLinkError(Exception):
     """The other side has ended, or says what is no message."""
 
@@ -77,7 +81,9 @@ class Link:
         self.containers: set[str] = set()
         #: Whether the check knows that a call may raise StopIteration; elsewhere that would end a loop over calls.
         self._stops = False
-        self._given_nothing = self._heard_nothing = False
+        #: Whether the program has said something empty in this check, and was given neither that nor a lone zero.
+        self.said_nothing = False
+        self._given_nothing = False
         #: The iterator that last yielded something.
         self._yielding: list[Any] = []
         self.broken = False
@@ -85,11 +91,7 @@ class Link:
     def begin(self, check: str) -> None:
         """Begin with a check, given as its text."""
         self._stops = "StopIteration" in check
-        self._given_nothing = self._heard_nothing = False
-
-    def said_nothing(self) -> bool:
-        """Whether the program has said something empty in this check, and was given neither that nor a lone zero."""
-        return self._heard_nothing and not self._given_nothing
+        self._given_nothing = self.said_nothing = False
 
     def ask(self, what: str, *args: Any) -> Any:
         """Have the other side do one of its operations, and return or raise what came of it."""
@@ -101,9 +103,9 @@ class Link:
         said = {name: self._pack(value) for name, value in named.items()}
         if self._names is None:
             given = [*args, *named.values()]
-            self._given_nothing |= any(map(_is_empty, given)) or (
-                len(given) == 1 and type(given[0]) is int and given[0] == 0
-            )
+            zero = len(given) == 1 and type(given[0]) is int and given[0] == 0
+            if zero or any(map(_is_empty, given)):
+                self._given_nothing, self.said_nothing = True, False
         return self._exchange(["call", self._pack(function), packed, said], args)
 
     def serve(self) -> None:
@@ -128,8 +130,8 @@ class Link:
 
     def _hear(self, packed: Any) -> Any:
         value = self._unpack(packed)
-        if self._names is None and not self._heard_nothing:
-            self._heard_nothing = _is_empty(value)
+        if self._names is None and not self._given_nothing and not self.said_nothing:
+            self.said_nothing = _is_empty(value)
         return value
 
     def _raised(self, message: list[Any], kind: Any, args: list[Any]) -> BaseException:
@@ -138,7 +140,8 @@ class Link:
             raise BrokenLinkError
         if issubclass(kind, StopIteration) and self._names is None:
             if message[0] == "next":
-                self._heard_nothing |= self._yielding != message[1]  # the end of an iterator that yielded nothing
+                # The end of an iterator that yielded nothing.
+                self.said_nothing |= self._yielding != message[1] and not self._given_nothing
             elif not self._stops:
                 return RuntimeError("a call raised StopIteration")
         raised: BaseException = kind(*args)
@@ -290,9 +293,9 @@ _UNPACK: dict[str, Callable[..., Any]] = {
 def _is_empty(value: Any) -> bool:
     """Whether a plain value is empty, or holds something that is."""
     if isinstance(value, dict):
-        return not value or any(map(_is_empty, value.values()))
+        return _is_empty(list(value.values()))
     if isinstance(value, list | tuple | set | frozenset | collections.deque):
-        return not value or any(map(_is_empty, value))
+        return not value or any(type(entry) not in _WITHOUT_ENTRIES and _is_empty(entry) for entry in value)
     if isinstance(value, str | bytes | bytearray | range):
         return not value
     return getattr(value, "size", 1) == 0 if type(value).__module__ == "numpy" else False

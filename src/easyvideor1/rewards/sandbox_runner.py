@@ -200,7 +200,7 @@ def _checks(calls: Any, objects: Any, names: Any, arrays: Any, settings: dict[st
     """Run checks against a program in another process, once that has run its own code."""
     link = calls.Link(*settings["link"], objects)
     namespace = names.Namespace(link, settings["names"])
-    namespace[arrays.OPERATE] = arrays.Guard(link.said_nothing).operate
+    namespace |= arrays.Guard(link).operators()
     ask, reply = settings["checks"]
     requests = os.fdopen(ask, "rb")
     link.ask("bool", True)
