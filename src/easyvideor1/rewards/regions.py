@@ -296,6 +296,8 @@ def _untagged(whole: Region, fallback: Fallback) -> Iterator[Region]:
     whole = replace(whole, text=text)
     region = _stripped(whole)
     body = region.text
+    if fallback == "block" and (boxed := find_boxed(body)) is not None:
+        yield _stripped(Region(boxed[0], "boxed", region.start + boxed[1]))
     if fallback != "block":
         yield from _marked(region, fallback)
         if _BOX.search(body) or _BEGIN_BOX in body:
