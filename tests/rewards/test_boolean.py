@@ -65,7 +65,7 @@ NEITHER = [
         "",
         "?",
     ),
-    *("it is true that he runs", "I wonder whether it is Yes that is meant here.", "Is it Yes? Is it No?"),
+    *("I wonder whether it is Yes that is meant here.", "Is it Yes? Is it No?"),
 ]
 
 

@@ -318,7 +318,7 @@ def test_a_comparison_that_takes_too_long_is_given_up_in_any_thread() -> None:
     results: list[Outcome | None] = []
 
     def compare() -> None:
-        results.append(helper.compare("9^{9^{9^{9^{9}}}}", "3"))
+        results.append(helper.compare("\\prod_{n=1}^{99999} (n+\\sqrt{n})", "3"))
         results.append(helper.compare("\\frac{2}{4}", "\\frac{1}{2}"))
 
     thread = threading.Thread(target=compare)
@@ -335,7 +335,7 @@ def test_an_answer_without_end_is_wrong_and_a_reference_without_end_judges_nothi
 ) -> None:
     helper = MathHelper(time_limit=1.5)
     monkeypatch.setattr(math, "_HELPER", helper)
-    endless = "9^{9^{9^{9^{9}}}}"
+    endless = "\\prod_{n=1}^{99999} (n+\\sqrt{n})"
     wrong = score("math", f"<answer>{endless}</answer>", "3x + 1")
     assert wrong.applicable
     assert (wrong.accuracy, wrong.parts) == (0.0, {"beyond_limits": 1.0})

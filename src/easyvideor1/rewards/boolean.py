@@ -11,13 +11,15 @@ from easyvideor1.rewards.characters import typed, unwrapped
 
 _YES, _NO = ("yes", "true", "correct", "right"), ("no", "false", "incorrect", "wrong")
 _CHINESE_YES = (
-    "\u662f\u7684|\u662f|\u5bf9\u7684|\u5bf9|\u5c0d|\u6b63\u786e|\u6b63\u78ba|\u6ca1\u9519|\u306f\u3044|\ub124|\uc608"
+    "\u662f\u7684|\u6709|\u662f|\u5bf9\u7684|\u5bf9|\u5c0d|\u6b63\u786e|\u6b63\u78ba|\u6ca1\u9519"
+    "|\u306f\u3044|\ub124|\uc608"
 )
 _CHINESE_NO = (
-    "\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u4e0d\u5c0d|\u9519\u8bef|\u932f\u8aa4|\u4e0d\u6b63\u786e|\u6ca1\u6709"
+    "\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u4e0d\u5c0d|\u9519\u8bef|\u932f\u8aa4|\u4e0d\u6b63\u786e|\u6ca1\u6709|\u4e0d"
     "|\u3044\u3044\u3048|\uc544\ub2c8\uc694|\uc544\ub2c8\uc624"
 )
 _WHOLE = {**dict.fromkeys((*_YES, "1", "y", "t"), True), **dict.fromkeys((*_NO, "0", "n", "f"), False)}
+_WHOLE |= {"nope": False, "yep": True, "yeah": True, "not really": False}
 _WHOLE |= dict.fromkeys(_CHINESE_YES.split("|"), True) | dict.fromkeys(_CHINESE_NO.split("|"), False)
 _VALUE = rf"(?:(?P<yes>yes|true|correct|right|{_CHINESE_YES})|(?P<no>no|false|incorrect|wrong|{_CHINESE_NO}))"
 #: What may stand before a verdict that opens an answer.
@@ -42,7 +44,7 @@ _STATED = re.compile(
     r"(?:i\s++(?:think|believe|would\s++say)\s++)?+(?:that\s++(?=it\b|this\b|the\b))?+"
     r"(?:(?:it|this|that|which|(?:the\s++)?(?:\w++\s++)?(?:statement|claim|answer|description|sentence))\s*+"
     r"(?:is|was|'s|:)\s*+)?+(?P<not>(?:definitely\s++|certainly\s++|clearly\s++)?+(?:not|never)\s++)?+"
-    rf"{_VALUE}\s*+(?:[.,;!\"')]|$|because\b|since\b)",
+    rf"{_VALUE}\s*+(?:[.,;!\"')]|$|because\b|since\b|that\b)",
     re.IGNORECASE,
 )
 #: "The answer to the question whether it moves is No."
@@ -61,14 +63,29 @@ _WORDS = re.compile(r"[^\W_]+|\u6216|\u6216\u8005")
 #: Words that join two verdicts and give no reason for either.
 _JOIN = """or and maybe perhaps possibly probably unless either it is s be could might may rather actually wait also
 then but not sure if the answer think i \u6216 \u6216\u8005 \u53ef\u80fd"""
+#: The other verdict as a possibility of its own, for a verdict of yes and for one of no: "no otherwise", "or no (50%)".
+_OPEN = {
+    value: re.compile(
+        rf"\b(?:otherwise|else|alternatively|or|if\s++not|possibly|perhaps|maybe|might\s++be|may\s++be|could\s++be)\b[\s,:]*+"
+        rf"(?:it\s++is\s++|it's\s++)?{words}(?=\W*+(?:\Z|\n|\d)|\s*+[.,;!)])|\b{words}\W{{0,3}}(?:otherwise\b|else\b|\d)"
+        rf"|\bit\s++(?:might|could|may)\s++(?:also\s++|well\s++)?be\s++{words}\b",
+        re.IGNORECASE,
+    )
+    for value, words in ((True, "(?:no|false)"), (False, "(?:yes|true)"))
+}
+#: "Yes if it moves", "Yes is not the answer": what takes a verdict back.
+_TAKES_BACK = re.compile(
+    r"[\s,]*+(?:only\s++)?(?:(?:if|unless|when)\b|(?:is|was)\s++(?:not|wrong|incorrect|false)\b)", re.IGNORECASE
+)
 _VERDICTS = frozenset(word for word in _WHOLE if len(word) > 1 or word in _CHINESE_YES or word in _CHINESE_NO)
 _JOINING = frozenset(_JOIN.split())
 _CJK = frozenset((*_CHINESE_YES.split("|"), *_CHINESE_NO.split("|")))
 #: The forms that prompts ask for.
-_ASKED = frozenset(_WHOLE) - _CJK - {"correct", "right", "incorrect", "wrong"}
+_ASKED = frozenset(("yes", "no", "true", "false", "1", "0", "y", "n", "t", "f"))
 #: A statement of at most so many words is the answer as a whole.
 _SHORT = 16
 _BOTH = "both yes and no are given"
+_CONDITIONAL = "the verdict is conditional or taken back"
 _NONE = "neither yes nor no is stated"
 #: Beyond this a text is read at its beginning and its end.
 _LIMIT = 4000
@@ -93,7 +110,10 @@ def read_boolean(text: str, options: tuple[str, ...]) -> Reading | None:
     opening = _OPENING.match(text) or _OPENING_CHINESE.match(text)
     if opening is not None:
         value = _is_yes(opening)
-        if _only_joins(text[opening.end() :], value):
+        rest = text[opening.end() :]
+        if _TAKES_BACK.match(rest):
+            return unread(_CONDITIONAL)
+        if _OPEN[value].search(rest) or _only_joins(rest, value):
             return unread(_BOTH)
         return Reading(value, canonical=opening.re is _OPENING)
     stated = [*_STATED.finditer(text), *_ISNT.finditer(text), *_IS_LAST.finditer(text[-400:])]

@@ -40,6 +40,16 @@ _PAIR = rf"\({_NUMBER},{_NUMBER}\)"
 _TOKENS = re.compile(
     rf"(?:<\|box_start\|>|<box>)\s*+({_PAIR})\s*+,?\s*+({_PAIR})\s*+(?:<\|box_end\|>|</box>)", re.IGNORECASE
 )
+#: Tags of other models around the same JSON: they say nothing of the scale.
+_TAGGED = re.compile(rf"\s*+<(box|bbox)>\s*+(\[*+{_NUMBER}(?:,{_NUMBER}){{3}}\]*+)\s*+</\1>\s*+", re.IGNORECASE)
+#: Four numbers and the name of what they are, without brackets: "bbox: 1, 2, 3, 4", "1 2 3 4".
+_PLAIN = r"([-+]?\d{1,9}(?:\.\d{0,18})?)"
+_FOUR = re.compile(
+    r"\s*+(?:(?:the\s++)?(?:bbox(?:_2d)?|box|bounding\s?box|coordinates)\s*+(?:is|are|[:=])\s*+)?+"
+    + r"(?:\s*+,\s*+|\s++)".join([_PLAIN] * 4)
+    + r"\.?+\s*+",
+    re.IGNORECASE,
+)
 _TOKEN = re.compile(r"<\|box_start\|>|<box>", re.IGNORECASE)
 _OBJECT = re.compile(r"<\|object_ref_start\|>[^<]*+<\|object_ref_end\|>|<ref>[^<]*+</ref>|<\|im_end\|>", re.IGNORECASE)
 _OR = re.compile(r"\b(?:or|either|maybe|perhaps)\b|\u6216", re.IGNORECASE)
@@ -69,10 +79,14 @@ def read_boxes(text: str, options: tuple[str, ...]) -> Reading | None:
     corners as points, and nearly-JSON of these. A box with its corners the wrong way round is none, and a text with two
     different answers is unread.
     """
+    if (tagged := _TAGGED.fullmatch(text)) is not None:
+        text = tagged[2]
     if _TOKEN.search(text):
         return _read_tokens(text)
     reading = read_stated(text, boxes_of, NO_BOX, _asked)
     if reading.value is None and reading.reason == NO_BOX and len(text) <= 300:
+        if (four := _FOUR.fullmatch(text)) is not None:
+            return _reading_of([float(number) for number in four.groups()])
         corners = _CORNERS.fullmatch(text)
         if corners is not None:
             return _reading_of(load_near(f"[{corners[1]},{corners[2]}]"))
@@ -81,6 +95,8 @@ def read_boxes(text: str, options: tuple[str, ...]) -> Reading | None:
 
 def read_boxes_reply(text: str, options: tuple[str, ...]) -> Reading | None:
     """A reply without a tag: box tokens and nothing else but a short lead-in, or JSON at its end."""
+    if _TAGGED.fullmatch(text) or _FOUR.fullmatch(text):
+        return read_boxes(text, options) or unread(NO_BOX)
     if tokens := list(_TOKENS.finditer(text)):
         outside = _OBJECT.sub(" ", f"{text[: tokens[0].start()]} {text[tokens[-1].end() :]}")
         return _read_tokens(text) if len(outside) <= 300 and "\n" not in outside.strip() else unread(MENTIONED)

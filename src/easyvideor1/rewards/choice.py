@@ -21,7 +21,7 @@ _WHOLE = re.compile(rf"[{_BRACKETS}]*+\s*+([A-Za-z])\s*+[{_CLOSERS}.,:;!\u3002\u
 #: A letter that opens an answer as a label: "(B) words", "B. words", "B\nwords", "B - words", "B, because".
 _LEADING = re.compile(
     r"(?:[(\[\u3010]\s*+([A-Za-z])\s*+[)\]\u3011][.:]?+(?!\s*+[A-Za-z]\s*+[.)])"
-    r"|([A-Za-z])\s*+[.:)\u3001](?=[A-Z]|\W|$|[^\x00-\x7f])(?!\s*+[A-Za-z]\s*+[.)])"
+    r"|([A-Za-z])\s*+(?:[.:)](?=[A-Z]|\W|$|[^\x00-\x7f])|\u3001)(?!\s*+[A-Za-z]\s*+[.)])"
     r"|([A-Z])(?=[ \t]*+\n|,\s*+(?:because|since|as)\b|\s*+,?\s*+\u56e0\u4e3a)|([A-Z])\s++[-\u2013\u2014]\s)"
 )
 #: "A.chair", which is a label only before the words of an option.
@@ -33,28 +33,56 @@ _SEPARATED = re.compile(
 #: What may stand before an answer and is no part of it. Every piece is optional, and they may follow each other.
 _LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|well|in\s++short|i\s++(?:think|believe|say|choose|pick|select|would\s++(?:say|choose|pick|select))|"
-    r"my\s++(?:answer|choice)|(?:the\s++)?(?:(?:final|correct|right|best)\s++)*+(?:answer|option|choice)s?+|correct|"
-    r"it|this|that|choose|select|pick)\b\s*+(?:is\b|are\b|would\s++be\b|must\s++be\b|'s\b|:)?+[\s,:]*+|"
-    r"(?:\u56e0\u6b64|\u6240\u4ee5|\u6545|\u5e94\u8be5|\u61c9)?(?:\u6b63\u786e|\u6b63\u78ba|\u6700\u7ec8)?(?:\u7684)?"
+    r"my\s++(?:answer|choice)|(?:the\s++)?(?:(?:final|correct|right|best|closest|likeliest)\s++)*+(?:answer|option|choice|match)(?:e?s)?+|"
+    r"correct|it|this|that|choose|select|pick)\b\s*+(?:(?:is|are|(?:would|must|should|has\s++to)\s++be)\b|'s\b|:)?+[\s,:]*+|"
+    r"(?:\u56e0\u6b64|\u6240\u4ee5|\u6545|\u5e94\u8be5|\u61c9\u8a72|\u5e94|\u61c9)?(?:\u6b63\u786e|\u6b63\u78ba|\u6700\u7ec8)?(?:\u7684)?"
     r"(?:\u7b54\u6848|\u9009\u9879|\u9078\u9805|\u9009\u62e9|\u9078\u64c7|\u9009|\u9078|\u7b54\u3048|\uc815\ub2f5|\ub2f5)"
     r"\s*+(?:\u662f|\u4e3a|\u70ba|\u5e94\u4e3a|\u306f|\uc740|:)?[\s:]*+){1,4}",
     re.IGNORECASE,
 )
-_IS_RIGHT = re.compile(
-    r"(?:so\s++|i\s++think\s++)?+(?:option\s++)?+[(\[]*+([A-Z])[)\]]*+\s*+"
-    r"(?:(?:is|seems|looks)\s++(?:the\s++)?+(?:most\s++)?+(?:correct|right|best|likely)(?:\s++(?:answer|option|choice|one))?+"
-    r"|\u662f?\u6b63\u786e\u7684?)[.!\u3002]?+(?=\s|$)",
-    re.IGNORECASE,
+_RIGHT = (
+    r"[)\]]*+\s*+(?:(?:is|seems|looks|(?:must|should|has\s++to)\s++be)\s++(?:the\s++)?+(?:most\s++)?+"
+    r"(?:correct|right|best|likely|closest|answer)(?:\s++(?:answer|option|choice|one|match))?+|\u662f?\u6b63\u786e\u7684?)"
+    r"(?=[.!,;\u3002\s]|$)"
 )
-#: A letter that a sentence chooses by name: "I would go with option B", "the correct answer is (B)".
+_IS_RIGHT = re.compile(rf"(?:so\s++|i\s++think\s++)?+(?:option\s++)?+[(\[]*+([A-Z]){_RIGHT}[.!\u3002]?+", re.IGNORECASE)
+#: A letter that a sentence chooses by name: "I would go with option B", "the correct answer is (B)", "B is correct".
 _NAMED = re.compile(
     r"\b(?:(?:option|choice)s?\s*+(?:is\b|are\b|:)?+|(?:choose|select|pick)\s++(?:option\s++)?+|go\s++with\s++(?:option\s++)?+|"
     r"answers?\s*+(?:is\b|are\b|:))\s*+(?:options?\s*+)?+[(\[]*+([A-Z])(?![\w'])"
+    rf"|(?<![\w'])[(\[]*+([A-Z]){_RIGHT}"
+)
+#: Where a clause begins that can stand alone.
+_CLAUSE = re.compile(
+    r"[.!?;:\n\u3002\uff1f]|,\s*+(?=(?:so|but|and|yet|therefore|thus|hence|then|i|we|it|this|the|my|option|answer|choose|select"
+    r"|pick)\b)|\b(?:so|but|therefore|thus|hence|however)\b",
+    re.IGNORECASE,
+)
+#: A clause with one of these before a letter does not choose it.
+_DENIES = re.compile(
+    r"\b(?:not|never|cannot|nobody|neither|nor|rules?\s++out|ruled\s++out|ruling\s++out|exclud\w*+|eliminat\w*+|impossible|unlikely"
+    r"|wrong|incorrect|mistaken|false|anyone|whoever|someone|refuse\w*+|instead\s++of|rather\s++than|whether|unless|if)\b"
+    r"|n't\b|\u4e0d|\u975e|\u6392\u9664|\u9519",
+    re.IGNORECASE,
+)
+#: What denies the letter before it: "is wrong", "can't be right", "- no", ": not this one".
+_DENIED = re.compile(
+    r"[\s)\]\"'.,:;\u2013\u2014-]*+(?:(?:(?:is|are|was|it's|that's|seems|looks|sounds|would\s++be|could\s++be)\s++)?+"
+    r"(?:definitely|clearly|probably|surely|certainly|simply)?+\s*+"
+    r"(?:not|no|never|wrong|incorrect|false|mistaken|impossible|unlikely|ruled\s++out|out\s++of\s++the\s++question)\b(?!\s++(?:one\s++else|other))"
+    r"|(?:isn't|aren't|wasn't|can't|cannot|couldn't|doesn't|won't)\b|\u4e0d|\u9519)",
+    re.IGNORECASE,
+)
+#: The other letters that an answer sets itself against, at its end: ", not A", "rather than (C)", "and not A or C".
+_AGAINST = re.compile(
+    r"[\s,;]++(?:and\s++|but\s++)?+(?:not|rather\s++than|instead\s++of|over)\s++(?:options?\s++)?+[(\[]*+[A-Z][)\]]*+"
+    r"(?:\s*+(?:,|or|and|nor)\s*+[(\[]*+[A-Z][)\]]*+)*+[.!]?+\s*+\Z"
 )
 #: More letters after a named one: ", C and D".
 _MORE = re.compile(r"(?:[)\]]*+\s*+(?:,|;|/|&|\band\b)\s*+(?:and\s++)?+[(\[]*+[A-Z](?![\w']))+")
 _HEDGE = re.compile(
-    r"(?:\b(?:or|maybe|perhaps|possibly|probably|unless|alternatively|might|could|may)\b|\u6216|\u53ef\u80fd|\u4e5f\u8bb8)"
+    r"(?:\b(?i:or|else|maybe|perhaps|possibly|probably|unless|alternatively|otherwise|might|could|may|also|second|if\s++not)\b"
+    r"|\u6216|\u53ef\u80fd|\u4e5f\u8bb8)"
     r"[^.\n]{0,24}?(?<![\w'])[(\[]*+([A-Z])(?=[)\].,:;!?\s]|$)"
 )
 _UNSURE = re.compile(
@@ -62,6 +90,10 @@ _UNSURE = re.compile(
     re.IGNORECASE,
 )
 _ENDS_UNSURE = re.compile(r"[A-Za-z][)\]\"']*+\s*+\?+\s*+")
+#: "B\u9009\u9879": the word for "option" behind its letter.
+_NOUN_BEHIND = re.compile(r"(?<![A-Za-z])([A-Z])\s*+(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805)")
+#: A list of letters is not longer than this.
+_LONGEST_LIST = 300
 _VERDICTS = frozenset(("yes", "no", "true", "false"))
 #: How much alike (0 to 100) the words behind a letter and an option are to be the same with a slip of the pen.
 _ALIKE = 85.0
@@ -103,12 +135,23 @@ def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
     upper-case letter that is chosen by name counts ("I would go with option B"), and an "A" or "I" that goes on as a
     sentence is an article or a pronoun. An option's own words count when they are the whole answer; they are not the
     form asked for. Several letters are several options ("A and C"); a hedge ("A or C", "maybe A", "A (or C)") is no
-    answer, and neither is a letter that is no option's.
+    answer, and neither is what is denied or asked ("I would not choose B", "option B?"), nor a letter that is no
+    option's.
     """
     known = lettered(options)
     if len(text) <= 3 and (whole := _WHOLE.fullmatch(text)):
         return _letters(whole.group(1), known)
     text = re.sub(r"\*\*|__|`", "", typed(text)).strip().strip("*_$` \t\n").strip()
+    text = _NOUN_BEHIND.sub(r"\1", text)
+    against = _AGAINST.search(text, max(0, len(text) - _LONGEST_LIST))
+    reading = _read(text[: against.start()], known) if against is not None and against.start() else None
+    if against is None or reading is None or reading.value is None:
+        return _read(text, known)
+    denied = set(reading.value) & set(re.findall(r"\b[A-Z]\b", against.group()))
+    return unread(UNSURE) if denied else reading
+
+
+def _read(text: str, known: _Options) -> Reading | None:
     return (
         _final_statement(text, known)
         or _plain_answer(text, known)
@@ -133,10 +176,6 @@ def _plain_answer(text: str, known: _Options) -> Reading | None:
     return _verdict_option(text, known) or _lines(text, known) or _labelled(text, known)
 
 
-#: A list of letters is not longer than this.
-_LONGEST_LIST = 300
-
-
 def _final_statement(text: str, known: _Options) -> Reading | None:
     """What the last of several lines states, whatever was considered above it."""
     above, _, last = text.rpartition("\n")
@@ -153,16 +192,21 @@ def _introduced(text: str, known: _Options) -> Reading | None:
         return unread(UNSURE)
     right = _IS_RIGHT.match(text)
     if right is not None and (right.group(1).isupper() or right.end() == len(text)):
-        return (
-            unread(SEVERAL) if _HEDGE.search(text, right.end(), right.end() + 300) else _letters(right.group(1), known)
-        )
+        return unread(SEVERAL) if _goes_on(text, right.end(), right.group(1)) else _letters(right.group(1), known)
     lead = _LEAD.match(text)
     if lead is None or lead.end() == len(text):
         return None
     rest = text[lead.end() :].strip()
     if _UNSURE.match(rest):
-        return unread(UNSURE)
+        # "It is not raining, so I choose B" goes on to choose.
+        return None if _NAMED.search(rest, 0, _LONGEST_LIST) else unread(UNSURE)
     return _plain_answer(rest, known)
+
+
+def _goes_on(text: str, at: int, letter: str) -> bool:
+    """Whether another option is chosen, or brought up, behind one that is right."""
+    further = [match.group(1) or match.group(2) for match in _NAMED.finditer(text, at, at + _LONGEST_LIST)]
+    return _HEDGE.search(text, at, at + _LONGEST_LIST) is not None or bool(set(further) - {letter.upper()})
 
 
 def _letters(letters: str, known: _Options) -> Reading:
@@ -208,11 +252,12 @@ def _labelled(text: str, known: _Options) -> Reading | None:
     if known and letter not in known:
         return unread(UNKNOWN)
     said = _words(rest)
-    if said == known.get(letter):
+    own = known.get(letter, "")
+    if said == own:
         return Reading((letter,))
-    if _another_label(rest, letter, known):
-        return unread(SEVERAL)
-    if _HEDGE.search(rest[:_LONGEST_LIST]):
+    if _DENIED.match(rest) and not _begins(said, own):
+        return unread(UNSURE)
+    if _another_label(rest, letter, known) or _joins_another(said, letter, known) or _hedges(rest, letter, known):
         return unread(SEVERAL)
     if _names_another(rest.partition("\n")[0], letter, known):
         return unread(CONTRADICTS)
@@ -224,8 +269,44 @@ def _another_label(rest: str, letter: str, known: _Options) -> bool:
     labels = (_LABEL.match(line) for line in rest.splitlines()[1:] if line.strip())
     if any(label is not None and label.group(1) != letter and label.group(1) in known for label in labels):
         return True
-    inline = set(re.findall(r"(?<![\w'])([A-Z])[.:)]\s", rest[:_LONGEST_LIST])) - {letter}
-    return len(inline & set(known)) > 1
+    near = rest[:_LONGEST_LIST]
+    if _ONLY_LABELS.fullmatch(near) and set(re.findall(r"[A-Z]", near)) - {letter}:
+        return True
+    inline = [match for match in _INLINE.finditer(near) if match.group(1) in known and match.group(1) != letter]
+    if len({match.group(1) for match in inline}) > 1:
+        return True
+    return any(_begins(_words(near[match.end() :]), known[match.group(1)]) for match in inline)
+
+
+_INLINE = re.compile(r"(?<![\w'])[(\[]?+([A-Z])[.:)\]](?=\s|\Z)")
+#: "- C", ") (C)": labels and nothing besides.
+_ONLY_LABELS = re.compile(r"(?:[\s,;/&.)\]\u2013\u2014-]|\band\b)*+(?:[(\[]?+[A-Z][)\].:]*+[\s,;/&\u2013\u2014-]*+)++")
+_JOINS = re.compile(
+    r"[\s,;/&.]*+(?:\b(?:or|and|also|else|maybe|perhaps|possibly|alternatively)\b[\s,:]*+|an?\s++|the\s++|[,;/&]\s*+)++"
+)
+
+
+def _begins(said: str, option: str) -> bool:
+    """Whether words begin with those of an option."""
+    return bool(option) and re.match(rf"{re.escape(option)}(?!\w)", said) is not None
+
+
+def _joins_another(said: str, letter: str, known: _Options) -> bool:
+    """Whether another option's words are joined to an option's own: "table, or dog"."""
+    own = known.get(letter, "")
+    rest = said[len(own) :] if _begins(said, own) else said
+    joined = _JOINS.match(rest)
+    if joined is None:
+        return False
+    rest = rest[joined.end() :]
+    others = (option for name, option in known.items() if name != letter and option)
+    return any(_begins(rest, option) and not rest[len(option) :].strip(" .,;:!?)") for option in others)
+
+
+def _hedges(rest: str, letter: str, known: _Options) -> bool:
+    """Whether another letter is brought up as a possibility: "or C", "Alternatively C", "also C"."""
+    found = (match.group(1) for match in _HEDGE.finditer(rest[:_LONGEST_LIST]))
+    return any(name != letter and (not known or name in known) for name in found)
 
 
 def _names_another(line: str, letter: str, known: _Options) -> bool:
@@ -234,11 +315,8 @@ def _names_another(line: str, letter: str, known: _Options) -> bool:
     if not said or len(said) > _LONGEST_LIST:
         return False
 
-    def begins(option: str) -> bool:
-        return bool(option) and re.match(rf"{re.escape(option)}(?!\w)", said) is not None
-
     others = [option for name, option in known.items() if name != letter]
-    if any(map(begins, others)) and not begins(own):
+    if any(_begins(said, option) for option in others) and not _begins(said, own):
         return True
     likeness = fuzz.ratio(said, own)
     return any(fuzz.ratio(said, option) >= _ALIKE and fuzz.ratio(said, option) > likeness for option in others)
@@ -261,10 +339,15 @@ def _last_line(text: str, known: _Options) -> Reading | None:
 
 
 def _sentence(text: str, known: _Options) -> Reading | None:
-    """The last letter that a sentence chooses by name."""
-    last, end = "", 0
+    """The last letter that a sentence chooses by name, and neither denies nor asks about."""
+    last, end, begun, denied = "", 0, 0, False
     for match in _NAMED.finditer(text):
-        letter = match.group(1)
+        letter = match.group(1) or match.group(2)
+        for clause in _CLAUSE.finditer(text, begun, match.start()):
+            begun = clause.end()
+        if _is_denied(text, begun, match):
+            denied = True
+            continue
         more = _MORE.match(text, match.end())
         noun = "option" in match.group().lower() or "choice" in match.group().lower()
         follows = text[match.end() : match.end() + 12]
@@ -274,11 +357,19 @@ def _sentence(text: str, known: _Options) -> Reading | None:
         last = letter + ("".join(re.findall(r"\b[A-Z]\b", more.group())) if more else "")
         end = more.end() if more else match.end()
     if not last:
-        unsure = _ENDS_UNSURE.fullmatch(text)
+        unsure = denied or _ENDS_UNSURE.fullmatch(text)
         return unread(UNSURE if unsure else SEVERAL if _HEDGE.search(text[:_LONGEST_LIST]) else NO_OPTION)
     if _HEDGE.search(text, end, end + _LONGEST_LIST):
         return unread(SEVERAL)
     return _letters(last, known)
+
+
+def _is_denied(text: str, begun: int, match: re.Match[str]) -> bool:
+    """Whether the clause around a named letter, which began at ``begun``, denies it or asks about it."""
+    if _DENIES.search(text, begun, match.start()) or _DENIED.match(text, match.end()):
+        return True
+    ends = re.compile(r"[.!?\n\u3002\uff1f]").search(text, match.end(), match.end() + _LONGEST_LIST)
+    return ends is not None and ends.group() in "?\uff1f"
 
 
 def _reference(text: str, options: tuple[str, ...]) -> tuple[str, ...]:

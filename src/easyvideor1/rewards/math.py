@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 from easyvideor1.rewards.answer import Reading, RewardError, Rule, Verdict, cannot_judge, unread
 from easyvideor1.rewards.math_text import STOP, formula, unboxed, unwrapped, wording
+from easyvideor1.rewards.numberwords import value_of
 
 #: Seconds that one comparison may take.
 TIME_LIMIT = 5.0
@@ -312,12 +313,23 @@ def compare_math(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
         return Verdict(1.0)
     if len(r) == 1 and r.isalpha() and (letter := _LETTER.fullmatch(unwrapped(predicted))):
         return Verdict(float(letter[1] == r.upper()))
-    p_formula, r_formula = formula(predicted), formula(reference)
+    p_formula, r_formula = formula(_in_digits(predicted)), formula(_in_digits(reference))
     if p_formula is None or r_formula is None:
         return Verdict(0.0, reason=_NO_EXPRESSION if p_formula is None else _NO_REFERENCE)
     if p_formula == r_formula:
         return Verdict(1.0)
     return _judged(p_formula, r_formula)
+
+
+def _in_digits(text: str) -> str:
+    """A number in words as digits, "forty-two" as 42; any other text as it is."""
+    if not _IN_WORDS.fullmatch(text):
+        return text
+    value = value_of(re.findall(r"[a-z]+", text.lower()))
+    return text if value is None else str(Fraction(value).limit_denominator(1000))
+
+
+_IN_WORDS = re.compile(r"\s*+[a-zA-Z]{3,10}(?:[ -][a-zA-Z]{1,10}){0,8}\s*+\.?+\s*+")
 
 
 def _judged(predicted: str, reference: str) -> Verdict:

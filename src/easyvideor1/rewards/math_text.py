@@ -235,7 +235,7 @@ def _without_unit(text: str) -> str:
             if piece.start() != at or start < 0:
                 start = piece.start() if piece[1] is not None else -1
             at = piece.end() + (text[piece.end() : piece.end() + 1] == " ")
-            if piece[1] is not None and STOP & set(_words(piece[1])):
+            if piece[1] is not None and _says_more(piece[1]):
                 return text
         if start > 0 and at >= len(text) and not _OPEN_END.search(text[:start]):
             return text[:start].strip()
@@ -250,11 +250,20 @@ def _is_formula(text: str) -> bool:
     braces = text.replace("\\\\", "")
     if len(re.findall(r"[(\[{]", braces)) > _BRACKETS_AT_MOST or not _closes(braces):
         return False
+    if any(_says_more(wording[1]) for wording in _WORDING.finditer(text)):
+        return False
+    if "\\equiv" in text and "mod" not in text:
+        return False
     bare = _COMMAND.sub(" ", _TEXT.sub(" ", text))
     words = _WORD.findall(bare)
     if not words:
         return True
     return len(words) <= 20 and all(_PRODUCT.fullmatch(word) and word.lower() not in STOP for word in words)
+
+
+def _says_more(words: str) -> bool:
+    """Whether words inside a formula are more than a unit or a name: "or 43", "43 apples"."""
+    return bool(STOP & set(_words(words))) or re.search(r"(?<![a-zA-Z])\d", words) is not None
 
 
 def _closes(text: str) -> bool:

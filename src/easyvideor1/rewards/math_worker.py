@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import resource
@@ -36,6 +37,8 @@ _DIGITS, _AGREE = 120, 100
 _ROUNDED, _ROUNDED_DECIMAL = 6, 9
 #: What sympy shows of math-verify's percent sign.
 _HUNDREDTH = sympy.UnevaluatedExpr(sympy.Rational(1, 100))
+#: Digits of a power, and what a factorial is taken of, beyond which nothing is worked out.
+_DIGITS_AT_MOST, _FACTORIAL_AT_MOST = 1e5, 1e4
 _EXPONENT = re.compile(r"[eE][+-]?\d{5,}")
 
 
@@ -92,6 +95,44 @@ class _Reader(_Latex2Sympy):  # type: ignore[misc]
         return super().convert_postfix_list(arr, i)
 
 
+def _within_bounds(tree: Any) -> bool:
+    """Whether working a tree out takes no tower of powers: numbers of more than a million digits are no answer."""
+    if not isinstance(tree, sympy.Basic):
+        return True
+    for node in sympy.preorder_traversal(tree):
+        if isinstance(node, sympy.Pow) and node.is_number and _digits(node) > _DIGITS_AT_MOST:
+            return False
+        if isinstance(node, sympy.factorial) and node.is_number and _size(node.args[0]) > _FACTORIAL_AT_MOST:
+            return False
+    return True
+
+
+def _size(node: Any) -> float:
+    """About how large a number is, without working it out; infinity where that is beyond a float."""
+    if isinstance(node, sympy.Pow) and node.is_number:
+        digits = _digits(node)
+        return math.inf if digits > 300 else 10.0**digits
+    if isinstance(node, sympy.Mul | sympy.Add) and node.is_number:
+        sizes = [_size(part) for part in node.args]
+        return (
+            math.prod(sizes) if isinstance(node, sympy.Mul) else math.fsum(sizes) if math.inf not in sizes else math.inf
+        )
+    try:
+        return abs(float(node))
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _digits(power: Any) -> float:
+    """About how many digits a power has, before or behind the point."""
+    base, exponent = _size(power.base), _size(power.exp)
+    if base in (0.0, 1.0) or exponent == 0.0:
+        return 0.0
+    return math.inf if math.inf in (base, exponent) else exponent * abs(math.log10(base))
+
+
 class _Read:
     """An expression and the decimals written in it."""
 
@@ -100,7 +141,7 @@ class _Read:
         self.tree = reader.parse(text)
         if any(parser.getCurrentToken().type != -1 for parser in reader.parsers):
             raise _Refused
-        if isinstance(self.tree, bool) or self.tree is None:
+        if isinstance(self.tree, bool) or self.tree is None or not _within_bounds(self.tree):
             raise _Refused
         self.decimals = reader.decimals
         names = {str(name) for name in getattr(self.tree, "free_symbols", ())}
@@ -134,7 +175,13 @@ def _is_scalar(tree: Any) -> bool:
 
 
 def _rounds(short: Any, places: int, other: Any, needed: int) -> bool:
-    """Whether ``short``, with ``places`` digits behind the point, is ``other`` rounded to that many."""
+    """Whether ``short``, with ``places`` digits behind the point, is ``other`` rounded to that many.
+
+    The last digits of one with 15 or more are those of a machine: Python shows the square root of 12 as
+    3.4641016151377544.
+    """
+    if abs(short) * 10**places >= 10**14 and abs(sympy.N(other - short, 30)) <= abs(short) / 2**51:
+        return True
     if places < _ROUNDED or abs(short) * 10**places < 10 ** (needed - 1):
         return False
     distance = abs(sympy.N(other - short, 30))
@@ -179,10 +226,31 @@ def _scalars_equal(gold: Any, answer: Any, gold_read: _Read, answer_read: _Read)
     )
 
 
+def _sides_agree(chain: Any) -> bool:
+    """Whether the numbers of a chain of equations are one and the same: not so in "x = 42 = 43"."""
+    links = chain.args if isinstance(chain, sympy.And) else (chain,)
+    sides = [side for link in links for side in (link.lhs, link.rhs)]
+    numbers = [side.doit() for side in sides if _is_scalar(side) and side.is_number]
+    return all(_numbers_equal(numbers[0], number) for number in numbers[1:])
+
+
+def _only_element(tree: Any) -> Any:
+    """The element of a set that has one; anything else as it is."""
+    return tree.args[0] if isinstance(tree, sympy.FiniteSet) and len(tree.args) == 1 else tree
+
+
+def _as_set(tree: Any) -> Any:
+    """The values that an inequality of one variable leaves it, "x >= 3"; anything else as it is."""
+    strict = isinstance(tree, sympy.StrictGreaterThan | sympy.StrictLessThan)
+    if (strict or isinstance(tree, sympy.GreaterThan | sympy.LessThan)) and len(tree.free_symbols) == 1:
+        return tree.as_set()
+    return tree
+
+
 def _states(relation: Any) -> bool:
     """Whether an equation gives the value of something: "x = 5" does, and "3 + 4 = 7", but "x^2 = 5" does not."""
     if is_assignment_relation(relation):
-        return True
+        return _sides_agree(relation)
     left, right = take_first_relation(relation).lhs, take_last_relation(relation).rhs
     return bool(_is_scalar(left) and _is_scalar(right) and left.is_number and right.is_number) and _numbers_equal(
         left.doit(), right.doit()
@@ -211,6 +279,10 @@ def _matched(gold: list[Any], answer: list[Any], reads: tuple[_Read, _Read]) -> 
 
 def _trees_equal(gold: Any, answer: Any, gold_read: _Read, answer_read: _Read) -> bool:
     gold, answer = _unwrapped(gold, answer)
+    if isinstance(gold, sympy.Set) or isinstance(answer, sympy.Set):
+        gold, answer = _as_set(gold), _as_set(answer)
+    if _is_scalar(gold) != _is_scalar(answer):
+        gold, answer = _only_element(gold), _only_element(answer)
     reads = (gold_read, answer_read)
     if _is_scalar(gold) and _is_scalar(answer):
         return _scalars_equal(gold, answer, *reads)
@@ -246,13 +318,30 @@ def _elements(tree: Any) -> list[Any] | None:
     return None
 
 
+def _exact_side(text: str, real: bool | None) -> str:
+    """What an answer with an "approximately" gives: 22/7 of "22/7 \\approx 3.14", and x = 3.14 of "x \\approx 3.14".
+
+    Two numbers that are not about the same are no answer.
+    """
+    left, sign, right = text.partition("\\approx")
+    if not sign or "\\approx" in right:
+        return text
+    value, about = _read(left, real), _read(right, real)
+    if value is None or about is None or not (_is_scalar(value.tree) and _is_scalar(about.tree)):
+        return text
+    if not value.tree.is_number:
+        return f"{left}={right}"
+    a, b = sympy.N(value.tree, 30), sympy.N(about.tree, 30)
+    return left if abs(a - b) <= abs(a) / 100 else ""
+
+
 def _outcome(reference: str, predicted: str) -> str:
     either = f"{reference} {predicted}"
     real = None if re.search(r"(?<![a-zA-Z\\])i(?![a-zA-Z])|\\(?:Re|Im|arg)\b", either) else True
     gold = _read(reference, real)
     if gold is None:
         return "r"
-    answer = _read(predicted, real)
+    answer = _read(_exact_side(predicted, real), real)
     if answer is None:
         return "p"
     return "=" if _trees_equal(gold.tree, answer.tree, gold, answer) else "!"

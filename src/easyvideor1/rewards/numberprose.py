@@ -41,6 +41,10 @@ _AFTER = frozenset({"and", "but", "how", "then", "when", "which", "while", "beca
 #: "5 or so" is about 5.
 _OR_SO = re.compile(r"\A\s?or so\b")
 _NOUN = r"[a-z]+(?:[ -][a-z]+){0,5}"
+#: What says where something happened so many times.
+_WHERE = frozenset(
+    {"in", "during", "over", "throughout", "within", "before", "until", "on", "at", "altogether", "overall"}
+)
 _NO_ANSWER = frozenset(
     {
         *("answer", "idea", "clue", "number", "result", "information", "way", "need", "doubt", "evidence", "more"),
@@ -80,8 +84,13 @@ def why_only_mentioned(before: str, after: str, *, structured: bool) -> str:
     if not structured:
         return ""
     tail = WORD.findall(after.partition(":")[0])  # "There are 3 shapes: a circle, a square and a triangle."
-    if tail == ["times"] and len(lead) <= WORDS:
-        return ""  # "He opens the door 3 times."
+    if (
+        tail[:1] == ["times"]
+        and (len(tail) == 1 or tail[1] in _WHERE)
+        and len(lead) <= WORDS
+        and not _AFTER & set(tail)
+    ):
+        return ""  # "He opens the door 3 times.", "... 3 times in the video."
     label = before.rstrip().endswith(":") and len(lead) <= 5
     while lead and lead[-1] in _FILLERS:
         lead.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from easyvideor1.rewards.answer import Answer, Rule
@@ -58,7 +59,15 @@ def parse(task: str, response: str | Completion, options: Sequence[str] = (), gr
     return Answer(None, first.text, first.found, start=first.start, reason=reason or NO_ANSWER)
 
 
+#: What may stand before a second answer on a line of its own: "Or 13."
+_JOINER = re.compile(
+    r"(?:(?:or|else|alternatively|otherwise|maybe|perhaps|possibly|also|and|if\s++not)\b[\s,:]*+)++", re.IGNORECASE
+)
+
+
 def _says_another(rule: Rule, line: str, options: tuple[str, ...], value: object) -> bool:
     """Whether a line is an answer as a whole, and another one."""
+    if (joiner := _JOINER.match(line)) is not None and joiner.end() < len(line):
+        line = line[joiner.end() :]
     reading = (rule.read_reply or rule.read)(line, options)
     return reading is not None and reading.value is not None and reading.value != value

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from easyvideor1.rewards.answer import Fallback, Found
 from easyvideor1.rewards.grammar import ANSWER, Grammar
+from easyvideor1.rewards.nearjson import load_near
 from easyvideor1.types import FinishReason
 
 _OPEN = re.compile(r"<\s*+answer\s*+>", re.IGNORECASE)
@@ -30,10 +31,34 @@ _FINAL_PHRASE = re.compile(
     r"(?:\bfinal\s++answer\s*+[*_]*+\s*+(?:is\b|[:=\uff1a])|\u6700\u7ec8\u7b54\u6848\s*+(?:\u662f|\u4e3a|[:=\uff1a]))[\s*_:\uff1a]*+",
     re.IGNORECASE,
 )
+#: A reply in prose that opens with its statement: "The answer is a red chair."
+_OPENING = re.compile(
+    r"(?:(?:so|thus|therefore|hence),?+\s++)?+(?:the\s++|my\s++)?+(?:correct\s++|right\s++)?+answer\s*+[*_]*+\s*+(?:is\b|[:=\uff1a])[\s*_:]*+"
+    r"|(?:\u6b63\u786e)?\u7b54\u6848\s*+(?:\u662f|\u4e3a|\u70ba|[:\uff1a])\s*+",
+    re.IGNORECASE,
+)
 #: "When you choose 1, the answer is 1" and "what the answer is" state nothing.
 _CONDITION = re.compile(r"\b(?:if|when|whenever|whether|unless|suppose|what|which|how)\b[^.!?\n]*+\Z", re.IGNORECASE)
-#: What follows gives the reason for a statement and is no part of it.
-_BECAUSE = re.compile(r"[,;.]?\s++(?:because|since|as)\b", re.IGNORECASE)
+#: What follows gives the reason for a statement and is no part of it, but where it brings up another answer.
+_BECAUSE = re.compile(
+    r"[,;.]?\s++(?:because|since|as\s++(?:the|it|he|she|they|there|this|that|we|i|an?|both|all|each|no|one|only)\b)",
+    re.IGNORECASE,
+)
+_HEDGED = re.compile(
+    r"\b(?i:or|could|may|might|maybe|perhaps|possibly|else|unless|alternatively)\b[^.\n]{0,24}?"
+    r"(?:\d|(?<![\w'])[B-HJ-Z](?![\w'])|\b(?i:yes|no|true|false)\b)|\b(?i:otherwise)\b"
+)
+#: Tokens with which engines and templates end a turn, as they show where special tokens are not left out.
+_END_TOKENS = (
+    *("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|user|>"),
+    *("</s>", "<end_of_turn>", "<eos>"),
+)
+#: The box of GLM-4V.
+_BEGIN_BOX, _END_BOX = "<|begin_of_box|>", "<|end_of_box|>"
+#: Keys beside ``answer`` in a reply that is a JSON object.
+_BESIDE_ANSWER = frozenset(
+    ("reason", "reasoning", "explanation", "rationale", "think", "thinking", "thought", "analysis", "confidence")
+)
 
 #: A phrase such as "the answer is" is looked for in this many last characters, so that a runaway response stays cheap.
 _TAIL = 4000
@@ -167,6 +192,9 @@ def is_well_formed(text: str, grammar: Grammar) -> bool:
     tagged = find_tag(layout.body)
     if tagged is None or layout.open:
         return False
+    before = layout.body[: tagged.opening]
+    if len(_OPEN.findall(before)) > len(_CLOSE.findall(before)):
+        return False  # a tag that was opened twice
     return grammar.holds(layout.thinking + layout.body[: tagged.opening], layout.body[tagged.end :])
 
 
@@ -208,6 +236,7 @@ def _inside(region: Region, fallback: Fallback) -> Iterator[Region]:
     if fallback == "scalar":
         for marked in _marked(region, fallback):
             yield replace(marked, found=region.found)
+        yield from _object(region)
 
 
 def _marked(region: Region, fallback: Fallback) -> Iterator[Region]:
@@ -215,12 +244,31 @@ def _marked(region: Region, fallback: Fallback) -> Iterator[Region]:
     text = region.text
     if (boxed := find_boxed(text)) is not None:
         yield _stripped(Region(boxed[0], "boxed", region.start + boxed[1]))
+    elif (begin := text.rfind(_BEGIN_BOX, 0, max(0, text.rfind(_END_BOX)))) >= 0:
+        begin += len(_BEGIN_BOX)
+        yield _stripped(Region(text[begin : text.find(_END_BOX, begin)], "boxed", region.start + begin))
     statement = _statement(region, fallback)
     if statement is None or not statement.text:
         return
     yield statement
-    if (because := _BECAUSE.search(statement.text)) is not None and because.start():
+    because = _BECAUSE.search(statement.text)
+    if because is not None and because.start() and _HEDGED.search(statement.text, because.end()) is None:
         yield replace(statement, text=statement.text[: because.start()])
+
+
+def _object(region: Region) -> Iterator[Region]:
+    """What a text that is a JSON object gives under ``answer``, where nothing but its reason stands beside."""
+    text = region.text
+    if not text.startswith(("{", "```")) or len(text) > _TAIL:
+        return
+    value = load_near(text)
+    if not isinstance(value, dict):
+        return
+    found = {str(key).casefold(): entry for key, entry in value.items()}
+    answer = found.pop("answer", None)
+    if isinstance(answer, str | int | float) and set(found) <= _BESIDE_ANSWER:
+        said = str(answer).strip()
+        yield replace(region, text=said, start=region.start + max(text.find(said), 0))
 
 
 def _statement(region: Region, fallback: Fallback) -> Region | None:
@@ -228,6 +276,8 @@ def _statement(region: Region, fallback: Fallback) -> Region | None:
     skipped = max(0, len(region.text) - _TAIL)
     tail = region.text[skipped:]
     phrases = list((_PHRASE if fallback == "scalar" else _FINAL_PHRASE).finditer(tail))
+    if not phrases and fallback == "prose" and len(region.text) <= _SHORT:
+        phrases = [opening] if (opening := _OPENING.match(region.text)) is not None else []
     if not phrases:
         return None
     begin, end = phrases[-1].span()
@@ -240,17 +290,25 @@ def _statement(region: Region, fallback: Fallback) -> Region | None:
 
 
 def _untagged(whole: Region, fallback: Fallback) -> Iterator[Region]:
+    text = whole.text.rstrip()
+    while text.endswith(_END_TOKENS):
+        text = text[: text.rindex("<")].rstrip()
+    whole = replace(whole, text=text)
     region = _stripped(whole)
     body = region.text
+    if fallback == "block" and (boxed := find_boxed(body)) is not None:
+        yield _stripped(Region(boxed[0], "boxed", region.start + boxed[1]))
     if fallback != "block":
         yield from _marked(region, fallback)
-        if _BOX.search(body):
+        if _BOX.search(body) or _BEGIN_BOX in body:
             return  # the box is where the answer is presented, read or not
     if fallback == "scalar" and (statement := _statement(region, fallback)) is not None:
         # What the last statement does not say is not said by the rest; a line of its own behind it may.
         if statement.beside:
             yield Region(statement.beside, "reply", region.start + len(body) - len(statement.beside))
         return
+    if fallback != "block":
+        yield from _object(region)
     if fallback != "scalar" or len(body) <= _SHORT:
         yield region
     if fallback == "scalar":

@@ -206,7 +206,9 @@ def format_of(answer: Answer, response: str, grammar: Grammar) -> float:
     if answer.found != "tag" or not answer.text:
         return 0.0
     right = answer.value is not None and answer.canonical
-    return 1.0 if right and (grammar.tag is None or is_well_formed(response, grammar)) else 0.5
+    if right and (grammar.tag is not None or response.count("<answer>") > 1):
+        right = is_well_formed(response, grammar)
+    return 1.0 if right else 0.5
 
 
 def shown(answer: Answer) -> str:

@@ -17,7 +17,23 @@ DENIED = "the answer is denied"
 
 #: A reply may lead up to its JSON in as many characters; a longer one puts it on lines of its own.
 _LEAD = 300
-_DENIAL = re.compile(r"(?:\bnot|\bnever|n't|\u4e0d\u662f)\s*+(?:at\b|from\b|in\b|between\b|:)?[\s`]*+\Z", re.IGNORECASE)
+_DENIAL = re.compile(
+    r"(?:(?<!\bif )\bnot|\bnever|n't|\u4e0d\u662f)\s*+(?:at\b|from\b|in\b|between\b|:)?[\s`]*+\Z", re.IGNORECASE
+)
+#: A text that takes back, or refuses, what it names: "... is wrong", "It is impossible that ...".
+_REFUSED = re.compile(
+    r"\b(?:is|are|was|were|be)\s++(?:not\s++(?:right|correct|true|the\s++\w++)|wrong|incorrect|false|impossible|mistaken)\W*+\Z"
+    r"|\A\W*+(?:it|this)\s++(?:is|would\s++be|cannot\s++be)\s++(?:impossible|unlikely|wrong|incorrect|false|not\s++true)\b",
+    re.IGNORECASE,
+)
+#: Words that name the size or length of a medium, and no place in it.
+_SIZES = re.compile(
+    r"\b(?:image|picture|photo|frame|screenshot)\b[^.\n]{0,20}\b(?:size|resolution|dimensions?)\b"
+    r"|\b(?:video|clip)\s++(?:is|was)\s++(?:shown|played)\b|\b(?:video|clip)\s++(?:lasts|runs)\b",
+    re.IGNORECASE,
+)
+#: What a reply may say politely behind its JSON.
+_COURTESY = re.compile(r"(?:(?:i\s++)?hope|let\s++me\s++know|please|feel\s++free|thank)[^\d\[{]{0,120}+", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
 #: What may follow the JSON of a reply: the end of its fence or sentence.
 _AFTER = re.compile(r"[\s`.*\u3002!)\"']*+")
@@ -85,6 +101,10 @@ def read_stated(text: str, read: Read, nothing: str, asked: Callable[[Any], Any]
             return unread(str(error))
     if _DIGIT.search(text) is None:
         return unread(nothing)
+    if _REFUSED.search(text[:_LEAD]) or _REFUSED.search(text[-_LEAD:]):
+        return unread(DENIED)
+    if _SIZES.search(text[:_LEAD]):
+        return unread(MENTIONED)
     if len(text) > LONGEST:
         try:
             return Reading(read(find_json(text)), canonical=False)
@@ -144,8 +164,11 @@ def read_last(text: str, read: Callable[[str], Reading], nothing: str) -> Readin
     if not found:
         return read(text) if load_near(text) is not None else unread(nothing)
     last = found[-1]
-    if not _AFTER.fullmatch(text, last.end):
+    after = _AFTER.match(text, last.end)
+    end = last.end if after is None else after.end()
+    if end < len(text) and not _COURTESY.fullmatch(text, end):
         return unread(MENTIONED)
+    text = text[:end]
     lead = text[: last.start]
     if len(lead) > _LEAD and not _OWN_LINE.search(lead):
         return unread(MENTIONED)

@@ -45,7 +45,7 @@ _WORDS = (
 )
 _RANGE = re.compile(
     r"[\s)\]]*+(?:marks?|points?)?\s?(?:,\s)?"
-    r"(?:-{1,3}>?|to|until|till|through|thru|up to|\.{2,3}|\u5230|\u81f3|\u76f4\u5230)(?![a-z])"
+    r"(?:-{1,3}>?|>\s?-\s?<|to|until|till|through|thru|up to|\.{2,3}|\u5230|\u81f3|\u76f4\u5230)(?![a-z])"
     rf"[\s(\[]*+(?:{_WORDS}\s?)*+"
 )
 _AND = re.compile(rf"[\s)\]]*+(?:marks?\s)?(?:and|&|\u548c|\u4e0e|\u53ca)\s?(?:{_WORDS}\s?)*+")
@@ -77,7 +77,7 @@ _HEDGES = re.compile(
     r"\b(?:but|however|although|unless|wait|if|whether|would|instead|cannot|don t|unsure|not sure)\b|\?"
 )
 _BARE = re.compile(
-    r"(?:time|span|spans|answer|final|segment|segments|event|events|start|starts|end|ends|from|between|and|to|at|is|the|it|"
+    r"(?:time|range|window|seconds?|span|spans|answer|final|segment|segments|event|events|start|starts|end|ends|from|between|and|to|at|is|the|it|"
     r"timestamp|interval|[\W\d_])*+"
 )
 _WORDLESS = re.compile(r"[\s,;\[\]():.-]*+")
@@ -91,6 +91,8 @@ def read_spans(text: str, options: tuple[str, ...]) -> Reading | None:
     under a key for one end. A single time is no span, a reversed span is none, and a text with two different answers
     is unread.
     """
+    if text.startswith("<") and text.endswith(">") and "<" not in text[1:]:
+        text = text[1:-1]
     return read_stated(text, spans_of, NO_SPAN, _asked, spans_in_words)
 
 
