@@ -170,3 +170,25 @@ def test_any_of_the_accepted_answers_is_right(task: str, answer: str, response: 
 def test_an_empty_accepted_answer_is_no_reference() -> None:
     with pytest.raises(DataError, match="it is empty"):
         check_answer("open_ended", '["a dog", " "]')
+
+
+def test_a_reward_that_does_not_return_is_an_error_like_any_other() -> None:
+    target = f"{HERE}:hanging"
+    stops = Scorer(RewardConfig(custom={"*": target}, timeout=0.05))
+    assert stops(sample("boolean", "yes"), "fine").accuracy == 1.0
+    with pytest.raises(RewardError, match=r"hanging.*TimeoutError.*no result within 0\.05 s.*s1"):
+        stops(sample("boolean", "yes"), "hang")
+    masks = Scorer(RewardConfig(custom={"*": target}, timeout=0.05, on_error="mask"))
+    first, second, third = masks.score_group(sample("boolean", "yes"), ["hang", "fine", "hang"])
+    assert not first.applicable and second.accuracy == 1.0 and not third.applicable
+    assert first.reason == f"reward {target!r} raised TimeoutError"
+    with pytest.raises(RewardError, match=r"8 calls of rewards do not return"):
+        masks.score_group(sample("boolean", "yes"), ["hang"] * 8)
+
+
+def test_a_reward_that_ends_the_process_is_an_error_like_any_other() -> None:
+    target = f"{HERE}:leaving"
+    with pytest.raises(RewardError, match=r"leaving.*asked to end the process"):
+        Scorer(RewardConfig(custom={"*": target}))(sample("boolean", "yes"), "yes")
+    found = Scorer(RewardConfig(custom={"*": target}, on_error="mask"))(sample("boolean", "yes"), "yes")
+    assert not found.applicable and found.reason == f"reward {target!r} raised ExitError"

@@ -81,6 +81,9 @@ class RewardConfig(Section):
     """Further terms of the total. With them the total is the weighted sum, moved and scaled linearly into [0, 1]."""
     on_error: Literal["stop", "mask"] = "stop"
     """A reward that raises stops the run, or masks the sample and is counted."""
+    timeout: Annotated[float, Field(gt=0)] | None = 300.0
+    """Seconds that one call of a reward of your own may take; more is an error like any other (``on_error``). Null
+    waits for ever."""
     judge: JudgeConfig = JudgeConfig()
     """The language model that judges free text."""
     render: Literal["auto", "chromium", "off"] = "auto"

@@ -12,6 +12,7 @@ from easyvideor1.rewards.answer import RewardError
 from easyvideor1.rewards.combine import Part, Values, combined, load_parts, part_values, with_part
 from easyvideor1.rewards.contract import checked_score, masked
 from easyvideor1.rewards.judge_panel import Panel
+from easyvideor1.rewards.patience import Patience
 from easyvideor1.rewards.score import score_response
 from easyvideor1.rewards.terms import read_terms
 from easyvideor1.tasks import canonical_task
@@ -34,6 +35,7 @@ class Scorer:
         self.parts = load_parts(config.parts)
         self._alone = [part for part in self.parts if not part.group]
         self.panel = Panel(config)
+        self._patience = Patience(config.timeout)
         self._custom = {_task_key(name): (target, _load(target)) for name, target in config.custom.items()}
         if len(self._custom) != len(config.custom):
             raise ConfigError(f"rewards.custom names one task type twice: {', '.join(config.custom)}")
@@ -110,7 +112,9 @@ class Scorer:
                 return score_response(
                     task, completion, sample.answer, sample.options, row, self.terms, require_tag=require_tag
                 )
-            result = custom(sample, completion.text)
+            result = self._patience.call(name, lambda: custom(sample, completion.text))
+        except RewardError:
+            raise
         except Exception as error:
             if self.config.on_error == "stop":
                 raise _stopped(name, sample, error) from error
@@ -121,7 +125,7 @@ class Scorer:
         self, task: str, part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]
     ) -> Values:
         try:
-            values = part_values(part, sample, responses, scores)
+            values = self._patience.call(part.target, lambda: part_values(part, sample, responses, scores))
         except RewardError:
             raise
         except Exception as error:

@@ -14,7 +14,7 @@ from typing import Any
 from easyvideor1.config.canary import CanaryConfig
 from easyvideor1.rewards.regions import find_tag, split_thinking
 from easyvideor1.rollout.records import response_tokens
-from easyvideor1.types import EasyVideoError, Group, Sample, Score, Trajectory
+from easyvideor1.types import Group, Sample, Score, StoppedError, Trajectory
 
 Metrics = Mapping[str, float]
 
@@ -25,7 +25,7 @@ EXAMPLES, CHARACTERS = 3, 400
 _CONSTANT = "canary/constant/"
 
 
-class CanaryStopError(EasyVideoError):
+class CanaryStopError(StoppedError):
     """The canary spoke and ``canary.action`` is ``stop``; the last checkpoint is intact."""
 
 
