@@ -12,6 +12,7 @@ from itertools import chain
 from easyvideor1.config.schema import EvaluationConfig
 from easyvideor1.evaluation.records import Record, answered_record, failed_record, response_of
 from easyvideor1.evaluation.result import Evaluation, summarise
+from easyvideor1.rewards import Scorer
 from easyvideor1.rollout.engine import Engine, Request, Sampling
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
@@ -154,6 +155,8 @@ def _answer(
 
 def _scores(given: Sequence[tuple[Sample, Trajectory]], scorer: ScoreFunction, threads: int) -> list[Score]:
     """The score of each response, in their order."""
+    if isinstance(scorer, Scorer) and threads == 1:
+        return scorer.score_each([(sample, trajectory.completion) for sample, trajectory in given])
     if threads == 1:
         return [scorer(sample, trajectory.completion) for sample, trajectory in given]
     with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:

@@ -236,7 +236,7 @@ def _scored(sample: Sample, answers: Sequence[Answer], bench: Workbench) -> tupl
         for answer in answers
         if not answer.fault
     ]
-    scores = iter(bench.scorer.score_group(sample, came) if came else ())
+    scores = iter(bench.scorer.score_groups([(sample, came)])[0] if came else ())
     found = []
     for answer in answers:
         accuracy, total, applicable = 0.0, 0.0, False
