@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+#: How writers in Rust (safetensors, tokenizers) say what the system refused, in errors of their own types.
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 #: Names of what a killed writer leaves behind.
 _LEFT_BEHIND = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)(\.\w+)?", re.DOTALL)
 
@@ -95,10 +97,13 @@ def write_directory(path: str | Path, fill: Callable[[Path], None]) -> None:
             target.rename(old)
         temporary.rename(target)
         _sync(target.parent)
-    except BaseException:
+    except BaseException as error:
         if old.exists() and not target.exists():
             old.rename(target)
         shutil.rmtree(temporary, ignore_errors=True)
+        number = _OS_ERROR.search(str(error))
+        if isinstance(error, Exception) and number and not isinstance(error, OSError):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(target)) from error
         raise
     if old.exists():
         shutil.rmtree(old)

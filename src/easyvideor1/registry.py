@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from easyvideor1.types import ConfigError
+from easyvideor1.types import ConfigError, EasyVideoError
 
 T = TypeVar("T")
+
+
+class ExitError(EasyVideoError):
+    """A function of the user called ``sys.exit``."""
 
 
 class Registry(Generic[T]):
@@ -57,8 +63,11 @@ class Registry(Generic[T]):
 def load_attribute(target: str, kind: str = "object") -> Any:
     """Import ``module:attr``; the working directory counts as a place to look, as it does for ``python -m``.
 
+    A function that calls ``sys.exit`` raises ``ExitError`` in its place.
+
     Raises:
-        ConfigError: ``target`` has another form, or names a module or an attribute that does not exist.
+        ConfigError: ``target`` has another form, names a module or an attribute that does not exist, or a module that
+            ends the process when it is imported.
         Exception: whatever the module raises while it is imported, such as an import of its own that fails.
     """
     module_name, _, attribute = target.partition(":")
@@ -69,6 +78,11 @@ def load_attribute(target: str, kind: str = "object") -> Any:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
+    except SystemExit as error:
+        raise ConfigError(
+            f"{kind} {target!r}: importing {module_name!r} ends the process (sys.exit({error.code!r})); move what it "
+            "does as a script under `if __name__ == '__main__':`"
+        ) from error
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module was found; something that it imports was not
@@ -79,4 +93,20 @@ def load_attribute(target: str, kind: str = "object") -> Any:
             value = getattr(value, part)
     except AttributeError as error:
         raise ConfigError(f"{kind} {target!r}: module {module_name!r} has no {attribute!r}") from error
-    return value
+    return value if inspect.isclass(value) or not callable(value) else _contained(kind, target, value)
+
+
+def _contained(kind: str, target: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with an exit made an error: a run must not end, and with status 0, because a function says so."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except SystemExit as error:
+            raise ExitError(
+                f"the {kind} {target!r} asked to end the process (sys.exit({error.code!r})); raise an error that says "
+                "what is wrong in its place"
+            ) from error
+
+    return call

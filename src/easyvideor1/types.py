@@ -20,7 +20,19 @@ FinishReason = Literal["stop", "length", "offline"]
 
 
 class EasyVideoError(Exception):
-    """Base of every error whose message is meant for the user: what is wrong, where, and what to do next."""
+    """Base of every error whose message is meant for the user: what is wrong, where, and what to do next.
+
+    ``exit_status`` is what ``evr1`` leaves behind.
+    """
+
+    exit_status = 2
+
+
+class StoppedError(EasyVideoError):
+    """Work that was under way cannot go on for a cause outside the policy. What is done is kept, and it can be resumed
+    once the cause is mended."""
+
+    exit_status = 3
 
 
 class ConfigError(EasyVideoError):

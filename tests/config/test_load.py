@@ -104,7 +104,7 @@ def test_a_wrong_override_is_named(override, message):
         ("prompts: {thinking: yes}", "prompts.thinking: expected true or false, got 'yes' (text)"),
         ("prompts: {thinking: 1}", "prompts.thinking: expected true or false, got 1 (a number)"),
         ("model: {dtype: bfloat}", "got 'bfloat' (text); did you mean bfloat16?"),
-        ("rollout: {temperature: 0}", "rollout.temperature: expected greater than 0, got 0 (a number)"),
+        ("rollout: {temperature: 0}", "rollout.temperature: expected greater than or equal to 0.01, got 0 (a number)"),
         ("rollout: {temperature: null}", "rollout.temperature: expected a number, got null"),
         ("stages:\n- {name: a, tasks: math}", "run.yaml:2: stages.0.tasks: expected a list, got 'math' (text)"),
         ("rewards:\n  accuracy_weight: 0.5", "run.yaml:1: rewards: accuracy_weight and format_weight must sum to 1"),

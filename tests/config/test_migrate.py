@@ -194,7 +194,7 @@ def test_a_newline_in_a_key_stays_inside_the_comment():
         ("data:\n  video_fps: fast", "f:2: data.video_fps: expected a number, got 'fast'"),
         ("data:\n  seed: 1.5", "f:2: data.seed: expected a whole number"),
         ("algorithm:\n  disable_kl: maybe", "f:2: algorithm.disable_kl: expected true or false"),
-        ("worker:\n  rollout: {temperature: 0}", "rollout.temperature: expected greater than 0"),
+        ("worker:\n  rollout: {temperature: 0}", "rollout.temperature: expected greater than or equal to 0.01"),
     ],
 )
 def test_wrong_values_are_named(old, message):

@@ -11,14 +11,23 @@ from easyvideor1.evaluation.evaluate import ScoreFunction, choose_samples, deriv
 from easyvideor1.evaluation.result import Evaluation, greedy_difference, paired_records
 from easyvideor1.evaluation.statistics import wilson_interval
 from easyvideor1.rollout.engine import Request, Sampling
-from easyvideor1.types import Completion, ConfigError, DataError, EasyVideoError, Sample, Score, Trajectory
+from easyvideor1.types import (
+    Completion,
+    ConfigError,
+    DataError,
+    EasyVideoError,
+    Sample,
+    Score,
+    StoppedError,
+    Trajectory,
+)
 
 from .worlds import TableEngine, letter_score, make_sample, render
 
 
 def run(questions: list[Sample], engine: TableEngine, name: str = "before", **options: object) -> Evaluation:
     config = EvaluationConfig.model_validate(
-        {key: options.pop(key) for key in ("samples", "max_samples", "temperature") if key in options}
+        {key: options.pop(key) for key in ("samples", "max_samples", "temperature", "max_failed") if key in options}
     )
     settings = {"sampling": Sampling(max_new_tokens=16, top_p=0.9), "seed": 3, **options}
     return evaluate(name, questions, engine=engine, render=render, scorer=letter_score, config=config, **settings)  # type: ignore[arg-type]
@@ -76,9 +85,12 @@ def test_broken_media_are_named_and_neither_right_nor_wrong() -> None:
     )
 
 
-def test_nothing_but_failures() -> None:
-    result = run([make_sample(0, video="broken.mp4")], TableEngine({}))
-    assert (result.count, result.failed, result.greedy, result.sampled) == (1, 1, None, None)
+def test_nothing_but_failures_is_no_result() -> None:
+    samples = [make_sample(0, video="broken.mp4"), make_sample(1, answer="?"), make_sample(2)]
+    with pytest.raises(StoppedError, match=r"evaluation before: 2 of 3 .*1 with MediaError.*and 1 for 1 other cause"):
+        run(samples, TableEngine({1: "A", 2: "B"}))
+    result = run(samples, TableEngine({1: "A", 2: "B"}), max_failed=0.7)
+    assert (result.count, result.failed, result.overall.not_applicable) == (3, 1, 1)
 
 
 def test_unjudged_answers_are_masked_and_counted() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import torch
 
@@ -82,3 +84,13 @@ def failing_group(sample: Sample, responses: list[str], scores: list[Score]) -> 
 
 def four(sample: Sample, response: str, scores: list[Score], more: int) -> float:
     return 0.0
+
+
+def hanging(sample: Sample, response: str) -> Score | None:
+    while response == "hang":
+        time.sleep(0.01)
+    return Score(1.0, 1.0, 1.0)
+
+
+def leaving(sample: Sample, response: str) -> Score | None:
+    raise SystemExit(0)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from easyvideor1.rewards import math, score
 from easyvideor1.rewards.math import MathHelper, Outcome, compare_math, read_math, read_math_reply
 from easyvideor1.rewards.math_text import formula
+from easyvideor1.rewards.pool import Pool
 
 
 def equal(predicted: str, reference: str) -> float:
@@ -307,10 +308,11 @@ def test_long_texts_cost_no_time(piece: str) -> None:
 
 
 def test_plain_cases_need_no_helper() -> None:
-    math._HELPER.close()
+    math._HELPERS.close()
     for n in range(100):
         assert score("math", f"<answer>{n}</answer>", str(n)).accuracy == 1.0
-    assert math._HELPER._process is None
+    with math._HELPERS.lend() as helper:
+        assert helper._process is None
 
 
 def test_a_comparison_that_takes_too_long_is_given_up_in_any_thread() -> None:
@@ -333,8 +335,8 @@ def test_a_comparison_that_takes_too_long_is_given_up_in_any_thread() -> None:
 def test_an_answer_without_end_is_wrong_and_a_reference_without_end_judges_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    helper = MathHelper(time_limit=1.5)
-    monkeypatch.setattr(math, "_HELPER", helper)
+    helpers = Pool(lambda: MathHelper(time_limit=1.5))
+    monkeypatch.setattr(math, "_HELPERS", helpers)
     endless = "\\prod_{n=1}^{99999} (n+\\sqrt{n})"
     wrong = score("math", f"<answer>{endless}</answer>", "3x + 1")
     assert wrong.applicable
@@ -343,7 +345,7 @@ def test_an_answer_without_end_is_wrong_and_a_reference_without_end_judges_nothi
     unusable = score("math", "<answer>3x + 1</answer>", endless)
     assert not unusable.applicable
     assert "reference" in unusable.reason
-    helper.close()
+    helpers.close()
 
 
 def test_a_helper_that_somebody_ended_is_replaced() -> None:

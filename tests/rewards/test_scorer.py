@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -170,3 +171,60 @@ def test_any_of_the_accepted_answers_is_right(task: str, answer: str, response: 
 def test_an_empty_accepted_answer_is_no_reference() -> None:
     with pytest.raises(DataError, match="it is empty"):
         check_answer("open_ended", '["a dog", " "]')
+
+
+def test_a_reward_that_does_not_return_is_an_error_like_any_other() -> None:
+    target = f"{HERE}:hanging"
+    stops = Scorer(RewardConfig(custom={"*": target}, timeout=0.05))
+    assert stops(sample("boolean", "yes"), "fine").accuracy == 1.0
+    with pytest.raises(RewardError, match=r"hanging.*TimeoutError.*no result within 0\.05 s.*s1"):
+        stops(sample("boolean", "yes"), "hang")
+    masks = Scorer(RewardConfig(custom={"*": target}, timeout=0.05, on_error="mask"))
+    first, second, third = masks.score_group(sample("boolean", "yes"), ["hang", "fine", "hang"])
+    assert not first.applicable and second.accuracy == 1.0 and not third.applicable
+    assert first.reason == f"reward {target!r} raised TimeoutError"
+    with pytest.raises(RewardError, match=r"8 calls of rewards do not return"):
+        masks.score_group(sample("boolean", "yes"), ["hang"] * 8)
+
+
+def test_a_reward_that_ends_the_process_is_an_error_like_any_other() -> None:
+    target = f"{HERE}:leaving"
+    with pytest.raises(RewardError, match=r"leaving.*asked to end the process"):
+        Scorer(RewardConfig(custom={"*": target}))(sample("boolean", "yes"), "yes")
+    found = Scorer(RewardConfig(custom={"*": target}, on_error="mask"))(sample("boolean", "yes"), "yes")
+    assert not found.applicable and found.reason == f"reward {target!r} raised ExitError"
+
+
+def test_comparisons_side_by_side_say_what_they_say_one_by_one() -> None:
+    programs = ["def f(x):\n    return x + 1", "def f(x):\n    return x", "def f(x):\n    while True: pass"]
+    code = Sample(
+        "c", "q", "code", "def f(x):\n    return x + 1", extra={"tests": ["assert f(1) == 2", "assert f(2) == 3"]}
+    )
+    maths = Sample("m", "q", "math", "\\frac{1}{2}")
+    groups = [
+        (code, [Completion(f"```python\n{program}\n```") for program in programs]),
+        (maths, [Completion(f"<answer>{text}</answer>") for text in ("\\frac{2}{4}", "\\frac{2}{3}", "\\sqrt{1/4}")]),
+        (sample("boolean", "yes"), [Completion("Yes"), Completion("no")]),
+    ]
+    alone = Scorer(RewardConfig(workers=1))
+    together = Scorer(RewardConfig(workers=3)).score_groups(groups)
+    assert together == [alone.score_group(one, given) for one, given in groups]
+    assert [[score.accuracy for score in scores] for scores in together] == [[1, 0, 0], [1, 0, 1], [1, 0]]
+    pairs = [(one, completion) for one, given in groups for completion in given]
+    assert Scorer(RewardConfig(workers=3)).score_each(pairs) == [alone(one, given) for one, given in pairs]
+
+
+def test_what_has_not_begun_when_the_time_of_a_step_is_over_is_masked() -> None:
+    scorer = Scorer(RewardConfig(step_seconds=1e-9, workers=2))
+    maths, yes = Sample("m", "q", "math", "7"), sample("boolean", "yes")
+    (late,), (judged,) = scorer.score_groups([(maths, [Completion("7")]), (yes, [Completion("Yes")])])
+    assert not late.applicable and "rewards.step_seconds" in late.reason
+    assert judged.accuracy == 1.0, "what waits for no process is always scored"
+    assert scorer.counts == {("math", late.reason): 1}
+
+
+def test_an_error_of_a_comparison_reaches_the_caller_and_cancels_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Sample("c", "q", "code", "def f(): pass", where="rows.jsonl:7", extra={"tests": ["assert f() is None"]})
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(RewardError, match=r"built-in code.*rows\.jsonl:7"):
+        Scorer(RewardConfig(workers=2)).score_groups([(broken, [Completion("```python\ndef f(): pass\n```")] * 4)])

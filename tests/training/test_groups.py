@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +13,7 @@ import torch
 from easyvideor1.algorithms.advantages import ADVANTAGES, AdvantageContext, group_centred
 from easyvideor1.config import StageConfig
 from easyvideor1.training.groups import (
+    GroupScorer,
     apart,
     filter_by_mean,
     flat_rule,
@@ -52,9 +53,14 @@ def score_group(sample: Sample, responses: Sequence[Completion]) -> list[Score]:
     return [scorer(sample, response) for response in responses]
 
 
+def by_group(one: Callable[[Sample, Sequence[Completion]], Sequence[Score]]) -> GroupScorer:
+    """A scorer of a step from one of a group."""
+    return lambda asked: [one(sample, responses) for sample, responses in asked]
+
+
 def scored(*responses: str, task: str = "math") -> Group:
     group = Group(Sample("a", "q", task, "1"), tuple(trajectory(text) for text in responses))
-    return score_groups([group], score_group)[0]
+    return score_groups([group], by_group(score_group))[0]
 
 
 def test_scores_stay_with_their_trajectories() -> None:
@@ -71,10 +77,10 @@ def test_a_scorer_of_groups_sees_all_responses_and_answers_each() -> None:
         seen.append([response.text for response in responses])
         return score_group(sample, responses)
 
-    assert score_groups([group], whole)[0].scores == group.scores
+    assert score_groups([group], by_group(whole))[0].scores == group.scores
     assert seen == [["1", "0"]]
     with pytest.raises(EasyVideoError, match="1 scores for 2 responses to 'a'"):
-        score_groups([group], lambda sample, responses: score_group(sample, responses)[:1])
+        score_groups([group], by_group(lambda sample, responses: score_group(sample, responses)[:1]))
 
 
 def test_parts_and_reasons_reach_the_metrics() -> None:
@@ -98,7 +104,7 @@ def test_what_cannot_be_judged_is_taken_out() -> None:
 
 def test_flat_and_empty_groups() -> None:
     flat, mixed = scored("1", "1"), scored("1", "0")
-    empty = score_groups([Group(Sample("b", "q", "math", "1"), ())], score_group)[0]
+    empty = score_groups([Group(Sample("b", "q", "math", "1"), ())], by_group(score_group))[0]
     assert select_groups([flat, empty, mixed], drop_flat=always) == [mixed]
     assert select_groups([flat, empty, mixed], drop_flat=never) == [flat, mixed]
 
@@ -140,7 +146,7 @@ def test_a_group_of_which_nothing_is_learnt_is_left_out() -> None:
     """Dynamic sampling then draws another in its place."""
     cut = Group(Sample("a", "q", "math", "1"), (trajectory("1", 4, "length"), trajectory("0", 4, "length")))
     half = replace(cut, trajectories=(trajectory("1", 4, "length"), trajectory("0", 4)))
-    groups = score_groups([cut, half], score_group)
+    groups = score_groups([cut, half], by_group(score_group))
     for filtered, kept in ((True, groups[1:]), (False, groups)):
         learnt = partial(is_learnt, overlong_filter=filtered)
         found = select_groups(groups, drop_flat=always, learnt=learnt)
@@ -163,7 +169,7 @@ def test_an_online_filter_looks_at_the_mean_of_its_key() -> None:
 
 def test_length_costs_near_the_limit() -> None:
     group = Group(Sample("a", "q", "math", "1"), (trajectory("1", 4), trajectory("1", 8), trajectory("1", 10)))
-    group = score_groups([group], score_group)[0]
+    group = score_groups([group], by_group(score_group))[0]
     stage = StageConfig(name="rl", overlong_cache=4, overlong_penalty=0.5)
     assert response_rewards(group, stage, 10) == pytest.approx([1.0, 1 - 0.5 * 0.5, 0.5])
     assert response_rewards(group, StageConfig(name="rl"), 10) == [1.0, 1.0, 1.0]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from easyvideor1.evaluation import write_report
 from easyvideor1.evaluation.result import Evaluation
 from easyvideor1.training.directory import FINISHED
-from easyvideor1.types import ConfigError
+from easyvideor1.types import ConfigError, StoppedError
 
 from .runs import World, copy_run, json_lines, lasting, train, write_rows
 
@@ -183,14 +183,20 @@ def test_seeds_decide_everything(world: World, place: Path) -> None:
 
 @pytest.mark.parametrize(("reward", "count"), [("never", 6.0), ("same", 0.0)])
 def test_a_step_without_a_usable_group_changes_nothing(world: World, place: Path, reward: str, count: float) -> None:
-    train(world.short(rewards__custom={"*": f"own_parts:{reward}"}))
+    config = world.short(rewards__custom={"*": f"own_parts:{reward}"}, stages__0__max_unusable_steps=3)
     stage = place / "runs/small/stages/01-rl"
+    if reward == "never":
+        with pytest.raises(StoppedError):
+            train(config)
+    else:
+        train(config)
     for row in json_lines(stage / "metrics.jsonl"):
         assert row["groups/used"] == 0 and row["groups/all"] == 2 and row["response/not_applicable"] == count
         assert "loss" not in row and ("reward/total" in row) == (reward == "same")
-    start = load_file(world.checkpoint / "model.safetensors")
-    end = load_file(stage / "checkpoints/step_000002/model.safetensors")
-    assert start.keys() == end.keys() and all(torch.equal(start[name], end[name]) for name in start)
+    if reward == "same":
+        start = load_file(world.checkpoint / "model.safetensors")
+        end = load_file(stage / "checkpoints/step_000002/model.safetensors")
+        assert start.keys() == end.keys() and all(torch.equal(start[name], end[name]) for name in start)
     (row, _) = json_lines(stage / "rollouts/step_000001.jsonl")
     assert row["used"] is False and {each["advantage"] for each in row["trajectories"]} == {None}
     if reward == "never":

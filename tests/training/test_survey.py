@@ -176,7 +176,7 @@ def test_nothing_is_written_when_no_row_can_be_asked(world: World, place: Path) 
     row = damaged_pixels(next(row for row in world.read() if row["videos"]), place)
     settings = configured(world, place, [row], cache__mode="decode_only", cache__dir=str(place / "frames"))
     done = evr1("filter", settings, "-k", 2, "--out", place / "rows.jsonl")
-    assert done.exit_code == 2 and "nothing was answered" in done.output and "noise.mp4" in done.output
+    assert done.exit_code == 3 and "no response that could be judged" in done.output and "noise.mp4" in done.output
     assert not (place / "rows.jsonl").exists()
 
 

@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run ``evr1`` and leave the process.
 
     The exit status is 0 when the verb did its work, 1 when a check failed, 2 for a mistake that the message explains,
-    and 130 after Ctrl-C.
+    3 when work stopped for a cause that has to be mended before it can go on, and 130 after Ctrl-C.
     """
     # Before torch is loaded: under load, MKL would take fewer threads, and sums would round differently.
     os.environ.setdefault("MKL_DYNAMIC", "FALSE")

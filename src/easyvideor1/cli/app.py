@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import traceback
 from dataclasses import dataclass
@@ -13,6 +14,18 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from easyvideor1.types import EasyVideoError
+
+#: What to do about what the system refuses.
+_REMEDIES = {
+    errno.ENOSPC: "make room on that disk and run the same command again: what was whole before still is",
+    errno.EDQUOT: "the quota is used up: make room and run the same command again, what was whole before still is",
+    errno.EROFS: "the file system is read-only: choose another place for what is written",
+    errno.EACCES: "give yourself the permission, or choose another place",
+    errno.EPERM: "give yourself the permission, or choose another place",
+    errno.ENOTDIR: "a file stands where a directory is needed: choose another place",
+    errno.EIO: "the disk reports a fault; copy the run elsewhere and go on there",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +63,28 @@ class _Group(TyperGroup):
             if ctx.params.get("debug"):
                 traceback.print_exception(error)
             show_error(str(error))
+            raise typer.Exit(error.exit_status) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of a pipe has gone, as `| head` does
+                raise
+            if ctx.params.get("debug"):
+                traceback.print_exception(error)
+            show_error(_refusal(error))
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             show_error("stopped by the keyboard")
             raise typer.Exit(130) from error
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refused, in one sentence with a remedy."""
+    place = error.filename or error.filename2
+    words = error.strerror or str(error) or type(error).__name__
+    what = f"{place}: {words}" if place else words
+    remedy = _REMEDIES.get(
+        error.errno or 0, "look at the place that is named; `evr1 --debug ...` shows where it was met"
+    )
+    return f"{what} - {remedy}"
 
 
 def show_error(message: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from easyvideor1.types import ConfigError, EasyVideoError
+from easyvideor1.types import ConfigError, StoppedError
 
 if TYPE_CHECKING:
     from easyvideor1.config import JudgeConfig, RunConfig
@@ -34,20 +34,25 @@ class Survey:
     failed_files: frozenset[str]
     ledger: SurveyLedger
     health: HealthLedger
+    max_failed: float
 
     def finish(self, out: Path, samples: Sequence[Sample]) -> None:
         """Write the rows, whole or not at all, and forget what was kept for going on.
 
         Raises:
-            EasyVideoError: there is not one response; nothing is written or forgotten then.
+            StoppedError: there is not one response, or none that could be judged to more than ``max_failed`` of the
+                rows; nothing is written or forgotten then.
         """
         from easyvideor1.data import write_rows
 
-        if not self.found.faults(""):
+        asked = len(self.found.answered) + len(self.found.unreadable)
+        failed = len(self.found.unreadable) + len(self.found.unjudged)
+        if not self.found.faults("") or failed > self.max_failed * asked:
             self._tell_health()
-            raise EasyVideoError(
-                f"nothing was answered, so {out} was not written: {'; '.join(self._missing()) or 'no row was asked'}. "
-                f"Correct that and start again ({self.ledger.path} is kept; remove it if you change what is asked)"
+            raise StoppedError(
+                f"{failed} of {asked} rows have no response that could be judged, so {out} was not written: "
+                f"{'; '.join(self._missing()) or 'no row was asked'}. Correct that and start again (what is known is "
+                f"kept in {self.ledger.path}; remove it if you change what is asked), or raise evaluation.max_failed"
             )
         write_rows(out, samples)
         self.ledger.remove()
@@ -82,6 +87,8 @@ class Survey:
                 f"the media of {len(self.found.unreadable)} rows cannot be read, the first: "
                 f"{self.found.unreadable[0][1]}"
             )
+        if self.found.unjudged:
+            lines.append(f"no response to {len(self.found.unjudged)} rows could be judged")
         return lines
 
     def _tell_health(self) -> None:
@@ -132,24 +139,39 @@ def open_survey(
     with held(out.with_name(f".{out.name}.lock")) as ours:
         if not ours:
             raise ConfigError(f"{out} is being made by another process; wait for it, or choose another --out")
-        if out.exists():
+        if out.exists() and not _ledger_path(out).exists():
             raise ConfigError(f"{out} is there already; remove it, or choose another --out")
         with Workbench.open(settings, checkpoint) as bench:
+            if out.exists():  # written whole, before what was kept for going on could be removed
+                _open_ledger(settings, bench, out, k, endpoint).remove()
+                typer.echo(f"{out} is done: an earlier start was stopped just after it had written all rows")
+                raise typer.Exit
             yield _asked(settings, bench, out, k, endpoint)
+
+
+def _ledger_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.partial.jsonl")
+
+
+def _open_ledger(
+    settings: RunConfig, bench: Workbench, out: Path, k: int, endpoint: JudgeConfig | None
+) -> SurveyLedger:
+    from easyvideor1.training.survey_identity import survey_identity
+    from easyvideor1.training.survey_ledger import SurveyLedger
+
+    weights = bench.checkpoint if endpoint is None else None
+    identity = survey_identity(settings, k=k, checkpoint=weights, endpoint=endpoint)
+    return SurveyLedger.open(_ledger_path(out), identity)
 
 
 def _asked(settings: RunConfig, bench: Workbench, out: Path, k: int, endpoint: JudgeConfig | None) -> Survey:
     from easyvideor1.cli.progress import progress
     from easyvideor1.training.survey import survey
-    from easyvideor1.training.survey_identity import survey_identity
-    from easyvideor1.training.survey_ledger import SurveyLedger
 
     with progress("checking rows", unit="row") as advance:
         loaded = bench.load_sources(settings.data.train, advance)
     _ = bench.scorer  # before frames are decoded and a model is loaded: a reward that is wrong fails at once
-    weights = bench.checkpoint if endpoint is None else None
-    identity = survey_identity(settings, k=k, checkpoint=weights, endpoint=endpoint)
-    ledger = SurveyLedger.open(out.with_name(f"{out.name}.partial.jsonl"), identity)
+    ledger = _open_ledger(settings, bench, out, k, endpoint)
     ask = _ask(bench, endpoint, k)
     with progress("building the frame cache", unit="file") as advance:
         built = bench.fill_cache(loaded, advance)
@@ -157,7 +179,8 @@ def _asked(settings: RunConfig, bench: Workbench, out: Path, k: int, endpoint: J
     with progress("asking", unit="row") as advance:
         found = survey([sample for source in loaded for sample in source.samples], ask, bench, ledger, advance)
     refused = tuple(row for source in loaded for row in source.bad)
-    return Survey(found, refused, frozenset(path for path, _ in built.failures), ledger, bench.ledger)
+    failed_files = frozenset(path for path, _ in built.failures)
+    return Survey(found, refused, failed_files, ledger, bench.ledger, settings.evaluation.max_failed)
 
 
 def _ask(bench: Workbench, endpoint: JudgeConfig | None, k: int) -> Ask:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from easyvideor1.config.judge import JudgeConfig
-from easyvideor1.config.section import Probability, Section
+from easyvideor1.config.section import PositiveInt, Probability, Section
 
 #: ``accuracy > 0``, several joined by ``and``: what a part of the reward may depend on.
 GATE = re.compile(r"([A-Za-z_][\w.]*)\s*(>=|<=|==|!=|>|<)\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))")
@@ -81,6 +81,15 @@ class RewardConfig(Section):
     """Further terms of the total. With them the total is the weighted sum, moved and scaled linearly into [0, 1]."""
     on_error: Literal["stop", "mask"] = "stop"
     """A reward that raises stops the run, or masks the sample and is counted."""
+    timeout: Annotated[float, Field(gt=0)] | None = 300.0
+    """Seconds that one call of a reward of your own may take; more is an error like any other (``on_error``). Null
+    waits for ever."""
+    workers: PositiveInt | None = None
+    """Programs, expressions of mathematics and pictures that are compared side by side, each in a process of its own;
+    null for one per processor, 16 at most."""
+    step_seconds: Annotated[float, Field(gt=0)] | None = 900.0
+    """Seconds that the comparisons of one step may take together. What has not begun by then is masked and counted;
+    null waits for all."""
     judge: JudgeConfig = JudgeConfig()
     """The language model that judges free text."""
     render: Literal["auto", "chromium", "off"] = "auto"

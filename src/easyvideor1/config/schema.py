@@ -12,7 +12,7 @@ from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.config.run_faults import run_faults
-from easyvideor1.config.section import PositiveInt, Section
+from easyvideor1.config.section import PositiveInt, Probability, Section
 from easyvideor1.config.stages import OptimizerConfig, StageConfig
 from easyvideor1.types import Modality
 
@@ -223,7 +223,7 @@ class RolloutConfig(Section):
 
     engine: str = "local"
     """Registered engine or ``module:attr``."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=0.01, le=10)] = 1.0
     """Sampling temperature in training; the trainer's log-probs use the same."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling; 1 is off."""
@@ -243,10 +243,13 @@ class EvaluationConfig(Section):
     """Steps between evaluations on ``data.validation``; 0 is never."""
     samples: Annotated[int, Field(ge=0)] = 1
     """Sampled responses per question, reported beside the greedy one; 0 is greedy only."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=0.01, le=10)] = 1.0
     """Temperature of the sampled responses."""
     max_samples: PositiveInt | None = None
     """Evaluate at most this many samples of each split."""
+    max_failed: Probability = 0.5
+    """Share of questions that cannot be asked or judged above which there is no result: an evaluation, ``evr1 filter``
+    or ``evr1 trajectories`` stops with exit status 3, and goes on once the cause is mended."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Level of the reported intervals."""
 

@@ -226,6 +226,9 @@ class StageConfig(Section):
     """Steps between checkpoints; the last step is always saved."""
     keep_checkpoints: PositiveInt = 2
     """Resumable checkpoints that are kept; older ones are removed."""
+    max_unusable_steps: PositiveInt = 3
+    """Steps in a row in which no group can be used for a cause outside the policy (media that are gone, a judge that is
+    down, a reward that applies to nothing) after which the stage stops, with exit status 3 and nothing saved since."""
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> StageConfig:

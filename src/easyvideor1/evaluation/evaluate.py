@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,9 +12,20 @@ from itertools import chain
 from easyvideor1.config.schema import EvaluationConfig
 from easyvideor1.evaluation.records import Record, answered_record, failed_record, response_of
 from easyvideor1.evaluation.result import Evaluation, summarise
+from easyvideor1.rewards import Scorer
 from easyvideor1.rollout.engine import Engine, Request, Sampling
 from easyvideor1.seeds import derive_seed
-from easyvideor1.types import Completion, ConfigError, EasyVideoError, MediaError, Prompt, Sample, Score, Trajectory
+from easyvideor1.types import (
+    Completion,
+    ConfigError,
+    EasyVideoError,
+    MediaError,
+    Prompt,
+    Sample,
+    Score,
+    StoppedError,
+    Trajectory,
+)
 
 Render = Callable[[Sample], Prompt]
 ScoreFunction = Callable[[Sample, Completion], Score]
@@ -59,6 +71,7 @@ def evaluate(
 
     Raises:
         ConfigError: the name cannot be the name of a file.
+        StoppedError: more than ``config.max_failed`` of the questions could not be asked or judged; there is no result.
         EasyVideoError: the engine breaks its contract.
     """
     if not _NAME.fullmatch(name):
@@ -70,7 +83,31 @@ def evaluate(
         records += _answer(batch, engine, render, scorer, config, sampling, seed, scoring_threads)
         if on_progress is not None:
             on_progress(len(records), len(chosen))
+    _check_failed(name, records, config.max_failed)
     return summarise(name, records, seed=seed, confidence=config.confidence)
+
+
+def _check_failed(name: str, records: Sequence[Record], bound: float) -> None:
+    """A mean over the few questions that happened to work is no result."""
+    causes = Counter(cause for record in records if (cause := _failure(record)))
+    failed = causes.total()
+    if failed <= bound * len(records):
+        return
+    (first, times), *others = causes.most_common()
+    more = f", and {failed - times} for {len(others)} other causes" if others else ""
+    raise StoppedError(
+        f"evaluation {name}: {failed} of {len(records)} questions could not be asked or judged, above "
+        f"evaluation.max_failed ({bound:g}), so there is no result: {times} with {first}{more}. Mend the cause and run "
+        "the same command again, or raise the bound"
+    )
+
+
+def _failure(record: Record) -> str:
+    """Why a question says nothing of the policy; empty if it does."""
+    if record.error is not None:
+        return record.error
+    greedy = record.greedy
+    return "" if greedy is None or greedy.score.applicable else f"{record.task}: {greedy.score.reason}"
 
 
 def choose_samples(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
@@ -118,6 +155,8 @@ def _answer(
 
 def _scores(given: Sequence[tuple[Sample, Trajectory]], scorer: ScoreFunction, threads: int) -> list[Score]:
     """The score of each response, in their order."""
+    if isinstance(scorer, Scorer) and threads == 1:
+        return scorer.score_each([(sample, trajectory.completion) for sample, trajectory in given])
     if threads == 1:
         return [scorer(sample, trajectory.completion) for sample, trajectory in given]
     with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from easyvideor1.config.schema import RewardConfig
@@ -10,11 +11,15 @@ from easyvideor1.rewards.answer import Verdict
 from easyvideor1.rewards.characters import nfkc
 from easyvideor1.rewards.check import accepted_answers, plain_reference, read_reference
 from easyvideor1.rewards.judge import Judge, JudgeItem
+from easyvideor1.rewards.pool import usual_workers
 from easyvideor1.rewards.preference import is_label
 from easyvideor1.rewards.render import RENDERED, Renderer
 from easyvideor1.rewards.score import counted_answer, format_of, scored, shown
 from easyvideor1.rewards.terms import Terms
 from easyvideor1.types import Completion, ConfigError, Sample, Score
+
+#: Browsers at a time; each takes some 200 MB.
+_MOST_BROWSERS = 4
 
 
 class Panel:
@@ -30,6 +35,7 @@ class Panel:
         self.judge = Judge(config.judge) if config.judge.url else None
         self._judged = frozenset(config.judge.tasks) if self.judge else frozenset()
         self._renderer = Renderer(config) if config.profile == "strict" else None
+        self._browsers = min(config.workers or usual_workers(), _MOST_BROWSERS)
 
     def review(
         self,
@@ -56,10 +62,16 @@ class Panel:
         if self.judge is not None and task in self._judged:
             return self._judged_scores(self.judge, task, sample, responses, scores, terms, require_tag)
         if self._renderer is not None and task in RENDERED:
-            return [
-                _seen(self._renderer, task, sample, response, score, terms, tag)
-                for response, score, tag in zip(responses, scores, require_tag, strict=True)
-            ]
+            renderer = self._renderer
+
+            def seen(one: tuple[Completion, Score, bool]) -> Score:
+                response, score, tag = one
+                return _seen(renderer, task, sample, response, score, terms, tag)
+
+            first, *others = zip(responses, scores, require_tag, strict=True)
+            shown = seen(first)  # by itself: the others find the picture of the reference ready
+            with ThreadPoolExecutor(self._browsers, thread_name_prefix="render") as pool:
+                return [shown, *pool.map(seen, others)]
         return list(scores)
 
     def close(self) -> None:

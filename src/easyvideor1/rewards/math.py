@@ -26,6 +26,7 @@ from typing import Any, Literal
 from easyvideor1.rewards.answer import Reading, RewardError, Rule, Verdict, cannot_judge, unread
 from easyvideor1.rewards.math_text import STOP, formula, unboxed, unwrapped, wording
 from easyvideor1.rewards.numberwords import value_of
+from easyvideor1.rewards.pool import Pool
 
 #: Seconds that one comparison may take.
 TIME_LIMIT = 5.0
@@ -73,18 +74,13 @@ _NO_REFERENCE = "the reference is no expression: only the same text is right"
 class MathHelper:
     """One helper process, started when first needed, killed at a deadline and started again.
 
-    Safe from any thread. A forked child starts a helper of its own.
+    Safe from any thread.
     """
 
     def __init__(self, time_limit: float = TIME_LIMIT) -> None:
         self.time_limit = time_limit
-        self._reset()
-
-    def _reset(self) -> None:
-        """Begin without a helper and with a lock that nobody holds: at the start, and in a forked child."""
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._owner = 0
 
     def compare(self, predicted: str, reference: str) -> Outcome | None:
         """What two expressions are to each other; ``None`` if that went beyond the limits.
@@ -117,13 +113,10 @@ class MathHelper:
             self._stop()
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._owner != os.getpid():
-            self._process = None  # the parent's helper: its pipes are not ours to use
         if self._process is None or self._process.poll() is not None:
             # -P keeps this directory, whose math.py would hide the standard one, off the helper's path.
             command = [sys.executable, "-P", str(_WORKER), str(self.time_limit)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-            self._owner = os.getpid()
             if _line(self._process, _START_LIMIT) != b"ready":
                 self._stop()
                 raise RewardError(
@@ -134,7 +127,7 @@ class MathHelper:
 
     def _stop(self) -> None:
         process, self._process = self._process, None
-        if process is None or self._owner != os.getpid():
+        if process is None:
             return
         process.kill()
         process.wait()
@@ -166,10 +159,8 @@ def _line(process: subprocess.Popen[bytes], limit: float) -> bytes | None:
     return line.strip()
 
 
-_HELPER = MathHelper()
-atexit.register(_HELPER.close)
-# A fork while another thread holds the lock would leave it held forever in the child.
-os.register_at_fork(after_in_child=_HELPER._reset)
+_HELPERS: Pool[MathHelper] = Pool(MathHelper)
+atexit.register(_HELPERS.close)
 
 
 def _plain(text: str) -> str:
@@ -279,13 +270,13 @@ def read_math_reply(text: str, options: tuple[str, ...]) -> Reading | None:
 
 @lru_cache(maxsize=10_000)
 def _same(predicted: str, reference: str) -> Outcome | None:
-    return _HELPER.compare(predicted, reference)
+    with _HELPERS.lend() as helper:
+        return helper.compare(predicted, reference)
 
 
-@lru_cache(maxsize=1000)
 def _readable(reference: str) -> bool:
     """Whether a reference can be compared with something simple within the limits."""
-    return _HELPER.compare("0", reference) is not None
+    return _same("0", reference) is not None
 
 
 def compare_math(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:

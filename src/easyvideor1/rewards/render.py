@@ -15,7 +15,7 @@ import warnings
 from easyvideor1.config.schema import RewardConfig
 from easyvideor1.rewards.answer import RewardError, Verdict
 from easyvideor1.rewards.markup import Document
-from easyvideor1.rewards.render_browser import PageError, RenderError, find_chromium, shared_browser
+from easyvideor1.rewards.render_browser import PageError, RenderError, find_chromium, shared_browsers
 from easyvideor1.rewards.render_image import Image, image_similarity, reduced
 from easyvideor1.types import ConfigError
 
@@ -100,7 +100,8 @@ class Renderer:
 def _picture(path: str, task: str, source: str) -> Image:
     side = _WINDOWS[task]
     page = svg_page(source, side) if task == "svg_code" else source
-    return reduced(shared_browser(path).render(page, side), _COMPARED)
+    with shared_browsers(path).lend() as browser:
+        return reduced(browser.render(page, side), _COMPARED)
 
 
 def svg_page(source: str, side: int) -> str:

@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
+from easyvideor1.rewards.pool import Pool
 from easyvideor1.rewards.render_image import Image
 from easyvideor1.types import EasyVideoError
 
@@ -91,26 +92,21 @@ def find_chromium(path: str | None = None) -> str | None:
 
 
 @functools.cache
-def shared_browser(path: str) -> Browser:
-    """The browser of this process; it starts with the first page and ends with the process."""
-    browser = Browser(path)
-    atexit.register(browser.close)
-    return browser
+def shared_browsers(path: str) -> Pool[Browser]:
+    """The browsers of this process; each starts with its first page and ends with the process."""
+    browsers = Pool(lambda: Browser(path))
+    atexit.register(browsers.close)
+    return browsers
 
 
 class Browser:
-    """Renders one page after the other. Safe from any thread; a forked child starts a browser of its own."""
+    """Renders one page after the other. Safe from any thread."""
 
     def __init__(self, path: str, *, namespaces: bool = True) -> None:
         self.path = path
         self._namespaces = namespaces
         self._lock = threading.Lock()
         self._session: _Session | None = None
-        os.register_at_fork(after_in_child=self._forget)
-
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
-        self._session = None
 
     def render(self, document: str, side: int) -> Image:
         """The top of an HTML document in a square window, as RGB of shape ``(side, side, 3)``, over white.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import chain
 
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.registry import load_attribute
@@ -12,6 +16,8 @@ from easyvideor1.rewards.answer import RewardError
 from easyvideor1.rewards.combine import Part, Values, combined, load_parts, part_values, with_part
 from easyvideor1.rewards.contract import checked_score, masked
 from easyvideor1.rewards.judge_panel import Panel
+from easyvideor1.rewards.patience import Patience
+from easyvideor1.rewards.pool import usual_workers
 from easyvideor1.rewards.score import score_response
 from easyvideor1.rewards.terms import read_terms
 from easyvideor1.tasks import canonical_task
@@ -19,6 +25,10 @@ from easyvideor1.types import Completion, ConfigError, DataError, Sample, Score
 
 #: A reward of the user: ``None`` means that it does not apply to this sample.
 CustomReward = Callable[[Sample, str], Score | None]
+
+#: Types whose comparison waits for another process.
+_WAITING = frozenset({"code", "math"})
+OUT_OF_TIME = "not scored: the comparisons of the step took longer than rewards.step_seconds"
 
 
 class Scorer:
@@ -34,6 +44,9 @@ class Scorer:
         self.parts = load_parts(config.parts)
         self._alone = [part for part in self.parts if not part.group]
         self.panel = Panel(config)
+        self._patience = Patience(config.timeout)
+        self._workers = config.workers or usual_workers()
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="score")
         self._custom = {_task_key(name): (target, _load(target)) for name, target in config.custom.items()}
         if len(self._custom) != len(config.custom):
             raise ConfigError(f"rewards.custom names one task type twice: {', '.join(config.custom)}")
@@ -67,13 +80,83 @@ class Scorer:
         """
         return tuple(self._scored(sample, responses, self.parts, training=True))
 
+    def score_groups(self, groups: Sequence[tuple[Sample, Sequence[Completion]]]) -> list[tuple[Score, ...]]:
+        """``score_group`` of every group of a step, with comparisons that wait for a process going on side by side.
+
+        What has not begun after ``rewards.step_seconds`` is masked: programs that only sleep must not stall a run.
+
+        Raises:
+            RewardError: as for one response.
+        """
+        limit = self.config.step_seconds
+        with self._begun(groups, training=True, seconds=limit) as begun:
+            return [
+                tuple(self._scored(sample, given, self.parts, training=True, begun=ahead))
+                for (sample, given), ahead in zip(groups, begun, strict=True)
+            ]
+
+    def score_each(self, pairs: Sequence[tuple[Sample, Completion]]) -> list[Score]:
+        """What calling it says of every response, with comparisons that wait for a process going on side by side.
+
+        Raises:
+            RewardError: as for one response.
+        """
+        groups = [(sample, [one]) for sample, one in pairs]
+        with self._begun(groups, training=False) as begun:
+            return [
+                self._scored(sample, given, self._alone, training=False, begun=ahead)[0]
+                for (sample, given), ahead in zip(groups, begun, strict=True)
+            ]
+
+    @contextmanager
+    def _begun(
+        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], *, training: bool, seconds: float | None = None
+    ) -> Iterator[list[list[Future[Score]]]]:
+        """For each group the scores of built-in rules that are under way in threads; none where it does not pay.
+
+        Rewards of the user never run in these threads: they need not be safe there.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        found: list[list[Future[Score]]] = []
+        for sample, completions in groups:
+            task = canonical_task(sample.task)
+            waits = self._workers > 1 or until is not None
+            if not waits or task not in _WAITING or task in self._custom or "*" in self._custom:
+                found.append([])
+                continue
+            tags = [self._requires_tag(one, training=training) for one in completions]
+            found.append(
+                [
+                    self._pool.submit(self._in_time, until, task, sample, one, require_tag=tag)
+                    for one, tag in zip(completions, tags, strict=True)
+                ]
+            )
+        try:
+            yield found
+        finally:
+            for future in chain.from_iterable(found):
+                future.cancel()
+
+    def _in_time(
+        self, until: float | None, task: str, sample: Sample, completion: Completion, *, require_tag: bool
+    ) -> Score:
+        if until is not None and time.monotonic() > until:
+            return masked(OUT_OF_TIME)
+        return self._one(task, sample, completion, require_tag=require_tag)
+
     def _scored(
-        self, sample: Sample, given: Sequence[str | Completion], parts: Sequence[Part], *, training: bool
+        self,
+        sample: Sample,
+        given: Sequence[str | Completion],
+        parts: Sequence[Part],
+        *,
+        training: bool,
+        begun: Sequence[Future[Score]] = (),
     ) -> list[Score]:
         task = canonical_task(sample.task)
         completions = [one if isinstance(one, Completion) else Completion(one) for one in given]
         responses = [one.text for one in completions]
-        scores = self._base(task, sample, completions, training=training)
+        scores = self._base(task, sample, completions, training=training, begun=begun)
         for score in scores:
             if not score.applicable:
                 self._count(task, score.reason)
@@ -82,10 +165,20 @@ class Scorer:
             scores = [with_part(part, score, value) for score, value in zip(scores, values, strict=True)]
         return [combined(score, parts) for score in scores] if parts else scores
 
-    def _base(self, task: str, sample: Sample, completions: Sequence[Completion], *, training: bool) -> list[Score]:
+    def _base(
+        self,
+        task: str,
+        sample: Sample,
+        completions: Sequence[Completion],
+        *,
+        training: bool,
+        begun: Sequence[Future[Score]],
+    ) -> list[Score]:
         """Accuracy, format and their total, by the rule of the type or the reward that the user put in its place."""
         tags = [self._requires_tag(one, training=training) for one in completions]
-        scores = [self._one(task, sample, one, require_tag=tag) for one, tag in zip(completions, tags, strict=True)]
+        scores = [future.result() for future in begun] or [
+            self._one(task, sample, one, require_tag=tag) for one, tag in zip(completions, tags, strict=True)
+        ]
         if task in self._custom or "*" in self._custom:
             return scores
         try:
@@ -110,7 +203,9 @@ class Scorer:
                 return score_response(
                     task, completion, sample.answer, sample.options, row, self.terms, require_tag=require_tag
                 )
-            result = custom(sample, completion.text)
+            result = self._patience.call(name, lambda: custom(sample, completion.text))
+        except RewardError:
+            raise
         except Exception as error:
             if self.config.on_error == "stop":
                 raise _stopped(name, sample, error) from error
@@ -121,7 +216,7 @@ class Scorer:
         self, task: str, part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]
     ) -> Values:
         try:
-            values = part_values(part, sample, responses, scores)
+            values = self._patience.call(part.target, lambda: part_values(part, sample, responses, scores))
         except RewardError:
             raise
         except Exception as error:

@@ -22,7 +22,7 @@ from easyvideor1.rewards.rules import RULES
 from easyvideor1.rewards.score import shown
 from easyvideor1.rollout.records import response_tokens
 from easyvideor1.training.canary_alarms import CONSTANT, Alarm, Metrics, Windows, alarms
-from easyvideor1.types import EasyVideoError, Group, Sample, Score, Trajectory
+from easyvideor1.types import Group, Sample, Score, StoppedError, Trajectory
 
 #: Tasks with fewer responses or questions in a step say nothing about constants.
 _RESPONSES, _QUESTIONS = 8, 3
@@ -30,7 +30,7 @@ _RESPONSES, _QUESTIONS = 8, 3
 EXAMPLES, CHARACTERS = 3, 400
 
 
-class CanaryStopError(EasyVideoError):
+class CanaryStopError(StoppedError):
     """The canary spoke and ``canary.action`` is ``stop``; the last checkpoint is intact."""
 
 

@@ -18,13 +18,16 @@ import yaml
 
 from easyvideor1 import __version__
 from easyvideor1.config import RunConfig, SourceConfig, dump_config
+from easyvideor1.config.load import validate
+from easyvideor1.config.source import Source
 from easyvideor1.files import held, write_json, write_text
 from easyvideor1.types import ConfigError, DataError
 
 #: What ``run.json`` calls the stage of a run that is through.
 FINISHED = "finished"
-#: Keys of the configuration that change nothing of what a run does.
-_WATCHING = ("canary.",)
+#: Keys of the configuration that change nothing of what a run does: how it is watched, what it is called, where it is.
+_FREE = ("canary.", "name", "output_dir", "evaluation.max_failed")
+_FREE_OF_STAGES = ("max_unusable_steps",)
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -66,7 +69,8 @@ def claimed(run_dir: Path) -> Iterator[None]:
 def check_configuration(run_dir: Path, config: RunConfig) -> None:
     """Make sure that the directory is new or holds a run of this very configuration.
 
-    What only watches a run (``canary``) may change; then the file is written anew.
+    What only watches a run (``canary``) may change, and so may its name and place, so that it goes on where it was
+    moved or copied to; then the file is written anew. Keys that came with a later version are at their defaults there.
 
     Raises:
         ConfigError: it holds another run; the message names the first values that differ.
@@ -79,11 +83,11 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     if there == text:
         return
     try:
-        old, new = flat(yaml.safe_load(there)), flat(yaml.safe_load(text))
+        old, new = flat(_completed(yaml.safe_load(there), str(file))), flat(yaml.safe_load(text))
     except yaml.YAMLError:
         old, new = {}, {}
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
-    if changed and all(key.startswith(_WATCHING) for key in changed):
+    if old and all(_is_free(key) for key in changed):
         write_text(file, text)
         return
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
@@ -91,6 +95,18 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
         f"{run_dir} holds a run of another configuration: {shown or f'{file} was edited'}. Give this run another name "
         "or output_dir, or remove the directory to start over."
     )
+
+
+def _completed(values: Any, name: str) -> Any:
+    """A configuration as this version writes it down; as it is there if this version cannot read it."""
+    try:
+        return yaml.safe_load(dump_config(validate(Source(values, {(): name}))))
+    except (ConfigError, AttributeError, TypeError):  # edited by hand, or of a version that knew other keys
+        return values
+
+
+def _is_free(key: str) -> bool:
+    return key.startswith(_FREE) or (key.startswith("stages.") and key.endswith(_FREE_OF_STAGES))
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -16,8 +16,9 @@ from easyvideor1.types import Completion, EasyVideoError, Group, Sample, Score, 
 #: Characters of a reason in the name of a metric.
 _REASON = 120
 
-#: All responses to one sample at once, so that rewards can compare them: ``rewards.Scorer.score_group``.
-GroupScorer = Callable[[Sample, Sequence[Completion]], Sequence[Score]]
+#: Of all samples of a step their responses, those to one sample together, so that rewards can compare them:
+#: ``rewards.Scorer.score_groups``.
+GroupScorer = Callable[[Sequence[tuple[Sample, Sequence[Completion]]]], Sequence[Sequence[Score]]]
 
 
 def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
@@ -26,15 +27,15 @@ def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
     Raises:
         EasyVideoError: the scorer returned another number of scores than there are responses.
     """
+    asked = [(group.sample, [trajectory.completion for trajectory in group.trajectories]) for group in groups]
     scored = []
-    for group in groups:
-        scores = tuple(scorer(group.sample, [trajectory.completion for trajectory in group.trajectories]))
+    for group, scores in zip(groups, scorer(asked), strict=True):
         if len(scores) != len(group.trajectories):
             raise EasyVideoError(
                 f"the scorer returned {len(scores)} scores for {len(group.trajectories)} responses to "
                 f"{group.sample.id!r}; it must return one for each"
             )
-        scored.append(replace(group, scores=scores))
+        scored.append(replace(group, scores=tuple(scores)))
     return scored
 
 

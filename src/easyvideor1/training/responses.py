@@ -100,13 +100,13 @@ class Responses:
 
     def score(self, groups: list[Group], step: int, round_: int) -> list[Group]:
         """The groups with their scores; under ``hybrid.policy: below`` those that fail are changed and scored anew."""
-        scored = score_groups(groups, self.bench.scorer.score_group)
+        scored = score_groups(groups, self.bench.scorer.score_groups)
         if self.hybrid is None or self.hybrid.options.policy != "below":
             return scored
         changed, placed = self.hybrid.replace_failing(scored, step, round_)
         self._count(placed.metrics | {REPLACED_TOKENS: float(_replaced_tokens(scored, changed))})
         again = iter(
-            score_groups([g for g in changed if not g.scores and g.trajectories], self.bench.scorer.score_group)
+            score_groups([g for g in changed if not g.scores and g.trajectories], self.bench.scorer.score_groups)
         )
         return [next(again) if not group.scores and group.trajectories else group for group in changed]
 

@@ -22,6 +22,7 @@ from easyvideor1.training.lesson import Sources, make_lesson
 from easyvideor1.training.loop import Metrics, Stage
 from easyvideor1.training.record import StageRecord
 from easyvideor1.training.responses import Responses, StageMedia
+from easyvideor1.training.stalled import StallWatch
 from easyvideor1.types import Group, Sample, Trajectory
 from easyvideor1.workbench import Workbench
 
@@ -56,6 +57,7 @@ def build_stage(
     watched = config.canary.enabled and options.trajectories == "policy"
     grammar = grammar_of(config.rewards.grammar)
     canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
+    stalled = StallWatch(options.name, options.max_unusable_steps, options.steps, say)
 
     def evaluate_when_due(step: int) -> Metrics:
         return evaluate(f"{options.name}-{step:06d}", engine) if due(config.evaluation.every, step) else {}
@@ -71,9 +73,10 @@ def build_stage(
             spoken = canary.look(step, row, groups)
             record.write_canary(spoken)
             canary.stop(step, spoken)
+        stalled.look(step, groups)
 
     def save_when_due(step: int) -> None:
-        if due(options.save_every, step) or step == options.steps:
+        if stalled.saves(step) and (due(options.save_every, step) or step == options.steps):
             save(step)
 
     return Stage(

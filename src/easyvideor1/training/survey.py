@@ -57,6 +57,11 @@ class Surveyed:
     answered: tuple[tuple[Sample, tuple[Response, ...]], ...]
     unreadable: tuple[tuple[Sample, MediaError], ...] = ()
 
+    @property
+    def unjudged(self) -> list[Sample]:
+        """Samples to which there are responses, none of which could be judged."""
+        return [sample for sample, responses in self.answered if not any(one.applicable for one in responses)]
+
     def faults(self, kind: Fault) -> list[Response]:
         """The responses that are missing for one reason, or, for ``""``, those that came."""
         return [each for _, responses in self.answered for each in responses if each.fault == kind]
@@ -152,7 +157,8 @@ def survey(
 ) -> Surveyed:
     """Every sample with its scored responses.
 
-    What was refused or failed in an earlier start is asked again, and so is a sample whose media could not be read.
+    What was refused or failed in an earlier start is asked again, and so is a sample whose media could not be read, or
+    none of whose responses could be judged.
 
     Args:
         samples: whose identifiers differ.
@@ -216,7 +222,8 @@ def _known(
                 "tokenizer or its media changed since. Restore them to go on, remove the file to start over, or "
                 "choose another --out."
             )
-        if not any(response.fault for response in entry.responses):
+        judged = any(response.applicable for response in entry.responses)
+        if judged and not any(response.fault for response in entry.responses):
             responses[sample.id] = entry.responses
     return prompts, responses
 
@@ -229,7 +236,7 @@ def _scored(sample: Sample, answers: Sequence[Answer], bench: Workbench) -> tupl
         for answer in answers
         if not answer.fault
     ]
-    scores = iter(bench.scorer.score_group(sample, came) if came else ())
+    scores = iter(bench.scorer.score_groups([(sample, came)])[0] if came else ())
     found = []
     for answer in answers:
         accuracy, total, applicable = 0.0, 0.0, False

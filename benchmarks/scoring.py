@@ -1,0 +1,81 @@
+"""Responses that waste a step's time: ``python -m benchmarks.scoring [--programs N] [--workers N ...]``.
+
+A step of training gets N programs that sleep, each as long as it is let, among honest ones, and expressions of
+mathematics that have no end. They are scored by the scorer that training uses, with one worker and with several, and
+must get the same scores. A sleeping program costs no processor, but its whole limit on the clock, so that the time of
+a step is that of all programs over the number of workers. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from easyvideor1.config import RewardConfig
+from easyvideor1.rewards import Scorer
+from easyvideor1.types import Completion, Sample, Score
+
+_TESTS = {"tests": ["assert double(2) == 4", "assert double(-1) == -2"]}
+_REFERENCE = "def double(x):\n    return 2 * x"
+_HONEST = f"```python\n{_REFERENCE}\n```"
+_SLEEPS = "```python\nimport time\n\n\ndef double(x):\n    time.sleep(1000)\n```"
+_ENDLESS = "<answer>\\prod_{n=1}^{99999} (n+\\sqrt{n})</answer>"
+_GROUP = 8
+
+
+def step(programs: int) -> list[tuple[Sample, list[Completion]]]:
+    """Groups of responses: programs that sleep, then as many honest ones, then a group of endless mathematics."""
+    groups = []
+    for kind, text in (("hostile", _SLEEPS), ("honest", _HONEST)):
+        for at in range(0, programs, _GROUP):
+            sample = Sample(f"{kind}-{at}", "Double a number.", "code", _REFERENCE, extra=_TESTS)
+            groups.append((sample, [Completion(text, "stop")] * min(_GROUP, programs - at)))
+    maths = Sample("maths", "What is it?", "math", "3x + 1")
+    return [*groups, (maths, [Completion(_ENDLESS, "stop")] * 2)]
+
+
+def timed(groups: list[tuple[Sample, list[Completion]]], workers: int) -> tuple[float, list[tuple[Score, ...]]]:
+    """Seconds by the clock, and the scores."""
+    scorer = Scorer(RewardConfig(workers=workers, step_seconds=None))
+    begun = time.monotonic()
+    scores = scorer.score_groups(groups)
+    return time.monotonic() - begun, scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=int, default=16, help="programs that sleep")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 8])
+    options = parser.parse_args()
+    console = Console(width=120)
+    groups = step(options.programs)
+    table = Table("workers", "seconds", "hostile programs / s", "times one worker", "same scores")
+    found = {}
+    first: list[tuple[Score, ...]] | None = None
+    for workers in options.workers:
+        seconds, scores = timed(groups, workers)
+        first = scores if first is None else first
+        found[workers] = seconds
+        rate = options.programs / seconds
+        ratio = found[options.workers[0]] / seconds
+        table.add_row(str(workers), f"{seconds:.1f}", f"{rate:.2f}", f"{ratio:.2f}", str(scores == first))
+    console.print(table)
+    base = found[options.workers[0]]
+    print(
+        json.dumps(
+            {
+                "benchmark": "scoring",
+                "programs": options.programs,
+                "hostile_programs_per_second_per_worker": options.programs / base / options.workers[0],
+                **{f"scaling_{workers}_workers": base / found[workers] for workers in options.workers[1:]},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Steps in which nothing could be learnt for a cause outside the policy: told one by one, and stopped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from easyvideor1.types import Group, StoppedError
+
+#: Causes that a message names.
+_SHOWN = 3
+_MEDIA = "media that cannot be read, or do not fit their visual tokens"
+
+
+def outside_causes(groups: Sequence[Group]) -> Counter[str]:
+    """Why groups were useless, with their numbers; empty if any of them let the policy have its say.
+
+    A group is useless for a cause outside the policy if its media could not be read, or if not one of its responses
+    could be judged. Groups whose responses all score the same are the policy's own affair.
+    """
+    causes: Counter[str] = Counter()
+    for group in groups:
+        if any(score.applicable for score in group.scores):
+            return Counter()
+        reasons = Counter(f"{group.sample.task}: {score.reason}" for score in group.scores)
+        causes[reasons.most_common(1)[0][0] if reasons else _MEDIA] += 1
+    return causes
+
+
+class StallWatch:
+    """Watches one start of a stage for steps that could not learn.
+
+    While such steps follow each other nothing is saved (``saves``), so that all of them are done again once their cause
+    is mended and the run is started again.
+
+    Args:
+        stage: its name, for messages.
+        limit: steps in a row that stop the stage.
+        steps: of the stage.
+        say: takes the line about each such step.
+    """
+
+    def __init__(self, stage: str, limit: int, steps: int, say: Callable[[str], None]) -> None:
+        self._stage = stage
+        self._limit = limit
+        self._steps = steps
+        self._say = say
+        self._streak: list[int] = []
+        self._causes: Counter[str] = Counter()
+
+    def look(self, step: int, groups: Sequence[Group]) -> None:
+        """Take in all groups of a finished step.
+
+        Raises:
+            StoppedError: it is the last of ``limit`` in a row, or of all steps of the stage.
+        """
+        causes = outside_causes(groups)
+        if not causes:
+            self._streak, self._causes = [], Counter()
+            return
+        self._streak.append(step)
+        self._causes += causes
+        self._say(f"step {step}: none of {len(groups)} groups could be used: {_words(causes)}")
+        if len(self._streak) in (self._limit, self._steps):
+            first, last = self._streak[0], self._streak[-1]
+            steps = f"step {last}" if first == last else f"steps {first} to {last}"
+            raise StoppedError(
+                f"stage {self._stage}: in {steps} no group could be used, for a cause outside the policy: "
+                f"{_words(self._causes)}. Nothing was learnt in them, and they will be done again: {self._remedy()}, "
+                "then start the run again"
+            )
+
+    def saves(self, step: int) -> bool:
+        """Whether the state after a step may be kept."""
+        return not self._streak or step == self._steps
+
+    def _remedy(self) -> str:
+        if self._causes[_MEDIA] == self._causes.total():
+            return "`evr1 cache doctor CONFIG` names the files and what to do about each; bring them back or drop rows"
+        return "correct the reward, or bring the judge back (`evr1 doctor CONFIG` asks it)"
+
+
+def _words(causes: Counter[str]) -> str:
+    shown = [f"{count} with {what}" if what == _MEDIA else f"{count} {what}" for what, count in causes.most_common()]
+    return "; ".join(shown[:_SHOWN]) + (f"; and {len(shown) - _SHOWN} other causes" if len(shown) > _SHOWN else "")
