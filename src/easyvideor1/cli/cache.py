@@ -277,7 +277,7 @@ def media_of(config: RunConfig) -> list[MediaRef]:
         ConfigError: the configuration has no source.
         DataError: a source cannot be read, or a row is bad and ``data.on_bad_row`` is ``error``.
     """
-    from easyvideor1.data import load_source
+    from easyvideor1.data import embedded_media, load_source
     from easyvideor1.types import ConfigError
 
     sources = (*config.data.train, *config.data.validation, *config.data.test)
@@ -285,6 +285,8 @@ def media_of(config: RunConfig) -> list[MediaRef]:
         raise ConfigError("no source to cache: set data.train, data.validation or data.test")
     refs: dict[MediaRef, None] = {}
     for source in dict.fromkeys(sources):
-        for sample in load_source(source, config.data, check_media=False).samples:
+        for sample in load_source(
+            source, config.data, check_media=False, embedded=embedded_media(config.cache)
+        ).samples:
             refs.update(dict.fromkeys(sample.media))
     return list(refs)

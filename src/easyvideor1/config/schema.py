@@ -97,7 +97,13 @@ class SourceConfig(Section):
     """One data source."""
 
     path: str
-    """JSON, JSONL or Parquet file of rows in the published format."""
+    """JSON, JSONL or Parquet file of rows."""
+    format: str = "auto"
+    """How rows are written: ``published`` (EasyR1's and EasyVideoR1's), ``messages`` (TRL, ms-swift), ``conversations``
+    (LLaVA, ShareGPT), ``verl``, or ``module:attr`` of a function from a raw row to one of ours; ``auto`` tells each row
+    by its columns."""
+    task: str = ""
+    """Task type of rows that name none (``problem_type``)."""
     media_root: str | None = None
     """Directory that relative media paths start from; the file's own directory if not set."""
     weight: Annotated[float, Field(gt=0)] = 1.0

@@ -3,7 +3,7 @@
 from easyvideor1.data.mixture import source_weights
 from easyvideor1.data.problems import BadRow
 from easyvideor1.data.prompts import example_answer, prompt_text
-from easyvideor1.data.source import Loaded, SourceReport, load_source, scan_source
+from easyvideor1.data.source import Loaded, SourceReport, distinct_stems, embedded_media, load_source, scan_source
 from easyvideor1.data.stream import SampleStream
 from easyvideor1.data.transforms import TRANSFORMS, Transform, resolve_transforms, shuffle_options
 from easyvideor1.data.writing import write_rows
@@ -15,6 +15,8 @@ __all__ = [
     "SampleStream",
     "SourceReport",
     "Transform",
+    "distinct_stems",
+    "embedded_media",
     "example_answer",
     "load_source",
     "prompt_text",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from easyvideor1.config.budgets import changed, combine, require_one_rule
 from easyvideor1.config.schema import DataConfig, ImageBudget, SourceConfig, VideoBudget
 from easyvideor1.data.problems import RowError
-from easyvideor1.types import BudgetChange, MediaKind, Sample
+from easyvideor1.types import BudgetChange, MediaKind, MediaRef, Sample
 
 #: Column -> (kind of media, field of ``BudgetChange``). Of two names of one field the first is the one that is written.
 COLUMNS: Mapping[str, tuple[MediaKind, str]] = {
@@ -30,6 +30,17 @@ COLUMNS: Mapping[str, tuple[MediaKind, str]] = {
     "video_frames": ("video", "frames"),
 }
 
+
+#: Keys of a medium that is a mapping, as qwen-vl-utils has them -> field of ``BudgetChange``.
+ENTRY_LIMITS: Mapping[str, str] = {
+    "fps": "fps",
+    "nframes": "frames",
+    "min_frames": "min_frames",
+    "max_frames": "max_frames",
+    "min_pixels": "min_pixels",
+    "max_pixels": "max_pixels",
+    "total_pixels": "total_pixels",
+}
 
 #: No budget is as large; sizes and rates beyond it overflow.
 _LARGEST = 10**12
@@ -81,6 +92,50 @@ class Budgets:
                 column = _blamed(what, [name for name in named if COLUMNS[name][0] == kind])
                 raise RowError(column, f"makes a budget that cannot be: {what}", remedy or "correct it") from None
         return found
+
+    def of_entry(self, ref: MediaRef, column: str, options: Mapping[str, Any]) -> MediaRef:
+        """A medium with the limits and the clip that its own entry gives, over those of its row.
+
+        Raises:
+            RowError: a key is unknown, a value is none of its kind, or they contradict the budget.
+        """
+        if not options:
+            return ref
+        rest = dict(options)
+        bounds = (
+            [rest.pop(name, None) for name in ("video_start", "video_end")] if ref.kind == "video" else [None, None]
+        )
+        for name, bound in zip(("video_start", "video_end"), bounds, strict=True):
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float) or not bound >= 0):
+                raise RowError(column, f"{name} is {bound!r}, not a time in seconds", "write seconds from the start")
+        start, end = bounds
+        if end is not None and end <= (start or 0.0):
+            raise RowError(column, f"video_end is {end}, not after video_start", "give a clip that lasts")
+        if start is not None or end is not None:
+            ref = replace(ref, start=None if start is None else float(start), end=None if end is None else float(end))
+        own = _entry_limits(ref, column, rest)
+        if own is None:
+            return ref
+        try:
+            require_one_rule(own)
+            change = combine(ref.budget, own)
+            _ = changed(self.image if ref.kind == "image" else self.video, change)
+        except ValueError as error:
+            what, _, remedy = str(error).partition("; ")
+            raise RowError(column, f"an entry makes a budget that cannot be: {what}", remedy or "correct it") from None
+        return replace(ref, budget=change)
+
+
+def _entry_limits(ref: MediaRef, column: str, options: Mapping[str, Any]) -> BudgetChange | None:
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        field = ENTRY_LIMITS.get(name)
+        if field is None or (ref.kind == "image" and field not in ("min_pixels", "max_pixels")):
+            known = [key for key in ENTRY_LIMITS if ref.kind == "video" or key.endswith("_pixels")]
+            known = [*known, "video_start", "video_end"] if ref.kind == "video" else known
+            raise RowError(column, f"an entry has the unknown key {name!r}", f"known are {', '.join(known)}")
+        values[field] = _number(column, value, whole=field != "fps")
+    return BudgetChange(**values) if values else None
 
 
 def _blamed(what: str, columns: list[str]) -> str:

@@ -20,15 +20,28 @@ _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7z
 _PARQUET_BATCH = 1024
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, RawRow]]:
-    """All rows of a file with their 1-based line (Parquet: row number).
+def read_rows(path: Path) -> Iterator[tuple[str, RawRow]]:
+    """All rows of a file with their place: the 1-based line, or row number of Parquet; no two rows have the same.
+
+    A row that begins on the line of another one, as in a list that ``json.dump`` wrote, has a number of its own beside
+    the line: ``1#2`` is the second row on the first line.
+
+    Raises:
+        DataError: the file is missing, a directory, empty, or broken as a whole.
+    """
+    last, on_line = 0, 1
+    for line, row in _read_file(path):
+        on_line = on_line + 1 if line == last else 1
+        last = line
+        yield (str(line) if on_line == 1 else f"{line}#{on_line}"), row
+
+
+def _read_file(path: Path) -> Iterator[tuple[int, RawRow]]:
+    """All rows with their lines.
 
     The format is told from the content: a file that starts with ``PAR1`` is Parquet, one that starts with ``[`` a JSON
     list, anything else one JSON object a line, whatever its suffix says. Blank lines are no rows. A broken line of
     JSONL costs that line; a broken JSON list or Parquet file is refused as a whole, since what follows is unknown.
-
-    Raises:
-        DataError: the file is missing, a directory, empty, or broken as a whole.
     """
     try:
         with path.open("rb") as file:
@@ -127,6 +140,13 @@ def _broken_list(path: Path, text: str, position: int, what: str) -> DataError:
     return DataError(f"{path}:{line}: broken JSON list: {what} - the file may be cut off; write it again")
 
 
+def _without_nulls(value: Any) -> Any:
+    """A value of Arrow without the keys that are null in its structs: there every row has the keys of all."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(entry) for name, entry in value.items() if entry is not None}
+    return [_without_nulls(entry) for entry in value] if isinstance(value, list) else value
+
+
 def _read_parquet(path: Path) -> Iterator[tuple[int, RawRow]]:
     import pyarrow
     from pyarrow import parquet
@@ -137,6 +157,6 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, RawRow]]:
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, row
+                    yield number, {name: _without_nulls(value) for name, value in row.items()}
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: broken Parquet file: {error} - write it again") from error

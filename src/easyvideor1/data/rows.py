@@ -15,11 +15,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from easyvideor1 import rewards
 from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.media import MediaCheck
+from easyvideor1.data.media_entries import Entry, read_entry
 from easyvideor1.data.options import letter_options
 from easyvideor1.data.problems import RowError
 from easyvideor1.data.repairs import remedy_of
@@ -30,6 +32,8 @@ from easyvideor1.video.formats import kinds_of_name
 
 PLACEHOLDER = re.compile(r"<image>|<video>")
 _WRAPPED = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL)
+#: Options that a question lists itself: "(A)", "A.", "A)" or "A:", and the next one.
+_LETTERED = re.compile(r"(?:^|[\s(])A\s*+[.):\uff0e].{0,2000}?[\s(]B\s*+[.):\uff0e]|<image", re.DOTALL)
 _DATA_TYPES = ("image", "video", "text")
 _FIXED = (
     "data_type",
@@ -39,6 +43,7 @@ _FIXED = (
     "data_source",
     "has_offline_trajectory",
     "offline_output",
+    "offline_logprobs",
 )
 
 Row = Mapping[str, Any]
@@ -55,6 +60,8 @@ class RowFormat:
     root: str
     stem: str
     budgets: Budgets
+    #: Where pictures go that a row holds itself.
+    embedded: Path
 
 
 def is_evaluation_row(row: Row, form: RowFormat) -> bool:
@@ -92,7 +99,7 @@ def read_sample(
     form: RowFormat,
     *,
     task: str,
-    line: int,
+    line: str,
     where: str,
     check: MediaCheck,
     coordinates: Scale | None = None,
@@ -111,6 +118,9 @@ def read_sample(
     question, media = _place(_question(row, form), media, form)
     column = answer_column(row, form)
     answer = _answer(row, column)
+    if task == "multiple_choice" and not options and not _LETTERED.search(question):
+        what = "are missing, and the question lists none"
+        raise RowError("options", what, 'write them as ["A. red", "B. blue"], or give the row another problem_type')
     taken = {*_FIXED, form.question, form.images, form.videos, column, "start", "end"}
     taken |= form.budgets.columns(row)
     if is_evaluation_row(row, form):
@@ -175,6 +185,10 @@ def _label(row: Row, name: str) -> str:
     value = row.get(name)
     if value is None:
         return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column with gaps, as data frames keep it
+    if isinstance(value, float) and math.isnan(value):
+        return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RowError(name, f"is {value!r}, not text or a whole number", "correct it or leave it out")
     return str(value).strip()
@@ -201,8 +215,15 @@ def _answer(row: Row, column: str) -> str:
 
 def _option_texts(row: Row) -> list[str]:
     value = row.get("options")
-    if value is None:
+    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise RowError("options", f"is no JSON: {error}", 'write them as ["A. red", "B. blue"]') from None
+    if value is None or value in ("", {}) or (isinstance(value, float) and math.isnan(value)):
         return []
+    if isinstance(value, Mapping):
+        value = [f"{letter}. {text}" for letter, text in value.items() if text is not None]
     if not isinstance(value, list):
         raise RowError("options", f"is {value!r}, not a list", 'write them as ["A. red", "B. blue"], or null for none')
     texts = []
@@ -216,18 +237,14 @@ def _option_texts(row: Row) -> list[str]:
     return texts
 
 
-def _paths(row: Row, name: str) -> list[str]:
+def _entries(row: Row, name: str, kind: MediaKind, embedded: Path) -> list[Entry]:
     value = row.get(name)
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return []
-    paths = [value] if isinstance(value, str) else value
-    if not isinstance(paths, list):
+    entries = [value] if isinstance(value, str | bytes | Mapping) else value
+    if not isinstance(entries, list):
         raise RowError(name, f"is {value!r}, not a list of paths", 'write it as ["file"], or null for none')
-    for number, path in enumerate(paths, start=1):
-        if not isinstance(path, str) or not path.strip():
-            remedy = "write the media into a file and put its path here"
-            raise RowError(name, f"entry {number} is {type(path).__name__} {str(path)[:40]!r}, not a path", remedy)
-    return paths
+    return [read_entry(entry, name, number, kind, embedded) for number, entry in enumerate(entries, start=1)]
 
 
 def _media(row: Row, form: RowFormat, check: MediaCheck) -> tuple[MediaRef, ...]:
@@ -236,19 +253,20 @@ def _media(row: Row, form: RowFormat, check: MediaCheck) -> tuple[MediaRef, ...]
     if is_evaluation_row(row, form):
         declared = row.get("data_type") or ("image" if kinds_of_name(str(row["path"])) == {"image"} else "video")
         columns = {"path": "image" if declared == "image" else "video", "image_path": "image"}
-    media = []
+    media: list[tuple[MediaRef, str, Mapping[str, Any]]] = []
     for column, kind in columns.items():
-        for path in _paths(row, column):
-            absolute = os.path.abspath(os.path.join(form.root, path))  # noqa: PTH100, PTH118 - also tidies "./a/../b"
+        for entry in _entries(row, column, kind, form.embedded):
+            absolute = os.path.abspath(os.path.join(form.root, entry.path))  # noqa: PTH100, PTH118 - tidies "./a/../b"
             check(column, absolute, kind)
-            media.append(MediaRef(kind, absolute))
-    _check_data_type(row, media)
-    return _budgeted(row, form, _clip(row, media))
-
-
-def _budgeted(row: Row, form: RowFormat, media: tuple[MediaRef, ...]) -> tuple[MediaRef, ...]:
+            media.append((MediaRef(kind, absolute), column, entry.options))
+    refs = [ref for ref, _, _ in media]
+    _check_data_type(row, refs)
     budgets = form.budgets.of_row(row)
-    return tuple(ref if budgets[ref.kind] is None else replace(ref, budget=budgets[ref.kind]) for ref in media)
+    clipped = _clip(row, refs)
+    return tuple(
+        form.budgets.of_entry(replace(ref, budget=budgets[ref.kind]), column, options)
+        for ref, (_, column, options) in zip(clipped, media, strict=True)
+    )
 
 
 def _check_data_type(row: Row, media: list[MediaRef]) -> None:
@@ -316,6 +334,11 @@ def _place(question: str, media: tuple[MediaRef, ...], form: RowFormat) -> tuple
 
 def _offline(row: Row) -> tuple[OfflineTrajectory, ...]:
     flag, output = row.get("has_offline_trajectory"), row.get("offline_output")
+    if row.get("offline_logprobs") is not None:
+        if not isinstance(output, str):
+            remedy = 'write offline_output as {"text": ..., "logprobs": [...]}, or a list of these'
+            raise RowError("offline_logprobs", "stands beside an offline_output that is no single text", remedy)
+        output = {"text": output, "logprobs": row["offline_logprobs"]}
     if flag not in (None, True, False):
         raise RowError("has_offline_trajectory", f"is {flag!r}", "write true or false")
     entries = output if isinstance(output, list) else [] if output is None or output == "" else [output]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.config.schema import DataConfig, SourceConfig
+from easyvideor1.config.schema import CacheConfig, DataConfig, SourceConfig
 from easyvideor1.data.budgets import Budgets
+from easyvideor1.data.formats import Columns, Format
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.problems import BadRow, Policy, RowError, count_by_field, enforce
 from easyvideor1.data.reading import RawRow, read_rows
@@ -84,8 +85,31 @@ class Loaded:
         return replace(self, samples=kept, bad=[*self.bad, *refused])
 
 
+def embedded_media(cache: CacheConfig) -> Path:
+    """Where pictures are written that rows hold themselves: ``media`` in the frame cache's directory."""
+    return Path(cache.dir) / "media"
+
+
+def distinct_stems(paths: Sequence[str]) -> list[str]:
+    """What begins the ids of the rows of each source: the name of its file, with directories where two are the same."""
+    stems = [Path(path).stem for path in paths]
+    for depth in range(2, 8):
+        again = {stem for stem in stems if stems.count(stem) > 1}
+        if not again:
+            break
+        parts = [Path(path).absolute().with_suffix("").parts for path in paths]
+        stems = ["/".join(part[-depth:]) if stem in again else stem for stem, part in zip(stems, parts, strict=True)]
+    return stems
+
+
 def load_source(
-    source: SourceConfig, config: DataConfig, *, check_media: bool = True, coordinates: Scale | None = None
+    source: SourceConfig,
+    config: DataConfig,
+    *,
+    check_media: bool = True,
+    coordinates: Scale | None = None,
+    stem: str = "",
+    embedded: Path | None = None,
 ) -> Loaded:
     """Read and check every row of a source, and stop at bad ones as the configuration says.
 
@@ -94,12 +118,14 @@ def load_source(
         config: Names of the columns and ``on_bad_row``.
         check_media: Off, media files are not touched and only the suffix of their names is checked.
         coordinates: ``rewards.coordinates``: references of rows that declare no scale of their own must be on this one.
+        stem: begins the ids of rows that have none; the name of the file without its suffix if empty.
+        embedded: where pictures go that rows hold themselves; ``media`` beside the frame cache's usual place if None.
 
     Raises:
         ConfigError: ``source.tasks`` names an unknown task type, or ``source.repair`` an unknown repair.
         DataError: the file as a whole cannot be used, rows are bad and ``on_bad_row`` is ``error``, or none is left.
     """
-    loaded = scan_source(source, config, check_media=check_media, coordinates=coordinates)
+    loaded = scan_source(source, config, check_media=check_media, coordinates=coordinates, stem=stem, embedded=embedded)
     enforce(loaded.path, loaded.bad, rows=loaded.rows, used=len(loaded.samples), policy=config.on_bad_row)
     if not loaded.samples:
         raise DataError(
@@ -110,7 +136,13 @@ def load_source(
 
 
 def scan_source(
-    source: SourceConfig, config: DataConfig, *, check_media: bool = True, coordinates: Scale | None = None
+    source: SourceConfig,
+    config: DataConfig,
+    *,
+    check_media: bool = True,
+    coordinates: Scale | None = None,
+    stem: str = "",
+    embedded: Path | None = None,
 ) -> Loaded:
     """Read and check every row of a source, whatever is wrong with how many of them: for looking at data.
 
@@ -128,9 +160,12 @@ def scan_source(
         images=config.image_key,
         videos=config.video_key,
         root=os.path.abspath(root),  # noqa: PTH100 - Path.absolute would keep ".."
-        stem=path.stem,
+        stem=stem or path.stem,
         budgets=Budgets.of(source, config),
+        embedded=embedded or embedded_media(CacheConfig()),
     )
+    columns = Columns(form.question, form.answer, form.images, form.videos)
+    convert = Format(source.format, source.task, columns)
     wanted = _wanted_tasks(source)
     check_repairs(source.repair)
     check = MediaCheck(touch_files=check_media)
@@ -142,7 +177,7 @@ def scan_source(
         rows += 1
         where = f"{source.path}:{line}"
         try:
-            row, repair = _repaired(row, form, source)
+            row, repair = _repaired(row if isinstance(row, RowError) else convert(row), form, source)
             sample = _read(row, form, wanted, line, where, check, coordinates, repairing=bool(source.repair))
             if sample is None:
                 filtered += 1
@@ -180,7 +215,7 @@ def _read(
     row: RawRow,
     form: RowFormat,
     wanted: tuple[str, ...],
-    line: int,
+    line: str,
     where: str,
     check: MediaCheck,
     coordinates: Scale | None,

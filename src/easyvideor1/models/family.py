@@ -6,8 +6,9 @@ a file that registers a class, and a line in ``MODULES``; ``docs/families.md`` s
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +174,15 @@ def computing(model: Any) -> AbstractContextManager[None]:
     device = next(model.parameters()).device.type
     context: AbstractContextManager[None] = torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
     return context
+
+
+@functools.lru_cache(maxsize=8)
+def control_tokens(tokenizer: Any) -> Mapping[str, int]:
+    """The special tokens of a tokenizer, which steer a model and are no text: typed into a question they would begin
+    turns or end them. Tags such as ``<think>`` are text in the tokenizers of Qwen, and are not among them."""
+    added = {token.content: ids for ids, token in tokenizer.added_tokens_decoder.items() if token.special}
+    named = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.all_special_tokens}
+    return {token: ids for token, ids in {**added, **named}.items() if token.strip()}
 
 
 FAMILIES: Registry[type[Any]] = Registry("model family")

@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 
 from easyvideor1.models.attention import Layout, attention_arguments
 from easyvideor1.models.checkpoint import normalisation, open_tokenizer, read_config, stop_token_ids
-from easyvideor1.models.family import Conventions, Visual, VisualFeatures, VisualInputs, visual_features
+from easyvideor1.models.family import (
+    Conventions,
+    Visual,
+    VisualFeatures,
+    VisualInputs,
+    control_tokens,
+    visual_features,
+)
 from easyvideor1.models.inputs import Normalisation, patchify_all
 from easyvideor1.models.parallel import touch_tower, tower_is_sharded
 from easyvideor1.models.tower import prepare_tower
@@ -98,7 +105,7 @@ class GridVL:
         Raises:
             DataError: placeholders, plans and visual tokens disagree, or the text writes visual tokens itself.
         """
-        self._refuse_visual_tokens(text, system)
+        self._refuse_control_tokens(text, system)
         content: list[dict[str, str]] = []
         position = 0
         for match in _PLACEHOLDER.finditer(text):
@@ -133,13 +140,15 @@ class GridVL:
                 "made for another model family"
             )
 
-    def _refuse_visual_tokens(self, *texts: str) -> None:
-        """Such a string would become the token, and with it pixels or their brackets that nothing stands behind."""
-        for token in dict.fromkeys(part for mark in self.marks.values() for part in mark if part):
+    def _refuse_control_tokens(self, *texts: str) -> None:
+        """Such a string would become the token: pixels that nothing stands behind, or a turn that nobody took."""
+        visual = {part for mark in self.marks.values() for part in mark if part}
+        for token in (*sorted(visual), *control_tokens(self.tokenizer)):
             for text in texts:
                 if token in text:
+                    kind = "visual special token" if token in visual else "control token"
                     raise DataError(
-                        f"the text contains the visual special token {token!r} at character {text.index(token)} - "
+                        f"the text contains the {kind} {token!r} at character {text.index(token)} - "
                         "remove it from the question; media are marked with <image> and <video>"
                     )
 

@@ -12,6 +12,7 @@ from rapidfuzz import fuzz
 
 from easyvideor1.rewards.answer import Reading, Rule, Verdict, unread
 from easyvideor1.rewards.characters import nfkc, typed, unwrapped
+from easyvideor1.rewards.chosen import DENIED, HEDGE, IS_RIGHT, NAMED, NEAR, chosen
 from easyvideor1.rewards.geometry import load_json
 
 _LABEL = re.compile(r"\s*+[(\[]?+\s*+([A-Z])\s*+[.:)\]\uff1a\u3001]\s*+(.*)", re.DOTALL)
@@ -40,50 +41,10 @@ _LEAD = re.compile(
     r"\s*+(?:\u662f|\u4e3a|\u70ba|\u5e94\u4e3a|\u306f|\uc740|:)?[\s:]*+){1,4}",
     re.IGNORECASE,
 )
-_RIGHT = (
-    r"[)\]]*+\s*+(?:(?:is|seems|looks|(?:must|should|has\s++to)\s++be)\s++(?:the\s++)?+(?:most\s++)?+"
-    r"(?:correct|right|best|likely|closest|answer)(?:\s++(?:answer|option|choice|one|match))?+|\u662f?\u6b63\u786e\u7684?)"
-    r"(?=[.!,;\u3002\s]|$)"
-)
-_IS_RIGHT = re.compile(rf"(?:so\s++|i\s++think\s++)?+(?:option\s++)?+[(\[]*+([A-Z]){_RIGHT}[.!\u3002]?+", re.IGNORECASE)
-#: A letter that a sentence chooses by name: "I would go with option B", "the correct answer is (B)", "B is correct".
-_NAMED = re.compile(
-    r"\b(?:(?:option|choice)s?\s*+(?:is\b|are\b|:)?+|(?:choose|select|pick)\s++(?:option\s++)?+|go\s++with\s++(?:option\s++)?+|"
-    r"answers?\s*+(?:is\b|are\b|:))\s*+(?:options?\s*+)?+[(\[]*+([A-Z])(?![\w'])"
-    rf"|(?<![\w'])[(\[]*+([A-Z]){_RIGHT}"
-)
-#: Where a clause begins that can stand alone.
-_CLAUSE = re.compile(
-    r"[.!?;:\n\u3002\uff1f]|,\s*+(?=(?:so|but|and|yet|therefore|thus|hence|then|i|we|it|this|the|my|option|answer|choose|select"
-    r"|pick)\b)|\b(?:so|but|therefore|thus|hence|however)\b",
-    re.IGNORECASE,
-)
-#: A clause with one of these before a letter does not choose it.
-_DENIES = re.compile(
-    r"\b(?:not|never|cannot|nobody|neither|nor|rules?\s++out|ruled\s++out|ruling\s++out|exclud\w*+|eliminat\w*+|impossible|unlikely"
-    r"|wrong|incorrect|mistaken|false|anyone|whoever|someone|refuse\w*+|instead\s++of|rather\s++than|whether|unless|if)\b"
-    r"|n't\b|\u4e0d|\u975e|\u6392\u9664|\u9519",
-    re.IGNORECASE,
-)
-#: What denies the letter before it: "is wrong", "can't be right", "- no", ": not this one".
-_DENIED = re.compile(
-    r"[\s)\]\"'.,:;\u2013\u2014-]*+(?:(?:(?:is|are|was|it's|that's|seems|looks|sounds|would\s++be|could\s++be)\s++)?+"
-    r"(?:definitely|clearly|probably|surely|certainly|simply)?+\s*+"
-    r"(?:not|no|never|wrong|incorrect|false|mistaken|impossible|unlikely|ruled\s++out|out\s++of\s++the\s++question)\b(?!\s++(?:one\s++else|other))"
-    r"|(?:isn't|aren't|wasn't|can't|cannot|couldn't|doesn't|won't)\b|\u4e0d|\u9519)",
-    re.IGNORECASE,
-)
 #: The other letters that an answer sets itself against, at its end: ", not A", "rather than (C)", "and not A or C".
 _AGAINST = re.compile(
     r"[\s,;]++(?:and\s++|but\s++)?+(?:not|rather\s++than|instead\s++of|over)\s++(?:options?\s++)?+[(\[]*+[A-Z][)\]]*+"
     r"(?:\s*+(?:,|or|and|nor)\s*+[(\[]*+[A-Z][)\]]*+)*+[.!]?+\s*+\Z"
-)
-#: More letters after a named one: ", C and D".
-_MORE = re.compile(r"(?:[)\]]*+\s*+(?:,|;|/|&|\band\b)\s*+(?:and\s++)?+[(\[]*+[A-Z](?![\w']))+")
-_HEDGE = re.compile(
-    r"(?:\b(?i:or|else|maybe|perhaps|possibly|probably|unless|alternatively|otherwise|might|could|may|also|second|if\s++not)\b"
-    r"|\u6216|\u53ef\u80fd|\u4e5f\u8bb8)"
-    r"[^.\n]{0,24}?(?<![\w'])[(\[]*+([A-Z])(?=[)\].,:;!?\s]|$)"
 )
 _UNSURE = re.compile(
     r"\s*+(?:(?:maybe|perhaps|possibly|either|not|neither|never|probably\s++not)\b|\u53ef\u80fd|\u4e0d\u662f)",
@@ -92,8 +53,6 @@ _UNSURE = re.compile(
 _ENDS_UNSURE = re.compile(r"[A-Za-z][)\]\"']*+\s*+\?+\s*+")
 #: "B\u9009\u9879": the word for "option" behind its letter.
 _NOUN_BEHIND = re.compile(r"(?<![A-Za-z])([A-Z])\s*+(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805)")
-#: A list of letters is not longer than this.
-_LONGEST_LIST = 300
 _VERDICTS = frozenset(("yes", "no", "true", "false"))
 #: How much alike (0 to 100) the words behind a letter and an option are to be the same with a slip of the pen.
 _ALIKE = 85.0
@@ -143,7 +102,7 @@ def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
         return _letters(whole.group(1), known)
     text = re.sub(r"\*\*|__|`", "", typed(text)).strip().strip("*_$` \t\n").strip()
     text = _NOUN_BEHIND.sub(r"\1", text)
-    against = _AGAINST.search(text, max(0, len(text) - _LONGEST_LIST))
+    against = _AGAINST.search(text, max(0, len(text) - NEAR))
     reading = _read(text[: against.start()], known) if against is not None and against.start() else None
     if against is None or reading is None or reading.value is None:
         return _read(text, known)
@@ -169,7 +128,7 @@ def _plain_answer(text: str, known: _Options) -> Reading | None:
     equal = [letter for letter, option in known.items() if option and option == words]
     if len(equal) == 1:
         return Reading((equal[0],), canonical=False)
-    if len(text) <= _LONGEST_LIST and _SEPARATED.fullmatch(text):
+    if len(text) <= NEAR and _SEPARATED.fullmatch(text):
         return _letters("".join(re.findall(r"\b[A-Za-z]\b", text)), known)
     if re.fullmatch(r"[A-Z]{2,26}", text) and list(text) == sorted(set(text)):
         return _letters(text, known)
@@ -179,7 +138,7 @@ def _plain_answer(text: str, known: _Options) -> Reading | None:
 def _final_statement(text: str, known: _Options) -> Reading | None:
     """What the last of several lines states, whatever was considered above it."""
     above, _, last = text.rpartition("\n")
-    lead = _LEAD.match(last.strip()) if above.strip() and len(last) <= _LONGEST_LIST else None
+    lead = _LEAD.match(last.strip()) if above.strip() and len(last) <= NEAR else None
     if lead is None or not re.search(r"answer|option|choice|\u7b54|\u9009|\u9078|\ub2f5", lead.group(), re.IGNORECASE):
         return None
     reading = _introduced(last.strip(), known)
@@ -190,7 +149,7 @@ def _introduced(text: str, known: _Options) -> Reading | None:
     """An answer behind words that introduce it."""
     if _UNSURE.match(text):
         return unread(UNSURE)
-    right = _IS_RIGHT.match(text)
+    right = IS_RIGHT.match(text)
     if right is not None and (right.group(1).isupper() or right.end() == len(text)):
         return unread(SEVERAL) if _goes_on(text, right.end(), right.group(1)) else _letters(right.group(1), known)
     lead = _LEAD.match(text)
@@ -199,14 +158,14 @@ def _introduced(text: str, known: _Options) -> Reading | None:
     rest = text[lead.end() :].strip()
     if _UNSURE.match(rest):
         # "It is not raining, so I choose B" goes on to choose.
-        return None if _NAMED.search(rest, 0, _LONGEST_LIST) else unread(UNSURE)
+        return None if NAMED.search(rest, 0, NEAR) else unread(UNSURE)
     return _plain_answer(rest, known)
 
 
 def _goes_on(text: str, at: int, letter: str) -> bool:
     """Whether another option is chosen, or brought up, behind one that is right."""
-    further = [match.group(1) or match.group(2) for match in _NAMED.finditer(text, at, at + _LONGEST_LIST)]
-    return _HEDGE.search(text, at, at + _LONGEST_LIST) is not None or bool(set(further) - {letter.upper()})
+    further = [match.group(1) or match.group(2) for match in NAMED.finditer(text, at, at + NEAR)]
+    return HEDGE.search(text, at, at + NEAR) is not None or bool(set(further) - {letter.upper()})
 
 
 def _letters(letters: str, known: _Options) -> Reading:
@@ -230,7 +189,7 @@ def _verdict_option(text: str, known: _Options) -> Reading | None:
 
 def _lines(text: str, known: _Options) -> Reading | None:
     """Several options written out, label and words, one on each line."""
-    if not known or "\n" not in text or len(text) > 100 * _LONGEST_LIST:
+    if not known or "\n" not in text or len(text) > 100 * NEAR:
         return None
     labels = [_LABEL.fullmatch(line) for line in text.splitlines() if line.strip()]
     whole = [label for label in labels if label is not None and known.get(label.group(1)) == _words(label.group(2))]
@@ -255,7 +214,7 @@ def _labelled(text: str, known: _Options) -> Reading | None:
     own = known.get(letter, "")
     if said == own:
         return Reading((letter,))
-    if _DENIED.match(rest) and not _begins(said, own):
+    if DENIED.match(rest) and not _begins(said, own):
         return unread(UNSURE)
     if _another_label(rest, letter, known) or _joins_another(said, letter, known) or _hedges(rest, letter, known):
         return unread(SEVERAL)
@@ -269,7 +228,7 @@ def _another_label(rest: str, letter: str, known: _Options) -> bool:
     labels = (_LABEL.match(line) for line in rest.splitlines()[1:] if line.strip())
     if any(label is not None and label.group(1) != letter and label.group(1) in known for label in labels):
         return True
-    near = rest[:_LONGEST_LIST]
+    near = rest[:NEAR]
     if _ONLY_LABELS.fullmatch(near) and set(re.findall(r"[A-Z]", near)) - {letter}:
         return True
     inline = [match for match in _INLINE.finditer(near) if match.group(1) in known and match.group(1) != letter]
@@ -305,14 +264,14 @@ def _joins_another(said: str, letter: str, known: _Options) -> bool:
 
 def _hedges(rest: str, letter: str, known: _Options) -> bool:
     """Whether another letter is brought up as a possibility: "or C", "Alternatively C", "also C"."""
-    found = (match.group(1) for match in _HEDGE.finditer(rest[:_LONGEST_LIST]))
+    found = (match.group(1) for match in HEDGE.finditer(rest[:NEAR]))
     return any(name != letter and (not known or name in known) for name in found)
 
 
 def _names_another(line: str, letter: str, known: _Options) -> bool:
     """Whether the words behind a letter are another option's, to the word or but for a slip."""
     said, own = _words(line), known.get(letter, "")
-    if not said or len(said) > _LONGEST_LIST:
+    if not said or len(said) > NEAR:
         return False
 
     others = [option for name, option in known.items() if name != letter]
@@ -325,7 +284,7 @@ def _names_another(line: str, letter: str, known: _Options) -> bool:
 def _last_line(text: str, known: _Options) -> Reading | None:
     """One answer alone on the last line, below the options copied or below words that give none."""
     above, _, last = text.rpartition("\n")
-    if not above or len(last) > _LONGEST_LIST:
+    if not above or len(last) > NEAR:
         return None
     last = last.strip().strip("*_ ")
     reading = _plain_answer(last, known) or _introduced(last, known)
@@ -340,36 +299,13 @@ def _last_line(text: str, known: _Options) -> Reading | None:
 
 def _sentence(text: str, known: _Options) -> Reading | None:
     """The last letter that a sentence chooses by name, and neither denies nor asks about."""
-    last, end, begun, denied = "", 0, 0, False
-    for match in _NAMED.finditer(text):
-        letter = match.group(1) or match.group(2)
-        for clause in _CLAUSE.finditer(text, begun, match.start()):
-            begun = clause.end()
-        if _is_denied(text, begun, match):
-            denied = True
-            continue
-        more = _MORE.match(text, match.end())
-        noun = "option" in match.group().lower() or "choice" in match.group().lower()
-        follows = text[match.end() : match.end() + 12]
-        goes_on = re.match(r"\s+[A-Za-z]", follows) and not re.match(r"\s+(?:because|since|but|as)\b", follows)
-        if letter in "AI" and goes_on and not noun:
-            continue  # "the answer is A cat"
-        last = letter + ("".join(re.findall(r"\b[A-Z]\b", more.group())) if more else "")
-        end = more.end() if more else match.end()
-    if not last:
-        unsure = denied or _ENDS_UNSURE.fullmatch(text)
-        return unread(UNSURE if unsure else SEVERAL if _HEDGE.search(text[:_LONGEST_LIST]) else NO_OPTION)
-    if _HEDGE.search(text, end, end + _LONGEST_LIST):
+    found = chosen(text)
+    if not found.letters:
+        unsure = found.denied or _ENDS_UNSURE.fullmatch(text)
+        return unread(UNSURE if unsure else SEVERAL if HEDGE.search(text[:NEAR]) else NO_OPTION)
+    if HEDGE.search(text, found.end, found.end + NEAR):
         return unread(SEVERAL)
-    return _letters(last, known)
-
-
-def _is_denied(text: str, begun: int, match: re.Match[str]) -> bool:
-    """Whether the clause around a named letter, which began at ``begun``, denies it or asks about it."""
-    if _DENIES.search(text, begun, match.start()) or _DENIED.match(text, match.end()):
-        return True
-    ends = re.compile(r"[.!?\n\u3002\uff1f]").search(text, match.end(), match.end() + _LONGEST_LIST)
-    return ends is not None and ends.group() in "?\uff1f"
+    return _letters(found.letters, known)
 
 
 def _reference(text: str, options: tuple[str, ...]) -> tuple[str, ...]:

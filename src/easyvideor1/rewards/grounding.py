@@ -175,9 +175,10 @@ def has_area(box: Box) -> bool:
 
 
 def _spans_reference(text: str, options: tuple[str, ...]) -> tuple[Span, ...]:
-    data = reference_json(text)
-    spans = geometry.one_or_more(data.get("time") if isinstance(data, dict) else data, geometry.span)
+    stated = read_spans(text, options)
+    spans: tuple[Span, ...] | None = None if stated is None else stated.value
     if spans is None:
+        reference_json(text)  # says where broken JSON is broken
         raise ValueError('it has no "time" of [start, end] with start before end')
     if any(start == end for start, end in spans):
         raise ValueError("a span has no length")
@@ -185,9 +186,11 @@ def _spans_reference(text: str, options: tuple[str, ...]) -> tuple[Span, ...]:
 
 
 def _boxes_reference(text: str, options: tuple[str, ...]) -> tuple[Box, ...]:
-    data = reference_json(text)
-    boxes = geometry.one_or_more(data.get("boxes") if isinstance(data, dict) else data, geometry.box)
+    stated = read_boxes(text, options)
+    value = None if stated is None else stated.value
+    boxes: tuple[Box, ...] | None = value.boxes if isinstance(value, TokenBoxes) else value
     if boxes is None:
+        reference_json(text)  # says where broken JSON is broken
         raise ValueError('it has no "boxes" of [x1, y1, x2, y2] with x1 < x2 and y1 < y2')
     if not all(map(has_area, boxes)):
         raise ValueError("a box has no area")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easyvideor1.models.family import Family
+from easyvideor1.models.family import Family, control_tokens
 from easyvideor1.rollout.engine import Engine, Request, Sampling
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
@@ -196,7 +196,8 @@ def offline_ids(
             f"the offline trajectory has {len(ids)} tokens, rollout.max_new_tokens is {max_tokens} - "
             "raise the limit or shorten the trajectory"
         )
-    if special := set(ids[:-1]) & {*family.visual_token_ids, *family.stop_token_ids}:
+    control = {*family.visual_token_ids, *family.stop_token_ids, *control_tokens(tokenizer).values()}
+    if special := set(ids[:-1]) & control:
         names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(special)))
         raise DataError(f"the offline trajectory holds the special tokens {names} - remove them from its text")
     if strict and offline.logprobs is not None and _offline_logprobs(offline, len(ids)) is None:

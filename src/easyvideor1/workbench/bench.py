@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.config import RunConfig, SourceConfig
-from easyvideor1.data import BadRow, Loaded, load_source, prompt_text
+from easyvideor1.data import BadRow, Loaded, distinct_stems, embedded_media, load_source, prompt_text
 from easyvideor1.data.visual import tokens_fault
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import DataError, Geometry, MediaError, MediaRef, Prompt, Sample
@@ -96,7 +96,11 @@ class Workbench(MediaBench):
             DataError: rows are bad and ``data.on_bad_row`` is ``error``; the message names file, line, field, remedy.
         """
         coordinates = self.config.rewards.coordinates
-        loaded = [load_source(source, self.config.data, coordinates=coordinates) for source in sources]
+        embedded = embedded_media(self.config.cache)
+        loaded = [
+            load_source(source, self.config.data, coordinates=coordinates, stem=stem, embedded=embedded)
+            for source, stem in zip(sources, distinct_stems([source.path for source in sources]), strict=True)
+        ]
         return self.check(loaded, on_progress)
 
     def check(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> list[Loaded]:

@@ -1,0 +1,224 @@
+"""Rows as other frameworks write them become rows of the published format; after this there is one path for all.
+
+- ``messages``: the conversations of TRL, ms-swift and transformers: a list of ``{"role", "content"}`` in ``messages``
+  or ``prompt``, content as text or as parts (``{"type": "image", "image": ...}``), media also in ``images`` and
+  ``videos``, the reference in ``solution``, ``answer`` or ``ground_truth``.
+- ``conversations``: LLaVA and ShareGPT: ``[{"from": "human", "value": ...}, {"from": "gpt", ...}]`` with ``image`` or
+  ``video``.
+- ``verl``: ``prompt`` as messages, the reference in ``reward_model.ground_truth``, the rest in ``extra_info``.
+- ``published``: as it is, EasyR1's own rows included.
+
+A final turn of the assistant is the reference where the row has no other; where it has one, the turn is an offline
+trajectory. System turns are kept in the column ``system`` and not shown: what the run says is ``prompts.system``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from easyvideor1.data.problems import RowError
+from easyvideor1.registry import load_attribute
+from easyvideor1.types import ConfigError
+
+Row = Mapping[str, Any]
+
+#: Roles by the names that formats give them.
+_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
+_REFERENCES = ("solution", "answer", "ground_truth", "label")
+_TASKS = ("problem_type", "task", "task_type")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of the published columns, as ``data`` configures them."""
+
+    question: str
+    answer: str
+    images: str
+    videos: str
+
+
+def published(row: Row, columns: Columns) -> dict[str, Any]:
+    """As it is."""
+    return dict(row)
+
+
+def messages(row: Row, columns: Columns) -> dict[str, Any]:
+    """Messages of TRL, ms-swift and transformers."""
+    name = "messages" if row.get("messages") is not None else "prompt"
+    return _conversation(row, columns, name, role="role", text="content")
+
+
+def conversations(row: Row, columns: Columns) -> dict[str, Any]:
+    """Conversations of LLaVA and ShareGPT."""
+    out = _conversation(row, columns, "conversations", role="from", text="value")
+    if out.get(columns.videos) and not out.get(columns.images) and "<video>" not in out[columns.question]:
+        # LLaVA-Video marks its videos with the placeholder of images.
+        out[columns.question] = out[columns.question].replace("<image>", "<video>")
+    return out
+
+
+def verl(row: Row, columns: Columns) -> dict[str, Any]:
+    """Rows of verl's Parquet files."""
+    model, extra = row.get("reward_model"), row.get("extra_info")
+    if not isinstance(model, Mapping) or model.get("ground_truth") is None:
+        raise RowError("reward_model", "has no ground_truth", 'write {"ground_truth": the reference answer}')
+    rest = {name: value for name, value in row.items() if name not in ("reward_model", "extra_info", *_REFERENCES)}
+    info = {name: value for name, value in extra.items() if name not in rest} if isinstance(extra, Mapping) else {}
+    index = info.get("index")
+    if index is not None and "problem_id" not in rest:
+        place = [str(part) for part in (row.get("data_source"), info.get("split"), index) if part not in (None, "")]
+        info["problem_id"] = "-".join(place)
+    taken = {"question", *_REFERENCES, columns.question, columns.answer}
+    kept = {name: value for name, value in info.items() if name not in taken}
+    return _conversation({**kept, **rest, "ground_truth": model["ground_truth"]}, columns, "prompt", "role", "content")
+
+
+FORMATS: Mapping[str, Callable[[Row, Columns], dict[str, Any]]] = MappingProxyType(
+    {"published": published, "messages": messages, "conversations": conversations, "verl": verl}
+)
+
+
+def detected(row: Row, columns: Columns) -> str:
+    """The format that a row shows by its columns."""
+    if row.get(columns.question) is not None and isinstance(row[columns.question], str):
+        return "published"
+    if isinstance(row.get("conversations"), list):
+        return "conversations"
+    if isinstance(row.get("prompt"), list) and isinstance(row.get("reward_model"), Mapping):
+        return "verl"
+    if isinstance(row.get("messages"), list) or isinstance(row.get("prompt"), list):
+        return "messages"
+    return "published"
+
+
+class Format:
+    """How the rows of one source become rows of the published format.
+
+    Args:
+        name: ``auto``, a format of ``FORMATS``, or ``module:attr`` of a function from a raw row to one of ours.
+        task: task type of rows that name none; empty for none.
+        columns: names of the published columns.
+
+    Raises:
+        ConfigError: there is no such format or function.
+    """
+
+    def __init__(self, name: str, task: str, columns: Columns) -> None:
+        self._name = name
+        self._task = task
+        self._columns = columns
+        self._own: Callable[..., Any] | None = None
+        if ":" in name:
+            self._own = load_attribute(name, "format")
+        elif name != "auto" and name not in FORMATS:
+            raise ConfigError(
+                f"unknown format {name!r} of a source: known are auto, {', '.join(FORMATS)}. Your own goes in as "
+                "'module:attr', a function from a raw row to one of ours."
+            )
+
+    def __call__(self, row: Row) -> dict[str, Any]:
+        """The row in the published format.
+
+        Raises:
+            RowError: it cannot be made one.
+        """
+        if self._own is not None:
+            out = self._converted(row)
+        else:
+            name = detected(row, self._columns) if self._name == "auto" else self._name
+            out = FORMATS[name](row, self._columns)
+        if self._task and out.get("problem_type") is None:
+            out["problem_type"] = self._task
+        return out
+
+    def _converted(self, row: Row) -> dict[str, Any]:
+        assert self._own is not None
+        try:
+            out = self._own(dict(row))
+        except Exception as error:
+            what = f"the format {self._name!r} raised {type(error).__name__}: {error}"
+            raise RowError("", what, "correct the function, or the row") from error
+        if not isinstance(out, Mapping):
+            what = f"the format {self._name!r} returned {type(out).__name__}, not a row"
+            raise RowError("", what, 'return a mapping such as {"problem": ..., "answer": ..., "problem_type": ...}')
+        return dict(out)
+
+
+def _conversation(row: Row, columns: Columns, name: str, role: str, text: str) -> dict[str, Any]:
+    turns = row.get(name)
+    if not isinstance(turns, list) or not turns:
+        raise RowError(name, "is no list of turns", f'write [{{"{role}": "user", "{text}": ...}}]')
+    out = {key: value for key, value in row.items() if key not in (name, "id", "image", "video")}
+    images = [*_listed(row.get(columns.images)), *_listed(row.get("image"))]
+    videos = [*_listed(row.get(columns.videos)), *_listed(row.get("video"))]
+    spoken: list[tuple[str, str]] = []
+    for number, turn in enumerate(turns, 1):
+        if not isinstance(turn, Mapping) or not isinstance(turn.get(role), str):
+            raise RowError(name, f"turn {number} names no {role}", f'write {{"{role}": "user", "{text}": ...}}')
+        who = _ROLES.get(turn[role].casefold())
+        if who is None:
+            raise RowError(name, f"turn {number} is of {turn[role]!r}", f"known are {', '.join(sorted(_ROLES))}")
+        spoken.append((who, _said(turn.get(text), name, number, images, videos)))
+    systems = [said for who, said in spoken if who == "system"]
+    asked = [said for who, said in spoken if who == "user"]
+    ends = spoken[-1][1] if spoken[-1][0] == "assistant" else None
+    if len(asked) != 1 or sum(who == "assistant" for who, _ in spoken) != (ends is not None):
+        what = f"is a conversation of {len(asked)} questions, and one question with one answer is read"
+        raise RowError(name, what, "write a row for each question, with what was said before in its text")
+    out[columns.question] = asked[0]
+    if images:
+        out[columns.images] = images
+    if videos:
+        out[columns.videos] = videos
+    if systems:
+        out.setdefault("system", "\n".join(systems))
+    if row.get("id") is not None:
+        out.setdefault("problem_id", row["id"])
+    reference = next((key for key in (columns.answer, *_REFERENCES) if out.get(key) is not None), None)
+    if reference is not None:
+        out[columns.answer] = out.pop(reference)
+        if ends and out.get("offline_output") is None:
+            out["offline_output"] = ends
+    elif ends is not None:
+        out[columns.answer] = ends
+    task = next((key for key in _TASKS if isinstance(out.get(key), str)), None)
+    if task is not None:
+        out["problem_type"] = out.pop(task)
+    return out
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list) else [value]
+
+
+def _said(content: Any, name: str, number: int, images: list[Any], videos: list[Any]) -> str:
+    """The text of a turn; media among its parts join the lists, and placeholders stand in their place."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        raise RowError(name, f"turn {number} says {type(content).__name__}", "write text, or a list of parts")
+    pieces = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if isinstance(part, str):
+            pieces.append(part)
+        elif kind == "text" and isinstance(part.get("text"), str):
+            pieces.append(part["text"])
+        elif kind in ("image", "image_url", "video", "video_url"):
+            medium = part.get(kind, part.get(kind.removesuffix("_url")))
+            if medium is not None:  # else the placeholder of a medium that stands in the list of the row
+                options = {key: value for key, value in part.items() if key not in ("type", kind, "image", "video")}
+                medium = medium.get("url") if isinstance(medium, Mapping) and "url" in medium else medium
+                kept = {name: value for name, value in options.items() if value is not None}
+                (images if kind.startswith("image") else videos).append(
+                    {kind.removesuffix("_url"): medium, **kept} if kept else medium
+                )
+            pieces.append("<image>" if kind.startswith("image") else "<video>")
+        else:
+            what = f"turn {number} has a part of the type {kind!r}"
+            raise RowError(name, what, "known are text, image and video")
+    return "".join(pieces)

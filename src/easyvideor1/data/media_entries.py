@@ -1,0 +1,74 @@
+"""One entry of a media column becomes a file: a path, a mapping that names one, or the bytes of a picture."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easyvideor1.data.problems import RowError
+from easyvideor1.files import write_atomic
+from easyvideor1.types import MediaKind
+
+_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{1,20})://")
+#: What a mapping calls its file, in the order they are looked for.
+_NAMES = ("path", "url", "file", "file_name", "filename")
+_HEADS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"GIF8", ".gif"), (b"RIFF", ".webp"), (b"BM", ".bmp"))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A path as the row gives it, and what else its mapping holds."""
+
+    path: str
+    options: Mapping[str, Any]
+
+
+def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: Path) -> Entry:
+    """The file that an entry of a media column names.
+
+    Bytes in the row itself are written once, named by their SHA-256, into ``embedded``.
+
+    Raises:
+        RowError: it names none, or one that is no local file.
+    """
+    if isinstance(value, Mapping):
+        named = {name: entry for name, entry in value.items() if entry is not None}
+        content = named.pop("bytes", None)
+        if isinstance(content, bytes | bytearray) and content:
+            return Entry(_written(bytes(content), embedded), {key: named[key] for key in named if key not in _NAMES})
+        for name in (kind, *_NAMES):
+            if isinstance(named.get(name), str):
+                path = named.pop(name)
+                return Entry(_local(path, column, number), {key: named[key] for key in named if key not in _NAMES})
+    elif isinstance(value, bytes | bytearray) and value:
+        return Entry(_written(bytes(value), embedded), {})
+    elif isinstance(value, str) and value.strip():
+        return Entry(_local(value, column, number), {})
+    what = f"entry {number} is {type(value).__name__} {str(value)[:40]!r}, not a path"
+    remedy = f'write the media into a file and put its path here, or {{"{kind}": its path}}'
+    raise RowError(column, what, remedy)
+
+
+def _local(path: str, column: str, number: int) -> str:
+    found = _URL.match(path)
+    if found is None:
+        return path
+    if found[1].lower() == "file":
+        return urllib.request.url2pathname(urllib.parse.urlparse(path).path)
+    what = f"entry {number} is the URL {path[:80]!r}, and nothing is fetched while a model trains"
+    raise RowError(column, what, "download the file and put its path here")
+
+
+def _written(content: bytes, embedded: Path) -> str:
+    suffix = next((suffix for head, suffix in _HEADS if content.startswith(head)), "")
+    digest = hashlib.sha256(content).hexdigest()
+    path = embedded / digest[:2] / f"{digest}{suffix}"
+    if not path.exists() or path.stat().st_size != len(content):
+        write_atomic(path, content)
+    return str(path.absolute())
