@@ -93,6 +93,9 @@ class Vowels:
         shares = [sum(letter in "aeiou" for letter in text) / max(len(text), 1) for text in texts]
         return [Score(share, 0.0, share) for share in shares]
 
+    def score_groups(self, groups: Sequence[tuple[Sample, Sequence[Completion]]]) -> list[list[Score]]:
+        return [self.score_group(sample, responses) for sample, responses in groups]
+
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_makes_a_step(world: World, bench: Workbench, tmp_path: Path, case: str) -> None:
