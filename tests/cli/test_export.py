@@ -125,7 +125,7 @@ def test_bad_questions_are_told(world: World, exported: Path, tmp_path: Path) ->
         (["data.test=[]"], "no questions: give --data FILE"),
         (["model.path="], "model.path is not set"),
         (["--data", "nothing.jsonl"], "nothing.jsonl"),
-        (["--checkpoint", "nothing"], "config.json"),
+        (["--checkpoint", "nothing"], "checkpoint 'nothing' is not there"),
     ],
 )
 def test_eval_says_what_is_missing(words: list[str], message: str) -> None:

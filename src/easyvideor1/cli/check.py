@@ -79,7 +79,8 @@ def _sources(data: str, config: str) -> tuple[RunConfig, Sequence[SourceConfig]]
     Raises:
         ConfigError: a configuration has no source, or ``--config`` is given beside one.
     """
-    from easyvideor1.config import RunConfig, load_config
+    from easyvideor1.config import RunConfig, load_config, located
+    from easyvideor1.config.places import require_sources
     from easyvideor1.config.schema import SourceConfig
     from easyvideor1.types import ConfigError
 
@@ -87,12 +88,13 @@ def _sources(data: str, config: str) -> tuple[RunConfig, Sequence[SourceConfig]]
         return (load_config(config, ()) if config else RunConfig()), (SourceConfig(path=data),)
     if config:
         raise ConfigError(f"{data} is no file of rows (.json, .jsonl, .parquet); --config goes with one")
-    settings = load_config(data, ())
+    settings = located(load_config(data, ()))
     sources = tuple(dict.fromkeys((*settings.data.train, *settings.data.validation, *settings.data.test)))
     if not sources:
         raise ConfigError(
             f"{data} names no source: set data.train, data.validation or data.test, or give a file of rows"
         )
+    require_sources(settings, sources)
     return settings, sources
 
 

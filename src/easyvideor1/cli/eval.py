@@ -41,12 +41,12 @@ def evaluate(
     from rich.console import Console
 
     from easyvideor1.cli.session import TerminalWatch, evaluate_and_write
-    from easyvideor1.config import load_config
+    from easyvideor1.config import load_config, located
     from easyvideor1.evaluation import open_benchmark
     from easyvideor1.types import ConfigError
     from easyvideor1.workbench import Workbench
 
-    settings = load_config(config, overrides or ())
+    settings = located(load_config(config, overrides or ()))
     benchmarks: list[Benchmark | None] = [open_benchmark(target) for target in data or ()]
     if not benchmarks and not settings.data.test:
         raise ConfigError("no questions: give --data FILE, or set data.test in the configuration")
@@ -92,6 +92,7 @@ def _names(benchmarks: Sequence[Benchmark | None], name: str) -> list[str]:
 
 def _questions(benchmark: Benchmark | None, bench: Workbench, watch: TerminalWatch) -> tuple[list[Sample], int]:
     """The samples that can be asked, their frames in the cache, and the number of rows that were refused."""
+    _ = bench.family  # before rows are read: a wrong model fails at once
     with watch.phase("checking rows", "row") as advance:
         loaded: list[Loaded]
         if benchmark is None:

@@ -22,7 +22,7 @@ from easyvideor1.types import ConfigError
 
 
 def load_config(path_or_recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a configuration.
+    """Read a configuration. Paths in it stay as they are written; ``located`` finds them, beside the file as well.
 
     Args:
         path_or_recipe: a YAML file, or the name of a recipe that the package ships.
@@ -34,7 +34,10 @@ def load_config(path_or_recipe: str | Path, overrides: Sequence[str] = ()) -> Ru
             told at once, each with ``file:line`` or its override.
     """
     name, text = _read(str(path_or_recipe))
-    return parse_config(text, name, overrides)
+    config = parse_config(text, name, overrides)
+    if name == str(path_or_recipe):  # a file, no recipe
+        config.set_origin(Path(path_or_recipe).parent)
+    return config
 
 
 def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:

@@ -18,6 +18,7 @@ import yaml
 
 from easyvideor1 import __version__
 from easyvideor1.config import RunConfig, SourceConfig, dump_config
+from easyvideor1.config.places import found
 from easyvideor1.files import held, write_json, write_text
 from easyvideor1.types import ConfigError, DataError
 
@@ -125,7 +126,7 @@ class RunStatus:
             ConfigError: the rows have changed since the run began.
         """
         data = config.data
-        digests = source_digests((*data.train, *data.validation, *data.test))
+        digests = source_digests(config, (*data.train, *data.validation, *data.test))
         facts = read_status(run_dir)
         if facts is None:
             facts = {**_facts(config), "data": digests, "starts": 0, "stage": "", "seconds": 0.0}
@@ -179,9 +180,9 @@ def _facts(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def source_digests(sources: Iterable[SourceConfig]) -> dict[str, str]:
-    """SHA-256 of the file of every source, by its path."""
-    return {source.path: file_digest(Path(source.path)) for source in sources}
+def source_digests(config: RunConfig, sources: Iterable[SourceConfig]) -> dict[str, str]:
+    """SHA-256 of the file of every source of a configuration, by its path as it is written there."""
+    return {source.path: file_digest(Path(found(config, source.path))) for source in sources}
 
 
 def file_digest(path: Path) -> str:

@@ -60,7 +60,7 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
         # such a form: there a resumed run is the same but for rounding.
         torch.use_deterministic_algorithms(chosen_device(config.model).type == "cpu", warn_only=True)
         with Workbench.open(config) as bench:
-            material = load_material(config, bench, watch)
+            material = load_material(bench.config, bench, watch)
             status = RunStatus.open(run_dir, config)
             if status.facts["threads"] != torch.get_num_threads():
                 watch.say(
