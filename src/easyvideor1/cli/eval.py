@@ -22,7 +22,8 @@ def evaluate(
     config: ConfigArgument,
     overrides: OverridesArgument = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Checkpoint directory; model.path of the configuration if left out.")
+        Path | None,
+        typer.Option(help="Checkpoint, or run directory for the last one in it; model.path if left out."),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -40,6 +41,7 @@ def evaluate(
     import torch
     from rich.console import Console
 
+    from easyvideor1.cli.export import checkpoint_to_use
     from easyvideor1.cli.session import TerminalWatch, evaluate_and_write
     from easyvideor1.config import load_config, located
     from easyvideor1.evaluation import open_benchmark
@@ -55,6 +57,7 @@ def evaluate(
         torch.set_num_threads(settings.threads)
     watch = TerminalWatch(Console(stderr=True))
     prepared = []
+    checkpoint = None if checkpoint is None else checkpoint_to_use(checkpoint)
     for benchmark in benchmarks or [None]:
         bench = Workbench.open(settings if benchmark is None else benchmark.configure(settings), checkpoint)
         prepared.append((benchmark, bench, *_questions(benchmark, bench, watch)))

@@ -117,6 +117,7 @@ def open_survey(
     """
     import torch
 
+    from easyvideor1.cli.export import checkpoint_to_use
     from easyvideor1.config import load_config
     from easyvideor1.files import held
     from easyvideor1.workbench import Workbench
@@ -134,7 +135,8 @@ def open_survey(
             raise ConfigError(f"{out} is being made by another process; wait for it, or choose another --out")
         if out.exists():
             raise ConfigError(f"{out} is there already; remove it, or choose another --out")
-        with Workbench.open(settings, checkpoint) as bench:
+        used = None if checkpoint is None else checkpoint_to_use(checkpoint)
+        with Workbench.open(settings, used) as bench:
             yield _asked(settings, bench, out, k, endpoint)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,8 +25,8 @@ from easyvideor1.types import ConfigError, DataError
 
 #: What ``run.json`` calls the stage of a run that is through.
 FINISHED = "finished"
-#: Keys of the configuration that change nothing of what a run does.
-_WATCHING = ("canary.",)
+#: Keys of the configuration that change nothing of what a run does: what watches it, and when it is saved.
+_FREE = re.compile(r"canary\..*|stages\.\d+\.(save_every|keep_checkpoints)")
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -67,7 +68,8 @@ def claimed(run_dir: Path) -> Iterator[None]:
 def check_configuration(run_dir: Path, config: RunConfig) -> None:
     """Make sure that the directory is new or holds a run of this very configuration.
 
-    What only watches a run (``canary``) may change; then the file is written anew.
+    What only watches a run (``canary``) or says when it is saved (``save_every``, ``keep_checkpoints``) may change;
+    then the file is written anew.
 
     Raises:
         ConfigError: it holds another run; the message names the first values that differ.
@@ -84,7 +86,7 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     except yaml.YAMLError:
         old, new = {}, {}
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
-    if changed and all(key.startswith(_WATCHING) for key in changed):
+    if changed and all(map(_FREE.fullmatch, changed)):
         write_text(file, text)
         return
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
