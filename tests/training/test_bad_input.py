@@ -224,3 +224,16 @@ def test_a_run_is_the_same_from_any_directory(world: World, place: Path, monkeyp
     (study / "own_parts.py").write_text(OWN_PARTS)
     _, said = train(load_config("run.yaml"))
     assert "this run is finished" in said
+
+
+def test_a_reward_that_fails_is_told_before_frames_are_decoded(world: World, place: Path) -> None:
+    (place / "wrong_reward.py").write_text("def mine(sample, response):\n    return sample.extra['difficulty']\n")
+    path = write_rows(place / "rows.jsonl", videos(world))
+    config = world.short(
+        rewards__custom={"*": "wrong_reward:mine"}, data__train=[{"path": path}], cache__dir=str(place / "frames")
+    )
+    with pytest.raises(ConfigError) as told:
+        train(config)
+    assert "reward 'wrong_reward:mine' raised KeyError: 'difficulty'. It was tried on sample" in str(told.value)
+    assert str(told.value).endswith("\n  wrong_reward.py:2 in mine: return sample.extra['difficulty']")
+    assert not list((place / "frames").glob("*/*.safetensors")) and not (place / "runs").exists()

@@ -102,6 +102,8 @@ def _questions(benchmark: Benchmark | None, bench: Workbench, watch: TerminalWat
             loaded = bench.load_sources(bench.config.data.test, advance)
         else:
             loaded = bench.check([benchmark.load(bench.config)], advance)
+    if benchmark is None or benchmark.scorer is None:
+        bench.scorer.try_out(sample for source in loaded for sample in source.samples)
     with watch.phase("building the frame cache", "file") as advance:
         built = bench.fill_cache(loaded, advance)
     loaded = bench.without_failed(loaded, built)

@@ -148,7 +148,8 @@ def _asked(settings: RunConfig, bench: Workbench, out: Path, k: int, endpoint: J
 
     with progress("checking rows", unit="row") as advance:
         loaded = bench.load_sources(settings.data.train, advance)
-    _ = bench.scorer  # before frames are decoded and a model is loaded: a reward that is wrong fails at once
+    # Before frames are decoded and a model is loaded: a reward that is wrong fails at once.
+    bench.scorer.try_out(sample for source in loaded for sample in source.samples)
     weights = bench.checkpoint if endpoint is None else None
     identity = survey_identity(settings, k=k, checkpoint=weights, endpoint=endpoint)
     ledger = SurveyLedger.open(out.with_name(f"{out.name}.partial.jsonl"), identity)

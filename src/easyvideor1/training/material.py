@@ -62,6 +62,7 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material
         with watch.phase(f"checking {split} rows", "row") as advance:
             loaded[split] = bench.load_sources(named, advance) if named else []
     # Before frames are decoded: this fails in seconds, decoding may take hours.
+    bench.scorer.try_out(sample for sources in loaded.values() for source in sources for sample in source.samples)
     learnt = [_stage_sources(options, config, bench, loaded["train"], watch) for options in config.stages]
     for options, usable in zip(config.stages, learnt, strict=True):
         _stream(options, config, usable)
