@@ -110,7 +110,7 @@ def check_video() -> Iterator[Finding]:
     try:
         read = _clip_round_trip(frames=4)
     except (av.FFmpegError, OSError, ValueError) as error:
-        yield Finding("video round trip", "broken", str(error), 'pip install --force-reinstall "av>=14"')
+        yield Finding("video round trip", "broken", str(error), 'pip install --force-reinstall "av>=17"')
     else:
         state: State = "ok" if read == 4 else "broken"
         yield Finding("video round trip", state, f"wrote 4 frames, read {read}")
@@ -140,8 +140,17 @@ def check_devices() -> Iterator[Finding]:
     """Graphics cards, and whether torch computes."""
     import torch
 
+    from easyvideor1.models.torchvision_import import import_torchvision
+    from easyvideor1.types import EasyVideoError
+
     if float(torch.ones(2, 2).sum()) != 4.0:
         yield Finding("torch", "broken", "the sum of four ones is not four", "reinstall torch")
+    try:
+        if done := import_torchvision():
+            yield Finding("torchvision", "note", done, "nothing here needs them")
+    except EasyVideoError as error:
+        fault, _, remedy = str(error).partition(". Nothing here needs it: ")
+        yield Finding("torchvision", "broken", fault, remedy)
     if not torch.cuda.is_available():
         yield Finding("GPU", "note", "none; runs use the CPU", "small models only")
         return
