@@ -55,7 +55,7 @@ class Registry(Generic[T]):
         begun = [known for known in self.names() if name and known.startswith(name)]
         alike = difflib.get_close_matches(name, self._items, n=3, cutoff=0.4)
         near = list(dict.fromkeys((*begun, *alike)))[:3]
-        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(self.names())}"
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(self.names())}."
         raise ConfigError(f"unknown {self.kind} {name!r}: {hint} Your own goes in as 'module:attr'.")
 
 

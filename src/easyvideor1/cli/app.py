@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -54,6 +57,42 @@ class _Group(TyperGroup):
         except KeyboardInterrupt as error:
             show_error("stopped by the keyboard")
             raise typer.Exit(130) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # whoever reads our output has enough; typer ends in silence
+            if ctx.params.get("debug"):
+                traceback.print_exception(error)
+            show_error(_system_words(error))
+            raise typer.Exit(2) from error
+        except Exception as error:
+            if hasattr(error, "format_message") and hasattr(error, "message"):  # a word that is out of place
+                advice = _word_advice(error.message, getattr(error, "ctx", None))
+                error.message = f"{error.message.rstrip('.')}. {advice}" if advice else error.message
+            raise
+
+
+def _system_words(error: OSError) -> str:
+    """What the system refused, and of which file."""
+    what = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return f"{what} ({type(error).__name__}; --debug shows where)"
+    remedy = "check the path, its permissions and the space on that disk (--debug shows where it was wanted)"
+    return f"{os.fspath(error.filename)}: {what}; {remedy}"
+
+
+def _word_advice(message: str, ctx: Any) -> str:
+    """What to write in place of an option or a command that there is not; empty if that is not known."""
+    command = getattr(ctx, "command", None)
+    takes_settings = any(
+        parameter.name in ("overrides", "settings", "words") for parameter in getattr(command, "params", ())
+    )
+    if message.startswith("No such option") and takes_settings:
+        return "Settings are written without dashes, as key=value, such as stages.0.steps=5."
+    word = message.partition("'")[2].partition("'")[0]
+    verbs = sorted(getattr(command, "commands", ()))
+    if message.startswith("No such command") and verbs and Path(word).exists():
+        return f"The verb comes first: {ctx.command_path} {verbs[0] if len(verbs) == 1 else '|'.join(verbs)} {word}"
+    return ""
 
 
 def show_error(message: str) -> None:

@@ -247,6 +247,11 @@ def _settings(words: list[str], options: list[str], files: bool) -> RunConfig:
     from easyvideor1.config import load_config, parse_config
     from easyvideor1.types import ConfigError
 
+    if files and words and "=" not in words[0] and Path(words[0]).suffix.lower() not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"{words[0]}: --video and --image take one path each; give the directory, or put the pattern in quotes, as "
+            "in --video 'clips/*.mp4'"
+        )
     if words and ("=" not in words[0] or Path(words[0]).is_file()):
         return load_config(words[0], [*words[1:], *options])
     if not files:

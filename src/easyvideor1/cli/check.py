@@ -85,7 +85,9 @@ def _sources(data: str, config: str) -> tuple[RunConfig, Sequence[SourceConfig]]
     from easyvideor1.types import ConfigError
 
     if Path(data).suffix.lower() in _ROWS_SUFFIXES:
-        return (load_config(config, ()) if config else RunConfig()), (SourceConfig(path=data),)
+        source = SourceConfig(path=data)
+        require_sources(RunConfig(), [source])
+        return (load_config(config, ()) if config else RunConfig()), (source,)
     if config:
         raise ConfigError(f"{data} is no file of rows (.json, .jsonl, .parquet); --config goes with one")
     settings = located(load_config(data, ()))

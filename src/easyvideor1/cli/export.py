@@ -61,9 +61,13 @@ def find_checkpoint(source: Path) -> Path:
     Raises:
         ConfigError: there is none, or it is damaged.
     """
+    from easyvideor1.config import RunConfig
+    from easyvideor1.config.places import missing
     from easyvideor1.training.checkpoint import intact_state, latest_checkpoint
     from easyvideor1.types import ConfigError
 
+    if not source.exists():
+        raise ConfigError(missing(RunConfig(), str(source), "run directory"))
     if (source / "state.json").is_file():
         if intact_state(source) is None:
             raise ConfigError(f"{source} is damaged: its files are not what state.json says; export an earlier one")

@@ -76,15 +76,23 @@ def require_sources(config: RunConfig, sources: Iterable[SourceConfig]) -> None:
 def missing(config: RunConfig, path: str, kind: str) -> str:
     """``PATH: no such KIND``, every place where it was looked for, and what is there of a similar name, if anything."""
     places = looked_for(config, path)
-    near = near_names(places)
-    hint = f"did you mean {' or '.join(near)}?" if near else "correct the path"
-    return f"{path}: no such {kind}: looked for {' and '.join(places)}; {hint}"
+    return (
+        f"{path}: no such {kind}: looked for {' and '.join(places)}; {path_advice(path, places) or 'correct the path'}"
+    )
 
 
 def looked_for(config: RunConfig, path: str) -> list[str]:
     """The absolute places of a path, in the order in which they are tried."""
     beside = _beside(config, path)
     return list(dict.fromkeys(os.path.abspath(place) for place in (path, beside) if place is not None))  # noqa: PTH100
+
+
+def path_advice(path: str, places: Iterable[str | Path]) -> str:
+    """What may have been meant by a path that is at none of the places; empty if nothing suggests itself."""
+    if path.startswith("~"):
+        return f"'~' is not read as your home directory here, write {os.path.expanduser(path)}"  # noqa: PTH111
+    near = near_names(places)
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def near_names(places: Iterable[str | Path]) -> list[str]:

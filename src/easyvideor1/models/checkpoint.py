@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.config.places import near_names
+from easyvideor1.config.places import path_advice
 from easyvideor1.models.inputs import Normalisation
 from easyvideor1.types import ConfigError
 
@@ -30,12 +30,13 @@ def checkpoint_fault(path: str, places: Sequence[str] = (), *, key: str = "model
         return f"{what} is a file; give the directory of a Hugging Face checkpoint, the one that holds its config.json"
     if here is not None:
         inside = sorted(file.parent for file in (*here.glob("*/config.json"), *here.glob("*/*/config.json")))
-        inside += sorted(here.glob("stages/*/checkpoints/step_[0-9]*"))
+        for above in ("", "checkpoints/", "*/checkpoints/", "stages/*/checkpoints/"):
+            inside += sorted(here.glob(f"{above}step_[0-9]*"))
         hint = f"did you mean {inside[-1]}?" if inside else "give the directory of a Hugging Face checkpoint"
         return f"{what} holds no config.json, so it is no checkpoint; {hint}"
     looked = f"is not there: looked for {' and '.join(places or [path])}"
-    if near := near_names(places or [path]):
-        return f"{what} {looked}; did you mean {' or '.join(near)}?"
+    if advice := path_advice(path, places or [path]):
+        return f"{what} {looked}; {advice}"
     if _HUB_NAME.fullmatch(path) and not Path(path).parent.is_dir():
         name = path.partition("/")[2]
         return (
