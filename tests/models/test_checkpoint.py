@@ -29,6 +29,7 @@ def test_a_path_is_told_what_is_near(place: Path) -> None:
         f"model.path 'models/qwen3-vl-2B-it' is not there: looked for models/qwen3-vl-2B-it and {place}/study/models; "
         "did you mean models/qwen3-vl-2b?"
     )
+    assert checkpoint_fault("runs/quickstart/warm-start").endswith("the one that the quickstart starts from")
     assert "write " in checkpoint_fault("~/models/qwen") and "/models/qwen" in checkpoint_fault("~/models/qwen")
     assert "hf download ORG/NAME" in checkpoint_fault("models/another")
 

@@ -111,10 +111,11 @@ def _warm_start(out: Path) -> Path:
     Raises:
         ConfigError: the package has none.
     """
+    from easyvideor1.models.checkpoint import QUICKSTART_NAME
     from easyvideor1.recipes.toy import WARM_START, write_warm_start
     from easyvideor1.types import ConfigError
 
-    there = out / "warm-start"
+    there = out / QUICKSTART_NAME
     if not (there / "config.json").is_file() and not (WARM_START / "config.json").is_file():
         raise ConfigError(
             f"{WARM_START}: the checkpoint that the quickstart starts from is not there. Install the package again, "

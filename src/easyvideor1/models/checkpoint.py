@@ -12,6 +12,8 @@ from easyvideor1.config.places import path_advice
 from easyvideor1.models.inputs import Normalisation
 from easyvideor1.types import ConfigError
 
+#: What the quickstart calls the checkpoint that it starts from, wherever it writes it.
+QUICKSTART_NAME = "warm-start"
 #: ``organisation/model``, as the Hugging Face hub names checkpoints.
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -35,6 +37,8 @@ def checkpoint_fault(path: str, places: Sequence[str] = (), *, key: str = "model
         hint = f"did you mean {inside[-1]}?" if inside else "give the directory of a Hugging Face checkpoint"
         return f"{what} holds no config.json, so it is no checkpoint; {hint}"
     looked = f"is not there: looked for {' and '.join(places or [path])}"
+    if Path(path).name == QUICKSTART_NAME:
+        return f"{what} {looked}; `evr1 quickstart --prepare` writes the one that the quickstart starts from"
     if advice := path_advice(path, places or [path]):
         return f"{what} {looked}; {advice}"
     if _HUB_NAME.fullmatch(path) and not Path(path).parent.is_dir():
