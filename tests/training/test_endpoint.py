@@ -132,7 +132,7 @@ def test_an_endpoint_that_is_down_stops_the_survey_and_keeps_what_came(
 
 def test_rows_are_kept_one_by_one(world: World, place: Path, endpoint: Endpoint) -> None:
     settings, out = configured(world, place, numbered(world, 6)), place / "rows.jsonl"
-    (place / "stop_after").write_text("6")
+    (place / "stop_after").write_text("7")  # the trial of the reward, and three rows
     assert collect(settings, out, endpoint).exit_code == 130
     (place / "stop_after").unlink()
     assert len(json_lines(place / "rows.jsonl.partial.jsonl")) == 1 + 3
