@@ -146,11 +146,9 @@ def _ours() -> Decode:
 def _peer(backend: str) -> Decode:
     import torch
 
-    # PyPI's torchvision is built for CUDA; under another torch it imports once these two are known.
-    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-    for operator in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, operator):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    from easyvideor1.models.torchvision_import import import_torchvision
+
+    import_torchvision()  # before qwen_vl_utils does, which would stumble over one that is built for another torch
     from qwen_vl_utils import vision_process
 
     torch.set_num_threads(1)

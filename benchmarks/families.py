@@ -22,6 +22,7 @@ import typer
 
 from benchmarks.family_cases import CASES, corpus, load_noise, render_case
 from benchmarks.family_parity import Contender, Parity, compare
+from benchmarks.measure import check_packages
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.models.logprobs import response_logprobs
@@ -52,6 +53,7 @@ def main(
     repetitions: Annotated[int, typer.Option(help="Times that each speed is measured; the median counts.")] = 5,
 ) -> None:
     """Compare and measure all families."""
+    check_packages()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         checkpoints = {

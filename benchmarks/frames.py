@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,7 +36,16 @@ from benchmarks.decoders import (
     ffmpeg_libraries,
 )
 from benchmarks.films import long_film, short_film
-from benchmarks.measure import by_round, interleaved, machine_scaling, table, timed, versions
+from benchmarks.measure import (
+    Package,
+    by_round,
+    check_packages,
+    interleaved,
+    machine_scaling,
+    table,
+    timed,
+    versions,
+)
 from benchmarks.steps import FULL_STEP, StepSize, compare_steps
 from benchmarks.stores import FLOAT32, MEMCPY, compare_codecs
 from easyvideor1.config import CacheConfig, VideoBudget
@@ -49,6 +59,17 @@ REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "vide
 
 #: Packages whose versions a result depends on.
 PACKAGES = ("av", "torch", "numpy", "pillow", "zstandard", "qwen-vl-utils", "torchcodec", "decord", "torchvision")
+
+#: What decodes beside us; all three through qwen-vl-utils.
+COMPARED = tuple(
+    Package(module, name)
+    for module, name in (
+        ("qwen_vl_utils", "qwen-vl-utils"),
+        ("torchcodec", "torchcodec"),
+        ("decord", "decord"),
+        ("torchvision", "torchvision"),
+    )
+)
 
 Result = dict[str, Any]
 
@@ -78,6 +99,7 @@ def main(arguments: list[str] | None = None) -> Result:
     parser.add_argument("--only", choices=sorted(SECTIONS), nargs="+", help="these sections only")
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else Size()
+    check_packages(compared=COMPARED)
     torch.set_num_threads(1)
     with ExitStack() as stack:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="frames-")))
@@ -99,11 +121,6 @@ def _film(work: Path, size: Size) -> Path:
 
 def measure_decoding(work: Path, size: Size) -> Result:
     """Every decoder on a long film, on short clips and on real files."""
-    inputs = {
-        "long": [_film(work, size)],
-        "short": [short_film(work, seed) for seed in range(size.clips)],
-    }
-    inputs["real"] = _real_files(work)
     missing: dict[str, str] = {}
     rows, result, rates = [], Result(), dict[str, dict[str, float]]()
     with ExitStack() as stack:
@@ -114,6 +131,9 @@ def measure_decoding(work: Path, size: Size) -> Result:
                 decoders.append(stack.enter_context(Decoder(name, libraries)))
             except DecoderError as error:
                 missing[name] = str(error)
+                print(f"not compared with {name}, which does not load: {error}", file=sys.stderr)
+        inputs = {"long": [_film(work, size)], "short": [short_film(work, seed) for seed in range(size.clips)]}
+        inputs["real"] = _real_files(work)
         for kind, paths in inputs.items():
             able = [decoder for decoder in decoders if paths and _can_read(decoder, paths, missing)]
             works = {decoder.name: partial(decoder.decode_all, paths) for decoder in able}

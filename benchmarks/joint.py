@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.measure import table
+from benchmarks.measure import check_packages, table
 from easyvideor1.cli.session import train_and_report
 from easyvideor1.config import RunConfig
 from easyvideor1.evaluation import Evaluation
@@ -86,6 +86,7 @@ def main(arguments: list[str] | None = None) -> Result:
     parser.add_argument("--steps", type=int, help="steps of a run")
     parser.add_argument("--quick", action="store_true", help="two steps of everything, to see that it works")
     options = parser.parse_args(arguments)
+    check_packages()
     size = QUICK if options.quick else Size()
     if options.steps is not None:
         size = Size(steps=options.steps)

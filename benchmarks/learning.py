@@ -27,6 +27,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.measure import check_packages
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.cli.session import train_and_report
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of comparisons, as the table has them")
     parser.add_argument("--work", type=Path, help="directory of worlds, frames and runs; kept, and gone on with")
     given = parser.parse_args()
+    check_packages()
     with tempfile.TemporaryDirectory() as own:
         print(json.dumps(measure(given.work or Path(own), quick=given.quick, only=given.only)))
 

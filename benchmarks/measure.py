@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import importlib.util
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from easyvideor1.models.attention import register
+from easyvideor1.models.torchvision_import import import_torchvision
+from easyvideor1.types import EasyVideoError
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,45 @@ def machine_scaling(repetitions: int) -> float:
 
     timings = interleaved({"one": timed(one), "two": timed(two)}, repetitions, warm_up=1)
     return by_round(timings["one"], timings["two"])
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """Something that a benchmark uses: its module, its name for pip, and the command that installs it."""
+
+    module: str
+    name: str
+    command: str = 'pip install -e ".[bench]"'
+
+
+def check_packages(*, needed: Sequence[Package] = (), compared: Sequence[Package] = (), models: bool = True) -> None:
+    """Find out in the first seconds what a benchmark would fail for after minutes; every ``main`` begins with it.
+
+    What it is only ``compared`` with is told on stderr where it is missing, and the benchmark goes on without it.
+
+    Args:
+        needed: without these there is no benchmark.
+        compared: without these there are fewer columns.
+        models: whether a model will be loaded; transformers is imported for that as far as a model needs it.
+
+    Raises:
+        SystemExit: with status 2: something needed is missing or broken; all of it is named, with the commands.
+    """
+    missing = [package for package in needed if importlib.util.find_spec(package.module) is None]
+    faults = [f"{package.name} is not installed: {package.command}" for package in missing]
+    for package in compared:
+        if importlib.util.find_spec(package.module) is None:
+            print(f"not compared with {package.name}, which is not installed: {package.command}", file=sys.stderr)
+    if models:
+        try:
+            if done := import_torchvision():
+                print(f"{done} (the rest of it is used)", file=sys.stderr)
+            register()
+        except (EasyVideoError, ImportError) as error:
+            faults.append(f"models cannot be loaded: {error}")
+    if faults:
+        print("\n".join(f"error: {fault}" for fault in faults), file=sys.stderr)
+        raise SystemExit(2)
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import check_packages
 from easyvideor1.evaluation import Evaluation
 from easyvideor1.evaluation.records import Record
 
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--show", type=int, default=0, metavar="N", help="responses of each seed to print")
     options = parser.parse_args(arguments)
+    check_packages()
     table = Table(title="quickstart", title_justify="left")
     for column in ("seed", "before", "after", "gain", "format", "cut off", "no answer", "other form", "seconds"):
         table.add_column(column, justify="right")

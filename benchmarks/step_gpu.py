@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import table, versions
+from benchmarks.measure import check_packages, table, versions
 from benchmarks.released_shapes import SHAPES, random_model, weightless_model, write_shape
 from benchmarks.step_paths import Material, Separate, Shared, make_material
 from easyvideor1.config import LoraConfig, ModelConfig
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="where the time of an update goes, of every way")
     parser.add_argument("--device", default="cuda")
     args = parser.parse_args()
+    check_packages()
     device = torch.device(args.device)
     found: dict[str, Any] = {"benchmark": "step_gpu", "device": _name(device)}
     for name in args.shapes:

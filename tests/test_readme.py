@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def home(tmp_path_factory):
     directory = tmp_path_factory.mktemp("newcomer")
     done = evr1("quickstart", *SMALL, cwd=directory)
     assert done.returncode == 0, done.stderr
+    (directory / "shown.txt").write_text(done.stdout)
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         if named := re.match(r"# (my_\w+\.py)\n", block):
             (directory / named[1]).write_text(block, encoding="utf-8")
@@ -93,6 +95,38 @@ def test_the_python_lines_run(home):
     done = subprocess.run([sys.executable, "-c", block], cwd=home, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "(8, 64, 64, 3)" in done.stdout
+
+
+def test_own_videos(home):
+    """Every command of the section, as it is typed; training is cut short, as in the other tests."""
+    section = README.partition("## Train on your own videos\n")[2].partition("\n## ")[0]
+    script = "\n".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
+    script, cut = re.subn(r"^evr1 train .*$", r"\g<0> stages.grpo.steps=2 threads=1", script, flags=re.MULTILINE)
+    assert cut == 1
+    (home / "bin").mkdir()
+    command = home / "bin/evr1"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m easyvideor1.cli "$@"\n')
+    command.chmod(0o755)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}"}
+    words = ["bash", "-ec", script]
+    done = subprocess.run(words, cwd=home, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [row for split in ("train", "test") for row in rows_of(home / f"my_data/{split}.jsonl")]
+    assert len(rows) == 6 and len({row["videos"][0] for row in rows}) == 3
+    assert "cache/frames: 3 built, 0 present, 0 failed" in done.stdout
+    assert len(rows_of(home / "runs/own/stages/01-grpo/metrics.jsonl")) == 2
+    assert "checkpoint: runs/own/stages/01-grpo/checkpoints/step_000002, the last complete one" in done.stderr
+    assert "test: 2 questions, 0 refused, 0 failed: greedy accuracy" in done.stdout
+    known = {key for row in rows for key in row}
+    assert known <= set(re.findall(r"`(\w+)`", section.partition("| column | |")[2].partition("\n\n")[0]))
+
+
+def test_the_quickstart_ends_with_a_command_that_works(home):
+    *_, last = home.joinpath("shown.txt").read_text().splitlines()
+    typed = shlex.split(last.removeprefix("next: "))
+    assert last.startswith("next: ") and (typed[0] == "evr1" or Path(home, typed[0]).name == "evr1")
+    done = evr1("config", "show", *typed[2:], cwd=home)
+    assert done.returncode == 0 and "name: short" in done.stdout
 
 
 def test_every_command_of_the_table_exists(home):

@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,10 @@ from typing import Any, Generic, TypeVar
 from easyvideor1.types import ConfigError, EasyVideoError
 
 T = TypeVar("T")
+
+_PACKAGE = Path(__file__).parent
+#: Lines of a user's code that a message shows.
+_EXCERPT = 3
 
 
 class ExitError(EasyVideoError):
@@ -56,7 +61,7 @@ class Registry(Generic[T]):
         begun = [known for known in self.names() if name and known.startswith(name)]
         alike = difflib.get_close_matches(name, self._items, n=3, cutoff=0.4)
         near = list(dict.fromkeys((*begun, *alike)))[:3]
-        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(self.names())}"
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(self.names())}."
         raise ConfigError(f"unknown {self.kind} {name!r}: {hint} Your own goes in as 'module:attr'.")
 
 
@@ -66,9 +71,8 @@ def load_attribute(target: str, kind: str = "object") -> Any:
     A function that calls ``sys.exit`` raises ``ExitError`` in its place.
 
     Raises:
-        ConfigError: ``target`` has another form, names a module or an attribute that does not exist, or a module that
-            ends the process when it is imported.
-        Exception: whatever the module raises while it is imported, such as an import of its own that fails.
+        ConfigError: ``target`` has another form, names a module or an attribute that does not exist, or the module
+            fails or ends the process while it is imported; the message then shows where.
     """
     module_name, _, attribute = target.partition(":")
     if not all(module_name.split(".")) or not all(attribute.split(".")):
@@ -83,10 +87,14 @@ def load_attribute(target: str, kind: str = "object") -> Any:
             f"{kind} {target!r}: importing {module_name!r} ends the process (sys.exit({error.code!r})); move what it "
             "does as a script under `if __name__ == '__main__':`"
         ) from error
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module was found; something that it imports was not
-        raise ConfigError(f"{kind} {target!r}: no module {module_name!r} on the path or in {here}") from error
+    except Exception as error:
+        # Not found may be the module itself, or something that it imports.
+        lacking = error.name if isinstance(error, ModuleNotFoundError) else None
+        if lacking is not None and f"{module_name}.".startswith(f"{lacking}."):
+            raise ConfigError(f"{kind} {target!r}: no module {module_name!r} on the path or in {here}") from error
+        raise ConfigError(
+            f"{kind} {target!r}: {module_name} cannot be imported: {error_words(error)}{code_excerpt(error)}"
+        ) from error
     try:
         value: Any = module
         for part in attribute.split("."):
@@ -110,3 +118,31 @@ def _contained(kind: str, target: str, function: Callable[..., Any]) -> Callable
             ) from error
 
     return call
+
+
+def error_words(error: BaseException) -> str:
+    """An exception in one line: its type and message."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def code_excerpt(error: BaseException) -> str:
+    """The last lines of a user's code that an exception came through, each on a line of its own; empty if none.
+
+    Lines of this package and of Python's machinery of imports are left out: nobody can correct those.
+    """
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and not Path(frame.filename).is_relative_to(_PACKAGE)
+    ]
+    frames = [frame for frame in frames if Path(frame.filename) != Path(importlib.__file__)]
+    lines = [f"{_short(frame.filename)}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames[-_EXCERPT:]]
+    if isinstance(error, SyntaxError) and error.filename:
+        lines.append(f"{_short(error.filename)}:{error.lineno}: {(error.text or '').strip()}")
+    return "".join(f"\n  {line}" for line in lines)
+
+
+def _short(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from benchmarks.measure import Timing, by_round, interleaved, table, timed, versions
+from benchmarks.measure import Package, Timing, by_round, check_packages, interleaved, table, timed, versions
 
 
 def test_works_take_turns_and_the_first_rounds_do_not_count() -> None:
@@ -53,3 +53,16 @@ def test_versions_of_what_is_there() -> None:
 def test_nothing_to_compare_is_no_error(count: int) -> None:
     works = {"one": timed(lambda: None)} if count else {}
     assert len(interleaved(works, 2)) == count
+
+
+def test_what_a_benchmark_lacks_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    there, gone = Package("json", "json"), Package("no_such_module", "no-such", "pip install no-such")
+    check_packages(needed=[there], compared=[there, gone], models=False)
+    assert capsys.readouterr().err == "not compared with no-such, which is not installed: pip install no-such\n"
+    with pytest.raises(SystemExit) as ended:
+        check_packages(needed=[there, gone, Package("nor_this", "nor-this")], models=False)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: no-such is not installed: pip install no-such",
+        'error: nor-this is not installed: pip install -e ".[bench]"',
+    ]

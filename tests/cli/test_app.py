@@ -1,6 +1,7 @@
 """The command line as a user meets it: processes, exit statuses, stderr."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,3 +92,27 @@ def test_the_installed_command_is_this_one():
         pytest.skip("the package is not installed beside this interpreter")
     done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "rows.jsonl"), "rows.jsonl: this is a file of rows, not a configuration; name it in data.train"),
+        (("train", "run.yml"), "run.yml: no such file (from {place}); did you mean run.yaml?"),
+        (("train", "run.yaml", "--steps", "3"), "No such option: --steps. Settings are written without dashes, as"),
+        (("check", "run.yaml"), "No such command 'run.yaml'. The verb comes first: evr1 check rewards run.yaml"),
+        (("check", "rewards", "row.jsonl"), "did you mean {place}/rows.jsonl"),
+        (("report", "run.yam"), "run.yam: no such run directory: looked for {place}/run.yam; did you mean"),
+        (("export", "run.yam", "out"), "run.yam: no such run directory: looked for {place}/run.yam; did you mean"),
+        (("eval", "run.yaml", "--data", "."), ".: give the file of rows (.json, .jsonl or .parquet), not a directory"),
+        (("cache", "build", "--geometry", "qwen3", "--video", "a.mp4", "b.mp4"), "b.mp4: --video and --image take one"),
+        (("config", "docs", "--dir", "run.yaml/docs"), "Not a directory; check the path, its permissions and"),
+    ],
+)
+def test_what_newcomers_type_is_put_right(tmp_path, words, message):
+    (tmp_path / "run.yaml").write_text("stages: [{name: grpo}]\n")
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    done = evr1(*words, cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", done.stderr).split())  # without the frame around what typer says
+    assert message.format(place=tmp_path) in said

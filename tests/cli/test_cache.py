@@ -211,7 +211,7 @@ def test_other_mistakes_exit_with_2(words, message, tmp_path, monkeypatch):
     ("overrides", "message"),
     [
         (["model.path="], "model.path is not set"),
-        (["model.path=/nowhere"], "config.json"),
+        (["model.path=/nowhere"], "is not there: looked for"),
         (["data={}"], "no source to cache"),
         (["data.train.0.path=/nowhere.jsonl"], "/nowhere.jsonl"),
     ],

@@ -92,6 +92,19 @@ def test_an_exported_checkpoint_gives_the_numbers_of_the_run(place: Path, export
     assert json_lines(tmp_path / "test.jsonl") == json_lines(place / "runs/small/evaluations/01-rl.jsonl")
 
 
+def test_a_run_directory_stands_for_its_last_checkpoint(place: Path, tmp_path: Path) -> None:
+    words = ["eval", "run.yaml", "--checkpoint", "runs/small", "--out", str(tmp_path)]
+    done = RUN.invoke(app, words)
+    assert done.exit_code == 0, done.stderr
+    last = "runs/small/stages/01-rl/checkpoints/step_000002"
+    assert f"checkpoint: {last}, the last complete one of runs/small" in done.stderr
+    known = json_lines(place / "runs/small/evaluations/01-rl.jsonl")
+    assert json_lines(tmp_path / "test.jsonl") == known
+    (tmp_path / "begun/stages").mkdir(parents=True)
+    done = RUN.invoke(app, [*words[:3], str(tmp_path / "begun")])
+    assert done.exit_code == 2 and "holds no whole checkpoint; give a run directory that has saved one" in done.stderr
+
+
 def test_files_of_rows_and_benchmarks_of_the_user(world: World, place: Path, exported: Path, tmp_path: Path) -> None:
     rows = world.rows("validation")
     words = ["eval", "run.yaml", "--checkpoint", str(exported), "--out", str(tmp_path)]
@@ -125,7 +138,7 @@ def test_bad_questions_are_told(world: World, exported: Path, tmp_path: Path) ->
         (["data.test=[]"], "no questions: give --data FILE"),
         (["model.path="], "model.path is not set"),
         (["--data", "nothing.jsonl"], "nothing.jsonl"),
-        (["--checkpoint", "nothing"], "config.json"),
+        (["--checkpoint", "nothing"], "checkpoint 'nothing' is not there"),
     ],
 )
 def test_eval_says_what_is_missing(words: list[str], message: str) -> None:

@@ -9,7 +9,7 @@ from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.models.logprobs import response_logprobs
 from easyvideor1.models.pack import collate, pack_turns
-from easyvideor1.models.policy import DivergedError, Policy, learning_rate
+from easyvideor1.models.policy import DivergedError, Policy, chosen_device, learning_rate
 from easyvideor1.types import ConfigError, EasyVideoError
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
 
@@ -375,3 +375,9 @@ def test_the_policys_schedule_begins_behind_the_critics_warm_up(tiny_checkpoint,
     rates = OptimizerConfig(lr=1e-3, warmup_steps=4)
     policy.begin(stage(advantage="gae", critic={"warmup_steps": 10}, optimizer=rates, steps=50))
     assert [update(policy, turns, step=step)["lr"] for step in (11, 12)] == pytest.approx([2.5e-4, 5e-4])
+
+
+@pytest.mark.parametrize(("device", "message"), [("gpu", "is no device: write auto"), ("cuda:99", "finds . GPUs")])
+def test_a_device_that_is_not_there_is_told(device: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        chosen_device(ModelConfig(device=device))

@@ -94,3 +94,41 @@ def hanging(sample: Sample, response: str) -> Score | None:
 
 def leaving(sample: Sample, response: str) -> Score | None:
     raise SystemExit(0)
+
+
+#: Responses that the rewards below were called with.
+SEEN: list[str] = []
+
+
+def noted(sample: Sample, response: str) -> float:
+    SEEN.append(response)
+    return 1.0
+
+
+def noted_part(sample: Sample, response: str) -> float:
+    SEEN.append(response)
+    return 0.5
+
+
+def words(sample: Sample, response: str) -> str:
+    return "quite good"
+
+
+def pair(sample: Sample, response: str) -> tuple[float, float]:
+    return 1.0, 0.5
+
+
+def percent(sample: Sample, response: str) -> float:
+    return 50.0
+
+
+def none_at_all(sample: Sample, responses: list[str], scores: list[Score]) -> list[float]:
+    return []
+
+
+def deep(sample: Sample, response: str) -> float:
+    return deeper(sample, response)
+
+
+def deeper(sample: Sample, response: str) -> float:
+    return float(sample.anwser in response)

@@ -73,7 +73,9 @@ def test_numbers_of_other_libraries_become_floats() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("bare_number", "returned float"),
+        ("words", r"returned 'quite good' \(str\); it must return a number from 0 to 1"),
+        ("pair", r"returned \(1.0, 0.5\) \(tuple\)"),
+        ("percent", "returned accuracy=50.0; it must lie in"),
         ("out_of_range", "total=1.5"),
         ("no_number", "accuracy='0.5' .str., which is no number"),
         ("many_numbers", "the part all=.*ndarray., which is no number"),
@@ -106,6 +108,65 @@ def test_references_that_cannot_be_used_are_counted() -> None:
     scorer = Scorer(RewardConfig())
     assert not scorer(sample("temporal_grounding", "later"), "x").applicable
     assert sum(scorer.counts.values()) == 1
+
+
+@pytest.mark.parametrize("response", ["<answer>yes</answer>", "yes, surely"])
+def test_a_number_is_accuracy_and_total(response: str) -> None:
+    score = Scorer(RewardConfig(custom={"*": f"{HERE}:bare_number"}))(sample("boolean", "yes"), response)
+    assert (score.accuracy, score.total, score.applicable) == (0.5, 0.5, True)
+    assert score.format == Scorer(RewardConfig())(sample("boolean", "yes"), response).format
+
+
+def test_own_rewards_are_tried_with_the_reference() -> None:
+    """Each once, on a sample that it is for; what is right stays silent."""
+    custom_rewards.SEEN.clear()
+    parts = ({"name": "polite", "reward": f"{HERE}:noted_part"}, {"name": "short", "reward": "brevity"})
+    custom = {"boolean": f"{HERE}:noted", "*": f"{HERE}:noted", "ocr": f"{HERE}:failing"}
+    scorer = Scorer(RewardConfig.model_validate({"custom": custom, "parts": parts}))
+    scorer.try_out([sample("boolean", "yes"), sample("boolean", "no"), sample("numerical", "3"), sample("math", "4")])
+    answers = ["<answer>yes</answer>", "<answer>3</answer>", "<answer>yes</answer>"]
+    assert answers == custom_rewards.SEEN
+    assert scorer.counts == {}
+
+
+def test_a_reward_that_fails_its_trial_is_shown_where() -> None:
+    scorer = Scorer(RewardConfig(custom={"qa": f"{HERE}:deep"}))
+    with pytest.raises(ConfigError) as told:
+        scorer.try_out([sample("boolean", "yes"), sample("open_ended", "a car")])
+    first, *lines = str(told.value).splitlines()
+    assert first == (
+        f"reward '{HERE}:deep' raised AttributeError: 'Sample' object has no attribute 'anwser'. It was tried on "
+        "sample 's1' (rows.jsonl:7) with the reference as the response, before anything is built"
+    )
+    shown = [line.partition(" in ")[2] for line in lines]
+    assert shown == ["deep: return deeper(sample, response)", "deeper: return float(sample.anwser in response)"]
+    assert all("custom_rewards.py:" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "message"),
+    [
+        ({"custom": {"*": "words"}}, "words' returned 'quite good'"),
+        ({"custom": {"*": "failing"}}, "failing' raised KeyError: 'no such column'"),
+        ({"parts": [{"name": "p", "reward": "failing"}]}, "failing' raised KeyError"),
+        ({"parts": [{"name": "p", "reward": "percent"}]}, "returned p=50.0"),
+        ({"parts": [{"name": "p", "reward": "none_at_all"}]}, r"none_at_all' returned \[\]; of a group"),
+    ],
+)
+def test_every_kind_of_own_reward_is_tried(rewards: dict, message: str) -> None:
+    for key, value in (("custom", "*"), ("parts", 0)):
+        if key in rewards and isinstance(rewards[key], dict):
+            rewards = {key: {value: f"{HERE}:{rewards[key][value]}"}}
+        elif key in rewards:
+            rewards = {key: [{**part, "reward": f"{HERE}:{part['reward']}"} for part in rewards[key]]}
+    with pytest.raises(ConfigError, match=message):
+        Scorer(RewardConfig.model_validate(rewards)).try_out([sample("boolean", "yes")])
+
+
+def test_what_is_masked_may_raise_in_the_trial_but_not_break_its_contract() -> None:
+    Scorer(RewardConfig(custom={"*": f"{HERE}:failing"}, on_error="mask")).try_out([sample("boolean", "yes")])
+    with pytest.raises(ConfigError, match="quite good"):
+        Scorer(RewardConfig(custom={"*": f"{HERE}:words"}, on_error="mask")).try_out([sample("boolean", "yes")])
 
 
 TAGLESS = Completion("The answer is yes", "stop", asks_tag=True)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from easyvideor1.cli import main
-from easyvideor1.config import write_config
+from easyvideor1.config import load_config, write_config
 from easyvideor1.types import ConfigError, DataError
 
-from .runs import World, json_lines, train, write_rows
+from .runs import OWN_PARTS, World, json_lines, train, write_rows
 
 pytestmark = pytest.mark.model
 
@@ -198,3 +198,42 @@ def test_a_medium_that_fails_during_training_is_left_out_and_counted(world: Worl
     assert [group["trajectories"] for group in json_lines(stage / "rollouts/step_000001.jsonl")] == [[], []]
     health = json_lines(world.home / "frames/health.jsonl")
     assert any(entry["path"] == "gone.mp4" and "stage rl" in entry["action"] for entry in health)
+
+
+def test_a_wrong_model_is_told_before_anything_else_of_the_run(world: World, place: Path) -> None:
+    """Before files of rows are looked for, and before names are resolved."""
+    wrong = {"data__train": [{"path": "gone.jsonl"}], "rewards__custom": {"*": "no_module:at_all"}}
+    with pytest.raises(ConfigError, match="hf download Qwen/Qwen3-VL-2B-Instruct --local-dir"):
+        train(world.short(model__path="Qwen/Qwen3-VL-2B-Instruct", **wrong))
+    with pytest.raises(DataError, match=r"gone\.jsonl: no such data file"):
+        train(world.short(**wrong))
+
+
+def test_a_run_is_the_same_from_any_directory(world: World, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths that are beside the YAML file stay as they are written, so the run is known again from elsewhere."""
+    study = place / "study"
+    study.mkdir()
+    write_rows(study / "rows.jsonl", world.read())
+    config = world.short(data__train=[{"path": "rows.jsonl"}], output_dir=str(place / "out"), stages__0__steps=1)
+    write_config(config, study / "run.yaml")
+    _, said = train(load_config("study/run.yaml"))
+    assert "train: study/rows.jsonl: 12 samples" in said
+    assert (place / "out/config.yaml").read_text() == (study / "run.yaml").read_text()
+    assert list(json.loads((place / "out/run.json").read_text())["data"]) == ["rows.jsonl"]
+    monkeypatch.chdir(study)
+    (study / "own_parts.py").write_text(OWN_PARTS)
+    _, said = train(load_config("run.yaml"))
+    assert "this run is finished" in said
+
+
+def test_a_reward_that_fails_is_told_before_frames_are_decoded(world: World, place: Path) -> None:
+    (place / "wrong_reward.py").write_text("def mine(sample, response):\n    return sample.extra['difficulty']\n")
+    path = write_rows(place / "rows.jsonl", videos(world))
+    config = world.short(
+        rewards__custom={"*": "wrong_reward:mine"}, data__train=[{"path": path}], cache__dir=str(place / "frames")
+    )
+    with pytest.raises(ConfigError) as told:
+        train(config)
+    assert "reward 'wrong_reward:mine' raised KeyError: 'difficulty'. It was tried on sample" in str(told.value)
+    assert str(told.value).endswith("\n  wrong_reward.py:2 in mine: return sample.extra['difficulty']")
+    assert not list((place / "frames").glob("*/*.safetensors")) and not (place / "runs").exists()

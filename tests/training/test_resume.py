@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -12,10 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from easyvideor1.cli.session import train_and_report
 from easyvideor1.config import write_config
+from easyvideor1.types import ConfigError
 
-from .runs import World, lasting
+from .runs import World, lasting, train
 
 pytestmark = pytest.mark.model
 
@@ -74,3 +78,35 @@ def test_the_same_command_again_finishes_a_killed_run(finished: Path, world: Wor
     _, said = last.communicate(timeout=120)
     assert last.returncode == 0, said
     assert lasting(run) == lasting(finished)
+
+
+def test_a_stop_before_the_first_save_says_so_and_how_to_save_sooner(world: World, place: Path) -> None:
+    """Ctrl-C at the third step of the stage; then a start that is told what is lost, and another that saves sooner."""
+    (place / "stopping.py").write_text(
+        "from pathlib import Path\n"
+        "from own_parts import vowels\n"
+        "left = 12\n"
+        "def reward(sample, response):\n"
+        "    global left\n"
+        "    left -= 1\n"
+        "    if left < 0 and Path('stop').exists():\n"
+        "        raise KeyboardInterrupt\n"
+        "    return vowels(sample, response)\n"
+    )
+    values = {"rewards__custom": {"*": "stopping:reward"}, "stages__0__steps": 4, "stages__0__save_every": 50}
+    (place / "stop").touch()
+    shown = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        train_and_report(world.short(**values), Console(file=shown, width=300))
+    told = (
+        "stage rl: nothing is saved, so it starts again from its beginning. The first save comes after step 4 of 4 "
+        "(stages.rl.save_every=50); for an earlier one, start the same command with stages.rl.save_every=2"
+    )
+    assert told in shown.getvalue()
+    (place / "stop").unlink()
+    _, said = train(world.short(**{**values, "stages__0__save_every": 2, "stages__0__keep_checkpoints": 5}))
+    assert "stage rl: nothing is saved" in said and "The first save comes after step 2 of 4" in said
+    names = [path.name for path in (place / "runs/small/stages/01-rl/checkpoints").iterdir()]
+    assert sorted(names) == ["step_000002", "step_000004"]
+    with pytest.raises(ConfigError, match="another configuration"):
+        train(world.short(**values, seed=8))

@@ -236,7 +236,7 @@ def test_a_stage_may_draw_from_some_of_the_sources(world: World, place: Path) ->
         ("stages__1__sources", ["elsewhere.jsonl"], "none of data.train"),
         ("rollout__engine", "remote", "local"),
         ("output_dir", "runs/{date}", "only {name} and {seed}"),
-        ("model__path", "nowhere", "config.json"),
+        ("model__path", "nowhere", "is not there"),
         ("model__path", "", "model.path is not set"),
         ("stages", [], "no stages"),
         ("data__train", [], "data.train names no source"),

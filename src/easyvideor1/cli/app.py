@@ -6,6 +6,7 @@ import errno
 import importlib
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -64,16 +65,36 @@ class _Group(TyperGroup):
                 traceback.print_exception(error)
             show_error(str(error))
             raise typer.Exit(error.exit_status) from error
+        except KeyboardInterrupt as error:
+            show_error("stopped by the keyboard")
+            raise typer.Exit(130) from error
         except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of a pipe has gone, as `| head` does
-                raise
+            if error.errno == errno.EPIPE:
+                raise  # whoever reads our output has enough; typer ends in silence
             if ctx.params.get("debug"):
                 traceback.print_exception(error)
             show_error(_refusal(error))
             raise typer.Exit(2) from error
-        except KeyboardInterrupt as error:
-            show_error("stopped by the keyboard")
-            raise typer.Exit(130) from error
+        except Exception as error:
+            if hasattr(error, "format_message") and hasattr(error, "message"):  # a word that is out of place
+                advice = _word_advice(error.message, getattr(error, "ctx", None))
+                error.message = f"{error.message.rstrip('.')}. {advice}" if advice else error.message
+            raise
+
+
+def _word_advice(message: str, ctx: Any) -> str:
+    """What to write in place of an option or a command that there is not; empty if that is not known."""
+    command = getattr(ctx, "command", None)
+    takes_settings = any(
+        parameter.name in ("overrides", "settings", "words") for parameter in getattr(command, "params", ())
+    )
+    if message.startswith("No such option") and takes_settings:
+        return "Settings are written without dashes, as key=value, such as stages.0.steps=5."
+    word = message.partition("'")[2].partition("'")[0]
+    verbs = sorted(getattr(command, "commands", ()))
+    if message.startswith("No such command") and verbs and Path(word).exists():
+        return f"The verb comes first: {ctx.command_path} {verbs[0] if len(verbs) == 1 else '|'.join(verbs)} {word}"
+    return ""
 
 
 def _refusal(error: OSError) -> str:
@@ -81,9 +102,8 @@ def _refusal(error: OSError) -> str:
     place = error.filename or error.filename2
     words = error.strerror or str(error) or type(error).__name__
     what = f"{place}: {words}" if place else words
-    remedy = _REMEDIES.get(
-        error.errno or 0, "look at the place that is named; `evr1 --debug ...` shows where it was met"
-    )
+    usual = "check the path, its permissions and the space on that disk (--debug shows where it was wanted)"
+    remedy = _REMEDIES.get(error.errno or 0, usual)
     return f"{what} - {remedy}"
 
 

@@ -78,9 +78,11 @@ def build(
         )
     if settings.cache.mode == "decode_only" and not dry_run:
         raise ConfigError("cache.mode is decode_only, which keeps no frames; set cache.mode=prefer_cache to build")
-    refs = [*find_media(video or (), "video"), *find_media(image or (), "image")] if files else media_of(settings)
     shape = None if geometry is None else geometry_of(geometry)
     with Workbench.open(settings, geometry=shape, retry_hung=not dry_run) as bench:
+        _ = bench.geometry  # before rows are read: a wrong model fails at once
+        media = [*find_media(video or (), "video"), *find_media(image or (), "image")]
+        refs = media if files else media_of(settings)
         with progress("planning", unit="file") as on_progress:
             planned = bench.plan_media(refs, on_progress)
         if dry_run:
@@ -245,6 +247,11 @@ def _settings(words: list[str], options: list[str], files: bool) -> RunConfig:
     from easyvideor1.config import load_config, parse_config
     from easyvideor1.types import ConfigError
 
+    if files and words and "=" not in words[0] and Path(words[0]).suffix.lower() not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"{words[0]}: --video and --image take one path each; give the directory, or put the pattern in quotes, as "
+            "in --video 'clips/*.mp4'"
+        )
     if words and ("=" not in words[0] or Path(words[0]).is_file()):
         return load_config(words[0], [*words[1:], *options])
     if not files:
@@ -277,12 +284,16 @@ def media_of(config: RunConfig) -> list[MediaRef]:
         ConfigError: the configuration has no source.
         DataError: a source cannot be read, or a row is bad and ``data.on_bad_row`` is ``error``.
     """
+    from easyvideor1.config import located
+    from easyvideor1.config.places import require_sources
     from easyvideor1.data import embedded_media, load_source
     from easyvideor1.types import ConfigError
 
+    config = located(config)
     sources = (*config.data.train, *config.data.validation, *config.data.test)
     if not sources:
         raise ConfigError("no source to cache: set data.train, data.validation or data.test")
+    require_sources(config, sources)
     refs: dict[MediaRef, None] = {}
     for source in dict.fromkeys(sources):
         for sample in load_source(

@@ -80,20 +80,24 @@ def _sources(data: str, config: str) -> tuple[RunConfig, Sequence[SourceConfig]]
     Raises:
         ConfigError: a configuration has no source, or ``--config`` is given beside one.
     """
-    from easyvideor1.config import RunConfig, load_config
+    from easyvideor1.config import RunConfig, load_config, located
+    from easyvideor1.config.places import require_sources
     from easyvideor1.config.schema import SourceConfig
     from easyvideor1.types import ConfigError
 
     if Path(data).suffix.lower() in _ROWS_SUFFIXES:
-        return (load_config(config, ()) if config else RunConfig()), (SourceConfig(path=data),)
+        source = SourceConfig(path=data)
+        require_sources(RunConfig(), [source])
+        return (load_config(config, ()) if config else RunConfig()), (source,)
     if config:
         raise ConfigError(f"{data} is no file of rows (.json, .jsonl, .parquet); --config goes with one")
-    settings = load_config(data, ())
+    settings = located(load_config(data, ()))
     sources = tuple(dict.fromkeys((*settings.data.train, *settings.data.validation, *settings.data.test)))
     if not sources:
         raise ConfigError(
             f"{data} names no source: set data.train, data.validation or data.test, or give a file of rows"
         )
+    require_sources(settings, sources)
     return settings, sources
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from easyvideor1.cli.config import OverridesArgument
+
+if TYPE_CHECKING:
+    from easyvideor1.config import RunConfig
 
 State = Literal["ok", "note", "broken"]
 
@@ -107,7 +110,7 @@ def check_video() -> Iterator[Finding]:
     try:
         read = _clip_round_trip(frames=4)
     except (av.FFmpegError, OSError, ValueError) as error:
-        yield Finding("video round trip", "broken", str(error), 'pip install --force-reinstall "av>=14"')
+        yield Finding("video round trip", "broken", str(error), 'pip install --force-reinstall "av>=17"')
     else:
         state: State = "ok" if read == 4 else "broken"
         yield Finding("video round trip", state, f"wrote 4 frames, read {read}")
@@ -137,8 +140,17 @@ def check_devices() -> Iterator[Finding]:
     """Graphics cards, and whether torch computes."""
     import torch
 
+    from easyvideor1.models.torchvision_import import import_torchvision
+    from easyvideor1.types import EasyVideoError
+
     if float(torch.ones(2, 2).sum()) != 4.0:
         yield Finding("torch", "broken", "the sum of four ones is not four", "reinstall torch")
+    try:
+        if done := import_torchvision():
+            yield Finding("torchvision", "note", done, "nothing here needs them")
+    except EasyVideoError as error:
+        fault, _, remedy = str(error).partition(". Nothing here needs it: ")
+        yield Finding("torchvision", "broken", fault, remedy)
     if not torch.cuda.is_available():
         yield Finding("GPU", "note", "none; runs use the CPU", "small models only")
         return
@@ -227,11 +239,13 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
     import os
     from pathlib import Path
 
-    from easyvideor1.config import load_config
+    from easyvideor1.config import load_config, located
+    from easyvideor1.config.places import looked_for
+    from easyvideor1.models.checkpoint import checkpoint_fault
     from easyvideor1.types import EasyVideoError
 
     try:
-        config = load_config(name, overrides)
+        config = located(load_config(name, overrides))
     except EasyVideoError as error:
         first, *more = str(error).splitlines()
         rest = f" (and {len(more)} more)" if more else ""
@@ -242,18 +256,20 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
     if not config.model.path:
         yield Finding("model.path", "broken", "not set", "give the directory of a checkpoint")
     elif not (checkpoint / "config.json").is_file():
-        yield Finding("model.path", "broken", f"{checkpoint}: no config.json", "give the directory of a checkpoint")
+        fault = checkpoint_fault(config.model.path, looked_for(config, config.model.path))
+        yield Finding("model.path", "broken", fault.removeprefix("model.path "), "give the directory of a checkpoint")
     else:
         yield Finding("model.path", "ok", str(checkpoint))
     data = config.data
     for section, sources in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         for index, source in enumerate(sources):
-            yield _file_finding(f"data.{section}.{index}.path", source.path, Path(source.path).is_file())
+            yield _place_finding(config, f"data.{section}.{index}.path", source.path, "data file")
             if source.media_root is not None:
-                key = f"data.{section}.{index}.media_root"
-                yield _file_finding(key, source.media_root, Path(source.media_root).is_dir())
-    if config.prompts.templates is not None:
-        yield _file_finding("prompts.templates", config.prompts.templates, Path(config.prompts.templates).is_dir())
+                yield _place_finding(config, f"data.{section}.{index}.media_root", source.media_root, "directory")
+    templates = {"prompts": config.prompts.templates, "rewards.judge": config.rewards.judge.templates}
+    for section, directory in templates.items():
+        if directory is not None:
+            yield _place_finding(config, f"{section}.templates", directory, "directory")
     for key, place in (("cache.dir", config.cache.dir), ("output_dir", config.output_dir.split("{")[0] or ".")):
         whole = Path(place).absolute()
         existing = next(parent for parent in (whole, *whole.parents) if parent.exists())
@@ -262,8 +278,16 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
     yield from _check_names(config.rewards.custom)
 
 
-def _file_finding(key: str, path: str, there: bool) -> Finding:
-    return Finding(key, "ok", path) if there else Finding(key, "broken", f"{path}: not there", "correct the path")
+def _place_finding(config: RunConfig, key: str, path: str, kind: str) -> Finding:
+    from pathlib import Path
+
+    from easyvideor1.config.places import missing
+
+    there = Path(path).is_dir() if kind == "directory" else Path(path).is_file()
+    if there:
+        return Finding(key, "ok", path)
+    fault, _, remedy = missing(config, path, kind).partition("; ")
+    return Finding(key, "broken", fault, remedy)
 
 
 def _check_names(custom: dict[str, str]) -> Iterator[Finding]:

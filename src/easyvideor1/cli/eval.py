@@ -22,7 +22,8 @@ def evaluate(
     config: ConfigArgument,
     overrides: OverridesArgument = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Checkpoint directory; model.path of the configuration if left out.")
+        Path | None,
+        typer.Option(help="Checkpoint, or run directory for the last one in it; model.path if left out."),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -40,13 +41,14 @@ def evaluate(
     import torch
     from rich.console import Console
 
+    from easyvideor1.cli.export import checkpoint_to_use
     from easyvideor1.cli.session import TerminalWatch, evaluate_and_write
-    from easyvideor1.config import load_config
+    from easyvideor1.config import load_config, located
     from easyvideor1.evaluation import open_benchmark
     from easyvideor1.types import ConfigError
     from easyvideor1.workbench import Workbench
 
-    settings = load_config(config, overrides or ())
+    settings = located(load_config(config, overrides or ()))
     benchmarks: list[Benchmark | None] = [open_benchmark(target) for target in data or ()]
     if not benchmarks and not settings.data.test:
         raise ConfigError("no questions: give --data FILE, or set data.test in the configuration")
@@ -55,6 +57,7 @@ def evaluate(
         torch.set_num_threads(settings.threads)
     watch = TerminalWatch(Console(stderr=True))
     prepared = []
+    checkpoint = None if checkpoint is None else checkpoint_to_use(checkpoint)
     for benchmark in benchmarks or [None]:
         bench = Workbench.open(settings if benchmark is None else benchmark.configure(settings), checkpoint)
         prepared.append((benchmark, bench, *_questions(benchmark, bench, watch)))
@@ -92,12 +95,15 @@ def _names(benchmarks: Sequence[Benchmark | None], name: str) -> list[str]:
 
 def _questions(benchmark: Benchmark | None, bench: Workbench, watch: TerminalWatch) -> tuple[list[Sample], int]:
     """The samples that can be asked, their frames in the cache, and the number of rows that were refused."""
+    _ = bench.family  # before rows are read: a wrong model fails at once
     with watch.phase("checking rows", "row") as advance:
         loaded: list[Loaded]
         if benchmark is None:
             loaded = bench.load_sources(bench.config.data.test, advance)
         else:
             loaded = bench.check([benchmark.load(bench.config)], advance)
+    if benchmark is None or benchmark.scorer is None:
+        bench.scorer.try_out(sample for source in loaded for sample in source.samples)
     with watch.phase("building the frame cache", "file") as advance:
         built = bench.fill_cache(loaded, advance)
     loaded = bench.without_failed(loaded, built)

@@ -41,15 +41,33 @@ def export(
     typer.echo(f"wrote {out} from {checkpoint}")
 
 
+def checkpoint_to_use(given: Path) -> Path:
+    """The checkpoint that ``--checkpoint`` means: of a run directory the last whole one, which is then told.
+
+    Raises:
+        ConfigError: it is a run directory without one.
+    """
+    is_run = (given / "stages").is_dir() or (given / "run.json").is_file()
+    if not is_run or (given / "config.json").is_file():
+        return given
+    checkpoint = find_checkpoint(given)
+    typer.echo(f"checkpoint: {checkpoint}, the last complete one of {given}", err=True)
+    return checkpoint
+
+
 def find_checkpoint(source: Path) -> Path:
     """``source`` itself if it is a checkpoint, else the newest intact checkpoint of the last stage of a run.
 
     Raises:
         ConfigError: there is none, or it is damaged.
     """
+    from easyvideor1.config import RunConfig
+    from easyvideor1.config.places import missing
     from easyvideor1.training.checkpoint import intact_state, latest_checkpoint
     from easyvideor1.types import ConfigError
 
+    if not source.exists():
+        raise ConfigError(missing(RunConfig(), str(source), "run directory"))
     if (source / "state.json").is_file():
         if intact_state(source) is None:
             raise ConfigError(f"{source} is damaged: its files are not what state.json says; export an earlier one")
@@ -59,5 +77,6 @@ def find_checkpoint(source: Path) -> Path:
         if found is not None:
             return found[0]
     raise ConfigError(
-        f"{source} holds no whole checkpoint; give a run directory, or one of its stages/*/checkpoints/step_*"
+        f"{source} holds no whole checkpoint; give a run directory that has saved one (save_every of its stages says "
+        "when), or one of its stages/*/checkpoints/step_*"
     )

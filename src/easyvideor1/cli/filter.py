@@ -18,7 +18,7 @@ def filter_rows(
     above: Annotated[float, typer.Option(help="Keep rows with a higher pass rate than this.")] = 0.0,
     below: Annotated[float, typer.Option(help="Keep rows with a lower pass rate than this.")] = 1.0,
     passing: Annotated[float, typer.Option(help="Accuracy from which a response passes.")] = 0.5,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint; model.path if left out.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint or run; model.path if left out.")] = None,
 ) -> None:
     """Answer every row of data.train several times and write those with a pass rate between the bounds.
 

@@ -52,6 +52,22 @@ def quickstart(
         return
     summary = train_and_report(config, console, begun=begun)
     print_summary(summary, Console())
+    shorter = [*training_command(seed, out)[1:], "stages.grpo.steps=20"]
+    typer.echo('on videos of your own: "Train on your own videos" in README.md; with other settings:')
+    typer.echo(f"next: {shlex.join([command_to_type(), *shorter])}")
+
+
+def command_to_type() -> str:
+    """``evr1`` where this terminal finds the one that runs here, else its path from the working directory."""
+    import os
+    import shutil
+    import sys
+
+    own = Path(sys.prefix) / "bin" / "evr1"
+    found = shutil.which("evr1")
+    if not own.is_file() or (found is not None and Path(found).resolve() == own.resolve()):
+        return "evr1"
+    return os.path.relpath(own) if own.is_relative_to(Path.cwd()) else str(own)
 
 
 def training_command(seed: int, out: Path, overrides: Sequence[str] = ()) -> list[str]:
@@ -95,10 +111,11 @@ def _warm_start(out: Path) -> Path:
     Raises:
         ConfigError: the package has none.
     """
+    from easyvideor1.models.checkpoint import QUICKSTART_NAME
     from easyvideor1.recipes.toy import WARM_START, write_warm_start
     from easyvideor1.types import ConfigError
 
-    there = out / "warm-start"
+    there = out / QUICKSTART_NAME
     if not (there / "config.json").is_file() and not (WARM_START / "config.json").is_file():
         raise ConfigError(
             f"{WARM_START}: the checkpoint that the quickstart starts from is not there. Install the package again, "

@@ -124,6 +124,7 @@ def open_survey(
     """
     import torch
 
+    from easyvideor1.cli.export import checkpoint_to_use
     from easyvideor1.config import load_config
     from easyvideor1.files import held
     from easyvideor1.workbench import Workbench
@@ -141,7 +142,8 @@ def open_survey(
             raise ConfigError(f"{out} is being made by another process; wait for it, or choose another --out")
         if out.exists() and not _ledger_path(out).exists():
             raise ConfigError(f"{out} is there already; remove it, or choose another --out")
-        with Workbench.open(settings, checkpoint) as bench:
+        used = None if checkpoint is None else checkpoint_to_use(checkpoint)
+        with Workbench.open(settings, used) as bench:
             if out.exists():  # written whole, before what was kept for going on could be removed
                 _open_ledger(settings, bench, out, k, endpoint).remove()
                 typer.echo(f"{out} is done: an earlier start was stopped just after it had written all rows")
@@ -170,7 +172,8 @@ def _asked(settings: RunConfig, bench: Workbench, out: Path, k: int, endpoint: J
 
     with progress("checking rows", unit="row") as advance:
         loaded = bench.load_sources(settings.data.train, advance)
-    _ = bench.scorer  # before frames are decoded and a model is loaded: a reward that is wrong fails at once
+    # Before frames are decoded and a model is loaded: a reward that is wrong fails at once.
+    bench.scorer.try_out(sample for source in loaded for sample in source.samples)
     ledger = _open_ledger(settings, bench, out, k, endpoint)
     ask = _ask(bench, endpoint, k)
     with progress("building the frame cache", unit="file") as advance:

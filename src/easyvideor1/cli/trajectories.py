@@ -30,7 +30,7 @@ def collect(
     threshold: Annotated[float, typer.Option(help="Keep responses whose total is above this.")] = 0.9,
     keep: Annotated[int, typer.Option(min=1, help="Responses that a row keeps, the best first.")] = 1,
     all_rows: Annotated[bool, typer.Option("--all", help="Write rows without a good response, too.")] = False,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint; model.path if left out.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint or run; model.path if left out.")] = None,
     endpoint: Annotated[str, typer.Option(help="Address of an OpenAI-compatible endpoint, asked instead.")] = "",
     model: Annotated[str, typer.Option(help="Name of the model at the endpoint.")] = "",
     api_key_env: Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")] = "",

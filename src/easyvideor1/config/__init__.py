@@ -2,6 +2,7 @@
 
 from easyvideor1.config.dump import dump_config, write_config
 from easyvideor1.config.load import load_config, parse_config, recipes
+from easyvideor1.config.places import located
 from easyvideor1.config.schema import (
     CacheConfig,
     DataConfig,
@@ -46,6 +47,7 @@ __all__ = [
     "VideoOverride",
     "dump_config",
     "load_config",
+    "located",
     "parse_config",
     "recipes",
     "write_config",

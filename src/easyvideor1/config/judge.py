@@ -51,7 +51,8 @@ class JudgeConfig(Section):
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request, such as ``chat_template_kwargs: {enable_thinking: false}``."""
     templates: str | None = None
-    """Directory of your own ``judge_scalar.j2``, ``judge_binary.j2`` or ``judge_pairwise.j2``."""
+    """Directory of your own ``judge_scalar.j2``, ``judge_binary.j2`` or ``judge_pairwise.j2``, from the working
+    directory or beside the YAML file."""
 
     @field_validator("tasks")
     @classmethod

@@ -16,13 +16,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from easyvideor1.config import source as yaml_source
+from easyvideor1.config.places import path_advice
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.config.source import Keys, Source, describe
 from easyvideor1.types import ConfigError
 
 
 def load_config(path_or_recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a configuration.
+    """Read a configuration. Paths in it stay as they are written; ``located`` finds them, beside the file as well.
 
     Args:
         path_or_recipe: a YAML file, or the name of a recipe that the package ships.
@@ -34,7 +35,10 @@ def load_config(path_or_recipe: str | Path, overrides: Sequence[str] = ()) -> Ru
             told at once, each with ``file:line`` or its override.
     """
     name, text = _read(str(path_or_recipe))
-    return parse_config(text, name, overrides)
+    config = parse_config(text, name, overrides)
+    if name == str(path_or_recipe):  # a file, no recipe
+        config.set_origin(Path(path_or_recipe).parent)
+    return config
 
 
 def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -70,6 +74,8 @@ def recipes() -> list[str]:
 
 def _read(path_or_recipe: str) -> tuple[str, str]:
     path = Path(path_or_recipe)
+    if path.suffix.lower() in (".jsonl", ".json", ".parquet"):
+        raise ConfigError(f"{path}: this is a file of rows, not a configuration; name it in data.train of a YAML file")
     if path.is_file():
         try:
             return path_or_recipe, path.read_text(encoding="utf-8")
@@ -84,7 +90,8 @@ def _read(path_or_recipe: str) -> tuple[str, str]:
         return f"recipe {path_or_recipe}", resource.read_text(encoding="utf-8")
     known = ", ".join(recipes()) or "none"
     if path.suffix in (".yaml", ".yml") or os.sep in path_or_recipe:
-        raise ConfigError(f"{path}: no such file (from {Path.cwd()}); shipped recipes by name: {known}")
+        hint = path_advice(path_or_recipe, [path]) or f"shipped recipes by name: {known}"
+        raise ConfigError(f"{path}: no such file (from {Path.cwd()}); {hint}")
     near = _nearest(path_or_recipe, recipes())
     hint = f"did you mean {near[0]}?" if near else f"shipped recipes: {known}"
     raise ConfigError(f"{path_or_recipe!r} is neither a file nor a recipe: {hint}")

@@ -59,7 +59,7 @@ class CacheConfig(Section):
     """The frame cache."""
 
     dir: str = "cache/frames"
-    """Directory of the store; one store may serve any number of runs."""
+    """Directory of the store, from the working directory; one store may serve any number of runs."""
     codec: Literal["raw", "zstd", "jpeg"] = "raw"
     """How pixels are kept: ``raw`` is mapped into memory; ``zstd`` is between a quarter and two thirds of that
     and also loses nothing; ``jpeg`` is between a tenth and a fifth, slower to read, and nearly exact (over 40 dB)."""

@@ -76,7 +76,9 @@ class RewardConfig(Section):
     format_weight: Probability = 0.1
     """Weight of the format reward in the total."""
     custom: dict[str, str] = Field(default_factory=dict)
-    """Task type -> ``module:attr`` of your own reward ``(sample, response) -> Score | None``; ``*`` for all."""
+    """Task type -> ``module:attr`` of your own reward ``(sample, response) -> Score | float | None``; ``*`` for all. A
+    number in [0, 1] is accuracy and total; ``None`` is "does not apply". It is tried on one sample before anything is
+    built."""
     parts: tuple[RewardPart, ...] = ()
     """Further terms of the total. With them the total is the weighted sum, moved and scaled linearly into [0, 1]."""
     on_error: Literal["stop", "mask"] = "stop"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from easyvideor1.config.budgets import ImageOverride, VideoOverride, changed
 from easyvideor1.config.canary import CanaryConfig
@@ -12,7 +13,7 @@ from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.config.run_faults import run_faults
-from easyvideor1.config.section import PositiveInt, Probability, Section
+from easyvideor1.config.section import Origin, PositiveInt, Probability, Section
 from easyvideor1.config.stages import OptimizerConfig, StageConfig
 from easyvideor1.types import Modality
 
@@ -57,7 +58,8 @@ class ModelConfig(Section):
     """The policy that is trained."""
 
     path: str = ""
-    """Directory of a Hugging Face checkpoint. A later stage starts from the stage before it, not from here."""
+    """Directory of a Hugging Face checkpoint, from the working directory or beside the YAML file. A later stage starts
+    from the stage before it, not from here."""
     family: str = ""
     """Adapter of the model family: a registered name or ``module:attr``; found by the checkpoint's ``model_type`` if
     empty."""
@@ -97,7 +99,7 @@ class SourceConfig(Section):
     """One data source."""
 
     path: str
-    """JSON, JSONL or Parquet file of rows."""
+    """JSON, JSONL or Parquet file of rows, from the working directory or beside the YAML file."""
     format: str = "auto"
     """How rows are written: ``published`` (EasyR1's and EasyVideoR1's), ``messages`` (TRL, ms-swift), ``conversations``
     (LLaVA, ShareGPT), ``verl``, or ``module:attr`` of a function from a raw row to one of ours; ``auto`` tells each row
@@ -105,7 +107,8 @@ class SourceConfig(Section):
     task: str = ""
     """Task type of rows that name none (``problem_type``)."""
     media_root: str | None = None
-    """Directory that relative media paths start from; the file's own directory if not set."""
+    """Directory that relative media paths start from, itself from the working directory or beside the YAML file; the
+    directory of the file of rows if not set."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Relative share of this source in a mixture."""
     epochs: Annotated[float, Field(gt=0)] | None = None
@@ -217,7 +220,8 @@ class PromptConfig(Section):
     """How a sample is put into words."""
 
     templates: str | None = None
-    """Directory with your own ``<task>.j2`` files; those it lacks are taken from the package."""
+    """Directory with your own ``<task>.j2`` files, from the working directory or beside the YAML file; those it lacks
+    are taken from the package."""
     system: str = ""
     """System message; none if empty."""
     thinking: bool = True
@@ -266,7 +270,7 @@ class RunConfig(Section):
     name: str = "run"
     """Name of the run."""
     output_dir: str = "runs/{name}"
-    """Run directory; ``{name}`` and ``{seed}`` are filled in."""
+    """Run directory, from the working directory; ``{name}`` and ``{seed}`` are filled in."""
     seed: int = 0
     """Everything random in the run follows from this number."""
     threads: Annotated[int, Field(ge=0)] = 0
@@ -289,6 +293,17 @@ class RunConfig(Section):
     """Evaluation."""
     canary: CanaryConfig = CanaryConfig()
     """Warnings of policies that are paid for something else than answering."""
+
+    _origin: Origin = PrivateAttr(default=Origin())
+
+    @property
+    def read_from(self) -> Origin:
+        """Where the configuration was read; paths that it names are looked for there, too."""
+        return self._origin
+
+    def set_origin(self, folder: Path) -> None:
+        """Note the directory of the YAML file; for whoever reads one."""
+        self._origin = Origin(folder)
 
     @model_validator(mode="after")
     def _stage_names_differ(self) -> RunConfig:

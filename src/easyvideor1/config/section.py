@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +17,13 @@ class Section(BaseModel):
     """Base of all sections: frozen; an unknown key is an error, and so is an infinite number but where allowed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Directory of the YAML file that a configuration was read from, if it was. No setting: all origins are equal."""
+
+    folder: Path | None = field(default=None, compare=False)
 
 
 def require_order(section: Section, low: str, high: str) -> None:

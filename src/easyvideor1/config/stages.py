@@ -223,7 +223,7 @@ class StageConfig(Section):
     transforms: tuple[str, ...] = ()
     """Sample transforms of this stage, after those of ``data.transforms``."""
     save_every: PositiveInt = 50
-    """Steps between checkpoints; the last step is always saved."""
+    """Steps between checkpoints; the last step is always saved. It may be changed in a run that has begun."""
     keep_checkpoints: PositiveInt = 2
     """Resumable checkpoints that are kept; older ones are removed."""
     max_unusable_steps: PositiveInt = 3

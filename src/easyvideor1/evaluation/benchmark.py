@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from easyvideor1.config.places import missing
 from easyvideor1.config.schema import ImageBudget, PromptConfig, RunConfig, Section, SourceConfig, VideoBudget
 from easyvideor1.data import Loaded, load_source
 from easyvideor1.evaluation.evaluate import ScoreFunction
@@ -95,8 +96,12 @@ def published_rows(location: str) -> Benchmark:
     """
     path = Path(location)
     if not path.is_file():
-        raise DataError(f"{location or 'no location'}: no such data file; give a JSON, JSONL or Parquet file of rows")
+        raise DataError(missing(RunConfig(), location or "no location", "data file"))
     return Benchmark(name=path.stem, version="1", rows=str(path))
+
+
+def _kind_of(path: Path) -> str:
+    return "a directory" if path.is_dir() else "another file"
 
 
 def open_benchmark(target: str) -> Benchmark:
@@ -111,6 +116,8 @@ def open_benchmark(target: str) -> Benchmark:
     """
     if Path(target).suffix.lower() in _ROW_FILES and "=" not in target:
         return published_rows(target)
+    if Path(target).exists():
+        raise ConfigError(f"{target}: give the file of rows (.json, .jsonl or .parquet), not {_kind_of(Path(target))}")
     name, _, location = target.partition("=")
     benchmark = BENCHMARKS.resolve(name)(location)
     if not isinstance(benchmark, Benchmark):

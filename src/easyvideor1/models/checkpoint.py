@@ -3,11 +3,51 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from easyvideor1.config.places import path_advice
 from easyvideor1.models.inputs import Normalisation
 from easyvideor1.types import ConfigError
+
+#: What the quickstart calls the checkpoint that it starts from, wherever it writes it.
+QUICKSTART_NAME = "warm-start"
+#: ``organisation/model``, as the Hugging Face hub names checkpoints.
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def checkpoint_fault(path: str, places: Sequence[str] = (), *, key: str = "model.path") -> str:
+    """Why ``path`` is no checkpoint, and what to do: where it was looked for, what is near, how to download it.
+
+    Args:
+        path: as it was asked for.
+        places: where it was looked for; ``path`` alone if empty.
+        key: what asked for it.
+    """
+    what = f"{key} {path!r}"
+    here = next((place for place in map(Path, places or [path]) if place.exists()), None)
+    if here is not None and not here.is_dir():
+        return f"{what} is a file; give the directory of a Hugging Face checkpoint, the one that holds its config.json"
+    if here is not None:
+        inside = sorted(file.parent for file in (*here.glob("*/config.json"), *here.glob("*/*/config.json")))
+        for above in ("", "checkpoints/", "*/checkpoints/", "stages/*/checkpoints/"):
+            inside += sorted(here.glob(f"{above}step_[0-9]*"))
+        hint = f"did you mean {inside[-1]}?" if inside else "give the directory of a Hugging Face checkpoint"
+        return f"{what} holds no config.json, so it is no checkpoint; {hint}"
+    looked = f"is not there: looked for {' and '.join(places or [path])}"
+    if Path(path).name == QUICKSTART_NAME:
+        return f"{what} {looked}; `evr1 quickstart --prepare` writes the one that the quickstart starts from"
+    if advice := path_advice(path, places or [path]):
+        return f"{what} {looked}; {advice}"
+    if _HUB_NAME.fullmatch(path) and not Path(path).parent.is_dir():
+        name = path.partition("/")[2]
+        return (
+            f"{what} {looked}. It looks like a name on the Hugging Face hub, and nothing is fetched during a run. "
+            f"Download it first: hf download {path} --local-dir models/{name}; then set model.path=models/{name}"
+        )
+    return f"{what} {looked}; give the directory of a Hugging Face checkpoint (hf download ORG/NAME --local-dir DIR)"
 
 
 def read_config(checkpoint: Path) -> dict[str, Any]:
@@ -18,10 +58,7 @@ def read_config(checkpoint: Path) -> dict[str, Any]:
     """
     file = checkpoint / "config.json"
     if not file.is_file():
-        raise ConfigError(
-            f"model.path: {str(checkpoint)!r} holds no config.json. Give the directory of a Hugging Face checkpoint; "
-            "download it first, nothing is fetched from a hub during a run."
-        )
+        raise ConfigError(checkpoint_fault(str(checkpoint)))
     return _read(file)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from easyvideor1.config import ModelConfig
 from easyvideor1.models.attention import Layout
 from easyvideor1.models.checkpoint import read_config
+from easyvideor1.models.torchvision_import import import_torchvision
 from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError, Frames, Geometry, MediaPlan, MediaRef, Prompt
 
@@ -194,6 +195,7 @@ MODULES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
 
 def family_names() -> list[str]:
     """The families that come with this package; each is named as the ``model_type`` that it is for."""
+    import_torchvision()  # before anything imports transformers, which would stumble over a broken one
     for name in MODULES:
         importlib.import_module(f"easyvideor1.models.{name}")
     return FAMILIES.names()

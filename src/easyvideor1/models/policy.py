@@ -41,10 +41,21 @@ Observe = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], Non
 
 
 def chosen_device(config: ModelConfig) -> torch.device:
-    """Where the policy lives: what the config names, or the first GPU, or the CPU."""
-    if config.device != "auto":
-        return torch.device(config.device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Where the policy lives: what the config names, or the first GPU, or the CPU.
+
+    Raises:
+        ConfigError: the config names no device, or a GPU that torch does not find.
+    """
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(config.device)
+    except RuntimeError:
+        raise ConfigError(f"model.device {config.device!r} is no device: write auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = f"torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
+        raise ConfigError(f"model.device {config.device!r} is not there: {found}; set model.device=auto")
+    return device
 
 
 class DivergedError(EasyVideoError, FloatingPointError):

@@ -18,6 +18,7 @@ import torch
 
 from easyvideor1.files import write_atomic
 from easyvideor1.models.tiny_configs import TINY_FAMILIES, TinyFamily, TinyShape, tiny_config
+from easyvideor1.models.torchvision_import import import_torchvision
 from easyvideor1.types import ConfigError
 
 SPECIAL_TOKENS = (
@@ -97,6 +98,7 @@ def write_tiny_checkpoint(
     Raises:
         ConfigError: there is no such family, or such a width or vocabulary is impossible.
     """
+    import_torchvision()
     import transformers
 
     if family not in TINY_FAMILIES:

@@ -44,8 +44,10 @@ def checked_share(target: str, name: str, value: object) -> float:
     return min(1.0, max(0.0, number))
 
 
-def checked_score(target: str, result: object) -> Score:
+def checked_score(target: str, result: object, *, form: float = 0.0) -> Score:
     """Hold a custom reward to its contract; a breach always stops: masking it would mask every sample.
+
+    A number is accuracy and total; ``form`` is the format of a response that the reward says nothing of.
 
     Raises:
         RewardError: the contract is broken.
@@ -53,10 +55,13 @@ def checked_score(target: str, result: object) -> Score:
     if result is None:
         return masked(f"reward {target!r} does not apply")
     if not isinstance(result, Score):
-        raise RewardError(
-            f"reward {target!r} returned {type(result).__name__}; it must return easyvideor1.types.Score, or None for "
-            "a sample it does not apply to"
-        )
+        if not _is_number(result):
+            raise RewardError(
+                f"reward {target!r} returned {_brief(result)}; it must return a number from 0 to 1, "
+                "easyvideor1.types.Score, or None for a sample it does not apply to"
+            )
+        value = checked_share(target, "accuracy", result)
+        return Score(value, form, value)
     numbers = {name: checked_number(target, name, getattr(result, name)) for name in ("accuracy", "format", "total")}
     numbers = {name: checked_share(target, name, value) for name, value in numbers.items()}
     if not isinstance(result.parts, Mapping):
@@ -75,3 +80,16 @@ def checked_score(target: str, result: object) -> Score:
         parts=parts,
         applicable=bool(result.applicable),
     )
+
+
+def _is_number(value: object) -> bool:
+    try:
+        checked_number("", "", value)
+    except RewardError:
+        return False
+    return True
+
+
+def _brief(value: object) -> str:
+    shown = " ".join(repr(value).split())
+    return f"{shown if len(shown) <= 80 else shown[:77] + '...'} ({type(value).__name__})"

@@ -5,26 +5,31 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 
 from easyvideor1.config.rewards import RewardConfig
-from easyvideor1.registry import load_attribute
+from easyvideor1.registry import code_excerpt, error_words, load_attribute
 from easyvideor1.rewards.answer import RewardError
+from easyvideor1.rewards.check import one_answer
 from easyvideor1.rewards.combine import Part, Values, combined, load_parts, part_values, with_part
 from easyvideor1.rewards.contract import checked_score, masked
+from easyvideor1.rewards.group_rewards import BUILT_IN
 from easyvideor1.rewards.judge_panel import Panel
+from easyvideor1.rewards.parse import parse
 from easyvideor1.rewards.patience import Patience
 from easyvideor1.rewards.pool import usual_workers
-from easyvideor1.rewards.score import score_response
+from easyvideor1.rewards.responses import full_response
+from easyvideor1.rewards.score import format_of, score_response
 from easyvideor1.rewards.terms import read_terms
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import Completion, ConfigError, DataError, Sample, Score
 
-#: A reward of the user: ``None`` means that it does not apply to this sample.
-CustomReward = Callable[[Sample, str], Score | None]
+#: A reward of the user. A number is accuracy and total, ``None`` means that it does not apply to this sample.
+CustomReward = Callable[[Sample, str], Score | float | None]
 
 #: Types whose comparison waits for another process.
 _WAITING = frozenset({"code", "math"})
@@ -144,6 +149,39 @@ class Scorer:
             return masked(OUT_OF_TIME)
         return self._one(task, sample, completion, require_tag=require_tag)
 
+    def try_out(self, samples: Iterable[Sample]) -> None:
+        """Call every reward of the user once, on a sample that it is for with the reference as the response.
+
+        Nobody else is asked: no judge, no browser. Samples of which none is for a reward leave that untried.
+
+        Raises:
+            ConfigError: one raises (unless ``on_error`` is ``mask``) or breaks its contract; the message names the
+                reward, the sample and the exception, with lines of the user's code.
+        """
+        first: dict[str, Sample] = {}
+        for sample in samples:
+            first.setdefault(canonical_task(sample.task), sample)
+        for key, (target, reward) in self._custom.items():
+            tasks = [task for task in first if task == key or (key == "*" and task not in self._custom)]
+            for sample in [first[task] for task in tasks[:1]]:
+                self._tried(target, sample, partial(_own_score, target, reward, sample))
+        for part in self.parts:
+            for sample in list(first.values())[: int(part.target not in BUILT_IN)]:
+                self._tried(part.target, sample, partial(_own_part, part, sample))
+
+    def _tried(self, target: str, sample: Sample, call: Callable[[str], object]) -> None:
+        try:
+            call(full_response(one_answer(canonical_task(sample.task), sample.answer), self.config.grammar))
+        except Exception as error:
+            if self.config.on_error == "mask" and not isinstance(error, RewardError):
+                return
+            what = str(error) if isinstance(error, RewardError) else f"reward {target!r} raised {error_words(error)}"
+            where = f"sample {sample.id!r} ({sample.where or 'no file'})"
+            raise ConfigError(
+                f"{what}. It was tried on {where} with the reference as the response, before anything is built"
+                f"{code_excerpt(error)}"
+            ) from error
+
     def _scored(
         self,
         sample: Sample,
@@ -196,7 +234,7 @@ class Scorer:
     def _one(self, task: str, sample: Sample, completion: Completion, *, require_tag: bool) -> Score:
         target, custom = self._custom.get(task) or self._custom.get("*") or ("", None)
         name = target or f"built-in {task}"
-        result: Score | None
+        result: Score | float | None
         try:
             if custom is None:
                 row = sample.extra
@@ -210,7 +248,11 @@ class Scorer:
             if self.config.on_error == "stop":
                 raise _stopped(name, sample, error) from error
             result = masked(_failed(name, error))
-        return checked_score(name, result)
+        form = 0.0
+        if result is not None and not isinstance(result, Score):
+            parsed = parse(task, completion, sample.options, self.terms.grammar)
+            form = format_of(parsed, completion.text, self.terms.grammar)
+        return checked_score(name, result, form=form)
 
     def _values(
         self, task: str, part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]
@@ -232,6 +274,15 @@ class Scorer:
     def _count(self, task: str, reason: str, times: int = 1) -> None:
         with self._lock:
             self._counts[task, reason] += times
+
+
+def _own_score(target: str, reward: CustomReward, sample: Sample, response: str) -> Score:
+    return checked_score(target, reward(sample, response))
+
+
+def _own_part(part: Part, sample: Sample, response: str) -> Values:
+    right = Score(1.0, 1.0, 1.0)  # what a part is given beside a response that is right
+    return part_values(part, sample, [response], [right])
 
 
 def _failed(name: str, error: Exception) -> str:

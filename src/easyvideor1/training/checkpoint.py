@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from easyvideor1.config import StageConfig
 from easyvideor1.files import json_bytes, write_directory
 from easyvideor1.models.policy import Policy
 
@@ -40,6 +41,17 @@ def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: Mapping[s
 def checkpoints(stage_dir: Path) -> list[Path]:
     """Checkpoints of a stage, oldest first. What a kill left half-written has a name of its own and is not listed."""
     return sorted((stage_dir / "checkpoints").glob("step_[0-9]*"))
+
+
+def unsaved_words(options: StageConfig) -> str:
+    """That a stage has no checkpoint to go on from, when the first one comes, and how to have it sooner."""
+    key = f"stages.{options.name}.save_every"
+    first = min(options.save_every, options.steps)
+    words = (
+        f"stage {options.name}: nothing is saved, so it starts again from its beginning. The first save comes after "
+        f"step {first} of {options.steps} ({key}={options.save_every})"
+    )
+    return words if first == 1 else f"{words}; for an earlier one, start the same command with {key}={first // 2}"
 
 
 def latest_checkpoint(stage_dir: Path) -> tuple[Path, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,15 +20,18 @@ import yaml
 from easyvideor1 import __version__
 from easyvideor1.config import RunConfig, SourceConfig, dump_config
 from easyvideor1.config.load import validate
+from easyvideor1.config.places import found
 from easyvideor1.config.source import Source
 from easyvideor1.files import held, write_json, write_text
 from easyvideor1.types import ConfigError, DataError
 
 #: What ``run.json`` calls the stage of a run that is through.
 FINISHED = "finished"
-#: Keys of the configuration that change nothing of what a run does: how it is watched, what it is called, where it is.
-_FREE = ("canary.", "name", "output_dir", "evaluation.max_failed")
-_FREE_OF_STAGES = ("max_unusable_steps",)
+#: Keys of the configuration that change nothing of what a run does: what watches it, when it is saved, what it is
+#: called and where it is.
+_FREE = re.compile(
+    r"canary\..*|name|output_dir|evaluation\.max_failed|stages\.\d+\.(save_every|keep_checkpoints|max_unusable_steps)"
+)
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -69,8 +73,9 @@ def claimed(run_dir: Path) -> Iterator[None]:
 def check_configuration(run_dir: Path, config: RunConfig) -> None:
     """Make sure that the directory is new or holds a run of this very configuration.
 
-    What only watches a run (``canary``) may change, and so may its name and place, so that it goes on where it was
-    moved or copied to; then the file is written anew. Keys that came with a later version are at their defaults there.
+    What only watches a run (``canary``) or says when it is saved (``save_every``, ``keep_checkpoints``) may change, and
+    so may its name and place, so that it goes on where it was moved or copied to; then the file is written anew. Keys
+    that came with a later version are at their defaults there.
 
     Raises:
         ConfigError: it holds another run; the message names the first values that differ.
@@ -87,7 +92,7 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     except yaml.YAMLError:
         old, new = {}, {}
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
-    if old and all(_is_free(key) for key in changed):
+    if old and all(map(_FREE.fullmatch, changed)):
         write_text(file, text)
         return
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
@@ -103,10 +108,6 @@ def _completed(values: Any, name: str) -> Any:
         return yaml.safe_load(dump_config(validate(Source(values, {(): name}))))
     except (ConfigError, AttributeError, TypeError):  # edited by hand, or of a version that knew other keys
         return values
-
-
-def _is_free(key: str) -> bool:
-    return key.startswith(_FREE) or (key.startswith("stages.") and key.endswith(_FREE_OF_STAGES))
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -141,7 +142,7 @@ class RunStatus:
             ConfigError: the rows have changed since the run began.
         """
         data = config.data
-        digests = source_digests((*data.train, *data.validation, *data.test))
+        digests = source_digests(config, (*data.train, *data.validation, *data.test))
         facts = read_status(run_dir)
         if facts is None:
             facts = {**_facts(config), "data": digests, "starts": 0, "stage": "", "seconds": 0.0}
@@ -195,9 +196,9 @@ def _facts(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def source_digests(sources: Iterable[SourceConfig]) -> dict[str, str]:
-    """SHA-256 of the file of every source, by its path."""
-    return {source.path: file_digest(Path(source.path)) for source in sources}
+def source_digests(config: RunConfig, sources: Iterable[SourceConfig]) -> dict[str, str]:
+    """SHA-256 of the file of every source of a configuration, by its path as it is written there."""
+    return {source.path: file_digest(Path(found(config, source.path))) for source in sources}
 
 
 def file_digest(path: Path) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from easyvideor1.algorithms.assembly import check_needs
 from easyvideor1.algorithms.needs import NEEDS
 from easyvideor1.config import RunConfig, StageConfig
+from easyvideor1.config.places import require_sources
 from easyvideor1.data import BadRow, Loaded, SampleStream, source_weights
 from easyvideor1.rollout.local import ENGINES
 from easyvideor1.seeds import derive_seed
@@ -48,12 +48,13 @@ class Material:
 
 
 def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material:
-    """Check all rows of all splits, down to the exact prompt length and to decoded frames.
+    """Check the model and all rows of all splits, down to the exact prompt length and to decoded frames.
 
     Raises:
-        ConfigError: no training source, or a name in the configuration means nothing.
+        ConfigError: no such model, no training source, or a name in the configuration means nothing.
         DataError: rows are bad and ``data.on_bad_row`` is ``error``, or a stage has nothing to learn from.
     """
+    _ = bench.family  # first of all: without a model nothing else matters
     _check_names(config, bench)
     splits = {"train": config.data.train, "validation": config.data.validation, "test": config.data.test}
     loaded: dict[str, list[Loaded]] = {}
@@ -61,6 +62,7 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material
         with watch.phase(f"checking {split} rows", "row") as advance:
             loaded[split] = bench.load_sources(named, advance) if named else []
     # Before frames are decoded: this fails in seconds, decoding may take hours.
+    bench.scorer.try_out(sample for sources in loaded.values() for source in sources for sample in source.samples)
     learnt = [_stage_sources(options, config, bench, loaded["train"], watch) for options in config.stages]
     for options, usable in zip(config.stages, learnt, strict=True):
         _stream(options, config, usable)
@@ -86,9 +88,7 @@ def _check_names(config: RunConfig, bench: Workbench) -> None:
     """Resolve every name now: one that is wrong in the last stage must not cost the stages before it."""
     if not config.data.train:
         raise ConfigError("data.train names no source: give at least one file of rows")
-    for source in (*config.data.train, *config.data.validation, *config.data.test):
-        if not Path(source.path).is_file():
-            raise DataError(f"{source.path}: no such data file (from {Path.cwd()}); correct the path in data")
+    require_sources(config, (*config.data.train, *config.data.validation, *config.data.test))
     if config.model.lora is None and {*config.model.freeze} == {"vision", "merger", "language"}:
         raise ConfigError("model.freeze: vision, merger, language is the whole model; leave a group to train")
     ENGINES.resolve(config.rollout.engine)

@@ -13,7 +13,14 @@ from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.files import sweep, write_json
 from easyvideor1.models.policy import Policy, chosen_device
 from easyvideor1.rollout.engine import Engine
-from easyvideor1.training.checkpoint import checkpoint_path, intact_state, latest_checkpoint, save_checkpoint
+from easyvideor1.training.checkpoint import (
+    checkpoint_path,
+    checkpoints,
+    intact_state,
+    latest_checkpoint,
+    save_checkpoint,
+    unsaved_words,
+)
 from easyvideor1.training.directory import (
     FINISHED,
     RunStatus,
@@ -60,7 +67,7 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
         # such a form: there a resumed run is the same but for rounding.
         torch.use_deterministic_algorithms(chosen_device(config.model).type == "cpu", warn_only=True)
         with Workbench.open(config) as bench:
-            material = load_material(config, bench, watch)
+            material = load_material(bench.config, bench, watch)
             status = RunStatus.open(run_dir, config)
             if status.facts["threads"] != torch.get_num_threads():
                 watch.say(
@@ -125,6 +132,8 @@ class _Session:
         policy = Policy.open(self.config.model, start)
         policy.begin(options)
         found = latest_checkpoint(directory)
+        if found is None and directory.is_dir():
+            self.watch.say(unsaved_words(options))
         done = 0
         if found is not None:
             checkpoint, done = found
@@ -155,7 +164,13 @@ class _Session:
             save=save,
             say=self.watch.say,
         )
-        train(stage, done)
+        try:
+            train(stage, done)
+        except KeyboardInterrupt:
+            saved = checkpoints(directory)
+            going_on = f"stage {options.name}: the same command goes on from {saved[-1]}" if saved else ""
+            self.watch.say(going_on or unsaved_words(options))
+            raise
         return final
 
     def _validate(self, name: str, engine: Engine) -> Metrics:

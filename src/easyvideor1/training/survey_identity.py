@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1 import __version__
-from easyvideor1.config import JudgeConfig, RunConfig
+from easyvideor1.config import JudgeConfig, RunConfig, located
 from easyvideor1.registry import load_attribute
 from easyvideor1.training.directory import file_digest, flat, source_digests
 from easyvideor1.types import Prompt
@@ -47,9 +47,9 @@ def survey_identity(
         "easyvideor1": __version__,
         "k": k,
         "config": _deciding(config),
-        "rows": source_digests(config.data.train),
+        "rows": source_digests(config, config.data.train),
         "code": _code_digests(config),
-        "judge templates": _files(config.rewards.judge.templates, "*.j2"),
+        "judge templates": _files(located(config).rewards.judge.templates, "*.j2"),
         "checkpoint": {} if checkpoint is None else checkpoint_digests(checkpoint),
         "endpoint": {} if endpoint is None else {"url": endpoint.url, "model": endpoint.model},
     }

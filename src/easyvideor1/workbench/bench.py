@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyvideor1.config import RunConfig, SourceConfig
+from easyvideor1.config import RunConfig, SourceConfig, located
+from easyvideor1.config.places import located_source, require_sources
 from easyvideor1.data import BadRow, Loaded, distinct_stems, embedded_media, load_source, prompt_text
 from easyvideor1.data.visual import tokens_fault
 from easyvideor1.rewards import Scorer
@@ -49,11 +50,12 @@ class Workbench(MediaBench):
         """A workbench for ``checkpoint``, or for ``config.model.path``.
 
         Args:
-            config: the run.
+            config: the run; the workbench's own has its paths as they are found (``located``).
             checkpoint: the model; the configuration's if None.
             geometry: with it, media can be planned without a checkpoint.
             retry_hung: whether media that ran into ``cache.deadline`` before, by the ledger, are tried again.
         """
+        config = located(config)
         return cls(config, Path(checkpoint or config.model.path), geometry, retry_hung)
 
     @cached_property
@@ -93,12 +95,18 @@ class Workbench(MediaBench):
         """Read and check all rows of some sources, media and prompt lengths included; nothing is decoded.
 
         Raises:
-            DataError: rows are bad and ``data.on_bad_row`` is ``error``; the message names file, line, field, remedy.
+            ConfigError: there is no such model; before any row is read.
+            DataError: a file is not there, or rows are bad and ``data.on_bad_row`` is ``error``; the message names
+                file, line, field, remedy.
         """
-        coordinates = self.config.rewards.coordinates
-        embedded = embedded_media(self.config.cache)
+        _ = self.family
+        require_sources(self.config, sources)
+        coordinates, config = self.config.rewards.coordinates, self.config
+        embedded = embedded_media(config.cache)
         loaded = [
-            load_source(source, self.config.data, coordinates=coordinates, stem=stem, embedded=embedded)
+            load_source(
+                located_source(config, source), config.data, coordinates=coordinates, stem=stem, embedded=embedded
+            )
             for source, stem in zip(sources, distinct_stems([source.path for source in sources]), strict=True)
         ]
         return self.check(loaded, on_progress)

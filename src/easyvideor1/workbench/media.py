@@ -12,8 +12,10 @@ from typing import Self
 
 from easyvideor1.config import ImageBudget, RunConfig, VideoBudget
 from easyvideor1.config.budgets import changed
+from easyvideor1.config.places import looked_for
 from easyvideor1.data import BadRow, Loaded
 from easyvideor1.data.visual import VISUAL_MISMATCH, features_fault
+from easyvideor1.models.checkpoint import checkpoint_fault
 from easyvideor1.models.family import Family, configured_family
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaError, MediaPlan, MediaRef
 from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, Tally, build, look_up, plan
@@ -66,7 +68,7 @@ class MediaBench:
         """The adapter of the checkpoint's model family; loads the tokenizer, not the weights.
 
         Raises:
-            ConfigError: there is no checkpoint, or no adapter for it.
+            ConfigError: there is no checkpoint, or no adapter for it; the message says what to do about it.
         """
         return configured_family(self.config.model, self._located())
 
@@ -237,6 +239,11 @@ class MediaBench:
     def _located(self) -> Path:
         if self.checkpoint == Path():
             raise ConfigError("model.path is not set: give the directory of a Hugging Face checkpoint")
+        if not (self.checkpoint / "config.json").is_file():
+            asked = str(self.checkpoint)
+            if self.checkpoint == Path(self.config.model.path):
+                raise ConfigError(checkpoint_fault(asked, looked_for(self.config, self.config.model.path)))
+            raise ConfigError(checkpoint_fault(asked, key="checkpoint"))
         return self.checkpoint
 
 
