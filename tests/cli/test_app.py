@@ -106,7 +106,7 @@ def test_the_installed_command_is_this_one():
         (("export", "run.yam", "out"), "run.yam: no such run directory: looked for {place}/run.yam; did you mean"),
         (("eval", "run.yaml", "--data", "."), ".: give the file of rows (.json, .jsonl or .parquet), not a directory"),
         (("cache", "build", "--geometry", "qwen3", "--video", "a.mp4", "b.mp4"), "b.mp4: --video and --image take one"),
-        (("config", "docs", "--dir", "run.yaml/docs"), "Not a directory; check the path, its permissions and"),
+        (("config", "docs", "--dir", "run.yaml/docs"), "Not a directory - a file stands where a directory is needed"),
     ],
 )
 def test_what_newcomers_type_is_put_right(tmp_path, words, message):
