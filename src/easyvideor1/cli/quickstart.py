@@ -53,7 +53,7 @@ def quickstart(
     summary = train_and_report(config, console, begun=begun)
     print_summary(summary, Console())
     shorter = [*training_command(seed, out)[1:], "stages.grpo.steps=20"]
-    typer.echo('on videos of your own: "Train on your own videos" in README.md; with other settings:')
+    typer.echo('For videos of your own: "Train on your own videos" in README.md. To go on here with other settings:')
     typer.echo(f"next: {shlex.join([command_to_type(), *shorter])}")
 
 
