@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from PIL import Image
 
 from easyvideor1 import video
-from easyvideor1.types import MediaInfo
+from easyvideor1.config import ImageBudget
+from easyvideor1.types import Geometry, MediaInfo
+from easyvideor1.video import decode, plan
 from easyvideor1.video import memo as memo_module
 from easyvideor1.video.content import StatKey, stat_key
 from easyvideor1.video.info_json import info_and_index_from_json, info_from_json, info_to_json
@@ -29,6 +32,7 @@ LONG_AGO = 1_700_000_000_123_456_789
 def settle(path: str | Path) -> None:
     """Let a file be older than the memo's care for files that were written just now."""
     os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    time.sleep(0.12)
 
 
 def clip_of(tmp_path: Path, name: str = "a.mp4", frames: int = 12) -> str:
@@ -50,17 +54,23 @@ def files(tmp_path: Path, count: int) -> list[tuple[StatKey, MediaInfo]]:
 
 
 def in_another_process(path: str, memo: Path) -> dict[str, object]:
-    """What ``probe`` says there, and what decoding will find without reading the file."""
+    """What ``probe`` says there, what decoding will find without reading the file, and the bytes that were read."""
+    if not Path("/proc/self/io").exists():
+        pytest.skip("needs Linux's /proc/self/io to count what is read")
     code = (
         "import json, sys\n"
         "from easyvideor1.video.memo import ProbeMemo\n"
         "from easyvideor1.video.packets import packet_index\n"
         "from easyvideor1.video.content import fingerprint\n"
         "from easyvideor1.video.probe import probe\n"
+        "def read():\n"
+        "    return int(open('/proc/self/io').readline().split()[1])\n"
         "path, memo = sys.argv[1:]\n"
+        "before = read()\n"
         "info = probe(path, ProbeMemo(memo))\n"
         "index = packet_index(path) if info.kind == 'video' else None\n"
-        "print(json.dumps({'info': repr(info), 'index': repr(index), 'fingerprint': fingerprint(path)}))\n"
+        "found = {'info': repr(info), 'index': repr(index), 'fingerprint': fingerprint(path)}\n"
+        "print(json.dumps({**found, 'read': read() - before}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, path, str(memo)], capture_output=True, text=True, check=True)
     answer: dict[str, object] = json.loads(done.stdout)
@@ -69,25 +79,29 @@ def in_another_process(path: str, memo: Path) -> dict[str, object]:
 
 def test_another_process_reads_nothing(tmp_path: Path) -> None:
     path, memo = clip_of(tmp_path), tmp_path / "memo"
+    with Path(path).open("ab") as file:
+        file.write(bytes(200_000))  # behind the video, so that reading the file is seen
+    settle(path)
     first = in_another_process(path, memo)
     assert first["info"] == repr(probe(path))
-    # The same size, time and inode, and nothing left in it: whoever reads it now finds no video.
-    size = Path(path).stat().st_size
-    with Path(path).open("r+b") as file:
-        file.write(bytes(size))
-    settle(path)
-    assert in_another_process(path, memo) == first
+    assert first.pop("read") > 200_000
+    again = in_another_process(path, memo)
+    assert again.pop("read") < 50_000
+    assert again == first
 
 
 def test_images_are_remembered_too(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(picture(3, 50, 40)).save(path)
+    with path.open("ab") as file:
+        file.write(bytes(200_000))
     settle(path)
     first = in_another_process(str(path), tmp_path / "memo")
     assert first["info"] == repr(probe(str(path)))
-    path.write_bytes(bytes(path.stat().st_size))
-    settle(path)
-    assert in_another_process(str(path), tmp_path / "memo") == first
+    assert first.pop("read") > 200_000
+    again = in_another_process(str(path), tmp_path / "memo")
+    assert again.pop("read") < 50_000
+    assert again == first
 
 
 def test_a_changed_file_is_probed_again(tmp_path: Path) -> None:
@@ -98,7 +112,8 @@ def test_a_changed_file_is_probed_again(tmp_path: Path) -> None:
     os.utime(path, ns=(LONG_AGO + 1, LONG_AGO + 1))
     assert memo.get(stat_key(path)) is None
     settle(path)
-    assert memo.get(stat_key(path)) == info
+    assert memo.get(stat_key(path)) is None, "it was changed, whatever its time of modification says now"
+    assert probe(path, memo) == info
     copy = tmp_path / "copy"
     copy.write_bytes(Path(path).read_bytes())
     copy.replace(path)  # same content, size and time; another inode
@@ -112,6 +127,35 @@ def test_a_changed_file_is_probed_again(tmp_path: Path) -> None:
     assert reread is not None
     assert reread.frame_count == 15
     assert len(memo) == 1
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_file_overwritten_in_place_never_shows_its_old_pixels(tmp_path: Path, *, removed: bool) -> None:
+    """Equal in size, time of modification and, written in place, inode: in this process and in another."""
+    path = tmp_path / "a.bmp"  # as large whatever it shows
+
+    def write(colour: int) -> None:
+        if removed:
+            path.unlink(missing_ok=True)
+        Image.new("RGB", (56, 56), (colour, 0, 0)).save(path)
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
+
+    budget, geometry, memo = ImageBudget(), Geometry(14, 2, 2), tmp_path / "memo"
+    script = (
+        "import sys; from easyvideor1.video.probe import probe; from easyvideor1.video.memo import ProbeMemo; "
+        "print(probe(sys.argv[1], ProbeMemo(sys.argv[2])).fingerprint)"
+    )
+    for colour in (10, 200, 90):
+        write(colour)
+        time.sleep(0.12)
+        info = probe(str(path), ProbeMemo(memo))
+        pixels = decode(str(path), plan(info, budget, geometry)).pixels
+        assert int(pixels[0, 0, 0, 0]) == colour
+        other = subprocess.run([sys.executable, "-c", script, path, memo], capture_output=True, text=True, check=True)
+        assert other.stdout.strip() == info.fingerprint
+    for colour in (11, 201, 91):  # faster than the clock of files ticks
+        write(colour)
+        assert int(decode(str(path), plan(probe(str(path)), budget, geometry)).pixels[0, 0, 0, 0]) == colour
 
 
 def test_a_file_that_was_written_just_now_is_not_trusted(tmp_path: Path) -> None:
@@ -247,6 +291,7 @@ def test_lines_of_no_use_are_cleared_away(tmp_path: Path, monkeypatch: pytest.Mo
     changing, info = Path(known[0][0][0]), known[0][1]
     for version in range(20):
         os.utime(changing, ns=(LONG_AGO, LONG_AGO + version))
+        time.sleep(0.12)
         memo.put(stat_key(str(changing)), info)
     assert path.stat().st_size > 5 * live
     late = ProbeMemo(path)
@@ -254,10 +299,9 @@ def test_lines_of_no_use_are_cleared_away(tmp_path: Path, monkeypatch: pytest.Mo
     assert path.stat().st_size == live
     # Who had the old file open goes over to the new one, and what it writes is not lost.
     assert memo.get(known[2][0]) == known[2][1]
-    memo.put(known[0][0], info)
-    os.utime(changing, ns=(LONG_AGO, LONG_AGO))
-    memo.put(known[0][0], info)
-    assert late.get(known[0][0]) == info
+    settle(changing)
+    memo.put(stat_key(str(changing)), info)
+    assert late.get(stat_key(str(changing))) == info
 
 
 def long_index(pts: tuple[int, ...], time_base: Fraction, rate: Fraction | None) -> PacketIndex:

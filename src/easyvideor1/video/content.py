@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ from easyvideor1.types import MediaError
 
 T = TypeVar("T")
 
-#: ``(absolute path, size, mtime in ns, inode)``: while these stay the same, so does the content.
-StatKey = tuple[str, int, int, int]
+#: ``(absolute path, size, mtime in ns, inode, ctime in ns)``: while these stay the same, so does the content. Programs
+#: set the time of modification as they like; that of the last change is the system's own.
+StatKey = tuple[str, int, int, int, int]
 
 
 class FileMemo(Generic[T]):
@@ -35,12 +37,15 @@ class FileMemo(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self, key: StatKey, make: Callable[[], T]) -> T:
-        """The remembered value, else ``make()``; an error of ``make`` is not remembered."""
+        """The remembered value, else ``make()``; an error of ``make`` is not remembered, nor what was just written."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
                 return self._values[key]
+        settled = is_settled(key)
         value = make()  # outside the lock: two threads may both work, none waits for a slow file of another
+        if not settled:
+            return value  # it may be written again without a trace
         with self._lock:
             if key not in self._values:
                 self._values[key] = value
@@ -71,7 +76,21 @@ def stat_key(path: str, *, regular: bool = True) -> StatKey:
         raise MediaError(f"{path!r} is no path: {error}; check the row's path", path=path, reason="missing") from error
     if regular and not stat.S_ISREG(status.st_mode):
         raise MediaError(f"{path} is not a regular file; point the row at a media file", path=path, reason="not_a_file")
-    return (os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ino)  # noqa: PTH100 (keeps symlinks)
+    absolute = os.path.abspath(path)  # noqa: PTH100 (keeps symlinks)
+    return (absolute, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+
+#: A file that was written this recently may be written again without a change of its times (seconds): the clock of
+#: files ticks every few milliseconds, that of some file systems every two seconds.
+_TICK = 0.1
+_COARSE_TICK = 2.0
+
+
+def is_settled(key: StatKey) -> bool:
+    """Whether any further change of the file would show in its key."""
+    changed = max(key[2], key[4])
+    tick = _TICK if changed % 1_000_000_000 else _COARSE_TICK
+    return abs(time.time_ns() - changed) > tick * 1e9
 
 
 def file_error(path: str, error: OSError) -> MediaError:

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import threading
-import time
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -19,18 +18,13 @@ import av
 from easyvideor1.files import write_atomic
 from easyvideor1.types import MediaError, MediaInfo
 from easyvideor1.video.claims import NO_LOCKS
-from easyvideor1.video.content import StatKey, stat_key
+from easyvideor1.video.content import StatKey, is_settled, stat_key
 from easyvideor1.video.info_json import info_and_index_from_json, info_to_json
 from easyvideor1.video.packets import PacketIndex
 
 #: Begins every line. The number changes whenever the same file would be described, or a line written, otherwise.
 _NAME = b"evr1-probe/"
-FORMAT = _NAME + b"2"
-
-#: A file that was written this recently may be written again without a change of its times (seconds): the clock of
-#: files ticks every few milliseconds, that of some file systems every two seconds.
-_TICK = 0.1
-_COARSE_TICK = 2.0
+FORMAT = _NAME + b"3"
 
 #: Lines that are of no use any more are cleared away when they take more than this many bytes, and more than the rest.
 _SPARE_BYTES = 1 << 20
@@ -42,10 +36,10 @@ _Place = tuple[int, int]
 class ProbeMemo:
     """One append-only file, which any number of processes may read and write.
 
-    A line holds the path, the file version (size, time of change, inode, and the demuxer that described it) and the
-    description, under a checksum. Of one path the last line counts. Lines that are torn, foreign or of another format
-    are passed over, and a file that begins otherwise is moved aside. Nothing that is wrong with the memo is an error:
-    what it cannot give is probed again, and that it cannot be written is told once, as a warning.
+    A line holds the path, the file version (size, times of modification and of change, inode, and the demuxer that
+    described it) and the description, under a checksum. Of one path the last line counts. Lines that are torn, foreign
+    or of another format are passed over, and a file that begins otherwise is moved aside. Nothing that is wrong with
+    the memo is an error: what it cannot give is probed again, and that it cannot be written is told once, as a warning.
 
     Only where the lines are is kept in memory, about 300 bytes per file.
 
@@ -237,10 +231,8 @@ def _whole_lines(fd: int, start: int) -> Iterator[bytes]:
 
 def _settled(key: StatKey) -> bool:
     """Whether the file is still this version, and any further change would show."""
-    modified = key[2]
-    tick = _TICK if modified % 1_000_000_000 else _COARSE_TICK
     try:
-        return stat_key(key[0]) == key and abs(time.time_ns() - modified) > tick * 1e9
+        return stat_key(key[0]) == key and is_settled(key)
     except MediaError:
         return False
 
@@ -251,7 +243,7 @@ def _name(key: StatKey) -> bytes:
 
 def _version(key: StatKey) -> bytes:
     demuxer = ".".join(map(str, av.library_versions["libavformat"]))
-    return f"{key[1]}:{key[2]}:{key[3]}:{demuxer}".encode()
+    return f"{':'.join(map(str, key[1:]))}:{demuxer}".encode()
 
 
 def _checked(line: bytes) -> list[bytes] | None:
