@@ -14,6 +14,7 @@ from easyvideor1.video.packets import media_error, packet_index, remember_index,
 
 #: EXIF orientation tag, and its values that exchange width and height.
 _ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 
 _INFOS: FileMemo[MediaInfo] = FileMemo(limit=4_000_000, weigh=lambda info: info.frame_count)
@@ -76,7 +77,7 @@ def _probe_image(path: str) -> MediaInfo | None:
             if image.format == "GIF" and getattr(image, "n_frames", 1) > 1:
                 return None
             width, height = image.size
-            if image.getexif().get(_ORIENTATION) in _TRANSPOSED:
+            if image.getexif().get(_ORIENTATION) in _TRANSPOSED and not _is_turned(image):
                 width, height = height, width
             codec = (image.format or "").lower()
     except UnidentifiedImageError:
@@ -86,6 +87,12 @@ def _probe_image(path: str) -> MediaInfo | None:
     except IMAGE_ERRORS as error:
         raise media_error(path, error) from error
     return MediaInfo(path=path, kind="image", fingerprint=fingerprint(path), codec=codec, width=width, height=height)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether Pillow has exchanged width and height by itself, as it does for TIFF."""
+    tags = getattr(image, "tag_v2", None)
+    return tags is not None and image.size != (tags.get(_TIFF_WIDTH), tags.get(_TIFF_HEIGHT))
 
 
 def _probe_video(path: str) -> MediaInfo:
