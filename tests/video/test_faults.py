@@ -150,7 +150,12 @@ CASES: dict[str, tuple[Make, Refused | Shown]] = {
         lambda d: faults.cut(write_clip(d / "a.mp4", muxer=FAST), end=0.9),
         Refused("truncated"),
     ),
-    "tail cut off, mkv": (lambda d: faults.cut(write_clip(d / "a.mkv", 40), end=0.6), Shown(None)),
+    "tail cut off, mkv": (lambda d: faults.cut(write_clip(d / "a.mkv", 40), end=0.6), Refused("truncated")),
+    "tail cut off, avi": (lambda d: faults.cut(write_clip(d / "a.avi", 40), end=0.6), Refused("truncated")),
+    "tail cut off, live mkv": (
+        lambda d: faults.cut(write_clip(d / "a.mkv", 40, muxer={"live": "1"}), end=0.6),
+        Shown(None),
+    ),
     "tail cut off, ts": (lambda d: faults.cut(write_clip(d / "a.ts", 40), end=0.6), Shown(None)),
     "middle cut out, mp4": (
         lambda d: faults.cut_out(write_clip(d / "a.mp4", 40, muxer=FAST), 0.5, 0.7),

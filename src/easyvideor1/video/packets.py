@@ -17,6 +17,7 @@ import numpy as np
 from easyvideor1.types import MediaError, MediaInfo
 from easyvideor1.video.content import FileMemo, StatKey, file_error, stat_key
 from easyvideor1.video.formats import VIDEO_FORMATS
+from easyvideor1.video.promised import promised_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +244,21 @@ def _usable(times: list[int | None], *, distinct: bool) -> bool:
 
 
 def _refuse_truncated(path: str, stream: Any, size: int) -> None:
-    """A container with an index (mp4, avi) says where its last frames lie; a cut file does not reach that far."""
+    """A container with an index (mp4, avi) says where its last frames lie, and others say how long they are; a cut file
+    does not reach that far."""
     entries = stream.index_entries
     count = len(entries)
     reach = max((entries[i].pos + entries[i].size for i in range(max(0, count - 8), count)), default=0)
     if reach > size:
         raise MediaError(
             f"{path} is cut off: its index reaches to byte {reach}, the file ends at {size}; fetch it again",
+            path=path,
+            reason="truncated",
+        )
+    promised = promised_size(path)
+    if promised is not None and promised > size:
+        raise MediaError(
+            f"{path} is cut off: by its header it has {promised} bytes, the file ends at {size}; fetch it again",
             path=path,
             reason="truncated",
         )
