@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from easyvideor1.config.migrate import migrate, migrate_file
 from easyvideor1.config.migrate_algorithms import _ADVANTAGES, _OBJECTIVES
 from easyvideor1.types import ConfigError
 
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases" / "configs"
 OLD = """
 data:
   train_files: /data/train.jsonl
@@ -48,7 +50,11 @@ def test_values_are_translated():
     config = migrate(OLD, "old.yaml").config
     stage = config.stages[0]
     assert (config.name, config.output_dir, config.seed) == ("e", "runs/p/{name}", 7)
-    assert (config.model.path, config.model.freeze, config.model.dtype) == ("/models/vl", ("vision",), "bfloat16")
+    assert (config.model.path, config.model.freeze, config.model.dtype) == (
+        "/models/vl",
+        ("vision", "merger"),
+        "bfloat16",
+    )
     assert config.model.gradient_checkpointing  # the old default
     assert config.data.train[0].path == "/data/train.jsonl"
     assert config.data.train[0].media_root == "/data/media"
@@ -318,3 +324,25 @@ def test_what_no_stage_may_say_is_left_behind_with_a_reason(old, key, options):
     assert {name: getattr(stage, name) for name in options} == options
     assert key in {item.key for item in done.left}
     assert parse_config(done.text, "new.yaml") == done.config
+
+
+def with_model(text):
+    return migrate(f"worker:\n  actor:\n    model: {{{text}}}\n", "f").config.model
+
+
+def test_adapters_arrive_and_the_merger_is_frozen_with_the_tower():
+    lora = with_model("lora: {rank: 16, alpha: 32, target_modules: all-linear}").lora
+    assert (lora.rank, lora.alpha, lora.targets) == (16, 32.0, ("vision", "merger", "language"))
+    assert with_model("lora: {rank: 16, exclude_modules: '.*visual.*'}").lora.targets == ("language",)
+    both = with_model("freeze_vision_tower: true, lora: {rank: 8}")
+    assert both.lora.targets == ("language",) and both.freeze == ()
+    assert with_model("lora: {rank: 0}").lora is None
+    found = migrate("worker:\n  actor:\n    model: {lora: {rank: 8, target_modules: [q_proj]}}\n", "f")
+    assert [left.key for left in found.left if "lora" in left.key] == ["worker.actor.model.lora.target_modules"]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no case files at ../shared/cases/configs")
+def test_a_file_whose_adapters_were_lost_elsewhere():
+    found = migrate_file(SHARED / "easyr1_lora.yaml")
+    assert (found.config.model.lora.rank, found.config.model.lora.alpha) == (16, 32.0)
+    assert not any("lora" in left.key for left in found.left)

@@ -116,6 +116,7 @@ def test_or_they_are_dropped_and_counted(
     store = place / "frames"
     questions = [{"path": sources[kind]} for kind in ("video", "image")]
     drop = {"data__on_visual_mismatch": "drop", "data__test": questions, "cache__dir": str(store)}
+    drop["evaluation__max_failed"] = 1.0
     train(joint(world, sources, **drop))
     evaluation = json.loads((place / "runs/small/evaluations/before.json").read_text())
     assert evaluation["modalities"]["video"]["failed"] == evaluation["failed"] > 0

@@ -97,8 +97,12 @@ def _model(old: OldFile, new: dict[str, Any]) -> None:
     model: dict[str, Any] = {"gradient_checkpointing": old.flag(f"{base}.enable_gradient_checkpointing", True)}
     if old.has(f"{base}.model_path"):
         model["path"] = str(old.get(f"{base}.model_path"))
-    if old.flag(f"{base}.freeze_vision_tower", False):
-        model["freeze"] = ["vision"]
+    # Their vision tower holds the merger as well.
+    frozen = old.flag(f"{base}.freeze_vision_tower", False)
+    if (adapters := _lora(old, f"{base}.lora", frozen=frozen)) is not None:
+        model["lora"] = adapters
+    elif frozen:
+        model["freeze"] = ["vision", "merger"]
     # The old default was to trust; a file that does not say so has not asked for it.
     if old.flag(f"{base}.trust_remote_code", False):
         model["trust_remote_code"] = True
@@ -115,6 +119,26 @@ def _model(old: OldFile, new: dict[str, Any]) -> None:
     if old.get(tokenizer) not in (None, old.get(f"{base}.model_path")):
         old.leave(tokenizer, "the tokenizer is read from model.path")
     new["model"] = model
+
+
+def _lora(old: OldFile, base: str, *, frozen: bool) -> dict[str, Any] | None:
+    """Adapters, where the file asks for any; a rank of 0 asks for none."""
+    rank = old.integer(f"{base}.rank", 0)
+    if rank <= 0:
+        return None
+    lora: dict[str, Any] = {"rank": rank, "alpha": old.number(f"{base}.alpha", 16.0)}
+    dropout = old.number(f"{base}.dropout", old.number(f"{base}.lora_dropout", 0.0))
+    if dropout:
+        lora["dropout"] = dropout
+    modules, excluded = old.get(f"{base}.target_modules", "all-linear"), old.get(f"{base}.exclude_modules")
+    if modules != "all-linear":
+        reason = "adapters go to groups of modules: model.lora.targets; those of the language model are taken"
+        old.leave(f"{base}.target_modules", reason, modules)
+    everywhere = modules == "all-linear" and not frozen and "visual" not in str(excluded)
+    if excluded is not None and "visual" not in str(excluded):
+        old.leave(f"{base}.exclude_modules", "adapters go to groups of modules: model.lora.targets", excluded)
+    lora["targets"] = ["vision", "merger", "language"] if everywhere else ["language"]
+    return lora
 
 
 def _data(old: OldFile, new: dict[str, Any]) -> None:
