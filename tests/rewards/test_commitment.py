@@ -37,12 +37,16 @@ NOTHING: dict[tuple[str, str], tuple[str, ...]] = {
     ("boolean", "yes"): (
         *("Yes if x, no otherwise", "Yes: 50%, No: 50%", "Yes (50%) or no (50%)", "Yes, alternatively no"),
         *("Yes, but it might be no in truth", "Yes. Alternatively: no.", "Yes is not the answer"),
-        *("True if the dog runs, false otherwise", "The answer is yes.\nOr no."),
+        *("True if the dog runs, false otherwise", "The answer is yes.\nOr no.", "Yes?", "Yes would be incorrect"),
+        *("Yes and no, depending on the view", "Yes in one sense, no in another"),
     ),
     ("numerical", "12"): (
         *("The answer is 12.\nOr 13.", "The answer is 12 as 13", "The answer is 12, since it's 13 otherwise"),
         *("The answer is 12 because it could be 13", TAG.format("12 (or 13)"), TAG.format("12 (not 13)")),
+        *(TAG.format("12 (13)"), TAG.format("12 (13 if the last counts)")),
     ),
+    ("numerical", "3"): (TAG.format("negative 3"), TAG.format("The answer is minus 3")),
+    ("numerical", "2"): (TAG.format("\\frac1{2}"),),
     ("math", "42"): (
         *("42 \\text{ (or 43)}", "42 \\text{ or 43}", "42 \\text{ 43 apples}", "42 \\approx 43", "x = 42 = 43"),
         *("x = 42 \\equiv 43", "42 = 43"),
@@ -50,9 +54,14 @@ NOTHING: dict[tuple[str, str], tuple[str, ...]] = {
     ("spatial_grounding", "[100,200,300,400]"): (
         *("[100,200,300,400], if not: [1,2,3,4]", "[100,200,300,400] is wrong"),
         *("It is impossible that it is [100,200,300,400]", "The image has size [100,200,300,400]."),
+        *("[100,200,300,400]?", "Is it [100,200,300,400]?", "It cannot be [100,200,300,400]", "no: [100,200,300,400]"),
+        *("I do not think it is [100,200,300,400]", "I rule out [100,200,300,400]", "[100,200,300,400] - no"),
+        *("anything but [100,200,300,400]", "unlikely [100,200,300,400]", "[100,200,300,400] \u662f\u9519\u7684"),
+        "[100,200,300,400], if it is not: [1,2,3,4]",
     ),
     ("temporal_grounding", "[5, 12]"): (
         *("[5,12], if not: [15,20]", "5 to 12 is wrong", "The video is shown from 5.0 to 12.0 seconds."),
+        *("5 to 12?", "Is it 5 to 12?", "It cannot be 5 to 12", "except 5 to 12"),
     ),
 }
 #: (task type, reference) -> responses that are right.
@@ -95,14 +104,14 @@ RIGHT: dict[tuple[str, str], tuple[str, ...]] = {
         ),
         *("The answer is yes because the dog could be seen", "Yes, there is no dog outside"),
     ),
-    ("boolean", "no"): ("\u4e0d", "\u4e0d\uff0c\u4ed6\u6ca1\u6709", "Not really.", "Nope", "No, it is not yes"),
+    ("boolean", "no"): ("\u4e0d", "\u4e0d\uff0c\u4ed6\u6ca1\u6709", "Not really.", "Nope", "No, it is not yes", "Nah"),
     ("numerical", "12"): (
         *("The man lifts the bar 12 times in the video.", TAG.format("12 (3 rows of 4)"), '{"answer": 12}'),
         *("The answer is 12 because there are 3 rows of 4", "12<|im_end|>\n<|endoftext|>"),
     ),
-    ("numerical", "-3"): ("minus 3",),
+    ("numerical", "-3"): ("minus 3", TAG.format("negative 3"), TAG.format("The answer is minus 3")),
     ("numerical", "1234"): ("\\boxed{1{,}234}",),
-    ("numerical", "0.5"): ("\\dfrac12",),
+    ("numerical", "0.5"): ("\\dfrac12", "\\frac1{2}", "\\dfrac{1}2"),
     ("math", "42"): ("forty-two", "x \\in \\{42\\}", "40 + 2 = 42", "42 \\text{ cm}^2", "42 \\text{ m/s}"),
     ("math", "\\sqrt{2}"): ("1.4142135623730951", "\\sqrt{2} \\approx 1.414"),
     ("math", "2\\sqrt{3}"): (repr(math.sqrt(12)),),
@@ -160,7 +169,9 @@ def test_a_tag_opened_twice_is_not_the_form_asked_for() -> None:
     assert score("multiple_choice", "<answer>A<answer>B</answer>", "B", options=OPTIONS).format == 0.5
 
 
-@pytest.mark.parametrize("tower", ["10^{10^{10}}", "2^{2^{2^{2^{2^2}}}}", "1000000!", "\\sqrt{10^{10^{10}}}"])
+@pytest.mark.parametrize(
+    "tower", ["10^{10^{10}}", "2^{2^{2^{2^{2^2}}}}", "1000000!", "(1+x)^{10000}", "e^{e^{e^{e^{e}}}}"]
+)
 def test_towers_of_powers_are_refused_before_they_are_worked_out(tower: str) -> None:
     start = time.process_time()
     said = score("math", TAG.format(tower), "12")

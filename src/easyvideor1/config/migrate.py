@@ -75,6 +75,13 @@ def _run(old: OldFile, new: dict[str, Any]) -> None:
     new["name"] = str(old.get("trainer.experiment_name", "demo"))
     project = old.get("trainer.project_name", "easy_r1")
     new["output_dir"] = str(old.get("trainer.save_checkpoint_path", f"runs/{project}/{{name}}"))
+    new["project"] = str(project)
+    wanted = old.get("trainer.logger", [])
+    named = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, list) else []
+    if loggers := [name for name in named if name in ("tensorboard", "wandb", "swanlab")]:
+        new["loggers"] = loggers
+    if other := [name for name in named if name not in (*loggers, "console", "file")]:
+        old.leave("trainer.logger", "known loggers are tensorboard, wandb, trackio and swanlab", other)
     new["seed"] = old.integer("data.seed", 1)
     if old.integer("worker.rollout.seed", new["seed"]) != new["seed"]:
         old.leave("worker.rollout.seed", "one seed, data.seed, now decides everything random")

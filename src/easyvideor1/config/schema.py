@@ -291,6 +291,12 @@ class RunConfig(Section):
     """What is done, in order; each stage hands its checkpoint to the next."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
+    loggers: tuple[str, ...] = ()
+    """Where metrics go beside the files of the run: ``tensorboard``, ``wandb``, ``trackio``, ``swanlab``, or
+    ``module:attr`` of a function ``(config, run_dir)`` that makes a logger of your own. Each needs its package. One
+    that fails or cannot be reached never stops a run."""
+    project: str = "easyvideor1"
+    """Name of the project in services of ``loggers``."""
     canary: CanaryConfig = CanaryConfig()
     """Warnings of policies that are paid for something else than answering."""
 

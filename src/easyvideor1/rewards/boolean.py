@@ -19,7 +19,8 @@ _CHINESE_NO = (
     "|\u3044\u3044\u3048|\uc544\ub2c8\uc694|\uc544\ub2c8\uc624"
 )
 _WHOLE = {**dict.fromkeys((*_YES, "1", "y", "t"), True), **dict.fromkeys((*_NO, "0", "n", "f"), False)}
-_WHOLE |= {"nope": False, "yep": True, "yeah": True, "not really": False}
+_WHOLE |= dict.fromkeys(("nope", "nah", "not really", "not at all"), False)
+_WHOLE |= dict.fromkeys(("yep", "yup", "yeah", "of course", "certainly", "indeed", "absolutely"), True)
 _WHOLE |= dict.fromkeys(_CHINESE_YES.split("|"), True) | dict.fromkeys(_CHINESE_NO.split("|"), False)
 _VALUE = rf"(?:(?P<yes>yes|true|correct|right|{_CHINESE_YES})|(?P<no>no|false|incorrect|wrong|{_CHINESE_NO}))"
 #: What may stand before a verdict that opens an answer.
@@ -58,7 +59,7 @@ _ISNT = re.compile(
 _QUESTION = re.compile(
     r"\b(?:yes|no|true|false)\s*+(?:/|\||,?\s*+\b(?:or|and)\b)\s*+(?:yes|no|true|false)\s*+\?", re.IGNORECASE
 )
-_NOT_THE_OTHER = re.compile(r"\bnot\s++(?:yes|no|true|false)\b", re.IGNORECASE)
+_NOT_THE_OTHER = re.compile(r"\bnot\s++(?:yes|no|true|false|correct|right|wrong|incorrect)\b", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W_]+|\u6216|\u6216\u8005")
 #: Words that join two verdicts and give no reason for either.
 _JOIN = """or and maybe perhaps possibly probably unless either it is s be could might may rather actually wait also
@@ -75,7 +76,9 @@ _OPEN = {
 }
 #: "Yes if it moves", "Yes is not the answer": what takes a verdict back.
 _TAKES_BACK = re.compile(
-    r"[\s,]*+(?:only\s++)?(?:(?:if|unless|when)\b|(?:is|was)\s++(?:not|wrong|incorrect|false)\b)", re.IGNORECASE
+    r"\s*+\?|[\s,]*+(?:only\s++)?(?:(?:if|unless|when)\b|in\s++one\s++sense\b"
+    r"|(?:is|was|would\s++be)\s++(?:not|wrong|incorrect|false)\b|and\s++(?:no|yes)\b)",
+    re.IGNORECASE,
 )
 _VERDICTS = frozenset(word for word in _WHOLE if len(word) > 1 or word in _CHINESE_YES or word in _CHINESE_NO)
 _JOINING = frozenset(_JOIN.split())

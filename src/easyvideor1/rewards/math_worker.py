@@ -39,6 +39,8 @@ _ROUNDED, _ROUNDED_DECIMAL = 6, 9
 _HUNDREDTH = sympy.UnevaluatedExpr(sympy.Rational(1, 100))
 #: Digits of a power, and what a factorial is taken of, beyond which nothing is worked out.
 _DIGITS_AT_MOST, _FACTORIAL_AT_MOST = 1e5, 1e4
+#: Power of something with variables beyond which it is not multiplied out.
+_EXPANDED_AT_MOST = 300
 _EXPONENT = re.compile(r"[eE][+-]?\d{5,}")
 
 
@@ -102,6 +104,12 @@ def _within_bounds(tree: Any) -> bool:
     for node in sympy.preorder_traversal(tree):
         if isinstance(node, sympy.Pow) and node.is_number and _digits(node) > _DIGITS_AT_MOST:
             return False
+        if isinstance(node, sympy.exp) and node.is_number and _size(node.args[0]) > _DIGITS_AT_MOST:
+            return False
+        if isinstance(node, sympy.Pow) and node.base.free_symbols and _size(node.exp) > _EXPANDED_AT_MOST:
+            return False
+        if isinstance(node, sympy.binomial) and node.is_number and _size(node.args[0]) > _FACTORIAL_AT_MOST:
+            return False
         if isinstance(node, sympy.factorial) and node.is_number and _size(node.args[0]) > _FACTORIAL_AT_MOST:
             return False
     return True
@@ -112,6 +120,9 @@ def _size(node: Any) -> float:
     if isinstance(node, sympy.Pow) and node.is_number:
         digits = _digits(node)
         return math.inf if digits > 300 else 10.0**digits
+    if isinstance(node, sympy.exp) and node.is_number:
+        inner = _size(node.args[0])
+        return math.inf if inner > 700 else math.exp(inner)
     if isinstance(node, sympy.Mul | sympy.Add) and node.is_number:
         sizes = [_size(part) for part in node.args]
         return (

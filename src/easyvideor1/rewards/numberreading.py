@@ -200,12 +200,17 @@ def _tells(sentence: str) -> bool:
     return re.search(r"\d", sentence) is not None or bool(_spoken(sentence))
 
 
-#: "\\dfrac12", the short form of a fraction of digits.
-_SHORT_FRACTION = re.compile(r"\\[dt]?frac\s*+(\d)(\d)(?!\d)")
+#: Short forms of a fraction of digits: "\\dfrac12", "\\frac 1 2", "\\frac1{2}".
+_SHORT_FRACTION = re.compile(r"\\[dt]?frac\s*+(?:(\d)\s*+(\d)(?!\d)|(\d)\s*+\{(\d++)\}|\{(\d++)\}\s*+(\d)(?!\d))")
 #: How a number came about, in brackets behind it: "12 (3 rows of 4)".
 _ASIDE = re.compile(
-    r"\A(\s*+[-+]?\d[\d.,]*+)\s++\((?![^()]*?\b(?:or|to|maybe|perhaps|possibly|not|but)\b)[^()]{1,80}\)(?=\s*+\.?+\s*+\Z)"
+    r"\A(\s*+[-+]?\d[\d.,]*+)\s++\((?![^()]*?\b(?:or|to|maybe|perhaps|possibly|not|but|if|least|most|about)\b)(?=[^()]*?[a-z]{2})[^()]{1,80}\)(?=\s*+\.?+\s*+\Z)"
 )
+
+
+def _short_fraction(match: re.Match[str]) -> str:
+    top, below = [group for group in match.groups() if group is not None]
+    return f" {top}/{below} "
 
 
 def _cleaned(text: str) -> str:
@@ -216,12 +221,12 @@ def _cleaned(text: str) -> str:
         text = nfkc(text).translate({0x2212: "-", 0x2013: "-", 0x2044: "/"})
     text = text.replace("{,}", ",")
     if "\\" in text:
-        text = _SHORT_FRACTION.sub(r" \1/\2 ", text)
+        text = _SHORT_FRACTION.sub(_short_fraction, text)
         text = _LATEX_FRACTION.sub(r" \1/\2 ", text)
         text = _LATEX_SIGN.sub(lambda sign: f" {_SIGNS[sign[1]]} ", text)
         text = _LATEX_WRAP.sub(" ", text).replace("\\%", "%")
     text = _ASIDE.sub(r"\1", text)
-    text = re.sub(r"\A\s*+minus\s++(?=\d)", "-", text, flags=re.IGNORECASE)
+    text = re.sub(r"\b(?:minus|negative)\s++(?=\d)(?<!\d minus )", "-", text, flags=re.IGNORECASE)
     text = re.sub(r"[${}_`\"\u201c\u201d\u20ac\u00a3\u00a5]", " ", text)
     if "10" in text:
         text = _TIMES_TEN.sub(lambda match: f"e{match.group(1) or match.group(2)}", text)

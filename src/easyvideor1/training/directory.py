@@ -30,7 +30,7 @@ FINISHED = "finished"
 #: Keys of the configuration that change nothing of what a run does: what watches it, when it is saved, what it is
 #: called and where it is.
 _FREE = re.compile(
-    r"canary\..*|name|output_dir|evaluation\.max_failed|stages\.\d+\.(save_every|keep_checkpoints|max_unusable_steps)"
+    r"canary\..*|loggers(\.\d+)?|project|name|output_dir|evaluation\.max_failed|stages\.\d+\.(save_every|keep_checkpoints|max_unusable_steps)"
 )
 
 

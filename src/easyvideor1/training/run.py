@@ -29,10 +29,11 @@ from easyvideor1.training.directory import (
     read_status,
     run_directory,
 )
+from easyvideor1.training.loggers import Loggers, check_loggers
 from easyvideor1.training.loop import Metrics, train
 from easyvideor1.training.material import Material, Watch, load_material
 from easyvideor1.training.record import StageRecord
-from easyvideor1.training.stages import build_stage, stage_directory
+from easyvideor1.training.stages import OnStep, build_stage, stage_directory
 from easyvideor1.types import ConfigError, Sample
 from easyvideor1.workbench import Workbench
 
@@ -54,6 +55,7 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
     if not config.stages:
         raise ConfigError("the configuration has no stages: there is nothing to do; see `evr1 config show quickstart`")
     run_dir = run_directory(config)
+    check_loggers(config)
     with claimed(run_dir):
         check_configuration(run_dir, config)
         if _is_finished(run_dir, config):
@@ -75,7 +77,11 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
                     f"{torch.get_num_threads()}: results will differ in the last digits; set `threads` to avoid that"
                 )
             write_json(run_dir / "data_report.json", material.report)
-            _Session(config, run_dir, bench, material, status, evaluate, watch).finish()
+            loggers = Loggers(config, run_dir, watch.say)
+            try:
+                _Session(config, run_dir, bench, material, status, evaluate, watch, loggers).finish()
+            finally:
+                loggers.finish()
     return run_dir
 
 
@@ -112,6 +118,7 @@ class _Session:
     status: RunStatus
     evaluate: EvaluateRun
     watch: Watch
+    loggers: Loggers
 
     def finish(self) -> None:
         """Do all that is not done yet."""
@@ -160,7 +167,7 @@ class _Session:
             stream=self.material.streams[number],
             record=record,
             evaluate=self._validate,
-            on_step=self.watch.step,
+            on_step=self._on_step(number),
             save=save,
             say=self.watch.say,
         )
@@ -172,6 +179,16 @@ class _Session:
             self.watch.say(going_on or unsaved_words(options))
             raise
         return final
+
+    def _on_step(self, number: int) -> OnStep:
+        """Show a step and hand it to the loggers, whose steps count through all stages."""
+        before = sum(options.steps for options in self.config.stages[:number])
+
+        def on_step(stage: str, step: int, steps: int, metrics: Metrics) -> None:
+            self.watch.step(stage, step, steps, metrics)
+            self.loggers.log(before + step, {f"{stage}/{name}": value for name, value in metrics.items()})
+
+        return on_step
 
     def _validate(self, name: str, engine: Engine) -> Metrics:
         questions = self.material.validation

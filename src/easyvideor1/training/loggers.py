@@ -1,0 +1,177 @@
+"""Where metrics go beside the files of a run: TensorBoard, Weights & Biases, trackio, SwanLab, or a logger of the user.
+
+The files are the truth. A logger gets what they get, in a thread of its own: one that raises, waits for a network or
+hangs never stops a run, and is told once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from easyvideor1.config import RunConfig
+from easyvideor1.registry import load_attribute
+from easyvideor1.types import ConfigError
+
+#: Steps that wait for a slow logger; older ones are dropped.
+_WAITING = 1000
+#: Seconds that the end of a run waits for what is left to be sent.
+_PATIENCE = 20.0
+
+
+class Logger(Protocol):
+    """Takes the metrics of a run; made as ``factory(config, run_dir)``."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The metrics of a step; steps count through all stages of a run."""
+        ...
+
+    def finish(self) -> None:
+        """No more steps come."""
+        ...
+
+
+class TensorBoard:
+    """Event files in ``tensorboard`` of the run directory."""
+
+    def __init__(self, config: RunConfig, run_dir: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(run_dir / "tensorboard"))
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def finish(self) -> None:
+        self._writer.close()
+
+
+class _Service:
+    """What Weights & Biases, trackio and SwanLab have in common: ``init``, ``log(metrics, step=)`` and ``finish``."""
+
+    def __init__(self, package: str, config: RunConfig, **options: Any) -> None:
+        self._module: Any = importlib.import_module(package)
+        settings = config.model_dump(mode="json")
+        self._module.init(project=config.project, config=settings, **options)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._module.log(dict(metrics), step=step)
+
+    def finish(self) -> None:
+        self._module.finish()
+
+
+def _wandb(config: RunConfig, run_dir: Path) -> Logger:
+    return _Service("wandb", config, name=config.name, dir=str(run_dir), resume="allow", id=_identity(run_dir))
+
+
+def _trackio(config: RunConfig, run_dir: Path) -> Logger:
+    return _Service("trackio", config, name=config.name, resume="allow")
+
+
+def _swanlab(config: RunConfig, run_dir: Path) -> Logger:
+    return _Service("swanlab", config, experiment_name=config.name, logdir=str(run_dir / "swanlab"))
+
+
+def _identity(run_dir: Path) -> str:
+    """A name for the service under which a run that is started again goes on; kept in the run directory."""
+    file = run_dir / "wandb_id.txt"
+    if not file.exists():
+        file.write_text(f"{run_dir.name}-{time.time_ns():x}"[-64:], encoding="utf-8")
+    return file.read_text(encoding="utf-8").strip()
+
+
+#: Name -> the package it needs, what to install, and how it is made.
+LOGGERS: Mapping[str, tuple[str, str, Callable[[RunConfig, Path], Logger]]] = {
+    "tensorboard": ("tensorboard", "tensorboard", TensorBoard),
+    "wandb": ("wandb", "wandb", _wandb),
+    "trackio": ("trackio", "trackio", _trackio),
+    "swanlab": ("swanlab", "swanlab", _swanlab),
+}
+
+
+def check_loggers(config: RunConfig) -> None:
+    """Find every logger of a configuration; none is made.
+
+    Raises:
+        ConfigError: a name is unknown, or its package is not installed.
+    """
+    for name in config.loggers:
+        if ":" in name:
+            load_attribute(name, "logger")
+        elif name not in LOGGERS:
+            known = ", ".join(LOGGERS)
+            raise ConfigError(f"loggers: unknown logger {name!r}: known are {known}. Your own: module:attr.")
+        elif importlib.util.find_spec(LOGGERS[name][0]) is None:
+            raise ConfigError(f"loggers: {name} is not installed: pip install {LOGGERS[name][1]}, or leave it out")
+
+
+class Loggers:
+    """All loggers of a run, each in a thread of its own."""
+
+    def __init__(self, config: RunConfig, run_dir: Path, say: Callable[[str], None]) -> None:
+        self._threads = [_Thread(name, config, run_dir, say) for name in config.loggers]
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Hand metrics to all loggers and return at once."""
+        for thread in self._threads:
+            thread.put((step, dict(metrics)))
+
+    def finish(self) -> None:
+        """Wait for what is left, but not for ever."""
+        until = time.monotonic() + _PATIENCE
+        for thread in self._threads:
+            thread.put(None)
+        for thread in self._threads:
+            thread.end(max(0.0, until - time.monotonic()))
+
+
+class _Thread:
+    def __init__(self, name: str, config: RunConfig, run_dir: Path, say: Callable[[str], None]) -> None:
+        self._name = name
+        self._say = say
+        self._queue: queue.Queue[tuple[int, dict[str, float]] | None] = queue.Queue(_WAITING)
+        self._dropped = False
+        self._thread = threading.Thread(target=self._run, args=(config, run_dir), name=f"logger {name}", daemon=True)
+        self._thread.start()
+
+    def put(self, item: tuple[int, dict[str, float]] | None) -> None:
+        while True:
+            try:
+                self._queue.put_nowait(item)
+                return
+            except queue.Full:
+                self._tell("is slower than the run; older steps are left out")
+                try:
+                    self._queue.get_nowait()
+                except queue.Empty:
+                    continue
+
+    def end(self, seconds: float) -> None:
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._tell("does not finish and is left behind")
+
+    def _run(self, config: RunConfig, run_dir: Path) -> None:
+        try:
+            factory = load_attribute(self._name, "logger") if ":" in self._name else LOGGERS[self._name][2]
+            logger = factory(config, run_dir)
+            while (item := self._queue.get()) is not None:
+                logger.log(*item)
+            logger.finish()
+        except Exception as error:  # noqa: BLE001 - a logger never stops a run, whatever it raises
+            self._tell(f"raised {type(error).__name__}: {error}; the run goes on without it")
+            while self._queue.get() is not None:
+                pass
+
+    def _tell(self, what: str) -> None:
+        if not self._dropped:
+            self._dropped = True
+            self._say(f"WARNING: logger {self._name} {what}. All metrics are in the files of the run.")

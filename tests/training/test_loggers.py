@@ -1,0 +1,89 @@
+"""Loggers get what the files get, and never stop a run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from easyvideor1.training import loggers as loggers_module
+from easyvideor1.types import ConfigError
+
+from .runs import World, json_lines, train
+
+OWN = """
+import json
+import threading
+
+
+class Files:
+    def __init__(self, config, run_dir):
+        self.file = run_dir / "logged.jsonl"
+
+    def log(self, step, metrics):
+        with self.file.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\\n")
+
+    def finish(self):
+        (self.file.parent / "logged.done").touch()
+
+
+class Raising(Files):
+    def log(self, step, metrics):
+        raise ConnectionError("no route to the service")
+
+
+class Hanging(Files):
+    def log(self, step, metrics):
+        threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def own(place: Path) -> Path:
+    (place / "own_loggers.py").write_text(OWN)
+    return place
+
+
+@pytest.mark.model
+def test_a_logger_gets_what_the_files_get_and_one_that_fails_stops_nothing(
+    world: World, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loggers_module, "_PATIENCE", 0.5)
+    names = ["own_loggers:Files", "own_loggers:Raising", "own_loggers:Hanging"]
+    _, shown = train(world.short(loggers=names))
+    run = own / "runs/small"
+    steps = json_lines(run / "stages/01-rl/metrics.jsonl")
+    logged = json_lines(run / "logged.jsonl")
+    assert [row["step"] for row in logged] == [1, 2] and (run / "logged.done").exists()
+    assert logged == [{"step": row["step"], **{f"rl/{name}": value for name, value in row.items()}} for row in steps]
+    assert shown.count("WARNING: logger") == 2
+    assert "own_loggers:Raising raised ConnectionError: no route to the service; the run goes on without it" in shown
+    assert "own_loggers:Hanging does not finish and is left behind" in shown
+    train(world.short(loggers=[]))  # no part of what a run is
+
+
+@pytest.mark.model
+def test_a_logger_that_is_not_there_costs_nothing(world: World, own: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown logger 'wandbb': known are tensorboard, wandb, trackio, swanlab"):
+        train(world.short(loggers=["wandbb"]))
+    missing = [name for name in loggers_module.LOGGERS if importlib.util.find_spec(name) is None]
+    for name in missing:
+        with pytest.raises(ConfigError, match=f"{name} is not installed: pip install {name}"):
+            train(world.short(loggers=[name]))
+    assert not (own / "runs").exists()
+
+
+@pytest.mark.model
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_tensorboard_writes_its_files(world: World, place: Path) -> None:
+    train(world.short(loggers=["tensorboard"]))
+    assert list((place / "runs/small/tensorboard").glob("events*"))
+
+
+def test_the_identity_of_a_run_at_a_service_lasts(tmp_path: Path) -> None:
+    first = loggers_module._identity(tmp_path)
+    assert loggers_module._identity(tmp_path) == first != ""
+    assert json.dumps(first).isascii()
