@@ -67,7 +67,10 @@ def _seconds_of_a_build(items: Items, tmp_path: Path, codec: Codec) -> float:
 def _kill_with_children(pid: int) -> None:
     """At one blow: a builder's workers would else end a moment later, in an orderly way."""
     tasks = Path(f"/proc/{pid}/task")
-    children = [int(c) for task in tasks.iterdir() for c in (task / "children").read_text().split()]
+    children: list[int] = []
+    for task in tasks.iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends while its children are listed
+            children += [int(child) for child in (task / "children").read_text().split()]
     for victim in (*children, pid):
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)

@@ -25,7 +25,7 @@ _DENIAL = re.compile(
 #: A text that takes back, or refuses, what it names: "... is wrong", "It is impossible that ...".
 _REFUSED = re.compile(
     r"\b(?:is|are|was|were|be)\s++(?:not\s++(?:right|correct|true|the\s++\w++)|wrong|incorrect|false|impossible|mistaken)\W*+\Z"
-    r"|\?\W*+\Z|\A\W*+(?:no|wrong|not|unlikely|except|anything\s++but|false)\b"
+    r"|\?\W*+\Z|\A\W*+(?:no\s*+:|(?:wrong|unlikely|except|anything\s++but|false)\b)"
     r"|\b(?:cannot|can't|could\s++not|couldn't|won't|do(?:es)?\s++not\s++think|don't\s++think|rules?\s++out|ruled\s++out)\b[^.\n]{0,12}"
     r"(?:(?:it|that|this)\s++)?(?:(?:is|be)\s++)?(?:from\s++)?[\[({\d]|[\])}\d]\s*+[-\u2013\u2014:,]?\s*+(?:no|wrong|not\s++(?:it|this|right|correct))\W*+\Z"
     r"|\u662f\u9519|\A\W*+(?:it|this)\s++(?:is|would\s++be|cannot\s++be)\s++(?:impossible|unlikely|wrong|incorrect|false|not\s++true)\b",
