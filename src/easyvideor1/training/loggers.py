@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from easyvideor1.config import RunConfig
+from easyvideor1.files import write_text
 from easyvideor1.registry import load_attribute
 from easyvideor1.types import ConfigError
 
@@ -84,7 +85,7 @@ def _identity(run_dir: Path) -> str:
     """A name for the service under which a run that is started again goes on; kept in the run directory."""
     file = run_dir / "wandb_id.txt"
     if not file.exists():
-        file.write_text(f"{run_dir.name}-{time.time_ns():x}"[-64:], encoding="utf-8")
+        write_text(file, f"{run_dir.name}-{time.time_ns():x}"[-64:])
     return file.read_text(encoding="utf-8").strip()
 
 
