@@ -110,6 +110,7 @@ def test_a_run_marks_them_everywhere(world: World, place: Path, policy: str) -> 
     own = []
     for group in json_lines(directory / "rollouts/step_000001.jsonl"):
         assert [each["origin"] for each in group["trajectories"]] == ["online", "online", "offline"]
+        assert [each.get("off_policy") for each in group["trajectories"]] == [None, None, "sft"]
         own += [each["score"]["accuracy"] for each in group["trajectories"][:2]]
     assert row["reward/accuracy"] == pytest.approx(sum(own) / len(own)), "the policy's own accuracy"
     groups = json_lines(directory / "rollouts/step_000001.jsonl")

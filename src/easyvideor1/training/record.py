@@ -56,12 +56,20 @@ class StageRecord:
             _append(self.canary_file, row)
 
     def write_rollouts(
-        self, step: int, groups: Sequence[Group], used: Sequence[Group], advantages_N: torch.Tensor
+        self,
+        step: int,
+        groups: Sequence[Group],
+        used: Sequence[Group],
+        advantages_N: torch.Tensor,
+        off_policy: str = "none",
     ) -> None:
-        """Write a step's rollouts; before its update, so that they are there to look at when that fails."""
+        """Write a step's rollouts; before its update, so that they are there to look at when that fails.
+
+        ``off_policy`` is how the stage learns from offline members of its groups; it stands beside each of them.
+        """
         learnt = [trajectory for group in used for trajectory in group.trajectories]
         advantages = {id(t): value for t, value in zip(learnt, advantages_N.tolist(), strict=True)}
-        lines = [json_bytes(_group_row(step, group, advantages)) for group in groups]
+        lines = [json_bytes(_group_row(step, group, advantages, off_policy)) for group in groups]
         write_atomic(self.rollouts / f"step_{step:06d}.jsonl", b"".join(lines))
 
     def write_metrics(
@@ -82,11 +90,13 @@ class StageRecord:
         return row
 
 
-def _group_row(step: int, group: Group, advantages: dict[int, float]) -> dict[str, Any]:
+def _group_row(step: int, group: Group, advantages: dict[int, float], off_policy: str) -> dict[str, Any]:
     sample = group.sample
     prompt = group.trajectories[0].turns[0].prompt if group.trajectories else None
     pairs = zip(group.trajectories, group.scores, strict=True)
-    rows = [_trajectory_row(trajectory, score, advantages.get(id(trajectory))) for trajectory, score in pairs]
+    rows = [
+        _trajectory_row(trajectory, score, advantages.get(id(trajectory)), off_policy) for trajectory, score in pairs
+    ]
     return {
         "step": step,
         "sample": sample.id,
@@ -105,11 +115,12 @@ def _group_row(step: int, group: Group, advantages: dict[int, float]) -> dict[st
     }
 
 
-def _trajectory_row(trajectory: Trajectory, score: Score, advantage: float | None) -> dict[str, Any]:
+def _trajectory_row(trajectory: Trajectory, score: Score, advantage: float | None, off_policy: str) -> dict[str, Any]:
     known = [float(turn.logprobs.sum()) for turn in trajectory.turns if turn.logprobs is not None]
     known = [value for value in known if not math.isnan(value)]  # a stop token that was added has none
     return {
         "origin": trajectory.origin,
+        **({"off_policy": off_policy} if trajectory.origin == "offline" else {}),
         "response": trajectory.text,
         "tokens": response_tokens(trajectory),
         "finish": trajectory.turns[-1].finish,

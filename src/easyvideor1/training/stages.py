@@ -57,6 +57,8 @@ def build_stage(
     watched = config.canary.enabled and options.trajectories == "policy"
     grammar = grammar_of(config.rewards.grammar)
     canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
+    # The objective luffy shapes offline tokens itself, with off_policy left at none.
+    off_policy = "luffy" if options.objective == "luffy" else options.off_policy
     stalled = StallWatch(options.name, options.max_unusable_steps, options.steps, say)
 
     def evaluate_when_due(step: int) -> Metrics:
@@ -94,7 +96,9 @@ def build_stage(
         update=learning.update,
         sync=lambda step: engine.load_weights(step, policy.weights()),
         evaluate=evaluate_when_due,
-        keep=lambda step, groups, lesson: record.write_rollouts(step, groups, lesson.rows.groups, lesson.recorded),
+        keep=lambda step, groups, lesson: record.write_rollouts(
+            step, groups, lesson.rows.groups, lesson.recorded, off_policy
+        ),
         log=log,
         save=save_when_due,
     )
