@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from easyvideor1.config.schema import DataConfig, SourceConfig
-from easyvideor1.data import BadRow, Loaded, distinct_stems, load_source, scan_source
+from easyvideor1.data import BadRow, Loaded, distinct_stems, load_source, scan_source, shared_ids
 from easyvideor1.types import BudgetChange, ConfigError, MediaRef, Sample
 
 from .conftest import Rows, row
@@ -147,6 +148,46 @@ def test_options_in_every_shape(rows: Rows) -> None:
         bad = refusal(rows(row(options=options)))
         assert (bad.field, bad.what) == ("options", "are missing, and the question lists none")
     assert one(rows(row(options=None, problem="<video>Which? (A) left (B) right"))).options == ()
+    picture = row(options=None, problem="<image>Which?", videos=None, images=["a.png"], data_type="image")
+    assert refusal(rows(picture)).field == "options", "a picture is no list of options"
+    assert one(rows(picture | {"options": ["A", "B"]})).options == ("A. A", "B. B")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"(A)": "left", "(B)": "right"},
+        {"a": "left", "b": "right"},
+        {"A": "A. left", "B": "B. right"},
+        {"A": "left", "B": "right", "C": None},
+    ],
+)
+def test_options_by_letter(rows: Rows, options: dict[str, Any]) -> None:
+    assert one(rows(row(options=options))).options == ("A. left", "B. right")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"label": ["A", "B"], "text": ["left", "right"]}, "the key 'label', which is no letter"),
+        ({"1": "left", "2": "right"}, "the key '1', which is no letter"),
+        ({"A": ["left"], "B": "right"}, "option 'A' is ['left'], not text"),
+        ({"A": "left", "C": "right"}, "lettered A, C"),
+        ('{"A": ', "is no JSON"),
+    ],
+)
+def test_mappings_that_are_no_options_by_letter(rows: Rows, options: Any, words: str) -> None:
+    bad = refusal(rows(row(options=options)))
+    assert bad.field == "options" and words in bad.what
+
+
+def test_gaps_of_data_frames_are_nulls(rows: Rows) -> None:
+    nan = float("nan")
+    gaps = row(data_type=nan, problem_type=nan, images=nan, offline_output=nan, start=nan, fps=nan, level=nan)
+    sample = one(rows(gaps), task="multiple choice")
+    assert (sample.task, sample.offline, sample.extra) == ("multiple_choice", (), {"level": None})
+    assert sample.media[0].start is None and sample.media[0].budget is None
+    assert "is nan" in refusal(rows(row(answer=nan))).what
 
 
 def test_references_in_the_forms_of_answers(rows: Rows) -> None:
@@ -165,6 +206,13 @@ def test_ids_are_unique_and_say_where_a_row_is(media: Path) -> None:
     assert [sample.id for sample in loaded.samples] == ["list:1", "list:1#2", "list:1#3"]
     assert [sample.where for sample in loaded.samples] == [f"{path}:1", f"{path}:1#2", f"{path}:1#3"]
     assert distinct_stems(["a/train.jsonl", "b/train.jsonl", "b/test.jsonl"]) == ["a/train", "b/train", "test"]
+
+
+def test_ids_that_sources_share_are_found(rows: Rows) -> None:
+    sources = [load(rows(row(problem_id="x"), row(problem_id=name))) for name in ("y", "z")]
+    assert [(one.where, other.where) for one, other in shared_ids(sources)] == [
+        (sources[0].samples[0].where, sources[1].samples[0].where)
+    ]
 
 
 def test_whole_floats_are_identifiers(rows: Rows) -> None:
@@ -202,6 +250,16 @@ def test_pictures_in_rows_are_written_once(media: Path, tmp_path: Path) -> None:
     assert {sample.media for sample in loaded.samples} == {loaded.samples[0].media}
     (file,) = [entry for entry in (tmp_path / "embedded").rglob("*") if entry.is_file()]
     assert loaded.samples[0].media[0].path == str(file) and file.read_bytes() == buffer.getvalue()
+
+
+def test_data_urls_are_pictures(rows: Rows, media: Path, tmp_path: Path) -> None:
+    content = (media / "a.png").read_bytes()
+    url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    parts = [{"type": "image_url", "image_url": {"url": url}}, TEXT]
+    path = rows({"messages": [{"role": "user", "content": parts}], "solution": "3"})
+    assert Path(one(path, tmp_path, task="numerical").media[0].path).read_bytes() == content
+    bad = refusal(rows({"problem": "How many?", "answer": "3", "images": [f"{url}!"]}), task="numerical")
+    assert bad.field == "images" and "no base64" in bad.what
 
 
 def test_offline_logprobs_in_a_column_of_their_own(rows: Rows) -> None:

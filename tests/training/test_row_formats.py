@@ -45,3 +45,11 @@ def test_two_steps_on_every_format(world: World, place: Path, form: str) -> None
     assert [step["groups/used"] for step in steps] == [2, 2]
     group = json_lines(place / "runs/small/stages/01-rl/rollouts/step_000001.jsonl")[0]
     assert group["media"] and group["answer"] in {row["answer"] for row in chosen}
+
+
+def test_ids_that_two_sources_share_are_told(world: World, place: Path) -> None:
+    chosen = [row for row in world.read() if row["videos"]][:2]
+    paths = [write_rows(place / name, chosen) for name in ("first.jsonl", "second.jsonl")]
+    _, shown = train(world.short(data__train=[{"path": path} for path in paths]))
+    text = " ".join(shown.split())
+    assert f"have the id {chosen[0]['problem_id']!r}, and 1 more are shared" in text

@@ -47,13 +47,17 @@ def rewards(
     fails against itself.
     """
     from easyvideor1.cli.progress import progress
-    from easyvideor1.data import scan_source
+    from easyvideor1.data import embedded_media, scan_source
     from easyvideor1.rewards.audit import audit, reference_scorer
     from easyvideor1.rewards.responses import full_response
 
     settings, sources = _sources(data, config)
     scale = settings.rewards.coordinates
-    scans = [scan_source(source, settings.data, check_media=False, coordinates=scale) for source in sources]
+    embedded = embedded_media(settings.cache)
+    scans = [
+        scan_source(source, settings.data, check_media=False, coordinates=scale, embedded=embedded)
+        for source in sources
+    ]
     samples = [sample for scan in scans for sample in scan.samples]
     bad = [row for scan in scans for row in scan.bad]
     with progress("checking references", unit="type") as on_progress:

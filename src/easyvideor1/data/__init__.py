@@ -3,7 +3,15 @@
 from easyvideor1.data.mixture import source_weights
 from easyvideor1.data.problems import BadRow
 from easyvideor1.data.prompts import example_answer, prompt_text
-from easyvideor1.data.source import Loaded, SourceReport, distinct_stems, embedded_media, load_source, scan_source
+from easyvideor1.data.source import (
+    Loaded,
+    SourceReport,
+    distinct_stems,
+    embedded_media,
+    load_source,
+    scan_source,
+    shared_ids,
+)
 from easyvideor1.data.stream import SampleStream
 from easyvideor1.data.transforms import TRANSFORMS, Transform, resolve_transforms, shuffle_options
 from easyvideor1.data.writing import write_rows
@@ -22,6 +30,7 @@ __all__ = [
     "prompt_text",
     "resolve_transforms",
     "scan_source",
+    "shared_ids",
     "shuffle_options",
     "source_weights",
     "write_rows",

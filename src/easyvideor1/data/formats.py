@@ -14,6 +14,7 @@ trajectory. System turns are kept in the column ``system`` and not shown: what t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -131,6 +132,10 @@ class Format:
         else:
             name = detected(row, self._columns) if self._name == "auto" else self._name
             out = FORMATS[name](row, self._columns)
+        # Data frames keep gaps as NaN. In a reference it is a fault that is told as one.
+        for column, value in out.items():
+            if isinstance(value, float) and math.isnan(value) and column not in (self._columns.answer, "solution"):
+                out[column] = None
         if self._task and out.get("problem_type") is None:
             out["problem_type"] = self._task
         return out

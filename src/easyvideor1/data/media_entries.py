@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import re
 import urllib.parse
@@ -16,6 +18,7 @@ from easyvideor1.files import write_atomic
 from easyvideor1.types import MediaKind
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{1,20})://")
+_DATA = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 #: What a mapping calls its file, in the order they are looked for.
 _NAMES = ("path", "url", "file", "file_name", "filename")
 _HEADS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"GIF8", ".gif"), (b"RIFF", ".webp"), (b"BM", ".bmp"))
@@ -32,7 +35,7 @@ class Entry:
 def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: Path) -> Entry:
     """The file that an entry of a media column names.
 
-    Bytes in the row itself are written once, named by their SHA-256, into ``embedded``.
+    Bytes in the row itself, and those of a ``data:`` URL, are written once, named by their SHA-256, into ``embedded``.
 
     Raises:
         RowError: it names none, or one that is no local file.
@@ -45,17 +48,23 @@ def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: 
         for name in (kind, *_NAMES):
             if isinstance(named.get(name), str):
                 path = named.pop(name)
-                return Entry(_local(path, column, number), {key: named[key] for key in named if key not in _NAMES})
+                rest = {key: named[key] for key in named if key not in _NAMES}
+                return Entry(_file(path, column, number, embedded), rest)
     elif isinstance(value, bytes | bytearray) and value:
         return Entry(_written(bytes(value), embedded), {})
     elif isinstance(value, str) and value.strip():
-        return Entry(_local(value, column, number), {})
+        return Entry(_file(value, column, number, embedded), {})
     what = f"entry {number} is {type(value).__name__} {str(value)[:40]!r}, not a path"
     remedy = f'write the media into a file and put its path here, or {{"{kind}": its path}}'
     raise RowError(column, what, remedy)
 
 
-def _local(path: str, column: str, number: int) -> str:
+def _file(path: str, column: str, number: int, embedded: Path) -> str:
+    if head := _DATA.match(path):
+        try:
+            return _written(base64.b64decode(path[head.end() :], validate=True), embedded)
+        except binascii.Error as error:
+            raise RowError(column, f"entry {number} is a data URL that is no base64: {error}", "write a path") from None
     found = _URL.match(path)
     if found is None:
         return path

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
+from collections.abc import Mapping
+from typing import Any
 
 from easyvideor1.data.problems import RowError
 
 #: ``A. text``, ``A) text``, ``A: text`` or ``(A) text``.
 _LETTERED = re.compile(r"\s*(?:\((?P<round>[A-Z])\)|(?P<plain>[A-Z])\s*[.):\uff1a])\s*(?P<text>.*?)\s*", re.DOTALL)
+_KEY = re.compile(r"\(?(?P<letter>[A-Za-z])[.):]?")
 _REMEDY = "letter all options in the form 'A. text' with the first letters of the alphabet, or none of them"
 
 
@@ -18,6 +22,41 @@ def split_option(option: str) -> tuple[str, str]:
     if match is None:
         return "", option.strip()
     return match["round"] or match["plain"], match["text"]
+
+
+def listed_options(value: Any) -> list[Any]:
+    """The options of a row as a list: of a list, of a mapping from letters to texts, or of either as JSON text.
+
+    A mapping gives ``A. text`` for each of its letters; those whose text is null are no options.
+
+    Raises:
+        RowError: it is none of these, or a key of the mapping is no letter.
+    """
+    remedy = 'write them as ["A. red", "B. blue"], or null for none'
+    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise RowError("options", f"is no JSON: {error}", remedy) from None
+    if value is None or value == "":
+        return []
+    if isinstance(value, Mapping):
+        return [_of_letter(str(key), text) for key, text in value.items() if text is not None]
+    if not isinstance(value, list):
+        raise RowError("options", f"is {value!r}, not a list", remedy)
+    return value
+
+
+def _of_letter(key: str, text: Any) -> str:
+    found = _KEY.fullmatch(key.strip())
+    if found is None:
+        what = f"is a mapping with the key {key!r}, which is no letter"
+        raise RowError("options", what, 'write it as {"A": "red", "B": "blue"}, or as a list')
+    if isinstance(text, bool) or not isinstance(text, str | int | float):
+        raise RowError("options", f"option {key!r} is {text!r}, not text", "write its text or remove it")
+    letter = found["letter"].upper()
+    own, rest = split_option(str(text))
+    return f"{letter}. {rest if own == letter else text}"
 
 
 def letter_options(texts: list[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from easyvideor1 import rewards
 from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.media_entries import Entry, read_entry
-from easyvideor1.data.options import letter_options
+from easyvideor1.data.options import letter_options, listed_options
 from easyvideor1.data.problems import RowError
 from easyvideor1.data.repairs import remedy_of
 from easyvideor1.rewards.coordinates import Scale
@@ -33,7 +33,7 @@ from easyvideor1.video.formats import kinds_of_name
 PLACEHOLDER = re.compile(r"<image>|<video>")
 _WRAPPED = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL)
 #: Options that a question lists itself: "(A)", "A.", "A)" or "A:", and the next one.
-_LETTERED = re.compile(r"(?:^|[\s(])A\s*+[.):\uff0e].{0,2000}?[\s(]B\s*+[.):\uff0e]|<image", re.DOTALL)
+_LETTERED = re.compile(r"(?:^|[\s(])A\s*+[.):\uff0e].{0,2000}?[\s(]B\s*+[.):\uff0e]", re.DOTALL)
 _DATA_TYPES = ("image", "video", "text")
 _FIXED = (
     "data_type",
@@ -120,7 +120,10 @@ def read_sample(
     answer = _answer(row, column)
     if task == "multiple_choice" and not options and not _LETTERED.search(question):
         what = "are missing, and the question lists none"
-        raise RowError("options", what, 'write them as ["A. red", "B. blue"], or give the row another problem_type')
+        remedy = (
+            'write them as ["A. red", "B. blue"] (["A", "B"] where a picture shows them), or set another problem_type'
+        )
+        raise RowError("options", what, remedy)
     taken = {*_FIXED, form.question, form.images, form.videos, column, "start", "end"}
     taken |= form.budgets.columns(row)
     if is_evaluation_row(row, form):
@@ -187,8 +190,6 @@ def _label(row: Row, name: str) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # a column with gaps, as data frames keep it
-    if isinstance(value, float) and math.isnan(value):
-        return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RowError(name, f"is {value!r}, not text or a whole number", "correct it or leave it out")
     return str(value).strip()
@@ -214,20 +215,8 @@ def _answer(row: Row, column: str) -> str:
 
 
 def _option_texts(row: Row) -> list[str]:
-    value = row.get("options")
-    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise RowError("options", f"is no JSON: {error}", 'write them as ["A. red", "B. blue"]') from None
-    if value is None or value in ("", {}) or (isinstance(value, float) and math.isnan(value)):
-        return []
-    if isinstance(value, Mapping):
-        value = [f"{letter}. {text}" for letter, text in value.items() if text is not None]
-    if not isinstance(value, list):
-        raise RowError("options", f"is {value!r}, not a list", 'write them as ["A. red", "B. blue"], or null for none')
     texts = []
-    for number, option in enumerate(value, start=1):
+    for number, option in enumerate(listed_options(row.get("options")), start=1):
         if isinstance(option, bool) or not isinstance(option, str | int | float):
             raise RowError("options", f"option {number} is {option!r}, not text", "write its text or remove it")
         if PLACEHOLDER.search(str(option)):
@@ -239,7 +228,7 @@ def _option_texts(row: Row) -> list[str]:
 
 def _entries(row: Row, name: str, kind: MediaKind, embedded: Path) -> list[Entry]:
     value = row.get(name)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None:
         return []
     entries = [value] if isinstance(value, str | bytes | Mapping) else value
     if not isinstance(entries, list):

@@ -102,6 +102,13 @@ def distinct_stems(paths: Sequence[str]) -> list[str]:
     return stems
 
 
+def shared_ids(loaded: Sequence[Loaded]) -> list[tuple[Sample, Sample]]:
+    """Samples of different sources with one id, as pairs: whatever is kept by id cannot tell them apart."""
+    first: dict[str, Sample] = {}
+    pairs = [(first.setdefault(sample.id, sample), sample) for source in loaded for sample in source.samples]
+    return [(one, other) for one, other in pairs if one is not other]
+
+
 def load_source(
     source: SourceConfig,
     config: DataConfig,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from easyvideor1.config.places import missing
 from easyvideor1.config.schema import ImageBudget, PromptConfig, RunConfig, Section, SourceConfig, VideoBudget
-from easyvideor1.data import Loaded, load_source
+from easyvideor1.data import Loaded, embedded_media, load_source
 from easyvideor1.evaluation.evaluate import ScoreFunction
 from easyvideor1.evaluation.result import Evaluation
 from easyvideor1.registry import Registry
@@ -73,7 +73,12 @@ class Benchmark:
         Raises:
             DataError: the file is missing, or rows are bad and ``data.on_bad_row`` is ``error``.
         """
-        loaded = load_source(self.source(), config.data, coordinates=config.rewards.coordinates)
+        loaded = load_source(
+            self.source(),
+            config.data,
+            coordinates=config.rewards.coordinates,
+            embedded=embedded_media(config.cache),
+        )
         return loaded if self.adapt is None else replace(loaded, samples=[self.adapt(s) for s in loaded.samples])
 
 
