@@ -132,3 +132,8 @@ def deep(sample: Sample, response: str) -> float:
 
 def deeper(sample: Sample, response: str) -> float:
     return float(sample.anwser in response)
+
+
+def never_returning(sample: Sample, response: str) -> float:
+    while True:
+        time.sleep(0.01)

@@ -246,6 +246,9 @@ def test_a_reward_that_does_not_return_is_an_error_like_any_other() -> None:
     assert first.reason == f"reward {target!r} raised TimeoutError"
     with pytest.raises(RewardError, match=r"8 calls of rewards do not return"):
         masks.score_group(sample("boolean", "yes"), ["hang"] * 8)
+    tried = Scorer(RewardConfig(custom={"*": f"{HERE}:never_returning"}, timeout=0.05))
+    with pytest.raises(ConfigError, match=r"never_returning.*no result within 0\.05 s"):
+        tried.try_out([sample("boolean", "yes")])
 
 
 def test_a_reward_that_ends_the_process_is_an_error_like_any_other() -> None:

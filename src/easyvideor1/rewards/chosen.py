@@ -44,7 +44,7 @@ DENIED = re.compile(
 )
 #: Another letter as a possibility: "or C", "Alternatively C".
 HEDGE = re.compile(
-    r"(?:\b(?i:or|else|maybe|perhaps|possibly|probably|unless|alternatively|otherwise|might|could|may|also|second|if\s++not)\b"
+    r"(?:\b(?i:or|else|maybe|perhaps|possibly|probably|unless|alternatively|otherwise|might|could|may|also|second\s++guess|if\s++not)\b"
     r"|\u6216|\u53ef\u80fd|\u4e5f\u8bb8)"
     r"[^.\n]{0,24}?(?<![\w'])[(\[]*+([A-Z])(?=[)\].,:;!?\s]|$)"
 )

@@ -171,7 +171,8 @@ class Scorer:
 
     def _tried(self, target: str, sample: Sample, call: Callable[[str], object]) -> None:
         try:
-            call(full_response(one_answer(canonical_task(sample.task), sample.answer), self.config.grammar))
+            response = full_response(one_answer(canonical_task(sample.task), sample.answer), self.config.grammar)
+            self._patience.call(target, lambda: call(response))
         except Exception as error:
             if self.config.on_error == "mask" and not isinstance(error, RewardError):
                 return
