@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Sampling:
     """How tokens are drawn. ``greedy`` takes the likeliest token and ignores the rest but ``max_new_tokens``.
 
-    Penalties change the distribution that is drawn from, before ``temperature``, ``top_k`` and ``top_p``, in that order.
+    Penalties change what is drawn from, before ``temperature``, ``top_k`` and ``top_p``, which follow in that order.
     ``repetition_penalty`` divides the positive logits of tokens that the prompt or the response so far holds, and
     multiplies the negative ones. ``presence_penalty`` is taken off the logits of tokens that the response holds, and
     ``frequency_penalty`` once for each time that it does.
@@ -68,7 +68,8 @@ class Engine(Protocol):
 
     Laws: responses come back in request order, ``n`` per request; visual special tokens are never sampled;
     ``logprobs`` are those of the sampled tokens under ``temperature``, after visual tokens are masked and before
-    penalties, ``top_p`` and ``top_k``: the policy's own, whatever was drawn from; a response ends with its stop token, or has exactly ``max_new_tokens`` tokens.
+    penalties, ``top_p`` and ``top_k``: the policy's own, whatever was drawn from; a response ends with its stop
+    token, or has exactly ``max_new_tokens`` tokens.
     """
 
     def generate(self, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]: ...
