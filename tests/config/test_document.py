@@ -39,7 +39,8 @@ def test_tables_are_whole():
 
 def test_types_in_words():
     words = {name: type_words(field.annotation, field.metadata) for name, field in StageConfig.model_fields.items()}
-    assert words["steps"] == "integer > 0"
+    assert words["steps"] == words["aggregation_length"] == "integer > 0 or null"
+    assert words["prompts_per_step"] == "integer > 0"
     assert words["tasks"] == "list of text"
     assert words["kl"] == "`none` or `k1` or `k2` or `k3` or `abs` or `full`"
     video = RunConfig.model_fields["data"].annotation.model_fields["video"].annotation
