@@ -10,7 +10,7 @@ from easyvideor1.config.document import (
     type_words,
     write_documents,
 )
-from easyvideor1.config.load import _all_keys
+from easyvideor1.config.keys import all_keys, dotted
 from easyvideor1.config.schema import RunConfig, Section, StageConfig
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def test_the_shipped_documents_are_up_to_date():
 
 
 def test_all_keys_name_entries_of_lists():
-    keys = list(_all_keys(RunConfig))
+    keys = list(map(dotted, all_keys()))
     assert "stages.0.optimizer.lr" in keys
     assert "data.video.fps" in keys
     assert len(keys) == len(set(keys))

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from easyvideor1.config.load import inner_models
+from easyvideor1.config.keys import inner_models
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.files import write_text
 

@@ -26,12 +26,20 @@ class OptimizerConfig(Section):
     """Decoupled weight decay."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of linear warm-up."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Linear warm-up as a share of the stage's steps, in place of ``warmup_steps``."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     """What follows the warm-up."""
     min_lr_ratio: Probability = 0.0
     """Where cosine and linear end, as a share of ``lr``."""
     max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0
     """Gradients are scaled down to this norm."""
+
+    @model_validator(mode="after")
+    def _the_warm_up_is_given_once(self) -> OptimizerConfig:
+        if self.warmup_steps and self.warmup_ratio:
+            raise ValueError("warmup_steps and warmup_ratio both say how long the warm-up is: leave one out")
+        return self
 
 
 class CriticConfig(Section):
