@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from easyvideor1.config.keys import inner_models
 from easyvideor1.config.schema import RunConfig
@@ -35,6 +34,9 @@ evr1 train my.yaml seed=3 data.video.fps=1 stages.0.steps=50 stages.grpo.optimiz
 Entries of lists go by index, stages also by name. YAML is read as version 1.2: `1e-6` is a number, and `yes`, `on` and
 `12:30` are text. Unknown keys, wrong types and keys written twice are errors that name their line. `evr1 config show`
 prints a configuration as it is read, with all defaults. `[]` in a heading stands for the index of a list.
+
+Keys that say "required" must be in every entry of their list; all others may be left out. To train, a configuration
+needs `model.path`, `data.train` and `stages` as well.
 """
 
 
@@ -104,9 +106,9 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    default = field.default
-    if default is PydanticUndefined:
+    if field.is_required():
         return "required"
+    default = field.get_default(call_default_factory=True)
     if isinstance(default, BaseModel):
         return "see below"
     if isinstance(default, tuple):
@@ -114,7 +116,7 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(default, ensure_ascii=False)}`"
 
 
-_NAMES = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
+_NAMES = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null", Any: "anything"}
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
