@@ -88,5 +88,5 @@ def test_training_has_no_penalties_and_evaluation_has_bounded_ones():
     with pytest.raises(ConfigError, match=r"rollout\.presence_penalty: did you mean evaluation\.presence_penalty\?"):
         parse_config("rollout: {presence_penalty: 1}", "f")
     for wrong in ("presence_penalty: 2.5", "frequency_penalty: -3", "repetition_penalty: 0", "top_p: 0", "top_k: -1"):
-        with pytest.raises(ConfigError, match="expected (greater|less) than"):
+        with pytest.raises(ConfigError, match=r"expected (greater|less) than"):
             parse_config(f"evaluation: {{{wrong}}}", "f")

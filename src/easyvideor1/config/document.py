@@ -37,6 +37,11 @@ prints a configuration as it is read, with all defaults. `[]` in a heading stand
 
 Keys that say "required" must be in every entry of their list; all others may be left out. To train, a configuration
 needs `model.path`, `data.train` and `stages` as well.
+
+`evr1 config migrate OLD.yaml -o NEW.yaml` rewrites a configuration of EasyR1 or EasyVideoR1. What has a counterpart
+arrives; every other key is told with the reason, on the terminal and in the comments of the new file. Their
+`total_epochs` becomes the `epochs` of a stage, which draws every usable row that often: EasyR1 left out the rows that
+did not fill a last step of an epoch, so that a small file may come to more steps here.
 """
 
 
