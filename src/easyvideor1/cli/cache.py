@@ -85,6 +85,8 @@ def build(
         refs = media if files else media_of(settings)
         with progress("planning", unit="file") as on_progress:
             planned = bench.plan_media(refs, on_progress)
+        if note := bench.rate_note(refs):
+            typer.echo(note)
         if dry_run:
             show_plan(planned, bench.store)
             failures = planned.failures

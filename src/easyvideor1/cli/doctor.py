@@ -219,18 +219,28 @@ def check_browser() -> Iterator[Finding]:
         yield Finding("Chromium", "ok", found)
 
 
-#: Extras of the distribution that no code asks for yet; the next one that does moves into a check of its own.
-UNUSED_EXTRAS = ("ray", "tensorboard", "torchcodec", "vllm", "wandb")
+#: Extras of the distribution -> the package that each brings, and what needs it.
+EXTRAS = {
+    "lora": ("peft", "model.lora"),
+    "datasets": ("datasets", "a source that is a data set of that library"),
+    "torchcodec": ("torchcodec", "cache.decoder: torchcodec"),
+    "tensorboard": ("tensorboard", "loggers: [tensorboard]"),
+    "wandb": ("wandb", "loggers: [wandb]"),
+}
+#: Extras that no code asks for yet.
+UNUSED_EXTRAS = ("ray", "vllm")
 
 
 def check_extras() -> Iterator[Finding]:
     """Optional packages."""
     from importlib.util import find_spec
 
-    if find_spec("peft") is None:
-        yield Finding("lora", "note", "peft is not installed", "model.lora needs it: pip install 'easyvideor1[lora]'")
-    else:
-        yield Finding("lora", "ok", "peft is installed")
+    for extra, (package, user) in EXTRAS.items():
+        if find_spec(package) is None:
+            remedy = f"{user} needs it: pip install 'easyvideor1[{extra}]'"
+            yield Finding(extra, "note", f"{package} is not installed", remedy)
+        else:
+            yield Finding(extra, "ok", f"{package} is installed")
     yield Finding("extras", "ok", f"not used by this version: {', '.join(UNUSED_EXTRAS)}")
 
 
@@ -263,7 +273,7 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
     data = config.data
     for section, sources in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         for index, source in enumerate(sources):
-            yield _place_finding(config, f"data.{section}.{index}.path", source.path, "data file")
+            yield _source_finding(config, f"data.{section}.{index}.path", source.path)
             if source.media_root is not None:
                 yield _place_finding(config, f"data.{section}.{index}.media_root", source.media_root, "directory")
     templates = {"prompts": config.prompts.templates, "rewards.judge": config.rewards.judge.templates}
@@ -276,6 +286,19 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
         writable = existing.is_dir() and os.access(existing, os.W_OK)
         yield Finding(key, "ok" if writable else "broken", f"{place}: {'can' if writable else 'cannot'} be written")
     yield from _check_names(config.rewards.custom)
+
+
+def _source_finding(config: RunConfig, key: str, path: str) -> Finding:
+    from pathlib import Path
+
+    from easyvideor1.config.places import is_hub_name, split_of
+
+    base = split_of(path)[0]
+    if is_hub_name(path):
+        return Finding(key, "ok", f"{path} (on the Hub, which was not asked)")
+    if Path(base).is_dir():
+        return Finding(key, "ok", path)
+    return _place_finding(config, key, base, "data file")
 
 
 def _place_finding(config: RunConfig, key: str, path: str, kind: str) -> Finding:

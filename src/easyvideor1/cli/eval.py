@@ -106,5 +106,7 @@ def _questions(benchmark: Benchmark | None, bench: Workbench, watch: TerminalWat
         bench.scorer.try_out(sample for source in loaded for sample in source.samples)
     with watch.phase("building the frame cache", "file") as advance:
         built = bench.fill_cache(loaded, advance)
+    if note := bench.rate_note(ref for source in loaded for sample in source.samples for ref in sample.media):
+        watch.say(note)
     loaded = bench.without_failed(loaded, built)
     return [sample for source in loaded for sample in source.samples], sum(len(source.bad) for source in loaded)

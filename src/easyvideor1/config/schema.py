@@ -103,7 +103,11 @@ class SourceConfig(Section):
     """One data source."""
 
     path: str
-    """JSON, JSONL or Parquet file of rows, from the working directory or beside the YAML file."""
+    """Rows, from the working directory or beside the YAML file: a JSON, JSONL or Parquet file, a directory of such
+    files, or one that the ``datasets`` library saved; or, with its split, a data set on the Hugging Face Hub.
+    ``@split`` behind it names one of its splits: ``shards@train``, ``owner/name@test``."""
+    subset: str = ""
+    """Which configuration of a data set on the Hub, where it has several."""
     format: str = "auto"
     """How rows are written: ``published`` (EasyR1's and EasyVideoR1's), ``messages`` (TRL, ms-swift), ``conversations``
     (LLaVA, ShareGPT), ``verl``, or ``module:attr`` of a function from a raw row to one of ours; ``auto`` tells each row
@@ -113,6 +117,8 @@ class SourceConfig(Section):
     media_root: str | None = None
     """Directory that relative media paths start from, itself from the working directory or beside the YAML file; the
     directory of the file of rows if not set."""
+    frames_fps: Annotated[float, Field(gt=0)] | None = None
+    """Frames per second of videos that rows give as lists or directories of pictures without saying their times."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Relative share of this source in a mixture."""
     epochs: Annotated[float, Field(gt=0)] | None = None

@@ -3,6 +3,7 @@
 from easyvideor1.data.mixture import source_weights
 from easyvideor1.data.problems import BadRow
 from easyvideor1.data.prompts import example_answer, prompt_text
+from easyvideor1.data.row_files import source_files
 from easyvideor1.data.source import (
     Loaded,
     SourceReport,
@@ -32,6 +33,7 @@ __all__ = [
     "scan_source",
     "shared_ids",
     "shuffle_options",
+    "source_files",
     "source_weights",
     "write_rows",
 ]

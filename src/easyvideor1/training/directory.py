@@ -20,8 +20,9 @@ import yaml
 from easyvideor1 import __version__
 from easyvideor1.config import RunConfig, SourceConfig, dump_config
 from easyvideor1.config.load import validate
-from easyvideor1.config.places import found
+from easyvideor1.config.places import located_source
 from easyvideor1.config.source import Source
+from easyvideor1.data import source_files
 from easyvideor1.files import held, write_json, write_text
 from easyvideor1.types import ConfigError, DataError
 
@@ -202,8 +203,21 @@ def _facts(config: RunConfig) -> dict[str, Any]:
 
 
 def source_digests(config: RunConfig, sources: Iterable[SourceConfig]) -> dict[str, str]:
-    """SHA-256 of the file of every source of a configuration, by its path as it is written there."""
-    return {source.path: file_digest(Path(found(config, source.path))) for source in sources}
+    """SHA-256 of the rows of every source of a configuration, by its path as it is written there.
+
+    It is that of the file, or of the names and digests of all files of a source that has several.
+    """
+    return {source.path: _digest(located_source(config, source)) for source in sources}
+
+
+def _digest(source: SourceConfig) -> str:
+    files = source_files(source)
+    if len(files) == 1:
+        return file_digest(files[0])
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.name}\0{file_digest(file)}\n".encode())
+    return whole.hexdigest()
 
 
 def file_digest(path: Path) -> str:

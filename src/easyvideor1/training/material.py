@@ -73,6 +73,9 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch, counted: Ma
         _planned(options, config, usable, counted)
     with watch.phase("building the frame cache", "file") as advance:
         built = bench.fill_cache([source for sources in loaded.values() for source in sources], advance)
+    samples = [sample for sources in loaded.values() for source in sources for sample in source.samples]
+    if note := bench.rate_note(ref for sample in samples for ref in sample.media):
+        watch.say(note)
     watch.say(f"frame cache: {built.built} built, {built.present} already there, {built.failed} failed")
     loaded = {split: bench.without_failed(sources, built) for split, sources in loaded.items()}
     learnt = [bench.without_failed(sources, built) for sources in learnt]

@@ -18,9 +18,10 @@ import av
 from easyvideor1.files import write_atomic
 from easyvideor1.types import MediaError, MediaInfo
 from easyvideor1.video.claims import NO_LOCKS
-from easyvideor1.video.content import StatKey, is_settled, stat_key
+from easyvideor1.video.content import stat_key
 from easyvideor1.video.info_json import info_and_index_from_json, info_to_json
 from easyvideor1.video.packets import PacketIndex
+from easyvideor1.video.versions import StatKey, is_settled
 
 #: Begins every line. The number changes whenever the same file would be described, or a line written, otherwise.
 _NAME = b"evr1-probe/"

@@ -23,6 +23,9 @@ from easyvideor1.video.prefetch import Prefetcher
 
 Progress = Callable[[int, int], None]
 
+#: A rate of 29.97 is what is meant by 30.
+_RATE_TOLERANCE = 1.01
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedMedia:
@@ -133,6 +136,30 @@ class MediaBench:
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
             raise DataError(f"{ref.path}: its budget cannot be: {what} - {remedy}") from None
+
+    def rate_note(self, refs: Iterable[MediaRef]) -> str:
+        """What is to be said of videos with fewer frames per second than are wanted; empty if there are none.
+
+        They are planned at their own rate: no frame is taken twice.
+        """
+        rates, wanted, total = [], 0.0, 0
+        for ref in dict.fromkeys(ref for ref in refs if ref.kind == "video"):
+            budget = self.budget(ref)
+            assert isinstance(budget, VideoBudget)
+            try:
+                rate = self.frames.probe(ref.path).fps
+            except MediaError:
+                continue  # it is named elsewhere
+            total += 1
+            if budget.frames is None and budget.fps > rate * _RATE_TOLERANCE:
+                rates.append(rate)
+                wanted = max(wanted, budget.fps)
+        if not rates:
+            return ""
+        return (
+            f"{len(rates)} of {total} videos have fewer than the {wanted:g} frames per second that are asked for "
+            f"({min(rates):.4g} at least): they are read at their own rate"
+        )
 
     def fill_cache(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> BuildReport:
         """Have the frames of all media of some sources ready, as ``cache.mode`` says.
