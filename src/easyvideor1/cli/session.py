@@ -115,6 +115,7 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
     """
     from easyvideor1.evaluation import write_curves, write_report, write_summary
     from easyvideor1.training.directory import read_status
+    from easyvideor1.training.lengths import known_steps
     from easyvideor1.training.run import evaluation_names, run
 
     prepared = 0.0 if begun is None else time.monotonic() - begun
@@ -131,11 +132,12 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
     finally:
         watch.close()
     before, after = evaluation_names(config)
+    status = read_status(run_dir)
     summary = write_summary(
         run_dir,
         seed=config.seed,
-        steps=sum(stage.steps for stage in config.stages),
-        seconds=prepared + (read_status(run_dir) or {"seconds": 0.0})["seconds"],
+        steps=sum(known_steps(config, status).values()),
+        seconds=prepared + (status or {"seconds": 0.0})["seconds"],
         before=before,
         after=after,
     )

@@ -11,6 +11,7 @@ once, and its cache is then copied n times.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,7 @@ from easyvideor1.models.pack import LoadFrames, load_visual
 from easyvideor1.registry import Registry
 from easyvideor1.rollout.engine import Engine, OnAnswer, Request, Sampling
 from easyvideor1.rollout.growing import GrowingResponses
+from easyvideor1.rollout.penalties import SeenTokens
 from easyvideor1.types import ConfigError, Trajectory
 
 ENGINES: Registry[Any] = Registry("engine")
@@ -130,7 +132,8 @@ class LocalEngine:
         from transformers import DynamicCache
 
         device = next(self.model.parameters()).device
-        cache = DynamicCache(config=self.model.config.get_text_config())
+        text = self.model.config.get_text_config()
+        cache = DynamicCache(config=text)
         hidden, following, key_mask = self._prefill(requests, cache, device)
         uniforms = np.stack([[_uniforms(r.seed, i, sampling.max_new_tokens) for i in range(n)] for r in requests])
         rows = len(requests)
@@ -145,9 +148,16 @@ class LocalEngine:
         alive = np.arange(rows)
         out = GrowingResponses(requests, stop, self.family.tokenizer, on_answer)
         hidden = hidden.expand(-1, n, -1)
+        seen: SeenTokens | None = None
+        if sampling.penalises:
+            prompts = [request.prompt for request in requests for _ in range(rows // len(requests))]
+            seen = SeenTokens(prompts, n, text.vocab_size, device)
         for step in range(sampling.max_new_tokens):
             logits = masked_logits(self.family, self.model, hidden, 1.0 if sampling.greedy else sampling.temperature)
-            ids_Rn, logprobs_Rn = _draw(logits, uniforms[alive, :, step], sampling)
+            drawn_from = None if seen is None else seen.penalised(logits, sampling)
+            ids_Rn, logprobs_Rn = _draw(logits, uniforms[alive, :, step], sampling, drawn_from)
+            if seen is not None:
+                seen.add(torch.from_numpy(ids_Rn).to(device))
             full_ids = np.full((rows, n), self.family.pad_token_id)
             full_logprobs = np.zeros((rows, n), dtype=np.float32)
             full_ids[alive], full_logprobs[alive] = ids_Rn, logprobs_Rn
@@ -161,6 +171,8 @@ class LocalEngine:
                 cache.reorder_cache(kept)
                 key_mask, following = key_mask[kept], following[kept]
                 alive, ids_Rn = alive[keep], ids_Rn[keep]
+                if seen is not None:
+                    seen.keep(kept)
             grown = own_keys.expand(len(alive), 1, n, n)
             key_mask = torch.cat([key_mask.expand(-1, -1, n, -1), grown], dim=-1)
             positions = (following + step)[None, :, None].expand(3, -1, n)
@@ -217,8 +229,7 @@ def _tell(on_answer: OnAnswer, batch: Sequence[int], row: int, answers: tuple[Tr
 
 
 def _batch_key(request: Request) -> tuple[Any, ...]:
-    s = request.sampling
-    return (request.n, s.greedy, s.temperature, s.top_p, s.top_k, s.max_new_tokens, len(request.prompt))
+    return (request.n, astuple(request.sampling), len(request.prompt))
 
 
 def _uniforms(seed: int, response: int, count: int) -> NDArray[np.float64]:
@@ -229,14 +240,21 @@ def _uniforms(seed: int, response: int, count: int) -> NDArray[np.float64]:
 
 
 def _draw(
-    logits_PnV: torch.Tensor, uniforms_Pn: NDArray[np.float64], sampling: Sampling
+    logits_PnV: torch.Tensor,
+    uniforms_Pn: NDArray[np.float64],
+    sampling: Sampling,
+    drawn_from_PnV: torch.Tensor | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Token ids and their log-probabilities, by inverting the cumulative distribution at the given uniforms."""
+    """Token ids by inverting the cumulative distribution at the given uniforms, and their log-probabilities.
+
+    ``drawn_from_PnV`` are logits to draw from in place of the policy's; log-probabilities are the policy's either way.
+    """
     log_PnV = torch.log_softmax(logits_PnV, dim=-1)
     if sampling.greedy:
         ids = log_PnV.argmax(-1)
     else:
-        probabilities = _truncate(log_PnV.exp(), sampling).double()
+        full = log_PnV.exp() if drawn_from_PnV is None else torch.softmax(drawn_from_PnV, dim=-1)
+        probabilities = _truncate(full, sampling).double()
         cumulative = probabilities.cumsum(-1)
         threshold = torch.from_numpy(uniforms_Pn).to(logits_PnV.device)[..., None] * cumulative[..., -1:]
         # right=True skips tokens of probability 0, whose cumulative value equals their predecessor's.

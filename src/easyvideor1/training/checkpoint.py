@@ -46,10 +46,10 @@ def checkpoints(stage_dir: Path) -> list[Path]:
 def unsaved_words(options: StageConfig) -> str:
     """That a stage has no checkpoint to go on from, when the first one comes, and how to have it sooner."""
     key = f"stages.{options.name}.save_every"
-    first = min(options.save_every, options.steps)
+    first = min(options.save_every, options.step_count)
     words = (
         f"stage {options.name}: nothing is saved, so it starts again from its beginning. The first save comes after "
-        f"step {first} of {options.steps} ({key}={options.save_every})"
+        f"step {first} of {options.step_count} ({key}={options.save_every})"
     )
     return words if first == 1 else f"{words}; for an earlier one, start the same command with {key}={first // 2}"
 

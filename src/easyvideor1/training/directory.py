@@ -123,7 +123,8 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 class RunStatus:
-    """``run.json``: what made the run, the stage that is under way, and the seconds it has taken.
+    """``run.json``: what made the run, the steps of its stages, the stage that is under way, and the seconds it has
+    taken.
 
     Seconds count up to the last note, which every checkpoint makes: work that a kill undid is not counted, and neither
     is the time between two starts.
@@ -136,8 +137,8 @@ class RunStatus:
         self._begun = time.monotonic()
 
     @classmethod
-    def open(cls, run_dir: Path, config: RunConfig) -> RunStatus:
-        """Begin the run's files, or take up those that are there.
+    def open(cls, run_dir: Path, config: RunConfig, steps: Mapping[str, int]) -> RunStatus:
+        """Begin the run's files, or take up those that are there; ``steps`` are those of each stage, by its name.
 
         Raises:
             ConfigError: the rows have changed since the run began.
@@ -153,6 +154,7 @@ class RunStatus:
                 "two data sets. Restore them, give this run another name, or remove the directory to start over."
             )
         facts["starts"] += 1
+        facts["steps"] = dict(steps)
         status = cls(run_dir, facts)
         if not (run_dir / "config.yaml").exists():
             write_text(run_dir / "config.yaml", dump_config(config))
@@ -179,7 +181,10 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
     try:
         facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         float(facts["seconds"]), int(facts["starts"]), dict(facts["data"]), str(facts["stage"])
-    except (ValueError, KeyError, TypeError) as error:
+        counted = facts.get("steps", {})  # runs of older versions have none
+        if not all(isinstance(steps, int) and steps > 0 for steps in counted.values()):
+            raise ValueError(f"steps {counted!r}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: not the status of a run ({error!r}); remove it and start again") from error
     return facts
 

@@ -30,6 +30,7 @@ from easyvideor1.training.directory import (
     read_status,
     run_directory,
 )
+from easyvideor1.training.lengths import known_steps, with_steps
 from easyvideor1.training.loggers import Loggers, check_loggers
 from easyvideor1.training.loop import Metrics, train
 from easyvideor1.training.material import Material, Watch, load_material
@@ -71,8 +72,9 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
         # such a form: there a resumed run is the same but for rounding.
         torch.use_deterministic_algorithms(chosen_device(config.model).type == "cpu", warn_only=True)
         with Workbench.open(config) as bench:
-            material = load_material(bench.config, bench, watch)
-            status = RunStatus.open(run_dir, config)
+            material = load_material(bench.config, bench, watch, known_steps(config, read_status(run_dir)))
+            planned = with_steps(config, material.steps)
+            status = RunStatus.open(run_dir, config, known_steps(planned, None))
             if status.facts["threads"] != torch.get_num_threads():
                 watch.say(
                     f"this run began with {status.facts['threads']} CPU threads and goes on with "
@@ -81,7 +83,7 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
             write_json(run_dir / "data_report.json", material.report)
             loggers = Loggers(config, run_dir, watch.say)
             try:
-                _Session(config, run_dir, bench, material, status, evaluate, watch, loggers).finish()
+                _Session(planned, run_dir, bench, material, status, evaluate, watch, loggers).finish()
             finally:
                 loggers.finish()
     return run_dir
@@ -106,12 +108,15 @@ def _is_finished(run_dir: Path, config: RunConfig) -> bool:
     if not all((run_dir / "evaluations" / f"{name}.json").exists() for name in names):
         return False
     last = config.stages[-1]
-    return intact_state(checkpoint_path(stage_directory(run_dir, config, last), last.steps)) is not None
+    steps = known_steps(config, status).get(last.name)
+    return (
+        steps is not None and intact_state(checkpoint_path(stage_directory(run_dir, config, last), steps)) is not None
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """One start of a run: everything that its stages share."""
+    """One start of a run: everything that its stages share. ``config`` has their lengths in steps."""
 
     config: RunConfig
     run_dir: Path
@@ -135,7 +140,7 @@ class _Session:
 
     def _stage(self, number: int, options: StageConfig, directory: Path, start: Path) -> Path:
         """Train one stage from ``start``, or go on with it, and return its last checkpoint."""
-        final = checkpoint_path(directory, options.steps)
+        final = checkpoint_path(directory, options.step_count)
         if intact_state(final) is not None:
             return final
         policy = Policy.open(self.config.model, start)
@@ -187,7 +192,7 @@ class _Session:
 
     def _on_step(self, number: int) -> OnStep:
         """Show a step and hand it to the loggers, whose steps count through all stages."""
-        before = sum(options.steps for options in self.config.stages[:number])
+        before = sum(options.step_count for options in self.config.stages[:number])
 
         def on_step(stage: str, step: int, steps: int, metrics: Metrics) -> None:
             self.watch.step(stage, step, steps, metrics)
@@ -196,7 +201,7 @@ class _Session:
         return on_step
 
     def _tell_waiting(self, options: StageConfig, step: int, what: str, seconds: float) -> None:
-        self.watch.waiting(options.name, step, options.steps, what, seconds)
+        self.watch.waiting(options.name, step, options.step_count, what, seconds)
 
     def _validate(self, name: str, engine: Engine) -> Metrics:
         questions = self.material.validation
