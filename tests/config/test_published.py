@@ -52,7 +52,6 @@ OFFLOADING = {
     "worker.actor.offload.offload_params",
     "worker.ref.fsdp.enable_cpu_offload",
 }
-HUB = {"data.train_files", "data.val_files"}
 LEFT = {
     "video_rl.yaml": LATE
     | {
@@ -77,11 +76,9 @@ LEFT = {
     },
     "easyr1.yaml": LATE
     | OFFLOADING
-    | HUB
     | {f"worker.actor.model.lora.{name}" for name in ("alpha", "exclude_modules", "target_modules")},
     "easyr1_early.yaml": ALWAYS
     | OFFLOADING
-    | HUB
     | {
         "algorithm.kl_coef",
         "trainer.remove_previous_ckpt",
@@ -116,7 +113,11 @@ def test_the_migrated_file_loads_though_its_rows_and_model_are_elsewhere(path, t
     written.write_text(done.text)
     config = load_config(written)
     assert config == done.config and located(config).stages == config.stages
-    with pytest.raises(DataError, match=r"(train_data\.jsonl|math12k-train\.parquet): no such data file"):
+    if "hiyouga/" in done.text:
+        pytest.importorskip("datasets")
+        require_sources(config, config.data.train)  # on the Hub, which is asked when rows are read
+        return
+    with pytest.raises(DataError, match=r"train_data\.jsonl: no such data file"):
         require_sources(config, config.data.train)
 
 
@@ -176,19 +177,20 @@ def test_unified_rl_arrives():
     assert "rewards.profile: easyvideor1-unified " in reasons("unified_rl.yaml")["worker.reward.reward_function"]
 
 
-def test_easyr1_arrives_and_its_splits_become_files(tmp_path, monkeypatch):
+def test_easyr1_arrives_and_its_splits_are_read(tmp_path, monkeypatch):
     done = migrate_file(PUBLISHED / "easyr1.yaml")
     config = done.config
     (stage,) = config.stages
     assert (stage.epochs, stage.group_size, stage.kl, stage.kl_in, stage.kl_coef) == (15, 5, "k3", "loss", 0.01)
     assert (config.evaluation.temperature, config.evaluation.top_p, config.model.lora) == (0.6, 0.95, None)
-    assert [s.path for s in config.data.train + config.data.test] == ["math12k-train.parquet", "math12k-test.parquet"]
-    (command,) = [item.reason for item in done.left if item.key == "data.val_files"]
-    assert "load_dataset('hiyouga/math12k', split='test').to_parquet('math12k-test.parquet')" in command
+    assert [s.path for s in config.data.train + config.data.test] == ["hiyouga/math12k@train", "hiyouga/math12k@test"]
 
+    # What is at their place on the Hub may stand beside the file as well.
     monkeypatch.chdir(tmp_path)
+    shards = tmp_path / "hiyouga/math12k/data"
+    shards.mkdir(parents=True)
     rows = {"problem": ["What is 1 + 1?", "What is 2 + 3?"], "answer": ["2", "5"]}
-    pq.write_table(pa.table(rows), "math12k-train.parquet")
+    pq.write_table(pa.table(rows), shards / "train-00000-of-00001.parquet")
     loaded = load_source(config.data.train[0], config.data)
     assert [(sample.task, sample.answer) for sample in loaded.samples] == [("math", "2"), ("math", "5")]
 
@@ -198,7 +200,9 @@ def test_their_template_becomes_the_base_of_all(tmp_path, monkeypatch):
     theirs = "{{ content | trim }} Think first, in <think> </think>. Put the final answer in <answer> </answer>."
     (tmp_path / "_base.j2").write_text(theirs.replace("content", "question"))
     monkeypatch.chdir(tmp_path)
-    pq.write_table(pa.table({"problem": ["What is 1 + 1?"], "answer": ["2"]}), "math12k-train.parquet")
+    shards = tmp_path / "hiyouga/math12k"
+    shards.mkdir(parents=True)
+    pq.write_table(pa.table({"problem": ["What is 1 + 1?"], "answer": ["2"]}), shards / "train.parquet")
     config = migrate_file(PUBLISHED / "easyr1.yaml").config
     (sample,) = load_source(config.data.train[0], config.data).samples
     templates = config.prompts.model_copy(update={"templates": str(tmp_path)})

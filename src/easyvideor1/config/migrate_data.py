@@ -81,14 +81,12 @@ def _sources(old: OldFile, key: str) -> list[dict[str, Any]]:
 def _source(old: OldFile, key: str, value: str) -> dict[str, Any]:
     location, _, named = value.partition("@")
     split = named or "train"
-    path = location
     if Path(location).suffix in (".json", ".jsonl", ".parquet"):
+        path = location
         if split != "train":
             old.leave(key, f"a file is taken as a whole; it has no split {split!r}, which was an error", value)
     else:
-        path = f"{Path(location).name}-{split}.parquet"
-        made = f"from datasets import load_dataset; load_dataset({location!r}, split={split!r}).to_parquet({path!r})"
-        old.leave(key, f'a source is one file: make {path} with python -c "{made}", or name your own', value)
+        path = f"{location}@{split}"  # a directory, or a data set on the Hub
     source: dict[str, Any] = {"path": path}
     if old.has("data.image_dir"):
         source["media_root"] = str(old.get("data.image_dir"))
