@@ -127,19 +127,46 @@ class Evaluation:
         Raises:
             DataError: a file is missing or damaged; the message names it.
         """
-        head = read_json(directory / f"{name}.json")
-        path = directory / f"{name}.jsonl"
-        records = []
-        for number, row in enumerate(read_jsonl(path), 1):
-            try:
-                records.append(record_from_json(row))
-            except (KeyError, TypeError) as error:
-                raise DataError(f"{path}:{number}: not a row of an evaluation ({error!r}); evaluate again") from error
-        if len(records) != head.get("count"):
-            raise DataError(
-                f"{path}: has {len(records)} rows where {name}.json says {head.get('count')}; evaluate again"
-            )
-        return summarise(name, records, seed=int(head["seed"]), confidence=float(head["confidence"]))
+        records, seed, confidence = _read(directory, name)
+        return summarise(name, records, seed=seed, confidence=confidence)
+
+
+def _read(directory: Path, name: str) -> tuple[list[Record], int, float]:
+    """The records of an evaluation, and the seed and confidence of its intervals.
+
+    Raises:
+        DataError: a file is missing or damaged; the message names it.
+    """
+    head = read_json(directory / f"{name}.json")
+    path = directory / f"{name}.jsonl"
+    records = []
+    for number, row in enumerate(read_jsonl(path), 1):
+        try:
+            records.append(record_from_json(row))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path}:{number}: not a row of an evaluation ({error!r}); evaluate again") from error
+    if len(records) != head.get("count"):
+        raise DataError(f"{path}: has {len(records)} rows where {name}.json says {head.get('count')}; evaluate again")
+    try:
+        return records, int(head["seed"]), float(head["confidence"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{directory / name}.json: not an evaluation ({error!r}); evaluate again") from error
+
+
+def evaluation_fault(directory: Path, name: str) -> str:
+    """Why the files of an evaluation are not whole: one is missing or cannot be read; empty if they are whole.
+
+    Whether ``NAME.json`` is what the rows come to is not computed; see ``Evaluation.load``.
+    """
+    if not (directory / f"{name}.json").exists():
+        rows = (directory / f"{name}.jsonl").exists()
+        return f"{name}.json is missing" if rows else f"neither {name}.json nor {name}.jsonl is there"
+    try:
+        _read(directory, name)
+        EvaluationTotals.load(directory, name)
+    except DataError as error:
+        return str(error).removeprefix(f"{directory}/").partition("; ")[0]
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

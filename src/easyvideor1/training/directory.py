@@ -158,6 +158,14 @@ class RunStatus:
         status.note()
         return status
 
+    def keep_incident(self, text: str) -> None:
+        """Keep what this start has found damaged, or does again; what an earlier one has kept already stands."""
+        incidents = self.facts.setdefault("incidents", [])
+        if not any(known["text"] == text for known in incidents):
+            now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            incidents.append({"start": self.facts["starts"], "time": now, "text": text})
+            self.note()
+
     def note(self, stage: str | None = None) -> None:
         """Write down the seconds so far and, if given, the stage that is under way."""
         if stage is not None:
@@ -178,6 +186,7 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
     try:
         facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         float(facts["seconds"]), int(facts["starts"]), dict(facts["data"]), str(facts["stage"])
+        [str(incident["text"]) for incident in facts.get("incidents", [])]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file}: not the status of a run ({error!r}); remove it and start again") from error
     return facts
