@@ -197,6 +197,19 @@ class EvaluationTotals:
             raise DataError(f"{path}: not the totals of an evaluation ({error!r}); evaluate again") from error
 
 
+def rows_fault(directory: Path, totals: EvaluationTotals) -> str:
+    """That the rows of an evaluation are missing or not as many as its totals say, by counting lines; else empty."""
+    path = directory / f"{totals.name}.jsonl"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    rows = content.count(b"\n")
+    if content and not content.endswith(b"\n"):
+        return f"{path.name} is cut off after {rows} of {totals.count} rows"
+    return "" if rows == totals.count else f"{path.name} has {rows} rows where {totals.name}.json says {totals.count}"
+
+
 def summarise(name: str, records: Sequence[Record], *, seed: int, confidence: float) -> Evaluation:
     """Aggregate records into an evaluation; a pure function."""
 

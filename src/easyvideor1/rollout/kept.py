@@ -16,7 +16,7 @@ from easyvideor1.types import DataError
 
 #: Ends the name of the file that keeps the lines that could not be read, so that what is lost can be looked at.
 ASIDE = ".damaged"
-_ROLLOUTS = re.compile(r"step_(\d+)\.jsonl")
+_NUMBERED = re.compile(r"step_(\d+)")
 _COPY = "put it back from a copy of the run, if there is one; nothing else has to be done"
 
 
@@ -105,10 +105,15 @@ def read_steps(path: Path) -> tuple[dict[int, dict[str, Any]], Rows]:
     return dict(sorted(((row["step"], row) for row in found.rows), key=lambda pair: pair[0])), found
 
 
+def numbered(directory: Path, suffix: str = "") -> dict[int, Path]:
+    """What a directory holds for single steps (``step_000050`` and a suffix), by step, in order."""
+    named = ((_NUMBERED.fullmatch(path.name.removesuffix(suffix)), path) for path in directory.glob(f"step_*{suffix}"))
+    return dict(sorted((int(name[1]), path) for name, path in named if name))
+
+
 def rollout_files(stage: Path) -> dict[int, Path]:
     """The rollout files of a stage by step, in order."""
-    named = ((_ROLLOUTS.fullmatch(path.name), path) for path in (stage / "rollouts").glob("step_*.jsonl"))
-    return dict(sorted((int(name[1]), path) for name, path in named if name))
+    return numbered(stage / "rollouts", ".jsonl")
 
 
 def read_rollouts(path: Path, step: int, groups: int | None = None) -> tuple[list[dict[str, Any]], str]:
@@ -148,45 +153,51 @@ def stage_damage(stage: Path, steps: int | None = None) -> list[Damage]:
 
     Args:
         stage: its directory.
-        steps: steps that it has done; by its metrics, if left out.
+        steps: steps that it has done; as its files tell, if left out.
     """
-    where = f"stages/{stage.name}"
-    metrics, found = read_steps(stage / "metrics.jsonl")
-    last = max(metrics, default=0) if steps is None else steps
+    metrics, read = read_steps(stage / "metrics.jsonl")
+    clocks, clocked = read_steps(stage / "timings.jsonl")
+    files = rollout_files(stage)
+    if steps is None:
+        # A checkpoint comes after all else of its step, and the rollouts of a step after all of the step before.
+        through = max([0, *numbered(stage / "checkpoints"), *(step - 1 for step in files)])
+        done, timed = max([through, *metrics]), max([through, *(step - 1 for step in metrics)])
+    else:
+        done = timed = steps
     damage = _rows_damage(
         stage / "metrics.jsonl",
-        found,
-        missing=[step for step in range(1, last + 1) if step not in metrics],
+        read,
+        missing=[step for step in range(1, done + 1) if step not in metrics],
         means="curves and the canary lack what cannot be read; the weights do not depend on it",
     )
-    clocks, found = read_steps(stage / "timings.jsonl")
-    # The clocks of a step are written right after its metrics: between the two they may be one behind.
-    behind = last - 1 if steps is None else last
     damage += _rows_damage(
         stage / "timings.jsonl",
-        found,
-        missing=[step for step in range(1, behind + 1) if step not in clocks],
-        means="how long those steps took is not known any more; nothing else depends on it",
+        clocked,
+        missing=[step for step in range(1, timed + 1) if step not in clocks],
+        means="how long those steps took is not known any more; nothing depends on it",
     )
     if (stage / "canary.jsonl").exists():
-        damage += _rows_damage(
-            stage / "canary.jsonl",
-            read_steps(stage / "canary.jsonl")[1],
-            missing=[],
-            means="warnings of the canary are lost",
-        )
-    files = rollout_files(stage)
-    if missing := [step for step in range(1, last + 1) if step not in files]:
-        what, means = f"no file of {steps_words(missing)}", "what was answered there cannot be read any more"
-        damage.append(Damage(f"{where}/rollouts", what, f"{means}; the weights do not depend on it", _COPY))
+        means = "warnings of the canary are lost; nothing depends on them"
+        damage += _rows_damage(stage / "canary.jsonl", read_steps(stage / "canary.jsonl")[1], missing=[], means=means)
+    return [*damage, *_rollouts_damage(stage, files, done, metrics)]
+
+
+def _rollouts_damage(
+    stage: Path, files: Mapping[int, Path], done: int, metrics: Mapping[int, Mapping[str, Any]]
+) -> list[Damage]:
+    where = f"stages/{stage.name}/rollouts"
+    damage = []
+    if missing := [step for step in range(1, done + 1) if step not in files]:
+        means = "what was answered there cannot be read any more; the weights do not depend on it"
+        damage.append(Damage(where, f"no file of {steps_words(missing)}", means, _COPY))
     for step, path in files.items():
-        if step > last:
-            continue  # of a step that is under way, or will be done again
+        if step > done:
+            continue  # under way, or to be done again
         groups = metrics.get(step, {}).get("groups/all")
         _, fault = read_rollouts(path, step, int(groups) if isinstance(groups, int | float) else None)
         if fault:
             means = f"the rest of what was answered in step {step} is lost; the weights do not depend on it"
-            damage.append(Damage(f"{where}/rollouts/{path.name}", fault, means, _COPY))
+            damage.append(Damage(f"{where}/{path.name}", fault, means, _COPY))
     return damage
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +13,7 @@ from typing import Any
 from easyvideor1.config import StageConfig
 from easyvideor1.files import json_bytes, write_directory
 from easyvideor1.models.policy import Policy
-from easyvideor1.rollout.kept import Damage
-
-_NAME = re.compile(r"step_(\d+)")
+from easyvideor1.rollout.kept import Damage, numbered
 
 
 def checkpoint_path(stage_dir: Path, step: int) -> Path:
@@ -39,19 +36,15 @@ def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: Mapping[s
         (directory / "state.json").write_bytes(json_bytes({**content, "checksum": _checksum(content)}, indent=2))
 
     write_directory(target, fill)
-    for old in [path for path in checkpoints(stage_dir) if _step_of(path) <= step][:-keep]:
-        shutil.rmtree(old)
+    saved = numbered(stage_dir / "checkpoints")
+    for number in [number for number in saved if number <= step][:-keep]:
+        shutil.rmtree(saved[number])
     return target
 
 
 def checkpoints(stage_dir: Path) -> list[Path]:
     """Checkpoints of a stage, oldest first. What a kill left half-written has a name of its own and is not listed."""
-    named = [path for path in (stage_dir / "checkpoints").glob("step_*") if _NAME.fullmatch(path.name)]
-    return sorted(named, key=_step_of)
-
-
-def _step_of(directory: Path) -> int:
-    return int(directory.name.removeprefix("step_"))
+    return list(numbered(stage_dir / "checkpoints").values())
 
 
 def unsaved_words(options: StageConfig) -> str:
