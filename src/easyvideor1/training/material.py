@@ -69,6 +69,9 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material
     with watch.phase("building the frame cache", "file") as advance:
         built = bench.fill_cache([source for sources in loaded.values() for source in sources], advance)
     watch.say(f"frame cache: {built.built} built, {built.present} already there, {built.failed} failed")
+    if built.damaged:
+        (path, fault), count = built.damaged[0], len(built.damaged)
+        watch.say(f"frame cache: {count} of its entries are damaged and not used; the first is {path}: {fault}")
     loaded = {split: bench.without_failed(sources, built) for split, sources in loaded.items()}
     learnt = [bench.without_failed(sources, built) for sources in learnt]
     report: dict[str, Any] = {split: _counts(sources) for split, sources in loaded.items()}
