@@ -92,7 +92,7 @@ def build(
         with progress("planning", unit="file") as on_progress:
             planned = bench.plan_media(refs, on_progress)
         if dry_run:
-            show_plan(planned, bench.store)
+            show_plan(planned, bench.store, checksums=verify_)
             failures = planned.failures
         else:
             failures = _decode(bench, planned, checksums=verify_)

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from easyvideor1.workbench import PlannedMedia
 
 
-def show_plan(planned: PlannedMedia, store: FrameStore) -> None:
-    """Print how much a build will be: ``raw`` bytes are exact, those of other codecs go by typical ratios."""
+def show_plan(planned: PlannedMedia, store: FrameStore, *, checksums: bool = False) -> None:
+    """Print how much a build will be: ``raw`` bytes are exact, those of other codecs go by typical ratios.
+
+    With ``checksums`` every byte of what is there is checked, and not its size alone.
+    """
     plans = {plan.digest: plan for _, plan in planned.items}
-    found = {digest: store.look(plan, set_aside=False) for digest, plan in plans.items()}
+    found = {digest: store.look(plan, checksums=checksums, set_aside=False) for digest, plan in plans.items()}
     missing = [plan for digest, plan in plans.items() if not found[digest].there]
     kinds = [plan.kind for plan in plans.values()]
     typer.echo(

@@ -51,8 +51,10 @@ def done_damage(
 ) -> list[Damage]:
     """What is damaged of the first ``done`` steps of a stage: none of it will be done again."""
     stage = stage_directory(run_dir, config, options)
-    if done == 0 or not stage.is_dir():
+    if done == 0:
         return []
+    if not stage.is_dir():
+        return [Damage(f"stages/{stage.name}", "not there", "how it was trained is lost")]
     found = stage_damage(stage, done)
     names = [f"{options.name}-{step:06d}" for step in range(1, done + 1) if due(config.evaluation.every, step)]
     means = "its answers are lost; the metrics of its step still tell its accuracies"

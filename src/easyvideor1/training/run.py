@@ -13,6 +13,7 @@ from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.files import sweep, write_json
 from easyvideor1.models.policy import Policy, chosen_device
 from easyvideor1.rollout.engine import Engine
+from easyvideor1.rollout.kept import Damage
 from easyvideor1.training.checkpoint import (
     Latest,
     checkpoint_path,
@@ -148,6 +149,9 @@ class _Session:
         self._test("before", start, expected=reached > 0)
         for number, options in enumerate(self.config.stages):
             directory = stage_directory(self.run_dir, self.config, options)
+            if reached > number + 1 and not directory.is_dir():
+                gone = Damage(f"stages/{directory.name}", "not there", "this stage is done again")
+                self.teller.tell_all([gone])
             self.status.note(directory.name)
             start = self._stage(number, options, directory, start)
             self._test(directory.name, start, expected=reached > number + 1)
