@@ -125,7 +125,7 @@ def test_what_is_lost_of_a_finished_run_is_named_and_does_not_end_it(
     before = lasting(run)
     summary, shown = train(world.config())
     assert "is finished" in shown and shown.count("DAMAGED: ") == 1
-    assert f"DAMAGED: {where}: {what}" in shown
+    assert f"DAMAGED: {where}: {what}" in shown and "`evr1 doctor runs/small` says what to do" in shown
     assert lasting(run) == before, "what is damaged stays to be looked at"
     assert summary["accuracy_after"] is not None
     page = words(run / "report.html")
@@ -176,7 +176,7 @@ def test_a_checkpoint_that_is_passed_over_is_named_with_what_is_done_again(
     _, shown = train(world.config())
     told = (
         "DAMAGED: stages/02-grpo/checkpoints/step_000004: model.safetensors is not what was written (its SHA-256 "
-        "differs), optimizer.safetensors is missing; this checkpoint is passed over for an earlier one"
+        "differs), optimizer.safetensors is missing; this checkpoint is passed over"
     )
     again = "stage grpo: going on after step 2 from runs/small/stages/02-grpo/checkpoints/step_000002; done again: "
     assert told in shown and f"{again}steps 3 to 4" in shown

@@ -79,7 +79,7 @@ def latest_checkpoint(stage_dir: Path) -> Latest:
             return Latest(directory, int(state["step"]), tuple(passed_over))
         where = f"stages/{stage_dir.name}/checkpoints/{directory.name}"
         remedy = "the same command does its steps again and writes it anew"
-        passed_over.append(Damage(where, fault, "this checkpoint is passed over for an earlier one", remedy))
+        passed_over.append(Damage(where, fault, "this checkpoint is passed over", remedy))
     return Latest(None, 0, tuple(passed_over))
 
 

@@ -72,8 +72,11 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
         if _is_finished(run_dir, config, evaluation_fault):
             watch.say(f"{run_dir}: this run is finished")
             found = [done_damage(run_dir, config, one, one.steps, evaluation_fault) for one in config.stages]
-            for text in shown([damage for stage in found for damage in stage]):
+            damage = [one for stage in found for one in stage]
+            for text in shown(damage):
                 watch.say(text)
+            if damage:
+                watch.say(f"`evr1 doctor {run_dir}` says what to do about each")
             return run_dir
         sweep(run_dir)
         if config.threads:

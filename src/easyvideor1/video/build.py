@@ -102,15 +102,7 @@ def build(
         if on_tally is not None:
             on_tally(tally)
 
-    missing: dict[str, MediaPlan] = {}
-    damaged: list[tuple[str, str]] = []
-    for digest, plan in plans.items():
-        found = store.look(plan, checksums=checksums)
-        damaged += [(str(path), fault) for path, fault in found.damaged]
-        if found.there:
-            advance("present")
-        else:
-            missing[digest] = plan
+    missing, damaged = _missing(plans, store, checksums, lambda: advance("present"))
     failed = {digest: "timeout" for digest in missing if digest in hung}
     for digest in failed:
         del missing[digest]
@@ -139,6 +131,22 @@ def build(
         failed_digests=failed,
         damaged=tuple(damaged),
     )
+
+
+def _missing(
+    plans: Mapping[str, MediaPlan], store: FrameStore, checksums: bool, on_present: Callable[[], None]
+) -> tuple[dict[str, MediaPlan], list[tuple[str, str]]]:
+    """The plans that no whole entry serves, and ``(file, fault)`` of the damaged entries, which are set aside."""
+    missing: dict[str, MediaPlan] = {}
+    damaged: list[tuple[str, str]] = []
+    for digest, plan in plans.items():
+        found = store.look(plan, checksums=checksums)
+        damaged += [(str(path), fault) for path, fault in found.damaged]
+        if found.there:
+            on_present()
+        else:
+            missing[digest] = plan
+    return missing, damaged
 
 
 def look_up(items: Iterable[tuple[MediaRef, MediaPlan]], store: FrameStore) -> BuildReport:
