@@ -115,7 +115,7 @@ def test_a_build_looks_at_what_it_calls_present(config):
     assert "0 built, 8 present, 0 failed\n" in cache("build", config).stdout
     assert "to build: 1 entries" in cache("build", config, "--dry-run", "--verify").stdout
     done = cache("build", config, "--verify")
-    assert "1 built, 7 present, 0 failed, 1 damaged entries set aside" in done.stdout
+    assert "1 built, 7 present, 0 failed, 1 damaged entry set aside" in done.stdout
     assert f"DAMAGED: {files[5]}: checksum of the pixels is" in done.stderr
     assert files[5].read_bytes() == whole[5]
 

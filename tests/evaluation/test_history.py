@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from easyvideor1.evaluation import Evaluation, write_curves, write_report
+from easyvideor1.evaluation import Evaluation, evaluation_fault, write_curves, write_report
 from easyvideor1.evaluation.charts import nice_ticks
 from easyvideor1.evaluation.files import read_jsonl, write_atomic, write_jsonl
 from easyvideor1.evaluation.history import Place, cache_dir, compared_evaluations, place_of, read_history
@@ -157,11 +157,36 @@ def test_what_can_be_read_of_a_damaged_stage_is_shown(tmp_path: Path) -> None:
     first, *others = stage_damage(path.parent)
     assert first.where == "stages/01-grpo/metrics.jsonl"
     assert first.what.startswith("line 2 is not valid JSON (") and first.what.endswith("; no row of step 2")
-    assert ", and 1 more are bad" in first.what
+    assert ", and 1 more is bad" in first.what
     assert [one.what for one in others] == ["no row of steps 1 to 2", "no file of steps 1 to 3"]
     assert "curves.png" in str(write_curves(tmp_path))
     with pytest.raises(DataError, match="no such run directory"):
         read_history(tmp_path / "nowhere")
+
+
+def test_warnings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    example = {"response": "B", "task": "boolean", "accuracy": 1.0, "format": 0.0, "tokens": 1, "finish": "stop"}
+    row = {"step": 3, "alarm": "tagless", "message": "no tags", "examples": [example]}
+    path = run / "stages/02-grpo/canary.jsonl"
+    write_lines(path, [row, {**row, "step": 9, "examples": [{}]}, row])
+    path.write_bytes(path.read_bytes() + b"\0\0\0\n")
+    assert [one["step"] for one in read_history(run).stages[1].canary] == [3, 3]
+    (damage,) = stage_damage(path.parent)
+    assert damage.where == "stages/02-grpo/canary.jsonl"
+    assert damage.what == "line 2 is no warning of the canary, and 1 more is bad"
+    assert "no tags" in write_report(run, lambda digest: None).read_text()
+
+
+@pytest.mark.parametrize("accuracy", [7.0, "x", None])
+def test_an_accuracy_that_is_none_is_a_damaged_row(tmp_path: Path, accuracy: object) -> None:
+    run = write_run(tmp_path / "run")
+    path = run / "evaluations/after.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[1]["greedy"]["score"]["accuracy"] = accuracy
+    write_lines(path, rows)
+    assert evaluation_fault(path.parent, "after").startswith("after.jsonl:2: not a row of an evaluation")
+    assert "after.jsonl:2: not a row" in write_report(run, lambda digest: None).read_text()
 
 
 def test_an_end_that_is_cut_off_is_seen_from_what_came_after(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ LOST: dict[str, tuple[Callable[[Path], object], str, str]] = {
             run / "stages/02-grpo/rollouts/step_000002.jsonl", run / "stages/02-grpo/rollouts/step_000001.jsonl"
         ),
         "stages/02-grpo/rollouts/step_000001.jsonl",
-        "line 1 is no group of step 1, and 1 more are bad; 0 of 2 groups can be read",
+        "line 1 is no group of step 1, and 1 more is bad; 0 of 2 groups can be read",
     ),
     "a broken line of metrics": (
         lambda run: spoil_line(run / "stages/02-grpo/metrics.jsonl", 2),

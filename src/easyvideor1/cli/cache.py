@@ -115,7 +115,8 @@ def _decode(bench: Workbench, planned: PlannedMedia, *, checksums: bool) -> tupl
         report = bench.decode_planned(planned, on_tally=on_tally, checksums=checksums)
     for path, fault in report.damaged:
         typer.echo(f"  DAMAGED: {path}: {fault}; set aside, to be decoded again", err=True)
-    damaged = f", {len(report.damaged)} damaged entries set aside" if report.damaged else ""
+    count = len(report.damaged)
+    damaged = f", {count} damaged {'entry' if count == 1 else 'entries'} set aside" if count else ""
     typer.echo(
         f"{bench.store.directory}: {report.built} built, {report.present} present, {report.failed} failed{damaged}"
     )

@@ -103,7 +103,7 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
     incidents = facts.get("incidents", [])
     if incidents:
         words = f"{stage}; {len(incidents)} things were found damaged or done again by its {facts['starts']} starts"
-        return facts, Finding("run.json", "note", words, "the report lists them, under Damage")
+        return facts, Finding("run.json", "note", words, "the report lists them")
     return facts, Finding("run.json", "ok", f"{stage}, {facts['starts']} starts")
 
 

@@ -77,8 +77,11 @@ def _checkpoints(run: Run, directory: Path, options: StageConfig | None, *, thro
             yield Finding(where, "broken", *_damaged_words(step, fault, whole, through=through))
         elif int(state["step"]) != step:
             yield Finding(where, "broken", f"holds step {state['step']}: it was renamed", "give it its name back")
-        elif fault := _opening_fault(run, path):
-            yield Finding(where, "broken", f"its files are as written, but {fault}", "see what has changed around it")
+        elif fault := _weights_fault(path):
+            yield Finding(where, "broken", f"its files are as written, but {fault}", _COPY)
+        elif fault := _family_fault(run, path):
+            remedy = "look for what has changed around it: versions, modules of yours"
+            yield Finding(where, "note", f"its files are as written, but its model does not open: {fault}", remedy)
         else:
             yield Finding(where, "ok", f"{len(state['files'])} files as written (SHA-256), and they open")
     last = f"stages/{directory.name}/checkpoints"
@@ -101,13 +104,9 @@ def _damaged_words(step: int, fault: str, whole: list[int], *, through: bool) ->
     return f"{fault}: {what} cannot be read from it", remedy
 
 
-def _opening_fault(run: Run, checkpoint: Path) -> str:
-    """Why a checkpoint does not open: the headers of its weights, its tokenizer and its family."""
+def _weights_fault(checkpoint: Path) -> str:
+    """Why the weights of a checkpoint do not open, by their headers; empty if they do."""
     from safetensors import SafetensorError, safe_open
-
-    from easyvideor1.config import ModelConfig
-    from easyvideor1.models.family import configured_family
-    from easyvideor1.types import EasyVideoError
 
     for file in sorted(checkpoint.glob("*.safetensors")):
         try:
@@ -116,10 +115,19 @@ def _opening_fault(run: Run, checkpoint: Path) -> str:
                     tensors.get_slice(name).get_shape()
         except (SafetensorError, OSError) as error:
             return f"{file.name} does not open: {error}"
+    return ""
+
+
+def _family_fault(run: Run, checkpoint: Path) -> str:
+    """Why the adapter and the tokenizer of a checkpoint do not open; empty if they do."""
+    from easyvideor1.config import ModelConfig
+    from easyvideor1.models.family import configured_family
+    from easyvideor1.types import EasyVideoError
+
     try:
         configured_family(run.config.model if run.config else ModelConfig(), checkpoint)
     except (EasyVideoError, OSError, ValueError) as error:
-        return f"its model does not open: {error}"
+        return " ".join(str(error).split())
     return ""
 
 

@@ -143,7 +143,8 @@ def _read(directory: Path, name: str) -> tuple[list[Record], int, float]:
     for number, row in enumerate(read_jsonl(path), 1):
         try:
             records.append(record_from_json(row))
-        except (KeyError, TypeError) as error:
+            _check_accuracies(records[-1])
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}:{number}: not a row of an evaluation ({error!r}); evaluate again") from error
     if len(records) != head.get("count"):
         raise DataError(f"{path}: has {len(records)} rows where {name}.json says {head.get('count')}; evaluate again")
@@ -151,6 +152,13 @@ def _read(directory: Path, name: str) -> tuple[list[Record], int, float]:
         return records, int(head["seed"]), float(head["confidence"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{directory / name}.json: not an evaluation ({error!r}); evaluate again") from error
+
+
+def _check_accuracies(record: Record) -> None:
+    """Raises ``TypeError`` or ``ValueError`` for an accuracy that is none: intervals could not be made of it."""
+    for response in (*([record.greedy] if record.greedy else []), *record.samples):
+        if response.score.applicable and not 0 <= response.score.accuracy <= 1:
+            raise ValueError(f"an accuracy of {response.score.accuracy}")
 
 
 def evaluation_fault(directory: Path, name: str) -> str:

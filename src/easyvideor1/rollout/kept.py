@@ -93,6 +93,13 @@ def step_fault(row: Mapping[str, Any]) -> str:
     return "" if whole else "no row of a step (field 'step' is missing or no whole number)"
 
 
+def canary_fault(row: Mapping[str, Any]) -> str:
+    """Why a row is no warning of the canary; empty if it is one."""
+    examples = row.get("examples")
+    whole = isinstance(examples, list) and all(isinstance(one, dict) and "response" in one for one in examples)
+    return step_fault(row) or ("" if whole else "no warning of the canary")
+
+
 def read_steps(path: Path) -> tuple[dict[int, dict[str, Any]], Rows]:
     """The rows of a file of a stage by step, in order, and all that was read; none of a file that is not there.
 
@@ -177,8 +184,8 @@ def stage_damage(stage: Path, steps: int | None = None) -> list[Damage]:
         means="how long those steps took is not known any more; nothing depends on it",
     )
     if (stage / "canary.jsonl").exists():
-        means = "warnings of the canary are lost; nothing depends on them"
-        damage += _rows_damage(stage / "canary.jsonl", read_steps(stage / "canary.jsonl")[1], missing=[], means=means)
+        warnings, means = read_rows(stage / "canary.jsonl", canary_fault), "warnings are lost; nothing depends on them"
+        damage += _rows_damage(stage / "canary.jsonl", warnings, missing=[], means=means)
     return [*damage, *_rollouts_damage(stage, files, done, metrics)]
 
 
@@ -216,7 +223,8 @@ def _rows_damage(path: Path, found: Rows, *, missing: list[int], means: str) -> 
 
 def _lines_words(faults: Sequence[tuple[int, str]]) -> str:
     line, fault = faults[0]
-    more = "" if len(faults) == 1 else f", and {len(faults) - 1} more are bad"
+    others = len(faults) - 1
+    more = f", and {others} more {'is' if others == 1 else 'are'} bad" if others else ""
     return f"line {line} is {fault}{more}"
 
 

@@ -71,7 +71,8 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material
     watch.say(f"frame cache: {built.built} built, {built.present} already there, {built.failed} failed")
     if built.damaged:
         (path, fault), count = built.damaged[0], len(built.damaged)
-        watch.say(f"frame cache: {count} of its entries are damaged and not used; the first is {path}: {fault}")
+        which = "1 of its entries is" if count == 1 else f"{count} of its entries are"
+        watch.say(f"frame cache: {which} damaged and not used; the first is {path}: {fault}")
     loaded = {split: bench.without_failed(sources, built) for split, sources in loaded.items()}
     learnt = [bench.without_failed(sources, built) for sources in learnt]
     report: dict[str, Any] = {split: _counts(sources) for split, sources in loaded.items()}

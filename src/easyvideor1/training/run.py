@@ -17,7 +17,6 @@ from easyvideor1.rollout.kept import Damage
 from easyvideor1.training.checkpoint import (
     Latest,
     checkpoint_path,
-    checkpoints,
     intact_state,
     latest_checkpoint,
     save_checkpoint,
@@ -176,12 +175,13 @@ class _Session:
         if directory.is_dir():
             self._take_up(options, latest, record)
         done = latest.step
+        saved = [] if latest.path is None else [latest.path]
         engine = self.bench.open_engine(policy.model)
         engine.load_weights(done, policy.weights())
 
         def save(step: int) -> None:
             state = {"stage": options.name, "seed": self.config.seed, "kl_coef": policy.kl_weight.coefficient}
-            save_checkpoint(policy, directory, step, state, options.keep_checkpoints)
+            saved.append(save_checkpoint(policy, directory, step, state, options.keep_checkpoints))
             self.status.note()
 
         stage = build_stage(
@@ -200,7 +200,6 @@ class _Session:
         try:
             train(stage, done)
         except KeyboardInterrupt:
-            saved = checkpoints(directory)
             going_on = f"stage {options.name}: the same command goes on from {saved[-1]}" if saved else ""
             self.watch.say(going_on or unsaved_words(options))
             raise
