@@ -28,14 +28,31 @@ class Finding:
 
 def doctor(
     config: Annotated[
-        str | None, typer.Argument(metavar="[CONFIG]", help="Check the files that this configuration names, too.")
+        str | None,
+        typer.Argument(
+            metavar="[CONFIG|RUN]", help="Check the files that this configuration names, too; or a run directory alone."
+        ),
     ] = None,
     overrides: OverridesArgument = None,
 ) -> None:
-    """Check the installation, the machine and, if given, the files of a configuration.
+    """Check the installation, the machine and, if given, the files of a configuration; or whether a run directory is
+    whole.
 
-    The exit status is 1 if something that is needed is broken.
+    Of a run every file is read: configuration, metrics, rollouts, checkpoints, evaluations, summary and report. Nothing
+    is changed. The exit status is 1 if something that is needed is broken.
     """
+    from pathlib import Path
+
+    from easyvideor1.cli.doctor_run import check_run, is_run
+    from easyvideor1.types import ConfigError
+
+    if config is not None and Path(config).is_dir():
+        if not is_run(config):
+            raise ConfigError(f"{config}: no run directory and no YAML file; give the output_dir of a run, or a file")
+        if overrides:
+            raise ConfigError(f"{config} is a run directory and has settings of its own; leave out {overrides[0]!r}")
+        _conclude(list(check_run(Path(config))))
+        return
     checks: list[Callable[[], Iterable[Finding]]] = [check_python, check_packages, check_video, check_devices]
     checks += [check_memory, check_sandbox, check_browser, check_extras]
     if config is not None:
@@ -46,6 +63,11 @@ def doctor(
             findings += check()
         except ImportError as error:
             findings.append(Finding("import", "broken", str(error), "install the package that is named"))
+    _conclude(findings)
+
+
+def _conclude(findings: list[Finding]) -> None:
+    """Show findings; exit status 1 if one is of something broken."""
     _show(findings)
     broken = sum(finding.state == "broken" for finding in findings)
     if broken:

@@ -113,7 +113,7 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
     Raises:
         EasyVideoError: as ``easyvideor1.training.run.run`` and the report say.
     """
-    from easyvideor1.evaluation import write_curves, write_report, write_summary
+    from easyvideor1.evaluation import evaluation_fault, write_curves, write_report, write_summary
     from easyvideor1.training.directory import read_status
     from easyvideor1.training.lengths import known_steps
     from easyvideor1.training.run import evaluation_names, run
@@ -128,7 +128,7 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
         return evaluation_metrics(result)
 
     try:
-        run_dir = run(config, evaluate=evaluate, watch=watch)
+        run_dir = run(config, evaluate=evaluate, evaluation_fault=evaluation_fault, watch=watch)
     finally:
         watch.close()
     before, after = evaluation_names(config)

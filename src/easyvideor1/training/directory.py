@@ -79,19 +79,23 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     that came with a later version are at their defaults there.
 
     Raises:
-        ConfigError: it holds another run; the message names the first values that differ.
+        ConfigError: it holds another run, and the message names the first values that differ; or ``config.yaml`` there
+            cannot be read.
     """
     file = run_dir / "config.yaml"
     if not file.exists():
         return
     text = dump_config(config)
-    there = file.read_text(encoding="utf-8")
-    if there == text:
-        return
     try:
-        old, new = flat(_completed(yaml.safe_load(there), str(file))), flat(yaml.safe_load(text))
-    except yaml.YAMLError:
-        old, new = {}, {}
+        there = file.read_text(encoding="utf-8")
+        if there == text:
+            return
+        values = yaml.safe_load(there)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(_unreadable(file, " ".join(str(error).split()))) from error
+    if not isinstance(values, dict):
+        raise ConfigError(_unreadable(file, "it holds no settings"))
+    old, new = flat(_completed(values, str(file))), flat(yaml.safe_load(text))
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
     if old and all(map(_FREE.fullmatch, changed)):
         write_text(file, text)
@@ -100,6 +104,13 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     raise ConfigError(
         f"{run_dir} holds a run of another configuration: {shown or f'{file} was edited'}. Give this run another name "
         "or output_dir, or remove the directory to start over."
+    )
+
+
+def _unreadable(file: Path, fault: str) -> str:
+    return (
+        f"{file} is damaged: {fault}. Whether the run there is one of this configuration cannot be told. Put the file "
+        "back from a copy; or, if this is the command that began that run, remove the file: it is written anew"
     )
 
 
@@ -161,6 +172,14 @@ class RunStatus:
         status.note()
         return status
 
+    def keep_incident(self, text: str) -> None:
+        """Keep what this start has found damaged, or does again; what an earlier one has kept already stands."""
+        incidents = self.facts.setdefault("incidents", [])
+        if not any(known["text"] == text for known in incidents):
+            now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            incidents.append({"start": self.facts["starts"], "time": now, "text": text})
+            self.note()
+
     def note(self, stage: str | None = None) -> None:
         """Write down the seconds so far and, if given, the stage that is under way."""
         if stage is not None:
@@ -184,6 +203,7 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
         counted = facts.get("steps", {})  # runs of older versions have none
         if not all(isinstance(steps, int) and steps > 0 for steps in counted.values()):
             raise ValueError(f"steps {counted!r}")
+        [str(incident["text"]) for incident in facts.get("incidents", [])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: not the status of a run ({error!r}); remove it and start again") from error
     return facts

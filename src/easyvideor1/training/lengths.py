@@ -49,6 +49,13 @@ def with_steps(config: RunConfig, steps: Sequence[int]) -> RunConfig:
     return config.model_copy(update={"stages": stages})
 
 
+def with_known_steps(config: RunConfig, status: Mapping[str, Any] | None) -> RunConfig:
+    """A configuration with the lengths of its stages in steps as far as they are known; others keep their epochs."""
+    known = known_steps(config, status)
+    stages = tuple(in_steps(one, known[one.name]) if one.name in known else one for one in config.stages)
+    return config.model_copy(update={"stages": stages})
+
+
 def known_steps(config: RunConfig, status: Mapping[str, Any] | None) -> dict[str, int]:
     """Steps of stages by name, as far as they are known: given, or counted when the run of ``status`` began."""
     counted: Mapping[str, int] = (status or {}).get("steps", {})

@@ -82,6 +82,10 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch, counted: Ma
     if note := bench.rate_note(ref for sample in samples for ref in sample.media):
         watch.say(note)
     watch.say(f"frame cache: {built.built} built, {built.present} already there, {built.failed} failed")
+    if built.damaged:
+        (path, fault), count = built.damaged[0], len(built.damaged)
+        which = "1 of its entries is" if count == 1 else f"{count} of its entries are"
+        watch.say(f"frame cache: {which} damaged and not used; the first is {path}: {fault}")
     loaded = {split: bench.without_failed(sources, built) for split, sources in loaded.items()}
     learnt = [bench.without_failed(sources, built) for sources in learnt]
     report: dict[str, Any] = {split: _counts(sources) for split, sources in loaded.items()}

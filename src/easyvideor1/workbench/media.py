@@ -206,8 +206,13 @@ class MediaBench:
         planned: PlannedMedia,
         on_progress: Progress | None = None,
         on_tally: Callable[[Tally], None] | None = None,
+        *,
+        checksums: bool = False,
     ) -> BuildReport:
-        """Decode what the store lacks; the report counts and names what could not be planned among its failures."""
+        """Decode what the store lacks; the report counts and names what could not be planned among its failures.
+
+        With ``checksums`` every byte of what is there is checked, and not its size alone.
+        """
         report = build(
             planned.items,
             self.store,
@@ -217,6 +222,7 @@ class MediaBench:
             on_tally=on_tally,
             pool=self.frames.pool,
             hung=self.frames.hung,
+            checksums=checksums,
         )
         return _with_unplanned(report, planned)
 
