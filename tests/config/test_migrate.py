@@ -111,8 +111,6 @@ def test_old_defaults_are_kept_where_ours_differ():
         ("worker: {actor: {loss_type: mine}}", "worker.actor.loss_type", "no counterpart"),
         ("algorithm: {use_kl_loss: true, kl_penalty: mine}", "algorithm.kl_penalty", "k1, k2, k3, abs and full"),
         ("algorithm: {filter_low: 0.1}", "algorithm.filter_low", "online_filtering is off"),
-        ("data: {train_files: a/b@dev}", "data.train_files", "load_dataset('a/b', split='dev').to_parquet('b-dev.parq"),
-        ("data: {train_files: a/b}", "data.train_files", "a source is one file: make b-train.parquet with python -c"),
         ("data: {train_files: a.json@test}", "data.train_files", "it has no split 'test'"),
         ("data: {seed: 1}\nworker: {rollout: {seed: 2}}", "worker.rollout.seed", "one seed"),
         ("data: {image_dir: '${x.y}', train_files: a.json}", "data.image_dir", "OmegaConf"),
@@ -326,9 +324,24 @@ def test_every_file_of_a_list_is_a_source():
     )
     assert {source.media_root for source in (*data.train, *data.test)} == {"/m"}
     assert not [item.key for item in done.left if item.key.startswith("data.")]  # the one split of a file is train
-    done = migrate("data: {train_files: [a.jsonl, b@train]}", "old.yaml")
-    (split,) = [item for item in done.left if item.key.startswith("data.")]
-    assert (split.key, split.value) == ("data.train_files.1", '"b@train"')
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("a.json", "a.json"),
+        ("a.json@train", "a.json"),
+        ("owner/name@test", "owner/name@test"),
+        ("owner/name", "owner/name@train"),
+        ("/data/shards@train", "/data/shards@train"),
+        ("/data/shards", "/data/shards"),
+        ("./shards", "./shards"),
+    ],
+)
+def test_splits_stay_behind_their_paths(old, new):
+    done = migrate(f"data: {{train_files: '{old}', val_files: ['{old}']}}", "old.yaml")
+    assert [source.path for source in (*done.config.data.train, *done.config.data.test)] == [new, new]
+    assert not [item.key for item in done.left if item.key.startswith("data.")]
 
 
 def test_algorithms_are_translated():
