@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,16 +63,23 @@ class Request:
             raise ConfigError(f"request {self.id!r} asks for {self.n} responses; ask for at least 1")
 
 
+#: Called as ``(position of the request, its responses)``.
+OnAnswer = Callable[[int, tuple[Trajectory, ...]], None]
+
+
 class Engine(Protocol):
     """Generates trajectories, keeps its weights up to date, and sleeps and wakes by itself.
 
     Laws: responses come back in request order, ``n`` per request; visual special tokens are never sampled;
     ``logprobs`` are those of the sampled tokens under ``temperature``, after visual tokens are masked and before
     penalties, ``top_p`` and ``top_k``: the policy's own, whatever was drawn from; a response ends with its stop
-    token, or has exactly ``max_new_tokens`` tokens.
+    token, or has exactly ``max_new_tokens`` tokens. Where ``on_answer`` is given it is called once for each request,
+    in any order, as soon as all its responses are there and before ``generate`` returns them.
     """
 
-    def generate(self, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]: ...
+    def generate(
+        self, requests: Sequence[Request], on_answer: OnAnswer | None = None
+    ) -> list[tuple[Trajectory, ...]]: ...
 
     def load_weights(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None: ...
 

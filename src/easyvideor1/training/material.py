@@ -33,6 +33,11 @@ class Watch(Protocol):
         """A training step is done."""
         ...
 
+    def waiting(self, stage: str, step: int, steps: int, what: str, seconds: float) -> None:
+        """What a step that is under way does at this moment, and for how long it has; told every second, from another
+        thread."""
+        ...
+
     def say(self, text: str) -> None:
         """A line for the reader."""
         ...

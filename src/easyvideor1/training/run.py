@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ from easyvideor1.training.loop import Metrics, train
 from easyvideor1.training.material import Material, Watch, load_material
 from easyvideor1.training.record import StageRecord
 from easyvideor1.training.stages import OnStep, build_stage, stage_directory
+from easyvideor1.training.waiting import Waiting
 from easyvideor1.types import ConfigError, Sample
 from easyvideor1.workbench import Workbench
 
@@ -163,6 +165,7 @@ class _Session:
             save_checkpoint(policy, directory, step, state, options.keep_checkpoints)
             self.status.note()
 
+        waiting = Waiting(partial(self._tell_waiting, options), self.bench.scorer.waiting)
         stage = build_stage(
             options,
             self.config,
@@ -174,10 +177,12 @@ class _Session:
             evaluate=self._validate,
             on_step=self._on_step(number),
             save=save,
+            clock=waiting.clock,
             say=self.watch.say,
         )
         try:
-            train(stage, done)
+            with waiting.watched():
+                train(stage, done)
         except KeyboardInterrupt:
             saved = checkpoints(directory)
             going_on = f"stage {options.name}: the same command goes on from {saved[-1]}" if saved else ""
@@ -194,6 +199,9 @@ class _Session:
             self.loggers.log(before + step, {f"{stage}/{name}": value for name, value in metrics.items()})
 
         return on_step
+
+    def _tell_waiting(self, options: StageConfig, step: int, what: str, seconds: float) -> None:
+        self.watch.waiting(options.name, step, options.step_count, what, seconds)
 
     def _validate(self, name: str, engine: Engine) -> Metrics:
         questions = self.material.validation

@@ -44,6 +44,7 @@ def build_stage(
     evaluate: Evaluate,
     on_step: OnStep,
     save: Callable[[int], None],
+    clock: Callable[[int], Clock],
     say: Callable[[str], None] = print,
 ) -> Stage:
     """Choose the parts of a stage. Every ``if`` that the loop would need is decided here."""
@@ -100,6 +101,7 @@ def build_stage(
             step, groups, lesson.rows.groups, lesson.recorded, off_policy
         ),
         log=log,
+        clock=clock,
         save=save_when_due,
     )
 
