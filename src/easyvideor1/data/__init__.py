@@ -12,6 +12,7 @@ from easyvideor1.data.source import (
     load_source,
     scan_source,
     shared_ids,
+    shared_ids_note,
 )
 from easyvideor1.data.stream import SampleStream
 from easyvideor1.data.transforms import TRANSFORMS, Transform, resolve_transforms, shuffle_options
@@ -32,6 +33,7 @@ __all__ = [
     "resolve_transforms",
     "scan_source",
     "shared_ids",
+    "shared_ids_note",
     "shuffle_options",
     "source_files",
     "source_weights",

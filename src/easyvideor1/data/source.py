@@ -123,6 +123,19 @@ def shared_ids(loaded: Sequence[Loaded]) -> list[tuple[Sample, Sample]]:
     return [(one, other) for one, other in pairs if one is not other]
 
 
+def shared_ids_note(loaded: Sequence[Loaded]) -> str:
+    """What is to be said of ids that sources share; empty if they share none."""
+    pairs = shared_ids(loaded)
+    if not pairs:
+        return ""
+    (one, other), more = pairs[0], len(pairs) - 1
+    also = f", and {more} more are shared" if more else ""
+    return (
+        f"{one.where} and {other.where} have the id {other.id!r}{also} - records cannot tell such rows apart: give "
+        "each an id of its own, or leave problem_id out"
+    )
+
+
 def load_source(
     source: SourceConfig,
     config: DataConfig,

@@ -11,7 +11,7 @@ from easyvideor1.algorithms.assembly import check_needs
 from easyvideor1.algorithms.needs import NEEDS
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.config.places import require_sources
-from easyvideor1.data import BadRow, Loaded, SampleStream, shared_ids, source_weights
+from easyvideor1.data import BadRow, Loaded, SampleStream, shared_ids_note, source_weights
 from easyvideor1.rollout.local import ENGINES
 from easyvideor1.seeds import derive_seed
 from easyvideor1.tasks import canonical_task
@@ -88,13 +88,8 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch, counted: Ma
     for split, sources in loaded.items():
         for one in sources:
             watch.say(f"{split}: {one.path}: {len(one.samples)} samples of {one.rows} rows, {len(one.bad)} bad")
-        if pairs := shared_ids(sources):
-            (one_row, other), more = pairs[0], len(pairs) - 1
-            also = f", and {more} more are shared" if more else ""
-            watch.say(
-                f"{split}: {one_row.where} and {other.where} have the id {other.id!r}{also} - records cannot tell "
-                "such rows apart: give each an id of its own, or leave problem_id out"
-            )
+        if note := shared_ids_note(sources):
+            watch.say(f"{split}: {note}")
     streams, steps = [], []
     for options, usable in zip(config.stages, learnt, strict=True):
         if options.trajectories == "offline":

@@ -126,7 +126,8 @@ class Responses:
     def score(self, groups: list[Group], step: int, round_: int) -> list[Group]:
         """The groups with their scores; under ``hybrid.policy: below`` those that fail are changed and scored anew."""
         begun, self._begun = self._begun, None
-        scored = score_groups(groups, partial(self.bench.scorer.score_groups, begun=begun))
+        scorer = self.bench.scorer.score_groups
+        scored = score_groups(groups, scorer if begun is None else partial(scorer, begun=begun))
         if self.hybrid is None or self.hybrid.options.policy != "below":
             return scored
         changed, placed = self.hybrid.replace_failing(scored, step, round_)
