@@ -326,11 +326,21 @@ def test_every_file_of_a_list_is_a_source():
     assert not [item.key for item in done.left if item.key.startswith("data.")]  # the one split of a file is train
 
 
-def test_splits_of_directories_and_of_the_hub_are_kept():
-    old = "data: {train_files: [shards, a/b@dev], val_files: a/b@test}"
-    done = migrate(old, "old.yaml")
-    assert [source.path for source in done.config.data.train] == ["shards@train", "a/b@dev"]
-    assert [source.path for source in done.config.data.validation] == ["a/b@test"]
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("a.json", "a.json"),
+        ("a.json@train", "a.json"),
+        ("owner/name@test", "owner/name@test"),
+        ("owner/name", "owner/name@train"),
+        ("/data/shards@train", "/data/shards@train"),
+        ("/data/shards", "/data/shards"),
+        ("./shards", "./shards"),
+    ],
+)
+def test_splits_stay_behind_their_paths(old, new):
+    done = migrate(f"data: {{train_files: '{old}', val_files: ['{old}']}}", "old.yaml")
+    assert [source.path for source in (*done.config.data.train, *done.config.data.test)] == [new, new]
     assert not [item.key for item in done.left if item.key.startswith("data.")]
 
 

@@ -113,12 +113,9 @@ def test_the_migrated_file_loads_though_its_rows_and_model_are_elsewhere(path, t
     written.write_text(done.text)
     config = load_config(written)
     assert config == done.config and located(config).stages == config.stages
-    if "hiyouga/" in done.text:
-        pytest.importorskip("datasets")
-        require_sources(config, config.data.train)  # on the Hub, which is asked when rows are read
-        return
-    with pytest.raises(DataError, match=r"train_data\.jsonl: no such data file"):
-        require_sources(config, config.data.train)
+    if path.name in ("video_rl.yaml", "unified_rl.yaml"):
+        with pytest.raises(DataError, match=r"/path/to/your/train_data\.jsonl: no such data file"):
+            require_sources(config, config.data.train)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -177,36 +174,37 @@ def test_unified_rl_arrives():
     assert "rewards.profile: easyvideor1-unified " in reasons("unified_rl.yaml")["worker.reward.reward_function"]
 
 
-def test_easyr1_arrives_and_its_splits_are_read(tmp_path, monkeypatch):
-    done = migrate_file(PUBLISHED / "easyr1.yaml")
-    config = done.config
-    (stage,) = config.stages
-    assert (stage.epochs, stage.group_size, stage.kl, stage.kl_in, stage.kl_coef) == (15, 5, "k3", "loss", 0.01)
-    assert (config.evaluation.temperature, config.evaluation.top_p, config.model.lora) == (0.6, 0.95, None)
-    assert [s.path for s in config.data.train + config.data.test] == ["hiyouga/math12k@train", "hiyouga/math12k@test"]
-
-    # What is at their place on the Hub may stand beside the file as well.
+@pytest.fixture
+def math12k(tmp_path, monkeypatch):
+    """The data set of EasyR1's file in the working directory, two rows of it, as it is downloaded."""
     monkeypatch.chdir(tmp_path)
-    shards = tmp_path / "hiyouga/math12k/data"
-    shards.mkdir(parents=True)
-    rows = {"problem": ["What is 1 + 1?", "What is 2 + 3?"], "answer": ["2", "5"]}
-    pq.write_table(pa.table(rows), shards / "train-00000-of-00001.parquet")
-    loaded = load_source(config.data.train[0], config.data)
-    assert [(sample.task, sample.answer) for sample in loaded.samples] == [("math", "2"), ("math", "5")]
+    for split, answers in (("train", ["2", "5"]), ("test", ["8"])):
+        file = tmp_path / f"hiyouga/math12k/data/{split}-00000-of-00001.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"problem": [f"What makes {answer}?" for answer in answers], "answer": answers}), file)
+    return migrate_file(PUBLISHED / "easyr1.yaml").config
 
 
-def test_their_template_becomes_the_base_of_all(tmp_path, monkeypatch):
+def test_easyr1_arrives_with_its_splits(math12k):
+    (stage,) = math12k.stages
+    assert (stage.epochs, stage.group_size, stage.kl, stage.kl_in, stage.kl_coef) == (15, 5, "k3", "loss", 0.01)
+    shown = math12k.evaluation
+    assert (shown.temperature, shown.top_p, math12k.model.lora, math12k.loggers) == (0.6, 0.95, None, ("wandb",))
+    require_sources(math12k, math12k.data.train)
+    for source, answers in ((math12k.data.train[0], ["2", "5"]), (math12k.data.test[0], ["8"])):
+        samples = load_source(source, math12k.data).samples
+        assert [(sample.task, sample.answer) for sample in samples] == [("math", answer) for answer in answers]
+
+
+def test_their_template_becomes_the_base_of_all(math12k, tmp_path):
     """What the reason for format_prompt says works: one file, with question for content."""
     theirs = "{{ content | trim }} Think first, in <think> </think>. Put the final answer in <answer> </answer>."
-    (tmp_path / "_base.j2").write_text(theirs.replace("content", "question"))
-    monkeypatch.chdir(tmp_path)
-    shards = tmp_path / "hiyouga/math12k"
-    shards.mkdir(parents=True)
-    pq.write_table(pa.table({"problem": ["What is 1 + 1?"], "answer": ["2"]}), shards / "train.parquet")
-    config = migrate_file(PUBLISHED / "easyr1.yaml").config
-    (sample,) = load_source(config.data.train[0], config.data).samples
-    templates = config.prompts.model_copy(update={"templates": str(tmp_path)})
-    assert prompt_text(sample, templates) == theirs.replace("{{ content | trim }}", "What is 1 + 1?")
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    (templates / "_base.j2").write_text(theirs.replace("content", "question"))
+    (sample,) = load_source(math12k.data.test[0], math12k.data).samples
+    prompts = math12k.prompts.model_copy(update={"templates": str(templates)})
+    assert prompt_text(sample, prompts) == theirs.replace("{{ content | trim }}", "What makes 8?")
 
 
 def test_early_keys_point_to_their_successors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from easyvideor1.config.schema import VideoBudget
 from easyvideor1.config.source import describe
 from easyvideor1.types import ConfigError
 
+#: ``owner/name``, which without a split meant the split train.
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 #: Their reward files of mathematics, for rows that name no task type. (EasyR1's name was ``math`` alone at first.)
 _MATHEMATICS = ("math", "math.py", "dapo.py", "r1v.py")
 
@@ -79,14 +82,12 @@ def _sources(old: OldFile, key: str) -> list[dict[str, Any]]:
 
 
 def _source(old: OldFile, key: str, value: str) -> dict[str, Any]:
-    location, _, named = value.partition("@")
-    split = named or "train"
-    if Path(location).suffix in (".json", ".jsonl", ".parquet"):
-        path = location
-        if split != "train":
+    path, _, split = value.partition("@")
+    if Path(path).suffix in (".json", ".jsonl", ".parquet"):
+        if split not in ("", "train"):
             old.leave(key, f"a file is taken as a whole; it has no split {split!r}, which was an error", value)
-    else:
-        path = f"{location}@{split}"  # a directory, or a data set on the Hub
+    elif split or _HUB_NAME.fullmatch(path):
+        path = f"{path}@{split or 'train'}"
     source: dict[str, Any] = {"path": path}
     if old.has("data.image_dir"):
         source["media_root"] = str(old.get("data.image_dir"))

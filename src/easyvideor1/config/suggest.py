@@ -69,7 +69,7 @@ def _nearest_keys(path: Keys) -> list[Keys]:
         return list(dict.fromkeys([*slips, *meant]))[:_SHOWN]
     if near := nearest(word, siblings):
         return [(*above, name) for name in near]
-    known = {name: key for key in all_keys() for name in _names(key)}
+    known = sorted({name for key in all_keys() for name in _names(key)})
     similar = difflib.get_close_matches(_plain(word), known, n=1, cutoff=0.8)
     return _closest([key for key in all_keys() if similar and similar[0] in _names(key)], above)
 
