@@ -255,9 +255,13 @@ def test_what_is_no_run_is_refused(tmp_path: Path, run: Path) -> None:
     assert done.exit_code == 2 and "leave out 'seed=8'" in done.stderr
 
 
-def test_a_run_whose_length_is_in_epochs_is_as_long_as_it_was_counted(world: World, place: Path) -> None:
-    train(world.short(stages__0__steps=None, stages__0__epochs=0.3))
-    whole = place / "runs/small"
+def test_a_run_whose_length_is_in_epochs_is_as_long_as_it_was_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_parts.py").write_text(OWN_PARTS)
+    monkeypatch.chdir(tmp_path)
+    train(World(tmp_path).short(stages__0__steps=None, stages__0__epochs=0.3))
+    whole = tmp_path / "runs/small"
     steps = json.loads((whole / "run.json").read_text())["steps"]["rl"]
     found = findings(whole)
     assert {one.state for one in found.values()} == {"ok"}, found
