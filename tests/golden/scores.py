@@ -1,0 +1,49 @@
+"""Scores: of every written case of the certificates, and of answers to the toy world's questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .entries import TASKS, RunConfig, Scorer, Workbench, load_certificate, score, score_to_json, write_tiny_checkpoint
+from .questions import configuration
+
+
+def make(work: Path) -> dict[str, Any]:
+    """Scores by origin, task type and case."""
+    certified = {task: {case.name: _certified(case) for case in load_certificate(task).cases} for task in TASKS}
+    return {"certificates": certified, "toy world": _toyworld(work)}
+
+
+def _certified(case: Any) -> dict[str, Any]:
+    said = score_to_json(score(case.task, case.response, case.answer, options=case.options, **case.row))
+    if case.task == "code":
+        del said["reason"]  # what a program is stopped by depends on the fences that this machine has
+    return said
+
+
+def _toyworld(work: Path) -> dict[str, Any]:
+    checkpoint = work / "any"
+    write_tiny_checkpoint(checkpoint, [], width=32, layers=1, vision_layers=1, vocabulary=263)
+    # Without a browser, whether there is one on this machine or not.
+    values = configuration(work, model={"path": str(checkpoint)}, rewards={"render": "off", "workers": 1})
+    with Workbench.open(RunConfig.model_validate(values)) as bench:
+        (loaded,) = bench.load_sources(bench.config.data.train)
+    scorer = Scorer(bench.config.rewards)
+    found: dict[str, Any] = {}
+    for number, sample in enumerate(loaded.samples):
+        other = loaded.samples[number - 1].answer
+        responses = {
+            "as demonstrated": sample.offline[0].text,
+            "in the tag": f"<answer>{sample.answer}</answer>",
+            "bare": sample.answer,
+            "in words": f"I think that the answer is {sample.answer}.",
+            "twice": f"<answer>{other}</answer> or <answer>{sample.answer}</answer>",
+            "of another question": f"<think>Well.</think><answer>{other}</answer>",
+        }
+        trained = scorer.score_group(sample, list(responses.values()))
+        found[sample.extra["kind"]] = {
+            name: {"in training": score_to_json(inside), "in evaluation": score_to_json(scorer(sample, response))}
+            for (name, response), inside in zip(responses.items(), trained, strict=True)
+        }
+    return found
