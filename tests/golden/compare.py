@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 #: Characters of a text, and numbers of a list, that are shown around the place where two differ.
-_AROUND = 30
+_CHARACTERS, _NUMBERS = 40, 8
 #: Keys that hold digests of floats; without exact floats they say nothing.
 _DIGESTS = ("sha256",)
 _ABSENT = object()
@@ -40,6 +41,11 @@ class Difference:
     key: str
     recorded: str
     found: str
+
+    @property
+    def owner(self) -> str:
+        """The key of the record or the list that the place belongs to."""
+        return max(self.key.rpartition(" > ")[0], self.key.rpartition("[")[0], key=len)
 
     def __str__(self) -> str:
         return f"  {self.key}\n    recorded {self.recorded}\n    found    {self.found}"
@@ -94,8 +100,8 @@ def _where(key: str, recorded: Any, found: Any) -> Difference:
     """Where two texts or two lists of integers part, with what stands around it."""
     pairs = enumerate(zip(recorded, found, strict=False))
     first = next((index for index, (a, b) in pairs if a != b), min(len(recorded), len(found)))
-    start = max(0, first - _AROUND)
-    around = [_excerpt(side, start, first + _AROUND) for side in (recorded, found)]
+    reach = _CHARACTERS if isinstance(recorded, str) else _NUMBERS
+    around = [_excerpt(side, max(0, first - reach), first + reach) for side in (recorded, found)]
     lengths = "" if len(recorded) == len(found) else f" (length {len(recorded)}, now {len(found)})"
     return Difference(f"{key}, from position {first}{lengths}", *around)
 
@@ -110,3 +116,21 @@ def _shown(value: Any) -> str:
         return "nothing"
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def told(different: list[Difference], most: int) -> str:
+    """Differences in words: the first of each record or list, of so many at most, and how many there are beside."""
+    owners = Counter(one.owner for one in different)
+    first: dict[str, Difference] = {}
+    for one in different:
+        first.setdefault(one.owner, one)
+    lines = []
+    for owner, one in list(first.items())[:most]:
+        lines.append(str(one))
+        if owners[owner] > 1:
+            lines.append(f"    (and {owners[owner] - 1} more places of {owner or 'the file'})")
+    if len(first) > most:
+        rest = list(first)[most:]
+        last = first[rest[-1]].key
+        lines.append(f"  ... and {sum(owners[owner] for owner in rest)} more places, the last under {last}")
+    return "\n".join(lines)

@@ -1,18 +1,23 @@
-"""Scores: of every written case of the certificates, and of answers to the toy world's questions."""
+"""Scores: of the written cases of all certificates, of short answers in many forms, and of the toy world's questions."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .entries import TASKS, RunConfig, Scorer, Workbench, load_certificate, score, score_to_json, write_tiny_checkpoint
 from .questions import configuration
+
+#: Published ways to score, which the package restates.
+PROFILES = ("easyvideor1-video", "easyvideor1-unified")
 
 
 def make(work: Path) -> dict[str, Any]:
     """Scores by origin, task type and case."""
     certified = {task: {case.name: _certified(case) for case in load_certificate(task).cases} for task in TASKS}
-    return {"certificates": certified, "toy world": _toyworld(work)}
+    return {"certificates": certified, "forms": _forms(), "toy world": _toyworld(work)}
 
 
 def _certified(case: Any) -> dict[str, Any]:
@@ -20,6 +25,21 @@ def _certified(case: Any) -> dict[str, Any]:
     if case.task == "code":
         del said["reason"]  # what a program is stopped by depends on the fences that this machine has
     return said
+
+
+def _forms() -> dict[str, Any]:
+    """Of every short answer to every question: accuracy, format, what was read, where, and why nothing was."""
+    forms = yaml.safe_load((Path(__file__).parent / "forms.yaml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = {}
+    for question, facts in forms["questions"].items():
+        row = {"options": facts.get("options"), **facts.get("row", {})}
+        found[question] = {}
+        for text in forms["answers"]:
+            for response in (f"<answer>{text}</answer>", text):
+                said = score(question.partition(",")[0], response, facts["answer"], **row)
+                judged = [said.accuracy, said.format, said.parsed, said.found, said.reason]
+                found[question][response] = judged if said.applicable else [*judged, "not applicable"]
+    return found
 
 
 def _toyworld(work: Path) -> dict[str, Any]:
@@ -43,7 +63,14 @@ def _toyworld(work: Path) -> dict[str, Any]:
         }
         trained = scorer.score_group(sample, list(responses.values()))
         found[sample.extra["kind"]] = {
-            name: {"in training": score_to_json(inside), "in evaluation": score_to_json(scorer(sample, response))}
+            name: {
+                "in training": score_to_json(inside),
+                "in evaluation": score_to_json(scorer(sample, response)),
+                **{
+                    profile: score_to_json(score(sample.task, response, sample.answer, profile=profile, **sample.extra))
+                    for profile in PROFILES
+                },
+            }
             for (name, response), inside in zip(responses.items(), trained, strict=True)
         }
     return found

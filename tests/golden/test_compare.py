@@ -6,7 +6,7 @@ import copy
 import math
 from pathlib import Path
 
-from .compare import Tolerance, differences, read, write
+from .compare import Tolerance, differences, read, told, write
 from .made_with import differences as other_origin
 from .parting import until_they_part
 
@@ -18,7 +18,7 @@ def changed(**values):
     return {**RECORDED, **values}
 
 
-def told(found, tolerance=None):
+def places(found, tolerance=None):
     return [str(one) for one in differences(RECORDED, found, tolerance)]
 
 
@@ -33,32 +33,48 @@ def test_equal_contents_differ_nowhere(tmp_path: Path) -> None:
 
 def test_a_float_is_exact_or_near() -> None:
     near, far = changed(loss=[0.5, 1.5000001]), changed(loss=[0.5, -1.5])
-    assert told(near) == ["  loss[1]\n    recorded 1.5\n    found    1.5000001"]
-    assert told(near, NEAR) == []
-    (one,) = told(far, NEAR)
+    assert places(near) == ["  loss[1]\n    recorded 1.5\n    found    1.5000001"]
+    assert places(near, NEAR) == []
+    (one,) = places(far, NEAR)
     assert "loss[1]" in one and "found    -1.5, which is -3; asked is within 1e-06 + 1e-06 of the value" in one
-    assert told(changed(loss=[0.5, math.nan]), NEAR) and told(changed(loss=[0.5, math.inf]), NEAR)
+    assert places(changed(loss=[0.5, math.nan]), NEAR) and places(changed(loss=[0.5, math.inf]), NEAR)
 
 
 def test_all_else_is_exact_with_a_tolerance_too() -> None:
     for tolerance in (None, NEAR):
-        (one,) = told(changed(ids=[1, 9, 3]), tolerance)
+        (one,) = places(changed(ids=[1, 9, 3]), tolerance)
         assert one == "  ids, from position 1\n    recorded [1, 2, 3]\n    found    [1, 9, 3]"
-        (one,) = told(changed(text="Give the number."), tolerance)
+        (one,) = places(changed(text="Give the number."), tolerance)
         assert one.startswith("  text, from position 9\n    recorded 'Give the letter.'")
-        assert told(changed(right=False), tolerance) == ["  right\n    recorded True\n    found    False"]
-        assert told(changed(right=1), tolerance) == ["  right\n    recorded True\n    found    1"]
-        assert told(changed(new=3), tolerance) == ["  new\n    recorded nothing\n    found    3"]
-        assert told(changed(loss=[0.5]), tolerance) == ["  loss[1]\n    recorded 1.5\n    found    nothing"]
-    assert len(told(changed(sha256="cd"))) == 1
-    assert told(changed(sha256="cd"), NEAR) == [], "digests of floats say nothing where floats may differ"
+        assert places(changed(right=False), tolerance) == ["  right\n    recorded True\n    found    False"]
+        assert places(changed(right=1), tolerance) == ["  right\n    recorded True\n    found    1"]
+        assert places(changed(new=3), tolerance) == ["  new\n    recorded nothing\n    found    3"]
+        assert places(changed(loss=[0.5]), tolerance) == ["  loss[1]\n    recorded 1.5\n    found    nothing"]
+    assert len(places(changed(sha256="cd"))) == 1
+    assert places(changed(sha256="cd"), NEAR) == [], "digests of floats say nothing where floats may differ"
 
 
 def test_a_long_list_is_shown_where_it_parts() -> None:
     ids = list(range(500))
     (one,) = differences({"ids": ids}, {"ids": [*ids[:250], 7, *ids[250:]]}, None)
     assert one.key == "ids, from position 250 (length 500, now 501)"
-    assert len(one.found) < 400 and "249, 7, 250" in one.found
+    assert len(one.found) < 100 and "249, 7, 250" in one.found
+
+
+def test_a_message_shows_the_first_difference_of_every_record() -> None:
+    recorded = {name: {"values": [1.0, 2.0], "text": "same"} for name in "abc"}
+    found = {name: {"values": [-1.0, -2.0], "text": "same"} for name in "abc"}
+    assert told(list(differences(recorded, found, None)), 2).splitlines() == [
+        "  a > values[0]",
+        "    recorded 1.0",
+        "    found    -1.0",
+        "    (and 1 more places of a > values)",
+        "  b > values[0]",
+        "    recorded 1.0",
+        "    found    -1.0",
+        "    (and 1 more places of b > values)",
+        "  ... and 2 more places, the last under c > values[0]",
+    ]
 
 
 def test_what_two_origins_differ_in() -> None:

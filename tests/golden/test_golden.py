@@ -5,13 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .compare import differences, read
+from .compare import differences, read, told
 from .made_with import differences as other_origin
 from .made_with import environment
 from .make import AREAS, FILES
@@ -20,7 +19,7 @@ from .parting import until_they_part
 pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).parents[2]
-#: Differences that a message shows.
+#: Records of which a message shows a difference.
 SHOWN = 8
 
 
@@ -55,12 +54,11 @@ def test_nothing_has_changed(area: str, fresh: tuple[Path, str], compared: list[
     different = list(differences(recorded, found, tolerance))
     if different:
         places = "1 place differs" if len(different) == 1 else f"{len(different)} places differ"
-        more = [f"  ... and {len(different) - SHOWN} more"] if len(different) > SHOWN else []
         message = [
             f"{name}: {places} from what the code does now ({how}).",
-            *map(str, islice(different, SHOWN)),
-            *more,
-            f"Nobody meant to change this? Then it is a fault. If it was intended: python -m tests.golden.make {area}",
+            told(different, SHOWN),
+            "If nobody meant to change this, it is a fault in the code. If it was intended, record it with",
+            f"    python -m tests.golden.make {area}",
             "and commit the file, with the reason in the message of the commit.",
         ]
         pytest.fail("\n".join(message), pytrace=False)
