@@ -26,7 +26,7 @@ class Tolerance:
     relative: float
 
     def __str__(self) -> str:
-        return f"within {self.absolute:g} + {self.relative:g} of the value"
+        return f"within {self.absolute:g} + {self.relative:g} times the value"
 
     def holds(self, recorded: float, found: float) -> bool:
         if not (math.isfinite(recorded) and math.isfinite(found)):
@@ -63,6 +63,11 @@ def read(path: Path) -> tuple[dict[str, str], Any]:
     return data["made_with"], data["content"]
 
 
+def read_lines(path: Path) -> list[Any]:
+    """The records of a file of JSON lines. Only a line feed ends a line: texts may hold other breaks."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
 def differences(recorded: Any, found: Any, tolerance: Tolerance | None, key: str = "") -> Iterator[Difference]:
     """Every place where two contents differ, in order.
 
@@ -87,7 +92,9 @@ def differences(recorded: Any, found: Any, tolerance: Tolerance | None, key: str
             yield _where(key, recorded, found)
     elif isinstance(recorded, float) and isinstance(found, float) and tolerance is not None:
         if not tolerance.holds(recorded, found):
-            yield Difference(key, repr(recorded), f"{found!r}, which is {found - recorded:+.3g}; asked is {tolerance}")
+            yield Difference(
+                key, repr(recorded), f"{found!r}, {found - recorded:+.3g} from it; accepted is {tolerance}"
+            )
     elif repr(recorded) != repr(found):  # NaN is NaN here, and True is not 1
         yield Difference(key, _shown(recorded), _shown(found))
 
@@ -128,9 +135,9 @@ def told(different: list[Difference], most: int) -> str:
     for owner, one in list(first.items())[:most]:
         lines.append(str(one))
         if owners[owner] > 1:
-            lines.append(f"    (and {owners[owner] - 1} more places of {owner or 'the file'})")
+            lines.append(f"    (and {owners[owner] - 1} more in {owner or 'the file'})")
     if len(first) > most:
         rest = list(first)[most:]
         last = first[rest[-1]].key
-        lines.append(f"  ... and {sum(owners[owner] for owner in rest)} more places, the last under {last}")
+        lines.append(f"  ... and {sum(owners[owner] for owner in rest)} more places, the last of them {last}")
     return "\n".join(lines)

@@ -15,25 +15,24 @@ def until_they_part(recorded: dict[str, Any], found: dict[str, Any]) -> tuple[di
     runs go different ways from there, and neither is wrong. Within `LEAST_ALIKE` steps that is not accepted.
     """
     for stage, theirs in recorded["stages"].items():
-        mine = found["stages"].get(stage, {"rollouts": {}})
-        for number, (step, groups) in enumerate(theirs["rollouts"].items()):
-            if _responses(groups) != _responses(mine["rollouts"].get(step, [])):
+        mine = found["stages"].get(stage, {"steps": {}})
+        for number, (step, facts) in enumerate(theirs["steps"].items()):
+            if _responses(facts) != _responses(mine["steps"].get(step, {"rollouts": []})):
                 if number < LEAST_ALIKE:
                     return recorded, found, ""
-                note = f"a drawn token parts the runs at {stage} {step}, what follows was not compared"
+                note = f"a drawn token parts the runs at step {step} of {stage}, what follows was not compared"
                 return _cut(recorded, stage, number), _cut(found, stage, number), note
     return recorded, found, ""
 
 
-def _responses(groups: list[Any]) -> list[list[str]]:
-    return [[one["response"] for one in group["trajectories"]] for group in groups]
+def _responses(facts: dict[str, Any]) -> list[list[str]]:
+    return [[one["response"] for one in group["trajectories"]] for group in facts["rollouts"]]
 
 
 def _cut(run: dict[str, Any], last: str, steps: int) -> dict[str, Any]:
     """The stages before `last`, so many steps of that, and the evaluations that came before it."""
     names = list(run["stages"])
     before = {name: run["stages"][name] for name in names[: names.index(last)]}
-    metrics, rollouts = run["stages"][last]["metrics"], run["stages"][last]["rollouts"]
-    part = {"metrics": metrics[:steps], "rollouts": dict(list(rollouts.items())[:steps])}
+    part = {"steps": dict(list(run["stages"][last]["steps"].items())[:steps])}
     evaluations = {name: rows for name, rows in run["evaluations"].items() if name in ("before", *before)}
     return {"stages": {**before, last: part}, "evaluations": evaluations}

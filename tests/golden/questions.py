@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .compare import read_lines
 from .entries import KIND_NAMES, WorldSpec, write_world
 
 
@@ -17,7 +18,7 @@ def write_questions(work: Path) -> str:
         spec = WorldSpec(
             seed=3, train=3 * len(KIND_NAMES), validation=0, test=0, size=(96, 64), container=".mkv", codec="ffv1"
         )
-        rows = _read(write_world(spec, work / "questions").rows_path("train"))
+        rows = read_lines(write_world(spec, work / "questions").rows_path("train"))
         first: dict[str, dict[str, Any]] = {}
         for row in rows:
             first.setdefault(row["kind"], row)
@@ -26,10 +27,6 @@ def write_questions(work: Path) -> str:
         lines = "".join(json.dumps(first[kind]) + "\n" for kind in sorted(first))
         file.write_text(lines, encoding="utf-8")
     return str(file)
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def configuration(work: Path, **sections: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Scores: of the written cases of all certificates, of short answers in many forms, and of the toy world's questions."""
+"""Scores: of the written cases of all certificates, of short answers in many forms, of the toy world's questions."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_a_float_is_exact_or_near() -> None:
     assert places(near) == ["  loss[1]\n    recorded 1.5\n    found    1.5000001"]
     assert places(near, NEAR) == []
     (one,) = places(far, NEAR)
-    assert "loss[1]" in one and "found    -1.5, which is -3; asked is within 1e-06 + 1e-06 of the value" in one
+    assert "loss[1]" in one and "found    -1.5, -3 from it; accepted is within 1e-06 + 1e-06 times the value" in one
     assert places(changed(loss=[0.5, math.nan]), NEAR) and places(changed(loss=[0.5, math.inf]), NEAR)
 
 
@@ -68,12 +68,12 @@ def test_a_message_shows_the_first_difference_of_every_record() -> None:
         "  a > values[0]",
         "    recorded 1.0",
         "    found    -1.0",
-        "    (and 1 more places of a > values)",
+        "    (and 1 more in a > values)",
         "  b > values[0]",
         "    recorded 1.0",
         "    found    -1.0",
-        "    (and 1 more places of b > values)",
-        "  ... and 2 more places, the last under c > values[0]",
+        "    (and 1 more in b > values)",
+        "  ... and 2 more places, the last of them c > values[0]",
     ]
 
 
@@ -82,23 +82,24 @@ def test_what_two_origins_differ_in() -> None:
     assert other_origin({"torch": "2"}, {"torch": "3"}) == ["torch 2 there, 3 here"]
 
 
-def run_of(steps: int, responses: str) -> dict:
-    rollouts = {f"step {n}": [{"trajectories": [{"response": responses[n]}]}] for n in range(steps)}
-    stage = {"metrics": list(range(steps)), "rollouts": rollouts, "weights": {}}
-    return {
-        "stages": {"01-a": copy.deepcopy(stage), "02-b": stage},
-        "evaluations": {"before": [], "01-a": [], "02-b": []},
+def run_of(responses: str) -> dict:
+    steps = {
+        str(number): {"metrics": {"step": number}, "rollouts": [{"trajectories": [{"response": response}]}]}
+        for number, response in enumerate(responses, 1)
     }
+    stages = {name: {"steps": copy.deepcopy(steps), "weights": {}} for name in ("01-a", "02-b")}
+    return {"stages": stages, "evaluations": {"before": [], "01-a": [], "02-b": []}}
 
 
 def test_runs_are_compared_until_a_drawn_token_parts_them() -> None:
-    recorded, found = run_of(8, "abcdefgh"), run_of(8, "abcdefgh")
+    recorded, found = run_of("abcdefgh"), run_of("abcdefgh")
     assert until_they_part(recorded, found) == (recorded, found, "")
-    found["stages"]["02-b"]["rollouts"]["step 6"][0]["trajectories"][0]["response"] = "other"
+    steps = found["stages"]["02-b"]["steps"]
+    steps["7"]["rollouts"][0]["trajectories"][0]["response"] = "other"
     theirs, mine, note = until_they_part(recorded, found)
-    assert "at 02-b step 6" in note and theirs == mine
+    assert "at step 7 of 02-b" in note and theirs == mine
     assert theirs["stages"]["01-a"] == recorded["stages"]["01-a"]
-    assert theirs["stages"]["02-b"]["metrics"] == [0, 1, 2, 3, 4, 5] and "weights" not in theirs["stages"]["02-b"]
+    assert list(theirs["stages"]["02-b"]["steps"]) == list("123456") and "weights" not in theirs["stages"]["02-b"]
     assert set(theirs["evaluations"]) == {"before", "01-a"}
-    found["stages"]["02-b"]["rollouts"]["step 2"][0]["trajectories"][0]["response"] = "too early"
+    steps["3"]["rollouts"][0]["trajectories"][0]["response"] = "too early"
     assert until_they_part(recorded, found) == (recorded, found, "")

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .compare import read_lines
 from .entries import WorldSpec, write_tiny_checkpoint, write_world
 from .made_with import environment
 
@@ -30,15 +31,23 @@ def make(work: Path) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} left exit status {done.returncode}:\n{done.stderr}")
     run = work / "runs" / "golden"
-    stages = {}
-    for stage in sorted((run / "stages").iterdir()):
-        stages[stage.name] = {
-            "metrics": _lines(stage / "metrics.jsonl"),
-            "rollouts": {file.stem: _lines(file) for file in sorted((stage / "rollouts").glob("*.jsonl"))},
-            "weights": _weights(max((stage / "checkpoints").iterdir())),
-        }
-    evaluations = {file.stem: _lines(file) for file in sorted((run / "evaluations").glob("*.jsonl"))}
+    stages = {
+        stage.name: {"steps": _steps(stage), "weights": _weights(max((stage / "checkpoints").iterdir()))}
+        for stage in sorted((run / "stages").iterdir())
+    }
+    evaluations = {file.stem: _placeless(read_lines(file)) for file in sorted((run / "evaluations").glob("*.jsonl"))}
     return {"stages": stages, "evaluations": evaluations}
+
+
+def _steps(stage: Path) -> dict[str, Any]:
+    """What each step left behind: its metrics and its rollouts."""
+    return {
+        str(metrics["step"]): {
+            "metrics": metrics,
+            "rollouts": _placeless(read_lines(stage / "rollouts" / f"step_{metrics['step']:06d}.jsonl")),
+        }
+        for metrics in read_lines(stage / "metrics.jsonl")
+    }
 
 
 def _prepare(work: Path) -> None:
@@ -47,7 +56,7 @@ def _prepare(work: Path) -> None:
         seed=5, train=24, validation=0, test=6, kinds=KINDS, container=".mkv", codec="ffv1", image_share=0.5
     )
     write_world(spec, work / "world")
-    rows = [json.loads(line) for line in (work / "world" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_lines(work / "world" / "train.jsonl")
     for row in rows:
         row["offline_output"] = re.sub(r"<think>.*?</think>\s*", "", row["offline_output"], flags=re.DOTALL)
     lines = "".join(json.dumps(row) + "\n" for row in rows)
@@ -56,10 +65,6 @@ def _prepare(work: Path) -> None:
     write_tiny_checkpoint(work / "tiny", [], seed=1, width=64, layers=2, vision_layers=2, vocabulary=263)
     for name in ("run.yaml", "letters.py"):
         shutil.copyfile(HERE / name, work / name)
-
-
-def _lines(path: Path) -> list[Any]:
-    return [_placeless(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _placeless(value: Any) -> Any:
