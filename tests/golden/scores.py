@@ -16,7 +16,11 @@ PROFILES = ("easyvideor1-video", "easyvideor1-unified")
 
 def make(work: Path) -> dict[str, Any]:
     """Scores by origin, task type and case."""
-    certified = {task: {case.name: _certified(case) for case in load_certificate(task).cases} for task in TASKS}
+    # Whether a program under test may read numpy depends on where it is installed.
+    certified = {
+        task: {case.name: _certified(case) for case in load_certificate(task).cases if "numpy" not in case.answer}
+        for task in TASKS
+    }
     return {"certificates": certified, "forms": _forms(), "toy world": _toyworld(work)}
 
 
