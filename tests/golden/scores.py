@@ -32,7 +32,7 @@ def _certified(case: Any) -> dict[str, Any]:
 
 
 def _forms() -> dict[str, Any]:
-    """Of every short answer to every question: accuracy, format, what was read, where, and why nothing was."""
+    """Of every short answer to every question, in the tag and bare."""
     forms = yaml.safe_load((Path(__file__).parent / "forms.yaml").read_text(encoding="utf-8"))
     found: dict[str, Any] = {}
     for question, facts in forms["questions"].items():
@@ -41,8 +41,7 @@ def _forms() -> dict[str, Any]:
         for text in forms["answers"]:
             for response in (f"<answer>{text}</answer>", text):
                 said = score(question.partition(",")[0], response, facts["answer"], **row)
-                judged = [said.accuracy, said.format, said.parsed, said.found, said.reason]
-                found[question][response] = judged if said.applicable else [*judged, "not applicable"]
+                found[question][response] = score_to_json(said)
     return found
 
 
