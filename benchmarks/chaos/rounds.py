@@ -1,0 +1,100 @@
+"""One round: a place, a command, a fault in the middle of it, and the start that has to make up for it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.chaos.commands import Command, Outcome, Template, went_on_with_less
+from benchmarks.chaos.judge import Judge
+from benchmarks.chaos.starts import End, Start
+
+#: Starts that a round may need once everything is mended. One is enough.
+_LAST_STARTS = 2
+
+
+class Violation(Exception):  # noqa: N818 (it is what a round finds, not a fault of this program)
+    """The promise was broken; the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What an undisturbed start makes, and the seconds that it takes."""
+
+    outcome: Outcome
+    seconds: float
+
+
+@dataclass
+class Round:
+    """The state of one round. ``draw`` decides everything that is left to chance."""
+
+    number: int
+    place: Path
+    command: Command
+    reference: Reference
+    template: Template
+    judge: Judge
+    draw: random.Random
+    stopped: list[str] = field(default_factory=list)
+    told: str = ""
+    _starts: int = 0
+
+    @property
+    def out(self) -> Path:
+        return self.place / "out"
+
+    def start(self) -> Start:
+        """Start the command."""
+        self._starts += 1
+        return Start(self.command.words, self.place, self.place / f"start-{self._starts}.log")
+
+    def moment(self) -> float:
+        """Seconds after which something happens to a start: any moment of an undisturbed one is as likely."""
+        return self.draw.uniform(0.0, self.reference.seconds)
+
+    def ended(self, start: Start) -> End:
+        """Wait for the end of a start that nobody killed, which must be a success or a sentence.
+
+        Raises:
+            Violation: it is neither, or it hangs.
+        """
+        end = start.end()
+        if end is None:
+            raise Violation(f"start {self._starts} of {self.command.name} hangs")
+        listed = self.command.name == "cache build" and end.status == 1  # files that failed, one a line
+        if "Traceback" in end.said or not (end.status == 0 or end.stopped_well or listed):
+            raise Violation(f"start {self._starts} ended with status {end.status} and said:\n{end.said[-3000:]}")
+        if end.status:
+            self.stopped.append(end.sentence or "listed what failed")
+        return end
+
+    def finish(self) -> None:
+        """Start the command until it is through, with everything mended; then compare.
+
+        Raises:
+            Violation: it does not come through, or makes something else than an undisturbed start.
+        """
+        for _ in range(_LAST_STARTS):
+            if self.command.done(self.out):
+                break
+            before = len(self.stopped)
+            end = self.ended(self.start())
+            if end.status == 0:
+                break
+            if len(self.stopped) > before:
+                raise Violation(f"with everything mended it still stops: {self.stopped[-1]}")
+        found = self.command.outcome(self.out)
+        if found == self.reference.outcome:
+            return
+        self.told = went_on_with_less(found)
+        if not self.told:
+            raise Violation(f"the outcome differs: {_differences(self.reference.outcome, found)}")
+
+
+def _differences(wanted: Outcome, found: Outcome) -> str:
+    words = [f"{name} is missing" for name in wanted if name not in found]
+    words += [f"{name} is new" for name in found if name not in wanted]
+    words += [f"{name} is another" for name in wanted if name in found and wanted[name] != found[name]]
+    return "; ".join(words[:12]) + (f"; and {len(words) - 12} more" if len(words) > 12 else "")
