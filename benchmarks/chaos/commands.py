@@ -12,6 +12,8 @@ from typing import Any
 from easyvideor1.config import RunConfig, write_config
 from easyvideor1.recipes.toy import KINDS, write_warm_start
 from easyvideor1.toyworld import WorldSpec, write_world
+from easyvideor1.training.checkpoint import intact_state
+from easyvideor1.video import FrameStore
 
 #: Files of a run that tell the time, or are made from such.
 _CLOCKS = {"run.json", "summary.json", "timings.jsonl", "report.html", "curves.png"}
@@ -22,13 +24,17 @@ Outcome = dict[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Words of ``evr1``, what they make of a place's ``out``, and whether they have nothing left to do there."""
+    """Words of ``evr1``, what they make of a place's ``out``, and whether they have nothing left to do there.
+
+    ``known_bad`` says of a file of the outcome that is another than it should be whether whoever reads it will know:
+    an older checkpoint, or an entry of the store, is checked when it is used, and not before.
+    """
 
     name: str
     words: tuple[str, ...]
     outcome: Callable[[Path], Outcome]
     done: Callable[[Path], bool] = lambda out: False
-    judged: bool = False
+    known_bad: Callable[[Path, str], bool] = lambda out, name: False
 
 
 def _files(directory: Path, pattern: str = "*") -> Outcome:
@@ -43,8 +49,19 @@ def _run(out: Path) -> Outcome:
     return _files(out / "run")
 
 
+def _is_old_checkpoint(out: Path, name: str) -> bool:
+    checkpoint = (out / "run" / name).parent
+    if checkpoint.parent.name != "checkpoints" or checkpoint == max(checkpoint.parent.iterdir()):
+        return False
+    return intact_state(checkpoint) is None
+
+
 def _frames(out: Path) -> Outcome:
     return _files(out / "frames", "*.safetensors")
+
+
+def _is_bad_entry(out: Path, name: str) -> bool:
+    return not FrameStore(out / "frames").verify(Path(name).stem)
 
 
 def _evaluations(out: Path) -> Outcome:
@@ -69,21 +86,20 @@ def commands(judge: str) -> dict[str, Command]:
     """All commands by name; ``judge`` is the address of the endpoint."""
     asked = ("--endpoint", judge, "--model", "toy", "--timeout", "1", "--concurrency", "4")
     made = (
-        Command("train", ("train", "plain.yaml"), _run),
+        Command("train", ("train", "plain.yaml"), _run, known_bad=_is_old_checkpoint),
         Command("train without store", ("train", "plain.yaml", "cache.mode=decode_only"), _run),
-        Command("train judged", ("train", "judged.yaml"), _run, judged=True),
-        Command("cache build", ("cache", "build", "plain.yaml"), _frames),
+        Command("train judged", ("train", "judged.yaml"), _run, known_bad=_is_old_checkpoint),
+        Command("cache build", ("cache", "build", "plain.yaml"), _frames, known_bad=_is_bad_entry),
         Command("eval", ("eval", "plain.yaml", "--out", "out/evaluations"), _evaluations),
-        Command("eval judged", ("eval", "judged.yaml", "--out", "out/evaluations"), _evaluations, judged=True),
+        Command("eval judged", ("eval", "judged.yaml", "--out", "out/evaluations"), _evaluations),
         Command("filter", ("filter", "plain.yaml", *_SURVEY, *_ALL_RATES), _rows, _written),
-        Command("filter judged", ("filter", "judged.yaml", *_SURVEY, *_ALL_RATES), _rows, _written, True),
+        Command("filter judged", ("filter", "judged.yaml", *_SURVEY, *_ALL_RATES), _rows, _written),
         Command("trajectories", ("trajectories", "collect", "plain.yaml", *_SURVEY, *_COLLECT), _rows, _written),
         Command(
             "trajectories endpoint",
             ("trajectories", "collect", "judged.yaml", *_SURVEY, *_COLLECT, *asked),
             _rows,
             _written,
-            True,
         ),
     )
     return {command.name: command for command in made}

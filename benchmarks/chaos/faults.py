@@ -132,10 +132,10 @@ def damage(round_: Round, pattern: str) -> None:
 
 def _mend(round_: Round, sentence: str, victim: Path, copy: bytes) -> None:
     """Do what the sentence says, or put the file back."""
-    named = re.findall(r"remove (\S+)", sentence)
-    remedies = [path for path in (round_.place / word.rstrip(".,;") for word in named) if path.exists()]
-    if not remedies and "remove" in sentence and str(victim.relative_to(round_.place)) in sentence:
-        remedies = [victim]
+    named = [round_.place / word.rstrip(".,;") for word in re.findall(r"remove (\S+)", sentence)]
+    if re.search(r"remove (it|the file)\b", sentence) and str(victim.relative_to(round_.place)) in sentence:
+        named.append(victim)
+    remedies = [path for path in named if path.exists()]
     if remedies and round_.draw.random() < 0.5:
         for path in remedies:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -203,7 +203,7 @@ FAULTS: tuple[Fault, ...] = (
             ("metrics", "run/stages/*/*.jsonl", _RUNS),
             ("rollouts", "run/stages/*/rollouts/*", _RUNS),
             ("evaluations", "run/evaluations/*", _RUNS),
-            ("run files", "run/*.*", _RUNS),
+            ("run files", "run/*[!t].[jy]*", _RUNS),
             ("survey ledger", "rows.jsonl.partial.jsonl", _SURVEYS),
             ("frames", "frames/??/*.safetensors", PLAIN),
             ("memo", "frames/probes.memo", PLAIN),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -68,6 +69,31 @@ def json_bytes(value: Mapping[str, Any], *, indent: int | None = None) -> bytes:
         return (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except UnicodeEncodeError:  # half a surrogate pair, as a JSON file of the user may hold: keep it as its escape
         return (json.dumps(value, indent=indent, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with its own ``checksum`` in it, by which ``is_sealed`` knows it again after it was read."""
+    return {**value, "checksum": _checksum(value)}
+
+
+def is_sealed(value: Any) -> bool:
+    """Whether what was read is an object as ``seal`` made it; False without a checksum."""
+    return isinstance(value, Mapping) and value.get("checksum") == _checksum(value)
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    text = json.dumps({key: entry for key, entry in value.items() if key != "checksum"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: str | Path, value: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: the file is missing or is not a JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); is this the directory of a run?") from error
     except ValueError as error:
@@ -57,7 +57,10 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         except ValueError as error:
             if number == len(lines):
                 break
-            raise DataError(f"{path}:{number}: not valid JSON ({error}); the file was damaged after writing") from error
+            raise DataError(
+                f"{path}:{number}: not valid JSON ({error}); the file was damaged after writing: restore it from a "
+                "copy, or start the run again, which says what can be done once more"
+            ) from error
         if not isinstance(row, dict):
             raise DataError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
         rows.append(row)

@@ -71,10 +71,11 @@ def read_history(run_dir: Path) -> RunHistory:
     if not run_dir.is_dir():
         raise DataError(f"{run_dir}: no such run directory; give the output_dir of a run")
     config = run_dir / "config.yaml"
+    # A page about a run whose configuration is damaged shows it so.
     return RunHistory(
         directory=run_dir,
         run=_optional(run_dir / "run.json"),
-        config=config.read_text(encoding="utf-8") if config.exists() else None,
+        config=config.read_text(encoding="utf-8", errors="replace") if config.exists() else None,
         data_report=_optional(run_dir / "data_report.json"),
         summary=_optional(run_dir / "summary.json"),
         stages=_read_stages(run_dir / "stages"),
@@ -106,7 +107,10 @@ def compared_evaluations(history: RunHistory) -> tuple[str | None, str | None]:
 
 def cache_dir(history: RunHistory) -> Path | None:
     """The frame cache that the run's configuration names, if it does and the directory is there."""
-    config = yaml.safe_load(history.config) if history.config else None
+    try:
+        config = yaml.safe_load(history.config) if history.config else None
+    except (yaml.YAMLError, ValueError):  # damaged, or edited by hand
+        return None
     section = config.get("cache") if isinstance(config, dict) else None
     named = section.get("dir") if isinstance(section, dict) else None
     return Path(named) if isinstance(named, str) and Path(named).is_dir() else None

@@ -12,6 +12,7 @@ import numpy as np
 from easyvideor1.evaluation.files import read_json, read_jsonl, write_json, write_jsonl
 from easyvideor1.evaluation.records import Record, Response, record_from_json, record_to_json
 from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval
+from easyvideor1.files import file_digest, seal
 from easyvideor1.types import DataError
 
 _LIMITS = ("mean", "low", "high")
@@ -112,12 +113,15 @@ class Evaluation:
     def write(self, directory: Path) -> Path:
         """Write ``NAME.jsonl``, then ``NAME.json``, each atomically: where the second exists, the first is whole.
 
+        The second holds the SHA-256 of the first as ``records``, and a ``checksum`` of itself.
+
         Returns:
             The path of ``NAME.json``.
         """
-        write_jsonl(directory / f"{self.name}.jsonl", (record_to_json(record) for record in self.records))
+        records = directory / f"{self.name}.jsonl"
+        write_jsonl(records, (record_to_json(record) for record in self.records))
         path = directory / f"{self.name}.json"
-        write_json(path, self.to_json())
+        write_json(path, seal({**self.to_json(), "records": file_digest(records)}))
         return path
 
     @classmethod

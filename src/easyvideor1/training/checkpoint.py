@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.config import StageConfig
-from easyvideor1.files import json_bytes, write_directory
+from easyvideor1.files import file_digest, is_sealed, json_bytes, seal, write_directory
 from easyvideor1.models.policy import Policy
 
 
@@ -28,9 +27,9 @@ def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: Mapping[s
 
     def fill(directory: Path) -> None:
         policy.save(directory)
-        files = {file.name: _digest(file) for file in sorted(directory.iterdir())}
-        content = {**state, "step": step, "files": files}
-        (directory / "state.json").write_bytes(json_bytes({**content, "checksum": _checksum(content)}, indent=2))
+        files = {file.name: file_digest(file) for file in sorted(directory.iterdir())}
+        # The seal is for the file itself: its digests vouch for the others only.
+        (directory / "state.json").write_bytes(json_bytes(seal({**state, "step": step, "files": files}), indent=2))
 
     write_directory(target, fill)
     for old in checkpoints(stage_dir)[:-keep]:
@@ -68,19 +67,7 @@ def intact_state(directory: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = json.loads((directory / "state.json").read_text(encoding="utf-8"))
         files: dict[str, str] = dict(state["files"])
-        whole = state["checksum"] == _checksum(state)
-        whole = whole and all(_digest(directory / name) == digest for name, digest in files.items())
+        whole = is_sealed(state) and all(file_digest(directory / name) == digest for name, digest in files.items())
     except (OSError, ValueError, KeyError, TypeError):
         return None  # unreadable is not intact, and the caller goes on to the one before
     return state if whole else None
-
-
-def _checksum(state: Mapping[str, Any]) -> str:
-    """Of ``state.json`` itself: its digests vouch for the other files only."""
-    text = json.dumps({key: value for key, value in state.items() if key != "checksum"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import re
@@ -22,7 +21,7 @@ from easyvideor1.config import RunConfig, SourceConfig, dump_config
 from easyvideor1.config.load import validate
 from easyvideor1.config.places import found
 from easyvideor1.config.source import Source
-from easyvideor1.files import held, write_json, write_text
+from easyvideor1.files import file_digest, held, is_sealed, seal, write_json, write_text
 from easyvideor1.types import ConfigError, DataError
 
 #: What ``run.json`` calls the stage of a run that is through.
@@ -79,25 +78,33 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
 
     Raises:
         ConfigError: it holds another run; the message names the first values that differ.
+        DataError: its configuration cannot be read.
     """
-    file = run_dir / "config.yaml"
+    file, text = run_dir / "config.yaml", dump_config(config)
     if not file.exists():
+        if (run_dir / "run.json").exists():  # taken away, as below
+            write_text(file, text)
         return
-    text = dump_config(config)
-    there = file.read_text(encoding="utf-8")
-    if there == text:
+    there = file.read_bytes()
+    if there == text.encode():
         return
     try:
-        old, new = flat(_completed(yaml.safe_load(there), str(file))), flat(yaml.safe_load(text))
-    except yaml.YAMLError:
-        old, new = {}, {}
+        values = yaml.safe_load(there)
+    except (yaml.YAMLError, ValueError):  # ValueError: what is no UTF-8, or a date that there is not
+        values = None
+    if not isinstance(values, Mapping):
+        raise DataError(
+            f"{file} cannot be read any more, so nothing says which run this is: restore it from a copy; or, if you "
+            "are sure that the configuration is still that of this run, remove it and start again"
+        )
+    old, new = flat(_completed(values, str(file))), flat(yaml.safe_load(text))
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
-    if old and all(map(_FREE.fullmatch, changed)):
+    if all(map(_FREE.fullmatch, changed)):
         write_text(file, text)
         return
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
     raise ConfigError(
-        f"{run_dir} holds a run of another configuration: {shown or f'{file} was edited'}. Give this run another name "
+        f"{run_dir} holds a run of another configuration: {shown}. Give this run another name "
         "or output_dir, or remove the directory to start over."
     )
 
@@ -106,7 +113,7 @@ def _completed(values: Any, name: str) -> Any:
     """A configuration as this version writes it down; as it is there if this version cannot read it."""
     try:
         return yaml.safe_load(dump_config(validate(Source(values, {(): name}))))
-    except (ConfigError, AttributeError, TypeError):  # edited by hand, or of a version that knew other keys
+    except (ConfigError, AttributeError, TypeError, ValueError):  # edited by hand, or of a version that knew other keys
         return values
 
 
@@ -163,7 +170,7 @@ class RunStatus:
         if stage is not None:
             self.facts["stage"] = stage
         self.facts["seconds"] = round(self._before + time.monotonic() - self._begun, 3)
-        write_json(self.file, self.facts)
+        write_json(self.file, seal(self.facts))
 
 
 def read_status(run_dir: Path) -> dict[str, Any] | None:
@@ -176,10 +183,13 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        float(facts["seconds"]), int(facts["starts"]), dict(facts["data"]), str(facts["stage"])
+        facts: dict[str, Any] = json.loads(file.read_bytes())
+        float(facts["seconds"]), int(facts["starts"]), dict(facts["data"]), str(facts["stage"]), int(facts["threads"])
+        if "checksum" in facts and not is_sealed(facts):  # an earlier version wrote none
+            raise ValueError("its checksum is wrong")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file}: not the status of a run ({error!r}); remove it and start again") from error
+    facts.pop("checksum", None)
     return facts
 
 
@@ -199,13 +209,3 @@ def _facts(config: RunConfig) -> dict[str, Any]:
 def source_digests(config: RunConfig, sources: Iterable[SourceConfig]) -> dict[str, str]:
     """SHA-256 of the file of every source of a configuration, by its path as it is written there."""
     return {source.path: file_digest(Path(found(config, source.path))) for source in sources}
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

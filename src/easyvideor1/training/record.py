@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,19 +14,23 @@ from typing import Any
 
 import torch
 
-from easyvideor1.files import json_bytes, write_atomic
+from easyvideor1.files import file_digest, json_bytes, write_atomic
 from easyvideor1.rollout.records import media_records, prompt_tokens_by_kind, response_tokens, score_to_json
 from easyvideor1.training.breakdown import breakdown_metrics
 from easyvideor1.training.clock import Clock
 from easyvideor1.training.groups import apart, score_metrics
 from easyvideor1.training.responses import REPLACED_TOKENS
-from easyvideor1.types import EasyVideoError, Group, Score, Trajectory
+from easyvideor1.types import DataError, EasyVideoError, Group, Score, Trajectory
+
+_ROLLOUTS = re.compile(r"step_(\d+)\.jsonl$")
 
 
 class StageRecord:
     """The files of one stage directory.
 
     ``metrics.jsonl`` holds nothing that differs between two runs of the same seed; clocks go to ``timings.jsonl``.
+    Every checkpoint keeps the ``digests`` of what was written until then, and ``check`` holds the files to them, so
+    that a damaged record is told before anything follows it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -33,15 +39,43 @@ class StageRecord:
         self.timings_file = directory / "timings.jsonl"
         self.canary_file = directory / "canary.jsonl"
         self.rollouts = directory / "rollouts"
+        self._digests: dict[str, str] = {}
+
+    def digests(self, step: int) -> dict[str, str]:
+        """SHA-256 of what there is up to ``step``, by file in the stage directory; clocks are left out."""
+        kept = {name: digest for name, digest in self._digests.items() if _rollouts_step(name) <= step}
+        for file in (self.metrics_file, self.canary_file):
+            if file.exists():
+                kept[file.name] = hashlib.sha256(_until(file, step)).hexdigest()
+        return kept
+
+    def check(self, step: int, digests: Mapping[str, str]) -> None:
+        """Make sure that the files up to ``step`` are those of ``digests``. Rollouts that are not there are no fault:
+        nothing needs them, and they may have been removed to make room.
+
+        Raises:
+            DataError: a file is another; the message says what can be done.
+        """
+        for name, digest in digests.items():
+            file = self.directory / name
+            if file.parent == self.rollouts:
+                same = not file.exists() or file_digest(file) == digest
+            else:
+                same = file.exists() and hashlib.sha256(_until(file, step)).hexdigest() == digest
+            if not same:
+                raise DataError(
+                    f"{file} is not what was written until step {step}: the disk has damaged it, or it was edited. "
+                    f"Restore it from a copy; or remove {self.directory} and start again, to do this stage once more"
+                )
+        self._digests = {name: digest for name, digest in digests.items() if _rollouts_step(name)}
 
     def rewind(self, step: int) -> None:
         """Forget everything after ``step``: it will be done again, identically."""
         for file in (self.metrics_file, self.timings_file, self.canary_file):
             if file.exists():
-                kept = [line for line in file.read_bytes().splitlines(keepends=True) if _step_of(line, step) <= step]
-                write_atomic(file, b"".join(kept))
+                write_atomic(file, _until(file, step))
         for file in self.rollouts.glob("step_[0-9]*.jsonl"):
-            if int(file.stem.removeprefix("step_")) > step:
+            if _rollouts_step(file.name) > step:
                 file.unlink()
 
     def metrics(self) -> list[dict[str, float]]:
@@ -69,8 +103,10 @@ class StageRecord:
         """
         learnt = [trajectory for group in used for trajectory in group.trajectories]
         advantages = {id(t): value for t, value in zip(learnt, advantages_N.tolist(), strict=True)}
-        lines = [json_bytes(_group_row(step, group, advantages, off_policy)) for group in groups]
-        write_atomic(self.rollouts / f"step_{step:06d}.jsonl", b"".join(lines))
+        content = b"".join(json_bytes(_group_row(step, group, advantages, off_policy)) for group in groups)
+        file = self.rollouts / f"step_{step:06d}.jsonl"
+        write_atomic(file, content)
+        self._digests[file.relative_to(self.directory).as_posix()] = hashlib.sha256(content).hexdigest()
 
     def write_metrics(
         self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], clock: Clock
@@ -145,6 +181,18 @@ def _append(file: Path, row: dict[str, Any]) -> None:
         opened.write(json_bytes(row))
         opened.flush()
         os.fsync(opened.fileno())
+
+
+def _until(file: Path, step: int) -> bytes:
+    """The lines of a file up to a step."""
+    lines = file.read_bytes().splitlines(keepends=True)
+    return b"".join(line for line in lines if _step_of(line, step) <= step)
+
+
+def _rollouts_step(name: str) -> int:
+    """The step of a file of rollouts, by its name; 0 for other files."""
+    found = _ROLLOUTS.search(name)
+    return int(found[1]) if found else 0
 
 
 def _step_of(line: bytes, step: int) -> int:

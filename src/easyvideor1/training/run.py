@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from easyvideor1.algorithms.kl import KLWeight
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.files import sweep, write_json
+from easyvideor1.files import file_digest, is_sealed, sweep, write_json
 from easyvideor1.models.policy import Policy, chosen_device
 from easyvideor1.rollout.engine import Engine
 from easyvideor1.training.checkpoint import (
@@ -33,8 +35,8 @@ from easyvideor1.training.loggers import Loggers, check_loggers
 from easyvideor1.training.loop import Metrics, train
 from easyvideor1.training.material import Material, Watch, load_material
 from easyvideor1.training.record import StageRecord
-from easyvideor1.training.stages import OnStep, build_stage, stage_directory
-from easyvideor1.types import ConfigError, Sample
+from easyvideor1.training.stages import OnStep, build_stage, due, stage_directory, validation_name
+from easyvideor1.types import ConfigError, DataError, Sample
 from easyvideor1.workbench import Workbench
 
 #: ``evaluate(name, samples, engine, bench, run_dir) -> metrics``: given by whoever puts the run together. It writes
@@ -50,7 +52,8 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
 
     Raises:
         ConfigError: the directory holds a run of another configuration, or another process is at it.
-        DataError: rows are bad and ``data.on_bad_row`` is ``error``; nothing has been trained or written then.
+        DataError: rows are bad and ``data.on_bad_row`` is ``error``; nothing has been trained or written then. Or what
+            an earlier start has written is not what it wrote, and cannot be made again without the user's word.
     """
     if not config.stages:
         raise ConfigError("the configuration has no stages: there is nothing to do; see `evr1 config show quickstart`")
@@ -96,15 +99,60 @@ def _test_names(config: RunConfig) -> list[str]:
 
 
 def _is_finished(run_dir: Path, config: RunConfig) -> bool:
-    """Whether the run is through, and what it was done for is still there."""
+    """Whether the run is through, and what it was done for is still there.
+
+    Raises:
+        DataError: the record of a stage is not what was written.
+    """
     status = read_status(run_dir)
     if status is None or status["stage"] != FINISHED:
         return False
     names = _test_names(config) if config.data.test else []
-    if not all((run_dir / "evaluations" / f"{name}.json").exists() for name in names):
+    if not all(_is_whole(run_dir / "evaluations" / f"{name}.json") for name in names):
         return False
-    last = config.stages[-1]
-    return intact_state(checkpoint_path(stage_directory(run_dir, config, last), last.steps)) is not None
+    state = None
+    for options in config.stages:
+        directory = stage_directory(run_dir, config, options)
+        state = intact_state(checkpoint_path(directory, options.steps))
+        if state is not None:
+            _check_record(run_dir, config, options, StageRecord(directory), state)
+    return state is not None
+
+
+def _check_record(
+    run_dir: Path, config: RunConfig, options: StageConfig, record: StageRecord, state: Mapping[str, Any]
+) -> None:
+    """Hold a stage's metrics, rollouts and evaluations to what they were when a checkpoint was saved.
+
+    Raises:
+        DataError: a file is another; the message says what can be done.
+    """
+    step = int(state.get("step", 0))
+    record.check(step, state.get("record", {}))  # an earlier version kept none
+    for file in _validations(run_dir, config, options, step):
+        if file.exists() and not _is_whole(file):
+            raise DataError(
+                f"{file}, or its .jsonl, is not what was written: the disk has damaged it, or it was edited. Restore "
+                f"it from a copy; or remove {record.directory} and start again, to do this stage once more"
+            )
+
+
+def _validations(run_dir: Path, config: RunConfig, options: StageConfig, until: int) -> Iterator[Path]:
+    """Where the evaluations that were due in a stage are written, up to a step."""
+    for step in range(1, until + 1):
+        if due(config.evaluation.every, step):
+            yield run_dir / "evaluations" / f"{validation_name(options, step)}.json"
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether an evaluation is there, and it and its records are as they were written."""
+    try:
+        head = json.loads(file.read_bytes())
+        if isinstance(head, dict) and not {"checksum", "records"} & set(head):  # an earlier version wrote neither
+            return True
+        return is_sealed(head) and file_digest(file.with_suffix(".jsonl")) == head["records"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +181,9 @@ class _Session:
 
     def _stage(self, number: int, options: StageConfig, directory: Path, start: Path) -> Path:
         """Train one stage from ``start``, or go on with it, and return its last checkpoint."""
-        final = checkpoint_path(directory, options.steps)
-        if intact_state(final) is not None:
+        record, final = StageRecord(directory), checkpoint_path(directory, options.steps)
+        if (state := intact_state(final)) is not None:
+            _check_record(self.run_dir, self.config, options, record, state)
             return final
         policy = Policy.open(self.config.model, start)
         policy.begin(options)
@@ -144,17 +193,22 @@ class _Session:
         done = 0
         if found is not None:
             checkpoint, done = found
-            policy.restore(checkpoint)
             state = intact_state(checkpoint) or {}
+            _check_record(self.run_dir, self.config, options, record, state)
+            policy.restore(checkpoint)
             policy.kl_weight = KLWeight.of(options, state.get("kl_coef"))
             self.watch.say(f"stage {options.name}: going on after step {done} from {checkpoint}")
-        record = StageRecord(directory)
         record.rewind(done)
         engine = self.bench.open_engine(policy.model)
         engine.load_weights(done, policy.weights())
 
         def save(step: int) -> None:
-            state = {"stage": options.name, "seed": self.config.seed, "kl_coef": policy.kl_weight.coefficient}
+            state = {
+                "stage": options.name,
+                "seed": self.config.seed,
+                "kl_coef": policy.kl_weight.coefficient,
+                "record": record.digests(step),
+            }
             save_checkpoint(policy, directory, step, state, options.keep_checkpoints)
             self.status.note()
 
@@ -196,9 +250,11 @@ class _Session:
 
     def _test(self, name: str, checkpoint: Path) -> None:
         """Evaluate a checkpoint on the test questions, if there are any and it was not done before."""
-        questions = self.material.test
-        if not questions or (self.run_dir / "evaluations" / f"{name}.json").exists():
+        questions, file = self.material.test, self.run_dir / "evaluations" / f"{name}.json"
+        if not questions or _is_whole(file):
             return
+        if file.exists():
+            self.watch.say(f"{file}, or its .jsonl, is not what was written: evaluated again")
         policy = Policy.open(self.config.model, checkpoint)
         self.evaluate(name, questions, self.bench.open_engine(policy.model), self.bench, self.run_dir)
         self.status.note()
