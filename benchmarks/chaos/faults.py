@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.chaos.disks import Disk
+from benchmarks.chaos.judge import Death
 from benchmarks.chaos.rounds import Round, Violation
 from benchmarks.chaos.starts import Start
 
@@ -35,7 +36,7 @@ def kills(round_: Round) -> None:
     """SIGKILL at random moments of several starts."""
     for _ in range(round_.draw.randint(1, _MOST_KILLS)):
         start = round_.start()
-        if start.wait(round_.moment()):
+        if not round_.at_work(start):
             round_.ended(start)
             return
         start.kill()
@@ -44,7 +45,7 @@ def kills(round_: Round) -> None:
 def lost_media(round_: Round) -> None:
     """The disk of the media goes away in the middle; a further start may come before it is back."""
     start = round_.start()
-    start.wait(round_.moment())
+    round_.at_work(start)
     round_.template.lose_media(round_.place)
     if round_.draw.random() < 0.3:
         start.kill()
@@ -57,9 +58,10 @@ def lost_media(round_: Round) -> None:
 
 def dead_judge(round_: Round) -> None:
     """The judge, or the model behind an endpoint, hangs or is gone from some moment on."""
-    how = round_.draw.choice(("hangs", "is gone"))
+    deaths: tuple[Death, ...] = ("hangs", "is gone")
+    how = round_.draw.choice(deaths)
     start = round_.start()
-    start.wait(round_.moment())
+    round_.at_work(start)
     round_.judge.die(how)
     try:
         round_.ended(start)
@@ -70,10 +72,10 @@ def dead_judge(round_: Round) -> None:
 def second_process(round_: Round) -> None:
     """The same command once more while it is under way; sometimes the first one is killed then."""
     first = round_.start()
-    first.wait(round_.moment())
+    round_.at_work(first)
     second = round_.start()
     if round_.draw.random() < 0.3:
-        second.wait(round_.moment())
+        round_.still_at_work(first)
         first.kill()
         round_.ended(second)
         return
@@ -84,7 +86,7 @@ def second_process(round_: Round) -> None:
 def full_disk(round_: Round, disk: Disk) -> None:
     """The disk is full from some moment on; up to 200 kB are left."""
     start = round_.start()
-    start.wait(round_.moment())
+    round_.at_work(start)
     disk.fill(left=round_.draw.choice((0, round_.draw.randint(0, 200_000))))
     round_.ended(start)
     if round_.draw.random() < 0.3 and not round_.command.done(round_.out):
@@ -96,10 +98,11 @@ def read_only(round_: Round, disk: Disk) -> None:
     """Killed, or not even begun; then nothing can be written where everything goes."""
     if round_.draw.random() < 0.8:
         start = round_.start()
-        start.wait(round_.moment())
+        round_.at_work(start)
         start.kill()
     if round_.command.done(round_.out):
         return
+    round_.hit = True
     disk.read_only(True)
     try:
         round_.ended(round_.start())
@@ -115,10 +118,10 @@ def damage(round_: Round, pattern: str) -> None:
     from easyvideor1.video import HealthLedger
 
     HealthLedger(round_.out / "frames/health.jsonl").record("gone.mp4", "missing", "no such file", "left out")
-    if not _killed_once_there(round_, round_.start(), pattern):
-        return
+    _kill_once_there(round_, round_.start(), pattern)
     files = _matching(round_.out, pattern)
-    if not files or round_.command.done(round_.out):
+    round_.hit = bool(files) and not round_.command.done(round_.out)
+    if not round_.hit:
         return
     victim = round_.draw.choice(files)
     copy = victim.read_bytes()
@@ -144,15 +147,15 @@ def _mend(round_: Round, sentence: str, victim: Path, copy: bytes) -> None:
     victim.write_bytes(copy)
 
 
-def _killed_once_there(round_: Round, start: Start, pattern: str) -> bool:
-    """Let the start go on until there is a file to damage, and some time more; whether there is one."""
+def _kill_once_there(round_: Round, start: Start, pattern: str) -> None:
+    """Let a start go on until there is a file to damage, and some time more; then kill it."""
     while not _matching(round_.out, pattern):
         if start.wait(0.01):
-            round_.ended(start)
-            return bool(_matching(round_.out, pattern))
-    start.wait(round_.moment())
-    start.kill()
-    return True
+            break
+    if round_.still_at_work(start):
+        start.kill()
+    else:
+        round_.ended(start)
 
 
 def _matching(out: Path, pattern: str) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,10 @@ class Reference:
 
 @dataclass
 class Round:
-    """The state of one round. ``draw`` decides everything that is left to chance."""
+    """The state of one round. ``draw`` decides everything that is left to chance.
+
+    ``hit`` is True once the fault has met a command at work; ``stopped`` are the sentences of starts that it stopped.
+    """
 
     number: int
     place: Path
@@ -39,6 +43,7 @@ class Round:
     draw: random.Random
     stopped: list[str] = field(default_factory=list)
     told: str = ""
+    hit: bool = False
     _starts: int = 0
 
     @property
@@ -50,9 +55,19 @@ class Round:
         self._starts += 1
         return Start(self.command.words, self.place, self.place / f"start-{self._starts}.log")
 
-    def moment(self) -> float:
-        """Seconds after which something happens to a start: any moment of an undisturbed one is as likely."""
-        return self.draw.uniform(0.0, self.reference.seconds)
+    def at_work(self, start: Start) -> bool:
+        """Let a start go on until some moment, any of an undisturbed one being as likely; whether it works then."""
+        return self._at_work(start, self.draw.uniform(0.0, self.reference.seconds))
+
+    def still_at_work(self, start: Start) -> bool:
+        """The same of a start that has come some way: some moment of what should be left."""
+        left = self.reference.seconds - (time.monotonic() - start.begun)
+        return self._at_work(start, self.draw.uniform(0.0, max(left, 0.05)))
+
+    def _at_work(self, start: Start, seconds: float) -> bool:
+        works = not start.wait(seconds)
+        self.hit = self.hit or works
+        return works
 
     def ended(self, start: Start) -> End:
         """Wait for the end of a start that nobody killed, which must be a success or a sentence.
