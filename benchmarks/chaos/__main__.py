@@ -25,15 +25,14 @@ from benchmarks.chaos.rounds import Reference, Round, Violation
 from benchmarks.chaos.starts import Start, forked, import_everything
 
 #: Outcomes of rounds, in the order of the table.
-SAME, STOPPED, LESS, BROKEN = (
-    "same result",
-    "stopped with a reason, then same",
-    "went on with less, and said so",
-    "broken",
-)
+SAME = "same result"
+STOPPED = "stopped with a reason, then same"
+LESS = "went on with less, and said so"
+OVER = "over before the fault"
+BROKEN = "broken"
+_OUTCOMES = (SAME, STOPPED, LESS, OVER, BROKEN)
 #: As evr1 itself sets it, and one thread; it must be there before torch is.
 _ENVIRONMENT = {"MKL_DYNAMIC": "FALSE", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-_OUTCOMES = (SAME, STOPPED, LESS, BROKEN)
 
 
 def main(words: Sequence[str]) -> int:
@@ -113,6 +112,8 @@ def _done(round_: Round, fault: Fault) -> tuple[str, str]:
     else:
         if round_.told:
             return LESS, f": {round_.told}"
+        if not round_.hit:
+            return OVER, ""
         reasons = "".join(f"\n     {' '.join(reason.split())[:200]}" for reason in round_.stopped)
         return (STOPPED if round_.stopped else SAME), reasons
     finally:

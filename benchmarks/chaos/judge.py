@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -81,7 +82,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _serve(port: int) -> int:
-    _Server(("127.0.0.1", port), _Handler).serve_forever()
+    parent = os.getppid()
+    threading.Thread(target=_Server(("127.0.0.1", port), _Handler).serve_forever, daemon=True).start()
+    while os.getppid() == parent:  # it ends with the rounds, however they end
+        time.sleep(0.2)
     return 0
 
 

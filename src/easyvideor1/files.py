@@ -54,6 +54,26 @@ def write_atomic(path: str | Path, content: bytes | Callable[[IO[bytes]], object
             file.write(content)
 
 
+def append(path: str | Path, line: bytes) -> None:
+    """Add a line to a file, which is created with its directory; it is on the disk when this returns.
+
+    A kill or a full disk in the middle leaves a line without its end, which readers have to pass over.
+
+    Raises:
+        OSError: the file cannot be written, or the disk is full.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        _name(error, target)
+        raise
+
+
 def write_text(path: str | Path, text: str) -> None:
     """``write_atomic`` of UTF-8 text."""
     write_atomic(path, text.encode())
@@ -127,6 +147,7 @@ def write_directory(path: str | Path, fill: Callable[[Path], None]) -> None:
         if old.exists() and not target.exists():
             old.rename(target)
         shutil.rmtree(temporary, ignore_errors=True)
+        _name(error, target)
         number = _OS_ERROR.search(str(error))
         if isinstance(error, Exception) and number and not isinstance(error, OSError):
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(target)) from error
@@ -199,10 +220,17 @@ def _replacing(target: Path, temporary: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        _name(error, target)
         raise
     _sync(target.parent)
+
+
+def _name(error: BaseException, target: Path) -> None:
+    """Say which file it was: a refused write, as on a full disk, does not know by itself."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(target)
 
 
 def _sync(path: Path) -> None:

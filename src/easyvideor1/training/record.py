@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 
-from easyvideor1.files import file_digest, json_bytes, write_atomic
+from easyvideor1.files import append, file_digest, json_bytes, write_atomic
 from easyvideor1.rollout.records import media_records, prompt_tokens_by_kind, response_tokens, score_to_json
 from easyvideor1.training.breakdown import breakdown_metrics
 from easyvideor1.training.clock import Clock
@@ -87,7 +86,7 @@ class StageRecord:
     def write_canary(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write what the canary said of a step."""
         for row in rows:
-            _append(self.canary_file, row)
+            append(self.canary_file, json_bytes(row))
 
     def write_rollouts(
         self,
@@ -118,11 +117,12 @@ class StageRecord:
         """
         row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(apart(groups)[0]), **metrics}
         _check_finite(step, row)
-        _append(self.metrics_file, row)
+        append(self.metrics_file, json_bytes(row))
         seconds = {name: round(value, 6) for name, value in clock.seconds.items()}
         written = [each for group in groups for each in group.trajectories if each.origin == "online"]
         tokens = sum(map(response_tokens, written)) + int(metrics.get(REPLACED_TOKENS, 0))
-        _append(self.timings_file, {"step": step, **seconds, "total": round(clock.total(), 6), "new_tokens": tokens})
+        clocks = {"step": step, **seconds, "total": round(clock.total(), 6), "new_tokens": tokens}
+        append(self.timings_file, json_bytes(clocks))
         return row
 
 
@@ -173,14 +173,6 @@ def _check_finite(step: int, row: Mapping[str, float]) -> None:
             f"step {step}: {', '.join(wrong)}. The last checkpoint is intact; lower optimizer.lr, or correct the "
             "objective or reward that reports this metric"
         )
-
-
-def _append(file: Path, row: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("ab") as opened:
-        opened.write(json_bytes(row))
-        opened.flush()
-        os.fsync(opened.fileno())
 
 
 def _until(file: Path, step: int) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from easyvideor1.files import is_sealed, json_bytes, seal, write_atomic
+from easyvideor1.files import append, is_sealed, json_bytes, seal, write_atomic
 from easyvideor1.training.survey_identity import differences
 from easyvideor1.types import ConfigError, DataError
 
@@ -82,10 +82,7 @@ class SurveyLedger:
             OSError: the disk refused.
         """
         line = json_bytes(seal({"id": sample, "prompt": prompt, "responses": [asdict(each) for each in responses]}))
-        with self.path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.path, line)
         self.known[sample] = Known(prompt, tuple(responses))
 
     def remove(self) -> None:
