@@ -1,7 +1,8 @@
 """``python -m benchmarks.chaos [--rounds N] [--seed N] [--first N] [--fault NAME ...] [--work DIRECTORY]``.
 
 Round ``i`` of a seed is decided by the seed and ``i`` alone, as far as moments can be: ``--first i --rounds 1`` repeats
-it. Prints a line per round and a table; a round that breaks the promise keeps its directory, and the exit status is 1.
+it. Prints a line per round and a table, after Ctrl-C too; a round that breaks the promise keeps its directory, and the
+exit status is 1.
 """
 
 from __future__ import annotations
@@ -86,7 +87,11 @@ def _rounds(options: argparse.Namespace, faults: list[Fault], work: Path, judge:
             references[command.name] = _reference(command, template, work)
         round_ = Round(number, _place(work, template), command, references[command.name], template, judge, draw)
         begun = time.monotonic()
-        outcome, words = _done(round_, fault)
+        try:
+            outcome, words = _done(round_, fault)
+        except KeyboardInterrupt:
+            print("stopped by the keyboard", flush=True)
+            break
         counts[fault.name, outcome] += 1
         seconds = time.monotonic() - begun
         print(f"{number:4d} {fault.name}, {command.name}: {outcome} ({seconds:.1f} s){words}", flush=True)
@@ -117,6 +122,7 @@ def _done(round_: Round, fault: Fault) -> tuple[str, str]:
         reasons = "".join(f"\n     {' '.join(reason.split())[:200]}" for reason in round_.stopped)
         return (STOPPED if round_.stopped else SAME), reasons
     finally:
+        round_.close()
         if disk is not None:
             disk.close(keep_in=round_.place / "out-of-disk" if broken else None)
 

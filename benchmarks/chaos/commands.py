@@ -131,7 +131,7 @@ class Template:
 
 def write_template(home: Path, judge: str) -> None:
     """Write what a ``Template`` needs: world, checkpoint, and configurations without and with ``judge``."""
-    spec = WorldSpec(seed=5, train=36, validation=6, test=6, kinds=KINDS, bodies=(1, 1), bare_share=0.0)
+    spec = WorldSpec(seed=5, train=36, validation=3, test=4, kinds=KINDS, bodies=(1, 1), bare_share=0.0)
     write_world(spec, home / "world")
     write_warm_start(home / "model")
     write_config(_config(str(home / "model"), judge=""), home / "plain.yaml")
@@ -140,8 +140,8 @@ def write_template(home: Path, judge: str) -> None:
 
 def _config(model: str, judge: str) -> RunConfig:
     optimizer = {"lr": 1e-3, "warmup_steps": 1, "schedule": "cosine"}
-    sft = {"name": "sft", "trajectories": "offline", "advantage": "ones", "objective": "sft", "steps": 3}
-    grpo = {"name": "grpo", "steps": 4, "group_size": 4, "kl": "k3", "max_unusable_steps": 2}
+    sft = {"name": "sft", "trajectories": "offline", "advantage": "ones", "objective": "sft", "steps": 2}
+    grpo = {"name": "grpo", "steps": 4, "group_size": 3, "kl": "k3", "max_unusable_steps": 2}
     shared = {"prompts_per_step": 2, "optimizer": optimizer}
     values: dict[str, Any] = {
         "name": "run",

@@ -44,7 +44,7 @@ class Round:
     stopped: list[str] = field(default_factory=list)
     told: str = ""
     hit: bool = False
-    _starts: int = 0
+    _starts: list[Start] = field(default_factory=list)
 
     @property
     def out(self) -> Path:
@@ -52,8 +52,14 @@ class Round:
 
     def start(self) -> Start:
         """Start the command."""
-        self._starts += 1
-        return Start(self.command.words, self.place, self.place / f"start-{self._starts}.log")
+        log = self.place / f"start-{len(self._starts) + 1}.log"
+        self._starts.append(Start(self.command.words, self.place, log))
+        return self._starts[-1]
+
+    def close(self) -> None:
+        """End what is still at work, as after a violation or Ctrl-C."""
+        for start in self._starts:
+            start.kill()
 
     def at_work(self, start: Start) -> bool:
         """Let a start go on until some moment, any of an undisturbed one being as likely; whether it works then."""
@@ -77,10 +83,10 @@ class Round:
         """
         end = start.end()
         if end is None:
-            raise Violation(f"start {self._starts} of {self.command.name} hangs")
+            raise Violation(f"{start.log.name}: {self.command.name} hangs")
         listed = self.command.name == "cache build" and end.status == 1  # files that failed, one a line
         if "Traceback" in end.said or not (end.status == 0 or end.stopped_well or listed):
-            raise Violation(f"start {self._starts} ended with status {end.status} and said:\n{end.said[-3000:]}")
+            raise Violation(f"{start.log.name}: status {end.status}, and it said:\n{end.said[-3000:]}")
         if end.status:
             self.stopped.append(end.sentence or "listed what failed")
         return end

@@ -38,7 +38,7 @@ class Start:
     """One process that runs ``evr1 WORDS`` in a directory; its output goes to ``log``."""
 
     def __init__(self, words: Sequence[str], place: Path, log: Path) -> None:
-        self._log = log
+        self.log = log
         self.begun = time.monotonic()
         self.pid = forked(lambda: _evr1(words, place), log)
         self._status: int | None = None
@@ -67,7 +67,7 @@ class Start:
         ended = self.wait(HUNG)
         self.kill()
         assert self._status is not None
-        return End(self._status, self._log.read_text(encoding="utf-8", errors="replace")) if ended else None
+        return End(self._status, self.log.read_text(encoding="utf-8", errors="replace")) if ended else None
 
 
 def forked(work: Callable[[], int], log: Path) -> int:

@@ -74,6 +74,26 @@ def append(path: str | Path, line: bytes) -> None:
         raise
 
 
+def check_writable(directory: str | Path) -> None:
+    """Make sure that files can be put into a directory, which need not be there yet, before hours go into them.
+
+    Leaves nothing behind.
+
+    Raises:
+        OSError: it cannot be made or written, or is no directory.
+    """
+    there = Path(directory).absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    probe = _beside(there / "writable", "tmp")
+    try:
+        probe.open("xb").close()
+    except OSError as error:
+        error.filename = str(directory)
+        raise
+    probe.unlink()
+
+
 def write_text(path: str | Path, text: str) -> None:
     """``write_atomic`` of UTF-8 text."""
     write_atomic(path, text.encode())

@@ -13,7 +13,18 @@ import torch
 from easyvideor1.training.clock import Clock
 from easyvideor1.training.record import StageRecord
 from easyvideor1.training.responses import REPLACED_TOKENS
-from easyvideor1.types import EasyVideoError, Group, MediaPlan, MediaRef, Prompt, Sample, Score, Trajectory, Turn
+from easyvideor1.types import (
+    DataError,
+    EasyVideoError,
+    Group,
+    MediaPlan,
+    MediaRef,
+    Prompt,
+    Sample,
+    Score,
+    Trajectory,
+    Turn,
+)
 
 from .runs import json_lines
 
@@ -117,3 +128,38 @@ def test_the_record_has_no_clock_in_its_metrics(tmp_path: Path) -> None:
         written(tmp_path / name, 2)
     assert (tmp_path / "one/metrics.jsonl").read_bytes() == (tmp_path / "two/metrics.jsonl").read_bytes()
     assert json.loads((tmp_path / "one/metrics.jsonl").read_text().splitlines()[0])["groups/used"] == 1
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "canary.jsonl", "rollouts/step_000002.jsonl"])
+@pytest.mark.parametrize("damage", ["a digit", "a line less", "emptied"])
+def test_a_damaged_record_is_told(tmp_path: Path, name: str, damage: str) -> None:
+    record = written(tmp_path, 2)
+    record.write_canary([{"step": 1, "kind": "a"}, {"step": 2, "kind": "b"}])
+    digests = record.digests(2)
+    assert set(digests) == {"metrics.jsonl", "canary.jsonl", *(f"rollouts/step_00000{n}.jsonl" for n in (1, 2))}
+    file = tmp_path / name
+    content = file.read_bytes()
+    changed = {
+        "a digit": content.replace(b"0.5", b"0.7") if b"0.5" in content else content.replace(b'"b"', b'"c"'),
+        "a line less": b"".join(content.splitlines(keepends=True)[:-1]),
+        "emptied": b"",
+    }[damage]
+    assert changed != content
+    file.write_bytes(changed)
+    with pytest.raises(DataError) as caught:
+        StageRecord(tmp_path).check(2, digests)
+    assert str(file) in str(caught.value) and f"remove {tmp_path} and start again" in str(caught.value)
+
+
+def test_a_record_is_held_to_what_it_was_at_a_step(tmp_path: Path) -> None:
+    record = written(tmp_path, 1)
+    first = record.digests(1)
+    record = written(tmp_path, 3)  # steps after a checkpoint, and a line that a kill cut short, are done again
+    (tmp_path / "metrics.jsonl").write_bytes((tmp_path / "metrics.jsonl").read_bytes()[: -len(b"}\n")])
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join((tmp_path / "metrics.jsonl").read_bytes().splitlines(True)[1:]))
+    again = StageRecord(tmp_path)
+    again.check(1, first)
+    again.rewind(1)
+    assert again.digests(1) == first
+    (tmp_path / "rollouts/step_000001.jsonl").unlink()  # to make room
+    again.check(1, first)

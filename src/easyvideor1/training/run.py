@@ -113,6 +113,8 @@ def _is_finished(run_dir: Path, config: RunConfig) -> bool:
     state = None
     for options in config.stages:
         directory = stage_directory(run_dir, config, options)
+        if not directory.is_dir():  # removed, to be done once more
+            return False
         state = intact_state(checkpoint_path(directory, options.steps))
         if state is not None:
             _check_record(run_dir, config, options, StageRecord(directory), state)
