@@ -11,6 +11,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -45,6 +46,7 @@ def main(words: Sequence[str]) -> int:
         left_out = [fault.name for fault in faults if fault.on_disk is not None]
         print(f"no right to mount disks (root, or a user namespace): without {', '.join(left_out)}", flush=True)
         faults = [fault for fault in faults if fault.on_disk is None]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs us in the background has it ignored
     import_everything()
     work = Path(options.work or tempfile.mkdtemp(prefix="chaos-")).resolve()
     work.mkdir(parents=True, exist_ok=True)

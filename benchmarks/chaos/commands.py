@@ -69,7 +69,7 @@ def _evaluations(out: Path) -> Outcome:
 
 
 def _rows(out: Path) -> Outcome:
-    return _files(out, "*rows.jsonl*")  # with what was kept for going on, if it is still there
+    return _files(out, "rows.jsonl*")  # with what was kept for going on, if it is still there
 
 
 def _written(out: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from benchmarks.chaos.starts import Start
 
 PLAIN = ("train", "train", "train", "cache build", "eval", "filter", "trajectories")
 _MOST_KILLS = 4
+_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def damage(round_: Round, pattern: str) -> None:
         return
     victim = round_.draw.choice(files)
     copy = victim.read_bytes()
-    victim.write_bytes(_damaged(round_, copy))
+    victim.write_bytes(damaged(copy, round_.draw))
     (round_.place / "damaged").write_text(f"{victim}\n")
     end = round_.ended(round_.start())
     if end.status == 0 or not end.sentence:
@@ -168,20 +170,22 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _damaged(round_: Round, content: bytes) -> bytes:
-    """The content, cut short, with some bits turned over, or with a block of zeros."""
-    draw, size = round_.draw, len(content)
+def damaged(content: bytes, draw: random.Random) -> bytes:
+    """Other content: nothing, cut short, with some bits turned over, or with a block of zeros."""
+    size = len(content)
+    if size == 0:
+        return content
     kind = draw.choice(("cut", "turned", "turned", "zeros", "emptied"))
-    if kind == "emptied" or size == 0:
-        return b""
-    if kind == "cut":
-        return content[: draw.randrange(size)]
+    if kind in ("cut", "emptied"):
+        return content[: draw.randrange(size) if kind == "cut" else 0]
     changed = bytearray(content)
-    at = draw.randrange(size)
     if kind == "zeros":
-        changed[at : at + 512] = bytes(len(changed[at : at + 512]))
-    for _ in range(draw.randint(1, 3) if kind == "turned" else 0):
+        at = draw.randrange(size)
+        changed[at : at + _BLOCK] = bytes(len(changed[at : at + _BLOCK]))
+    while kind == "turned" or bytes(changed) == content:
         changed[draw.randrange(size)] ^= 1 << draw.randrange(8)
+        if bytes(changed) != content and draw.random() < 0.5:
+            break
     return bytes(changed)
 
 

@@ -115,10 +115,11 @@ class Round:
             return
         self.told = went_on_with_less(found)
         if not self.told:
-            raise Violation(f"the outcome differs: {_differences(wanted, found)}")
+            raise Violation(f"the outcome differs: {differences(wanted, found)}")
 
 
-def _differences(wanted: Outcome, found: Outcome) -> str:
+def differences(wanted: Outcome, found: Outcome) -> str:
+    """Which files differ, in words; the first dozen."""
     words = [f"{name} is missing" for name in wanted if name not in found]
     words += [f"{name} is new" for name in found if name not in wanted]
     words += [f"{name} is another" for name in wanted if name in found and wanted[name] != found[name]]
