@@ -87,7 +87,7 @@ def _rounds(options: argparse.Namespace, faults: list[Fault], work: Path, judge:
         command = known[draw.choice(fault.commands)]
         if command.name not in references:
             references[command.name] = _reference(command, template, work)
-        round_ = Round(number, _place(work, template), command, references[command.name], template, judge, draw)
+        round_ = Round(_place(work, template), command, references[command.name], template, judge, draw)
         begun = time.monotonic()
         try:
             outcome, words = _done(round_, fault)

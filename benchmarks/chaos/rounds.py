@@ -11,9 +11,6 @@ from benchmarks.chaos.commands import Command, Outcome, Template, went_on_with_l
 from benchmarks.chaos.judge import Judge
 from benchmarks.chaos.starts import End, Start
 
-#: Starts that a round may need once everything is mended. One is enough.
-_LAST_STARTS = 2
-
 
 class Violation(Exception):  # noqa: N818 (it is what a round finds, not a fault of this program)
     """The promise was broken; the message says how."""
@@ -34,7 +31,6 @@ class Round:
     ``hit`` is True once the fault has met a command at work; ``stopped`` are the sentences of starts that it stopped.
     """
 
-    number: int
     place: Path
     command: Command
     reference: Reference
@@ -92,20 +88,13 @@ class Round:
         return end
 
     def finish(self) -> None:
-        """Start the command until it is through, with everything mended; then compare.
+        """Start the command once more, with everything mended, unless it is through; then compare.
 
         Raises:
             Violation: it does not come through, or makes something else than an undisturbed start.
         """
-        for _ in range(_LAST_STARTS):
-            if self.command.done(self.out):
-                break
-            before = len(self.stopped)
-            end = self.ended(self.start())
-            if end.status == 0:
-                break
-            if len(self.stopped) > before:
-                raise Violation(f"with everything mended it still stops: {self.stopped[-1]}")
+        if not self.command.done(self.out) and self.ended(self.start()).status:
+            raise Violation(f"with everything mended it still stops: {self.stopped[-1]}")
         found = self.command.outcome(self.out)
         wanted = dict(self.reference.outcome)
         for name in [name for name in wanted if name in found and wanted[name] != found[name]]:

@@ -61,14 +61,14 @@ def test_another_outcome_is_a_violation(tmp_path: Path) -> None:
         template.copy(tmp_path / "place")
         command = commands(judge.url)["cache build"]
         wanted = Reference({"00/entry.safetensors": b"1"}, 1.0)
-        round_ = Round(0, tmp_path / "place", command, wanted, template, judge, random.Random(0))
+        round_ = Round(tmp_path / "place", command, wanted, template, judge, random.Random(0))
         with pytest.raises(Violation, match=r"the outcome differs: 00/entry.safetensors is missing; .* is new"):
             round_.finish()
         right = Reference(command.outcome(round_.out), 1.0)
-        Round(0, tmp_path / "place", command, right, template, judge, random.Random(0)).finish()
+        Round(tmp_path / "place", command, right, template, judge, random.Random(0)).finish()
         template.lose_media(tmp_path / "place")
         shutil.rmtree(round_.out / "frames")
-        lost = Round(0, tmp_path / "place", command, right, template, judge, random.Random(0))
+        lost = Round(tmp_path / "place", command, right, template, judge, random.Random(0))
         with pytest.raises(Violation, match="with everything mended it still stops"):
             lost.finish()
     finally:
