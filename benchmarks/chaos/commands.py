@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from easyvideor1.cli.doctor_run import check_run
 from easyvideor1.config import RunConfig, write_config
 from easyvideor1.recipes.toy import KINDS, write_warm_start
 from easyvideor1.toyworld import WorldSpec, write_world
 from easyvideor1.training.checkpoint import intact_state
+from easyvideor1.training.directory import read_status
 from easyvideor1.video import FrameStore
 
 #: Files of a run that tell the time, or are made from such.
@@ -27,7 +29,8 @@ class Command:
     """Words of ``evr1``, what they make of a place's ``out``, and whether they have nothing left to do there.
 
     ``known_bad`` says of a file of the outcome that is another than it should be whether whoever reads it will know:
-    an older checkpoint, or an entry of the store, is checked when it is used, and not before.
+    an older checkpoint, or an entry of the store, is checked when it is used, and not before; what is damaged of the
+    record of a run is told by every start, in ``run.json`` and by ``evr1 doctor``.
     """
 
     name: str
@@ -46,7 +49,23 @@ def _files(directory: Path, pattern: str = "*") -> Outcome:
 
 
 def _run(out: Path) -> Outcome:
-    return _files(out / "run")
+    found = _files(out / "run")
+    return {
+        name: _without_digests(content) if name.endswith("/state.json") else content for name, content in found.items()
+    }
+
+
+def _without_digests(content: bytes) -> bytes:
+    """The state of a checkpoint without the digests of the record so far: what is damaged there is told by itself."""
+    try:
+        state = json.loads(content)
+    except ValueError:
+        return content
+    return json.dumps({key: value for key, value in state.items() if key not in ("record", "checksum")}).encode()
+
+
+def _is_known(out: Path, name: str) -> bool:
+    return _is_old_checkpoint(out, name) or _is_told(out / "run", name)
 
 
 def _is_old_checkpoint(out: Path, name: str) -> bool:
@@ -54,6 +73,19 @@ def _is_old_checkpoint(out: Path, name: str) -> bool:
     if checkpoint.parent.name != "checkpoints" or checkpoint == max(checkpoint.parent.iterdir()):
         return False
     return intact_state(checkpoint) is None
+
+
+def _is_told(run: Path, name: str) -> bool:
+    """Whether a start of the run has told of a file of its record, or the doctor does."""
+    record = name.removesuffix(".damaged")  # which holds the lines that could not be read
+    if record.startswith("evaluations/"):
+        record = record.rpartition(".")[0]
+    elif not record.endswith(".jsonl"):
+        return False
+    status = read_status(run) or {}
+    told = [str(incident["text"]) for incident in status.get("incidents", [])]
+    told += [f"{found.subject}: {found.detail}" for found in check_run(run) if found.state == "broken"]
+    return any(record in text for text in told)
 
 
 def _frames(out: Path) -> Outcome:
@@ -86,9 +118,9 @@ def commands(judge: str) -> dict[str, Command]:
     """All commands by name; ``judge`` is the address of the endpoint."""
     asked = ("--endpoint", judge, "--model", "toy", "--timeout", "1", "--concurrency", "4")
     made = (
-        Command("train", ("train", "plain.yaml"), _run, known_bad=_is_old_checkpoint),
-        Command("train without store", ("train", "plain.yaml", "cache.mode=decode_only"), _run),
-        Command("train judged", ("train", "judged.yaml"), _run, known_bad=_is_old_checkpoint),
+        Command("train", ("train", "plain.yaml"), _run, known_bad=_is_known),
+        Command("train without store", ("train", "plain.yaml", "cache.mode=decode_only"), _run, known_bad=_is_known),
+        Command("train judged", ("train", "judged.yaml"), _run, known_bad=_is_known),
         Command("cache build", ("cache", "build", "plain.yaml"), _frames, known_bad=_is_bad_entry),
         Command("eval", ("eval", "plain.yaml", "--out", "out/evaluations"), _evaluations),
         Command("eval judged", ("eval", "judged.yaml", "--out", "out/evaluations"), _evaluations),
