@@ -69,7 +69,7 @@ def stat_key(path: str, *, regular: bool = True) -> StatKey:
         MediaError: ``missing``, ``permission`` or ``not_a_file``.
     """
     try:
-        status = Path(path).stat()
+        status = os.stat(path)  # noqa: PTH116 - Path.stat builds an object, and a start asks this of every row
     except OSError as error:
         raise file_error(path, error) from error
     except ValueError as error:  # a NUL, or half a surrogate pair: no file can have such a name
@@ -91,6 +91,14 @@ def is_settled(key: StatKey) -> bool:
     changed = max(key[2], key[4])
     tick = _TICK if changed % 1_000_000_000 else _COARSE_TICK
     return abs(time.time_ns() - changed) > tick * 1e9
+
+
+def is_unchanged(key: StatKey) -> bool:
+    """Whether the file is still this version, and any further change would show: only then may it be remembered."""
+    try:
+        return stat_key(key[0]) == key and is_settled(key)
+    except MediaError:
+        return False
 
 
 def file_error(path: str, error: OSError) -> MediaError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,20 @@ from easyvideor1.data import BadRow, Loaded
 from easyvideor1.data.visual import VISUAL_MISMATCH, features_fault
 from easyvideor1.models.checkpoint import checkpoint_fault
 from easyvideor1.models.family import Family, configured_family
-from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaError, MediaPlan, MediaRef
+from easyvideor1.types import (
+    BudgetChange,
+    ConfigError,
+    DataError,
+    Frames,
+    Geometry,
+    MediaError,
+    MediaInfo,
+    MediaKind,
+    MediaPlan,
+    MediaRef,
+)
 from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, Tally, build, look_up, plan
+from easyvideor1.video.content import StatKey, is_settled, stat_key
 from easyvideor1.video.prefetch import Prefetcher
 
 Progress = Callable[[int, int], None]
@@ -44,6 +56,9 @@ class MediaBench:
     checkpoint: Path
     geometry_given: Geometry | None = None
     retry_hung: bool = False
+    #: Of every medium that was planned: the version of its file, and the digest of the plan.
+    _digests: dict[MediaRef, tuple[StatKey, str]] = field(default_factory=dict)
+    _budget_texts: dict[tuple[MediaKind, BudgetChange | None], str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +134,10 @@ class MediaBench:
     def plan(self, ref: MediaRef) -> MediaPlan:
         """Frames, size and token count of a medium under the configuration's budget, with what the medium's source and
         row change of it; decodes nothing."""
-        return plan(self.frames.probe(ref.path), self.budget(ref), self.geometry, start=ref.start, end=ref.end)
+        return self._plan_of(ref, self.frames.probe(ref.path))
+
+    def _plan_of(self, ref: MediaRef, info: MediaInfo) -> MediaPlan:
+        return plan(info, self.budget(ref), self.geometry, start=ref.start, end=ref.end)
 
     def budget(self, ref: MediaRef) -> ImageBudget | VideoBudget:
         """The budget that is in force for a medium.
@@ -133,6 +151,12 @@ class MediaBench:
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
             raise DataError(f"{ref.path}: its budget cannot be: {what} - {remedy}") from None
+
+    def _budget_text(self, ref: MediaRef) -> str:
+        found = self._budget_texts.get((ref.kind, ref.budget))
+        if found is None:
+            found = self._budget_texts[ref.kind, ref.budget] = self.budget(ref).model_dump_json()
+        return found
 
     def fill_cache(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> BuildReport:
         """Have the frames of all media of some sources ready, as ``cache.mode`` says.
@@ -167,12 +191,18 @@ class MediaBench:
         return PlannedMedia(tuple(items), tuple(failures))
 
     def _plan_or_note(self, ref: MediaRef) -> MediaPlan:
-        self.frames.probe(ref.path)  # notes in the ledger itself what it cannot probe
+        version: StatKey | None = None
+        with suppress(MediaError):  # the probe says what is wrong
+            version = stat_key(ref.path)
+        info = self.frames.probe(ref.path)  # notes in the ledger itself what it cannot probe
         try:
-            return self.plan(ref)
+            found = self._plan_of(ref, info)
         except MediaError as error:
             self.ledger.note(error, "left out of the cache")
             raise
+        if version is not None and is_settled(version):
+            self._digests[ref] = (version, found.digest)
+        return found
 
     def decode_planned(
         self,
@@ -218,10 +248,13 @@ class MediaBench:
         return kept
 
     def _failure(self, ref: MediaRef, report: BuildReport) -> str | None:
+        version, digest = self._digests.get(ref, (None, ""))
         try:
-            return report.failed_digests.get(self.plan(ref).digest)
+            if version != stat_key(ref.path):
+                digest = self.plan(ref).digest
         except MediaError as error:
             return error.reason
+        return report.failed_digests.get(digest)
 
     @contextmanager
     def _probing(self, refs: Iterable[MediaRef]) -> Iterator[None]:
