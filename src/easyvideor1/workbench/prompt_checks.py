@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import av
 
@@ -44,13 +43,13 @@ class PromptChecks:
         kind = type(family)
         own = not kind.__module__.startswith("easyvideor1.") or config.trust_remote_code
         template = str(family.tokenizer.chat_template)
-        self._identity: tuple[Any, ...] | None = None
+        self._identity = ""
         if not own and "strftime_now" not in template:
-            demuxer = av.library_versions["libavformat"]
-            self._identity = (
+            deciding = (
                 *(kind.__module__, kind.__qualname__, config.conventions, template, _digests(checkpoint)),
-                *(repr(geometry), system, limit, tuple(demuxer)),
+                *(repr(geometry), system, limit, av.library_versions["libavformat"]),
             )
+            self._identity = hashlib.sha256(repr(deciding).encode()).hexdigest()
 
     def key(self, text: str, media: Sequence[MediaRef], budgets: Sequence[str]) -> tuple[bytes | None, list[StatKey]]:
         """The key of a prompt, and the versions of its media as they are now.
@@ -63,7 +62,7 @@ class PromptChecks:
         Raises:
             MediaError: a file is missing or no regular file.
         """
-        if self._identity is None:
+        if not self._identity:
             return None, []
         versions = [stat_key(ref.path) for ref in media]
         named = [
