@@ -5,8 +5,8 @@ mathematics that have no end. They are scored by the scorer that training uses, 
 must get the same scores. A sleeping program costs no processor, but its whole limit on the clock, so that the time of
 a step is that of all programs over the number of workers.
 
-Then a run starts over ``--rows`` rows, and starts again with nothing changed (``benchmarks.restart``); 0 leaves that out.
-Six minutes on two cores. The last line is JSON.
+Then a run starts over ``--rows`` rows, and starts again with nothing changed (``benchmarks.restart``); 0 leaves that
+out. Six minutes on two cores. The last line is JSON.
 """
 
 from __future__ import annotations

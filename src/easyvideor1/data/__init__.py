@@ -1,7 +1,7 @@
 """Rows, prompts, transforms and the stream of training samples."""
 
 from easyvideor1.data.mixture import source_weights
-from easyvideor1.data.passed import PASSED_NAME, PassedChecks, check_key, code_identity
+from easyvideor1.data.passed import PASSED_NAME, PassedChecks, check_key
 from easyvideor1.data.problems import BadRow
 from easyvideor1.data.prompts import example_answer, prompt_text
 from easyvideor1.data.source import (
@@ -27,7 +27,6 @@ __all__ = [
     "SourceReport",
     "Transform",
     "check_key",
-    "code_identity",
     "distinct_stems",
     "embedded_media",
     "example_answer",
