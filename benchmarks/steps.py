@@ -22,6 +22,7 @@ from easyvideor1.config import RunConfig
 from easyvideor1.data import SampleStream
 from easyvideor1.models.policy import Policy
 from easyvideor1.models.tiny import write_tiny_checkpoint
+from easyvideor1.training.clock import Clock
 from easyvideor1.training.loop import Stage, train
 from easyvideor1.training.record import StageRecord
 from easyvideor1.training.stages import build_stage
@@ -157,6 +158,7 @@ def _stage(config: RunConfig, source: type[FrameSource], directory: Path) -> Ite
             evaluate=lambda name, engine: {},
             on_step=_finite,
             save=lambda step: None,
+            clock=lambda step: Clock(),
         )
 
 

@@ -115,7 +115,7 @@ def sweep(directory: str | Path) -> int:
     Only for directories that nobody else writes to at the moment.
     """
     swept = 0
-    for entry in sorted(Path(directory).rglob(".*")):
+    for entry in left_behind(directory):
         found = _LEFT_BEHIND.fullmatch(entry.name)
         if found is None or not entry.exists():  # a parent was swept before it
             continue
@@ -128,6 +128,28 @@ def sweep(directory: str | Path) -> int:
             entry.unlink()
         swept += 1
     return swept
+
+
+def left_behind(directory: str | Path) -> list[Path]:
+    """What killed writers left in a directory and below, and what writers are at now."""
+    return [entry for entry in sorted(Path(directory).rglob(".*")) if _LEFT_BEHIND.fullmatch(entry.name)]
+
+
+def is_held(lock: str | Path) -> bool:
+    """Whether a process holds the file ``lock``; nothing is changed or made. False where that cannot be asked."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager

@@ -51,8 +51,8 @@ def test_a_mistake_is_one_message_without_a_traceback(tmp_path):
     done = evr1("config", "show", str(path))
     assert done.returncode == 2
     assert done.stdout == ""
-    meant = "did you mean stages.0.optimizer.lr or stages.0.critic.lr?"
-    assert done.stderr == f"error: {path}:2: unknown key stages.0.lr: {meant}\n"
+    meant = "did you mean stages.a.optimizer.lr or stages.a.critic.lr?"
+    assert done.stderr == f"error: {path}:2: unknown key stages.a.lr: {meant}\n"
 
 
 @pytest.mark.parametrize("words", [("--debug", "config", "show", "none"), ("config", "show", "none", "--debug")])

@@ -87,6 +87,39 @@ def test_a_damaged_entry_is_found_named_and_made_again(config):
     assert cache("verify", config).exit_code == 0
 
 
+def test_a_build_looks_at_what_it_calls_present(config):
+    """Cut off, grown and empty entries are found by their sizes; a changed byte by its checksum alone."""
+    cache("build", config)
+    store = FrameStore(config.parent / "frames")
+    files = [file.path for file in store.files()]
+    whole = [path.read_bytes() for path in files]
+    files[0].write_bytes(whole[0][:-1])
+    files[1].write_bytes(whole[1] + b"x")
+    files[2].write_bytes(b"")
+    files[3].write_bytes(whole[3][:100])
+    planned = cache("build", config, "--dry-run")
+    assert re.search(r"to build: 4 entries", planned.stdout)
+    assert files[0].stat().st_size == len(whole[0]) - 1, "a dry run changes nothing"
+    done = cache("build", config)
+    assert done.exit_code == 0, done.output
+    assert "4 built, 4 present, 0 failed, 4 damaged entries set aside" in done.stdout
+    for path, fault in zip(files, ("it has", "it has", "the header is cut off", "the header is cut off"), strict=False):
+        for said in (planned.stderr, done.stderr):
+            assert f"DAMAGED: {path}: {fault}" in said
+    assert [path.read_bytes() for path in files] == whole
+    assert len(list(store.directory.glob("*/*.corrupt"))) == 4
+    assert cache("doctor", config).stdout.count("corrupt_entry") >= 4
+    content = bytearray(whole[5])
+    content[-1] ^= 1
+    files[5].write_bytes(content)
+    assert "0 built, 8 present, 0 failed\n" in cache("build", config).stdout
+    assert "to build: 1 entries" in cache("build", config, "--dry-run", "--verify").stdout
+    done = cache("build", config, "--verify")
+    assert "1 built, 7 present, 0 failed, 1 damaged entry set aside" in done.stdout
+    assert f"DAMAGED: {files[5]}: checksum of the pixels is" in done.stderr
+    assert files[5].read_bytes() == whole[5]
+
+
 def test_broken_and_missing_media_are_named_and_the_rest_is_built(config):
     videos = videos_of(config)
     videos[0].write_bytes(b"this is no video")

@@ -85,7 +85,7 @@ def test_unused_extras_are_those_of_the_distribution_and_of_no_code():
     import tomllib
 
     offered = set(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"])
-    assert set(doctor.UNUSED_EXTRAS) == offered - {"dev", "docs", "bench", "lora"}
+    assert {*doctor.UNUSED_EXTRAS, *doctor.EXTRAS} == offered - {"dev", "docs", "bench"}
     wanted = "|".join(doctor.UNUSED_EXTRAS)
     used = re.compile(rf"^\s*(import|from)\s+({wanted})\b", re.MULTILINE)
     source = Path(easyvideor1.__file__).parent

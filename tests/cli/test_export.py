@@ -172,3 +172,8 @@ def test_a_damaged_checkpoint_is_not_exported(place: Path, tmp_path: Path) -> No
     done = RUN.invoke(app, ["export", str(run), str(tmp_path / "out")])
     assert done.exit_code == 2 and "holds no whole checkpoint" in done.stderr
     assert not (tmp_path / "out").exists()
+    shutil.copytree(place / "runs/small/stages/01-rl", run / "stages/00-before")
+    done = RUN.invoke(app, ["export", str(run), str(tmp_path / "out")])
+    assert done.exit_code == 0 and "00-before/checkpoints/step_000002" in done.stdout
+    passed = f"DAMAGED: {run}/stages/01-rl/checkpoints/step_000002: model.safetensors is not what was written"
+    assert passed in done.stderr

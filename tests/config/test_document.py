@@ -3,15 +3,21 @@
 import json
 from pathlib import Path
 
+import pytest
+from pydantic import ValidationError
+
+from easyvideor1.config import parse_config
 from easyvideor1.config.document import (
+    _sections,
     configuration_page,
     json_schema,
     stale_documents,
     type_words,
     write_documents,
 )
-from easyvideor1.config.load import _all_keys
+from easyvideor1.config.keys import all_keys, dotted
 from easyvideor1.config.schema import RunConfig, Section, StageConfig
+from easyvideor1.types import ConfigError
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,9 +43,55 @@ def test_tables_are_whole():
     assert {row.replace("\\|", "").count("|") for row in rows} == {5}
 
 
+def required_on_the_page():
+    """Section class -> keys that its table calls required."""
+    found, classes = {}, {model.__name__: model for model, _ in _sections(RunConfig, "")}
+    headings = {}
+    for model, place in _sections(RunConfig, ""):
+        headings.setdefault(model.__name__, []).append(f"`{place}`" if place else "Top level")
+    for name, places in headings.items():
+        table = configuration_page().split(f"\n## {', '.join(places)}\n", 1)[1].split("\n## ", 1)[0]
+        rows = [row.replace("\\|", "").split("|") for row in table.splitlines() if row.startswith("| `")]
+        assert len(rows) == len(classes[name].model_fields)
+        found[classes[name]] = {cells[1].strip(" `") for cells in rows if cells[3].strip() == "required"}
+    return found
+
+
+def test_what_is_called_required_is_refused_when_missing_and_nothing_else():
+    marked, schema = required_on_the_page(), json_schema()
+    assert {model.__name__: keys for model, keys in marked.items() if keys} == {
+        "SourceConfig": {"path"},
+        "StageConfig": {"name"},
+        "RewardPart": {"name", "reward"},
+    }
+    for model, keys in marked.items():
+        parts = schema if model is RunConfig else schema["$defs"][model.__name__]
+        assert set(parts.get("required", ())) == keys, model
+        model.model_validate(dict.fromkeys(keys, "some"))  # everything else may be left out
+        for key in keys:
+            with pytest.raises(ValidationError) as error:
+                model.model_validate(dict.fromkeys(keys - {key}, "some"))
+            assert [(fault["type"], fault["loc"]) for fault in error.value.errors()] == [("missing", (key,))]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("data: {train: [{weight: 1}]}", "data.train.0.path"),
+        ("stages: [{steps: 3}]", "stages.0.name"),
+        ("rewards: {parts: [{name: a}]}", "rewards.parts.0.reward"),
+        ("rewards: {parts: [{reward: brevity}]}", "rewards.parts.0.name"),
+    ],
+)
+def test_a_missing_key_is_named(text, key):
+    with pytest.raises(ConfigError, match=rf"run\.yaml:1: {key} is required and not set"):
+        parse_config(text, "run.yaml")
+
+
 def test_types_in_words():
     words = {name: type_words(field.annotation, field.metadata) for name, field in StageConfig.model_fields.items()}
-    assert words["steps"] == "integer > 0"
+    assert words["steps"] == words["aggregation_length"] == "integer > 0 or null"
+    assert words["prompts_per_step"] == "integer > 0"
     assert words["tasks"] == "list of text"
     assert words["kl"] == "`none` or `k1` or `k2` or `k3` or `abs` or `full`"
     video = RunConfig.model_fields["data"].annotation.model_fields["video"].annotation
@@ -70,7 +122,7 @@ def test_the_shipped_documents_are_up_to_date():
 
 
 def test_all_keys_name_entries_of_lists():
-    keys = list(_all_keys(RunConfig))
+    keys = list(map(dotted, all_keys()))
     assert "stages.0.optimizer.lr" in keys
     assert "data.video.fps" in keys
     assert len(keys) == len(set(keys))

@@ -68,7 +68,7 @@ def test_later_overrides_win_and_the_file_keeps_the_rest():
         ("stages.5.steps=1", "stages has 2 entries; the highest index that may be set is 2"),
         ("stages.rl.steps=1", "by index or a name (sft, grpo), got 'rl'"),
         ("seed=[", "not valid YAML"),
-        ("stages.grpo.stps=1", "unknown key stages.1.stps: did you mean stages.1.steps?"),
+        ("stages.grpo.stps=1", "unknown key stages.grpo.stps: did you mean stages.grpo.steps?"),
         ("seed=x", "seed: expected a whole number, got 'x' (text)"),
         ("model.device.x=1", "model.device: expected text, got a section with keys x"),
         ("evaluation=3", "evaluation: expected a section, got 3 (a number)"),
@@ -90,7 +90,7 @@ def test_a_wrong_override_is_named(override, message):
         ),
         (
             "stages:\n  - name: a\n    lr: 1.0",
-            "run.yaml:3: unknown key stages.0.lr: did you mean stages.0.optim",
+            "run.yaml:3: unknown key stages.a.lr: did you mean stages.a.optimizer.lr or stages.a.critic.lr?",
         ),
         ("cache: {zzz: 1}", "run.yaml:1: unknown key cache.zzz: valid keys here: dir, codec,"),
         ("data:\n  train:\n    - weight: 1", "run.yaml:3: data.train.0.path is required and not set"),

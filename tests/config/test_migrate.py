@@ -71,7 +71,7 @@ def test_values_are_translated():
     assert (stage.clip_low, stage.clip_high, stage.micro_batch_tokens) == (0.2, 0.28, 24096)
     assert (stage.optimizer.lr, stage.optimizer.warmup_steps, stage.optimizer.schedule) == (1e-6, 20, "cosine")
     assert (stage.save_every, stage.keep_checkpoints) == (25, 3)
-    assert (config.evaluation.every, config.evaluation.temperature) == (20, 0.6)
+    assert (config.evaluation.every, config.evaluation.temperature, config.evaluation.top_p) == (20, 0.6, 0.95)
 
 
 def test_every_key_is_either_translated_or_listed_with_a_reason():
@@ -80,7 +80,6 @@ def test_every_key_is_either_translated_or_listed_with_a_reason():
         "data.format_prompt",
         "worker.actor.fsdp.enable_full_shard",
         "worker.rollout.tensor_parallel_size",
-        "worker.rollout.val_override_config.top_p",
     }
     assert all(item.reason for item in migration.left)
     for item in migration.left:
@@ -112,15 +111,20 @@ def test_old_defaults_are_kept_where_ours_differ():
         ("worker: {actor: {loss_type: mine}}", "worker.actor.loss_type", "no counterpart"),
         ("algorithm: {use_kl_loss: true, kl_penalty: mine}", "algorithm.kl_penalty", "k1, k2, k3, abs and full"),
         ("algorithm: {filter_low: 0.1}", "algorithm.filter_low", "online_filtering is off"),
-        ("data: {train_files: a/b@train}", "data.train_files", "split 'train'"),
-        ("data: {train_files: a/b}", "data.train_files", "one JSON, JSONL or Parquet file"),
+        ("data: {train_files: a.json@test}", "data.train_files", "it has no split 'test'"),
         ("data: {seed: 1}\nworker: {rollout: {seed: 2}}", "worker.rollout.seed", "one seed"),
         ("data: {image_dir: '${x.y}', train_files: a.json}", "data.image_dir", "OmegaConf"),
-        ("trainer: {total_epochs: 3}", "trainer.total_epochs", "set stages.0.steps"),
+        ("trainer: {total_epochs: 3, max_steps: 9}", "trainer.total_epochs", "max_steps went before it"),
+        ("data: {val_files: a.json}\ntrainer: {val_only: true}", "trainer.val_only", "`evr1 eval` with this file"),
+        ("trainer: {val_only: true}", "trainer.val_only", "no validation files"),
+        ("data: {val_files: a.json}\ntrainer: {val_before_train: false}", "trainer.val_before_train", "set data.test"),
+        ("data: {video_source_mode: mine}", "data.video_source_mode", "prefer_cache, cache_only, decode_only"),
+        ("worker: {actor: {fsdp: {torch_dtype: fp16}}}", "worker.actor.fsdp.torch_dtype", "float32 and bfloat16"),
+        ("worker: {rollout: {presence_penalty: 1}}", "worker.rollout.presence_penalty", "evaluation has it"),
         ("trainer: {save_limit: -1}", "trainer.save_limit", "without limit"),
-        ("worker: {actor: {optim: {lr_warmup_ratio: 0.1}}}", "worker.actor.optim.lr_warmup_ratio", "counted in steps"),
         ("worker: {critic: {optim: {lr: 1.0}}}", "worker.critic.optim.lr", "with gae alone"),
-        ("data: {val_video_fps: 4}", "data.val_video_fps", "one budget"),
+        ("data: {val_video_fps: 4}", "data.val_video_fps", "of which this file has none"),
+        ("data: {val_batch_size: 4}", "data.val_batch_size", "batches"),
         ("data: {nonsense: 4}", "data.nonsense", "not a key"),
         ("trainer: {}\nmine: {a: 1}", "mine.a", "not a key"),
     ],
@@ -181,6 +185,75 @@ def test_translated_names_are_registered():
 
     assert set(room._ADVANTAGES.values()) <= set(advantages.ADVANTAGES.names())
     assert set(room._OBJECTIVES.values()) <= set(objectives.OBJECTIVES.names())
+
+
+@pytest.mark.parametrize(
+    ("rollout", "evaluation"),
+    [
+        ("{}", {"temperature": 1.0, "samples": 1, "top_p": None, "top_k": None}),
+        ("{temperature: 0.9, top_p: 0.5}", {"temperature": 0.9, "top_p": None}),  # null is the rollout's
+        (
+            "{val_override_config: {temperature: 0.7, top_p: 0.8, top_k: -1, n: 4}}",
+            {"temperature": 0.7, "top_p": 0.8, "top_k": 0, "samples": 4},
+        ),
+        ("{top_k: 9, val_override_config: {top_k: 20}}", {"top_k": 20}),
+        (
+            "{val_override_config: {repetition_penalty: 1.1, presence_penalty: 1.5, frequency_penalty: -0.5}}",
+            {"repetition_penalty": 1.1, "presence_penalty": 1.5, "frequency_penalty": -0.5},
+        ),
+        ("{val_override_config: {temperature: 0, n: 1}}", {"samples": 0}),
+    ],
+)
+def test_how_validation_was_sampled(rollout, evaluation):
+    done = migrate(f"worker: {{rollout: {rollout}}}", "old.yaml")
+    found = done.config.evaluation
+    assert {name: getattr(found, name) for name in evaluation} == evaluation
+    assert not [item.key for item in done.left if "val_override_config" in item.key]
+
+
+def test_what_validation_cannot_say_is_listed():
+    done = migrate("worker: {rollout: {val_override_config: {temperature: 0, n: 4, min_p: 0.1}}}", "old.yaml")
+    left = {item.key.rpartition(".")[2]: item.reason for item in done.left if "val_override_config" in item.key}
+    assert left.keys() == {"n", "min_p"} and "all the same" in left["n"]
+
+
+def test_validation_videos_have_a_budget_of_their_own():
+    old = "data: {train_files: a.json, val_files: v.json, video_fps: 1, val_video_fps: 4, val_video_max_frames: 2}"
+    done = migrate(old, "old.yaml")
+    (source,) = done.config.data.validation
+    assert (source.video.fps, source.video.max_frames, source.video.min_frames) == (4, 2, 2)
+    assert done.config.data.test[0].video == source.video and done.config.data.train[0].video.fps is None
+    assert not [item.key for item in done.left if item.key.startswith("data.")]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "tested"),
+    [("{}", True), ("{val_before_train: false}", False), ("{val_before_train: false, val_only: true}", True)],
+)
+def test_both_ends_are_measured_as_they_were(trainer, tested):
+    data = migrate(f"data: {{val_files: v.json}}\ntrainer: {trainer}", "old.yaml").config.data
+    assert data.validation and (data.test == data.validation) is tested
+
+
+def test_sapo_has_gates_in_place_of_a_clip_range():
+    old = "worker: {actor: {loss_type: sapo, tau_positive: 0.9, clip_ratio_low: 0.1}, rollout: {n: 4}}"
+    done = migrate(old, "old.yaml")
+    (stage,) = done.config.stages
+    assert (stage.objective, stage.sapo_positive, stage.sapo_negative) == ("sapo", 0.9, 1.05)
+    assert [item.key for item in done.left] == ["worker.actor.clip_ratio_low"]
+
+
+@pytest.mark.parametrize(
+    ("fsdp", "dtype"),
+    [
+        ("{}", "bfloat16"),
+        ("{mp_param_dtype: fp32}", "float32"),
+        ("{torch_dtype: fp32}", "bfloat16"),
+        ("{torch_dtype: bf16, mp_param_dtype: fp32}", "bfloat16"),
+    ],
+)
+def test_what_was_computed_in_bfloat16_is(fsdp, dtype):
+    assert migrate(f"worker: {{actor: {{fsdp: {fsdp}}}}}", "old.yaml").config.model.dtype == dtype
 
 
 def test_preprocessed_only_means_that_a_miss_is_an_error():
@@ -250,8 +323,25 @@ def test_every_file_of_a_list_is_a_source():
         [source.path for source in data.validation] == [source.path for source in data.test] == ["c.parquet", "d.json"]
     )
     assert {source.media_root for source in (*data.train, *data.test)} == {"/m"}
-    (split,) = [item for item in done.left if "train_files" in item.key]
-    assert (split.key, split.value) == ("data.train_files.1", '"b.json@train"')
+    assert not [item.key for item in done.left if item.key.startswith("data.")]  # the one split of a file is train
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("a.json", "a.json"),
+        ("a.json@train", "a.json"),
+        ("owner/name@test", "owner/name@test"),
+        ("owner/name", "owner/name@train"),
+        ("/data/shards@train", "/data/shards@train"),
+        ("/data/shards", "/data/shards"),
+        ("./shards", "./shards"),
+    ],
+)
+def test_splits_stay_behind_their_paths(old, new):
+    done = migrate(f"data: {{train_files: '{old}', val_files: ['{old}']}}", "old.yaml")
+    assert [source.path for source in (*done.config.data.train, *done.config.data.test)] == [new, new]
+    assert not [item.key for item in done.left if item.key.startswith("data.")]
 
 
 def test_algorithms_are_translated():

@@ -5,7 +5,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from easyvideor1.config import parse_config
+from easyvideor1.config import dump_config, parse_config
 from easyvideor1.config.migrate import migrate
 from easyvideor1.config.schema import CacheConfig, ImageBudget, OptimizerConfig, VideoBudget
 from easyvideor1.types import ConfigError
@@ -47,3 +47,46 @@ def test_gradients_may_be_left_at_any_norm():
 def test_fewer_frames_than_the_usual_least_can_be_migrated():
     video = migrate("data: {video_max_frames: 2}", "old.yaml").config.data.video
     assert (video.min_frames, video.max_frames) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "length"),
+    [
+        ("{name: a}", (100, None)),
+        ("{name: a, steps: 5}", (5, None)),
+        ("{name: a, steps: null}", (100, None)),
+        ("{name: a, epochs: 1.5}", (None, 1.5)),
+        ("{name: a, epochs: 2, steps: null}", (None, 2.0)),
+    ],
+)
+def test_a_stage_is_as_long_as_steps_or_epochs_say(options, length):
+    config = parse_config(f"stages: [{options}]", "f")
+    (stage,) = config.stages
+    assert (stage.steps, stage.epochs) == length
+    assert parse_config(dump_config(config), "f") == parse_config(dump_config(config, only_set=True), "f") == config
+
+
+def test_a_length_that_is_given_twice_is_told_with_what_to_do():
+    message = r"steps \(5\) and epochs \(2\) both say how long the stage is: leave one out, or set it to null"
+    with pytest.raises(ConfigError, match=rf"f:1: stages\.0\.steps: {message}"):
+        parse_config("stages: [{name: a, steps: 5, epochs: 2}]", "f")
+    text = "stages: [{name: a, steps: 5}]"
+    with pytest.raises(ConfigError, match="both say how long"):
+        parse_config(text, "f", ["stages.a.epochs=2"])
+    assert parse_config(text, "f", ["stages.a.epochs=2", "stages.a.steps=null"]).stages[0].epochs == 2
+    with pytest.raises(ConfigError, match=r"stages\.0\.epochs: expected greater than 0, got 0"):
+        parse_config("stages: [{name: a, epochs: 0}]", "f")
+
+
+def test_a_warm_up_is_given_once():
+    assert OptimizerConfig(warmup_ratio=0.1).warmup_steps == 0
+    with pytest.raises(ValidationError, match="warmup_steps and warmup_ratio both say"):
+        OptimizerConfig(warmup_ratio=0.1, warmup_steps=3)
+
+
+def test_training_has_no_penalties_and_evaluation_has_bounded_ones():
+    with pytest.raises(ConfigError, match=r"rollout\.presence_penalty: did you mean evaluation\.presence_penalty\?"):
+        parse_config("rollout: {presence_penalty: 1}", "f")
+    for wrong in ("presence_penalty: 2.5", "frequency_penalty: -3", "repetition_penalty: 0", "top_p: 0", "top_k: -1"):
+        with pytest.raises(ConfigError, match=r"expected (greater|less) than"):
+            parse_config(f"evaluation: {{{wrong}}}", "f")

@@ -179,7 +179,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"answer": "soon", "problem_type": "temporal grounding"}, "answer", "correct the reference answer"),
     ({"videos": ["gone.mp4"]}, "videos", "gone.mp4' does not exist - correct the path, or set media_root"),
     ({"videos": ["empty.mp4"]}, "videos", "empty.mp4' is empty (0 bytes)"),
-    ({"videos": ["."]}, "videos", "is not a regular file"),
+    ({"videos": ["."]}, "videos", "frames without their times"),
+    ({"images": ["."], "videos": None, "data_type": "image", "problem": "?"}, "images", "is not a regular file"),
     ({"videos": ["a\0b.mp4"]}, "videos", "cannot be opened"),
     ({"videos": ["n" * 300]}, "videos", "cannot be opened"),
     ({"videos": ["a.png"]}, "videos", "a.png' is an image, not a video - move it to the images column"),
@@ -246,13 +247,13 @@ def test_the_same_file_may_be_asked_for_as_picture_and_as_video(rows: Rows) -> N
 
 @pytest.mark.parametrize("touch", [True, False])
 def test_pictures_of_formats_that_are_not_read_are_refused(rows: Rows, media: Path, touch: bool) -> None:
-    (media / "a.avif").write_bytes(b"\0\0\0\x1cftypavif" + bytes(40))
-    given = row(images=["a.avif"], videos=None, data_type="image", problem="What is it?")
+    (media / "a.heic").write_bytes(b"\0\0\0\x1cftypheic" + bytes(40))
+    given = row(images=["a.heic"], videos=None, data_type="image", problem="What is it?")
     path = rows(given, row(problem_id="sound"))
     loaded = load_source(SourceConfig(path=str(path)), DataConfig(on_bad_row="skip"), check_media=touch)
     (bad,) = loaded.bad
     assert (bad.field, bad.remedy) == ("images", "convert it to PNG or JPEG")
-    assert "a.avif" in bad.what
+    assert "a.heic" in bad.what and "HEIC" in bad.what
 
 
 def test_a_column_path_of_a_text_row_is_any_column(rows: Rows) -> None:

@@ -116,7 +116,8 @@ def write_stage(run_dir: Path, name: str, steps: int, seed: int, origin: str = "
     rng = np.random.default_rng(seed)
     stage = run_dir / "stages" / name
     write_lines(stage / "metrics.jsonl", [metrics_row(step, rng) for step in range(1, steps + 1)])
-    for step in (1, steps // 2, steps):
+    write_lines(stage / "timings.jsonl", [{"step": step, "total": 1.5} for step in range(1, steps + 1)])
+    for step in range(1, steps + 1):
         write_lines(
             stage / f"rollouts/step_{step:06d}.jsonl", [rollout_row(step, number, origin) for number in range(6)]
         )

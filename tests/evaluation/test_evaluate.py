@@ -27,7 +27,7 @@ from .worlds import TableEngine, letter_score, make_sample, render
 
 def run(questions: list[Sample], engine: TableEngine, name: str = "before", **options: object) -> Evaluation:
     config = EvaluationConfig.model_validate(
-        {key: options.pop(key) for key in ("samples", "max_samples", "temperature", "max_failed") if key in options}
+        {key: options.pop(key) for key in EvaluationConfig.model_fields if key in options}
     )
     settings = {"sampling": Sampling(max_new_tokens=16, top_p=0.9), "seed": 3, **options}
     return evaluate(name, questions, engine=engine, render=render, scorer=letter_score, config=config, **settings)  # type: ignore[arg-type]
@@ -56,6 +56,17 @@ def test_requests_carry_the_configured_sampling() -> None:
     assert (greedy.n, greedy.sampling.greedy, greedy.sampling.max_new_tokens) == (1, True, 16)
     assert (sampled.n, sampled.sampling) == (2, Sampling(temperature=0.7, top_p=0.9, max_new_tokens=16))
     assert greedy.seed != sampled.seed
+
+
+def test_sampled_responses_are_drawn_as_the_evaluation_says() -> None:
+    engine = TableEngine({0: "A"})
+    penalties = {"repetition_penalty": 1.1, "presence_penalty": 1.5, "frequency_penalty": -0.5}
+    run([make_sample(0)], engine, temperature=0.7, top_p=0.8, top_k=20, **penalties)
+    run([make_sample(0)], engine, top_k=0, sampling=Sampling(max_new_tokens=16, top_p=0.9, top_k=5))
+    (greedy, sampled), (_, open_) = engine.batches
+    assert sampled.sampling == Sampling(temperature=0.7, top_p=0.8, top_k=20, max_new_tokens=16, **penalties)
+    assert greedy.sampling.greedy and not greedy.sampling.penalises and sampled.sampling.penalises
+    assert (open_.sampling.top_p, open_.sampling.top_k) == (0.9, 0)  # null is the rollout's, 0 is off
 
 
 def test_greedy_only() -> None:

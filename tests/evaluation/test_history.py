@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from easyvideor1.evaluation import Evaluation, write_curves, write_report
+from easyvideor1.evaluation import Evaluation, evaluation_fault, write_curves, write_report
 from easyvideor1.evaluation.charts import nice_ticks
 from easyvideor1.evaluation.files import read_jsonl, write_atomic, write_jsonl
 from easyvideor1.evaluation.history import Place, cache_dir, compared_evaluations, place_of, read_history
 from easyvideor1.evaluation.panels import evaluation_series, main_panels, other_panels, smooth, task_panels
 from easyvideor1.evaluation.summary import write_summary
+from easyvideor1.rollout.kept import stage_damage, steps_words
 from easyvideor1.types import DataError
 
 from .runs import TASKS, write_evaluations, write_lines, write_run
@@ -72,16 +73,21 @@ def test_records_are_read_for_the_compared_evaluations_only(tmp_path: Path) -> N
     write_report(run, lambda digest: None)
     (run / "evaluations/after.jsonl").unlink()
     write_curves(run)
-    with pytest.raises(DataError, match=r"after\.jsonl"):
-        write_report(run, lambda digest: None)
+    page = write_report(run, lambda digest: None).read_text()
+    assert "grpo-000040.jsonl cannot be read (No such file or directory)" in page
+    assert "after.jsonl: cannot be read" in page and "it is not compared" in page
+    assert [one.where for one in read_history(run).damage] == ["evaluations/after", "evaluations/grpo-000040"]
 
 
 @pytest.mark.parametrize("head", [{"count": 3}, {"count": 3, "greedy": {"mean": 1}, "sampled": None}])
 def test_damaged_totals_are_named(tmp_path: Path, head: dict[str, object]) -> None:
     (tmp_path / "evaluations").mkdir()
     (tmp_path / "evaluations/before.json").write_text(json.dumps(head))
-    with pytest.raises(DataError, match=r"before\.json: not the totals of an evaluation"):
-        read_history(tmp_path)
+    history = read_history(tmp_path)
+    (damage,) = history.damage
+    assert damage.where == "evaluations/before" and "before.json: not the totals of an evaluation" in damage.what
+    assert history.evaluations == {}
+    assert compared_evaluations(history) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -130,17 +136,82 @@ def test_step_done_again_counts_once_and_a_torn_line_is_no_row(tmp_path: Path) -
     assert [row["loss"] for row in history.stages[0].metrics] == [1.0, 3.0]
 
 
-def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"), [("run", "{"), ("data_report", "[1]"), ("summary", "\0\0"), ("config", "a: [")]
+)
+def test_a_damaged_file_of_the_run_is_named_and_left_out(tmp_path: Path, name: str, text: str) -> None:
+    run = write_run(tmp_path / "run")
+    file = run / ("config.yaml" if name == "config" else f"{name}.json")
+    file.write_text(text)
+    history = read_history(run)
+    assert [one.where for one in history.damage] == [file.name]
+    assert getattr(history, name) is None
+    assert f'<td class="left">{file.name}</td>' in write_report(run, lambda digest: None).read_text()
+
+
+def test_what_can_be_read_of_a_damaged_stage_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "stages/01-grpo/metrics.jsonl"
     path.parent.mkdir(parents=True)
-    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
-    with pytest.raises(DataError, match=r"metrics\.jsonl:2: not valid JSON"):
-        read_history(tmp_path)
-    path.write_text('{"step": 1}\n{"loss": 3}\n')
-    with pytest.raises(DataError, match=r"metrics\.jsonl:2: field 'step'"):
-        read_history(tmp_path)
+    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n{"loss": 3}\n')
+    assert [row["step"] for row in read_history(tmp_path).stages[0].metrics] == [1, 3]
+    first, *others = stage_damage(path.parent)
+    assert first.where == "stages/01-grpo/metrics.jsonl"
+    assert first.what.startswith("line 2 is not valid JSON (") and first.what.endswith("; no row of step 2")
+    assert ", and 1 more is bad" in first.what
+    assert [one.what for one in others] == ["no row of steps 1 to 2", "no file of steps 1 to 3"]
+    assert "curves.png" in str(write_curves(tmp_path))
     with pytest.raises(DataError, match="no such run directory"):
         read_history(tmp_path / "nowhere")
+
+
+def test_warnings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    example = {"response": "B", "task": "boolean", "accuracy": 1.0, "format": 0.0, "tokens": 1, "finish": "stop"}
+    row = {"step": 3, "alarm": "tagless", "message": "no tags", "examples": [example]}
+    path = run / "stages/02-grpo/canary.jsonl"
+    write_lines(path, [row, {**row, "step": 9, "examples": [{}]}, row])
+    path.write_bytes(path.read_bytes() + b"\0\0\0\n")
+    assert [one["step"] for one in read_history(run).stages[1].canary] == [3, 3]
+    (damage,) = stage_damage(path.parent)
+    assert damage.where == "stages/02-grpo/canary.jsonl"
+    assert damage.what == "line 2 is no warning of the canary, and 1 more is bad"
+    assert "no tags" in write_report(run, lambda digest: None).read_text()
+
+
+@pytest.mark.parametrize("accuracy", [7.0, "x", None])
+def test_an_accuracy_that_is_none_is_a_damaged_row(tmp_path: Path, accuracy: object) -> None:
+    run = write_run(tmp_path / "run")
+    path = run / "evaluations/after.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[1]["greedy"]["score"]["accuracy"] = accuracy
+    write_lines(path, rows)
+    assert evaluation_fault(path.parent, "after").startswith("after.jsonl:2: not a row of an evaluation")
+    assert "after.jsonl:2: not a row" in write_report(run, lambda digest: None).read_text()
+
+
+def test_an_end_that_is_cut_off_is_seen_from_what_came_after(tmp_path: Path) -> None:
+    """The last rows of a file leave no gap; the checkpoint and the rollouts of later steps tell of them."""
+    run = write_run(tmp_path / "run")
+    stage = run / "stages/02-grpo"
+    assert stage_damage(stage) == []
+    metrics = stage / "metrics.jsonl"
+    metrics.write_bytes(b"".join(metrics.read_bytes().splitlines(keepends=True)[:70]))
+    (damage,) = stage_damage(stage)
+    assert damage.what == "no row of steps 71 to 79"
+    (stage / "checkpoints/step_000080").mkdir(parents=True)
+    assert [one.what for one in stage_damage(stage)] == ["no row of steps 71 to 80"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([4], "step 4"),
+        ([1, 2], "steps 1 to 2"),
+        ([9, 1, 2, 3, 5], "steps 1 to 3, 5 and 9 (5)"),
+    ],
+)
+def test_steps_in_words(steps: list[int], words: str) -> None:
+    assert steps_words(steps) == words
 
 
 def test_lines_survive_any_text(tmp_path: Path) -> None:

@@ -279,6 +279,8 @@ def test_begin_comes_first(policy, turns, tmp_path):
         ({"schedule": "linear", "warmup_steps": 2}, [1.0, 2.0, 2.0, 1.0]),
         ({"schedule": "cosine"}, [2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5)]),
         ({"schedule": "cosine", "warmup_steps": 4}, [0.5, 1.0, 1.5, 2.0]),
+        ({"schedule": "linear", "warmup_ratio": 0.5}, [1.0, 2.0, 2.0, 1.0]),
+        ({"warmup_ratio": 0.49}, [2.0, 2.0, 2.0, 2.0]),
     ],
 )
 def test_learning_rate_schedules(options, expected):

@@ -51,6 +51,19 @@ def test_nothing_asked_is_nothing_answered(open_any, tiny_model):
     assert open_any(tiny_model).generate([]) == []
 
 
+@pytest.mark.parametrize("batch_tokens", [300, 65_536])
+def test_answers_are_told_once_each_as_soon_as_they_are_there(open_any, pushed, tiny_family, prompts, batch_tokens):
+    (stop,) = tiny_family.stop_token_ids
+    engine = open_any(pushed({stop: 6.0}), batch_tokens=batch_tokens)
+    requests = requests_for(prompts, n=2, max_new_tokens=40)
+    told = {}
+    results = engine.generate(requests, lambda position, answers: told.setdefault(position, answers))
+    assert list(told) != sorted(told) or batch_tokens == 300, "all in one batch, the first to end are told first"
+    assert [told[position] for position in range(len(requests))] == results
+    assert all(told[position] is group for position, group in enumerate(results))
+    assert tokens_of(results) == tokens_of(open_any(pushed({stop: 6.0}), batch_tokens=batch_tokens).generate(requests))
+
+
 def test_a_response_ends_with_its_stop_token_or_at_the_limit(open_any, pushed, tiny_family, prompts):
     (stop,) = tiny_family.stop_token_ids
     turns = turns_of(open_any(pushed({stop: 5.0})).generate(requests_for(prompts, n=12)))

@@ -15,6 +15,7 @@ from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.algorithms.weighters import WEIGHTERS
 from easyvideor1.data import SampleStream
 from easyvideor1.models.policy import Policy
+from easyvideor1.training.clock import Clock
 from easyvideor1.training.loop import train as train_stage
 from easyvideor1.training.record import StageRecord
 from easyvideor1.training.stages import build_stage
@@ -118,6 +119,7 @@ def test_it_makes_a_step(world: World, bench: Workbench, tmp_path: Path, case: s
             evaluate=lambda name, engine: {},
             on_step=lambda name, step, steps, metrics: None,
             save=lambda step: None,
+            clock=lambda step: Clock(),
         )
     )
     rows = json_lines(tmp_path / "metrics.jsonl")

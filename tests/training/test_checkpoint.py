@@ -8,7 +8,7 @@ import pytest
 
 from easyvideor1.config import ModelConfig
 from easyvideor1.models.policy import Policy
-from easyvideor1.training.checkpoint import checkpoints, intact_state, latest_checkpoint, save_checkpoint
+from easyvideor1.training.checkpoint import Latest, checkpoints, intact_state, latest_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.model
 
@@ -22,15 +22,15 @@ def test_the_newest_are_kept(policy: Policy, tmp_path: Path) -> None:
     for step in (2, 4, 10):
         save_checkpoint(policy, tmp_path, step, {"stage": "sft"}, keep=2)
     assert [path.name for path in checkpoints(tmp_path)] == ["step_000004", "step_000010"]
-    assert latest_checkpoint(tmp_path) == (tmp_path / "checkpoints/step_000010", 10)
+    assert latest_checkpoint(tmp_path) == Latest(tmp_path / "checkpoints/step_000010", 10)
     state = intact_state(tmp_path / "checkpoints/step_000010")
     assert state is not None and state["stage"] == "sft" and "model.safetensors" in state["files"]
-    assert latest_checkpoint(tmp_path / "nothing") is None
+    assert latest_checkpoint(tmp_path / "nothing") == Latest(None, 0)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", "state.json"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_a_damaged_checkpoint_is_passed_over(policy: Policy, tmp_path: Path, name: str, damage: str) -> None:
+def test_a_damaged_checkpoint_is_passed_over_and_named(policy: Policy, tmp_path: Path, name: str, damage: str) -> None:
     for step in (1, 2):
         save_checkpoint(policy, tmp_path, step, {}, keep=2)
     file = tmp_path / "checkpoints/step_000002" / name
@@ -43,7 +43,22 @@ def test_a_damaged_checkpoint_is_passed_over(policy: Policy, tmp_path: Path, nam
     else:
         file.unlink()
     assert intact_state(file.parent) is None
-    assert latest_checkpoint(tmp_path) == (tmp_path / "checkpoints/step_000001", 1)
+    found = latest_checkpoint(tmp_path)
+    assert (found.path, found.step) == (tmp_path / "checkpoints/step_000001", 1)
+    (passed,) = found.passed_over
+    assert passed.where.endswith("checkpoints/step_000002")
+    assert passed.what.startswith(name) and ("missing" in passed.what) == (damage == "remove")
+
+
+def test_damaged_ones_do_not_push_out_whole_ones(policy: Policy, tmp_path: Path) -> None:
+    """A newer one that is damaged is none of the newest to keep: a kill now must find a whole one."""
+    for step in (4, 6):
+        save_checkpoint(policy, tmp_path, step, {}, keep=2)
+    (tmp_path / "checkpoints/step_000006/model.safetensors").write_bytes(b"")
+    (tmp_path / "checkpoints/step_000004.copy").mkdir()
+    save_checkpoint(policy, tmp_path, 5, {}, keep=1)
+    assert latest_checkpoint(tmp_path).path == tmp_path / "checkpoints/step_000005"
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_000005", "step_000006"]
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '{"files": 3}', '{"files": {"a": 1}, "checksum": "x"}'])

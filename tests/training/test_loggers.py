@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,6 +84,21 @@ def test_tensorboard_writes_its_files(world: World, place: Path) -> None:
 
 
 def test_the_identity_of_a_run_at_a_service_lasts(tmp_path: Path) -> None:
-    first = loggers_module._identity(tmp_path)
-    assert loggers_module._identity(tmp_path) == first != ""
-    assert json.dumps(first).isascii()
+    first = loggers_module._identity(tmp_path, "wandb")
+    assert loggers_module._identity(tmp_path, "wandb") == first != loggers_module._identity(tmp_path, "swanlab")
+    assert len(first) == 21 and first.isalnum()
+
+
+@pytest.mark.model
+def test_a_step_that_is_done_again_is_not_sent_again(world: World, own: Path) -> None:
+    """A kill after the second step costs it; the first start had sent it already."""
+    settings = {"loggers": ["own_loggers:Files"], "stages__0__steps": 3, "stages__0__save_every": 1}
+    train(world.short(**settings))
+    run = own / "runs/small"
+    sent = json_lines(run / "logged.jsonl")
+    assert [row["step"] for row in sent] == [1, 2, 3]
+    for step in (2, 3):
+        shutil.rmtree(run / f"stages/01-rl/checkpoints/step_00000{step}")
+    (run / "loggers/own_loggers_Files.txt").write_text("2")
+    train(world.short(**settings))
+    assert json_lines(run / "logged.jsonl") == [*sent, sent[-1]]

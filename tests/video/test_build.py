@@ -14,6 +14,7 @@ from easyvideor1 import video
 from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import MediaRef
 from easyvideor1.video import DecodePool, FrameStore, HealthLedger, StoreError, Tally
+from easyvideor1.video.codecs import Codec
 
 from .builders import assert_complete, clips, start_builder
 from .clips import plan_clip, write_audio, write_clip
@@ -60,6 +61,33 @@ def test_building_again_decodes_nothing(tmp_path: Path) -> None:
         Path(ref.path).unlink()
     report = video.build(items, store, ledger, CONFIG)
     assert (report.built, report.present, report.failed, report.failures) == (1, 2, 0, ())
+
+
+@pytest.mark.parametrize("codec", ["raw", "zstd", "jpeg"])
+def test_what_is_cut_off_is_never_present(tmp_path: Path, codec: Codec) -> None:
+    items = clips(tmp_path, 3)
+    store, ledger = FrameStore(tmp_path / "store", codec), HealthLedger(tmp_path / "health.jsonl")
+    video.build(items, store, ledger, CONFIG.model_copy(update={"codec": codec}))
+    first, second, third = (file.path for file in store.files())
+    for path in (first, second):
+        path.write_bytes(path.read_bytes()[:-1])
+    looked = video.look_up(items, store)
+    assert (looked.present, looked.failed) == (1, 2)
+    assert [path for path, _ in looked.damaged] == [str(first), str(second)] and first.exists()
+    lost = next(ref.path for ref, plan in items if second.name.startswith(plan.digest))
+    Path(lost).unlink()
+    report = video.build(items, store, ledger, CONFIG)
+    assert (report.built, report.present, report.failed) == (1, 1, 1)
+    assert report.failures == ((lost, "missing"),)
+    assert [path for path, _ in report.damaged] == [str(first), str(second)]
+    assert [entry.reason for entry in store.ledger.entries()] == ["corrupt_entry"] * 2
+    content = bytearray(third.read_bytes())
+    content[-1] ^= 1
+    third.write_bytes(content)
+    assert video.build(items, store, ledger, CONFIG).present == 2
+    again = video.build(items, store, ledger, CONFIG, checksums=True)
+    assert (again.built, again.present) == (1, 1)
+    assert [path for path, _ in again.damaged] == [str(third)]
 
 
 def test_a_tally_tells_what_became_of_each(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from easyvideor1.config import ImageBudget
 from easyvideor1.types import Geometry, MediaInfo
 from easyvideor1.video import decode, plan
 from easyvideor1.video import memo as memo_module
-from easyvideor1.video.content import StatKey, stat_key
+from easyvideor1.video.content import stat_key
 from easyvideor1.video.info_json import info_and_index_from_json, info_from_json, info_to_json
 from easyvideor1.video.memo import FORMAT, ProbeMemo
 from easyvideor1.video.packets import PacketIndex, packet_index, video_info
 from easyvideor1.video.probe import probe
+from easyvideor1.video.versions import StatKey
 
 from .clips import picture, write_clip
 

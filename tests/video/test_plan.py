@@ -85,11 +85,13 @@ def test_uniform_takes_the_middles_of_equal_parts() -> None:
     assert video.plan(info_of(4, 10.0), budget, GEOMETRY).frame_indices == (0, 1, 2, 3)
 
 
-def test_uniform_follows_true_times() -> None:
+def test_uniform_time_follows_true_times() -> None:
     # Nine frames in the first second, then one that stays for nine seconds, then one more.
     times = (*(i / 9 for i in range(9)), 1.0, 10.0)
     info = MediaInfo("v.mp4", "video", "f" * 64, "h264", 64, 64, fps=1.1, duration=10.1, timestamps=times)
     budget = VideoBudget(rule="uniform", frames=4, min_pixels=1024)
+    assert video.plan(info, budget, GEOMETRY).frame_indices == (1, 4, 6, 9)
+    budget = VideoBudget(rule="uniform-time", frames=4, min_pixels=1024)
     indices = video.plan(info, budget, GEOMETRY).frame_indices
     assert indices[-1] == 10
     assert len(set(indices)) == 4
@@ -102,7 +104,7 @@ def test_uniform_keeps_to_total_pixels() -> None:
     assert len(planned.frame_indices) * planned.height * planned.width <= 160_000
 
 
-@pytest.mark.parametrize("rule", ["qwen", "uniform"])
+@pytest.mark.parametrize("rule", ["qwen", "uniform", "uniform-time"])
 def test_a_single_frame_is_repeated(rule: str) -> None:
     planned = video.plan(info_of(1, 25.0), VideoBudget.model_validate({"rule": rule}), GEOMETRY)
     assert planned.frame_indices == (0, 0)

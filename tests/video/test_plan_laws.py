@@ -18,7 +18,7 @@ from easyvideor1.types import Geometry, MediaError, MediaInfo, MediaPlan
 from easyvideor1.video.plan import DECODE_VERSION, digest, video_rule
 from easyvideor1.video.sampling import clip
 
-RULES = ("qwen", "hf-qwen2", "hf-qwen3", "uniform")
+RULES = ("qwen", "hf-qwen2", "hf-qwen3", "uniform", "uniform-time")
 
 geometries = st.builds(
     Geometry,
@@ -122,7 +122,7 @@ def test_every_plan_is_consistent(
 def test_sizes_keep_to_their_limits(info: MediaInfo, budget: VideoBudget, geometry: Geometry) -> None:
     planned = planned_or_thin(info, budget, geometry)
     h, w, factor = planned.height, planned.width, geometry.factor
-    if budget.rule == "uniform":
+    if budget.rule.startswith("uniform"):
         # Here limits hold as they are, down to one token per frame, unless pictures had to be enlarged.
         frames, token = len(planned.frame_indices), factor**2
         enlarged = (h - factor) * (w - factor) < budget.min_pixels
@@ -142,8 +142,8 @@ def test_sizes_keep_to_their_limits(info: MediaInfo, budget: VideoBudget, geomet
 
 
 @settings(max_examples=300, deadline=None)
-@given(info=infos(), budget=budgets(("uniform",)), geometry=geometries)
-def test_uniform_frames_are_spread_over_the_clip(info: MediaInfo, budget: VideoBudget, geometry: Geometry) -> None:
+@given(info=infos(), budget=budgets(("uniform-time",)), geometry=geometries)
+def test_uniform_time_frames_are_spread_over_the_clip(info: MediaInfo, budget: VideoBudget, geometry: Geometry) -> None:
     planned = planned_or_thin(info, budget, geometry)
     distinct = sorted(set(planned.frame_indices))
     gap = info.duration / len(distinct)

@@ -14,8 +14,8 @@ from PIL import Image
 from easyvideor1 import video
 from easyvideor1.config.schema import VideoBudget
 from easyvideor1.types import MediaError
-from easyvideor1.video.content import FileMemo
 from easyvideor1.video.packets import packet_index
+from easyvideor1.video.versions import FileMemo
 
 from .clips import GEOMETRY, moving_texture, picture, reference_video, write_audio, write_clip
 

@@ -48,8 +48,14 @@ def build(
     total_pixels: Annotated[str | None, typer.Option(help="data.video.total_pixels")] = None,
     workers: Annotated[str | None, typer.Option(help="cache.workers")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how much it will be; decode nothing.")] = False,
+    verify_: Annotated[
+        bool, typer.Option("--verify", help="Check every byte of what is there, and not its size alone.")
+    ] = False,
 ) -> None:
-    """Decode media into the cache: those of a configuration's rows, or files; what is there already is left alone.
+    """Decode media into the cache: those of a configuration's rows, or files; what is there and whole is left alone.
+
+    An entry that is not as long as it should be, or with --verify does not match its checksum, is named, set aside and
+    decoded again.
 
     It can be interrupted and started again. Media that cannot be decoded do not stop the rest: they are listed, and the
     exit status is 1. Those that ran into cache.deadline before are tried again, which a training run does not do.
@@ -85,18 +91,20 @@ def build(
         refs = media if files else media_of(settings)
         with progress("planning", unit="file") as on_progress:
             planned = bench.plan_media(refs, on_progress)
+        if note := bench.rate_note(refs):
+            typer.echo(note)
         if dry_run:
-            show_plan(planned, bench.store)
+            show_plan(planned, bench.store, checksums=verify_)
             failures = planned.failures
         else:
-            failures = _decode(bench, planned)
+            failures = _decode(bench, planned, checksums=verify_)
     for path, reason in failures:
         typer.echo(f"  {path}: {reason}", err=True)
     if failures:
         raise typer.Exit(1)
 
 
-def _decode(bench: Workbench, planned: PlannedMedia) -> tuple[tuple[str, str], ...]:
+def _decode(bench: Workbench, planned: PlannedMedia, *, checksums: bool) -> tuple[tuple[str, str], ...]:
     from easyvideor1.cli.progress import progress
 
     with progress("decoding", unit="file") as on_progress:
@@ -106,8 +114,14 @@ def _decode(bench: Workbench, planned: PlannedMedia) -> tuple[tuple[str, str], .
             note = f"{tally.present} present, {tally.failed} failed"
             on_progress(tally.done - tally.present, tally.total - tally.present, note)
 
-        report = bench.decode_planned(planned, on_tally=on_tally)
-    typer.echo(f"{bench.store.directory}: {report.built} built, {report.present} present, {report.failed} failed")
+        report = bench.decode_planned(planned, on_tally=on_tally, checksums=checksums)
+    for path, fault in report.damaged:
+        typer.echo(f"  DAMAGED: {path}: {fault}; set aside, to be decoded again", err=True)
+    count = len(report.damaged)
+    damaged = f", {count} damaged {'entry' if count == 1 else 'entries'} set aside" if count else ""
+    typer.echo(
+        f"{bench.store.directory}: {report.built} built, {report.present} present, {report.failed} failed{damaged}"
+    )
     return report.failures
 
 

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from easyvideor1.workbench import PlannedMedia
 
 
-def show_plan(planned: PlannedMedia, store: FrameStore) -> None:
-    """Print how much a build will be: ``raw`` bytes are exact, those of other codecs go by typical ratios."""
+def show_plan(planned: PlannedMedia, store: FrameStore, *, checksums: bool = False) -> None:
+    """Print how much a build will be: ``raw`` bytes are exact, those of other codecs go by typical ratios.
+
+    With ``checksums`` every byte of what is there is checked, and not its size alone.
+    """
     plans = {plan.digest: plan for _, plan in planned.items}
-    missing = [plan for plan in plans.values() if not store.has(plan)]
+    found = {digest: store.look(plan, checksums=checksums, set_aside=False) for digest, plan in plans.items()}
+    missing = [plan for digest, plan in plans.items() if not found[digest].there]
     kinds = [plan.kind for plan in plans.values()]
     typer.echo(
         f"{store.directory}: {kinds.count('video')} videos and {kinds.count('image')} images (clips and equal files "
@@ -37,6 +41,8 @@ def show_plan(planned: PlannedMedia, store: FrameStore) -> None:
             mark = " (cache.codec)" if codec == store.codec else ""
             sizes.append(f"{codec} {'' if codec == 'raw' else 'about '}{size_words(size)}{mark}")
         typer.echo(f"    bytes: {', '.join(sizes)}")
+    for path, fault in (each for one in found.values() for each in one.damaged):
+        typer.echo(f"  DAMAGED: {path}: {fault}; it will be decoded again", err=True)
     typer.echo(f"  free on that disk: {size_words(shutil.disk_usage(_existing(store.directory)).free)}")
 
 

@@ -28,14 +28,31 @@ class Finding:
 
 def doctor(
     config: Annotated[
-        str | None, typer.Argument(metavar="[CONFIG]", help="Check the files that this configuration names, too.")
+        str | None,
+        typer.Argument(
+            metavar="[CONFIG|RUN]", help="Check the files that this configuration names, too; or a run directory alone."
+        ),
     ] = None,
     overrides: OverridesArgument = None,
 ) -> None:
-    """Check the installation, the machine and, if given, the files of a configuration.
+    """Check the installation, the machine and, if given, the files of a configuration; or whether a run directory is
+    whole.
 
-    The exit status is 1 if something that is needed is broken.
+    Of a run every file is read: configuration, metrics, rollouts, checkpoints, evaluations, summary and report. Nothing
+    is changed. The exit status is 1 if something that is needed is broken.
     """
+    from pathlib import Path
+
+    from easyvideor1.cli.doctor_run import check_run, is_run
+    from easyvideor1.types import ConfigError
+
+    if config is not None and Path(config).is_dir():
+        if not is_run(config):
+            raise ConfigError(f"{config}: no run directory and no YAML file; give the output_dir of a run, or a file")
+        if overrides:
+            raise ConfigError(f"{config} is a run directory and has settings of its own; leave out {overrides[0]!r}")
+        _conclude(list(check_run(Path(config))))
+        return
     checks: list[Callable[[], Iterable[Finding]]] = [check_python, check_packages, check_video, check_devices]
     checks += [check_memory, check_sandbox, check_browser, check_extras]
     if config is not None:
@@ -46,6 +63,11 @@ def doctor(
             findings += check()
         except ImportError as error:
             findings.append(Finding("import", "broken", str(error), "install the package that is named"))
+    _conclude(findings)
+
+
+def _conclude(findings: list[Finding]) -> None:
+    """Show findings; exit status 1 if one is of something broken."""
     _show(findings)
     broken = sum(finding.state == "broken" for finding in findings)
     if broken:
@@ -219,18 +241,28 @@ def check_browser() -> Iterator[Finding]:
         yield Finding("Chromium", "ok", found)
 
 
-#: Extras of the distribution that no code asks for yet; the next one that does moves into a check of its own.
-UNUSED_EXTRAS = ("ray", "tensorboard", "torchcodec", "vllm", "wandb")
+#: Extras of the distribution -> the package that each brings, and what needs it.
+EXTRAS = {
+    "lora": ("peft", "model.lora"),
+    "datasets": ("datasets", "a source that is a data set of that library"),
+    "torchcodec": ("torchcodec", "cache.decoder: torchcodec"),
+    "tensorboard": ("tensorboard", "loggers: [tensorboard]"),
+    "wandb": ("wandb", "loggers: [wandb]"),
+}
+#: Extras that no code asks for yet.
+UNUSED_EXTRAS = ("ray", "vllm")
 
 
 def check_extras() -> Iterator[Finding]:
     """Optional packages."""
     from importlib.util import find_spec
 
-    if find_spec("peft") is None:
-        yield Finding("lora", "note", "peft is not installed", "model.lora needs it: pip install 'easyvideor1[lora]'")
-    else:
-        yield Finding("lora", "ok", "peft is installed")
+    for extra, (package, user) in EXTRAS.items():
+        if find_spec(package) is None:
+            remedy = f"{user} needs it: pip install 'easyvideor1[{extra}]'"
+            yield Finding(extra, "note", f"{package} is not installed", remedy)
+        else:
+            yield Finding(extra, "ok", f"{package} is installed")
     yield Finding("extras", "ok", f"not used by this version: {', '.join(UNUSED_EXTRAS)}")
 
 
@@ -263,7 +295,7 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
     data = config.data
     for section, sources in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         for index, source in enumerate(sources):
-            yield _place_finding(config, f"data.{section}.{index}.path", source.path, "data file")
+            yield _source_finding(config, f"data.{section}.{index}.path", source.path)
             if source.media_root is not None:
                 yield _place_finding(config, f"data.{section}.{index}.media_root", source.media_root, "directory")
     templates = {"prompts": config.prompts.templates, "rewards.judge": config.rewards.judge.templates}
@@ -276,6 +308,19 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
         writable = existing.is_dir() and os.access(existing, os.W_OK)
         yield Finding(key, "ok" if writable else "broken", f"{place}: {'can' if writable else 'cannot'} be written")
     yield from _check_names(config.rewards.custom)
+
+
+def _source_finding(config: RunConfig, key: str, path: str) -> Finding:
+    from pathlib import Path
+
+    from easyvideor1.config.places import is_hub_name, split_of
+
+    base = split_of(path)[0]
+    if is_hub_name(path):
+        return Finding(key, "ok", f"{path} (on the Hub, which was not asked)")
+    if Path(base).is_dir():
+        return Finding(key, "ok", path)
+    return _place_finding(config, key, base, "data file")
 
 
 def _place_finding(config: RunConfig, key: str, path: str, kind: str) -> Finding:

@@ -95,6 +95,8 @@ def _names(benchmarks: Sequence[Benchmark | None], name: str) -> list[str]:
 
 def _questions(benchmark: Benchmark | None, bench: Workbench, watch: TerminalWatch) -> tuple[list[Sample], int]:
     """The samples that can be asked, their frames in the cache, and the number of rows that were refused."""
+    from easyvideor1.data import shared_ids_note
+
     _ = bench.family  # before rows are read: a wrong model fails at once
     with watch.phase("checking rows", "row") as advance:
         loaded: list[Loaded]
@@ -106,5 +108,9 @@ def _questions(benchmark: Benchmark | None, bench: Workbench, watch: TerminalWat
         bench.scorer.try_out(sample for source in loaded for sample in source.samples)
     with watch.phase("building the frame cache", "file") as advance:
         built = bench.fill_cache(loaded, advance)
+    if note := shared_ids_note(loaded):
+        watch.say(note)
+    if note := bench.rate_note(ref for source in loaded for sample in source.samples for ref in sample.media):
+        watch.say(note)
     loaded = bench.without_failed(loaded, built)
     return [sample for source in loaded for sample in source.samples], sum(len(source.bad) for source in loaded)

@@ -56,26 +56,28 @@ def checkpoint_to_use(given: Path) -> Path:
 
 
 def find_checkpoint(source: Path) -> Path:
-    """``source`` itself if it is a checkpoint, else the newest intact checkpoint of the last stage of a run.
+    """``source`` itself if it is a checkpoint, else the newest whole checkpoint of a run; newer ones are named.
 
     Raises:
         ConfigError: there is none, or it is damaged.
     """
     from easyvideor1.config import RunConfig
     from easyvideor1.config.places import missing
-    from easyvideor1.training.checkpoint import intact_state, latest_checkpoint
+    from easyvideor1.training.checkpoint import latest_checkpoint, read_state
     from easyvideor1.types import ConfigError
 
     if not source.exists():
         raise ConfigError(missing(RunConfig(), str(source), "run directory"))
     if (source / "state.json").is_file():
-        if intact_state(source) is None:
-            raise ConfigError(f"{source} is damaged: its files are not what state.json says; export an earlier one")
+        if fault := read_state(source)[1]:
+            raise ConfigError(f"{source} is damaged: {fault}; use an earlier one")
         return source
     for stage in sorted((source / "stages").glob("*"), reverse=True):
         found = latest_checkpoint(stage)
-        if found is not None:
-            return found[0]
+        for damage in found.passed_over:
+            typer.echo(f"DAMAGED: {source}/{damage}", err=True)
+        if found.path is not None:
+            return found.path
     raise ConfigError(
         f"{source} holds no whole checkpoint; give a run directory that has saved one (save_every of its stages says "
         "when), or one of its stages/*/checkpoints/step_*"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from easyvideor1.cli.progress import progress
+from easyvideor1.cli.progress import OnProgress, progress
 
 if TYPE_CHECKING:
     from easyvideor1.config import RunConfig
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 _SHOWN = {"reward/total": "reward", "reward/accuracy": "accuracy", "loss": "loss", "response/tokens": "tokens"}
 
 
+#: Seconds before anything is said of a phase that takes its time.
+_FIRST_WORD = 10.0
+
+
 class TerminalWatch:
     """Shows a run on a console: bars for long phases, one bar and a line of metrics for a stage."""
 
@@ -34,7 +39,9 @@ class TerminalWatch:
         self.console = console
         self._stage = ""
         self._bar: Any = None
-        self._advance: Callable[[int, int], None] | None = None
+        self._advance: OnProgress | None = None
+        self._told = _FIRST_WORD
+        self._lock = threading.Lock()  # what is waited for is told by another thread
 
     @contextmanager
     def phase(self, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
@@ -43,26 +50,53 @@ class TerminalWatch:
             yield advance
 
     def step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        with self._lock:
+            self._open(stage, step)
+            self._told = _FIRST_WORD
+            self._show_step(stage, step, steps, metrics)
+
+    def waiting(self, stage: str, step: int, steps: int, what: str, seconds: float) -> None:
+        with self._lock:
+            if self.console.is_terminal:
+                self._open(stage, step)
+                assert self._advance is not None
+                self._advance(step - 1, steps, f"{what}, {seconds:.0f} s" if seconds >= _FIRST_WORD else "")
+                return
+            if seconds < _FIRST_WORD:
+                self._told = _FIRST_WORD
+            elif seconds >= self._told:  # lines stay: one each time that it has taken twice as long
+                self._told = 2 * seconds
+                self._line(f"  {stage} {step}/{steps}: {what}, {seconds:.0f} s so far")
+
+    def _open(self, stage: str, step: int) -> None:
         if stage != self._stage or self._advance is None:
-            self.close()
+            self._close()
             self._stage = stage
             self._bar = progress(f"stage {stage}", unit="step", console=self.console, start=step - 1)
             self._advance = self._bar.__enter__()
+
+    def _show_step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        assert self._advance is not None
         if step == 1 or step % max(1, steps // 12) == 0 or step == steps:
             shown = [f"{short} {metrics[name]:.3f}" for name, short in _SHOWN.items() if name in metrics]
-            self.console.print(
-                f"  {stage} {step}/{steps}: {', '.join(shown)}", highlight=False, markup=False, soft_wrap=True
-            )
+            self._line(f"  {stage} {step}/{steps}: {', '.join(shown)}")
         self._advance(step, steps)
         if step == steps:
-            self.close()
+            self._close()
 
     def say(self, text: str) -> None:
         self.close()
+        self._line(text)
+
+    def _line(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Take the stage's bar down, if one is up."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
         self._bar = self._advance = None
@@ -79,8 +113,9 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
     Raises:
         EasyVideoError: as ``easyvideor1.training.run.run`` and the report say.
     """
-    from easyvideor1.evaluation import write_curves, write_report, write_summary
+    from easyvideor1.evaluation import evaluation_fault, write_curves, write_report, write_summary
     from easyvideor1.training.directory import read_status
+    from easyvideor1.training.lengths import known_steps
     from easyvideor1.training.run import evaluation_names, run
 
     prepared = 0.0 if begun is None else time.monotonic() - begun
@@ -93,15 +128,16 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
         return evaluation_metrics(result)
 
     try:
-        run_dir = run(config, evaluate=evaluate, watch=watch)
+        run_dir = run(config, evaluate=evaluate, evaluation_fault=evaluation_fault, watch=watch)
     finally:
         watch.close()
     before, after = evaluation_names(config)
+    status = read_status(run_dir)
     summary = write_summary(
         run_dir,
         seed=config.seed,
-        steps=sum(stage.steps for stage in config.stages),
-        seconds=prepared + (read_status(run_dir) or {"seconds": 0.0})["seconds"],
+        steps=sum(known_steps(config, status).values()),
+        seconds=prepared + (status or {"seconds": 0.0})["seconds"],
         before=before,
         after=after,
     )

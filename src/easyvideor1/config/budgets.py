@@ -36,7 +36,7 @@ class ImageOverride(Section):
 class VideoOverride(Section):
     """What a source changes of ``data.video`` for its own videos; null leaves a value as it is."""
 
-    rule: Literal["qwen", "hf", "hf-qwen2", "hf-qwen3", "uniform"] | None = None
+    rule: Literal["qwen", "hf", "hf-qwen2", "hf-qwen3", "uniform", "uniform-time"] | None = None
     """As ``data.video.rule``."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """Frames wanted per second of video; a fixed number in ``data.video.frames`` no longer holds then."""

@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
-from easyvideor1.config.load import inner_models
+from easyvideor1.config.keys import inner_models
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.files import write_text
 
@@ -35,6 +34,14 @@ evr1 train my.yaml seed=3 data.video.fps=1 stages.0.steps=50 stages.grpo.optimiz
 Entries of lists go by index, stages also by name. YAML is read as version 1.2: `1e-6` is a number, and `yes`, `on` and
 `12:30` are text. Unknown keys, wrong types and keys written twice are errors that name their line. `evr1 config show`
 prints a configuration as it is read, with all defaults. `[]` in a heading stands for the index of a list.
+
+Keys that say "required" must be in every entry of their list; all others may be left out. To train, a configuration
+needs `model.path`, `data.train` and `stages` as well.
+
+`evr1 config migrate OLD.yaml -o NEW.yaml` rewrites a configuration of EasyR1 or EasyVideoR1. What has a counterpart
+arrives; every other key is told with the reason, on the terminal and in the comments of the new file. Their
+`total_epochs` becomes the `epochs` of a stage, which draws every usable row that often: EasyR1 left out the rows that
+did not fill a last step of an epoch, so that a small file may come to more steps here.
 """
 
 
@@ -104,9 +111,9 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    default = field.default
-    if default is PydanticUndefined:
+    if field.is_required():
         return "required"
+    default = field.get_default(call_default_factory=True)
     if isinstance(default, BaseModel):
         return "see below"
     if isinstance(default, tuple):
@@ -114,7 +121,7 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(default, ensure_ascii=False)}`"
 
 
-_NAMES = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
+_NAMES = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null", Any: "anything"}
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 

@@ -18,7 +18,7 @@ class JudgeConfig(Section):
     url: str = ""
     """Base address of the endpoint, such as ``http://localhost:8000/v1``; empty for no judge."""
     model: str = ""
-    """Name of the model at the endpoint."""
+    """Name of the model at the endpoint; must be there with a ``url``."""
     api_key_env: str = ""
     """Environment variable that holds the key; empty for an endpoint without one. The key itself is never written."""
     tasks: tuple[str, ...] = ("open_ended", "video_qa", "description", "preference")

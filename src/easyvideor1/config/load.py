@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.resources
 import json
 import os
 import re
-import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from easyvideor1.config import source as yaml_source
+from easyvideor1.config.keys import annotation_at, dotted
 from easyvideor1.config.places import path_advice
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.config.source import Keys, Source, describe
+from easyvideor1.config.suggest import nearest, shown_key, suggest
 from easyvideor1.types import ConfigError
 
 
@@ -92,7 +92,7 @@ def _read(path_or_recipe: str) -> tuple[str, str]:
     if path.suffix in (".yaml", ".yml") or os.sep in path_or_recipe:
         hint = path_advice(path_or_recipe, [path]) or f"shipped recipes by name: {known}"
         raise ConfigError(f"{path}: no such file (from {Path.cwd()}); {hint}")
-    near = _nearest(path_or_recipe, recipes())
+    near = nearest(path_or_recipe, recipes())
     hint = f"did you mean {near[0]}?" if near else f"shipped recipes: {known}"
     raise ConfigError(f"{path_or_recipe!r} is neither a file nor a recipe: {hint}")
 
@@ -127,7 +127,7 @@ def _apply(values: dict[str, Any], marks: dict[Keys, str], override: str) -> Non
 
 def _step(at: Any, path: Keys, word: str, name: str) -> str | int:
     """The key or index that ``word`` means inside ``at``."""
-    shown = _dotted(path)
+    shown = dotted(path)
     if isinstance(at, dict):
         return word
     if not isinstance(at, list):
@@ -146,7 +146,7 @@ def _step(at: Any, path: Keys, word: str, name: str) -> str | int:
 
 def _empty(path: Keys, following: str) -> Any:
     """What to make at ``path`` when an override goes through it: the schema knows lists from sections."""
-    annotation = _annotation_at(path)
+    annotation = annotation_at(path)
     is_list = typing.get_origin(annotation) in (tuple, list)
     if annotation is None:
         is_list = following.isdigit()
@@ -156,10 +156,10 @@ def _empty(path: Keys, following: str) -> Any:
 def _explain(problem: dict[str, Any], source: Source) -> str:
     """One pydantic error in words: where, which key, what was expected, what was found, what to do."""
     path: Keys = tuple(problem["loc"])
-    place, key = source.where(path), _dotted(path)
+    place, key = source.where(path), dotted(path)
     kind = problem["type"]
     if kind == "extra_forbidden":
-        return f"{place}: unknown key {key}: {_suggest(path)}"
+        return f"{place}: unknown key {shown_key(path, source.values)}: {suggest(path, source.values)}"
     if kind == "missing":
         return f"{place}: {key} is required and not set"
     message = str(problem["msg"]).removeprefix("Value error, ")
@@ -171,7 +171,7 @@ def _explain(problem: dict[str, Any], source: Source) -> str:
     found = problem["input"]
     hint = ""
     if isinstance(found, str) and kind == "literal_error":
-        near = _nearest(found, re.findall(r"'([^']*)'", message))
+        near = nearest(found, re.findall(r"'([^']*)'", message))
         hint = f"; did you mean {near[0]}?" if near else ""
     elif isinstance(found, bool | int | float) and kind == "string_type":
         hint = "; put it in quotes"
@@ -190,62 +190,3 @@ _PLAIN_WORDS = {
     "a valid dictionary": "a section",
     "an object": "a section",
 }
-
-
-def _suggest(path: Keys) -> str:
-    """Nearest valid keys: beside the wrong one first, then the same word anywhere in the schema."""
-    word = str(path[-1])
-    siblings = _keys_at(path[:-1])
-    prefix = _dotted(path[:-1])
-    near = [f"{prefix}.{name}" if prefix else name for name in _nearest(word, siblings)]
-    everywhere = [full for full in _all_keys(RunConfig) if full.rpartition(".")[2] == word]
-    choices = list(dict.fromkeys([*near, *everywhere]))[:4]
-    if choices:
-        return f"did you mean {' or '.join(choices)}?"
-    return f"valid keys here: {', '.join(siblings)}" if siblings else "nothing can be set here"
-
-
-def _nearest(word: str, choices: Sequence[str]) -> list[str]:
-    return difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
-
-
-def _dotted(path: Keys) -> str:
-    return ".".join(map(str, path))
-
-
-def inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The section classes inside an annotation such as ``tuple[StageConfig, ...]``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from inner_models(argument)
-
-
-def _annotation_at(path: Keys) -> Any:
-    """The annotation that the schema gives ``path``, or None where it says nothing."""
-    annotation: Any = RunConfig
-    for key in path:
-        if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-            annotation = next((a for a in typing.get_args(annotation) if a is not type(None)), None)
-        if isinstance(key, int) or typing.get_origin(annotation) in (tuple, list):
-            annotation = (*typing.get_args(annotation), None)[0]
-        elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and key in annotation.model_fields:
-            annotation = annotation.model_fields[key].annotation
-        else:
-            return None
-    return annotation
-
-
-def _keys_at(path: Keys) -> list[str]:
-    annotation = _annotation_at(path)
-    return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
-
-
-def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key of the schema, dotted; entries of lists show as ``0``."""
-    for name, field in model.model_fields.items():
-        full = f"{prefix}{name}"
-        yield full
-        index = ".0" if typing.get_origin(field.annotation) in (tuple, list) else ""
-        for inner in inner_models(field.annotation):
-            yield from _all_keys(inner, f"{full}{index}.")

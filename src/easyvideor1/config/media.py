@@ -29,10 +29,11 @@ class ImageBudget(Section):
 class VideoBudget(Section):
     """Limits on one video; the planner turns them into frames, sizes and an exact token count."""
 
-    rule: Literal["qwen", "hf", "hf-qwen2", "hf-qwen3", "uniform"] = "qwen"
-    """``qwen`` samples and resizes as qwen-vl-utils 0.0.14 does; ``uniform`` spaces frames evenly; ``hf-qwen2`` and
-    ``hf-qwen3`` do as the transformers video processors of Qwen2-VL and Qwen2.5-VL, and of Qwen3-VL; ``hf`` is the one
-    of them that goes with the model's patch size (docs/planning.md)."""
+    rule: Literal["qwen", "hf", "hf-qwen2", "hf-qwen3", "uniform", "uniform-time"] = "qwen"
+    """``qwen`` samples and resizes as qwen-vl-utils 0.0.14 does; ``uniform`` takes the middles of equal
+    parts, counted in frames, and ``uniform-time`` counted in seconds, which differs where the frame rate varies;
+    ``hf-qwen2`` and ``hf-qwen3`` do as the transformers video processors of Qwen2-VL and Qwen2.5-VL, and of Qwen3-VL;
+    ``hf`` is the one of them that goes with the model's patch size (docs/planning.md)."""
     fps: Annotated[float, Field(gt=0)] = 2.0
     """Frames wanted per second of video. Ignored when ``frames`` is set."""
     frames: PositiveInt | None = None

@@ -9,7 +9,7 @@ from easyvideor1.config.algorithm_names import GROUP_CENTRED
 from easyvideor1.config.old_file import OldFile
 
 _ADVANTAGES = {name: name for name in ("grpo", "rloo", "gdpo", "remax", "gae", "reinforce_plus_plus")}
-_OBJECTIVES = {"default": "ppo_clip", "gspo": "gspo", "gspo_token": "gspo_token", "cispo": "cispo"}
+_OBJECTIVES = {name: name for name in ("gspo", "gspo_token", "cispo", "sapo")} | {"default": "ppo_clip"}
 _AGGREGATIONS = {"token": "token", "seq": "sequence"}
 _KL = {"kl": "k1", "abs": "abs", "mse": "k2", "low_var_kl": "k3", "full": "full"}
 _FILTER_KEYS = {"overall": "total"}
@@ -22,6 +22,15 @@ def algorithms(old: OldFile, stage: dict[str, Any]) -> None:
     _choose(old, stage, "aggregation", "worker.actor.loss_avg_mode", "token", _AGGREGATIONS)
     if stage.get("objective") in ("gspo", "gspo_token"):
         stage["aggregation"] = "sequence"  # a mean over tokens gave long responses more weight than the paper does
+    if stage.get("objective") == "sapo":
+        stage["sapo_positive"] = old.number("worker.actor.tau_positive", 1.0)
+        stage["sapo_negative"] = old.number("worker.actor.tau_negative", 1.05)
+        for bound in ("low", "high"):
+            del stage[f"clip_{bound}"]
+            if old.has(f"worker.actor.clip_ratio_{bound}"):
+                old.leave(f"worker.actor.clip_ratio_{bound}", "sapo has gates in place of a clip range")
+    if (bonus := old.number("worker.actor.entropy_coeff", 0.0)) > 0:  # of early versions
+        stage["entropy_coef"] = bonus
     key = "worker.actor.clip_ratio_dual"
     if stage.get("objective") == "ppo_clip":
         dual = old.number(key, 3.0)
@@ -81,10 +90,16 @@ def _choose(
 
 
 def _kl(old: OldFile, stage: dict[str, Any]) -> None:
-    kind, coefficient = str(old.get("algorithm.kl_penalty", "kl")), old.number("algorithm.kl_coef", 1e-3)
-    in_loss = old.flag("algorithm.use_kl_loss", False)
     if old.flag("algorithm.disable_kl", False):
         return
+    kind, coefficient = str(old.get("algorithm.kl_penalty", "kl")), old.number("algorithm.kl_coef", 1e-3)
+    in_loss = old.flag("algorithm.use_kl_loss", False)
+    if old.flag("worker.actor.use_kl_loss", False):  # of early versions, whose KL in the reward gave way to it
+        in_loss, kind = True, str(old.get("worker.actor.kl_loss_type", "low_var_kl"))
+        coefficient = old.number("worker.actor.kl_loss_coef", 1e-3)
+        for key in ("algorithm.kl_penalty", "algorithm.kl_coef"):
+            if old.has(key):
+                old.leave(key, "it was for a KL in the reward; worker.actor.use_kl_loss put it into the loss")
     if kind not in _KL:
         old.leave("algorithm.kl_penalty", "the KL estimators are k1, k2, k3, abs and full (stages.0.kl)")
         return

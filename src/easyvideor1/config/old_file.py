@@ -11,6 +11,22 @@ from typing import Any
 from easyvideor1.config.source import Source, describe
 from easyvideor1.types import ConfigError
 
+#: Key -> what early versions called it (EasyR1 before May 2025). They are read where the later name is not there.
+EARLY: Mapping[str, tuple[str, ...]] = {
+    "data.format_prompt": ("data.format_prompt_path",),
+    "trainer.total_epochs": ("trainer.total_episodes",),
+    "trainer.val_freq": ("trainer.test_freq",),
+    "worker.actor.clip_ratio_low": ("worker.actor.clip_ratio",),
+    "worker.actor.clip_ratio_high": ("worker.actor.clip_ratio",),
+    "worker.actor.optim.lr_warmup_ratio": ("worker.actor.optim.lr_warmup_steps_ratio",),
+    "worker.actor.optim.lr_scheduler_type": ("worker.actor.optim.warmup_style",),
+    "worker.reward.reward_function": ("worker.reward.score_function", "worker.reward.compute_score"),
+    "worker.reward.reward_function_kwargs.accuracy_weight": ("worker.reward.score_function_kwargs.accuracy_weight",),
+    "worker.reward.reward_function_kwargs.format_weight": ("worker.reward.score_function_kwargs.format_weight",),
+}
+#: The other way round, for keys that were not read because the later name is there as well.
+LATER: Mapping[str, str] = {early: key for key, names in EARLY.items() for early in names}
+
 
 @dataclass(frozen=True, slots=True)
 class Left:
@@ -31,14 +47,11 @@ class OldFile:
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value at a dotted key, or the old framework's default when it is absent or null."""
-        self.asked.add(key)
-        value: Any = self.source.values
-        for word in key.split("."):
-            if not isinstance(value, Mapping) or word not in value:
-                return default
-            value = value[word]
+        written = self._written(key)
+        self.asked.add(written)
+        value = self._at(written)
         if isinstance(value, str) and "${" in value:
-            self.leave(key, "an OmegaConf reference is not resolved; write its value")
+            self.leave(written, "an OmegaConf reference is not resolved; write its value")
             return default
         return default if value is None else value
 
@@ -88,15 +101,25 @@ class OldFile:
         return self.get(key) is not None
 
     def where(self, key: str) -> str:
-        return self.source.where(tuple(key.split(".")))
+        return self.source.where(tuple(self._written(key).split(".")))
+
+    def _at(self, key: str) -> Any:
+        value: Any = self.source.values
+        for word in key.split("."):
+            value = value.get(word) if isinstance(value, Mapping) else None
+        return value
+
+    def _written(self, key: str) -> str:
+        """The name under which the file has a key: its own, or an early one."""
+        if self._at(key) is not None:
+            return key
+        return next((early for early in EARLY.get(key, ()) if self._at(early) is not None), key)
 
     def leave(self, key: str, reason: str, value: Any = None) -> None:
-        """Put a key on the list of what has no counterpart."""
+        """Put a key on the list of what has no counterpart, under the name that the file gives it."""
+        key = self._written(key)
         self.asked.add(key)
-        if value is None:
-            value = self.source.values
-            for word in key.split("."):
-                value = value.get(word) if isinstance(value, Mapping) else None
+        value = self._at(key) if value is None else value
         if all(item.key != key for item in self.left):
             self.left.append(Left(key, "not set" if value is None else json.dumps(value, ensure_ascii=False), reason))
 

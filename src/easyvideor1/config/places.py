@@ -7,7 +7,9 @@ paths as given. Whoever reads files works with ``located(config)``.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +18,33 @@ from easyvideor1.config.schema import RunConfig, Section, SourceConfig
 from easyvideor1.types import ConfigError, DataError
 
 S = TypeVar("S", bound=Section)
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def split_of(path: str) -> tuple[str, str]:
+    """The path of a source without its ``@split``, and the split, empty if none is named.
+
+    A file whose own name has an ``@`` is itself.
+    """
+    base, mark, split = path.rpartition("@")
+    return (base, split) if mark and base and "/" not in split and not Path(path).exists() else (path, "")
+
+
+def is_hub_name(path: str) -> bool:
+    """Whether the path of a source names a data set on the Hub: ``owner/name@split``, where nothing is there."""
+    base, split = split_of(path)
+    return bool(split) and _HUB_NAME.fullmatch(base) is not None and not Path(base).exists()
 
 
 def found(config: RunConfig, path: str) -> str:
-    """``path`` if that is there from the working directory, else beside the YAML file if it is there, else ``path``."""
+    """``path`` if that is there from the working directory, else beside the YAML file if it is there, else ``path``.
+
+    A ``@split`` behind a path stays behind it.
+    """
     beside = _beside(config, path)
-    return beside if beside is not None and not Path(path).exists() and Path(beside).exists() else path
+    if beside is None or Path(split_of(path)[0]).exists():
+        return path
+    return beside if Path(split_of(beside)[0]).exists() else path
 
 
 def located(config: RunConfig) -> RunConfig:
@@ -63,8 +86,12 @@ def require_sources(config: RunConfig, sources: Iterable[SourceConfig]) -> None:
     """
     for source in sources:
         path = found(config, source.path)
-        if not Path(path).exists():
-            raise DataError(missing(config, source.path, "data file"))
+        if is_hub_name(path):
+            if importlib.util.find_spec("datasets") is None:
+                what = missing(config, source.path, "data file")
+                raise DataError(f"{what}; for a data set on the Hub: pip install 'easyvideor1[datasets]'")
+        elif not Path(split_of(path)[0]).exists():
+            raise DataError(missing(config, split_of(source.path)[0], "data file"))
         if source.media_root is not None:
             _require_directory(config, f"media_root of {source.path}", source.media_root)
     if config.prompts.templates is not None:

@@ -89,9 +89,12 @@ class RewardConfig(Section):
     workers: PositiveInt | None = None
     """Programs, expressions of mathematics and pictures that are compared side by side, each in a process of its own;
     null for one per processor, 16 at most."""
+    overlap: bool | None = None
+    """Whether comparisons of a step begin while its other responses are still being generated. Null: where the model is
+    on another device than the processors, which comparisons would take away from it."""
     step_seconds: Annotated[float, Field(gt=0)] | None = 900.0
-    """Seconds that the comparisons of one step may take together. What has not begun by then is masked and counted;
-    null waits for all."""
+    """Seconds that a step may wait for its comparisons together. What has not begun by then is masked and counted; null
+    waits for all."""
     judge: JudgeConfig = JudgeConfig()
     """The language model that judges free text."""
     render: Literal["auto", "chromium", "off"] = "auto"

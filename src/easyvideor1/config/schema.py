@@ -13,7 +13,7 @@ from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.config.run_faults import run_faults
-from easyvideor1.config.section import Origin, PositiveInt, Probability, Section
+from easyvideor1.config.section import NonNegativeInt, Origin, PositiveInt, Probability, Section
 from easyvideor1.config.stages import OptimizerConfig, StageConfig
 from easyvideor1.types import Modality
 
@@ -39,6 +39,10 @@ __all__ = [
     "VideoBudget",
     "VideoOverride",
 ]
+
+
+#: Taken off logits; beyond 2, the bound of endpoints, a token that was said once is all but forbidden.
+Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
 class LoraConfig(Section):
@@ -99,7 +103,11 @@ class SourceConfig(Section):
     """One data source."""
 
     path: str
-    """JSON, JSONL or Parquet file of rows, from the working directory or beside the YAML file."""
+    """Rows, from the working directory or beside the YAML file: a JSON, JSONL or Parquet file, a directory of such
+    files, or one that the ``datasets`` library saved; or, with its split, a data set on the Hugging Face Hub.
+    ``@split`` behind it names one of its splits: ``shards@train``, ``owner/name@test``."""
+    subset: str = ""
+    """Which configuration of a data set on the Hub, where it has several."""
     format: str = "auto"
     """How rows are written: ``published`` (EasyR1's and EasyVideoR1's), ``messages`` (TRL, ms-swift), ``conversations``
     (LLaVA, ShareGPT), ``verl``, or ``module:attr`` of a function from a raw row to one of ours; ``auto`` tells each row
@@ -109,6 +117,8 @@ class SourceConfig(Section):
     media_root: str | None = None
     """Directory that relative media paths start from, itself from the working directory or beside the YAML file; the
     directory of the file of rows if not set."""
+    frames_fps: Annotated[float, Field(gt=0)] | None = None
+    """Frames per second of videos that rows give as lists or directories of pictures without saying their times."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Relative share of this source in a mixture."""
     epochs: Annotated[float, Field(gt=0)] | None = None
@@ -229,7 +239,8 @@ class PromptConfig(Section):
 
 
 class RolloutConfig(Section):
-    """How responses are generated."""
+    """How responses are generated. There are no penalties here: they draw from a distribution that differs from the
+    policy's at every token, and the trainer would learn from samples of another policy. Evaluations have them."""
 
     engine: str = "local"
     """Registered engine or ``module:attr``."""
@@ -255,6 +266,17 @@ class EvaluationConfig(Section):
     """Sampled responses per question, reported beside the greedy one; 0 is greedy only."""
     temperature: Annotated[float, Field(ge=0.01, le=10)] = 1.0
     """Temperature of the sampled responses."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Nucleus sampling of the sampled responses; 1 is off, null takes ``rollout.top_p``."""
+    top_k: NonNegativeInt | None = None
+    """Sample among the k likeliest tokens; 0 is off, null takes ``rollout.top_k``."""
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Sampled responses: positive logits of tokens that the prompt or the response holds are divided by this, negative
+    ones multiplied; 1 is off. Greedy responses are without penalties, so that they compare from run to run."""
+    presence_penalty: Penalty = 0.0
+    """Sampled responses: taken off the logits of tokens that the response holds."""
+    frequency_penalty: Penalty = 0.0
+    """Sampled responses: taken off the logits of a token for each time that the response holds it."""
     max_samples: PositiveInt | None = None
     """Evaluate at most this many samples of each split."""
     max_failed: Probability = 0.5

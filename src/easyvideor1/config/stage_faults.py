@@ -51,7 +51,7 @@ def _advantage_faults(stage: StageConfig) -> Iterator[str]:
             f"pass_k ({stage.pass_k}) must be smaller than group_size ({size}): where one set holds all responses "
             "their advantages are 0; lower pass_k or raise group_size"
         )
-    if name == "gae" and stage.critic.warmup_steps >= stage.steps:
+    if name == "gae" and stage.steps is not None and stage.critic.warmup_steps >= stage.steps:
         yield (
             f"critic.warmup_steps ({stage.critic.warmup_steps}) leaves the policy none of the stage's {stage.steps} "
             "steps: lower it, or raise steps"

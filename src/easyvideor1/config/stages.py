@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from easyvideor1.config.section import PositiveInt, Probability, Section
 from easyvideor1.config.stage_faults import stage_faults
+from easyvideor1.types import ConfigError
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -25,12 +26,20 @@ class OptimizerConfig(Section):
     """Decoupled weight decay."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of linear warm-up."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Linear warm-up as a share of the stage's steps, in place of ``warmup_steps``."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     """What follows the warm-up."""
     min_lr_ratio: Probability = 0.0
     """Where cosine and linear end, as a share of ``lr``."""
     max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0
     """Gradients are scaled down to this norm."""
+
+    @model_validator(mode="after")
+    def _the_warm_up_is_given_once(self) -> OptimizerConfig:
+        if self.warmup_steps and self.warmup_ratio:
+            raise ValueError("warmup_steps and warmup_ratio both say how long the warm-up is: leave one out")
+        return self
 
 
 class CriticConfig(Section):
@@ -86,8 +95,13 @@ class StageConfig(Section):
     """Registered advantage or ``module:attr``."""
     objective: str = "ppo_clip"
     """Registered objective or ``module:attr``."""
-    steps: PositiveInt = 100
-    """Optimisation steps."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Length of the stage in passes through its usable rows, in place of ``steps``. It draws so many times as many
+    samples as there are rows, in whole steps; they are counted when the run begins, before transforms, and stay what
+    they are (``steps`` in ``run.json``). What ``generation_rounds`` draw again comes on top."""
+    steps: Annotated[PositiveInt | None, Field(validate_default=True)] = None
+    """Length of the stage in steps, each of which draws ``prompts_per_step`` samples; 100 if ``epochs`` is not given
+    either."""
     prompts_per_step: PositiveInt = 32
     """Prompts (groups) of one step."""
     group_size: PositiveInt = 8
@@ -229,6 +243,30 @@ class StageConfig(Section):
     max_unusable_steps: PositiveInt = 3
     """Steps in a row in which no group can be used for a cause outside the policy (media that are gone, a judge that is
     down, a reward that applies to nothing) after which the stage stops, with exit status 3 and nothing saved since."""
+
+    @field_validator("steps")
+    @classmethod
+    def _the_length_is_given_once(cls, steps: int | None, info: ValidationInfo) -> int | None:
+        epochs = info.data.get("epochs")
+        if epochs is None:
+            return 100 if steps is None else steps
+        if steps is not None:
+            raise ValueError(
+                f"steps ({steps}) and epochs ({epochs:g}) both say how long the stage is: leave one out, or set it to "
+                "null"
+            )
+        return None
+
+    @property
+    def step_count(self) -> int:
+        """``steps``, of a stage whose length is known in steps.
+
+        Raises:
+            ConfigError: it is given in epochs, and nobody has counted its rows (``easyvideor1.training.lengths``).
+        """
+        if self.steps is None:
+            raise ConfigError(f"stages.{self.name}: its epochs are counted in steps when a run begins; set steps")
+        return self.steps
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> StageConfig:

@@ -4,6 +4,7 @@ from easyvideor1.data.mixture import source_weights
 from easyvideor1.data.passed import PASSED_NAME, PassedChecks, check_key
 from easyvideor1.data.problems import BadRow
 from easyvideor1.data.prompts import example_answer, prompt_text
+from easyvideor1.data.row_files import source_files
 from easyvideor1.data.source import (
     Loaded,
     SourceReport,
@@ -12,6 +13,7 @@ from easyvideor1.data.source import (
     load_source,
     scan_source,
     shared_ids,
+    shared_ids_note,
 )
 from easyvideor1.data.stream import SampleStream
 from easyvideor1.data.transforms import TRANSFORMS, Transform, resolve_transforms, shuffle_options
@@ -35,7 +37,9 @@ __all__ = [
     "resolve_transforms",
     "scan_source",
     "shared_ids",
+    "shared_ids_note",
     "shuffle_options",
+    "source_files",
     "source_weights",
     "write_rows",
 ]

@@ -6,9 +6,10 @@ import os
 import stat
 from pathlib import Path
 
+from easyvideor1.data.frame_videos import pictures_in
 from easyvideor1.data.problems import RowError
 from easyvideor1.types import MediaKind
-from easyvideor1.video.formats import HEAD_BYTES, is_unread_still, kinds_of_bytes, kinds_of_name
+from easyvideor1.video.formats import HEAD_BYTES, kinds_of_bytes, kinds_of_name, unread_still
 
 
 class MediaCheck:
@@ -18,6 +19,7 @@ class MediaCheck:
         """With ``touch_files`` off, the name of a file is all that is looked at."""
         self._touch_files = touch_files
         self._seen: dict[str, RowError | frozenset[MediaKind]] = {}
+        self._directories: dict[str, RowError | list[str]] = {}
 
     def __call__(self, field: str, path: str, kind: MediaKind) -> None:
         """Accept the absolute ``path`` as media of ``kind``, or say what is wrong with it.
@@ -36,9 +38,32 @@ class MediaCheck:
         if found and kind not in found:
             other = "images" if kind == "video" else "videos"
             (actual,) = found
-            raise RowError(
-                field, f"{path!r} is {_article(actual)}, not {_article(kind)}", f"move it to the {other} column"
-            )
+            remedy = f"move it to the {other} column"
+            if kind == "video":
+                remedy += ", or write the frames of one video as a list of their own, [[first, second, ...]]"
+            raise RowError(field, f"{path!r} is {_article(actual)}, not {_article(kind)}", remedy)
+
+    def frames_of(self, field: str, path: str) -> list[str]:
+        """The pictures of ``path`` where that is a directory, which is then a video; nothing of any other path.
+
+        Raises:
+            RowError: the directory holds no picture, or cannot be read.
+        """
+        if path not in self._directories:
+            self._directories[path] = self._listed(path)
+        found = self._directories[path]
+        if isinstance(found, RowError):
+            raise RowError(field, found.what, found.remedy)
+        return found
+
+    def _listed(self, path: str) -> list[str] | RowError:
+        remedy = "name a directory that holds the frames of one video"
+        try:
+            if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir builds an object per row for nothing
+                return []
+            return pictures_in(Path(path)) or RowError("", f"directory {path!r} holds no picture", remedy)
+        except OSError as error:
+            return RowError("", f"directory {path!r} cannot be read: {error}", remedy)
 
     def _look(self, path: str) -> frozenset[MediaKind]:
         if not self._touch_files:
@@ -62,8 +87,8 @@ class MediaCheck:
 
 
 def _refuse_unread(head: bytes, path: str) -> None:
-    if is_unread_still(head, path):
-        raise RowError("", f"{path!r} is an AVIF or HEIC picture, which is not read", "convert it to PNG or JPEG")
+    if form := unread_still(head, path):
+        raise RowError("", f"{path!r} is an {form} picture, which is not read", "convert it to PNG or JPEG")
 
 
 def _article(kind: MediaKind) -> str:

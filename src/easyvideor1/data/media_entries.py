@@ -1,4 +1,4 @@
-"""One entry of a media column becomes a file: a path, a mapping that names one, or the bytes of a picture."""
+"""One entry of a media column: a path, a mapping that names one, the bytes of a picture, or the frames of a video."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ _NAMES = ("path", "url", "file", "file_name", "filename")
 _HEADS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"GIF8", ".gif"), (b"RIFF", ".webp"), (b"BM", ".bmp"))
 
 
+#: What a mapping may call the frames of a video, beside ``video``.
+_FRAMES = "frames"
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A path as the row gives it, and what else its mapping holds."""
+    """A path as the row gives it, and what else its mapping holds; or, of a video, ``frames`` in place of the path."""
 
     path: str
     options: Mapping[str, Any]
+    frames: tuple[str, ...] = ()
 
 
 def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: Path) -> Entry:
@@ -45,11 +50,17 @@ def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: 
         content = named.pop("bytes", None)
         if isinstance(content, bytes | bytearray) and content:
             return Entry(_written(bytes(content), embedded), {key: named[key] for key in named if key not in _NAMES})
+        frames = next((name for name in (kind, _FRAMES) if isinstance(named.get(name), list)), None)
+        if kind == "video" and frames is not None:
+            listed = named.pop(frames)
+            return Entry("", named, _frames(listed, column, number, embedded))
         for name in (kind, *_NAMES):
             if isinstance(named.get(name), str):
                 path = named.pop(name)
                 rest = {key: named[key] for key in named if key not in _NAMES}
                 return Entry(_file(path, column, number, embedded), rest)
+    elif isinstance(value, list) and kind == "video":
+        return Entry("", {}, _frames(value, column, number, embedded))
     elif isinstance(value, bytes | bytearray) and value:
         return Entry(_written(bytes(value), embedded), {})
     elif isinstance(value, str) and value.strip():
@@ -57,6 +68,22 @@ def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: 
     what = f"entry {number} is {type(value).__name__} {str(value)[:40]!r}, not a path"
     remedy = f'write the media into a file and put its path here, or {{"{kind}": its path}}'
     raise RowError(column, what, remedy)
+
+
+def _frames(value: list[Any], column: str, number: int, embedded: Path) -> tuple[str, ...]:
+    found = []
+    for place, frame in enumerate(value, start=1):
+        try:
+            entry = read_entry(frame, column, place, "image", embedded)
+        except RowError as error:
+            raise RowError(column, f"entry {number} is a list of frames whose {error.what}", error.remedy) from None
+        if entry.options:
+            what = f"entry {number} is a list of frames whose entry {place} has the keys {', '.join(entry.options)}"
+            raise RowError(column, what, "give limits to the list, not to a frame")
+        found.append(entry.path)
+    if not found:
+        raise RowError(column, f"entry {number} is a list without frames", "list the frames of the video, in order")
+    return tuple(found)
 
 
 def _file(path: str, column: str, number: int, embedded: Path) -> str:

@@ -60,7 +60,7 @@ def _read_file(path: Path) -> Iterator[tuple[int, RawRow]]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such data file - correct the path of the source") from None
     except IsADirectoryError:
-        raise DataError(f"{path}: is a directory - name the JSON, JSONL or Parquet file in it") from None
+        raise DataError(f"{path}: is a directory - name a JSON, JSONL or Parquet file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error} - check the file and its permissions") from error
 
@@ -140,11 +140,11 @@ def _broken_list(path: Path, text: str, position: int, what: str) -> DataError:
     return DataError(f"{path}:{line}: broken JSON list: {what} - the file may be cut off; write it again")
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
     """A value of Arrow without the keys that are null in its structs: there every row has the keys of all."""
     if isinstance(value, dict):
-        return {name: _without_nulls(entry) for name, entry in value.items() if entry is not None}
-    return [_without_nulls(entry) for entry in value] if isinstance(value, list) else value
+        return {name: without_nulls(entry) for name, entry in value.items() if entry is not None}
+    return [without_nulls(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, RawRow]]:
@@ -157,6 +157,6 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, RawRow]]:
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, {name: _without_nulls(value) for name, value in row.items()}
+                    yield number, {name: without_nulls(value) for name, value in row.items()}
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: broken Parquet file: {error} - write it again") from error

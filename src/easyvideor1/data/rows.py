@@ -20,6 +20,7 @@ from typing import Any
 
 from easyvideor1 import rewards
 from easyvideor1.data.budgets import Budgets
+from easyvideor1.data.frame_videos import write_frame_list
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.media_entries import Entry, read_entry
 from easyvideor1.data.options import letter_options, listed_options
@@ -60,8 +61,10 @@ class RowFormat:
     root: str
     stem: str
     budgets: Budgets
-    #: Where pictures go that a row holds itself.
+    #: Where pictures go that a row holds itself, and lists of frames.
     embedded: Path
+    #: Frames per second of videos that are given as frames without times.
+    frames_fps: float | None = None
 
 
 def is_evaluation_row(row: Row, form: RowFormat) -> bool:
@@ -246,9 +249,8 @@ def _media(row: Row, form: RowFormat, check: MediaCheck) -> tuple[MediaRef, ...]
     media: list[tuple[MediaRef, str, Mapping[str, Any]]] = []
     for column, kind in columns.items():
         for entry in _entries(row, column, kind, form.embedded):
-            absolute = os.path.abspath(os.path.join(form.root, entry.path))  # noqa: PTH100, PTH118 - tidies "./a/../b"
-            check(column, absolute, kind)
-            media.append((MediaRef(kind, absolute), column, entry.options))
+            path, options = _file(entry, column, kind, form, check)
+            media.append((MediaRef(kind, path), column, options))
     refs = [ref for ref, _, _ in media]
     _check_data_type(row, refs)
     budgets = form.budgets.of_row(row)
@@ -257,6 +259,20 @@ def _media(row: Row, form: RowFormat, check: MediaCheck) -> tuple[MediaRef, ...]
         form.budgets.of_entry(replace(ref, budget=budgets[ref.kind]), column, options)
         for ref, (_, column, options) in zip(clipped, media, strict=True)
     )
+
+
+def _file(
+    entry: Entry, column: str, kind: MediaKind, form: RowFormat, check: MediaCheck
+) -> tuple[str, Mapping[str, Any]]:
+    """The absolute path of an entry's file, and what is left of its options; frames become a file that lists them."""
+    named = entry.frames or (entry.path,)
+    paths = [os.path.abspath(os.path.join(form.root, path)) for path in named]  # noqa: PTH100, PTH118 - "./a/../b"
+    frames = paths if entry.frames else check.frames_of(column, paths[0]) if kind == "video" else []
+    if not frames:
+        check(column, paths[0], kind)
+        return paths[0], entry.options
+    check(column, frames[0], "image")  # the others are looked at when the video is probed
+    return write_frame_list(frames, entry.options, column, fps=form.frames_fps, directory=form.embedded)
 
 
 def _check_data_type(row: Row, media: list[MediaRef]) -> None:

@@ -9,15 +9,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from easyvideor1.config.places import split_of
 from easyvideor1.config.schema import CacheConfig, DataConfig, SourceConfig
 from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.formats import Columns, Format
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.passed import PassedChecks
 from easyvideor1.data.problems import BadRow, Policy, RowError, count_by_field, enforce
-from easyvideor1.data.reading import RawRow, read_rows
+from easyvideor1.data.reading import RawRow
 from easyvideor1.data.references import ReferenceCheck
 from easyvideor1.data.repairs import check_repairs, repaired
+from easyvideor1.data.row_files import ROW_SUFFIXES, media_base, read_source
 from easyvideor1.data.rows import RowFormat, answer_column, read_sample, read_task
 from easyvideor1.rewards.coordinates import Scale
 from easyvideor1.tasks import canonical_task
@@ -93,15 +95,27 @@ def embedded_media(cache: CacheConfig) -> Path:
 
 
 def distinct_stems(paths: Sequence[str]) -> list[str]:
-    """What begins the ids of the rows of each source: the name of its file, with directories where two are the same."""
-    stems = [Path(path).stem for path in paths]
+    """What begins the ids of the rows of each source: the name of its file, with its split if one is named, and with
+    directories where two are the same."""
+    places = [split_of(path) for path in paths]
+    ends = [f"@{split}" if split else "" for _, split in places]
+    stems = [_stem(base) + end for (base, _), end in zip(places, ends, strict=True)]
     for depth in range(2, 8):
         again = {stem for stem in stems if stems.count(stem) > 1}
         if not again:
             break
-        parts = [Path(path).absolute().with_suffix("").parts for path in paths]
-        stems = ["/".join(part[-depth:]) if stem in again else stem for stem, part in zip(stems, parts, strict=True)]
+        parts = [Path(base).absolute().with_name(_stem(base)).parts for base, _ in places]
+        stems = [
+            "/".join(part[-depth:]) + end if stem in again else stem
+            for stem, part, end in zip(stems, parts, ends, strict=True)
+        ]
     return stems
+
+
+def _stem(path: str) -> str:
+    """The name of a file of rows without its suffix; that of a directory or of a data set as it is."""
+    place = Path(path).absolute()
+    return place.stem if place.suffix in ROW_SUFFIXES else place.name
 
 
 def shared_ids(loaded: Sequence[Loaded]) -> list[tuple[Sample, Sample]]:
@@ -109,6 +123,19 @@ def shared_ids(loaded: Sequence[Loaded]) -> list[tuple[Sample, Sample]]:
     first: dict[str, Sample] = {}
     pairs = [(first.setdefault(sample.id, sample), sample) for source in loaded for sample in source.samples]
     return [(one, other) for one, other in pairs if one is not other]
+
+
+def shared_ids_note(loaded: Sequence[Loaded]) -> str:
+    """What is to be said of ids that sources share; empty if they share none."""
+    pairs = shared_ids(loaded)
+    if not pairs:
+        return ""
+    (one, other), more = pairs[0], len(pairs) - 1
+    also = f", and {more} more are shared" if more else ""
+    return (
+        f"{one.where} and {other.where} have the id {other.id!r}{also} - records cannot tell such rows apart: give "
+        "each an id of its own, or leave problem_id out"
+    )
 
 
 def load_source(
@@ -173,17 +200,17 @@ def scan_source(
         ConfigError: ``source.tasks`` names an unknown task type, or ``source.repair`` an unknown repair.
         DataError: the file as a whole cannot be used.
     """
-    path = Path(source.path)
-    root = path.parent if source.media_root is None else Path(source.media_root)
+    root = media_base(source) if source.media_root is None else Path(source.media_root)
     form = RowFormat(
         question=config.question_key,
         answer=config.answer_key,
         images=config.image_key,
         videos=config.video_key,
         root=os.path.abspath(root),  # noqa: PTH100 - Path.absolute would keep ".."
-        stem=stem or path.stem,
+        stem=stem or distinct_stems([source.path])[0],
         budgets=Budgets.of(source, config),
         embedded=embedded or embedded_media(CacheConfig()),
+        frames_fps=source.frames_fps,
     )
     columns = Columns(form.question, form.answer, form.images, form.videos)
     convert = Format(source.format, source.task, columns)
@@ -196,9 +223,9 @@ def scan_source(
     bad: list[BadRow] = []
     repairs: dict[str, str] = {}
     rows = filtered = 0
-    for line, row in read_rows(path):
+    for placed in read_source(source):
         rows += 1
-        where = f"{source.path}:{line}"
+        line, where, row = placed.line, placed.where, placed.row
         try:
             row, repair = _repaired(row if isinstance(row, RowError) else convert(row), form, source)
             sample = _read(row, form, wanted, line, where, check, reference, repairing=bool(source.repair))
@@ -214,7 +241,7 @@ def scan_source(
         except RowError as error:
             bad.append(error.at(where))
     if not rows:
-        raise DataError(f"{path}: the file has no rows - write rows into it or remove it from the sources")
+        raise DataError(f"{source.path}: the file has no rows - write rows into it or remove it from the sources")
     return Loaded(source.path, list(samples.values()), bad, rows, filtered, repairs)
 
 

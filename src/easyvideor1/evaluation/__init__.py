@@ -4,7 +4,7 @@ from easyvideor1.evaluation.benchmark import BENCHMARKS, Benchmark, open_benchma
 from easyvideor1.evaluation.curves import write_curves
 from easyvideor1.evaluation.evaluate import evaluate
 from easyvideor1.evaluation.report import write_report
-from easyvideor1.evaluation.result import Aggregate, Evaluation, greedy_difference
+from easyvideor1.evaluation.result import Aggregate, Evaluation, evaluation_fault, greedy_difference
 from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval, wilson_interval
 from easyvideor1.evaluation.summary import form_words, print_summary, write_summary
 
@@ -16,6 +16,7 @@ __all__ = [
     "Interval",
     "difference_interval",
     "evaluate",
+    "evaluation_fault",
     "form_words",
     "greedy_difference",
     "mean_interval",

@@ -18,13 +18,13 @@ def write_curves(run_dir: Path) -> Path:
     """Draw reward, held-out accuracy, response length, loss and accuracy by task type into ``run_dir/curves.png``.
 
     Raw values are faint, their moving average is strong; evaluations are points with their intervals. A run without
-    metrics yields a picture that says so.
+    metrics yields a picture that says so; of damaged files what can be read is drawn.
 
     Returns:
         The path of the picture.
 
     Raises:
-        DataError: no such run directory, or a damaged file in it.
+        DataError: no such run directory.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

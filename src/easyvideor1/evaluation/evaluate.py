@@ -61,8 +61,8 @@ def evaluate(
         render: Makes the prompt of a sample. A sample for which it raises ``EasyVideoError`` is counted as failed and
             named in ``Evaluation.failures``; so is one whose frames the engine cannot read (``MediaError``).
         scorer: Scores a response; what it raises goes to the caller.
-        config: Number and temperature of sampled responses, limit, confidence level.
-        sampling: Base of the sampling; ``top_p``, ``top_k`` and ``max_new_tokens`` are taken from it.
+        config: Number of sampled responses and how they are drawn, limit, confidence level.
+        sampling: ``max_new_tokens`` is taken from it, and ``top_p`` and ``top_k`` where ``config`` leaves them open.
         seed: Everything random follows from this number.
         on_progress: Called with (questions done, questions in all) after each batch.
         batch_size: Questions handed to the engine together.
@@ -174,7 +174,16 @@ def _requests(sample: Sample, prompt: Prompt, config: EvaluationConfig, sampling
     greedy = replace(sampling, greedy=True)
     requests = [Request(f"{sample.id}/greedy", prompt, 1, greedy, derive_seed(seed, sample.id, "greedy"))]
     if config.samples > 0:
-        warm = replace(sampling, greedy=False, temperature=config.temperature)
+        warm = replace(
+            sampling,
+            greedy=False,
+            temperature=config.temperature,
+            top_p=sampling.top_p if config.top_p is None else config.top_p,
+            top_k=sampling.top_k if config.top_k is None else config.top_k,
+            repetition_penalty=config.repetition_penalty,
+            presence_penalty=config.presence_penalty,
+            frequency_penalty=config.frequency_penalty,
+        )
         draw = derive_seed(seed, sample.id, "sampled")
         requests.append(Request(f"{sample.id}/sampled", prompt, config.samples, warm, draw))
     return requests

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.files import json_bytes, write_atomic, write_json
+from easyvideor1.rollout.kept import read_rows
 from easyvideor1.types import DataError
 
 __all__ = ["read_json", "read_jsonl", "write_atomic", "write_json", "write_jsonl"]
@@ -44,21 +45,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: the file is missing, or any other line is not a JSON object; the message names file and line.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); is this the directory of a run?") from error
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode())
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise DataError(f"{path}:{number}: not valid JSON ({error}); the file was damaged after writing") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
-        rows.append(row)
-    return rows
+    found = read_rows(path)
+    if found.faults:
+        number, fault = found.faults[0]
+        raise DataError(f"{path}:{number}: {fault}; the file was damaged after writing")
+    return list(found.rows)

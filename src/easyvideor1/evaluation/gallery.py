@@ -6,16 +6,15 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from easyvideor1.evaluation.files import read_jsonl
 from easyvideor1.evaluation.history import RunHistory
 from easyvideor1.evaluation.records import Record
 from easyvideor1.evaluation.result import Evaluation, paired_records
+from easyvideor1.rollout.kept import read_rollouts
 from easyvideor1.types import EasyVideoError, Frames
 
 FrameLookup = Callable[[str], Frames | None]
@@ -77,14 +76,14 @@ class Changes:
 
 
 def first_and_last_rollouts(history: RunHistory, frames: FrameLookup) -> list[StepRollouts]:
-    """Groups of the first and the last step of each stage whose responses came from the policy."""
+    """Groups of the first and the last step of each stage whose responses came from the policy, as far as they can be
+    read."""
     found = []
     for stage in history.stages:
-        ends = stage.rollouts[:1] + stage.rollouts[1:][-1:]
-        for path in ends:
-            rows = [row for row in read_jsonl(path) if _is_online(row)]
+        for step in sorted({*list(stage.rollouts)[:1], *list(stage.rollouts)[-1:]}):
+            rows = [row for row in read_rollouts(stage.rollouts[step], step)[0] if _is_online(row)]
             if rows:
-                found.append(_step_rollouts(stage.name, path, rows, frames))
+                found.append(_step_rollouts(stage.name, step, rows, frames))
     return found
 
 
@@ -92,9 +91,9 @@ def _is_online(row: Mapping[str, Any]) -> bool:
     return any(trajectory.get("origin") == "online" for trajectory in row.get("trajectories", ()))
 
 
-def _step_rollouts(stage: str, path: Path, rows: Sequence[Mapping[str, Any]], frames: FrameLookup) -> StepRollouts:
+def _step_rollouts(stage: str, step: int, rows: Sequence[Mapping[str, Any]], frames: FrameLookup) -> StepRollouts:
     groups = tuple((row, strips(row.get("media", ()), frames)) for row in choose_groups(rows, GROUPS_PER_STEP))
-    return StepRollouts(stage, int(path.stem.removeprefix("step_")), len(rows), groups)
+    return StepRollouts(stage, step, len(rows), groups)
 
 
 def choose_groups(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Everything a run directory says, read once; what is not there yet is ``None`` or empty."""
+"""Everything a run directory says, read once; what is not there yet is ``None`` or empty, what is damaged is named."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import yaml
 
-from easyvideor1.evaluation.files import read_json, read_jsonl
-from easyvideor1.evaluation.result import EvaluationTotals
+from easyvideor1.evaluation.files import read_json
+from easyvideor1.evaluation.result import EvaluationTotals, rows_fault
+from easyvideor1.rollout.kept import Damage, canary_fault, read_rows, read_steps, rollout_files
 from easyvideor1.types import DataError
 
 
@@ -31,13 +32,13 @@ class StageHistory:
     """One stage: its directory name, its metrics by step, and its rollout files in order of steps.
 
     ``first`` is the number of steps of the stages before it, so that ``first + step`` counts the whole run. ``canary``
-    are the warnings of ``canary.jsonl``.
+    are the warnings of ``canary.jsonl``. All are those that can be read.
     """
 
     name: str
     first: int
     metrics: tuple[Mapping[str, Any], ...]
-    rollouts: tuple[Path, ...]
+    rollouts: Mapping[int, Path]
     canary: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -47,7 +48,11 @@ class StageHistory:
 
 @dataclass(frozen=True, slots=True)
 class RunHistory:
-    """A run directory in memory, less the records of its evaluations, which may be many."""
+    """A run directory in memory, less the records of its evaluations, which may be many.
+
+    ``damage`` is what of its single files and its evaluations cannot be read; that is left out of everything else, and
+    so is what cannot be read of the stages (``stage_damage`` names it).
+    """
 
     directory: Path
     run: Mapping[str, Any] | None
@@ -56,6 +61,7 @@ class RunHistory:
     summary: Mapping[str, Any] | None
     stages: tuple[StageHistory, ...]
     evaluations: Mapping[str, EvaluationTotals]
+    damage: tuple[Damage, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -66,23 +72,18 @@ def read_history(run_dir: Path) -> RunHistory:
     """Read a run directory, finished or not.
 
     Raises:
-        DataError: there is no such directory, or a file in it is damaged; the message names it.
+        DataError: there is no such directory.
     """
     if not run_dir.is_dir():
         raise DataError(f"{run_dir}: no such run directory; give the output_dir of a run")
-    config = run_dir / "config.yaml"
-    return RunHistory(
-        directory=run_dir,
-        run=_optional(run_dir / "run.json"),
-        config=config.read_text(encoding="utf-8") if config.exists() else None,
-        data_report=_optional(run_dir / "data_report.json"),
-        summary=_optional(run_dir / "summary.json"),
-        stages=_read_stages(run_dir / "stages"),
-        evaluations={
-            path.stem: EvaluationTotals.load(path.parent, path.stem)
-            for path in sorted(run_dir.glob("evaluations/*.json"))
-        },
+    damage: list[Damage] = []
+    config = _config_text(run_dir / "config.yaml", damage)
+    run, data_report, summary = (
+        _optional(run_dir / f"{name}.json", damage) for name in ("run", "data_report", "summary")
     )
+    stages = _read_stages(run_dir / "stages")
+    evaluations = _read_totals(run_dir / "evaluations", damage)
+    return RunHistory(run_dir, run, config, data_report, summary, stages, evaluations, tuple(damage))
 
 
 def compared_evaluations(history: RunHistory) -> tuple[str | None, str | None]:
@@ -112,27 +113,59 @@ def cache_dir(history: RunHistory) -> Path | None:
     return Path(named) if isinstance(named, str) and Path(named).is_dir() else None
 
 
-def _optional(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.exists() else None
+def _config_text(path: Path, damage: list[Damage]) -> str | None:
+    """The text of ``config.yaml``; ``None`` if it is not there, or is no YAML."""
+    if not path.exists():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        what = f"cannot be read ({' '.join(str(error).split())})"
+        damage.append(Damage(path.name, what, "with which settings it was run is not shown"))
+        return None
+    return text
+
+
+def _optional(path: Path, damage: list[Damage]) -> dict[str, Any] | None:
+    try:
+        return read_json(path) if path.exists() else None
+    except DataError as error:
+        damage.append(Damage(path.name, _fault(error, path), "what it says is not shown"))
+        return None
+
+
+def _fault(error: DataError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ").partition("; ")[0]
 
 
 def _read_stages(directory: Path) -> tuple[StageHistory, ...]:
     stages: list[StageHistory] = []
     first = 0
     for stage in sorted(path for path in directory.glob("*") if path.is_dir()):
-        path = stage / "metrics.jsonl"
-        by_step: dict[int, Mapping[str, Any]] = {}
-        for number, row in enumerate(read_jsonl(path) if path.exists() else [], 1):
-            if not isinstance(row.get("step"), int):
-                raise DataError(f"{path}:{number}: field 'step' is missing or no whole number")
-            by_step[row["step"]] = row  # a step done again after a resume counts once
-        metrics = tuple(by_step[step] for step in sorted(by_step))
-        rollouts = tuple(sorted(stage.glob("rollouts/step_*.jsonl")))
+        metrics = tuple(read_steps(stage / "metrics.jsonl")[0].values())
         warnings = stage / "canary.jsonl"
-        canary = tuple(read_jsonl(warnings)) if warnings.exists() else ()
-        stages.append(StageHistory(stage.name, first, metrics, rollouts, canary))
+        canary = read_rows(warnings, canary_fault).rows if warnings.exists() else ()
+        stages.append(StageHistory(stage.name, first, metrics, rollout_files(stage), canary))
         first += stages[-1].steps
     return tuple(stages)
+
+
+def _read_totals(directory: Path, damage: list[Damage]) -> dict[str, EvaluationTotals]:
+    """The totals of every evaluation that has them; its rows are counted, not read."""
+    found = {}
+    for path in sorted(directory.glob("*.json")):
+        where = f"evaluations/{path.stem}"
+        try:
+            totals = EvaluationTotals.load(directory, path.stem)
+        except DataError as error:
+            damage.append(Damage(where, f"{path.name}: {_fault(error, path)}", "this evaluation is not shown"))
+            continue
+        found[path.stem] = totals
+        if fault := rows_fault(directory, totals):
+            means = "its accuracies are shown, its answers cannot be"
+            damage.append(Damage(where, fault, means))
+    return found
 
 
 def place_of(name: str, history: RunHistory) -> Place | None:

@@ -21,9 +21,10 @@ from easyvideor1.evaluation.files import write_atomic
 from easyvideor1.evaluation.gallery import Changes, FrameLookup, StepRollouts, changes, first_and_last_rollouts
 from easyvideor1.evaluation.history import RunHistory, cache_dir, compared_evaluations, read_history
 from easyvideor1.evaluation.panels import Panel, boundaries, main_panels, other_panels, task_panels
-from easyvideor1.evaluation.result import Aggregate, Evaluation, greedy_difference
+from easyvideor1.evaluation.result import Aggregate, Evaluation, evaluation_fault, greedy_difference
 from easyvideor1.evaluation.statistics import Interval
-from easyvideor1.types import Frames
+from easyvideor1.rollout.kept import Damage, stage_damage
+from easyvideor1.types import DataError, Frames
 from easyvideor1.video import FrameStore, HealthEntry, HealthLedger
 
 _PLACEHOLDER = re.compile("&lt;(image|video)&gt;")
@@ -72,13 +73,15 @@ class Page:
     rollouts: tuple[StepRollouts, ...]
     changes: Changes | None
     sources: tuple[tuple[str, Mapping[str, Any]], ...]
+    damage: tuple[Damage, ...]
+    incidents: tuple[Mapping[str, Any], ...]
 
 
 def write_report(run_dir: Path, frames: FrameLookup | None = None) -> Path:
     """Write ``run_dir/report.html``. The health ledger that it shows is the one of the run's frame cache.
 
     Args:
-        run_dir: A run directory; parts that are not there yet are named on the page as absent.
+        run_dir: A run directory; parts that are not there yet are named on the page as absent, damaged ones as damaged.
         frames: Finds decoded frames by their digest and returns ``None`` if it has none, as a frame store's ``get``;
             left out, the store that the run's configuration names is asked.
 
@@ -86,7 +89,7 @@ def write_report(run_dir: Path, frames: FrameLookup | None = None) -> Path:
         The path of the page.
 
     Raises:
-        DataError: no such run directory, or a damaged file in it.
+        DataError: no such run directory.
     """
     history = read_history(run_dir)
     cache = cache_dir(history)
@@ -106,9 +109,9 @@ def _no_frames(digest: str) -> Frames | None:
 
 def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntry, ...] = ()) -> Page:
     """Gather what the page shows."""
-    names = compared_evaluations(history)
-    directory = history.directory / "evaluations"
-    before, after = (Evaluation.load(directory, name) if name else None for name in names)
+    directories = [history.directory / "stages" / stage.name for stage in history.stages]
+    damage = [*history.damage, *(one for directory in directories for one in stage_damage(directory))]
+    before, after = (_load(history, name, damage) for name in compared_evaluations(history))
     stages = boundaries(history)
 
     def draw(panels: list[Panel], width: int, height: int) -> tuple[Chart, ...]:
@@ -126,7 +129,30 @@ def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntr
         rollouts=tuple(first_and_last_rollouts(history, frames)),
         changes=changes(before, after, frames) if before and after else None,
         sources=_sources(history.data_report or {}),
+        damage=tuple(damage),
+        incidents=_incidents(history.run or {}),
     )
+
+
+def _load(history: RunHistory, name: str | None, damage: list[Damage]) -> Evaluation | None:
+    """An evaluation that is compared; ``None``, and named, if its answers cannot be read."""
+    if name is None:
+        return None
+    try:
+        return Evaluation.load(history.directory / "evaluations", name)
+    except DataError:
+        what = evaluation_fault(history.directory / "evaluations", name)
+        damage[:] = [one for one in damage if one.where != f"evaluations/{name}"]
+        means = "it is not compared; `evr1 train`, started again, does it again"
+        damage.append(Damage(f"evaluations/{name}", what, means))
+        return None
+
+
+def _incidents(run: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """What starts of the run have found damaged or done again, as ``run.json`` keeps it."""
+    kept = run.get("incidents")
+    rows = kept if isinstance(kept, list) else []
+    return tuple(row for row in rows if isinstance(row, Mapping))
 
 
 def render_page(page: Page) -> str:

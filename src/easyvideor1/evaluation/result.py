@@ -127,19 +127,54 @@ class Evaluation:
         Raises:
             DataError: a file is missing or damaged; the message names it.
         """
-        head = read_json(directory / f"{name}.json")
-        path = directory / f"{name}.jsonl"
-        records = []
-        for number, row in enumerate(read_jsonl(path), 1):
-            try:
-                records.append(record_from_json(row))
-            except (KeyError, TypeError) as error:
-                raise DataError(f"{path}:{number}: not a row of an evaluation ({error!r}); evaluate again") from error
-        if len(records) != head.get("count"):
-            raise DataError(
-                f"{path}: has {len(records)} rows where {name}.json says {head.get('count')}; evaluate again"
-            )
-        return summarise(name, records, seed=int(head["seed"]), confidence=float(head["confidence"]))
+        records, seed, confidence = _read(directory, name)
+        return summarise(name, records, seed=seed, confidence=confidence)
+
+
+def _read(directory: Path, name: str) -> tuple[list[Record], int, float]:
+    """The records of an evaluation, and the seed and confidence of its intervals.
+
+    Raises:
+        DataError: a file is missing or damaged; the message names it.
+    """
+    head = read_json(directory / f"{name}.json")
+    path = directory / f"{name}.jsonl"
+    records = []
+    for number, row in enumerate(read_jsonl(path), 1):
+        try:
+            records.append(record_from_json(row))
+            _check_accuracies(records[-1])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}:{number}: not a row of an evaluation ({error!r}); evaluate again") from error
+    if len(records) != head.get("count"):
+        raise DataError(f"{path}: has {len(records)} rows where {name}.json says {head.get('count')}; evaluate again")
+    try:
+        return records, int(head["seed"]), float(head["confidence"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{directory / name}.json: not an evaluation ({error!r}); evaluate again") from error
+
+
+def _check_accuracies(record: Record) -> None:
+    """Raises ``TypeError`` or ``ValueError`` for an accuracy that is none: intervals could not be made of it."""
+    for response in (*([record.greedy] if record.greedy else []), *record.samples):
+        if response.score.applicable and not 0 <= response.score.accuracy <= 1:
+            raise ValueError(f"an accuracy of {response.score.accuracy}")
+
+
+def evaluation_fault(directory: Path, name: str) -> str:
+    """Why the files of an evaluation are not whole: one is missing or cannot be read; empty if they are whole.
+
+    Whether ``NAME.json`` is what the rows come to is not computed; see ``Evaluation.load``.
+    """
+    if not (directory / f"{name}.json").exists():
+        rows = (directory / f"{name}.jsonl").exists()
+        return f"{name}.json is missing" if rows else f"neither {name}.json nor {name}.jsonl is there"
+    try:
+        _read(directory, name)
+        EvaluationTotals.load(directory, name)
+    except DataError as error:
+        return str(error).removeprefix(f"{directory}/").partition("; ")[0]
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +203,19 @@ class EvaluationTotals:
             return cls(name, int(head["count"]), greedy, sampled)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not the totals of an evaluation ({error!r}); evaluate again") from error
+
+
+def rows_fault(directory: Path, totals: EvaluationTotals) -> str:
+    """That the rows of an evaluation are missing or not as many as its totals say, by counting lines; else empty."""
+    path = directory / f"{totals.name}.jsonl"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    rows = content.count(b"\n")
+    if content and not content.endswith(b"\n"):
+        return f"{path.name} is cut off after {rows} of {totals.count} rows"
+    return "" if rows == totals.count else f"{path.name} has {rows} rows where {totals.name}.json says {totals.count}"
 
 
 def summarise(name: str, records: Sequence[Record], *, seed: int, confidence: float) -> Evaluation:

@@ -119,7 +119,7 @@ class Critic:
                 "checkpoint is intact; lower critic.lr"
             )
         settings = self.options.optimizer
-        rate = learning_rate(settings, step, self.options.steps) * self.options.critic.lr / settings.lr
+        rate = learning_rate(settings, step, self.options.step_count) * self.options.critic.lr / settings.lr
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()

@@ -248,7 +248,7 @@ class Policy(Passes):
                 "rollouts are written and the last checkpoint is intact. Look at the rollouts; to go on differently, "
                 "start a run of another name with model.path set to that checkpoint and a lower optimizer.lr."
             )
-        rate = learning_rate(options.optimizer, step - self._waits, options.steps - self._waits)
+        rate = learning_rate(options.optimizer, step - self._waits, options.step_count - self._waits)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain
 
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.registry import code_excerpt, error_words, load_attribute
 from easyvideor1.rewards.answer import RewardError
 from easyvideor1.rewards.check import one_answer
 from easyvideor1.rewards.combine import Part, Values, combined, load_parts, part_values, with_part
+from easyvideor1.rewards.comparisons import Comparisons
 from easyvideor1.rewards.contract import checked_score, masked
+from easyvideor1.rewards.doing import Doing
 from easyvideor1.rewards.group_rewards import BUILT_IN
 from easyvideor1.rewards.judge_panel import Panel
 from easyvideor1.rewards.parse import parse
@@ -33,7 +33,6 @@ CustomReward = Callable[[Sample, str], Score | float | None]
 
 #: Types whose comparison waits for another process.
 _WAITING = frozenset({"code", "math"})
-OUT_OF_TIME = "not scored: the comparisons of the step took longer than rewards.step_seconds"
 
 
 class Scorer:
@@ -50,6 +49,7 @@ class Scorer:
         self._alone = [part for part in self.parts if not part.group]
         self.panel = Panel(config)
         self._patience = Patience(config.timeout)
+        self._doing = Doing()
         self._workers = config.workers or usual_workers()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="score")
         self._custom = {_task_key(name): (target, _load(target)) for name, target in config.custom.items()}
@@ -85,19 +85,29 @@ class Scorer:
         """
         return tuple(self._scored(sample, responses, self.parts, training=True))
 
-    def score_groups(self, groups: Sequence[tuple[Sample, Sequence[Completion]]]) -> list[tuple[Score, ...]]:
+    def comparisons(self) -> Comparisons:
+        """For ``score_groups``: what of a step may begin while its other responses are still being generated."""
+        return Comparisons(self._pool, partial(self._compare, training=True), self.config.step_seconds)
+
+    def score_groups(
+        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: Comparisons | None = None
+    ) -> list[tuple[Score, ...]]:
         """``score_group`` of every group of a step, with comparisons that wait for a process going on side by side.
 
-        What has not begun after ``rewards.step_seconds`` is masked: programs that only sleep must not stall a run.
+        What has not begun ``rewards.step_seconds`` after this call is masked: programs that only sleep must not stall a
+        run.
+
+        Args:
+            groups: samples with all responses to each.
+            begun: what ``comparisons`` gave, if some began before, by the position of their group.
 
         Raises:
             RewardError: as for one response.
         """
-        limit = self.config.step_seconds
-        with self._begun(groups, training=True, seconds=limit) as begun:
+        with self._waiting(self.comparisons() if begun is None else begun, groups) as ahead:
             return [
-                tuple(self._scored(sample, given, self.parts, training=True, begun=ahead))
-                for (sample, given), ahead in zip(groups, begun, strict=True)
+                tuple(self._scored(sample, given, self.parts, training=True, begun=scores))
+                for (sample, given), scores in zip(groups, ahead, strict=True)
             ]
 
     def score_each(self, pairs: Sequence[tuple[Sample, Completion]]) -> list[Score]:
@@ -107,47 +117,39 @@ class Scorer:
             RewardError: as for one response.
         """
         groups = [(sample, [one]) for sample, one in pairs]
-        with self._begun(groups, training=False) as begun:
+        comparisons = Comparisons(self._pool, partial(self._compare, training=False), None)
+        with self._waiting(comparisons, groups) as ahead:
             return [
-                self._scored(sample, given, self._alone, training=False, begun=ahead)[0]
-                for (sample, given), ahead in zip(groups, begun, strict=True)
+                self._scored(sample, given, self._alone, training=False, begun=scores)[0]
+                for (sample, given), scores in zip(groups, ahead, strict=True)
             ]
 
     @contextmanager
-    def _begun(
-        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], *, training: bool, seconds: float | None = None
+    def _waiting(
+        self, comparisons: Comparisons, groups: Sequence[tuple[Sample, Sequence[Completion]]]
     ) -> Iterator[list[list[Future[Score]]]]:
-        """For each group the scores of built-in rules that are under way in threads; none where it does not pay.
-
-        Rewards of the user never run in these threads: they need not be safe there.
-        """
-        until = None if seconds is None else time.monotonic() + seconds
-        found: list[list[Future[Score]]] = []
-        for sample, completions in groups:
-            task = canonical_task(sample.task)
-            waits = self._workers > 1 or until is not None
-            if not waits or task not in _WAITING or task in self._custom or "*" in self._custom:
-                found.append([])
-                continue
-            tags = [self._requires_tag(one, training=training) for one in completions]
-            found.append(
-                [
-                    self._pool.submit(self._in_time, until, task, sample, one, require_tag=tag)
-                    for one, tag in zip(completions, tags, strict=True)
-                ]
-            )
+        """For each group its comparisons under way; those that are not asked for in the block are given up."""
+        comparisons.limit()
         try:
-            yield found
+            yield [comparisons.begin(number, sample, given) for number, (sample, given) in enumerate(groups)]
         finally:
-            for future in chain.from_iterable(found):
-                future.cancel()
+            comparisons.cancel()
 
-    def _in_time(
-        self, until: float | None, task: str, sample: Sample, completion: Completion, *, require_tag: bool
-    ) -> Score:
-        if until is not None and time.monotonic() > until:
-            return masked(OUT_OF_TIME)
-        return self._one(task, sample, completion, require_tag=require_tag)
+    def _compare(
+        self, sample: Sample, completions: Sequence[Completion], *, training: bool
+    ) -> list[Callable[[], Score]]:
+        """What is worth a thread: rules that wait for a process. Rewards of the user need not be safe in one."""
+        task = canonical_task(sample.task)
+        if task not in _WAITING or task in self._custom or "*" in self._custom:
+            return []
+        return [
+            partial(self._one, task, sample, one, require_tag=self._requires_tag(one, training=training))
+            for one in completions
+        ]
+
+    def waiting(self) -> str:
+        """What scoring waits for at this moment, in words; empty if it does not."""
+        return self._doing.words()
 
     def try_out(self, samples: Iterable[Sample]) -> None:
         """Call every reward of the user once, on a sample that it is for with the reference as the response.
@@ -215,13 +217,15 @@ class Scorer:
     ) -> list[Score]:
         """Accuracy, format and their total, by the rule of the type or the reward that the user put in its place."""
         tags = [self._requires_tag(one, training=training) for one in completions]
-        scores = [future.result() for future in begun] or [
-            self._one(task, sample, one, require_tag=tag) for one, tag in zip(completions, tags, strict=True)
-        ]
+        with self._doing(f"the {task} of {sample.id!r}"):
+            scores = [future.result() for future in begun] or [
+                self._one(task, sample, one, require_tag=tag) for one, tag in zip(completions, tags, strict=True)
+            ]
         if task in self._custom or "*" in self._custom:
             return scores
         try:
-            return self.panel.review(task, sample, completions, scores, self.terms, tags)
+            with self._doing(f"the judge or renderer of {sample.id!r}"):
+                return self.panel.review(task, sample, completions, scores, self.terms, tags)
         except Exception as error:
             name = f"judge of {task}"
             if self.config.on_error == "stop":
@@ -242,7 +246,8 @@ class Scorer:
                 return score_response(
                     task, completion, sample.answer, sample.options, row, self.terms, require_tag=require_tag
                 )
-            result = self._patience.call(name, lambda: custom(sample, completion.text))
+            with self._doing(f"the reward {name!r} of {sample.id!r}"):
+                result = self._patience.call(name, lambda: custom(sample, completion.text))
         except RewardError:
             raise
         except Exception as error:
@@ -259,7 +264,8 @@ class Scorer:
         self, task: str, part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]
     ) -> Values:
         try:
-            values = self._patience.call(part.target, lambda: part_values(part, sample, responses, scores))
+            with self._doing(f"the reward {part.target!r} of {sample.id!r}"):
+                values = self._patience.call(part.target, lambda: part_values(part, sample, responses, scores))
         except RewardError:
             raise
         except Exception as error:

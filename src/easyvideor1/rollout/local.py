@@ -11,7 +11,8 @@ once, and its cache is then copied n times.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,18 +24,12 @@ from easyvideor1.models.features import FeatureCache
 from easyvideor1.models.logprobs import masked_logits
 from easyvideor1.models.pack import LoadFrames, load_visual
 from easyvideor1.registry import Registry
-from easyvideor1.rollout.engine import Engine, Request, Sampling
-from easyvideor1.types import ConfigError, Trajectory, Turn
+from easyvideor1.rollout.engine import Engine, OnAnswer, Request, Sampling
+from easyvideor1.rollout.growing import GrowingResponses
+from easyvideor1.rollout.penalties import SeenTokens
+from easyvideor1.types import ConfigError, Trajectory
 
 ENGINES: Registry[Any] = Registry("engine")
-
-
-@dataclass(slots=True)
-class _Responses:
-    """The growing responses of one batch: per step, ids and log-probs ``(R, n)``: rows, and responses of each."""
-
-    ids: list[NDArray[np.int64]] = field(default_factory=list)
-    logprobs: list[NDArray[np.float32]] = field(default_factory=list)
 
 
 @ENGINES.register("local")
@@ -91,7 +86,7 @@ class LocalEngine:
         """The counterpart of ``sleep``."""
 
     @torch.no_grad()
-    def generate(self, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
+    def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[tuple[Trajectory, ...]]:
         """See ``Engine``. Requests of one shape (n, sampling) are batched up to ``batch_tokens``, short prompts first.
 
         The random numbers of a response do not depend on the batch; its logits do in the last bits, as matrix products
@@ -102,11 +97,11 @@ class LocalEngine:
         try:
             # Compiled layers are for long rows: with a cache that grows they would be compiled again and again.
             with computing(self.model), torch.compiler.set_stance("force_eager"):
-                return self._generate_all(requests)
+                return self._generate_all(requests, on_answer)
         finally:
             self.model.train(was_training)
 
-    def _generate_all(self, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
+    def _generate_all(self, requests: Sequence[Request], on_answer: OnAnswer | None) -> list[tuple[Trajectory, ...]]:
         order = sorted(range(len(requests)), key=lambda i: _batch_key(requests[i]))
         results: dict[int, tuple[Trajectory, ...]] = {}
         start = 0
@@ -120,7 +115,8 @@ class LocalEngine:
                 ):
                     break
                 batch.append(index)
-            generated = self._generate_batch([requests[i] for i in batch], first.n, first.sampling)
+            tell = None if on_answer is None else partial(_tell, on_answer, batch)
+            generated = self._generate_batch([requests[i] for i in batch], first.n, first.sampling, tell)
             results.update(zip(batch, generated, strict=True))
             start += len(batch)
         return [results[i] for i in range(len(requests))]
@@ -130,11 +126,14 @@ class LocalEngine:
         copies = 1 if self.family.shares_prefix else request.n
         return copies * len(request.prompt) + request.n * request.sampling.max_new_tokens
 
-    def _generate_batch(self, requests: Sequence[Request], n: int, sampling: Sampling) -> list[tuple[Trajectory, ...]]:
+    def _generate_batch(
+        self, requests: Sequence[Request], n: int, sampling: Sampling, on_answer: OnAnswer | None
+    ) -> list[tuple[Trajectory, ...]]:
         from transformers import DynamicCache
 
         device = next(self.model.parameters()).device
-        cache = DynamicCache(config=self.model.config.get_text_config())
+        text = self.model.config.get_text_config()
+        cache = DynamicCache(config=text)
         hidden, following, key_mask = self._prefill(requests, cache, device)
         uniforms = np.stack([[_uniforms(r.seed, i, sampling.max_new_tokens) for i in range(n)] for r in requests])
         rows = len(requests)
@@ -147,17 +146,23 @@ class LocalEngine:
         own_keys = torch.eye(n, dtype=torch.bool, device=device)[None, None]
         finished = np.zeros((rows, n), dtype=bool)
         alive = np.arange(rows)
-        out = _Responses()
+        out = GrowingResponses(requests, stop, self.family.tokenizer, on_answer)
         hidden = hidden.expand(-1, n, -1)
+        seen: SeenTokens | None = None
+        if sampling.penalises:
+            prompts = [request.prompt for request in requests for _ in range(rows // len(requests))]
+            seen = SeenTokens(prompts, n, text.vocab_size, device)
         for step in range(sampling.max_new_tokens):
             logits = masked_logits(self.family, self.model, hidden, 1.0 if sampling.greedy else sampling.temperature)
-            ids_Rn, logprobs_Rn = _draw(logits, uniforms[alive, :, step], sampling)
+            drawn_from = None if seen is None else seen.penalised(logits, sampling)
+            ids_Rn, logprobs_Rn = _draw(logits, uniforms[alive, :, step], sampling, drawn_from)
+            if seen is not None:
+                seen.add(torch.from_numpy(ids_Rn).to(device))
             full_ids = np.full((rows, n), self.family.pad_token_id)
             full_logprobs = np.zeros((rows, n), dtype=np.float32)
             full_ids[alive], full_logprobs[alive] = ids_Rn, logprobs_Rn
-            out.ids.append(full_ids)
-            out.logprobs.append(full_logprobs)
             finished[alive] |= np.isin(ids_Rn, stop)
+            out.add(full_ids, full_logprobs, finished)
             if finished.all() or step + 1 == sampling.max_new_tokens:
                 break
             keep = ~finished[alive].all(axis=1)
@@ -166,13 +171,15 @@ class LocalEngine:
                 cache.reorder_cache(kept)
                 key_mask, following = key_mask[kept], following[kept]
                 alive, ids_Rn = alive[keep], ids_Rn[keep]
+                if seen is not None:
+                    seen.keep(kept)
             grown = own_keys.expand(len(alive), 1, n, n)
             key_mask = torch.cat([key_mask.expand(-1, -1, n, -1), grown], dim=-1)
             positions = (following + step)[None, :, None].expand(3, -1, n)
             hidden = self.family.hidden_states(
                 self.model, torch.from_numpy(ids_Rn).to(device), positions, key_mask, None, cache
             )
-        return self._collect(requests, out, stop)
+        return out.collect()
 
     def _prefill(
         self, requests: Sequence[Request], cache: Any, device: torch.device
@@ -216,35 +223,13 @@ class LocalEngine:
         last = [len(prompt) - 1 if self.family.shares_prefix else length - 1 for prompt in prompts]
         return hidden[range(len(prompts)), last][:, None], torch.from_numpy(following).to(device), keys
 
-    def _collect(
-        self, requests: Sequence[Request], out: _Responses, stop: NDArray[np.int64]
-    ) -> list[tuple[Trajectory, ...]]:
-        shape = (len(requests), requests[0].n, -1)
-        ids_PnT = np.stack(out.ids, axis=-1).reshape(shape)
-        logprobs_PnT = np.stack(out.logprobs, axis=-1).reshape(shape)
-        results = []
-        for row, request in enumerate(requests):
-            group = []
-            for i in range(request.n):
-                ended = np.flatnonzero(np.isin(ids_PnT[row, i], stop))
-                length = int(ended[0]) + 1 if len(ended) else ids_PnT.shape[-1]
-                ids = ids_PnT[row, i, :length]
-                turn = Turn(
-                    prompt=request.prompt,
-                    response_ids=ids,
-                    response_mask=np.ones(length, dtype=bool),
-                    logprobs=logprobs_PnT[row, i, :length],
-                    finish="stop" if len(ended) else "length",
-                    text=self.family.tokenizer.decode(ids[: length - bool(len(ended))]),
-                )
-                group.append(Trajectory((turn,)))
-            results.append(tuple(group))
-        return results
+
+def _tell(on_answer: OnAnswer, batch: Sequence[int], row: int, answers: tuple[Trajectory, ...]) -> None:
+    on_answer(batch[row], answers)
 
 
 def _batch_key(request: Request) -> tuple[Any, ...]:
-    s = request.sampling
-    return (request.n, s.greedy, s.temperature, s.top_p, s.top_k, s.max_new_tokens, len(request.prompt))
+    return (request.n, astuple(request.sampling), len(request.prompt))
 
 
 def _uniforms(seed: int, response: int, count: int) -> NDArray[np.float64]:
@@ -255,14 +240,21 @@ def _uniforms(seed: int, response: int, count: int) -> NDArray[np.float64]:
 
 
 def _draw(
-    logits_PnV: torch.Tensor, uniforms_Pn: NDArray[np.float64], sampling: Sampling
+    logits_PnV: torch.Tensor,
+    uniforms_Pn: NDArray[np.float64],
+    sampling: Sampling,
+    drawn_from_PnV: torch.Tensor | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Token ids and their log-probabilities, by inverting the cumulative distribution at the given uniforms."""
+    """Token ids by inverting the cumulative distribution at the given uniforms, and their log-probabilities.
+
+    ``drawn_from_PnV`` are logits to draw from in place of the policy's; log-probabilities are the policy's either way.
+    """
     log_PnV = torch.log_softmax(logits_PnV, dim=-1)
     if sampling.greedy:
         ids = log_PnV.argmax(-1)
     else:
-        probabilities = _truncate(log_PnV.exp(), sampling).double()
+        full = log_PnV.exp() if drawn_from_PnV is None else torch.softmax(drawn_from_PnV, dim=-1)
+        probabilities = _truncate(full, sampling).double()
         cumulative = probabilities.cumsum(-1)
         threshold = torch.from_numpy(uniforms_Pn).to(logits_PnV.device)[..., None] * cumulative[..., -1:]
         # right=True skips tokens of probability 0, whose cumulative value equals their predecessor's.

@@ -6,12 +6,14 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from easyvideor1.config import StageConfig
 from easyvideor1.files import json_bytes, write_directory
 from easyvideor1.models.policy import Policy
+from easyvideor1.rollout.kept import Damage, numbered
 
 
 def checkpoint_path(stage_dir: Path, step: int) -> Path:
@@ -20,9 +22,10 @@ def checkpoint_path(stage_dir: Path, step: int) -> Path:
 
 
 def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
-    """Write the checkpoint of ``step`` and remove all but the newest ``keep``.
+    """Write the checkpoint of ``step`` and remove all but the newest ``keep`` up to it.
 
-    ``state.json`` lists every file with its SHA-256, so that a damaged checkpoint is recognised when it is read.
+    Those of later steps, which were passed over for their damage, do not count: they stay until their step is done
+    again. ``state.json`` lists every file with its SHA-256, so that a damaged checkpoint is recognised when it is read.
     """
     target = checkpoint_path(stage_dir, step)
 
@@ -33,46 +36,84 @@ def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: Mapping[s
         (directory / "state.json").write_bytes(json_bytes({**content, "checksum": _checksum(content)}, indent=2))
 
     write_directory(target, fill)
-    for old in checkpoints(stage_dir)[:-keep]:
-        shutil.rmtree(old)
+    saved = numbered(stage_dir / "checkpoints")
+    for number in [number for number in saved if number <= step][:-keep]:
+        shutil.rmtree(saved[number])
     return target
 
 
 def checkpoints(stage_dir: Path) -> list[Path]:
     """Checkpoints of a stage, oldest first. What a kill left half-written has a name of its own and is not listed."""
-    return sorted((stage_dir / "checkpoints").glob("step_[0-9]*"))
+    return list(numbered(stage_dir / "checkpoints").values())
 
 
 def unsaved_words(options: StageConfig) -> str:
     """That a stage has no checkpoint to go on from, when the first one comes, and how to have it sooner."""
     key = f"stages.{options.name}.save_every"
-    first = min(options.save_every, options.steps)
+    first = min(options.save_every, options.step_count)
     words = (
         f"stage {options.name}: nothing is saved, so it starts again from its beginning. The first save comes after "
-        f"step {first} of {options.steps} ({key}={options.save_every})"
+        f"step {first} of {options.step_count} ({key}={options.save_every})"
     )
     return words if first == 1 else f"{words}; for an earlier one, start the same command with {key}={first // 2}"
 
 
-def latest_checkpoint(stage_dir: Path) -> tuple[Path, int] | None:
-    """The newest checkpoint whose files are all as they were written, and its step; ``None`` if there is none."""
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The newest checkpoint of a stage whose files are all as they were written, and its step.
+
+    ``path`` is ``None`` and ``step`` 0 if there is none. ``passed_over`` are the newer ones, which are damaged.
+    """
+
+    path: Path | None
+    step: int
+    passed_over: tuple[Damage, ...] = ()
+
+
+def latest_checkpoint(stage_dir: Path) -> Latest:
+    """Find the newest whole checkpoint of a stage."""
+    passed_over: list[Damage] = []
     for directory in reversed(checkpoints(stage_dir)):
-        state = intact_state(directory)
+        state, fault = read_state(directory)
         if state is not None:
-            return directory, int(state["step"])
-    return None
+            return Latest(directory, int(state["step"]), tuple(passed_over))
+        where = f"stages/{stage_dir.name}/checkpoints/{directory.name}"
+        remedy = "the same command does its steps again and writes it anew"
+        passed_over.append(Damage(where, fault, "this checkpoint is passed over", remedy))
+    return Latest(None, 0, tuple(passed_over))
 
 
 def intact_state(directory: Path) -> dict[str, Any] | None:
     """``state.json`` of a checkpoint, or ``None`` when a file is missing or is not what was written."""
+    return read_state(directory)[0]
+
+
+def read_state(directory: Path) -> tuple[dict[str, Any] | None, str]:
+    """``state.json`` of a checkpoint whose files are all as they were written; else ``None``, and what is damaged."""
     try:
         state: dict[str, Any] = json.loads((directory / "state.json").read_text(encoding="utf-8"))
         files: dict[str, str] = dict(state["files"])
-        whole = state["checksum"] == _checksum(state)
-        whole = whole and all(_digest(directory / name) == digest for name, digest in files.items())
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # unreadable is not intact, and the caller goes on to the one before
-    return state if whole else None
+        if state["checksum"] != _checksum(state):
+            return None, "state.json is not what was written"
+        int(state["step"])
+    except FileNotFoundError:
+        return None, "state.json is missing"
+    except OSError as error:
+        return None, f"state.json cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError):
+        return None, "state.json cannot be read"
+    faults = [fault for name, digest in files.items() if (fault := _file_fault(directory / name, digest))]
+    return (None, ", ".join(faults)) if faults else (state, "")
+
+
+def _file_fault(file: Path, digest: str) -> str:
+    try:
+        found = _digest(file)
+    except FileNotFoundError:
+        return f"{file.name} is missing"
+    except OSError as error:
+        return f"{file.name} cannot be read ({error.strerror})"
+    return "" if found == digest else f"{file.name} is not what was written (its SHA-256 differs)"
 
 
 def _checksum(state: Mapping[str, Any]) -> str:

@@ -20,8 +20,9 @@ import yaml
 from easyvideor1 import __version__
 from easyvideor1.config import RunConfig, SourceConfig, dump_config
 from easyvideor1.config.load import validate
-from easyvideor1.config.places import found
+from easyvideor1.config.places import located_source
 from easyvideor1.config.source import Source
+from easyvideor1.data import source_files
 from easyvideor1.files import held, write_json, write_text
 from easyvideor1.types import ConfigError, DataError
 
@@ -78,19 +79,23 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     that came with a later version are at their defaults there.
 
     Raises:
-        ConfigError: it holds another run; the message names the first values that differ.
+        ConfigError: it holds another run, and the message names the first values that differ; or ``config.yaml`` there
+            cannot be read.
     """
     file = run_dir / "config.yaml"
     if not file.exists():
         return
     text = dump_config(config)
-    there = file.read_text(encoding="utf-8")
-    if there == text:
-        return
     try:
-        old, new = flat(_completed(yaml.safe_load(there), str(file))), flat(yaml.safe_load(text))
-    except yaml.YAMLError:
-        old, new = {}, {}
+        there = file.read_text(encoding="utf-8")
+        if there == text:
+            return
+        values = yaml.safe_load(there)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(_unreadable(file, " ".join(str(error).split()))) from error
+    if not isinstance(values, dict):
+        raise ConfigError(_unreadable(file, "it holds no settings"))
+    old, new = flat(_completed(values, str(file))), flat(yaml.safe_load(text))
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
     if old and all(map(_FREE.fullmatch, changed)):
         write_text(file, text)
@@ -99,6 +104,13 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     raise ConfigError(
         f"{run_dir} holds a run of another configuration: {shown or f'{file} was edited'}. Give this run another name "
         "or output_dir, or remove the directory to start over."
+    )
+
+
+def _unreadable(file: Path, fault: str) -> str:
+    return (
+        f"{file} is damaged: {fault}. Whether the run there is one of this configuration cannot be told. Put the file "
+        "back from a copy; or, if this is the command that began that run, remove the file: it is written anew"
     )
 
 
@@ -122,7 +134,8 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 class RunStatus:
-    """``run.json``: what made the run, the stage that is under way, and the seconds it has taken.
+    """``run.json``: what made the run, the steps of its stages, the stage that is under way, and the seconds it has
+    taken.
 
     Seconds count up to the last note, which every checkpoint makes: work that a kill undid is not counted, and neither
     is the time between two starts.
@@ -135,8 +148,8 @@ class RunStatus:
         self._begun = time.monotonic()
 
     @classmethod
-    def open(cls, run_dir: Path, config: RunConfig) -> RunStatus:
-        """Begin the run's files, or take up those that are there.
+    def open(cls, run_dir: Path, config: RunConfig, steps: Mapping[str, int]) -> RunStatus:
+        """Begin the run's files, or take up those that are there; ``steps`` are those of each stage, by its name.
 
         Raises:
             ConfigError: the rows have changed since the run began.
@@ -152,11 +165,20 @@ class RunStatus:
                 "two data sets. Restore them, give this run another name, or remove the directory to start over."
             )
         facts["starts"] += 1
+        facts["steps"] = dict(steps)
         status = cls(run_dir, facts)
         if not (run_dir / "config.yaml").exists():
             write_text(run_dir / "config.yaml", dump_config(config))
         status.note()
         return status
+
+    def keep_incident(self, text: str) -> None:
+        """Keep what this start has found damaged, or does again; what an earlier one has kept already stands."""
+        incidents = self.facts.setdefault("incidents", [])
+        if not any(known["text"] == text for known in incidents):
+            now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            incidents.append({"start": self.facts["starts"], "time": now, "text": text})
+            self.note()
 
     def note(self, stage: str | None = None) -> None:
         """Write down the seconds so far and, if given, the stage that is under way."""
@@ -178,7 +200,11 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
     try:
         facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         float(facts["seconds"]), int(facts["starts"]), dict(facts["data"]), str(facts["stage"])
-    except (ValueError, KeyError, TypeError) as error:
+        counted = facts.get("steps", {})  # runs of older versions have none
+        if not all(isinstance(steps, int) and steps > 0 for steps in counted.values()):
+            raise ValueError(f"steps {counted!r}")
+        [str(incident["text"]) for incident in facts.get("incidents", [])]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: not the status of a run ({error!r}); remove it and start again") from error
     return facts
 
@@ -197,8 +223,21 @@ def _facts(config: RunConfig) -> dict[str, Any]:
 
 
 def source_digests(config: RunConfig, sources: Iterable[SourceConfig]) -> dict[str, str]:
-    """SHA-256 of the file of every source of a configuration, by its path as it is written there."""
-    return {source.path: file_digest(Path(found(config, source.path))) for source in sources}
+    """SHA-256 of the rows of every source of a configuration, by its path as it is written there.
+
+    It is that of the file, or of the names and digests of all files of a source that has several.
+    """
+    return {source.path: _digest(located_source(config, source)) for source in sources}
+
+
+def _digest(source: SourceConfig) -> str:
+    files = source_files(source)
+    if len(files) == 1:
+        return file_digest(files[0])
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.name}\0{file_digest(file)}\n".encode())
+    return whole.hexdigest()
 
 
 def file_digest(path: Path) -> str:

@@ -48,7 +48,7 @@ class Hybrid:
         """The rules of a stage, if it mixes."""
         if stage.hybrid is None:
             return None
-        return cls(stage.hybrid, family, max_new_tokens, stage.steps, (seed, stage.name, "hybrid"))
+        return cls(stage.hybrid, family, max_new_tokens, stage.step_count, (seed, stage.name, "hybrid"))
 
     def place(
         self, samples: Sequence[Sample], prompts: Sequence[Prompt | None], step: int, round_: int = 0

@@ -1,7 +1,8 @@
 """Where metrics go beside the files of a run: TensorBoard, Weights & Biases, trackio, SwanLab, or a logger of the user.
 
 The files are the truth. A logger gets what they get, in a thread of its own: one that raises, waits for a network or
-hangs never stops a run, and is told once.
+hangs never stops a run, and is told once. Each step is sent once: steps that a resumed run does again, with the same
+metrics, are not sent again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import queue
+import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -70,7 +73,8 @@ class _Service:
 
 
 def _wandb(config: RunConfig, run_dir: Path) -> Logger:
-    return _Service("wandb", config, name=config.name, dir=str(run_dir), resume="allow", id=_identity(run_dir))
+    identity = _identity(run_dir, "wandb")
+    return _Service("wandb", config, name=config.name, dir=str(run_dir), resume="allow", id=identity)
 
 
 def _trackio(config: RunConfig, run_dir: Path) -> Logger:
@@ -78,14 +82,15 @@ def _trackio(config: RunConfig, run_dir: Path) -> Logger:
 
 
 def _swanlab(config: RunConfig, run_dir: Path) -> Logger:
-    return _Service("swanlab", config, experiment_name=config.name, logdir=str(run_dir / "swanlab"))
+    directory, identity = str(run_dir / "swanlab"), _identity(run_dir, "swanlab")
+    return _Service("swanlab", config, experiment_name=config.name, logdir=directory, resume="allow", id=identity)
 
 
-def _identity(run_dir: Path) -> str:
+def _identity(run_dir: Path, service: str) -> str:
     """A name for the service under which a run that is started again goes on; kept in the run directory."""
-    file = run_dir / "wandb_id.txt"
+    file = run_dir / f"{service}_id.txt"
     if not file.exists():
-        write_text(file, f"{run_dir.name}-{time.time_ns():x}"[-64:])
+        write_text(file, secrets.token_hex(16)[:21])  # the length that SwanLab asks for
     return file.read_text(encoding="utf-8").strip()
 
 
@@ -138,6 +143,7 @@ class _Thread:
     def __init__(self, name: str, config: RunConfig, run_dir: Path, say: Callable[[str], None]) -> None:
         self._name = name
         self._say = say
+        self._sent = run_dir / "loggers" / (re.sub(r"[^\w.-]", "_", name) + ".txt")
         self._queue: queue.Queue[tuple[int, dict[str, float]] | None] = queue.Queue(_WAITING)
         self._dropped = False
         self._thread = threading.Thread(target=self._run, args=(config, run_dir), name=f"logger {name}", daemon=True)
@@ -164,13 +170,23 @@ class _Thread:
         try:
             factory = load_attribute(self._name, "logger") if ":" in self._name else LOGGERS[self._name][2]
             logger = factory(config, run_dir)
+            last = self._last_sent()
             while (item := self._queue.get()) is not None:
-                logger.log(*item)
+                if item[0] > last:
+                    logger.log(*item)
+                    write_text(self._sent, str(item[0]))
             logger.finish()
         except Exception as error:  # noqa: BLE001 - a logger never stops a run, whatever it raises
             self._tell(f"raised {type(error).__name__}: {error}; the run goes on without it")
             while self._queue.get() is not None:
                 pass
+
+    def _last_sent(self) -> int:
+        """The last step that an earlier start of the run sent; 0 if there was none, or nobody knows."""
+        try:
+            return int(self._sent.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return 0
 
     def _tell(self, what: str) -> None:
         if not self._dropped:

@@ -34,13 +34,14 @@ class Stage:
     evaluate: Callable[[int], Metrics]
     keep: Callable[[int, list[Group], Lesson], None]
     log: Callable[[int, list[Group], list[Group], Metrics, Clock], None]
+    clock: Callable[[int], Clock]
     save: Callable[[int], None]
 
 
 def train(stage: Stage, done: int = 0) -> None:
     """Run a stage's steps ``done + 1 .. steps``; everything random in a step follows from the seed and its number."""
     for step in range(done + 1, stage.steps + 1):
-        clock = Clock()
+        clock = stage.clock(step)
         groups, used, metrics = gather(stage, step, clock)
         with clock("advantages"):
             lesson = stage.lesson(used, step)

@@ -11,10 +11,11 @@ from easyvideor1.algorithms.assembly import check_needs
 from easyvideor1.algorithms.needs import NEEDS
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.config.places import require_sources
-from easyvideor1.data import BadRow, Loaded, SampleStream, shared_ids, source_weights
+from easyvideor1.data import BadRow, Loaded, SampleStream, shared_ids_note, source_weights
 from easyvideor1.rollout.local import ENGINES
 from easyvideor1.seeds import derive_seed
 from easyvideor1.tasks import canonical_task
+from easyvideor1.training.lengths import counted_steps, in_steps, tell_length
 from easyvideor1.training.loop import Metrics
 from easyvideor1.training.rollouts import offline_ids
 from easyvideor1.types import ConfigError, DataError, Sample
@@ -32,6 +33,11 @@ class Watch(Protocol):
         """A training step is done."""
         ...
 
+    def waiting(self, stage: str, step: int, steps: int, what: str, seconds: float) -> None:
+        """What a step that is under way does at this moment, and for how long it has; told every second, from another
+        thread."""
+        ...
+
     def say(self, text: str) -> None:
         """A line for the reader."""
         ...
@@ -39,16 +45,20 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Checked data: a stream of samples per stage, the held-out questions, and the counts for ``data_report.json``."""
+    """Checked data: a stream of samples and the number of steps per stage, the held-out questions, and the counts for
+    ``data_report.json``."""
 
     streams: tuple[SampleStream, ...]
+    steps: tuple[int, ...]
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...]
     report: dict[str, Any]
 
 
-def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material:
+def load_material(config: RunConfig, bench: Workbench, watch: Watch, counted: Mapping[str, int]) -> Material:
     """Check the model and all rows of all splits, down to the exact prompt length and to decoded frames.
+
+    ``counted`` are the steps of stages by name that an earlier start of the run knew: they stay what they are.
 
     Raises:
         ConfigError: no such model, no training source, or a name in the configuration means nothing.
@@ -65,30 +75,56 @@ def load_material(config: RunConfig, bench: Workbench, watch: Watch) -> Material
     bench.scorer.try_out(sample for sources in loaded.values() for source in sources for sample in source.samples)
     learnt = [_stage_sources(options, config, bench, loaded["train"], watch) for options in config.stages]
     for options, usable in zip(config.stages, learnt, strict=True):
-        _stream(options, config, usable)
+        _planned(options, config, usable, counted)
     with watch.phase("building the frame cache", "file") as advance:
         built = bench.fill_cache([source for sources in loaded.values() for source in sources], advance)
+    samples = [sample for sources in loaded.values() for source in sources for sample in source.samples]
+    if note := bench.rate_note(ref for sample in samples for ref in sample.media):
+        watch.say(note)
     watch.say(f"frame cache: {built.built} built, {built.present} already there, {built.failed} failed")
+    if built.damaged:
+        (path, fault), count = built.damaged[0], len(built.damaged)
+        which = "1 of its entries is" if count == 1 else f"{count} of its entries are"
+        watch.say(f"frame cache: {which} damaged and not used; the first is {path}: {fault}")
     loaded = {split: bench.without_failed(sources, built) for split, sources in loaded.items()}
     learnt = [bench.without_failed(sources, built) for sources in learnt]
     report: dict[str, Any] = {split: _counts(sources) for split, sources in loaded.items()}
     for split, sources in loaded.items():
         for one in sources:
             watch.say(f"{split}: {one.path}: {len(one.samples)} samples of {one.rows} rows, {len(one.bad)} bad")
-        if pairs := shared_ids(sources):
-            (one_row, other), more = pairs[0], len(pairs) - 1
-            also = f", and {more} more are shared" if more else ""
-            watch.say(
-                f"{split}: {one_row.where} and {other.where} have the id {other.id!r}{also} - records cannot tell "
-                "such rows apart: give each an id of its own, or leave problem_id out"
-            )
-    streams = []
+        if note := shared_ids_note(sources):
+            watch.say(f"{split}: {note}")
+    streams, steps = [], []
     for options, usable in zip(config.stages, learnt, strict=True):
         if options.trajectories == "offline":
             report[f"stage {options.name}"] = _counts(usable)
-        streams.append(_stream(options, config, usable))
-        watch.say(_mixture_line(options, config, streams[-1], usable))
-    return Material(tuple(streams), _questions(loaded["validation"]), _questions(loaded["test"]), report)
+        planned, stream = _planned(options, config, usable, counted)
+        streams.append(stream)
+        steps.append(planned.step_count)
+        tell_length(options, _drawn_rows(options, config, usable), planned.step_count, watch.say)
+        watch.say(_mixture_line(planned, config, stream, usable))
+    questions = _questions(loaded["validation"]), _questions(loaded["test"])
+    return Material(tuple(streams), tuple(steps), *questions, report)
+
+
+def _planned(
+    options: StageConfig, config: RunConfig, sources: Sequence[Loaded], counted: Mapping[str, int]
+) -> tuple[StageConfig, SampleStream]:
+    """A stage with its length in steps, and its samples in their order."""
+    rows = _drawn_rows(options, config, sources)
+    planned = in_steps(options, counted.get(options.name) or counted_steps(options, rows))
+    return planned, _stream(planned, config, sources)
+
+
+def _drawn_rows(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) -> int:
+    """Samples that a stage may draw: of its sources, tasks and modalities."""
+    data = config.data
+    parts = data.modality_shares.by_name() if data.balance == "modality" else None
+    return sum(
+        _takes(options, source)(sample) and (parts is None or parts[sample.modality] > 0)
+        for source in sources
+        for sample in source.samples
+    )
 
 
 def _check_names(config: RunConfig, bench: Workbench) -> None:
@@ -114,7 +150,7 @@ def _check_names(config: RunConfig, bench: Workbench) -> None:
 
 def _mixture_line(options: StageConfig, config: RunConfig, stream: SampleStream, sources: Sequence[Loaded]) -> str:
     """What part of a stage each source has, and how often that goes through it."""
-    draws = options.steps * options.prompts_per_step
+    draws = options.step_count * options.prompts_per_step
     parts = [
         f"{config.data.train[number].path} {share:.1%}, {share * draws / len(sources[number].samples):.2f} times"
         for number, share in sorted(stream.shares().items())
@@ -127,7 +163,7 @@ def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) 
     samples = [source.samples if source.path in named else [] for source in sources]
     data = config.data
     sizes = [sum(map(_takes(options, source), source.samples)) for source in sources]
-    draws = options.steps * options.prompts_per_step
+    draws = options.step_count * options.prompts_per_step
     try:
         weights = source_weights(data.train, sizes, temperature=data.temperature, draws=draws)
     except ConfigError as error:

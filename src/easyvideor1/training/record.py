@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from easyvideor1.files import json_bytes, write_atomic
+from easyvideor1.rollout.kept import ASIDE, Damage, parse_row, read_steps, rollout_files, step_fault
 from easyvideor1.rollout.records import media_records, prompt_tokens_by_kind, response_tokens, score_to_json
 from easyvideor1.training.breakdown import breakdown_metrics
 from easyvideor1.training.clock import Clock
 from easyvideor1.training.groups import apart, score_metrics
 from easyvideor1.training.responses import REPLACED_TOKENS
 from easyvideor1.types import EasyVideoError, Group, Score, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Rewound:
+    """The steps whose records were removed, to be done again, and what of the rest could not be read."""
+
+    redone: tuple[int, ...]
+    damage: tuple[Damage, ...]
 
 
 class StageRecord:
@@ -34,21 +42,32 @@ class StageRecord:
         self.canary_file = directory / "canary.jsonl"
         self.rollouts = directory / "rollouts"
 
-    def rewind(self, step: int) -> None:
-        """Forget everything after ``step``: it will be done again, identically."""
+    def rewind(self, step: int) -> Rewound:
+        """Forget everything after ``step``: it will be done again, identically.
+
+        Lines that cannot be read, and are not the beginning of one that will be written again, are moved to a file
+        beside (``metrics.jsonl.damaged``): every line that stays can be read.
+        """
+        redone: set[int] = set()
+        damage: list[Damage] = []
         for file in (self.metrics_file, self.timings_file, self.canary_file):
-            if file.exists():
-                kept = [line for line in file.read_bytes().splitlines(keepends=True) if _step_of(line, step) <= step]
-                write_atomic(file, b"".join(kept))
-        for file in self.rollouts.glob("step_[0-9]*.jsonl"):
-            if int(file.stem.removeprefix("step_")) > step:
-                file.unlink()
+            if not file.exists():
+                continue
+            sparse = file == self.canary_file
+            kept, later, bad = _sorted_lines(file.read_bytes(), step, sparse=sparse)
+            redone |= later
+            if bad:
+                damage.append(_moved_aside(file, bad))
+            write_atomic(file, b"".join(kept))
+        for number, path in rollout_files(self.directory).items():
+            if number > step:
+                path.unlink()
+                redone.add(number)
+        return Rewound(tuple(sorted(redone)), tuple(damage))
 
     def metrics(self) -> list[dict[str, float]]:
-        """The metrics of the steps that are done, in order."""
-        if not self.metrics_file.exists():
-            return []
-        return [json.loads(line) for line in self.metrics_file.read_bytes().splitlines()]
+        """The metrics of the steps that are done, in order; without those that cannot be read."""
+        return list(read_steps(self.metrics_file)[0].values())
 
     def write_canary(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write what the canary said of a step."""
@@ -147,9 +166,36 @@ def _append(file: Path, row: dict[str, Any]) -> None:
         os.fsync(opened.fileno())
 
 
-def _step_of(line: bytes, step: int) -> int:
-    """The step of a metrics line; a line cut short by a kill counts as later than ``step``."""
-    try:
-        return int(json.loads(line)["step"]) if line.endswith(b"\n") else step + 1
-    except (ValueError, KeyError, TypeError):
-        return step + 1
+def _sorted_lines(content: bytes, step: int, *, sparse: bool) -> tuple[list[bytes], set[int], list[bytes]]:
+    """The lines up to ``step``, the steps of those after it, and the lines that are none.
+
+    A last line without newline that cannot be read is the beginning of a step that was never saved, and goes, unless a
+    step lacks its line. In a ``sparse`` file not every step has one.
+    """
+    kept: list[bytes] = []
+    bad: list[bytes] = []
+    steps: set[int] = set()
+    for line in content.split(b"\n"):
+        row = parse_row(line) if line.strip() else None
+        if row is None:
+            continue
+        if isinstance(row, str) or step_fault(row):
+            bad.append(line)
+            continue
+        if row["step"] <= step and (sparse or row["step"] not in steps):
+            kept.append(line + b"\n")
+        steps.add(row["step"])
+    torn = not content.endswith(b"\n") and bool(bad) and content.endswith(bad[-1])
+    if torn and (sparse or steps.issuperset(range(1, step + 1))):
+        bad.pop()
+    return kept, {number for number in steps if number > step}, bad
+
+
+def _moved_aside(file: Path, lines: Sequence[bytes]) -> Damage:
+    """Add lines to the file of those that cannot be read; once, also when a kill comes in between."""
+    aside = file.with_name(f"{file.name}{ASIDE}")
+    there = aside.read_bytes() if aside.exists() else b""
+    known = set(there.split(b"\n"))
+    write_atomic(aside, there + b"".join(line + b"\n" for line in lines if line not in known))
+    what = f"{len(lines)} {'line' if len(lines) == 1 else 'lines'} cannot be read"
+    return Damage(f"stages/{file.parent.name}/{file.name}", what, f"moved to {aside.name}")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data.visual import VISUAL_MISMATCH
 from easyvideor1.models.features import FeatureCache
-from easyvideor1.models.policy import Policy
-from easyvideor1.rollout.engine import Engine
+from easyvideor1.models.policy import Policy, chosen_device
+from easyvideor1.rewards.comparisons import Comparisons
+from easyvideor1.rollout.engine import Engine, OnAnswer
 from easyvideor1.rollout.records import response_tokens
 from easyvideor1.training.groups import response_rewards, score_groups
 from easyvideor1.training.hybrid import Hybrid
 from easyvideor1.training.rollouts import generate_online, greedy_responses, read_offline, ready_prompts
-from easyvideor1.types import Group, MediaError, MediaPlan, MediaRef, Sample
+from easyvideor1.types import ConfigError, Group, MediaError, MediaPlan, MediaRef, Sample, Trajectory
 from easyvideor1.workbench import Workbench
 
 #: Metric: tokens of responses that were generated and gave way to offline ones, so that no group holds them.
@@ -77,6 +81,8 @@ class Responses:
         self.limit = config.rollout.max_new_tokens
         self.hybrid = Hybrid.of(options, policy.family, self.limit, config.seed)
         self._counts: dict[str, float] = {}
+        self._begun: Comparisons | None = None
+        self._overlap = _overlaps(config, engine)
 
     def generate(self, samples: list[Sample], step: int, round_: int) -> list[Group]:
         """The groups of one round, not scored."""
@@ -88,19 +94,40 @@ class Responses:
             placed = self.hybrid.place(samples, prompts, step, round_)
             offline = placed.chosen
             self._count(placed.metrics)
-        return generate_online(
-            samples,
-            prompts,
-            engine=self.engine,
-            sampling=self.bench.sampling(),
-            group_size=self.options.group_size,
-            seed=(self.seed, self.options.name, step, *(("round", round_) if round_ else ())),
-            offline=offline,
-        )
+        with self._scoring_ahead(samples) as on_answer:
+            return generate_online(
+                samples,
+                prompts,
+                engine=self.engine,
+                sampling=self.bench.sampling(),
+                group_size=self.options.group_size,
+                seed=(self.seed, self.options.name, step, *(("round", round_) if round_ else ())),
+                offline=offline,
+                on_answer=on_answer,
+            )
+
+    @contextmanager
+    def _scoring_ahead(self, samples: Sequence[Sample]) -> Iterator[OnAnswer | None]:
+        """What begins the comparisons of responses as they come in; ``score`` takes up what has begun."""
+        if not self._overlap:
+            yield None
+            return
+        self._begun = begun = self.bench.scorer.comparisons()
+
+        def on_answer(position: int, answers: tuple[Trajectory, ...]) -> None:
+            begun.begin(position, samples[position], [one.completion for one in answers])
+
+        try:
+            yield on_answer
+        except BaseException:
+            begun.cancel()
+            raise
 
     def score(self, groups: list[Group], step: int, round_: int) -> list[Group]:
         """The groups with their scores; under ``hybrid.policy: below`` those that fail are changed and scored anew."""
-        scored = score_groups(groups, self.bench.scorer.score_groups)
+        begun, self._begun = self._begun, None
+        scorer = self.bench.scorer.score_groups
+        scored = score_groups(groups, scorer if begun is None else partial(scorer, begun=begun))
         if self.hybrid is None or self.hybrid.options.policy != "below":
             return scored
         changed, placed = self.hybrid.replace_failing(scored, step, round_)
@@ -133,6 +160,23 @@ class Responses:
         for name, value in metrics.items():
             share = name == "hybrid/share"  # the same in all rounds
             self._counts[name] = value if share else self._counts.get(name, 0.0) + value
+
+
+def _overlaps(config: RunConfig, engine: Engine) -> bool:
+    """Whether comparisons begin while responses are still generated.
+
+    Raises:
+        ConfigError: they are to, and the engine does not tell of responses as they come in.
+    """
+    listens = "on_answer" in inspect.signature(engine.generate).parameters
+    if config.rewards.overlap and not listens:
+        raise ConfigError(
+            f"rewards.overlap: the engine {config.rollout.engine!r} has no on_answer in generate(requests, on_answer), "
+            "which tells of responses as they come in; add it, or set rewards.overlap to false"
+        )
+    if config.rewards.overlap is None:
+        return listens and chosen_device(config.model).type != "cpu"
+    return config.rewards.overlap
 
 
 def _replaced_tokens(before: Sequence[Group], after: Sequence[Group]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.models.family import Family, control_tokens
-from easyvideor1.rollout.engine import Engine, Request, Sampling
+from easyvideor1.rollout.engine import Engine, OnAnswer, Request, Sampling
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
     DataError,
@@ -70,21 +70,25 @@ def generate_online(
     group_size: int,
     seed: Sequence[int | str],
     offline: Sequence[tuple[Trajectory, ...]] | None = None,
+    on_answer: OnAnswer | None = None,
 ) -> list[Group]:
     """``group_size`` responses to every sample; a sample without a prompt gets an empty group.
 
-    They are the policy's, but for the last ones of a sample that is given ``offline`` trajectories.
+    They are the policy's, but for the last ones of a sample that is given ``offline`` trajectories. ``on_answer`` is
+    called as ``(position of the sample, the policy's responses)`` as soon as these are there.
 
     Raises:
         EasyVideoError: the engine does not return what was asked for.
     """
     given = [()] * len(samples) if offline is None else offline
+    asked = [index for index, prompt in enumerate(prompts) if prompt is not None]
     requests = [
         Request(sample.id, prompt, group_size - len(placed), sampling, derive_seed(*seed, index, sample.id))
         for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True))
         if prompt is not None
     ]
-    found = iter(_answers(engine, requests))
+    tell = None if on_answer is None else lambda request, answers: on_answer(asked[request], answers)
+    found = iter(_answers(engine, requests, tell))
     return [
         Group(sample, () if prompt is None else (*next(found), *placed))
         for sample, prompt, placed in zip(samples, prompts, given, strict=True)
@@ -103,8 +107,12 @@ def greedy_responses(groups: Sequence[Group], *, engine: Engine, sampling: Sampl
     return [one for (one,) in _answers(engine, requests)]
 
 
-def _answers(engine: Engine, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
-    responses = engine.generate(requests) if requests else []
+def _answers(
+    engine: Engine, requests: Sequence[Request], on_answer: OnAnswer | None = None
+) -> list[tuple[Trajectory, ...]]:
+    # An engine that knows nothing of ``on_answer`` is not told of it where nobody listens.
+    listening = {} if on_answer is None else {"on_answer": on_answer}
+    responses = engine.generate(requests, **listening) if requests else []
     wanted = [request.n for request in requests]
     if [len(group) for group in responses] != wanted:
         asked = f"{wanted[0]} each" if len(set(wanted)) == 1 else f"{wanted[:8]}"

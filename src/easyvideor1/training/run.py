@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,13 +14,22 @@ from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.files import sweep, write_json
 from easyvideor1.models.policy import Policy, chosen_device
 from easyvideor1.rollout.engine import Engine
+from easyvideor1.rollout.kept import Damage
 from easyvideor1.training.checkpoint import (
+    Latest,
     checkpoint_path,
-    checkpoints,
     intact_state,
     latest_checkpoint,
     save_checkpoint,
     unsaved_words,
+)
+from easyvideor1.training.damage import (
+    EvaluationFault,
+    Teller,
+    done_damage,
+    evaluation_damage,
+    going_on,
+    shown,
 )
 from easyvideor1.training.directory import (
     FINISHED,
@@ -29,11 +39,13 @@ from easyvideor1.training.directory import (
     read_status,
     run_directory,
 )
+from easyvideor1.training.lengths import known_steps, with_steps
 from easyvideor1.training.loggers import Loggers, check_loggers
 from easyvideor1.training.loop import Metrics, train
 from easyvideor1.training.material import Material, Watch, load_material
 from easyvideor1.training.record import StageRecord
 from easyvideor1.training.stages import OnStep, build_stage, stage_directory
+from easyvideor1.training.waiting import Waiting
 from easyvideor1.types import ConfigError, Sample
 from easyvideor1.workbench import Workbench
 
@@ -42,11 +54,12 @@ from easyvideor1.workbench import Workbench
 EvaluateRun = Callable[[str, Sequence[Sample], Engine, Workbench, Path], Metrics]
 
 
-def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
+def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: EvaluationFault, watch: Watch) -> Path:
     """Do, or finish, what ``config`` describes, and return the run directory.
 
     Called again with the same configuration after a kill, it goes on from the last checkpoint and ends with the same
-    weights and metrics as a run that was never interrupted. A finished run returns at once.
+    weights and metrics as a run that was never interrupted. A finished run returns at once. What is damaged is told:
+    checkpoints that are passed over, evaluations that are done again, and what is lost of steps that are not.
 
     Raises:
         ConfigError: the directory holds a run of another configuration, or another process is at it.
@@ -58,8 +71,15 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
     check_loggers(config)
     with claimed(run_dir):
         check_configuration(run_dir, config)
-        if _is_finished(run_dir, config):
+        if _is_finished(run_dir, config, evaluation_fault):
             watch.say(f"{run_dir}: this run is finished")
+            steps = known_steps(config, read_status(run_dir))
+            found = [done_damage(run_dir, config, one, steps[one.name], evaluation_fault) for one in config.stages]
+            damage = [one for stage in found for one in stage]
+            for text in shown(damage):
+                watch.say(text)
+            if damage:
+                watch.say(f"`evr1 doctor {run_dir}` says what to do about each")
             return run_dir
         sweep(run_dir)
         if config.threads:
@@ -69,8 +89,9 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
         # such a form: there a resumed run is the same but for rounding.
         torch.use_deterministic_algorithms(chosen_device(config.model).type == "cpu", warn_only=True)
         with Workbench.open(config) as bench:
-            material = load_material(bench.config, bench, watch)
-            status = RunStatus.open(run_dir, config)
+            material = load_material(bench.config, bench, watch, known_steps(config, read_status(run_dir)))
+            planned = with_steps(config, material.steps)
+            status = RunStatus.open(run_dir, config, known_steps(planned, None))
             if status.facts["threads"] != torch.get_num_threads():
                 watch.say(
                     f"this run began with {status.facts['threads']} CPU threads and goes on with "
@@ -79,7 +100,11 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, watch: Watch) -> Path:
             write_json(run_dir / "data_report.json", material.report)
             loggers = Loggers(config, run_dir, watch.say)
             try:
-                _Session(config, run_dir, bench, material, status, evaluate, watch, loggers).finish()
+                teller = Teller(watch.say, status)
+                session = _Session(
+                    planned, run_dir, bench, material, status, evaluate, evaluation_fault, watch, loggers, teller
+                )
+                session.finish()
             finally:
                 loggers.finish()
     return run_dir
@@ -95,21 +120,24 @@ def _test_names(config: RunConfig) -> list[str]:
     return ["before", *(stage_directory(Path(), config, stage).name for stage in config.stages)]
 
 
-def _is_finished(run_dir: Path, config: RunConfig) -> bool:
-    """Whether the run is through, and what it was done for is still there."""
+def _is_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationFault) -> bool:
+    """Whether the run is through, and what it was done for is still there and whole."""
     status = read_status(run_dir)
     if status is None or status["stage"] != FINISHED:
         return False
     names = _test_names(config) if config.data.test else []
-    if not all((run_dir / "evaluations" / f"{name}.json").exists() for name in names):
+    if any(evaluation_fault(run_dir / "evaluations", name) for name in names):
         return False
     last = config.stages[-1]
-    return intact_state(checkpoint_path(stage_directory(run_dir, config, last), last.steps)) is not None
+    steps = known_steps(config, status).get(last.name)
+    return (
+        steps is not None and intact_state(checkpoint_path(stage_directory(run_dir, config, last), steps)) is not None
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """One start of a run: everything that its stages share."""
+    """One start of a run: everything that its stages share. ``config`` has their lengths in steps."""
 
     config: RunConfig
     run_dir: Path
@@ -117,47 +145,54 @@ class _Session:
     material: Material
     status: RunStatus
     evaluate: EvaluateRun
+    evaluation_fault: EvaluationFault
     watch: Watch
     loggers: Loggers
+    teller: Teller
 
     def finish(self) -> None:
         """Do all that is not done yet."""
         start = self.bench.checkpoint
-        self._test("before", start)
+        order = [*_test_names(self.config), FINISHED]
+        # The stage that was under way: all evaluations before its own had been made.
+        reached = order.index(stage) if (stage := self.status.facts["stage"]) in order else 0
+        self._test("before", start, expected=reached > 0)
         for number, options in enumerate(self.config.stages):
             directory = stage_directory(self.run_dir, self.config, options)
+            if reached > number + 1 and not directory.is_dir():
+                gone = Damage(f"stages/{directory.name}", "not there", "this stage is done again")
+                self.teller.tell_all([gone])
             self.status.note(directory.name)
             start = self._stage(number, options, directory, start)
-            self._test(directory.name, start)
+            self._test(directory.name, start, expected=reached > number + 1)
         self.status.note(FINISHED)
 
     def _stage(self, number: int, options: StageConfig, directory: Path, start: Path) -> Path:
         """Train one stage from ``start``, or go on with it, and return its last checkpoint."""
-        final = checkpoint_path(directory, options.steps)
+        final = checkpoint_path(directory, options.step_count)
         if intact_state(final) is not None:
+            self._tell_done(options, options.step_count)
             return final
         policy = Policy.open(self.config.model, start)
         policy.begin(options)
-        found = latest_checkpoint(directory)
-        if found is None and directory.is_dir():
-            self.watch.say(unsaved_words(options))
-        done = 0
-        if found is not None:
-            checkpoint, done = found
-            policy.restore(checkpoint)
-            state = intact_state(checkpoint) or {}
+        latest, record = latest_checkpoint(directory), StageRecord(directory)
+        if latest.path is not None:
+            policy.restore(latest.path)
+            state = intact_state(latest.path) or {}
             policy.kl_weight = KLWeight.of(options, state.get("kl_coef"))
-            self.watch.say(f"stage {options.name}: going on after step {done} from {checkpoint}")
-        record = StageRecord(directory)
-        record.rewind(done)
+        if directory.is_dir():
+            self._take_up(options, latest, record)
+        done = latest.step
+        saved = [] if latest.path is None else [latest.path]
         engine = self.bench.open_engine(policy.model)
         engine.load_weights(done, policy.weights())
 
         def save(step: int) -> None:
             state = {"stage": options.name, "seed": self.config.seed, "kl_coef": policy.kl_weight.coefficient}
-            save_checkpoint(policy, directory, step, state, options.keep_checkpoints)
+            saved.append(save_checkpoint(policy, directory, step, state, options.keep_checkpoints))
             self.status.note()
 
+        waiting = Waiting(partial(self._tell_waiting, options), self.bench.scorer.waiting)
         stage = build_stage(
             options,
             self.config,
@@ -169,20 +204,36 @@ class _Session:
             evaluate=self._validate,
             on_step=self._on_step(number),
             save=save,
+            clock=waiting.clock,
             say=self.watch.say,
         )
         try:
-            train(stage, done)
+            with waiting.watched():
+                train(stage, done)
         except KeyboardInterrupt:
-            saved = checkpoints(directory)
             going_on = f"stage {options.name}: the same command goes on from {saved[-1]}" if saved else ""
             self.watch.say(going_on or unsaved_words(options))
             raise
         return final
 
+    def _take_up(self, options: StageConfig, latest: Latest, record: StageRecord) -> None:
+        """Say where a stage that was begun before goes on, what it does again, and what is lost."""
+        self.teller.tell_all(latest.passed_over)
+        rewound = record.rewind(latest.step)
+        words = going_on(options, latest, rewound)
+        if rewound.redone:
+            self.teller.tell(words)
+        else:
+            self.watch.say(words)
+        self.teller.tell_all(rewound.damage)
+        self._tell_done(options, latest.step)
+
+    def _tell_done(self, options: StageConfig, done: int) -> None:
+        self.teller.tell_all(done_damage(self.run_dir, self.config, options, done, self.evaluation_fault))
+
     def _on_step(self, number: int) -> OnStep:
         """Show a step and hand it to the loggers, whose steps count through all stages."""
-        before = sum(options.steps for options in self.config.stages[:number])
+        before = sum(options.step_count for options in self.config.stages[:number])
 
         def on_step(stage: str, step: int, steps: int, metrics: Metrics) -> None:
             self.watch.step(stage, step, steps, metrics)
@@ -190,15 +241,24 @@ class _Session:
 
         return on_step
 
+    def _tell_waiting(self, options: StageConfig, step: int, what: str, seconds: float) -> None:
+        self.watch.waiting(options.name, step, options.step_count, what, seconds)
+
     def _validate(self, name: str, engine: Engine) -> Metrics:
         questions = self.material.validation
         return self.evaluate(name, questions, engine, self.bench, self.run_dir) if questions else {}
 
-    def _test(self, name: str, checkpoint: Path) -> None:
-        """Evaluate a checkpoint on the test questions, if there are any and it was not done before."""
-        questions = self.material.test
-        if not questions or (self.run_dir / "evaluations" / f"{name}.json").exists():
+    def _test(self, name: str, checkpoint: Path, *, expected: bool) -> None:
+        """Evaluate a checkpoint on the test questions, if there are any and there is no whole evaluation of it yet.
+
+        That one which is ``expected`` to be there is not, or is damaged, is told.
+        """
+        questions, directory = self.material.test, self.run_dir / "evaluations"
+        if not questions or not self.evaluation_fault(directory, name):
             return
+        if expected or (directory / f"{name}.json").exists():
+            means = "this evaluation is done again"
+            self.teller.tell_all(evaluation_damage(self.run_dir, [name], means, self.evaluation_fault))
         policy = Policy.open(self.config.model, checkpoint)
         self.evaluate(name, questions, self.bench.open_engine(policy.model), self.bench, self.run_dir)
         self.status.note()

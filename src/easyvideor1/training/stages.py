@@ -44,6 +44,7 @@ def build_stage(
     evaluate: Evaluate,
     on_step: OnStep,
     save: Callable[[int], None],
+    clock: Callable[[int], Clock],
     say: Callable[[str], None] = print,
 ) -> Stage:
     """Choose the parts of a stage. Every ``if`` that the loop would need is decided here."""
@@ -59,7 +60,7 @@ def build_stage(
     canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
     # The objective luffy shapes offline tokens itself, with off_policy left at none.
     off_policy = "luffy" if options.objective == "luffy" else options.off_policy
-    stalled = StallWatch(options.name, options.max_unusable_steps, options.steps, say)
+    stalled = StallWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
     def evaluate_when_due(step: int) -> Metrics:
         return evaluate(f"{options.name}-{step:06d}", engine) if due(config.evaluation.every, step) else {}
@@ -70,7 +71,7 @@ def build_stage(
         row = record.write_metrics(
             step, groups, used, found | (canary_metrics(groups, grammar) if canary else {}), clock
         )
-        on_step(options.name, step, options.steps, row)
+        on_step(options.name, step, options.step_count, row)
         if canary is not None:
             spoken = canary.look(step, row, groups)
             record.write_canary(spoken)
@@ -78,12 +79,12 @@ def build_stage(
         stalled.look(step, groups)
 
     def save_when_due(step: int) -> None:
-        if stalled.saves(step) and (due(options.save_every, step) or step == options.steps):
+        if stalled.saves(step) and (due(options.save_every, step) or step == options.step_count):
             save(step)
 
     return Stage(
         name=options.name,
-        steps=options.steps,
+        steps=options.step_count,
         wanted=options.prompts_per_step,
         rounds=options.generation_rounds,
         sample=draw,
@@ -100,6 +101,7 @@ def build_stage(
             step, groups, lesson.rows.groups, lesson.recorded, off_policy
         ),
         log=log,
+        clock=clock,
         save=save_when_due,
     )
 
@@ -135,13 +137,13 @@ def _sampler(options: StageConfig, stream: SampleStream, media: StageMedia) -> C
     """
 
     def draw(step: int, round_: int = 0) -> list[Sample]:
-        further = options.steps + (step - 1) * (options.generation_rounds - 1) + round_ - 1
+        further = options.step_count + (step - 1) * (options.generation_rounds - 1) + round_ - 1
         return stream.batch(further if round_ else step - 1, options.prompts_per_step)
 
     bench, depth = media.bench, media.bench.config.cache.prefetch_steps
     if depth == 0:
         return draw
-    ahead = SamplesAhead(draw, bench.plan, media.reads_frames, bench.prefetcher, steps=options.steps, depth=depth)
+    ahead = SamplesAhead(draw, bench.plan, media.reads_frames, bench.prefetcher, steps=options.step_count, depth=depth)
     return lambda step, round_: draw(step, round_) if round_ else ahead(step)
 
 

@@ -40,7 +40,8 @@ class BuildReport:
     ``built``, ``present`` and ``failed`` count distinct plans. ``failures`` are ``(path, reason)`` in the order of the
     items, for every path that has a failed plan: copies of one bad file are all there, and a path with two failed clips
     is there twice. ``failed_digests`` maps the digest of every failed plan to its reason; other clips of the same path
-    may be well.
+    may be well. ``damaged`` are ``(file, fault)`` of entries of the store that were not whole: they were set aside, and
+    their plans are among ``built`` or ``failed`` unless another entry serves them.
     """
 
     built: int
@@ -48,6 +49,7 @@ class BuildReport:
     failed: int
     failures: tuple[tuple[str, str], ...]
     failed_digests: Mapping[str, str]
+    damaged: tuple[tuple[str, str], ...] = ()
 
 
 def build(
@@ -60,11 +62,13 @@ def build(
     on_tally: Callable[[Tally], None] | None = None,
     pool: DecodePool | None = None,
     hung: Collection[str] = (),
+    checksums: bool = False,
 ) -> BuildReport:
     """Decode every plan that the store lacks, in ``cache_config.workers`` processes.
 
-    A file that fails goes to the ledger and the rest goes on. What is already there is not decoded, so a build that was
-    interrupted continues where it was.
+    A file that fails goes to the ledger and the rest goes on. What is already there, and has the size that it says, is
+    not decoded, so a build that was interrupted continues where it was. What is cut off is set aside, named and decoded
+    again.
 
     Args:
         items: media with their plans; equal digests are decoded once, from the first path that still has the content.
@@ -75,6 +79,7 @@ def build(
         on_tally: likewise, with what became of them.
         pool: worker processes to use, which stay; else some are started and ended here.
         hung: digests that are not tried, because they ran into the deadline before; they count as failed.
+        checksums: read every byte of what is there, and not only its size.
 
     Raises:
         StoreError: the store cannot be written; going on would only repeat it.
@@ -97,12 +102,7 @@ def build(
         if on_tally is not None:
             on_tally(tally)
 
-    missing: dict[str, MediaPlan] = {}
-    for digest, plan in plans.items():
-        if store.touch(plan):
-            advance("present")
-        else:
-            missing[digest] = plan
+    missing, damaged = _missing(plans, store, checksums, lambda: advance("present"))
     failed = {digest: "timeout" for digest in missing if digest in hung}
     for digest in failed:
         del missing[digest]
@@ -129,14 +129,34 @@ def build(
         failed=len(failed),
         failures=tuple((path, failed[digest]) for digest, path in paths if digest in failed),
         failed_digests=failed,
+        damaged=tuple(damaged),
     )
 
 
+def _missing(
+    plans: Mapping[str, MediaPlan], store: FrameStore, checksums: bool, on_present: Callable[[], None]
+) -> tuple[dict[str, MediaPlan], list[tuple[str, str]]]:
+    """The plans that no whole entry serves, and ``(file, fault)`` of the damaged entries, which are set aside."""
+    missing: dict[str, MediaPlan] = {}
+    damaged: list[tuple[str, str]] = []
+    for digest, plan in plans.items():
+        found = store.look(plan, checksums=checksums)
+        damaged += [(str(path), fault) for path, fault in found.damaged]
+        if found.there:
+            on_present()
+        else:
+            missing[digest] = plan
+    return missing, damaged
+
+
 def look_up(items: Iterable[tuple[MediaRef, MediaPlan]], store: FrameStore) -> BuildReport:
-    """What is there, decoding nothing: plans that the store lacks are failures with reason ``not_cached``."""
+    """What is there, decoding nothing: plans that the store lacks are failures with reason ``not_cached``.
+
+    What is there but cut off is lacking, and named; it stays where it is, for the store may be another's.
+    """
     items = tuple(items)
-    there = {plan.digest: store.has(plan) for _, plan in items}
-    lacking = {digest: "not_cached" for digest, found in there.items() if not found}
+    there = {digest: store.look(plan, set_aside=False) for digest, plan in {p.digest: p for _, p in items}.items()}
+    lacking = {digest: "not_cached" for digest, found in there.items() if not found.there}
     failures = dict.fromkeys((ref.path, plan.digest) for ref, plan in items if plan.digest in lacking)
     return BuildReport(
         built=0,
@@ -144,6 +164,7 @@ def look_up(items: Iterable[tuple[MediaRef, MediaPlan]], store: FrameStore) -> B
         failed=len(lacking),
         failures=tuple((path, "not_cached") for path, _ in failures),
         failed_digests=lacking,
+        damaged=tuple((str(path), fault) for found in there.values() for path, fault in found.damaged),
     )
 
 

@@ -13,6 +13,7 @@ from easyvideor1.video import pyav, torchcodec
 from easyvideor1.video.content import fingerprint, stat_key
 from easyvideor1.video.images import read_image
 from easyvideor1.video.packets import media_error, packet_index
+from easyvideor1.video.pictures import made_of_pictures, read_pictures
 from easyvideor1.video.upright import upright
 
 Backend = Literal["pyav", "torchcodec"]
@@ -42,7 +43,7 @@ def decode(path: str, plan: MediaPlan, *, threads: int = 1, backend: Backend = "
     if fingerprint(path) != plan.fingerprint:
         raise _changed(path, "since it was planned")
     try:
-        pixels = read_image(path, plan) if plan.kind == "image" else _decode_video(path, plan, threads, backend)
+        pixels = _pixels(path, plan, threads, backend)
     except MemoryError as error:
         raise MediaError(f"{path} needs more memory than it may take", path=path, reason="memory") from error
     except MediaError:
@@ -52,6 +53,14 @@ def decode(path: str, plan: MediaPlan, *, threads: int = 1, backend: Backend = "
     if stat_key(path, regular=False) != version:
         raise _changed(path, "while it was read")
     return Frames(pixels=pixels, plan=plan)
+
+
+def _pixels(path: str, plan: MediaPlan, threads: int, backend: Backend) -> NDArray[np.uint8]:
+    if plan.kind == "image":
+        return read_image(path, plan.width, plan.height)[None]
+    if made_of_pictures(path):
+        return read_pictures(path, plan.frame_indices, plan.width, plan.height)
+    return _decode_video(path, plan, threads, backend)
 
 
 def _changed(path: str, when: str) -> MediaError:

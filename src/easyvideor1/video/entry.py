@@ -148,6 +148,27 @@ def open_entry(path: Path) -> Entry:
     return Entry(plan, packing, crc, payload, (status.st_ino, size, status.st_mtime_ns))
 
 
+def check_size(path: Path) -> None:
+    """Compare the size of an entry's file with what its header says; nothing else of it is read.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CorruptEntryError: it is cut off, or has grown, or its header cannot be read.
+    """
+    with os.fdopen(_open_unnoticed(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, _MAX_HEADER):
+            raise CorruptEntryError("the header is cut off")
+        try:
+            tensors = json.loads(file.read(length))
+            payload = max(int(tensors[name]["data_offsets"][1]) for name in tensors if name != "__metadata__")
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+            raise CorruptEntryError(f"the header cannot be read: {error}") from error
+    if size != 8 + length + payload:
+        raise CorruptEntryError(f"it has {size} bytes, its header says {8 + length + payload}")
+
+
 def _open_unnoticed(path: Path) -> int:
     """Open for reading. The system is asked not to note it: what an entry's use is, the store records itself."""
     unnoticed = getattr(os, "O_NOATIME", 0)

@@ -6,10 +6,16 @@ import struct
 import zlib
 from pathlib import Path
 
-from easyvideor1.types import MediaKind
+from PIL import features
 
-#: Formats that are read as still images; an animated GIF is a video.
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+from easyvideor1.types import MediaKind
+from easyvideor1.video.frame_lists import is_frame_list
+
+#: Formats that are read as still images. Pillow reads AVIF where it was built with it.
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
+
+#: Those of them that may move; with more than one frame they are videos.
+MOVING_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
 
 #: What Pillow's readers let out when a file is damaged: some do not check what they read before they use it.
 IMAGE_ERRORS = (
@@ -29,13 +35,18 @@ VIDEO_FORMATS = (
 #: As many leading bytes of a file as ``kinds_of_bytes`` looks at.
 HEAD_BYTES = 192
 
+#: Where an animated PNG says so (``acTL`` stands before the pixels) and where a WebP does (a flag of ``VP8X``).
+_PNG_ANIMATION = b"acTL"
+_WEBP_FLAGS, _WEBP_ANIMATED = 20, 0x02
+
 _IMAGE: frozenset[MediaKind] = frozenset({"image"})
 _VIDEO: frozenset[MediaKind] = frozenset({"video"})
 _EITHER: frozenset[MediaKind] = frozenset({"image", "video"})
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+
 # Formats that are recognised by their leading bytes. A GIF may be a picture or a clip: both columns may hold one.
 _SIGNATURES: tuple[tuple[bytes, frozenset[MediaKind]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", _IMAGE),
     (b"\xff\xd8\xff", _IMAGE),  # JPEG
     (b"BM", _IMAGE),  # BMP
     (b"II*\x00", _IMAGE),  # TIFF, little-endian
@@ -49,15 +60,14 @@ _SIGNATURES: tuple[tuple[bytes, frozenset[MediaKind]], ...] = (
     (b"\x00\x00\x01\xb3", _VIDEO),  # MPEG video sequence
     (b"0&\xb2u\x8ef\xcf\x11", _VIDEO),  # ASF, WMV
 )
-# Brands of the ISO base media format (ISO/IEC 14496-12) that hold still pictures, which are not read (AVIF, HEIC);
-# every other brand is a film.
+# Brands of the ISO base media format (ISO/IEC 14496-12) that hold still pictures (AVIF, HEIC); every other is a film.
 _STILL_BRANDS = frozenset({b"avif", b"heic", b"heix", b"heim", b"mif1"})
 _SEQUENCE_BRANDS = frozenset({b"avis", b"hevc", b"msf1"})
-_STILL_SUFFIXES = frozenset({".avif", ".heic", ".heif"})
+_STILL_SUFFIXES = {".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC"}
 _QUICKTIME_ATOMS = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip"})
 
 _SUFFIXES: dict[str, frozenset[MediaKind]] = {
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"), _IMAGE),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".avif"), _IMAGE),
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ogv", ".mpg", ".mpeg"), _VIDEO),
     **dict.fromkeys((".ts", ".wmv", ".3gp"), _VIDEO),
     ".gif": _EITHER,
@@ -69,8 +79,11 @@ def kinds_of_bytes(head: bytes) -> frozenset[MediaKind]:
     for signature, kinds in _SIGNATURES:
         if head.startswith(signature):
             return kinds
+    if head.startswith(_PNG):
+        return _EITHER if _PNG_ANIMATION in head else _IMAGE
     if head.startswith(b"RIFF"):
-        return {b"WEBP": _IMAGE, b"AVI ": _VIDEO}.get(head[8:12], frozenset())
+        moves = head[12:16] == b"VP8X" and any(flags & _WEBP_ANIMATED for flags in head[_WEBP_FLAGS : _WEBP_FLAGS + 1])
+        return {b"WEBP": _EITHER if moves else _IMAGE, b"AVI ": _VIDEO}.get(head[8:12], frozenset())
     box, brand = head[4:8], head[8:12]
     if box == b"ftyp":
         return _IMAGE if brand in _STILL_BRANDS else _EITHER if brand in _SEQUENCE_BRANDS else _VIDEO
@@ -83,16 +96,33 @@ def kinds_of_bytes(head: bytes) -> frozenset[MediaKind]:
 
 def kinds_of_name(path: str) -> frozenset[MediaKind]:
     """The kinds of media that a file of this name can be; empty when the suffix is not known."""
+    if is_frame_list(path):
+        return _VIDEO
     return _SUFFIXES.get(Path(path).suffix.lower(), frozenset())
 
 
-def is_unread_still(head: bytes, path: str) -> bool:
-    """Whether a file is a still picture of a format that is not read: AVIF or HEIC.
+def unread_still(head: bytes, path: str) -> str:
+    """The format of a still picture that is not read: HEIC, and AVIF where Pillow was built without it; else empty.
 
     Args:
         head: its leading bytes; its name alone decides when they are empty.
         path: its name.
     """
-    if not head:
-        return Path(path).suffix.lower() in _STILL_SUFFIXES
-    return head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS
+    if head:
+        if head[4:8] != b"ftyp" or head[8:12] not in _STILL_BRANDS:
+            return ""
+        brands = head[8 : int.from_bytes(head[:4], "big")]  # the major one may be that of both
+        found = "AVIF" if b"avif" in brands else "HEIC"
+    else:
+        found = _STILL_SUFFIXES.get(Path(path).suffix.lower(), "")
+    return "" if found in IMAGE_FORMATS else found
+
+
+def is_webp(path: str) -> bool:
+    """Whether a file is a WebP by its first bytes."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head.startswith(b"RIFF") and head.endswith(b"WEBP")

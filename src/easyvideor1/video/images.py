@@ -1,29 +1,80 @@
-"""Pixels of a still image: upright, RGB, resized."""
+"""Still images: their size without reading pixels, and their pixels: upright, RGB, resized."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from easyvideor1.types import MediaPlan
-from easyvideor1.video.formats import IMAGE_ERRORS, IMAGE_FORMATS
+from easyvideor1.types import MediaError
+from easyvideor1.video.formats import IMAGE_ERRORS, IMAGE_FORMATS, MOVING_FORMATS
 from easyvideor1.video.packets import media_error
 
+#: EXIF orientation tag, and its values that exchange width and height.
+_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
+_TRANSPOSED = frozenset({5, 6, 7, 8})
 
-def read_image(path: str, plan: MediaPlan) -> NDArray[np.uint8]:
-    """The image as uint8 ``(1, H, W, 3)``, turned as its EXIF orientation says; of a moving one, the first picture.
+
+@contextmanager
+def open_image(path: str) -> Iterator[Image.Image]:
+    """An open picture; what goes wrong while it is read is a ``MediaError``.
 
     Raises:
-        MediaError: it cannot be read.
+        MediaError: ``memory``, ``missing``, ``permission``, ``unreadable``.
     """
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
-            upright = _rgb(ImageOps.exif_transpose(image))
-            resized = upright.resize((plan.width, plan.height), Image.Resampling.BICUBIC)
-    except (*IMAGE_ERRORS, Image.DecompressionBombError) as error:
+            yield image
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{path}: {error}; reduce the image first", path=path, reason="memory") from error
+    except IMAGE_ERRORS as error:
         raise media_error(path, error) from error
-    return np.asarray(resized, dtype=np.uint8)[None].copy()
+
+
+def upright_size(path: str) -> tuple[tuple[int, int], str] | None:
+    """Width and height of a still picture as it is shown, and its format; None of what is none.
+
+    Raises:
+        MediaError: as ``open_image``.
+    """
+    try:
+        with open_image(path) as image:
+            if image.format in MOVING_FORMATS and getattr(image, "n_frames", 1) > 1:
+                return None
+            width, height = image.size
+            if image.getexif().get(_ORIENTATION) in _TRANSPOSED and not _is_turned(image):
+                width, height = height, width
+            return (width, height), (image.format or "").lower()
+    except MediaError as error:
+        if isinstance(error.__cause__, UnidentifiedImageError):
+            return None
+        raise
+
+
+def read_image(path: str, width: int, height: int) -> NDArray[np.uint8]:
+    """A still picture as uint8 ``(H, W, 3)``: upright, RGB and resized; of a moving one, the first frame.
+
+    Raises:
+        MediaError: as ``open_image``.
+    """
+    with open_image(path) as image:
+        return read_frame(image, width, height)
+
+
+def read_frame(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
+    """The present frame of an open picture, as ``read_image`` gives it."""
+    upright = _rgb(ImageOps.exif_transpose(image))
+    return np.array(upright.resize((width, height), Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether Pillow has exchanged width and height by itself, as it does for TIFF."""
+    tags = getattr(image, "tag_v2", None)
+    return tags is not None and image.size != (tags.get(_TIFF_WIDTH), tags.get(_TIFF_HEIGHT))
 
 
 def _grey(values: NDArray[np.generic]) -> NDArray[np.uint8]:

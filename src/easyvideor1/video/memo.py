@@ -17,9 +17,10 @@ import av
 from easyvideor1.files import write_atomic
 from easyvideor1.types import MediaInfo
 from easyvideor1.video.claims import open_locked
-from easyvideor1.video.content import StatKey, is_unchanged
+from easyvideor1.video.content import is_unchanged
 from easyvideor1.video.info_json import info_and_index_from_json, info_to_json
 from easyvideor1.video.packets import PacketIndex
+from easyvideor1.video.versions import StatKey
 
 #: Begins every line. The number changes whenever the same file would be described, or a line written, otherwise.
 _NAME = b"evr1-probe/"

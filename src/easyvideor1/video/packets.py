@@ -15,9 +15,10 @@ import av.logging
 import numpy as np
 
 from easyvideor1.types import MediaError, MediaInfo
-from easyvideor1.video.content import FileMemo, StatKey, file_error, stat_key
+from easyvideor1.video.content import stat_key
 from easyvideor1.video.formats import VIDEO_FORMATS
 from easyvideor1.video.promised import promised_size
+from easyvideor1.video.versions import FileMemo, StatKey, file_error
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from PIL import Image, UnidentifiedImageError
-
-from easyvideor1.types import MediaError, MediaInfo
-from easyvideor1.video.content import FileMemo, StatKey, fingerprint, remember_fingerprint, stat_key
-from easyvideor1.video.formats import IMAGE_ERRORS, IMAGE_FORMATS
+from easyvideor1.types import MediaInfo
+from easyvideor1.video.content import fingerprint, remember_fingerprint, stat_key
+from easyvideor1.video.formats import is_webp
+from easyvideor1.video.frame_lists import is_frame_list
+from easyvideor1.video.images import upright_size
 from easyvideor1.video.memo import ProbeMemo
-from easyvideor1.video.packets import media_error, packet_index, remember_index, video_info
-
-#: EXIF orientation tag, and its values that exchange width and height.
-_ORIENTATION = 0x0112
-_TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
-_TRANSPOSED = frozenset({5, 6, 7, 8})
+from easyvideor1.video.packets import packet_index, remember_index, video_info
+from easyvideor1.video.pictures import frame_list_info, made_of_pictures, webp_info
+from easyvideor1.video.versions import FileMemo, StatKey
 
 _INFOS: FileMemo[MediaInfo] = FileMemo(limit=4_000_000, weigh=lambda info: info.frame_count)
 
@@ -28,7 +25,7 @@ def probe(path: str, memo: ProbeMemo | None = None) -> MediaInfo:
 
     Times are presentation times from the packets, so that variable frame rates and edit lists are honoured; the first
     shown frame is at 0. ``fps`` is the container's average rate when it agrees with the packets, else frames over
-    duration, else 1. Non-square pixels are taken as square.
+    duration, else 1. Non-square pixels are taken as square. A list of frames has the times that it gives.
 
     Raises:
         MediaError: ``missing``, ``permission``, ``not_a_file``, ``empty``, ``no_video``, ``truncated``, ``unreadable``.
@@ -38,7 +35,9 @@ def probe(path: str, memo: ProbeMemo | None = None) -> MediaInfo:
 
 
 def _probe(path: str) -> MediaInfo:
-    return _probe_image(path) or _probe_video(path)
+    if is_frame_list(path):
+        return frame_list_info(path)
+    return _probe_image(path) or (webp_info(path) if is_webp(path) else _probe_video(path))
 
 
 def recall(path: str, memo: ProbeMemo) -> MediaInfo | None:
@@ -55,7 +54,7 @@ def _remembered(path: str, key: StatKey, memo: ProbeMemo) -> MediaInfo:
     if known is not None:
         return known
     info = _probe(path)
-    memo.put(key, info, packet_index(path) if info.kind == "video" else None)
+    memo.put(key, info, packet_index(path) if info.kind == "video" and not made_of_pictures(path) else None)
     return info
 
 
@@ -72,27 +71,11 @@ def _recalled(path: str, key: StatKey, memo: ProbeMemo) -> MediaInfo | None:
 
 def _probe_image(path: str) -> MediaInfo | None:
     """None when the file is not a still image."""
-    try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            if image.format == "GIF" and getattr(image, "n_frames", 1) > 1:
-                return None
-            width, height = image.size
-            if image.getexif().get(_ORIENTATION) in _TRANSPOSED and not _is_turned(image):
-                width, height = height, width
-            codec = (image.format or "").lower()
-    except UnidentifiedImageError:
+    found = upright_size(path)
+    if found is None:
         return None
-    except Image.DecompressionBombError as error:
-        raise MediaError(f"{path}: {error}; reduce the image first", path=path, reason="memory") from error
-    except IMAGE_ERRORS as error:
-        raise media_error(path, error) from error
+    (width, height), codec = found
     return MediaInfo(path=path, kind="image", fingerprint=fingerprint(path), codec=codec, width=width, height=height)
-
-
-def _is_turned(image: Image.Image) -> bool:
-    """Whether Pillow has exchanged width and height by itself, as it does for TIFF."""
-    tags = getattr(image, "tag_v2", None)
-    return tags is not None and image.size != (tags.get(_TIFF_WIDTH), tags.get(_TIFF_HEIGHT))
 
 
 def _probe_video(path: str) -> MediaInfo:

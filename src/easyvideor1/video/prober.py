@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import MediaError, MediaInfo
-from easyvideor1.video.content import FileMemo, StatKey, stat_key
+from easyvideor1.video.content import stat_key
 from easyvideor1.video.guard import DecodePool
 from easyvideor1.video.health import HealthLedger
 from easyvideor1.video.memo import ProbeMemo
 from easyvideor1.video.store import FrameStore
+from easyvideor1.video.versions import FileMemo, StatKey
 
 T = TypeVar("T")
 

@@ -31,7 +31,7 @@ def video_size(rule: str, info: MediaInfo, budget: VideoBudget, geometry: Geomet
     """Height and width of the frames of a video under both limits, per frame and per video.
 
     Args:
-        rule: ``qwen``, ``hf-qwen2``, ``hf-qwen3`` or ``uniform``.
+        rule: ``qwen``, ``hf-qwen2``, ``hf-qwen3``, ``uniform`` or ``uniform-time``.
         info: the video.
         budget: its limits.
         geometry: of the model.
@@ -47,7 +47,7 @@ def video_size(rule: str, info: MediaInfo, budget: VideoBudget, geometry: Geomet
         return _qwen3_size(info, budget, factor, temporal, frames)
     token = factor**2
     frames += -frames % temporal
-    if rule == "uniform":
+    if rule in ("uniform", "uniform-time"):
         share = math.inf if budget.total_pixels is None else budget.total_pixels / frames
         largest = max(min(budget.max_pixels, share), token)
         # A share of the video's total below min_pixels wins over it: the total is what memory was planned for.

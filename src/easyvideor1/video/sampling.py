@@ -33,7 +33,8 @@ def clip(info: MediaInfo, start: float | None, end: float | None) -> tuple[int, 
     """
     begin = 0.0 if start is None else float(start)
     finish = math.inf if end is None else float(end)
-    if not begin <= finish or begin > info.duration + CLIP_TOLERANCE or finish < 0:
+    outside = begin > info.duration + CLIP_TOLERANCE or finish < info.timestamps[0] - CLIP_TOLERANCE
+    if outside or not begin <= finish:
         raise MediaError(
             f"{info.path}: the clip from {start} to {end} s lies outside the video of {info.duration:.3f} s",
             path=info.path,
@@ -50,7 +51,7 @@ def sample(rule: str, info: MediaInfo, budget: VideoBudget, first: int, last: in
     """Indices of the frames to read, ascending, before the last one is repeated to fill a temporal step.
 
     Args:
-        rule: ``qwen``, ``hf-qwen2``, ``hf-qwen3`` or ``uniform``.
+        rule: ``qwen``, ``hf-qwen2``, ``hf-qwen3``, ``uniform`` or ``uniform-time``.
         info: the video.
         budget: its limits.
         first: first frame of the clip.
@@ -63,7 +64,9 @@ def sample(rule: str, info: MediaInfo, budget: VideoBudget, first: int, last: in
     if rule == "hf-qwen2":
         return _arange(first, total, qwen2_count(budget, total, info.fps, multiple))
     count = frame_count(budget, total, info.fps, multiple)
-    return _linspace(first, last, count) if rule == "qwen" else _even(info, first, last, count)
+    if rule == "qwen":
+        return _linspace(first, last, count)
+    return _middles(first, total, count) if rule == "uniform" else _middles_in_time(info, first, last, count)
 
 
 def frame_count(budget: VideoBudget, total: int, fps: float, multiple: int) -> int:
@@ -147,7 +150,12 @@ def _arange(first: int, total: int, count: int) -> tuple[int, ...]:
     return tuple((first + values.astype(np.int64)).tolist())
 
 
-def _even(info: MediaInfo, first: int, last: int, count: int) -> tuple[int, ...]:
+def _middles(first: int, total: int, count: int) -> tuple[int, ...]:
+    """The frame in the middle of each of ``count`` equal parts of ``total`` frames."""
+    return tuple(first + (2 * k + 1) * total // (2 * count) for k in range(count))
+
+
+def _middles_in_time(info: MediaInfo, first: int, last: int, count: int) -> tuple[int, ...]:
     """The frames on screen at the middles of ``count`` equally long parts of the clip, by their true times."""
     if count == last - first + 1:
         return tuple(range(first, last + 1))

@@ -22,6 +22,7 @@ from easyvideor1.video.entry import (
     LOSSY_SUFFIX,
     CorruptEntryError,
     Entry,
+    check_size,
     open_entry,
     suffix_of,
     write_entry,
@@ -52,6 +53,14 @@ class EntryFile:
     lossy: bool
     size: int
     used: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Whether a whole entry serves a plan, and ``(path, fault)`` of each damaged file that was found on the way."""
+
+    there: bool
+    damaged: tuple[tuple[Path, str], ...]
 
 
 class FrameStore:
@@ -155,6 +164,39 @@ class FrameStore:
             _note_use(path, status)
             return True
         return False
+
+    def look(self, plan: MediaPlan, *, checksums: bool = False, set_aside: bool = True) -> Found:
+        """Like ``touch``, of entries that are whole: files that are not are set aside, recorded and named.
+
+        Args:
+            plan: whose entry is wanted.
+            checksums: check every byte, and not sizes alone.
+            set_aside: whether damaged entries are moved out of the way, and the use of whole ones is noted.
+
+        Raises:
+            StoreError: an entry may not be read, or is damaged and cannot be set aside.
+        """
+        damaged: list[tuple[Path, str]] = []
+        for path in self._candidates(plan):
+            try:
+                status = path.stat()
+                if checksums:
+                    open_entry(path).check()
+                else:
+                    check_size(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except CorruptEntryError as error:
+                damaged.append((path, str(error)))
+                if set_aside:
+                    self._set_aside(path, str(error))
+                continue
+            except OSError as error:
+                raise StoreError(f"cannot read {path}: {error}") from error
+            if set_aside:
+                _note_use(path, status)
+            return Found(True, tuple(damaged))
+        return Found(False, tuple(damaged))
 
     def verify(self, digest: str) -> bool:
         """Check all entries of a digest from their bytes, whatever was checked before; the use of them is not noted.

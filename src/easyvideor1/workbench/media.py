@@ -30,10 +30,14 @@ from easyvideor1.types import (
     MediaRef,
 )
 from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, Tally, build, look_up, plan
-from easyvideor1.video.content import StatKey, is_settled, stat_key
+from easyvideor1.video.content import stat_key
 from easyvideor1.video.prefetch import Prefetcher
+from easyvideor1.video.versions import StatKey, is_settled
 
 Progress = Callable[[int, int], None]
+
+#: A rate of 29.97 is what is meant by 30.
+_RATE_TOLERANCE = 1.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,15 @@ class PlannedMedia:
 
     items: tuple[tuple[MediaRef, MediaPlan], ...]
     failures: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is kept of a plan that was made: of which version of the medium, its digest and the medium's frame rate."""
+
+    version: StatKey
+    digest: str
+    fps: float
 
 
 @dataclass
@@ -56,8 +69,7 @@ class MediaBench:
     checkpoint: Path
     geometry_given: Geometry | None = None
     retry_hung: bool = False
-    #: Of every medium that was planned: the version of its file, and the digest of the plan.
-    _digests: dict[MediaRef, tuple[StatKey, str]] = field(default_factory=dict)
+    _known: dict[MediaRef, _Known] = field(default_factory=dict)
     _budget_texts: dict[tuple[MediaKind, BudgetChange | None], str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -158,6 +170,31 @@ class MediaBench:
             found = self._budget_texts[ref.kind, ref.budget] = self.budget(ref).model_dump_json()
         return found
 
+    def rate_note(self, refs: Iterable[MediaRef]) -> str:
+        """What is to be said of videos with fewer frames per second than are wanted; empty if there are none.
+
+        They are planned at their own rate: no frame is taken twice.
+        """
+        rates, wanted, total = [], 0.0, 0
+        for ref in dict.fromkeys(ref for ref in refs if ref.kind == "video"):
+            budget = self.budget(ref)
+            assert isinstance(budget, VideoBudget)
+            try:
+                known = self._still_known(ref)
+                rate = known.fps if known else self.frames.probe(ref.path).fps
+            except MediaError:
+                continue  # it is named elsewhere
+            total += 1
+            if budget.frames is None and budget.fps > rate * _RATE_TOLERANCE:
+                rates.append(rate)
+                wanted = max(wanted, budget.fps)
+        if not rates:
+            return ""
+        return (
+            f"{len(rates)} of {total} videos have fewer than the {wanted:g} frames per second that are asked for "
+            f"({min(rates):.4g} at least): they are read at their own rate"
+        )
+
     def fill_cache(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> BuildReport:
         """Have the frames of all media of some sources ready, as ``cache.mode`` says.
 
@@ -201,7 +238,7 @@ class MediaBench:
             self.ledger.note(error, "left out of the cache")
             raise
         if version is not None and is_settled(version):
-            self._digests[ref] = (version, found.digest)
+            self._known[ref] = _Known(version, found.digest, info.fps)
         return found
 
     def decode_planned(
@@ -209,8 +246,13 @@ class MediaBench:
         planned: PlannedMedia,
         on_progress: Progress | None = None,
         on_tally: Callable[[Tally], None] | None = None,
+        *,
+        checksums: bool = False,
     ) -> BuildReport:
-        """Decode what the store lacks; the report counts and names what could not be planned among its failures."""
+        """Decode what the store lacks; the report counts and names what could not be planned among its failures.
+
+        With ``checksums`` every byte of what is there is checked, and not its size alone.
+        """
         report = build(
             planned.items,
             self.store,
@@ -220,6 +262,7 @@ class MediaBench:
             on_tally=on_tally,
             pool=self.frames.pool,
             hung=self.frames.hung,
+            checksums=checksums,
         )
         return _with_unplanned(report, planned)
 
@@ -248,13 +291,16 @@ class MediaBench:
         return kept
 
     def _failure(self, ref: MediaRef, report: BuildReport) -> str | None:
-        version, digest = self._digests.get(ref, (None, ""))
         try:
-            if version != stat_key(ref.path):
-                digest = self.plan(ref).digest
+            known = self._still_known(ref)
+            return report.failed_digests.get(known.digest if known else self.plan(ref).digest)
         except MediaError as error:
             return error.reason
-        return report.failed_digests.get(digest)
+
+    def _still_known(self, ref: MediaRef) -> _Known | None:
+        """What was kept of a medium, if it is as it was then; its probe need not be recalled for that."""
+        known = self._known.get(ref)
+        return known if known is not None and known.version == stat_key(ref.path) else None
 
     @contextmanager
     def _probing(self, refs: Iterable[MediaRef]) -> Iterator[None]:

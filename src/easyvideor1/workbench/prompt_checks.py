@@ -12,7 +12,8 @@ from easyvideor1.config import ModelConfig
 from easyvideor1.data import check_key
 from easyvideor1.models.family import Family
 from easyvideor1.types import Geometry, MediaRef
-from easyvideor1.video.content import StatKey, is_unchanged, stat_key
+from easyvideor1.video.content import is_unchanged, stat_key
+from easyvideor1.video.versions import StatKey
 
 #: Files of a checkpoint that decide no prompt: weights, and what the trainer keeps beside them.
 _NO_PROMPT_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})

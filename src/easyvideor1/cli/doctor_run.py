@@ -1,0 +1,240 @@
+"""``evr1 doctor RUN``: is a run directory whole?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from easyvideor1.cli.doctor import Finding, State
+
+if TYPE_CHECKING:
+    from easyvideor1.config import RunConfig
+
+#: What a run directory has from its first moments on, one or the other.
+_MARKS = ("config.yaml", "run.json", "stages")
+_AGAIN = "start the command of this run again: it is written anew"
+_COPY = "put it back from a copy of the run"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run directory that is checked.
+
+    ``config`` and ``facts`` (``run.json``) are ``None`` where they cannot be read; ``busy`` says that a process is at
+    it.
+    """
+
+    directory: Path
+    config: RunConfig | None
+    facts: dict[str, Any] | None
+    busy: bool
+
+    @property
+    def finished(self) -> bool:
+        from easyvideor1.training.directory import FINISHED
+
+        return self.facts is not None and self.facts["stage"] == FINISHED
+
+
+def is_run(path: str) -> bool:
+    """Whether a word of the command line is a run directory."""
+    return any((Path(path) / mark).exists() for mark in _MARKS)
+
+
+def check_run(directory: Path) -> Iterator[Finding]:
+    """Everything that a run directory holds, file by file; nothing is changed."""
+    from easyvideor1.cli.doctor_stages import check_evaluations, check_stages
+    from easyvideor1.files import is_held
+    from easyvideor1.training.lengths import with_known_steps
+
+    busy = is_held(directory / ".lock")
+    if busy:
+        words = "a process is at this run; what is under way may look incomplete"
+        yield Finding("lock", "note", words, "check again when it has ended")
+    else:
+        yield Finding("lock", "ok", "free: no process is at this run")
+    config, found = _config(directory)
+    yield found
+    facts, found = _facts(directory)
+    yield found
+    if config is not None:
+        config = with_known_steps(config, facts)
+    run = Run(directory, config, facts, busy)
+    yield from _same(run)
+    yield from _small_file(run, "data_report.json", "which rows were used and refused is not known")
+    yield from check_stages(run)
+    yield from check_evaluations(run)
+    yield from _summary(run)
+    yield from _pages(run)
+    yield from _leftovers(run)
+
+
+def _config(directory: Path) -> tuple[RunConfig | None, Finding]:
+    from easyvideor1.config import load_config
+    from easyvideor1.types import ConfigError
+
+    file = directory / "config.yaml"
+    means = "the run cannot go on with it"
+    remedy = "put it back from a copy; or remove it and start the command that began the run: it is written anew"
+    if not file.is_file():
+        return None, Finding(file.name, "broken", f"missing: {means}", remedy)
+    try:
+        config = load_config(file)
+    except ConfigError as error:
+        first, *more = str(error).splitlines()
+        rest = f" (and {len(more)} more)" if more else ""
+        return None, Finding(file.name, "broken", f"{first}{rest}: {means}", remedy)
+    return config, Finding(file.name, "ok", f"{len(config.stages)} stages, seed {config.seed}")
+
+
+def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
+    from easyvideor1.training.directory import read_status
+    from easyvideor1.types import DataError
+
+    means = "which rows, versions and command made this run is not known"
+    remedy = f"{_COPY}; or remove it and start the run again, which then trusts the rows as they are"
+    try:
+        facts = read_status(directory)
+    except DataError as error:
+        fault = str(error).removeprefix(f"{directory / 'run.json'}: ").partition(";")[0]
+        return None, Finding("run.json", "broken", f"{fault}: {means}", remedy)
+    if facts is None:
+        return None, Finding("run.json", "broken", f"missing: {means}", remedy)
+    stage = facts["stage"] or "nothing trained yet"
+    incidents = facts.get("incidents", [])
+    if incidents:
+        words = f"{stage}; {len(incidents)} things were found damaged or done again by its {facts['starts']} starts"
+        return facts, Finding("run.json", "note", words, "the report lists them")
+    return facts, Finding("run.json", "ok", f"{stage}, {facts['starts']} starts")
+
+
+def _same(run: Run) -> Iterator[Finding]:
+    """Whether the configuration is the one that the record was made with, and its rows are still there."""
+    from easyvideor1.config.places import found
+    from easyvideor1.training.directory import file_digest
+    from easyvideor1.training.stages import stage_directory
+
+    if run.config is None:
+        return
+    config, facts = run.config, run.facts or {}
+    named = [source.path for part in (config.data.train, config.data.validation, config.data.test) for source in part]
+    differ = []
+    if "seed" in facts and facts["seed"] != config.seed:
+        differ.append(f"its seed is {config.seed}, that of run.json {facts['seed']}")
+    if facts and set(named) != set(facts["data"]):
+        differ.append("it names other rows than run.json")
+    known = {stage_directory(run.directory, config, stage).name for stage in config.stages}
+    if strange := sorted(path.name for path in (run.directory / "stages").glob("*") if path.name not in known):
+        differ.append(f"it has no stage {', '.join(strange)}")
+    if differ:
+        words = f"{'; '.join(differ)}: it is not what this run was made with"
+        yield Finding("config.yaml and the record", "broken", words, "put config.yaml back as it was")
+    else:
+        yield Finding("config.yaml and the record", "ok", "seed, rows and stages are the same")
+    for path, digest in facts.get("data", {}).items():
+        place = Path(found(config, path))
+        if not place.is_file():
+            yield Finding(f"rows {path}", "note", "not here", "bring them back before the run is started again")
+        elif file_digest(place) != digest:
+            words = "changed since the run began: it would not go on with them"
+            yield Finding(f"rows {path}", "note", words, "restore them before the run is started again")
+
+
+def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
+    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.types import DataError
+
+    file = run.directory / name
+    if not file.exists():
+        state: State = "broken" if run.finished else "note"
+        yield Finding(name, state, f"missing: {means}", _AGAIN)
+        return
+    try:
+        read_json(file)
+    except DataError as error:
+        fault = str(error).removeprefix(f"{file}: ").partition("; ")[0]
+        yield Finding(name, "broken", f"{fault}: {means}", f"remove it and {_AGAIN}")
+    else:
+        yield Finding(name, "ok", "readable")
+
+
+def _summary(run: Run) -> Iterator[Finding]:
+    """``summary.json`` against the evaluations that it compares."""
+    from easyvideor1.evaluation import Evaluation
+    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.types import DataError
+
+    file, remedy = run.directory / "summary.json", "start the command of this run again: it is computed anew"
+    if not file.exists():
+        state: State = "broken" if run.finished and not run.busy else "note"
+        yield Finding(file.name, state, "missing: what came out of the run is not summed up", remedy)
+        return
+    try:
+        summary = read_json(file)
+        names = dict(summary["evaluations"])
+        told = {moment: summary[f"accuracy_{moment}"] for moment in ("before", "after")}
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        fault = str(error).removeprefix(f"{file}: ").partition("; ")[0]
+        yield Finding(file.name, "broken", f"{fault}: it is no summary of a run", remedy)
+        return
+    wrong = []
+    for moment, name in names.items():
+        try:
+            greedy = Evaluation.load(run.directory / "evaluations", str(name)).greedy
+        except DataError:
+            continue  # told among the evaluations
+        mean = None if greedy is None else greedy.mean
+        if not _close(mean, told.get(moment)):
+            wrong.append(f"accuracy_{moment} is {told.get(moment)}, the answers of {name} come to {mean}")
+    if wrong:
+        yield Finding(file.name, "broken", f"{'; '.join(wrong)}: its numbers are not those of this run", remedy)
+    else:
+        yield _dated(run, file, "its accuracies are those of the evaluations", remedy)
+
+
+def _close(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    return isinstance(other, int | float) and abs(one - other) < 1e-9
+
+
+def _pages(run: Run) -> Iterator[Finding]:
+    remedy = f"evr1 report {run.directory}"
+    for name, begin in (("curves.png", b"\x89PNG\r\n\x1a\n"), ("report.html", b"<!doctype html>")):
+        file = run.directory / name
+        if not file.exists():
+            state: State = "broken" if run.finished and not run.busy else "note"
+            yield Finding(name, state, "missing; nothing else depends on it", remedy)
+            continue
+        content = file.read_bytes()
+        end = b"IEND\xaeB`\x82" if name == "curves.png" else b"</html>"
+        if content.lstrip().startswith(begin) and content.rstrip().endswith(end):
+            yield _dated(run, file, "whole", remedy)
+        else:
+            yield Finding(name, "broken", "cut off or overwritten; nothing else depends on it", remedy)
+
+
+def _dated(run: Run, file: Path, detail: str, remedy: str) -> Finding:
+    """A whole file, unless what it is made from is newer."""
+    made_from = [*run.directory.glob("evaluations/*.json"), *run.directory.glob("stages/*/metrics.jsonl")]
+    written = file.stat().st_mtime
+    newer = [path for path in made_from if path.stat().st_mtime > written]
+    if not newer:
+        return Finding(file.name, "ok", detail)
+    shown = newer[0].relative_to(run.directory)
+    return Finding(file.name, "note", f"{detail}, but older than {shown}, or copied before it", remedy)
+
+
+def _leftovers(run: Run) -> Iterator[Finding]:
+    from easyvideor1.files import left_behind
+    from easyvideor1.rollout.kept import ASIDE
+
+    if not run.busy and (left := left_behind(run.directory)):
+        words = f"{len(left)} left by killed writers, such as {left[0].relative_to(run.directory)}; they are not used"
+        yield Finding("temporary files", "note", words, "the next start of the run clears them away")
+    if aside := sorted(run.directory.glob(f"stages/*/*{ASIDE}")):
+        shown = ", ".join(str(path.relative_to(run.directory)) for path in aside)
+        words = f"{shown}: lines that could not be read, moved there by a start of the run"
+        yield Finding("lines set aside", "note", words, "look at them, then remove the file")

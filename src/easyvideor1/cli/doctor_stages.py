@@ -1,0 +1,198 @@
+"""What ``evr1 doctor RUN`` says of stages, checkpoints and evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from easyvideor1.cli.doctor import Finding, State
+from easyvideor1.cli.doctor_run import Run
+
+if TYPE_CHECKING:
+    from easyvideor1.config import StageConfig
+
+_COPY = "put it back from a copy of the run"
+
+
+def check_stages(run: Run) -> Iterator[Finding]:
+    """The record and the checkpoints of every stage."""
+    from easyvideor1.training.stages import stage_directory
+
+    directories = sorted(path for path in (run.directory / "stages").glob("*") if path.is_dir())
+    if run.config is None:
+        for directory in directories:
+            yield from _record(run, directory, None)
+            yield from _checkpoints(run, directory, None, through=False)
+        return
+    for number, options in enumerate(run.config.stages):
+        directory = stage_directory(run.directory, run.config, options)
+        later = [stage_directory(run.directory, run.config, stage) for stage in run.config.stages[number + 1 :]]
+        through = run.finished or any(path.is_dir() for path in later)
+        if directory.is_dir():
+            yield from _record(run, directory, options.steps if through else None)
+            yield from _checkpoints(run, directory, options, through=through)
+        elif through:
+            words = "missing, though what follows it is there: how it was trained is lost"
+            yield Finding(f"stages/{directory.name}", "broken", words, _COPY)
+        else:
+            yield Finding(f"stages/{directory.name}", "note", "not begun")
+
+
+def _record(run: Run, directory: Path, steps: int | None) -> Iterator[Finding]:
+    """Metrics, clocks, warnings and rollouts; ``steps`` is how many there have to be, if that is known."""
+    from easyvideor1.rollout.kept import read_rows, read_steps, rollout_files, stage_damage, steps_words
+
+    where = f"stages/{directory.name}"
+    damage = stage_damage(directory, steps)
+    hurt = {one.where.removeprefix(f"{where}/").partition("/")[0] for one in damage}
+    for name in ("metrics.jsonl", "timings.jsonl"):
+        if name not in hurt:
+            there = read_steps(directory / name)[0]
+            yield Finding(f"{where}/{name}", "ok", f"every step: {steps_words(there)}" if there else "no step yet")
+    if (directory / "canary.jsonl").exists() and "canary.jsonl" not in hurt:
+        count = len(read_rows(directory / "canary.jsonl").rows)
+        yield Finding(f"{where}/canary.jsonl", "note", f"{count} warnings", "read them; docs/canary.md says how")
+    files = rollout_files(directory)
+    if "rollouts" not in hurt:
+        yield Finding(f"{where}/rollouts", "ok", f"{len(files)} files, a group on every line")
+    for one in damage:
+        yield Finding(one.where, "broken", f"{one.what}: {one.means}", one.remedy)
+    if steps is not None and (more := [step for step in files if step > steps]):
+        yield Finding(f"{where}/rollouts", "note", f"{steps_words(more)} are beyond the stage", "not of this run?")
+
+
+def _checkpoints(run: Run, directory: Path, options: StageConfig | None, *, through: bool) -> Iterator[Finding]:
+    """Every checkpoint of a stage against its checksums."""
+    from easyvideor1.rollout.kept import numbered
+    from easyvideor1.training.checkpoint import read_state
+
+    found = numbered(directory / "checkpoints")
+    states = {step: read_state(path) for step, path in found.items()}
+    whole = [step for step, (state, _) in states.items() if state is not None]
+    for step, path in found.items():
+        where = f"stages/{directory.name}/checkpoints/{path.name}"
+        state, fault = states[step]
+        if state is None:
+            yield Finding(where, "broken", *_damaged_words(step, fault, whole, through=through))
+        elif int(state["step"]) != step:
+            yield Finding(where, "broken", f"holds step {state['step']}: it was renamed", "give it its name back")
+        elif fault := _weights_fault(path):
+            yield Finding(where, "broken", f"its files are as written, but {fault}", _COPY)
+        elif fault := _family_fault(run, path):
+            remedy = "look for what has changed around it: versions, modules of yours"
+            yield Finding(where, "note", f"its files are as written, but its model does not open: {fault}", remedy)
+        else:
+            yield Finding(where, "ok", f"{len(state['files'])} files as written (SHA-256), and they open")
+    last = f"stages/{directory.name}/checkpoints"
+    if options is not None and through and options.steps is not None and options.steps not in found:
+        words = f"no checkpoint of step {options.steps}, the last: what this stage has learnt is lost"
+        remedy = f"{_COPY}; or start the command of this run again: it does the steps after "
+        yield Finding(last, "broken", words, f"{remedy}{max(whole, default=0)} again")
+    elif not found:
+        yield Finding(last, "note", "none saved yet", "a start begins the stage anew (save_every says when it saves)")
+
+
+def _damaged_words(step: int, fault: str, whole: list[int], *, through: bool) -> tuple[str, str]:
+    newer = [other for other in whole if other > step]
+    if newer:
+        return f"{fault}: not needed, as step {newer[-1]} is whole", "remove it, or put it back from a copy"
+    before = max((other for other in whole if other < step), default=0)
+    start = f"after step {before}" if before else "from the beginning of the stage"
+    what = "what this stage has learnt" if through else "the newest state of this stage"
+    remedy = f"{_COPY}; or start the command of this run again: it goes on {start} and writes it anew"
+    return f"{fault}: {what} cannot be read from it", remedy
+
+
+def _weights_fault(checkpoint: Path) -> str:
+    """Why the weights of a checkpoint do not open, by their headers; empty if they do."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(checkpoint.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 - it is no mapping
+                    tensors.get_slice(name).get_shape()
+        except (SafetensorError, OSError) as error:
+            return f"{file.name} does not open: {error}"
+    return ""
+
+
+def _family_fault(run: Run, checkpoint: Path) -> str:
+    """Why the adapter and the tokenizer of a checkpoint do not open; empty if they do."""
+    from easyvideor1.config import ModelConfig
+    from easyvideor1.models.family import configured_family
+    from easyvideor1.types import EasyVideoError
+
+    try:
+        configured_family(run.config.model if run.config else ModelConfig(), checkpoint)
+    except (EasyVideoError, OSError, ValueError) as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def check_evaluations(run: Run) -> Iterator[Finding]:
+    """Every evaluation that is there, or has to be: ``NAME.json`` against what ``NAME.jsonl`` comes to."""
+    from easyvideor1.evaluation import evaluation_fault
+
+    directory = run.directory / "evaluations"
+    there = {path.stem for path in (*directory.glob("*.json"), *directory.glob("*.jsonl"))}
+    tests, validations = _wanted(run)
+    names = sorted(there | tests | validations)
+    if not names:
+        yield Finding("evaluations", "ok", "none asked for yet")
+    for name in names:
+        where = f"evaluations/{name}"
+        remedy = "evaluate again (evr1 eval)"
+        if name in tests:
+            remedy = "start the command of this run again: it is done again"
+        elif name in validations:
+            remedy = f"{_COPY}; else its answers are lost, and metrics.jsonl still tells its accuracies"
+        if fault := evaluation_fault(directory, name):
+            state: State = "broken" if name in tests | validations or (directory / f"{name}.json").exists() else "note"
+            yield Finding(where, state, f"{fault}: its answers cannot be read", remedy)
+        elif differ := _difference(directory, name):
+            forget = f"remove {directory / name}.json, then " if name in tests else ""
+            yield Finding(where, "broken", f"{differ}: one of the two was changed", f"{forget}{remedy}")
+        else:
+            yield Finding(where, "ok", "its numbers are those of its answers")
+
+
+def _wanted(run: Run) -> tuple[set[str], set[str]]:
+    """Names of the test and of the validation evaluations that must have been made by now."""
+    from easyvideor1.rollout.kept import read_steps
+    from easyvideor1.training.stages import due, stage_directory
+
+    tests: set[str] = set()
+    validations: set[str] = set()
+    if run.config is None:
+        return tests, validations
+    directories = [stage_directory(run.directory, run.config, stage) for stage in run.config.stages]
+    moments = ["before", *(path.name for path in directories)]
+    through = [any(path.is_dir() for path in directories[i:]) or run.finished for i in range(len(directories) + 1)]
+    if run.config.data.test:
+        tests = {name for name, after in zip(moments, through, strict=True) if after}
+    if run.config.data.validation:
+        for stage, path, after in zip(run.config.stages, directories, through[1:], strict=True):
+            whole = after and stage.steps is not None
+            done = range(1, stage.step_count + 1) if whole else read_steps(path / "metrics.jsonl")[0]
+            validations |= {f"{stage.name}-{step:06d}" for step in done if due(run.config.evaluation.every, step)}
+    return tests, validations
+
+
+def _difference(directory: Path, name: str) -> str:
+    """The first number of ``NAME.json`` that is not what the answers come to; empty if there is none."""
+    from easyvideor1.evaluation import Evaluation
+    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.training.directory import flat
+
+    told: Mapping[str, Any] = flat(read_json(directory / f"{name}.json"))
+    found: Mapping[str, Any] = flat(Evaluation.load(directory, name).to_json())
+    for key, value in told.items():
+        if key == "name" or key not in found:
+            continue  # renamed by hand, or told by another version
+        other = found[key]
+        numbers = isinstance(value, float | int) and isinstance(other, float | int)
+        if (abs(value - other) > 1e-9) if numbers else (value != other):
+            return f"{name}.json says {key} is {value}, its answers come to {other}"
+    return ""

@@ -1,0 +1,244 @@
+"""What a stage has kept, read back: its rows, and what of them is not as it was written.
+
+A run that goes on, its report and ``evr1 doctor`` look at the same files and have to say the same of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easyvideor1.types import DataError
+
+#: Ends the name of the file that keeps the lines that could not be read, so that what is lost can be looked at.
+ASIDE = ".damaged"
+_NUMBERED = re.compile(r"step_(\d+)")
+_COPY = "put it back from a copy of the run, if there is one; nothing else has to be done"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Something of a run that is not as it was written: where, what is wrong, what that means, and what to do."""
+
+    where: str
+    what: str
+    means: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}; {self.means}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a JSONL file, ``(line, fault)`` of each line that is none, and whether its end is torn.
+
+    An end is torn when the last line has no newline and cannot be read: a writer is at it, or was killed. That line is
+    no fault.
+    """
+
+    rows: tuple[dict[str, Any], ...]
+    faults: tuple[tuple[int, str], ...]
+    torn: bool
+
+
+def read_rows(path: Path, check: Callable[[Mapping[str, Any]], str] | None = None) -> Rows:
+    """All rows of a JSONL file that can be read.
+
+    Args:
+        path: the file.
+        check: says what is wrong with a row, the empty string if nothing is; such a row is a fault.
+
+    Raises:
+        DataError: the file is missing or cannot be opened.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); is this the directory of a run?") from error
+    rows: list[dict[str, Any]] = []
+    faults: list[tuple[int, str]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        row = parse_row(line)
+        if isinstance(row, str):
+            if number == len(lines):
+                return Rows(tuple(rows), tuple(faults), torn=True)
+            faults.append((number, row))
+        elif check is not None and (fault := check(row)):
+            faults.append((number, fault))
+        else:
+            rows.append(row)
+    return Rows(tuple(rows), tuple(faults), torn=False)
+
+
+def parse_row(line: bytes) -> dict[str, Any] | str:
+    """The JSON object of a line, or why it is none."""
+    try:
+        row = json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        return f"not valid JSON ({error})"
+    return row if isinstance(row, dict) else f"no JSON object but {type(row).__name__}"
+
+
+def step_fault(row: Mapping[str, Any]) -> str:
+    """That a row does not say which step it belongs to; empty if it does."""
+    step = row.get("step")
+    whole = isinstance(step, int) and not isinstance(step, bool)
+    return "" if whole else "no row of a step (field 'step' is missing or no whole number)"
+
+
+def canary_fault(row: Mapping[str, Any]) -> str:
+    """Why a row is no warning of the canary; empty if it is one."""
+    examples = row.get("examples")
+    whole = isinstance(examples, list) and all(isinstance(one, dict) and "response" in one for one in examples)
+    return step_fault(row) or ("" if whole else "no warning of the canary")
+
+
+def read_steps(path: Path) -> tuple[dict[int, dict[str, Any]], Rows]:
+    """The rows of a file of a stage by step, in order, and all that was read; none of a file that is not there.
+
+    Of a step that is there twice the last row counts.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    found = read_rows(path, step_fault) if path.exists() else Rows((), (), torn=False)
+    return dict(sorted(((row["step"], row) for row in found.rows), key=lambda pair: pair[0])), found
+
+
+def numbered(directory: Path, suffix: str = "") -> dict[int, Path]:
+    """What a directory holds for single steps (``step_000050`` and a suffix), by step, in order."""
+    named = ((_NUMBERED.fullmatch(path.name.removesuffix(suffix)), path) for path in directory.glob(f"step_*{suffix}"))
+    return dict(sorted((int(name[1]), path) for name, path in named if name))
+
+
+def rollout_files(stage: Path) -> dict[int, Path]:
+    """The rollout files of a stage by step, in order."""
+    return numbered(stage / "rollouts", ".jsonl")
+
+
+def read_rollouts(path: Path, step: int, groups: int | None = None) -> tuple[list[dict[str, Any]], str]:
+    """The groups of a step's rollout file that can be read, and what is wrong with it (empty if nothing is).
+
+    Args:
+        path: the file.
+        step: that its rows have to name.
+        groups: how many it has to hold; any number but none if left out.
+    """
+    try:
+        found = read_rows(path, lambda row: _group_fault(row, step))
+    except DataError as error:
+        return [], str(error).removeprefix(f"{path}: ")
+    rows = list(found.rows)
+    wanted = len(rows) + len(found.faults) + found.torn if groups is None else groups
+    share = f"{len(rows)} of {wanted} groups can be read"
+    if found.torn:
+        return rows, f"cut off; {share}"
+    if found.faults:
+        return rows, f"{_lines_words(found.faults)}; {share}"
+    if not rows:
+        return rows, "empty"
+    return rows, "" if len(rows) == wanted else share
+
+
+def _group_fault(row: Mapping[str, Any], step: int) -> str:
+    members = row.get("trajectories")
+    whole = isinstance(members, list) and all(
+        isinstance(member, dict) and isinstance(member.get("score"), dict) for member in members
+    )
+    return "" if whole and row.get("step") == step else f"no group of step {step}"
+
+
+def stage_damage(stage: Path, steps: int | None = None) -> list[Damage]:
+    """What is damaged among the metrics, clocks, warnings and rollouts of a stage.
+
+    Args:
+        stage: its directory.
+        steps: steps that it has done; as its files tell, if left out.
+    """
+    metrics, read = read_steps(stage / "metrics.jsonl")
+    clocks, clocked = read_steps(stage / "timings.jsonl")
+    files = rollout_files(stage)
+    if steps is None:
+        # A checkpoint comes after all else of its step, and the rollouts of a step after all of the step before.
+        through = max([0, *numbered(stage / "checkpoints"), *(step - 1 for step in files)])
+        done, timed = max([through, *metrics]), max([through, *(step - 1 for step in metrics)])
+    else:
+        done = timed = steps
+    damage = _rows_damage(
+        stage / "metrics.jsonl",
+        read,
+        missing=[step for step in range(1, done + 1) if step not in metrics],
+        means="curves and the canary lack what cannot be read; the weights do not depend on it",
+    )
+    damage += _rows_damage(
+        stage / "timings.jsonl",
+        clocked,
+        missing=[step for step in range(1, timed + 1) if step not in clocks],
+        means="how long those steps took is not known any more; nothing depends on it",
+    )
+    if (stage / "canary.jsonl").exists():
+        warnings, means = read_rows(stage / "canary.jsonl", canary_fault), "warnings are lost; nothing depends on them"
+        damage += _rows_damage(stage / "canary.jsonl", warnings, missing=[], means=means)
+    return [*damage, *_rollouts_damage(stage, files, done, metrics)]
+
+
+def _rollouts_damage(
+    stage: Path, files: Mapping[int, Path], done: int, metrics: Mapping[int, Mapping[str, Any]]
+) -> list[Damage]:
+    where = f"stages/{stage.name}/rollouts"
+    damage = []
+    if missing := [step for step in range(1, done + 1) if step not in files]:
+        means = "what was answered there cannot be read any more; the weights do not depend on it"
+        damage.append(Damage(where, f"no file of {steps_words(missing)}", means, _COPY))
+    for step, path in files.items():
+        if step > done:
+            continue  # under way, or to be done again
+        groups = metrics.get(step, {}).get("groups/all")
+        _, fault = read_rollouts(path, step, int(groups) if isinstance(groups, int | float) else None)
+        if fault:
+            means = f"the rest of what was answered in step {step} is lost; the weights do not depend on it"
+            damage.append(Damage(f"{where}/{path.name}", fault, means, _COPY))
+    return damage
+
+
+def _rows_damage(path: Path, found: Rows, *, missing: list[int], means: str) -> list[Damage]:
+    faults = []
+    if found.faults:
+        faults.append(_lines_words(found.faults))
+    if missing:
+        aside = path.with_name(f"{path.name}{ASIDE}")
+        kept = f" ({aside.name} keeps lines that cannot be read)" if aside.exists() else ""
+        faults.append(f"no row of {steps_words(missing)}{kept}")
+    if not faults:
+        return []
+    return [Damage(f"stages/{path.parent.name}/{path.name}", "; ".join(faults), means, _COPY)]
+
+
+def _lines_words(faults: Sequence[tuple[int, str]]) -> str:
+    line, fault = faults[0]
+    others = len(faults) - 1
+    more = f", and {others} more {'is' if others == 1 else 'are'} bad" if others else ""
+    return f"line {line} is {fault}{more}"
+
+
+def steps_words(steps: Iterable[int]) -> str:
+    """``step 3``, or ``steps 1 to 3, 5 and 7 to 9 (7)``: some steps and, where it helps, how many they are."""
+    runs: list[list[int]] = []
+    for step in sorted(steps):
+        if runs and step == runs[-1][-1] + 1:
+            runs[-1][1:] = [step]
+        else:
+            runs.append([step])
+    words = [" to ".join(map(str, run)) for run in runs]
+    count = sum(run[-1] - run[0] + 1 for run in runs)
+    if count == 1:
+        return f"step {words[0]}"
+    listed = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"steps {listed} ({count})" if len(words) > 1 else f"steps {listed}"

@@ -1,0 +1,77 @@
+"""What of a run is damaged when it is taken up again: told, kept in ``run.json``, and never dropped in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from easyvideor1.config import RunConfig, StageConfig
+from easyvideor1.rollout.kept import Damage, stage_damage, steps_words
+from easyvideor1.training.checkpoint import Latest, unsaved_words
+from easyvideor1.training.directory import RunStatus
+from easyvideor1.training.record import Rewound
+from easyvideor1.training.stages import due, stage_directory
+
+#: ``fault(directory, name) -> str``: what is wrong with the files of an evaluation, empty if nothing is; given by
+#: whoever puts the run together.
+EvaluationFault = Callable[[Path, str], str]
+#: Damages of one kind that are told one by one.
+_TOLD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Says what a start finds damaged or does again, and keeps it in ``run.json`` for the report."""
+
+    say: Callable[[str], None]
+    status: RunStatus
+
+    def tell(self, text: str) -> None:
+        """Say something, and keep it."""
+        self.say(text)
+        self.status.keep_incident(text)
+
+    def tell_all(self, damage: Sequence[Damage]) -> None:
+        """Say some damages, the first ones one by one."""
+        for text in shown(damage):
+            self.tell(text)
+
+
+def shown(damage: Sequence[Damage]) -> list[str]:
+    """A line for each damage, of many for the first ones."""
+    lines = [f"DAMAGED: {one}" for one in damage[:_TOLD]]
+    if more := len(damage) - len(lines):
+        lines.append(f"DAMAGED: {more} more; `evr1 doctor` and the directory of the run name them all")
+    return lines
+
+
+def done_damage(
+    run_dir: Path, config: RunConfig, options: StageConfig, done: int, fault: EvaluationFault
+) -> list[Damage]:
+    """What is damaged of the first ``done`` steps of a stage: none of it will be done again."""
+    stage = stage_directory(run_dir, config, options)
+    if done == 0:
+        return []
+    if not stage.is_dir():
+        return [Damage(f"stages/{stage.name}", "not there", "how it was trained is lost")]
+    found = stage_damage(stage, done)
+    names = [f"{options.name}-{step:06d}" for step in range(1, done + 1) if due(config.evaluation.every, step)]
+    means = "its answers are lost; the metrics of its step still tell its accuracies"
+    return [*found, *evaluation_damage(run_dir, names if config.data.validation else [], means, fault)]
+
+
+def evaluation_damage(run_dir: Path, names: Sequence[str], means: str, fault: EvaluationFault) -> list[Damage]:
+    """Of some evaluations those that are damaged."""
+    faults = {name: fault(run_dir / "evaluations", name) for name in names}
+    return [Damage(f"evaluations/{name}", what, means) for name, what in faults.items() if what]
+
+
+def going_on(options: StageConfig, latest: Latest, rewound: Rewound) -> str:
+    """From where a stage that was begun before goes on, and what it does again."""
+    words = unsaved_words(options)
+    if latest.path is not None:
+        words = f"stage {options.name}: going on after step {latest.step} from {latest.path}"
+    elif latest.passed_over:
+        words = f"stage {options.name}: none of its checkpoints is whole, so it starts again from its beginning"
+    return f"{words}; done again: {steps_words(rewound.redone)}" if rewound.redone else words

@@ -1,0 +1,73 @@
+"""Stages that go through their rows so many times, counted in steps.
+
+A run counts once, when it begins, and writes the numbers into ``run.json``: rows that go bad between two starts must
+not move the end of a stage, nor a learning rate that falls towards it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from easyvideor1.config import RunConfig, StageConfig
+from easyvideor1.types import ConfigError
+
+
+def counted_steps(options: StageConfig, rows: int) -> int:
+    """Steps in which a stage draws each of ``rows`` samples ``epochs`` times; a last step that is begun is a whole one.
+
+    For a stage that is given in steps, these.
+    """
+    if options.epochs is None:
+        return options.step_count
+    # Tolerant of 0.1 * 30, which is a hair above 3.
+    return max(math.ceil(options.epochs * rows / options.prompts_per_step - 1e-9), 1)
+
+
+def in_steps(options: StageConfig, steps: int) -> StageConfig:
+    """A stage with its length in steps, checked again: a critic's warm-up, say, has to end before the stage does.
+
+    Raises:
+        ConfigError: some option of the stage does not go with so many steps.
+    """
+    if options.steps == steps:
+        return options
+    values = {name: getattr(options, name) for name in StageConfig.model_fields}
+    try:
+        return StageConfig.model_validate({**values, "epochs": None, "steps": steps})
+    except ValidationError as error:
+        faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
+        raise ConfigError(f"stages.{options.name}, whose epochs come to {steps} steps: {faults}") from error
+
+
+def with_steps(config: RunConfig, steps: Sequence[int]) -> RunConfig:
+    """A configuration with the lengths of its stages in steps."""
+    stages = tuple(in_steps(options, count) for options, count in zip(config.stages, steps, strict=True))
+    return config.model_copy(update={"stages": stages})
+
+
+def with_known_steps(config: RunConfig, status: Mapping[str, Any] | None) -> RunConfig:
+    """A configuration with the lengths of its stages in steps as far as they are known; others keep their epochs."""
+    known = known_steps(config, status)
+    stages = tuple(in_steps(one, known[one.name]) if one.name in known else one for one in config.stages)
+    return config.model_copy(update={"stages": stages})
+
+
+def known_steps(config: RunConfig, status: Mapping[str, Any] | None) -> dict[str, int]:
+    """Steps of stages by name, as far as they are known: given, or counted when the run of ``status`` began."""
+    counted: Mapping[str, int] = (status or {}).get("steps", {})
+    given = {options.name: options.steps or counted.get(options.name) for options in config.stages}
+    return {name: steps for name, steps in given.items() if steps}
+
+
+def tell_length(options: StageConfig, rows: int, steps: int, say: Callable[[str], None]) -> None:
+    """Say what the epochs of a stage come to, if that is how its length is given."""
+    if options.epochs is None:
+        return
+    times = f"{options.epochs:g} epoch" + ("" if options.epochs == 1 else "s")
+    told = f"stage {options.name}: {times} of {rows} samples at {options.prompts_per_step} a step are {steps} steps"
+    now = counted_steps(options, rows)
+    say(told if now == steps else f"{told} as counted when the run began; they would be {now} now")

@@ -1,0 +1,252 @@
+"""The configurations that people have: those published with EasyVideoR1 and EasyR1, as they are.
+
+All keys and values of ``published/`` were taken from the published files themselves, none from memory.
+"""
+
+import copy
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from easyvideor1.config import load_config, located
+from easyvideor1.config.left_behind import HOLDS, REASONS
+from easyvideor1.config.migrate import _leaves, migrate, migrate_file
+from easyvideor1.config.places import require_sources
+from easyvideor1.data import load_source, prompt_text
+from easyvideor1.types import ConfigError, DataError
+
+PUBLISHED = Path(__file__).with_name("published")
+FILES = sorted(PUBLISHED.glob("*.yaml"))
+
+#: What stays behind of every file.
+ALWAYS = {
+    "trainer.n_gpus_per_node",
+    "trainer.val_generations_to_log",
+    "worker.actor.fsdp.enable_full_shard",
+    "worker.actor.fsdp.enable_rank0_init",
+    "worker.actor.micro_batch_size_per_device_for_experience",
+    "worker.actor.micro_batch_size_per_device_for_update",
+    "worker.ref.fsdp.enable_full_shard",
+    "worker.ref.fsdp.enable_rank0_init",
+    "worker.rollout.enable_chunked_prefill",
+    "worker.rollout.enforce_eager",
+    "worker.rollout.gpu_memory_utilization",
+    "worker.rollout.tensor_parallel_size",
+}
+#: Of the three of today.
+LATE = ALWAYS | {
+    "algorithm.filter_high",
+    "algorithm.filter_key",
+    "algorithm.filter_low",
+    "data.format_prompt",
+    "data.val_batch_size",
+    "trainer.max_try_make_batch",
+    "worker.reward.reward_function",
+    "worker.rollout.disable_tqdm",
+}
+OFFLOADING = {
+    "worker.actor.offload.offload_optimizer",
+    "worker.actor.offload.offload_params",
+    "worker.ref.fsdp.enable_cpu_offload",
+}
+LEFT = {
+    "video_rl.yaml": LATE
+    | {
+        "algorithm.kl_coef",
+        "algorithm.kl_penalty",
+        "data.preprocessed_video_dir",
+        "data.shuffle",
+        "data.use_preprocessed_videos",
+        "trainer.find_last_checkpoint",
+        "worker.rollout.limit_images",
+        "worker.rollout.max_num_batched_tokens",
+    },
+    "unified_rl.yaml": LATE
+    | OFFLOADING
+    | {
+        "algorithm.kl_coef",
+        "algorithm.kl_penalty",
+        "algorithm.use_kl_loss",
+        "data.shuffle",
+        "data.use_preprocessed_videos",
+        "worker.rollout.max_num_batched_tokens",
+    },
+    "easyr1.yaml": LATE
+    | OFFLOADING
+    | {f"worker.actor.model.lora.{name}" for name in ("alpha", "exclude_modules", "target_modules")},
+    "easyr1_early.yaml": ALWAYS
+    | OFFLOADING
+    | {
+        "algorithm.kl_coef",
+        "trainer.remove_previous_ckpt",
+        "worker.reward.compute_score",
+        "worker.reward.reward_type",
+    },
+}
+
+
+def reasons(name):
+    return {item.key: item.reason for item in migrate_file(PUBLISHED / name).left}
+
+
+def at(values, key):
+    *above, last = key.split(".")
+    for word in above:
+        values = values[word]
+    return values, last
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_what_stays_behind(path):
+    left = reasons(path.name)
+    assert left.keys() == LEFT[path.name]
+    assert not any("not a key of" in reason for reason in left.values())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_migrated_file_loads_though_its_rows_and_model_are_elsewhere(path, tmp_path):
+    done = migrate_file(path)
+    written = tmp_path / "new.yaml"
+    written.write_text(done.text)
+    config = load_config(written)
+    assert config == done.config and located(config).stages == config.stages
+    if path.name in ("video_rl.yaml", "unified_rl.yaml"):
+        with pytest.raises(DataError, match=r"/path/to/your/train_data\.jsonl: no such data file"):
+            require_sources(config, config.data.train)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_key_changes_the_outcome_or_is_listed(path):
+    """Each value of a file is changed in turn: nothing that was said may vanish without a word."""
+    values, done = yaml.safe_load(path.read_text()), migrate_file(path)
+    listed = {item.key for item in done.left}
+    # Both kinds of media have limits of their own in this file, so that the common one was without effect.
+    without_effect = {"data.max_pixels"} if path.name == "video_rl.yaml" else set()
+    silent = set()
+    for key, value in _leaves(values, ""):
+        if value is None or key in listed:
+            continue
+        other = copy.deepcopy(values)
+        place, last = at(other, key)
+        if isinstance(value, bool):
+            place[last] = not value
+        elif isinstance(value, int):
+            place[last] = value // 2 if value > 1 else value + 1
+        elif isinstance(value, float):
+            place[last] = value / 2 or 0.5
+        else:
+            place[last] = ["tensorboard"] if isinstance(value, list) else f"{value}x"
+        try:
+            changed = migrate(yaml.safe_dump(other), "other.yaml")
+        except ConfigError:
+            continue  # told loudly
+        if changed.config == done.config and {item.key for item in changed.left} == listed:
+            silent.add(key)
+    assert silent == without_effect
+
+
+def test_video_rl_arrives():
+    config = migrate_file(PUBLISHED / "video_rl.yaml").config
+    (stage,) = config.stages
+    assert (stage.epochs, stage.steps, stage.prompts_per_step, stage.group_size) == (10, None, 256, 8)
+    assert (stage.kl, stage.hybrid, stage.micro_batch_tokens, stage.mini_batches) == ("none", None, 24096, 1)
+    assert (stage.save_every, stage.keep_checkpoints) == (20, 10)
+    shown = config.evaluation
+    assert (shown.every, shown.samples, shown.temperature, shown.top_p, shown.top_k) == (10, 1, 0.7, 0.95, None)
+    assert config.data.test == config.data.validation != ()
+    assert (config.loggers, config.project, config.seed) == (("wandb",), "video_rl", 42)
+    assert (config.model.dtype, config.cache.mode) == ("bfloat16", "prefer_cache")
+    found = reasons("video_rl.yaml")
+    assert "_base.j2" in found["data.format_prompt"] and "prompts.templates" in found["data.format_prompt"]
+    assert "rewards.profile: easyvideor1-video " in found["worker.reward.reward_function"]
+
+
+def test_unified_rl_arrives():
+    config = migrate_file(PUBLISHED / "unified_rl.yaml").config
+    shown = config.evaluation
+    assert (shown.every, shown.samples, shown.temperature, shown.top_p, shown.top_k) == (5, 1, 0.7, 0.8, 20)
+    assert (shown.repetition_penalty, shown.presence_penalty, shown.frequency_penalty) == (1.0, 1.5, 0.0)
+    assert (config.stages[0].epochs, config.stages[0].mini_batches) == (10, 2)
+    assert config.data.train[0].media_root == "/path/to/your/image_dir"
+    assert "rewards.profile: easyvideor1-unified " in reasons("unified_rl.yaml")["worker.reward.reward_function"]
+
+
+@pytest.fixture
+def math12k(tmp_path, monkeypatch):
+    """The data set of EasyR1's file in the working directory, two rows of it, as it is downloaded."""
+    monkeypatch.chdir(tmp_path)
+    for split, answers in (("train", ["2", "5"]), ("test", ["8"])):
+        file = tmp_path / f"hiyouga/math12k/data/{split}-00000-of-00001.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"problem": [f"What makes {answer}?" for answer in answers], "answer": answers}), file)
+    return migrate_file(PUBLISHED / "easyr1.yaml").config
+
+
+def test_easyr1_arrives_with_its_splits(math12k):
+    (stage,) = math12k.stages
+    assert (stage.epochs, stage.group_size, stage.kl, stage.kl_in, stage.kl_coef) == (15, 5, "k3", "loss", 0.01)
+    shown = math12k.evaluation
+    assert (shown.temperature, shown.top_p, math12k.model.lora, math12k.loggers) == (0.6, 0.95, None, ("wandb",))
+    require_sources(math12k, math12k.data.train)
+    for source, answers in ((math12k.data.train[0], ["2", "5"]), (math12k.data.test[0], ["8"])):
+        samples = load_source(source, math12k.data).samples
+        assert [(sample.task, sample.answer) for sample in samples] == [("math", answer) for answer in answers]
+
+
+def test_their_template_becomes_the_base_of_all(math12k, tmp_path):
+    """What the reason for format_prompt says works: one file, with question for content."""
+    theirs = "{{ content | trim }} Think first, in <think> </think>. Put the final answer in <answer> </answer>."
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    (templates / "_base.j2").write_text(theirs.replace("content", "question"))
+    (sample,) = load_source(math12k.data.test[0], math12k.data).samples
+    prompts = math12k.prompts.model_copy(update={"templates": str(templates)})
+    assert prompt_text(sample, prompts) == theirs.replace("{{ content | trim }}", "What makes 8?")
+
+
+def test_early_keys_point_to_their_successors():
+    config = migrate_file(PUBLISHED / "easyr1_early.yaml").config
+    (stage,) = config.stages
+    assert (stage.epochs, stage.entropy_coef) == (15, 0.001)
+    assert (stage.kl, stage.kl_in, stage.kl_coef) == ("k3", "loss", 0.01)
+    assert config.data.train[0].task == "math"  # of compute_score
+    found = reasons("easyr1_early.yaml")
+    assert "rewards.custom" in found["worker.reward.compute_score"]
+    assert "keep_checkpoints" in found["trainer.remove_previous_ckpt"]
+
+
+def test_an_early_name_gives_way_to_the_later_one():
+    done = migrate("trainer: {total_episodes: 3, total_epochs: 2}\nworker: {rollout: {n: 4}}", "old.yaml")
+    assert done.config.stages[0].epochs == 2
+    (left,) = done.left
+    assert (left.key, left.value) == ("trainer.total_episodes", "3") and "trainer.total_epochs" in left.reason
+    with pytest.raises(ConfigError, match=r"old\.yaml:2: trainer\.total_epochs: expected a number"):
+        migrate("trainer:\n  total_episodes: many", "old.yaml")
+
+
+def test_early_scores_and_rates():
+    old = """
+data: {train_files: a.jsonl, system_prompt: Be brief.}
+worker:
+  actor: {clip_ratio: 0.25, optim: {lr_warmup_steps_ratio: 0.1, warmup_style: cosine}}
+  rollout: {n: 4}
+  reward:
+    score_function: ./examples/score_function/r1v.py:compute_score
+    score_function_kwargs: {format_weight: 0.5}
+trainer: {total_episodes: 4, test_freq: 7}
+"""
+    done = migrate(old, "old.yaml")
+    (stage,) = done.config.stages
+    assert (stage.clip_low, stage.clip_high, stage.epochs) == (0.25, 0.25, 4)
+    assert (stage.optimizer.warmup_ratio, stage.optimizer.schedule) == (0.1, "cosine")
+    assert (done.config.rewards.format_weight, done.config.evaluation.every) == (0.5, 7)
+    assert (done.config.prompts.system, done.config.data.train[0].task) == ("Be brief.", "math")
+    assert [item.key for item in done.left] == ["worker.reward.score_function"]
+
+
+def test_keys_that_hold_have_a_reason_for_other_values():
+    for key in HOLDS:
+        assert any(key.startswith(prefix) for prefix in REASONS), key

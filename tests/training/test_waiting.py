@@ -1,0 +1,115 @@
+"""What is told of a step that takes its time, and comparisons that begin before generation ends."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from easyvideor1.cli.session import TerminalWatch
+from easyvideor1.training import waiting
+from easyvideor1.training.waiting import Waiting
+from easyvideor1.types import ConfigError
+
+from .runs import World, json_lines, train, write_rows
+
+SLOW = """
+import time
+
+def slow(sample, response):
+    time.sleep({seconds})
+    return 0.5
+"""
+
+DEAF = """
+from easyvideor1.rollout.local import LocalEngine
+
+class Deaf(LocalEngine):
+    def generate(self, requests):
+        return super().generate(requests)
+"""
+
+
+def test_only_phases_under_way_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "TICK", 0.01)
+    told: list[tuple[int, str, float]] = []
+    watch = Waiting(lambda *words: told.append(words), lambda: "the reward 'mine:slow' of 'x'")
+    with watch.watched():
+        time.sleep(0.05)
+        assert not told
+        clock = watch.clock(4)
+        with clock("score"):
+            time.sleep(0.2)
+        count = len(told)
+        with clock("evaluate"):  # which shows a bar of its own
+            time.sleep(0.05)
+        assert len(told) == count > 2
+        with clock("update"):
+            time.sleep(0.05)
+    assert {(step, what) for step, what, _ in told} == {
+        (4, "scoring, waiting for the reward 'mine:slow' of 'x'"),
+        (4, "updating"),
+    }
+    assert told[0][2] < told[1][2] < 1
+    assert clock.seconds["score"] >= 0.2
+
+
+def test_a_log_has_a_line_each_time_that_it_took_twice_as_long() -> None:
+    out = io.StringIO()
+    watch = TerminalWatch(Console(file=out, width=200))
+    for step in (3, 4):
+        for seconds in range(1, 100):
+            watch.waiting("grpo", step, 50, "scoring, waiting for the code of 'r7'", float(seconds))
+    watch.close()
+    assert out.getvalue().splitlines() == [
+        f"  grpo {step}/50: scoring, waiting for the code of 'r7', {seconds} s so far"
+        for step in (3, 4)
+        for seconds in (10, 20, 40, 80)
+    ]
+
+
+def test_a_bar_says_it_beside_itself() -> None:
+    out = io.StringIO()
+    watch = TerminalWatch(Console(file=out, width=200, force_terminal=True))
+    watch.waiting("grpo", 3, 50, "scoring, waiting for the code of 'r7'", 12.0)
+    time.sleep(0.3)  # the bar is drawn ten times a second
+    watch.step("grpo", 3, 50, {"loss": 1.0})
+    watch.close()
+    assert "scoring, waiting for the code of 'r7', 12 s" in out.getvalue()
+
+
+@pytest.mark.model
+def test_a_slow_reward_is_named_while_it_runs(world: World, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "own_slow.py").write_text(SLOW.format(seconds=0.2))
+    monkeypatch.setattr("easyvideor1.cli.session._FIRST_WORD", 0.1)
+    monkeypatch.setattr(waiting, "TICK", 0.05)
+    _, shown = train(world.short(rewards__custom={"*": "own_slow:slow"}))
+    assert "rl 1/2: scoring, waiting for the reward 'own_slow:slow' of" in " ".join(shown.split())
+
+
+@pytest.mark.model
+def test_comparisons_ahead_change_no_result(world: World, place: Path) -> None:
+    rows = [
+        {"problem": f"What is {n} + 1?", "answer": str(n + 1), "problem_type": "math", "problem_id": str(n)}
+        for n in range(4)
+    ]
+    path = write_rows(place / "rows.jsonl", rows)
+    kept = []
+    for overlap in (False, True):
+        name = f"overlap-{overlap}"
+        train(world.short(name=name, data__train=[{"path": path}], rewards={"overlap": overlap}))
+        stage = place / "runs" / name / "stages/01-rl"
+        kept.append([(stage / f"rollouts/step_00000{n}.jsonl").read_bytes() for n in (1, 2)])
+        assert len(json_lines(stage / "metrics.jsonl")) == 2
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.model
+def test_an_engine_that_does_not_tell_of_answers_still_serves(world: World, place: Path) -> None:
+    (place / "own_deaf.py").write_text(DEAF)
+    train(world.short(rollout__engine="own_deaf:Deaf"))
+    with pytest.raises(ConfigError, match=r"rewards\.overlap: the engine 'own_deaf:Deaf' has no on_answer"):
+        train(world.short(name="other", rollout__engine="own_deaf:Deaf", rewards__overlap=True))
