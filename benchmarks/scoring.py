@@ -1,9 +1,12 @@
-"""Responses that waste a step's time: ``python -m benchmarks.scoring [--programs N] [--workers N ...]``.
+"""What a run waits for beside its model: ``python -m benchmarks.scoring [--programs N] [--workers N ...] [--rows N]``.
 
 A step of training gets N programs that sleep, each as long as it is let, among honest ones, and expressions of
 mathematics that have no end. They are scored by the scorer that training uses, with one worker and with several, and
 must get the same scores. A sleeping program costs no processor, but its whole limit on the clock, so that the time of
-a step is that of all programs over the number of workers. The last line is JSON.
+a step is that of all programs over the number of workers.
+
+Then a run starts over ``--rows`` rows, and starts again with nothing changed (``benchmarks.restart``); 0 leaves that
+out. Six minutes on two cores. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import restart
 from easyvideor1.config import RewardConfig
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import Completion, Sample, Score
@@ -48,8 +52,9 @@ def timed(groups: list[tuple[Sample, list[Completion]]], workers: int) -> tuple[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", type=int, default=16, help="programs that sleep")
+    parser.add_argument("--programs", type=int, default=8, help="programs that sleep")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 8])
+    parser.add_argument("--rows", type=int, default=restart.ROWS, help="rows of the run that starts again")
     options = parser.parse_args()
     console = Console(width=120)
     groups = step(options.programs)
@@ -65,6 +70,7 @@ def main() -> None:
         table.add_row(str(workers), f"{seconds:.1f}", f"{rate:.2f}", f"{ratio:.2f}", str(scores == first))
     console.print(table)
     base = found[options.workers[0]]
+    starts = restart.measure(options.rows) if options.rows else {}
     print(
         json.dumps(
             {
@@ -72,6 +78,7 @@ def main() -> None:
                 "programs": options.programs,
                 "hostile_programs_per_second_per_worker": options.programs / base / options.workers[0],
                 **{f"scaling_{workers}_workers": base / found[workers] for workers in options.workers[1:]},
+                **starts,
             }
         )
     )
