@@ -6,7 +6,7 @@ BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check format docs clean
+.PHONY: help install quickstart test chaos check format docs clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ quickstart: $(BASE) ## Train a tiny model on videos on this machine and show tha
 
 test: $(DEV) ## Run the tests that need neither a GPU nor much time.
 	$(BIN)/python -m pytest -m "not gpu and not slow"
+
+chaos: $(DEV) ## Break tiny runs at random, start them again and compare (ROUNDS=80, SEED=the clock's).
+	$(BIN)/python -m benchmarks.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 check: $(DEV) ## Check style, types, floors and generated documents.
 	$(BIN)/ruff check .

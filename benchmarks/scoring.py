@@ -1,9 +1,15 @@
-"""Responses that waste a step's time: ``python -m benchmarks.scoring [--programs N] [--workers N ...]``.
+"""What a run waits for beside its model: ``python -m benchmarks.scoring [--programs N] [--workers N ...] [--rows N]``.
 
 A step of training gets N programs that sleep, each as long as it is let, among honest ones, and expressions of
 mathematics that have no end. They are scored by the scorer that training uses, with one worker and with several, and
 must get the same scores. A sleeping program costs no processor, but its whole limit on the clock, so that the time of
-a step is that of all programs over the number of workers. The last line is JSON.
+a step is that of all programs over the number of workers.
+
+The same step is then scored while its responses still come in, one group every few seconds, as from an engine on
+another device, and after the last of them (``rewards.overlap``).
+
+Then a run starts over ``--rows`` rows, and starts again with nothing changed (``benchmarks.restart``); 0 leaves that
+out. Seven minutes on two cores. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import restart
 from easyvideor1.config import RewardConfig
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import Completion, Sample, Score
@@ -25,6 +32,9 @@ _HONEST = f"```python\n{_REFERENCE}\n```"
 _SLEEPS = "```python\nimport time\n\n\ndef double(x):\n    time.sleep(1000)\n```"
 _ENDLESS = "<answer>\\prod_{n=1}^{99999} (n+\\sqrt{n})</answer>"
 _GROUP = 8
+#: Seconds in which an engine makes a group, and workers that score meanwhile.
+_GENERATING = 5.0
+_AHEAD_WORKERS = 8
 
 
 def step(programs: int) -> list[tuple[Sample, list[Completion]]]:
@@ -46,10 +56,26 @@ def timed(groups: list[tuple[Sample, list[Completion]]], workers: int) -> tuple[
     return time.monotonic() - begun, scores
 
 
+def while_generating(
+    groups: list[tuple[Sample, list[Completion]]], *, overlap: bool
+) -> tuple[float, list[tuple[Score, ...]]]:
+    """Seconds by the clock of a step whose groups come in one by one, and the scores."""
+    scorer = Scorer(RewardConfig(workers=_AHEAD_WORKERS, step_seconds=None))
+    begun = scorer.comparisons()
+    start = time.monotonic()
+    for position, (sample, given) in enumerate(groups):
+        time.sleep(_GENERATING)
+        if overlap:
+            begun.begin(position, sample, given)
+    scores = scorer.score_groups(groups, begun)
+    return time.monotonic() - start, scores
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", type=int, default=16, help="programs that sleep")
+    parser.add_argument("--programs", type=int, default=8, help="programs that sleep")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 8])
+    parser.add_argument("--rows", type=int, default=restart.ROWS, help="rows of the run that starts again")
     options = parser.parse_args()
     console = Console(width=120)
     groups = step(options.programs)
@@ -64,7 +90,14 @@ def main() -> None:
         ratio = found[options.workers[0]] / seconds
         table.add_row(str(workers), f"{seconds:.1f}", f"{rate:.2f}", f"{ratio:.2f}", str(scores == first))
     console.print(table)
+    after, late = while_generating(groups, overlap=False)
+    meanwhile, early = while_generating(groups, overlap=True)
+    console.print(
+        f"{len(groups)} groups generated in {_GENERATING:g} s each: {after:.1f} s when they are scored afterwards, "
+        f"{meanwhile:.1f} s when meanwhile, same scores: {late == early == first}"
+    )
     base = found[options.workers[0]]
+    starts = restart.measure(options.rows) if options.rows else {}
     print(
         json.dumps(
             {
@@ -72,6 +105,8 @@ def main() -> None:
                 "programs": options.programs,
                 "hostile_programs_per_second_per_worker": options.programs / base / options.workers[0],
                 **{f"scaling_{workers}_workers": base / found[workers] for workers in options.workers[1:]},
+                "overlap_step_ratio": meanwhile / after,
+                **starts,
             }
         )
     )

@@ -15,9 +15,13 @@ from typing import IO
 import pytest
 
 from easyvideor1.files import (
+    append,
     atomic_path,
+    check_writable,
     held,
+    is_sealed,
     json_bytes,
+    seal,
     sweep,
     write_atomic,
     write_directory,
@@ -99,11 +103,39 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
             write_directory(
                 tmp_path / "directory", lambda directory: (directory / "a").write_bytes(bytes(1 << 20)) and None
             )
+        with pytest.raises(OSError) as caught:
+            append(tmp_path / "lines", bytes(1 << 20))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.filename == str(tmp_path / "lines"), "a refused write does not know its file by itself"
     assert (tmp_path / "file").read_text() == "old" and (tmp_path / "directory/a").read_text() == "old"
-    assert names(tmp_path) == ["directory", "file"]
+    assert names(tmp_path) == ["directory", "file", "lines"]
+
+
+def test_lines_are_added(tmp_path: Path) -> None:
+    for line in (b"1\n", b"2\n"):
+        append(tmp_path / "a/lines", line)
+    assert (tmp_path / "a/lines").read_bytes() == b"1\n2\n"
+
+
+def test_a_seal_tells_every_change() -> None:
+    sealed = json.loads(json_bytes(seal({"b": [1, 2.5, None], "a": {"é": "x"}})))
+    assert is_sealed(sealed) and list(sealed) == ["b", "a", "checksum"]
+    assert is_sealed(dict(reversed(sealed.items()))), "the order of keys is no content"
+    for value in ({**sealed, "b": [1, 2.5]}, {**sealed, "c": 1}, {"b": 1}, {**sealed, "checksum": "x"}, [], None, "a"):
+        assert not is_sealed(value)
+
+
+def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a/b/c")
+    check_writable(tmp_path)
+    assert names(tmp_path) == []
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/below"):
+        with pytest.raises(NotADirectoryError) as caught:
+            check_writable(tmp_path / place)
+        assert caught.value.filename == str(tmp_path / place)
 
 
 def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:

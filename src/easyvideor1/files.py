@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -53,6 +54,46 @@ def write_atomic(path: str | Path, content: bytes | Callable[[IO[bytes]], object
             file.write(content)
 
 
+def append(path: str | Path, line: bytes) -> None:
+    """Add a line to a file, which is created with its directory; it is on the disk when this returns.
+
+    A kill or a full disk in the middle leaves a line without its end, which readers have to pass over.
+
+    Raises:
+        OSError: the file cannot be written, or the disk is full.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with target.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        _name(error, target)
+        raise
+
+
+def check_writable(directory: str | Path) -> None:
+    """Make sure that files can be put into a directory, which need not be there yet, before hours go into them.
+
+    Leaves nothing behind.
+
+    Raises:
+        OSError: it cannot be made or written, or is no directory.
+    """
+    there = Path(directory).absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    probe = _beside(there / "writable", "tmp")
+    try:
+        probe.open("xb").close()
+    except OSError as error:
+        error.filename = str(directory)
+        raise
+    probe.unlink()
+
+
 def write_text(path: str | Path, text: str) -> None:
     """``write_atomic`` of UTF-8 text."""
     write_atomic(path, text.encode())
@@ -68,6 +109,31 @@ def json_bytes(value: Mapping[str, Any], *, indent: int | None = None) -> bytes:
         return (json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except UnicodeEncodeError:  # half a surrogate pair, as a JSON file of the user may hold: keep it as its escape
         return (json.dumps(value, indent=indent, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with its own ``checksum`` in it, by which ``is_sealed`` knows it again after it was read."""
+    return {**value, "checksum": _checksum(value)}
+
+
+def is_sealed(value: Any) -> bool:
+    """Whether what was read is an object as ``seal`` made it; False without a checksum."""
+    return isinstance(value, Mapping) and value.get("checksum") == _checksum(value)
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    text = json.dumps({key: entry for key, entry in value.items() if key != "checksum"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
@@ -101,6 +167,7 @@ def write_directory(path: str | Path, fill: Callable[[Path], None]) -> None:
         if old.exists() and not target.exists():
             old.rename(target)
         shutil.rmtree(temporary, ignore_errors=True)
+        _name(error, target)
         number = _OS_ERROR.search(str(error))
         if isinstance(error, Exception) and number and not isinstance(error, OSError):
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(target)) from error
@@ -195,10 +262,17 @@ def _replacing(target: Path, temporary: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        _name(error, target)
         raise
     _sync(target.parent)
+
+
+def _name(error: BaseException, target: Path) -> None:
+    """Say which file it was: a refused write, as on a full disk, does not know by itself."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(target)
 
 
 def _sync(path: Path) -> None:

@@ -29,8 +29,8 @@ def run(questions: list[Sample], engine: TableEngine, name: str = "before", **op
     config = EvaluationConfig.model_validate(
         {key: options.pop(key) for key in EvaluationConfig.model_fields if key in options}
     )
-    settings = {"sampling": Sampling(max_new_tokens=16, top_p=0.9), "seed": 3, **options}
-    return evaluate(name, questions, engine=engine, render=render, scorer=letter_score, config=config, **settings)  # type: ignore[arg-type]
+    settings = {"sampling": Sampling(max_new_tokens=16, top_p=0.9), "seed": 3, "scorer": letter_score, **options}
+    return evaluate(name, questions, engine=engine, render=render, config=config, **settings)  # type: ignore[arg-type]
 
 
 def test_greedy_and_sampled_are_counted_per_task() -> None:
@@ -102,6 +102,22 @@ def test_nothing_but_failures_is_no_result() -> None:
         run(samples, TableEngine({1: "A", 2: "B"}))
     result = run(samples, TableEngine({1: "A", 2: "B"}), max_failed=0.7)
     assert (result.count, result.failed, result.overall.not_applicable) == (3, 1, 1)
+
+
+def test_sampled_responses_that_nobody_judged_count_against_the_bound() -> None:
+    """As when a judge dies in between: of a question with two of four lost, a half is lost."""
+    asked = 0
+
+    def dying(sample: Sample, completion: Completion) -> Score:
+        nonlocal asked
+        asked += 1
+        return Score(1.0, 1.0, 1.0) if asked <= 3 else Score(0.0, 0.0, 0.0, applicable=False, reason="no judge")
+
+    with pytest.raises(StoppedError, match=r"evaluation before: 1 of 1 questions .*1 with multiple_choice: no judge"):
+        run([make_sample(0)], TableEngine({0: "A"}), samples=4, scorer=dying, max_failed=0.4)
+    asked = 0
+    result = run([make_sample(0)], TableEngine({0: "A"}), samples=4, scorer=dying, max_failed=0.5)
+    assert result.greedy is not None and result.greedy.mean == 1.0
 
 
 def test_unjudged_answers_are_masked_and_counted() -> None:

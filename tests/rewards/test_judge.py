@@ -374,7 +374,8 @@ def test_a_damaged_or_foreign_entry_is_asked_for_again(serve: Serve, tmp_path: P
     Judge(config).judge(ITEM)
     (entry,) = tmp_path.rglob("*.json")
     whole = json.loads(entry.read_text())
-    for content in ("", "{", "[]", json.dumps(whole | {"key": "0"}), json.dumps(whole | {"reply": '{"score": 1}'})):
+    other = json.loads(whole["reply"]) | {"score": 1}  # a verdict, but not the one that was given
+    for content in ("", "{", "[]", json.dumps(whole | {"key": "0"}), json.dumps(whole | {"reply": json.dumps(other)})):
         entry.write_text(content)
         assert Judge(config).judge(ITEM).accuracy == 0.9
         assert json.loads(entry.read_text()) == whole

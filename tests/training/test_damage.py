@@ -229,9 +229,13 @@ def test_lines_that_cannot_be_read_are_kept_beside_when_a_run_goes_on(
     assert [row["step"] for row in json_lines(stage / "timings.jsonl")] == [1, 2, 3, 4]
     ours, theirs = lasting(run), lasting(finished)
     differ = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+    state = "checkpoints/step_000004/state.json"  # which keeps the digests of what is there
     assert differ == {
         f"stages/02-grpo/{name}"
-        for name in ("metrics.jsonl", "metrics.jsonl.damaged", "timings.jsonl.damaged", "rollouts/step_000001.jsonl")
+        for name in (
+            *("metrics.jsonl", "metrics.jsonl.damaged", "timings.jsonl.damaged", "rollouts/step_000001.jsonl"),
+            state,
+        )
     }
     shutil.rmtree(stage / "checkpoints/step_000004")
     train(world.config())

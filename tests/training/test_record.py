@@ -10,10 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from easyvideor1.rollout.kept import changed_files
 from easyvideor1.training.clock import Clock
 from easyvideor1.training.record import StageRecord
 from easyvideor1.training.responses import REPLACED_TOKENS
-from easyvideor1.types import EasyVideoError, Group, MediaPlan, MediaRef, Prompt, Sample, Score, Trajectory, Turn
+from easyvideor1.types import (
+    EasyVideoError,
+    Group,
+    MediaPlan,
+    MediaRef,
+    Prompt,
+    Sample,
+    Score,
+    Trajectory,
+    Turn,
+)
 
 from .runs import json_lines
 
@@ -82,11 +93,11 @@ def test_new_tokens_are_those_that_the_engine_wrote(tmp_path: Path) -> None:
 def test_steps_after_a_checkpoint_are_forgotten(tmp_path: Path) -> None:
     record = written(tmp_path / "run", 4)
     written(tmp_path / "other", 2)
-    record.rewind(2)
+    record.rewind(2, {})
     assert [row["step"] for row in json_lines(record.timings_file)] == [1, 2]
     assert record.metrics_file.read_bytes() == (tmp_path / "other/metrics.jsonl").read_bytes()
     assert sorted(path.name for path in record.rollouts.iterdir()) == ["step_000001.jsonl", "step_000002.jsonl"]
-    record.rewind(0)
+    record.rewind(0, {})
     assert record.metrics_file.read_bytes() == b"" and list(record.rollouts.iterdir()) == []
 
 
@@ -95,12 +106,12 @@ def test_a_torn_line_is_forgotten_too(tmp_path: Path, torn: bytes) -> None:
     record = written(tmp_path, 2)
     whole = record.metrics_file.read_bytes()
     record.metrics_file.write_bytes(whole + torn)
-    record.rewind(2)
+    record.rewind(2, {})
     assert record.metrics_file.read_bytes() == whole
 
 
 def test_a_new_stage_has_nothing_to_forget(tmp_path: Path) -> None:
-    StageRecord(tmp_path / "none").rewind(0)
+    StageRecord(tmp_path / "none").rewind(0, {})
     assert not (tmp_path / "none").exists()
 
 
@@ -117,3 +128,37 @@ def test_the_record_has_no_clock_in_its_metrics(tmp_path: Path) -> None:
         written(tmp_path / name, 2)
     assert (tmp_path / "one/metrics.jsonl").read_bytes() == (tmp_path / "two/metrics.jsonl").read_bytes()
     assert json.loads((tmp_path / "one/metrics.jsonl").read_text().splitlines()[0])["groups/used"] == 1
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "canary.jsonl", "rollouts/step_000002.jsonl"])
+@pytest.mark.parametrize("damage", ["a digit", "a line less", "emptied"])
+def test_a_damaged_record_is_told(tmp_path: Path, name: str, damage: str) -> None:
+    record = written(tmp_path, 2)
+    record.write_canary([{"step": 1, "kind": "a"}, {"step": 2, "kind": "b"}])
+    digests = record.digests(2)
+    assert set(digests) == {"metrics.jsonl", "canary.jsonl", *(f"rollouts/step_00000{n}.jsonl" for n in (1, 2))}
+    file = tmp_path / name
+    content = file.read_bytes()
+    changed = {
+        "a digit": content.replace(b"0.5", b"0.7") if b"0.5" in content else content.replace(b'"b"', b'"c"'),
+        "a line less": b"".join(content.splitlines(keepends=True)[:-1]),
+        "emptied": b"",
+    }[damage]
+    assert changed != content
+    file.write_bytes(changed)
+    (damage,) = changed_files(tmp_path, 2, digests)
+    assert damage.where == f"stages/{tmp_path.name}/{name}" and "not what was written until step 2" in damage.what
+
+
+def test_a_record_is_held_to_what_it_was_at_a_step(tmp_path: Path) -> None:
+    record = written(tmp_path, 1)
+    first = record.digests(1)
+    record = written(tmp_path, 3)  # steps after a checkpoint, and a line that a kill cut short, are done again
+    (tmp_path / "metrics.jsonl").write_bytes((tmp_path / "metrics.jsonl").read_bytes()[: -len(b"}\n")])
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join((tmp_path / "metrics.jsonl").read_bytes().splitlines(True)[1:]))
+    again = StageRecord(tmp_path)
+    assert changed_files(tmp_path, 1, first) == []
+    again.rewind(1, first)
+    assert again.digests(1) == first
+    (tmp_path / "rollouts/step_000001.jsonl").unlink()  # which is told as missing, not as changed
+    assert changed_files(tmp_path, 1, first) == []

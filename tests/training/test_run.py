@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ from safetensors.torch import load_file
 
 from easyvideor1.evaluation import write_report
 from easyvideor1.evaluation.result import Evaluation
+from easyvideor1.files import json_bytes, seal
 from easyvideor1.training.directory import FINISHED
-from easyvideor1.types import ConfigError, StoppedError
+from easyvideor1.types import ConfigError, DataError, StoppedError
 
 from .runs import World, copy_run, json_lines, lasting, train, write_rows
 
@@ -130,6 +133,96 @@ def test_damage_to_a_finished_run_is_made_good(finished: Path, world: World, pla
     _, shown = train(world.config())
     assert lasting(run) == lasting(finished)
     assert ("going on after step 2" in shown) == (damage != "no evaluation")
+
+
+def change_a_digit(file: Path) -> None:
+    """Of the first number with decimals: the file still reads well."""
+    content, count = re.subn(rb"(\d\.)(\d)", lambda m: m[1] + bytes([m[2][0] ^ 1]), file.read_bytes(), count=1)
+    assert count == 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("02-grpo/metrics.jsonl", "stages/02-grpo/metrics.jsonl"),
+        ("01-sft/rollouts/step_000001.jsonl", "stages/01-sft/rollouts/step_000001.jsonl"),
+        ("grpo-000002.json", "evaluations/grpo-000002"),
+        ("grpo-000002.jsonl", "evaluations/grpo-000002"),
+    ],
+)
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_digit_that_was_changed_is_told_and_ends_no_run(
+    finished: Path, world: World, place: Path, name: str, where: str, stopped: bool
+) -> None:
+    run = copy_run(finished, place)
+    if stopped:
+        shutil.rmtree(run / "stages/02-grpo/checkpoints/step_000004")
+    file = run / ("evaluations" if name.startswith("grpo") else "stages") / name
+    change_a_digit(file)
+    hurt = file.read_bytes()
+    _, shown = train(world.config())
+    assert shown.count("DAMAGED: ") == 1
+    (line,) = [line for line in shown.splitlines() if line.startswith("DAMAGED: ")]
+    assert line.startswith(f"DAMAGED: {where}: ") and "not what was written" in line
+    page = (run / "report.html").read_text()
+    assert where in page and "not what was written" in page
+    if stopped and name == "02-grpo/metrics.jsonl":
+        assert hurt.startswith(b"".join(file.read_bytes().splitlines(keepends=True)[:2]))
+    else:
+        assert file.read_bytes() == hurt, "it stays to be looked at"
+    weights = "stages/02-grpo/checkpoints/step_000004/model.safetensors"
+    assert (run / weights).read_bytes() == (finished / weights).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["before.json", "before.jsonl", "02-grpo.json"])
+def test_a_damaged_test_evaluation_is_done_again(finished: Path, world: World, place: Path, name: str) -> None:
+    run = copy_run(finished, place)
+    change_a_digit(run / "evaluations" / name)
+    _, shown = train(world.config())
+    (line,) = [line for line in shown.splitlines() if line.startswith("DAMAGED: ")]
+    assert line.startswith(f"DAMAGED: evaluations/{name.split('.')[0]}: ") and "not what was written" in line
+    assert line.endswith("this evaluation is done again")
+    assert lasting(run) == lasting(finished)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"name: [", b"seed: 2026-99-99"])
+def test_a_configuration_that_cannot_be_read_any_more_is_told(
+    finished: Path, world: World, place: Path, content: bytes
+) -> None:
+    run = copy_run(finished, place)
+    (run / "config.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged: .*remove the file: it is written anew"):
+        train(world.config())
+    (run / "config.yaml").unlink()
+    train(world.config())
+    assert lasting(run) == lasting(finished)
+
+
+@pytest.mark.parametrize(("old", "new"), [(b'"threads"', b'"threadt"'), (b'"starts": 1', b'"starts": 3')])
+def test_a_damaged_status_is_told(finished: Path, world: World, place: Path, old: bytes, new: bytes) -> None:
+    run = copy_run(finished, place)
+    content = (run / "run.json").read_bytes()
+    assert old in content
+    (run / "run.json").write_bytes(content.replace(old, new))
+    with pytest.raises(DataError, match=r"run\.json: not the status of a run .*remove it and start again"):
+        train(world.config())
+    (run / "run.json").unlink()
+    train(world.config())
+    assert lasting(run) == lasting(finished)
+
+
+def test_a_run_of_a_version_without_digests_goes_on(finished: Path, world: World, place: Path) -> None:
+    run = copy_run(finished, place)
+    shutil.rmtree(run / "stages/02-grpo/checkpoints/step_000004")
+    for file in (*run.glob("stages/*/checkpoints/*/state.json"), *run.glob("evaluations/*.json"), run / "run.json"):
+        values = json.loads(file.read_text())
+        for key in ("record", "records", "checksum"):
+            values.pop(key, None)
+        file.write_bytes(json_bytes(seal(values) if file.name == "state.json" else values, indent=2))
+    train(world.config())
+    weights = "stages/02-grpo/checkpoints/step_000004/model.safetensors"
+    assert (run / weights).read_bytes() == (finished / weights).read_bytes()
 
 
 def test_a_half_written_line_is_dropped(finished: Path, world: World, place: Path) -> None:

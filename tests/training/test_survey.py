@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,31 @@ def test_options_that_do_not_go_together_are_refused(
 ) -> None:
     done = evr1("trajectories", "collect", configured(world, place), "--out", place / "rows.jsonl", *words)
     assert done.exit_code == 2 and said in done.output, done.output
+
+
+def test_rows_that_were_judged_in_part_are_asked_again(world: World, place: Path) -> None:
+    """A judge that goes down in the middle: the responses that it has judged are no fair choice of a row's."""
+    (place / "own_judge.py").write_text(
+        "from pathlib import Path\n"
+        "calls = 0\n"
+        "def judge(sample, response):\n"
+        "    global calls\n"
+        "    calls += 1\n"
+        "    if Path('down').exists() and calls > 4:\n"
+        "        return None\n"
+        "    return float(len(response) % 2)\n"
+    )
+    settings = configured(world, place, numbered(world, 4), rewards__custom={"*": "own_judge:judge"})
+    whole = evr1("filter", settings, "--out", "whole.jsonl", "-k", 2, *EVERY_RATE)
+    assert whole.exit_code == 0
+    (place / "down").touch()
+    sys.modules.pop("own_judge")
+    words = ("filter", settings, "evaluation.max_failed=0.6", "--out", "kept.jsonl", "-k", 2, *EVERY_RATE)
+    stopped = evr1(*words)
+    # The first call is the trial of the reward: three of the eight responses are judged, of the second row one.
+    assert stopped.exit_code == 3, stopped.output
+    assert "2 of 4 rows have no response that could be judged, and 1 have only some, so kept.jsonl" in stopped.output
+    assert "5 of 8 responses could not be judged; no response to 2 rows could" in stopped.output
+    (place / "down").unlink()
+    assert evr1(*words).exit_code == 0
+    assert (place / "kept.jsonl").read_bytes() == (place / "whole.jsonl").read_bytes()

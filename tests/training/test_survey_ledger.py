@@ -50,6 +50,15 @@ def test_a_damaged_line_is_named(ledger: SurveyLedger, line: bytes) -> None:
         SurveyLedger.open(ledger.path, IDENTITY)
 
 
+def test_a_digit_that_a_disk_has_changed_is_no_score(ledger: SurveyLedger) -> None:
+    whole = ledger.path.read_bytes()
+    for place, number in ((b'"accuracy": 1.0', 2), (b'"k": 2', 1)):
+        at = whole.index(place) + len(place) - 1
+        ledger.path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(DataError, match=rf"ledger:{number}: .*its checksum is wrong.*remove"):
+            SurveyLedger.open(ledger.path, IDENTITY)
+
+
 def test_a_ledger_of_something_else_is_refused_once_it_holds_something(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     SurveyLedger.open(path, {"k": 1})

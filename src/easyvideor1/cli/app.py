@@ -23,6 +23,7 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only: choose another place for what is written",
     errno.EACCES: "give yourself the permission, or choose another place",
     errno.EPERM: "give yourself the permission, or choose another place",
+    errno.EEXIST: "a file stands where a directory is needed: choose another place",
     errno.ENOTDIR: "a file stands where a directory is needed: choose another place",
     errno.EIO: "the disk reports a fault; copy the run elsewhere and go on there",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",

@@ -112,18 +112,18 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
 
 def _same(run: Run) -> Iterator[Finding]:
     """Whether the configuration is the one that the record was made with, and its rows are still there."""
-    from easyvideor1.config.places import found
-    from easyvideor1.training.directory import file_digest
+    from easyvideor1.training.directory import source_digests
     from easyvideor1.training.stages import stage_directory
+    from easyvideor1.types import DataError
 
     if run.config is None:
         return
     config, facts = run.config, run.facts or {}
-    named = [source.path for part in (config.data.train, config.data.validation, config.data.test) for source in part]
+    sources = {source.path: source for part in ("train", "validation", "test") for source in getattr(config.data, part)}
     differ = []
     if "seed" in facts and facts["seed"] != config.seed:
         differ.append(f"its seed is {config.seed}, that of run.json {facts['seed']}")
-    if facts and set(named) != set(facts["data"]):
+    if facts and set(sources) != set(facts["data"]):
         differ.append("it names other rows than run.json")
     known = {stage_directory(run.directory, config, stage).name for stage in config.stages}
     if strange := sorted(path.name for path in (run.directory / "stages").glob("*") if path.name not in known):
@@ -134,10 +134,12 @@ def _same(run: Run) -> Iterator[Finding]:
     else:
         yield Finding("config.yaml and the record", "ok", "seed, rows and stages are the same")
     for path, digest in facts.get("data", {}).items():
-        place = Path(found(config, path))
-        if not place.is_file():
+        try:
+            here = source_digests(config, [sources[path]])[path] if path in sources else digest
+        except (DataError, OSError):
             yield Finding(f"rows {path}", "note", "not here", "bring them back before the run is started again")
-        elif file_digest(place) != digest:
+            continue
+        if here != digest:
             words = "changed since the run began: it would not go on with them"
             yield Finding(f"rows {path}", "note", words, "restore them before the run is started again")
 

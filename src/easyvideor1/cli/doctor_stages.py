@@ -150,7 +150,7 @@ def check_evaluations(run: Run) -> Iterator[Finding]:
             remedy = f"{_COPY}; else its answers are lost, and metrics.jsonl still tells its accuracies"
         if fault := evaluation_fault(directory, name):
             state: State = "broken" if name in tests | validations or (directory / f"{name}.json").exists() else "note"
-            yield Finding(where, state, f"{fault}: its answers cannot be read", remedy)
+            yield Finding(where, state, f"{fault}: its answers cannot be read or trusted", remedy)
         elif differ := _difference(directory, name):
             forget = f"remove {directory / name}.json, then " if name in tests else ""
             yield Finding(where, "broken", f"{differ}: one of the two was changed", f"{forget}{remedy}")
@@ -161,7 +161,7 @@ def check_evaluations(run: Run) -> Iterator[Finding]:
 def _wanted(run: Run) -> tuple[set[str], set[str]]:
     """Names of the test and of the validation evaluations that must have been made by now."""
     from easyvideor1.rollout.kept import read_steps
-    from easyvideor1.training.stages import due, stage_directory
+    from easyvideor1.training.stages import due, stage_directory, validation_name
 
     tests: set[str] = set()
     validations: set[str] = set()
@@ -176,7 +176,7 @@ def _wanted(run: Run) -> tuple[set[str], set[str]]:
         for stage, path, after in zip(run.config.stages, directories, through[1:], strict=True):
             whole = after and stage.steps is not None
             done = range(1, stage.step_count + 1) if whole else read_steps(path / "metrics.jsonl")[0]
-            validations |= {f"{stage.name}-{step:06d}" for step in done if due(run.config.evaluation.every, step)}
+            validations |= {validation_name(stage, step) for step in done if due(run.config.evaluation.every, step)}
     return tests, validations
 
 

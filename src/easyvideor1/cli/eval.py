@@ -45,6 +45,7 @@ def evaluate(
     from easyvideor1.cli.session import TerminalWatch, evaluate_and_write
     from easyvideor1.config import load_config, located
     from easyvideor1.evaluation import open_benchmark
+    from easyvideor1.files import check_writable
     from easyvideor1.types import ConfigError
     from easyvideor1.workbench import Workbench
 
@@ -53,6 +54,7 @@ def evaluate(
     if not benchmarks and not settings.data.test:
         raise ConfigError("no questions: give --data FILE, or set data.test in the configuration")
     names = _names(benchmarks, name)
+    check_writable(out)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     watch = TerminalWatch(Console(stderr=True))

@@ -40,17 +40,20 @@ class Survey:
         """Write the rows, whole or not at all, and forget what was kept for going on.
 
         Raises:
-            StoppedError: there is not one response, or none that could be judged to more than ``max_failed`` of the
-                rows; nothing is written or forgotten then.
+            StoppedError: there is not one response, or more than ``max_failed`` of them could not be had or judged;
+                nothing is written or forgotten then.
         """
         from easyvideor1.data import write_rows
 
         asked = len(self.found.answered) + len(self.found.unreadable)
         failed = len(self.found.unreadable) + len(self.found.unjudged)
-        if not self.found.faults("") or failed > self.max_failed * asked:
+        partly = sum(not all(one.applicable for one in found) for _, found in self.found.answered)
+        partly -= len(self.found.unjudged)
+        if not self.found.faults("") or self.found.lost > self.max_failed * asked:
             self._tell_health()
+            others = f", and {partly} have only some" if partly else ""
             raise StoppedError(
-                f"{failed} of {asked} rows have no response that could be judged, so {out} was not written: "
+                f"{failed} of {asked} rows have no response that could be judged{others}, so {out} was not written: "
                 f"{'; '.join(self._missing()) or 'no row was asked'}. Correct that and start again (what is known is "
                 f"kept in {self.ledger.path}; remove it if you change what is asked), or raise evaluation.max_failed"
             )
@@ -87,8 +90,10 @@ class Survey:
                 f"the media of {len(self.found.unreadable)} rows cannot be read, the first: "
                 f"{self.found.unreadable[0][1]}"
             )
-        if self.found.unjudged:
-            lines.append(f"no response to {len(self.found.unjudged)} rows could be judged")
+        unjudged = sum(not (one.applicable or one.fault) for _, found in self.found.answered for one in found)
+        if unjudged:
+            none = f"; no response to {len(self.found.unjudged)} rows could" if self.found.unjudged else ""
+            lines.append(f"{unjudged} of {total} responses could not be judged{none}")
         return lines
 
     def _tell_health(self) -> None:

@@ -281,7 +281,8 @@ class EvaluationConfig(Section):
     """Evaluate at most this many samples of each split."""
     max_failed: Probability = 0.5
     """Share of questions that cannot be asked or judged above which there is no result: an evaluation, ``evr1 filter``
-    or ``evr1 trajectories`` stops with exit status 3, and goes on once the cause is mended."""
+    or ``evr1 trajectories`` stops with exit status 3, and goes on once the cause is mended. A question of whose several
+    responses some could not be judged counts in part."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Level of the reported intervals."""
 

@@ -1,6 +1,7 @@
 """Rows, prompts, transforms and the stream of training samples."""
 
 from easyvideor1.data.mixture import source_weights
+from easyvideor1.data.passed import PASSED_NAME, PassedChecks, check_key
 from easyvideor1.data.problems import BadRow
 from easyvideor1.data.prompts import example_answer, prompt_text
 from easyvideor1.data.row_files import source_files
@@ -19,12 +20,15 @@ from easyvideor1.data.transforms import TRANSFORMS, Transform, resolve_transform
 from easyvideor1.data.writing import write_rows
 
 __all__ = [
+    "PASSED_NAME",
     "TRANSFORMS",
     "BadRow",
     "Loaded",
+    "PassedChecks",
     "SampleStream",
     "SourceReport",
     "Transform",
+    "check_key",
     "distinct_stems",
     "embedded_media",
     "example_answer",

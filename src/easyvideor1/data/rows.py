@@ -25,8 +25,8 @@ from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.media_entries import Entry, read_entry
 from easyvideor1.data.options import letter_options, listed_options
 from easyvideor1.data.problems import RowError
+from easyvideor1.data.references import ReferenceCheck
 from easyvideor1.data.repairs import remedy_of
-from easyvideor1.rewards.coordinates import Scale
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError, MediaKind, MediaRef, OfflineTrajectory, Sample
 from easyvideor1.video.formats import kinds_of_name
@@ -105,9 +105,9 @@ def read_sample(
     line: str,
     where: str,
     check: MediaCheck,
-    coordinates: Scale | None = None,
+    reference: ReferenceCheck,
 ) -> Sample:
-    """The Sample of a row. ``coordinates`` is the scale of its reference if it declares none.
+    """The Sample of a row, its media looked at by ``check`` and its reference by ``reference``.
 
     Raises:
         RowError: the first thing found that makes the row unusable.
@@ -133,7 +133,7 @@ def read_sample(
         taken |= {"path", "image_path"}
     extra = {name: value for name, value in row.items() if name not in taken}
     try:
-        rewards.check_answer(task, answer, options, row=extra, coordinates=coordinates)
+        reference(task, answer, options, extra)
     except rewards.ColumnError as error:
         raise RowError(error.column, error.problem, "correct this column or remove the row") from None
     except DataError as error:
@@ -159,13 +159,14 @@ def _require_unicode(name: str, value: object) -> None:
             value.encode("utf-8")
         except UnicodeEncodeError:
             raise RowError(name, "holds half of a surrogate pair", "write the text again as UTF-8") from None
+    elif isinstance(value, list):
+        for inner in value:
+            if not isinstance(inner, float | int):  # rows may hold thousands of log-probs
+                _require_unicode(name, inner)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             _require_unicode(name or str(key), key)
             _require_unicode(name or str(key), inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _require_unicode(name, inner)
 
 
 def _text(row: Row, name: str, remedy: str) -> str:

@@ -14,8 +14,10 @@ from easyvideor1.config.schema import CacheConfig, DataConfig, SourceConfig
 from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.formats import Columns, Format
 from easyvideor1.data.media import MediaCheck
+from easyvideor1.data.passed import PassedChecks
 from easyvideor1.data.problems import BadRow, Policy, RowError, count_by_field, enforce
 from easyvideor1.data.reading import RawRow
+from easyvideor1.data.references import ReferenceCheck
 from easyvideor1.data.repairs import check_repairs, repaired
 from easyvideor1.data.row_files import ROW_SUFFIXES, media_base, read_source
 from easyvideor1.data.rows import RowFormat, answer_column, read_sample, read_task
@@ -144,6 +146,7 @@ def load_source(
     coordinates: Scale | None = None,
     stem: str = "",
     embedded: Path | None = None,
+    passed: PassedChecks | None = None,
 ) -> Loaded:
     """Read and check every row of a source, and stop at bad ones as the configuration says.
 
@@ -154,12 +157,22 @@ def load_source(
         coordinates: ``rewards.coordinates``: references of rows that declare no scale of their own must be on this one.
         stem: begins the ids of rows that have none; the name of the file without its suffix if empty.
         embedded: where pictures go that rows hold themselves; ``media`` beside the frame cache's usual place if None.
+        passed: what passed at earlier starts and is not checked again; what passes now is added. No outcome depends
+            on it.
 
     Raises:
         ConfigError: ``source.tasks`` names an unknown task type, or ``source.repair`` an unknown repair.
         DataError: the file as a whole cannot be used, rows are bad and ``on_bad_row`` is ``error``, or none is left.
     """
-    loaded = scan_source(source, config, check_media=check_media, coordinates=coordinates, stem=stem, embedded=embedded)
+    loaded = scan_source(
+        source,
+        config,
+        check_media=check_media,
+        coordinates=coordinates,
+        stem=stem,
+        embedded=embedded,
+        passed=passed,
+    )
     enforce(loaded.path, loaded.bad, rows=loaded.rows, used=len(loaded.samples), policy=config.on_bad_row)
     if not loaded.samples:
         raise DataError(
@@ -177,6 +190,7 @@ def scan_source(
     coordinates: Scale | None = None,
     stem: str = "",
     embedded: Path | None = None,
+    passed: PassedChecks | None = None,
 ) -> Loaded:
     """Read and check every row of a source, whatever is wrong with how many of them: for looking at data.
 
@@ -203,6 +217,8 @@ def scan_source(
     wanted = _wanted_tasks(source)
     check_repairs(source.repair)
     check = MediaCheck(touch_files=check_media)
+    # Values of a function of the user may be objects whose text does not tell what they are.
+    reference = ReferenceCheck(coordinates, None if ":" in source.format else passed)
     samples: dict[str, Sample] = {}
     bad: list[BadRow] = []
     repairs: dict[str, str] = {}
@@ -212,7 +228,7 @@ def scan_source(
         line, where, row = placed.line, placed.where, placed.row
         try:
             row, repair = _repaired(row if isinstance(row, RowError) else convert(row), form, source)
-            sample = _read(row, form, wanted, line, where, check, coordinates, repairing=bool(source.repair))
+            sample = _read(row, form, wanted, line, where, check, reference, repairing=bool(source.repair))
             if sample is None:
                 filtered += 1
             elif sample.id in samples:
@@ -252,7 +268,7 @@ def _read(
     line: str,
     where: str,
     check: MediaCheck,
-    coordinates: Scale | None,
+    reference: ReferenceCheck,
     *,
     repairing: bool,
 ) -> Sample | None:
@@ -266,7 +282,7 @@ def _read(
     if wanted and task not in wanted:
         return None
     try:
-        return read_sample(row, form, task=task, line=line, where=where, check=check, coordinates=coordinates)
+        return read_sample(row, form, task=task, line=line, where=where, check=check, reference=reference)
     except RowError as error:
         if not repairing or error.field != answer_column(row, form) or row.get("problem_id") is None:
             raise

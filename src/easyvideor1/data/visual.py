@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef, Prompt
 
 #: What a sample that is left out for this is counted and recorded under.
@@ -44,14 +46,17 @@ def tokens_fault(prompt: Prompt) -> str | None:
     Every medium has as many tokens as its plan says, in spans that lie in order inside the prompt, each of one token
     repeated.
     """
+    ids, spans = prompt.token_ids, prompt.spans
+    starts = np.array([span.start for span in spans], dtype=np.int64)
+    ends = starts + np.array([span.length for span in spans], dtype=np.int64)
+    wrong = (starts < np.append(0, ends[:-1])) | (ends <= starts) | (ends > len(ids))
+    changes = np.append(0, np.cumsum(ids[1:] != ids[:-1]))  # all spans at once: a long video has hundreds
+    wrong |= changes[np.where(wrong, 0, starts)] != changes[np.where(wrong, 0, ends - 1)]
+    for fault in np.flatnonzero(wrong):
+        return f"tokens {starts[fault]} to {ends[fault]} of {len(prompt)} are not the span of one medium"
     found = [0] * len(prompt.plans)
-    end = 0
-    for span in prompt.spans:
-        ids = prompt.token_ids[span.start : span.start + span.length]
-        if span.start < end or len(ids) != span.length or bool((ids != ids[:1]).any()):
-            return f"tokens {span.start} to {span.start + span.length} of {len(prompt)} are not the span of one medium"
+    for span in spans:
         found[span.media] += span.length
-        end = span.start + span.length
     for number, (ref, plan, count) in enumerate(zip(prompt.media, prompt.plans, found, strict=True), 1):
         if count != plan.tokens:
             return f"medium {number} ({ref.path}) has {count} visual tokens, its plan {plan.digest[:12]} {plan.tokens}"

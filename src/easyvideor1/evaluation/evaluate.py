@@ -89,10 +89,11 @@ def evaluate(
 
 def _check_failed(name: str, records: Sequence[Record], bound: float) -> None:
     """A mean over the few questions that happened to work is no result."""
-    causes = Counter(cause for record in records if (cause := _failure(record)))
-    failed = causes.total()
-    if failed <= bound * len(records):
+    failures = [failure for record in records if (failure := _failure(record))]
+    if sum(share for _, share in failures) <= bound * len(records):
         return
+    causes = Counter(cause for cause, _ in failures)
+    failed = causes.total()
     (first, times), *others = causes.most_common()
     more = f", and {failed - times} for {len(others)} other causes" if others else ""
     raise StoppedError(
@@ -102,12 +103,18 @@ def _check_failed(name: str, records: Sequence[Record], bound: float) -> None:
     )
 
 
-def _failure(record: Record) -> str:
-    """Why a question says nothing of the policy; empty if it does."""
+def _failure(record: Record) -> tuple[str, float] | None:
+    """Why a question says nothing of the policy, and how much of it does not; ``None`` if all of it does.
+
+    Without its greedy response it is lost as a whole, else as far as its sampled ones could not be judged: those that
+    could are no fair choice of them.
+    """
     if record.error is not None:
-        return record.error
-    greedy = record.greedy
-    return "" if greedy is None or greedy.score.applicable else f"{record.task}: {greedy.score.reason}"
+        return record.error, 1.0
+    if record.greedy is not None and not record.greedy.score.applicable:
+        return f"{record.task}: {record.greedy.score.reason}", 1.0
+    lost = [one.score.reason for one in record.samples if not one.score.applicable]
+    return (f"{record.task}: {lost[0]}", len(lost) / len(record.samples)) if lost else None
 
 
 def choose_samples(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:

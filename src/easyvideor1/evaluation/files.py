@@ -26,7 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: the file is missing or is not a JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); is this the directory of a run?") from error
     except ValueError as error:

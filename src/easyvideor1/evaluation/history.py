@@ -107,7 +107,10 @@ def compared_evaluations(history: RunHistory) -> tuple[str | None, str | None]:
 
 def cache_dir(history: RunHistory) -> Path | None:
     """The frame cache that the run's configuration names, if it does and the directory is there."""
-    config = yaml.safe_load(history.config) if history.config else None
+    try:
+        config = yaml.safe_load(history.config) if history.config else None
+    except (yaml.YAMLError, ValueError):  # damaged, or edited by hand
+        return None
     section = config.get("cache") if isinstance(config, dict) else None
     named = section.get("dir") if isinstance(section, dict) else None
     return Path(named) if isinstance(named, str) and Path(named).is_dir() else None

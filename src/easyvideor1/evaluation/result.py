@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from easyvideor1.evaluation.files import read_json, read_jsonl, write_json, write_jsonl
 from easyvideor1.evaluation.records import Record, Response, record_from_json, record_to_json
 from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval
+from easyvideor1.files import file_digest, is_sealed, seal
 from easyvideor1.types import DataError
 
 _LIMITS = ("mean", "low", "high")
@@ -112,12 +114,15 @@ class Evaluation:
     def write(self, directory: Path) -> Path:
         """Write ``NAME.jsonl``, then ``NAME.json``, each atomically: where the second exists, the first is whole.
 
+        The second holds the SHA-256 of the first as ``records``, and a ``checksum`` of itself.
+
         Returns:
             The path of ``NAME.json``.
         """
-        write_jsonl(directory / f"{self.name}.jsonl", (record_to_json(record) for record in self.records))
+        records = directory / f"{self.name}.jsonl"
+        write_jsonl(records, (record_to_json(record) for record in self.records))
         path = directory / f"{self.name}.json"
-        write_json(path, self.to_json())
+        write_json(path, seal({**self.to_json(), "records": file_digest(records)}))
         return path
 
     @classmethod
@@ -137,7 +142,7 @@ def _read(directory: Path, name: str) -> tuple[list[Record], int, float]:
     Raises:
         DataError: a file is missing or damaged; the message names it.
     """
-    head = read_json(directory / f"{name}.json")
+    head = _read_head(directory, name)
     path = directory / f"{name}.jsonl"
     records = []
     for number, row in enumerate(read_jsonl(path), 1):
@@ -148,10 +153,25 @@ def _read(directory: Path, name: str) -> tuple[list[Record], int, float]:
             raise DataError(f"{path}:{number}: not a row of an evaluation ({error!r}); evaluate again") from error
     if len(records) != head.get("count"):
         raise DataError(f"{path}: has {len(records)} rows where {name}.json says {head.get('count')}; evaluate again")
+    if "records" in head and file_digest(path) != head["records"]:
+        raise DataError(f"{path}: is not what was written (its SHA-256 differs); evaluate again")
     try:
         return records, int(head["seed"]), float(head["confidence"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{directory / name}.json: not an evaluation ({error!r}); evaluate again") from error
+
+
+def _read_head(directory: Path, name: str) -> dict[str, Any]:
+    """``NAME.json`` as it was written; one of an earlier version, which has no checksum, as it is.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    path = directory / f"{name}.json"
+    head = read_json(path)
+    if "checksum" in head and not is_sealed(head):
+        raise DataError(f"{path}: is not what was written (its checksum differs); evaluate again")
+    return head
 
 
 def _check_accuracies(record: Record) -> None:
@@ -185,6 +205,8 @@ class EvaluationTotals:
     count: int
     greedy: Interval | None
     sampled: Interval | None
+    records: str = ""
+    """SHA-256 of ``NAME.jsonl``; empty of an evaluation of an earlier version."""
 
     @classmethod
     def load(cls, directory: Path, name: str) -> EvaluationTotals:
@@ -194,19 +216,19 @@ class EvaluationTotals:
             DataError: the file is missing or damaged; the message names it.
         """
         path = directory / f"{name}.json"
-        head = read_json(path)
+        head = _read_head(directory, name)
         try:
             greedy, sampled = (
                 None if head[kind] is None else Interval(**{key: float(head[kind][key]) for key in _LIMITS})
                 for kind in ("greedy", "sampled")
             )
-            return cls(name, int(head["count"]), greedy, sampled)
+            return cls(name, int(head["count"]), greedy, sampled, str(head.get("records", "")))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not the totals of an evaluation ({error!r}); evaluate again") from error
 
 
 def rows_fault(directory: Path, totals: EvaluationTotals) -> str:
-    """That the rows of an evaluation are missing or not as many as its totals say, by counting lines; else empty."""
+    """That the rows of an evaluation are missing, or not those that its totals were made of; else empty."""
     path = directory / f"{totals.name}.jsonl"
     try:
         content = path.read_bytes()
@@ -215,7 +237,11 @@ def rows_fault(directory: Path, totals: EvaluationTotals) -> str:
     rows = content.count(b"\n")
     if content and not content.endswith(b"\n"):
         return f"{path.name} is cut off after {rows} of {totals.count} rows"
-    return "" if rows == totals.count else f"{path.name} has {rows} rows where {totals.name}.json says {totals.count}"
+    if rows != totals.count:
+        return f"{path.name} has {rows} rows where {totals.name}.json says {totals.count}"
+    if totals.records and hashlib.sha256(content).hexdigest() != totals.records:
+        return f"{path.name} is not what was written (its SHA-256 differs)"
+    return ""
 
 
 def summarise(name: str, records: Sequence[Record], *, seed: int, confidence: float) -> Evaluation:

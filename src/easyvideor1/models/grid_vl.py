@@ -178,7 +178,7 @@ class GridVL:
             for media, plan in enumerate(plans)
             for steps in (self.span_steps(plan) if plan.kind == "video" else (1,))
         ]
-        marks = np.flatnonzero(np.isin(ids, (self.image_token_id, self.video_token_id)))
+        marks = np.flatnonzero((ids == self.image_token_id) | (ids == self.video_token_id))
         if len(marks) != len(wanted):
             raise DataError(
                 f"the prompt marks {len(marks)} visual spans, but the plans say {len(wanted)}: the chat template does "

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from easyvideor1.rewards.characters import piles_marks
@@ -114,6 +115,7 @@ def _text(entry: Mapping[Any, Any], name: str) -> str:
     return str(value)
 
 
+@lru_cache(maxsize=1024)  # of one row it is asked twice: of the column by itself, and with the reference
 def _require_assertion(check: str) -> None:
     tree = program_tree(check)
     shown = check if len(check) <= 60 else check[:60] + "..."

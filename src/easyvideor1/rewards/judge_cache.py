@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.files import json_bytes, write_atomic
+from easyvideor1.files import is_sealed, json_bytes, seal, write_atomic
 
 #: Part of every key: raised when a reply would be read in another way.
 _VERSION = 1
@@ -34,7 +34,8 @@ class ReplyCache:
             entry = json.loads(self._path(self._root, key).read_bytes())
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
-        found = entry.get("reply") if isinstance(entry, dict) and entry.get("key") == key else None
+        whole = is_sealed(entry) and entry.get("key") == key
+        found = entry.get("reply") if whole else None
         return found if isinstance(found, str) else None
 
     def put(self, key: str, reply: str, model: str) -> None:
@@ -44,7 +45,7 @@ class ReplyCache:
             OSError: the directory cannot be written.
         """
         if self._root is not None:
-            write_atomic(self._path(self._root, key), json_bytes({"key": key, "model": model, "reply": reply}))
+            write_atomic(self._path(self._root, key), json_bytes(seal({"key": key, "model": model, "reply": reply})))
 
     @staticmethod
     def _path(root: Path, key: str) -> Path:

@@ -5,13 +5,15 @@ A run that goes on, its report and ``evr1 doctor`` look at the same files and ha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from easyvideor1.files import is_sealed
 from easyvideor1.types import DataError
 
 #: Ends the name of the file that keeps the lines that could not be read, so that what is lost can be looked at.
@@ -118,6 +120,52 @@ def numbered(directory: Path, suffix: str = "") -> dict[int, Path]:
     return dict(sorted((int(name[1]), path) for name, path in named if name))
 
 
+def numbered_step(name: str) -> int:
+    """The step of a rollout file, by its name; 0 for other files."""
+    found = _NUMBERED.fullmatch(Path(name).name.removesuffix(".jsonl"))
+    return int(found[1]) if found else 0
+
+
+def lines_until(path: Path, step: int) -> bytes:
+    """The lines of a file of a stage that belong to the first ``step`` steps; those that cannot be read do not."""
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        row = parse_row(line) if line.endswith(b"\n") else ""
+        if not isinstance(row, str) and not step_fault(row) and row["step"] <= step:
+            kept.append(line)
+    return b"".join(kept)
+
+
+def record_digests(checkpoint: Path) -> dict[str, str]:
+    """SHA-256 of each file of a stage's record until a checkpoint, as that keeps them; none where it does not."""
+    try:
+        state = json.loads((checkpoint / "state.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return dict(state.get("record", {})) if is_sealed(state) else {}
+
+
+def changed_files(stage: Path, step: int, digests: Mapping[str, str]) -> list[Damage]:
+    """Metrics, warnings and rollouts of a stage that can be read and are not what was written.
+
+    Args:
+        stage: its directory.
+        step: of the checkpoint that kept the digests.
+        digests: SHA-256 of every file until that step, by its name in the directory.
+    """
+    found = []
+    for name, digest in digests.items():
+        path = stage / name
+        if not path.exists():
+            continue  # that it is missing is told by ``stage_damage``
+        content = path.read_bytes() if numbered_step(name) else lines_until(path, step)
+        if hashlib.sha256(content).hexdigest() != digest:
+            what = f"is not what was written until step {step} (its SHA-256 differs)"
+            means = "the disk has changed it, or it was edited; the weights do not depend on it"
+            found.append(Damage(f"stages/{stage.name}/{name}", what, means, _COPY))
+    return found
+
+
 def rollout_files(stage: Path) -> dict[int, Path]:
     """The rollout files of a stage by step, in order."""
     return numbered(stage / "rollouts", ".jsonl")
@@ -155,12 +203,13 @@ def _group_fault(row: Mapping[str, Any], step: int) -> str:
     return "" if whole and row.get("step") == step else f"no group of step {step}"
 
 
-def stage_damage(stage: Path, steps: int | None = None) -> list[Damage]:
+def stage_damage(stage: Path, steps: int | None = None, told: Collection[str] = ()) -> list[Damage]:
     """What is damaged among the metrics, clocks, warnings and rollouts of a stage.
 
     Args:
         stage: its directory.
         steps: steps that it has done; as its files tell, if left out.
+        told: places of which something was told already; that they also differ from their digests is left out.
     """
     metrics, read = read_steps(stage / "metrics.jsonl")
     clocks, clocked = read_steps(stage / "timings.jsonl")
@@ -186,7 +235,12 @@ def stage_damage(stage: Path, steps: int | None = None) -> list[Damage]:
     if (stage / "canary.jsonl").exists():
         warnings, means = read_rows(stage / "canary.jsonl", canary_fault), "warnings are lost; nothing depends on them"
         damage += _rows_damage(stage / "canary.jsonl", warnings, missing=[], means=means)
-    return [*damage, *_rollouts_damage(stage, files, done, metrics)]
+    damage += _rollouts_damage(stage, files, done, metrics)
+    checkpoints = {step: path for step, path in numbered(stage / "checkpoints").items() if step <= done}
+    kept = [(step, digests) for step, path in checkpoints.items() if (digests := record_digests(path))]
+    known = {*told, *(one.where for one in damage)}
+    changed = changed_files(stage, *kept[-1]) if kept else []
+    return [*damage, *(one for one in changed if one.where not in known)]
 
 
 def _rollouts_damage(

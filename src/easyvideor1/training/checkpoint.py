@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.config import StageConfig
-from easyvideor1.files import json_bytes, write_directory
+from easyvideor1.files import file_digest, is_sealed, json_bytes, seal, write_directory
 from easyvideor1.models.policy import Policy
 from easyvideor1.rollout.kept import Damage, numbered
 
@@ -31,9 +30,9 @@ def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: Mapping[s
 
     def fill(directory: Path) -> None:
         policy.save(directory)
-        files = {file.name: _digest(file) for file in sorted(directory.iterdir())}
-        content = {**state, "step": step, "files": files}
-        (directory / "state.json").write_bytes(json_bytes({**content, "checksum": _checksum(content)}, indent=2))
+        files = {file.name: file_digest(file) for file in sorted(directory.iterdir())}
+        # The seal is for the file itself: its digests vouch for the others only.
+        (directory / "state.json").write_bytes(json_bytes(seal({**state, "step": step, "files": files}), indent=2))
 
     write_directory(target, fill)
     saved = numbered(stage_dir / "checkpoints")
@@ -93,7 +92,7 @@ def read_state(directory: Path) -> tuple[dict[str, Any] | None, str]:
     try:
         state: dict[str, Any] = json.loads((directory / "state.json").read_text(encoding="utf-8"))
         files: dict[str, str] = dict(state["files"])
-        if state["checksum"] != _checksum(state):
+        if not is_sealed(state):
             return None, "state.json is not what was written"
         int(state["step"])
     except FileNotFoundError:
@@ -108,20 +107,9 @@ def read_state(directory: Path) -> tuple[dict[str, Any] | None, str]:
 
 def _file_fault(file: Path, digest: str) -> str:
     try:
-        found = _digest(file)
+        found = file_digest(file)
     except FileNotFoundError:
         return f"{file.name} is missing"
     except OSError as error:
         return f"{file.name} cannot be read ({error.strerror})"
     return "" if found == digest else f"{file.name} is not what was written (its SHA-256 differs)"
-
-
-def _checksum(state: Mapping[str, Any]) -> str:
-    """Of ``state.json`` itself: its digests vouch for the other files only."""
-    text = json.dumps({key: value for key, value in state.items() if key != "checksum"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from easyvideor1.rollout.kept import Damage, stage_damage, steps_words
 from easyvideor1.training.checkpoint import Latest, unsaved_words
 from easyvideor1.training.directory import RunStatus
 from easyvideor1.training.record import Rewound
-from easyvideor1.training.stages import due, stage_directory
+from easyvideor1.training.stages import due, stage_directory, validation_name
 
 #: ``fault(directory, name) -> str``: what is wrong with the files of an evaluation, empty if nothing is; given by
 #: whoever puts the run together.
@@ -47,16 +47,24 @@ def shown(damage: Sequence[Damage]) -> list[str]:
 
 
 def done_damage(
-    run_dir: Path, config: RunConfig, options: StageConfig, done: int, fault: EvaluationFault
+    run_dir: Path,
+    config: RunConfig,
+    options: StageConfig,
+    done: int,
+    fault: EvaluationFault,
+    told: Collection[str] = (),
 ) -> list[Damage]:
-    """What is damaged of the first ``done`` steps of a stage: none of it will be done again."""
+    """What is damaged of the first ``done`` steps of a stage: none of it will be done again.
+
+    ``told`` are places of which something was told already.
+    """
     stage = stage_directory(run_dir, config, options)
     if done == 0:
         return []
     if not stage.is_dir():
         return [Damage(f"stages/{stage.name}", "not there", "how it was trained is lost")]
-    found = stage_damage(stage, done)
-    names = [f"{options.name}-{step:06d}" for step in range(1, done + 1) if due(config.evaluation.every, step)]
+    found = stage_damage(stage, done, told)
+    names = [validation_name(options, step) for step in range(1, done + 1) if due(config.evaluation.every, step)]
     means = "its answers are lost; the metrics of its step still tell its accuracies"
     return [*found, *evaluation_damage(run_dir, names if config.data.validation else [], means, fault)]
 

@@ -23,7 +23,7 @@ from easyvideor1.config.load import validate
 from easyvideor1.config.places import located_source
 from easyvideor1.config.source import Source
 from easyvideor1.data import source_files
-from easyvideor1.files import held, write_json, write_text
+from easyvideor1.files import file_digest, held, is_sealed, seal, write_json, write_text
 from easyvideor1.types import ConfigError, DataError
 
 #: What ``run.json`` calls the stage of a run that is through.
@@ -82,10 +82,11 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
         ConfigError: it holds another run, and the message names the first values that differ; or ``config.yaml`` there
             cannot be read.
     """
-    file = run_dir / "config.yaml"
+    file, text = run_dir / "config.yaml", dump_config(config)
     if not file.exists():
+        if (run_dir / "run.json").exists():  # taken away, as below
+            write_text(file, text)
         return
-    text = dump_config(config)
     try:
         there = file.read_text(encoding="utf-8")
         if there == text:
@@ -97,12 +98,12 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
         raise ConfigError(_unreadable(file, "it holds no settings"))
     old, new = flat(_completed(values, str(file))), flat(yaml.safe_load(text))
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
-    if old and all(map(_FREE.fullmatch, changed)):
+    if all(map(_FREE.fullmatch, changed)):
         write_text(file, text)
         return
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
     raise ConfigError(
-        f"{run_dir} holds a run of another configuration: {shown or f'{file} was edited'}. Give this run another name "
+        f"{run_dir} holds a run of another configuration: {shown}. Give this run another name "
         "or output_dir, or remove the directory to start over."
     )
 
@@ -118,7 +119,7 @@ def _completed(values: Any, name: str) -> Any:
     """A configuration as this version writes it down; as it is there if this version cannot read it."""
     try:
         return yaml.safe_load(dump_config(validate(Source(values, {(): name}))))
-    except (ConfigError, AttributeError, TypeError):  # edited by hand, or of a version that knew other keys
+    except (ConfigError, AttributeError, TypeError, ValueError):  # edited by hand, or of a version that knew other keys
         return values
 
 
@@ -185,7 +186,7 @@ class RunStatus:
         if stage is not None:
             self.facts["stage"] = stage
         self.facts["seconds"] = round(self._before + time.monotonic() - self._begun, 3)
-        write_json(self.file, self.facts)
+        write_json(self.file, seal(self.facts))
 
 
 def read_status(run_dir: Path) -> dict[str, Any] | None:
@@ -198,14 +199,17 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        float(facts["seconds"]), int(facts["starts"]), dict(facts["data"]), str(facts["stage"])
+        facts: dict[str, Any] = json.loads(file.read_bytes())
+        float(facts["seconds"]), int(facts["starts"]), dict(facts["data"]), str(facts["stage"]), int(facts["threads"])
         counted = facts.get("steps", {})  # runs of older versions have none
         if not all(isinstance(steps, int) and steps > 0 for steps in counted.values()):
             raise ValueError(f"steps {counted!r}")
         [str(incident["text"]) for incident in facts.get("incidents", [])]
+        if "checksum" in facts and not is_sealed(facts):  # an earlier version wrote none
+            raise ValueError("its checksum is wrong")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: not the status of a run ({error!r}); remove it and start again") from error
+    facts.pop("checksum", None)
     return facts
 
 
@@ -238,13 +242,3 @@ def _digest(source: SourceConfig) -> str:
     for file in files:
         whole.update(f"{file.name}\0{file_digest(file)}\n".encode())
     return whole.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

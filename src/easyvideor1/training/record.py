@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +11,17 @@ from typing import Any
 
 import torch
 
-from easyvideor1.files import json_bytes, write_atomic
-from easyvideor1.rollout.kept import ASIDE, Damage, parse_row, read_steps, rollout_files, step_fault
+from easyvideor1.files import append, json_bytes, write_atomic
+from easyvideor1.rollout.kept import (
+    ASIDE,
+    Damage,
+    lines_until,
+    numbered_step,
+    parse_row,
+    read_steps,
+    rollout_files,
+    step_fault,
+)
 from easyvideor1.rollout.records import media_records, prompt_tokens_by_kind, response_tokens, score_to_json
 from easyvideor1.training.breakdown import breakdown_metrics
 from easyvideor1.training.clock import Clock
@@ -33,6 +42,8 @@ class StageRecord:
     """The files of one stage directory.
 
     ``metrics.jsonl`` holds nothing that differs between two runs of the same seed; clocks go to ``timings.jsonl``.
+    Every checkpoint keeps the ``digests`` of what was written until then, so that a digit that was changed later is
+    told (``rollout.kept.changed_files``).
     """
 
     def __init__(self, directory: Path) -> None:
@@ -41,13 +52,27 @@ class StageRecord:
         self.timings_file = directory / "timings.jsonl"
         self.canary_file = directory / "canary.jsonl"
         self.rollouts = directory / "rollouts"
+        self._digests: dict[str, str] = {}
 
-    def rewind(self, step: int) -> Rewound:
+    def digests(self, step: int) -> dict[str, str]:
+        """SHA-256 of what there is up to ``step``, by file in the stage directory; clocks are left out."""
+        kept = {name: digest for name, digest in self._digests.items() if numbered_step(name) <= step}
+        for file in (self.metrics_file, self.canary_file):
+            if file.exists():
+                kept[file.name] = hashlib.sha256(lines_until(file, step)).hexdigest()
+        return kept
+
+    def rewind(self, step: int, digests: Mapping[str, str]) -> Rewound:
         """Forget everything after ``step``: it will be done again, identically.
 
         Lines that cannot be read, and are not the beginning of one that will be written again, are moved to a file
         beside (``metrics.jsonl.damaged``): every line that stays can be read.
+
+        Args:
+            step: that was done last.
+            digests: those that its checkpoint keeps, which go into the next one.
         """
+        self._digests = {name: digest for name, digest in digests.items() if numbered_step(name)}
         redone: set[int] = set()
         damage: list[Damage] = []
         for file in (self.metrics_file, self.timings_file, self.canary_file):
@@ -72,7 +97,7 @@ class StageRecord:
     def write_canary(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write what the canary said of a step."""
         for row in rows:
-            _append(self.canary_file, row)
+            append(self.canary_file, json_bytes(row))
 
     def write_rollouts(
         self,
@@ -88,8 +113,10 @@ class StageRecord:
         """
         learnt = [trajectory for group in used for trajectory in group.trajectories]
         advantages = {id(t): value for t, value in zip(learnt, advantages_N.tolist(), strict=True)}
-        lines = [json_bytes(_group_row(step, group, advantages, off_policy)) for group in groups]
-        write_atomic(self.rollouts / f"step_{step:06d}.jsonl", b"".join(lines))
+        content = b"".join(json_bytes(_group_row(step, group, advantages, off_policy)) for group in groups)
+        file = self.rollouts / f"step_{step:06d}.jsonl"
+        write_atomic(file, content)
+        self._digests[file.relative_to(self.directory).as_posix()] = hashlib.sha256(content).hexdigest()
 
     def write_metrics(
         self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], clock: Clock
@@ -101,11 +128,12 @@ class StageRecord:
         """
         row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(apart(groups)[0]), **metrics}
         _check_finite(step, row)
-        _append(self.metrics_file, row)
+        append(self.metrics_file, json_bytes(row))
         seconds = {name: round(value, 6) for name, value in clock.seconds.items()}
         written = [each for group in groups for each in group.trajectories if each.origin == "online"]
         tokens = sum(map(response_tokens, written)) + int(metrics.get(REPLACED_TOKENS, 0))
-        _append(self.timings_file, {"step": step, **seconds, "total": round(clock.total(), 6), "new_tokens": tokens})
+        clocks = {"step": step, **seconds, "total": round(clock.total(), 6), "new_tokens": tokens}
+        append(self.timings_file, json_bytes(clocks))
         return row
 
 
@@ -156,14 +184,6 @@ def _check_finite(step: int, row: Mapping[str, float]) -> None:
             f"step {step}: {', '.join(wrong)}. The last checkpoint is intact; lower optimizer.lr, or correct the "
             "objective or reward that reports this metric"
         )
-
-
-def _append(file: Path, row: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("ab") as opened:
-        opened.write(json_bytes(row))
-        opened.flush()
-        os.fsync(opened.fileno())
 
 
 def _sorted_lines(content: bytes, step: int, *, sparse: bool) -> tuple[list[bytes], set[int], list[bytes]]:

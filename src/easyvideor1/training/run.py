@@ -14,7 +14,7 @@ from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.files import sweep, write_json
 from easyvideor1.models.policy import Policy, chosen_device
 from easyvideor1.rollout.engine import Engine
-from easyvideor1.rollout.kept import Damage
+from easyvideor1.rollout.kept import Damage, record_digests
 from easyvideor1.training.checkpoint import (
     Latest,
     checkpoint_path,
@@ -63,7 +63,8 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
 
     Raises:
         ConfigError: the directory holds a run of another configuration, or another process is at it.
-        DataError: rows are bad and ``data.on_bad_row`` is ``error``; nothing has been trained or written then.
+        DataError: rows are bad and ``data.on_bad_row`` is ``error``; nothing has been trained or written then. Or what
+            an earlier start has written is not what it wrote, and cannot be made again without the user's word.
     """
     if not config.stages:
         raise ConfigError("the configuration has no stages: there is nothing to do; see `evr1 config show quickstart`")
@@ -188,7 +189,12 @@ class _Session:
         engine.load_weights(done, policy.weights())
 
         def save(step: int) -> None:
-            state = {"stage": options.name, "seed": self.config.seed, "kl_coef": policy.kl_weight.coefficient}
+            state = {
+                "stage": options.name,
+                "seed": self.config.seed,
+                "kl_coef": policy.kl_weight.coefficient,
+                "record": record.digests(step),
+            }
             saved.append(save_checkpoint(policy, directory, step, state, options.keep_checkpoints))
             self.status.note()
 
@@ -219,17 +225,17 @@ class _Session:
     def _take_up(self, options: StageConfig, latest: Latest, record: StageRecord) -> None:
         """Say where a stage that was begun before goes on, what it does again, and what is lost."""
         self.teller.tell_all(latest.passed_over)
-        rewound = record.rewind(latest.step)
+        rewound = record.rewind(latest.step, {} if latest.path is None else record_digests(latest.path))
         words = going_on(options, latest, rewound)
         if rewound.redone:
             self.teller.tell(words)
         else:
             self.watch.say(words)
         self.teller.tell_all(rewound.damage)
-        self._tell_done(options, latest.step)
+        self._tell_done(options, latest.step, told=[one.where for one in rewound.damage])
 
-    def _tell_done(self, options: StageConfig, done: int) -> None:
-        self.teller.tell_all(done_damage(self.run_dir, self.config, options, done, self.evaluation_fault))
+    def _tell_done(self, options: StageConfig, done: int, told: Sequence[str] = ()) -> None:
+        self.teller.tell_all(done_damage(self.run_dir, self.config, options, done, self.evaluation_fault, told))
 
     def _on_step(self, number: int) -> OnStep:
         """Show a step and hand it to the loggers, whose steps count through all stages."""

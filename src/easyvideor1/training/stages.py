@@ -63,7 +63,7 @@ def build_stage(
     stalled = StallWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
     def evaluate_when_due(step: int) -> Metrics:
-        return evaluate(f"{options.name}-{step:06d}", engine) if due(config.evaluation.every, step) else {}
+        return evaluate(validation_name(options, step), engine) if due(config.evaluation.every, step) else {}
 
     def log(step: int, groups: list[Group], used: list[Group], metrics: Metrics, clock: Clock) -> None:
         found = metrics | responses.counts() | {"groups/visual_mismatch": float(len(media.mismatches))}
@@ -150,6 +150,11 @@ def _sampler(options: StageConfig, stream: SampleStream, media: StageMedia) -> C
 def due(every: int, step: int) -> bool:
     """Whether something that happens every so many steps, or never (0), happens after ``step``."""
     return every > 0 and step % every == 0
+
+
+def validation_name(options: StageConfig, step: int) -> str:
+    """What the evaluation within a stage is called, after one of its steps."""
+    return f"{options.name}-{step:06d}"
 
 
 def stage_directory(run_dir: Path, config: RunConfig, options: StageConfig) -> Path:

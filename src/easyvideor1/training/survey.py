@@ -62,6 +62,12 @@ class Surveyed:
         """Samples to which there are responses, none of which could be judged."""
         return [sample for sample, responses in self.answered if not any(one.applicable for one in responses)]
 
+    @property
+    def lost(self) -> float:
+        """How much could not be had or judged, in samples: one with half of its responses lost counts a half."""
+        shares = (sum(not one.applicable for one in responses) / len(responses) for _, responses in self.answered)
+        return len(self.unreadable) + sum(shares)
+
     def faults(self, kind: Fault) -> list[Response]:
         """The responses that are missing for one reason, or, for ``""``, those that came."""
         return [each for _, responses in self.answered for each in responses if each.fault == kind]
@@ -158,7 +164,7 @@ def survey(
     """Every sample with its scored responses.
 
     What was refused or failed in an earlier start is asked again, and so is a sample whose media could not be read, or
-    none of whose responses could be judged.
+    of whose responses some could not be judged: those that could are no fair choice of them.
 
     Args:
         samples: whose identifiers differ.
@@ -222,8 +228,7 @@ def _known(
                 "tokenizer or its media changed since. Restore them to go on, remove the file to start over, or "
                 "choose another --out."
             )
-        judged = any(response.applicable for response in entry.responses)
-        if judged and not any(response.fault for response in entry.responses):
+        if all(response.applicable and not response.fault for response in entry.responses):
             responses[sample.id] = entry.responses
     return prompts, responses
 

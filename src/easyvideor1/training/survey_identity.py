@@ -11,8 +11,9 @@ from typing import Any
 
 from easyvideor1 import __version__
 from easyvideor1.config import JudgeConfig, RunConfig, located
+from easyvideor1.files import file_digest
 from easyvideor1.registry import load_attribute
-from easyvideor1.training.directory import file_digest, flat, source_digests
+from easyvideor1.training.directory import flat, source_digests
 from easyvideor1.types import Prompt
 
 #: Differences that a message spells out.

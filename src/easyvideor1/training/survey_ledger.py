@@ -1,6 +1,7 @@
 """What a survey knows already: a file beside its output, one line per sample, so that a kill costs little.
 
-The first line is the identity of the survey, every further one a sample with its scored responses. Whoever opens it
+The first line is the identity of the survey, every further one a sample with its scored responses, each with a checksum
+of its own: a digit that a disk has changed must not become a score. Whoever opens it
 holds the lock of the output, so nobody else appends to it.
 """
 
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from easyvideor1.files import json_bytes, write_atomic
+from easyvideor1.files import append, is_sealed, json_bytes, seal, write_atomic
 from easyvideor1.training.survey_identity import differences
 from easyvideor1.types import ConfigError, DataError
 
@@ -66,7 +67,7 @@ class SurveyLedger:
         whole = content[: content.rfind(b"\n") + 1]
         first, *lines = whole.splitlines() or [b""]
         if not lines:  # or a start that went no further: there is nothing in it to keep apart
-            write_atomic(path, json_bytes(dict(identity)))
+            write_atomic(path, json_bytes(seal(identity)))
             return cls(path, {})
         _check_identity(path, first, identity)
         known = dict(_read_line(path, number, line) for number, line in enumerate(lines, 2))
@@ -80,11 +81,8 @@ class SurveyLedger:
         Raises:
             OSError: the disk refused.
         """
-        line = json_bytes({"id": sample, "prompt": prompt, "responses": [asdict(each) for each in responses]})
-        with self.path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        line = json_bytes(seal({"id": sample, "prompt": prompt, "responses": [asdict(each) for each in responses]}))
+        append(self.path, line)
         self.known[sample] = Known(prompt, tuple(responses))
 
     def remove(self) -> None:
@@ -94,7 +92,9 @@ class SurveyLedger:
 
 def _check_identity(path: Path, line: bytes, identity: Mapping[str, Any]) -> None:
     try:
-        there = dict(json.loads(line))
+        there = json.loads(line)
+        _check_seal(there)
+        del there["checksum"]
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{path}:1: this is not the first line of a survey ({error}); remove the file to start over"
@@ -106,9 +106,15 @@ def _check_identity(path: Path, line: bytes, identity: Mapping[str, Any]) -> Non
         )
 
 
+def _check_seal(line: Any) -> None:
+    if not is_sealed(line):
+        raise ValueError("its checksum is wrong")
+
+
 def _read_line(path: Path, number: int, line: bytes) -> tuple[str, Known]:
     try:
         row = json.loads(line)
+        _check_seal(row)
         responses = tuple(
             Response(**{**each, "logprobs": None if each["logprobs"] is None else tuple(each["logprobs"])})
             for each in row["responses"]

@@ -43,6 +43,32 @@ def claim_file(path: Path, timeout: float) -> Iterator[bool]:
             os.close(fd)
 
 
+def open_locked(path: Path) -> int:
+    """A descriptor of the file of that name, to read and append, locked until it is closed; created if it is not there.
+
+    Where the file system has no locks, it is open and not locked. Who waited may hold a file that was replaced
+    meanwhile: then it is the new one that is opened.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                os.close(fd)
+                raise
+            return fd
+        try:
+            if path.stat().st_ino == os.fstat(fd).st_ino:
+                return fd
+        except FileNotFoundError:
+            pass
+        os.close(fd)
+
+
 def _try_lock(path: Path) -> int | None:
     """Descriptor of the locked file, or None when it is held."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

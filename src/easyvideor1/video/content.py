@@ -10,7 +10,7 @@ from pathlib import Path
 
 from easyvideor1.types import MediaError
 from easyvideor1.video.frame_lists import FrameList, is_frame_list, read_frame_list
-from easyvideor1.video.versions import FileMemo, StatKey, file_error, file_key
+from easyvideor1.video.versions import FileMemo, StatKey, file_error, file_key, is_settled
 
 _FINGERPRINTS: FileMemo[str] = FileMemo(limit=1 << 20)
 
@@ -32,6 +32,14 @@ def stat_key(path: str, *, regular: bool = True) -> StatKey:
     # One number for all inodes and sizes: equal sums of others must not hide an exchange of two frames.
     together = int.from_bytes(hashlib.sha256(repr(keys).encode()).digest()[:7], "big")
     return (own[0], sum(key[1] for key in keys), max(key[2] for key in keys), together, max(key[4] for key in keys))
+
+
+def is_unchanged(key: StatKey) -> bool:
+    """Whether a medium is still this version, and any further change would show: only then may it be remembered."""
+    try:
+        return stat_key(key[0]) == key and is_settled(key)
+    except MediaError:
+        return False
 
 
 def _frame_key(path: str, frame: str) -> StatKey:

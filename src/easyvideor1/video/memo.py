@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
@@ -16,12 +15,12 @@ from pathlib import Path
 import av
 
 from easyvideor1.files import write_atomic
-from easyvideor1.types import MediaError, MediaInfo
-from easyvideor1.video.claims import NO_LOCKS
-from easyvideor1.video.content import stat_key
+from easyvideor1.types import MediaInfo
+from easyvideor1.video.claims import open_locked
+from easyvideor1.video.content import is_unchanged
 from easyvideor1.video.info_json import info_and_index_from_json, info_to_json
 from easyvideor1.video.packets import PacketIndex
-from easyvideor1.video.versions import StatKey, is_settled
+from easyvideor1.video.versions import StatKey
 
 #: Begins every line. The number changes whenever the same file would be described, or a line written, otherwise.
 _NAME = b"evr1-probe/"
@@ -88,7 +87,7 @@ class ProbeMemo:
             info: what probing said.
             index: of a video, so that decoding need not read it either, and times take a few hundred bytes.
         """
-        if not _settled(key):
+        if not is_unchanged(key):
             return
         with self._lock:
             known = self._payload(key)
@@ -158,7 +157,7 @@ class ProbeMemo:
 
     def _append(self, line: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = self._open_locked()
+        fd = open_locked(self.path)  # without locks, one write at the end of a file is whole as well
         try:
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
@@ -169,27 +168,9 @@ class ProbeMemo:
         finally:
             os.close(fd)
 
-    def _open_locked(self) -> int:
-        """The file of that name, locked. Who waited for the lock may hold one that was replaced meanwhile."""
-        while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno not in NO_LOCKS:  # one write at the end of a file is whole without a lock as well
-                    os.close(fd)
-                    raise
-                return fd
-            try:
-                if self.path.stat().st_ino == os.fstat(fd).st_ino:
-                    return fd
-            except FileNotFoundError:
-                pass
-            os.close(fd)
-
     def _compact(self) -> None:
         """Write the file anew with the lines that count."""
-        fd = self._open_locked()
+        fd = open_locked(self.path)
         try:
             assert self._fd is not None
             if os.fstat(fd).st_ino != self._inode:
@@ -228,14 +209,6 @@ def _whole_lines(fd: int, start: int) -> Iterator[bytes]:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             yield line + b"\n"
-
-
-def _settled(key: StatKey) -> bool:
-    """Whether the file is still this version, and any further change would show."""
-    try:
-        return stat_key(key[0]) == key and is_settled(key)
-    except MediaError:
-        return False
 
 
 def _name(key: StatKey) -> bytes:

@@ -325,7 +325,8 @@ class FrameStore:
 
 def _cannot_write(path: Path, error: OSError) -> StoreError:
     return StoreError(
-        f"cannot write {path}: {error}; free some space (evr1 cache gc), set cache.dir, or set cache.mode=decode_only"
+        f"cannot write {path}: {error.strerror or error}; free some space (evr1 cache gc), set cache.dir, or set "
+        "cache.mode=decode_only"
     )
 
 

@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from easyvideor1.config import RunConfig, SourceConfig, located
 from easyvideor1.config.places import located_source, require_sources
-from easyvideor1.data import BadRow, Loaded, distinct_stems, embedded_media, load_source, prompt_text
+from easyvideor1.data import (
+    PASSED_NAME,
+    BadRow,
+    Loaded,
+    PassedChecks,
+    distinct_stems,
+    embedded_media,
+    load_source,
+    prompt_text,
+)
 from easyvideor1.data.visual import tokens_fault
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import DataError, Geometry, MediaError, MediaRef, Prompt, Sample
 from easyvideor1.video.feature_files import FEATURES_NAME
 from easyvideor1.workbench.media import MediaBench, Progress
+from easyvideor1.workbench.prompt_checks import PromptChecks, still_there
 
 if TYPE_CHECKING:
     from easyvideor1.models.features import FeatureCache
@@ -62,6 +72,17 @@ class Workbench(MediaBench):
     def scorer(self) -> Scorer:
         return Scorer(self.config.rewards)
 
+    @cached_property
+    def passed(self) -> PassedChecks:
+        """The checks of rows and prompts that were passed at earlier starts, by any run with this cache."""
+        return PassedChecks(Path(self.config.cache.dir) / PASSED_NAME)
+
+    @cached_property
+    def _prompt_checks(self) -> PromptChecks:
+        config = self.config
+        limit = config.data.max_prompt_tokens
+        return PromptChecks(config.model, self.family, self.checkpoint, self.geometry, config.prompts.system, limit)
+
     def render(self, sample: Sample) -> Prompt:
         """The prompt of a sample: its media planned, its text templated, all visual tokens expanded.
 
@@ -70,12 +91,17 @@ class Workbench(MediaBench):
             MediaError: a medium cannot be probed.
             DataError: the prompt is longer than ``data.max_prompt_tokens``, or text and media disagree.
         """
-        text = prompt_text(sample, self.config.prompts, self.config.rewards)
-        key = (text, sample.media)  # all that a prompt is made of, whatever columns the templates read
+        return self._prompt(self._text(sample), sample.media)
+
+    def _text(self, sample: Sample) -> str:
+        return prompt_text(sample, self.config.prompts, self.config.rewards)
+
+    def _prompt(self, text: str, media: tuple[MediaRef, ...]) -> Prompt:
+        key = (text, media)  # all that a prompt is made of, whatever columns the templates read
         if key in self._prompts:
             return self._prompts[key]
-        plans = [self.plan(ref) for ref in sample.media]
-        prompt = self.family.render(text, sample.media, plans, system=self.config.prompts.system)
+        plans = [self.plan(ref) for ref in media]
+        prompt = self.family.render(text, media, plans, system=self.config.prompts.system)
         if (fault := tokens_fault(prompt)) is not None:
             raise DataError(f"{fault} - correct the render of {type(self.family).__name__}")
         limit = self.config.data.max_prompt_tokens
@@ -103,21 +129,37 @@ class Workbench(MediaBench):
         require_sources(self.config, sources)
         coordinates, config = self.config.rewards.coordinates, self.config
         embedded = embedded_media(config.cache)
-        loaded = [
-            load_source(
-                located_source(config, source), config.data, coordinates=coordinates, stem=stem, embedded=embedded
-            )
-            for source, stem in zip(sources, distinct_stems([source.path for source in sources]), strict=True)
-        ]
-        return self.check(loaded, on_progress)
+        try:
+            loaded = [
+                load_source(
+                    located_source(config, source),
+                    config.data,
+                    coordinates=coordinates,
+                    stem=stem,
+                    embedded=embedded,
+                    passed=self.passed,
+                )
+                for source, stem in zip(sources, distinct_stems([source.path for source in sources]), strict=True)
+            ]
+            return self.check(loaded, on_progress)
+        finally:
+            self.passed.save()  # of sources with bad rows too: once these are mended, only they are new
 
     def check(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> list[Loaded]:
         """Render every sample of sources that were read already; those that cannot be asked leave.
+
+        What was rendered at an earlier start, and would be rendered from the same things now, is not rendered again.
 
         Raises:
             DataError: as ``load_sources``.
         """
         _ = self.family  # before files are read, which may take long: this fails at once
+        try:
+            return self._checked(loaded, on_progress)
+        finally:
+            self.passed.save()
+
+    def _checked(self, loaded: Sequence[Loaded], on_progress: Progress | None) -> list[Loaded]:
         total, done = sum(len(source.samples) for source in loaded), 0
         checked = []
         with self._probing(ref for source in loaded for sample in source.samples for ref in sample.media):
@@ -134,7 +176,11 @@ class Workbench(MediaBench):
 
     def _fault(self, sample: Sample) -> BadRow | None:
         try:
-            self.render(sample)
+            text = self._text(sample)
+            key, versions = self._prompt_checks.key(text, sample.media, list(map(self._budget_text, sample.media)))
+            if not self.passed.knows(key):
+                self._prompt(text, sample.media)
+                self.passed.add(key if still_there(versions) else None)
         except MediaError as error:
             kinds = [ref.kind for ref in sample.media if ref.path == error.path] or [sample.media[0].kind]
             return BadRow(sample.where, self._column(kinds[0]), str(error), "replace the file or remove the row")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +17,22 @@ from easyvideor1.data import BadRow, Loaded
 from easyvideor1.data.visual import VISUAL_MISMATCH, features_fault
 from easyvideor1.models.checkpoint import checkpoint_fault
 from easyvideor1.models.family import Family, configured_family
-from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaError, MediaPlan, MediaRef
+from easyvideor1.types import (
+    BudgetChange,
+    ConfigError,
+    DataError,
+    Frames,
+    Geometry,
+    MediaError,
+    MediaInfo,
+    MediaKind,
+    MediaPlan,
+    MediaRef,
+)
 from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, Tally, build, look_up, plan
+from easyvideor1.video.content import stat_key
 from easyvideor1.video.prefetch import Prefetcher
+from easyvideor1.video.versions import StatKey, is_settled
 
 Progress = Callable[[int, int], None]
 
@@ -35,6 +48,15 @@ class PlannedMedia:
     failures: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is kept of a plan that was made: of which version of the medium, its digest and the medium's frame rate."""
+
+    version: StatKey
+    digest: str
+    fps: float
+
+
 @dataclass
 class MediaBench:
     """What the media of a configuration need, opened when first used.
@@ -47,6 +69,8 @@ class MediaBench:
     checkpoint: Path
     geometry_given: Geometry | None = None
     retry_hung: bool = False
+    _known: dict[MediaRef, _Known] = field(default_factory=dict)
+    _budget_texts: dict[tuple[MediaKind, BudgetChange | None], str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +146,10 @@ class MediaBench:
     def plan(self, ref: MediaRef) -> MediaPlan:
         """Frames, size and token count of a medium under the configuration's budget, with what the medium's source and
         row change of it; decodes nothing."""
-        return plan(self.frames.probe(ref.path), self.budget(ref), self.geometry, start=ref.start, end=ref.end)
+        return self._plan_of(ref, self.frames.probe(ref.path))
+
+    def _plan_of(self, ref: MediaRef, info: MediaInfo) -> MediaPlan:
+        return plan(info, self.budget(ref), self.geometry, start=ref.start, end=ref.end)
 
     def budget(self, ref: MediaRef) -> ImageBudget | VideoBudget:
         """The budget that is in force for a medium.
@@ -137,6 +164,12 @@ class MediaBench:
             what, _, remedy = str(error).partition("; ")
             raise DataError(f"{ref.path}: its budget cannot be: {what} - {remedy}") from None
 
+    def _budget_text(self, ref: MediaRef) -> str:
+        found = self._budget_texts.get((ref.kind, ref.budget))
+        if found is None:
+            found = self._budget_texts[ref.kind, ref.budget] = self.budget(ref).model_dump_json()
+        return found
+
     def rate_note(self, refs: Iterable[MediaRef]) -> str:
         """What is to be said of videos with fewer frames per second than are wanted; empty if there are none.
 
@@ -147,7 +180,8 @@ class MediaBench:
             budget = self.budget(ref)
             assert isinstance(budget, VideoBudget)
             try:
-                rate = self.frames.probe(ref.path).fps
+                known = self._still_known(ref)
+                rate = known.fps if known else self.frames.probe(ref.path).fps
             except MediaError:
                 continue  # it is named elsewhere
             total += 1
@@ -194,12 +228,18 @@ class MediaBench:
         return PlannedMedia(tuple(items), tuple(failures))
 
     def _plan_or_note(self, ref: MediaRef) -> MediaPlan:
-        self.frames.probe(ref.path)  # notes in the ledger itself what it cannot probe
+        version: StatKey | None = None
+        with suppress(MediaError):  # the probe says what is wrong
+            version = stat_key(ref.path)
+        info = self.frames.probe(ref.path)  # notes in the ledger itself what it cannot probe
         try:
-            return self.plan(ref)
+            found = self._plan_of(ref, info)
         except MediaError as error:
             self.ledger.note(error, "left out of the cache")
             raise
+        if version is not None and is_settled(version):
+            self._known[ref] = _Known(version, found.digest, info.fps)
+        return found
 
     def decode_planned(
         self,
@@ -252,9 +292,15 @@ class MediaBench:
 
     def _failure(self, ref: MediaRef, report: BuildReport) -> str | None:
         try:
-            return report.failed_digests.get(self.plan(ref).digest)
+            known = self._still_known(ref)
+            return report.failed_digests.get(known.digest if known else self.plan(ref).digest)
         except MediaError as error:
             return error.reason
+
+    def _still_known(self, ref: MediaRef) -> _Known | None:
+        """What was kept of a medium, if it is as it was then; its probe need not be recalled for that."""
+        known = self._known.get(ref)
+        return known if known is not None and known.version == stat_key(ref.path) else None
 
     @contextmanager
     def _probing(self, refs: Iterable[MediaRef]) -> Iterator[None]:
