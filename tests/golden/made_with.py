@@ -1,7 +1,7 @@
 """What golden files were made with, and the environment in which they are made and compared.
 
 Integers and texts are the same everywhere; sums of floats are not: processors add in another order, and so do versions
-of a library. `ENVIRONMENT` asks for kernels that all usual x86-64 processors have, so that most machines agree to the
+of a library. `KERNELS` asks for kernels that all usual x86-64 processors have, so that most machines agree to the
 last bit. `made_with` says whether they should: it names the versions and what the processor was asked for, and holds
 the digest of a few sums, products and exponentials as this machine computes them.
 """
@@ -17,21 +17,15 @@ from importlib.metadata import version
 #: Libraries that a golden number may depend on.
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "av", "math-verify", "rouge-score", "jiwer")
 
-#: For processes that make golden files; what is set already stays, so that another machine can be tried out.
-ENVIRONMENT = {
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "MKL_CBWR": "AVX2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "MKL_DYNAMIC": "FALSE",
-    "MKL_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-}
+#: Kernels that are asked for; what is set already stays, so that another machine can be tried out.
+KERNELS = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+#: What is set in any case.
+FIXED = {"MKL_DYNAMIC": "FALSE", "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def environment() -> dict[str, str]:
     """The environment of a process that makes golden files."""
-    return {**ENVIRONMENT, **os.environ}
+    return {**KERNELS, **os.environ, **FIXED}
 
 
 def made_with() -> dict[str, str]:
