@@ -62,11 +62,13 @@ _TURNED = re.compile(
     r"|maybe|perhaps|possibly|either|unless|can|could|if|when)\b|n['\u2019]t\b|\u6216"
 )
 _UNSURE = re.compile(r"\b(?:maybe|perhaps|possibly|or|and|also|otherwise|else|then|alternatively|if\s++not)\b")
-_CLAUSE = re.compile(r"[.,;:!?\n]|\b(?:but|because|since|while|than|over)\b")
+#: Between two digits a point or a comma belongs to a number, which is no label.
+_STOP = r"(?:(?<!\d)[.,]|[.,](?!\d)|[;:!?\n])"
+_CLAUSE = re.compile(_STOP + r"|\b(?:but|because|since|while|than|over)\b")
 #: A sentence that asks.
 _QUESTION = re.compile(r"[^.!?\n]*+\?")
 _HEDGED = re.compile(r"\b(?:or|maybe|perhaps|possibly|either)\b|\u6216")
-_PIECE = re.compile(r"[.,;:!?\n]|\bbut\b")
+_PIECE = re.compile(_STOP + r"|\bbut\b")
 _SEVERAL = "several responses are named"
 _NOTHING = "no preference is stated"
 
