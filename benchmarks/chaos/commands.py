@@ -93,7 +93,7 @@ def _frames(out: Path) -> Outcome:
 
 
 def _is_bad_entry(out: Path, name: str) -> bool:
-    return not FrameStore(out / "frames").verify(Path(name).stem)
+    return (out / "frames" / name).exists() and not FrameStore(out / "frames").verify(Path(name).stem)
 
 
 def _evaluations(out: Path) -> Outcome:

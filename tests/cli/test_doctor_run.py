@@ -216,7 +216,7 @@ def test_the_report_and_the_next_start_do_what_the_doctor_says(run: Path, whole:
     done = RUN.invoke(app, ["train", "again.yaml"])
     assert done.exit_code == 0, done.stderr
     assert [one for one in findings(run).values() if one.state == "broken"] == []
-    assert findings(run)["run.json"].detail == "finished; 3 things were found damaged or done again by its 2 starts"
+    assert findings(run)["run.json"].detail == "finished; in 2 starts, found damaged or done again: 3"
     assert RUN.invoke(app, ["doctor", "runs/small"]).exit_code == 0
 
 

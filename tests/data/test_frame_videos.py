@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,53 @@ def test_a_directory_without_pictures_and_loose_frames_are_refused(rows: Rows, c
     assert "holds no picture" in refusal(rows(row(videos=["bare"])), tmp_path).what
     bad = refusal(rows(row(problem="Which?", videos=NAMES)), tmp_path, frames_fps=2)
     assert "is an image, not a video" in bad.what and "[[first, second, ...]]" in bad.remedy
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"fps": 10**400}, "not a number above 0"),
+        ({"fps": 1e-320}, "its times in seconds do not ascend"),
+        ({"timestamps": [1e6 + n * 1e-12 for n in range(12)]}, "too near to be told apart"),
+        ({"timestamps": [10**400] * 12}, "its times in seconds do not ascend"),
+        ({"timestamps": [1764453600000000000 + n for n in range(12)]}, "its times in seconds do not ascend"),
+    ],
+)
+def test_times_that_no_float_can_tell_are_refused(
+    rows: Rows, clip: Path, tmp_path: Path, entry: dict[str, Any], words: str
+) -> None:
+    assert words in refusal(rows(row(videos=[{"video": NAMES, **entry}])), tmp_path).what
+
+
+def test_one_rate_under_two_names_is_one(rows: Rows, clip: Path, tmp_path: Path) -> None:
+    entry = {"video": NAMES, "fps": 2, "sample_fps": 2.0}
+    assert video.probe(one(rows(row(videos=[entry])), tmp_path).media[0].path).fps == 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("film.mp4", "the video 'film.mp4' beside pictures"),
+        ("5.heic", "an HEIC picture, which is not read"),
+        (os.fsdecode(b"caf\xe9.jpg"), "a name that is no UTF-8"),
+    ],
+)
+def test_a_directory_that_would_lose_a_frame_is_refused(
+    rows: Rows, clip: Path, tmp_path: Path, name: str, words: str
+) -> None:
+    (clip / name).write_bytes(b"x")
+    try:
+        assert words in refusal(rows(row(videos=["clip_7"])), tmp_path, frames_fps=2).what
+    finally:
+        (clip / name).unlink()
+
+
+def test_equal_numbers_and_long_names_have_one_order_and_one_file(rows: Rows, media: Path, tmp_path: Path) -> None:
+    directory = media / ("\u5b57" * 80)
+    (directory / "sub.png").mkdir(parents=True, exist_ok=True)
+    for name in ("1.png", "01.png", "001.png"):
+        Image.new("RGB", (32, 32)).save(directory / name)
+    (ref,) = one(rows(row(videos=[directory.name])), tmp_path, frames_fps=2).media
+    listed = json.loads(Path(ref.path).read_text())["frames"]
+    assert [Path(name).name for name in listed] == ["001.png", "01.png", "1.png"]
+    assert len(Path(ref.path).name.encode()) < 120

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from easyvideor1.config import load_config, located, parse_config
+from easyvideor1.config.places import as_written, require_sources
 from easyvideor1.config.schema import DataConfig, SourceConfig
 from easyvideor1.data import Loaded, distinct_stems, scan_source, source_files
 from easyvideor1.types import DataError
@@ -92,6 +94,34 @@ def test_what_is_no_source_is_named(shards: Path, path: str, words: str) -> None
     assert words in str(error.value)
 
 
+def test_lists_of_frames_and_runs_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps([asked(1)]))
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.frames.json").write_text('{"frames": ["0.png"], "fps": 1}')
+    (tmp_path / "out/run/stages").mkdir(parents=True)
+    (tmp_path / "out/run/run.json").write_text("{}")
+    (tmp_path / "out/run/stages/metrics.jsonl").write_text("{}\n")
+    assert answers(load(tmp_path)) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("data/nope.jsonl@train", "nope.jsonl: no such data file"),
+        ("data/train@v2.jsonl", "data/train@v2.jsonl: no such data file"),
+        ("./x@train", "x: no such data file"),
+    ],
+)
+def test_a_file_that_was_mistyped_is_not_asked_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = parse_config(f"data: {{train: [{{path: {path!r}}}]}}\nstages: [{{name: grpo}}]", "run.yaml")
+    with pytest.raises(DataError) as error:
+        require_sources(config, config.data.train)
+    assert words in str(error.value)
+
+
 def test_names_with_an_at_are_files_where_they_are_there(tmp_path: Path) -> None:
     (tmp_path / "a@b.jsonl").write_text(json.dumps(asked(1)) + "\n")
     assert load(tmp_path / "a@b.jsonl").samples[0].id == "a@b:1"
@@ -100,6 +130,24 @@ def test_names_with_an_at_are_files_where_they_are_there(tmp_path: Path) -> None
 def test_ids_tell_splits_and_directories_apart() -> None:
     assert distinct_stems(["x/shards@train", "x/shards@test", "x/v1.5"]) == ["shards@train", "shards@test", "v1.5"]
     assert distinct_stems(["x/shards@train", "y/shards@train"]) == ["x/shards@train", "y/shards@train"]
+    assert distinct_stems(["rows.jsonl", "./more/rows.jsonl"]) == ["rows", "more/rows"]
+
+
+def test_ids_do_not_depend_on_where_a_run_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tmp_path / "study"
+    (study / "more").mkdir(parents=True)
+    (study / "sub").mkdir()
+    (study / "run.yaml").write_text(
+        "data: {train: [{path: rows.jsonl}, {path: more/rows.jsonl}]}\nstages: [{name: grpo}]"
+    )
+    for place in ("rows.jsonl", "more/rows.jsonl"):
+        (study / place).write_text("{}\n")
+    found = []
+    for directory, name in ((study, "run.yaml"), (study / "sub", "../run.yaml"), (tmp_path, "study/run.yaml")):
+        monkeypatch.chdir(directory)
+        config = located(load_config(name))
+        found.append(distinct_stems([as_written(config, source.path) for source in config.data.train]))
+    assert found == [["rows", "more/rows"]] * 3
 
 
 def saved(directory: Path, *splits: str) -> Path:
@@ -146,5 +194,7 @@ def test_a_saved_data_set_of_one_split_needs_no_name(tmp_path: Path) -> None:
 def test_a_data_set_that_the_hub_does_not_give_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(DataError, match=r"nobody/nothing@train: the data set cannot be loaded: .*correct the name"):
+    with pytest.raises(
+        DataError, match=r"nobody/nothing@train: the data set cannot be loaded: .*no such path here, either"
+    ):
         load("nobody/nothing@train")

@@ -179,7 +179,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"answer": "soon", "problem_type": "temporal grounding"}, "answer", "correct the reference answer"),
     ({"videos": ["gone.mp4"]}, "videos", "gone.mp4' does not exist - correct the path, or set media_root"),
     ({"videos": ["empty.mp4"]}, "videos", "empty.mp4' is empty (0 bytes)"),
-    ({"videos": ["."]}, "videos", "frames without their times"),
+    ({"videos": ["."]}, "videos", "holds the video"),
     ({"images": ["."], "videos": None, "data_type": "image", "problem": "?"}, "images", "is not a regular file"),
     ({"videos": ["a\0b.mp4"]}, "videos", "cannot be opened"),
     ({"videos": ["n" * 300]}, "videos", "cannot be opened"),

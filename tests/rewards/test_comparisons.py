@@ -43,6 +43,13 @@ def test_what_began_ahead_is_not_begun_again(pool: ThreadPoolExecutor) -> None:
     assert sorted(times) == [RIGHT.text, WRONG.text]
 
 
+def test_what_began_of_other_responses_is_given_up() -> None:
+    scorer = Scorer(RewardConfig(workers=2))
+    begun = scorer.comparisons()
+    begun.begin(0, SAMPLE, [RIGHT, RIGHT])
+    assert [score.accuracy for score in scorer.score_groups([(SAMPLE, [WRONG, RIGHT])], begun)[0]] == [0.0, 1.0]
+
+
 def test_the_limit_runs_from_when_somebody_waits() -> None:
     gate = threading.Event()
     with ThreadPoolExecutor(1) as pool:

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from easyvideor1 import video
 from easyvideor1.config.schema import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.types import MediaError, MediaRef
 from easyvideor1.video.content import fingerprint, stat_key
+from easyvideor1.video.formats import HEAD_BYTES, kinds_of_bytes
 from easyvideor1.video.memo import ProbeMemo
 from easyvideor1.video.probe import probe
 
@@ -195,6 +196,25 @@ def test_animations_are_videos_with_their_own_times(tmp_path: Path, name: str) -
     np.testing.assert_array_equal(video.decode(str(tmp_path / name), back).pixels, np.stack(frames[3:5]))
     with pytest.raises(MediaError, match="holds a moving picture, it is no image"):
         video.plan(info, ImageBudget(), GEOMETRY)
+
+
+def test_an_animation_is_turned_as_its_orientation_says(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(np.dstack([np.full((32, 64), k, np.uint8)] * 3)) for k in (0, 120, 240)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=100, exif=exif.tobytes())
+    info = video.probe(str(tmp_path / "a.webp"))
+    assert (info.width, info.height) == (32, 64)
+
+
+def test_an_animated_png_behind_a_long_text_may_stand_in_the_videos_column(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (32, 32), (k, 0, 0)) for k in (0, 120, 240)]
+    text = PngImagePlugin.PngInfo()
+    text.add_text("comment", "x" * 500)
+    pictures[0].save(tmp_path / "a.png", save_all=True, append_images=pictures[1:], duration=100, pnginfo=text)
+    head = (tmp_path / "a.png").read_bytes()[:HEAD_BYTES]
+    assert b"acTL" not in head and "video" in kinds_of_bytes(head)
+    assert video.probe(str(tmp_path / "a.png")).kind == "video"
 
 
 def test_a_cut_webp_is_damaged(tmp_path: Path) -> None:

@@ -105,21 +105,23 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
     stage = facts["stage"] or "nothing trained yet"
     incidents = facts.get("incidents", [])
     if incidents:
-        words = f"{stage}; {len(incidents)} things were found damaged or done again by its {facts['starts']} starts"
+        words = f"{stage}; in {facts['starts']} starts, found damaged or done again: {len(incidents)}"
         return facts, Finding("run.json", "note", words, "the report lists them")
     return facts, Finding("run.json", "ok", f"{stage}, {facts['starts']} starts")
 
 
 def _same(run: Run) -> Iterator[Finding]:
     """Whether the configuration is the one that the record was made with, and its rows are still there."""
-    from easyvideor1.training.directory import source_digests
+    from easyvideor1.training.directory import source_digests, source_name
     from easyvideor1.training.stages import stage_directory
     from easyvideor1.types import DataError
 
     if run.config is None:
         return
     config, facts = run.config, run.facts or {}
-    sources = {source.path: source for part in ("train", "validation", "test") for source in getattr(config.data, part)}
+    sources = {
+        source_name(source): source for part in ("train", "validation", "test") for source in getattr(config.data, part)
+    }
     differ = []
     if "seed" in facts and facts["seed"] != config.seed:
         differ.append(f"its seed is {config.seed}, that of run.json {facts['seed']}")

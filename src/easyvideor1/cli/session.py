@@ -51,14 +51,14 @@ class TerminalWatch:
 
     def step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         with self._lock:
-            self._open(stage, step)
+            self._open(stage, step)  # a bar that opens only now counts its rate from here on
             self._told = _FIRST_WORD
             self._show_step(stage, step, steps, metrics)
 
     def waiting(self, stage: str, step: int, steps: int, what: str, seconds: float) -> None:
         with self._lock:
             if self.console.is_terminal:
-                self._open(stage, step)
+                self._open(stage, step - 1)
                 assert self._advance is not None
                 self._advance(step - 1, steps, f"{what}, {seconds:.0f} s" if seconds >= _FIRST_WORD else "")
                 return
@@ -68,11 +68,11 @@ class TerminalWatch:
                 self._told = 2 * seconds
                 self._line(f"  {stage} {step}/{steps}: {what}, {seconds:.0f} s so far")
 
-    def _open(self, stage: str, step: int) -> None:
+    def _open(self, stage: str, done: int) -> None:
         if stage != self._stage or self._advance is None:
             self._close()
             self._stage = stage
-            self._bar = progress(f"stage {stage}", unit="step", console=self.console, start=step - 1)
+            self._bar = progress(f"stage {stage}", unit="step", console=self.console, start=done)
             self._advance = self._bar.__enter__()
 
     def _show_step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:

@@ -18,7 +18,11 @@ from easyvideor1.config.schema import RunConfig, Section, SourceConfig
 from easyvideor1.types import ConfigError, DataError
 
 S = TypeVar("S", bound=Section)
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+#: A split, or the part of one that the ``datasets`` library takes by ``train[:10%]``.
+_SPLIT = re.compile(r"\w[\w-]*(?:\[[\d:%-]*\])?")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+#: What ends so is a file that was mistyped, and no data set.
+_FILES = (".json", ".jsonl", ".parquet")
 
 
 def split_of(path: str) -> tuple[str, str]:
@@ -26,14 +30,15 @@ def split_of(path: str) -> tuple[str, str]:
 
     A file whose own name has an ``@`` is itself.
     """
-    base, mark, split = path.rpartition("@")
-    return (base, split) if mark and base and "/" not in split and not Path(path).exists() else (path, "")
+    base, _, split = path.rpartition("@")
+    return (base, split) if base and _SPLIT.fullmatch(split) and not Path(path).exists() else (path, "")
 
 
 def is_hub_name(path: str) -> bool:
     """Whether the path of a source names a data set on the Hub: ``owner/name@split``, where nothing is there."""
     base, split = split_of(path)
-    return bool(split) and _HUB_NAME.fullmatch(base) is not None and not Path(base).exists()
+    named = _HUB_NAME.fullmatch(base) is not None and not base.endswith(_FILES)
+    return bool(split) and named and not Path(base).exists()
 
 
 def found(config: RunConfig, path: str) -> str:
@@ -45,6 +50,14 @@ def found(config: RunConfig, path: str) -> str:
     if beside is None or Path(split_of(path)[0]).exists():
         return path
     return beside if Path(split_of(beside)[0]).exists() else path
+
+
+def as_written(config: RunConfig, path: str) -> str:
+    """A path that was found beside the YAML file as it stands there; any other as it is."""
+    folder = config.read_from.folder
+    if folder is None or Path(path).is_absolute() or not Path(path).is_relative_to(folder):
+        return path
+    return str(Path(path).relative_to(folder))
 
 
 def located(config: RunConfig) -> RunConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,21 +12,39 @@ from typing import Any
 
 from easyvideor1.data.problems import RowError
 from easyvideor1.files import write_atomic
-from easyvideor1.video.formats import kinds_of_name
+from easyvideor1.video.formats import kinds_of_name, unread_still
 from easyvideor1.video.frame_lists import SUFFIX, frame_list
 
 #: What an entry calls the rate of its frames (``sample_fps`` in qwen-vl-utils), and their times in seconds.
 _RATES = ("fps", "sample_fps")
 _TIMES = "timestamps"
+#: Of the name of a directory that its list is called by; file systems allow 255 in all.
+_LABEL_BYTES = 80
 _NUMBERS = re.compile(r"(\d+)")
 
 
 def pictures_in(directory: Path) -> list[str]:
-    """Absolute paths of the pictures of a directory, in the order of the numbers in their names; those that begin with
-    a dot are left out, and so is what is no picture by its name."""
-    names = [path for path in directory.iterdir() if not path.name.startswith(".")]
-    pictures = [path for path in names if "image" in kinds_of_name(path.name)]
-    return [str(path.absolute()) for path in sorted(pictures, key=lambda path: _natural(path.name))]
+    """Absolute paths of the pictures of a directory, in the order of the numbers in their names; what begins with a dot
+    is left out, and so is what is neither a picture nor a video by its name.
+
+    Raises:
+        RowError: it holds what would be missed among the frames: a video, a picture of a format that is not read, or a
+            name that is no text.
+        OSError: it cannot be read.
+    """
+    files = [path for path in directory.iterdir() if not path.name.startswith(".") and path.is_file()]
+    remedy = "keep the frames of a video in a directory of their own, or list them in the row"
+    for path in files:
+        shown = os.fsencode(path.name).decode(errors="replace")
+        if shown != path.name:
+            raise RowError("", f"directory {str(directory)!r} holds {shown!r}, a name that is no UTF-8", remedy)
+        if kinds_of_name(path.name) == {"video"}:
+            raise RowError("", f"directory {str(directory)!r} holds the video {shown!r} beside pictures", remedy)
+        if form := unread_still(b"", path.name):
+            what = f"directory {str(directory)!r} holds {shown!r}, an {form} picture, which is not read"
+            raise RowError("", what, "convert it to PNG or JPEG")
+    pictures = [path for path in files if "image" in kinds_of_name(path.name)]
+    return [str(path.absolute()) for path in sorted(pictures, key=lambda path: (_natural(path.name), path.name))]
 
 
 def write_frame_list(
@@ -54,7 +73,7 @@ def write_frame_list(
         remedy = 'write {"video": [...], "fps": frames per second} or "timestamps", or set frames_fps of the source'
         raise RowError(column, what, remedy)
     try:
-        if len(set(map(str, rates.values()))) > 1:
+        if len(rates) > 1 and len(set(rates.values())) > 1:
             raise ValueError("fps and sample_fps differ")
         frame_list(frames, fps=rate, timestamps=times)
     except ValueError as error:
@@ -62,7 +81,8 @@ def write_frame_list(
     fields = {"frames": list(frames)} | ({"fps": rate} if times is None else {"timestamps": times})
     content = json.dumps(fields, ensure_ascii=False).encode()
     digest = hashlib.sha256(content).hexdigest()
-    path = directory / digest[:2] / f"{Path(frames[0]).parent.name[:80]}-{digest[:16]}{SUFFIX}"
+    label = Path(frames[0]).parent.name.encode()[:_LABEL_BYTES].decode(errors="ignore")
+    path = directory / digest[:2] / f"{label}-{digest[:16]}{SUFFIX}"
     if not path.exists() or path.stat().st_size != len(content):
         write_atomic(path, content)
     return str(path.absolute()), rest

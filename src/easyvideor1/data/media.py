@@ -62,6 +62,8 @@ class MediaCheck:
             if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir builds an object per row for nothing
                 return []
             return pictures_in(Path(path)) or RowError("", f"directory {path!r} holds no picture", remedy)
+        except RowError as error:
+            return error
         except OSError as error:
             return RowError("", f"directory {path!r} cannot be read: {error}", remedy)
 

@@ -152,7 +152,6 @@ def _environment(directory: str | None) -> SandboxedEnvironment:
         loader=jinja2.FileSystemLoader(folders),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
-        auto_reload=False,  # one run, one wording; and no look at the file for every prompt
         trim_blocks=True,
         lstrip_blocks=True,
     )

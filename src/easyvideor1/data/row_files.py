@@ -11,11 +11,14 @@ from easyvideor1.config.places import is_hub_name, split_of
 from easyvideor1.config.schema import SourceConfig
 from easyvideor1.data.reading import RawRow, read_rows, without_nulls
 from easyvideor1.types import DataError
+from easyvideor1.video.frame_lists import is_frame_list
 
 #: Names of files that hold rows end so.
 ROW_SUFFIXES = (".parquet", ".jsonl", ".json")
 #: Files that describe data and hold no rows, in directories that come from the Hub or from ``datasets``.
 _DESCRIPTIONS = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
+#: A file that the directory of a run has.
+_RUN_MARK = "run.json"
 _BATCH = 1024
 
 
@@ -74,9 +77,7 @@ def _files(path: Path, split: str) -> list[Path]:
         if split not in ("", "train"):  # a file is a data set of one split, which ``datasets`` calls train
             raise DataError(f"{path}: is one file and has no split {split!r} - leave @{split} away")
         return [path]
-    inside = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix in ROW_SUFFIXES)
-    hidden = [file for file in inside if any(part.startswith(".") for part in file.relative_to(path).parts)]
-    rows = [file for file in inside if file not in hidden and file.name not in _DESCRIPTIONS]
+    rows = sorted(file for file in path.rglob("*") if file.suffix in ROW_SUFFIXES and _holds_rows(file, path))
     if not rows:
         raise DataError(f"{path}: is a directory without a JSON, JSONL or Parquet file - name where the rows are")
     chosen = [file for file in rows if _is_of(file.relative_to(path), split)] if split else rows
@@ -89,6 +90,17 @@ def _files(path: Path, split: str) -> list[Path]:
             f"{path}: holds files of {' and '.join(suffixes)} - name one of them, or a directory of one kind"
         )
     return chosen
+
+
+def _holds_rows(file: Path, below: Path) -> bool:
+    """Whether a file is one of rows, by its name and place: what is hidden, describes data, lists the frames of a video
+    or lies in the directory of a run is none."""
+    if file.name in _DESCRIPTIONS or is_frame_list(file.name) or not file.is_file():
+        return False
+    inside = file.relative_to(below)
+    if any(part.startswith(".") for part in inside.parts):
+        return False
+    return not any((below / parent / _RUN_MARK).exists() for parent in inside.parents)
 
 
 def _is_of(file: Path, split: str) -> bool:
@@ -116,7 +128,8 @@ def _data_set(source: SourceConfig) -> Any:
         found = datasets.load_from_disk(base)
     except Exception as error:  # of the library, of the network, of the file system: it documents none of them
         what = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{source.path}: the data set cannot be loaded: {what[:300]} - correct the name") from error
+        remedy = "there is no such path here, either" if is_hub_name(source.path) else "save it again"
+        raise DataError(f"{source.path}: the data set cannot be loaded: {what[:300]} - {remedy}") from error
     if not isinstance(found, datasets.DatasetDict):
         if split not in ("", str(found.split or "train")):
             raise DataError(f"{base}: is of the split {found.split}, not {split!r} - leave @{split} away")

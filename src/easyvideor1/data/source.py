@@ -96,7 +96,10 @@ def embedded_media(cache: CacheConfig) -> Path:
 
 def distinct_stems(paths: Sequence[str]) -> list[str]:
     """What begins the ids of the rows of each source: the name of its file, with its split if one is named, and with
-    directories where two are the same."""
+    directories where two are the same.
+
+    Paths as they are written: ids decide what is drawn, and must not depend on where a run stands.
+    """
     places = [split_of(path) for path in paths]
     ends = [f"@{split}" if split else "" for _, split in places]
     stems = [_stem(base) + end for (base, _), end in zip(places, ends, strict=True)]
@@ -104,7 +107,7 @@ def distinct_stems(paths: Sequence[str]) -> list[str]:
         again = {stem for stem in stems if stems.count(stem) > 1}
         if not again:
             break
-        parts = [Path(base).absolute().with_name(_stem(base)).parts for base, _ in places]
+        parts = [(*Path(os.path.normpath(base)).parts[:-1], _stem(base)) for base, _ in places]
         stems = [
             "/".join(part[-depth:]) + end if stem in again else stem
             for stem, part, end in zip(stems, parts, ends, strict=True)
@@ -153,7 +156,8 @@ def load_source(
     Args:
         source: The file, where its media are, and the task types to keep.
         config: Names of the columns and ``on_bad_row``.
-        check_media: Off, media files are not touched and only the suffix of their names is checked.
+        check_media: Off, media files are not touched and only the suffix of their names is checked; directories of
+            frames are listed all the same.
         coordinates: ``rewards.coordinates``: references of rows that declare no scale of their own must be on this one.
         stem: begins the ids of rows that have none; the name of the file without its suffix if empty.
         embedded: where pictures go that rows hold themselves; ``media`` beside the frame cache's usual place if None.

@@ -33,15 +33,27 @@ class Comparisons:
         self._compare = compare
         self._seconds = seconds
         self._until: float | None = None
-        self._begun: dict[int, list[Future[Score]]] = defaultdict(list)
+        self._begun: dict[int, list[tuple[Completion, Future[Score]]]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def begin(self, group: int, sample: Sample, completions: Sequence[Completion]) -> list[Future[Score]]:
-        """The scores, under way, of a group's responses; those that were begun before are not begun again."""
+        """The scores, under way, of a group's responses; those that were begun before are not begun again.
+
+        What was begun of other responses than these is given up.
+        """
         with self._lock:
             begun = self._begun[group]
-            begun += [self._pool.submit(self._in_time, one) for one in self._compare(sample, completions[len(begun) :])]
-            return list(begun)
+            same = [one for one, _ in begun] == list(completions[: len(begun)])
+            if not same:
+                for _, future in begun:
+                    future.cancel()
+                begun.clear()
+            fresh = completions[len(begun) :]
+            compare = self._compare(sample, fresh)
+            begun += [
+                (one, self._pool.submit(self._in_time, each)) for one, each in zip(fresh, compare, strict=bool(compare))
+            ]
+            return [future for _, future in begun]
 
     def limit(self) -> None:
         """Let the time run: from now on somebody waits."""
@@ -51,7 +63,7 @@ class Comparisons:
     def cancel(self) -> None:
         """Give up what has not begun."""
         with self._lock:
-            for future in (future for begun in self._begun.values() for future in begun):
+            for _, future in (each for begun in self._begun.values() for each in begun):
                 future.cancel()
 
     def _in_time(self, compare: Callable[[], Score]) -> Score:

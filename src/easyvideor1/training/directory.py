@@ -231,7 +231,12 @@ def source_digests(config: RunConfig, sources: Iterable[SourceConfig]) -> dict[s
 
     It is that of the file, or of the names and digests of all files of a source that has several.
     """
-    return {source.path: _digest(located_source(config, source)) for source in sources}
+    return {source_name(source): _digest(located_source(config, source)) for source in sources}
+
+
+def source_name(source: SourceConfig) -> str:
+    """The path of a source as it is written, with the configuration of a data set on the Hub, if one is named."""
+    return f"{source.path} ({source.subset})" if source.subset else source.path
 
 
 def _digest(source: SourceConfig) -> str:

@@ -87,8 +87,17 @@ def generate_online(
         for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True))
         if prompt is not None
     ]
-    tell = None if on_answer is None else lambda request, answers: on_answer(asked[request], answers)
-    found = iter(_answers(engine, requests, tell))
+
+    def tell(request: int, answers: tuple[Trajectory, ...]) -> None:
+        if not 0 <= request < len(asked):
+            raise EasyVideoError(
+                f"engine {type(engine).__name__} told of the answers to request {request} of {len(asked)}; on_answer "
+                "takes the position of a request, from 0"
+            )
+        if on_answer is not None:
+            on_answer(asked[request], answers)
+
+    found = iter(_answers(engine, requests, None if on_answer is None else tell))
     return [
         Group(sample, () if prompt is None else (*next(found), *placed))
         for sample, prompt, placed in zip(samples, prompts, given, strict=True)

@@ -177,6 +177,12 @@ class _Session:
         policy = Policy.open(self.config.model, start)
         policy.begin(options)
         latest, record = latest_checkpoint(directory), StageRecord(directory)
+        if latest.step > options.step_count:
+            raise ConfigError(
+                f"stages.{options.name}: {latest.path} is of step {latest.step}, and the stage now comes to "
+                f"{options.step_count} steps: its rows have changed since it began, and run.json, which keeps its "
+                f"length, is gone or another. Restore them, or set steps={latest.step} in place of epochs"
+            )
         if latest.path is not None:
             policy.restore(latest.path)
             state = intact_state(latest.path) or {}
@@ -217,8 +223,8 @@ class _Session:
             with waiting.watched():
                 train(stage, done)
         except KeyboardInterrupt:
-            going_on = f"stage {options.name}: the same command goes on from {saved[-1]}" if saved else ""
-            self.watch.say(going_on or unsaved_words(options))
+            saved_words = f"stage {options.name}: the same command goes on from {saved[-1]}" if saved else ""
+            self.watch.say(saved_words or unsaved_words(options))
             raise
         return final
 

@@ -37,6 +37,7 @@ HEAD_BYTES = 192
 
 #: Where an animated PNG says so (``acTL`` stands before the pixels) and where a WebP does (a flag of ``VP8X``).
 _PNG_ANIMATION = b"acTL"
+_PNG_PIXELS = b"IDAT"
 _WEBP_FLAGS, _WEBP_ANIMATED = 20, 0x02
 
 _IMAGE: frozenset[MediaKind] = frozenset({"image"})
@@ -80,7 +81,8 @@ def kinds_of_bytes(head: bytes) -> frozenset[MediaKind]:
         if head.startswith(signature):
             return kinds
     if head.startswith(_PNG):
-        return _EITHER if _PNG_ANIMATION in head else _IMAGE
+        # Large chunks of text or colour may stand before both, so that the head does not tell.
+        return _IMAGE if _PNG_PIXELS in head and _PNG_ANIMATION not in head else _EITHER
     if head.startswith(b"RIFF"):
         moves = head[12:16] == b"VP8X" and any(flags & _WEBP_ANIMATED for flags in head[_WEBP_FLAGS : _WEBP_FLAGS + 1])
         return {b"WEBP": _EITHER if moves else _IMAGE, b"AVI ": _VIDEO}.get(head[8:12], frozenset())

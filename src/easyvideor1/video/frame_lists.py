@@ -60,19 +60,24 @@ def frame_list(frames: Sequence[str], *, fps: object = None, timestamps: object 
     if (fps is None) == (timestamps is None):
         raise ValueError("give either fps or timestamps, the times of the frames in seconds")
     if timestamps is None:
-        if not _is_number(fps) or not 0 < fps < math.inf:  # type: ignore[operator]
-            raise ValueError(f"fps is {fps!r}, not a number above 0")
-        rate = float(fps)  # type: ignore[arg-type]
-        return FrameList(tuple(frames), tuple(index / rate for index in range(count)), count / rate)
-    if not isinstance(timestamps, list | tuple) or not all(map(_is_number, timestamps)):
-        raise ValueError("timestamps are no list of seconds")
-    times = tuple(map(float, timestamps))
-    if len(times) != count:
-        raise ValueError(f"there are {count} frames and {len(times)} timestamps")
-    if times[0] < 0 or not math.isfinite(times[-1]) or any(a >= b for a, b in itertools.pairwise(times)):
-        raise ValueError("timestamps do not ascend from 0 or later")
-    length = (times[-1] - times[0]) / (count - 1) if count > 1 else 1.0  # the last frame stays as long as the others
-    return FrameList(tuple(frames), times, times[-1] + length)
+        rate = _number(fps)
+        if not 0 < rate < math.inf:
+            raise ValueError(f"fps is {str(fps)[:40]!s}, not a number above 0")
+        times, duration = tuple(index / rate for index in range(count)), count / rate
+    else:
+        if not isinstance(timestamps, list | tuple):
+            raise ValueError("timestamps are no list of seconds")
+        times = tuple(map(_number, timestamps))
+        if len(times) != count:
+            raise ValueError(f"there are {count} frames and {len(times)} timestamps")
+        length = (times[-1] - times[0]) / (count - 1) if count > 1 else 1.0  # the last frame stays as long as others
+        duration = times[-1] + length
+    ascending = all(a < b for a, b in itertools.pairwise((*times, duration)))
+    if not (times[0] >= 0 and ascending and math.isfinite(duration)):
+        raise ValueError(
+            "its times in seconds do not ascend from 0 or later, or are too large or too near to be told apart"
+        )
+    return FrameList(tuple(frames), times, duration)
 
 
 def read_frame_list(path: str) -> FrameList:
@@ -102,5 +107,11 @@ def _read(path: str) -> FrameList:
         raise MediaError(what, path=path, reason="unreadable") from error
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+def _number(value: object) -> float:
+    """A number as a float; NaN for anything else, and for integers that no float can be."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan

@@ -45,14 +45,18 @@ def upright_size(path: str) -> tuple[tuple[int, int], str] | None:
         with open_image(path) as image:
             if image.format in MOVING_FORMATS and getattr(image, "n_frames", 1) > 1:
                 return None
-            width, height = image.size
-            if image.getexif().get(_ORIENTATION) in _TRANSPOSED and not _is_turned(image):
-                width, height = height, width
-            return (width, height), (image.format or "").lower()
+            return shown_size(image), (image.format or "").lower()
     except MediaError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             return None
         raise
+
+
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an open picture as it is shown."""
+    width, height = image.size
+    turned = image.getexif().get(_ORIENTATION) in _TRANSPOSED and not _is_turned(image)
+    return (height, width) if turned else (width, height)
 
 
 def read_image(path: str, width: int, height: int) -> NDArray[np.uint8]:

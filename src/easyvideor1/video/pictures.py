@@ -13,7 +13,7 @@ from easyvideor1.types import MediaError, MediaInfo
 from easyvideor1.video.content import fingerprint
 from easyvideor1.video.formats import is_webp
 from easyvideor1.video.frame_lists import is_frame_list, read_frame_list
-from easyvideor1.video.images import open_image, read_frame, read_image, upright_size
+from easyvideor1.video.images import open_image, read_frame, read_image, shown_size, upright_size
 
 #: What a frame of a WebP without a duration counts, in milliseconds, as in browsers.
 _WEBP_DEFAULT_MS = 100
@@ -67,7 +67,7 @@ def webp_info(path: str) -> MediaInfo:
         MediaError: ``truncated``, ``unreadable``.
     """
     with open_image(path) as image:
-        width, height, count = image.width, image.height, int(getattr(image, "n_frames", 1))
+        (width, height), count = shown_size(image), int(getattr(image, "n_frames", 1))
     lengths = _webp_lengths(Path(path).read_bytes())
     if len(lengths) != count:
         what = f"{path} is damaged: {count} frames can be read, {len(lengths)} are described; write it again"

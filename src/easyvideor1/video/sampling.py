@@ -36,7 +36,8 @@ def clip(info: MediaInfo, start: float | None, end: float | None) -> tuple[int, 
     outside = begin > info.duration + CLIP_TOLERANCE or finish < info.timestamps[0] - CLIP_TOLERANCE
     if outside or not begin <= finish:
         raise MediaError(
-            f"{info.path}: the clip from {start} to {end} s lies outside the video of {info.duration:.3f} s",
+            f"{info.path}: the clip from {start} to {end} s lies outside the video, which lasts from "
+            f"{info.timestamps[0]:g} to {info.duration:.3f} s",
             path=info.path,
             reason="clip",
         )

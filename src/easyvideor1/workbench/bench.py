@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.config import RunConfig, SourceConfig, located
-from easyvideor1.config.places import located_source, require_sources
+from easyvideor1.config.places import as_written, located_source, require_sources
 from easyvideor1.data import (
     PASSED_NAME,
     BadRow,
@@ -139,7 +139,9 @@ class Workbench(MediaBench):
                     embedded=embedded,
                     passed=self.passed,
                 )
-                for source, stem in zip(sources, distinct_stems([source.path for source in sources]), strict=True)
+                for source, stem in zip(
+                    sources, distinct_stems([as_written(config, source.path) for source in sources]), strict=True
+                )
             ]
             return self.check(loaded, on_progress)
         finally:
