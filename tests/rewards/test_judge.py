@@ -256,16 +256,16 @@ def test_a_judge_that_hangs_or_trickles_is_left_at_the_deadline(serve: Serve) ->
     left = threading.Event()
 
     def hang(number: int, body: dict[str, Any]) -> None:
-        left.wait(300)
+        left.wait(60)
 
-    trickle = "\0".join("x" * 1500)  # five minutes of it
+    trickle = "\0".join("x" * 300)  # a minute of it
     try:
         for server in (serve(hang), serve(lambda number, body: (200, {}, trickle))):
             start = time.monotonic()
             with pytest.warns(RuntimeWarning, match="no reply within"):
                 given = Judge(settings(server, timeout=0.4, retries=1)).judge(ITEM)
             assert given.reason == DOWN
-            assert time.monotonic() - start < 100
+            assert time.monotonic() - start < 60
             until(lambda: len(server.bodies) == 2)  # noqa: B023 - read late, perhaps, but asked twice
     finally:
         left.set()
