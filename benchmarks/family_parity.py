@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 from benchmarks.family_cases import BATCHES, CASES, Case, load_noise, plans_of, render_case
+from benchmarks.float64 import in_float64
 from easyvideor1.models.family import Family, VisualInputs, load_family
 from easyvideor1.models.pack import load_visual
 from easyvideor1.rollout.engine import Request, Sampling
@@ -26,8 +27,18 @@ from easyvideor1.types import MediaRef, Prompt
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How a batch of cases differs: whether token ids, grids, positions and generated tokens are equal, and the largest
-    differences of pixel tensors and logits."""
+    """How a batch of cases differs.
+
+    Attributes:
+        batch: the names of its cases.
+        ids, grids, positions, generated: whether these are equal, the last for the tokens of greedy generation.
+        pixels: largest difference of pixel tensors.
+        exact_logits: largest difference of logits in float64: of what is computed.
+        logits: the same in float32: of what is computed and of the order of its sums, which the number of rows in a
+            product and the number of threads decide.
+        rounding: largest difference between transformers' logits in float32 and its own in float64.
+        vision_calls: calls of the tower for a forward pass.
+    """
 
     batch: tuple[str, ...]
     ids: bool
@@ -35,12 +46,19 @@ class Parity:
     positions: bool
     generated: bool
     pixels: float
+    exact_logits: float
     logits: float
+    rounding: float
     vision_calls: int
 
-    def passes(self, *, pixels: float = 1e-6, logits: float = 1e-5) -> bool:
+    @property
+    def bound(self) -> float:
+        """How far logits in float32 may be apart: each of the two is ``rounding`` away from what both stand for."""
+        return max(1e-5, 2 * self.rounding)
+
+    def passes(self) -> bool:
         same = self.ids and self.grids and self.positions and self.generated
-        return same and self.pixels <= pixels and self.logits <= logits
+        return same and self.pixels <= 1e-6 and self.exact_logits <= 1e-9 and self.logits <= self.bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +71,10 @@ class Contender:
 
 
 def compare(contenders: Mapping[str, Contender], scratch: Path) -> dict[str, list[Parity]]:
-    """Every batch of every contender, by name; ``scratch`` is an empty directory."""
+    """Every batch of every contender, by name; ``scratch`` is an empty directory.
+
+    Both sides compute with as many threads as torch has in this process.
+    """
     families = {name: load_family(one.checkpoint, name=one.family) for name, one in contenders.items()}
     jobs = [
         _job(family, contenders[name], scratch / f"media.{number}.safetensors")
@@ -74,7 +95,7 @@ def compare(contenders: Mapping[str, Contender], scratch: Path) -> dict[str, lis
 
 def _run_oracle(scratch: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.hf_oracle", str(scratch)],
+        [sys.executable, "-m", "benchmarks.hf_oracle", str(scratch), str(torch.get_num_threads())],
         cwd=Path(__file__).resolve().parents[1],
         env={**os.environ, "TRANSFORMERS_OFFLINE": "1"},
         capture_output=True,
@@ -141,19 +162,35 @@ def _compare(family: Family, model: Any, batch: tuple[str, ...], theirs: dict[st
         for row, (ours, first) in enumerate(placed)
     )
     if not (ids and grids and positions):
-        return Parity(batch, ids, grids, positions, False, pixels, float("inf"), 0)
+        unknown = float("inf")
+        return Parity(batch, ids, grids, positions, False, pixels, unknown, unknown, 0.0, 0)
     calls: list[int] = []
     hook = model.model.visual.register_forward_hook(lambda *_: calls.append(1))
     ours = padded_logits(family, model, prompts, visual)
     hook.remove()
-    logits = max(
-        float((ours[row, :length] - theirs["logits"][row, :length]).abs().max()) for row, length in enumerate(lengths)
-    )
+    with in_float64(model):
+        exact = padded_logits(family, model, prompts, visual)
     generated = True
     if len(batch) == 1:
         count = theirs["generated"].shape[1]
         generated = _generate(family, model, prompts[0], count) == theirs["generated"][0].tolist()
-    return Parity(batch, ids, grids, positions, generated, pixels, logits, len(calls))
+    logits, exact_logits, rounding = (
+        _distance(one, other, lengths)
+        for one, other in (
+            (ours, theirs["logits"]),
+            (exact, theirs["exact_logits"]),
+            (theirs["logits"], theirs["exact_logits"]),
+        )
+    )
+    return Parity(
+        batch, ids, grids, positions, generated, pixels, exact_logits, logits, rounding, vision_calls=len(calls)
+    )
+
+
+def _distance(one: torch.Tensor, other: torch.Tensor, lengths: Sequence[int]) -> float:
+    """Largest difference of logits ``(B, T, V)`` at tokens that are no padding."""
+    apart = (one.double() - other.double()).abs()
+    return max(float(apart[row, :length].max()) for row, length in enumerate(lengths))
 
 
 def _pixels(

@@ -1,8 +1,9 @@
 """Processors and models of transformers as oracles of the families, run in a process of their own.
 
-``python -m benchmarks.hf_oracle DIRECTORY`` reads ``DIRECTORY/jobs.json``: a list of jobs, each a checkpoint and
-batches of conversations whose media lie beside it as arrays. Every batch goes through the checkpoint's processor, as it
-is, and through its model; what comes out is written as ``DIRECTORY/JOB.BATCH.safetensors``.
+``python -m benchmarks.hf_oracle DIRECTORY THREADS`` reads ``DIRECTORY/jobs.json``: a list of jobs, each a checkpoint
+and batches of conversations whose media lie beside it as arrays. Every batch goes through the checkpoint's processor,
+as it is, and through its model, in float32 and in float64; what comes out is written as
+``DIRECTORY/JOB.BATCH.safetensors``.
 
 The processors need torchvision. Where it is missing, the stand-ins that the oracle of planning brings take its place,
 in this process only: nothing else may believe that torchvision is there.
@@ -22,6 +23,8 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from tests.video.hf_processors import provide_torchvision
 
+from benchmarks.float64 import in_float64
+
 #: Tokens that are generated greedily after every single prompt.
 GENERATED = 6
 
@@ -29,6 +32,7 @@ GENERATED = 6
 def main() -> None:
     provide_torchvision()
     directory = Path(sys.argv[1])
+    torch.set_num_threads(int(sys.argv[2]))
     for number, job in enumerate(json.loads((directory / "jobs.json").read_text(encoding="utf-8"))):
         arrays = load_file(directory / job["media"])
         answer = _Model(Path(job["checkpoint"]))
@@ -73,6 +77,9 @@ class _Model:
                 **inputs, max_new_tokens=GENERATED, do_sample=False, suppress_tokens=batch[0]["suppressed"]
             )
             out["generated"] = whole[:, inputs["input_ids"].shape[1] :]
+        base.rope_deltas = None
+        with in_float64(self.model):
+            out["exact_logits"] = self.model(**inputs).logits
         return {name: tensor.contiguous() for name, tensor in out.items()}
 
     def _positions(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -43,7 +43,7 @@ value = st.recursive(
 
 
 @given(changes=st.lists(st.dictionaries(st.sampled_from(COLUMNS), value, max_size=4), min_size=1, max_size=8))
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_row_is_used_or_refused(media: Path, changes: list[dict[str, Any]]) -> None:
     path = media / "fuzz.jsonl"
     lines = [json.dumps(row(problem_id="sound"))] + [
@@ -63,7 +63,7 @@ def test_any_row_is_used_or_refused(media: Path, changes: list[dict[str, Any]]) 
 
 
 @given(content=st.binary(max_size=60) | st.text(alphabet='[]{},:"ab1 \n', max_size=60).map(str.encode))
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_bytes_are_rows_or_a_clear_refusal(media: Path, content: bytes) -> None:
     path = media / "bytes.jsonl"
     sound = json.dumps(row()).encode()

@@ -147,7 +147,7 @@ def test_other_errors_reach_the_caller() -> None:
 def test_scoring_in_threads_changes_nothing_but_the_wait() -> None:
     samples = [make_sample(i, answer="?" if i == 3 else "A") for i in range(7)]
     table = {i: "AB"[i % 2] for i in range(7)}
-    together = threading.Barrier(4, timeout=20)
+    together = threading.Barrier(4, timeout=60)
 
     def scorer(sample: Sample, response: Completion) -> Score:
         if sample.id in {samples[i].id for i in range(4)}:

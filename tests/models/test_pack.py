@@ -5,14 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from benchmarks.float64 import in_float64
 
 from easyvideor1.models import attention
 from easyvideor1.models.logprobs import response_logprobs, response_values
 from easyvideor1.models.pack import collate, load_media, pack_turns, to_device
 from easyvideor1.types import DataError, Frames, Prompt
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
-
-from .float64 import in_float64
 
 pytestmark = pytest.mark.model
 
@@ -103,9 +102,9 @@ def test_one_row_is_separate_sequences(tiny_family, model, turns, request):
 
 
 @pytest.mark.parametrize("turns", ["groups", "conversations"])
-def test_in_float64_nothing_but_the_order_of_sums_differs(tiny_family, tree_model, turns, monkeypatch, request):
-    model = in_float64(tree_model, monkeypatch)
-    apart, relative = compare(tiny_family, model, request.getfixturevalue(turns))
+def test_in_float64_nothing_but_the_order_of_sums_differs(tiny_family, tree_model, turns, request):
+    with in_float64(tree_model):
+        apart, relative = compare(tiny_family, tree_model, request.getfixturevalue(turns))
     assert apart < 1e-9 and relative < 1e-9
 
 

@@ -35,7 +35,7 @@ def rope_index(model, family, prompts):
     return positions, deltas[:, 0] + ids.shape[1]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(media=st.lists(MEDIA, max_size=4), words=st.lists(st.sampled_from(["", "a", "what moves then"]), min_size=5))
 def test_positions_are_those_of_transformers(tiny_family, _loaded_model, media, words):
     text = "".join(f"{word}<{plan.kind}>" for word, plan in zip(words, media, strict=False)) + words[-1]

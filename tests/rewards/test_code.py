@@ -55,11 +55,9 @@ def test_parallel_lists_and_single_pairs(as_text: bool) -> None:
 def test_all_pairs_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code, "PAIRS_SECONDS", 1.5)
     tests = [{"input": str(n), "output": "done"} for n in range(40)]
-    start = time.monotonic()
     accuracy, applicable = code_score("import time; time.sleep(0.4); print('done')", tests=tests)
-    assert time.monotonic() - start < 12  # forty times 0.4 s without the deadline
     assert applicable
-    assert accuracy < 0.2
+    assert accuracy < 0.2  # 1 without the deadline: there is time for every single pair
 
 
 def test_tests_inside_the_reference() -> None:
@@ -156,7 +154,7 @@ def test_what_a_program_left_behind_ends_with_it() -> None:
         left_behind = int(process.stdout.readline())
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         end_session(process)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while _runs(left_behind) and time.monotonic() < until:
         time.sleep(0.02)
     assert not _runs(left_behind)

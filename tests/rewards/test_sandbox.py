@@ -352,7 +352,7 @@ def test_bombs_end_at_the_limits(name: str) -> None:
     run = run_program(BOMBS[name], "", limits)
     assert not run.ended
     assert len(run.output) <= limits.output_bytes
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 100  # some would last for ever, the others a quarter of an hour
     assert run_checks(BOMBS[name], ["assert True"], limits).passed == [False]
 
 

@@ -171,7 +171,7 @@ def test_one_process_at_a_time_makes_an_output(world: World, place: Path, endpoi
 
     def late(body: Body) -> tuple[int, str]:
         asked.set()
-        go.wait(60)
+        go.wait(300)
         return 200, "aaa"
 
     endpoint.answer = late
@@ -181,12 +181,12 @@ def test_one_process_at_a_time_makes_an_output(world: World, place: Path, endpoi
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        assert asked.wait(60)
+        assert asked.wait(300)
         second = collect(settings, out, endpoint)
         assert second.exit_code == 2 and "is being made by another process" in second.output
         assert not out.exists()
         go.set()
-        _, said = first.communicate(timeout=60)
+        _, said = first.communicate(timeout=300)
     finally:
         go.set()
         first.kill()

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from easyvideor1.cli.session import TerminalWatch
+from easyvideor1.cli.session import TerminalWatch, train_and_report
 from easyvideor1.training import waiting
 from easyvideor1.training.waiting import Waiting
 from easyvideor1.types import ConfigError
 
 from .runs import World, json_lines, train, write_rows
 
+#: A reward that does not return before it is named on ``shown``, once the stage has begun.
 SLOW = """
 import time
 
+limit = time.monotonic() + 60
+shown = None
+
 def slow(sample, response):
-    time.sleep({seconds})
+    while "stage rl draws" in shown.getvalue() and "waiting for the reward" not in shown.getvalue():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
     return 0.5
 """
 
@@ -33,6 +42,13 @@ class Deaf(LocalEngine):
 """
 
 
+def until(holds: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < limit, "it never came to that"
+        time.sleep(0.005)
+
+
 def test_only_phases_under_way_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "TICK", 0.01)
     told: list[tuple[int, str, float]] = []
@@ -42,19 +58,19 @@ def test_only_phases_under_way_are_told(monkeypatch: pytest.MonkeyPatch) -> None
         assert not told
         clock = watch.clock(4)
         with clock("score"):
-            time.sleep(0.2)
+            until(lambda: len(told) > 2)
         count = len(told)
         with clock("evaluate"):  # which shows a bar of its own
             time.sleep(0.05)
-        assert len(told) == count > 2
+        assert len(told) == count
         with clock("update"):
-            time.sleep(0.05)
+            until(lambda: len(told) > count)
     assert {(step, what) for step, what, _ in told} == {
         (4, "scoring, waiting for the reward 'mine:slow' of 'x'"),
         (4, "updating"),
     }
-    assert told[0][2] < told[1][2] < 1
-    assert clock.seconds["score"] >= 0.2
+    assert 0 < told[0][2] < told[1][2] < clock.seconds["score"]
+    assert 0 < told[-1][2] < clock.seconds["update"]
 
 
 def test_a_log_has_a_line_each_time_that_it_took_twice_as_long() -> None:
@@ -75,19 +91,21 @@ def test_a_bar_says_it_beside_itself() -> None:
     out = io.StringIO()
     watch = TerminalWatch(Console(file=out, width=200, force_terminal=True))
     watch.waiting("grpo", 3, 50, "scoring, waiting for the code of 'r7'", 12.0)
-    time.sleep(0.3)  # the bar is drawn ten times a second
+    until(lambda: "scoring, waiting for the code of 'r7', 12 s" in out.getvalue())  # a thread draws the bar
     watch.step("grpo", 3, 50, {"loss": 1.0})
     watch.close()
-    assert "scoring, waiting for the code of 'r7', 12 s" in out.getvalue()
 
 
 @pytest.mark.model
 def test_a_slow_reward_is_named_while_it_runs(world: World, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (place / "own_slow.py").write_text(SLOW.format(seconds=0.2))
+    (place / "own_slow.py").write_text(SLOW)
+    monkeypatch.delitem(sys.modules, "own_slow", raising=False)
+    shown = io.StringIO()
+    importlib.import_module("own_slow").shown = shown
     monkeypatch.setattr("easyvideor1.cli.session._FIRST_WORD", 0.1)
     monkeypatch.setattr(waiting, "TICK", 0.05)
-    _, shown = train(world.short(rewards__custom={"*": "own_slow:slow"}))
-    assert "rl 1/2: scoring, waiting for the reward 'own_slow:slow' of" in " ".join(shown.split())
+    train_and_report(world.short(rewards__custom={"*": "own_slow:slow"}), Console(file=shown, width=200))
+    assert "rl 1/2: scoring, waiting for the reward 'own_slow:slow' of" in " ".join(shown.getvalue().split())
 
 
 @pytest.mark.model

@@ -36,14 +36,14 @@ class Files:
         with self.lock:
             self.began.append(ref.path)
             self.threads.add(threading.current_thread().name)
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         if ref.path in self.broken:
             raise self.broken[ref.path]
         return load_frames(ref, plan)
 
 
 def until(holds: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < limit, "it never came to that"
         time.sleep(0.002)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 #: So many requests in a row that failed for good mean that the judge is down.
 _FAILURES = 3
 #: Seconds in which nothing is asked of a judge that is down.
-_REST = 30.0
+REST = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,13 @@ class Usage:
 
 
 class Budget:
-    """Counts what is spent, and refuses what goes beyond; safe from any thread."""
+    """Counts what is spent, and refuses what goes beyond; safe from any thread. ``clock`` gives seconds."""
 
-    def __init__(self, max_requests: int | None, max_tokens: int | None, *, rest: float = _REST) -> None:
+    def __init__(
+        self, max_requests: int | None, max_tokens: int | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.max_requests, self.max_tokens = max_requests, max_tokens
-        self._rest = rest
+        self._clock = clock
         self._requests = self._tokens = self._cached = 0
         self._failures, self._resting_until = 0, 0.0
         self._lock = threading.Lock()
@@ -59,7 +62,7 @@ class Budget:
     def is_down(self) -> bool:
         """Whether the judge failed so often in a row that it is left alone for a while."""
         with self._lock:
-            return time.monotonic() < self._resting_until
+            return self._clock() < self._resting_until
 
     def answered(self) -> None:
         with self._lock:
@@ -70,4 +73,4 @@ class Budget:
         with self._lock:
             self._failures += 1
             if self._failures >= _FAILURES:
-                self._resting_until = time.monotonic() + self._rest
+                self._resting_until = self._clock() + REST
