@@ -77,7 +77,7 @@ class StallWatch:
     def _remedy(self) -> str:
         if self._causes[_MEDIA] == self._causes.total():
             return "`evr1 cache doctor CONFIG` names the files and what to do about each; bring them back or drop rows"
-        return "correct the reward, or bring the judge back (`evr1 doctor CONFIG` asks it)"
+        return "correct the reward, or bring the judge back"
 
 
 def _words(causes: Counter[str]) -> str:
