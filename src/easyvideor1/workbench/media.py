@@ -180,7 +180,7 @@ class MediaBench:
             budget = self.budget(ref)
             assert isinstance(budget, VideoBudget)
             try:
-                known = self._still_known(ref)
+                known = self._known.get(ref)  # as it was planned: what is said need not be of this very moment
                 rate = known.fps if known else self.frames.probe(ref.path).fps
             except MediaError:
                 continue  # it is named elsewhere
