@@ -97,7 +97,10 @@ def _is_bad_entry(out: Path, name: str) -> bool:
 
 
 def _evaluations(out: Path) -> Outcome:
-    return _files(out / "evaluations")
+    # A killed start may leave a file under a temporary name, which nothing reads: the directory may be shared with
+    # others that write at the moment, so nobody clears it away.
+    found = _files(out / "evaluations")
+    return {name: content for name, content in found.items() if not Path(name).name.startswith(".")}
 
 
 def _rows(out: Path) -> Outcome:
