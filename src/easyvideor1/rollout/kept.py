@@ -105,16 +105,13 @@ def canary_fault(row: Mapping[str, Any]) -> str:
 def read_steps(path: Path) -> tuple[dict[int, dict[str, Any]], Rows]:
     """The rows of a file of a stage by step, in order, and all that was read; none of a file that is not there.
 
-    Of a step that is there twice the first row counts, which is the one that a start keeps.
+    Of a step that is there twice the last row counts, which is the one that a start keeps.
 
     Raises:
         DataError: it cannot be opened.
     """
     found = read_rows(path, step_fault) if path.exists() else Rows((), (), torn=False)
-    first: dict[int, dict[str, Any]] = {}
-    for row in found.rows:
-        first.setdefault(row["step"], row)
-    return dict(sorted(first.items())), found
+    return dict(sorted(((row["step"], row) for row in found.rows), key=lambda pair: pair[0])), found
 
 
 def numbered(directory: Path, suffix: str = "") -> dict[int, Path]:

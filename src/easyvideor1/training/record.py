@@ -190,25 +190,28 @@ def _sorted_lines(content: bytes, step: int, *, sparse: bool) -> tuple[list[byte
     """The lines up to ``step``, the steps of those after it, and the lines that are none.
 
     A last line without newline that cannot be read is the beginning of a step that was never saved, and goes, unless a
-    step lacks its line. In a ``sparse`` file not every step has one.
+    step lacks its line. Of a step that has several lines the last counts. In a ``sparse`` file a step may have none or
+    several.
     """
-    kept: list[bytes] = []
+    kept: dict[int, bytes] = {}
     bad: list[bytes] = []
     steps: set[int] = set()
-    for line in content.split(b"\n"):
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines):
         row = parse_row(line) if line.strip() else None
         if row is None:
             continue
         if isinstance(row, str) or step_fault(row):
             bad.append(line)
             continue
-        if row["step"] <= step and (sparse or row["step"] not in steps):
-            kept.append(line + b"\n")
+        whole = number + 1 < len(lines)  # without its newline it may lack more: then any other of its step counts
+        if row["step"] <= step and (whole or sparse or row["step"] not in steps):
+            kept[number if sparse else row["step"]] = line + b"\n"
         steps.add(row["step"])
     torn = not content.endswith(b"\n") and bool(bad) and content.endswith(bad[-1])
     if torn and (sparse or steps.issuperset(range(1, step + 1))):
         bad.pop()
-    return kept, {number for number in steps if number > step}, bad
+    return list(kept.values()), {number for number in steps if number > step}, bad
 
 
 def _moved_aside(file: Path, lines: Sequence[bytes]) -> Damage:
