@@ -143,11 +143,17 @@ def test_ids_do_not_depend_on_where_a_run_stands(tmp_path: Path, monkeypatch: py
     for place in ("rows.jsonl", "more/rows.jsonl"):
         (study / place).write_text("{}\n")
     found = []
-    for directory, name in ((study, "run.yaml"), (study / "sub", "../run.yaml"), (tmp_path, "study/run.yaml")):
+    names = (
+        (study, "run.yaml"),
+        (study / "sub", "../run.yaml"),
+        (tmp_path, "study/run.yaml"),
+        (Path("/"), str(study / "run.yaml")),
+    )
+    for directory, name in names:
         monkeypatch.chdir(directory)
         config = located(load_config(name))
         found.append(distinct_stems([as_written(config, source.path) for source in config.data.train]))
-    assert found == [["rows", "more/rows"]] * 3
+    assert found == [["rows", "more/rows"]] * 4
 
 
 def saved(directory: Path, *splits: str) -> Path:

@@ -53,11 +53,12 @@ def found(config: RunConfig, path: str) -> str:
 
 
 def as_written(config: RunConfig, path: str) -> str:
-    """A path that was found beside the YAML file as it stands there; any other as it is."""
+    """A path below the directory of the YAML file as seen from there, however that was named; any other as it is."""
     folder = config.read_from.folder
-    if folder is None or Path(path).is_absolute() or not Path(path).is_relative_to(folder):
+    if folder is None:
         return path
-    return str(Path(path).relative_to(folder))
+    below, here = (Path(os.path.abspath(one)) for one in (path, folder))  # noqa: PTH100 - tidies ".."
+    return str(below.relative_to(here)) if below.is_relative_to(here) else path
 
 
 def located(config: RunConfig) -> RunConfig:
