@@ -33,6 +33,23 @@ def slow(sample, response):
     return 0.5
 """
 
+#: Counts the threads that scoring has started by the time that all responses are there.
+TELLING = """
+import threading
+from easyvideor1.rollout.local import LocalEngine
+
+def scoring():
+    return sum(thread.name.startswith("score") for thread in threading.enumerate())
+
+class Telling(LocalEngine):
+    def generate(self, requests, on_answer=None):
+        before = scoring()
+        answers = super().generate(requests, on_answer)
+        with open("begun", "a") as file:
+            file.write(f"{scoring() - before}\\n")
+        return answers
+"""
+
 DEAF = """
 from easyvideor1.rollout.local import LocalEngine
 
@@ -92,8 +109,10 @@ def test_a_bar_says_it_beside_itself() -> None:
     watch = TerminalWatch(Console(file=out, width=200, force_terminal=True))
     watch.waiting("grpo", 3, 50, "scoring, waiting for the code of 'r7'", 12.0)
     until(lambda: "scoring, waiting for the code of 'r7', 12 s" in out.getvalue())  # a thread draws the bar
+    before = len(out.getvalue())
     watch.step("grpo", 3, 50, {"loss": 1.0})
     watch.close()
+    assert "scoring" not in out.getvalue()[before:], "once the step is done nothing is waited for"
 
 
 @pytest.mark.model
@@ -115,10 +134,15 @@ def test_comparisons_ahead_change_no_result(world: World, place: Path) -> None:
         for n in range(4)
     ]
     path = write_rows(place / "rows.jsonl", rows)
+    (place / "own_telling.py").write_text(TELLING)
     kept = []
     for overlap in (False, True):
         name = f"overlap-{overlap}"
-        train(world.short(name=name, data__train=[{"path": path}], rewards={"overlap": overlap}))
+        changes = {"data__train": [{"path": path}], "rewards": {"overlap": overlap}, "seed": 7}
+        train(world.short(name=name, rollout__engine="own_telling:Telling", **changes))
+        begun = [int(line) for line in (place / "begun").read_text().split()]
+        (place / "begun").unlink()
+        assert (begun[0] > 0) == overlap, "threads that score are there before generation ends"
         stage = place / "runs" / name / "stages/01-rl"
         kept.append([(stage / f"rollouts/step_00000{n}.jsonl").read_bytes() for n in (1, 2)])
         assert len(json_lines(stage / "metrics.jsonl")) == 2

@@ -49,10 +49,8 @@ class Comparisons:
                     future.cancel()
                 begun.clear()
             fresh = completions[len(begun) :]
-            compare = self._compare(sample, fresh)
-            begun += [
-                (one, self._pool.submit(self._in_time, each)) for one, each in zip(fresh, compare, strict=bool(compare))
-            ]
+            compare = self._compare(sample, fresh)  # nothing where no process is needed
+            begun += [(one, self._pool.submit(self._in_time, each)) for one, each in zip(fresh, compare, strict=False)]
             return [future for _, future in begun]
 
     def limit(self) -> None:
