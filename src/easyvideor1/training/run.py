@@ -58,8 +58,8 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
     """Do, or finish, what ``config`` describes, and return the run directory.
 
     Called again with the same configuration after a kill, it goes on from the last checkpoint and ends with the same
-    weights and metrics as a run that was never interrupted. A finished run returns at once. What is damaged is told:
-    checkpoints that are passed over, evaluations that are done again, and what is lost of steps that are not.
+    weights and metrics as a run that was never interrupted. Nothing of a finished run is done again. What is damaged is
+    told: checkpoints that are passed over, evaluations that are done again, and what is lost of steps that are not.
 
     Raises:
         ConfigError: the directory holds a run of another configuration, or another process is at it.
