@@ -146,7 +146,7 @@ def _ours() -> Decode:
 def _peer(backend: str) -> Decode:
     import torch
 
-    from easyvideor1.models.torchvision_import import import_torchvision
+    from easyvideor1.families.torchvision_import import import_torchvision
 
     import_torchvision()  # before qwen_vl_utils does, which would stumble over one that is built for another torch
     from qwen_vl_utils import vision_process

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from easyvideor1.config.schema import ImageBudget, VideoBudget
-from easyvideor1.models.family import Family
+from easyvideor1.families.family import Family
 from easyvideor1.types import Frames, Geometry, MediaInfo, MediaPlan, MediaRef, Prompt
 from easyvideor1.video import plan
 

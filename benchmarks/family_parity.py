@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 
 from benchmarks.family_cases import BATCHES, CASES, Case, load_noise, plans_of, render_case
 from benchmarks.float64 import in_float64
-from easyvideor1.models.family import Family, VisualInputs, load_family
-from easyvideor1.models.pack import load_visual
-from easyvideor1.rollout.engine import Request, Sampling
-from easyvideor1.rollout.local import LocalEngine
+from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.local import LocalEngine
+from easyvideor1.families.family import Family, VisualInputs, load_family
+from easyvideor1.packing.micro_batch import load_visual
 from easyvideor1.types import MediaRef, Prompt
 
 

@@ -49,7 +49,7 @@ from benchmarks.measure import (
 from benchmarks.steps import FULL_STEP, StepSize, compare_steps
 from benchmarks.stores import FLOAT32, MEMCPY, compare_codecs
 from easyvideor1.config import CacheConfig, VideoBudget
-from easyvideor1.models.inputs import patch_shape, patchify
+from easyvideor1.families.inputs import patch_shape, patchify
 from easyvideor1.types import Frames, Geometry, MediaRef
 from easyvideor1.video import FrameStore, HealthLedger, build, decode, plan, probe
 

@@ -118,16 +118,16 @@ def measure(work: Path, *, quick: bool, only: Sequence[str] | None = None) -> di
     hybrids = [f"hybrid, {treatment}" for treatment in TREATMENTS[: 1 if quick else None]]
     others = (*hybrids, "sft then grpo, hasty", "sft then grpo, flawless")
     chosen = only or (*(QUICK if quick else pairs), *others)
-    bench = _Bench(work, size)
+    components = _Bench(work, size)
     rows = []
     print(f"{'comparison':48} {'before':>7} {'after':>7} {'gain':>7}  95% interval       s", flush=True)
     for name in chosen:
         if name.startswith("hybrid"):
-            rows.append(bench.hybrid(name.removeprefix("hybrid, ")))
+            rows.append(components.hybrid(name.removeprefix("hybrid, ")))
         elif name in others:
-            rows.append(bench.sft_then_grpo(hasty=name.endswith("hasty")))
+            rows.append(components.sft_then_grpo(hasty=name.endswith("hasty")))
         else:
-            rows.append(bench.gain(name, [bench.rl(**pairs[name])]))
+            rows.append(components.gain(name, [components.rl(**pairs[name])]))
         row = rows[-1]
         numbers = f"{row.before:7.3f} {row.after:7.3f} {row.gain:+7.3f}  [{row.low:+.3f}, {row.high:+.3f}]"
         print(f"{row.name:48} {numbers} {row.seconds:6.0f}", flush=True)

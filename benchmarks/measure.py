@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from easyvideor1.models.attention import register
-from easyvideor1.models.torchvision_import import import_torchvision
+from easyvideor1.attention.functions import register
+from easyvideor1.families.torchvision_import import import_torchvision
 from easyvideor1.types import EasyVideoError
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from benchmarks.step_paths import write_model
-from easyvideor1.models import attention
-from easyvideor1.models.family import load_family
-from easyvideor1.models.tower import prepare_tower
+from easyvideor1.attention import functions as attention
+from easyvideor1.families.family import load_family
+from easyvideor1.families.vision_tower import prepare_tower
 
 #: Sizes of the released checkpoints' config.json; ``tiny`` is for trying this file out.
 SHAPES: dict[str, dict[str, Any]] = {

@@ -22,12 +22,12 @@ import av
 import numpy as np
 from PIL import Image
 
+from easyvideor1.components import Components
 from easyvideor1.config import RunConfig
 from easyvideor1.data import PASSED_NAME
-from easyvideor1.models.tiny import write_tiny_checkpoint
+from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.toyworld.plan import plan_world
 from easyvideor1.toyworld.spec import WorldSpec
-from easyvideor1.workbench import Workbench
 
 ROWS = 20_000
 MEDIA = 1_000
@@ -103,11 +103,11 @@ def start(place: Path) -> float:
         "data": {"train": [{"path": str(place / "rows.jsonl")}]},
         "cache": {"dir": str(place / "frames"), "mode": "decode_only"},
     }
-    with Workbench.open(RunConfig.model_validate(values)) as bench:
-        _ = bench.family
+    with Components.open(RunConfig.model_validate(values)) as components:
+        _ = components.family
         begun = time.monotonic()
-        loaded = bench.load_sources(bench.config.data.train)
-        bench.without_failed(loaded, bench.fill_cache(loaded))
+        loaded = components.load_sources(components.config.data.train)
+        components.without_failed(loaded, components.fill_cache(loaded))
         return time.monotonic() - begun
 
 

@@ -25,10 +25,10 @@ import torch
 
 from benchmarks.measure import Package, Timing, check_packages, interleaved, table, timed, versions
 from benchmarks.memory import extra_memory
-from benchmarks.step_paths import SIDE, Material, Separate, Shared, make_material, make_turn, render, write_model
-from easyvideor1.models.family import Family
-from easyvideor1.rollout.engine import Request, Sampling
-from easyvideor1.rollout.local import LocalEngine
+from benchmarks.step_paths import SIDE, Datasets, Separate, Shared, make_material, make_turn, render, write_model
+from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.local import LocalEngine
+from easyvideor1.families.family import Family
 from easyvideor1.types import Frames
 
 TOKENS = 64
@@ -118,14 +118,14 @@ def run(model: Path, work: Path, *, rounds: int, trl_steps: int, threads: int) -
     print(json.dumps(found))
 
 
-def compare(shared: Shared, separate: Separate, material: Material, what: str, rounds: int) -> dict[str, Timing]:
+def compare(shared: Shared, separate: Separate, material: Datasets, what: str, rounds: int) -> dict[str, Timing]:
     """Interleaved times of ``logprobs`` or ``update`` on both paths."""
     paths: dict[str, Any] = {"separate": separate, "shared": shared}
     works = {name: timed(_call(getattr(path, what), material)) for name, path in paths.items()}
     return interleaved(works, rounds, warm_up=int(rounds > 1))
 
 
-def agreement(shared: Shared, separate: Separate, material: Material) -> dict[str, float]:
+def agreement(shared: Shared, separate: Separate, material: Datasets) -> dict[str, float]:
     """Largest difference of log-probs, and of gradients (norm of the difference over the norm)."""
     pairs = zip(shared.logprobs(material), separate.logprobs(material), strict=True)
     apart = max((one - two).abs().max().item() for one, two in pairs)
@@ -137,7 +137,7 @@ def agreement(shared: Shared, separate: Separate, material: Material) -> dict[st
     return {"max_logprob_error": apart, "max_grad_error": difference / norm}
 
 
-def waste(shared: Shared, material: Material) -> dict[str, float]:
+def waste(shared: Shared, material: Datasets) -> dict[str, float]:
     """Tokens and patches that our path processes, over those that have to be; the larger of the two."""
     with shared.counted() as counts:
         shared.logprobs(material)
@@ -191,14 +191,14 @@ def our_steps(model: Path, steps: int, images: int) -> list[tuple[float, float]]
     endless.stop_token_ids = ()  # every response has the full length, as TRL's have
     frames: dict[str, Frames] = {}
     prompts = [render(policy.family, frames, "image", images, (step,)) for step in range(steps)]
-    empty = Material((), torch.zeros(0), frames)
+    empty = Datasets((), torch.zeros(0), frames)
     engine = LocalEngine(endless, policy.model, empty.load)
     sampling = Sampling(max_new_tokens=TOKENS)
 
     def step(number: int) -> None:
         (group,) = engine.generate([Request(str(number), prompts[number], RESPONSES, sampling, number)])
         turns = tuple(make_turn(prompts[number], each.turns[0].response_ids) for each in group)
-        shared.update(Material(turns, torch.linspace(-1, 1, RESPONSES), frames))
+        shared.update(Datasets(turns, torch.linspace(-1, 1, RESPONSES), frames))
         engine.load_weights(number, policy.weights())
 
     return [timed(_call(step, number))() for number in range(steps)]

@@ -26,14 +26,14 @@ import torch
 
 from benchmarks.measure import check_packages, table, versions
 from benchmarks.released_shapes import SHAPES, random_model, weightless_model, write_shape
-from benchmarks.step_paths import Material, Separate, Shared, make_material
+from benchmarks.step_paths import Datasets, Separate, Shared, make_material
+from easyvideor1.attention.flex import flex_tree_attention
+from easyvideor1.attention.functions import tree_attention
 from easyvideor1.config import LoraConfig, ModelConfig
-from easyvideor1.models.attention import tree_attention
-from easyvideor1.models.cost import model_costs, turns_cost
-from easyvideor1.models.family import Family, load_family
-from easyvideor1.models.flex import flex_tree_attention
-from easyvideor1.models.packing import build_forest, pack_turns
-from easyvideor1.models.policy import Policy
+from easyvideor1.families.family import Family, load_family
+from easyvideor1.packing.cost import model_costs, turns_cost
+from easyvideor1.packing.prefix_tree import build_forest, pack_turns
+from easyvideor1.policy.policy import Policy
 
 SIDE = 384  # pixels: 144 visual tokens per two frames
 RESPONSES = 8
@@ -119,7 +119,7 @@ class Shape:
             found["peak_memory_ratio"] = results["shared"]["update_gib"] / separate["update_gib"]
         return found
 
-    def _way(self, way: str, material: Material, longest: int) -> dict[str, Any]:
+    def _way(self, way: str, material: Datasets, longest: int) -> dict[str, Any]:
         """Seconds, memory and MFU of one way."""
         started = time.perf_counter()
         path = self._open(way)
@@ -165,7 +165,7 @@ class Shape:
             return Separate(policy.model, self.family, torch.bfloat16)
         return Shared(policy, pass_tokens=10**9)
 
-    def _timed(self, work: Callable[[Material], Any], material: Material, rounds: int) -> tuple[Any, float, float]:
+    def _timed(self, work: Callable[[Datasets], Any], material: Datasets, rounds: int) -> tuple[Any, float, float]:
         """What the work returned, the median of its seconds, and the most memory held, in GiB."""
         work(material)  # allocator, kernels, optimiser state
         _free()
@@ -181,7 +181,7 @@ class Shape:
         peak = torch.cuda.max_memory_allocated() / 2**30 if self.on_gpu else 0.0
         return values, statistics.median(seconds), peak
 
-    def _show_profile(self, path: Any, material: Material) -> None:
+    def _show_profile(self, path: Any, material: Datasets) -> None:
         from torch.profiler import ProfilerActivity, profile
 
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
@@ -212,7 +212,7 @@ class Shape:
             step *= 2 if step < tokens else 1
         return best
 
-    def _attention(self, material: Material) -> dict[str, float]:
+    def _attention(self, material: Datasets) -> dict[str, float]:
         """Milliseconds, forward and backward, of one layer's attention over the row: by parts, and by flex."""
         layout = build_forest(material.turns).layout
         text = json.loads((self.directory / "config.json").read_text())["text_config"]
@@ -235,7 +235,7 @@ class Shape:
         found, outputs = {}, {}
         for way, function in ways.items():
 
-            def work(_: Material, function: Callable[..., torch.Tensor] = function) -> torch.Tensor:
+            def work(_: Datasets, function: Callable[..., torch.Tensor] = function) -> torch.Tensor:
                 out = function(*inputs, layout, text["head_dim"] ** -0.5)
                 torch.autograd.backward(out, torch.ones_like(out))
                 return out.detach()
@@ -248,7 +248,7 @@ class Shape:
         print(f"attention of one layer, forward and backward, ms: {found}", flush=True)
         return found
 
-    def _operations(self, material: Material) -> dict[str, float]:
+    def _operations(self, material: Datasets) -> dict[str, float]:
         """Operations that must be done: a forward pass, and two more for gradients of activations and weights."""
         model = Policy.of(self.family, weightless_model(self.directory), self.directory, ModelConfig(path="-")).model
         costs = model_costs(self.family, model)
@@ -260,7 +260,7 @@ class Shape:
         tower = costs.media(plan for plan in material.turns[0].prompt.plans)
         return {"logprobs": forward, "update": 2 * forward - tower}
 
-    def _material(self, tokens: int) -> Material:
+    def _material(self, tokens: int) -> Datasets:
         return make_material(self.family, prompt_tokens=tokens, responses=RESPONSES, lengths=LENGTHS, side=SIDE)
 
     def _peak_rate(self) -> float:

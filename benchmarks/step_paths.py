@@ -16,10 +16,10 @@ import torch
 
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
-from easyvideor1.models.family import Family, VisualInputs
-from easyvideor1.models.pack import load_media
-from easyvideor1.models.policy import Policy
-from easyvideor1.models.tiny import write_tiny_checkpoint
+from easyvideor1.families.family import Family, VisualInputs
+from easyvideor1.families.tiny import write_tiny_checkpoint
+from easyvideor1.packing.micro_batch import load_media
+from easyvideor1.policy.policy import Policy
 from easyvideor1.types import Frames, MediaKind, MediaPlan, MediaRef, Prompt, Turn
 
 #: Tokens that the separate path puts into one pass; ours has the same number for ``micro_batch_tokens``.
@@ -38,7 +38,7 @@ def write_model(out: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class Datasets:
     """What a step learns from: groups of turns, their frames, and an advantage per turn."""
 
     turns: tuple[Turn, ...]
@@ -67,7 +67,7 @@ def make_material(
     groups: int = 1,
     seed: int = 0,
     side: int = SIDE,
-) -> Material:
+) -> Datasets:
     """Groups of random responses of ``lengths`` (from, to) to videos of noise that make ``prompt_tokens`` at least."""
     rng = np.random.default_rng(seed)
     frames: dict[str, Frames] = {}
@@ -82,7 +82,7 @@ def make_material(
         for count in np.linspace(*lengths, responses).round().astype(int):
             turns.append(make_turn(prompt, rng.integers(300, 1500, count)))
     advantages = torch.from_numpy(rng.normal(size=len(turns))).float()
-    return Material(tuple(turns), advantages, frames)
+    return Datasets(tuple(turns), advantages, frames)
 
 
 def render(
@@ -140,10 +140,10 @@ class Shared:
         """Of a checkpoint, on the CPU."""
         return cls(Policy.open(ModelConfig(path=str(checkpoint), device="cpu")))
 
-    def logprobs(self, material: Material) -> list[torch.Tensor]:
+    def logprobs(self, material: Datasets) -> list[torch.Tensor]:
         return self.policy.logprobs(material.turns, temperature=1.0, load=material.load)
 
-    def update(self, material: Material) -> None:
+    def update(self, material: Datasets) -> None:
         self.steps += 1
         self.policy.update(
             material.turns,
@@ -154,7 +154,7 @@ class Shared:
             load=material.load,
         )
 
-    def gradients(self, material: Material) -> dict[str, torch.Tensor]:
+    def gradients(self, material: Datasets) -> dict[str, torch.Tensor]:
         """Of a step's loss; the policy is changed by it."""
         assert self.policy.optimizer is not None
         return _seen_gradients(self.policy.model, self.policy.optimizer, lambda: self.update(material))
@@ -192,13 +192,13 @@ class Separate:
 
         return cls(Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32), family)
 
-    def logprobs(self, material: Material) -> list[torch.Tensor]:
+    def logprobs(self, material: Datasets) -> list[torch.Tensor]:
         self.model.eval()
         with torch.no_grad():
             found = [values for batch in _padded_batches(material.turns) for values in self._forward(material, batch)]
         return [values.cpu() for values in found]
 
-    def update(self, material: Material) -> None:
+    def update(self, material: Datasets) -> None:
         self.model.train()
         total = sum(len(turn.response_ids) for turn in material.turns)
         done = 0
@@ -213,11 +213,11 @@ class Separate:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def gradients(self, material: Material) -> dict[str, torch.Tensor]:
+    def gradients(self, material: Datasets) -> dict[str, torch.Tensor]:
         """Of a step's loss; the model is changed by it."""
         return _seen_gradients(self.model, self.optimizer, lambda: self.update(material))
 
-    def _forward(self, material: Material, turns: Sequence[Turn]) -> list[torch.Tensor]:
+    def _forward(self, material: Datasets, turns: Sequence[Turn]) -> list[torch.Tensor]:
         ids, mask, visual = self._inputs(material, turns)
         video, image = ids == self.family.video_token_id, ids == self.family.image_token_id
         self.model.model.rope_deltas = None
@@ -237,7 +237,7 @@ class Separate:
             for row, turn in enumerate(turns)
         ]
 
-    def _inputs(self, material: Material, turns: Sequence[Turn]) -> tuple[torch.Tensor, torch.Tensor, VisualInputs]:
+    def _inputs(self, material: Datasets, turns: Sequence[Turn]) -> tuple[torch.Tensor, torch.Tensor, VisualInputs]:
         texts = [np.concatenate([turn.prompt.token_ids, turn.response_ids]) for turn in turns]
         length = max(map(len, texts))
         ids = torch.full((len(turns), length), self.family.pad_token_id)
@@ -309,4 +309,4 @@ def _counted(model: Any) -> Iterator[dict[str, int]]:
             handle.remove()
 
 
-__all__ = ["Material", "Separate", "Shared", "make_material", "make_turn", "render", "write_model"]
+__all__ = ["Datasets", "Separate", "Shared", "make_material", "make_turn", "render", "write_model"]

@@ -18,17 +18,17 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Timing, Work, interleaved, timed
+from easyvideor1.components import Components
 from easyvideor1.config import RunConfig
 from easyvideor1.data import SampleStream
-from easyvideor1.models.policy import Policy
-from easyvideor1.models.tiny import write_tiny_checkpoint
-from easyvideor1.training.clock import Clock
+from easyvideor1.families.tiny import write_tiny_checkpoint
+from easyvideor1.policy.policy import Policy
 from easyvideor1.training.loop import Stage, train
-from easyvideor1.training.record import StageRecord
+from easyvideor1.training.run_log import StageLog
 from easyvideor1.training.stages import build_stage
+from easyvideor1.training.timings import Timings
 from easyvideor1.types import Frames, MediaPlan, MediaRef
 from easyvideor1.video import FrameSource
-from easyvideor1.workbench import Workbench
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,34 +131,34 @@ def _config(rows: Path, checkpoint: Path, store: Path, steps: int, size: StepSiz
 
 @contextmanager
 def _stage(config: RunConfig, source: type[FrameSource], directory: Path) -> Iterator[Stage]:
-    with Workbench.open(config) as bench:
-        bench.__dict__["frames"] = frames = source(bench.store, bench.ledger, config.cache)
-        (loaded,) = bench.load_sources(config.data.train)
+    with Components.open(config) as components:
+        components.__dict__["frames"] = frames = source(components.store, components.ledger, config.cache)
+        (loaded,) = components.load_sources(config.data.train)
         if isinstance(frames, RamFrames):
             frames.held = {}
             for sample in loaded.samples:
                 for ref in sample.media:
-                    entry = bench.store.get(bench.plan(ref))
+                    entry = components.store.get(components.plan(ref))
                     assert entry is not None
                     frames.held[entry.plan.digest] = Frames(entry.pixels.copy(), entry.plan)
         elif config.cache.mode != "decode_only":
-            report = bench.fill_cache([loaded])
+            report = components.fill_cache([loaded])
             assert report.failed == 0, report.failures
         policy = Policy.open(config.model)
         policy.begin(config.stages[0])
-        engine = bench.open_engine(policy.model)
+        engine = components.open_engine(policy.model)
         yield build_stage(
             config.stages[0],
             config,
-            bench=bench,
+            components=components,
             policy=policy,
             engine=engine,
             stream=SampleStream([loaded.samples], [1.0], config.seed),
-            record=StageRecord(directory),
+            record=StageLog(directory),
             evaluate=lambda name, engine: {},
             on_step=_finite,
             save=lambda step: None,
-            clock=lambda step: Clock(),
+            clock=lambda step: Timings(),
         )
 
 

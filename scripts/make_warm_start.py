@@ -12,6 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
+from easyvideor1.training.directory import run_directory
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
@@ -20,11 +21,10 @@ from easyvideor1.cli.progress import progress
 from easyvideor1.cli.session import train_and_report
 from easyvideor1.config import load_config
 from easyvideor1.data import load_source, prompt_text
+from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.files import write_directory
-from easyvideor1.models.tiny import write_tiny_checkpoint
 from easyvideor1.recipes.toy import WARM_START, warm_start_worlds
 from easyvideor1.toyworld import write_world
-from easyvideor1.training.directory import run_directory
 
 #: What the shipped directory holds; optimiser state and the like stay in WORK.
 FILES = (

@@ -22,7 +22,7 @@ settings.load_profile("untimed")
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random checkpoint in the real format, small enough for a forward pass in milliseconds. Read only."""
-    from easyvideor1.models.tiny import write_tiny_checkpoint
+    from easyvideor1.families.tiny import write_tiny_checkpoint
 
     corpus = ["What moves? Answer with a letter.", "<answer>A</answer> a red circle", "<1.5 seconds><0.2 seconds>"]
     out = tmp_path_factory.mktemp("tiny") / "checkpoint"
@@ -31,7 +31,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_family(tiny_checkpoint: Path):
-    from easyvideor1.models.family import load_family
+    from easyvideor1.families.family import load_family
 
     return load_family(tiny_checkpoint)
 

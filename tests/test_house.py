@@ -76,7 +76,10 @@ def test_there_are_no_drawers(path):
 
 
 def test_every_floor_is_there():
-    rooms = "algorithms cli config data evaluation models recipes rewards rollout toyworld training video workbench"
+    rooms = (
+        "algorithms attention cli components config curation data engines evaluation families packing policy recipes"
+    )
+    rooms += " recipes records rewards rollout toyworld training video"
     missing = [room for room in rooms.split() if not (PACKAGE / room / "__init__.py").is_file()]
     missing += [file for file in ("types.py", "tasks.py", "registry.py") if not (PACKAGE / file).is_file()]
     assert missing == []

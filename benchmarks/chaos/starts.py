@@ -109,8 +109,3 @@ def import_everything() -> None:
     """What a start would import, so that none has to."""
     import matplotlib.pyplot  # noqa: F401  (its cache of fonts is written once)
     import transformers.models.qwen3_vl.modeling_qwen3_vl  # noqa: F401
-
-    import easyvideor1.cli.session
-    import easyvideor1.evaluation
-    import easyvideor1.training.run
-    import easyvideor1.training.survey  # noqa: F401

@@ -1,7 +1,7 @@
 """The nouns that travel between rooms.
 
 Every noun is a frozen dataclass over the standard library and numpy, so that any room, process or test can hold one
-without importing torch. Tensors begin in ``easyvideor1.models``.
+without importing torch. Tensors begin in ``easyvideor1.families``.
 """
 
 from __future__ import annotations

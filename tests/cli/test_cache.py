@@ -17,7 +17,7 @@ RUN = CliRunner(env={"COLUMNS": "250"})
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory):
-    from easyvideor1.models.tiny import write_tiny_checkpoint
+    from easyvideor1.families.tiny import write_tiny_checkpoint
 
     root = tmp_path_factory.mktemp("cache")
     done = RUN.invoke(app, ["toyworld", str(root / "world"), "train=6", "validation=2", "test=2", "image_share=0.5"])

@@ -13,7 +13,7 @@ from easyvideor1.cli.quickstart import RECIPE_OUT, training_command
 from easyvideor1.config import load_config
 from easyvideor1.recipes import toy
 from easyvideor1.tasks import TASKS, canonical_task
-from easyvideor1.training.directory import run_directory
+from easyvideor1.training.run_directory import run_directory
 
 RUN = CliRunner()
 
@@ -49,7 +49,7 @@ def small_world(monkeypatch):
 
 @pytest.mark.model
 def test_the_printed_command_trains(tmp_path, small_world, monkeypatch):
-    from easyvideor1.models.tiny import write_tiny_checkpoint
+    from easyvideor1.families.tiny import write_tiny_checkpoint
 
     monkeypatch.chdir(tmp_path)
     out = Path("my {place}")

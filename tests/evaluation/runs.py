@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from easyvideor1.config.schema import EvaluationConfig
+from easyvideor1.engines.engine import Sampling
 from easyvideor1.evaluation.evaluate import evaluate
-from easyvideor1.rollout.engine import Sampling
 from easyvideor1.types import Frames, Sample
 from easyvideor1.video import HealthLedger
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.config.schema import EvaluationConfig, RunConfig, VideoBudget
+from easyvideor1.engines.engine import Sampling
 from easyvideor1.evaluation import BENCHMARKS, Benchmark, evaluate, open_benchmark
 from easyvideor1.evaluation.benchmark import accuracy_and_task_average
-from easyvideor1.rollout.engine import Sampling
 from easyvideor1.types import ConfigError, DataError, Sample
 
 from .worlds import TableEngine, letter_score, make_sample, render

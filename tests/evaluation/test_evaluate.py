@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.config.schema import EvaluationConfig
+from easyvideor1.engines.engine import Request, Sampling
 from easyvideor1.evaluation.evaluate import ScoreFunction, choose_samples, derive_seed, evaluate
 from easyvideor1.evaluation.result import Evaluation, greedy_difference, paired_records
 from easyvideor1.evaluation.statistics import wilson_interval
-from easyvideor1.rollout.engine import Request, Sampling
 from easyvideor1.types import (
     Completion,
     ConfigError,

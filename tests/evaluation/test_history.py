@@ -11,7 +11,7 @@ from easyvideor1.evaluation.files import read_jsonl, write_atomic, write_jsonl
 from easyvideor1.evaluation.history import Place, cache_dir, compared_evaluations, place_of, read_history
 from easyvideor1.evaluation.panels import evaluation_series, main_panels, other_panels, smooth, task_panels
 from easyvideor1.evaluation.summary import write_summary
-from easyvideor1.rollout.kept import stage_damage, steps_words
+from easyvideor1.records.reading import stage_damage, steps_words
 from easyvideor1.types import DataError
 
 from .runs import TASKS, write_evaluations, write_lines, write_run

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from easyvideor1.rollout.engine import Request
+from easyvideor1.engines.engine import Request
 from easyvideor1.types import (
     Completion,
     FinishReason,

@@ -9,16 +9,16 @@ from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.kl import full_kl, reward_with_kl
 from easyvideor1.algorithms.objectives import OBJECTIVES, pairs_of, value_loss
 from easyvideor1.algorithms.weighters import WEIGHTERS
+from easyvideor1.components import Components
 from easyvideor1.config import ImageBudget, RunConfig, StageConfig, VideoBudget
-from easyvideor1.models.tiny import write_tiny_checkpoint
+from easyvideor1.families.tiny import write_tiny_checkpoint
+from easyvideor1.records.rows import score_to_json
 from easyvideor1.rewards import Scorer, score
 from easyvideor1.rewards.certificates.case import load_certificate
-from easyvideor1.rollout.records import score_to_json
 from easyvideor1.tasks import TASKS
 from easyvideor1.toyworld import KIND_NAMES, WorldSpec, write_world
 from easyvideor1.types import EasyVideoError, Geometry, MediaInfo
 from easyvideor1.video import plan
-from easyvideor1.workbench import Workbench
 
 __all__ = [
     "ADVANTAGES",
@@ -29,6 +29,7 @@ __all__ = [
     "TASKS",
     "WEIGHTERS",
     "AdvantageContext",
+    "Components",
     "EasyVideoError",
     "Geometry",
     "ImageBudget",
@@ -37,7 +38,6 @@ __all__ = [
     "Scorer",
     "StageConfig",
     "VideoBudget",
-    "Workbench",
     "WorldSpec",
     "call_advantage",
     "full_kl",

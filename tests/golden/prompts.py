@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .entries import RunConfig, Workbench, write_tiny_checkpoint
+from .entries import Components, RunConfig, write_tiny_checkpoint
 from .questions import configuration
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
@@ -40,9 +40,11 @@ def _prompts(work: Path, family: str, variant: str) -> dict[str, Any]:
     values = configuration(work, **VARIANTS[variant])
     values["data"] |= _BUDGETS
     values["model"] = {**values.get("model", {}), "path": str(checkpoint)}
-    with Workbench.open(RunConfig.model_validate(values)) as bench:
-        (loaded,) = bench.load_sources(bench.config.data.train)
-        return {sample.extra["kind"]: _record(bench.render(sample), bench.family) for sample in loaded.samples}
+    with Components.open(RunConfig.model_validate(values)) as components:
+        (loaded,) = components.load_sources(components.config.data.train)
+        return {
+            sample.extra["kind"]: _record(components.render(sample), components.family) for sample in loaded.samples
+        }
 
 
 def _record(prompt: Any, family: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .entries import TASKS, RunConfig, Scorer, Workbench, load_certificate, score, score_to_json, write_tiny_checkpoint
+from .entries import TASKS, Components, RunConfig, Scorer, load_certificate, score, score_to_json, write_tiny_checkpoint
 from .questions import configuration
 
 #: Published ways to score, which the package restates.
@@ -50,9 +50,9 @@ def _toyworld(work: Path) -> dict[str, Any]:
     write_tiny_checkpoint(checkpoint, [], width=32, layers=1, vision_layers=1, vocabulary=263)
     # Without a browser, whether there is one on this machine or not.
     values = configuration(work, model={"path": str(checkpoint)}, rewards={"render": "off", "workers": 1})
-    with Workbench.open(RunConfig.model_validate(values)) as bench:
-        (loaded,) = bench.load_sources(bench.config.data.train)
-    scorer = Scorer(bench.config.rewards)
+    with Components.open(RunConfig.model_validate(values)) as components:
+        (loaded,) = components.load_sources(components.config.data.train)
+    scorer = Scorer(components.config.rewards)
     found: dict[str, Any] = {}
     for number, sample in enumerate(loaded.samples):
         other = loaded.samples[number - 1].answer

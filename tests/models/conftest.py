@@ -5,7 +5,7 @@ import json
 import pytest
 from benchmarks.family_cases import corpus
 
-from easyvideor1.models.tiny_configs import TINY_FAMILIES
+from easyvideor1.families.tiny_configs import TINY_FAMILIES
 
 #: Tokens that GLM-4.1V marks media with.
 GLM_TOKENS = [f"<|{part}{kind}|>" for kind in ("image", "video") for part in ("begin_of_", "", "end_of_")]
@@ -14,7 +14,7 @@ GLM_TOKENS = [f"<|{part}{kind}|>" for kind in ("image", "video") for part in ("b
 @pytest.fixture(scope="session")
 def family_checkpoints(tmp_path_factory):
     """Random checkpoints by family. Read only."""
-    from easyvideor1.models.tiny import write_tiny_checkpoint
+    from easyvideor1.families.tiny import write_tiny_checkpoint
 
     root = tmp_path_factory.mktemp("families")
     sizes = {"width": 64, "layers": 3, "vision_layers": 2, "vocabulary": 400}
@@ -26,7 +26,7 @@ def glm_checkpoint(tmp_path_factory):
     """A random GLM-4.1V, written with transformers alone."""
     from transformers import Glm4vConfig, Glm4vForConditionalGeneration
 
-    from easyvideor1.models.tiny import CHAT_TEMPLATE, initialise, train_tokenizer
+    from easyvideor1.families.tiny import CHAT_TEMPLATE, initialise, train_tokenizer
 
     out = tmp_path_factory.mktemp("glm4v")
     tokenizer = train_tokenizer(corpus(), 400)

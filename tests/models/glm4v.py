@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from easyvideor1.models.family import VisualFeatures, VisualInputs
-from easyvideor1.models.grid_vl import GridVL
+from easyvideor1.families.family import VisualFeatures, VisualInputs
+from easyvideor1.families.grid_vl import GridVL
 from easyvideor1.types import MediaPlan
 
 

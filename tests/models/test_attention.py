@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easyvideor1.models import attention
-from easyvideor1.models.attention import Layout, attention_arguments, dense_mask, tree_attention
-from easyvideor1.models.flex import block_mask, flex_tree_attention
+from easyvideor1.attention import functions as attention
+from easyvideor1.attention.flex import block_mask, flex_tree_attention
+from easyvideor1.attention.functions import Layout, attention_arguments, dense_mask, tree_attention
 from easyvideor1.types import ConfigError
 
 pytestmark = pytest.mark.model

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from easyvideor1.models.checkpoint import checkpoint_fault, read_config
+from easyvideor1.families.checkpoint import checkpoint_fault, read_config
 from easyvideor1.types import ConfigError
 
 

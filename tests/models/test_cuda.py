@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.attention.flex import flex_tree_attention
+from easyvideor1.attention.tree import CudaKernel
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
-from easyvideor1.models.flex import flex_tree_attention
-from easyvideor1.models.policy import Policy
-from easyvideor1.models.tree_attention import CudaKernel
-from easyvideor1.rollout.engine import Request, Sampling
-from easyvideor1.rollout.local import LocalEngine
+from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.local import LocalEngine
+from easyvideor1.policy.policy import Policy
 from tiny import load_frames, make_plan, make_prompt, random_turns
 
 from .test_attention import TREE, layout_of, plain, tensors, tree_attention, with_gradients

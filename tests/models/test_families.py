@@ -12,9 +12,9 @@ from benchmarks.family_parity import Contender, compare
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from easyvideor1.models.family import family_names, load_family
-from easyvideor1.models.pack import load_media
-from easyvideor1.models.tiny_configs import TINY_FAMILIES
+from easyvideor1.families.family import family_names, load_family
+from easyvideor1.families.tiny_configs import TINY_FAMILIES
+from easyvideor1.packing.micro_batch import load_media
 from easyvideor1.types import ConfigError, DataError, Geometry
 
 pytestmark = pytest.mark.model

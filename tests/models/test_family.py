@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from easyvideor1.config import RewardConfig
-from easyvideor1.models.family import load_family
+from easyvideor1.families.family import load_family
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import ConfigError, Geometry, Sample, Trajectory, Turn
 

@@ -10,13 +10,13 @@ from benchmarks.float64 import in_float64
 
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
-from easyvideor1.models.family import load_family
-from easyvideor1.models.logprobs import response_logprobs
-from easyvideor1.models.pack import collate, pack_turns
-from easyvideor1.models.policy import Policy
-from easyvideor1.models.tiny_configs import TINY_FAMILIES
-from easyvideor1.rollout.engine import Request, Sampling
-from easyvideor1.rollout.local import LocalEngine
+from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.local import LocalEngine
+from easyvideor1.families.family import load_family
+from easyvideor1.families.tiny_configs import TINY_FAMILIES
+from easyvideor1.packing.logprobs import response_logprobs
+from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.policy.policy import Policy
 from tiny import make_turn, random_turns
 
 pytestmark = pytest.mark.model

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from easyvideor1.models.family import load_family
-from easyvideor1.models.pack import collate, load_media, pack_turns
-from easyvideor1.models.packing import build_forest
+from easyvideor1.families.family import load_family
+from easyvideor1.packing.micro_batch import collate, load_media, pack_turns
+from easyvideor1.packing.prefix_tree import build_forest
 from easyvideor1.types import DataError
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from easyvideor1.models.family import load_family
-from easyvideor1.models.inputs import patchify
+from easyvideor1.families.family import load_family
+from easyvideor1.families.inputs import patchify
 from easyvideor1.types import Geometry, MediaRef
 from tiny import load_frames, make_plan
 

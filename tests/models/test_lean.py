@@ -7,11 +7,11 @@ import torch
 
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
-from easyvideor1.models.adapters import merged_state
-from easyvideor1.models.family import VisualFeatures, VisualInputs
-from easyvideor1.models.logprobs import response_logprobs
-from easyvideor1.models.pack import collate, pack_turns
-from easyvideor1.models.policy import Policy
+from easyvideor1.families.family import VisualFeatures, VisualInputs
+from easyvideor1.packing.logprobs import response_logprobs
+from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.policy.adapters import merged_state
+from easyvideor1.policy.policy import Policy
 from tiny import load_frames, make_plan, make_prompt, random_turns
 
 pytestmark = pytest.mark.model

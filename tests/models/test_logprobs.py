@@ -7,15 +7,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from easyvideor1.models import logprobs
-from easyvideor1.models.logprobs import (
+from easyvideor1.packing import logprobs
+from easyvideor1.packing.logprobs import (
     hidden_full_kl,
     hidden_logprobs,
     masked_logits,
     response_hidden,
     response_logprobs,
 )
-from easyvideor1.models.pack import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate, pack_turns
 from tiny import load_frames, make_plan, make_prompt, random_turns
 
 pytestmark = pytest.mark.model

@@ -7,9 +7,9 @@ import pytest
 import torch
 from benchmarks.float64 import in_float64
 
-from easyvideor1.models import attention
-from easyvideor1.models.logprobs import response_logprobs, response_values
-from easyvideor1.models.pack import collate, load_media, pack_turns, to_device
+from easyvideor1.attention import functions as attention
+from easyvideor1.packing.logprobs import response_logprobs, response_values
+from easyvideor1.packing.micro_batch import collate, load_media, pack_turns, to_device
 from easyvideor1.types import DataError, Frames, Prompt
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
 
@@ -153,7 +153,7 @@ def test_no_mask_is_made_for_a_packed_row(tiny_family, tree_model, groups, monke
         raise AssertionError("a dense mask of the whole row")
 
     monkeypatch.setattr(attention, "dense_mask", refuse)
-    monkeypatch.setattr("easyvideor1.models.pack.dense_mask", refuse)
+    monkeypatch.setattr("easyvideor1.packing.micro_batch.dense_mask", refuse)
     by_turn(tiny_family, tree_model, groups, pack_turns(groups, share_prefix=True))
 
 

@@ -7,9 +7,9 @@ import torch
 
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
-from easyvideor1.models.logprobs import response_logprobs
-from easyvideor1.models.pack import collate, pack_turns
-from easyvideor1.models.policy import DivergedError, Policy, chosen_device, learning_rate
+from easyvideor1.packing.logprobs import response_logprobs
+from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.policy.policy import DivergedError, Policy, chosen_device, learning_rate
 from easyvideor1.types import ConfigError, EasyVideoError
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
 
@@ -215,7 +215,7 @@ def test_restoring_what_was_saved_before_the_first_step_forgets_the_optimiser(po
 
 
 def test_a_checkpoint_of_another_model_is_refused(policy, tmp_path):
-    from easyvideor1.models.tiny import write_tiny_checkpoint
+    from easyvideor1.families.tiny import write_tiny_checkpoint
 
     other = write_tiny_checkpoint(tmp_path / "other", ["a"], width=64, layers=1, vision_layers=2, vocabulary=300)
     policy.begin(stage())

@@ -48,7 +48,7 @@ def test_every_temporal_step_is_a_span_behind_its_time(tiny_family):
 
 
 def test_as_released_no_brackets_stand_around_a_video(tiny_checkpoint):
-    from easyvideor1.models.family import load_family
+    from easyvideor1.families.family import load_family
 
     family = load_family(tiny_checkpoint, conventions="released")
     prompt = make_prompt(family, "<video>What moves?", make_plan("video", frames=2, fps=4.0))
@@ -125,7 +125,7 @@ def test_a_plan_whose_tokens_do_not_fit_its_grid_is_refused(tiny_family):
 
 
 def test_a_template_that_forgets_media_is_refused(tiny_family, tiny_checkpoint):
-    from easyvideor1.models.family import load_family
+    from easyvideor1.families.family import load_family
 
     family = load_family(tiny_checkpoint)
     family.tokenizer.chat_template = "{% for m in messages %}{{ m.role }}{% endfor %}"

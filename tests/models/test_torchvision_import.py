@@ -19,7 +19,7 @@ OTHER_BUILD = (
     'import torch\ntorch.library.register_fake("torchvision::nms")(lambda *a: a[0])\n__version__ = "0.28.0+cu130"\n'
 )
 HOPELESS = 'raise ImportError("libcudart.so.13: cannot open shared object file")\n'
-ASK = "from easyvideor1.models.torchvision_import import import_torchvision; print(import_torchvision())"
+ASK = "from easyvideor1.families.torchvision_import import import_torchvision; print(import_torchvision())"
 
 
 def asked(place: Path, source: str, code: str) -> subprocess.CompletedProcess[str]:
@@ -40,7 +40,7 @@ def test_the_wheel_for_another_build_is_imported(tmp_path: Path) -> None:
 
 
 def test_one_that_cannot_be_helped_is_told(tmp_path: Path) -> None:
-    done = asked(tmp_path, HOPELESS, f"import easyvideor1.models.family as f; f.family_names()  # {ASK}")
+    done = asked(tmp_path, HOPELESS, f"import easyvideor1.families.family as f; f.family_names()  # {ASK}")
     assert "ConfigError: torchvision is installed, but does not load beside torch" in done.stderr
     assert "ImportError: libcudart.so.13" in done.stderr and "pip uninstall torchvision" in done.stderr
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from benchmarks.family_cases import CASES, load_noise, render_case
 
-from easyvideor1.models import tower as tower_
-from easyvideor1.models.family import load_family
-from easyvideor1.models.pack import load_media
-from easyvideor1.models.tiny_configs import TINY_FAMILIES
+from easyvideor1.families import vision_tower as tower_
+from easyvideor1.families.family import load_family
+from easyvideor1.families.tiny_configs import TINY_FAMILIES
+from easyvideor1.packing.micro_batch import load_media
 
 pytestmark = pytest.mark.model
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from easyvideor1.rollout.local import ENGINES, open_engine
+from easyvideor1.engines.local import ENGINES, open_engine
 from tiny import load_frames, make_plan, make_prompt
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from easyvideor1.models.logprobs import masked_logits, response_logprobs
-from easyvideor1.models.pack import collate, load_media, pack_turns
-from easyvideor1.rollout.engine import Request, Sampling
+from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.packing.logprobs import masked_logits, response_logprobs
+from easyvideor1.packing.micro_batch import collate, load_media, pack_turns
 from easyvideor1.types import ConfigError, DataError, Frames
 from tiny import load_frames, make_plan, make_turn
 
@@ -280,7 +280,7 @@ def test_the_model_is_left_as_it_was(open_any, tiny_model, prompts):
 
 
 def test_frames_that_are_not_the_plans_are_refused(tiny_family, tiny_model, prompts):
-    from easyvideor1.rollout.local import LocalEngine
+    from easyvideor1.engines.local import LocalEngine
 
     def other(ref, plan):
         return Frames(load_frames(ref, plan).pixels, make_plan("video", seed=77))

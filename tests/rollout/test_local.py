@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easyvideor1.rollout.engine import Sampling
-from easyvideor1.rollout.local import LocalEngine, _draw, _truncate, _uniforms, open_engine
+from easyvideor1.engines.engine import Sampling
+from easyvideor1.engines.local import LocalEngine, _draw, _truncate, _uniforms, open_engine
 from easyvideor1.types import ConfigError
 
 LOGITS = st.lists(st.one_of(st.just(-np.inf), st.floats(-30, 30)), min_size=2, max_size=40).filter(
@@ -70,7 +70,7 @@ def test_tied_weights_go_by_either_name(tiny_family, tiny_model):
 
 @pytest.mark.model
 def test_an_engine_is_found_by_name_or_by_import_string(tiny_family, tiny_model):
-    own = "easyvideor1.rollout.local:LocalEngine"
+    own = "easyvideor1.engines.local:LocalEngine"
     for name in ("local", own):
         assert isinstance(open_engine(name, tiny_family, tiny_model, None, batch_tokens=300), LocalEngine)
     with pytest.raises(ConfigError, match="unknown engine 'locl': did you mean local"):

@@ -13,12 +13,12 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from easyvideor1.models.family import load_family
-from easyvideor1.models.logprobs import masked_logits, response_hidden, response_logprobs
-from easyvideor1.models.pack import collate, pack_turns
-from easyvideor1.models.tiny import write_tiny_checkpoint
-from easyvideor1.rollout.engine import Request, Sampling
-from easyvideor1.rollout.local import LocalEngine, _uniforms
+from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.local import LocalEngine, _uniforms
+from easyvideor1.families.family import load_family
+from easyvideor1.families.tiny import write_tiny_checkpoint
+from easyvideor1.packing.logprobs import masked_logits, response_hidden, response_logprobs
+from easyvideor1.packing.micro_batch import collate, pack_turns
 from easyvideor1.types import ConfigError
 from tiny import load_frames, make_plan, make_prompt
 

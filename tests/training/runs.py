@@ -58,7 +58,7 @@ class World:
     def __init__(self, home: Path) -> None:
         from easyvideor1.config import DataConfig, PromptConfig, SourceConfig
         from easyvideor1.data import load_source, prompt_text
-        from easyvideor1.models.tiny import write_tiny_checkpoint
+        from easyvideor1.families.tiny import write_tiny_checkpoint
         from easyvideor1.toyworld import WorldSpec, write_world
 
         self.home = home

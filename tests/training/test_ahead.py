@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from easyvideor1.training.ahead import SamplesAhead
+from easyvideor1.training.prefetch import SamplePrefetcher
 from easyvideor1.types import DataError, Frames, MediaError, MediaPlan, MediaRef, Sample
 from easyvideor1.video.prefetch import Prefetcher
 from tiny import load_frames, make_plan
@@ -48,7 +48,7 @@ def test_each_step_is_drawn_once_and_its_media_are_announced() -> None:
 
     with Prefetcher(load, max_bytes=1 << 30) as prefetcher:
         kept = make_plan("video", seed=3).digest
-        ahead = SamplesAhead(stream.draw, plan_of, lambda plan: plan.digest != kept, prefetcher, steps=5, depth=2)
+        ahead = SamplePrefetcher(stream.draw, plan_of, lambda plan: plan.digest != kept, prefetcher, steps=5, depth=2)
         assert [sample.id for sample in ahead(1)] == ["1.mp4", "100.mp4", "text"]
         assert stream.drawn == [1, 2, 3]
         assert [sample.id for sample in ahead(2)] == ["2.mp4", "gone.mp4", "text"]
@@ -87,7 +87,7 @@ def test_frames_that_went_during_the_run_are_decoded_ahead(
     train(world.short())
     expected = results(place / "runs/small")
     shutil.rmtree(place / "runs")
-    real = module.load_material
+    real = module.load_datasets
 
     def emptied(*arguments: Any) -> Any:
         material = real(*arguments)

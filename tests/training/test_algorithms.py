@@ -13,14 +13,14 @@ from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.algorithms.weighters import WEIGHTERS
+from easyvideor1.components import Components
 from easyvideor1.data import SampleStream
-from easyvideor1.models.policy import Policy
-from easyvideor1.training.clock import Clock
+from easyvideor1.policy.policy import Policy
 from easyvideor1.training.loop import train as train_stage
-from easyvideor1.training.record import StageRecord
+from easyvideor1.training.run_log import StageLog
 from easyvideor1.training.stages import build_stage
+from easyvideor1.training.timings import Timings
 from easyvideor1.types import Completion, Sample, Score
-from easyvideor1.workbench import Workbench
 
 from .runs import World, json_lines, lasting, train
 
@@ -80,8 +80,8 @@ def stage(**options: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def bench(world: World) -> Iterator[Workbench]:
-    with Workbench.open(world.short(rewards__custom={})) as opened:
+def components(world: World) -> Iterator[Components]:
+    with Components.open(world.short(rewards__custom={})) as opened:
         opened.__dict__["scorer"] = Vowels()
         yield opened
 
@@ -99,11 +99,11 @@ class Vowels:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_makes_a_step(world: World, bench: Workbench, tmp_path: Path, case: str) -> None:
+def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, case: str) -> None:
     config = world.short(stages=[stage(**CASES[case])], rollout__max_new_tokens=24)
-    bench.config = config
+    components.config = config
     (options,) = config.stages
-    (loaded,) = bench.load_sources(config.data.train)
+    (loaded,) = components.load_sources(config.data.train)
     policy = Policy.open(config.model)
     policy.begin(options)
     before = {name: tensor.clone() for name, tensor in policy.weights().items()}
@@ -111,15 +111,15 @@ def test_it_makes_a_step(world: World, bench: Workbench, tmp_path: Path, case: s
         build_stage(
             options,
             config,
-            bench=bench,
+            components=components,
             policy=policy,
-            engine=bench.open_engine(policy.model),
+            engine=components.open_engine(policy.model),
             stream=SampleStream([loaded.samples], [1.0], config.seed),
-            record=StageRecord(tmp_path),
+            record=StageLog(tmp_path),
             evaluate=lambda name, engine: {},
             on_step=lambda name, step, steps, metrics: None,
             save=lambda step: None,
-            clock=lambda step: Clock(),
+            clock=lambda step: Timings(),
         )
     )
     rows = json_lines(tmp_path / "metrics.jsonl")

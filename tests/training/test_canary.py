@@ -14,10 +14,10 @@ from easyvideor1.config import RunConfig
 from easyvideor1.config.canary import CanaryConfig
 from easyvideor1.rewards import score
 from easyvideor1.rewards.grammar import grammar_of
+from easyvideor1.rollout.groups import score_metrics
 from easyvideor1.training.canary import Canary, CanaryStopError, canary_metrics, worst
 from easyvideor1.training.canary_alarms import Alarm, Windows
 from easyvideor1.training.canary_alarms import alarms as alarms_of
-from easyvideor1.training.groups import score_metrics
 from easyvideor1.types import Group, Prompt, Sample, Score, Trajectory, Turn
 
 from .runs import World, json_lines, lasting, train

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.config import ModelConfig
-from easyvideor1.models.policy import Policy
+from easyvideor1.policy.policy import Policy
 from easyvideor1.training.checkpoint import Latest, checkpoints, intact_state, latest_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.model

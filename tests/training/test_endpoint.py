@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from easyvideor1.training.endpoint import DOWN_AFTER
+from easyvideor1.curation.endpoint import DOWN_AFTER
 
 from .runs import World, json_lines
 from .surveys import Body, Endpoint, configured, evr1, is_row, numbered, serving

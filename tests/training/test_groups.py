@@ -12,7 +12,7 @@ import torch
 
 from easyvideor1.algorithms.advantages import ADVANTAGES, AdvantageContext, group_centred
 from easyvideor1.config import StageConfig
-from easyvideor1.training.groups import (
+from easyvideor1.rollout.groups import (
     GroupScorer,
     apart,
     filter_by_mean,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.training.hybrid import Hybrid
-from easyvideor1.training.rollouts import offline_turn
+from easyvideor1.rollout.hybrid import Hybrid
+from easyvideor1.rollout.requests import offline_turn
 from easyvideor1.types import DataError, Group, OfflineTrajectory, Sample, Score, Trajectory, Turn
 
 from .runs import World, json_lines, train, write_rows

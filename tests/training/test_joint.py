@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import easyvideor1.workbench.media
+import easyvideor1.components.media
 from easyvideor1.toyworld import WorldSpec, write_world
 from easyvideor1.types import ConfigError, DataError, Frames, MediaPlan, MediaRef
 from easyvideor1.video import FrameSource, HealthLedger
@@ -95,7 +95,7 @@ class Shortened(FrameSource):
 def test_frames_that_do_not_fit_their_tokens_stop_the_run(
     world: World, sources: dict[str, str], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(easyvideor1.workbench.media, "FrameSource", Shortened)
+    monkeypatch.setattr(easyvideor1.components.media, "FrameSource", Shortened)
     with pytest.raises(DataError) as stopped:
         train(
             joint(
@@ -112,7 +112,7 @@ def test_frames_that_do_not_fit_their_tokens_stop_the_run(
 def test_or_they_are_dropped_and_counted(
     world: World, sources: dict[str, str], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(easyvideor1.workbench.media, "FrameSource", Shortened)
+    monkeypatch.setattr(easyvideor1.components.media, "FrameSource", Shortened)
     store = place / "frames"
     questions = [{"path": sources[kind]} for kind in ("video", "image")]
     drop = {"data__on_visual_mismatch": "drop", "data__test": questions, "cache__dir": str(store)}

@@ -10,13 +10,13 @@ import torch
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.models.policy import Policy
-from easyvideor1.training.learning import Learning
-from easyvideor1.training.lesson import Lesson, Sources, make_lesson
-from easyvideor1.training.responses import Responses, StageMedia
+from easyvideor1.policy.policy import Policy
+from easyvideor1.training.learner import Learner
+from easyvideor1.training.rollout_collection import MediaReader, RolloutCollector
+from easyvideor1.training.train_batch import Sources, TrainBatch, make_train_batch
 from easyvideor1.types import EasyVideoError
-from easyvideor1.workbench import Workbench
 
 from .runs import World
 
@@ -38,59 +38,61 @@ class Step:
         }
         self.config: RunConfig = world.short(stages=[stage])
         (self.options,) = self.config.stages
-        self.bench = Workbench.open(self.config)
+        self.components = Components.open(self.config)
         self.policy = Policy.open(self.config.model)
         self.policy.begin(self.options)
         self.said: list[str] = []
 
-    def learning(self) -> Learning:
-        media = StageMedia("rl", self.bench, None)
-        return Learning(self.options, self.config, self.bench, self.policy, media, self.said.append)
+    def learning(self) -> Learner:
+        media = MediaReader("rl", self.components, None)
+        return Learner(self.options, self.config, self.components, self.policy, media, self.said.append)
 
-    def lesson(self) -> Lesson:
-        (loaded,) = self.bench.load_sources(self.config.data.train)
-        engine = self.bench.open_engine(self.policy.model)
-        media = StageMedia("rl", self.bench, None)
-        responses = Responses(self.options, self.config, self.bench, self.policy, engine, media)
+    def train_batch(self) -> TrainBatch:
+        (loaded,) = self.components.load_sources(self.config.data.train)
+        engine = self.components.open_engine(self.policy.model)
+        media = MediaReader("rl", self.components, None)
+        responses = RolloutCollector(self.options, self.config, self.components, self.policy, engine, media)
         groups = responses.score(responses.generate(loaded.samples[:3], 1, 0), 1, 0)
         learning = self.learning()
         sources = Sources(responses.greedy_rewards, learning.kl, learning.values, lambda: 0.0)
         advantage, needs = ADVANTAGES.resolve(self.options.advantage), stage_needs(self.options)
-        return make_lesson(groups, advantage, self.options, 16, needs, sources, 1)
+        return make_train_batch(groups, advantage, self.options, 16, needs, sources, 1)
 
     def weights(self) -> torch.Tensor:
         return torch.cat([tensor.flatten() for tensor in self.policy.weights().values()])
 
-    def by_hand(self, lesson: Lesson, groups: list[int], before: list[torch.Tensor]) -> dict[str, float]:
+    def by_hand(self, train_batch: TrainBatch, groups: list[int], before: list[torch.Tensor]) -> dict[str, float]:
         """An update of some groups, as ``Policy`` makes it."""
-        part = lesson.part(groups, overlong_filter=False)
-        turns = [n for n, owner in enumerate(lesson.rows.owner.tolist()) if int(lesson.rows.group[owner]) in groups]
+        part = train_batch.part(groups, overlong_filter=False)
+        turns = [
+            n for n, owner in enumerate(train_batch.rows.owner.tolist()) if int(train_batch.rows.group[owner]) in groups
+        ]
         return self.policy.update(
             part.rows.turns,
             part.advantages,
             OBJECTIVES.resolve(self.options.objective),
             step=1,
-            temperature=self.bench.sampling().temperature,
-            load=self.bench.load,
+            temperature=self.components.sampling().temperature,
+            load=self.components.load,
             group_N=part.rows.group[part.rows.owner],
             offline_N=part.rows.offline[part.rows.owner],
             trajectory_N=part.rows.owner,
             rollout_logprobs=[before[n] for n in turns],
         )
 
-    def before(self, lesson: Lesson) -> list[torch.Tensor]:
+    def before(self, train_batch: TrainBatch) -> list[torch.Tensor]:
         return self.policy.logprobs(
-            lesson.rows.turns, temperature=self.bench.sampling().temperature, load=self.bench.load
+            train_batch.rows.turns, temperature=self.components.sampling().temperature, load=self.components.load
         )
 
 
 @pytest.mark.usefixtures("place")
 def test_epochs_are_updates_against_the_policy_as_it_was(world: World) -> None:
     found, wanted = (Step(world, ppo_epochs=3) for _ in range(2))
-    lesson = found.lesson()
-    metrics = found.learning().update(lesson, 1)
-    before = wanted.before(lesson)
-    each = [wanted.by_hand(lesson, [0, 1, 2], before) for _ in range(3)]
+    train_batch = found.train_batch()
+    metrics = found.learning().update(train_batch, 1)
+    before = wanted.before(train_batch)
+    each = [wanted.by_hand(train_batch, [0, 1, 2], before) for _ in range(3)]
     torch.testing.assert_close(found.weights(), wanted.weights(), rtol=0, atol=1e-6)
     assert metrics["policy/updates"] == 3
     for name in ("loss", "policy/ratio", "policy/clip_fraction", "grad_norm"):
@@ -105,35 +107,36 @@ def test_a_clip_range_holds_the_policy_back(world: World) -> None:
     moved = []
     for clip in (0.02, 1e6):
         step = Step(world, ppo_epochs=4, clip_low=min(clip, 1.0), clip_high=clip)
-        lesson = step.lesson()
-        before = torch.cat(step.before(lesson))
-        step.learning().update(lesson, 1)
-        moved.append(float((torch.cat(step.before(lesson)) - before).abs().mean()))
+        train_batch = step.train_batch()
+        before = torch.cat(step.before(train_batch))
+        step.learning().update(train_batch, 1)
+        moved.append(float((torch.cat(step.before(train_batch)) - before).abs().mean()))
     assert moved[0] < 0.9 * moved[1]
 
 
 @pytest.mark.usefixtures("place")
 def test_mini_batches_go_through_every_group_once_an_epoch(world: World) -> None:
     step = Step(world, mini_batches=2, ppo_epochs=2)
-    lesson = step.lesson()
+    train_batch = step.train_batch()
     learning = step.learning()
-    parts = [[group.sample.id for group in part.rows.groups] for part in learning._parts(lesson, 1)]
-    ids = sorted(group.sample.id for group in lesson.rows.groups)
+    parts = [[group.sample.id for group in part.rows.groups] for part in learning._parts(train_batch, 1)]
+    ids = sorted(group.sample.id for group in train_batch.rows.groups)
     assert [len(part) for part in parts] == [2, 1, 2, 1]
     assert sorted(parts[0] + parts[1]) == sorted(parts[2] + parts[3]) == ids
-    assert parts == [[group.sample.id for group in part.rows.groups] for part in step.learning()._parts(lesson, 1)]
+    assert parts == [[group.sample.id for group in part.rows.groups] for part in step.learning()._parts(train_batch, 1)]
     orders = {
-        tuple(map(tuple, ([g.sample.id for g in p.rows.groups] for p in learning._parts(lesson, n)))) for n in range(9)
+        tuple(map(tuple, ([g.sample.id for g in p.rows.groups] for p in learning._parts(train_batch, n))))
+        for n in range(9)
     }
     assert len(orders) > 1, "steps differ in their order"
-    assert learning.update(lesson, 1)["policy/updates"] == 4
+    assert learning.update(train_batch, 1)["policy/updates"] == 4
 
 
 @pytest.mark.usefixtures("place")
 def test_the_mismatch_is_that_of_the_rollout(world: World) -> None:
     """Not of a policy that has moved: engine and trainer agree, however many updates follow."""
     step = Step(world, ppo_epochs=3, mismatch={"bound": 1e-3})
-    metrics = step.learning().update(step.lesson(), 1)
+    metrics = step.learning().update(step.train_batch(), 1)
     assert metrics["mismatch/logprob_abs"] < 1e-4 and metrics["mismatch/worst"] < 1e-3
     assert metrics["mismatch/beyond_bound"] == 0 and not step.said
 
@@ -144,7 +147,7 @@ def test_values_are_clipped_against_those_before_the_first_update(world: World) 
     clipped = []
     for epochs in (1, 4):
         step = Step(world, advantage="gae", ppo_epochs=epochs, critic={"lr": 3e-3, "value_clip": 0.01})
-        clipped.append(step.learning().update(step.lesson(), 1)["critic/clip_fraction"])
+        clipped.append(step.learning().update(step.train_batch(), 1)["critic/clip_fraction"])
     assert clipped[0] == 0 and clipped[1] > 0.1
 
 
@@ -153,18 +156,18 @@ def test_offline_trajectories_have_a_ratio_too(world: World) -> None:
     """Where the objective reads one: they are held near the policy as it was, like all others."""
     options = {"trajectories": "offline", "advantage": "reward", "ppo_epochs": 3}
     clipped = Step(world, **options, objective="ppo_clip")
-    metrics = clipped.learning().update(clipped.lesson(), 1)
+    metrics = clipped.learning().update(clipped.train_batch(), 1)
     assert metrics["policy/ratio"] != pytest.approx(1, abs=1e-3) and metrics["policy/updates"] == 3
     plain = Step(world, **options, objective="sft")
-    lesson = plain.lesson()
-    assert plain.learning()._as_it_was(lesson, 1) is lesson, "nobody asks for its log-probs"
+    train_batch = plain.train_batch()
+    assert plain.learning()._as_it_was(train_batch, 1) is train_batch, "nobody asks for its log-probs"
 
 
 @pytest.mark.usefixtures("place")
 def test_an_objective_of_ones_own_that_reports_no_kl_is_named(world: World) -> None:
     step = Step(world, objective="own_parts:noisy", kl="k3", kl_coef=0.1, kl_control="adaptive")
     with pytest.raises(EasyVideoError, match=r"own_parts:noisy reports no policy/kl.*with_regularisers"):
-        step.learning().update(step.lesson(), 1)
+        step.learning().update(step.train_batch(), 1)
 
 
 def test_more_parts_than_groups_are_refused() -> None:

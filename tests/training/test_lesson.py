@@ -12,7 +12,7 @@ import torch
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.config import StageConfig
-from easyvideor1.training.lesson import Lesson, Sources, lay_out, make_lesson
+from easyvideor1.training.train_batch import Sources, TrainBatch, lay_out, make_train_batch
 from easyvideor1.types import EasyVideoError, Group, Prompt, Sample, Score, Trajectory, Turn
 
 
@@ -37,10 +37,10 @@ def sources(greedy: float = 0.0, kl: float = 0.0, value: float = 0.0, coefficien
     )
 
 
-def lesson(groups: Sequence[Group], given: Sources | None = None, **options: object) -> Lesson:
+def train_batch(groups: Sequence[Group], given: Sources | None = None, **options: object) -> TrainBatch:
     stage = StageConfig.model_validate({"name": "rl", **options})
     function = ADVANTAGES.resolve(stage.advantage)
-    return make_lesson(groups, function, stage, 10, stage_needs(stage), given or sources(), 1)
+    return make_train_batch(groups, function, stage, 10, stage_needs(stage), given or sources(), 1)
 
 
 GROUPS = [group((1.0, [2]), (0.0, [3])), group((0.5, [1]), (0.5, [2]), (2.0, [1]))]
@@ -54,14 +54,14 @@ def test_rows_are_numbered_over_the_step() -> None:
 
 
 def test_advantages_are_taken_group_by_group() -> None:
-    found = lesson(GROUPS, advantage="dr_grpo")
+    found = train_batch(GROUPS, advantage="dr_grpo")
     torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5, -0.5, -0.5, 1.0]))
-    assert found.teaches and not lesson([]).teaches and len(lesson([]).recorded) == 0
+    assert found.has_trained_tokens and not train_batch([]).has_trained_tokens and len(train_batch([]).recorded) == 0
 
 
 def test_what_was_cut_is_not_learnt_but_counts_for_its_group() -> None:
     first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
-    found = lesson([first], advantage="dr_grpo", overlong_filter=True)
+    found = train_batch([first], advantage="dr_grpo", overlong_filter=True)
     torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5]))
     assert found.rows.learnt.tolist() == [False, False, True, True, True]
     assert (
@@ -71,60 +71,60 @@ def test_what_was_cut_is_not_learnt_but_counts_for_its_group() -> None:
 
 
 def test_a_greedy_baseline_is_its_groups() -> None:
-    found = lesson(GROUPS, sources(greedy=0.25), advantage="remax")
+    found = train_batch(GROUPS, sources(greedy=0.25), advantage="remax")
     torch.testing.assert_close(found.recorded, torch.tensor([0.75, -0.25, -0.75, -0.75, 0.75]))
     assert found.metrics["reward/greedy"] == 0.75
 
 
 def test_kl_goes_off_the_reward_by_length() -> None:
-    found = lesson(GROUPS, sources(kl=0.1), advantage="reward", kl="k1", kl_in="reward")
+    found = train_batch(GROUPS, sources(kl=0.1), advantage="reward", kl="k1", kl_in="reward")
     torch.testing.assert_close(found.recorded, torch.tensor([0.9, -0.15, 0.45, 0.4, 1.95]))
     assert found.metrics["policy/kl"] == pytest.approx(0.1)
 
 
 def test_a_critic_gives_advantages_per_token_and_returns() -> None:
     options = {"advantage": "gae", "gamma": 1.0, "gae_lambda": 1.0}
-    found = lesson(GROUPS, sources(value=0.5), **options)
+    found = train_batch(GROUPS, sources(value=0.5), **options)
     assert isinstance(found.advantages, list) and [len(each) for each in found.advantages] == [2, 3, 1, 2, 1]
     assert torch.cat(found.advantages).mean() == pytest.approx(0, abs=1e-6)
     assert found.returns is not None and found.values is not None
     torch.testing.assert_close(torch.cat(found.returns), torch.tensor([1.0, 1, 0, 0, 0, 0.5, 0.5, 0.5, 2]))
     assert torch.cat(found.values).tolist() == [0.5] * 9
     # With KL, every token pays its own and what follows it.
-    returns = lesson(GROUPS[:1], sources(kl=0.2), **options, kl="k1", kl_in="reward").returns
+    returns = train_batch(GROUPS[:1], sources(kl=0.2), **options, kl="k1", kl_in="reward").returns
     assert returns is not None
     torch.testing.assert_close(torch.cat(returns), torch.tensor([0.8, 0.9, -0.3, -0.2, -0.1]))
 
 
 def test_turns_share_what_their_trajectory_earned() -> None:
     groups = [group((1.0, [2, 1]), (0.0, [3]))]
-    found = lesson(groups, advantage="per_turn")
+    found = train_batch(groups, advantage="per_turn")
     assert isinstance(found.advantages, torch.Tensor)
     torch.testing.assert_close(found.advantages, torch.tensor([0.5, 0.5, -0.5]))
     torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5]))
-    torch.testing.assert_close(lesson(groups, advantage="dr_grpo").advantages, torch.tensor([0.5, 0.5, -0.5]))
+    torch.testing.assert_close(train_batch(groups, advantage="dr_grpo").advantages, torch.tensor([0.5, 0.5, -0.5]))
 
 
 def test_pairs_are_there_for_those_who_compare() -> None:
-    found = lesson(GROUPS, objective="dpo", aggregation="sequence")
+    found = train_batch(GROUPS, objective="dpo", aggregation="sequence")
     assert found.pairs is not None and found.pairs.tolist() == [[0, 1], [4, 2]]
-    assert lesson(GROUPS).pairs is None
+    assert train_batch(GROUPS).pairs is None
 
 
 def test_a_response_of_which_nothing_is_learnt_is_in_no_pair() -> None:
     """Cut at the limit, or empty: the other one of its pair would be pushed by itself."""
     cut = Trajectory((turn(2, "length"),))
     first = replace(GROUPS[1], trajectories=(cut, *GROUPS[1].trajectories[1:]))
-    found = lesson([first], objective="dpo", aggregation="sequence", overlong_filter=True)
+    found = train_batch([first], objective="dpo", aggregation="sequence", overlong_filter=True)
     assert found.pairs is not None and found.pairs.tolist() == [[2, 1]]
     empty = replace(GROUPS[0], trajectories=(Trajectory((turn(0),)), GROUPS[0].trajectories[1]))
-    found = lesson([empty, GROUPS[1]], objective="dpo", aggregation="sequence")
+    found = train_batch([empty, GROUPS[1]], objective="dpo", aggregation="sequence")
     assert found.pairs is not None and found.pairs.tolist() == [[4, 2]]
 
 
 def test_the_kl_of_reinforce_plus_plus_is_that_of_this_token_and_those_behind_it() -> None:
     options = {"advantage": "reinforce_plus_plus", "kl": "k1", "kl_in": "reward"}
-    found = lesson(GROUPS[:1], sources(kl=0.2), **options)
+    found = train_batch(GROUPS[:1], sources(kl=0.2), **options)
     raw = torch.tensor([1 - 0.2, 1 - 0.1, -0.3, -0.2, -0.1])
     expected = (raw - raw.mean()) / (raw.std() + 1e-8)
     assert isinstance(found.advantages, list) and found.values is None and found.returns is None
@@ -136,15 +136,15 @@ def test_the_lengths_of_opo_are_those_that_were_generated() -> None:
     """A response that overlong filtering leaves unlearnt has its length in the baseline, like its reward."""
     first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
     for filtered in (False, True):
-        found = lesson([first], advantage="opo", overlong_filter=filtered)
+        found = train_batch([first], advantage="opo", overlong_filter=filtered)
         torch.testing.assert_close(found.recorded, torch.tensor([1 - 2 / 5, -2 / 5]))
 
 
 def test_parts_reach_those_who_weigh_them() -> None:
-    found = lesson(GROUPS, advantage="gdpo", part_weights={"iou": 1.0})
+    found = train_batch(GROUPS, advantage="gdpo", part_weights={"iou": 1.0})
     assert found.recorded[0] > 0 > found.recorded[1]
     other = replace(GROUPS[0], scores=tuple(replace(score, parts={}) for score in GROUPS[0].scores))
-    found = lesson([other], advantage="gdpo", part_weights={"iou": 1.0, "accuracy": 0.5})
+    found = train_batch([other], advantage="gdpo", part_weights={"iou": 1.0, "accuracy": 0.5})
     assert found.recorded[0] > 0 > found.recorded[1], "no group of this step has an iou"
 
 
@@ -158,18 +158,18 @@ def test_parts_reach_those_who_weigh_them() -> None:
 )
 def test_a_wrong_advantage_is_named(wrong, words: str) -> None:
     with pytest.raises(EasyVideoError) as refused:
-        make_lesson(GROUPS[:1], wrong, StageConfig(name="rl"), 10, frozenset(), sources(), 1)
+        make_train_batch(GROUPS[:1], wrong, StageConfig(name="rl"), 10, frozenset(), sources(), 1)
     assert words in str(refused.value)
 
 
 def test_a_part_is_the_lesson_of_its_groups() -> None:
     groups = [*GROUPS, group((0.0, [2, 2]), (1.0, [3]), (0.2, [1])), group((1.0, [4]), (0.5, [1]))]
-    whole = lesson(groups, advantage="dr_grpo", objective="dpo", aggregation="sequence")
+    whole = train_batch(groups, advantage="dr_grpo", objective="dpo", aggregation="sequence")
     logprobs = [torch.full((len(turn.response_ids),), -float(n)) for n, turn in enumerate(whole.rows.turns)]
     whole = replace(whole, rollout_logprobs=logprobs)
     for chosen in ([0], [1, 3], [0, 1, 2, 3]):
         part = whole.part(chosen, overlong_filter=False)
-        alone = lesson([groups[g] for g in chosen], advantage="dr_grpo", objective="dpo", aggregation="sequence")
+        alone = train_batch([groups[g] for g in chosen], advantage="dr_grpo", objective="dpo", aggregation="sequence")
         for name in ("owner", "group", "offline", "sequence", "learnt"):
             assert torch.equal(getattr(part.rows, name), getattr(alone.rows, name)), name
         assert torch.equal(part.advantages, alone.advantages) and torch.equal(part.recorded, alone.recorded)
@@ -181,7 +181,7 @@ def test_a_part_is_the_lesson_of_its_groups() -> None:
 
 
 def test_a_part_of_token_advantages_has_its_tokens() -> None:
-    whole = lesson(GROUPS, sources(value=0.2), advantage="gae")
+    whole = train_batch(GROUPS, sources(value=0.2), advantage="gae")
     part = whole.part([1], overlong_filter=False)
     assert isinstance(whole.advantages, list) and isinstance(part.advantages, list)
     assert [each.tolist() for each in part.advantages] == [each.tolist() for each in whole.advantages[2:]]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from easyvideor1.config.stages import MismatchConfig
-from easyvideor1.training.lesson import Rows, lay_out
 from easyvideor1.training.mismatch import MismatchError, MismatchWatch
+from easyvideor1.training.train_batch import Rows, lay_out
 from easyvideor1.types import Group, MediaRef, Prompt, Sample, Trajectory, Turn
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from easyvideor1.rollout.kept import changed_files
-from easyvideor1.training.clock import Clock
-from easyvideor1.training.record import StageRecord
-from easyvideor1.training.responses import REPLACED_TOKENS
+from easyvideor1.records.reading import changed_files
+from easyvideor1.training.rollout_collection import REPLACED_TOKENS
+from easyvideor1.training.run_log import StageLog
+from easyvideor1.training.timings import Timings
 from easyvideor1.types import (
     EasyVideoError,
     Group,
@@ -40,12 +40,12 @@ def group(name: str, *totals: float) -> Group:
     )
 
 
-def written(directory: Path, steps: int) -> StageRecord:
-    record = StageRecord(directory)
+def written(directory: Path, steps: int) -> StageLog:
+    record = StageLog(directory)
     for step in range(1, steps + 1):
         groups = [group("a", 1.0, 0.0), group("b", 0.5)]
         record.write_rollouts(step, groups, groups[:1], torch.tensor([1.0, -1.0]))
-        record.write_metrics(step, groups, groups[:1], {"loss": 0.25}, Clock())
+        record.write_metrics(step, groups, groups[:1], {"loss": 0.25}, Timings())
     return record
 
 
@@ -86,7 +86,7 @@ def test_new_tokens_are_those_that_the_engine_wrote(tmp_path: Path) -> None:
     """Not those of offline members, but those of responses that gave way to them."""
     mixed = group("a", 1.0, 0.0, 0.5)
     mixed = replace(mixed, trajectories=(*mixed.trajectories[:2], replace(mixed.trajectories[2], origin="offline")))
-    StageRecord(tmp_path).write_metrics(1, [mixed], [], {REPLACED_TOKENS: 7.0}, Clock())
+    StageLog(tmp_path).write_metrics(1, [mixed], [], {REPLACED_TOKENS: 7.0}, Timings())
     assert json_lines(tmp_path / "timings.jsonl")[0]["new_tokens"] == 4 + 7
 
 
@@ -111,15 +111,15 @@ def test_a_torn_line_is_forgotten_too(tmp_path: Path, torn: bytes) -> None:
 
 
 def test_a_new_stage_has_nothing_to_forget(tmp_path: Path) -> None:
-    StageRecord(tmp_path / "none").rewind(0, {})
+    StageLog(tmp_path / "none").rewind(0, {})
     assert not (tmp_path / "none").exists()
 
 
 def test_a_metric_that_is_no_number_stops_the_run_and_is_named(tmp_path: Path) -> None:
-    record = StageRecord(tmp_path)
+    record = StageLog(tmp_path)
     groups = [group("a", 1.0)]
     with pytest.raises(EasyVideoError, match="step 1: own/thing is nan"):
-        record.write_metrics(1, groups, groups, {"own/thing": float("nan")}, Clock())
+        record.write_metrics(1, groups, groups, {"own/thing": float("nan")}, Timings())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,7 +156,7 @@ def test_a_record_is_held_to_what_it_was_at_a_step(tmp_path: Path) -> None:
     record = written(tmp_path, 3)  # steps after a checkpoint, and a line that a kill cut short, are done again
     (tmp_path / "metrics.jsonl").write_bytes((tmp_path / "metrics.jsonl").read_bytes()[: -len(b"}\n")])
     (tmp_path / "metrics.jsonl").write_bytes(b"".join((tmp_path / "metrics.jsonl").read_bytes().splitlines(True)[1:]))
-    again = StageRecord(tmp_path)
+    again = StageLog(tmp_path)
     assert changed_files(tmp_path, 1, first) == []
     again.rewind(1, first)
     assert again.digests(1) == first

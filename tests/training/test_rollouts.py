@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from easyvideor1.rollout.engine import Request, Sampling
-from easyvideor1.training.rollouts import generate_online, offline_ids, offline_turn, read_offline, ready_prompts
+from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.rollout.requests import generate_online, offline_ids, offline_turn, read_offline, ready_prompts
 from easyvideor1.types import DataError, EasyVideoError, MediaError, OfflineTrajectory, Prompt, Sample, Trajectory
 
 pytestmark = pytest.mark.model

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from easyvideor1.evaluation import write_report
 from easyvideor1.evaluation.result import Evaluation
 from easyvideor1.files import json_bytes, seal
-from easyvideor1.training.directory import FINISHED
+from easyvideor1.training.run_directory import FINISHED
 from easyvideor1.types import ConfigError, DataError, StoppedError
 
 from .runs import World, copy_run, json_lines, lasting, train, write_rows

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from easyvideor1.components import Components
 from easyvideor1.config import DataConfig, SourceConfig
+from easyvideor1.curation.ledger import SurveyLedger
+from easyvideor1.curation.survey import survey
 from easyvideor1.data import load_source
 from easyvideor1.training import survey as surveying
-from easyvideor1.training.survey import survey
-from easyvideor1.training.survey_ledger import SurveyLedger
 from easyvideor1.types import DataError, Sample
-from easyvideor1.workbench import Workbench
 
 from .runs import World, json_lines, write_rows
 from .surveys import EVERY_RATE, configured, evr1, numbered
@@ -197,8 +197,8 @@ def test_identifiers_are_checked_before_anybody_is_asked(world: World, place: Pa
         raise AssertionError("asked")
 
     twins = [Sample("a", "?", "open_ended", "x"), Sample("a", "?", "open_ended", "y")]
-    with Workbench.open(world.short()) as bench, pytest.raises(DataError, match="'a' is also that of"):
-        survey(twins, never, bench, SurveyLedger.open(place / "ledger", {}), lambda done, total: None)
+    with Components.open(world.short()) as components, pytest.raises(DataError, match="'a' is also that of"):
+        survey(twins, never, components, SurveyLedger.open(place / "ledger", {}), lambda done, total: None)
 
 
 @pytest.mark.parametrize(

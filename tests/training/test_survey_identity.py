@@ -9,7 +9,7 @@ import pytest
 
 from easyvideor1.config import RunConfig
 from easyvideor1.config.schema import JudgeConfig
-from easyvideor1.training.survey_identity import checkpoint_digests, differences, survey_identity
+from easyvideor1.curation.identity import checkpoint_digests, differences, survey_identity
 
 
 def test_every_file_that_a_model_is_made_of_counts(tmp_path: Path) -> None:

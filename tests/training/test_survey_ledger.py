@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from easyvideor1.training.survey_ledger import Known, Response, SurveyLedger
+from easyvideor1.curation.ledger import Known, Response, SurveyLedger
 from easyvideor1.types import ConfigError, DataError
 
 IDENTITY = {"k": 2, "rows": {"a.jsonl": "1"}}

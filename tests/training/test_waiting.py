@@ -36,7 +36,7 @@ def slow(sample, response):
 #: Counts the threads that scoring has started by the time that all responses are there.
 TELLING = """
 import threading
-from easyvideor1.rollout.local import LocalEngine
+from easyvideor1.engines.local import LocalEngine
 
 def scoring():
     return sum(thread.name.startswith("score") for thread in threading.enumerate())
@@ -51,7 +51,7 @@ class Telling(LocalEngine):
 """
 
 DEAF = """
-from easyvideor1.rollout.local import LocalEngine
+from easyvideor1.engines.local import LocalEngine
 
 class Deaf(LocalEngine):
     def generate(self, requests):

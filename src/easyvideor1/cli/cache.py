@@ -13,10 +13,10 @@ import typer
 from easyvideor1.cli.config import OverridesArgument
 
 if TYPE_CHECKING:
+    from easyvideor1.components import Components, PlannedMedia
     from easyvideor1.config import RunConfig
     from easyvideor1.types import Geometry, MediaRef
     from easyvideor1.video import FrameStore, Tally
-    from easyvideor1.workbench import PlannedMedia, Workbench
 
 app = typer.Typer(no_args_is_help=True, help="Fill, look after and verify the frame cache.")
 
@@ -62,9 +62,9 @@ def build(
     """
     from easyvideor1.cli.cache_plan import show_plan
     from easyvideor1.cli.progress import progress
+    from easyvideor1.components import Components
     from easyvideor1.types import ConfigError
     from easyvideor1.video.find import find_media
-    from easyvideor1.workbench import Workbench
 
     options = {
         "model.path": model,
@@ -85,26 +85,26 @@ def build(
     if settings.cache.mode == "decode_only" and not dry_run:
         raise ConfigError("cache.mode is decode_only, which keeps no frames; set cache.mode=prefer_cache to build")
     shape = None if geometry is None else geometry_of(geometry)
-    with Workbench.open(settings, geometry=shape, retry_hung=not dry_run) as bench:
-        _ = bench.geometry  # before rows are read: a wrong model fails at once
+    with Components.open(settings, geometry=shape, retry_hung=not dry_run) as components:
+        _ = components.geometry  # before rows are read: a wrong model fails at once
         media = [*find_media(video or (), "video"), *find_media(image or (), "image")]
         refs = media if files else media_of(settings)
         with progress("planning", unit="file") as on_progress:
-            planned = bench.plan_media(refs, on_progress)
-        if note := bench.rate_note(refs):
+            planned = components.plan_media(refs, on_progress)
+        if note := components.rate_note(refs):
             typer.echo(note)
         if dry_run:
-            show_plan(planned, bench.store, checksums=verify_)
+            show_plan(planned, components.store, checksums=verify_)
             failures = planned.failures
         else:
-            failures = _decode(bench, planned, checksums=verify_)
+            failures = _decode(components, planned, checksums=verify_)
     for path, reason in failures:
         typer.echo(f"  {path}: {reason}", err=True)
     if failures:
         raise typer.Exit(1)
 
 
-def _decode(bench: Workbench, planned: PlannedMedia, *, checksums: bool) -> tuple[tuple[str, str], ...]:
+def _decode(components: Components, planned: PlannedMedia, *, checksums: bool) -> tuple[tuple[str, str], ...]:
     from easyvideor1.cli.progress import progress
 
     with progress("decoding", unit="file") as on_progress:
@@ -114,13 +114,13 @@ def _decode(bench: Workbench, planned: PlannedMedia, *, checksums: bool) -> tupl
             note = f"{tally.present} present, {tally.failed} failed"
             on_progress(tally.done - tally.present, tally.total - tally.present, note)
 
-        report = bench.decode_planned(planned, on_tally=on_tally, checksums=checksums)
+        report = components.decode_planned(planned, on_tally=on_tally, checksums=checksums)
     for path, fault in report.damaged:
         typer.echo(f"  DAMAGED: {path}: {fault}; set aside, to be decoded again", err=True)
     count = len(report.damaged)
     damaged = f", {count} damaged {'entry' if count == 1 else 'entries'} set aside" if count else ""
     typer.echo(
-        f"{bench.store.directory}: {report.built} built, {report.present} present, {report.failed} failed{damaged}"
+        f"{components.store.directory}: {report.built} built, {report.present} present, {report.failed} failed{damaged}"
     )
     return report.failures
 

@@ -15,9 +15,9 @@ from easyvideor1.video.codecs import TYPICAL_RATIO, Codec
 from easyvideor1.video.entry import raw_bytes
 
 if TYPE_CHECKING:
+    from easyvideor1.components import PlannedMedia
     from easyvideor1.types import MediaPlan
     from easyvideor1.video import FrameStore
-    from easyvideor1.workbench import PlannedMedia
 
 
 def show_plan(planned: PlannedMedia, store: FrameStore, *, checksums: bool = False) -> None:
@@ -54,14 +54,14 @@ def referenced_by(configs: Sequence[str]) -> set[str]:
     """
     from easyvideor1.cli.cache import media_of
     from easyvideor1.cli.progress import progress
+    from easyvideor1.components import Components
     from easyvideor1.config import load_config
-    from easyvideor1.workbench import Workbench
 
     digests: set[str] = set()
     for config in configs:
         settings = load_config(config)
-        with Workbench.open(settings) as bench, progress(f"planning {config}", unit="file") as on_progress:
-            planned = bench.plan_media(media_of(settings), on_progress)
+        with Components.open(settings) as components, progress(f"planning {config}", unit="file") as on_progress:
+            planned = components.plan_media(media_of(settings), on_progress)
         if planned.failures:
             path, reason = planned.failures[0]
             raise ConfigError(

@@ -162,7 +162,7 @@ def check_devices() -> Iterator[Finding]:
     """Graphics cards, and whether torch computes."""
     import torch
 
-    from easyvideor1.models.torchvision_import import import_torchvision
+    from easyvideor1.families.torchvision_import import import_torchvision
     from easyvideor1.types import EasyVideoError
 
     if float(torch.ones(2, 2).sum()) != 4.0:
@@ -273,7 +273,7 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
 
     from easyvideor1.config import load_config, located
     from easyvideor1.config.places import looked_for
-    from easyvideor1.models.checkpoint import checkpoint_fault
+    from easyvideor1.families.checkpoint import checkpoint_fault
     from easyvideor1.types import EasyVideoError
 
     try:

@@ -33,7 +33,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        from easyvideor1.training.directory import FINISHED
+        from easyvideor1.training.run_directory import FINISHED
 
         return self.facts is not None and self.facts["stage"] == FINISHED
 
@@ -90,7 +90,7 @@ def _config(directory: Path) -> tuple[RunConfig | None, Finding]:
 
 
 def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
-    from easyvideor1.training.directory import read_status
+    from easyvideor1.training.run_directory import read_status
     from easyvideor1.types import DataError
 
     means = "which rows, versions and command made this run is not known"
@@ -112,7 +112,7 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
 
 def _same(run: Run) -> Iterator[Finding]:
     """Whether the configuration is the one that the record was made with, and its rows are still there."""
-    from easyvideor1.training.directory import source_digests, source_name
+    from easyvideor1.training.run_directory import source_digests, source_name
     from easyvideor1.training.stages import stage_directory
     from easyvideor1.types import DataError
 
@@ -233,7 +233,7 @@ def _dated(run: Run, file: Path, detail: str, remedy: str) -> Finding:
 
 def _leftovers(run: Run) -> Iterator[Finding]:
     from easyvideor1.files import left_behind
-    from easyvideor1.rollout.kept import ASIDE
+    from easyvideor1.records.reading import ASIDE
 
     if not run.busy and (left := left_behind(run.directory)):
         words = f"{len(left)} left by killed writers, such as {left[0].relative_to(run.directory)}; they are not used"

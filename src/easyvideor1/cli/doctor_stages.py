@@ -41,7 +41,7 @@ def check_stages(run: Run) -> Iterator[Finding]:
 
 def _record(run: Run, directory: Path, steps: int | None) -> Iterator[Finding]:
     """Metrics, clocks, warnings and rollouts; ``steps`` is how many there have to be, if that is known."""
-    from easyvideor1.rollout.kept import read_rows, read_steps, rollout_files, stage_damage, steps_words
+    from easyvideor1.records.reading import read_rows, read_steps, rollout_files, stage_damage, steps_words
 
     where = f"stages/{directory.name}"
     damage = stage_damage(directory, steps)
@@ -64,7 +64,7 @@ def _record(run: Run, directory: Path, steps: int | None) -> Iterator[Finding]:
 
 def _checkpoints(run: Run, directory: Path, options: StageConfig | None, *, through: bool) -> Iterator[Finding]:
     """Every checkpoint of a stage against its checksums."""
-    from easyvideor1.rollout.kept import numbered
+    from easyvideor1.records.reading import numbered
     from easyvideor1.training.checkpoint import read_state
 
     found = numbered(directory / "checkpoints")
@@ -121,7 +121,7 @@ def _weights_fault(checkpoint: Path) -> str:
 def _family_fault(run: Run, checkpoint: Path) -> str:
     """Why the adapter and the tokenizer of a checkpoint do not open; empty if they do."""
     from easyvideor1.config import ModelConfig
-    from easyvideor1.models.family import configured_family
+    from easyvideor1.families.family import configured_family
     from easyvideor1.types import EasyVideoError
 
     try:
@@ -160,7 +160,7 @@ def check_evaluations(run: Run) -> Iterator[Finding]:
 
 def _wanted(run: Run) -> tuple[set[str], set[str]]:
     """Names of the test and of the validation evaluations that must have been made by now."""
-    from easyvideor1.rollout.kept import read_steps
+    from easyvideor1.records.reading import read_steps
     from easyvideor1.training.stages import due, stage_directory, validation_name
 
     tests: set[str] = set()
@@ -184,7 +184,7 @@ def _difference(directory: Path, name: str) -> str:
     """The first number of ``NAME.json`` that is not what the answers come to; empty if there is none."""
     from easyvideor1.evaluation import Evaluation
     from easyvideor1.evaluation.files import read_json
-    from easyvideor1.training.directory import flat
+    from easyvideor1.training.run_directory import flat
 
     told: Mapping[str, Any] = flat(read_json(directory / f"{name}.json"))
     found: Mapping[str, Any] = flat(Evaluation.load(directory, name).to_json())

@@ -12,10 +12,10 @@ from easyvideor1.cli.config import ConfigArgument, OverridesArgument
 
 if TYPE_CHECKING:
     from easyvideor1.cli.session import TerminalWatch
+    from easyvideor1.components import Components
     from easyvideor1.data import Loaded
     from easyvideor1.evaluation import Benchmark
     from easyvideor1.types import Sample
-    from easyvideor1.workbench import Workbench
 
 
 def evaluate(
@@ -43,11 +43,11 @@ def evaluate(
 
     from easyvideor1.cli.export import checkpoint_to_use
     from easyvideor1.cli.session import TerminalWatch, evaluate_and_write
+    from easyvideor1.components import Components
     from easyvideor1.config import load_config, located
     from easyvideor1.evaluation import open_benchmark
     from easyvideor1.files import check_writable
     from easyvideor1.types import ConfigError
-    from easyvideor1.workbench import Workbench
 
     settings = located(load_config(config, overrides or ()))
     benchmarks: list[Benchmark | None] = [open_benchmark(target) for target in data or ()]
@@ -61,14 +61,14 @@ def evaluate(
     prepared = []
     checkpoint = None if checkpoint is None else checkpoint_to_use(checkpoint)
     for benchmark in benchmarks or [None]:
-        bench = Workbench.open(settings if benchmark is None else benchmark.configure(settings), checkpoint)
-        prepared.append((benchmark, bench, *_questions(benchmark, bench, watch)))
+        components = Components.open(settings if benchmark is None else benchmark.configure(settings), checkpoint)
+        prepared.append((benchmark, components, *_questions(benchmark, components, watch)))
     model = prepared[0][1].open_policy().model
-    for label, (benchmark, bench, samples, refused) in zip(names, prepared, strict=True):
-        with bench:
-            engine = bench.open_engine(model)
+    for label, (benchmark, components, samples, refused) in zip(names, prepared, strict=True):
+        with components:
+            engine = components.open_engine(model)
             scorer = None if benchmark is None else benchmark.scorer
-            result = evaluate_and_write(label, samples, engine, bench, out, watch=watch, scorer=scorer)
+            result = evaluate_and_write(label, samples, engine, components, out, watch=watch, scorer=scorer)
         numbers = {"greedy accuracy": result.greedy.mean} if result.greedy else {}
         if result.sampled:
             numbers["sampled accuracy"] = result.sampled.mean
@@ -95,24 +95,24 @@ def _names(benchmarks: Sequence[Benchmark | None], name: str) -> list[str]:
     return own
 
 
-def _questions(benchmark: Benchmark | None, bench: Workbench, watch: TerminalWatch) -> tuple[list[Sample], int]:
+def _questions(benchmark: Benchmark | None, components: Components, watch: TerminalWatch) -> tuple[list[Sample], int]:
     """The samples that can be asked, their frames in the cache, and the number of rows that were refused."""
     from easyvideor1.data import shared_ids_note
 
-    _ = bench.family  # before rows are read: a wrong model fails at once
+    _ = components.family  # before rows are read: a wrong model fails at once
     with watch.phase("checking rows", "row") as advance:
         loaded: list[Loaded]
         if benchmark is None:
-            loaded = bench.load_sources(bench.config.data.test, advance)
+            loaded = components.load_sources(components.config.data.test, advance)
         else:
-            loaded = bench.check([benchmark.load(bench.config)], advance)
+            loaded = components.check([benchmark.load(components.config)], advance)
     if benchmark is None or benchmark.scorer is None:
-        bench.scorer.try_out(sample for source in loaded for sample in source.samples)
+        components.scorer.try_out(sample for source in loaded for sample in source.samples)
     with watch.phase("building the frame cache", "file") as advance:
-        built = bench.fill_cache(loaded, advance)
+        built = components.fill_cache(loaded, advance)
     if note := shared_ids_note(loaded):
         watch.say(note)
-    if note := bench.rate_note(ref for source in loaded for sample in source.samples for ref in sample.media):
+    if note := components.rate_note(ref for source in loaded for sample in source.samples for ref in sample.media):
         watch.say(note)
-    loaded = bench.without_failed(loaded, built)
+    loaded = components.without_failed(loaded, built)
     return [sample for source in loaded for sample in source.samples], sum(len(source.bad) for source in loaded)

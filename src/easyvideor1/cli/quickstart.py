@@ -111,7 +111,7 @@ def _warm_start(out: Path) -> Path:
     Raises:
         ConfigError: the package has none.
     """
-    from easyvideor1.models.checkpoint import QUICKSTART_NAME
+    from easyvideor1.families.checkpoint import QUICKSTART_NAME
     from easyvideor1.recipes.toy import WARM_START, write_warm_start
     from easyvideor1.types import ConfigError
 

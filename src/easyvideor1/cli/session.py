@@ -14,12 +14,12 @@ from rich.console import Console
 from easyvideor1.cli.progress import OnProgress, progress
 
 if TYPE_CHECKING:
+    from easyvideor1.components import Components
     from easyvideor1.config import RunConfig
+    from easyvideor1.engines.engine import Engine
     from easyvideor1.evaluation import Evaluation
     from easyvideor1.evaluation.evaluate import ScoreFunction
-    from easyvideor1.rollout.engine import Engine
     from easyvideor1.types import Sample
-    from easyvideor1.workbench import Workbench
 
 #: Metrics worth a place beside the bar, and their short names.
 _SHOWN = {"reward/total": "reward", "reward/accuracy": "accuracy", "loss": "loss", "response/tokens": "tokens"}
@@ -114,17 +114,17 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
         EasyVideoError: as ``easyvideor1.training.run.run`` and the report say.
     """
     from easyvideor1.evaluation import evaluation_fault, write_curves, write_report, write_summary
-    from easyvideor1.training.directory import read_status
     from easyvideor1.training.lengths import known_steps
     from easyvideor1.training.run import evaluation_names, run
+    from easyvideor1.training.run_directory import read_status
 
     prepared = 0.0 if begun is None else time.monotonic() - begun
     watch = TerminalWatch(console)
 
     def evaluate(
-        name: str, samples: Sequence[Sample], engine: Engine, bench: Workbench, run_dir: Path
+        name: str, samples: Sequence[Sample], engine: Engine, components: Components, run_dir: Path
     ) -> dict[str, float]:
-        result = evaluate_and_write(name, samples, engine, bench, run_dir / "evaluations", watch=watch)
+        result = evaluate_and_write(name, samples, engine, components, run_dir / "evaluations", watch=watch)
         return evaluation_metrics(result)
 
     try:
@@ -151,7 +151,7 @@ def evaluate_and_write(
     name: str,
     samples: Sequence[Sample],
     engine: Engine,
-    bench: Workbench,
+    components: Components,
     directory: Path,
     *,
     watch: TerminalWatch,
@@ -160,17 +160,17 @@ def evaluate_and_write(
     """Evaluate and write ``directory/NAME.json`` and ``NAME.jsonl``; ``scorer`` takes the place of the configured."""
     from easyvideor1.evaluation import evaluate, form_words
 
-    judge = bench.config.rewards.judge
+    judge = components.config.rewards.judge
     with watch.phase(f"evaluating {name}", "question") as advance:
         result = evaluate(
             name,
             samples,
             engine=engine,
-            render=bench.render,
-            scorer=scorer or bench.scorer,
-            config=bench.config.evaluation,
-            sampling=bench.sampling(),
-            seed=bench.config.seed,
+            render=components.render,
+            scorer=scorer or components.scorer,
+            config=components.config.evaluation,
+            sampling=components.sampling(),
+            seed=components.config.seed,
             on_progress=advance,
             # Only a judge is worth waiting for together; a custom reward need not be safe in threads without one.
             scoring_threads=judge.concurrency if judge.url else 1,

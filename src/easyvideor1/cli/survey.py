@@ -13,13 +13,13 @@ import typer
 from easyvideor1.types import ConfigError, StoppedError
 
 if TYPE_CHECKING:
+    from easyvideor1.components import Components
     from easyvideor1.config import JudgeConfig, RunConfig
+    from easyvideor1.curation.ledger import Fault, SurveyLedger
+    from easyvideor1.curation.survey import Ask, Surveyed
     from easyvideor1.data import BadRow
-    from easyvideor1.training.survey import Ask, Surveyed
-    from easyvideor1.training.survey_ledger import Fault, SurveyLedger
     from easyvideor1.types import Sample
     from easyvideor1.video import HealthLedger
-    from easyvideor1.workbench import Workbench
 
 #: Rows and files that are told one by one.
 _SHOWN = 10
@@ -130,9 +130,9 @@ def open_survey(
     import torch
 
     from easyvideor1.cli.export import checkpoint_to_use
+    from easyvideor1.components import Components
     from easyvideor1.config import load_config
     from easyvideor1.files import held
-    from easyvideor1.workbench import Workbench
 
     settings = load_config(config, overrides)
     if out.suffix.lower() not in (".jsonl", ".json", ".parquet"):
@@ -148,12 +148,12 @@ def open_survey(
         if out.exists() and not _ledger_path(out).exists():
             raise ConfigError(f"{out} is there already; remove it, or choose another --out")
         used = None if checkpoint is None else checkpoint_to_use(checkpoint)
-        with Workbench.open(settings, used) as bench:
+        with Components.open(settings, used) as components:
             if out.exists():  # written whole, before what was kept for going on could be removed
-                _open_ledger(settings, bench, out, k, endpoint).remove()
+                _open_ledger(settings, components, out, k, endpoint).remove()
                 typer.echo(f"{out} is done: an earlier start was stopped just after it had written all rows")
                 raise typer.Exit
-            yield _asked(settings, bench, out, k, endpoint)
+            yield _asked(settings, components, out, k, endpoint)
 
 
 def _ledger_path(out: Path) -> Path:
@@ -161,40 +161,40 @@ def _ledger_path(out: Path) -> Path:
 
 
 def _open_ledger(
-    settings: RunConfig, bench: Workbench, out: Path, k: int, endpoint: JudgeConfig | None
+    settings: RunConfig, components: Components, out: Path, k: int, endpoint: JudgeConfig | None
 ) -> SurveyLedger:
-    from easyvideor1.training.survey_identity import survey_identity
-    from easyvideor1.training.survey_ledger import SurveyLedger
+    from easyvideor1.curation.identity import survey_identity
+    from easyvideor1.curation.ledger import SurveyLedger
 
-    weights = bench.checkpoint if endpoint is None else None
+    weights = components.checkpoint if endpoint is None else None
     identity = survey_identity(settings, k=k, checkpoint=weights, endpoint=endpoint)
     return SurveyLedger.open(_ledger_path(out), identity)
 
 
-def _asked(settings: RunConfig, bench: Workbench, out: Path, k: int, endpoint: JudgeConfig | None) -> Survey:
+def _asked(settings: RunConfig, components: Components, out: Path, k: int, endpoint: JudgeConfig | None) -> Survey:
     from easyvideor1.cli.progress import progress
-    from easyvideor1.training.survey import survey
+    from easyvideor1.curation.survey import survey
 
     with progress("checking rows", unit="row") as advance:
-        loaded = bench.load_sources(settings.data.train, advance)
+        loaded = components.load_sources(settings.data.train, advance)
     # Before frames are decoded and a model is loaded: a reward that is wrong fails at once.
-    bench.scorer.try_out(sample for source in loaded for sample in source.samples)
-    ledger = _open_ledger(settings, bench, out, k, endpoint)
-    ask = _ask(bench, endpoint, k)
+    components.scorer.try_out(sample for source in loaded for sample in source.samples)
+    ledger = _open_ledger(settings, components, out, k, endpoint)
+    ask = _ask(components, endpoint, k)
     with progress("building the frame cache", unit="file") as advance:
-        built = bench.fill_cache(loaded, advance)
-    loaded = bench.without_failed(loaded, built)
+        built = components.fill_cache(loaded, advance)
+    loaded = components.without_failed(loaded, built)
     with progress("asking", unit="row") as advance:
-        found = survey([sample for source in loaded for sample in source.samples], ask, bench, ledger, advance)
+        found = survey([sample for source in loaded for sample in source.samples], ask, components, ledger, advance)
     refused = tuple(row for source in loaded for row in source.bad)
     failed_files = frozenset(path for path, _ in built.failures)
-    return Survey(found, refused, failed_files, ledger, bench.ledger, settings.evaluation.max_failed)
+    return Survey(found, refused, failed_files, ledger, components.ledger, settings.evaluation.max_failed)
 
 
-def _ask(bench: Workbench, endpoint: JudgeConfig | None, k: int) -> Ask:
-    from easyvideor1.training.endpoint import endpoint_ask
-    from easyvideor1.training.survey import engine_ask
+def _ask(components: Components, endpoint: JudgeConfig | None, k: int) -> Ask:
+    from easyvideor1.curation.endpoint import endpoint_ask
+    from easyvideor1.curation.survey import engine_ask
 
     if endpoint is not None:
-        return endpoint_ask(bench, endpoint, k)
-    return engine_ask(bench, bench.open_engine(bench.open_policy().model), k)
+        return endpoint_ask(components, endpoint, k)
+    return engine_ask(components, components.open_engine(components.open_policy().model), k)

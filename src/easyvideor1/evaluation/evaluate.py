@@ -10,10 +10,10 @@ from dataclasses import replace
 from itertools import chain
 
 from easyvideor1.config.schema import EvaluationConfig
+from easyvideor1.engines.engine import Engine, Request, Sampling
 from easyvideor1.evaluation.records import Record, answered_record, failed_record, response_of
 from easyvideor1.evaluation.result import Evaluation, summarise
 from easyvideor1.rewards import Scorer
-from easyvideor1.rollout.engine import Engine, Request, Sampling
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
     Completion,
@@ -29,7 +29,7 @@ from easyvideor1.types import (
 
 Render = Callable[[Sample], Prompt]
 ScoreFunction = Callable[[Sample, Completion], Score]
-Responses = tuple[tuple[Trajectory, ...], ...]
+RolloutCollector = tuple[tuple[Trajectory, ...], ...]
 
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -196,7 +196,7 @@ def _requests(sample: Sample, prompt: Prompt, config: EvaluationConfig, sampling
     return requests
 
 
-def _generate(engine: Engine, asked: Sequence[list[Request]]) -> list[Responses | MediaError]:
+def _generate(engine: Engine, asked: Sequence[list[Request]]) -> list[RolloutCollector | MediaError]:
     """The responses of each question. Where a media file fails, halves are tried until the question is found."""
     if not asked:
         return []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.files import json_bytes, write_atomic, write_json
-from easyvideor1.rollout.kept import read_rows
+from easyvideor1.records.reading import read_rows
 from easyvideor1.types import DataError
 
 __all__ = ["read_json", "read_jsonl", "write_atomic", "write_json", "write_jsonl"]

@@ -14,7 +14,7 @@ from PIL import Image
 from easyvideor1.evaluation.history import RunHistory
 from easyvideor1.evaluation.records import Record
 from easyvideor1.evaluation.result import Evaluation, paired_records
-from easyvideor1.rollout.kept import read_rollouts
+from easyvideor1.records.reading import read_rollouts
 from easyvideor1.types import EasyVideoError, Frames
 
 FrameLookup = Callable[[str], Frames | None]

@@ -12,7 +12,7 @@ import yaml
 
 from easyvideor1.evaluation.files import read_json
 from easyvideor1.evaluation.result import EvaluationTotals, rows_fault
-from easyvideor1.rollout.kept import Damage, canary_fault, read_rows, read_steps, rollout_files
+from easyvideor1.records.reading import Damage, canary_fault, read_rows, read_steps, rollout_files
 from easyvideor1.types import DataError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
-from easyvideor1.rollout.records import (
+from easyvideor1.records.rows import (
     MediaRecord,
     media_records,
     prompt_tokens_by_kind,

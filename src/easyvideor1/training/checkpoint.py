@@ -11,8 +11,8 @@ from typing import Any
 
 from easyvideor1.config import StageConfig
 from easyvideor1.files import file_digest, is_sealed, json_bytes, seal, write_directory
-from easyvideor1.models.policy import Policy
-from easyvideor1.rollout.kept import Damage, numbered
+from easyvideor1.policy.policy import Policy
+from easyvideor1.records.reading import Damage, numbered
 
 
 def checkpoint_path(stage_dir: Path, step: int) -> Path:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.rollout.kept import Damage, stage_damage, steps_words
+from easyvideor1.records.reading import Damage, stage_damage, steps_words
 from easyvideor1.training.checkpoint import Latest, unsaved_words
-from easyvideor1.training.directory import RunStatus
-from easyvideor1.training.record import Rewound
+from easyvideor1.training.run_directory import RunStatus
+from easyvideor1.training.run_log import Rewound
 from easyvideor1.training.stages import due, stage_directory, validation_name
 
 #: ``fault(directory, name) -> str``: what is wrong with the files of an evaluation, empty if nothing is; given by

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from easyvideor1.algorithms.selection import refill
-from easyvideor1.training.clock import Clock
-from easyvideor1.training.lesson import Lesson
+from easyvideor1.training.timings import Timings
+from easyvideor1.training.train_batch import TrainBatch
 from easyvideor1.types import Group, Sample
 
 Metrics = dict[str, float]
@@ -28,13 +28,13 @@ class Stage:
     generate: Callable[[list[Sample], int, int], list[Group]]
     score: Callable[[list[Group], int, int], list[Group]]
     select: Callable[[list[Group]], list[Group]]
-    lesson: Callable[[list[Group], int], Lesson]
-    update: Callable[[Lesson, int], Metrics]
+    train_batch: Callable[[list[Group], int], TrainBatch]
+    update: Callable[[TrainBatch, int], Metrics]
     sync: Callable[[int], None]
     evaluate: Callable[[int], Metrics]
-    keep: Callable[[int, list[Group], Lesson], None]
-    log: Callable[[int, list[Group], list[Group], Metrics, Clock], None]
-    clock: Callable[[int], Clock]
+    keep: Callable[[int, list[Group], TrainBatch], None]
+    log: Callable[[int, list[Group], list[Group], Metrics, Timings], None]
+    clock: Callable[[int], Timings]
     save: Callable[[int], None]
 
 
@@ -44,10 +44,10 @@ def train(stage: Stage, done: int = 0) -> None:
         clock = stage.clock(step)
         groups, used, metrics = gather(stage, step, clock)
         with clock("advantages"):
-            lesson = stage.lesson(used, step)
-        stage.keep(step, groups, lesson)
+            train_batch = stage.train_batch(used, step)
+        stage.keep(step, groups, train_batch)
         with clock("update"):
-            metrics |= stage.update(lesson, step)
+            metrics |= stage.update(train_batch, step)
         with clock("sync"):
             stage.sync(step)
         with clock("evaluate"):
@@ -56,7 +56,7 @@ def train(stage: Stage, done: int = 0) -> None:
         stage.save(step)
 
 
-def gather(stage: Stage, step: int, clock: Clock) -> tuple[list[Group], list[Group], Metrics]:
+def gather(stage: Stage, step: int, clock: Timings) -> tuple[list[Group], list[Group], Metrics]:
     """All groups of a step, those that it learns from, and how many rounds they took (DAPO's dynamic sampling)."""
     groups: list[Group] = []
     used: list[Group] = []

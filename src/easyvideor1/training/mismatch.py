@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from easyvideor1.config.stages import MismatchConfig
-from easyvideor1.training.lesson import Rows
+from easyvideor1.training.train_batch import Rows
 from easyvideor1.types import EasyVideoError
 
 
@@ -18,7 +18,7 @@ class MismatchError(EasyVideoError):
 class MismatchWatch:
     """The distance ``|log p_trainer - log p_engine|`` of a step, response by response.
 
-    It is told of every micro-batch (``models.policy.Observe``) before the weights move. Offline responses are of no
+    It is told of every micro-batch (``policy.policy.Observe``) before the weights move. Offline responses are of no
     engine and are left out.
 
     Args:

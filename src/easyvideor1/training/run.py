@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from easyvideor1.algorithms.kl import KLWeight
+from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
+from easyvideor1.engines.engine import Engine
 from easyvideor1.files import sweep, write_json
-from easyvideor1.models.policy import Policy, chosen_device
-from easyvideor1.rollout.engine import Engine
-from easyvideor1.rollout.kept import Damage, record_digests
+from easyvideor1.policy.policy import Policy, chosen_device
+from easyvideor1.records.reading import Damage, record_digests
 from easyvideor1.training.checkpoint import (
     Latest,
     checkpoint_path,
@@ -31,7 +32,11 @@ from easyvideor1.training.damage import (
     going_on,
     shown,
 )
-from easyvideor1.training.directory import (
+from easyvideor1.training.datasets import Datasets, Watch, load_datasets
+from easyvideor1.training.lengths import known_steps, with_steps
+from easyvideor1.training.loggers import Loggers, check_loggers
+from easyvideor1.training.loop import Metrics, train
+from easyvideor1.training.run_directory import (
     FINISHED,
     RunStatus,
     check_configuration,
@@ -39,19 +44,14 @@ from easyvideor1.training.directory import (
     read_status,
     run_directory,
 )
-from easyvideor1.training.lengths import known_steps, with_steps
-from easyvideor1.training.loggers import Loggers, check_loggers
-from easyvideor1.training.loop import Metrics, train
-from easyvideor1.training.material import Material, Watch, load_material
-from easyvideor1.training.record import StageRecord
+from easyvideor1.training.run_log import StageLog
 from easyvideor1.training.stages import OnStep, build_stage, stage_directory
 from easyvideor1.training.waiting import Waiting
 from easyvideor1.types import ConfigError, Sample
-from easyvideor1.workbench import Workbench
 
 #: ``evaluate(name, samples, engine, bench, run_dir) -> metrics``: given by whoever puts the run together. It writes
 #: ``evaluations/NAME.json`` into the run directory, last and at once.
-EvaluateRun = Callable[[str, Sequence[Sample], Engine, Workbench, Path], Metrics]
+EvaluateRun = Callable[[str, Sequence[Sample], Engine, Components, Path], Metrics]
 
 
 def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: EvaluationFault, watch: Watch) -> Path:
@@ -89,8 +89,8 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
         # run would differ in the last digits. On a GPU the kernels that add in one order are slower, and not all have
         # such a form: there a resumed run is the same but for rounding.
         torch.use_deterministic_algorithms(chosen_device(config.model).type == "cpu", warn_only=True)
-        with Workbench.open(config) as bench:
-            material = load_material(bench.config, bench, watch, known_steps(config, read_status(run_dir)))
+        with Components.open(config) as components:
+            material = load_datasets(components.config, components, watch, known_steps(config, read_status(run_dir)))
             planned = with_steps(config, material.steps)
             status = RunStatus.open(run_dir, config, known_steps(planned, None))
             if status.facts["threads"] != torch.get_num_threads():
@@ -103,7 +103,7 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
             try:
                 teller = Teller(watch.say, status)
                 session = _Session(
-                    planned, run_dir, bench, material, status, evaluate, evaluation_fault, watch, loggers, teller
+                    planned, run_dir, components, material, status, evaluate, evaluation_fault, watch, loggers, teller
                 )
                 session.finish()
             finally:
@@ -142,8 +142,8 @@ class _Session:
 
     config: RunConfig
     run_dir: Path
-    bench: Workbench
-    material: Material
+    components: Components
+    material: Datasets
     status: RunStatus
     evaluate: EvaluateRun
     evaluation_fault: EvaluationFault
@@ -153,7 +153,7 @@ class _Session:
 
     def finish(self) -> None:
         """Do all that is not done yet."""
-        start = self.bench.checkpoint
+        start = self.components.checkpoint
         order = [*_test_names(self.config), FINISHED]
         # The stage that was under way: all evaluations before its own had been made.
         reached = order.index(stage) if (stage := self.status.facts["stage"]) in order else 0
@@ -176,7 +176,7 @@ class _Session:
             return final
         policy = Policy.open(self.config.model, start)
         policy.begin(options)
-        latest, record = latest_checkpoint(directory), StageRecord(directory)
+        latest, record = latest_checkpoint(directory), StageLog(directory)
         if latest.step > options.step_count:
             raise ConfigError(
                 f"stages.{options.name}: {latest.path} is of step {latest.step}, and the stage now comes to "
@@ -191,7 +191,7 @@ class _Session:
             self._take_up(options, latest, record)
         done = latest.step
         saved = [] if latest.path is None else [latest.path]
-        engine = self.bench.open_engine(policy.model)
+        engine = self.components.open_engine(policy.model)
         engine.load_weights(done, policy.weights())
 
         def save(step: int) -> None:
@@ -204,11 +204,11 @@ class _Session:
             saved.append(save_checkpoint(policy, directory, step, state, options.keep_checkpoints))
             self.status.note()
 
-        waiting = Waiting(partial(self._tell_waiting, options), self.bench.scorer.waiting)
+        waiting = Waiting(partial(self._tell_waiting, options), self.components.scorer.waiting)
         stage = build_stage(
             options,
             self.config,
-            bench=self.bench,
+            components=self.components,
             policy=policy,
             engine=engine,
             stream=self.material.streams[number],
@@ -228,7 +228,7 @@ class _Session:
             raise
         return final
 
-    def _take_up(self, options: StageConfig, latest: Latest, record: StageRecord) -> None:
+    def _take_up(self, options: StageConfig, latest: Latest, record: StageLog) -> None:
         """Say where a stage that was begun before goes on, what it does again, and what is lost."""
         self.teller.tell_all(latest.passed_over)
         rewound = record.rewind(latest.step, {} if latest.path is None else record_digests(latest.path))
@@ -258,7 +258,7 @@ class _Session:
 
     def _validate(self, name: str, engine: Engine) -> Metrics:
         questions = self.material.validation
-        return self.evaluate(name, questions, engine, self.bench, self.run_dir) if questions else {}
+        return self.evaluate(name, questions, engine, self.components, self.run_dir) if questions else {}
 
     def _test(self, name: str, checkpoint: Path, *, expected: bool) -> None:
         """Evaluate a checkpoint on the test questions, if there are any and there is no whole evaluation of it yet.
@@ -272,5 +272,5 @@ class _Session:
             means = "this evaluation is done again"
             self.teller.tell_all(evaluation_damage(self.run_dir, [name], means, self.evaluation_fault))
         policy = Policy.open(self.config.model, checkpoint)
-        self.evaluate(name, questions, self.bench.open_engine(policy.model), self.bench, self.run_dir)
+        self.evaluate(name, questions, self.components.open_engine(policy.model), self.components, self.run_dir)
         self.status.note()

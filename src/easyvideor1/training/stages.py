@@ -8,23 +8,23 @@ from pathlib import Path
 from easyvideor1.algorithms.advantages import ADVANTAGES, Advantage
 from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.needs import needs_of
+from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data import SampleStream
-from easyvideor1.models.policy import Policy
+from easyvideor1.engines.engine import Engine
+from easyvideor1.policy.policy import Policy
 from easyvideor1.rewards.grammar import grammar_of
-from easyvideor1.rollout.engine import Engine
-from easyvideor1.training.ahead import SamplesAhead
+from easyvideor1.rollout.groups import filter_by_mean, flat_rule, is_learnt, response_rewards, select_groups
 from easyvideor1.training.canary import Canary, canary_metrics
-from easyvideor1.training.clock import Clock
-from easyvideor1.training.groups import filter_by_mean, flat_rule, is_learnt, response_rewards, select_groups
-from easyvideor1.training.learning import Learning
-from easyvideor1.training.lesson import Sources, make_lesson
+from easyvideor1.training.learner import Learner
 from easyvideor1.training.loop import Metrics, Stage
-from easyvideor1.training.record import StageRecord
-from easyvideor1.training.responses import Responses, StageMedia
+from easyvideor1.training.prefetch import SamplePrefetcher
+from easyvideor1.training.rollout_collection import MediaReader, RolloutCollector
+from easyvideor1.training.run_log import StageLog
 from easyvideor1.training.stalled import StallWatch
+from easyvideor1.training.timings import Timings
+from easyvideor1.training.train_batch import Sources, make_train_batch
 from easyvideor1.types import Group, Sample, Trajectory
-from easyvideor1.workbench import Workbench
 
 #: Called as ``evaluate(name, engine)`` when an evaluation is due; returns metrics.
 Evaluate = Callable[[str, Engine], Metrics]
@@ -36,22 +36,22 @@ def build_stage(
     options: StageConfig,
     config: RunConfig,
     *,
-    bench: Workbench,
+    components: Components,
     policy: Policy,
     engine: Engine,
     stream: SampleStream,
-    record: StageRecord,
+    record: StageLog,
     evaluate: Evaluate,
     on_step: OnStep,
     save: Callable[[int], None],
-    clock: Callable[[int], Clock],
+    clock: Callable[[int], Timings],
     say: Callable[[str], None] = print,
 ) -> Stage:
     """Choose the parts of a stage. Every ``if`` that the loop would need is decided here."""
     advantage = ADVANTAGES.resolve(options.advantage)
-    media = StageMedia(options.name, bench, bench.open_features(policy.model))
-    responses = Responses(options, config, bench, policy, engine, media)
-    learning = Learning(options, config, bench, policy, media, say)
+    media = MediaReader(options.name, components, components.open_features(policy.model))
+    responses = RolloutCollector(options, config, components, policy, engine, media)
+    learning = Learner(options, config, components, policy, media, say)
     needs = stage_needs(options)
     sources = Sources(responses.greedy_rewards, learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
     draw = _sampler(options, stream, media)
@@ -65,7 +65,7 @@ def build_stage(
     def evaluate_when_due(step: int) -> Metrics:
         return evaluate(validation_name(options, step), engine) if due(config.evaluation.every, step) else {}
 
-    def log(step: int, groups: list[Group], used: list[Group], metrics: Metrics, clock: Clock) -> None:
+    def log(step: int, groups: list[Group], used: list[Group], metrics: Metrics, clock: Timings) -> None:
         found = metrics | responses.counts() | {"groups/visual_mismatch": float(len(media.mismatches))}
         media.mismatches.clear()
         row = record.write_metrics(
@@ -91,14 +91,14 @@ def build_stage(
         generate=responses.generate,
         score=responses.score,
         select=_selector(options, advantage, config.rollout.max_new_tokens),
-        lesson=lambda used, step: make_lesson(
+        train_batch=lambda used, step: make_train_batch(
             used, advantage, options, config.rollout.max_new_tokens, needs, sources, step
         ),
         update=learning.update,
         sync=lambda step: engine.load_weights(step, policy.weights()),
         evaluate=evaluate_when_due,
-        keep=lambda step, groups, lesson: record.write_rollouts(
-            step, groups, lesson.rows.groups, lesson.recorded, off_policy
+        keep=lambda step, groups, train_batch: record.write_rollouts(
+            step, groups, train_batch.rows.groups, train_batch.recorded, off_policy
         ),
         log=log,
         clock=clock,
@@ -127,7 +127,7 @@ def _selector(options: StageConfig, advantage: Advantage, max_new_tokens: int) -
     return lambda groups: select_groups(groups, drop_flat=drop_flat, signal=signal, within=within, learnt=learnt)
 
 
-def _sampler(options: StageConfig, stream: SampleStream, media: StageMedia) -> Callable[[int, int], list[Sample]]:
+def _sampler(options: StageConfig, stream: SampleStream, media: MediaReader) -> Callable[[int, int], list[Sample]]:
     """The samples of a round of a step; with ``cache.prefetch_steps``, media of steps to come are begun.
 
     Every step owns the samples of all its rounds, used or not, so that what is drawn depends on the step alone. Those
@@ -140,10 +140,12 @@ def _sampler(options: StageConfig, stream: SampleStream, media: StageMedia) -> C
         further = options.step_count + (step - 1) * (options.generation_rounds - 1) + round_ - 1
         return stream.batch(further if round_ else step - 1, options.prompts_per_step)
 
-    bench, depth = media.bench, media.bench.config.cache.prefetch_steps
+    components, depth = media.components, media.components.config.cache.prefetch_steps
     if depth == 0:
         return draw
-    ahead = SamplesAhead(draw, bench.plan, media.reads_frames, bench.prefetcher, steps=options.step_count, depth=depth)
+    ahead = SamplePrefetcher(
+        draw, components.plan, media.reads_frames, components.prefetcher, steps=options.step_count, depth=depth
+    )
     return lambda step, round_: draw(step, round_) if round_ else ahead(step)
 
 

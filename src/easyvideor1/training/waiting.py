@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from easyvideor1.training.clock import Clock
+from easyvideor1.training.timings import Timings
 
 #: Seconds between two looks at the phase under way.
 TICK = 1.0
@@ -39,9 +39,9 @@ class Waiting:
         self._phase: tuple[int, str, float] | None = None
         self._lock = threading.Lock()  # once a phase has ended, nothing more is told of it
 
-    def clock(self, step: int) -> Clock:
+    def clock(self, step: int) -> Timings:
         """A clock for a step, whose phases are watched."""
-        return Clock(lambda phase: self._enter(step, phase))
+        return Timings(lambda phase: self._enter(step, phase))
 
     def _enter(self, step: int, phase: str | None) -> None:
         with self._lock:

@@ -1,0 +1,1 @@
+"""Attention over packed rows in which sequences share prefixes."""

@@ -1,0 +1,165 @@
+"""Attention over a packed row: what tokens have in common is computed once, and nothing else of a row is seen.
+
+A row holds a forest of text in depth-first order (``packing.prefix_tree``). A token sees what lies on the path from
+its root to itself. ``attention.tree`` computes just the pairs that are seen.
+
+transformers calls the function by the name it is registered under; the layout of a row reaches it through the keyword
+arguments of the language model. Without a layout (vision tower, decoding with a cache) it is transformers' ``sdpa``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from easyvideor1.attention.flex import flex_tree_attention
+from easyvideor1.attention.tree import CpuKernel, CudaKernel, TreeAttention
+from easyvideor1.types import ConfigError
+
+#: Name of the attention in transformers. It contains "sdpa", which is what transformers checks support for.
+PREFIX_TREE = "sdpa_prefix_tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Who sees whom in one packed row of ``length`` tokens.
+
+    ``stretches`` are ``(start, stop, end)`` in the order of the row, without gaps: the tokens of a stretch are columns
+    ``[start, stop)``; those that continue it, directly or through others, are ``[stop, end)``.
+    """
+
+    stretches: tuple[tuple[int, int, int], ...]
+    length: int
+
+    def reach(self) -> torch.Tensor:
+        """The column behind the last one that sees a key, int64 ``(length,)``; none before the key does."""
+        starts, stops, ends = torch.tensor(self.stretches, dtype=torch.int64).reshape(-1, 3).unbind(1)
+        return torch.repeat_interleave(ends, stops - starts)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a query and a key that it sees."""
+        return sum((b - a) * (b - a + 1) // 2 + (b - a) * (end - b) for a, b, end in self.stretches)
+
+
+def dense_mask(reach: torch.Tensor) -> torch.Tensor:
+    """Bool ``(B, 1, L, L)`` of ``reach`` ``(B, L)``, true where a query may look at a key: for small rows only."""
+    column = torch.arange(reach.shape[1], device=reach.device)
+    causal = column[:, None] >= column
+    return (causal & (column[:, None] < reach[:, None, :]))[:, None]
+
+
+def attention_arguments(mask: torch.Tensor | Layout | None, config: Any, dtype: torch.dtype) -> dict[str, Any]:
+    """What a language model of transformers is called with so that it attends as ``mask`` says.
+
+    Args:
+        mask: bool ``(B, 1, T, S)``, or a layout if ``config`` asks for ``PREFIX_TREE``; causal if None.
+        config: of the language model.
+        dtype: of its activations.
+    """
+    implementation = config._attn_implementation
+    if isinstance(mask, Layout):
+        if implementation != PREFIX_TREE:
+            raise ValueError(f"a layout needs the attention {PREFIX_TREE!r}, and this model has {implementation!r}")
+        return {"attention_mask": None, "prefix_layout": mask}
+    if mask is None or implementation != "eager":
+        return {"attention_mask": mask}
+    # The eager implementation adds its mask: a bool would raise seen keys by 1 and hide nothing.
+    added = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return {"attention_mask": added.masked_fill(~mask, torch.finfo(dtype).min)}
+
+
+def takes_layout(model: Any) -> bool:
+    """Whether the language model of ``model`` was loaded with ``PREFIX_TREE``."""
+    return bool(model.config.get_text_config()._attn_implementation == PREFIX_TREE)
+
+
+def register() -> str:
+    """Make ``PREFIX_TREE`` known to transformers, and return the name; needed before a model is loaded with it."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(PREFIX_TREE, _attention_forward)
+    AttentionMaskInterface.register(PREFIX_TREE, sdpa_mask)
+    return PREFIX_TREE
+
+
+# Compiled layers stop here: the parts of a row differ with every row.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _attention_forward(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    prefix_layout: Layout | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' contract: ``(1, H, T, D)`` queries, ``(1, K, T, D)`` keys and values to ``(1, T, H, D)``."""
+    if prefix_layout is None:
+        return plain_attention(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options)
+    window = options.get("sliding_window")
+    if dropout or (window is not None and window < prefix_layout.length):
+        raise ConfigError(
+            "model.attention: this model drops attention weights out, or looks at a window of the text only, which "
+            "packed rows do not do; set model.attention to eager"
+        )
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    out = tree_attention(query, key, value, prefix_layout, scale)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def plain_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' own ``sdpa``, by its contract."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    return out, None
+
+
+def tree_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float
+) -> torch.Tensor:
+    """Attention of one packed row, ``(1, H, T, D)``, exact but for the order of sums.
+
+    By parts where torch has fused kernels that say their normaliser: on the CPU, and on CUDA in 16-bit floats. On CUDA
+    in float32 by flex attention; elsewhere with a dense mask.
+
+    Args:
+        query: ``(1, H, T, D)``.
+        key: ``(1, K, T, D)`` with K a divisor of H.
+        value: like ``key``.
+        layout: of the row, ``layout.length == T``.
+        scale: of the products.
+    """
+    if query.shape[0] != 1 or query.shape[2] != layout.length or key.shape[2] != layout.length:
+        raise ValueError(
+            f"a layout of {layout.length} tokens, but queries {tuple(query.shape)} and keys {tuple(key.shape)}"
+        )
+    kind = query.device.type
+    # The kernels below are not among those that autocast prepares arguments for.
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value.dtype
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    kernel = CpuKernel() if kind == "cpu" else CudaKernel() if kind == "cuda" and CudaKernel.takes(query) else None
+    if kernel is not None:
+        out: torch.Tensor
+        out = TreeAttention.apply(query, key, value, layout.stretches, scale, kernel)  # type: ignore[no-untyped-call]
+        return out
+    if kind == "cuda":
+        return flex_tree_attention(query, key, value, layout, scale)
+    mask = dense_mask(layout.reach()[None].to(query.device))
+    return torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=scale, enable_gqa=True
+    )

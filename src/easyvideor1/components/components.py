@@ -1,0 +1,233 @@
+"""Model, prompts, rewards and engine of a configuration, beside its media."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from easyvideor1.components.media import MediaComponents, Progress
+from easyvideor1.components.prompt_checks import PromptChecks, still_there
+from easyvideor1.config import RunConfig, SourceConfig, located
+from easyvideor1.config.places import as_written, located_source, require_sources
+from easyvideor1.data import (
+    PASSED_NAME,
+    BadRow,
+    Loaded,
+    PassedChecks,
+    distinct_stems,
+    embedded_media,
+    load_source,
+    prompt_text,
+)
+from easyvideor1.data.visual import tokens_fault
+from easyvideor1.rewards import Scorer
+from easyvideor1.types import DataError, Geometry, MediaError, MediaRef, Prompt, Sample
+from easyvideor1.video.feature_files import FEATURES_NAME
+
+if TYPE_CHECKING:
+    from easyvideor1.engines.engine import Engine, Sampling
+    from easyvideor1.packing.features import FeatureCache
+    from easyvideor1.policy.policy import Policy
+
+#: Prompts are remembered up to this many tokens in all; the oldest go first. With its text and plans a prompt takes
+#: some 10 bytes a token when its frames are large and up to 50 when they are many and small: 80 to 400 MB.
+REMEMBERED_TOKENS = 1 << 23
+
+
+@dataclass
+class Components(MediaComponents):
+    """Everything a configuration names, opened when first used.
+
+    Training and evaluation use the same ``render``, ``load`` and ``scorer``, so a number in a training log and a number
+    in a benchmark table come from one function.
+    """
+
+    _prompts: dict[tuple[str, tuple[MediaRef, ...]], Prompt] = field(default_factory=dict)
+    _remembered: int = 0
+
+    @classmethod
+    def open(
+        cls,
+        config: RunConfig,
+        checkpoint: str | Path | None = None,
+        geometry: Geometry | None = None,
+        *,
+        retry_hung: bool = False,
+    ) -> Components:
+        """The components for ``checkpoint``, or for ``config.model.path``.
+
+        Args:
+            config: the run; their own has its paths as they are found (``located``).
+            checkpoint: the model; the configuration's if None.
+            geometry: with it, media can be planned without a checkpoint.
+            retry_hung: whether media that ran into ``cache.deadline`` before, by the ledger, are tried again.
+        """
+        config = located(config)
+        return cls(config, Path(checkpoint or config.model.path), geometry, retry_hung)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        return Scorer(self.config.rewards)
+
+    @cached_property
+    def passed(self) -> PassedChecks:
+        """The checks of rows and prompts that were passed at earlier starts, by any run with this cache."""
+        return PassedChecks(Path(self.config.cache.dir) / PASSED_NAME)
+
+    @cached_property
+    def _prompt_checks(self) -> PromptChecks:
+        config = self.config
+        limit = config.data.max_prompt_tokens
+        return PromptChecks(config.model, self.family, self.checkpoint, self.geometry, config.prompts.system, limit)
+
+    def render(self, sample: Sample) -> Prompt:
+        """The prompt of a sample: its media planned, its text templated, all visual tokens expanded.
+
+        Raises:
+            ConfigError: a template is wrong.
+            MediaError: a medium cannot be probed.
+            DataError: the prompt is longer than ``data.max_prompt_tokens``, or text and media disagree.
+        """
+        return self._prompt(self._text(sample), sample.media)
+
+    def _text(self, sample: Sample) -> str:
+        return prompt_text(sample, self.config.prompts, self.config.rewards)
+
+    def _prompt(self, text: str, media: tuple[MediaRef, ...]) -> Prompt:
+        key = (text, media)  # all that a prompt is made of, whatever columns the templates read
+        if key in self._prompts:
+            return self._prompts[key]
+        plans = [self.plan(ref) for ref in media]
+        prompt = self.family.render(text, media, plans, system=self.config.prompts.system)
+        if (fault := tokens_fault(prompt)) is not None:
+            raise DataError(f"{fault} - correct the render of {type(self.family).__name__}")
+        limit = self.config.data.max_prompt_tokens
+        if len(prompt) > limit:
+            visual = sum(p.tokens for p in plans)
+            raise DataError(
+                f"the prompt has {len(prompt)} tokens ({visual} of them visual), data.max_prompt_tokens is {limit} "
+                "- lower the pixel or frame budget, or raise the limit"
+            )
+        self._prompts[key] = prompt
+        self._remembered += len(prompt)
+        while self._remembered > REMEMBERED_TOKENS:
+            self._remembered -= len(self._prompts.pop(next(iter(self._prompts))))
+        return prompt
+
+    def load_sources(self, sources: Sequence[SourceConfig], on_progress: Progress | None = None) -> list[Loaded]:
+        """Read and check all rows of some sources, media and prompt lengths included; nothing is decoded.
+
+        Raises:
+            ConfigError: there is no such model; before any row is read.
+            DataError: a file is not there, or rows are bad and ``data.on_bad_row`` is ``error``; the message names
+                file, line, field, remedy.
+        """
+        _ = self.family
+        require_sources(self.config, sources)
+        coordinates, config = self.config.rewards.coordinates, self.config
+        embedded = embedded_media(config.cache)
+        try:
+            loaded = [
+                load_source(
+                    located_source(config, source),
+                    config.data,
+                    coordinates=coordinates,
+                    stem=stem,
+                    embedded=embedded,
+                    passed=self.passed,
+                )
+                for source, stem in zip(
+                    sources, distinct_stems([as_written(config, source.path) for source in sources]), strict=True
+                )
+            ]
+            return self.check(loaded, on_progress)
+        finally:
+            self.passed.save()  # of sources with bad rows too: once these are mended, only they are new
+
+    def check(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> list[Loaded]:
+        """Render every sample of sources that were read already; those that cannot be asked leave.
+
+        What was rendered at an earlier start, and would be rendered from the same things now, is not rendered again.
+
+        Raises:
+            DataError: as ``load_sources``.
+        """
+        _ = self.family  # before files are read, which may take long: this fails at once
+        try:
+            return self._checked(loaded, on_progress)
+        finally:
+            self.passed.save()
+
+    def _checked(self, loaded: Sequence[Loaded], on_progress: Progress | None) -> list[Loaded]:
+        total, done = sum(len(source.samples) for source in loaded), 0
+        checked = []
+        with self._probing(ref for source in loaded for sample in source.samples for ref in sample.media):
+            for source in loaded:
+                bad: dict[str, BadRow] = {}
+                for sample in source.samples:
+                    if (fault := self._fault(sample)) is not None:
+                        bad[sample.id] = fault
+                    done += 1
+                    if on_progress is not None:
+                        on_progress(done, total)
+                checked.append(source.without(bad, self.config.data.on_bad_row))
+        return checked
+
+    def _fault(self, sample: Sample) -> BadRow | None:
+        try:
+            text = self._text(sample)
+            key, versions = self._prompt_checks.key(text, sample.media, list(map(self._budget_text, sample.media)))
+            if not self.passed.knows(key):
+                self._prompt(text, sample.media)
+                self.passed.add(key if still_there(versions) else None)
+        except MediaError as error:
+            kinds = [ref.kind for ref in sample.media if ref.path == error.path] or [sample.media[0].kind]
+            return BadRow(sample.where, self._column(kinds[0]), str(error), "replace the file or remove the row")
+        except DataError as error:
+            what, _, remedy = str(error).partition(" - ")
+            return BadRow(sample.where, self.config.data.question_key, what, remedy or "correct the row")
+        return None
+
+    def open_policy(self) -> Policy:
+        """The model with its weights, ready to train."""
+        from easyvideor1.policy.policy import Policy
+
+        return Policy.open(self.config.model, self._located())
+
+    def open_features(self, model: Any) -> FeatureCache | None:
+        """What is kept of a model's vision tower, with ``cache.features``; else None.
+
+        Raises:
+            ConfigError: the tower is trained, or the family has no features to keep.
+        """
+        cache = self.config.cache
+        if not cache.features:
+            return None
+        from easyvideor1.packing.features import FeatureCache, FeatureStore
+
+        store = FeatureStore(Path(cache.dir) / FEATURES_NAME, cache.features_mb << 20, self.ledger)
+        return FeatureCache(self.family, model, store)
+
+    def open_engine(self, model: Any) -> Engine:
+        """The configured engine for a model's weights."""
+        from easyvideor1.engines.local import open_engine
+
+        rollout = self.config.rollout
+        return open_engine(
+            rollout.engine,
+            self.family,
+            model,
+            self.load,
+            batch_tokens=rollout.batch_tokens,
+            features=self.open_features(model),
+        )
+
+    def sampling(self) -> Sampling:
+        """How training draws tokens."""
+        from easyvideor1.engines.engine import Sampling
+
+        rollout = self.config.rollout
+        return Sampling(rollout.temperature, rollout.top_p, rollout.top_k, rollout.max_new_tokens)

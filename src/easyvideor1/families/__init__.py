@@ -1,0 +1,1 @@
+"""Model families: what differs between vision-language models, behind one interface."""

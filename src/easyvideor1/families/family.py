@@ -1,0 +1,251 @@
+"""What differs between model families, behind one small interface.
+
+A family is found by the ``model_type`` of the checkpoint's ``config.json``, or named by ``model.family``. Adding one is
+a file that registers a class, and a line in ``MODULES``; ``docs/families.md`` shows both.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from easyvideor1.attention.functions import Layout
+from easyvideor1.config import ModelConfig
+from easyvideor1.families.checkpoint import read_config
+from easyvideor1.families.torchvision_import import import_torchvision
+from easyvideor1.registry import Registry
+from easyvideor1.types import ConfigError, Frames, Geometry, MediaPlan, MediaRef, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class VisualInputs:
+    """All media of a batch for one call of the vision tower.
+
+    ``pixel_patches`` is ``(patches, channels * temporal_patch_size * patch_size ** 2)``; ``grid_thw`` is int64
+    ``(media, 3)``, in patches; media are in prompt order. Where several rows hold the same media, these are here once,
+    and ``repeats``, int64, says for every visual token of all rows which of the tower's features it is given.
+    """
+
+    pixel_patches: torch.Tensor
+    grid_thw: torch.Tensor
+    repeats: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> VisualInputs:
+        repeats = None if self.repeats is None else self.repeats.to(device)
+        return VisualInputs(self.pixel_patches.to(device), self.grid_thw.to(device), repeats)
+
+    def take(self, tokens: torch.Tensor) -> VisualInputs:
+        """The same pixels, whose features ``tokens`` (int64) go to the visual tokens."""
+        return VisualInputs(self.pixel_patches, self.grid_thw, tokens.to(self.pixel_patches.device))
+
+
+@dataclass(frozen=True, slots=True)
+class VisualFeatures:
+    """What the vision tower and its merger make of media: all that the language model sees of them.
+
+    ``tokens`` is ``(V, D)``, a row per visual token in prompt order. ``deepstack`` are further tensors of that shape
+    that enter early decoder layers; families without such features have none.
+    """
+
+    tokens: torch.Tensor
+    deepstack: tuple[torch.Tensor, ...] = ()
+
+    def to(self, device: torch.device) -> VisualFeatures:
+        return VisualFeatures(self.tokens.to(device), tuple(part.to(device) for part in self.deepstack))
+
+    def take(self, tokens: torch.Tensor) -> VisualFeatures:
+        """The features ``tokens``, int64."""
+        tokens = tokens.to(self.tokens.device)
+        return VisualFeatures(self.tokens[tokens], tuple(part[tokens] for part in self.deepstack))
+
+
+#: Media of a batch as a model takes them: pixels for its vision tower, or what that tower made of them before.
+Visual = VisualInputs | VisualFeatures
+
+
+#: Which of two ways a family follows where transformers departed from what was released with the weights:
+#: see ``ModelConfig.conventions``.
+Conventions = Literal["transformers", "released"]
+
+
+class Family(Protocol):
+    """The adapter of one model family; stateless but for its tokenizer and processor settings.
+
+    It is made as ``Class(checkpoint, trust_remote_code=..., conventions=...)``, without loading weights.
+    """
+
+    geometry: Geometry
+    tokenizer: Any
+    stop_token_ids: tuple[int, ...]
+    pad_token_id: int
+    #: Tokens that stand for pixels or bracket them; never sampled, never learnt.
+    visual_token_ids: tuple[int, ...]
+    #: Whether responses may branch off a prompt within one row; without, each has a row of its own.
+    shares_prefix: bool
+    #: Whether the features of a medium depend on it alone, so that they may be kept and given in its place.
+    feature_cache: bool
+
+    def render(self, text: str, refs: Sequence[MediaRef], plans: Sequence[MediaPlan], *, system: str = "") -> Prompt:
+        """Chat template, visual-token expansion and tokenisation of one user message with placeholders."""
+        ...
+
+    def positions(self, prompt: Prompt) -> tuple[NDArray[np.int64], int]:
+        """Rotary positions ``(3, T)`` of a prompt, and the position of the first response token."""
+        ...
+
+    def visual_inputs(self, frames: Sequence[Frames], device: torch.device | None = None) -> VisualInputs | None:
+        """Normalised patches of all media together, on ``device`` (the CPU if None); ``None`` without media."""
+        ...
+
+    def load_model(
+        self, checkpoint: Path, *, dtype: torch.dtype, attention: str, trust_remote_code: bool, meta: bool = False
+    ) -> Any:
+        """The transformers model of this family.
+
+        Weights go from the files to their place: no second copy is made. With ``meta`` there are none: parameters have
+        shapes only (device ``meta``), for whoever fills them from elsewhere, such as all ranks but the first.
+        """
+        ...
+
+    def encode(self, model: Any, visual: VisualInputs) -> VisualFeatures:
+        """One call of the vision tower and its merger for all media, each once."""
+        ...
+
+    def feature_settings(self, model: Any) -> str:
+        """All that decides features beside pixels and weights, as text: normalisation, shape and code of the tower."""
+        ...
+
+    def hidden_states(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor | Layout | None,
+        visual: Visual | None,
+        cache: Any = None,
+    ) -> torch.Tensor:
+        """Last hidden states ``(B, T, D)``; the vision tower is called once for all media, or not at all when
+        ``visual`` are features or None. Where ranks share the tower it is called once all the same: see
+        ``families.shared_tower``.
+
+        Args:
+            model: what ``load_model`` returned.
+            input_ids: int64 ``(B, T)``.
+            positions: int64 ``(3, B, T)``.
+            mask: bool ``(B, 1, T, S)``, true where a query may look at a key; or the layout of one packed row, for
+                a model that was loaded with ``attention.PREFIX_TREE``. ``attention_arguments`` turns either into what
+                transformers takes. None: every token sees those before it.
+            visual: media of all rows, row by row: pixels or features.
+            cache: transformers cache with the ``S - T`` keys before ``input_ids``.
+        """
+        ...
+
+    def logits(self, model: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits ``(..., V)`` of hidden states ``(..., D)``."""
+        ...
+
+    def groups(self, model: Any) -> dict[str, tuple[torch.nn.Module, ...]]:
+        """Modules by group: ``vision``, ``merger``, ``language``."""
+        ...
+
+
+def visual_features(family: Family, model: Any, visual: Visual) -> VisualFeatures:
+    """What the visual tokens of a batch are given: features as they are, or those of one call, repeated as asked."""
+    if isinstance(visual, VisualFeatures):
+        return visual
+    seen = family.encode(model, visual)
+    return seen if visual.repeats is None else seen.take(visual.repeats)
+
+
+def computing(model: Any) -> AbstractContextManager[None]:
+    """The type a model computes in: autocast to its ``compute_dtype``, which ``Policy.open`` sets.
+
+    Parameters stay float32; a model without the attribute computes in the type of its parameters.
+    """
+    dtype = getattr(model, "compute_dtype", torch.float32)
+    device = next(model.parameters()).device.type
+    context: AbstractContextManager[None] = torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
+    return context
+
+
+@functools.lru_cache(maxsize=8)
+def control_tokens(tokenizer: Any) -> Mapping[str, int]:
+    """The special tokens of a tokenizer, which steer a model and are no text: typed into a question they would begin
+    turns or end them. Tags such as ``<think>`` are text in the tokenizers of Qwen, and are not among them."""
+    added = {token.content: ids for ids, token in tokenizer.added_tokens_decoder.items() if token.special}
+    named = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.all_special_tokens}
+    return {token: ids for token, ids in {**added, **named}.items() if token.strip()}
+
+
+FAMILIES: Registry[type[Any]] = Registry("model family")
+
+
+#: Modules that register families when they are imported.
+MODULES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
+
+
+def family_names() -> list[str]:
+    """The families that come with this package; each is named as the ``model_type`` that it is for."""
+    import_torchvision()  # before anything imports transformers, which would stumble over a broken one
+    for name in MODULES:
+        importlib.import_module(f"easyvideor1.families.{name}")
+    return FAMILIES.names()
+
+
+def load_family(
+    checkpoint: str | Path,
+    *,
+    trust_remote_code: bool = False,
+    name: str = "",
+    conventions: Conventions = "transformers",
+) -> Family:
+    """The adapter for a checkpoint directory.
+
+    Args:
+        checkpoint: a Hugging Face checkpoint.
+        trust_remote_code: let it run Python of its own.
+        name: a family's name or ``module:attr``; found by the checkpoint's ``model_type`` if empty.
+        conventions: see ``ModelConfig.conventions``.
+
+    Raises:
+        ConfigError: there is no checkpoint, or its ``model_type`` has no adapter.
+    """
+    directory = Path(checkpoint)
+    model_type = read_config(directory).get("model_type", "")
+    known = family_names()
+    if not name and model_type not in known:
+        raise ConfigError(
+            f"model.path: {str(directory)!r} is of model_type {model_type!r}; supported: {', '.join(known)}. An "
+            "adapter of your own is named by model.family=module:attr"
+        )
+    if name in known and model_type in known and name != model_type:
+        raise ConfigError(
+            f"model.family: {name!r} is not the family of {str(directory)!r}, which is of model_type {model_type!r}; "
+            "leave model.family empty to have it found"
+        )
+    kind = FAMILIES.resolve(name or model_type)
+    family: Family = kind(directory, trust_remote_code=trust_remote_code, conventions=conventions)
+    return family
+
+
+def configured_family(config: ModelConfig, checkpoint: str | Path) -> Family:
+    """The adapter for ``checkpoint`` as ``config`` says.
+
+    Raises:
+        ConfigError: as ``load_family``.
+    """
+    return load_family(
+        checkpoint,
+        trust_remote_code=config.trust_remote_code,
+        name=config.family,
+        conventions=config.conventions,
+    )

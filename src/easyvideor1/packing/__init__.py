@@ -1,0 +1,1 @@
+"""From turns to packed micro-batches, and from hidden states to log-probs."""

@@ -1,0 +1,200 @@
+"""Log-probabilities and entropy of response tokens, without logits for anything else and never for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+from easyvideor1.algorithms.kl import full_kl
+from easyvideor1.families.family import Family, computing
+from easyvideor1.packing.micro_batch import MicroBatch
+
+#: Logits that exist at a time, as a number of values: 64 MiB in float32, of which a pass holds about three. Wide models
+#: take more, a quarter of the size of their output matrix, whose gradient is there and grows by one sum per chunk.
+CHUNK_LOGITS = 2**24
+
+
+def masked_logits(family: Family, model: Any, hidden: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Logits ``(..., V)`` of the sampling distribution: visual tokens excluded, divided by temperature.
+
+    They are float32 whatever the model computes in, float64 if it does. Engine and trainer both call this, so that they
+    agree on what distribution a response was drawn from.
+    """
+    with computing(model):
+        logits = family.logits(model, hidden)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    banned = torch.tensor(family.visual_token_ids, device=logits.device)
+    if not logits.requires_grad:  # nobody else holds them, and they are the largest thing there is
+        return logits.index_fill_(-1, banned, float("-inf")).div_(temperature)
+    return logits.index_fill(-1, banned, float("-inf")) / temperature
+
+
+def response_hidden(family: Family, model: Any, batch: MicroBatch) -> torch.Tensor:
+    """Last hidden states ``(T, D)`` that predict the batch's response tokens: what a value head reads, too."""
+    with computing(model):
+        hidden = family.hidden_states(model, batch.input_ids, batch.positions, batch.visibility(model), batch.visual)
+    return hidden[batch.predictor_rows, batch.predictor_columns]
+
+
+def response_values(family: Family, model: Any, head: torch.nn.Linear, batch: MicroBatch) -> torch.Tensor:
+    """Values ``(T,)`` of the states in which the batch's response tokens are chosen: a head ``(D, 1)`` on ``model``."""
+    values: torch.Tensor = head(response_hidden(family, model, batch).to(head.weight.dtype)).squeeze(-1)
+    return values
+
+
+def response_logprobs(
+    family: Family, model: Any, batch: MicroBatch, *, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of the batch's response tokens and their entropies in nats, both ``(T,)``, with gradients.
+
+    Prompt tokens get no logits. Those of response tokens exist for a chunk at a time, forward and backward: between the
+    two only hidden states and one number per token are kept.
+    """
+    return hidden_logprobs(family, model, response_hidden(family, model, batch), batch.targets, temperature=temperature)
+
+
+def hidden_logprobs(
+    family: Family, model: Any, hidden_TD: torch.Tensor, targets_T: torch.Tensor, *, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of ``targets_T`` and entropies, both ``(T,)``, of the hidden states that predict them."""
+
+    def head(part: torch.Tensor) -> torch.Tensor:
+        return masked_logits(family, model, part, temperature)
+
+    trained = _leaves(head, hidden_TD) if torch.is_grad_enabled() else ()
+    found: tuple[torch.Tensor, torch.Tensor]
+    found = _Picked.apply(hidden_TD, targets_T, head, _chunk(model), *trained)  # type: ignore[no-untyped-call]
+    return found
+
+
+def hidden_full_kl(
+    family: Family,
+    model: Any,
+    reference: Any,
+    hidden_TD: torch.Tensor,
+    reference_TD: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+) -> torch.Tensor:
+    """KL(policy || reference) over the vocabulary per token, ``(T,)``, with gradient to the policy alone.
+
+    Args:
+        family: of both models.
+        model: the policy.
+        reference: the reference model.
+        hidden_TD: ``response_hidden`` of the policy.
+        reference_TD: ``response_hidden`` of the reference.
+        temperature: of the rollout.
+    """
+
+    def chunk(part: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            wanted = masked_logits(family, reference, other, temperature)
+        return full_kl(masked_logits(family, model, part, temperature), wanted)
+
+    size = _chunk(model)
+    pieces = [
+        checkpoint(chunk, part, other, use_reentrant=False) if torch.is_grad_enabled() else chunk(part, other)
+        for part, other in zip(torch.split(hidden_TD, size), torch.split(reference_TD, size), strict=True)
+    ]
+    return torch.cat(pieces)
+
+
+def _chunk(model: Any) -> int:
+    """Tokens whose logits exist at a time."""
+    text = model.config.get_text_config()
+    return max(CHUNK_LOGITS // int(text.vocab_size), int(text.hidden_size) // 4, 1)
+
+
+def _leaves(head: Callable[[torch.Tensor], torch.Tensor], hidden_TD: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The trained tensors that ``head`` uses, whatever it is made of: autograd must be told of them."""
+    pending = [head(hidden_TD[:1].detach()).grad_fn] if len(hidden_TD) else []
+    found: dict[int, torch.Tensor] = {}
+    seen = set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found[id(node.variable)] = node.variable
+        pending += [following for following, _ in node.next_functions]
+    return tuple(found.values())
+
+
+class _Picked(torch.autograd.Function):
+    """``log p(target)`` and entropy, chunk by chunk; logits are computed again in the backward pass.
+
+    With ``p = softmax(z)`` and entropy ``H``: ``d log p_t / dz = onehot(t) - p`` and ``dH / dz = -p (log p + H)``.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_TD: torch.Tensor,
+        targets_T: torch.Tensor,
+        head: Callable[[torch.Tensor], torch.Tensor],
+        size: int,
+        *trained: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        picked, entropies, normalisers = [], [], []
+        for part, targets in zip(torch.split(hidden_TD, size), torch.split(targets_T, size), strict=True):
+            logits = head(part)
+            normaliser = logits.logsumexp(-1, keepdim=True)
+            picked.append((logits.gather(-1, targets[:, None]) - normaliser).squeeze(-1))
+            # entr(0) is 0: excluded tokens add nothing.
+            entropies.append(torch.special.entr(logits.sub_(normaliser).exp_()).sum(-1))
+            normalisers.append(normaliser)
+        entropy = torch.cat(entropies)
+        ctx.save_for_backward(hidden_TD, targets_T, torch.cat(normalisers), entropy, *trained)
+        ctx.head, ctx.size = head, size
+        ctx.set_materialize_grads(False)
+        return torch.cat(picked), entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        hidden_TD, targets_T, normalisers, entropy, *trained = ctx.saved_tensors
+        wants_hidden = ctx.needs_input_grad[0]
+        totals = [torch.zeros_like(tensor) for tensor in trained]
+        hidden_grads = []
+        pieces = (hidden_TD, targets_T, normalisers, entropy)
+        for part, targets, normaliser, spread, at in zip(
+            *(torch.split(tensor, ctx.size) for tensor in pieces),
+            range(0, max(len(hidden_TD), 1), ctx.size),
+            strict=True,
+        ):
+            grads = [None if grad is None else grad[at : at + ctx.size, None] for grad in gradients]
+            part = part.detach().requires_grad_(wants_hidden)
+            with torch.enable_grad():
+                logits = ctx.head(part)
+            wanted = [*([part] if wants_hidden else []), *trained]
+            found = list(torch.autograd.grad(logits, wanted, _towards(logits, targets, normaliser, spread, *grads)))
+            if wants_hidden:
+                hidden_grads.append(found.pop(0))
+            for total, grad in zip(totals, found, strict=True):
+                total += grad
+        return (torch.cat(hidden_grads) if wants_hidden else None, None, None, None, *totals)
+
+
+def _towards(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    normaliser: torch.Tensor,
+    entropy: torch.Tensor,
+    picked_grad: torch.Tensor | None,
+    entropy_grad: torch.Tensor | None,
+) -> torch.Tensor:
+    """The gradient at the logits ``(C, V)`` of one chunk; gradients are ``(C, 1)``."""
+    chances = (logits.detach() - normaliser).exp_()
+    out = torch.zeros_like(chances)
+    if entropy_grad is not None:
+        out += (torch.special.entr(chances) - chances * entropy[:, None]) * entropy_grad
+    if picked_grad is not None:
+        out -= chances.mul_(picked_grad)
+        out.scatter_add_(-1, targets[:, None], picked_grad)
+    return out

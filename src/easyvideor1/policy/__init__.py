@@ -1,0 +1,1 @@
+"""The trained model: forward passes, optimiser, reference, critic, adapters, state on disk."""

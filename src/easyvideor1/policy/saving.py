@@ -1,0 +1,161 @@
+"""What of a policy is written into a checkpoint, and taken from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from easyvideor1.policy.adapters import adapter_tensors, merged_state
+from easyvideor1.types import ConfigError
+
+#: Files of a checkpoint that are not weights, handed on unchanged from stage to stage.
+_COMPANIONS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+
+#: Files that are for going on with a stage alone.
+OPTIMIZER = "optimizer.safetensors"
+_ADAPTERS = "adapters.safetensors"
+_REFERENCE = "reference.safetensors"
+
+
+def write_policy(
+    directory: Path,
+    model: Any,
+    tokenizer: Any,
+    origin: Path,
+    optimizer: torch.optim.Optimizer | None,
+    reference: Any,
+) -> None:
+    """Write a Hugging Face checkpoint and what going on needs into an existing empty directory.
+
+    Args:
+        directory: where to.
+        model: with or without adapters, which are merged into the weights and written beside them.
+        tokenizer: of the model.
+        origin: checkpoint that the model came from; its processor settings are handed on.
+        optimizer: whose state is written, if there is one.
+        reference: the reference model if it moves, else ``None``.
+    """
+    if adapters := adapter_tensors(model):
+        model.save_pretrained(directory, state_dict=merged_state(model))
+        _write(directory / _ADAPTERS, adapters)
+    else:
+        model.save_pretrained(directory)
+    if reference is not None:
+        _write(directory / _REFERENCE, _moving(reference, model))
+    tokenizer.save_pretrained(directory)
+    for name in _COMPANIONS:
+        if (origin / name).is_file():
+            (directory / name).write_bytes((origin / name).read_bytes())
+    if optimizer is not None:
+        write_optimizer(directory / OPTIMIZER, model, optimizer)
+
+
+def write_optimizer(file: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Write the state of ``optimizer`` by the names of the parameters; before the first step there is none."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}/{name}"] = value
+    if tensors:
+        _write(file, tensors)
+
+
+def write_trained(file: Path, model: Any) -> None:
+    """Write the parameters of ``model`` that are trained."""
+    _write(file, _trained(model))
+
+
+def read_trained(file: Path, model: Any) -> None:
+    """Give ``model`` the parameters that ``write_trained`` wrote.
+
+    Raises:
+        ConfigError: they are not there, or of another model; nothing is changed then.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{str(file.parent)!r} holds no {file.stem}: it was written by a stage without one")
+    _copy(_read(file), _trained(model), file.parent)
+
+
+def _trained(model: Any) -> dict[str, torch.Tensor]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def copy_weights(source: Any, model: Any, origin: Path) -> None:
+    """Give ``model`` the parameters of ``source``, which was loaded from ``origin``.
+
+    Raises:
+        ConfigError: they are of another model; nothing is changed then.
+    """
+    _copy(dict(source.named_parameters()), dict(model.named_parameters()), origin)
+
+
+def read_adapters(directory: Path, model: Any) -> None:
+    """Give ``model`` the adapters of a checkpoint.
+
+    Raises:
+        ConfigError: it has none, or of another shape; nothing is changed then.
+    """
+    if not (directory / _ADAPTERS).is_file():
+        raise ConfigError(f"{str(directory)!r} holds no adapters: it was not written with model.lora; leave that out")
+    _copy(_read(directory / _ADAPTERS), dict(adapter_tensors(model)), directory)
+
+
+def _moving(reference: Any, model: Any) -> dict[str, torch.Tensor]:
+    """The parameters of a reference that follow those which ``model`` trains; the others are the model's own."""
+    trained = _trained(model)
+    return {name: parameter for name, parameter in reference.named_parameters() if name in trained}
+
+
+def read_reference(directory: Path, reference: Any, model: Any) -> None:
+    """Give a reference that moves with ``model`` the place it had when the checkpoint was written.
+
+    Raises:
+        ConfigError: the checkpoint does not hold it, or it is of another model.
+    """
+    if not (directory / _REFERENCE).is_file():
+        raise ConfigError(f"{str(directory)!r} holds no moving reference: it was written without reference: ema")
+    _copy(_read(directory / _REFERENCE), _moving(reference, model), directory)
+
+
+def read_optimizer(file: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Replace the state of ``optimizer`` by that in ``file``; one from before the first step has no file."""
+    named = dict(model.named_parameters())
+    optimizer.state.clear()
+    if not file.is_file():
+        return
+    for key, value in _read(file).items():
+        kind, _, name = key.partition("/")
+        if name not in named:
+            raise ConfigError(f"{str(file)!r} is of an optimiser of {name!r}, which this model does not have")
+        # AdamW keeps its step counter on the CPU, unless it is one fused kernel.
+        aside = kind == "step" and not optimizer.defaults.get("fused")
+        optimizer.state[named[name]][kind] = value if aside else value.to(named[name].device)
+
+
+def _write(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, file)
+
+
+def _read(file: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(file)
+
+
+@torch.no_grad()
+def _copy(tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], origin: Path) -> None:
+    wanted = {name: tuple(parameter.shape) for name, parameter in own.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if differing := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        name = differing[0]
+        raise ConfigError(
+            f"{str(origin)!r} is a checkpoint of another model: {len(differing)} tensors differ, first {name!r}, "
+            f"which is {found.get(name, 'absent')} there and {wanted.get(name, 'absent')} here"
+        )
+    for name, parameter in own.items():
+        parameter.copy_(tensors[name])

@@ -1,0 +1,1 @@
+"""What a run writes about its trajectories, and how it is read back."""

@@ -1,0 +1,230 @@
+"""What happens to groups between rollout and loss: scoring, selection, advantages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from easyvideor1.algorithms.advantages import Advantage, is_group_centred
+from easyvideor1.algorithms.selection import groups_within, soft_overlong_penalty
+from easyvideor1.config import StageConfig
+from easyvideor1.records.rows import response_tokens
+from easyvideor1.types import Completion, EasyVideoError, Group, Sample, Score, Trajectory
+
+#: Characters of a reason in the name of a metric.
+_REASON = 120
+
+#: Of all samples of a step their responses, those to one sample together, so that rewards can compare them:
+#: ``rewards.Scorer.score_groups``.
+GroupScorer = Callable[[Sequence[tuple[Sample, Sequence[Completion]]]], Sequence[Sequence[Score]]]
+
+
+def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
+    """Every trajectory scored by the scorer that evaluation uses too.
+
+    Raises:
+        EasyVideoError: the scorer returned another number of scores than there are responses.
+    """
+    asked = [(group.sample, [trajectory.completion for trajectory in group.trajectories]) for group in groups]
+    scored = []
+    for group, scores in zip(groups, scorer(asked), strict=True):
+        if len(scores) != len(group.trajectories):
+            raise EasyVideoError(
+                f"the scorer returned {len(scores)} scores for {len(group.trajectories)} responses to "
+                f"{group.sample.id!r}; it must return one for each"
+            )
+        scored.append(replace(group, scores=tuple(scores)))
+    return scored
+
+
+def response_rewards(group: Group, options: StageConfig, max_new_tokens: int) -> list[float]:
+    """The totals of a group's scores, less the penalty of responses that come near the length limit."""
+    totals = [score.total for score in group.scores]
+    if options.overlong_cache == 0:
+        return totals
+    lengths = torch.tensor([len(trajectory.turns[-1].response_ids) for trajectory in group.trajectories])
+    penalties = soft_overlong_penalty(lengths, max_new_tokens, options.overlong_cache).tolist()
+    return [total + options.overlong_penalty * each for total, each in zip(totals, penalties, strict=True)]
+
+
+def score_parts(groups: Sequence[Group]) -> dict[str, torch.Tensor]:
+    """``accuracy``, ``format`` and all named parts of the scores, ``(N,)`` each; 0 where a score lacks a part."""
+    rows = [{"accuracy": s.accuracy, "format": s.format, **s.parts} for group in groups for s in group.scores]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: torch.tensor([row.get(name, 0.0) for row in rows], dtype=torch.float32) for name in names}
+
+
+#: What the responses of a group differ in, if they teach: one value per response.
+Signal = Callable[[Group], Sequence[object]]
+
+
+def totals(group: Group) -> Sequence[object]:
+    """The totals of a group's scores."""
+    return [score.total for score in group.scores]
+
+
+def is_learnt(trajectory: Trajectory, *, overlong_filter: bool) -> bool:
+    """Whether a trajectory has tokens to learn from; with ``overlong_filter`` one that was cut has none (DAPO)."""
+    if overlong_filter and trajectory.turns[-1].finish == "length":
+        return False
+    return any(bool(turn.response_mask.any()) for turn in trajectory.turns)
+
+
+def flat_rule(options: StageConfig, advantage: Advantage) -> Callable[[Group], bool]:
+    """Whether a group is left out if its responses all score the same.
+
+    ``drop_flat_groups`` decides where it is set. Else a flat group goes where it has no pair (``dpo``), or its
+    advantages are 0 and nothing else teaches: ``reward_weighted_sft`` gives an advantage of 0 the weight 1, under
+    ``off_policy: sft`` offline members are imitated whatever their advantage, and a KL in the reward tells responses
+    apart that score the same.
+    """
+    told = options.drop_flat_groups
+    if told is not None:
+        return lambda group: told
+    if options.objective == "dpo":
+        return lambda group: True
+    if not is_group_centred(advantage) or options.objective == "reward_weighted_sft" or options.kl_in == "reward":
+        return lambda group: False
+    if options.off_policy == "sft":
+        return lambda group: all(trajectory.origin != "offline" for trajectory in group.trajectories)
+    return lambda group: True
+
+
+def select_groups(
+    groups: Sequence[Group],
+    *,
+    drop_flat: Callable[[Group], bool],
+    signal: Signal = totals,
+    within: Callable[[Group], bool] | None = None,
+    learnt: Callable[[Trajectory], bool] | None = None,
+) -> list[Group]:
+    """The groups that are learnt from.
+
+    Trajectories whose score is not applicable are taken out. Where ``drop_flat`` says so, groups whose signals are all
+    equal go: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any
+    trajectory, which is one whose media could not be read, one none of whose trajectories is ``learnt``, and one that
+    is not ``within`` the bounds of an online filter.
+    """
+    used = []
+    for group in groups:
+        judged = [i for i, score in enumerate(group.scores) if score.applicable]
+        if len(judged) < len(group.scores):
+            group = replace(
+                group,
+                trajectories=tuple(group.trajectories[i] for i in judged),
+                scores=tuple(group.scores[i] for i in judged),
+            )
+        if not judged or (within is not None and not within(group)):
+            continue
+        if learnt is not None and not any(map(learnt, group.trajectories)):
+            continue
+        if len(set(signal(group))) == 1 and drop_flat(group):
+            continue
+        used.append(group)
+    return used
+
+
+def filter_by_mean(options: StageConfig) -> Callable[[Group], bool]:
+    """Whether the mean of a group's ``filter_key`` lies strictly between the stage's bounds.
+
+    It is the mean over the policy's own responses. A group that has no such part, or none of its own, is kept.
+    """
+
+    def within(group: Group) -> bool:
+        pairs = zip(group.trajectories, group.scores, strict=True)
+        own = [score for trajectory, score in pairs if trajectory.origin == "online"]
+        rows = [{"accuracy": s.accuracy, "format": s.format, "total": s.total, **s.parts} for s in own]
+        values = [row[options.filter_key] for row in rows if options.filter_key in row]
+        if not values:
+            return True
+        together = torch.zeros(len(values), dtype=torch.int64)
+        found = groups_within(torch.tensor(values), together, options.filter_low, options.filter_high)
+        return bool(found.all())
+
+    return within
+
+
+def checked_advantages(found: object, advantage: Advantage, rewards_N: torch.Tensor, count: int) -> torch.Tensor:
+    """What an advantage function returned.
+
+    Raises:
+        EasyVideoError: it is no tensor ``(count,)``, or a value is not finite.
+    """
+    name = getattr(advantage, "__name__", repr(advantage))
+    if not isinstance(found, torch.Tensor):
+        raise EasyVideoError(f"the advantage function {name} returned {type(found).__name__}, not a tensor")
+    if found.shape != (count,):
+        per = "reward" if count == len(rewards_N) else "token or turn"
+        raise EasyVideoError(
+            f"the advantage function {name} returned values of shape {tuple(found.shape)} for "
+            f"{len(rewards_N)} rewards; it must return one value per {per}, {count}"
+        )
+    if not bool(found.isfinite().all()):
+        raise EasyVideoError(
+            f"the advantage function {name} returned {int((~found.isfinite()).sum())} values of "
+            f"{count} that are not finite, for rewards {rewards_N.tolist()[:16]}"
+        )
+    return found
+
+
+def apart(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
+    """Groups with the policy's own trajectories alone, and the scores of the offline ones among them.
+
+    Where all trajectories are offline, as in supervised learning, nothing is taken apart.
+    """
+    origins = {trajectory.origin for group in groups for trajectory in group.trajectories}
+    if origins != {"online", "offline"}:
+        return list(groups), []
+    own, offline = [], []
+    for group in groups:
+        pairs = list(zip(group.trajectories, group.scores, strict=True))
+        kept = [(trajectory, score) for trajectory, score in pairs if trajectory.origin == "online"]
+        offline += [score for trajectory, score in pairs if trajectory.origin == "offline"]
+        own.append(replace(group, trajectories=tuple(t for t, _ in kept), scores=tuple(s for _, s in kept)))
+    return own, offline
+
+
+def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, float]:
+    """Means over all judged trajectories of a step, and counts of what was left out, by task type and reason.
+
+    ``part/<name>`` is the mean of a part over the judged trajectories that have it. Where offline trajectories stand
+    among the policy's own, they are not among those means; theirs are ``offline/<name>``, and
+    ``offline/not_applicable`` counts those that could not be judged.
+    """
+    groups, offline = apart(groups)
+    values: dict[str, list[float]] = {}
+    masked = 0
+    reasons: dict[str, float] = {}
+    for group in groups:
+        for trajectory, score in zip(group.trajectories, group.scores, strict=True):
+            masked += not score.applicable
+            if not score.applicable:
+                why = f"not_applicable/{group.sample.task}/{score.reason[:_REASON]}"
+                reasons[why] = reasons.get(why, 0.0) + 1.0
+                continue
+            row = {"total": score.total, "accuracy": score.accuracy, "format": score.format}
+            for name, value in row.items():
+                values.setdefault(f"reward/{name}", []).append(value)
+            values.setdefault(f"accuracy/{group.sample.task}", []).append(score.accuracy)
+            for name, value in score.parts.items():
+                values.setdefault(f"part/{name}", []).append(value)
+            values.setdefault("response/tokens", []).append(float(response_tokens(trajectory)))
+            values.setdefault("response/cut_at_limit", []).append(float(trajectory.turns[-1].finish == "length"))
+    metrics = {name: sum(column) / len(column) for name, column in sorted(values.items())}
+    if offline:
+        judged = [score for score in offline if score.applicable]
+        for name in ("accuracy", "format", "total") if judged else ():
+            metrics[f"offline/{name}"] = sum(getattr(score, name) for score in judged) / len(judged)
+        metrics["offline/not_applicable"] = float(len(offline) - len(judged))
+    return (
+        metrics
+        | dict(sorted(reasons.items()))
+        | {
+            "groups/all": float(len(groups)),
+            "groups/used": float(len(used)),
+            "groups/media_failed": float(sum(not group.trajectories for group in groups)),
+            "response/not_applicable": float(masked),
+        }
+    )

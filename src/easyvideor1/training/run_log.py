@@ -1,0 +1,224 @@
+"""What a stage leaves behind: metrics, clocks and every rollout."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from easyvideor1.files import append, json_bytes, write_atomic
+from easyvideor1.records.reading import (
+    ASIDE,
+    Damage,
+    lines_until,
+    numbered_step,
+    parse_row,
+    read_steps,
+    rollout_files,
+    step_fault,
+)
+from easyvideor1.records.rows import media_records, prompt_tokens_by_kind, response_tokens, score_to_json
+from easyvideor1.rollout.groups import apart, score_metrics
+from easyvideor1.training.grouped_metrics import breakdown_metrics
+from easyvideor1.training.rollout_collection import REPLACED_TOKENS
+from easyvideor1.training.timings import Timings
+from easyvideor1.types import EasyVideoError, Group, Score, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Rewound:
+    """The steps whose records were removed, to be done again, and what of the rest could not be read."""
+
+    redone: tuple[int, ...]
+    damage: tuple[Damage, ...]
+
+
+class StageLog:
+    """The files of one stage directory.
+
+    ``metrics.jsonl`` holds nothing that differs between two runs of the same seed; clocks go to ``timings.jsonl``.
+    Every checkpoint keeps the ``digests`` of what was written until then, so that a digit that was changed later is
+    told (``records.reading.changed_files``).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.metrics_file = directory / "metrics.jsonl"
+        self.timings_file = directory / "timings.jsonl"
+        self.canary_file = directory / "canary.jsonl"
+        self.rollouts = directory / "rollouts"
+        self._digests: dict[str, str] = {}
+
+    def digests(self, step: int) -> dict[str, str]:
+        """SHA-256 of what there is up to ``step``, by file in the stage directory; clocks are left out."""
+        kept = {name: digest for name, digest in self._digests.items() if numbered_step(name) <= step}
+        for file in (self.metrics_file, self.canary_file):
+            if file.exists():
+                kept[file.name] = hashlib.sha256(lines_until(file, step)).hexdigest()
+        return kept
+
+    def rewind(self, step: int, digests: Mapping[str, str]) -> Rewound:
+        """Forget everything after ``step``: it will be done again, identically.
+
+        Lines that cannot be read, and are not the beginning of one that will be written again, are moved to a file
+        beside (``metrics.jsonl.damaged``): every line that stays can be read.
+
+        Args:
+            step: that was done last.
+            digests: those that its checkpoint keeps, which go into the next one.
+        """
+        self._digests = {name: digest for name, digest in digests.items() if numbered_step(name)}
+        redone: set[int] = set()
+        damage: list[Damage] = []
+        for file in (self.metrics_file, self.timings_file, self.canary_file):
+            if not file.exists():
+                continue
+            sparse = file == self.canary_file
+            kept, later, bad = _sorted_lines(file.read_bytes(), step, sparse=sparse)
+            redone |= later
+            if bad:
+                damage.append(_moved_aside(file, bad))
+            write_atomic(file, b"".join(kept))
+        for number, path in rollout_files(self.directory).items():
+            if number > step:
+                path.unlink()
+                redone.add(number)
+        return Rewound(tuple(sorted(redone)), tuple(damage))
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The metrics of the steps that are done, in order; without those that cannot be read."""
+        return list(read_steps(self.metrics_file)[0].values())
+
+    def write_canary(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write what the canary said of a step."""
+        for row in rows:
+            append(self.canary_file, json_bytes(row))
+
+    def write_rollouts(
+        self,
+        step: int,
+        groups: Sequence[Group],
+        used: Sequence[Group],
+        advantages_N: torch.Tensor,
+        off_policy: str = "none",
+    ) -> None:
+        """Write a step's rollouts; before its update, so that they are there to look at when that fails.
+
+        ``off_policy`` is how the stage learns from offline members of its groups; it stands beside each of them.
+        """
+        learnt = [trajectory for group in used for trajectory in group.trajectories]
+        advantages = {id(t): value for t, value in zip(learnt, advantages_N.tolist(), strict=True)}
+        content = b"".join(json_bytes(_group_row(step, group, advantages, off_policy)) for group in groups)
+        file = self.rollouts / f"step_{step:06d}.jsonl"
+        write_atomic(file, content)
+        self._digests[file.relative_to(self.directory).as_posix()] = hashlib.sha256(content).hexdigest()
+
+    def write_metrics(
+        self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], clock: Timings
+    ) -> dict[str, float]:
+        """Write a finished step's metrics and clocks; returns the metrics with those of the scores.
+
+        ``new_tokens`` beside the clocks are the tokens that the engine wrote for this step's groups: none of offline
+        trajectories, but those of responses that gave way to them.
+        """
+        row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(apart(groups)[0]), **metrics}
+        _check_finite(step, row)
+        append(self.metrics_file, json_bytes(row))
+        seconds = {name: round(value, 6) for name, value in clock.seconds.items()}
+        written = [each for group in groups for each in group.trajectories if each.origin == "online"]
+        tokens = sum(map(response_tokens, written)) + int(metrics.get(REPLACED_TOKENS, 0))
+        clocks = {"step": step, **seconds, "total": round(clock.total(), 6), "new_tokens": tokens}
+        append(self.timings_file, json_bytes(clocks))
+        return row
+
+
+def _group_row(step: int, group: Group, advantages: dict[int, float], off_policy: str) -> dict[str, Any]:
+    sample = group.sample
+    prompt = group.trajectories[0].turns[0].prompt if group.trajectories else None
+    pairs = zip(group.trajectories, group.scores, strict=True)
+    rows = [
+        _trajectory_row(trajectory, score, advantages.get(id(trajectory)), off_policy) for trajectory, score in pairs
+    ]
+    return {
+        "step": step,
+        "sample": sample.id,
+        "task": sample.task,
+        "source": sample.source,
+        "modality": sample.modality,
+        "question": sample.question,
+        "answer": sample.answer,
+        "options": list(sample.options),
+        "prompt": prompt.text if prompt else "",
+        "prompt_tokens": len(prompt) if prompt else 0,
+        "tokens": dict(prompt_tokens_by_kind(prompt)) if prompt else {},
+        "media": [asdict(media) for media in media_records(prompt)] if prompt else [],
+        "used": any(row["advantage"] is not None for row in rows),
+        "trajectories": rows,
+    }
+
+
+def _trajectory_row(trajectory: Trajectory, score: Score, advantage: float | None, off_policy: str) -> dict[str, Any]:
+    known = [float(turn.logprobs.sum()) for turn in trajectory.turns if turn.logprobs is not None]
+    known = [value for value in known if not math.isnan(value)]  # a stop token that was added has none
+    return {
+        "origin": trajectory.origin,
+        **({"off_policy": off_policy} if trajectory.origin == "offline" else {}),
+        "response": trajectory.text,
+        "tokens": response_tokens(trajectory),
+        "finish": trajectory.turns[-1].finish,
+        "logprob": sum(known) if len(known) == len(trajectory.turns) else None,
+        "advantage": advantage,
+        "score": score_to_json(score),
+    }
+
+
+def _check_finite(step: int, row: Mapping[str, float]) -> None:
+    wrong = [f"{name} is {value}" for name, value in row.items() if not math.isfinite(value)]
+    if wrong:
+        raise EasyVideoError(
+            f"step {step}: {', '.join(wrong)}. The last checkpoint is intact; lower optimizer.lr, or correct the "
+            "objective or reward that reports this metric"
+        )
+
+
+def _sorted_lines(content: bytes, step: int, *, sparse: bool) -> tuple[list[bytes], set[int], list[bytes]]:
+    """The lines up to ``step``, the steps of those after it, and the lines that are none.
+
+    A last line without newline that cannot be read is the beginning of a step that was never saved, and goes, unless a
+    step lacks its line. Of a step that has several lines the last counts. In a ``sparse`` file a step may have none or
+    several.
+    """
+    kept: dict[int, bytes] = {}
+    bad: list[bytes] = []
+    steps: set[int] = set()
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines):
+        row = parse_row(line) if line.strip() else None
+        if row is None:
+            continue
+        if isinstance(row, str) or step_fault(row):
+            bad.append(line)
+            continue
+        whole = number + 1 < len(lines)  # without its newline it may lack more: then any other of its step counts
+        if row["step"] <= step and (whole or sparse or row["step"] not in steps):
+            kept[number if sparse else row["step"]] = line + b"\n"
+        steps.add(row["step"])
+    torn = not content.endswith(b"\n") and bool(bad) and content.endswith(bad[-1])
+    if torn and (sparse or steps.issuperset(range(1, step + 1))):
+        bad.pop()
+    return list(kept.values()), {number for number in steps if number > step}, bad
+
+
+def _moved_aside(file: Path, lines: Sequence[bytes]) -> Damage:
+    """Add lines to the file of those that cannot be read; once, also when a kill comes in between."""
+    aside = file.with_name(f"{file.name}{ASIDE}")
+    there = aside.read_bytes() if aside.exists() else b""
+    known = set(there.split(b"\n"))
+    write_atomic(aside, there + b"".join(line + b"\n" for line in lines if line not in known))
+    what = f"{len(lines)} {'line' if len(lines) == 1 else 'lines'} cannot be read"
+    return Damage(f"stages/{file.parent.name}/{file.name}", what, f"moved to {aside.name}")

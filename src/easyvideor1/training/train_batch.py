@@ -1,0 +1,258 @@
+"""What a step learns from: the turns of its groups, and how good each of them was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from easyvideor1.algorithms.advantages import (
+    Advantage,
+    AdvantageContext,
+    call_advantage,
+    generalized_advantages,
+    is_per_token,
+)
+from easyvideor1.algorithms.kl import reward_with_kl, token_rewards
+from easyvideor1.algorithms.needs import needs_of
+from easyvideor1.algorithms.objectives import pairs_of
+from easyvideor1.config import StageConfig
+from easyvideor1.rollout.groups import checked_advantages, is_learnt, response_rewards, score_parts
+from easyvideor1.types import Group, Sample, Trajectory, Turn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """The N trajectories of some groups and their M turns, in order; numbers are positions in the step.
+
+    ``turns`` have the masks of what is learnt. ``owner``, int64 ``(M,)``, is the trajectory of a turn; ``group``, int64
+    ``(N,)``, the group of a trajectory, and ``offline``, bool ``(N,)``, whether another policy wrote it; ``sequence``,
+    int64 ``(T,)``, the trajectory of every response token, and ``learnt``, bool ``(T,)``, whether it is learnt.
+    """
+
+    groups: tuple[Group, ...]
+    turns: tuple[Turn, ...]
+    owner: torch.Tensor
+    group: torch.Tensor
+    offline: torch.Tensor
+    sequence: torch.Tensor
+    learnt: torch.Tensor
+
+    @property
+    def trajectories(self) -> list[Trajectory]:
+        return [trajectory for group in self.groups for trajectory in group.trajectories]
+
+    def sample(self, turn: int) -> Sample:
+        """Of a turn."""
+        return self.groups[int(self.group[self.owner[turn]])].sample
+
+    def split(self, values_T: torch.Tensor) -> list[torch.Tensor]:
+        """Values of tokens, turn by turn."""
+        return list(torch.split(values_T, [len(turn.response_ids) for turn in self.turns]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainBatch:
+    """The rows of a step, or of a part of it, with their advantages.
+
+    ``recorded`` is one number per trajectory, ``(N,)``, for the records. ``advantages`` is what is learnt: a number per
+    turn, or per turn one for each of its tokens. ``values`` and ``returns`` are the critic's, per turn, where there is
+    one; ``rollout_logprobs`` the policy's own at the tokens of every turn, where it will have moved before all of them
+    are learnt from.
+    """
+
+    rows: Rows
+    recorded: torch.Tensor
+    advantages: torch.Tensor | list[torch.Tensor]
+    pairs: torch.Tensor | None = None
+    values: list[torch.Tensor] | None = None
+    returns: list[torch.Tensor] | None = None
+    rollout_logprobs: list[torch.Tensor] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def has_trained_tokens(self) -> bool:
+        """Whether there is any token to learn from."""
+        return bool(self.rows.learnt.any())
+
+    def part(self, groups: Sequence[int], *, overlong_filter: bool) -> TrainBatch:
+        """What the lesson says of some of its groups, given by their places in ascending order.
+
+        ``overlong_filter`` is that of the whole lesson (``lay_out``). Metrics stay with the whole.
+        """
+        rows = self.rows
+        mine_N = torch.isin(rows.group, torch.tensor(groups))
+        turns = torch.nonzero(mine_N[rows.owner]).squeeze(1)
+        place_N = torch.cumsum(mine_N, 0) - 1
+
+        def of_turns(values: list[torch.Tensor] | None) -> list[torch.Tensor] | None:
+            return None if values is None else [values[n] for n in turns.tolist()]
+
+        advantages: torch.Tensor | list[torch.Tensor]
+        if isinstance(self.advantages, torch.Tensor):
+            advantages = self.advantages[turns]
+        else:
+            advantages = [self.advantages[n] for n in turns.tolist()]
+        return TrainBatch(
+            lay_out([rows.groups[g] for g in groups], overlong_filter=overlong_filter),
+            self.recorded[mine_N],
+            advantages,
+            None if self.pairs is None else place_N[self.pairs[mine_N[self.pairs[:, 0]]]],
+            of_turns(self.values),
+            of_turns(self.returns),
+            of_turns(self.rollout_logprobs),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a lesson takes from what scores do not say; each is called only if the stage needs it."""
+
+    greedy: Callable[[Sequence[Group]], list[float]]
+    kl: Callable[[Sequence[Turn]], list[torch.Tensor]]
+    values: Callable[[Sequence[Turn]], list[torch.Tensor]]
+    kl_coefficient: Callable[[], float]
+
+
+def lay_out(groups: Sequence[Group], *, overlong_filter: bool = False) -> Rows:
+    """The rows of some groups, with nothing to learn in trajectories that are not ``is_learnt``."""
+    trajectories = [trajectory for group in groups for trajectory in group.trajectories]
+    turns, owner = [], []
+    for number, trajectory in enumerate(trajectories):
+        learnt = is_learnt(trajectory, overlong_filter=overlong_filter)
+        for turn in trajectory.turns:
+            turns.append(turn if learnt else replace(turn, response_mask=turn.response_mask & False))
+            owner.append(number)
+    owner_M = torch.tensor(owner, dtype=torch.int64)
+    lengths_M = torch.tensor([len(turn.response_ids) for turn in turns], dtype=torch.int64)
+    masks = [torch.from_numpy(turn.response_mask) for turn in turns]
+    sizes = torch.tensor([len(group.trajectories) for group in groups], dtype=torch.int64)
+    return Rows(
+        tuple(groups),
+        tuple(turns),
+        owner_M,
+        torch.repeat_interleave(torch.arange(len(groups)), sizes),
+        torch.tensor([trajectory.origin == "offline" for trajectory in trajectories], dtype=torch.bool),
+        torch.repeat_interleave(owner_M, lengths_M),
+        torch.cat(masks) if masks else torch.zeros(0, dtype=torch.bool),
+    )
+
+
+def make_train_batch(
+    groups: Sequence[Group],
+    advantage: Advantage,
+    options: StageConfig,
+    max_new_tokens: int,
+    needs: frozenset[str],
+    sources: Sources,
+    step: int,
+) -> TrainBatch:
+    """Rewards, what they lose to length and KL, and the advantages of all that.
+
+    Args:
+        groups: those that are learnt from.
+        advantage: the stage's function.
+        options: of the stage.
+        max_new_tokens: the length limit of responses.
+        needs: ``algorithms.assembly.stage_needs`` of the stage.
+        sources: of what is not in the groups.
+        step: 1-based step of the stage.
+
+    Raises:
+        EasyVideoError: the advantage function returned another shape, or a value that is not finite.
+    """
+    rows = lay_out(groups, overlong_filter=options.overlong_filter)
+    rewards_N = torch.tensor([r for group in groups for r in response_rewards(group, options, max_new_tokens)])
+    if not rows.turns:
+        return TrainBatch(rows, rewards_N, rewards_N)
+    metrics: dict[str, float] = {}
+    greedy = None
+    if "greedy" in needs:
+        of_group = torch.tensor(sources.greedy(groups), dtype=torch.float32)
+        greedy = of_group[rows.group]
+        metrics["reward/greedy"] = float(of_group.mean())
+    values_T = torch.cat(sources.values(rows.turns)) if "values" in needs else None
+    rewards_T, rewards_N = _with_kl(rows, rewards_N, advantage, options, sources, metrics)
+    written = [sum(int(turn.response_mask.sum()) for turn in each.turns) for each in rows.trajectories]
+    context = AdvantageContext(
+        options=options,
+        parts=score_parts(groups),
+        lengths=torch.tensor(written, dtype=torch.float32),
+        baseline_rewards=greedy,
+        sequence=rows.sequence,
+        learnt=rows.learnt,
+        values=values_T,
+        rewards=rewards_T,
+        step=step,
+    )
+    advantages_N, advantages = _advantages(rows, advantage, rewards_N, context)
+    returns = None
+    if values_T is not None and rewards_T is not None:
+        gamma, lam = options.gamma, options.gae_lambda
+        returns = generalized_advantages(rewards_T, values_T, rows.sequence, rows.learnt, gamma, lam)[1]
+    return TrainBatch(
+        rows,
+        advantages_N,
+        advantages,
+        pairs_of(rewards_N, rows.group, _with_learnt_tokens(rows)) if "pairs" in needs else None,
+        None if values_T is None else rows.split(values_T),
+        None if returns is None else rows.split(returns),
+        metrics=metrics,
+    )
+
+
+def _with_learnt_tokens(rows: Rows) -> torch.Tensor:
+    """Which trajectories have a token that is learnt, bool ``(N,)``."""
+    learnt_N = torch.zeros(len(rows.group), dtype=torch.bool)
+    learnt_N[rows.sequence[rows.learnt]] = True
+    return learnt_N
+
+
+def _with_kl(
+    rows: Rows,
+    rewards_N: torch.Tensor,
+    advantage: Advantage,
+    options: StageConfig,
+    sources: Sources,
+    metrics: dict[str, float],
+) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Rewards of tokens, where the advantage is of tokens, and of responses, less the KL if that goes off them."""
+    kl_T, coefficient = None, 0.0
+    if options.kl_in == "reward":
+        kl_T, coefficient = torch.cat(sources.kl(rows.turns)), sources.kl_coefficient()
+        metrics["policy/kl"] = float(kl_T[rows.learnt].mean()) if bool(rows.learnt.any()) else 0.0
+    if is_per_token(advantage):
+        return token_rewards(rewards_N, rows.sequence, rows.learnt, kl_T, coefficient), rewards_N
+    if kl_T is not None:
+        rewards_N = reward_with_kl(rewards_N, kl_T, rows.sequence, rows.learnt, coefficient)
+    return None, rewards_N
+
+
+def _advantages(
+    rows: Rows, advantage: Advantage, rewards_N: torch.Tensor, context: AdvantageContext
+) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor]]:
+    """Of trajectories, for the record, and of turns or their tokens, to learn from."""
+    if is_per_token(advantage):
+        found_T = checked_advantages(
+            call_advantage(advantage, rewards_N, rows.group, context), advantage, rewards_N, len(rows.sequence)
+        )
+        count_N = torch.zeros_like(rewards_N).index_add(0, rows.sequence, rows.learnt.float())
+        sum_N = torch.zeros_like(rewards_N).index_add(0, rows.sequence, torch.where(rows.learnt, found_T, 0.0))
+        return sum_N / count_N.clamp_min(1), rows.split(found_T)
+    if "turns" in needs_of(advantage):
+        firsts = torch.cat([torch.tensor([True]), rows.owner[1:] != rows.owner[:-1]])
+        lasts = torch.cat([rows.owner[1:] != rows.owner[:-1], torch.tensor([True])])
+        start_N = torch.nonzero(firsts).squeeze(1)
+        turn_M = torch.arange(len(rows.owner)) - start_N[rows.owner]
+        rewards_M = torch.where(lasts, rewards_N[rows.owner], 0.0)
+        group_M = rows.group[rows.owner]
+        context = replace(context, trajectory=rows.owner, turn=turn_M)
+        found_M = checked_advantages(
+            call_advantage(advantage, rewards_M, group_M, context), advantage, rewards_N, len(rewards_M)
+        )
+        return found_M[firsts], found_M
+    found_N = checked_advantages(
+        call_advantage(advantage, rewards_N, rows.group, context), advantage, rewards_N, len(rewards_N)
+    )
+    return found_N, found_N[rows.owner]
