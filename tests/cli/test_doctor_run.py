@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from easyvideor1.cli.app import app
-from easyvideor1.cli.doctor import Finding
 from easyvideor1.cli.doctor_run import check_run
+from easyvideor1.cli.findings import Finding
 from easyvideor1.files import seal
 from easyvideor1.locks import file_lock
 from training.runs import OWN_PARTS, World, train
