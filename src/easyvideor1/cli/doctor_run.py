@@ -24,12 +24,7 @@ def is_run(path: str) -> bool:
 
 def check_run(directory: Path) -> Iterator[Finding]:
     """Everything that a run directory holds, file by file; nothing is changed."""
-<<<<<<< HEAD
-    from easyvideor1.cli.doctor_stages import check_evaluations, check_stages
     from easyvideor1.locks import is_locked
-=======
-    from easyvideor1.files import is_held
->>>>>>> main
     from easyvideor1.training.lengths import with_known_steps
 
     busy = is_locked(directory / ".lock")
