@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from easyvideor1.types import MediaError, MediaPlan, MediaRef, Sample
-from easyvideor1.video.prefetch import Prefetcher
+from easyvideor1.video.memory_cache import Prefetcher
 
 
 class SamplePrefetcher:
