@@ -24,10 +24,10 @@ def is_run(path: str) -> bool:
 
 def check_run(directory: Path) -> Iterator[Finding]:
     """Everything that a run directory holds, file by file; nothing is changed."""
-    from easyvideor1.files import is_held
+    from easyvideor1.locks import is_locked
     from easyvideor1.training.lengths import with_known_steps
 
-    busy = is_held(directory / ".lock")
+    busy = is_locked(directory / ".lock")
     if busy:
         words = "a process is at this run; what is under way may look incomplete"
         yield Finding("lock", "note", words, "check again when it has ended")
