@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from easyvideor1.types import DataError
+
 #: How writers in Rust (safetensors, tokenizers) say what the system refused, in errors of their own types.
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 #: Names of what a killed writer leaves behind.
@@ -138,6 +140,23 @@ def file_digest(path: str | Path) -> str:
 def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
     """``write_atomic`` of indented JSON (see ``json_bytes``)."""
     write_atomic(path, json_bytes(value, indent=2))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: the file is missing or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); is this the directory of a run?") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}); remove the file and write it again") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
 
 
 def write_directory(path: str | Path, fill: Callable[[Path], None]) -> None:

@@ -125,7 +125,7 @@ def _same(run: Run) -> Iterator[Finding]:
 
 
 def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
-    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.files import read_json
     from easyvideor1.types import DataError
 
     file = run.directory / name
@@ -145,7 +145,7 @@ def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
 def _summary(run: Run) -> Iterator[Finding]:
     """``summary.json`` against the evaluations that it compares."""
     from easyvideor1.evaluation import Evaluation
-    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.files import read_json
     from easyvideor1.types import DataError
 
     file, remedy = run.directory / "summary.json", "start the command of this run again: it is computed anew"
