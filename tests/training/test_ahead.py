@@ -94,7 +94,7 @@ def test_frames_that_went_during_the_run_are_decoded_ahead(
         shutil.rmtree(place / "frames")
         return material
 
-    monkeypatch.setattr(module, "load_material", emptied)
+    monkeypatch.setattr(module, "load_datasets", emptied)
     train(world.short(cache__dir=str(place / "frames")))
     assert results(place / "runs/small") == expected
     assert list((place / "frames").glob("??/*.safetensors"))
