@@ -12,7 +12,7 @@ from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data.visual import VISUAL_MISMATCH
 from easyvideor1.engines.engine import Engine, OnAnswer
-from easyvideor1.packing.features import FeatureCache
+from easyvideor1.families.features import FeatureCache
 from easyvideor1.policy.policy import Policy, chosen_device
 from easyvideor1.records.rows import response_tokens
 from easyvideor1.rewards.comparisons import Comparisons
