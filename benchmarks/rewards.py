@@ -24,8 +24,8 @@ from benchmarks.reward_corpus import by_task, real_samples, responses, toyworld_
 from easyvideor1.config.schema import RewardConfig
 from easyvideor1.rewards import Scorer
 from easyvideor1.rewards.audit import reference_scorer
-from easyvideor1.rewards.constants import best_constant
-from easyvideor1.rewards.responses import full_response
+from easyvideor1.rewards.audit.constant_baselines import best_constant
+from easyvideor1.rewards.tags import full_response
 from easyvideor1.types import Sample, Score
 
 #: Types whose work is in another process.
