@@ -10,7 +10,7 @@ compared before is remembered). SVG and HTML are compared by structure, not rend
 the same applicability as ``strict``; overall, by task type, and the differences by cause with the direction of the
 accuracy. The corpus is that of ``benchmarks.reward_corpus``.
 
-``best_constant``: by task type, over the toyworld rows and over the real rows; see ``easyvideor1.rewards.constants``.
+``best_constant``: by task type, over the toyworld rows and over the real rows (``rewards.audit.constant_baselines``).
 """
 
 from __future__ import annotations
