@@ -14,7 +14,7 @@ from easyvideor1.data.visual import VISUAL_MISMATCH
 from easyvideor1.engines.engine import Engine, OnAnswer
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.policy.policy import Policy, chosen_device
-from easyvideor1.rewards.comparisons import Comparisons
+from easyvideor1.rewards.concurrency import Comparisons
 from easyvideor1.rollout.groups import response_rewards, score_groups
 from easyvideor1.rollout.hybrid import Hybrid
 from easyvideor1.rollout.requests import generate_online, greedy_responses, read_offline, ready_prompts

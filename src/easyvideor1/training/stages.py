@@ -13,7 +13,7 @@ from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data import SampleStream
 from easyvideor1.engines.engine import Engine
 from easyvideor1.policy.policy import Policy
-from easyvideor1.rewards.grammar import grammar_of
+from easyvideor1.rewards.tags import grammar_of
 from easyvideor1.rollout.groups import filter_by_mean, flat_rule, is_learnt, response_rewards, select_groups
 from easyvideor1.training.canary import Canary, canary_metrics
 from easyvideor1.training.learner import Learner
