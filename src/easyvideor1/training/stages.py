@@ -95,7 +95,7 @@ def build_stage(
             used, advantage, options, config.rollout.max_new_tokens, needs, sources, step
         ),
         update=learning.update,
-        sync=lambda step: engine.load_weights(step, policy.weights()),
+        sync=lambda step: sync_weights(engine, step, policy),
         evaluate=evaluate_when_due,
         keep=lambda step, groups, train_batch: record.write_rollouts(
             step, groups, train_batch.rows.groups, train_batch.recorded, off_policy
@@ -147,6 +147,11 @@ def _sampler(options: StageConfig, stream: SampleStream, media: MediaReader) -> 
         draw, components.plan, media.reads_frames, components.prefetcher, steps=options.step_count, depth=depth
     )
     return lambda step, round_: draw(step, round_) if round_ else ahead(step)
+
+
+def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
+    """Give an engine the policy's weights; adapters are merged unless it takes them."""
+    engine.load_weights(version, dict(policy.weights(merged=not getattr(engine, "takes_adapters", False))))
 
 
 def due(every: int, step: int) -> bool:
