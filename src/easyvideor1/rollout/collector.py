@@ -21,7 +21,6 @@ from easyvideor1.algorithms.selection import refill
 from easyvideor1.config import StageConfig
 from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.families.family import Family
-from easyvideor1.records.rows import response_tokens
 from easyvideor1.rewards import Scorer
 from easyvideor1.rewards.comparisons import Comparisons
 from easyvideor1.rollout.groups import response_rewards, score_groups, selector
@@ -210,4 +209,4 @@ def _replaced_tokens(before: Sequence[Group], after: Sequence[Group]) -> int:
     """Tokens of the trajectories that are no longer in their groups."""
     kept = {id(trajectory) for group in after for trajectory in group.trajectories}
     gone = [trajectory for group in before for trajectory in group.trajectories if id(trajectory) not in kept]
-    return sum(response_tokens(trajectory) for trajectory in gone)
+    return sum(trajectory.response_tokens for trajectory in gone)
