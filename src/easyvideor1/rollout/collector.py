@@ -22,7 +22,7 @@ from easyvideor1.config import StageConfig
 from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.families.family import Family
 from easyvideor1.rewards import Scorer
-from easyvideor1.rewards.comparisons import Comparisons
+from easyvideor1.rewards.concurrency import Comparisons
 from easyvideor1.rollout.groups import response_rewards, score_groups, selector
 from easyvideor1.rollout.hybrid import Hybrid
 from easyvideor1.rollout.requests import OnGroup, Render, generate_online, read_offline, ready_prompts

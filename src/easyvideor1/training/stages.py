@@ -12,7 +12,7 @@ from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data import SampleStream
 from easyvideor1.engines.engine import Engine
 from easyvideor1.policy.policy import Policy
-from easyvideor1.rewards.grammar import grammar_of
+from easyvideor1.rewards.tags import grammar_of
 from easyvideor1.rollout.collector import Collected, StepCollector
 from easyvideor1.rollout.samples import Draw, SamplePrefetcher, StageMedia, rounds_of
 from easyvideor1.training.canary import Canary, canary_metrics
