@@ -1,4 +1,4 @@
-"""The learning rate of a step."""
+"""AdamW and its learning rate."""
 
 from __future__ import annotations
 
