@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from easyvideor1.training.prefetch import SamplePrefetcher
+from easyvideor1.rollout.samples import SamplePrefetcher
 from easyvideor1.types import DataError, Frames, MediaError, MediaPlan, MediaRef, Sample
 from easyvideor1.video.memory_cache import Prefetcher
 from tiny import load_frames, make_plan
@@ -28,7 +28,7 @@ class Stream:
     def __init__(self) -> None:
         self.drawn: list[int] = []
 
-    def draw(self, step: int) -> list[Sample]:
+    def draw(self, step: int, round_: int) -> list[Sample]:
         self.drawn.append(step)
         if step == 4:
             raise DataError("rows.jsonl:9: no offline trajectory is left")
