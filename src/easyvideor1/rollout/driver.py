@@ -230,6 +230,4 @@ def _outcome(opened: _OpenJob) -> Outcome:
 
 
 def _broken(engine: Engine, what: str) -> str:
-    return (
-        f"engine {type(engine).__name__} {what}; an engine returns one result for each request, with its n responses"
-    )
+    return f"engine {type(engine).__name__} {what}; an engine returns one result for each request, with its n responses"

@@ -97,9 +97,7 @@ def build_stage(
         update=learning.update,
         sync=lambda step: engine.load_weights(step, policy.weights()),
         evaluate=evaluate_when_due,
-        keep=lambda step, groups, train_batch: record.write_rollouts(
-            step, groups, train_batch.rows.groups, train_batch.recorded, off_policy
-        ),
+        keep=lambda step, groups, train_batch: record.write_rollouts(step, groups, train_batch, off_policy),
         log=log,
         clock=clock,
         save=save_when_due,
