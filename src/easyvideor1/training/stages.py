@@ -101,7 +101,7 @@ def build_stage(
             step, collected.groups, train_batch, off_policy
         ),
         update=learning.update,
-        sync=lambda step: engine.load_weights(step, policy.weights()),
+        sync=lambda step: sync_weights(engine, step, policy),
         evaluate=evaluate_when_due,
         log=log,
         save=save_when_due,
@@ -116,6 +116,11 @@ def _samples(options: StageConfig, stream: SampleStream, media: StageMedia, comp
     return SamplePrefetcher(
         draw, components.plan, media.reads_frames, components.prefetcher, steps=options.step_count, depth=depth
     )
+
+
+def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
+    """Give an engine the policy's weights; adapters are merged unless it takes them."""
+    engine.load_weights(version, dict(policy.weights(merged=not getattr(engine, "takes_adapters", False))))
 
 
 def due(every: int, step: int) -> bool:
