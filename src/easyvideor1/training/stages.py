@@ -98,7 +98,7 @@ def build_stage(
             used, advantage, options, sampling.max_new_tokens, needs, sources, step
         ),
         keep=lambda step, collected, train_batch: record.write_rollouts(
-            step, collected.groups, train_batch.rows.groups, train_batch.recorded, off_policy
+            step, collected.groups, train_batch, off_policy
         ),
         update=learning.update,
         sync=lambda step: sync_weights(engine, step, policy),
