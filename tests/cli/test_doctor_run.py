@@ -268,4 +268,4 @@ def test_a_run_whose_length_is_in_epochs_is_as_long_as_it_was_counted(
     assert {one.state for one in found.values()} == {"ok"}, found
     assert found["stages/01-rl/metrics.jsonl"].detail.endswith(f"{steps}")
     shutil.rmtree(whole / f"stages/01-rl/checkpoints/step_{steps:06d}")
-    assert f"no checkpoint of step {steps}" in findings(whole)["stages/01-rl/checkpoints"].detail
+    assert f"the last checkpoint, of step {steps}, is missing" in findings(whole)["stages/01-rl/checkpoints"].detail
