@@ -1,4 +1,4 @@
-"""A world on disk (media, rows, ground truth, manifest), which an interrupted start continues; and single media files."""
+"""A world on disk: media, rows, ground truth and manifest. Also single media files with their ground truth."""
 
 from __future__ import annotations
 
