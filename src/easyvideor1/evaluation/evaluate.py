@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import chain
 
 from easyvideor1.config.schema import EvaluationConfig
-from easyvideor1.engines.engine import Engine, Request, Sampling
+from easyvideor1.engines.engine import Engine, Request, Result, Sampling, generate
 from easyvideor1.evaluation.records import Record, answered_record, failed_record, response_of
 from easyvideor1.evaluation.result import Evaluation, summarise
 from easyvideor1.rewards import Scorer

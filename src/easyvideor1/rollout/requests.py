@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easyvideor1.engines.engine import Engine, OnAnswer, Request, Sampling
+from easyvideor1.engines.engine import Engine, OnResult, Request, Result, Sampling, generate
 from easyvideor1.families.family import Family, control_tokens
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
     DataError,
-    EasyVideoError,
     Group,
     MediaError,
     MediaPlan,
@@ -70,12 +69,12 @@ def generate_online(
     group_size: int,
     seed: Sequence[int | str],
     offline: Sequence[tuple[Trajectory, ...]] | None = None,
-    on_answer: OnAnswer | None = None,
+    on_result: OnResult | None = None,
 ) -> list[Group]:
     """``group_size`` responses to every sample; a sample without a prompt gets an empty group.
 
-    They are the policy's, but for the last ones of a sample that is given ``offline`` trajectories. ``on_answer`` is
-    called as ``(position of the sample, the policy's responses)`` as soon as these are there.
+    They are the policy's, but for the last ones of a sample that is given ``offline`` trajectories. ``on_result`` is
+    called as ``(position of the sample, result)`` as soon as the policy's responses are there.
 
     Raises:
         EasyVideoError: the engine does not return what was asked for.
@@ -88,16 +87,11 @@ def generate_online(
         if prompt is not None
     ]
 
-    def tell(request: int, answers: tuple[Trajectory, ...]) -> None:
-        if not 0 <= request < len(asked):
-            raise EasyVideoError(
-                f"engine {type(engine).__name__} told of the answers to request {request} of {len(asked)}; on_answer "
-                "takes the position of a request, from 0"
-            )
-        if on_answer is not None:
-            on_answer(asked[request], answers)
+    def tell(request: int, result: Result) -> None:
+        if on_result is not None:
+            on_result(asked[request], result)
 
-    found = iter(_answers(engine, requests, None if on_answer is None else tell))
+    found = iter(generate(engine, requests, tell))
     return [
         Group(sample, () if prompt is None else (*next(found), *placed))
         for sample, prompt, placed in zip(samples, prompts, given, strict=True)
@@ -113,24 +107,7 @@ def greedy_responses(groups: Sequence[Group], *, engine: Engine, sampling: Sampl
     greedy = replace(sampling, greedy=True)
     prompts = [group.trajectories[0].turns[0].prompt for group in groups]
     requests = [Request(group.sample.id, prompt, 1, greedy, 0) for group, prompt in zip(groups, prompts, strict=True)]
-    return [one for (one,) in _answers(engine, requests)]
-
-
-def _answers(
-    engine: Engine, requests: Sequence[Request], on_answer: OnAnswer | None = None
-) -> list[tuple[Trajectory, ...]]:
-    # An engine that knows nothing of ``on_answer`` is not told of it where nobody listens.
-    listening = {} if on_answer is None else {"on_answer": on_answer}
-    responses = engine.generate(requests, **listening) if requests else []
-    wanted = [request.n for request in requests]
-    if [len(group) for group in responses] != wanted:
-        asked = f"{wanted[0]} each" if len(set(wanted)) == 1 else f"{wanted[:8]}"
-        raise EasyVideoError(
-            f"engine {type(engine).__name__} answered {len(requests)} requests with groups of "
-            f"{[len(group) for group in responses][:8]} responses where {asked} were asked; an engine "
-            "returns n responses per request, in request order"
-        )
-    return responses
+    return [one for (one,) in generate(engine, requests)]
 
 
 def read_offline(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from functools import partial
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data.visual import VISUAL_MISMATCH
-from easyvideor1.engines.engine import Engine, OnAnswer
+from easyvideor1.engines.engine import Engine, OnResult, Result
 from easyvideor1.packing.features import FeatureCache
 from easyvideor1.policy.policy import Policy, chosen_device
 from easyvideor1.records.rows import response_tokens
@@ -19,7 +18,7 @@ from easyvideor1.rewards.comparisons import Comparisons
 from easyvideor1.rollout.groups import response_rewards, score_groups
 from easyvideor1.rollout.hybrid import Hybrid
 from easyvideor1.rollout.requests import generate_online, greedy_responses, read_offline, ready_prompts
-from easyvideor1.types import ConfigError, Group, MediaError, MediaPlan, MediaRef, Sample, Trajectory
+from easyvideor1.types import Group, MediaError, MediaPlan, MediaRef, Sample
 
 #: Metric: tokens of responses that were generated and gave way to offline ones, so that no group holds them.
 REPLACED_TOKENS = "hybrid/replaced_tokens"
@@ -82,7 +81,7 @@ class RolloutCollector:
         self.hybrid = Hybrid.of(options, policy.family, self.limit, config.seed)
         self._counts: dict[str, float] = {}
         self._begun: Comparisons | None = None
-        self._overlap = _overlaps(config, engine)
+        self._overlap = _overlaps(config)
 
     def generate(self, samples: list[Sample], step: int, round_: int) -> list[Group]:
         """The groups of one round, not scored."""
@@ -94,7 +93,7 @@ class RolloutCollector:
             placed = self.hybrid.place(samples, prompts, step, round_)
             offline = placed.chosen
             self._count(placed.metrics)
-        with self._scoring_ahead(samples) as on_answer:
+        with self._scoring_ahead(samples) as on_result:
             return generate_online(
                 samples,
                 prompts,
@@ -103,22 +102,22 @@ class RolloutCollector:
                 group_size=self.options.group_size,
                 seed=(self.seed, self.options.name, step, *(("round", round_) if round_ else ())),
                 offline=offline,
-                on_answer=on_answer,
+                on_result=on_result,
             )
 
     @contextmanager
-    def _scoring_ahead(self, samples: Sequence[Sample]) -> Iterator[OnAnswer | None]:
+    def _scoring_ahead(self, samples: Sequence[Sample]) -> Iterator[OnResult | None]:
         """What begins the comparisons of responses as they come in; ``score`` takes up what has begun."""
         if not self._overlap:
             yield None
             return
         self._begun = begun = self.components.scorer.comparisons()
 
-        def on_answer(position: int, answers: tuple[Trajectory, ...]) -> None:
-            begun.begin(position, samples[position], [one.completion for one in answers])
+        def on_result(position: int, result: Result) -> None:
+            begun.begin(position, samples[position], [one.completion for one in result.trajectories])
 
         try:
-            yield on_answer
+            yield on_result
         except BaseException:
             begun.cancel()
             raise
@@ -162,21 +161,10 @@ class RolloutCollector:
             self._counts[name] = value if share else self._counts.get(name, 0.0) + value
 
 
-def _overlaps(config: RunConfig, engine: Engine) -> bool:
-    """Whether comparisons begin while responses are still generated.
-
-    Raises:
-        ConfigError: they are to, and the engine does not tell of responses as they come in.
-    """
-    listens = "on_answer" in inspect.signature(engine.generate).parameters
-    if config.rewards.overlap and not listens:
-        raise ConfigError(
-            f"rewards.overlap: the engine {config.rollout.engine!r} has no on_answer in generate(requests, on_answer), "
-            "which tells of responses as they come in; add it, or set rewards.overlap to false"
-        )
-    if config.rewards.overlap is None:
-        return listens and chosen_device(config.model).type != "cpu"
-    return config.rewards.overlap
+def _overlaps(config: RunConfig) -> bool:
+    """Whether comparisons begin while responses are still generated."""
+    overlap = config.rewards.overlap
+    return chosen_device(config.model).type != "cpu" if overlap is None else overlap
 
 
 def _replaced_tokens(before: Sequence[Group], after: Sequence[Group]) -> int:

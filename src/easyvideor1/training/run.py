@@ -192,7 +192,7 @@ class _Session:
         done = latest.step
         saved = [] if latest.path is None else [latest.path]
         engine = self.components.open_engine(policy.model)
-        engine.load_weights(done, policy.weights())
+        engine.update_weights(done, policy.weights().items())
 
         def save(step: int) -> None:
             state = {

@@ -95,7 +95,7 @@ def build_stage(
             used, advantage, options, config.rollout.max_new_tokens, needs, sources, step
         ),
         update=learning.update,
-        sync=lambda step: engine.load_weights(step, policy.weights()),
+        sync=lambda step: engine.update_weights(step, policy.weights().items()),
         evaluate=evaluate_when_due,
         keep=lambda step, groups, train_batch: record.write_rollouts(
             step, groups, train_batch.rows.groups, train_batch.recorded, off_policy
