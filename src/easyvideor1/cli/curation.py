@@ -135,7 +135,7 @@ def open_curation(
     from easyvideor1.cli.export import checkpoint_to_use
     from easyvideor1.components import Components
     from easyvideor1.config import load_config
-    from easyvideor1.files import held
+    from easyvideor1.locks import file_lock
 
     settings = load_config(config, overrides)
     if out.suffix.lower() not in (".jsonl", ".json", ".parquet"):
@@ -145,7 +145,7 @@ def open_curation(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with held(out.with_name(f".{out.name}.lock")) as ours:
+    with file_lock(out.with_name(f".{out.name}.lock")) as ours:
         if not ours:
             raise ConfigError(f"{out} is being made by another process; wait for it, or choose another --out")
         if out.exists() and not _ledger_path(out).exists():

@@ -24,10 +24,10 @@ def is_run(path: str) -> bool:
 
 def check_run(directory: Path) -> Iterator[Finding]:
     """Everything that a run directory holds, file by file; nothing is changed."""
-    from easyvideor1.files import is_held
+    from easyvideor1.locks import is_locked
     from easyvideor1.training.lengths import with_known_steps
 
-    busy = is_held(directory / ".lock")
+    busy = is_locked(directory / ".lock")
     if busy:
         words = "a process is at this run; what is under way may look incomplete"
         yield Finding("lock", "note", words, "check again when it has ended")
@@ -125,7 +125,7 @@ def _same(run: Run) -> Iterator[Finding]:
 
 
 def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
-    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.files import read_json
     from easyvideor1.types import DataError
 
     file = run.directory / name
@@ -145,7 +145,7 @@ def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
 def _summary(run: Run) -> Iterator[Finding]:
     """``summary.json`` against the evaluations that it compares."""
     from easyvideor1.evaluation import Evaluation
-    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.files import read_json
     from easyvideor1.types import DataError
 
     file, remedy = run.directory / "summary.json", "start the command of this run again: it is computed anew"

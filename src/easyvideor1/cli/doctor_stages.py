@@ -180,7 +180,7 @@ def _wanted(run: Run) -> tuple[set[str], set[str]]:
 def _difference(directory: Path, name: str) -> str:
     """The first number of ``NAME.json`` that is not what the answers come to; empty if there is none."""
     from easyvideor1.evaluation import Evaluation
-    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.files import read_json
     from easyvideor1.training.run_directory import flat
 
     told: Mapping[str, Any] = flat(read_json(directory / f"{name}.json"))
