@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from answering import AnsweringEngine
 from easyvideor1.types import Score, Trajectory, Turn
 
 
@@ -42,14 +43,15 @@ def stopping(sample, response):
     return Score(share, 0.0, share, parsed=response[:3])
 
 
-class Speller:
+class Speller(AnsweringEngine):
     """Says the same in all responses: as its tokenizer would write it, then letter by letter."""
 
     def __init__(self, family, model, load, *, batch_tokens):
+        super().__init__()
         self.family = family
 
-    def generate(self, requests):
-        return [tuple(Trajectory((self.turn(request, n),), "policy") for n in range(request.n)) for request in requests]
+    def answer(self, request):
+        return [Trajectory((self.turn(request, n),), "policy") for n in range(request.n)]
 
     def turn(self, request, n):
         text = "the answer"

@@ -16,7 +16,6 @@ from easyvideor1.cli.progress import TerminalWatch
 from easyvideor1.cli.train import train_and_report
 from easyvideor1.training import waiting
 from easyvideor1.training.waiting import Waiting
-from easyvideor1.types import ConfigError
 
 from .runs import World, json_lines, train, write_rows
 
@@ -43,20 +42,11 @@ def scoring():
     return sum(thread.name.startswith("score") for thread in threading.enumerate())
 
 class Telling(LocalEngine):
-    def generate(self, requests, on_answer=None):
+    def results(self):
         before = scoring()
-        answers = super().generate(requests, on_answer)
+        yield from super().results()
         with open("begun", "a") as file:
             file.write(f"{scoring() - before}\\n")
-        return answers
-"""
-
-DEAF = """
-from easyvideor1.engines.local import LocalEngine
-
-class Deaf(LocalEngine):
-    def generate(self, requests):
-        return super().generate(requests)
 """
 
 
@@ -148,11 +138,3 @@ def test_comparisons_ahead_change_no_result(world: World, place: Path) -> None:
         kept.append([(stage / f"rollouts/step_00000{n}.jsonl").read_bytes() for n in (1, 2)])
         assert len(json_lines(stage / "metrics.jsonl")) == 2
     assert kept[0] == kept[1]
-
-
-@pytest.mark.model
-def test_an_engine_that_does_not_tell_of_answers_still_serves(world: World, place: Path) -> None:
-    (place / "own_deaf.py").write_text(DEAF)
-    train(world.short(rollout__engine="own_deaf:Deaf"))
-    with pytest.raises(ConfigError, match=r"rewards\.overlap: the engine 'own_deaf:Deaf' has no on_answer"):
-        train(world.short(name="other", rollout__engine="own_deaf:Deaf", rewards__overlap=True))

@@ -158,22 +158,37 @@ def generate(
         EasyVideoError: the first fault of a request, after the others were cancelled; or the engine breaks its
             contract.
     """
+
+    def hear(position: int, result: Result) -> None:
+        if result.fault is not None:
+            raise result.fault
+        if on_result is not None:
+            on_result(position, result)
+
+    return [result.trajectories for result in all_results(engine, requests, hear)]
+
+
+def all_results(engine: Engine, requests: Sequence[Request], on_result: OnResult | None = None) -> list[Result]:
+    """As ``generate``, but faults come back as results.
+
+    Raises:
+        EasyVideoError: the engine breaks its contract.
+    """
     if not requests:
         return []
     tickets = engine.submit(requests)
     places = {ticket: place for place, ticket in enumerate(tickets)}
-    found: dict[int, tuple[Trajectory, ...]] = {}
+    found: dict[int, Result] = {}
     try:
         for result in engine.results():
             place = places.get(result.ticket)
             if place is None or place in found:
-                raise EasyVideoError(_broken(engine, f"returned ticket {result.ticket}, which it was not asked for"))
-            if result.fault is not None:
-                raise result.fault
-            if len(result.trajectories) != requests[place].n:
-                asked = f"request {requests[place].id!r} with {len(result.trajectories)} responses where "
-                raise EasyVideoError(_broken(engine, f"answered {asked}{requests[place].n} were asked for"))
-            found[place] = result.trajectories
+                raise EasyVideoError(_broken(engine, f"returned ticket {result.ticket}, which nobody waits for"))
+            count, request = len(result.trajectories), requests[place]
+            if result.fault is None and count != request.n:
+                what = f"answered request {request.id!r} with {count} responses, not with {request.n}"
+                raise EasyVideoError(_broken(engine, what))
+            found[place] = result
             if on_result is not None:
                 on_result(place, result)
     except BaseException:

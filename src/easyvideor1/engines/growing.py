@@ -54,8 +54,8 @@ class GrowingResponses:
             ended |= [not done and self._says_stop(row) for row, done in enumerate(self.finished.tolist())]
         self._lengths[ended] = len(self._ids)
         self.finished |= ended
-        whole = self.finished.reshape(len(self._requests), -1).all(axis=1)
-        return sorted(request for request in self._open if whole[request])
+        rows_Pn = self.finished.reshape(len(self._requests), -1).tolist()
+        return sorted(request for request in self._open if all(rows_Pn[request]))
 
     def drop(self, request: int) -> None:
         """Generate no more for a request."""

@@ -27,7 +27,15 @@ from easyvideor1.packing.features import FeatureCache
 from easyvideor1.packing.logprobs import masked_logits
 from easyvideor1.packing.micro_batch import LoadFrames, load_checked, load_visual
 from easyvideor1.registry import Registry
-from easyvideor1.types import ConfigError, DataError, EasyVideoError, Frames, MediaError, MediaPlan, MediaRef, Trajectory
+from easyvideor1.types import (
+    ConfigError,
+    DataError,
+    EasyVideoError,
+    Frames,
+    MediaError,
+    MediaPlan,
+    MediaRef,
+)
 
 ENGINES: Registry[Any] = Registry("engine")
 
