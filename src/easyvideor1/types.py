@@ -332,8 +332,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """One sample and its G trajectories, kept together from rollout to loss; ``scores`` is empty until scored."""
+    """One sample and its G trajectories, kept together from rollout to loss; ``scores`` is empty until scored.
+
+    ``baseline`` is the reward of the greedy response to the same prompt (ReMax); ``None`` if it was not asked for, or
+    could not be judged.
+    """
 
     sample: Sample
     trajectories: tuple[Trajectory, ...]
     scores: tuple[Score, ...] = ()
+    baseline: float | None = None

@@ -8,7 +8,8 @@ import torch
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.packing.logprobs import response_logprobs
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.adapters import adapter_tensors
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import ConfigError

@@ -119,7 +119,7 @@ def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, c
             evaluate=lambda name, engine: {},
             on_step=lambda name, step, steps, metrics: None,
             save=lambda step: None,
-            clock=lambda step: Timings(),
+            timings=lambda step: Timings(),
         )
     )
     rows = json_lines(tmp_path / "metrics.jsonl")

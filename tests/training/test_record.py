@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from easyvideor1.records.reading import changed_files
-from easyvideor1.training.rollout_collection import REPLACED_TOKENS
+from easyvideor1.rollout.collector import REPLACED_TOKENS
 from easyvideor1.training.run_log import StageLog
 from easyvideor1.training.timings import Timings
 from easyvideor1.types import (

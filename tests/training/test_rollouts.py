@@ -96,8 +96,9 @@ class Counting(AnsweringEngine):
 def test_every_sample_with_a_prompt_is_one_request_with_a_seed_of_its_own() -> None:
     samples = [Sample(name, "What?", "math", "1") for name in "abc"]
     prompts = [Prompt(np.arange(3)), None, Prompt(np.arange(4))]
-    engine = Counting()
-    groups = generate_online(samples, prompts, engine=engine, sampling=Sampling(), group_size=2, seed=(7, "rl", 1))
+    engine, options = Counting(), {"sampling": Sampling(), "group_size": 2, "seed": (7, "rl", 1)}
+    groups, baselines = generate_online(samples, prompts, engine=engine, **options)  # type: ignore[arg-type]
+    assert baselines == []
     assert [len(group.trajectories) for group in groups] == [2, 0, 2]
     assert [request.id for request in engine.seen] == ["a", "c"]
     assert len({request.seed for request in engine.seen}) == 2

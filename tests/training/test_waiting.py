@@ -14,8 +14,8 @@ from rich.console import Console
 
 from easyvideor1.cli.progress import TerminalWatch
 from easyvideor1.cli.train import train_and_report
-from easyvideor1.training import waiting
-from easyvideor1.training.waiting import Waiting
+from easyvideor1.training import timings
+from easyvideor1.training.timings import Waiting
 
 from .runs import World, json_lines, train, write_rows
 
@@ -58,13 +58,13 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_only_phases_under_way_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "TICK", 0.01)
+    monkeypatch.setattr(timings, "TICK", 0.01)
     told: list[tuple[int, str, float]] = []
     watch = Waiting(lambda *words: told.append(words), lambda: "the reward 'mine:slow' of 'x'")
     with watch.watched():
         time.sleep(0.05)
         assert not told
-        clock = watch.clock(4)
+        clock = watch.timings(4)
         with clock("score"):
             until(lambda: len(told) > 2)
         count = len(told)
@@ -113,7 +113,7 @@ def test_a_slow_reward_is_named_while_it_runs(world: World, place: Path, monkeyp
     shown = io.StringIO()
     importlib.import_module("own_slow").shown = shown
     monkeypatch.setattr("easyvideor1.cli.progress._FIRST_WORD", 0.1)
-    monkeypatch.setattr(waiting, "TICK", 0.05)
+    monkeypatch.setattr(timings, "TICK", 0.05)
     train_and_report(world.short(rewards__custom={"*": "own_slow:slow"}), Console(file=shown, width=200))
     assert "rl 1/2: scoring, waiting for the reward 'own_slow:slow' of" in " ".join(shown.getvalue().split())
 

@@ -29,7 +29,7 @@ from easyvideor1.video.feature_files import FEATURES_NAME
 
 if TYPE_CHECKING:
     from easyvideor1.engines.engine import Engine, Sampling
-    from easyvideor1.packing.features import FeatureCache
+    from easyvideor1.families.features import FeatureCache
     from easyvideor1.policy.policy import Policy
 
 #: Prompts are remembered up to this many tokens in all; the oldest go first. With its text and plans a prompt takes
@@ -206,7 +206,7 @@ class Components(MediaComponents):
         cache = self.config.cache
         if not cache.features:
             return None
-        from easyvideor1.packing.features import FeatureCache, FeatureStore
+        from easyvideor1.families.features import FeatureCache, FeatureStore
 
         store = FeatureStore(Path(cache.dir) / FEATURES_NAME, cache.features_mb << 20, self.ledger)
         return FeatureCache(self.family, model, store)

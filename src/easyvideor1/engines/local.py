@@ -23,9 +23,9 @@ from easyvideor1.engines.engine import Engine, Request, Result, Sampling
 from easyvideor1.engines.growing import GrowingResponses
 from easyvideor1.engines.penalties import SeenTokens
 from easyvideor1.families.family import Family, computing
-from easyvideor1.packing.features import FeatureCache
+from easyvideor1.families.features import FeatureCache, load_visual
+from easyvideor1.families.inputs import LoadFrames, load_checked
 from easyvideor1.packing.logprobs import masked_logits
-from easyvideor1.packing.micro_batch import LoadFrames, load_checked, load_visual
 from easyvideor1.registry import Registry
 from easyvideor1.types import (
     ConfigError,

@@ -15,8 +15,8 @@ from easyvideor1.families.family import Family
 from easyvideor1.packing.logprobs import response_values
 from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.policy.memory_savings import copy_trained
+from easyvideor1.policy.optimizer import learning_rate
 from easyvideor1.policy.saving import read_optimizer, read_trained, write_optimizer, write_trained
-from easyvideor1.policy.schedule import learning_rate
 from easyvideor1.types import EasyVideoError
 
 _WEIGHTS, _OPTIMIZER = "critic.safetensors", "critic_optimizer.safetensors"

@@ -16,14 +16,15 @@ from easyvideor1.algorithms.objectives import Objective
 from easyvideor1.attention import functions as attention
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, configured_family
-from easyvideor1.packing.features import FeatureCache
-from easyvideor1.packing.logprobs import hidden_logprobs, response_hidden
-from easyvideor1.packing.micro_batch import LoadFrames, MicroBatch
+from easyvideor1.families.features import FeatureCache
+from easyvideor1.families.inputs import LoadFrames
+from easyvideor1.packing.logprobs import hidden_divergence, hidden_logprobs, response_hidden
+from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.policy.adapters import add_adapters
 from easyvideor1.policy.critic import Critic
-from easyvideor1.policy.divergence import hidden_divergence
 from easyvideor1.policy.forward_passes import ForwardPasses
 from easyvideor1.policy.memory_savings import compile_layers, copy_trained, shrink_frozen
+from easyvideor1.policy.optimizer import learning_rate
 from easyvideor1.policy.saving import (
     OPTIMIZER,
     copy_weights,
@@ -32,7 +33,6 @@ from easyvideor1.policy.saving import (
     read_reference,
     write_policy,
 )
-from easyvideor1.policy.schedule import learning_rate
 from easyvideor1.policy.token_targets import TokenTargets, turn_weights
 from easyvideor1.types import ConfigError, EasyVideoError, Turn
 

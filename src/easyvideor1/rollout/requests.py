@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easyvideor1.engines.engine import Engine, OnResult, Request, Result, Sampling, generate
+from easyvideor1.engines.engine import Engine, Request, Result, Sampling, generate
 from easyvideor1.families.family import Family, control_tokens
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
@@ -26,6 +26,9 @@ from easyvideor1.types import (
 )
 
 Render = Callable[[Sample], Prompt]
+
+#: Called as ``(position of the group, the policy's responses)``.
+OnGroup = Callable[[int, tuple[Trajectory, ...]], None]
 
 
 def ready_prompts(
@@ -69,45 +72,43 @@ def generate_online(
     group_size: int,
     seed: Sequence[int | str],
     offline: Sequence[tuple[Trajectory, ...]] | None = None,
-    on_result: OnResult | None = None,
-) -> list[Group]:
-    """``group_size`` responses to every sample; a sample without a prompt gets an empty group.
+    baselines: bool = False,
+    on_group: OnGroup | None = None,
+) -> tuple[list[Group], list[Group]]:
+    """``group_size`` responses to every sample and, with ``baselines``, the greedy response to each, in one submission.
 
-    They are the policy's, but for the last ones of a sample that is given ``offline`` trajectories. ``on_result`` is
-    called as ``(position of the sample, result)`` as soon as the policy's responses are there.
+    Responses are the policy's, but for the last ones of a sample that is given ``offline`` trajectories. A sample
+    without a prompt gets empty groups. ``on_group`` is called as ``(position, the policy's responses)`` as soon as
+    these are there; the baseline of sample ``i`` has the position ``len(samples) + i``.
+
+    Returns:
+        The groups, and those of the baselines with one trajectory each; without ``baselines`` there are none.
 
     Raises:
         EasyVideoError: the engine does not return what was asked for.
     """
     given = [()] * len(samples) if offline is None else offline
-    asked = [index for index, prompt in enumerate(prompts) if prompt is not None]
-    requests = [
-        Request(sample.id, prompt, group_size - len(placed), sampling, derive_seed(*seed, index, sample.id))
-        for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True))
-        if prompt is not None
-    ]
+    asked: dict[int, Request] = {}
+    greedy = replace(sampling, greedy=True)
+    for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True)):
+        if prompt is not None:
+            own = derive_seed(*seed, index, sample.id)
+            asked[index] = Request(sample.id, prompt, group_size - len(placed), sampling, own)
+            if baselines:
+                asked[len(samples) + index] = Request(sample.id, prompt, 1, greedy, 0)
+    positions = list(asked)
 
     def tell(request: int, result: Result) -> None:
-        if on_result is not None:
-            on_result(asked[request], result)
+        if on_group is not None:
+            on_group(positions[request], result.trajectories)
 
-    found = iter(generate(engine, requests, tell))
-    return [
-        Group(sample, () if prompt is None else (*next(found), *placed))
-        for sample, prompt, placed in zip(samples, prompts, given, strict=True)
+    found = dict(zip(positions, generate(engine, list(asked.values()), tell), strict=True))
+    groups = [
+        Group(sample, (*found[index], *placed) if index in found else ())
+        for index, (sample, placed) in enumerate(zip(samples, given, strict=True))
     ]
-
-
-def greedy_responses(groups: Sequence[Group], *, engine: Engine, sampling: Sampling) -> list[Trajectory]:
-    """The likeliest response to the prompt of every group (ReMax).
-
-    Raises:
-        EasyVideoError: the engine does not return what was asked for.
-    """
-    greedy = replace(sampling, greedy=True)
-    prompts = [group.trajectories[0].prompt for group in groups]
-    requests = [Request(group.sample.id, prompt, 1, greedy, 0) for group, prompt in zip(groups, prompts, strict=True)]
-    return [one for (one,) in generate(engine, requests)]
+    second = [Group(sample, found.get(len(samples) + index, ())) for index, sample in enumerate(samples)]
+    return groups, second if baselines else []
 
 
 def read_offline(

@@ -46,7 +46,7 @@ from easyvideor1.training.run_directory import (
 )
 from easyvideor1.training.run_log import StageLog
 from easyvideor1.training.stages import OnStep, build_stage, stage_directory
-from easyvideor1.training.waiting import Waiting
+from easyvideor1.training.timings import Waiting
 from easyvideor1.types import ConfigError, Sample
 
 #: ``evaluate(name, samples, engine, bench, run_dir) -> metrics``: given by whoever puts the run together. It writes
@@ -216,7 +216,7 @@ class _Session:
             evaluate=self._validate,
             on_step=self._on_step(number),
             save=save,
-            clock=waiting.clock,
+            timings=waiting.timings,
             say=self.watch.say,
         )
         try:

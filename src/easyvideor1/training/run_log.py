@@ -23,9 +23,9 @@ from easyvideor1.records.reading import (
     step_fault,
 )
 from easyvideor1.records.rows import media_records, prompt_tokens_by_kind, score_to_json
+from easyvideor1.rollout.collector import REPLACED_TOKENS
 from easyvideor1.rollout.groups import apart, score_metrics
 from easyvideor1.training.grouped_metrics import breakdown_metrics
-from easyvideor1.training.rollout_collection import REPLACED_TOKENS
 from easyvideor1.training.timings import Timings
 from easyvideor1.types import EasyVideoError, Group, Score, Trajectory
 

@@ -1,6 +1,6 @@
 """Where kept features lie: beside the frames, a file per medium, so that looking after a cache counts them as well.
 
-What is in the files is the matter of ``easyvideor1.packing.features``.
+What is in the files is the matter of ``easyvideor1.families.features``.
 """
 
 from __future__ import annotations
