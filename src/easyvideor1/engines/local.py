@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from easyvideor1.engines.engine import Engine, Request, Result, Sampling
 from easyvideor1.engines.growing import GrowingResponses
 from easyvideor1.engines.penalties import SeenTokens
+from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family, computing
 from easyvideor1.families.features import FeatureCache, load_visual
 from easyvideor1.families.inputs import LoadFrames, load_checked
@@ -55,6 +56,8 @@ class LocalEngine:
 
     #: ``open_engine`` hands it a feature cache where there is one.
     takes_features = True
+    #: It is given adapters beside the weights they change, in place of merged weights.
+    takes_adapters = True
 
     def __init__(
         self,
@@ -105,7 +108,8 @@ class LocalEngine:
         """
         if version < self.version:
             raise ConfigError(f"weights of version {version}: the engine has version {self.version} already")
-        own = dict(self.model.named_parameters(remove_duplicate=False))  # tied weights go by either name
+        # Tied weights go by either name.
+        own = {weight_name(name): p for name, p in self.model.named_parameters(remove_duplicate=False)}
         before, copied = self._incomplete, False
         self._incomplete = version
         with torch.no_grad():

@@ -45,7 +45,7 @@ from easyvideor1.training.run_directory import (
     run_directory,
 )
 from easyvideor1.training.run_log import StageLog
-from easyvideor1.training.stages import OnStep, build_stage, stage_directory
+from easyvideor1.training.stages import OnStep, build_stage, stage_directory, sync_weights
 from easyvideor1.training.timings import Waiting
 from easyvideor1.types import ConfigError, Sample
 
@@ -192,7 +192,7 @@ class _Session:
         done = latest.step
         saved = [] if latest.path is None else [latest.path]
         engine = self.components.open_engine(policy.model)
-        engine.update_weights(done, policy.weights().items())
+        sync_weights(engine, done, policy)
 
         def save(step: int) -> None:
             state = {

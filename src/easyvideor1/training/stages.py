@@ -98,10 +98,10 @@ def build_stage(
             used, advantage, options, sampling.max_new_tokens, needs, sources, step
         ),
         keep=lambda step, collected, train_batch: record.write_rollouts(
-            step, collected.groups, train_batch.rows.groups, train_batch.recorded, off_policy
+            step, collected.groups, train_batch, off_policy
         ),
         update=learning.update,
-        sync=lambda step: engine.update_weights(step, policy.weights().items()),
+        sync=lambda step: sync_weights(engine, step, policy),
         evaluate=evaluate_when_due,
         log=log,
         save=save_when_due,
@@ -116,6 +116,11 @@ def _samples(options: StageConfig, stream: SampleStream, media: StageMedia, comp
     return SamplePrefetcher(
         draw, components.plan, media.reads_frames, components.prefetcher, steps=options.step_count, depth=depth
     )
+
+
+def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
+    """Give an engine the policy's weights; adapters are merged unless it takes them."""
+    engine.update_weights(version, policy.weights(merged=not getattr(engine, "takes_adapters", False)))
 
 
 def due(every: int, step: int) -> bool:
