@@ -240,7 +240,7 @@ def test_rows_that_were_judged_in_part_are_asked_again(world: World, place: Path
     # The first call is the trial of the reward: three of the eight responses are judged, of the second row one.
     assert stopped.exit_code == 3, stopped.output
     assert "2 of 4 rows have no response that could be judged, and 1 have only some, so kept.jsonl" in stopped.output
-    assert "5 of 8 responses could not be judged; no response to 2 rows could" in stopped.output
+    assert "5 of 8 responses could not be scored; 2 rows have none that could" in stopped.output
     (place / "down").unlink()
     assert evr1(*words).exit_code == 0
     assert (place / "kept.jsonl").read_bytes() == (place / "whole.jsonl").read_bytes()
