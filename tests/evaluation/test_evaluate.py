@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.config.schema import EvaluationConfig
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Sampling
 from easyvideor1.evaluation.evaluate import ScoreFunction, choose_samples, derive_seed, evaluate
 from easyvideor1.evaluation.result import Evaluation, greedy_difference, paired_records
 from easyvideor1.evaluation.statistics import wilson_interval
@@ -19,7 +19,6 @@ from easyvideor1.types import (
     Sample,
     Score,
     StoppedError,
-    Trajectory,
 )
 
 from .worlds import TableEngine, letter_score, make_sample, render
@@ -43,8 +42,8 @@ def test_greedy_and_sampled_are_counted_per_task() -> None:
     assert result.tasks["boolean"].greedy == wilson_interval(1, 4)
     assert result.tasks["boolean"].format == 1.0
     assert result.tasks["boolean"].parts == {"letter": 0.25}
-    assert [len(record.samples) for record in result.records] == [3] * 10
-    right = sum(r.response == "A" for record in result.records for r in record.samples)
+    assert [len(record.trajectories) for record in result.records] == [3] * 10
+    right = sum(r.response == "A" for record in result.records for r in record.trajectories)
     assert result.sampled is not None and result.sampled.mean == pytest.approx(right / 30)
     assert 0 < right < 12  # the table's right answers are drawn about half of the time
 
@@ -188,15 +187,6 @@ def test_an_error_in_a_scoring_thread_reaches_the_caller() -> None:
         )
 
 
-def test_engine_that_forgets_responses_is_named() -> None:
-    class Forgetful(TableEngine):
-        def generate(self, requests: list[Request]) -> list[tuple[Trajectory, ...]]:  # type: ignore[override]
-            return super().generate(requests)[:1]
-
-    with pytest.raises(EasyVideoError, match="Forgetful answered 2 requests"):
-        run([make_sample(0)], Forgetful({0: "A"}))
-
-
 @pytest.mark.parametrize("name", ["", "../before", "a/b", ".hidden"])
 def test_names_that_are_no_file_names(name: str) -> None:
     with pytest.raises(ConfigError, match="evaluation name"):
@@ -267,7 +257,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has 1 rows where before.json says 2"):
         Evaluation.load(tmp_path, "before")
     rows.write_text('{"sample": "q0"}\n')
-    with pytest.raises(DataError, match=r"before.jsonl:1: not a row of an evaluation"):
+    with pytest.raises(DataError, match=r"before.jsonl:1: not a record of trajectories"):
         Evaluation.load(tmp_path, "before")
     rows.write_text("{nonsense\n" + whole)
     with pytest.raises(DataError, match=r"before.jsonl:1: not valid JSON"):

@@ -10,9 +10,9 @@ from dataclasses import replace
 from itertools import chain
 
 from easyvideor1.config.schema import EvaluationConfig
-from easyvideor1.engines.engine import Engine, Request, Sampling
-from easyvideor1.evaluation.records import Record, answered_record, failed_record, response_of
+from easyvideor1.engines.engine import Engine, Request, Result, Sampling, all_results
 from easyvideor1.evaluation.result import Evaluation, summarise
+from easyvideor1.records.trajectories import SampleRecord, sample_record, trajectory_record
 from easyvideor1.rewards import Scorer
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
@@ -29,7 +29,7 @@ from easyvideor1.types import (
 
 Render = Callable[[Sample], Prompt]
 ScoreFunction = Callable[[Sample, Completion], Score]
-RolloutCollector = tuple[tuple[Trajectory, ...], ...]
+Responses = tuple[tuple[Trajectory, ...], ...]
 
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -77,7 +77,7 @@ def evaluate(
     if not _NAME.fullmatch(name):
         raise ConfigError(f"evaluation name {name!r}: use letters, digits, '.', '_' and '-', for it names the files")
     chosen = choose_samples(samples, config.max_samples, seed)
-    records: list[Record] = []
+    records: list[SampleRecord] = []
     for start in range(0, len(chosen), batch_size):
         batch = chosen[start : start + batch_size]
         records += _answer(batch, engine, render, scorer, config, sampling, seed, scoring_threads)
@@ -87,7 +87,7 @@ def evaluate(
     return summarise(name, records, seed=seed, confidence=config.confidence)
 
 
-def _check_failed(name: str, records: Sequence[Record], bound: float) -> None:
+def _check_failed(name: str, records: Sequence[SampleRecord], bound: float) -> None:
     """A mean over the few questions that happened to work is no result."""
     failures = [failure for record in records if (failure := _failure(record))]
     if sum(share for _, share in failures) <= bound * len(records):
@@ -103,7 +103,7 @@ def _check_failed(name: str, records: Sequence[Record], bound: float) -> None:
     )
 
 
-def _failure(record: Record) -> tuple[str, float] | None:
+def _failure(record: SampleRecord) -> tuple[str, float] | None:
     """Why a question says nothing of the policy, and how much of it does not; ``None`` if all of it does.
 
     Without its greedy response it is lost as a whole, else as far as its sampled ones could not be judged: those that
@@ -113,8 +113,8 @@ def _failure(record: Record) -> tuple[str, float] | None:
         return record.error, 1.0
     if record.greedy is not None and not record.greedy.score.applicable:
         return f"{record.task}: {record.greedy.score.reason}", 1.0
-    lost = [one.score.reason for one in record.samples if not one.score.applicable]
-    return (f"{record.task}: {lost[0]}", len(lost) / len(record.samples)) if lost else None
+    lost = [one.score.reason for one in record.trajectories if not one.score.applicable]
+    return (f"{record.task}: {lost[0]}", len(lost) / len(record.trajectories)) if lost else None
 
 
 def choose_samples(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
@@ -138,7 +138,7 @@ def _answer(
     sampling: Sampling,
     seed: int,
     threads: int,
-) -> list[Record]:
+) -> list[SampleRecord]:
     prompts = [_render(sample, render) for sample in batch]
     ready = [(sample, prompt) for sample, prompt in zip(batch, prompts, strict=True) if isinstance(prompt, Prompt)]
     answers = _generate(engine, [_requests(*question, config, sampling, seed) for question in ready])
@@ -153,10 +153,10 @@ def _answer(
     for sample, prompt in zip(batch, prompts, strict=True):
         answer = next(waiting) if isinstance(prompt, Prompt) else prompt
         if isinstance(answer, EasyVideoError) or not isinstance(prompt, Prompt):
-            records.append(failed_record(sample, f"{type(answer).__name__}: {answer}"))
+            records.append(sample_record(sample, error=f"{type(answer).__name__}: {answer}"))
             continue
-        greedy, *sampled = [response_of(one, next(scores)) for one in chain.from_iterable(answer)]
-        records.append(answered_record(sample, prompt, greedy, tuple(sampled)))
+        greedy, *sampled = [trajectory_record(one, next(scores)) for one in chain.from_iterable(answer)]
+        records.append(sample_record(sample, prompt, greedy=greedy, trajectories=tuple(sampled)))
     return records
 
 
@@ -196,23 +196,21 @@ def _requests(sample: Sample, prompt: Prompt, config: EvaluationConfig, sampling
     return requests
 
 
-def _generate(engine: Engine, asked: Sequence[list[Request]]) -> list[RolloutCollector | MediaError]:
-    """The responses of each question. Where a media file fails, halves are tried until the question is found."""
-    if not asked:
-        return []
-    requests = [request for question in asked for request in question]
-    try:
-        results = engine.generate(requests)
-    except MediaError as error:
-        if len(asked) == 1:
-            return [error]
-        middle = len(asked) // 2
-        return _generate(engine, asked[:middle]) + _generate(engine, asked[middle:])
-    if [len(group) for group in results] != [request.n for request in requests]:
-        raise EasyVideoError(
-            f"engine {type(engine).__name__} answered {len(requests)} requests with groups of "
-            f"{[len(group) for group in results][:8]} responses where {[request.n for request in requests][:8]} were "
-            "asked; an engine returns n responses per request, in request order"
-        )
-    found = iter(results)
-    return [tuple(next(found) for _ in question) for question in asked]
+def _generate(engine: Engine, asked: Sequence[list[Request]]) -> list[Responses | MediaError]:
+    """The responses of each question, or why its media cannot be read.
+
+    Raises:
+        EasyVideoError: another fault of a request, or the engine breaks its contract.
+    """
+
+    def check(position: int, result: Result) -> None:
+        if result.fault is not None and not isinstance(result.fault, MediaError):
+            raise result.fault
+
+    found = iter(all_results(engine, [request for question in asked for request in question], check))
+    answers: list[Responses | MediaError] = []
+    for question in asked:
+        results = [next(found) for _ in question]
+        faults = [result.fault for result in results if isinstance(result.fault, MediaError)]
+        answers.append(faults[0] if faults else tuple(result.trajectories for result in results))
+    return answers

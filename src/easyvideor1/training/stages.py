@@ -98,7 +98,7 @@ def build_stage(
             used, advantage, options, sampling.max_new_tokens, needs, sources, step
         ),
         keep=lambda step, collected, train_batch: record.write_rollouts(
-            step, collected.groups, train_batch.rows.groups, train_batch.recorded, off_policy
+            step, collected.groups, train_batch, off_policy
         ),
         update=learning.update,
         sync=lambda step: sync_weights(engine, step, policy),
@@ -120,7 +120,7 @@ def _samples(options: StageConfig, stream: SampleStream, media: StageMedia, comp
 
 def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
     """Give an engine the policy's weights; adapters are merged unless it takes them."""
-    engine.load_weights(version, dict(policy.weights(merged=not getattr(engine, "takes_adapters", False))))
+    engine.update_weights(version, policy.weights(merged=not getattr(engine, "takes_adapters", False)))
 
 
 def due(every: int, step: int) -> bool:
