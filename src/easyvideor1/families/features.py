@@ -25,13 +25,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from easyvideor1.families.family import Family, VisualFeatures, computing
-from easyvideor1.families.shared_tower import tower_is_sharded
+from easyvideor1.families.family import Family, Visual, VisualFeatures, computing
+from easyvideor1.families.inputs import LoadFrames, load_checked, load_media
+from easyvideor1.families.vision_tower import tower_is_sharded
 from easyvideor1.files import atomic_path
-from easyvideor1.packing.micro_batch import LoadFrames, load_checked
 from easyvideor1.types import ConfigError, DataError, EasyVideoError, MediaPlan, MediaRef, Prompt
 from easyvideor1.video import HealthLedger
-from easyvideor1.video.feature_files import feature_files, feature_path
+from easyvideor1.video.maintenance import feature_files, feature_path
 
 FORMAT = "easyvideor1-features/2"
 
@@ -267,6 +267,26 @@ class FeatureCache:
             digest.update(f"|{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
             digest.update(_raw_bytes(tensor))
         return digest.hexdigest()
+
+
+def load_visual(
+    prompts: Sequence[Prompt],
+    family: Family,
+    load: LoadFrames,
+    *,
+    features: FeatureCache | None = None,
+    device: torch.device | None = None,
+) -> Visual | None:
+    """All media of some prompts as the model takes them; engine and trainer both read them here.
+
+    Features where a cache of them is given, and no frames are read for those it has; else patches.
+
+    Raises:
+        DataError: as ``load_checked``.
+    """
+    if features is not None:
+        return features.read(prompts, load)
+    return family.visual_inputs([frames for prompt in prompts for frames in load_media(prompt, load)], device)
 
 
 def _read(path: Path, key: str, *, check: bool) -> VisualFeatures:
