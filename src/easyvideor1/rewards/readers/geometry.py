@@ -113,16 +113,18 @@ def best_matching(scores: Sequence[Sequence[float]]) -> float:
 
     ``scores`` is a rectangle of finite numbers, none negative.
     """
-    score_RC: NDArray[np.float64] = np.asarray(scores, dtype=np.float64)
-    if score_RC.size <= 1:
-        return float(score_RC.sum())
+    cost_RC: NDArray[np.float64] = -np.asarray(scores, dtype=np.float64)
+    if cost_RC.size == 0:
+        return 0.0
+    if cost_RC.size == 1:
+        return float(-cost_RC[0, 0])
     from scipy.optimize import linear_sum_assignment  # slow to import, and most answers are one box or span
 
-    if score_RC.shape[0] > score_RC.shape[1]:
-        score_RC = score_RC.T
-    rows, columns = linear_sum_assignment(score_RC, maximize=True)
+    if cost_RC.shape[0] > cost_RC.shape[1]:
+        cost_RC = cost_RC.T
+    rows, columns = linear_sum_assignment(cost_RC)
     # In the order of the columns: the last digits of a sum depend on its order.
-    return float(score_RC[rows, columns][columns.argsort()].sum())
+    return float(-cost_RC[rows, columns][columns.argsort()].sum())
 
 
 def scales_differ(predicted: Sequence[float], reference: Sequence[float]) -> bool:
