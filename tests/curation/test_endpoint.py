@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from easyvideor1.curation.endpoint import DOWN_AFTER
+from easyvideor1.engines.endpoint import DOWN_AFTER
 from training.runs import World, json_lines
 from training.test_bad_input import damaged_pixels
 
