@@ -120,7 +120,7 @@ def _samples(options: StageConfig, stream: SampleStream, media: StageMedia, comp
 
 def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
     """Give an engine the policy's weights; adapters are merged unless it takes them."""
-    engine.load_weights(version, dict(policy.weights(merged=not getattr(engine, "takes_adapters", False))))
+    engine.update_weights(version, policy.weights(merged=not getattr(engine, "takes_adapters", False)))
 
 
 def due(every: int, step: int) -> bool:
