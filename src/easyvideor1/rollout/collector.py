@@ -125,7 +125,7 @@ class StepCollector:
         with timings("sample"):
             samples = self.draw(step, round_)
         with timings("rollout"):
-            prompts = ready_prompts(samples, self.strategy, self.media.check, self.media.failed)
+            prompts = ready_prompts(samples, self.strategy.start, self.media.check, self.media.failed)
             if self.options.trajectories == "offline":
                 limit = self.sampling.max_new_tokens
                 groups, begun = read_offline(samples, prompts, family=self.family, max_tokens=limit), None

@@ -7,7 +7,7 @@ alone, never on which response ended first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -64,7 +64,7 @@ class Outcome:
 
 def drive(
     engine: Engine, jobs: Iterable[Job], strategy: Strategy, *, window: int | None = None, windows: int = 1
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Generate what jobs ask for; yields the outcome of each job as soon as it is there, in any order.
 
     Whoever leaves the iterator early closes it, which cancels what is pending (``contextlib.closing``).

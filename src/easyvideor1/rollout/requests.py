@@ -34,11 +34,11 @@ OnGroup = Callable[[int, tuple[Trajectory, ...]], None]
 
 def ready_prompts(
     samples: Sequence[Sample],
-    strategy: Strategy,
+    start: Callable[[Sample], Prompt],
     check_media: Callable[[MediaRef, MediaPlan], object],
     on_failure: Callable[[MediaError], None],
 ) -> list[Prompt | None]:
-    """The prompts of a step's samples; ``None`` where a media file cannot be read (any more).
+    """The first prompts of a step's samples, from ``Strategy.start``; ``None`` where a media file cannot be read.
 
     A sample that comes twice in a step has one prompt object, so that its responses share the computation whatever the
     caller of this function has rendered before. ``check_media`` raises ``MediaError`` for a medium that cannot be read.
@@ -51,7 +51,7 @@ def ready_prompts(
         if id(sample) in prompts:
             continue
         try:
-            prompt = strategy.start(sample)
+            prompt = start(sample)
             for ref, plan in zip(prompt.media, prompt.plans, strict=True):
                 check_media(ref, plan)
         except MediaError as error:
