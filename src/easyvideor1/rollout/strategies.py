@@ -57,3 +57,29 @@ class SingleTurn:
 
     def next(self, sample: Sample, trajectory: Trajectory) -> Prompt | None:
         return None
+
+
+@STRATEGIES.register("second_look")
+class SecondLook:
+    """Two turns: the model answers, is asked to check its answer, and answers again; the second answer is scored.
+
+    A first answer that was cut at the length limit stays the last.
+    """
+
+    #: The message of the second turn.
+    CHECK = (
+        "Check your answer: look at the question and at what is shown again, and correct what is wrong. Then give your "
+        "final answer in the same form."
+    )
+
+    def __init__(self, tools: PromptTools) -> None:
+        self._tools = tools
+
+    def start(self, sample: Sample) -> Prompt:
+        return self._tools.render(sample)
+
+    def next(self, sample: Sample, trajectory: Trajectory) -> Prompt | None:
+        if len(trajectory.turns) > 1 or trajectory.finish != "stop":
+            return None
+        asked = trajectory.last.prompt.followed_by(trajectory.last.response_ids)
+        return self._tools.family.extend(asked, self.CHECK, (), ())
