@@ -71,7 +71,7 @@ def test_refusals_are_counted_and_never_scored(world: World, place: Path, endpoi
     done = collect(configured(world, place, numbered(world, 6)), place / "rows.jsonl", endpoint)
     assert done.exit_code == 0, done.output
     assert len(json_lines(place / "rows.jsonl")) == 5 and "5 rows with 5 trajectories" in done.output
-    assert "2 of 12 responses were refused by the endpoint, the first with: HTTP 400" in done.output
+    assert "2 of 12 responses were refused by the endpoint; first error: HTTP 400" in done.output
     assert "too many pictures" in done.output
     assert scored(place) == ["'aaa'"] * 10
     assert endpoint.asked(3) == 2, "what is refused is not asked again in the same start"
@@ -97,7 +97,7 @@ def test_a_prompt_that_always_fails_costs_its_row_only(
     done = collect(configured(world, place, numbered(world, 6)), place / "rows.jsonl", endpoint)
     assert done.exit_code == 0, done.output
     assert len(json_lines(place / "rows.jsonl")) == 5
-    assert "2 of 12 responses failed, the first with: " in done.output and "in 5 attempts" in done.output
+    assert "2 of 12 responses failed; first error: " in done.output and "in 5 attempts" in done.output
     assert scored(place) == ["'aaa'"] * 10
 
 
