@@ -148,7 +148,7 @@ def test_media_that_cannot_be_read_cost_their_rows_only(world: World, place: Pat
     settings = configured(world, place, rows, cache__mode="decode_only", cache__dir=str(place / "frames"))
     done = collect(settings, place / "rows.jsonl", endpoint)
     assert done.exit_code == 0 and len(json_lines(place / "rows.jsonl")) == 5
-    assert "1 with media that cannot be read" in done.output and "noise.mp4" in done.stderr
+    assert "1 with unreadable media" in done.output and "noise.mp4" in done.stderr
 
 
 def test_a_wrong_address_or_key_is_told_by_its_option(
@@ -183,7 +183,7 @@ def test_one_process_at_a_time_makes_an_output(world: World, place: Path, endpoi
     try:
         assert asked.wait(300)
         second = collect(settings, out, endpoint)
-        assert second.exit_code == 2 and "is being made by another process" in second.output
+        assert second.exit_code == 2 and "another process is writing" in second.output
         assert not out.exists()
         go.set()
         _, said = first.communicate(timeout=300)

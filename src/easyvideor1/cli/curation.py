@@ -75,7 +75,7 @@ class Curation:
         unasked = [f"{len(self.found.unreadable)} with unreadable media"] if self.found.unreadable else []
         unasked += [f"{len(self.refused)} that cannot be used"] if self.refused else []
         rows = len(self.found.answered) + len(self.found.unreadable) + len(self.refused)
-        typer.echo(f"wrote {out}: {kept}; left out, of {rows} rows: {', '.join([*left_out, *unasked])}")
+        typer.echo(f"wrote {out}: {kept}; left out of {rows} rows: {', '.join([*left_out, *unasked])}")
         for line in self._missing():
             typer.echo(line)
         self._tell_health()
