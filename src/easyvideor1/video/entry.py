@@ -297,15 +297,6 @@ def unpack(
         pass
 
 
-def psnr(first: Pixels, second: Pixels) -> float:
-    """Peak signal-to-noise ratio in dB, ``10 log10(255^2 / mean squared error)``; infinite when they are equal."""
-    squares, count = 0, 0
-    for one, other in zip(first, second, strict=True):  # by frame: the differences of a whole video would be large
-        squares += int(np.square(one.astype(np.int32) - other.astype(np.int32)).sum(dtype=np.int64))
-        count += one.size
-    return float("inf") if squares == 0 else float(10 * np.log10(255.0**2 * count / squares))
-
-
 def _pack_jpeg(frame: Pixels) -> bytes:
     out = io.BytesIO()
     Image.fromarray(frame).save(out, "JPEG", quality=JPEG_QUALITY, subsampling=0)

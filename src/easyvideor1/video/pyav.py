@@ -114,7 +114,7 @@ def segments(index: PacketIndex, wanted: Iterable[int], threads: int = 1) -> lis
 
 
 def decode_sparse(
-    path: str, index: PacketIndex, wanted: list[int], threads: int, *, seek: bool, drop: bool = True
+    path: str, index: PacketIndex, wanted: list[int], threads: int, *, seek: bool
 ) -> Iterator[tuple[int, Any]]:
     """The wanted frames as ``(position, picture)``, each once; in any order within a segment.
 
@@ -124,7 +124,6 @@ def decode_sparse(
         wanted: positions in the index, sorted and distinct.
         threads: as for ``read_frames``.
         seek: whether to seek between segments, where the container says where key frames are.
-        drop: whether to drop pictures that nothing refers to, where the codec marks them.
 
     Raises:
         _SeekMissedError, _NotAsIndexedError: something else must be tried; some frames may have been delivered.
@@ -134,7 +133,7 @@ def decode_sparse(
         context = stream.codec_context
         context.thread_type = "AUTO"
         context.thread_count = threads
-        drop = drop and can_skip_unreferenced(context.name, context.extradata)
+        drop = can_skip_unreferenced(context.name, context.extradata)
         seek = seek and container.format.name in _INDEXED
         reached = index.pts[0] - 1
         for segment in segments(index, wanted, threads) if seek else [Segment(None, tuple(wanted))]:

@@ -110,10 +110,6 @@ class FrameStore:
             raise StoreError(f"{digest!r} is not a plan digest (64 lower-case hex digits)")
         return self.directory / digest[:2] / f"{digest}{LOSSY_SUFFIX if lossy else EXACT_SUFFIX}"
 
-    def has(self, plan: MediaPlan | str) -> bool:
-        """Whether an entry that serves is there; says nothing of its health, which ``get`` and ``verify`` check."""
-        return any(path.exists() for path in self._candidates(plan))
-
     def files(self) -> Iterator[EntryFile]:
         """All files of entries, in order of their digests."""
         for path in sorted(self.directory.glob(f"[0-9a-f][0-9a-f]/*{EXACT_SUFFIX}")):
@@ -156,7 +152,7 @@ class FrameStore:
         return None
 
     def touch(self, plan: MediaPlan | str) -> bool:
-        """Like ``has``, and the entry counts as used now."""
+        """Whether an entry that serves is there, whole or not; it counts as used now."""
         for path in self._candidates(plan):
             try:
                 status = path.stat()
