@@ -184,7 +184,7 @@ def test_an_error_meets_the_step_that_needs_the_file() -> None:
         assert prefetcher.load(*bad).plan is bad[1], "the cause has gone, and so has the error"
 
 
-def test_cachery_is_bounded_by_what_plans_say() -> None:
+def test_memory_is_bounded_by_what_plans_say() -> None:
     files = Files()
     media = [medium(seed) for seed in range(6)]
     size = plan_bytes(media[0][1])

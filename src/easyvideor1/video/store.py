@@ -75,7 +75,7 @@ class FrameStore:
     Exact entries (``raw``, ``zstd``) and nearly exact ones (``jpeg``) of one plan have files of their own. A plan is
     served by any exact entry, whatever packed it; a nearly exact one serves only a store whose codec is ``jpeg``, and
     only when there is no exact one. A digest, in place of a plan, stands for whatever there is, the exact entry first:
-    that is for people who check_entry, not for training.
+    people use digests to look at a store; training uses plans.
 
     Args:
         directory: created when first written.

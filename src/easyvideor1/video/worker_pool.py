@@ -176,7 +176,7 @@ class WorkerProcess:
 
     def __init__(self, store: FrameStore, config: CacheConfig) -> None:
         self.jobs = 0
-        self._cachery = config.memory_mb << 20
+        self._memory = config.memory_mb << 20
         self._deadline = config.deadline
         self._buffer = b""
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
@@ -210,7 +210,7 @@ class WorkerProcess:
             raise EasyVideoError(f"a decoding worker does not start: {death}") from death
         except MemoryError as error:
             raise EasyVideoError(
-                f"cache.memory_mb = {self._cachery >> 20} is less than an idle worker needs; give it 512 or more"
+                f"cache.memory_mb = {self._memory >> 20} is less than an idle worker needs; give it 512 or more"
             ) from error
         if message is None:
             self.kill()
@@ -241,7 +241,7 @@ class WorkerProcess:
         except MemoryError as error:
             self.kill()
             raise MediaError(
-                f"{doing} took more than cache.memory_mb = {self._cachery >> 20}", path=path, reason="memory"
+                f"{doing} took more than cache.memory_mb = {self._memory >> 20}", path=path, reason="memory"
             ) from error
         except BaseException:  # an interrupt: the answer is still to come, and would be taken for that of the next job
             self.kill()
@@ -316,7 +316,7 @@ class WorkerProcess:
                 if not chunk:
                     raise self._death()
                 self._buffer += chunk
-            if _resident_bytes(self._process.pid) > self._cachery:
+            if _resident_bytes(self._process.pid) > self._memory:
                 raise MemoryError
         line, _, self._buffer = self._buffer.partition(b"\n")
         message: dict[str, Any] = json.loads(line)
