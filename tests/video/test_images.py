@@ -266,7 +266,7 @@ def test_animations_are_videos_with_their_own_times(tmp_path: Path, name: str) -
     np.testing.assert_array_equal(video.decode(str(tmp_path / name), plan).pixels, np.stack(frames))
     back = video.plan(info, VideoBudget(frames=2, min_pixels=1024), GEOMETRY, start=0.6, end=1.1)
     np.testing.assert_array_equal(video.decode(str(tmp_path / name), back).pixels, np.stack(frames[3:5]))
-    with pytest.raises(MediaError, match="holds a moving picture, it is no image"):
+    with pytest.raises(MediaError, match="has several frames and is not an image"):
         video.plan(info, ImageBudget(), GEOMETRY)
 
 
