@@ -5,7 +5,6 @@ import shutil
 import pytest
 import torch
 
-from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.families.family import VisualFeatures, VisualInputs
 from easyvideor1.packing.logprobs import response_logprobs
@@ -13,7 +12,7 @@ from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.adapters import merged_state
 from easyvideor1.policy.policy import Policy
-from tiny import load_frames, make_plan, make_prompt, random_turns
+from tiny import load_frames, make_plan, make_prompt, random_turns, update
 
 pytestmark = pytest.mark.model
 
@@ -47,10 +46,7 @@ def open_policy(checkpoint, **options):
 
 
 def steps(policy, turns, count=2):
-    objective = OBJECTIVES.resolve("ppo_clip")
-    return [
-        policy.update(turns, ADVANTAGES, objective, step=n + 1, temperature=1.0, load=load_frames) for n in range(count)
-    ]
+    return [update(policy, turns, ADVANTAGES, step=n + 1) for n in range(count)]
 
 
 FROZEN = {"freeze": ("vision", "merger")}

@@ -48,7 +48,7 @@ GROUPS = [group((1.0, [2]), (0.0, [3])), group((0.5, [1]), (0.5, [2]), (2.0, [1]
 def test_rows_are_numbered_over_the_step() -> None:
     rows = lay_out([group((1.0, [2, 1]), (0.0, [3])), group((1.0, [1]))])
     assert rows.owner.tolist() == [0, 0, 1, 2] and rows.group.tolist() == [0, 0, 1]
-    assert rows.sequence.tolist() == [0, 0, 0, 1, 1, 1, 2] and rows.learnt.all()
+    assert rows.sequence.tolist() == [0, 0, 0, 1, 1, 1, 2] and rows.trained.all()
     assert [each.tolist() for each in rows.split(torch.arange(7))] == [[0, 1], [2], [3, 4, 5], [6]]
 
 
@@ -62,7 +62,7 @@ def test_what_was_cut_is_not_learnt_but_counts_for_its_group() -> None:
     first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
     found = train_batch([first], advantage="dr_grpo", overlong_filter=True)
     torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5]))
-    assert found.rows.learnt.tolist() == [False, False, True, True, True]
+    assert found.rows.trained.tolist() == [False, False, True, True, True]
     assert (
         found.rows.turns[0].response_mask.tolist() == [False, False]
         and first.trajectories[0].turns[0].response_mask.all()
