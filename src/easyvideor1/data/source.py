@@ -18,7 +18,7 @@ from easyvideor1.data.formats import Columns, Format
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.row_files import ROW_SUFFIXES, RawRow, media_base, read_source
 from easyvideor1.data.rows import RowFormat, answer_column, read_sample, read_task
-from easyvideor1.rewards.geometry import Scale
+from easyvideor1.rewards.readers.geometry import Scale
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Sample
 
@@ -133,8 +133,8 @@ def shared_ids_note(loaded: Sequence[Loaded]) -> str:
     (one, other), more = pairs[0], len(pairs) - 1
     also = f", and {more} more are shared" if more else ""
     return (
-        f"{one.where} and {other.where} have the id {other.id!r}{also} - records cannot tell such rows apart: give "
-        "each an id of its own, or leave problem_id out"
+        f"{one.where} and {other.where} have the id {other.id!r}{also} - records cannot tell such rows apart; give "
+        "each row its own id, or leave out problem_id"
     )
 
 

@@ -56,7 +56,7 @@ def build_stage(
         family=policy.family,
         engine=engine,
         draw=_samples(options, stream, media, components),
-        render=components.render,
+        strategy=components.strategy,
         media=media,
         scorer=components.scorer,
         overlap=policy.device.type != "cpu" if overlap is None else overlap,
