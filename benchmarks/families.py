@@ -109,10 +109,10 @@ def _speed(checkpoint: Path, repetitions: int) -> Speed:
         optimizer=OptimizerConfig(lr=1e-5, warmup_steps=0),
     )
     policy.begin(stage)
-    batch = UpdateBatch.of(turns, torch.ones(len(turns)), stage)
+    update = UpdateBatch.of(turns, torch.ones(len(turns)), stage)
 
     def step() -> None:
-        policy.forward_backward(batch, load=load_noise)
+        policy.forward_backward(update, load=load_noise)
         policy.optimizer_step(1)
 
     found = {}

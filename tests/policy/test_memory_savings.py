@@ -131,7 +131,7 @@ def test_a_frozen_tower_runs_once_for_policy_and_reference(tiny_checkpoint, turn
 def test_features_of_a_frozen_tower_change_nothing(tiny_checkpoint, turns):
     """Log-probs and gradients are those of a pass that is given the pixels."""
     policy = open_policy(tiny_checkpoint, **FROZEN)
-    ((order, batch),) = policy.batches(turns, 10**6, load_frames)
+    ((order, batch),) = policy.batches(policy.plan(turns, max_tokens=10**6), load_frames)
     pixels = collate(pack_turns(turns, share_prefix=True), policy.family, load_frames)
     assert order == [0, 1, 2, 3]
     assert isinstance(batch.visual, VisualFeatures) and isinstance(pixels.visual, VisualInputs)

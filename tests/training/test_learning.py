@@ -61,7 +61,7 @@ class Step:
             family=self.policy.family,
             engine=engine,
             draw=lambda step, round_: loaded.samples[:3],
-            render=self.components.render,
+            strategy=self.components.strategy,
             media=self.media(),
             scorer=self.components.scorer,
             overlap=False,
@@ -100,7 +100,7 @@ class Step:
 
 
 @pytest.mark.usefixtures("place")
-def test_epochs_are_updates_against_the_policy_with_rollout_logprobs(world: World) -> None:
+def test_epochs_are_updates_against_the_policy_before_the_first(world: World) -> None:
     found, wanted = (Step(world, ppo_epochs=3) for _ in range(2))
     train_batch = found.train_batch()
     metrics = found.learning().update(train_batch, 1)
