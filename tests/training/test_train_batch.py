@@ -165,7 +165,7 @@ def test_a_wrong_advantage_is_named(wrong, words: str) -> None:
     assert words in str(refused.value)
 
 
-def test_a_part_is_the_lesson_of_its_groups() -> None:
+def test_a_part_is_the_batch_of_its_groups() -> None:
     groups = [*GROUPS, group((0.0, [2, 2]), (1.0, [3]), (0.2, [1])), group((1.0, [4]), (0.5, [1]))]
     whole = train_batch(groups, advantage="dr_grpo", objective="dpo", aggregation="sequence")
     logprobs = [torch.full((len(turn.response_ids),), -float(n)) for n, turn in enumerate(whole.rows.turns)]
@@ -173,7 +173,7 @@ def test_a_part_is_the_lesson_of_its_groups() -> None:
     for chosen in ([0], [1, 3], [0, 1, 2, 3]):
         part = whole.part(chosen, overlong_filter=False)
         alone = train_batch([groups[g] for g in chosen], advantage="dr_grpo", objective="dpo", aggregation="sequence")
-        for name in ("owner", "group", "offline", "sequence", "learnt"):
+        for name in ("owner", "group", "offline", "sequence", "trained"):
             assert torch.equal(getattr(part.rows, name), getattr(alone.rows, name)), name
         assert torch.equal(part.advantages, alone.advantages) and torch.equal(part.recorded, alone.recorded)
         assert torch.equal(part.pairs, alone.pairs)
