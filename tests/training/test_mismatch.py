@@ -59,5 +59,5 @@ def test_a_warning_names_the_sample() -> None:
 def test_a_stop_names_the_worst_response() -> None:
     watch = MismatchWatch(MismatchConfig(bound=0.2, action="stop"), lambda text: None)
     watch.begin(rows(), 3)
-    with pytest.raises(MismatchError, match=r"step 3: .* sample 'v'.*The weights have not changed"):
+    with pytest.raises(MismatchError, match=r"step 3: .* sample 'v'.*This step did not change the weights"):
         watch.look(SEEN)

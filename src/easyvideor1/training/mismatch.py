@@ -56,10 +56,10 @@ class MismatchWatch:
             self._found[turn] = (float(gap.sum()), float(kl_K[mine].sum()), float(gap.max()), int(mine.sum()))
         if self.options.action == "stop" and (words := self._beyond_words()):
             raise MismatchError(
-                f"step {self._step}: {words}. The weights have not changed in this step, its rollouts are written and "
-                "the last checkpoint is intact. Look for a difference between engine and trainer (weights that were "
-                "not synchronised, another type or attention, damaged frames), or raise mismatch.bound or set "
-                "mismatch.action to warn"
+                f"step {self._step}: {words}. This step did not change the weights, its rollouts are written, and the "
+                "last checkpoint is intact. Look for a difference between engine and trainer (weights that were not "
+                "synced, another dtype or attention, damaged frames), or raise mismatch.bound, or set mismatch.action "
+                "to warn"
             )
 
     def metrics(self) -> dict[str, float]:

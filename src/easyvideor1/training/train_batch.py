@@ -160,7 +160,7 @@ def make_train_batch(
     """Rewards, what they lose to length and KL, and the advantages of all that.
 
     Args:
-        groups: those that are trained on.
+        groups: the groups to train on.
         advantage: the stage's function.
         options: of the stage.
         max_new_tokens: the length limit of responses.
