@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.assembly import stage_needs
@@ -18,7 +17,8 @@ from easyvideor1.rollout.samples import Draw, SamplePrefetcher, StageMedia, roun
 from easyvideor1.training.canary import Canary, canary_metrics
 from easyvideor1.training.learner import Learner
 from easyvideor1.training.loop import Metrics, Stage
-from easyvideor1.training.run_log import StageLog
+from easyvideor1.training.run_directory.layout import due, validation_name
+from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.stalled import StallWatch
 from easyvideor1.training.timings import Timings
 from easyvideor1.training.train_batch import Sources, make_train_batch
@@ -116,18 +116,3 @@ def _samples(options: StageConfig, stream: SampleStream, media: StageMedia, comp
     return SamplePrefetcher(
         draw, components.plan, media.reads_frames, components.prefetcher, steps=options.step_count, depth=depth
     )
-
-
-def due(every: int, step: int) -> bool:
-    """Whether something that happens every so many steps, or never (0), happens after ``step``."""
-    return every > 0 and step % every == 0
-
-
-def validation_name(options: StageConfig, step: int) -> str:
-    """What the evaluation within a stage is called, after one of its steps."""
-    return f"{options.name}-{step:06d}"
-
-
-def stage_directory(run_dir: Path, config: RunConfig, options: StageConfig) -> Path:
-    """``stages/01-sft``: numbered in the order of the configuration."""
-    return run_dir / "stages" / f"{config.stages.index(options) + 1:02d}-{options.name}"
