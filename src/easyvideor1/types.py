@@ -231,6 +231,7 @@ class Turn:
 
     ``response_ids`` is int64 ``(T,)`` and ends with the stop token when ``finish`` is ``"stop"``. ``logprobs`` are the
     engine's, float32 ``(T,)``, or ``None`` when unknown. ``response_mask`` is bool ``(T,)``: the tokens to learn from.
+    ``versions`` are those of the weights that drew each token, int64 ``(T,)``, or ``None`` when unknown.
     """
 
     prompt: Prompt
@@ -239,6 +240,7 @@ class Turn:
     logprobs: NDArray[np.float32] | None
     finish: FinishReason
     text: str
+    versions: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from easyvideor1.components import Components
 from easyvideor1.data import SampleStream
 from easyvideor1.policy.policy import Policy
 from easyvideor1.training.loop import train as train_stage
-from easyvideor1.training.run_log import StageLog
+from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.stages import build_stage
 from easyvideor1.training.timings import Timings
 from easyvideor1.types import Completion, Sample, Score
@@ -106,7 +106,7 @@ def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, c
     (loaded,) = components.load_sources(config.data.train)
     policy = Policy.open(config.model)
     policy.begin(options)
-    before = {name: tensor.clone() for name, tensor in policy.weights().items()}
+    before = {name: tensor.clone() for name, tensor in policy.weights()}
     train_stage(
         build_stage(
             options,
@@ -115,6 +115,7 @@ def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, c
             policy=policy,
             engine=components.open_engine(policy.model),
             stream=SampleStream([loaded.samples], [1.0], config.seed),
+            first=0,
             record=StageLog(tmp_path),
             evaluate=lambda name, engine: {},
             on_step=lambda name, step, steps, metrics: None,
@@ -133,7 +134,7 @@ def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, c
         assert rows[-1]["groups/all"] == 4 and "loss" not in rows[-1], "another round, and still nothing to learn from"
         return
     assert math.isfinite(rows[-1]["loss"]) and rows[-1]["groups/used"] > 0
-    changed = [name for name, tensor in policy.weights().items() if not tensor.equal(before[name])]
+    changed = [name for name, tensor in policy.weights() if not tensor.equal(before[name])]
     assert rows[-1]["grad_norm"] > 0 and len(changed) > len(before) / 2
 
 

@@ -73,7 +73,7 @@ class Step:
         return make_train_batch(groups, advantage, self.options, 16, needs, sources, 1)
 
     def weights(self) -> torch.Tensor:
-        return torch.cat([tensor.flatten() for tensor in self.policy.weights().values()])
+        return torch.cat([tensor.flatten() for tensor in dict(self.policy.weights()).values()])
 
     def by_hand(self, train_batch: TrainBatch, groups: list[int], before: list[torch.Tensor]) -> dict[str, float]:
         """An update of some groups, as ``Policy`` makes it."""

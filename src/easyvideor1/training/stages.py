@@ -21,7 +21,8 @@ from easyvideor1.training.run_directory.layout import due, validation_name
 from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.stalled import StallWatch
 from easyvideor1.training.timings import Timings
-from easyvideor1.training.train_batch import Sources, make_train_batch
+from easyvideor1.training.train_batch import Sources, TrainBatch, make_train_batch
+from easyvideor1.types import Group
 
 #: Called as ``evaluate(name, engine)`` when an evaluation is due; returns metrics.
 Evaluate = Callable[[str, Engine], Metrics]
@@ -37,6 +38,7 @@ def build_stage(
     policy: Policy,
     engine: Engine,
     stream: SampleStream,
+    first: int,
     record: StageLog,
     evaluate: Evaluate,
     on_step: OnStep,
@@ -44,7 +46,12 @@ def build_stage(
     timings: Callable[[int], Timings],
     say: Callable[[str], None] = print,
 ) -> Stage:
-    """Choose the parts of a stage. Every ``if`` that the loop would need is decided here."""
+    """Choose the parts of a stage. Every ``if`` that the loop would need is decided here.
+
+    ``first`` are the steps of the run before this stage: the version of the weights after step ``s`` is ``first + s``,
+    so that versions only grow over a whole run and are the same after a resume. The engine sleeps while the policy is
+    updated; it has generated everything that the step needs by then.
+    """
     features = components.open_features(policy.model)
     media = StageMedia(options.name, components.load, components.ledger, features)
     sampling = components.sampling()
@@ -71,6 +78,10 @@ def build_stage(
     off_policy = "luffy" if options.objective == "luffy" else options.off_policy
     stalled = StallWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
+    def make(used: list[Group], step: int) -> TrainBatch:
+        engine.sleep()
+        return make_train_batch(used, advantage, options, sampling.max_new_tokens, needs, sources, step)
+
     def evaluate_when_due(step: int) -> Metrics:
         return evaluate(validation_name(options, step), engine) if due(config.evaluation.every, step) else {}
 
@@ -94,14 +105,12 @@ def build_stage(
         steps=options.step_count,
         timings=timings,
         collect=collector.collect,
-        train_batch=lambda used, step: make_train_batch(
-            used, advantage, options, sampling.max_new_tokens, needs, sources, step
-        ),
+        train_batch=make,
         keep=lambda step, collected, train_batch: record.write_rollouts(
-            step, collected.groups, train_batch.rows.groups, train_batch.recorded, off_policy
+            step, collected.groups, train_batch, off_policy
         ),
         update=learning.update,
-        sync=lambda step: engine.load_weights(step, policy.weights()),
+        sync=lambda step: sync_weights(engine, first + step, policy),
         evaluate=evaluate_when_due,
         log=log,
         save=save_when_due,
@@ -116,3 +125,9 @@ def _samples(options: StageConfig, stream: SampleStream, media: StageMedia, comp
     return SamplePrefetcher(
         draw, components.plan, media.reads_frames, components.prefetcher, steps=options.step_count, depth=depth
     )
+
+
+def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
+    """Wake an engine and give it the policy's weights; adapters are merged unless it takes them."""
+    engine.wake()
+    engine.load_weights(version, dict(policy.weights(merged=not getattr(engine, "takes_adapters", False))))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from easyvideor1.algorithms.advantages import (
     Advantage,
@@ -70,6 +72,13 @@ class TrainBatch:
     returns: list[torch.Tensor] | None = None
     rollout_logprobs: list[torch.Tensor] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+
+    def token_advantages(self) -> list[NDArray[np.float32]]:
+        """The advantages of every response token, turn by turn, ``(T,)`` each; for the records."""
+        return [
+            np.broadcast_to(np.asarray(values, dtype=np.float32), len(turn.response_ids))
+            for turn, values in zip(self.rows.turns, self.advantages, strict=True)
+        ]
 
     @property
     def has_trained_tokens(self) -> bool:

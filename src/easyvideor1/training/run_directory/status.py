@@ -166,5 +166,3 @@ def _facts(config: RunConfig) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-
-
