@@ -10,7 +10,7 @@ import pytest
 
 from easyvideor1.rollout.samples import SamplePrefetcher
 from easyvideor1.types import DataError, Frames, MediaError, MediaPlan, MediaRef, Sample
-from easyvideor1.video.prefetch import Prefetcher
+from easyvideor1.video.memory_cache import Prefetcher
 from tiny import load_frames, make_plan
 
 from .runs import World, json_lines, lasting, train

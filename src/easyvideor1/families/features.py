@@ -31,7 +31,7 @@ from easyvideor1.families.vision_tower import tower_is_sharded
 from easyvideor1.files import atomic_path
 from easyvideor1.types import ConfigError, DataError, EasyVideoError, MediaPlan, MediaRef, Prompt
 from easyvideor1.video import HealthLedger
-from easyvideor1.video.feature_files import feature_files, feature_path
+from easyvideor1.video.maintenance import feature_files, feature_path
 
 FORMAT = "easyvideor1-features/2"
 

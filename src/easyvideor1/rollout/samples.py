@@ -12,7 +12,7 @@ from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.types import MediaError, MediaPlan, MediaRef, Sample
 from easyvideor1.video import HealthLedger
-from easyvideor1.video.prefetch import Prefetcher
+from easyvideor1.video.memory_cache import Prefetcher
 
 #: The samples of a round of a step, as ``(step, round)``; steps count from 1, rounds from 0.
 Draw = Callable[[int, int], list[Sample]]

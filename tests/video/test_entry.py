@@ -1,3 +1,5 @@
+"""Packed frames unpack to the frames that were packed."""
+
 from __future__ import annotations
 
 import itertools
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from easyvideor1.video.codecs import (
+from easyvideor1.video.entry import (
     JPEG_QUALITY,
     LOSSY,
     TYPICAL_RATIO,

@@ -1,26 +1,33 @@
-"""What probing found out, remembered on disk: no process reads a file again that any process has probed."""
+"""What probing found, kept on disk: no process reads a file again that any process has probed.
+
+A description is one line of JSON. Times are kept as ticks where the packet index goes with them: exact, and a few
+hundred bytes for a video of any length. Without it they are the float64 numbers themselves, compressed.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import os
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import numpy as np
 
 from easyvideor1.files import write_atomic
 from easyvideor1.locks import locked_file
 from easyvideor1.types import MediaInfo
-from easyvideor1.video.content import is_unchanged
-from easyvideor1.video.info_json import info_and_index_from_json, info_to_json
-from easyvideor1.video.packets import PacketIndex
-from easyvideor1.video.versions import StatKey
+from easyvideor1.video.media_files import FileVersion, is_unchanged
+from easyvideor1.video.packets import PacketIndex, video_info
 
 #: Begins every line. The number changes whenever the same file would be described, or a line written, otherwise.
 _NAME = b"evr1-probe/"
@@ -29,19 +36,22 @@ FORMAT = _NAME + b"3"
 #: Lines that are of no use any more are cleared away when they take more than this many bytes, and more than the rest.
 _SPARE_BYTES = 1 << 20
 
+#: The name of the file in the directory of a frame store.
+PROBE_CACHE_NAME = "probes.memo"
+
 _CHUNK = 1 << 20
 _Place = tuple[int, int]
 
 
-class ProbeMemo:
+class ProbeCache:
     """One append-only file, which any number of processes may read and write.
 
-    A line holds the path, the file version (size, times of modification and of change, inode, and the demuxer that
-    described it) and the description, under a checksum. Of one path the last line counts. Lines that are torn, foreign
-    or of another format are passed over, and a file that begins otherwise is moved aside. Nothing that is wrong with
-    the memo is an error: what it cannot give is probed again, and that it cannot be written is told once, as a warning.
+    A line holds the path, the file version (size, times of modification and of change, inode, and version of the
+    demuxer), and the description, under a checksum. The last line of a path counts. Damaged lines and lines of another
+    format are ignored. A file of something else is moved aside. A faulty cache is never an error: missing descriptions
+    are probed again, and a cache that cannot be written causes one warning.
 
-    Only where the lines are is kept in memory, about 300 bytes per file.
+    Only the positions of the lines are kept in memory, about 300 bytes per file.
 
     Args:
         path: the file; it is created, with its directory, by the first ``put``.
@@ -62,12 +72,12 @@ class ProbeMemo:
             self._refresh()
             return len(self._lines)
 
-    def get(self, key: StatKey) -> MediaInfo | None:
+    def get(self, key: FileVersion) -> MediaInfo | None:
         """The description of this version of the file, if it is remembered; its ``path`` is absolute."""
         found = self.recall(key)
         return found[0] if found is not None else None
 
-    def recall(self, key: StatKey) -> tuple[MediaInfo, PacketIndex | None] | None:
+    def recall(self, key: FileVersion) -> tuple[MediaInfo, PacketIndex | None] | None:
         """As ``get``, with the packet index of a video where that was remembered too."""
         with self._lock:
             payload = self._payload(key)
@@ -79,11 +89,11 @@ class ProbeMemo:
             return None
         return replace(info, path=key[0]), index
 
-    def put(self, key: StatKey, info: MediaInfo, index: PacketIndex | None = None) -> None:
+    def put(self, key: FileVersion, info: MediaInfo, index: PacketIndex | None = None) -> None:
         """Remember a description; nothing is done when it is known, or when the file is no longer the same.
 
         Args:
-            key: ``stat_key`` of the file, taken before it was read.
+            key: ``media_version`` of the file, taken before it was read.
             info: what probing said.
             index: of a video, so that decoding need not read it either, and times take a few hundred bytes.
         """
@@ -100,7 +110,7 @@ class ProbeMemo:
             except OSError as error:
                 self._complain(error)
 
-    def _payload(self, key: StatKey) -> bytes | None:
+    def _payload(self, key: FileVersion) -> bytes | None:
         self._refresh()
         place = self._lines.get(_name(key))
         if place is None or self._fd is None:
@@ -205,11 +215,11 @@ def _whole_lines(fd: int, start: int) -> Iterator[bytes]:
             yield line + b"\n"
 
 
-def _name(key: StatKey) -> bytes:
+def _name(key: FileVersion) -> bytes:
     return json.dumps(key[0]).encode()  # plain ASCII without tabs or newlines, whatever the path holds
 
 
-def _version(key: StatKey) -> bytes:
+def _version(key: FileVersion) -> bytes:
     demuxer = ".".join(map(str, av.library_versions["libavformat"]))
     return f"{':'.join(map(str, key[1:]))}:{demuxer}".encode()
 
@@ -223,3 +233,76 @@ def _checked(line: bytes) -> list[bytes] | None:
     except ValueError:
         pass
     return None
+
+
+_INFO_FIELDS = ("path", "kind", "fingerprint", "codec", "width", "height", "rotation", "fps", "duration")
+_INDEX_FIELDS = ("end", "timed", "codec", "width", "height", "rotation", "mirror")
+
+
+def info_to_json(info: MediaInfo, index: PacketIndex | None = None) -> str:
+    """One line of ASCII.
+
+    Args:
+        info: what probing said.
+        index: the packet index of the same video, to be kept with it.
+    """
+    fields: dict[str, Any] = {name: getattr(info, name) for name in _INFO_FIELDS}
+    if index is None:
+        fields["timestamps"] = _packed(np.array(info.timestamps, dtype="<f8"))
+    else:
+        fields["index"] = {name: getattr(index, name) for name in _INDEX_FIELDS} | {
+            "pts": _packed(_steps(index.pts)),
+            "keyframes": _packed(_steps(index.keyframes)),
+            "time_base": [index.time_base.numerator, index.time_base.denominator],
+            "rate": None if index.rate is None else [index.rate.numerator, index.rate.denominator],
+        }
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def info_from_json(text: str | bytes) -> MediaInfo:
+    """Inverse of ``info_to_json``, whether or not an index goes with it; equal in every bit.
+
+    Raises:
+        ValueError, KeyError, TypeError: the text is no such description.
+    """
+    return info_and_index_from_json(text)[0]
+
+
+def info_and_index_from_json(text: str | bytes) -> tuple[MediaInfo, PacketIndex | None]:
+    """As ``info_from_json``, with the index if it is there.
+
+    Raises:
+        ValueError, KeyError, TypeError: the text is no such description.
+    """
+    fields: dict[str, Any] = json.loads(text)
+    if not isinstance(fields, dict):
+        raise TypeError("a description is a JSON object")
+    packed = fields.pop("index", None)
+    if packed is None:
+        times = _unpacked(fields.pop("timestamps"), "<f8").tolist()
+        return MediaInfo(timestamps=tuple(times), **fields), None
+    index = PacketIndex(
+        **{name: packed[name] for name in _INDEX_FIELDS},
+        pts=tuple(np.cumsum(_unpacked(packed["pts"], "<i8")).tolist()),
+        keyframes=tuple(np.cumsum(_unpacked(packed["keyframes"], "<i8")).tolist()),
+        time_base=Fraction(*packed["time_base"]),
+        rate=None if packed["rate"] is None else Fraction(*packed["rate"]),
+    )
+    # Times are computed again from exact ticks; everything else is as it was written.
+    return replace(video_info(fields["path"], fields["fingerprint"], index), **fields), index
+
+
+def _steps(ascending: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The first number, and the differences after it: of a constant rate they are all the same."""
+    return np.diff(np.array(ascending, dtype="<i8"), prepend=np.int64(0))
+
+
+def _packed(values: np.ndarray[Any, Any]) -> str:
+    return base64.b64encode(zlib.compress(values.tobytes(), 6)).decode()
+
+
+def _unpacked(text: str, dtype: str) -> np.ndarray[Any, Any]:
+    try:
+        return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=dtype)
+    except (binascii.Error, zlib.error) as error:
+        raise ValueError(f"not a row of numbers: {error}") from error

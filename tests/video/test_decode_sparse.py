@@ -1,4 +1,4 @@
-"""Whatever is jumped over or dropped, a frame that is delivered is the one that decoding everything gives."""
+"""Whatever is skipped, a frame that is delivered is the one that decoding everything gives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from easyvideor1.video.packets import PacketIndex, open_video, packet_index
 
 from .clips import moving_texture, reference_video, write_clip
 
-# container, encoder, its options, whether unreferenced pictures are dropped, whether every jump lands
+# container, encoder, its options, whether unreferenced pictures are dropped, whether every seek lands
 ENCODINGS: dict[str, tuple[str, str, dict[str, str], bool, bool]] = {
     "h264": ("mp4", "libx264", {"bf": "3", "g": "250"}, True, True),
     "h264-pyramid": ("mkv", "libx264", {"bf": "5", "g": "30", "x264-params": "b-adapt=0:b-pyramid=normal"}, True, True),
@@ -62,11 +62,11 @@ def check(path: str, index: PacketIndex, *, jumps_land: bool, trials: int, seed:
     assert sorted(expected) == list(index.pts)
     for _ in range(trials):
         wanted = sorted(draws.sample(range(len(index.pts)), draws.choice([1, 2, 5, min(20, len(index.pts))])))
-        for threads, jump in ((1, True), (1, False), (3, True)):
+        for threads, seek in ((1, True), (1, False), (3, True)):
             try:
-                got = {k: rgb(picture) for k, picture in pyav.sparing(path, index, wanted, threads, jump=jump)}
+                got = {k: rgb(picture) for k, picture in pyav.decode_sparse(path, index, wanted, threads, seek=seek)}
             except pyav._NotAsIndexedError:
-                assert jump
+                assert seek
                 assert not jumps_land
             else:
                 assert sorted(got) == wanted
@@ -86,7 +86,7 @@ def test_frames_are_those_of_full_decoding(tmp_path: Path, name: str) -> None:
     )
     container, stream = open_video(path)
     with container:
-        assert pyav.marks_unreferenced(stream.codec_context.name, stream.codec_context.extradata) == drops
+        assert pyav.can_skip_unreferenced(stream.codec_context.name, stream.codec_context.extradata) == drops
     index = packet_index(path)
     assert index.timed
     check(path, index, jumps_land=jumps_land, trials=6, seed=len(name))
@@ -107,7 +107,7 @@ def test_dropping_leaves_out_what_nothing_refers_to(tmp_path: Path) -> None:
         context.thread_count = 1
         context.skip_frame = "NONREF"
         assert 28 <= sum(1 for _ in container.decode(video=0)) <= 32
-    delivered = [k for k, _ in pyav.sparing(path, packet_index(path), [0, 1, 59], 1, jump=True)]
+    delivered = [k for k, _ in pyav.decode_sparse(path, packet_index(path), [0, 1, 59], 1, seek=True)]
     assert delivered == [0, 1, 59]
 
 
@@ -129,28 +129,28 @@ def index_of(tmp_path: Path) -> MakeIndex:
 
 def test_stretches_jump_where_that_saves_pictures(index_of: MakeIndex) -> None:
     index = index_of(100, (0, 10, 20, 30, 90))
-    assert pyav.stretches(index, [3, 8, 12, 55, 95]) == [
-        pyav.Stretch(None, (3, 8)),
-        pyav.Stretch(10, (12,)),
-        pyav.Stretch(30, (55,)),
-        pyav.Stretch(90, (95,)),
+    assert pyav.segments(index, [3, 8, 12, 55, 95]) == [
+        pyav.Segment(None, (3, 8)),
+        pyav.Segment(10, (12,)),
+        pyav.Segment(30, (55,)),
+        pyav.Segment(90, (95,)),
     ]
 
 
 def test_stretches_go_on_where_nothing_lies_between(index_of: MakeIndex) -> None:
-    assert pyav.stretches(index_of(40, (0, 10, 20)), [9, 10, 19, 20]) == [pyav.Stretch(None, (9, 10, 19, 20))]
+    assert pyav.segments(index_of(40, (0, 10, 20)), [9, 10, 19, 20]) == [pyav.Segment(None, (9, 10, 19, 20))]
 
 
 def test_a_jump_is_dear_for_small_pictures_and_for_many_threads(index_of: MakeIndex) -> None:
     wanted = [0, 14]
-    assert len(pyav.stretches(index_of(30, (0, 12), side=1024), wanted)) == 2
-    assert len(pyav.stretches(index_of(30, (0, 12), side=16), wanted)) == 1
-    assert len(pyav.stretches(index_of(30, (0, 12), side=1024), wanted, threads=16)) == 1
+    assert len(pyav.segments(index_of(30, (0, 12), side=1024), wanted)) == 2
+    assert len(pyav.segments(index_of(30, (0, 12), side=16), wanted)) == 1
+    assert len(pyav.segments(index_of(30, (0, 12), side=1024), wanted, threads=16)) == 1
 
 
 def test_without_key_frames_everything_is_one_stretch(index_of: MakeIndex) -> None:
-    assert pyav.stretches(index_of(30, ()), [5, 25]) == [pyav.Stretch(None, (5, 25))]
-    assert pyav.stretches(index_of(30, (8, 20)), [5, 25]) == [pyav.Stretch(None, (5,)), pyav.Stretch(20, (25,))]
+    assert pyav.segments(index_of(30, ()), [5, 25]) == [pyav.Segment(None, (5, 25))]
+    assert pyav.segments(index_of(30, (8, 20)), [5, 25]) == [pyav.Segment(None, (5,)), pyav.Segment(20, (25,))]
 
 
 def test_hevc_is_dropped_from_only_with_one_temporal_layer() -> None:
@@ -158,9 +158,11 @@ def test_hevc_is_dropped_from_only_with_one_temporal_layer() -> None:
     record[0] = 1
     for layers in range(4):
         record[21] = layers << 3
-        assert pyav.marks_unreferenced("hevc", bytes(record)) == (layers == 1)
+        assert pyav.can_skip_unreferenced("hevc", bytes(record)) == (layers == 1)
     parameter_sets = b"\0\0\0\1\x40\x01\x0c" + b"\0\0\0\1" + bytes((33 << 1, 1, 0b0000_0001, 0, 0))
-    assert pyav.marks_unreferenced("hevc", parameter_sets)
-    assert not pyav.marks_unreferenced("hevc", parameter_sets.replace(bytes((33 << 1, 1, 1)), bytes((33 << 1, 1, 3))))
-    assert not pyav.marks_unreferenced("hevc", None)
-    assert not pyav.marks_unreferenced("vp9", None)
+    assert pyav.can_skip_unreferenced("hevc", parameter_sets)
+    assert not pyav.can_skip_unreferenced(
+        "hevc", parameter_sets.replace(bytes((33 << 1, 1, 1)), bytes((33 << 1, 1, 3)))
+    )
+    assert not pyav.can_skip_unreferenced("hevc", None)
+    assert not pyav.can_skip_unreferenced("vp9", None)

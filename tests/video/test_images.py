@@ -1,4 +1,4 @@
-"""Videos kept as pictures: lists of frames, animated WebP and APNG."""
+"""Still images of unusual kinds, and videos kept as images: lists of frames, animated WebP and APNG."""
 
 from __future__ import annotations
 
@@ -16,13 +16,85 @@ from PIL import Image, PngImagePlugin
 
 from easyvideor1 import video
 from easyvideor1.config.schema import CacheConfig, ImageBudget, VideoBudget
-from easyvideor1.types import MediaError, MediaRef
-from easyvideor1.video.content import fingerprint, stat_key
+from easyvideor1.types import Geometry, MediaError, MediaRef
+from easyvideor1.video import decode, plan, probe
 from easyvideor1.video.formats import HEAD_BYTES, kinds_of_bytes
-from easyvideor1.video.memo import ProbeMemo
-from easyvideor1.video.probe import probe
+from easyvideor1.video.media_files import fingerprint, media_version
+from easyvideor1.video.probe_cache import ProbeCache
 
 from .clips import GEOMETRY, reference_frames, write_clip
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases" / "images"
+STILL_BUDGET, STILL_GEOMETRY = ImageBudget(min_pixels=3136), Geometry(14, 2, 2)
+
+
+def shown(path: Path) -> np.ndarray:
+    info = probe(str(path))
+    frames = decode(str(path), plan(info, STILL_BUDGET, STILL_GEOMETRY))
+    assert frames.pixels.shape[1] >= frames.pixels.shape[2] or info.width > info.height
+    return frames.pixels[0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["tiff", "jpg", "png", "webp"])
+def test_a_picture_is_planned_as_it_is_shown(tmp_path: Path, suffix: str, orientation: int) -> None:
+    pixels = np.zeros((56, 168, 3), np.uint8)
+    pixels[:, 84:] = 255  # the right half is white
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).save(path, exif=exif)
+    info = probe(str(path))
+    assert (info.width, info.height) == ((56, 168) if orientation >= 5 else (168, 56))
+    seen = shown(path)
+    assert seen.shape == (info.height, info.width, 3)
+    bright = seen[..., 0] > 128
+    halves = (
+        bright[: info.height // 2],
+        bright[info.height // 2 :],
+        bright[:, : info.width // 2],
+        bright[:, info.width // 2 :],
+    )
+    white = {1: 3, 2: 2, 3: 2, 4: 3, 5: 1, 6: 1, 7: 0, 8: 0}[orientation]
+    assert halves[white].mean() > 0.95 and bright.mean() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "top"),
+    [
+        ("int32", 255),
+        ("int32", 65_535),
+        ("int32", 2_000_000_000),
+        ("float32", 1.0),
+        ("float32", 255.0),
+        ("uint16", 65_535),
+    ],
+)
+def test_deep_grey_is_scaled_by_its_range(tmp_path: Path, dtype: str, top: float) -> None:
+    ramp = np.linspace(0, 1, 112)[None].repeat(56, 0)
+    path = tmp_path / "a.tiff"
+    Image.fromarray((ramp * top).astype(dtype)).save(path)
+    grey = shown(path)[..., 0].astype(int).mean(0)
+    scale = 2_000_000_000 / (2**32 - 1) if top > 65_535 else 1.0
+    assert np.abs(grey - ramp[0] * 255 * scale).max() < 2.5
+
+
+def test_values_below_zero_are_scaled_between_the_extremes(tmp_path: Path) -> None:
+    ramp = np.linspace(-5, 5, 112, dtype=np.float32)[None].repeat(56, 0)
+    ramp[0, 0] = np.nan
+    Image.fromarray(ramp).save(tmp_path / "a.tiff")
+    grey = shown(tmp_path / "a.tiff")[..., 0].astype(int)
+    assert grey[30, 0] < 5 and grey[30, -1] > 250 and abs(grey[30, 56] - 128) < 4
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no case files at ../shared/cases/images")
+def test_pictures_that_failed_elsewhere() -> None:
+    info = probe(str(SHARED / "orientation6.tiff"))
+    assert (info.width, info.height) == (64, 128)
+    assert shown(SHARED / "orientation6.tiff").shape[0] > shown(SHARED / "orientation6.tiff").shape[1]
+    grey = shown(SHARED / "int32_grey.tif")
+    assert 40 < grey.mean() < 230 and grey.std() > 10
+
 
 BUDGET = VideoBudget(fps=5.0, min_pixels=1024, max_pixels=64 * 64)
 
@@ -133,14 +205,14 @@ def test_a_frame_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 def test_every_frame_counts_for_version_and_fingerprint(tmp_path: Path) -> None:
     frames = [grey(10 * k) for k in range(4)]
     path = write_list(tmp_path / "a", frames, fps=2)
-    version, before = stat_key(path), fingerprint(path)
-    assert (stat_key(path), fingerprint(path)) == (version, before)
+    version, before = media_version(path), fingerprint(path)
+    assert (media_version(path), fingerprint(path)) == (version, before)
     last = tmp_path / "a/3.png"
     status = last.stat()
     Image.fromarray(grey(31)).save(last)
     os.utime(last, ns=(status.st_atime_ns, status.st_mtime_ns))
     settle(tmp_path)
-    assert stat_key(path) != version
+    assert media_version(path) != version
     assert fingerprint(path) != before
     others = {before, fingerprint(path)}
     others.add(fingerprint(write_list(tmp_path / "b", frames[::-1], fps=2)))
@@ -159,9 +231,9 @@ def test_a_frame_that_changed_after_planning_is_not_read(tmp_path: Path) -> None
 
 def test_lists_are_remembered_on_disk_and_go_through_the_store(tmp_path: Path) -> None:
     path = write_list(tmp_path / "frames", [grey(10 * k) for k in range(4)], fps=2)
-    memo = ProbeMemo(tmp_path / "memo")
-    info = probe(path, memo)
-    assert ProbeMemo(tmp_path / "memo").get(stat_key(path)) == info
+    cache = ProbeCache(tmp_path / "cache")
+    info = probe(path, cache)
+    assert ProbeCache(tmp_path / "cache").get(media_version(path)) == info
     config = CacheConfig(dir=str(tmp_path / "store"), workers=1)
     store = video.FrameStore(config.dir)
     with video.FrameSource(store, video.HealthLedger(tmp_path / "health.jsonl"), config) as source:

@@ -1,37 +1,30 @@
-"""Looking after a store: what is in it, and making it smaller."""
+"""Store maintenance: count what a store holds, and make it smaller."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from easyvideor1.video.codecs import Packing
-from easyvideor1.video.entry import CorruptEntryError, open_entry
-from easyvideor1.video.feature_files import (
-    FEATURES_NAME,
-    FEATURES_SUFFIX,
-    FeatureFile,
-    feature_file,
-    feature_files,
-)
+from easyvideor1.video.entry import CorruptEntryError, Packing, open_entry
 from easyvideor1.video.store import ABANDONED_AFTER, LOCKS_NAME, EntryFile, FrameStore, StoreError
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class FileTotal:
     """A number of files and their bytes."""
 
     files: int = 0
     bytes: int = 0
 
-    def plus(self, size: int) -> Sum:
-        return Sum(self.files + 1, self.bytes + size)
+    def plus(self, size: int) -> FileTotal:
+        return FileTotal(self.files + 1, self.bytes + size)
 
-    def minus(self, other: Sum) -> Sum:
-        return Sum(self.files - other.files, self.bytes - other.bytes)
+    def minus(self, other: FileTotal) -> FileTotal:
+        return FileTotal(self.files - other.files, self.bytes - other.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +38,40 @@ class StoreStats:
     are in epoch seconds, None for an empty store.
     """
 
-    entries: Sum
-    by_codec: Mapping[Packing, Sum]
-    by_kind: Mapping[str, Sum]
+    entries: FileTotal
+    by_codec: Mapping[Packing, FileTotal]
+    by_kind: Mapping[str, FileTotal]
     frames: int
     pixel_bytes: int
-    unreadable: Sum
-    temporary: Sum
-    aside: Sum
-    features: Sum
+    unreadable: FileTotal
+    temporary: FileTotal
+    aside: FileTotal
+    features: FileTotal
     oldest_use: float | None
     newest_use: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class GcReport:
-    """What ``collect`` removed, or would remove, and what is left.
+    """What ``collect_garbage`` removed, or would remove, and what is left.
 
     ``removed`` and ``kept`` are entries of frames; ``features_removed`` and ``features_kept`` are kept features.
     ``busy`` of either are wanted by a writer, or were used in the meantime.
     """
 
-    removed: Sum
-    features_removed: Sum
-    leftovers: Sum
-    kept: Sum
-    features_kept: Sum
+    removed: FileTotal
+    features_removed: FileTotal
+    leftovers: FileTotal
+    kept: FileTotal
+    features_kept: FileTotal
     busy: int
 
 
-def survey(store: FrameStore) -> StoreStats:
+def store_stats(store: FrameStore) -> StoreStats:
     """Read the headers of all entries; pixels are not read, and no use is noted."""
-    entries = unreadable = Sum()
-    by_codec: dict[Packing, Sum] = {}
-    by_kind: dict[str, Sum] = {}
+    entries = unreadable = FileTotal()
+    by_codec: dict[Packing, FileTotal] = {}
+    by_kind: dict[str, FileTotal] = {}
     frames = pixel_bytes = 0
     uses: list[float] = []
     for file in store.files():
@@ -94,11 +87,11 @@ def survey(store: FrameStore) -> StoreStats:
         except OSError as error:
             raise StoreError(f"cannot read {file.path}: {error}") from error
         plan = entry.plan
-        by_codec[entry.packing] = by_codec.get(entry.packing, Sum()).plus(file.size)
-        by_kind[plan.kind] = by_kind.get(plan.kind, Sum()).plus(file.size)
+        by_codec[entry.packing] = by_codec.get(entry.packing, FileTotal()).plus(file.size)
+        by_kind[plan.kind] = by_kind.get(plan.kind, FileTotal()).plus(file.size)
         frames += len(plan.frame_indices)
         pixel_bytes += len(plan.frame_indices) * plan.height * plan.width * 3
-    temporary = aside = Sum()
+    temporary = aside = FileTotal()
     for path, size, _ in _leftovers(store):
         if path.name.endswith(".corrupt"):
             aside = aside.plus(size)
@@ -119,7 +112,7 @@ def survey(store: FrameStore) -> StoreStats:
     )
 
 
-def collect(
+def collect_garbage(
     store: FrameStore,
     max_bytes: int | None = None,
     *,
@@ -164,7 +157,7 @@ def collect(
             on_progress(done, len(doomed))
     if not dry_run:
         _remove_stale_locks(store)
-    leftovers = Sum()
+    leftovers = FileTotal()
     for path, size, changed in _leftovers(store):
         if time.time() - changed > ABANDONED_AFTER:
             if not dry_run:
@@ -182,8 +175,8 @@ def collect(
     )
 
 
-def _sum(files: Iterable[EntryFile | FeatureFile]) -> Sum:
-    total = Sum()
+def _sum(files: Iterable[EntryFile | FeatureFile]) -> FileTotal:
+    total = FileTotal()
     for file in files:
         total = total.plus(file.size)
     return total
@@ -245,3 +238,42 @@ def _leftovers(store: FrameStore) -> Iterator[tuple[Path, int, float]]:
             with suppress(FileNotFoundError):
                 status = path.stat()
                 yield path, status.st_size, status.st_mtime
+
+
+#: The directory of features in that of a cache.
+FEATURES_NAME = "features"
+FEATURES_SUFFIX = ".safetensors"
+
+_NAME = re.compile(rf"(?P<key>[0-9a-f]{{64}}){re.escape(FEATURES_SUFFIX)}")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFile:
+    """The features of one medium. ``size`` is in bytes; ``used`` is the time of its last use, in epoch seconds."""
+
+    path: Path
+    key: str
+    size: int
+    used: float
+
+
+def feature_path(directory: Path, key: str) -> Path:
+    """Where the features of a key lie or would lie, ``directory`` being the one of all features."""
+    return directory / key[:2] / f"{key}{FEATURES_SUFFIX}"
+
+
+def feature_files(directory: Path) -> Iterator[FeatureFile]:
+    """All files of features, in order of their keys."""
+    for path in sorted(directory.glob(f"[0-9a-f][0-9a-f]/*{FEATURES_SUFFIX}")):
+        if (found := feature_file(path)) is not None:
+            yield found
+
+
+def feature_file(path: Path) -> FeatureFile | None:
+    """The file ``path``; None when it is not there, or holds no features by its name."""
+    name = _NAME.fullmatch(path.name)
+    if name is not None:
+        with suppress(FileNotFoundError):  # removed by another process in between
+            status = path.stat()
+            return FeatureFile(path, name["key"], status.st_size, status.st_mtime)
+    return None

@@ -1,20 +1,95 @@
-"""Frames of coming steps, loaded while the current one computes.
+"""Frames in memory: those read recently, and those of coming steps, loaded while the current step computes.
 
-Prefetching changes when a medium is read and nothing else: what is asked for is given as the wrapped ``load`` would
-give it, whether it was loaded ahead, is being loaded, or was never announced. A load that fails ahead of its step is
-done again by whoever needs it, who then meets the error (or, when its cause has gone, none).
+Prefetching changes when a medium is read and nothing else. ``Prefetcher.load`` returns what the wrapped ``load`` would
+return, whether the medium was prefetched, is being loaded, or was never announced. If a prefetch fails, the step that
+needs the medium loads it again and meets the error, or none if its cause is gone.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import numpy as np
 
 from easyvideor1.types import Frames, MediaPlan, MediaRef
+
+#: At most so many are kept whatever their size: each may hold a file open.
+MOST_KEPT = 256
+
+
+@dataclass
+class _Turn:
+    """Who reads one key now; the others wait for their turn and then find it kept."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+
+
+class MemoryCache:
+    """Frames by key, the least recently used forgotten first. Thread-safe.
+
+    Args:
+        limit: bytes of pixels to keep in all; 0 keeps nothing.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._kept: OrderedDict[Hashable, Frames] = OrderedDict()
+        self._turns: dict[Hashable, _Turn] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Frames]) -> Frames:
+        """The frames kept under ``key``, else those of ``make()``, which runs once at a time for one key.
+
+        An error of ``make`` is raised and not kept.
+        """
+        if not self._limit:
+            return make()
+        with self._lock:
+            if (found := self._found(key)) is not None:
+                return found
+            turn = self._turns.setdefault(key, _Turn())
+            turn.users += 1
+        try:
+            with turn.lock:
+                with self._lock:
+                    if (found := self._found(key)) is not None:
+                        return found
+                frames = make()
+                self._keep(key, frames)
+                return frames
+        finally:
+            with self._lock:
+                turn.users -= 1
+                if not turn.users:
+                    self._turns.pop(key, None)
+
+    def forget(self, wanted: Callable[[Hashable], bool]) -> None:
+        """Let go of the keys that ``wanted`` is true for."""
+        with self._lock:
+            for key in [key for key in self._kept if wanted(key)]:
+                self._bytes -= self._kept.pop(key).pixels.nbytes
+
+    def _found(self, key: Hashable) -> Frames | None:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def _keep(self, key: Hashable, frames: Frames) -> None:
+        if frames.pixels.nbytes > self._limit:
+            return
+        with self._lock:
+            self._kept[key] = frames
+            self._bytes += frames.pixels.nbytes
+            while self._bytes > self._limit or len(self._kept) > MOST_KEPT:
+                self._bytes -= self._kept.popitem(last=False)[1].pixels.nbytes
+
 
 Load = Callable[[MediaRef, MediaPlan], Frames]
 Media = Sequence[tuple[MediaRef, MediaPlan]]
