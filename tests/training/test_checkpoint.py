@@ -77,3 +77,21 @@ def test_half_written_ones_are_not_seen(policy: Policy, tmp_path: Path) -> None:
     save_checkpoint(policy.save, tmp_path, 1, {}, keep=2)
     (tmp_path / "checkpoints/.step_000002.0123abcd.tmp").mkdir()
     assert [path.name for path in checkpoints(tmp_path)] == ["step_000001"]
+
+
+def test_a_checkpoint_may_be_of_any_number_of_files(tmp_path: Path) -> None:
+    """As several ranks would write it: every shard is listed, and a lost one is named."""
+
+    def write(directory: Path) -> None:
+        for rank in range(3):
+            (directory / f"rank_{rank}").mkdir()
+            (directory / f"rank_{rank}/optimizer.safetensors").write_bytes(bytes([rank]))
+        (directory / "config.json").write_text("{}")
+
+    place = save_checkpoint(write, tmp_path, 1, {"world": 3}, keep=2)
+    state = intact_state(place)
+    assert state is not None and state["world"] == 3
+    assert list(state["files"]) == ["config.json", *(f"rank_{rank}/optimizer.safetensors" for rank in range(3))]
+    (place / "rank_1/optimizer.safetensors").unlink()
+    (passed,) = latest_checkpoint(tmp_path).passed_over
+    assert passed.what == "rank_1/optimizer.safetensors is missing"

@@ -178,7 +178,7 @@ def test_a_checkpoint_that_is_passed_over_is_named_with_what_is_done_again(
         "DAMAGED: stages/02-grpo/checkpoints/step_000004: model.safetensors is not what was written (its SHA-256 "
         "differs), optimizer.safetensors is missing; this checkpoint is passed over"
     )
-    again = "stage grpo: going on after step 2 from runs/small/stages/02-grpo/checkpoints/step_000002; done again: "
+    again = "stage grpo: resumes after step 2 from runs/small/stages/02-grpo/checkpoints/step_000002; done again: "
     assert told in shown and f"{again}steps 3 to 4" in shown
     assert lasting(run) == lasting(finished)
     assert [one["text"] for one in json.loads((run / "run.json").read_text())["incidents"]] == [
@@ -198,7 +198,7 @@ def test_without_a_whole_checkpoint_the_stage_begins_anew_and_says_why(
     assert "checkpoints/step_000004: state.json cannot be read" in shown
     assert "checkpoints/step_000002: state.json cannot be read" in shown
     assert (
-        "stage grpo: none of its checkpoints is whole, so it starts again from its beginning; done again: steps 1 to 4"
+        "stage grpo: none of its checkpoints is whole, so it starts from its beginning; done again: steps 1 to 4"
         in shown
     )
     assert lasting(run) == lasting(finished)

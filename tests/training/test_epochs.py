@@ -108,7 +108,7 @@ def test_rows_that_go_bad_between_two_starts_do_not_move_the_end(world: World, p
     video.unlink()
 
     summary, shown = train(config)
-    assert "going on after step" in shown
+    assert "resumes after step" in shown
     told = "2 epochs of 11 samples at 2 a step are 12 steps as counted when the run began; they would be 11 now"
     assert told in shown and summary["steps"] == 12
     assert [row["step"] for row in json_lines(metrics)] == list(range(1, 13))

@@ -133,7 +133,7 @@ def test_damage_to_a_finished_run_is_made_good(finished: Path, world: World, pla
     assert lasting(run) != lasting(finished)
     _, shown = train(world.config())
     assert lasting(run) == lasting(finished)
-    assert ("going on after step 2" in shown) == (damage != "no evaluation")
+    assert ("resumes after step 2" in shown) == (damage != "no evaluation")
 
 
 def change_a_digit(file: Path) -> None:
@@ -244,8 +244,8 @@ def test_a_half_written_line_is_dropped(finished: Path, world: World, place: Pat
 def test_another_configuration_is_refused(finished: Path, world: World, place: Path) -> None:
     run = copy_run(finished, place)
     before = lasting(run)
-    with pytest.raises(ConfigError, match=r"stages\.1\.steps is 4 there, 5 here") as refused:
-        train(world.config(stages__1__steps=5))
+    with pytest.raises(ConfigError, match=r"stages\.0\.steps is 3 there, 5 here") as refused:
+        train(world.config(stages__0__steps=5))
     assert "another name" in str(refused.value)
     assert lasting(run) == before
 
