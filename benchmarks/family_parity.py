@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from benchmarks.family_cases import BATCHES, CASES, Case, load_noise, plans_of, render_case
 from benchmarks.float64 import in_float64
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.families.family import Family, VisualInputs, load_family
 from easyvideor1.families.features import load_visual
@@ -234,7 +234,7 @@ def _generate(family: Family, model: Any, prompt: Prompt, count: int) -> list[in
     stops, family.stop_token_ids = family.stop_token_ids, ()  # the oracle goes on behind them, too
     try:
         engine = LocalEngine(family, model, load_noise)
-        ((trajectory,),) = engine.generate([Request("r", prompt, 1, Sampling(greedy=True, max_new_tokens=count), 0)])
+        ((trajectory,),) = generate(engine, [Request("r", prompt, 1, Sampling(greedy=True, max_new_tokens=count), 0)])
     finally:
         family.stop_token_ids = stops
     return [int(token) for token in trajectory.turns[0].response_ids]

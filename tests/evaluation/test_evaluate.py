@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.config.schema import EvaluationConfig
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Sampling
 from easyvideor1.evaluation.evaluate import ScoreFunction, choose_samples, derive_seed, evaluate
 from easyvideor1.evaluation.result import Evaluation, greedy_difference, paired_records
 from easyvideor1.evaluation.statistics import wilson_interval
@@ -19,7 +19,6 @@ from easyvideor1.types import (
     Sample,
     Score,
     StoppedError,
-    Trajectory,
 )
 
 from .worlds import TableEngine, letter_score, make_sample, render
@@ -186,15 +185,6 @@ def test_an_error_in_a_scoring_thread_reaches_the_caller() -> None:
             seed=0,
             scoring_threads=2,
         )
-
-
-def test_engine_that_forgets_responses_is_named() -> None:
-    class Forgetful(TableEngine):
-        def generate(self, requests: list[Request]) -> list[tuple[Trajectory, ...]]:  # type: ignore[override]
-            return super().generate(requests)[:1]
-
-    with pytest.raises(EasyVideoError, match="Forgetful answered 2 requests"):
-        run([make_sample(0)], Forgetful({0: "A"}))
 
 
 @pytest.mark.parametrize("name", ["", "../before", "a/b", ".hidden"])

@@ -7,7 +7,7 @@ from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.attention.flex import flex_tree_attention
 from easyvideor1.attention.tree import CudaKernel
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.policy.policy import Policy
 from tiny import load_frames, make_plan, make_prompt, random_turns
@@ -169,7 +169,7 @@ def test_the_local_engine_says_what_the_trainer_says(tiny_checkpoint, dtype):
         make_prompt(policy.family, "What?"),
     ]
     requests = [Request(str(i), prompt, 3, Sampling(max_new_tokens=12), i) for i, prompt in enumerate(prompts)]
-    turns = [trajectory.turns[0] for group in engine.generate(requests) for trajectory in group]
+    turns = [trajectory.turns[0] for group in generate(engine, requests) for trajectory in group]
     near = 2e-3 if dtype == "float32" else 0.2
     for turn, found in zip(turns, policy.logprobs(turns, temperature=1.0, load=load_frames), strict=True):
         assert (found - torch.from_numpy(turn.logprobs)).abs().max() < near

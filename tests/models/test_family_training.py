@@ -10,7 +10,7 @@ from benchmarks.float64 import in_float64
 
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.families.family import load_family
 from easyvideor1.families.tiny import TINY_FAMILIES
@@ -184,13 +184,13 @@ def test_generated_logprobs_are_the_trainers(open_policy, name):
     sampling = Sampling(max_new_tokens=6)
     requests = [Request(case, prompts[i], 3, sampling, 5 + i) for i, case in enumerate(MIXED)]
     engine = LocalEngine(policy.family, policy.model, load_noise)
-    groups = engine.generate(requests)
+    groups = generate(engine, requests)
     turns = [trajectory.turns[0] for group in groups for trajectory in group]
     assert all(turn.prompt is prompts[i // 3] for i, turn in enumerate(turns))
     assert len({tuple(turn.response_ids.tolist()) for turn in turns}) > 6
     batch, values = logprobs_of(policy, turns, share_prefix=policy.family.shares_prefix)
     torch.testing.assert_close(batch.engine_logprobs, values.detach(), rtol=0, atol=5e-5)
-    alone = [engine.generate([request])[0] for request in requests]
+    alone = [generate(engine, [request])[0] for request in requests]
     for group, single in zip(groups, alone, strict=True):
         for one, other in zip(group, single, strict=True):
             assert one.turns[0].response_ids.tolist() == other.turns[0].response_ids.tolist()

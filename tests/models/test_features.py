@@ -12,7 +12,7 @@ import torch
 
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, RunConfig, StageConfig
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import open_engine
 from easyvideor1.families.family import VisualFeatures
 from easyvideor1.families.features import FeatureCache, FeatureStore
@@ -105,11 +105,11 @@ def test_the_engine_answers_the_same(tiny_family, model, store, prompts) -> None
     sampling = Sampling(max_new_tokens=6)
     requests = [Request(str(k), prompt, 2, sampling, 100 + k) for k, prompt in enumerate(prompts)]
     features, calls = FeatureCache(tiny_family, model, store), Calls(model)
-    plain = open_engine("local", tiny_family, model, load_frames, batch_tokens=65536).generate(requests)
+    plain = generate(open_engine("local", tiny_family, model, load_frames, batch_tokens=65536), requests)
     calls.tower = 0
     for _ in range(2):
         engine = open_engine("local", tiny_family, model, calls.load, batch_tokens=65536, features=features)
-        for expected, found in zip(plain, engine.generate(requests), strict=True):
+        for expected, found in zip(plain, generate(engine, requests), strict=True):
             for one, other in zip(expected, found, strict=True):
                 assert one.turns[0].response_ids.tolist() == other.turns[0].response_ids.tolist()
                 assert abs(one.turns[0].logprobs - other.turns[0].logprobs).max() < 1e-6
@@ -184,11 +184,11 @@ def test_weights_that_are_copied_in_are_noticed(tiny_family, model, store, promp
     features = FeatureCache(tiny_family, model, store)
     engine = open_engine("local", tiny_family, model, load_frames, batch_tokens=65536, features=features)
     request = [Request("a", prompts[0], 1, Sampling(max_new_tokens=3, greedy=True), 1)]
-    engine.generate(request)
-    engine.load_weights(1, {name: tensor * 1.05 for name, tensor in model.state_dict().items() if "visual" in name})
-    found = engine.generate(request)[0][0].turns[0].logprobs
+    generate(engine, request)
+    engine.update_weights(1, ((name, tensor * 1.05) for name, tensor in model.state_dict().items() if "visual" in name))
+    found = generate(engine, request)[0][0].turns[0].logprobs
     engine.features = None
-    assert abs(found - engine.generate(request)[0][0].turns[0].logprobs).max() < 1e-6
+    assert abs(found - generate(engine, request)[0][0].turns[0].logprobs).max() < 1e-6
 
 
 def test_a_tower_that_trains_is_refused(tiny_family, tiny_model, model, store, prompts) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import chain
 
 from easyvideor1.config.schema import EvaluationConfig
-from easyvideor1.engines.engine import Engine, Request, Sampling
+from easyvideor1.engines.engine import Engine, Request, Result, Sampling, all_results
 from easyvideor1.evaluation.result import Evaluation, summarise
 from easyvideor1.records.trajectories import SampleRecord, sample_record, trajectory_record
 from easyvideor1.rewards import Scorer
@@ -29,7 +29,7 @@ from easyvideor1.types import (
 
 Render = Callable[[Sample], Prompt]
 ScoreFunction = Callable[[Sample, Completion], Score]
-RolloutCollector = tuple[tuple[Trajectory, ...], ...]
+Responses = tuple[tuple[Trajectory, ...], ...]
 
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -196,23 +196,21 @@ def _requests(sample: Sample, prompt: Prompt, config: EvaluationConfig, sampling
     return requests
 
 
-def _generate(engine: Engine, asked: Sequence[list[Request]]) -> list[RolloutCollector | MediaError]:
-    """The responses of each question. Where a media file fails, halves are tried until the question is found."""
-    if not asked:
-        return []
-    requests = [request for question in asked for request in question]
-    try:
-        results = engine.generate(requests)
-    except MediaError as error:
-        if len(asked) == 1:
-            return [error]
-        middle = len(asked) // 2
-        return _generate(engine, asked[:middle]) + _generate(engine, asked[middle:])
-    if [len(group) for group in results] != [request.n for request in requests]:
-        raise EasyVideoError(
-            f"engine {type(engine).__name__} answered {len(requests)} requests with groups of "
-            f"{[len(group) for group in results][:8]} responses where {[request.n for request in requests][:8]} were "
-            "asked; an engine returns n responses per request, in request order"
-        )
-    found = iter(results)
-    return [tuple(next(found) for _ in question) for question in asked]
+def _generate(engine: Engine, asked: Sequence[list[Request]]) -> list[Responses | MediaError]:
+    """The responses of each question, or why its media cannot be read.
+
+    Raises:
+        EasyVideoError: another fault of a request, or the engine breaks its contract.
+    """
+
+    def check(position: int, result: Result) -> None:
+        if result.fault is not None and not isinstance(result.fault, MediaError):
+            raise result.fault
+
+    found = iter(all_results(engine, [request for question in asked for request in question], check))
+    answers: list[Responses | MediaError] = []
+    for question in asked:
+        results = [next(found) for _ in question]
+        faults = [result.fault for result in results if isinstance(result.fault, MediaError)]
+        answers.append(faults[0] if faults else tuple(result.trajectories for result in results))
+    return answers

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easyvideor1.engines.engine import Engine, OnAnswer, Request, Sampling
+from easyvideor1.engines.engine import Engine, Request, Result, Sampling, generate
 from easyvideor1.families.family import Family, control_tokens
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
     DataError,
-    EasyVideoError,
     Group,
     MediaError,
     MediaPlan,
@@ -99,40 +98,17 @@ def generate_online(
                 asked[len(samples) + index] = Request(sample.id, prompt, 1, greedy, 0)
     positions = list(asked)
 
-    def tell(request: int, responses: tuple[Trajectory, ...]) -> None:
-        if not 0 <= request < len(positions):
-            raise EasyVideoError(
-                f"engine {type(engine).__name__} told of the answers to request {request} of {len(positions)}; "
-                "on_answer takes the position of a request, from 0"
-            )
+    def tell(request: int, result: Result) -> None:
         if on_group is not None:
-            on_group(positions[request], responses)
+            on_group(positions[request], result.trajectories)
 
-    answers = _answers(engine, list(asked.values()), None if on_group is None else tell)
-    found = dict(zip(positions, answers, strict=True))
+    found = dict(zip(positions, generate(engine, list(asked.values()), tell), strict=True))
     groups = [
         Group(sample, (*found[index], *placed) if index in found else ())
         for index, (sample, placed) in enumerate(zip(samples, given, strict=True))
     ]
     second = [Group(sample, found.get(len(samples) + index, ())) for index, sample in enumerate(samples)]
     return groups, second if baselines else []
-
-
-def _answers(
-    engine: Engine, requests: Sequence[Request], on_answer: OnAnswer | None = None
-) -> list[tuple[Trajectory, ...]]:
-    # An engine that knows nothing of ``on_answer`` is not told of it where nobody listens.
-    listening = {} if on_answer is None else {"on_answer": on_answer}
-    responses = engine.generate(requests, **listening) if requests else []
-    wanted = [request.n for request in requests]
-    if [len(group) for group in responses] != wanted:
-        asked = f"{wanted[0]} each" if len(set(wanted)) == 1 else f"{wanted[:8]}"
-        raise EasyVideoError(
-            f"engine {type(engine).__name__} answered {len(requests)} requests with groups of "
-            f"{[len(group) for group in responses][:8]} responses where {asked} were asked; an engine "
-            "returns n responses per request, in request order"
-        )
-    return responses
 
 
 def read_offline(

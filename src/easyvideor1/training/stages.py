@@ -13,7 +13,7 @@ from easyvideor1.engines.engine import Engine
 from easyvideor1.policy.policy import Policy
 from easyvideor1.rewards.tags import grammar_of
 from easyvideor1.rollout.collector import Collected, StepCollector
-from easyvideor1.rollout.samples import Draw, SamplePrefetcher, StageMedia, rounds_of
+from easyvideor1.rollout.samples import SamplePrefetcher, StageMedia, rounds_of
 from easyvideor1.training.canary import Canary, canary_metrics
 from easyvideor1.training.learner import Learner
 from easyvideor1.training.loop import Metrics, Stage
@@ -54,20 +54,7 @@ def build_stage(
     """
     features = components.open_features(policy.model)
     media = StageMedia(options.name, components.load, components.ledger, features)
-    sampling = components.sampling()
-    overlap = config.rewards.overlap
-    collector = StepCollector(
-        options,
-        sampling,
-        config.seed,
-        family=policy.family,
-        engine=engine,
-        draw=_samples(options, stream, media, components),
-        render=components.render,
-        media=media,
-        scorer=components.scorer,
-        overlap=policy.device.type != "cpu" if overlap is None else overlap,
-    )
+    collector = _collector(options, components, policy, engine, stream, media)
     learning = Learner(options, config, components, policy, media, say)
     advantage, needs = ADVANTAGES.resolve(options.advantage), stage_needs(options)
     sources = Sources(learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
@@ -80,7 +67,7 @@ def build_stage(
 
     def make(used: list[Group], step: int) -> TrainBatch:
         engine.sleep()
-        return make_train_batch(used, advantage, options, sampling.max_new_tokens, needs, sources, step)
+        return make_train_batch(used, advantage, options, config.rollout.max_new_tokens, needs, sources, step)
 
     def evaluate_when_due(step: int) -> Metrics:
         return evaluate(validation_name(options, step), engine) if due(config.evaluation.every, step) else {}
@@ -117,17 +104,36 @@ def build_stage(
     )
 
 
-def _samples(options: StageConfig, stream: SampleStream, media: StageMedia, components: Components) -> Draw:
-    """What a stage draws; with ``cache.prefetch_steps``, media of steps to come are read ahead."""
-    draw, depth = rounds_of(options, stream), components.config.cache.prefetch_steps
-    if depth == 0:
-        return draw
-    return SamplePrefetcher(
-        draw, components.plan, media.reads_frames, components.prefetcher, steps=options.step_count, depth=depth
+def _collector(
+    options: StageConfig,
+    components: Components,
+    policy: Policy,
+    engine: Engine,
+    stream: SampleStream,
+    media: StageMedia,
+) -> StepCollector:
+    """The collector of a stage; with ``cache.prefetch_steps`` it reads the media of steps to come ahead."""
+    config = components.config
+    draw, depth = rounds_of(options, stream), config.cache.prefetch_steps
+    if depth:
+        plan, prefetcher = components.plan, components.prefetcher
+        draw = SamplePrefetcher(draw, plan, media.reads_frames, prefetcher, steps=options.step_count, depth=depth)
+    overlap = config.rewards.overlap
+    return StepCollector(
+        options,
+        components.sampling(),
+        config.seed,
+        family=policy.family,
+        engine=engine,
+        draw=draw,
+        render=components.render,
+        media=media,
+        scorer=components.scorer,
+        overlap=policy.device.type != "cpu" if overlap is None else overlap,
     )
 
 
 def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
     """Wake an engine and give it the policy's weights; adapters are merged unless it takes them."""
     engine.wake()
-    engine.load_weights(version, dict(policy.weights(merged=not getattr(engine, "takes_adapters", False))))
+    engine.update_weights(version, policy.weights(merged=not getattr(engine, "takes_adapters", False)))

@@ -56,7 +56,7 @@ def test_uniforms_depend_on_seed_and_response_and_begin_alike():
 def test_the_policys_own_weights_are_not_copied(tiny_family, tiny_model):
     engine = LocalEngine(tiny_family, tiny_model, load=None)
     before = {name: p._version for name, p in tiny_model.named_parameters()}
-    engine.load_weights(4, {name: p.detach() for name, p in tiny_model.named_parameters()})
+    engine.update_weights(4, ((name, p.detach()) for name, p in tiny_model.named_parameters()))
     assert engine.version == 4
     assert {name: p._version for name, p in tiny_model.named_parameters()} == before
 
@@ -64,7 +64,7 @@ def test_the_policys_own_weights_are_not_copied(tiny_family, tiny_model):
 @pytest.mark.model
 def test_tied_weights_go_by_either_name(tiny_family, tiny_model):
     wanted = torch.full_like(tiny_model.lm_head.weight, 0.25)
-    LocalEngine(tiny_family, tiny_model, load=None).load_weights(1, {"lm_head.weight": wanted})
+    LocalEngine(tiny_family, tiny_model, load=None).update_weights(1, [("lm_head.weight", wanted)])
     assert torch.equal(tiny_model.model.language_model.embed_tokens.weight, wanted)
 
 

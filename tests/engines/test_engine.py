@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.families.inputs import load_media
 from easyvideor1.packing.logprobs import masked_logits, response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
-from easyvideor1.types import ConfigError, DataError, Frames
+from easyvideor1.types import ConfigError, DataError, EasyVideoError, Frames
 from tiny import load_frames, make_plan, make_turn
 
 pytestmark = pytest.mark.model
@@ -42,7 +42,7 @@ def test_responses_come_in_order_n_for_each_with_their_prompt(open_any, tiny_mod
     requests = [
         Request(f"{name}/{n}", p, n, Sampling(max_new_tokens=3), n) for n in (2, 1, 3) for name, p in prompts.items()
     ]
-    results = open_any(tiny_model, batch_tokens=300).generate(requests)
+    results = generate(open_any(tiny_model, batch_tokens=300), requests)
     assert [len(group) for group in results] == [request.n for request in requests]
     for request, group in zip(requests, results, strict=True):
         assert all(turn.prompt is request.prompt for trajectory in group for turn in trajectory.turns)
@@ -50,7 +50,7 @@ def test_responses_come_in_order_n_for_each_with_their_prompt(open_any, tiny_mod
 
 
 def test_nothing_asked_is_nothing_answered(open_any, tiny_model):
-    assert open_any(tiny_model).generate([]) == []
+    assert generate(open_any(tiny_model), []) == []
 
 
 @pytest.mark.parametrize("batch_tokens", [300, 65_536])
@@ -59,16 +59,16 @@ def test_answers_are_told_once_each_as_soon_as_they_are_there(open_any, pushed, 
     engine = open_any(pushed({stop: 6.0}), batch_tokens=batch_tokens)
     requests = requests_for(prompts, n=2, max_new_tokens=40)
     told = {}
-    results = engine.generate(requests, lambda position, answers: told.setdefault(position, answers))
+    results = generate(engine, requests, lambda position, result: told.setdefault(position, result.trajectories))
     assert list(told) != sorted(told) or batch_tokens == 300, "all in one batch, the first to end are told first"
     assert [told[position] for position in range(len(requests))] == results
     assert all(told[position] is group for position, group in enumerate(results))
-    assert tokens_of(results) == tokens_of(open_any(pushed({stop: 6.0}), batch_tokens=batch_tokens).generate(requests))
+    assert tokens_of(results) == tokens_of(generate(open_any(pushed({stop: 6.0}), batch_tokens=batch_tokens), requests))
 
 
 def test_a_response_ends_with_its_stop_token_or_at_the_limit(open_any, pushed, tiny_family, prompts):
     (stop,) = tiny_family.stop_token_ids
-    turns = turns_of(open_any(pushed({stop: 5.0})).generate(requests_for(prompts, n=12)))
+    turns = turns_of(generate(open_any(pushed({stop: 5.0})), requests_for(prompts, n=12)))
     assert {turn.finish for turn in turns} == {"stop", "length"}
     assert len({len(turn.response_ids) for turn in turns}) > 4
     for turn in turns:
@@ -83,7 +83,7 @@ def test_a_response_ends_with_its_stop_token_or_at_the_limit(open_any, pushed, t
 
 
 def test_a_limit_of_one_token(open_any, tiny_model, prompts):
-    turns = turns_of(open_any(tiny_model).generate(requests_for(prompts, max_new_tokens=1)))
+    turns = turns_of(generate(open_any(tiny_model), requests_for(prompts, max_new_tokens=1)))
     assert {len(turn.response_ids) for turn in turns} == {1}
 
 
@@ -93,7 +93,7 @@ def test_visual_tokens_are_never_sampled(open_any, pushed, tiny_family, prompts,
     with torch.no_grad():
         logits = model.lm_head(torch.randn(4, model.lm_head.in_features))
     assert set(logits.argmax(-1).tolist()) <= set(tiny_family.visual_token_ids)  # the model wants nothing else
-    for turn in turns_of(open_any(model).generate(requests_for(prompts, **sampling))):
+    for turn in turns_of(generate(open_any(model), requests_for(prompts, **sampling))):
         assert not set(turn.response_ids.tolist()) & set(tiny_family.visual_token_ids)
         assert np.isfinite(turn.logprobs).all()
 
@@ -107,7 +107,7 @@ def test_visual_tokens_are_never_sampled(open_any, pushed, tiny_family, prompts,
 def test_logprobs_are_the_trainers(open_any, pushed, tiny_family, prompts, sampling):
     (stop,) = tiny_family.stop_token_ids
     model = pushed({stop: 3.0})
-    turns = turns_of(open_any(model).generate(requests_for(prompts, **sampling)))
+    turns = turns_of(generate(open_any(model), requests_for(prompts, **sampling)))
     batch = collate(pack_turns(turns, share_prefix=True), tiny_family, load_frames)
     temperature = 1.0 if sampling.get("greedy") else sampling.get("temperature", 1.0)
     expected, _ = response_logprobs(tiny_family, model, batch, temperature=temperature)
@@ -118,9 +118,9 @@ def test_logprobs_are_the_trainers(open_any, pushed, tiny_family, prompts, sampl
 def test_a_request_is_answered_alike_in_any_company(open_any, pushed, tiny_family, prompts, batch_tokens):
     model = pushed({tiny_family.stop_token_ids[0]: 3.5})  # rows end at different steps and leave the batch
     requests = requests_for(prompts, n=3)
-    alone = [open_any(model).generate([request])[0] for request in requests]
+    alone = [generate(open_any(model), [request])[0] for request in requests]
     for order in ([0, 1, 2, 3], [3, 1, 0, 2], [2, 2, 0]):
-        together = open_any(model, batch_tokens).generate([requests[i] for i in order])
+        together = generate(open_any(model, batch_tokens), [requests[i] for i in order])
         assert tokens_of(together) == tokens_of([alone[i] for i in order])
         for group, i in zip(together, order, strict=True):
             for one, other in zip(group, alone[i], strict=True):
@@ -131,30 +131,32 @@ def test_prompts_that_end_early_take_nothing_from_the_others(open_any, pushed, t
     model = pushed({tiny_family.stop_token_ids[0]: 4.5})
     sampling = Sampling(max_new_tokens=LIMIT)
     requests = [Request("r", prompts["image"], 1, sampling, seed) for seed in range(12)]
-    together = open_any(model).generate(requests)
+    together = generate(open_any(model), requests)
     assert len({len(group[0].turns[0].response_ids) for group in together}) > 4
-    assert tokens_of(together) == tokens_of([open_any(model).generate([request])[0] for request in requests])
+    assert tokens_of(together) == tokens_of([generate(open_any(model), [request])[0] for request in requests])
 
 
 def test_more_responses_begin_with_the_fewer(open_any, tiny_model, prompts):
-    few = open_any(tiny_model).generate(requests_for(prompts, n=2))
-    many = open_any(tiny_model).generate(requests_for(prompts, n=5))
+    few = generate(open_any(tiny_model), requests_for(prompts, n=2))
+    many = generate(open_any(tiny_model), requests_for(prompts, n=5))
     assert [group[:2] for group in tokens_of(many)] == tokens_of(few)
     assert all(len({tuple(ids) for ids in group}) == 5 for group in tokens_of(many))
 
 
 def test_the_seed_decides(open_any, tiny_model, prompts):
     engine = open_any(tiny_model)
-    first, again, other = (engine.generate(requests_for(prompts, seed=seed)) for seed in (1, 1, 50))
+    first, again, other = (generate(engine, requests_for(prompts, seed=seed)) for seed in (1, 1, 50))
     assert tokens_of(first) == tokens_of(again) != tokens_of(other)
-    negative = engine.generate(requests_for(prompts, seed=-5))
+    negative = generate(engine, requests_for(prompts, seed=-5))
     assert tokens_of(negative) != tokens_of(first)
 
 
 @pytest.mark.parametrize("name", ["text", "image", "video", "both"])
 def test_greedy_is_transformers_greedy(open_any, pushed, tiny_family, prompts, name):
     model, prompt = pushed({tiny_family.stop_token_ids[0]: 1.0}), prompts[name]
-    (ours,) = turns_of(open_any(model).generate([Request("r", prompt, 1, Sampling(greedy=True, max_new_tokens=16), 0)]))
+    (ours,) = turns_of(
+        generate(open_any(model), [Request("r", prompt, 1, Sampling(greedy=True, max_new_tokens=16), 0)])
+    )
     ids = torch.from_numpy(prompt.token_ids)[None]
     inputs = {
         "input_ids": ids,
@@ -176,8 +178,8 @@ def test_greedy_is_transformers_greedy(open_any, pushed, tiny_family, prompts, n
 
 
 def test_the_likeliest_of_one_is_greedy(open_any, tiny_model, prompts):
-    greedy = open_any(tiny_model).generate(requests_for(prompts, greedy=True))
-    one = open_any(tiny_model).generate(requests_for(prompts, top_k=1, temperature=1.9))
+    greedy = generate(open_any(tiny_model), requests_for(prompts, greedy=True))
+    one = generate(open_any(tiny_model), requests_for(prompts, top_k=1, temperature=1.9))
     assert tokens_of(one) == tokens_of(greedy)
     assert all(len({tuple(ids) for ids in group}) == 1 for group in tokens_of(one))
 
@@ -195,7 +197,7 @@ def test_top_k_and_top_p_restrict_what_is_drawn(open_any, tiny_model, tiny_famil
     before = (mass.cumsum(0) - mass) / mass.sum()
     allowed = set(ranked[before < sampling.get("top_p", 1.0)].tolist())
     request = Request("r", prompt, 400, Sampling(max_new_tokens=1, **sampling), 5)
-    drawn = {int(turn.response_ids[0]) for turn in turns_of(open_any(tiny_model).generate([request]))}
+    drawn = {int(turn.response_ids[0]) for turn in turns_of(generate(open_any(tiny_model), [request]))}
     assert drawn <= allowed
     assert len(drawn) == seen if seen else len(drawn) > len(allowed) / 2
 
@@ -223,7 +225,7 @@ def test_frequencies_are_the_probabilities(open_any, tiny_model, tiny_family, pr
         probabilities[ranked[mass.cumsum(0) - mass >= sampling["top_p"]]] = 0
     expected = 4000 * (probabilities / probabilities.sum()).numpy()
     request = Request("r", prompts["image"], 4000, Sampling(max_new_tokens=1, **sampling), 11)
-    drawn = [int(turn.response_ids[0]) for turn in turns_of(open_any(tiny_model).generate([request]))]
+    drawn = [int(turn.response_ids[0]) for turn in turns_of(generate(open_any(tiny_model), [request]))]
     counts = np.bincount(drawn, minlength=len(expected))
     assert counts[expected == 0].sum() == 0
     assert not exceeds_chi_square(counts, expected)
@@ -236,7 +238,7 @@ def test_the_vision_tower_sees_every_medium_once(open_any, tiny_model, prompts):
     tiny_model.model.visual.register_forward_hook(
         lambda module, args, kwargs, out: grids.append(kwargs["grid_thw"].tolist()), with_kwargs=True
     )
-    open_any(tiny_model).generate(requests_for(prompts, n=5))
+    generate(open_any(tiny_model), requests_for(prompts, n=5))
     seen = sorted(tuple(grid) for call in grids for grid in call)
     assert len(grids) == 1
     assert seen == sorted(plan.grid for prompt in prompts.values() for plan in prompt.plans)
@@ -248,35 +250,50 @@ def test_loaded_weights_take_effect(open_any, tiny_family, tiny_model, tiny_chec
         for parameter in other.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     engine, requests = open_any(tiny_model), requests_for(prompts)
-    before = tokens_of(engine.generate(requests))
-    engine.load_weights(1, {name: p.detach().clone() for name, p in other.named_parameters()})
-    after = tokens_of(engine.generate(requests))
-    assert after == tokens_of(open_any(other).generate(requests)) != before
+    before = tokens_of(generate(engine, requests))
+    engine.update_weights(1, ((name, p.detach().clone()) for name, p in other.named_parameters()))
+    after = tokens_of(generate(engine, requests))
+    assert after == tokens_of(generate(open_any(other), requests)) != before
 
 
-def test_weights_of_another_model_are_refused_and_change_nothing(open_any, tiny_model, prompts):
+def test_weights_of_another_model_are_refused(open_any, tiny_model, prompts):
     engine, requests = open_any(tiny_model), requests_for(prompts)
-    before = tokens_of(engine.generate(requests))
-    good = {name: torch.zeros_like(p) for name, p in tiny_model.named_parameters()}
+    before = tokens_of(generate(engine, requests))
+    own = {name: p.detach().clone() for name, p in tiny_model.named_parameters()}
     name = "model.language_model.norm.weight"
     for bad in ({"model.nothing": torch.zeros(1)}, {name: torch.zeros(1)}):
         with pytest.raises(ConfigError, match="they are of another model"):
-            engine.load_weights(1, good | bad)
-    assert tokens_of(engine.generate(requests)) == before
+            engine.update_weights(1, (bad | {n: t for n, t in own.items() if n not in bad}).items())
+        assert engine.version == 0 and tokens_of(generate(engine, requests)) == before
+        with pytest.raises(ConfigError, match="they are of another model"):
+            engine.update_weights(1, [*own.items(), *bad.items()])
+        with pytest.raises(EasyVideoError, match="weights of version 1 came only in part"):
+            generate(engine, requests)
+        engine.update_weights(0, own.items())
+    assert tokens_of(generate(engine, requests)) == before
+
+
+def test_versions_only_grow(open_any, tiny_model):
+    engine = open_any(tiny_model)
+    engine.update_weights(3, [])
+    engine.update_weights(3, [])
+    with pytest.raises(ConfigError, match="weights of version 2: the engine has version 3"):
+        engine.update_weights(2, [])
+    assert engine.version == 3
 
 
 def test_sleeping_changes_nothing(open_any, tiny_model, prompts):
     engine, requests = open_any(tiny_model), requests_for(prompts)
-    before = tokens_of(engine.generate(requests))
+    before = tokens_of(generate(engine, requests))
     engine.sleep()
     engine.wake()
-    assert tokens_of(engine.generate(requests)) == before
+    assert tokens_of(generate(engine, requests)) == before
 
 
 def test_the_model_is_left_as_it_was(open_any, tiny_model, prompts):
     for training in (True, False):
         tiny_model.train(training)
-        open_any(tiny_model).generate(requests_for(prompts))
+        generate(open_any(tiny_model), requests_for(prompts))
         assert tiny_model.training is training
     assert all(parameter.grad is None for parameter in tiny_model.parameters())
 
@@ -289,7 +306,7 @@ def test_frames_that_are_not_the_plans_are_refused(tiny_family, tiny_model, prom
 
     tiny_model.train()
     with pytest.raises(DataError, match="visual tokens"):
-        LocalEngine(tiny_family, tiny_model, other).generate(requests_for(prompts))
+        generate(LocalEngine(tiny_family, tiny_model, other), requests_for(prompts))
     assert tiny_model.training
 
 

@@ -13,7 +13,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import LocalEngine, _uniforms
 from easyvideor1.families.family import load_family
 from easyvideor1.families.tiny import write_tiny_checkpoint
@@ -63,7 +63,7 @@ def drawn_by_transformers(logits_TV, turn, sampling, seed, index):
 
 def turns_of(family, model, sampling, prompts, n=3):
     requests = [Request(name, prompt, n, sampling, 40 + i) for i, (name, prompt) in enumerate(prompts.items())]
-    groups = LocalEngine(family, model, load_frames).generate(requests)
+    groups = generate(LocalEngine(family, model, load_frames), requests)
     return [(trajectory.turns[0], 40 + i, j) for i, group in enumerate(groups) for j, trajectory in enumerate(group)]
 
 
