@@ -6,6 +6,7 @@ import torch
 
 from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.families.inputs import load_media
+from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.logprobs import masked_logits, response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
@@ -34,7 +35,7 @@ def tokens_of(results):
 def first_distribution(family, model, prompt, temperature=1.0):
     """Log-probabilities ``(V,)`` of the first response token, from the trainer's side."""
     batch = collate(pack_turns([make_turn(prompt, [40])], share_prefix=True), family, load_frames)
-    hidden = family.hidden_states(model, batch.input_ids, batch.positions, batch.attention_mask(), batch.visual)
+    hidden = hidden_states(family, model, batch.input_ids, batch.positions, batch.attention_mask(), batch.visual)
     return torch.log_softmax(masked_logits(family, model, hidden[0, len(prompt) - 1], temperature), -1).double()
 
 

@@ -223,7 +223,7 @@ def test_lines_that_cannot_be_read_are_kept_beside_when_a_run_goes_on(
         in shown
     )
     assert "stages/02-grpo/rollouts/step_000001.jsonl: cut off; 1 of 2 groups can be read" in shown
-    assert "step_000004" not in shown, "it is done again"
+    assert "step_000004" not in shown, "which repeats it"
     assert (stage / "metrics.jsonl.damaged").read_bytes() == lost + b"\n"
     assert [row["step"] for row in json_lines(stage / "metrics.jsonl")] == [2, 3, 4]
     assert [row["step"] for row in json_lines(stage / "timings.jsonl")] == [1, 2, 3, 4]

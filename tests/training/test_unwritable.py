@@ -53,7 +53,7 @@ def test_a_file_where_a_directory_is_needed(world: World, trained: Path, verb: s
     done = evr1(*commands(world, trained, "taken")[verb])
     assert done.exit_code == 2, done.output
     (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "taken" in sentence and "a file stands where a directory is needed: choose another place" in sentence
+    assert "taken" in sentence and "a file exists where a directory is needed: choose another place" in sentence
     assert "questions" not in done.output and "asking" not in done.output, "nothing was computed before"
     assert (trained / "taken").read_text() == "mine"
 
@@ -62,7 +62,7 @@ def test_a_file_in_the_place_of_the_run(world: World, place: Path) -> None:
     (place / "taken").write_text("mine")
     done = evr1("train", configured(world, place), "output_dir=taken")
     assert done.exit_code == 2
-    assert "taken: File exists - a file stands where a directory is needed: choose another place" in done.stderr
+    assert "taken: File exists - a file exists where a directory is needed: choose another place" in done.stderr
 
 
 def test_a_read_only_disk(world: World, trained: Path) -> None:

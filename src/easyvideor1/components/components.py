@@ -13,16 +13,16 @@ from easyvideor1.components.prompt_checks import PromptChecks, still_there
 from easyvideor1.config import RunConfig, SourceConfig, located
 from easyvideor1.config.places import as_written, located_source, require_sources
 from easyvideor1.data import (
-    PASSED_NAME,
+    CHECK_CACHE_NAME,
     BadRow,
+    CheckCache,
     Loaded,
-    PassedChecks,
     distinct_stems,
     embedded_media,
     load_source,
     prompt_text,
 )
-from easyvideor1.data.visual import tokens_fault
+from easyvideor1.data.visual_tokens import tokens_fault
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import DataError, Geometry, MediaError, MediaRef, Prompt, Sample
 from easyvideor1.video.maintenance import FEATURES_NAME
@@ -73,9 +73,9 @@ class Components(MediaComponents):
         return Scorer(self.config.rewards)
 
     @cached_property
-    def passed(self) -> PassedChecks:
+    def check_cache(self) -> CheckCache:
         """The checks of rows and prompts that were passed at earlier starts, by any run with this cache."""
-        return PassedChecks(Path(self.config.cache.dir) / PASSED_NAME)
+        return CheckCache(Path(self.config.cache.dir) / CHECK_CACHE_NAME)
 
     @cached_property
     def _prompt_checks(self) -> PromptChecks:
@@ -137,7 +137,7 @@ class Components(MediaComponents):
                     coordinates=coordinates,
                     stem=stem,
                     embedded=embedded,
-                    passed=self.passed,
+                    check_cache=self.check_cache,
                 )
                 for source, stem in zip(
                     sources, distinct_stems([as_written(config, source.path) for source in sources]), strict=True
@@ -145,7 +145,7 @@ class Components(MediaComponents):
             ]
             return self.check(loaded, on_progress)
         finally:
-            self.passed.save()  # of sources with bad rows too: once these are mended, only they are new
+            self.check_cache.save()  # of sources with bad rows too: once these are mended, only they are new
 
     def check(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> list[Loaded]:
         """Render every sample of sources that were read already; those that cannot be asked leave.
@@ -159,7 +159,7 @@ class Components(MediaComponents):
         try:
             return self._checked(loaded, on_progress)
         finally:
-            self.passed.save()
+            self.check_cache.save()
 
     def _checked(self, loaded: Sequence[Loaded], on_progress: Progress | None) -> list[Loaded]:
         total, done = sum(len(source.samples) for source in loaded), 0
@@ -180,9 +180,9 @@ class Components(MediaComponents):
         try:
             text = self._text(sample)
             key, versions = self._prompt_checks.key(text, sample.media, list(map(self._budget_text, sample.media)))
-            if not self.passed.knows(key):
+            if not self.check_cache.knows(key):
                 self._prompt(text, sample.media)
-                self.passed.add(key if still_there(versions) else None)
+                self.check_cache.add(key if still_there(versions) else None)
         except MediaError as error:
             kinds = [ref.kind for ref in sample.media if ref.path == error.path] or [sample.media[0].kind]
             return BadRow(sample.where, self._column(kinds[0]), str(error), "replace the file or remove the row")

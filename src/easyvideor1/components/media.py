@@ -14,7 +14,7 @@ from easyvideor1.config import ImageBudget, RunConfig, VideoBudget
 from easyvideor1.config.budgets import changed
 from easyvideor1.config.places import looked_for
 from easyvideor1.data import BadRow, Loaded
-from easyvideor1.data.visual import VISUAL_MISMATCH, features_fault
+from easyvideor1.data.visual_tokens import VISUAL_MISMATCH, features_fault
 from easyvideor1.families.checkpoint import checkpoint_fault
 from easyvideor1.families.family import Family, configured_family
 from easyvideor1.types import (

@@ -26,6 +26,7 @@ from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family, computing
 from easyvideor1.families.features import FeatureCache, load_visual
 from easyvideor1.families.inputs import LoadFrames, load_checked
+from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.logprobs import masked_logits
 from easyvideor1.registry import Registry
 from easyvideor1.types import (
@@ -274,8 +275,8 @@ class LocalEngine:
             grown = own_keys.expand(len(alive), 1, n, n)
             key_mask = torch.cat([key_mask.expand(-1, -1, n, -1), grown], dim=-1)
             positions = (following + step)[None, :, None].expand(3, -1, n)
-            hidden = self.family.hidden_states(
-                self.model, torch.from_numpy(ids_Rn).to(device), positions, key_mask, None, cache
+            hidden = hidden_states(
+                self.family, self.model, torch.from_numpy(ids_Rn).to(device), positions, key_mask, None, cache
             )
         for row in out.open:
             if self._pending.pop(tickets[row], None) is not None:
@@ -312,7 +313,8 @@ class LocalEngine:
             causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
             # Padding queries see themselves, so that no row of the softmax is empty.
             mask = (causal & keys) | torch.eye(length, dtype=torch.bool, device=device)
-        hidden = self.family.hidden_states(
+        hidden = hidden_states(
+            self.family,
             self.model,
             torch.from_numpy(ids).to(device),
             torch.from_numpy(positions).to(device),

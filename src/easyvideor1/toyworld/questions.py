@@ -1,19 +1,85 @@
-"""What a question kind is, and the words that several kinds share."""
+"""What a question kind is, what it needs of its scene, and the balanced choices that questions draw from."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from easyvideor1.registry import Registry
-from easyvideor1.toyworld.balance import Draw
-from easyvideor1.toyworld.compose import Needs
 from easyvideor1.toyworld.scene import Body, Scene
 
+T = TypeVar("T", bound=Hashable)
+
+
+class Decks:
+    """Shuffled decks by name. Within every ``len(items)`` draws from one deck each item comes exactly once."""
+
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self._left: dict[tuple[str, tuple[Hashable, ...]], list[Hashable]] = {}
+        self._random: dict[tuple[str, tuple[Hashable, ...]], random.Random] = {}
+
+    def deal(self, name: str, items: Sequence[T]) -> T:
+        """The next item of the deck ``name`` over ``items``; a deck that is used up is shuffled anew."""
+        key = (name, tuple(items))
+        if not self._left.get(key):
+            # Seeding by text is stable across processes and Python versions; hash() is not.
+            rng = self._random.setdefault(key, random.Random(f"{self._seed}/{name}/{items!r}"))
+            self._left[key] = rng.sample(list(items), len(items))
+        item: T = self._left[key].pop()  # type: ignore[assignment]  # the key holds the items' type
+        return item
+
+
+class Draw:
+    """The randomness of one question: ``rng`` for free choices, ``even`` for those that must be balanced.
+
+    ``colours`` are the colour names that the world uses: a wrong option of another colour would give itself away.
+    """
+
+    def __init__(self, rng: random.Random, decks: Decks, kind: str, colours: tuple[str, ...]) -> None:
+        self.rng = rng
+        self.colours = colours
+        self._decks = decks
+        self._kind = kind
+
+    def even(self, name: str, items: Sequence[T]) -> T:
+        """Deal from the deck ``name`` of this question kind."""
+        return self._decks.deal(f"{self._kind}/{name}", items)
+
+
 Medium = Literal["image", "video", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a question kind needs of its scene.
+
+    Attributes:
+        even: Attributes of the subject that decide the answer and are therefore dealt evenly for this kind.
+        counted: The number of shapes is dealt evenly from 1 to 4.
+        window: The subject is visible for part of the clip only.
+        whole: The subject is visible all the time; does not go with ``window``.
+        word: A word is drawn.
+        wide: The subject's travel varies widely (else it is always clear motion).
+        least: At least this many shapes.
+    """
+
+    even: tuple[Literal["colour", "shape", "motion"], ...] = ()
+    counted: bool = False
+    window: bool = False
+    whole: bool = False
+    word: bool = False
+    wide: bool = False
+    least: int = 1
+
+    def agrees(self, other: Needs) -> bool:
+        """Whether one scene can serve both."""
+        crowded = (self.counted and other.word) or (self.word and other.counted)  # four shapes and a word: too much
+        return not (crowded or (self.whole and other.window) or (self.window and other.whole))
 
 
 @dataclass(frozen=True, slots=True)

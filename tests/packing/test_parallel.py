@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
-from tests.models.two_ranks import SCENARIOS, backward, batches_of, open_policy
+from tests.packing.two_ranks import SCENARIOS, backward, batches_of, open_policy
 
 from easyvideor1.families.vision_tower import least_visual, tower_is_sharded
 from easyvideor1.packing.micro_batch import equal_micro_batches, idle_batch
@@ -39,7 +39,7 @@ def job(checkpoints, tmp_path_factory):
     out = tmp_path_factory.mktemp("ranks")
     (out / "job.json").write_text(json.dumps(checkpoints))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, "-m", "tests.models.two_ranks", str(out)]
+    command = [sys.executable, "-m", "tests.packing.two_ranks", str(out)]
     logs = [out / f"log.{rank}" for rank in range(2)]
     ranks = []
     for rank, log in enumerate(logs):

@@ -1,20 +1,25 @@
-"""What passed a check at an earlier start, remembered on disk: what has not changed since is not checked again."""
+"""What passed a check at an earlier start, kept on disk: what has not changed since is not checked again."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import importlib.metadata
+import json
 import sys
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from easyvideor1 import __version__
+from easyvideor1 import __version__, rewards
 from easyvideor1.files import write_atomic
 from easyvideor1.locks import locked_file
+from easyvideor1.rewards.geometry import Scale
 
 #: The file beside the entries of a frame store that remembers what passed.
-PASSED_NAME = "checks.memo"
+CHECK_CACHE_NAME = "checks.memo"
 #: Checks that are remembered; what was not asked for in the longest time goes first. A row takes two, so this is half a
 #: million rows in 16 MiB.
 MOST = 1 << 20
@@ -27,7 +32,7 @@ _SUM_BYTES = 32
 _PACKAGES = ("transformers", "tokenizers", "jinja2", "numpy", "av", "pillow")
 
 
-class PassedChecks:
+class CheckCache:
     """A set of digests in one file, which any number of processes may read and write.
 
     A digest (``check_key``) names a check with all that decides it. Only that it was passed is remembered: a check
@@ -131,3 +136,34 @@ def code_identity() -> str:
         except importlib.metadata.PackageNotFoundError:
             found.update(f"\n{name}".encode())
     return found.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceCheck:
+    """``rewards.check_answer`` under one setting of ``coordinates``, with what was ``passed`` at earlier starts."""
+
+    coordinates: Scale | None = None
+    check_cache: CheckCache | None = None
+
+    def __call__(self, task: str, answer: str, options: tuple[str, ...], extra: Mapping[str, Any]) -> None:
+        """Accept the reference of a row, or say what is wrong with it.
+
+        Raises:
+            DataError: as ``rewards.check_answer``.
+            ColumnError: likewise.
+        """
+        key = self._key(task, answer, options, extra)
+        if self.check_cache is None or not self.check_cache.knows(key):
+            rewards.check_answer(task, answer, options, row=extra, coordinates=self.coordinates)
+            if self.check_cache is not None:
+                self.check_cache.add(key)
+
+    def _key(self, task: str, answer: str, options: tuple[str, ...], extra: Mapping[str, Any]) -> bytes | None:
+        """What decides the check, all of it; ``None`` where that cannot be told."""
+        if self.check_cache is None:
+            return None
+        try:
+            json.dumps(extra)  # refuses dates, bytes and arrays: the text of an array, for one, leaves most of it out
+            return check_key("reference", task, answer, options, extra, self.coordinates)
+        except (TypeError, ValueError, RecursionError):
+            return None

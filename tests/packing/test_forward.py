@@ -8,6 +8,7 @@ import torch
 
 from easyvideor1.families.family import load_family
 from easyvideor1.families.inputs import load_media
+from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import build_forest, pack_turns
 from easyvideor1.types import DataError
@@ -53,7 +54,7 @@ def count_tower_calls(model):
 
 
 def forward(model, family, batch):
-    hidden = family.hidden_states(model, batch.input_ids, batch.positions, batch.attention_mask(), batch.visual)
+    hidden = hidden_states(family, model, batch.input_ids, batch.positions, batch.attention_mask(), batch.visual)
     return family.logits(model, hidden)
 
 
@@ -87,7 +88,7 @@ def test_pixels_reach_the_logits(tiny_family, tiny_model, prompts):
     other = copy.copy(batch.visual)
     other = type(other)(other.pixel_patches.flip(0), other.grid_thw)
     hidden = [
-        tiny_family.hidden_states(tiny_model, batch.input_ids, batch.positions, batch.attention_mask(), visual)
+        hidden_states(tiny_family, tiny_model, batch.input_ids, batch.positions, batch.attention_mask(), visual)
         for visual in (batch.visual, other)
     ]
     assert (hidden[0] - hidden[1])[0, -1].abs().max() > 1e-3

@@ -35,7 +35,7 @@ def checkpoints(family_checkpoints, glm_checkpoint):
 @pytest.fixture
 def open_policy(checkpoints):
     def opened(name, **options):
-        family = "tests.models.glm4v:Glm4V" if name == "glm4v" else ""
+        family = "tests.families.glm4v:Glm4V" if name == "glm4v" else ""
         return Policy.open(ModelConfig(path=str(checkpoints[name]), family=family, device="cpu", **options))
 
     return opened

@@ -8,6 +8,7 @@ import torch
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.families.checkpoint import weight_name
+from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
@@ -100,8 +101,8 @@ def test_kl_over_the_vocabulary_is_the_sum(tiny_checkpoint, turns, tokens):
     logs = []
     with torch.no_grad():
         for model in (policy.model.eval(), policy.reference):
-            hidden = policy.family.hidden_states(
-                model, batch.input_ids, batch.positions, batch.visibility(model), batch.visual
+            hidden = hidden_states(
+                policy.family, model, batch.input_ids, batch.positions, batch.visibility(model), batch.visual
             )
             logits = model.lm_head(hidden[0, batch.predictor_columns])
             allowed = [v for v in range(logits.shape[-1]) if v not in policy.family.visual_token_ids]

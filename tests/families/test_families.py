@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.family_cases import BATCHES, CASES, load_noise, render_case
+from benchmarks.family_cases import ALL_CASES, BATCHES, CASES, CONVERSATIONS, load_noise, render_case
 from benchmarks.family_parity import Contender, compare
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,21 +19,22 @@ from easyvideor1.types import ConfigError, DataError, Geometry
 
 pytestmark = pytest.mark.model
 
-OUTSIDE = "tests.models.glm4v:Glm4V"
+OUTSIDE = "tests.families.glm4v:Glm4V"
 
 
 def kinds(batch):
-    return {"video" if medium.frames else "image" for name in batch for medium in CASES[name].media}
+    return {"video" if medium.frames else "image" for name in batch for medium in ALL_CASES[name].media}
 
 
 #: transformers' own GLM-4.1V takes images or videos in a call, not both.
-ONE_KIND = tuple(batch for batch in BATCHES if len(kinds(batch)) < 2)
-COMPARED = [(name, batch) for name in TINY_FAMILIES for batch in BATCHES] + [("glm4v", batch) for batch in ONE_KIND]
+TURNS = (*BATCHES, *((name,) for name in CONVERSATIONS))
+ONE_KIND = tuple(batch for batch in TURNS if len(kinds(batch)) < 2)
+COMPARED = [(name, batch) for name in TINY_FAMILIES for batch in TURNS] + [("glm4v", batch) for batch in ONE_KIND]
 
 
 @pytest.fixture(scope="session")
 def parities(family_checkpoints, glm_checkpoint, tmp_path_factory):
-    contenders = {name: Contender(checkpoint) for name, checkpoint in family_checkpoints.items()}
+    contenders = {name: Contender(checkpoint, batches=TURNS) for name, checkpoint in family_checkpoints.items()}
     contenders["glm4v"] = Contender(glm_checkpoint, OUTSIDE, ONE_KIND)
     return compare(contenders, tmp_path_factory.mktemp("oracle"))
 
@@ -52,13 +53,13 @@ def test_a_family_is_what_transformers_has(parities, family, batch):
     assert parity.exact_logits <= 1e-9
     assert parity.logits <= parity.bound
     assert parity.generated, "greedy tokens of transformers' generate and of the local engine"
-    assert parity.vision_calls == any(CASES[name].media for name in batch)
+    assert parity.vision_calls == any(ALL_CASES[name].media for name in batch)
 
 
 def test_the_parity_check_notices(family_checkpoints, tmp_path):
     """A family that writes brackets, reads pixels or computes a little differently fails."""
     differing = {"brackets": no_brackets, "pixels": other_pixels, "norm": other_norm}
-    names = {name: f"tests.models.test_families:{family.__name__}" for name, family in differing.items()}
+    names = {name: f"tests.families.test_families:{family.__name__}" for name, family in differing.items()}
     contenders = {
         name: Contender(family_checkpoints["qwen3_vl"], family, (("video",),)) for name, family in names.items()
     }

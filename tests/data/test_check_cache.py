@@ -1,4 +1,4 @@
-"""Checks that were passed are remembered between starts, by any number of processes, and never change an outcome."""
+"""Passed checks are kept between starts, by any number of processes, and never change an outcome."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyarrow import parquet
 import easyvideor1
 from easyvideor1 import rewards
 from easyvideor1.config.schema import DataConfig, SourceConfig
-from easyvideor1.data import Loaded, PassedChecks, check_key, scan_source
+from easyvideor1.data import CheckCache, Loaded, check_key, scan_source
 from easyvideor1.toyworld.plan import plan_world
 from easyvideor1.toyworld.spec import WorldSpec
 
@@ -29,10 +29,10 @@ KEYS = [check_key("test", number) for number in range(40)]
 #: Adds its own keys to a memo one by one, as many times as it is told.
 WRITER = (
     "import sys\n"
-    "from easyvideor1.data import PassedChecks, check_key\n"
+    "from easyvideor1.data import CheckCache, check_key\n"
     "path, name, count = sys.argv[1:]\n"
     "for number in range(int(count)):\n"
-    "    memo = PassedChecks(path)\n"
+    "    memo = CheckCache(path)\n"
     "    memo.add(check_key('test', name, number))\n"
     "    memo.save()\n"
     "    print(number, flush=True)\n"
@@ -40,7 +40,7 @@ WRITER = (
 
 
 def remember(path: Path, keys: list[bytes]) -> None:
-    memo = PassedChecks(path)
+    memo = CheckCache(path)
     for key in keys:
         memo.add(key)
     memo.save()
@@ -50,13 +50,13 @@ def known(path: Path, keys: list[bytes]) -> list[bool]:
     """What a new start knows; a memo that is not whole would be told as a warning, which is an error here."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        memo = PassedChecks(path)
+        memo = CheckCache(path)
         return [memo.knows(key) for key in keys]
 
 
 def test_what_was_added_is_known_to_later_starts(tmp_path: Path) -> None:
     path = tmp_path / "cache" / "memo"
-    memo = PassedChecks(path)
+    memo = CheckCache(path)
     assert not memo.knows(KEYS[0])
     memo.add(KEYS[0])
     memo.add(None)
@@ -72,7 +72,7 @@ def test_nothing_is_written_where_nothing_is_new(tmp_path: Path) -> None:
     path = tmp_path / "memo"
     remember(path, KEYS)
     before = path.stat()
-    memo = PassedChecks(path)
+    memo = CheckCache(path)
     assert all(map(memo.knows, KEYS))
     memo.add(KEYS[3])
     memo.save()
@@ -82,7 +82,7 @@ def test_nothing_is_written_where_nothing_is_new(tmp_path: Path) -> None:
 def test_what_was_used_last_is_kept_within_the_bound(tmp_path: Path) -> None:
     path = tmp_path / "memo"
     remember(path, KEYS[:8])
-    memo = PassedChecks(path, most=8)
+    memo = CheckCache(path, most=8)
     assert memo.knows(KEYS[0])
     for key in KEYS[8:11]:
         memo.add(key)
@@ -108,7 +108,7 @@ def test_a_damaged_memo_is_told_and_dropped(tmp_path: Path, spoil: Any) -> None:
     path = tmp_path / "memo"
     remember(path, KEYS)
     path.write_bytes(spoil(path.read_bytes()))
-    memo = PassedChecks(path)
+    memo = CheckCache(path)
     with pytest.warns(UserWarning, match=r"memo is damaged and is not used: all rows are checked again") as told:
         assert not any(map(memo.knows, KEYS))
         memo.add(KEYS[0])
@@ -121,7 +121,7 @@ def test_a_damaged_memo_is_told_and_dropped(tmp_path: Path, spoil: Any) -> None:
 def test_a_memo_that_cannot_be_written_is_told_once_and_costs_nothing_else(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "memo" if place == "below a file" else tmp_path
-    memo = PassedChecks(path)
+    memo = CheckCache(path)
     with pytest.warns(UserWarning, match=r"cannot be (read|written)") as told:
         assert not memo.knows(KEYS[0])
         memo.add(KEYS[0])
@@ -202,11 +202,11 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def scan(path: Path, memo: Path | None, coordinates: Any = None, **changes: Any) -> Loaded:
     """A source as one start reads it."""
-    passed = None if memo is None else PassedChecks(memo)
+    check_cache = None if memo is None else CheckCache(memo)
     source = SourceConfig(path=str(path), **changes)
-    loaded = scan_source(source, DataConfig(), check_media=False, coordinates=coordinates, passed=passed)
-    if passed is not None:
-        passed.save()
+    loaded = scan_source(source, DataConfig(), check_media=False, coordinates=coordinates, check_cache=check_cache)
+    if check_cache is not None:
+        check_cache.save()
     return loaded
 
 

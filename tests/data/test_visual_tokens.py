@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from easyvideor1.data.visual import feature_count, features_fault, tokens_fault
+from easyvideor1.data.visual_tokens import feature_count, features_fault, tokens_fault
 from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
 
 GEOMETRY = Geometry()

@@ -1,4 +1,4 @@
-"""One of two processes that train a model together: ``python -m tests.models.two_ranks JOB RANK``.
+"""One of two processes that train a model together: ``python -m tests.packing.two_ranks JOB RANK``.
 
 ``JOB`` is a directory with ``job.json``: checkpoints by name. Each rank writes ``calls.RANK.json`` and
 ``refused.RANK.json``; the first one ``<name>, <scenario>.safetensors``, the summed gradients of both ranks.
@@ -37,7 +37,7 @@ SCENARIOS = {
 def open_policy(name, checkpoint):
     """The tests' policies: ``family`` or ``family without group and group``, which are frozen."""
     kind, _, frozen = name.partition(" without ")
-    family = "tests.models.glm4v:Glm4V" if kind == "glm4v" else ""
+    family = "tests.families.glm4v:Glm4V" if kind == "glm4v" else ""
     freeze = tuple(filter(None, frozen.split(" and ")))
     return Policy.open(
         ModelConfig(path=checkpoint, family=family, device="cpu", freeze=freeze, gradient_checkpointing=True)
