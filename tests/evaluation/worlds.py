@@ -8,6 +8,7 @@ import numpy as np
 
 from answering import AnsweringEngine
 from easyvideor1.engines.engine import Request
+from easyvideor1.rollout.strategies import PromptTools, SingleTurn
 from easyvideor1.types import (
     Completion,
     FinishReason,
@@ -56,6 +57,10 @@ def render(sample: Sample) -> Prompt:
         raise MediaError(f"{sample.media[0].path}: no video stream", path=sample.media[0].path)
     plans = tuple(make_plan(ref.path.replace(".mp4", "")) for ref in sample.media)
     return Prompt(np.array([int(sample.id[1:])], np.int64), media=sample.media, plans=plans, text=sample.question)
+
+
+#: One turn with these prompts; what else a strategy may use is not there.
+ASKING = SingleTurn(PromptTools(render, None, None))  # type: ignore[arg-type]
 
 
 def letter_score(sample: Sample, completion: Completion) -> Score:

@@ -66,7 +66,7 @@ def videos_only(world: World, place: Path) -> list[dict[str, str]]:
     ("settings", "words"),
     [
         ({"rewards__custom": {"*": "own_faults:judge"}}, "does not apply"),
-        ({"stages__0__transforms": ["own_faults:lose"]}, "2 with media that cannot be read"),
+        ({"stages__0__transforms": ["own_faults:lose"]}, "2 with unreadable media"),
     ],
 )
 def test_a_stage_that_cannot_learn_stops_and_goes_on_later(
@@ -119,7 +119,7 @@ def test_a_filter_whose_judge_is_down_goes_on_when_it_is_back(world: World, faul
     settings = configured(world, faulty, numbered(world, 4), rewards__custom={"*": "own_faults:judge"})
     words = ("filter", settings, "--out", faulty / "kept.jsonl", "-k", 2, *EVERY_RATE)
     stopped = evr1(*words)
-    assert stopped.exit_code == 3 and "4 of 4 rows have no response that could be judged" in stopped.output
+    assert stopped.exit_code == 3 and "4 of 4 rows have no response that could be scored" in stopped.output
     assert not (faulty / "kept.jsonl").exists()
     (faulty / "down").unlink()
     done = evr1(*words)

@@ -8,6 +8,7 @@ import pytest
 from answering import AnsweringEngine
 from easyvideor1.engines.engine import Request, Sampling
 from easyvideor1.rollout.requests import generate_online, offline_ids, offline_turn, read_offline, ready_prompts
+from easyvideor1.rollout.strategies import PromptTools, SingleTurn
 from easyvideor1.types import DataError, MediaError, OfflineTrajectory, Prompt, Sample, Trajectory
 
 pytestmark = pytest.mark.model
@@ -96,7 +97,8 @@ class Counting(AnsweringEngine):
 def test_every_sample_with_a_prompt_is_one_request_with_a_seed_of_its_own() -> None:
     samples = [Sample(name, "What?", "math", "1") for name in "abc"]
     prompts = [Prompt(np.arange(3)), None, Prompt(np.arange(4))]
-    engine, options = Counting(), {"sampling": Sampling(), "group_size": 2, "seed": (7, "rl", 1)}
+    strategy = SingleTurn(PromptTools(None, None, None))  # type: ignore[arg-type]
+    engine, options = Counting(), {"strategy": strategy, "sampling": Sampling(), "group_size": 2, "seed": (7, "rl", 1)}
     groups, baselines = generate_online(samples, prompts, engine=engine, **options)  # type: ignore[arg-type]
     assert baselines == []
     assert [len(group.trajectories) for group in groups] == [2, 0, 2]

@@ -75,7 +75,7 @@ class Curation:
         unasked = [f"{len(self.found.unreadable)} with unreadable media"] if self.found.unreadable else []
         unasked += [f"{len(self.refused)} that cannot be used"] if self.refused else []
         rows = len(self.found.answered) + len(self.found.unreadable) + len(self.refused)
-        typer.echo(f"wrote {out}: {kept}; left out, of {rows} rows: {', '.join([*left_out, *unasked])}")
+        typer.echo(f"wrote {out}: {kept}; left out of {rows} rows: {', '.join([*left_out, *unasked])}")
         for line in self._missing():
             typer.echo(line)
         self._tell_health()
@@ -285,7 +285,7 @@ def collect(
         if value and not endpoint:
             raise ConfigError(f"{name} {value} needs an endpoint; add --endpoint URL, or remove {name}")
     options = {"url": endpoint, "model": model, "api_key_env": api_key_env}
-    asked = _endpoint(config, overrides or (), options, concurrency, timeout) if endpoint else None
+    asked = _endpoint(options, concurrency, timeout) if endpoint else None
     rows, kept = [], 0
     with open_curation(config, overrides or (), out, k, checkpoint, asked) as curation:
         for sample, responses in curation.found.answered:
@@ -300,30 +300,18 @@ def collect(
         curation.tell(out, f"{len(rows)} rows with {kept} trajectories", (f"{poor} without a good response",))
 
 
-def _endpoint(
-    config: str, overrides: Sequence[str], options: dict[str, str], concurrency: int, timeout: float
-) -> JudgeConfig:
-    """The endpoint of the options, with the sampling settings of the configuration's rollout.
+def _endpoint(options: dict[str, str], concurrency: int, timeout: float) -> JudgeConfig:
+    """The endpoint of the options.
 
     Raises:
         ConfigError: an option is missing or invalid.
     """
     from pydantic import ValidationError
 
-    from easyvideor1.config import JudgeConfig, load_config
+    from easyvideor1.config import JudgeConfig
 
-    rollout = load_config(config, overrides).rollout
-    # OpenAI's own API has no top_k, servers such as vLLM and SGLang do; it is sent only where it is set.
-    drawn = {"top_p": rollout.top_p} | ({"top_k": rollout.top_k} if rollout.top_k else {})
     try:
-        return JudgeConfig(
-            **options,
-            concurrency=concurrency,
-            timeout=timeout,
-            temperature=rollout.temperature,
-            reply_tokens=rollout.max_new_tokens,
-            extra_body=drawn,
-        )
+        return JudgeConfig(**options, concurrency=concurrency, timeout=timeout)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))

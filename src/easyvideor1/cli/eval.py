@@ -139,7 +139,7 @@ def evaluate_and_write(
             name,
             samples,
             engine=engine,
-            render=components.render,
+            strategy=components.strategy,
             scorer=scorer or components.scorer,
             config=components.config.evaluation,
             sampling=components.sampling(),

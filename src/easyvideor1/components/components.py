@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from easyvideor1.engines.engine import Engine, Sampling
     from easyvideor1.families.features import FeatureCache
     from easyvideor1.policy.policy import Policy
+    from easyvideor1.rollout.strategies import Strategy
 
 #: Prompts are remembered up to this many tokens in all; the oldest go first. With its text and plans a prompt takes
 #: some 10 bytes a token when its frames are large and up to 50 when they are many and small: 80 to 400 MB.
@@ -71,6 +72,17 @@ class Components(MediaComponents):
     @cached_property
     def scorer(self) -> Scorer:
         return Scorer(self.config.rewards)
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """The configured rollout strategy.
+
+        Raises:
+            ConfigError: there is no such strategy.
+        """
+        from easyvideor1.rollout.strategies import STRATEGIES, PromptTools
+
+        return STRATEGIES.resolve(self.config.rollout.strategy)(PromptTools(self.render, self.family, self.plan))
 
     @cached_property
     def check_cache(self) -> CheckCache:

@@ -16,7 +16,7 @@ from typing import Any
 from easyvideor1 import __version__, rewards
 from easyvideor1.files import write_atomic
 from easyvideor1.locks import locked_file
-from easyvideor1.rewards.geometry import Scale
+from easyvideor1.rewards.readers.geometry import Scale
 
 #: The file beside the entries of a frame store that remembers what passed.
 CHECK_CACHE_NAME = "checks.memo"

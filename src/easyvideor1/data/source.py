@@ -18,7 +18,7 @@ from easyvideor1.data.formats import Columns, Format
 from easyvideor1.data.media import MediaCheck
 from easyvideor1.data.row_files import ROW_SUFFIXES, RawRow, media_base, read_source
 from easyvideor1.data.rows import RowFormat, answer_column, read_sample, read_task
-from easyvideor1.rewards.geometry import Scale
+from easyvideor1.rewards.readers.geometry import Scale
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Sample
 

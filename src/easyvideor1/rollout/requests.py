@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from easyvideor1.engines.engine import Engine, Request, Result, Sampling, generate
+from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.families.family import Family, control_tokens
+from easyvideor1.rollout.driver import Draw, Job, drive
+from easyvideor1.rollout.strategies import Strategy
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
     DataError,
@@ -25,19 +28,17 @@ from easyvideor1.types import (
     Turn,
 )
 
-Render = Callable[[Sample], Prompt]
-
-#: Called as ``(position of the group, the policy's responses)``.
+#: Called as ``(position of the group, the policy's trajectories)``.
 OnGroup = Callable[[int, tuple[Trajectory, ...]], None]
 
 
 def ready_prompts(
     samples: Sequence[Sample],
-    render: Render,
+    start: Callable[[Sample], Prompt],
     check_media: Callable[[MediaRef, MediaPlan], object],
     on_failure: Callable[[MediaError], None],
 ) -> list[Prompt | None]:
-    """The prompts of a step's samples; ``None`` where a media file cannot be read (any more).
+    """The first prompts of a step's samples, from ``Strategy.start``; ``None`` where a media file cannot be read.
 
     A sample that comes twice in a step has one prompt object, so that its responses share the computation whatever the
     caller of this function has rendered before. ``check_media`` raises ``MediaError`` for a medium that cannot be read.
@@ -50,7 +51,7 @@ def ready_prompts(
         if id(sample) in prompts:
             continue
         try:
-            prompt = render(sample)
+            prompt = start(sample)
             for ref, plan in zip(prompt.media, prompt.plans, strict=True):
                 check_media(ref, plan)
         except MediaError as error:
@@ -68,6 +69,7 @@ def generate_online(
     prompts: Sequence[Prompt | None],
     *,
     engine: Engine,
+    strategy: Strategy,
     sampling: Sampling,
     group_size: int,
     seed: Sequence[int | str],
@@ -75,34 +77,36 @@ def generate_online(
     baselines: bool = False,
     on_group: OnGroup | None = None,
 ) -> tuple[list[Group], list[Group]]:
-    """``group_size`` responses to every sample and, with ``baselines``, the greedy response to each, in one submission.
+    """``group_size`` trajectories of every sample and, with ``baselines``, the greedy one of each, in one window.
 
-    Responses are the policy's, but for the last ones of a sample that is given ``offline`` trajectories. A sample
-    without a prompt gets empty groups. ``on_group`` is called as ``(position, the policy's responses)`` as soon as
-    these are there; the baseline of sample ``i`` has the position ``len(samples) + i``.
+    Trajectories are the policy's, but for the last ones of a sample that is given ``offline`` ones. A sample without a
+    prompt gets empty groups. ``on_group`` is called as ``(position, the policy's trajectories)`` as soon as these are
+    there; the baseline of sample ``i`` has the position ``len(samples) + i``.
 
     Returns:
         The groups, and those of the baselines with one trajectory each; without ``baselines`` there are none.
 
     Raises:
-        EasyVideoError: the engine does not return what was asked for.
+        EasyVideoError: the first fault of a sample, after the others were cancelled; or the engine breaks its contract.
     """
     given = [()] * len(samples) if offline is None else offline
-    asked: dict[int, Request] = {}
+    jobs: dict[int, Job] = {}
     greedy = replace(sampling, greedy=True)
     for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True)):
         if prompt is not None:
             own = derive_seed(*seed, index, sample.id)
-            asked[index] = Request(sample.id, prompt, group_size - len(placed), sampling, own)
+            jobs[index] = Job(sample, (Draw(group_size - len(placed), sampling, own),), prompt)
             if baselines:
-                asked[len(samples) + index] = Request(sample.id, prompt, 1, greedy, 0)
-    positions = list(asked)
-
-    def tell(request: int, result: Result) -> None:
-        if on_group is not None:
-            on_group(positions[request], result.trajectories)
-
-    found = dict(zip(positions, generate(engine, list(asked.values()), tell), strict=True))
+                jobs[len(samples) + index] = Job(sample, (Draw(1, greedy, 0),), prompt)
+    positions = list(jobs)
+    found: dict[int, tuple[Trajectory, ...]] = {}
+    with closing(drive(engine, jobs.values(), strategy)) as outcomes:
+        for outcome in outcomes:
+            if outcome.fault is not None:
+                raise outcome.fault
+            found[positions[outcome.position]] = outcome.trajectories
+            if on_group is not None:
+                on_group(positions[outcome.position], outcome.trajectories)
     groups = [
         Group(sample, (*found[index], *placed) if index in found else ())
         for index, (sample, placed) in enumerate(zip(samples, given, strict=True))

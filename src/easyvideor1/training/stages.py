@@ -126,7 +126,7 @@ def _collector(
         family=policy.family,
         engine=engine,
         draw=draw,
-        render=components.render,
+        strategy=components.strategy,
         media=media,
         scorer=components.scorer,
         overlap=policy.device.type != "cpu" if overlap is None else overlap,

@@ -109,41 +109,22 @@ def _area(a: Box) -> float:
 
 
 def best_matching(scores: Sequence[Sequence[float]]) -> float:
-    """The largest sum of entries with no two in one row or column (Kuhn 1955, by shortest augmenting paths).
+    """The largest sum of entries with no two in one row or column.
 
     ``scores`` is a rectangle of finite numbers, none negative.
     """
     cost_RC: NDArray[np.float64] = -np.asarray(scores, dtype=np.float64)
     if cost_RC.size == 0:
         return 0.0
-    if cost_RC.shape == (1, 1):
+    if cost_RC.size == 1:
         return float(-cost_RC[0, 0])
+    from scipy.optimize import linear_sum_assignment  # slow to import, and most answers are one box or span
+
     if cost_RC.shape[0] > cost_RC.shape[1]:
         cost_RC = cost_RC.T
-    rows, columns = cost_RC.shape
-    # Column 0 and row 0 are the empty places from which each search starts; potentials keep reduced costs >= 0.
-    row_price, column_price = np.zeros(rows + 1), np.zeros(columns + 1)
-    row_of = np.zeros(columns + 1, dtype=int)
-    for row in range(1, rows + 1):
-        row_of[0], at = row, 0
-        distance, came_from = np.full(columns + 1, np.inf), np.zeros(columns + 1, dtype=int)
-        done = np.zeros(columns + 1, dtype=bool)
-        while row_of[at]:
-            done[at] = True
-            reduced = cost_RC[row_of[at] - 1] - row_price[row_of[at]] - column_price[1:]
-            shorter = ~done[1:] & (reduced < distance[1:])
-            distance[1:][shorter], came_from[1:][shorter] = reduced[shorter], at
-            following = int(np.where(done, np.inf, distance).argmin())
-            step = distance[following]
-            row_price[row_of[done]] += step
-            column_price[done] -= step
-            distance[~done] -= step
-            at = following
-        while at:
-            row_of[at] = row_of[came_from[at]]
-            at = came_from[at]
-    taken = np.flatnonzero(row_of[1:])
-    return float(-cost_RC[row_of[1:][taken] - 1, taken].sum())
+    rows, columns = linear_sum_assignment(cost_RC)
+    # In the order of the columns: the last digits of a sum depend on its order.
+    return float(-cost_RC[rows, columns][columns.argsort()].sum())
 
 
 def scales_differ(predicted: Sequence[float], reference: Sequence[float]) -> bool:

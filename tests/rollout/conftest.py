@@ -1,0 +1,5 @@
+"""The model whose output head can be pushed, from the tests of engines."""
+
+from engines.conftest import pushed
+
+__all__ = ["pushed"]
