@@ -380,7 +380,7 @@ def test_the_policys_schedule_begins_behind_the_critics_warm_up(tiny_checkpoint,
     assert [update(policy, turns, step=step)["lr"] for step in (11, 12)] == pytest.approx([2.5e-4, 5e-4])
 
 
-@pytest.mark.parametrize(("device", "message"), [("gpu", "is no device: write auto"), ("cuda:99", "finds . GPUs")])
+@pytest.mark.parametrize(("device", "message"), [("gpu", "is not a device; write auto"), ("cuda:99", "finds . GPUs")])
 def test_a_device_that_is_not_there_is_told(device: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         chosen_device(ModelConfig(device=device))

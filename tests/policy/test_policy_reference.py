@@ -195,7 +195,7 @@ def test_what_needs_adapters_says_so(tiny_checkpoint, turns, tmp_path):
     policy.save(tmp_path)
     with_adapters = adapted(tiny_checkpoint)
     with_adapters.begin(stage())
-    with pytest.raises(ConfigError, match="holds no adapters"):
+    with pytest.raises(ConfigError, match="has no adapters"):
         with_adapters.restore(tmp_path)
     with pytest.raises(ValueError, match="both freeze and lora"):
         ModelConfig(freeze=("language",), lora=LoraConfig())

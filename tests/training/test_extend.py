@@ -35,7 +35,7 @@ def test_more_steps_are_as_if_they_had_been_there_from_the_start(world: World, p
             _, shown = train(world.config(name=name, stages=stages(world, *count)))
     long, grown = place / "runs/long", place / "runs/grown"
     assert "stage grpo: extended from 3 to 5 steps, with the same result as if it had had them from the start" in shown
-    assert "stage grpo: resumes after step 3" in shown and "DAMAGED" not in shown
+    assert "stage grpo: resuming after step 3" in shown and "DAMAGED" not in shown
     # The shorter run saved its end and evaluated it; all else is byte-equal, but for the name of the run.
     former = {f"stages/02-grpo/checkpoints/step_000003/{file}" for file in checkpoint_files(grown, 3)}
     own = {*former, "evaluations/02-grpo-000003.json", "evaluations/02-grpo-000003.jsonl"}

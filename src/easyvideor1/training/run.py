@@ -58,10 +58,9 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
     """Do, resume or extend the run that ``config`` describes, and return its directory.
 
     Called again with the same configuration after a kill, it resumes from the last checkpoint and ends with the same
-    weights and metrics as a run that was never interrupted. Called with a configuration that only makes the run longer
-    (more steps of the last stage, another stage behind it), it extends the run. Nothing that is finished is done again.
-    Damage is reported: checkpoints that are passed over, evaluations that are done again, and what is lost of steps
-    that are not done again.
+    weights and metrics as an uninterrupted run. Called with a configuration that only makes the run longer (more steps
+    of the last stage, another stage behind it), it extends the run. Finished work is not repeated. Damage is reported:
+    checkpoints that are skipped, evaluations that are repeated, and records of earlier steps that are lost.
 
     Raises:
         ConfigError: the directory holds a run of another configuration, or another process owns it.
@@ -69,7 +68,7 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
             file of an earlier start is damaged and cannot be made again without the user's word.
     """
     if not config.stages:
-        raise ConfigError("the configuration has no stages: there is nothing to do; see `evr1 config show quickstart`")
+        raise ConfigError("the configuration has no stages; see `evr1 config show quickstart` for an example")
     run_dir = run_directory(config)
     check_loggers(config)
     with claimed(run_dir):
@@ -90,8 +89,8 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
             status = RunStatus.open(run_dir, config, known_steps(planned, None), extended=extended)
             if status.facts["threads"] != torch.get_num_threads():
                 watch.say(
-                    f"this run began with {status.facts['threads']} CPU threads and continues with "
-                    f"{torch.get_num_threads()}: results will differ in the last digits; set `threads` to avoid that"
+                    f"this run started with {status.facts['threads']} CPU threads and resumes with "
+                    f"{torch.get_num_threads()}: results will differ in the last digits; set `threads` to avoid this"
                 )
             write_json(run_dir / "data_report.json", datasets.report)
             model, loggers = RunModel(components), Loggers(config, run_dir, watch.say)
@@ -131,7 +130,7 @@ def _tell_finished(run_dir: Path, config: RunConfig, evaluation_fault: Evaluatio
     for text in shown(damage):
         watch.say(text)
     if damage:
-        watch.say(f"`evr1 doctor {run_dir}` says what to do about each")
+        watch.say(f"`evr1 doctor {run_dir}` shows remedies")
 
 
 class RunModel:
@@ -200,7 +199,7 @@ class _Session:
         for number, options in enumerate(self.config.stages):
             directory = stage_directory(self.run_dir, self.config, options)
             if reached > number + 1 and not directory.is_dir():
-                gone = Damage(f"stages/{directory.name}", "not there", "this stage is done again")
+                gone = Damage(f"stages/{directory.name}", "missing", "this stage is repeated")
                 self.teller.tell_all([gone])
             if (before := self.status.lengthened.get(options.name)) is not None:
                 self.teller.tell(tell_lengthened(options, self.config, before))
@@ -219,9 +218,9 @@ class _Session:
         latest, record = latest_checkpoint(directory), StageLog(directory)
         if latest.step > options.step_count:
             raise ConfigError(
-                f"stages.{options.name}: {latest.path} is of step {latest.step}, and the stage now comes to "
-                f"{options.step_count} steps: its rows have changed since it began, and run.json, which keeps its "
-                f"length, is gone or another. Restore them, or set steps={latest.step} in place of epochs"
+                f"stages.{options.name}: {latest.path} is of step {latest.step}, but the stage now has only "
+                f"{options.step_count} steps: its rows have changed since it started, and run.json, which records its "
+                f"length, is missing or was replaced. Restore them, or set steps={latest.step} instead of epochs"
             )
         if latest.path is not None:
             policy.restore(latest.path)
@@ -262,7 +261,7 @@ class _Session:
             with waiting.watched():
                 train(stage, done)
         except KeyboardInterrupt:
-            saved_words = f"stage {options.name}: the same command resumes from {saved[-1]}" if saved else ""
+            saved_words = f"stage {options.name}: run the same command to resume from {saved[-1]}" if saved else ""
             self.watch.say(saved_words or unsaved_words(options))
             raise
         return final
@@ -311,7 +310,7 @@ class _Session:
         if not questions or not self.evaluation_fault(directory, name):
             return
         if expected or (directory / f"{name}.json").exists():
-            means = "this evaluation is done again"
+            means = "this evaluation is repeated"
             self.teller.tell_all(evaluation_damage(self.run_dir, [name], means, self.evaluation_fault))
         self.model.at(checkpoint)
         self.evaluate(name, questions, self.model.engine(version), self.components, self.run_dir)

@@ -53,7 +53,7 @@ def check_configuration(run_dir: Path, config: RunConfig) -> bool:
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(_unreadable(file, " ".join(str(error).split()))) from error
     if not isinstance(values, dict):
-        raise ConfigError(_unreadable(file, "it holds no settings"))
+        raise ConfigError(_unreadable(file, "it has no settings"))
     old, new = flat(_completed(values, str(file))), flat(yaml.safe_load(text))
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
     changed = [key for key in changed if not _FREE.fullmatch(key)]
@@ -64,9 +64,9 @@ def check_configuration(run_dir: Path, config: RunConfig) -> bool:
         return True
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
     raise ConfigError(
-        f"{run_dir} holds a run of another configuration: {shown}. Give this run another name or output_dir, or remove "
-        "the directory to start over. A run can only be extended: by more steps of its last stage, or by another stage "
-        "behind it."
+        f"{run_dir} contains a run with another configuration: {shown}. Give this run another name or output_dir, or "
+        "remove the directory to start over. A run can only be extended: by more steps of its last stage, or by another "
+        "stage behind it."
     )
 
 

@@ -21,7 +21,7 @@ def run_directory(config: RunConfig) -> Path:
         return Path(config.output_dir.format(name=config.name, seed=config.seed))
     except (KeyError, IndexError, ValueError) as error:
         raise ConfigError(
-            f"output_dir {config.output_dir!r} cannot be filled in ({error!r}): only {{name}} and {{seed}} are known"
+            f"output_dir {config.output_dir!r} has an unknown field ({error!r}); use only {{name}} and {{seed}}"
         ) from error
 
 

@@ -65,8 +65,8 @@ class RunStatus:
             facts = {**_facts(config), "data": digests, "starts": 0, "stage": "", "seconds": 0.0}
         elif changed := [path for path, digest in digests.items() if facts["data"].get(path) != digest]:
             raise ConfigError(
-                f"{run_dir}: the rows of {', '.join(changed)} have changed since this run began; to continue would mix "
-                "two data sets. Restore them, give this run another name, or remove the directory to start over."
+                f"{run_dir}: the rows of {', '.join(changed)} have changed since this run started, so resuming would "
+                "mix two data sets. Restore them, give this run another name, or remove the directory to start over."
             )
         elif extended:
             lengthened = _extend(run_dir, config, steps, facts)
