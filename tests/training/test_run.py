@@ -327,7 +327,7 @@ def test_a_stage_may_draw_from_some_of_the_sources(world: World, place: Path) ->
         ("stages__1__objective", "own_parts:nothing", "own_parts"),
         ("stages__1__transforms", ["nowhere:at_all"], "no module 'nowhere'"),
         ("rewards__custom", {"math": "nowhere:at_all"}, "no module 'nowhere'"),
-        ("stages__1__sources", ["elsewhere.jsonl"], "none of data.train"),
+        ("stages__1__sources", ["elsewhere.jsonl"], "not a path of data.train"),
         ("rollout__engine", "remote", "local"),
         ("output_dir", "runs/{date}", "only {name} and {seed}"),
         ("model__path", "nowhere", "is not there"),

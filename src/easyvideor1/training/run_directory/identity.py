@@ -65,8 +65,8 @@ def check_configuration(run_dir: Path, config: RunConfig) -> bool:
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
     raise ConfigError(
         f"{run_dir} contains a run with another configuration: {shown}. Give this run another name or output_dir, or "
-        "remove the directory to start over. A run can only be extended: by more steps of its last stage, or by another "
-        "stage behind it."
+        "remove the directory to start over. A run can only be extended, by more steps of its last stage or by "
+        "another stage behind it."
     )
 
 
