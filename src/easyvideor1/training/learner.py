@@ -109,7 +109,7 @@ class Learner:
         return replace(train_batch, rollout_logprobs=before)
 
     def _parts(self, train_batch: TrainBatch, step: int) -> Iterator[TrainBatch]:
-        """What is learnt from in each update: all groups once per epoch, in as many parts as there are mini-batches."""
+        """The groups of each update: all groups once per epoch, split into the mini-batches."""
         options, groups = self.options, len(train_batch.rows.groups)
         for epoch in range(options.ppo_epochs):
             rng = np.random.default_rng(derive_seed(self.seed, options.name, "parts", step, epoch))

@@ -59,10 +59,10 @@ class MismatchWatch:
             mean = float(gap.mean())
             if self.options.action == "stop" and self._beyond(mean):
                 raise MismatchError(
-                    f"step {self._step}: {self._words(turn, mean)}. Nothing was learnt from this step, its rollouts "
-                    "are written and the last checkpoint is intact. Look for a difference between engine and trainer "
-                    "(weights that were not synchronised, another type or attention, damaged frames), or raise "
-                    "mismatch.bound or set mismatch.action to warn"
+                    f"step {self._step}: {self._words(turn, mean)}. This step did not change the weights, its "
+                    "rollouts are written, and the last checkpoint is intact. Look for a difference between engine and "
+                    "trainer (weights that were not synced, another dtype or attention, damaged frames), or raise "
+                    "mismatch.bound, or set mismatch.action to warn"
                 )
 
     def metrics(self) -> dict[str, float]:

@@ -61,7 +61,7 @@ class TrainBatch:
     ``recorded`` is one number per trajectory, ``(N,)``, for the records. ``advantages`` is what is learnt: a number per
     turn, or per turn one for each of its tokens. ``values`` and ``returns`` are the critic's, per turn, where there is
     one; ``rollout_logprobs`` the policy's own at the tokens of every turn, where it will have moved before all of them
-    are learnt from.
+    are trained on.
     """
 
     rows: Rows
@@ -159,7 +159,7 @@ def make_train_batch(
     """Rewards, what they lose to length and KL, and the advantages of all that.
 
     Args:
-        groups: those that are learnt from.
+        groups: the groups to train on.
         advantage: the stage's function.
         options: of the stage.
         max_new_tokens: the length limit of responses.

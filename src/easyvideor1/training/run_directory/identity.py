@@ -28,10 +28,11 @@ _FREE = re.compile(
 def check_configuration(run_dir: Path, config: RunConfig) -> bool:
     """Make sure that the directory is new, holds a run of this very configuration, or holds one that it extends.
 
-    Keys that do not identify a run may change, and so may its name and place, so that it continues where it was moved
-    or copied to; then ``config.yaml`` is written anew. A run may get longer: its last stage has more steps or epochs,
+    Settings that only watch a run (``canary``) or save it (``save_every``, ``keep_checkpoints``) may change, and so may
+    its name and directory, so that a run that was moved or copied can resume; ``config.yaml`` is then rewritten. A run
+    may get longer: its last stage has more steps or epochs,
     or further stages stand behind it. ``RunStatus.open`` writes that down once the rows are known to be the same. Keys
-    that came with a later version are at their defaults in the directory.
+    of later versions have their defaults there.
 
     Returns:
         Whether ``config`` extends the run that is there.
