@@ -333,7 +333,7 @@ def test_a_stage_may_draw_from_some_of_the_sources(world: World, place: Path) ->
         ("model__path", "nowhere", "is not there"),
         ("model__path", "", "model.path is not set"),
         ("stages", [], "no stages"),
-        ("data__train", [], "data.train has no source"),
+        ("data__train", [], "data.train is empty"),
     ],
 )
 def test_wrong_names_cost_no_training(world: World, place: Path, key: str, value: object, message: str) -> None:
