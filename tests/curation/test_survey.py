@@ -39,7 +39,7 @@ def test_rows_between_the_bounds_are_kept_with_their_rates(world: World, place: 
     rates = [row["pass_rate"] for row in json_lines(place / "all.jsonl")]
     assert len(rates) == 12 and [rate for rate in rates if 0 < rate < 1] == [row["pass_rate"] for row in rows]
     refused = evr1("filter", settings, "--out", out)
-    assert refused.exit_code == 2 and "is there already" in refused.output
+    assert refused.exit_code == 2 and "exists already" in refused.output
     assert "no pass rate lies between" in evr1("filter", settings, "--above", 1, "--below", 0).output
 
 

@@ -55,8 +55,8 @@ def _answers(results: Sequence[Result]) -> list[Answer] | MediaError:
         if isinstance(result.fault, MediaError):
             return result.fault
         if isinstance(result.fault, ReplyError):
-            kind = "refused" if result.fault.refused else "failed"
-            answers.append(Answer("", False, fault=kind, detail=str(result.fault)))
+            detail = str(result.fault)
+            answers.append(Answer("", False, fault="refused" if result.fault.refused else "failed", detail=detail))
         elif result.fault is not None:
             raise result.fault
         else:
