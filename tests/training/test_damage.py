@@ -129,7 +129,7 @@ def test_what_is_lost_of_a_finished_run_is_named_and_does_not_end_it(
     assert lasting(run) == before, "what is damaged stays to be looked at"
     assert summary["accuracy_after"] is not None
     page = words(run / "report.html")
-    assert "1 thing in this run directory is not as it was written" in page
+    assert "1 file of this run directory is damaged or missing" in page
     assert where in page and what.partition("; ")[0] in page
 
 
@@ -162,7 +162,7 @@ def test_a_damaged_evaluation_of_the_test_questions_is_done_again(
     kept = json.loads((run / "run.json").read_text())["incidents"]
     assert [one["start"] for one in kept] == [2] and kept[0]["text"].startswith(told)
     page = words(run / "report.html")
-    assert "Found when the run was taken up again" in page and told in page
+    assert "Found when the run resumed" in page and told in page
     assert "in this run directory" not in page
 
 

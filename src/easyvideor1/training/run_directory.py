@@ -75,9 +75,9 @@ def claimed(run_dir: Path) -> Iterator[None]:
 def check_configuration(run_dir: Path, config: RunConfig) -> None:
     """Make sure that the directory is new or holds a run of this very configuration.
 
-    What only watches a run (``canary``) or says when it is saved (``save_every``, ``keep_checkpoints``) may change, and
-    so may its name and place, so that it goes on where it was moved or copied to; then the file is written anew. Keys
-    that came with a later version are at their defaults there.
+    Settings that only watch a run (``canary``) or save it (``save_every``, ``keep_checkpoints``) may change, and so may
+    its name and directory, so that a run that was moved or copied can resume; the file is then rewritten. Keys of later
+    versions have their defaults there.
 
     Raises:
         ConfigError: it holds another run, and the message names the first values that differ; or ``config.yaml`` there
