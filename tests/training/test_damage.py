@@ -125,7 +125,7 @@ def test_what_is_lost_of_a_finished_run_is_named_and_does_not_end_it(
     before = lasting(run)
     summary, shown = train(world.config())
     assert "is finished" in shown and shown.count("DAMAGED: ") == 1
-    assert f"DAMAGED: {where}: {what}" in shown and "`evr1 doctor runs/small` says what to do" in shown
+    assert f"DAMAGED: {where}: {what}" in shown and "`evr1 doctor runs/small` shows remedies" in shown
     assert lasting(run) == before, "what is damaged stays to be looked at"
     assert summary["accuracy_after"] is not None
     page = words(run / "report.html")
