@@ -133,7 +133,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "rollouts cut": (
         cut("stages/01-sft/rollouts/step_000001.jsonl"),
         "stages/01-sft/rollouts/step_000001.jsonl",
-        "cut off; 1 of 2 groups can be read",
+        "truncated; 1 of 2 groups can be read",
         "copy",
     ),
     "last checkpoint": (

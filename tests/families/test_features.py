@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, RunConfig, StageConfig
 from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import open_engine
@@ -21,7 +20,7 @@ from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import ConfigError, DataError, EasyVideoError
-from tiny import load_frames, make_plan, make_prompt, random_turns
+from tiny import load_frames, make_plan, make_prompt, random_turns, update
 
 pytestmark = pytest.mark.model
 
@@ -136,8 +135,7 @@ def test_an_optimiser_step_is_the_same(tiny_family, model, store, prompts, tiny_
 
         assert policy.optimizer is not None
         policy.optimizer.register_step_pre_hook(look)
-        chosen = OBJECTIVES.resolve("ppo_clip")
-        metrics = policy.update(turns, advantages, chosen, step=1, temperature=1.0, load=load_frames, features=features)
+        metrics = update(policy, turns, advantages, features=features)
         steps.append((metrics, gradients))
     (expected, wanted), *others = steps
     assert expected["grad_norm"] > 0.1

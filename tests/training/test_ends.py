@@ -81,7 +81,7 @@ def test_a_stage_that_cannot_learn_stops_and_goes_on_later(
     steps = [row["step"] for row in json_lines(stage_of(faulty) / "metrics.jsonl")]
     lost = steps[-3:]
     assert stopped.stderr.count("none of 2 groups could be used") == 3 and words in stopped.stderr
-    assert f"in steps {lost[0]} to {lost[-1]} no group could be used" in stopped.stderr
+    assert f"no group of steps {lost[0]} to {lost[-1]} could be used" in stopped.stderr
     kept = [path.name for path in (stage_of(faulty) / "checkpoints").glob("step_*")]
     assert kept == ([] if lost[0] == 1 else [f"step_{lost[0] - 1:06d}"]), "what was not learnt is not kept as done"
     (faulty / "down").unlink()
@@ -95,7 +95,7 @@ def test_a_stage_that_cannot_learn_stops_and_goes_on_later(
 
 def test_a_stage_shorter_than_the_limit_is_not_finished_either(world: World, faulty: Path) -> None:
     config = world.short(rewards__custom={"*": "own_faults:judge"})
-    with pytest.raises(StoppedError, match=r"steps 1 to 2 no group could be used.*correct the reward"):
+    with pytest.raises(StoppedError, match=r"no group of steps 1 to 2 could be used.*correct the reward"):
         train(config)
     assert not (stage_of(faulty) / "checkpoints").exists()
 

@@ -133,8 +133,8 @@ def shared_ids_note(loaded: Sequence[Loaded]) -> str:
     (one, other), more = pairs[0], len(pairs) - 1
     also = f", and {more} more are shared" if more else ""
     return (
-        f"{one.where} and {other.where} have the id {other.id!r}{also} - records cannot tell such rows apart: give "
-        "each an id of its own, or leave problem_id out"
+        f"{one.where} and {other.where} have the id {other.id!r}{also} - records cannot tell such rows apart; give "
+        "each row its own id, or leave out problem_id"
     )
 
 

@@ -97,9 +97,9 @@ def _check_failed(name: str, records: Sequence[SampleRecord], bound: float) -> N
     (first, times), *others = causes.most_common()
     more = f", and {failed - times} for {len(others)} other causes" if others else ""
     raise StoppedError(
-        f"evaluation {name}: {failed} of {len(records)} questions could not be asked or judged, above "
-        f"evaluation.max_failed ({bound:g}), so there is no result: {times} with {first}{more}. Mend the cause and run "
-        "the same command again, or raise the bound"
+        f"evaluation {name}: {failed} of {len(records)} questions failed or could not be scored, above "
+        f"evaluation.max_failed ({bound:g}), so there is no result: {times} with {first}{more}. Fix the cause and run "
+        "the same command again, or raise the limit"
     )
 
 

@@ -40,6 +40,23 @@ def copy_trained(model: Any) -> Any:
     return copied
 
 
+@torch.no_grad()
+def follow(copied: Any, model: Any) -> None:
+    """Give a copy that ``copy_trained`` made the weights that ``model`` has now."""
+    for kept, new in zip(copied.parameters(), model.parameters(), strict=True):
+        if kept is not new:
+            kept.copy_(new)
+
+
+def is_sharded(model: torch.nn.Module) -> bool:
+    """Whether parameters are spread over ranks."""
+    if not torch.distributed.is_available():
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
 def compile_layers(model: Any) -> None:
     """Have every repeated layer, of language model and vision tower, compiled when it first runs.
 

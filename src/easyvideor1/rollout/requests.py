@@ -187,7 +187,7 @@ def offline_ids(
     tokenizer: Any = family.tokenizer
     ids: list[int] = tokenizer(offline.text, add_special_tokens=False)["input_ids"]
     if not ids:
-        raise DataError("the offline trajectory is empty - remove it or give its text")
+        raise DataError("the offline trajectory is empty - remove it, or give its text")
     if ids[-1] not in family.stop_token_ids:
         ids = [*ids, family.stop_token_ids[0]]
     if max_tokens is not None and len(ids) > max_tokens:
@@ -198,10 +198,10 @@ def offline_ids(
     control = {*family.visual_token_ids, *family.stop_token_ids, *control_tokens(tokenizer).values()}
     if special := set(ids[:-1]) & control:
         names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(special)))
-        raise DataError(f"the offline trajectory holds the special tokens {names} - remove them from its text")
+        raise DataError(f"the offline trajectory contains the special tokens {names} - remove them from its text")
     if strict and offline.logprobs is not None and _offline_logprobs(offline, len(ids)) is None:
         raise DataError(
             f"the offline trajectory has {len(ids)} tokens with its stop token but {len(offline.logprobs)} "
-            "log-probs - they come from another tokenizer; leave them out if they do"
+            "log-probs - remove the log-probs if they come from another tokenizer"
         )
     return ids
