@@ -40,7 +40,7 @@ def test_rows_between_the_bounds_are_kept_with_their_rates(world: World, place: 
     assert len(rates) == 12 and [rate for rate in rates if 0 < rate < 1] == [row["pass_rate"] for row in rows]
     refused = evr1("filter", settings, "--out", out)
     assert refused.exit_code == 2 and "exists already" in refused.output
-    assert "no pass rate lies between" in evr1("filter", settings, "--above", 1, "--below", 0).output
+    assert "must be less than --below" in evr1("filter", settings, "--above", 1, "--below", 0).output
 
 
 def interrupted(place: Path, *words: object, rows: int = 8) -> None:
