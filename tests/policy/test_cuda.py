@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from attention.test_attention import TREE, layout_of, plain, tensors, tree_attention, with_gradients
 from easyvideor1.attention.flex import flex_tree_attention
 from easyvideor1.attention.tree import CudaKernel
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
@@ -11,8 +12,6 @@ from easyvideor1.engines.local import LocalEngine
 from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.update_batch import UpdateBatch
 from tiny import load_frames, make_plan, make_prompt, random_turns, update
-
-from .test_attention import TREE, layout_of, plain, tensors, tree_attention, with_gradients
 
 pytestmark = [
     pytest.mark.gpu,

@@ -33,7 +33,7 @@ def test_a_miss_is_decoded_and_kept(tmp_path: Path) -> None:
     with source:
         frames = source.load(MediaRef("video", path), plan)
     np.testing.assert_array_equal(frames.pixels, video.decode(path, plan).pixels)
-    assert store.has(plan)
+    assert store.check_entry(plan, set_aside=False).there
     Path(path).unlink()
     again = source.load(MediaRef("video", path), plan)
     np.testing.assert_array_equal(again.pixels, frames.pixels)

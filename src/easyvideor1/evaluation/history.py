@@ -174,7 +174,8 @@ def _read_totals(directory: Path, damage: list[Damage]) -> dict[str, EvaluationT
 def place_of(name: str, history: RunHistory) -> Place | None:
     """The questions that an evaluation asked and the step that it belongs to, read from its name.
 
-    Test questions: ``before`` is step 0, a stage directory (``02-grpo``) that stage's end, ``after`` the last step.
+    Test questions: ``before`` is step 0, a stage directory (``02-grpo``) that stage's end, ``after`` the last step;
+    ``02-grpo-000050`` is where the stage ended before it was extended.
     Validation questions: ``grpo-000050`` is step 50 of the stage that the configuration calls ``grpo``. Other names
     have no place on the axis.
     """
@@ -185,6 +186,8 @@ def place_of(name: str, history: RunHistory) -> Place | None:
     for stage in history.stages:
         if name == stage.name:
             return Place("test", stage.first + stage.steps)
+        if match := re.fullmatch(re.escape(stage.name) + r"-(\d{6,})", name):
+            return Place("test", stage.first + int(match[1]))
     for stage in history.stages:
         match = re.fullmatch(re.escape(re.sub(r"^\d+-", "", stage.name)) + r"-(\d{6,})", name)
         if match:

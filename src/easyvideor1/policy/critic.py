@@ -1,4 +1,4 @@
-"""The critic: a model of the policy's family whose head gives a value in place of logits."""
+"""The critic: a model of the policy's family with a value head in place of logits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Critic:
         device = next(model.parameters()).device
         logits = model.get_output_embeddings()
         if logits is not None and logits.weight is not model.get_input_embeddings().weight:
-            logits.requires_grad_(False)  # a value is made by the head, so these weights would be kept for nothing
+            logits.requires_grad_(False)  # the value head replaces it; its gradients would be computed for nothing
         self.model = ValueModel(model).to(device)
         self.model.head.to(torch.float32)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]

@@ -1,4 +1,4 @@
-"""The policy: weights, optimiser, and the one way they change."""
+"""The policy: weights, optimiser, and how they change."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Policy(ForwardPasses):
         super().__init__(family, model, config)
         self.checkpoint = checkpoint
         self.optimizer: torch.optim.AdamW | None = None
-        #: Of the stage's KL; whoever steers it keeps it beside the checkpoint.
+        #: Weight of the stage's KL; an adaptive one is saved beside the checkpoint.
         self.kl_weight = KLWeight(0.0)
         self._waits = 0
         #: Copies of the model by use: ``reference``, ``critic``.

@@ -77,7 +77,7 @@ class Learner:
         """
         if not train_batch.has_trained_tokens:
             return dict(train_batch.metrics)  # groups/used says that nothing is trained on
-        # For objectives that draw, and for dropout: a resumed step has to draw the same.
+        # For objectives that draw, and for dropout: a resumed step must draw the same.
         torch.manual_seed(derive_seed(self.seed, self.options.name, "update", step))
         self.watch.begin(train_batch.rows, step)
         several = self.options.mini_batches * self.options.ppo_epochs > 1
