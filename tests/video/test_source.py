@@ -210,7 +210,7 @@ def test_a_file_that_replaces_one_that_hung_is_tried(tmp_path: Path) -> None:
     error = MediaError(f"{path} took longer", path=path, reason="timeout")
     ledger.record_error(error, "left out", ":".join(map(str, media_version(path))), 20.0)
     source, _, _ = make(tmp_path)
-    with source, pytest.raises(MediaError, match="left alone"):
+    with source, pytest.raises(MediaError, match="is skipped"):
         source.probe(path)
     write_clip(tmp_path / "a.mp4", 30)
     with source:
