@@ -317,9 +317,9 @@ class Score:
     """The score of one response.
 
     ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the parsed
-    answer, and ``found`` the kind of place where it was found (``rewards.types.Found``; empty for custom rewards). A response that could not be
-    scored has ``applicable=False`` and a ``reason``, never a silent 0. A scored one has a reason if no answer could be
-    parsed, or its answer could not be compared.
+    answer, and ``found`` the kind of place where it was found (``rewards.types.Found``; empty for custom rewards). A
+    response that could not be scored has ``applicable=False`` and a ``reason``, never a silent 0. A scored one has a
+    reason if no answer could be parsed, or its answer could not be compared.
     """
 
     accuracy: float
