@@ -31,7 +31,7 @@ quickstart: $(BASE) ## Train a tiny model on videos on this machine and show tha
 	$(BIN)/evr1 quickstart
 
 test: $(DEV) ## Run the tests that need neither a GPU nor much time.
-	$(BIN)/python -m pytest -m "not gpu and not slow"
+	$(BIN)/python -m pytest -m "not gpu and not slow" -n auto --maxprocesses 4 --dist loadfile
 
 chaos: $(DEV) ## Break tiny runs at random, start them again and compare (ROUNDS=80, SEED=the clock's).
 	$(BIN)/python -m benchmarks.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))

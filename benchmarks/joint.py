@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.measure import check_packages, table
-from easyvideor1.cli.session import train_and_report
+from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import RunConfig
 from easyvideor1.evaluation import Evaluation
 from easyvideor1.evaluation.records import Record

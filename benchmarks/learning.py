@@ -30,7 +30,7 @@ from rich.console import Console
 from benchmarks.measure import check_packages
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.objectives import OBJECTIVES
-from easyvideor1.cli.session import train_and_report
+from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import RunConfig
 from easyvideor1.evaluation.statistics import difference_interval
 from easyvideor1.recipes.toy import KINDS, write_warm_start

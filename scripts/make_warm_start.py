@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from easyvideor1.cli.export import find_checkpoint
 from easyvideor1.cli.progress import progress
-from easyvideor1.cli.session import train_and_report
+from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import load_config
 from easyvideor1.data import load_source, prompt_text
 from easyvideor1.families.tiny import write_tiny_checkpoint

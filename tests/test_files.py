@@ -18,7 +18,6 @@ from easyvideor1.files import (
     append,
     atomic_path,
     check_writable,
-    held,
     is_sealed,
     json_bytes,
     seal,
@@ -206,25 +205,3 @@ def test_only_what_writers_leave_is_swept(tmp_path: Path) -> None:
     assert sweep(tmp_path) == 2
     assert names(tmp_path) == [".a.0123abcg.tmp", ".env.tmp", ".hidden", ".lock", "deep", "file.0123abcd.tmp"]
     assert names(tmp_path / "deep") == []
-
-
-def test_a_lock_has_one_holder_and_is_gone_afterwards(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    with held(lock) as ours:
-        assert ours and lock.exists()
-        with held(lock) as twice:
-            assert not twice
-        assert lock.exists(), "who did not get it leaves it alone"
-    assert not lock.exists()
-    with held(lock) as ours:
-        assert ours
-
-
-def test_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    code = "import sys, os, signal; from easyvideor1.files import held\n"
-    code += "with held(sys.argv[1]) as ours: print(ours, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], capture_output=True, text=True)
-    assert done.stdout == "True\n" and done.returncode == -signal.SIGKILL
-    assert (tmp_path / "lock").exists()
-    with held(tmp_path / "lock") as ours:
-        assert ours

@@ -1,8 +1,7 @@
-"""Writing so that a reader never sees half a file, whatever happens to the writer; and one writer at a time."""
+"""Write files so that a reader never sees half of one, whatever happens to the writer."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from easyvideor1.types import DataError
 
 #: How writers in Rust (safetensors, tokenizers) say what the system refused, in errors of their own types.
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -141,6 +142,23 @@ def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
     write_atomic(path, json_bytes(value, indent=2))
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: the file is missing or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); is this the directory of a run?") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}); remove the file and write it again") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
 def write_directory(path: str | Path, fill: Callable[[Path], None]) -> None:
     """Put a whole directory in place: ``fill`` writes into a temporary one beside it, which is then renamed.
 
@@ -200,56 +218,6 @@ def sweep(directory: str | Path) -> int:
 def left_behind(directory: str | Path) -> list[Path]:
     """What killed writers left in a directory and below, and what writers are at now."""
     return [entry for entry in sorted(Path(directory).rglob(".*")) if _LEFT_BEHIND.fullmatch(entry.name)]
-
-
-def is_held(lock: str | Path) -> bool:
-    """Whether a process holds the file ``lock``; nothing is changed or made. False where that cannot be asked."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # a file system without locks
-    finally:
-        os.close(descriptor)
-    return False
-
-
-@contextmanager
-def held(lock: str | Path) -> Iterator[bool]:
-    """Hold the file ``lock`` for this process, without waiting for it; it is there only as long as somebody holds it.
-
-    The system lets go of it when its holder ends, however that ends, so a kill leaves nothing that must be cleared.
-
-    Yields:
-        False when another process holds it.
-
-    Raises:
-        OSError: the directory does not exist or cannot be written, or its file system has no locks.
-    """
-    path = Path(lock)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        ours = _locked(path, descriptor)
-        try:
-            yield ours
-        finally:
-            if ours:
-                path.unlink(missing_ok=True)  # before it is let go of, so that nobody locks a file that is gone
-    finally:
-        os.close(descriptor)
-
-
-def _locked(path: Path, descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except (BlockingIOError, FileNotFoundError):
-        return False  # held by another, or its holder has just ended and removed the file that we have locked
 
 
 def _beside(target: Path, kind: str) -> Path:

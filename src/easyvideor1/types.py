@@ -258,21 +258,54 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
-    """A list of turns from one policy; single-turn is length 1. ``origin`` says whose policy."""
+    """The turns of one response to one sample, in order; there is at least one. ``origin`` says whose policy wrote it.
+
+    Each turn's prompt begins with the prompt and the response of the turn before.
+    """
 
     turns: tuple[Turn, ...]
     origin: Origin = "online"
 
     @property
+    def prompt(self) -> Prompt:
+        """The first turn's prompt: the sample's question."""
+        return self.turns[0].prompt
+
+    @property
+    def last(self) -> Turn:
+        """The last turn, whose response is scored."""
+        return self.turns[-1]
+
+    @property
     def text(self) -> str:
-        """The final turn's response."""
-        return self.turns[-1].text
+        """The last turn's response."""
+        return self.last.text
+
+    @property
+    def finish(self) -> FinishReason:
+        """How the last turn ended."""
+        return self.last.finish
+
+    @property
+    def response_tokens(self) -> int:
+        """The number of response tokens of all turns."""
+        return sum(len(turn.response_ids) for turn in self.turns)
+
+    @property
+    def longest_response(self) -> int:
+        """The number of response tokens of the longest turn: length limits hold for each turn."""
+        return max(len(turn.response_ids) for turn in self.turns)
+
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether the log-probs of every turn are known."""
+        return all(turn.logprobs is not None for turn in self.turns)
 
     @property
     def completion(self) -> Completion:
-        """The final turn's response as rewards read it."""
-        turn = self.turns[-1]
-        return Completion(turn.text, turn.finish, turn.prompt.opens_thinking, "<answer>" in turn.prompt.text)
+        """The last turn's response as rewards read it; any turn's prompt may have asked for the answer tag."""
+        asks_tag = any("<answer>" in turn.prompt.text for turn in self.turns)
+        return Completion(self.text, self.finish, self.last.prompt.opens_thinking, asks_tag)
 
 
 @dataclass(frozen=True, slots=True)

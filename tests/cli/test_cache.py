@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from easyvideor1.cli.app import app
-from easyvideor1.cli.sizes import size_words
+from easyvideor1.cli.cache_plan import size_words
 from easyvideor1.video import FrameStore
 
 pytestmark = pytest.mark.model

@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from easyvideor1.cli.app import app
-from easyvideor1.cli.doctor import Finding
 from easyvideor1.cli.doctor_run import check_run
-from easyvideor1.files import held, seal
+from easyvideor1.cli.findings import Finding
+from easyvideor1.files import seal
+from easyvideor1.locks import file_lock
 from training.runs import OWN_PARTS, World, train
 
 pytestmark = pytest.mark.model
@@ -241,7 +242,7 @@ def test_a_run_that_is_under_way_is_no_damage(run: Path) -> None:
     assert [one for one in found.values() if one.state == "broken"] == []
     assert found["summary.json"].state == "note"
     assert RUN.invoke(app, ["doctor", str(run)]).exit_code == 0
-    with held(run / ".lock") as ours:
+    with file_lock(run / ".lock") as ours:
         assert ours
         assert findings(run)["lock"].detail.startswith("a process is at this run")
     assert findings(run)["lock"].state == "ok"

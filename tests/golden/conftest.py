@@ -1,21 +1,17 @@
-"""At the end of a test run it is said how golden files were compared."""
+"""The end of a test run says how golden files were compared."""
 
 from __future__ import annotations
 
 import pytest
 
-#: One line for each file that was compared.
-COMPARED: pytest.StashKey[list[str]] = pytest.StashKey()
+#: Property of a test report; reports also travel from the processes of a parallel run.
+COMPARED = "golden"
 
 
-@pytest.fixture
-def compared(pytestconfig: pytest.Config) -> list[str]:
-    """Lines to be shown at the end."""
-    return pytestconfig.stash.setdefault(COMPARED, [])
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if lines := config.stash.get(COMPARED, []):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    lines = [value for report in reports for name, value in report.user_properties if name == COMPARED]
+    if lines:
         terminalreporter.section("golden files", sep="-")
         for line in lines:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(str(line))

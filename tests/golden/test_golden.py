@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .compare import differences, read, told
+from .conftest import COMPARED
 from .made_with import differences as other_origin
 from .made_with import environment
 from .make import AREAS, FILES
@@ -41,7 +42,9 @@ def _compares(item: Any) -> bool:
 
 
 @pytest.mark.parametrize("area", AREAS)
-def test_nothing_has_changed(area: str, fresh: tuple[Path, str], compared: list[str]) -> None:
+def test_nothing_has_changed(
+    area: str, fresh: tuple[Path, str], record_property: Callable[[str, object], None]
+) -> None:
     out, said = fresh
     path = FILES / f"{area}.json.gz"
     name = path.relative_to(ROOT).as_posix()
@@ -50,7 +53,7 @@ def test_nothing_has_changed(area: str, fresh: tuple[Path, str], compared: list[
         pytest.fail(f"python -m tests.golden.make {area} failed:\n{said[-4000:]}", pytrace=False)
     (theirs, recorded), (mine, found) = read(path), read(out / path.name)
     how, recorded, found, tolerance = _how(area, theirs, mine, recorded, found)
-    compared.append(f"{name}: {how}")
+    record_property(COMPARED, f"{name}: {how}")
     different = list(differences(recorded, found, tolerance))
     if different:
         places = "1 place differs" if len(different) == 1 else f"{len(different)} places differ"

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from easyvideor1.cli.session import train_and_report
+from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import RunConfig
 
 #: What a user puts beside the configuration: a reward that differs between any two responses, and the rest.

@@ -11,13 +11,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from curation.surveys import EVERY_RATE, configured, evr1, numbered
 from easyvideor1.cli.app import app
 from easyvideor1.config import RunConfig, write_config
 from easyvideor1.registry import ExitError
 from easyvideor1.types import ConfigError, StoppedError
 
 from .runs import World, json_lines, lasting, train
-from .surveys import EVERY_RATE, configured, evr1, numbered
 
 pytestmark = pytest.mark.model
 

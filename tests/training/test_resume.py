@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from easyvideor1.cli.session import train_and_report
+from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import write_config
 from easyvideor1.types import ConfigError
 

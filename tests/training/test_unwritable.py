@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from curation.surveys import configured, evr1
+
 from .runs import World, train
-from .surveys import configured, evr1
 
 pytestmark = pytest.mark.model
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from easyvideor1.cli.session import TerminalWatch, train_and_report
+from easyvideor1.cli.progress import TerminalWatch
+from easyvideor1.cli.train import train_and_report
 from easyvideor1.training import waiting
 from easyvideor1.training.waiting import Waiting
 from easyvideor1.types import ConfigError
@@ -121,7 +122,7 @@ def test_a_slow_reward_is_named_while_it_runs(world: World, place: Path, monkeyp
     monkeypatch.delitem(sys.modules, "own_slow", raising=False)
     shown = io.StringIO()
     importlib.import_module("own_slow").shown = shown
-    monkeypatch.setattr("easyvideor1.cli.session._FIRST_WORD", 0.1)
+    monkeypatch.setattr("easyvideor1.cli.progress._FIRST_WORD", 0.1)
     monkeypatch.setattr(waiting, "TICK", 0.05)
     train_and_report(world.short(rewards__custom={"*": "own_slow:slow"}), Console(file=shown, width=200))
     assert "rl 1/2: scoring, waiting for the reward 'own_slow:slow' of" in " ".join(shown.getvalue().split())

@@ -159,7 +159,7 @@ def test_a_store_that_is_a_file_is_told(tmp_path: Path, frames: Frames) -> None:
         store.get(frames.plan)
     with pytest.raises(StoreError, match="cannot write"):
         store.put(frames)
-    with pytest.raises(StoreError, match="cannot write"), store.claim(frames.plan.digest, 0):
+    with pytest.raises(StoreError, match="cannot write"), store.lock(frames.plan.digest, 0):
         pass
 
 
@@ -320,13 +320,13 @@ def test_writers_of_one_entry_never_show_half_of_it(tmp_path: Path, frames: Fram
 
 def test_claims_exclude_and_end(tmp_path: Path) -> None:
     store, digest = FrameStore(tmp_path), "a" * 64
-    with store.claim(digest, 0.0) as mine:
+    with store.lock(digest, 0.0) as mine:
         assert mine
-        with FrameStore(tmp_path).claim(digest, 0.05) as theirs:
+        with FrameStore(tmp_path).lock(digest, 0.05) as theirs:
             assert not theirs
-        with store.claim("b" * 64, 0.0) as other:
+        with store.lock("b" * 64, 0.0) as other:
             assert other
-    with store.claim(digest, 0.0) as again:
+    with store.lock(digest, 0.0) as again:
         assert again
     assert list((tmp_path / "claims").iterdir()) == []
 
@@ -335,7 +335,7 @@ def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     code = (
         "import sys, time\n"
         "from easyvideor1.video import FrameStore\n"
-        "with FrameStore(sys.argv[1]).claim('a' * 64, 0) as mine:\n"
+        "with FrameStore(sys.argv[1]).lock('a' * 64, 0) as mine:\n"
         "    print(mine, flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -343,12 +343,12 @@ def test_a_claim_dies_with_its_process(tmp_path: Path) -> None:
     assert holder.stdout is not None
     assert holder.stdout.readline() == "True\n"
     store = FrameStore(tmp_path)
-    with store.claim("a" * 64, 0.05) as mine:
+    with store.lock("a" * 64, 0.05) as mine:
         assert not mine
     holder.kill()
     holder.wait()
     holder.stdout.close()
-    with store.claim("a" * 64, 0.0) as mine:
+    with store.lock("a" * 64, 0.0) as mine:
         assert mine
 
 

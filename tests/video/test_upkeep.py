@@ -95,7 +95,7 @@ def test_what_nobody_refers_to_goes_first(tmp_path: Path) -> None:
 
 def test_an_entry_that_is_being_written_is_left(tmp_path: Path) -> None:
     store, frames = filled(tmp_path, 2)
-    with FrameStore(store.directory).claim(frames[0].plan.digest, 0) as mine:
+    with FrameStore(store.directory).lock(frames[0].plan.digest, 0) as mine:
         assert mine
         report = collect(store, 0)
     assert (report.removed.files, report.busy, report.kept.files) == (1, 1, 1)
@@ -134,7 +134,7 @@ def test_readers_and_writers_beside_it_see_whole_entries(tmp_path: Path) -> None
         while not stop.is_set():
             found = mine.get(one.plan)
             if found is None:
-                with mine.claim(one.plan.digest, 1.0):
+                with mine.lock(one.plan.digest, 1.0):
                     mine.put(one)
             elif not np.array_equal(found.pixels, one.pixels):
                 wrong.append(one.plan.digest)
@@ -166,7 +166,7 @@ def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
     claims = store.directory / "claims"
     claims.mkdir()
     (claims / ("c" * 64)).touch()
-    with store.claim("d" * 64, 0):
+    with store.lock("d" * 64, 0):
         assert collect(store, dry_run=True).leftovers == Sum(2, 6)
         assert collect(store).leftovers == Sum(2, 6)
         assert [path.name for path in claims.iterdir()] == ["d" * 64]

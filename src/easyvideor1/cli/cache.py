@@ -15,7 +15,6 @@ from easyvideor1.cli.config import OverridesArgument
 if TYPE_CHECKING:
     from easyvideor1.components import Components, PlannedMedia
     from easyvideor1.config import RunConfig
-    from easyvideor1.types import Geometry, MediaRef
     from easyvideor1.video import FrameStore, Tally
 
 app = typer.Typer(no_args_is_help=True, help="Fill, look after and verify the frame cache.")
@@ -60,7 +59,7 @@ def build(
     It can be interrupted and started again. Media that cannot be decoded do not stop the rest: they are listed, and the
     exit status is 1. Those that ran into cache.deadline before are tried again, which a training run does not do.
     """
-    from easyvideor1.cli.cache_plan import show_plan
+    from easyvideor1.cli.cache_plan import geometry_of, media_of, show_plan
     from easyvideor1.cli.progress import progress
     from easyvideor1.components import Components
     from easyvideor1.types import ConfigError
@@ -128,7 +127,7 @@ def _decode(components: Components, planned: PlannedMedia, *, checksums: bool) -
 @app.command()
 def stats(store: StoreArgument, overrides: OverridesArgument = None) -> None:
     """Tell what the cache holds: entries, bytes, codecs, last uses, and what killed writers left."""
-    from easyvideor1.cli.sizes import size_words
+    from easyvideor1.cli.cache_plan import size_words
     from easyvideor1.video import survey
 
     opened = _open(store, overrides)
@@ -216,9 +215,8 @@ def gc(
     Processes of this machine that read an entry keep it until they let go of it. Do not run this while another machine
     reads the same cache over a network file system.
     """
-    from easyvideor1.cli.cache_plan import referenced_by
+    from easyvideor1.cli.cache_plan import parse_size, referenced_by, size_words
     from easyvideor1.cli.progress import progress
-    from easyvideor1.cli.sizes import parse_size, size_words
     from easyvideor1.video import collect
 
     limit = None if max_size is None else parse_size(max_size)
@@ -240,20 +238,6 @@ def gc(
         )
     if report.busy:
         typer.echo(f"  {report.busy} of them stay because they are in use")
-
-
-def geometry_of(name: str) -> Geometry:
-    """The geometry of a family of models.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    from easyvideor1.types import ConfigError, Geometry
-
-    known = {"qwen2": Geometry(14, 2, 2), "qwen3": Geometry(16, 2, 2)}
-    if name not in known:
-        raise ConfigError(f"--geometry {name}: expected one of {', '.join(known)}; or give --model DIRECTORY")
-    return known[name]
 
 
 def _settings(words: list[str], options: list[str], files: bool) -> RunConfig:
@@ -289,29 +273,3 @@ def _when(seconds: float) -> str:
 
 def _counts(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common())
-
-
-def media_of(config: RunConfig) -> list[MediaRef]:
-    """The different media, clips told apart, of all sources, in order of first use. No media file is touched.
-
-    Raises:
-        ConfigError: the configuration has no source.
-        DataError: a source cannot be read, or a row is bad and ``data.on_bad_row`` is ``error``.
-    """
-    from easyvideor1.config import located
-    from easyvideor1.config.places import require_sources
-    from easyvideor1.data import embedded_media, load_source
-    from easyvideor1.types import ConfigError
-
-    config = located(config)
-    sources = (*config.data.train, *config.data.validation, *config.data.test)
-    if not sources:
-        raise ConfigError("no source to cache: set data.train, data.validation or data.test")
-    require_sources(config, sources)
-    refs: dict[MediaRef, None] = {}
-    for source in dict.fromkeys(sources):
-        for sample in load_source(
-            source, config.data, check_media=False, embedded=embedded_media(config.cache)
-        ).samples:
-            refs.update(dict.fromkeys(sample.media))
-    return list(refs)

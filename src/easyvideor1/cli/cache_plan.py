@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +10,19 @@ from typing import TYPE_CHECKING, get_args
 
 import typer
 
-from easyvideor1.cli.sizes import size_words
 from easyvideor1.types import ConfigError
 from easyvideor1.video.codecs import TYPICAL_RATIO, Codec
 from easyvideor1.video.entry import raw_bytes
 
 if TYPE_CHECKING:
     from easyvideor1.components import PlannedMedia
-    from easyvideor1.types import MediaPlan
+    from easyvideor1.config import RunConfig
+    from easyvideor1.types import Geometry, MediaPlan, MediaRef
     from easyvideor1.video import FrameStore
+
+#: Sizes in bytes as people write them: powers of 1024.
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGTP])(?:i?B)?|B)?", re.IGNORECASE)
 
 
 def show_plan(planned: PlannedMedia, store: FrameStore, *, checksums: bool = False) -> None:
@@ -52,7 +57,6 @@ def referenced_by(configs: Sequence[str]) -> set[str]:
     Raises:
         ConfigError: a medium cannot be planned, so that its entry would be taken for one that nobody wants.
     """
-    from easyvideor1.cli.cache import media_of
     from easyvideor1.cli.progress import progress
     from easyvideor1.components import Components
     from easyvideor1.config import load_config
@@ -79,3 +83,67 @@ def _frames(plans: Sequence[MediaPlan]) -> int:
 def _existing(directory: Path) -> Path:
     """The directory, or the nearest one above it that exists."""
     return next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
+
+
+def media_of(config: RunConfig) -> list[MediaRef]:
+    """The different media, clips told apart, of all sources, in order of first use. No media file is touched.
+
+    Raises:
+        ConfigError: the configuration has no source.
+        DataError: a source cannot be read, or a row is bad and ``data.on_bad_row`` is ``error``.
+    """
+    from easyvideor1.config import located
+    from easyvideor1.config.places import require_sources
+    from easyvideor1.data import embedded_media, load_source
+
+    config = located(config)
+    sources = (*config.data.train, *config.data.validation, *config.data.test)
+    if not sources:
+        raise ConfigError("no source to cache: set data.train, data.validation or data.test")
+    require_sources(config, sources)
+    refs: dict[MediaRef, None] = {}
+    for source in dict.fromkeys(sources):
+        for sample in load_source(
+            source, config.data, check_media=False, embedded=embedded_media(config.cache)
+        ).samples:
+            refs.update(dict.fromkeys(sample.media))
+    return list(refs)
+
+
+def geometry_of(name: str) -> Geometry:
+    """The geometry of a family of models.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    from easyvideor1.types import Geometry
+
+    known = {"qwen2": Geometry(14, 2, 2), "qwen3": Geometry(16, 2, 2)}
+    if name not in known:
+        raise ConfigError(f"--geometry {name}: expected one of {', '.join(known)}; or give --model DIRECTORY")
+    return known[name]
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as ``100G``, ``1.5 TiB`` or ``4096``; G, GB and GiB all mean 1024**3.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r} is no size: write it like 500M, 100G or 1.5T")
+    number, unit = match.groups()
+    return int(float(number) * 1024 ** (0 if unit is None else "KMGTP".index(unit.upper()) + 1))
+
+
+def size_words(size: float) -> str:
+    """A number of bytes with three digits and its unit: ``1.46 GiB``."""
+    for unit in _UNITS:
+        if size < 1000 or unit == _UNITS[-1]:
+            break
+        size /= 1024
+    if unit == "B":
+        return f"{size:.0f} B"
+    digits = 2 if size < 10 else 1 if size < 100 else 0
+    return f"{size:.{digits}f} {unit}"

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from easyvideor1.cli.config import OverridesArgument
+from easyvideor1.cli.findings import Finding, State, conclude
 
 if TYPE_CHECKING:
     from easyvideor1.config import RunConfig
-
-State = Literal["ok", "note", "broken"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's table. Only ``broken`` keeps a run from working; ``remedy`` says what to do then."""
-
-    subject: str
-    state: State
-    detail: str
-    remedy: str = ""
 
 
 def doctor(
@@ -51,7 +39,7 @@ def doctor(
             raise ConfigError(f"{config}: no run directory and no YAML file; give the output_dir of a run, or a file")
         if overrides:
             raise ConfigError(f"{config} is a run directory and has settings of its own; leave out {overrides[0]!r}")
-        _conclude(list(check_run(Path(config))))
+        conclude(list(check_run(Path(config))))
         return
     checks: list[Callable[[], Iterable[Finding]]] = [check_python, check_packages, check_video, check_devices]
     checks += [check_memory, check_sandbox, check_browser, check_extras]
@@ -63,30 +51,7 @@ def doctor(
             findings += check()
         except ImportError as error:
             findings.append(Finding("import", "broken", str(error), "install the package that is named"))
-    _conclude(findings)
-
-
-def _conclude(findings: list[Finding]) -> None:
-    """Show findings; exit status 1 if one is of something broken."""
-    _show(findings)
-    broken = sum(finding.state == "broken" for finding in findings)
-    if broken:
-        typer.echo(f"{broken} broken", err=True)
-        raise typer.Exit(1)
-
-
-def _show(findings: list[Finding]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "broken": "[bold red]broken[/]"}
-    table = Table(box=None, pad_edge=False)
-    for title in ("", "what", "found", "what to do"):
-        table.add_column(title, overflow="fold")
-    for finding in findings:
-        table.add_row(marks[finding.state], *map(escape, (finding.subject, finding.detail, finding.remedy)))
-    Console().print(table)
+    conclude(findings)
 
 
 def check_python() -> Iterator[Finding]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyvideor1.cli.doctor import Finding, State
+from easyvideor1.cli.doctor_stages import check_evaluations, check_stages
+from easyvideor1.cli.findings import COPY, Finding, Run, State
 
 if TYPE_CHECKING:
     from easyvideor1.config import RunConfig
@@ -15,27 +15,6 @@ if TYPE_CHECKING:
 #: What a run directory has from its first moments on, one or the other.
 _MARKS = ("config.yaml", "run.json", "stages")
 _AGAIN = "start the command of this run again: it is written anew"
-_COPY = "put it back from a copy of the run"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run directory that is checked.
-
-    ``config`` and ``facts`` (``run.json``) are ``None`` where they cannot be read; ``busy`` says that a process is at
-    it.
-    """
-
-    directory: Path
-    config: RunConfig | None
-    facts: dict[str, Any] | None
-    busy: bool
-
-    @property
-    def finished(self) -> bool:
-        from easyvideor1.training.run_directory import FINISHED
-
-        return self.facts is not None and self.facts["stage"] == FINISHED
 
 
 def is_run(path: str) -> bool:
@@ -45,11 +24,10 @@ def is_run(path: str) -> bool:
 
 def check_run(directory: Path) -> Iterator[Finding]:
     """Everything that a run directory holds, file by file; nothing is changed."""
-    from easyvideor1.cli.doctor_stages import check_evaluations, check_stages
-    from easyvideor1.files import is_held
+    from easyvideor1.locks import is_locked
     from easyvideor1.training.lengths import with_known_steps
 
-    busy = is_held(directory / ".lock")
+    busy = is_locked(directory / ".lock")
     if busy:
         words = "a process is at this run; what is under way may look incomplete"
         yield Finding("lock", "note", words, "check again when it has ended")
@@ -94,7 +72,7 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
     from easyvideor1.types import DataError
 
     means = "which rows, versions and command made this run is not known"
-    remedy = f"{_COPY}; or remove it and start the run again, which then trusts the rows as they are"
+    remedy = f"{COPY}; or remove it and start the run again, which then trusts the rows as they are"
     try:
         facts = read_status(directory)
     except DataError as error:
@@ -147,7 +125,7 @@ def _same(run: Run) -> Iterator[Finding]:
 
 
 def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
-    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.files import read_json
     from easyvideor1.types import DataError
 
     file = run.directory / name
@@ -167,7 +145,7 @@ def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
 def _summary(run: Run) -> Iterator[Finding]:
     """``summary.json`` against the evaluations that it compares."""
     from easyvideor1.evaluation import Evaluation
-    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.files import read_json
     from easyvideor1.types import DataError
 
     file, remedy = run.directory / "summary.json", "start the command of this run again: it is computed anew"

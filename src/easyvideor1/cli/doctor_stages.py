@@ -6,13 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyvideor1.cli.doctor import Finding, State
-from easyvideor1.cli.doctor_run import Run
+from easyvideor1.cli.findings import COPY, Finding, Run, State
 
 if TYPE_CHECKING:
     from easyvideor1.config import StageConfig
-
-_COPY = "put it back from a copy of the run"
 
 
 def check_stages(run: Run) -> Iterator[Finding]:
@@ -34,7 +31,7 @@ def check_stages(run: Run) -> Iterator[Finding]:
             yield from _checkpoints(run, directory, options, through=through)
         elif through:
             words = "missing, though what follows it is there: how it was trained is lost"
-            yield Finding(f"stages/{directory.name}", "broken", words, _COPY)
+            yield Finding(f"stages/{directory.name}", "broken", words, COPY)
         else:
             yield Finding(f"stages/{directory.name}", "note", "not begun")
 
@@ -78,7 +75,7 @@ def _checkpoints(run: Run, directory: Path, options: StageConfig | None, *, thro
         elif int(state["step"]) != step:
             yield Finding(where, "broken", f"holds step {state['step']}: it was renamed", "give it its name back")
         elif fault := _weights_fault(path):
-            yield Finding(where, "broken", f"its files are as written, but {fault}", _COPY)
+            yield Finding(where, "broken", f"its files are as written, but {fault}", COPY)
         elif fault := _family_fault(run, path):
             remedy = "look for what has changed around it: versions, modules of yours"
             yield Finding(where, "note", f"its files are as written, but its model does not open: {fault}", remedy)
@@ -87,7 +84,7 @@ def _checkpoints(run: Run, directory: Path, options: StageConfig | None, *, thro
     last = f"stages/{directory.name}/checkpoints"
     if options is not None and through and options.steps is not None and options.steps not in found:
         words = f"no checkpoint of step {options.steps}, the last: what this stage has learnt is lost"
-        remedy = f"{_COPY}; or start the command of this run again: it does the steps after "
+        remedy = f"{COPY}; or start the command of this run again: it does the steps after "
         yield Finding(last, "broken", words, f"{remedy}{max(whole, default=0)} again")
     elif not found:
         yield Finding(last, "note", "none saved yet", "a start begins the stage anew (save_every says when it saves)")
@@ -100,7 +97,7 @@ def _damaged_words(step: int, fault: str, whole: list[int], *, through: bool) ->
     before = max((other for other in whole if other < step), default=0)
     start = f"after step {before}" if before else "from the beginning of the stage"
     what = "what this stage has learnt" if through else "the newest state of this stage"
-    remedy = f"{_COPY}; or start the command of this run again: it goes on {start} and writes it anew"
+    remedy = f"{COPY}; or start the command of this run again: it goes on {start} and writes it anew"
     return f"{fault}: {what} cannot be read from it", remedy
 
 
@@ -147,7 +144,7 @@ def check_evaluations(run: Run) -> Iterator[Finding]:
         if name in tests:
             remedy = "start the command of this run again: it is done again"
         elif name in validations:
-            remedy = f"{_COPY}; else its answers are lost, and metrics.jsonl still tells its accuracies"
+            remedy = f"{COPY}; else its answers are lost, and metrics.jsonl still tells its accuracies"
         if fault := evaluation_fault(directory, name):
             state: State = "broken" if name in tests | validations or (directory / f"{name}.json").exists() else "note"
             yield Finding(where, state, f"{fault}: its answers cannot be read or trusted", remedy)
@@ -183,7 +180,7 @@ def _wanted(run: Run) -> tuple[set[str], set[str]]:
 def _difference(directory: Path, name: str) -> str:
     """The first number of ``NAME.json`` that is not what the answers come to; empty if there is none."""
     from easyvideor1.evaluation import Evaluation
-    from easyvideor1.evaluation.files import read_json
+    from easyvideor1.files import read_json
     from easyvideor1.training.run_directory import flat
 
     told: Mapping[str, Any] = flat(read_json(directory / f"{name}.json"))

@@ -11,10 +11,12 @@ import typer
 from easyvideor1.cli.config import ConfigArgument, OverridesArgument
 
 if TYPE_CHECKING:
-    from easyvideor1.cli.session import TerminalWatch
+    from easyvideor1.cli.progress import TerminalWatch
     from easyvideor1.components import Components
     from easyvideor1.data import Loaded
-    from easyvideor1.evaluation import Benchmark
+    from easyvideor1.engines.engine import Engine
+    from easyvideor1.evaluation import Benchmark, Evaluation
+    from easyvideor1.evaluation.evaluate import ScoreFunction
     from easyvideor1.types import Sample
 
 
@@ -42,7 +44,7 @@ def evaluate(
     from rich.console import Console
 
     from easyvideor1.cli.export import checkpoint_to_use
-    from easyvideor1.cli.session import TerminalWatch, evaluate_and_write
+    from easyvideor1.cli.progress import TerminalWatch
     from easyvideor1.components import Components
     from easyvideor1.config import load_config, located
     from easyvideor1.evaluation import open_benchmark
@@ -116,3 +118,48 @@ def _questions(benchmark: Benchmark | None, components: Components, watch: Termi
         watch.say(note)
     loaded = components.without_failed(loaded, built)
     return [sample for source in loaded for sample in source.samples], sum(len(source.bad) for source in loaded)
+
+
+def evaluate_and_write(
+    name: str,
+    samples: Sequence[Sample],
+    engine: Engine,
+    components: Components,
+    directory: Path,
+    *,
+    watch: TerminalWatch,
+    scorer: ScoreFunction | None = None,
+) -> Evaluation:
+    """Evaluate and write ``directory/NAME.json`` and ``NAME.jsonl``; ``scorer`` takes the place of the configured."""
+    from easyvideor1.evaluation import evaluate, form_words
+
+    judge = components.config.rewards.judge
+    with watch.phase(f"evaluating {name}", "question") as advance:
+        result = evaluate(
+            name,
+            samples,
+            engine=engine,
+            render=components.render,
+            scorer=scorer or components.scorer,
+            config=components.config.evaluation,
+            sampling=components.sampling(),
+            seed=components.config.seed,
+            on_progress=advance,
+            # Only a judge is worth waiting for together; a custom reward need not be safe in threads without one.
+            scoring_threads=judge.concurrency if judge.url else 1,
+        )
+    result.write(directory)
+    shown = [
+        f"{key.removeprefix('evaluation/')} accuracy {value:.3f}" for key, value in evaluation_metrics(result).items()
+    ]
+    failed = f", {result.failed} failed" if result.failed else ""
+    watch.say(f"{name}: {', '.join(shown) or 'nothing could be judged'} on {result.count} questions{failed}")
+    if form := result.overall.form_with_format():
+        watch.say(f"{name}: {form_words(form)}")
+    return result
+
+
+def evaluation_metrics(result: Evaluation) -> dict[str, float]:
+    """``evaluation/greedy`` and ``evaluation/sampled``: mean accuracies, as far as anything could be judged."""
+    found = {"greedy": result.greedy, "sampled": result.sampled}
+    return {f"evaluation/{kind}": interval.mean for kind, interval in found.items() if interval is not None}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +21,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+#: Metrics worth a place beside the bar, and their short names.
+_SHOWN = {"reward/total": "reward", "reward/accuracy": "accuracy", "loss": "loss", "response/tokens": "tokens"}
+
+#: Seconds before anything is said of a phase that takes its time.
+_FIRST_WORD = 10.0
 
 
 class OnProgress(Protocol):
@@ -106,3 +113,76 @@ def _lines(description: str, unit: str, console: Console, every: float, start: i
         console.print(f"{description}: {done}/{total}, {rate}, {_clock(seconds)}{left}{more}", markup=False)
 
     return show
+
+
+class TerminalWatch:
+    """Shows a run on a console: bars for long phases, one bar and a line of metrics for a stage."""
+
+    def __init__(self, console: Console) -> None:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # two bars on one terminal tear each other
+        self.console = console
+        self._stage = ""
+        self._bar: Any = None
+        self._advance: OnProgress | None = None
+        self._told = _FIRST_WORD
+        self._lock = threading.Lock()  # what is waited for is told by another thread
+
+    @contextmanager
+    def phase(self, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+        self.close()
+        with progress(title, unit=unit, console=self.console) as advance:
+            yield advance
+
+    def step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        with self._lock:
+            self._open(stage, step)  # a bar that opens only now counts its rate from here on
+            self._told = _FIRST_WORD
+            self._show_step(stage, step, steps, metrics)
+
+    def waiting(self, stage: str, step: int, steps: int, what: str, seconds: float) -> None:
+        with self._lock:
+            if self.console.is_terminal:
+                self._open(stage, step - 1)
+                assert self._advance is not None
+                self._advance(step - 1, steps, f"{what}, {seconds:.0f} s" if seconds >= _FIRST_WORD else "")
+                return
+            if seconds < _FIRST_WORD:
+                self._told = _FIRST_WORD
+            elif seconds >= self._told:  # lines stay: one each time that it has taken twice as long
+                self._told = 2 * seconds
+                self._line(f"  {stage} {step}/{steps}: {what}, {seconds:.0f} s so far")
+
+    def _open(self, stage: str, done: int) -> None:
+        if stage != self._stage or self._advance is None:
+            self._close()
+            self._stage = stage
+            self._bar = progress(f"stage {stage}", unit="step", console=self.console, start=done)
+            self._advance = self._bar.__enter__()
+
+    def _show_step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        assert self._advance is not None
+        if step == 1 or step % max(1, steps // 12) == 0 or step == steps:
+            shown = [f"{short} {metrics[name]:.3f}" for name, short in _SHOWN.items() if name in metrics]
+            self._line(f"  {stage} {step}/{steps}: {', '.join(shown)}")
+        self._advance(step, steps)
+        if step == steps:
+            self._close()
+
+    def say(self, text: str) -> None:
+        self.close()
+        self._line(text)
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the stage's bar down, if one is up."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+        self._bar = self._advance = None

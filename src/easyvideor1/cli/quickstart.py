@@ -30,7 +30,7 @@ def quickstart(
     from rich.console import Console
 
     from easyvideor1.cli.progress import progress
-    from easyvideor1.cli.session import train_and_report
+    from easyvideor1.cli.train import train_and_report
     from easyvideor1.config import load_config
     from easyvideor1.evaluation import print_summary
     from easyvideor1.recipes.toy import all_tasks_world, quickstart_world

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from easyvideor1.cli.config import ConfigArgument, OverridesArgument
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from easyvideor1.components import Components
+    from easyvideor1.config import RunConfig
+    from easyvideor1.engines.engine import Engine
+    from easyvideor1.types import Sample
 
 
 def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
     """Train. Started again with the same words after a kill, it goes on where it was and ends the same."""
     from rich.console import Console
 
-    from easyvideor1.cli.session import train_and_report
     from easyvideor1.config import load_config
     from easyvideor1.evaluation import print_summary
 
@@ -17,3 +29,50 @@ def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
     summary = train_and_report(load_config(config, overrides or ()), console)
     if summary["accuracy_after"] is not None:
         print_summary(summary, Console())
+
+
+def train_and_report(config: RunConfig, console: Console, *, begun: float | None = None) -> dict[str, Any]:
+    """Do or finish a run, then write its summary, curves and report; returns the summary.
+
+    Args:
+        config: the run.
+        console: where progress is shown.
+        begun: ``time.monotonic()`` at the beginning of preparations that count as part of the run, if there were any.
+
+    Raises:
+        EasyVideoError: as ``easyvideor1.training.run.run`` and the report say.
+    """
+    from easyvideor1.cli.eval import evaluate_and_write, evaluation_metrics
+    from easyvideor1.cli.progress import TerminalWatch
+    from easyvideor1.evaluation import evaluation_fault, write_curves, write_report, write_summary
+    from easyvideor1.training.lengths import known_steps
+    from easyvideor1.training.run import evaluation_names, run
+    from easyvideor1.training.run_directory import read_status
+
+    prepared = 0.0 if begun is None else time.monotonic() - begun
+    watch = TerminalWatch(console)
+
+    def evaluate(
+        name: str, samples: Sequence[Sample], engine: Engine, components: Components, run_dir: Path
+    ) -> dict[str, float]:
+        result = evaluate_and_write(name, samples, engine, components, run_dir / "evaluations", watch=watch)
+        return evaluation_metrics(result)
+
+    try:
+        run_dir = run(config, evaluate=evaluate, evaluation_fault=evaluation_fault, watch=watch)
+    finally:
+        watch.close()
+    before, after = evaluation_names(config)
+    status = read_status(run_dir)
+    summary = write_summary(
+        run_dir,
+        seed=config.seed,
+        steps=sum(known_steps(config, status).values()),
+        seconds=prepared + (status or {"seconds": 0.0})["seconds"],
+        before=before,
+        after=after,
+    )
+    write_curves(run_dir)
+    page = write_report(run_dir)
+    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+    return summary

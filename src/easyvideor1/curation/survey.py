@@ -93,7 +93,7 @@ def engine_ask(components: Components, engine: Engine, k: int) -> Ask:
             yield from ((sample, error) for sample, error in unreadable if sample.id in missing)
             for sample, group in zip(readable, found, strict=True):
                 if sample.id in missing:
-                    yield sample, [_answer(trajectory.turns[-1], components) for trajectory in group]
+                    yield sample, [_answer(trajectory.last, components) for trajectory in group]
 
     return ask
 

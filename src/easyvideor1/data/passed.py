@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-import os
 import sys
 import warnings
 from pathlib import Path
 
 from easyvideor1 import __version__
 from easyvideor1.files import write_atomic
-from easyvideor1.video.claims import open_locked
+from easyvideor1.locks import locked_file
 
 #: The file beside the entries of a frame store that remembers what passed.
 PASSED_NAME = "checks.memo"
@@ -74,13 +73,10 @@ class PassedChecks:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            fd = open_locked(self.path)
-            try:
+            with locked_file(self.path):
                 kept = [key for key in self._read() if key not in used]  # others may have written since
                 body = b"".join([*kept, *used][-self._most :])
                 write_atomic(self.path, _HEAD + hashlib.sha256(body).digest() + body)
-            finally:
-                os.close(fd)
         except OSError as error:
             self._tell(f"{self.path} cannot be written: {error}; the next start checks these rows again")
 

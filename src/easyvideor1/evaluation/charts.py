@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup, escape
 
-from easyvideor1.evaluation.panels import Panel, Series, smooth
+from easyvideor1.evaluation.curves import Panel, Series, smooth
 from easyvideor1.evaluation.statistics import Interval
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 16, 26

@@ -1,17 +1,158 @@
-"""``curves.png``: the learning curves of a run."""
+"""The learning curves of a run: which charts there are, and ``curves.png``. ``report.html`` draws the same charts."""
 
 from __future__ import annotations
 
 import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.evaluation.files import write_atomic
-from easyvideor1.evaluation.history import read_history
-from easyvideor1.evaluation.panels import Panel, boundaries, main_panels, smooth, task_panels
+from easyvideor1.evaluation.history import RunHistory, place_of, read_history
+from easyvideor1.files import write_atomic
+from easyvideor1.tasks import TASKS
 
+_BY_PART = re.compile(r"(.*)/(modality|source)/(.+)")
+_NAMED = {"reward/total": "total", "reward/accuracy": "accuracy", "reward/format": "format"}
 _COLOURS = ("#2f6fde", "#d9730d", "#2e9e6b", "#a64ac9")
 _GRID = 12  # columns: a main panel takes 6, a task 3
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points in order of ``x``. ``low`` and ``high`` are set for evaluations, which are drawn as points with bars.
+
+    ``starts`` are the positions where a stage begins: no line or average runs over from one stage into the next.
+    """
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    starts: tuple[int, ...] = (0,)
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    @property
+    def is_evaluation(self) -> bool:
+        return bool(self.low)
+
+    def segments(self) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+        """The points of each stage, as ``(x, y)``."""
+        ends = (*self.starts[1:], len(self.x))
+        return [(self.x[a:b], self.y[a:b]) for a, b in zip(self.starts, ends, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One chart; ``unit`` says what the vertical axis counts, ``limits`` fixes its range."""
+
+    title: str
+    unit: str
+    series: tuple[Series, ...]
+    limits: tuple[float, float] | None = None
+
+
+def main_panels(history: RunHistory) -> list[Panel]:
+    """Reward, held-out accuracy, response length and loss, as far as there are numbers."""
+    candidates = [
+        Panel("Training reward", "reward", _metrics(history, _NAMED), (0.0, 1.0)),
+        Panel("Held-out accuracy", "accuracy", evaluation_series(history), (0.0, 1.0)),
+        Panel("Response length", "tokens", _metrics(history, {"response/tokens": "tokens"})),
+        Panel("Loss", "loss", _metrics(history, {"loss": "loss"})),
+    ]
+    return [panel for panel in candidates if panel.series]
+
+
+def task_panels(history: RunHistory) -> list[Panel]:
+    """The training accuracy of each task type that was trained on."""
+    return [
+        Panel(task.replace("_", " "), "training accuracy", series, (0.0, 1.0))
+        for task in TASKS
+        if (series := _metrics(history, {f"accuracy/{task}": "accuracy"}))
+    ]
+
+
+def other_panels(history: RunHistory) -> list[Panel]:
+    """All further numbers of ``metrics.jsonl``, one panel each, but one for all modalities and one for all sources of
+    a number; evaluations are drawn from their own files."""
+    shown = {"step", "loss", "response/tokens", *_NAMED, *(f"accuracy/{task}" for task in TASKS)}
+    keys = dict.fromkeys(
+        key for stage in history.stages for row in stage.metrics for key, value in row.items() if _is_number(value)
+    )
+    left = [key for key in keys if key not in shown and not key.startswith("evaluation/")]
+    panels: dict[str, dict[str, str]] = {}
+    for key in left:
+        kind = _BY_PART.fullmatch(key)
+        title = f"{kind[1]} by {kind[2]}" if kind else key
+        panels.setdefault(title, {})[key] = kind[3] if kind else key
+    return [Panel(title, "", _metrics(history, names)) for title, names in panels.items()]
+
+
+def boundaries(history: RunHistory) -> list[tuple[int, str]]:
+    """First step and name of each stage that has metrics."""
+    return [(stage.first, stage.name) for stage in history.stages if stage.metrics]
+
+
+def evaluation_series(history: RunHistory) -> tuple[Series, ...]:
+    """Greedy and sampled accuracy with intervals, at their steps: one series for each set of questions and kind.
+
+    Test and validation questions are never joined in one line: a difference between the two is none of training's.
+    """
+    places = {name: place for name in history.evaluations if (place := place_of(name, history)) is not None}
+    found = []
+    for split, kind in product(("test", "validation"), ("greedy", "sampled")):
+        points = [
+            (place.step, interval)
+            for name, place in sorted(places.items(), key=lambda item: (item[1].step, item[0]))
+            if place.split == split and (interval := getattr(history.evaluations[name], kind)) is not None
+        ]
+        if points:
+            found.append(
+                Series(
+                    f"{split}, {kind}",
+                    tuple(float(step) for step, _ in points),
+                    tuple(interval.mean for _, interval in points),
+                    low=tuple(interval.low for _, interval in points),
+                    high=tuple(interval.high for _, interval in points),
+                )
+            )
+    return tuple(found)
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Exponential moving average with a span of a twelfth of the curve, corrected for its start (Kingma and Ba 2015,
+    section 3), so that the first values are not drawn towards zero."""
+    span = max(3.0, len(values) / 12)
+    keep = 1 - 2 / (span + 1)
+    total = weight = 0.0
+    out = []
+    for value in values:
+        total = keep * total + (1 - keep) * value
+        weight = keep * weight + (1 - keep)
+        out.append(total / weight)
+    return out
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _metrics(history: RunHistory, keys: dict[str, str]) -> tuple[Series, ...]:
+    found = []
+    for key, label in keys.items():
+        points: list[tuple[float, float]] = []
+        starts: list[int] = []
+        for stage in history.stages:
+            rows = [row for row in stage.metrics if _is_number(row.get(key))]
+            if rows:
+                starts.append(len(points))
+                points += [(float(stage.first + row["step"]), float(row[key])) for row in rows]
+        if points:
+            found.append(Series(label, tuple(x for x, _ in points), tuple(y for _, y in points), tuple(starts)))
+    return tuple(found)
 
 
 def write_curves(run_dir: Path) -> Path:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import yaml
 
-from easyvideor1.evaluation.files import read_json
 from easyvideor1.evaluation.result import EvaluationTotals, rows_fault
+from easyvideor1.files import read_json
 from easyvideor1.records.reading import Damage, canary_fault, read_rows, read_steps, rollout_files
 from easyvideor1.types import DataError
 

@@ -10,7 +10,6 @@ from easyvideor1.records.rows import (
     MediaRecord,
     media_records,
     prompt_tokens_by_kind,
-    response_tokens,
     score_to_json,
 )
 from easyvideor1.types import FinishReason, Modality, Prompt, Sample, Score, Trajectory
@@ -90,7 +89,7 @@ def answered_record(sample: Sample, prompt: Prompt, greedy: Response, samples: t
 
 def response_of(trajectory: Trajectory, score: Score) -> Response:
     """A trajectory and its score, without the tensors."""
-    return Response(trajectory.text, response_tokens(trajectory), trajectory.turns[-1].finish, score)
+    return Response(trajectory.text, trajectory.response_tokens, trajectory.finish, score)
 
 
 def _response_to_json(response: Response) -> dict[str, Any]:

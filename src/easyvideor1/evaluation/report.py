@@ -17,12 +17,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from easyvideor1.evaluation.charts import interval_chart, line_chart
-from easyvideor1.evaluation.files import write_atomic
+from easyvideor1.evaluation.curves import Panel, boundaries, main_panels, other_panels, task_panels
 from easyvideor1.evaluation.gallery import Changes, FrameLookup, StepRollouts, changes, first_and_last_rollouts
 from easyvideor1.evaluation.history import RunHistory, cache_dir, compared_evaluations, read_history
-from easyvideor1.evaluation.panels import Panel, boundaries, main_panels, other_panels, task_panels
 from easyvideor1.evaluation.result import Aggregate, Evaluation, evaluation_fault, greedy_difference
 from easyvideor1.evaluation.statistics import Interval
+from easyvideor1.files import write_atomic
 from easyvideor1.records.reading import Damage, stage_damage
 from easyvideor1.types import DataError, Frames
 from easyvideor1.video import FrameStore, HealthEntry, HealthLedger

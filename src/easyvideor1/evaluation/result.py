@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from easyvideor1.evaluation.files import read_json, read_jsonl, write_json, write_jsonl
 from easyvideor1.evaluation.records import Record, Response, record_from_json, record_to_json
 from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval
-from easyvideor1.files import file_digest, is_sealed, seal
+from easyvideor1.files import file_digest, is_sealed, json_bytes, read_json, seal, write_atomic, write_json
+from easyvideor1.records.reading import read_rows
 from easyvideor1.types import DataError
 
 _LIMITS = ("mean", "low", "high")
@@ -120,7 +120,7 @@ class Evaluation:
             The path of ``NAME.json``.
         """
         records = directory / f"{self.name}.jsonl"
-        write_jsonl(records, (record_to_json(record) for record in self.records))
+        write_atomic(records, b"".join(json_bytes(record_to_json(record)) for record in self.records))
         path = directory / f"{self.name}.json"
         write_json(path, seal({**self.to_json(), "records": file_digest(records)}))
         return path
@@ -136,6 +136,22 @@ class Evaluation:
         return summarise(name, records, seed=seed, confidence=confidence)
 
 
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read all rows of a JSONL file.
+
+    A last line without its newline that does not parse is left out: a run that is going on, or was killed, may be in
+    the middle of writing it.
+
+    Raises:
+        DataError: the file is missing, or any other line is not a JSON object; the message names file and line.
+    """
+    found = read_rows(path)
+    if found.faults:
+        number, fault = found.faults[0]
+        raise DataError(f"{path}:{number}: {fault}; the file was damaged after writing")
+    return list(found.rows)
+
+
 def _read(directory: Path, name: str) -> tuple[list[Record], int, float]:
     """The records of an evaluation, and the seed and confidence of its intervals.
 
@@ -145,7 +161,7 @@ def _read(directory: Path, name: str) -> tuple[list[Record], int, float]:
     head = _read_head(directory, name)
     path = directory / f"{name}.jsonl"
     records = []
-    for number, row in enumerate(read_jsonl(path), 1):
+    for number, row in enumerate(_read_rows(path), 1):
         try:
             records.append(record_from_json(row))
             _check_accuracies(records[-1])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri, stdtrit
 
 RESAMPLES = 4000
 _CELLS_AT_ONCE = 4_000_000  # bound on resamples * clusters held in memory together
@@ -154,8 +154,8 @@ def _cluster_bootstrap(
         stop = min(start + chunk, RESAMPLES)
         times = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=stop - start)
         means[start:stop] = (times @ sums) / (times @ sizes)
-    reach = math.sqrt(clusters / (clusters - 1)) * _student_quantile(confidence, clusters - 1)
-    tail = NormalDist().cdf(-reach)
+    reach = math.sqrt(clusters / (clusters - 1)) * float(stdtrit(clusters - 1, (1 + confidence) / 2))
+    tail = float(ndtr(-reach))
     low, high = np.quantile(means, (tail, 1 - tail))
     return float(low), float(high)
 
@@ -163,21 +163,4 @@ def _cluster_bootstrap(
 def _normal_quantile(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
-    return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def _student_quantile(confidence: float, degrees: int) -> float:
-    """Two-sided quantile of Student's t: closed form for 1 and 2 degrees of freedom, else the Cornish-Fisher
-    expansion (Abramowitz and Stegun 26.7.5), whose error at 3 degrees and 95% is below 2%."""
-    z = _normal_quantile(confidence)
-    if degrees == 1:
-        return math.tan(math.pi * confidence / 2)
-    if degrees == 2:
-        return confidence * math.sqrt(2 / (1 - confidence**2))
-    return (
-        z
-        + (z**3 + z) / (4 * degrees)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * degrees**4)
-    )
+    return float(ndtri((1 + confidence) / 2))

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyvideor1.evaluation.files import write_json
 from easyvideor1.evaluation.result import Aggregate, Evaluation, greedy_difference
 from easyvideor1.evaluation.statistics import Interval
+from easyvideor1.files import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console

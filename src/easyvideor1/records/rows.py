@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from easyvideor1.types import MediaKind, Modality, Prompt, Score, Trajectory
+from easyvideor1.types import MediaKind, Modality, Prompt, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,6 @@ def prompt_tokens_by_kind(prompt: Prompt) -> dict[Modality, int]:
         counts[plan.kind] += plan.tokens
         counts["text"] -= plan.tokens
     return counts
-
-
-def response_tokens(trajectory: Trajectory) -> int:
-    """Tokens of all responses of a trajectory."""
-    return sum(len(turn.response_ids) for turn in trajectory.turns)
 
 
 def score_to_json(score: Score) -> dict[str, Any]:

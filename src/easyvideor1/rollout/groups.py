@@ -10,7 +10,6 @@ import torch
 from easyvideor1.algorithms.advantages import Advantage, is_group_centred
 from easyvideor1.algorithms.selection import groups_within, soft_overlong_penalty
 from easyvideor1.config import StageConfig
-from easyvideor1.records.rows import response_tokens
 from easyvideor1.types import Completion, EasyVideoError, Group, Sample, Score, Trajectory
 
 #: Characters of a reason in the name of a metric.
@@ -44,7 +43,7 @@ def response_rewards(group: Group, options: StageConfig, max_new_tokens: int) ->
     totals = [score.total for score in group.scores]
     if options.overlong_cache == 0:
         return totals
-    lengths = torch.tensor([len(trajectory.turns[-1].response_ids) for trajectory in group.trajectories])
+    lengths = torch.tensor([trajectory.longest_response for trajectory in group.trajectories])
     penalties = soft_overlong_penalty(lengths, max_new_tokens, options.overlong_cache).tolist()
     return [total + options.overlong_penalty * each for total, each in zip(totals, penalties, strict=True)]
 
@@ -67,7 +66,7 @@ def totals(group: Group) -> Sequence[object]:
 
 def is_learnt(trajectory: Trajectory, *, overlong_filter: bool) -> bool:
     """Whether a trajectory has tokens to learn from; with ``overlong_filter`` one that was cut has none (DAPO)."""
-    if overlong_filter and trajectory.turns[-1].finish == "length":
+    if overlong_filter and trajectory.finish == "length":
         return False
     return any(bool(turn.response_mask.any()) for turn in trajectory.turns)
 
@@ -210,8 +209,8 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
             values.setdefault(f"accuracy/{group.sample.task}", []).append(score.accuracy)
             for name, value in score.parts.items():
                 values.setdefault(f"part/{name}", []).append(value)
-            values.setdefault("response/tokens", []).append(float(response_tokens(trajectory)))
-            values.setdefault("response/cut_at_limit", []).append(float(trajectory.turns[-1].finish == "length"))
+            values.setdefault("response/tokens", []).append(float(trajectory.response_tokens))
+            values.setdefault("response/cut_at_limit", []).append(float(trajectory.finish == "length"))
     metrics = {name: sum(column) / len(column) for name, column in sorted(values.items())}
     if offline:
         judged = [score for score in offline if score.applicable]

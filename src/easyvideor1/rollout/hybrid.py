@@ -72,7 +72,7 @@ class Hybrid:
         A group fails if its judged responses have a mean accuracy below ``threshold``; one that nobody could judge does
         not.
         """
-        prompts = [group.trajectories[0].turns[0].prompt if group.trajectories else None for group in groups]
+        prompts = [group.trajectories[0].prompt if group.trajectories else None for group in groups]
         usable, unusable = self._usable([group.sample for group in groups], prompts, step, round_)
         chosen: list[tuple[Trajectory, ...]] = []
         changed = []
@@ -130,7 +130,7 @@ def _counts(
     usable: Sequence[tuple[Trajectory, ...]], chosen: Sequence[tuple[Trajectory, ...]], unusable: int
 ) -> dict[str, float]:
     placed = [trajectory for found in chosen for trajectory in found]
-    unknown = sum(trajectory.turns[0].logprobs is None for trajectory in placed)
+    unknown = sum(not trajectory.has_logprobs for trajectory in placed)
     return {
         "hybrid/candidates": float(sum(bool(found) for found in usable)),
         "hybrid/groups": float(sum(bool(found) for found in chosen)),

@@ -111,7 +111,7 @@ def greedy_responses(groups: Sequence[Group], *, engine: Engine, sampling: Sampl
         EasyVideoError: the engine does not return what was asked for.
     """
     greedy = replace(sampling, greedy=True)
-    prompts = [group.trajectories[0].turns[0].prompt for group in groups]
+    prompts = [group.trajectories[0].prompt for group in groups]
     requests = [Request(group.sample.id, prompt, 1, greedy, 0) for group, prompt in zip(groups, prompts, strict=True)]
     return [one for (one,) in _answers(engine, requests)]
 

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any
 
 from easyvideor1.config.canary import CanaryConfig
-from easyvideor1.records.rows import response_tokens
 from easyvideor1.rewards.check import one_answer
 from easyvideor1.rewards.grammar import ANSWER, Grammar
 from easyvideor1.rewards.parse import parse
@@ -122,8 +121,8 @@ def worst(alarm: Alarm, groups: Sequence[Group], grammar: Grammar = ANSWER) -> l
         least = min(groups, key=lambda group: share if (share := _different(group)) is not None else 1.0)
         seen = responses_of([least])
     keys: dict[str, Callable[[Seen], Any]] = {
-        "length_ratio": lambda one: -response_tokens(one.trajectory),
-        "cut_off": lambda one: (one.trajectory.turns[-1].finish != "length", -one.score.accuracy),
+        "length_ratio": lambda one: -one.trajectory.response_tokens,
+        "cut_off": lambda one: (one.trajectory.finish != "length", -one.score.accuracy),
         "tagless": lambda one: (_has_tag(one, grammar), -one.score.accuracy),
     }
     return [_example(one) for one in sorted(seen, key=keys.get(kind, _paid_without_form))[:EXAMPLES]]
@@ -140,8 +139,8 @@ def _example(one: Seen) -> dict[str, Any]:
         "task": one.sample.task,
         "reference": one.sample.answer[:CHARACTERS],
         "response": text if len(text) <= CHARACTERS else f"{text[:CHARACTERS]} ...",
-        "tokens": response_tokens(one.trajectory),
-        "finish": one.trajectory.turns[-1].finish,
+        "tokens": one.trajectory.response_tokens,
+        "finish": one.trajectory.finish,
         "accuracy": one.score.accuracy,
         "format": one.score.format,
         "found": one.score.found,

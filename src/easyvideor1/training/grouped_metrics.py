@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from easyvideor1.records.rows import prompt_tokens_by_kind, response_tokens
+from easyvideor1.records.rows import prompt_tokens_by_kind
 from easyvideor1.types import Group, Sample
 
 #: Characters of a source in the name of a metric.
@@ -26,7 +26,7 @@ def breakdown_metrics(groups: Sequence[Group]) -> dict[str, float]:
         for label in labels:
             counts[f"groups/{label}"] = counts.get(f"groups/{label}", 0.0) + 1.0
         if group.trajectories:
-            for kind, tokens in prompt_tokens_by_kind(group.trajectories[0].turns[0].prompt).items():
+            for kind, tokens in prompt_tokens_by_kind(group.trajectories[0].prompt).items():
                 counts[f"tokens/{kind}"] += tokens
         for trajectory, score in zip(group.trajectories, group.scores, strict=True):
             if not score.applicable:
@@ -35,7 +35,7 @@ def breakdown_metrics(groups: Sequence[Group]) -> dict[str, float]:
                 values.setdefault(f"reward/{label}", []).append(score.total)
                 values.setdefault(f"accuracy/{label}", []).append(score.accuracy)
             values.setdefault(f"reward/task/{group.sample.task}", []).append(score.total)
-            tokens = response_tokens(trajectory)
+            tokens = trajectory.response_tokens
             values.setdefault(f"response/tokens/modality/{group.sample.modality}", []).append(float(tokens))
     means = {name: sum(column) / len(column) for name, column in sorted(values.items())}
     return means | dict(sorted(counts.items()))

@@ -14,7 +14,6 @@ from easyvideor1.data.visual import VISUAL_MISMATCH
 from easyvideor1.engines.engine import Engine, OnAnswer
 from easyvideor1.packing.features import FeatureCache
 from easyvideor1.policy.policy import Policy, chosen_device
-from easyvideor1.records.rows import response_tokens
 from easyvideor1.rewards.comparisons import Comparisons
 from easyvideor1.rollout.groups import response_rewards, score_groups
 from easyvideor1.rollout.hybrid import Hybrid
@@ -183,4 +182,4 @@ def _replaced_tokens(before: Sequence[Group], after: Sequence[Group]) -> int:
     """Tokens of the trajectories that are no longer in their groups."""
     kept = {id(trajectory) for group in after for trajectory in group.trajectories}
     gone = [trajectory for group in before for trajectory in group.trajectories if id(trajectory) not in kept]
-    return sum(response_tokens(trajectory) for trajectory in gone)
+    return sum(trajectory.response_tokens for trajectory in gone)

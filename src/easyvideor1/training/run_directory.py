@@ -23,7 +23,8 @@ from easyvideor1.config.load import validate
 from easyvideor1.config.places import located_source
 from easyvideor1.config.source import Source
 from easyvideor1.data import source_files
-from easyvideor1.files import file_digest, held, is_sealed, seal, write_json, write_text
+from easyvideor1.files import file_digest, is_sealed, seal, write_json, write_text
+from easyvideor1.locks import file_lock
 from easyvideor1.types import ConfigError, DataError
 
 #: What ``run.json`` calls the stage of a run that is through.
@@ -61,7 +62,7 @@ def claimed(run_dir: Path) -> Iterator[None]:
     made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with held(run_dir / ".lock") as ours:
+        with file_lock(run_dir / ".lock") as ours:
             if not ours:
                 raise ConfigError(f"{run_dir} is in use by another process; wait for it, or give this run another name")
             yield

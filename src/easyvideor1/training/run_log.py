@@ -22,7 +22,7 @@ from easyvideor1.records.reading import (
     rollout_files,
     step_fault,
 )
-from easyvideor1.records.rows import media_records, prompt_tokens_by_kind, response_tokens, score_to_json
+from easyvideor1.records.rows import media_records, prompt_tokens_by_kind, score_to_json
 from easyvideor1.rollout.groups import apart, score_metrics
 from easyvideor1.training.grouped_metrics import breakdown_metrics
 from easyvideor1.training.rollout_collection import REPLACED_TOKENS
@@ -131,7 +131,7 @@ class StageLog:
         append(self.metrics_file, json_bytes(row))
         seconds = {name: round(value, 6) for name, value in clock.seconds.items()}
         written = [each for group in groups for each in group.trajectories if each.origin == "online"]
-        tokens = sum(map(response_tokens, written)) + int(metrics.get(REPLACED_TOKENS, 0))
+        tokens = sum(each.response_tokens for each in written) + int(metrics.get(REPLACED_TOKENS, 0))
         clocks = {"step": step, **seconds, "total": round(clock.total(), 6), "new_tokens": tokens}
         append(self.timings_file, json_bytes(clocks))
         return row
@@ -139,7 +139,7 @@ class StageLog:
 
 def _group_row(step: int, group: Group, advantages: dict[int, float], off_policy: str) -> dict[str, Any]:
     sample = group.sample
-    prompt = group.trajectories[0].turns[0].prompt if group.trajectories else None
+    prompt = group.trajectories[0].prompt if group.trajectories else None
     pairs = zip(group.trajectories, group.scores, strict=True)
     rows = [
         _trajectory_row(trajectory, score, advantages.get(id(trajectory)), off_policy) for trajectory, score in pairs
@@ -169,8 +169,8 @@ def _trajectory_row(trajectory: Trajectory, score: Score, advantage: float | Non
         "origin": trajectory.origin,
         **({"off_policy": off_policy} if trajectory.origin == "offline" else {}),
         "response": trajectory.text,
-        "tokens": response_tokens(trajectory),
-        "finish": trajectory.turns[-1].finish,
+        "tokens": trajectory.response_tokens,
+        "finish": trajectory.finish,
         "logprob": sum(known) if len(known) == len(trajectory.turns) else None,
         "advantage": advantage,
         "score": score_to_json(score),

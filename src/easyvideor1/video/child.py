@@ -56,7 +56,7 @@ class Worker:
             [
                 *(sys.executable, "-m", "easyvideor1.video.worker"),
                 *("--store", str(store.directory.resolve()), "--codec", store.codec),
-                *("--claim-seconds", str(config.deadline), "--memory-mb", str(config.memory_mb)),
+                *("--lock-seconds", str(config.deadline), "--memory-mb", str(config.memory_mb)),
                 *("--scratch", str(self._scratch.fileno()), "--decoder", config.decoder),
             ],
             stdin=subprocess.PIPE,
@@ -99,7 +99,7 @@ class Worker:
         self.jobs += 1
         job = {"verb": verb, "path": path, "plan": None if plan is None else plan_to_json(plan)}
         doing = f"{_DOING[verb]} {path}"
-        # Before decoding begins the worker may wait for another one's claim, for at most one deadline.
+        # Before decoding begins the worker may wait for another worker's lock, for at most one deadline.
         limit = time.monotonic() + (2 if verb == "decode" else 1) * self._deadline
         try:
             self._send(json.dumps(job).encode() + b"\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections import Counter
@@ -12,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from easyvideor1.files import json_bytes
+from easyvideor1.locks import locked_file
 from easyvideor1.types import EasyVideoError, MediaError
-from easyvideor1.video.claims import NO_LOCKS
 
 #: What to do about each reason.
 REMEDIES: Mapping[str, str] = {
@@ -139,13 +138,7 @@ class HealthLedger:
 
     def _append(self, line: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno not in NO_LOCKS:  # one write at the end of a file is whole without a lock as well
-                    raise
+        with locked_file(self.path) as fd:  # without locks, one write at the end of a file is whole as well
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
                 line = b"\n" + line  # a writer was killed in mid-line: its torn line must not swallow this one
@@ -153,8 +146,6 @@ class HealthLedger:
             if written != len(line):
                 raise OSError(f"only {written} of {len(line)} bytes were written; is the disk full?")
             os.fsync(fd)
-        finally:
-            os.close(fd)
 
     def entries(self) -> Iterator[HealthEntry]:
         """All entries, oldest first. A line torn by a kill is given as an entry with reason ``torn``.

@@ -15,8 +15,8 @@ from pathlib import Path
 import av
 
 from easyvideor1.files import write_atomic
+from easyvideor1.locks import locked_file
 from easyvideor1.types import MediaInfo
-from easyvideor1.video.claims import open_locked
 from easyvideor1.video.content import is_unchanged
 from easyvideor1.video.info_json import info_and_index_from_json, info_to_json
 from easyvideor1.video.packets import PacketIndex
@@ -157,29 +157,23 @@ class ProbeMemo:
 
     def _append(self, line: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = open_locked(self.path)  # without locks, one write at the end of a file is whole as well
-        try:
+        with locked_file(self.path) as fd:  # without locks, one write at the end of a file is whole as well
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
                 line = b"\n" + line  # a writer was killed in mid-line: its torn line must not swallow this one
             written = os.write(fd, line)  # not synced: what a power cut takes is probed again
             if written != len(line):
                 raise OSError(f"only {written} of {len(line)} bytes were written; is the disk full?")
-        finally:
-            os.close(fd)
 
     def _compact(self) -> None:
         """Write the file anew with the lines that count."""
-        fd = open_locked(self.path)
-        try:
+        with locked_file(self.path) as fd:
             assert self._fd is not None
             if os.fstat(fd).st_ino != self._inode:
                 return  # another process has done it; the next look will find its file
             self._scan()
             lines = (os.pread(self._fd, length, start) for start, length in sorted(self._lines.values()))
             write_atomic(self.path, b"".join(line for line in lines if _checked(line) is not None))
-        finally:
-            os.close(fd)
         self._forget()
         self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         self._inode = os.fstat(self._fd).st_ino

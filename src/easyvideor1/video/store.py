@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easyvideor1.files import write_atomic
+from easyvideor1.locks import file_lock, locks_unsupported
 from easyvideor1.types import EasyVideoError, Frames, MediaPlan
-from easyvideor1.video.claims import claim_file
 from easyvideor1.video.codecs import LOSSY, Codec
 from easyvideor1.video.entry import (
     EXACT_SUFFIX,
@@ -37,6 +37,8 @@ _ENTRY = re.compile(rf"(?P<digest>[0-9a-f]{{64}})(?P<suffix>{re.escape(LOSSY_SUF
 ABANDONED_AFTER = 3600.0
 #: The last use of an entry is recorded to this many seconds.
 USE_INTERVAL = 3600.0
+#: The directory of lock files, as existing stores have it.
+LOCKS_NAME = "claims"
 _Version = tuple[int, int, int]
 
 
@@ -222,20 +224,21 @@ class FrameStore:
             raise _cannot_write(path, error) from error
 
     @contextmanager
-    def claim(self, digest: str, timeout: float) -> Iterator[bool]:
-        """Be the one who makes an entry; yields False when another still holds the claim after ``timeout`` seconds.
+    def lock(self, digest: str, timeout: float) -> Iterator[bool]:
+        """Lock an entry while it is made; yields False if another process still holds the lock after ``timeout`` s.
 
-        It is False too where the file system has no locks: then work may be done twice, which harms nobody.
-
-        The claim is a lock of the operating system, so it ends with the process that holds it, however that dies.
+        It also yields False where the file system has no locks. Two processes then do the same work, which is harmless.
         """
-        path = self.directory / "claims" / digest
+        path = self.directory / LOCKS_NAME / digest
         with ExitStack() as stack:
             try:
-                mine = stack.enter_context(claim_file(path, timeout))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                acquired = stack.enter_context(file_lock(path, timeout))
             except OSError as error:
-                raise _cannot_write(path, error) from error
-            yield mine
+                if not locks_unsupported(error):
+                    raise _cannot_write(path, error) from error
+                acquired = False
+            yield acquired
 
     def sweep(self) -> int:
         """Remove what killed writers left behind; returns how many files."""

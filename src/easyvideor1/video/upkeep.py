@@ -17,7 +17,7 @@ from easyvideor1.video.feature_files import (
     feature_file,
     feature_files,
 )
-from easyvideor1.video.store import ABANDONED_AFTER, EntryFile, FrameStore, StoreError
+from easyvideor1.video.store import ABANDONED_AFTER, LOCKS_NAME, EntryFile, FrameStore, StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def collect(
         if on_progress is not None:
             on_progress(done, len(doomed))
     if not dry_run:
-        _drop_claims(store)
+        _remove_stale_locks(store)
     leftovers = Sum()
     for path, size, changed in _leftovers(store):
         if time.time() - changed > ABANDONED_AFTER:
@@ -205,8 +205,8 @@ def _remove(store: FrameStore, file: EntryFile | FeatureFile) -> bool:
     """False when a writer is at it, or it was used since it was listed."""
     if isinstance(file, FeatureFile):
         return _remove_unless_used(file, feature_file(file.path))
-    with store.claim(file.digest, 0.0) as mine:
-        if not mine:
+    with store.lock(file.digest, 0.0) as acquired:
+        if not acquired:
             return False
         return _remove_unless_used(file, store.file_at(file.path))
 
@@ -220,10 +220,10 @@ def _remove_unless_used(file: EntryFile | FeatureFile, now: EntryFile | FeatureF
     return True
 
 
-def _drop_claims(store: FrameStore) -> None:
-    """Locks of holders that were killed stay behind as empty files; holding and ending one removes it."""
-    for path in sorted((store.directory / "claims").glob("?" * 64)):
-        with store.claim(path.name, 0.0):
+def _remove_stale_locks(store: FrameStore) -> None:
+    """A killed holder leaves its lock file behind. Taking the lock and releasing it removes the file."""
+    for path in sorted((store.directory / LOCKS_NAME).glob("?" * 64)):
+        with store.lock(path.name, 0.0):
             continue
 
 

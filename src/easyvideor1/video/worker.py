@@ -1,7 +1,7 @@
 """The process that decodes: ``python -m easyvideor1.video.worker``, started and watched by ``easyvideor1.video.guard``.
 
 One JSON object per line. In: ``{"verb", "path", "plan"}``. Out: ``{"event": "ready"}`` once, then for every job at most
-one ``began`` (the claim on the entry is settled, decoding starts), and one of
+one ``began`` (the lock of the entry is taken or given up, decoding starts), and one of
 
 * ``built`` or ``present``: verb ``decode``, the entry is in the store,
 * ``decoded``: verb ``pixels``, the frames are in the scratch file,
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", required=True)
     parser.add_argument("--codec", choices=get_args(Codec), required=True)
-    parser.add_argument("--claim-seconds", type=float, required=True)
+    parser.add_argument("--lock-seconds", type=float, required=True)
     parser.add_argument("--memory-mb", type=int, required=True)
     parser.add_argument("--scratch", type=int, required=True)
     parser.add_argument("--decoder", choices=get_args(Backend), required=True)
@@ -99,8 +99,8 @@ def _guarded(
 def _to_store(
     path: str, plan: MediaPlan, store: FrameStore, arguments: argparse.Namespace, answers: TextIO
 ) -> dict[str, str]:
-    # Not getting the claim means that its holder is slow or stuck: then the work is done twice, which harms nobody.
-    with store.claim(plan.digest, arguments.claim_seconds):
+    # Without the lock its holder is slow or stuck: the work is then done twice, which is harmless.
+    with store.lock(plan.digest, arguments.lock_seconds):
         if store.touch(plan):
             return {"event": "present"}
         _answer(answers, event="began")

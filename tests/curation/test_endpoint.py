@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from easyvideor1.curation.endpoint import DOWN_AFTER
+from training.runs import World, json_lines
+from training.test_bad_input import damaged_pixels
 
-from .runs import World, json_lines
 from .surveys import Body, Endpoint, configured, evr1, is_row, numbered, serving
-from .test_bad_input import damaged_pixels
 
 pytestmark = pytest.mark.model
 

@@ -1,4 +1,4 @@
-"""What ``evr1 filter`` and ``evr1 trajectories`` have in common: opening a survey, and telling what became of it."""
+"""``evr1 filter`` and ``evr1 trajectories``: sample responses to every row, and keep the rows worth training on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from easyvideor1.cli.config import ConfigArgument, OverridesArgument
 from easyvideor1.types import ConfigError, StoppedError
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from easyvideor1.types import Sample
     from easyvideor1.video import HealthLedger
 
+app = typer.Typer(no_args_is_help=True, help="Offline trajectories.")
+
 #: Rows and files that are told one by one.
 _SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Curation:
     """What was found out, the rows that could not be asked, and where both are kept."""
 
     found: Surveyed
@@ -112,14 +115,14 @@ class Survey:
 
 
 @contextmanager
-def open_survey(
+def open_curation(
     config: str,
     overrides: Sequence[str],
     out: Path,
     k: int,
     checkpoint: Path | None,
     endpoint: JudgeConfig | None = None,
-) -> Iterator[Survey]:
+) -> Iterator[Curation]:
     """Ask every row of ``data.train`` of a configuration k times; ``out`` is this process's until the block ends.
 
     Raises:
@@ -132,7 +135,7 @@ def open_survey(
     from easyvideor1.cli.export import checkpoint_to_use
     from easyvideor1.components import Components
     from easyvideor1.config import load_config
-    from easyvideor1.files import held
+    from easyvideor1.locks import file_lock
 
     settings = load_config(config, overrides)
     if out.suffix.lower() not in (".jsonl", ".json", ".parquet"):
@@ -142,7 +145,7 @@ def open_survey(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with held(out.with_name(f".{out.name}.lock")) as ours:
+    with file_lock(out.with_name(f".{out.name}.lock")) as ours:
         if not ours:
             raise ConfigError(f"{out} is being made by another process; wait for it, or choose another --out")
         if out.exists() and not _ledger_path(out).exists():
@@ -171,7 +174,7 @@ def _open_ledger(
     return SurveyLedger.open(_ledger_path(out), identity)
 
 
-def _asked(settings: RunConfig, components: Components, out: Path, k: int, endpoint: JudgeConfig | None) -> Survey:
+def _asked(settings: RunConfig, components: Components, out: Path, k: int, endpoint: JudgeConfig | None) -> Curation:
     from easyvideor1.cli.progress import progress
     from easyvideor1.curation.survey import survey
 
@@ -188,7 +191,7 @@ def _asked(settings: RunConfig, components: Components, out: Path, k: int, endpo
         found = survey([sample for source in loaded for sample in source.samples], ask, components, ledger, advance)
     refused = tuple(row for source in loaded for row in source.bad)
     failed_files = frozenset(path for path, _ in built.failures)
-    return Survey(found, refused, failed_files, ledger, components.ledger, settings.evaluation.max_failed)
+    return Curation(found, refused, failed_files, ledger, components.ledger, settings.evaluation.max_failed)
 
 
 def _ask(components: Components, endpoint: JudgeConfig | None, k: int) -> Ask:
@@ -198,3 +201,130 @@ def _ask(components: Components, endpoint: JudgeConfig | None, k: int) -> Ask:
     if endpoint is not None:
         return endpoint_ask(components, endpoint, k)
     return engine_ask(components, components.open_engine(components.open_policy().model), k)
+
+
+def filter_rows(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    out: Annotated[Path, typer.Option(help="File of rows to write: .jsonl, .json or .parquet.")] = Path("rows.jsonl"),
+    k: Annotated[int, typer.Option("-k", "--responses", min=1, help="Responses per row.")] = 8,
+    above: Annotated[float, typer.Option(help="Keep rows with a higher pass rate than this.")] = 0.0,
+    below: Annotated[float, typer.Option(help="Keep rows with a lower pass rate than this.")] = 1.0,
+    passing: Annotated[float, typer.Option(help="Accuracy from which a response passes.")] = 0.5,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint or run; model.path if left out.")] = None,
+) -> None:
+    """Answer every row of data.train several times and write those with a pass rate between the bounds.
+
+    Rows get the columns pass_rate and pass_responses. Started again after a kill, it goes on where it was. A row none
+    of whose responses could be judged, or whose media cannot be read, is left out and counted.
+    """
+    from dataclasses import replace
+
+    if not above < below:
+        raise ConfigError(f"no pass rate lies between --above {above:g} and --below {below:g}")
+    kept, low, high, unjudged = [], 0, 0, 0
+    with open_curation(config, overrides or (), out, k, checkpoint) as curation:
+        for sample, responses in curation.found.answered:
+            judged = [response.accuracy >= passing for response in responses if response.applicable]
+            if not judged:
+                unjudged += 1
+                continue
+            rate = sum(judged) / len(judged)
+            low += rate <= above
+            high += rate >= below
+            if above < rate < below:
+                extra = {**sample.extra, "pass_rate": rate, "pass_responses": len(judged)}
+                kept.append(replace(sample, extra=extra))
+        curation.finish(out, kept)
+        curation.tell(
+            out,
+            f"{len(kept)} rows",
+            (
+                f"{low} with a pass rate of at most {above:g}",
+                f"{high} of at least {below:g}",
+                f"{unjudged} that could not be judged",
+            ),
+        )
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+@app.command("collect")
+def collect(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    out: Annotated[Path, typer.Option(help="File of rows to write: .jsonl, .json or .parquet.")] = Path("rows.jsonl"),
+    k: Annotated[int, typer.Option("-k", "--responses", min=1, help="Responses per row.")] = 4,
+    threshold: Annotated[float, typer.Option(help="Keep responses whose total is above this.")] = 0.9,
+    keep: Annotated[int, typer.Option(min=1, help="Responses that a row keeps, the best first.")] = 1,
+    all_rows: Annotated[bool, typer.Option("--all", help="Write rows without a good response, too.")] = False,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint or run; model.path if left out.")] = None,
+    endpoint: Annotated[str, typer.Option(help="Address of an OpenAI-compatible endpoint, asked instead.")] = "",
+    model: Annotated[str, typer.Option(help="Name of the model at the endpoint.")] = "",
+    api_key_env: Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")] = "",
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests to the endpoint at the same time.")] = 8,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one request may take.")] = 120.0,
+) -> None:
+    """Answer every row of data.train several times and write rows with the responses that score above a threshold.
+
+    They take the place of the trajectories that a row has. Log-probs of a checkpoint's responses are kept where the
+    text gives the same tokens again. Responses that were cut at the limit are never kept; those that the endpoint
+    refuses, or that fail, are counted and never scored. Started again after a kill, it goes on where it was.
+    """
+    from dataclasses import replace
+
+    from easyvideor1.types import OfflineTrajectory
+
+    if endpoint and checkpoint is not None:
+        raise ConfigError("--checkpoint and --endpoint name two models to ask; give one of them")
+    for name, value in (("--model", model), ("--api-key-env", api_key_env)):
+        if value and not endpoint:
+            raise ConfigError(f"{name} {value} is of an endpoint; add --endpoint ADDRESS, or leave it out")
+    options = {"url": endpoint, "model": model, "api_key_env": api_key_env}
+    asked = _endpoint(config, overrides or (), options, concurrency, timeout) if endpoint else None
+    rows, kept = [], 0
+    with open_curation(config, overrides or (), out, k, checkpoint, asked) as curation:
+        for sample, responses in curation.found.answered:
+            good = [r for r in responses if r.applicable and r.complete and r.total > threshold and r.text.strip()]
+            good = list({response.text: response for response in sorted(good, key=lambda r: -r.total)}.values())[:keep]
+            kept += len(good)
+            if good or all_rows:
+                offline = tuple(OfflineTrajectory(response.text, response.logprobs) for response in good)
+                rows.append(replace(sample, offline=offline))
+        curation.finish(out, rows)
+        poor = len(curation.found.answered) - len(rows)
+        curation.tell(out, f"{len(rows)} rows with {kept} trajectories", (f"{poor} without a good response",))
+
+
+def _endpoint(
+    config: str, overrides: Sequence[str], options: dict[str, str], concurrency: int, timeout: float
+) -> JudgeConfig:
+    """The endpoint of some options, asked as the rollout of a configuration draws.
+
+    Raises:
+        ConfigError: an option is missing or cannot be.
+    """
+    from pydantic import ValidationError
+
+    from easyvideor1.config import JudgeConfig, load_config
+
+    rollout = load_config(config, overrides).rollout
+    # top_k is no field of OpenAI's own, but one of servers such as vLLM and SGLang; sent only where it is wanted.
+    drawn = {"top_p": rollout.top_p} | ({"top_k": rollout.top_k} if rollout.top_k else {})
+    try:
+        return JudgeConfig(
+            **options,
+            concurrency=concurrency,
+            timeout=timeout,
+            temperature=rollout.temperature,
+            reply_tokens=rollout.max_new_tokens,
+            extra_body=drawn,
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        what = f"{where}: {fault['msg']}" if where else fault["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"--endpoint {options['url']} --model {options['model']!r}: {what}") from error

@@ -11,15 +11,15 @@ import pytest
 
 from easyvideor1.components import Components
 from easyvideor1.config import DataConfig, SourceConfig
+from easyvideor1.curation import survey as surveying
 from easyvideor1.curation.ledger import SurveyLedger
 from easyvideor1.curation.survey import survey
 from easyvideor1.data import load_source
-from easyvideor1.training import survey as surveying
 from easyvideor1.types import DataError, Sample
+from training.runs import World, json_lines, write_rows
+from training.test_bad_input import damaged_pixels
 
-from .runs import World, json_lines, write_rows
 from .surveys import EVERY_RATE, configured, evr1, numbered
-from .test_bad_input import damaged_pixels
 
 pytestmark = pytest.mark.model
 

@@ -15,8 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from easyvideor1.cli.app import app
-
-from .runs import World, write_rows
+from training.runs import World, write_rows
 
 RUN = CliRunner(env={"COLUMNS": "200"})
 EVERY_RATE = ("--above", -1, "--below", 2)

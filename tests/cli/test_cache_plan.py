@@ -1,6 +1,6 @@
 import pytest
 
-from easyvideor1.cli.sizes import parse_size, size_words
+from easyvideor1.cli.cache_plan import parse_size, size_words
 from easyvideor1.types import ConfigError
 
 
