@@ -59,6 +59,11 @@ class ByName(Shorthand):
         """The class for a name, or ``None`` if there is none."""
         return self.classes.get(str(self.entry(name)))
 
+    @property
+    def takes_custom(self) -> bool:
+        """Whether a name may be ``module:attr``."""
+        return CUSTOM in self.classes
+
     def names(self) -> list[str]:
         """The names of the table."""
         return [name for name in self.classes if name != CUSTOM]
@@ -71,7 +76,7 @@ class ByName(Shorthand):
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         words: list[JsonSchemaValue] = [{"enum": self.names()}]
-        if CUSTOM in self.classes:
+        if self.takes_custom:
             words.append({"type": "string", "pattern": ":"})
         return {"anyOf": [*words, handler(schema)]}
 

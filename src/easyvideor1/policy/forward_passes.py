@@ -79,10 +79,10 @@ class ForwardPasses:
             options = self._stage()
             hidden = response_hidden(self.family, self.model, batch)
             logprobs, _ = hidden_logprobs(self.family, self.model, hidden, batch.targets, temperature=temperature)
-            full = options.kl == "full"
+            full = options.kl.estimator == "full"
             reference, found = self._against(batch, hidden, temperature, logprobs=not full, full=full)
             if reference is not None:
-                found = kl_estimate(options.kl, logprobs, reference)
+                found = kl_estimate(options.kl.estimator, logprobs, reference)
             assert found is not None
             return found
 

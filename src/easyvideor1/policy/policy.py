@@ -12,7 +12,7 @@ import torch
 from easyvideor1.algorithms.assembly import stage_needs, token_batch
 from easyvideor1.algorithms.kl import KLWeight, move_average
 from easyvideor1.algorithms.needs import needs_of
-from easyvideor1.algorithms.objectives import Objective
+from easyvideor1.algorithms.objectives import Objective, objective_loss
 from easyvideor1.attention import functions as attention
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, configured_family
@@ -115,8 +115,8 @@ class Policy(ForwardPasses):
             raise ConfigError(
                 f"model.freeze: {', '.join(self.config.freeze)} is the whole model; leave a group to train"
             )
-        if options.reference == "adapter-off" and self.config.lora is None:
-            raise ConfigError(f"stages.{options.name}.reference: adapter-off needs adapters; set model.lora")
+        if options.kl.reference == "adapter-off" and self.config.lora is None:
+            raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         self.options = options
         settings = options.optimizer
         self.optimizer = torch.optim.AdamW(
@@ -127,9 +127,9 @@ class Policy(ForwardPasses):
             weight_decay=settings.weight_decay,
             fused=self.device.type == "cuda",
         )
-        self.kl_weight = KLWeight.of(options)
+        self.kl_weight = KLWeight.of(options.kl)
         self.reference = None
-        if stage_needs(options) & {"ref_logprobs", "full_kl"} and options.reference != "adapter-off":
+        if stage_needs(options) & {"ref_logprobs", "full_kl"} and options.kl.reference != "adapter-off":
             self.reference = copy_trained(self.model).requires_grad_(False).eval()
         self.critic = Critic(self.family, self.model, options) if "values" in stage_needs(options) else None
         # The policy's schedule begins with its own first step.
@@ -253,10 +253,10 @@ class Policy(ForwardPasses):
             group["lr"] = rate
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)  # the memory is the next rollout's
-        if options.reference == "ema" and self.reference is not None:
+        if options.kl.reference == "ema" and self.reference is not None:
             pairs = zip(self.reference.parameters(), self.model.parameters(), strict=True)
             moving = [(kept, new) for kept, new in pairs if new.requires_grad]
-            move_average([kept for kept, _ in moving], [new for _, new in moving], options.reference_decay)
+            move_average([kept for kept, _ in moving], [new for _, new in moving], options.kl.reference_decay)
         return {"grad_norm": norm, "lr": rate}
 
     def _loss(
@@ -270,12 +270,12 @@ class Policy(ForwardPasses):
         needs = stage_needs(options)
         hidden = response_hidden(self.family, self.model, batch)
         logprobs, entropy = hidden_logprobs(self.family, self.model, hidden, batch.targets, temperature=temperature)
-        if options.entropy_coef == 0:
+        if options.objective.entropy_coef == 0:
             entropy = entropy.detach()
         reference = full = divergence = None
         # KL that goes off the reward was computed before.
-        in_loss = needs if options.kl_in == "loss" else needs_of(objective)
-        asked = {"logprobs": "ref_logprobs" in in_loss, "full": options.kl_in == "loss" and "full_kl" in needs}
+        in_loss = needs if options.kl.placement == "loss" else needs_of(objective)
+        asked = {"logprobs": "ref_logprobs" in in_loss, "full": options.kl.placement == "loss" and "full_kl" in needs}
         if any(asked.values()):
             reference, full = self._against(batch, hidden, temperature, **asked)
         if "full_logits" in needs and said["group"] is not None:
@@ -292,7 +292,7 @@ class Policy(ForwardPasses):
             divergence=divergence,
             **said,
         )
-        loss, metrics = objective(tokens, options)
+        loss, metrics = objective_loss(objective, tokens, options)
         known = (said["weights"] > 0) & ~batch.engine_logprobs.isnan()
         if tokens.offline is not None:
             known &= ~tokens.offline  # what another policy says is no mismatch
@@ -312,7 +312,7 @@ class Policy(ForwardPasses):
 
         Adapters are merged into its weights, and beside them for ``restore``.
         """
-        average = self.reference if self.options is not None and self.options.reference == "ema" else None
+        average = self.reference if self.options is not None and self.options.kl.reference == "ema" else None
         write_policy(directory, self.model, self.family.tokenizer, self.checkpoint, self.optimizer, average)
         if self.critic is not None:
             self.critic.save(directory)
@@ -332,7 +332,7 @@ class Policy(ForwardPasses):
             read_adapters(directory, self.model)
         else:
             copy_weights(_load(self.family, directory, self.config), self.model, directory)
-        if self.reference is not None and self.options is not None and self.options.reference == "ema":
+        if self.reference is not None and self.options is not None and self.options.kl.reference == "ema":
             read_reference(directory, self.reference, self.model)
         read_optimizer(directory / OPTIMIZER, self.model, self.optimizer)
         if self.critic is not None:

@@ -10,6 +10,7 @@ import torch
 
 from easyvideor1.algorithms.objectives import token_weights
 from easyvideor1.config import StageConfig
+from easyvideor1.config.algorithms import FixedAggregation
 from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.types import Turn
 
@@ -64,7 +65,9 @@ def turn_weights(
     learn = torch.cat([torch.from_numpy(turn.response_mask) for turn in turns])
     turn_T = torch.repeat_interleave(torch.arange(len(turns)), lengths)
     sequence_T = turn_T if trajectory_N is None else trajectory_N[turn_T]
-    weights = token_weights(learn, sequence_T, options.aggregation, turn_T=turn_T, length=options.aggregation_length)
+    mean = options.aggregation
+    length = mean.length if isinstance(mean, FixedAggregation) else None
+    weights = token_weights(learn, sequence_T, mean.name, turn_T=turn_T, length=length)
     return list(torch.split(weights, lengths.tolist()))
 
 

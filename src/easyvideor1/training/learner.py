@@ -17,14 +17,14 @@ from easyvideor1.algorithms.kl import next_weight
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.config.algorithm_names import WITHOUT_RATIO
+from easyvideor1.config.algorithms import RatioOptions
 from easyvideor1.packing.micro_batch import engine_logprobs
 from easyvideor1.policy.policy import Observe, Policy
 from easyvideor1.seeds import derive_seed
 from easyvideor1.training.mismatch import MismatchWatch
 from easyvideor1.training.rollout_collection import MediaReader
 from easyvideor1.training.train_batch import TrainBatch
-from easyvideor1.types import EasyVideoError, Turn
+from easyvideor1.types import Turn
 
 
 class Learner:
@@ -53,7 +53,7 @@ class Learner:
         self.load = components.load
         self.features = media.features
         self.seed = config.seed
-        self.objective = OBJECTIVES.resolve(options.objective)
+        self.objective = OBJECTIVES.resolve(options.objective.name)
         self.watch = MismatchWatch(options.mismatch, say)
         # Offline trajectories were drawn from another distribution; supervised learning is at temperature 1.
         self.temperature = components.sampling().temperature if options.trajectories == "policy" else 1.0
@@ -99,7 +99,7 @@ class Learner:
 
         Where trajectories are of no policy that is watched, and the objective has no ratio, nobody asks for them.
         """
-        unasked = self.options.trajectories == "offline" and self.options.objective in WITHOUT_RATIO
+        unasked = self.options.trajectories == "offline" and not isinstance(self.options.objective, RatioOptions)
         if unasked or step <= self.warmup:
             return train_batch
         rows = train_batch.rows
@@ -114,7 +114,7 @@ class Learner:
         for epoch in range(options.ppo_epochs):
             rng = np.random.default_rng(derive_seed(self.seed, options.name, "parts", step, epoch))
             for numbers in np.array_split(rng.permutation(groups), min(options.mini_batches, groups)):
-                part = train_batch.part(sorted(numbers.tolist()), overlong_filter=options.overlong_filter)
+                part = train_batch.part(sorted(numbers.tolist()), overlong_filter=options.overlong.filter)
                 if part.has_trained_tokens:
                     yield part
 
@@ -152,20 +152,10 @@ class Learner:
         )
 
     def _steer(self, metrics: dict[str, float], sequences: int) -> None:
-        """The next weight of an adaptive KL.
-
-        Raises:
-            EasyVideoError: the objective is the user's own and does not say what the KL is.
-        """
+        """The next weight of an adaptive KL."""
         weight = self.policy.kl_weight
         if not weight.adaptive:
             return
-        if "policy/kl" not in metrics:
-            raise EasyVideoError(
-                f"stages.{self.options.name}.objective: {self.options.objective} reports no policy/kl, which "
-                "kl_control: adaptive steers by; return easyvideor1.algorithms.objectives.with_regularisers(loss, "
-                "metrics, batch, options), which also adds the term, or set kl_control: fixed"
-            )
         metrics["policy/kl_coef"] = weight.coefficient
         self.policy.kl_weight = next_weight(weight, metrics["policy/kl"], sequences)
 

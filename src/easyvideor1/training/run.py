@@ -186,7 +186,7 @@ class _Session:
         if latest.path is not None:
             policy.restore(latest.path)
             state = intact_state(latest.path) or {}
-            policy.kl_weight = KLWeight.of(options, state.get("kl_coef"))
+            policy.kl_weight = KLWeight.of(options.kl, state.get("kl_coef"))
         if directory.is_dir():
             self._take_up(options, latest, record)
         done = latest.step

@@ -48,7 +48,7 @@ def build_stage(
     say: Callable[[str], None] = print,
 ) -> Stage:
     """Choose the parts of a stage. Every ``if`` that the loop would need is decided here."""
-    advantage = ADVANTAGES.resolve(options.advantage)
+    advantage = ADVANTAGES.resolve(options.advantage.name)
     media = MediaReader(options.name, components, components.open_features(policy.model))
     responses = RolloutCollector(options, config, components, policy, engine, media)
     learning = Learner(options, config, components, policy, media, say)
@@ -59,7 +59,7 @@ def build_stage(
     grammar = grammar_of(config.rewards.grammar)
     canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
     # The objective luffy shapes offline tokens itself, with off_policy left at none.
-    off_policy = "luffy" if options.objective == "luffy" else options.off_policy
+    off_policy = "luffy" if options.objective.name == "luffy" else options.off_policy.name
     stalled = StallWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
     def evaluate_when_due(step: int) -> Metrics:
@@ -86,7 +86,7 @@ def build_stage(
         name=options.name,
         steps=options.step_count,
         wanted=options.prompts_per_step,
-        rounds=options.generation_rounds,
+        rounds=options.selection.generation_rounds,
         sample=draw,
         generate=responses.generate,
         score=responses.score,
@@ -118,11 +118,10 @@ def _selector(options: StageConfig, advantage: Advantage, max_new_tokens: int) -
         scores = zip(rewards, group.scores, strict=True)
         return [(reward, s.accuracy, s.format, *sorted(s.parts.items())) for reward, s in scores]
 
-    bounded = options.filter_low is not None or options.filter_high is not None
-    within = filter_by_mean(options) if bounded else None
+    within = filter_by_mean(options.selection) if options.selection.filters else None
 
     def learnt(trajectory: Trajectory) -> bool:
-        return is_learnt(trajectory, overlong_filter=options.overlong_filter)
+        return is_learnt(trajectory, overlong_filter=options.overlong.filter)
 
     return lambda groups: select_groups(groups, drop_flat=drop_flat, signal=signal, within=within, learnt=learnt)
 
@@ -137,7 +136,7 @@ def _sampler(options: StageConfig, stream: SampleStream, media: MediaReader) -> 
     """
 
     def draw(step: int, round_: int = 0) -> list[Sample]:
-        further = options.step_count + (step - 1) * (options.generation_rounds - 1) + round_ - 1
+        further = options.step_count + (step - 1) * (options.selection.generation_rounds - 1) + round_ - 1
         return stream.batch(further if round_ else step - 1, options.prompts_per_step)
 
     components, depth = media.components, media.components.config.cache.prefetch_steps

@@ -83,8 +83,8 @@ def reinforce_plus_plus(rewards_N: torch.Tensor, group_N: torch.Tensor, context:
 
     Hu et al. 2025, REINFORCE++, sec. 3: the reward at the last token, the KL at every one (``kl.estimator: k1``,
     ``kl.placement: reward``), and of both what comes from a token on, undiscounted. Without a KL in the reward all
-    tokens of a response have its reward. The statistics are over tokens, as in the paper, so that a long response moves them more than a
-    short one; one that is not learnt has no token in them.
+    tokens of a response have its reward. The statistics are over tokens, as in the paper, so that a long response moves
+    them more than a short one; one that is not learnt has no token in them.
     """
     if context.sequence is None:
         raise EasyVideoError("advantage reinforce_plus_plus needs rewards of tokens, which its caller did not give")
