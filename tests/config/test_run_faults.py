@@ -4,10 +4,10 @@ import ast
 from pathlib import Path
 
 import pytest
+from easyvideor1.config.run_faults import RULE_PARTS
 
 import easyvideor1.rewards
 from easyvideor1.config import RunConfig, parse_config
-from easyvideor1.config.run_faults import RULE_PARTS
 from easyvideor1.types import ConfigError
 
 

@@ -1,10 +1,10 @@
 """Options of a stage that contradict each other do not load, and say what to do."""
 
 import pytest
+from easyvideor1.config.algorithm_names import GROUP_CENTRED
 from pydantic import ValidationError
 
 from easyvideor1.config import StageConfig, parse_config
-from easyvideor1.config.algorithm_names import GROUP_CENTRED
 from easyvideor1.config.stages import HybridConfig, OptimizerConfig
 from easyvideor1.types import ConfigError
 

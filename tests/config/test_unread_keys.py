@@ -1,10 +1,10 @@
 """An option that nothing of a stage would read does not load; its default does, and so does what is read."""
 
 import pytest
+from easyvideor1.config.unread_keys import READ
 from pydantic import ValidationError
 
 from easyvideor1.config import StageConfig, dump_config, load_config, parse_config, recipes
-from easyvideor1.config.unread_keys import READ
 
 #: A value that differs from the default, and what else a stage says where it is read.
 VALUES = {

@@ -17,7 +17,9 @@ from tiny import load_frames, make_plan, make_prompt, random_turns
 pytestmark = pytest.mark.model
 
 ADVANTAGES = torch.tensor([1.0, -0.5, 2.0, -1.0])
-STAGE = StageConfig(name="stage", optimizer=OptimizerConfig(lr=1e-3, max_grad_norm=1e9), kl="k3", kl_coef=0.1)
+STAGE = StageConfig(
+    name="stage", optimizer=OptimizerConfig(lr=1e-3, max_grad_norm=1e9), kl={"estimator": "k3", "coef": 0.1}
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +111,7 @@ def test_a_critic_trains_no_output_matrix(tiny_checkpoint, tied):
 def test_a_moving_reference_is_written_without_what_stays(tiny_checkpoint, turns, tmp_path):
     from safetensors.torch import load_file
 
-    options = STAGE.model_copy(update={"reference": "ema", "reference_decay": 0.5})
+    options = STAGE.model_copy(update={"kl": {"reference": "ema", "reference_decay": 0.5}})
     policy, again = (Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu", **FROZEN)) for _ in range(2))
     for each in (policy, again):
         each.begin(options)

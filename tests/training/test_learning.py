@@ -32,7 +32,7 @@ class Step:
             "steps": 4,
             "prompts_per_step": 3,
             "group_size": 4,
-            "drop_flat_groups": False,
+            "selection": {"drop_flat_groups": False},
             "optimizer": {"lr": 3e-3, "max_grad_norm": 1e9},
             **options,
         }
@@ -106,7 +106,7 @@ def test_a_clip_range_holds_the_policy_back(world: World) -> None:
     """What clipping is for: with several updates, a narrow range moves less than none."""
     moved = []
     for clip in (0.02, 1e6):
-        step = Step(world, ppo_epochs=4, clip_low=min(clip, 1.0), clip_high=clip)
+        step = Step(world, ppo_epochs=4, objective={"clip_low": min(clip, 1.0), "clip_high": clip})
         train_batch = step.train_batch()
         before = torch.cat(step.before(train_batch))
         step.learning().update(train_batch, 1)
@@ -165,7 +165,7 @@ def test_offline_trajectories_have_a_ratio_too(world: World) -> None:
 
 @pytest.mark.usefixtures("place")
 def test_an_objective_of_ones_own_that_reports_no_kl_is_named(world: World) -> None:
-    step = Step(world, objective="own_parts:noisy", kl="k3", kl_coef=0.1, kl_control="adaptive")
+    step = Step(world, objective="own_parts:noisy", kl={"estimator": "k3", "coef": 0.1, "control": "adaptive"})
     with pytest.raises(EasyVideoError, match=r"own_parts:noisy reports no policy/kl.*with_regularisers"):
         step.learning().update(step.train_batch(), 1)
 
