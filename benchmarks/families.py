@@ -27,10 +27,10 @@ from benchmarks.family_parity import Contender, Parity, compare
 from benchmarks.measure import check_packages, versions
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
-from easyvideor1.families.tiny import write_tiny_checkpoint
-from easyvideor1.families.tiny_configs import TINY_FAMILIES
+from easyvideor1.families.tiny import TINY_FAMILIES, write_tiny_checkpoint
 from easyvideor1.packing.logprobs import response_logprobs
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import Prompt, Turn
 

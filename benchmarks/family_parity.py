@@ -21,7 +21,7 @@ from benchmarks.float64 import in_float64
 from easyvideor1.engines.engine import Request, Sampling
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.families.family import Family, VisualInputs, load_family
-from easyvideor1.packing.micro_batch import load_visual
+from easyvideor1.families.features import load_visual
 from easyvideor1.types import MediaRef, Prompt
 
 

@@ -28,8 +28,8 @@ from functools import partial
 from benchmarks.strings import FAMILIES, PIECES, REFERENCES, Family, fuzz_string
 from easyvideor1.config.schema import RewardConfig
 from easyvideor1.rewards import Scorer, parse, score
-from easyvideor1.rewards.certificates.moves import search
-from easyvideor1.rewards.profiles.published import PROFILES
+from easyvideor1.rewards.certificates.reward_hacking import search
+from easyvideor1.rewards.profiles import PROFILES
 from easyvideor1.tasks import TASKS
 from easyvideor1.types import Sample, Score
 

@@ -25,9 +25,9 @@ from benchmarks.measure import check_packages, table
 from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import RunConfig
 from easyvideor1.evaluation import Evaluation
-from easyvideor1.evaluation.records import Record
 from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval
 from easyvideor1.recipes.toy import KINDS, write_warm_start
+from easyvideor1.records.trajectories import SampleRecord
 from easyvideor1.toyworld import WorldSpec, write_world
 
 MODALITIES = ("video", "image", "text")
@@ -263,14 +263,14 @@ def _difference(first: Sequence[Evaluation], second: Sequence[Evaluation], modal
     return _rounded(difference_interval([_value(r) for r in old], [_value(r) for r in new], clusters))
 
 
-def _records(evaluations: Sequence[Evaluation], modality: str) -> list[Record]:
+def _records(evaluations: Sequence[Evaluation], modality: str) -> list[SampleRecord]:
     return [record for evaluation in evaluations for record in evaluation.records if record.modality == modality]
 
 
-def _value(record: Record) -> float:
+def _value(record: SampleRecord) -> float:
     """Mean accuracy of the greedy and the sampled responses: half the noise of either."""
     assert record.greedy is not None
-    return _mean([response.score.accuracy for response in (record.greedy, *record.samples)])
+    return _mean([response.score.accuracy for response in (record.greedy, *record.trajectories)])
 
 
 def _prompt_tokens(runs: Sequence[Evaluations]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.measure import check_packages
 from easyvideor1.evaluation import Evaluation
-from easyvideor1.evaluation.records import Record
+from easyvideor1.records.trajectories import SampleRecord
 
 SEEDS = (0, 1, 2, 3, 4)
 #: Gain in greedy accuracy, and format reward after, that every seed has to reach.
@@ -46,7 +46,7 @@ def show(directory: Path, name: str, count: int) -> None:
     """Print responses of an evaluation that are worth a look."""
     answered = [(record, record.greedy) for record in Evaluation.load(directory, name).records if record.greedy]
 
-    def suspicion(pair: tuple[Record, Any]) -> tuple[bool, bool, int]:
+    def suspicion(pair: tuple[SampleRecord, Any]) -> tuple[bool, bool, int]:
         score = pair[1].score
         return score.accuracy > 0 and score.format < 1, pair[1].finish == "length", pair[1].tokens
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from easyvideor1.config.schema import DataConfig, SourceConfig
 from easyvideor1.data import scan_source
-from easyvideor1.rewards.check import plain_reference
+from easyvideor1.rewards.references import plain_reference
 from easyvideor1.toyworld.plan import plan_world
 from easyvideor1.toyworld.spec import WorldSpec
 from easyvideor1.types import Sample

@@ -10,7 +10,7 @@ compared before is remembered). SVG and HTML are compared by structure, not rend
 the same applicability as ``strict``; overall, by task type, and the differences by cause with the direction of the
 accuracy. The corpus is that of ``benchmarks.reward_corpus``.
 
-``best_constant``: by task type, over the toyworld rows and over the real rows; see ``easyvideor1.rewards.constants``.
+``best_constant``: by task type, over the toyworld rows and over the real rows (``rewards.audit.constant_baselines``).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from benchmarks.reward_corpus import by_task, real_samples, responses, toyworld_
 from easyvideor1.config.schema import RewardConfig
 from easyvideor1.rewards import Scorer
 from easyvideor1.rewards.audit import reference_scorer
-from easyvideor1.rewards.constants import best_constant
-from easyvideor1.rewards.responses import full_response
+from easyvideor1.rewards.audit.constant_baselines import best_constant
+from easyvideor1.rewards.tags import full_response
 from easyvideor1.types import Sample, Score
 
 #: Types whose work is in another process.

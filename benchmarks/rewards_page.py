@@ -16,11 +16,11 @@ from easyvideor1.config.schema import PromptConfig, RewardConfig
 from easyvideor1.data import example_answer, prompt_text
 from easyvideor1.files import write_text
 from easyvideor1.rewards.audit import reference_scorer
+from easyvideor1.rewards.audit.constant_baselines import best_constant
 from easyvideor1.rewards.certificates import RELATIONS, cases, load_certificate
-from easyvideor1.rewards.constants import best_constant
 from easyvideor1.rewards.profiles import DIFFERENCES
-from easyvideor1.rewards.responses import full_response
 from easyvideor1.rewards.rules import RULES
+from easyvideor1.rewards.tags import full_response
 from easyvideor1.tasks import TASKS
 from easyvideor1.types import Sample
 

@@ -199,7 +199,7 @@ def our_steps(model: Path, steps: int, images: int) -> list[tuple[float, float]]
         (group,) = engine.generate([Request(str(number), prompts[number], RESPONSES, sampling, number)])
         turns = tuple(make_turn(prompts[number], each.turns[0].response_ids) for each in group)
         shared.update(Datasets(turns, torch.linspace(-1, 1, RESPONSES), frames))
-        engine.load_weights(number, policy.weights())
+        engine.load_weights(number, dict(policy.weights()))
 
     return [timed(_call(step, number))() for number in range(steps)]
 

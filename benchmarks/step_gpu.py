@@ -31,7 +31,7 @@ from easyvideor1.attention.flex import flex_tree_attention
 from easyvideor1.attention.functions import tree_attention
 from easyvideor1.config import LoraConfig, ModelConfig
 from easyvideor1.families.family import Family, load_family
-from easyvideor1.packing.cost import model_costs, turns_cost
+from easyvideor1.packing.balance import model_costs, turns_cost
 from easyvideor1.packing.prefix_tree import build_forest, pack_turns
 from easyvideor1.policy.policy import Policy
 

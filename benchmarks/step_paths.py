@@ -17,8 +17,8 @@ import torch
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.families.family import Family, VisualInputs
+from easyvideor1.families.inputs import load_media
 from easyvideor1.families.tiny import write_tiny_checkpoint
-from easyvideor1.packing.micro_batch import load_media
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import Frames, MediaKind, MediaPlan, MediaRef, Prompt, Turn
 

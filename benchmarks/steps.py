@@ -158,7 +158,7 @@ def _stage(config: RunConfig, source: type[FrameSource], directory: Path) -> Ite
             evaluate=lambda name, engine: {},
             on_step=_finite,
             save=lambda step: None,
-            clock=lambda step: Timings(),
+            timings=lambda step: Timings(),
         )
 
 

@@ -16,7 +16,7 @@ from benchmarks.measure import Timing, interleaved, table, timed
 from easyvideor1.config import CacheConfig
 from easyvideor1.types import Frames, MediaPlan
 from easyvideor1.video import FrameStore
-from easyvideor1.video.codecs import Codec, psnr
+from easyvideor1.video.entry import Codec, psnr
 
 #: The layout that the published system keeps.
 FLOAT32 = "float32 .pt"

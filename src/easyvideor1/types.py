@@ -231,6 +231,7 @@ class Turn:
 
     ``response_ids`` is int64 ``(T,)`` and ends with the stop token when ``finish`` is ``"stop"``. ``logprobs`` are the
     engine's, float32 ``(T,)``, or ``None`` when unknown. ``response_mask`` is bool ``(T,)``: the tokens to learn from.
+    ``versions`` are those of the weights that drew each token, int64 ``(T,)``, or ``None`` when unknown.
     """
 
     prompt: Prompt
@@ -239,6 +240,7 @@ class Turn:
     logprobs: NDArray[np.float32] | None
     finish: FinishReason
     text: str
+    versions: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,8 +332,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """One sample and its G trajectories, kept together from rollout to loss; ``scores`` is empty until scored."""
+    """One sample and its G trajectories, kept together from rollout to loss; ``scores`` is empty until scored.
+
+    ``baseline`` is the reward of the greedy response to the same prompt (ReMax); ``None`` if it was not asked for, or
+    could not be judged.
+    """
 
     sample: Sample
     trajectories: tuple[Trajectory, ...]
     scores: tuple[Score, ...] = ()
+    baseline: float | None = None

@@ -32,7 +32,7 @@ def test_both_paths_make_the_same_step(paths, material):
     found = step.agreement(*paths, material)
     assert 0 < found["max_logprob_error"] < 1e-5 and 0 < found["max_grad_error"] < 1e-4
     weights = dict(paths[1].model.named_parameters())
-    for name, tensor in paths[0].policy.weights().items():
+    for name, tensor in paths[0].policy.weights():
         torch.testing.assert_close(tensor, weights[name], rtol=0, atol=3e-6)  # Adam's first step is lr * sign
 
 

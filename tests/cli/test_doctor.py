@@ -107,7 +107,7 @@ def test_the_layers_of_the_sandbox_are_named():
 
 
 def test_the_browser_is_the_one_that_renders():
-    from easyvideor1.rewards.render_browser import find_chromium
+    from easyvideor1.rewards.rendering.browser import find_chromium
 
     (finding,) = doctor.check_browser()
     assert finding.detail == (find_chromium() or "none found")

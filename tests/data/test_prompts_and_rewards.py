@@ -11,8 +11,7 @@ import pytest
 from easyvideor1.config.schema import PromptConfig, RewardConfig
 from easyvideor1.data import example_answer, prompt_text
 from easyvideor1.rewards import Scorer, parse
-from easyvideor1.rewards.grammar import grammar_of
-from easyvideor1.rewards.responses import full_response
+from easyvideor1.rewards.tags import full_response, grammar_of
 from easyvideor1.tasks import TASKS, canonical_task
 from easyvideor1.types import MediaRef, Sample
 

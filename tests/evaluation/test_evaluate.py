@@ -43,8 +43,8 @@ def test_greedy_and_sampled_are_counted_per_task() -> None:
     assert result.tasks["boolean"].greedy == wilson_interval(1, 4)
     assert result.tasks["boolean"].format == 1.0
     assert result.tasks["boolean"].parts == {"letter": 0.25}
-    assert [len(record.samples) for record in result.records] == [3] * 10
-    right = sum(r.response == "A" for record in result.records for r in record.samples)
+    assert [len(record.trajectories) for record in result.records] == [3] * 10
+    right = sum(r.response == "A" for record in result.records for r in record.trajectories)
     assert result.sampled is not None and result.sampled.mean == pytest.approx(right / 30)
     assert 0 < right < 12  # the table's right answers are drawn about half of the time
 
@@ -267,7 +267,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has 1 rows where before.json says 2"):
         Evaluation.load(tmp_path, "before")
     rows.write_text('{"sample": "q0"}\n')
-    with pytest.raises(DataError, match=r"before.jsonl:1: not a row of an evaluation"):
+    with pytest.raises(DataError, match=r"before.jsonl:1: not a record of trajectories"):
         Evaluation.load(tmp_path, "before")
     rows.write_text("{nonsense\n" + whole)
     with pytest.raises(DataError, match=r"before.jsonl:1: not valid JSON"):

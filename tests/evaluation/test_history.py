@@ -185,8 +185,8 @@ def test_an_accuracy_that_is_none_is_a_damaged_row(tmp_path: Path, accuracy: obj
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[1]["greedy"]["score"]["accuracy"] = accuracy
     write_lines(path, rows)
-    assert evaluation_fault(path.parent, "after").startswith("after.jsonl:2: not a row of an evaluation")
-    assert "after.jsonl:2: not a row" in write_report(run, lambda digest: None).read_text()
+    assert evaluation_fault(path.parent, "after").startswith("after.jsonl:2: not a record of an evaluation")
+    assert "after.jsonl:2: not a record" in write_report(run, lambda digest: None).read_text()
 
 
 def test_an_end_that_is_cut_off_is_seen_from_what_came_after(tmp_path: Path) -> None:

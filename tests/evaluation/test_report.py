@@ -14,7 +14,8 @@ from PIL import Image
 from easyvideor1.evaluation import write_curves, write_report
 from easyvideor1.evaluation.gallery import choose_groups, data_uri, strips
 from easyvideor1.evaluation.report import placeholders
-from easyvideor1.types import Frames, MediaError
+from easyvideor1.records.trajectories import MediaRecord, SampleRecord, TrajectoryRecord
+from easyvideor1.types import Frames, MediaError, Score
 from easyvideor1.video import FrameStore
 
 from .runs import HOSTILE, frames_of, rollout_row, write_evaluations, write_lines, write_run, write_stage
@@ -126,8 +127,8 @@ def test_pictures_are_lossless_when_small_and_reduced_when_large() -> None:
 
 def test_long_videos_show_eight_frames_from_end_to_end() -> None:
     plan = make_plan("long", 100)
-    media = {"kind": "video", "path": "long.mp4", "digest": "long", "height": 64, "width": 64}
-    (strip,) = strips([media | {"timestamps": plan.timestamps}], lambda digest: frames_of(digest, count=100))
+    media = MediaRecord("video", "long.mp4", "long", plan.frame_indices, plan.timestamps, 64, 64)
+    (strip,) = strips([media], lambda digest: frames_of(digest, count=100))
     assert strip.frame_count == 100
     assert [frame.seconds for frame in strip.thumbnails] == pytest.approx([0, 3.5, 7, 10.5, 14.25, 17.75, 21.25, 24.75])
 
@@ -136,16 +137,17 @@ def test_unreadable_entry_costs_its_pictures_only() -> None:
     def broken(digest: str) -> Frames | None:
         raise MediaError("permission denied")
 
-    (strip,) = strips([{"kind": "video", "path": "a.mp4", "digest": "d", "timestamps": [0.0]}], broken)
+    (strip,) = strips([MediaRecord("video", "a.mp4", "d", (0,), (0.0,), 64, 64)], broken)
     assert strip.thumbnails == ()
     assert strip.missing == "The frames cannot be read: permission denied"
-    (unnamed,) = strips([{"kind": "video", "path": "a.mp4", "timestamps": [0.0]}], broken)
+    (unnamed,) = strips([MediaRecord("video", "a.mp4", "", (0,), (0.0,), 64, 64)], broken)
     assert unnamed.missing == "The frame cache does not have these frames."
 
 
 def test_shown_groups_vary_in_task_and_differ_inside() -> None:
-    def row(name: str, task: str, totals: list[float]) -> dict[str, object]:
-        return {"sample": name, "task": task, "trajectories": [{"score": {"total": total}} for total in totals]}
+    def row(name: str, task: str, totals: list[float]) -> SampleRecord:
+        found = tuple(TrajectoryRecord("", 1, "stop", Score(0.0, 0.0, total)) for total in totals)
+        return SampleRecord(name, task, "?", "", (), trajectories=found)
 
     rows = [
         row("flat", "math", [1, 1]),
@@ -154,8 +156,8 @@ def test_shown_groups_vary_in_task_and_differ_inside() -> None:
         row("wide", "math", [0, 0.9]),
         row("empty", "ocr", []),
     ]
-    assert [r["sample"] for r in choose_groups(rows, 3)] == ["half", "slight", "wide"]
-    assert [r["sample"] for r in choose_groups(rows, 9)] == ["half", "slight", "wide", "empty", "flat"]
+    assert [r.sample for r in choose_groups(rows, 3)] == ["half", "slight", "wide"]
+    assert [r.sample for r in choose_groups(rows, 9)] == ["half", "slight", "wide", "empty", "flat"]
 
 
 def test_without_frames_the_store_of_the_configuration_is_asked(tmp_path: Path) -> None:

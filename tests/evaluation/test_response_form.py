@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.evaluation import Evaluation, form_words, write_summary
-from easyvideor1.evaluation.records import Record, Response
 from easyvideor1.evaluation.result import summarise
+from easyvideor1.records.trajectories import SampleRecord, TrajectoryRecord
 from easyvideor1.rewards import score
 from easyvideor1.types import FinishReason, Score
 
 OPTIONS = ("A. up", "B. down")
 
 
-def record(number: int, text: str, finish: FinishReason = "stop", judged: Score | None = None) -> Record:
+def record(number: int, text: str, finish: FinishReason = "stop", judged: Score | None = None) -> SampleRecord:
     said = judged or score("multiple_choice", text, "B", options=OPTIONS, finish=finish)
-    return Record(f"s{number}", "multiple_choice", "?", "B", OPTIONS, greedy=Response(text, 5, finish, said))
+    return SampleRecord(
+        f"s{number}", "multiple_choice", "?", "B", OPTIONS, greedy=TrajectoryRecord(text, 5, finish, said)
+    )
 
 
 RECORDS = [

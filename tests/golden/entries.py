@@ -12,7 +12,7 @@ from easyvideor1.algorithms.weighters import WEIGHTERS
 from easyvideor1.components import Components
 from easyvideor1.config import ImageBudget, RunConfig, StageConfig, VideoBudget
 from easyvideor1.families.tiny import write_tiny_checkpoint
-from easyvideor1.records.rows import score_to_json
+from easyvideor1.records.trajectories import score_to_json
 from easyvideor1.rewards import Scorer, score
 from easyvideor1.rewards.certificates.case import load_certificate
 from easyvideor1.tasks import TASKS

@@ -5,7 +5,7 @@ import json
 import pytest
 from benchmarks.family_cases import corpus
 
-from easyvideor1.families.tiny_configs import TINY_FAMILIES
+from easyvideor1.families.tiny import TINY_FAMILIES
 
 #: Tokens that GLM-4.1V marks media with.
 GLM_TOKENS = [f"<|{part}{kind}|>" for kind in ("image", "video") for part in ("begin_of_", "", "end_of_")]

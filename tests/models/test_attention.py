@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from easyvideor1.attention import functions as attention
 from easyvideor1.attention.flex import block_mask, flex_tree_attention
-from easyvideor1.attention.functions import Layout, attention_arguments, dense_mask, tree_attention
+from easyvideor1.attention.functions import attention_arguments, tree_attention
+from easyvideor1.attention.layout import Layout, dense_mask
 from easyvideor1.types import ConfigError
 
 pytestmark = pytest.mark.model

@@ -5,9 +5,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from easyvideor1.attention import functions as attention
-from easyvideor1.packing.cost import model_costs, turns_cost
+from easyvideor1.packing.balance import model_costs, turns_cost
 from easyvideor1.packing.logprobs import response_logprobs
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from tiny import load_frames, make_plan, make_prompt, random_turns
 
 pytestmark = pytest.mark.model

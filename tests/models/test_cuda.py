@@ -162,8 +162,8 @@ def test_a_resumed_step_is_the_same(tiny_checkpoint, turns, tmp_path):
     resumed.restore(tmp_path / "checkpoint")
     for each in (policy, resumed):
         step(each, turns, 2)
-    weights = resumed.weights()
-    for name, tensor in policy.weights().items():
+    weights = dict(resumed.weights())
+    for name, tensor in policy.weights():
         torch.testing.assert_close(weights[name], tensor, rtol=0, atol=1e-4)
 
 

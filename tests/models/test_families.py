@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from easyvideor1.families.family import family_names, load_family
-from easyvideor1.families.tiny_configs import TINY_FAMILIES
-from easyvideor1.packing.micro_batch import load_media
+from easyvideor1.families.inputs import load_media
+from easyvideor1.families.tiny import TINY_FAMILIES
 from easyvideor1.types import ConfigError, DataError, Geometry
 
 pytestmark = pytest.mark.model

@@ -13,9 +13,10 @@ from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.engines.engine import Request, Sampling
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.families.family import load_family
-from easyvideor1.families.tiny_configs import TINY_FAMILIES
+from easyvideor1.families.tiny import TINY_FAMILIES
 from easyvideor1.packing.logprobs import response_logprobs
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
 from tiny import make_turn, random_turns
 

@@ -15,9 +15,10 @@ from easyvideor1.config import ModelConfig, OptimizerConfig, RunConfig, StageCon
 from easyvideor1.engines.engine import Request, Sampling
 from easyvideor1.engines.local import open_engine
 from easyvideor1.families.family import VisualFeatures
-from easyvideor1.packing.features import FeatureCache, FeatureStore
+from easyvideor1.families.features import FeatureCache, FeatureStore
 from easyvideor1.packing.logprobs import response_logprobs
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import ConfigError, DataError, EasyVideoError
 from tiny import load_frames, make_plan, make_prompt, random_turns

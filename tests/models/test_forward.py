@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from easyvideor1.families.family import load_family
-from easyvideor1.packing.micro_batch import collate, load_media, pack_turns
-from easyvideor1.packing.prefix_tree import build_forest
+from easyvideor1.families.inputs import load_media
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import build_forest, pack_turns
 from easyvideor1.types import DataError
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
 

@@ -9,7 +9,8 @@ from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.families.family import VisualFeatures, VisualInputs
 from easyvideor1.packing.logprobs import response_logprobs
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.adapters import merged_state
 from easyvideor1.policy.policy import Policy
 from tiny import load_frames, make_plan, make_prompt, random_turns

@@ -15,7 +15,8 @@ from easyvideor1.packing.logprobs import (
     response_hidden,
     response_logprobs,
 )
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from tiny import load_frames, make_plan, make_prompt, random_turns
 
 pytestmark = pytest.mark.model

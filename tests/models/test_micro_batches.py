@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from easyvideor1.packing.balance import split_rows
 from easyvideor1.packing.prefix_tree import PackedTurns, pack_turns
-from easyvideor1.packing.row_balance import split_rows
 from easyvideor1.types import Prompt
 from tiny import make_turn
 

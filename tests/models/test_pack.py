@@ -8,8 +8,10 @@ import torch
 from benchmarks.float64 import in_float64
 
 from easyvideor1.attention import functions as attention
+from easyvideor1.families.inputs import load_media
 from easyvideor1.packing.logprobs import response_logprobs, response_values
-from easyvideor1.packing.micro_batch import collate, load_media, pack_turns, to_device
+from easyvideor1.packing.micro_batch import collate, to_device
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.types import DataError, Frames, Prompt
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easyvideor1.attention.functions import dense_mask
+from easyvideor1.attention.layout import dense_mask
 from easyvideor1.packing.prefix_tree import SHORTEST_SHARED, PackedTurns, build_forest, media_of, pack_turns
 from easyvideor1.types import Prompt, VisualSpan
 from tiny import make_plan, make_prompt, make_turn, random_turns

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from tests.models.two_ranks import SCENARIOS, backward, batches_of, open_policy
 
-from easyvideor1.families.shared_tower import least_visual, tower_is_sharded
-from easyvideor1.packing.idle_batches import equal_micro_batches, idle_batch
+from easyvideor1.families.vision_tower import least_visual, tower_is_sharded
+from easyvideor1.packing.micro_batch import equal_micro_batches, idle_batch
 
 pytestmark = pytest.mark.model
 

@@ -8,7 +8,8 @@ import torch
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.packing.logprobs import response_logprobs
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import DivergedError, Policy, chosen_device, learning_rate
 from easyvideor1.types import ConfigError, EasyVideoError
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
@@ -57,7 +58,7 @@ def watch_gradients(policy):
 
 
 def snapshot(policy):
-    return {name: tensor.clone() for name, tensor in policy.weights().items()}
+    return {name: tensor.clone() for name, tensor in policy.weights()}
 
 
 def same(first, second):
@@ -305,7 +306,7 @@ def test_half_precision_computes_in_bfloat16_and_learns_in_float32(tiny_checkpoi
     for step in (1, 2, 3):
         metrics = update(policy, turns, step=step)
     assert math.isfinite(metrics["loss"])
-    moved = [(policy.weights()[name] - tensor).abs().max().item() for name, tensor in before.items()]
+    moved = [(dict(policy.weights())[name] - tensor).abs().max().item() for name, tensor in before.items()]
     assert min(moved) > 1e-6  # bfloat16 parameters would have stayed where they were
     hidden = []
     policy.model.model.language_model.layers[0].mlp.register_forward_hook(lambda *args: hidden.append(args[2].dtype))

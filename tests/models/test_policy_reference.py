@@ -7,8 +7,10 @@ import torch
 
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
+from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.packing.logprobs import response_logprobs
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.adapters import adapter_tensors
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import ConfigError
@@ -76,7 +78,7 @@ def test_a_moving_reference_follows_and_is_resumed(tiny_checkpoint, turns, tmp_p
     before = {name: tensor.clone() for name, tensor in policy.reference.named_parameters()}
     update(policy, turns)
     for name, tensor in policy.reference.named_parameters():
-        torch.testing.assert_close(tensor, 0.75 * before[name] + 0.25 * policy.weights()[name])
+        torch.testing.assert_close(tensor, 0.75 * before[name] + 0.25 * dict(policy.weights())[name])
     policy.save(tmp_path)
     expected = [update(policy, turns, step=step) for step in (2, 3)]
     again = open_policy(tiny_checkpoint)
@@ -142,11 +144,11 @@ def test_adapters_start_as_their_base_and_learn_alone(tiny_checkpoint, turns):
     assert all("language_model" in name for name in trained)
     policy.begin(stage(kl={"estimator": "k3", "reference": "adapter-off"}))
     assert policy.reference is None  # the base is in the model itself
-    before = {name: tensor.clone() for name, tensor in policy.weights().items()}
+    before = {name: tensor.clone() for name, tensor in policy.weights(merged=False)}
     metrics = [update(policy, turns, step=step) for step in (1, 2)]
     assert metrics[0]["policy/kl"] == pytest.approx(0, abs=1e-6) and metrics[1]["policy/kl"] > 0
-    changed = {name for name, tensor in policy.weights().items() if not torch.equal(tensor, before[name])}
-    assert changed == trained
+    changed = {name for name, tensor in policy.weights(merged=False) if not torch.equal(tensor, before[name])}
+    assert changed == {weight_name(name) for name in trained}
     base = thoughts(plain, turns)
     torch.testing.assert_close(thoughts(policy, turns, kl={"reference": True}), base, rtol=0, atol=1e-5)
     assert (thoughts(policy, turns) - base).abs().max() > 1e-3
@@ -170,7 +172,8 @@ def test_a_checkpoint_of_adapters_is_a_model_and_goes_on_to_the_bit(tiny_checkpo
         torch.manual_seed(3)
         found.append(update(each, turns, step=3))
     assert found[0] == found[1]
-    assert all(torch.equal(tensor, again.weights()[name]) for name, tensor in policy.weights().items())
+    kept = dict(again.weights(merged=False))
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in policy.weights(merged=False))
 
 
 def test_adapters_split_a_step_without_changing_it(tiny_checkpoint, turns):

@@ -5,8 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from easyvideor1.families.family import load_family
-from easyvideor1.families.tiny import SPECIAL_TOKENS, write_tiny_checkpoint
-from easyvideor1.families.tiny_configs import TINY_FAMILIES
+from easyvideor1.families.tiny import SPECIAL_TOKENS, TINY_FAMILIES, write_tiny_checkpoint
 from easyvideor1.types import ConfigError
 
 pytestmark = pytest.mark.model

@@ -6,8 +6,8 @@ from benchmarks.family_cases import CASES, load_noise, render_case
 
 from easyvideor1.families import vision_tower as tower_
 from easyvideor1.families.family import load_family
-from easyvideor1.families.tiny_configs import TINY_FAMILIES
-from easyvideor1.packing.micro_batch import load_media
+from easyvideor1.families.inputs import load_media
+from easyvideor1.families.tiny import TINY_FAMILIES
 
 pytestmark = pytest.mark.model
 

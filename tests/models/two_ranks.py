@@ -19,11 +19,11 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from easyvideor1.config import ModelConfig
-from easyvideor1.families.shared_tower import tower_is_sharded
-from easyvideor1.packing.features import FeatureCache, FeatureStore
-from easyvideor1.packing.idle_batches import equal_micro_batches
+from easyvideor1.families.features import FeatureCache, FeatureStore
+from easyvideor1.families.vision_tower import tower_is_sharded
 from easyvideor1.packing.logprobs import response_logprobs
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate, equal_micro_batches
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import ConfigError
 

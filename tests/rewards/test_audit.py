@@ -10,12 +10,10 @@ import pytest
 
 from easyvideor1.config.schema import RewardConfig
 from easyvideor1.rewards.audit import audit, reference_scorer
-from easyvideor1.rewards.check import plain_reference
-from easyvideor1.rewards.constants import best_constant
-from easyvideor1.rewards.grammar import grammar_of
-from easyvideor1.rewards.length import joined, length_bias
-from easyvideor1.rewards.regions import is_well_formed
-from easyvideor1.rewards.responses import full_response
+from easyvideor1.rewards.audit.constant_baselines import best_constant
+from easyvideor1.rewards.audit.length_bias import joined_answers, length_bias
+from easyvideor1.rewards.references import plain_reference
+from easyvideor1.rewards.tags import full_response, grammar_of, is_well_formed
 from easyvideor1.types import Sample, Score
 
 
@@ -93,7 +91,7 @@ def test_rows_that_cannot_be_judged_do_not_count() -> None:
     ],
 )
 def test_several_references_as_one_answer(task: str, answers: list[str], together: object) -> None:
-    made = joined(task, answers)
+    made = joined_answers(task, answers)
     assert (made if isinstance(together, str) else json.loads(made)) == together
 
 

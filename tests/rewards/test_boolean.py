@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from easyvideor1.rewards.boolean import read_boolean, read_boolean_reply
+from easyvideor1.rewards.tasks.boolean import read_boolean, read_boolean_reply
 
 YES = [
     *(

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easyvideor1.rewards import check_answer, score
-from easyvideor1.rewards.answer import Reading
-from easyvideor1.rewards.boxes import TokenBoxes, read_boxes, read_boxes_reply
-from easyvideor1.rewards.nearjson import find_all, load_near
+from easyvideor1.rewards.readers.boxes import TokenBoxes, read_boxes, read_boxes_reply
+from easyvideor1.rewards.readers.json_answers import find_json_values, load_lenient
+from easyvideor1.rewards.readers.tubes import Tube, read_track, read_tube
 from easyvideor1.rewards.rules import RULES
-from easyvideor1.rewards.tubes import Tube, read_track, read_tube
+from easyvideor1.rewards.types import Reading
 from easyvideor1.types import DataError
 
 BOX = (10.0, 20.0, 110.0, 220.0)
@@ -263,12 +263,12 @@ def test_points_off_the_object_are_told_by_their_label() -> None:
     ],
 )
 def test_nearly_json(text: str, value: Any) -> None:
-    read = load_near(text)
+    read = load_lenient(text)
     assert read is not None if value is ... else read == value
 
 
 def test_what_stands_between_words_is_found() -> None:
-    found = find_all("it's {a: 1} and (not this) [2, 3], [4, 5] {broken: [6] so")
+    found = find_json_values("it's {a: 1} and (not this) [2, 3], [4, 5] {broken: [6] so")
     assert [one.value for one in found] == [{"a": 1}, [[2, 3], [4, 5]]]
 
 
@@ -283,7 +283,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_json_is_nearly_json(value: Any) -> None:
     written = json.dumps(value, ensure_ascii=False)
-    (found,) = find_all(written)
+    (found,) = find_json_values(written)
     assert (found.start, found.end) == (0, len(written))
     if "\\" not in written:
         assert found.value == value

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from easyvideor1.rewards import check_answer, code, score
+from easyvideor1.rewards import check_answer, score
 from easyvideor1.rewards.sandbox import Limits, end_session, run_checks, run_program
+from easyvideor1.rewards.tasks import code
 from easyvideor1.types import DataError
 
 SHORT = Limits(seconds=3.0, memory_mb=512)

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from easyvideor1.rewards import check_answer, score
-from easyvideor1.rewards.answer import ColumnError
-from easyvideor1.rewards.code_names import names_of
 from easyvideor1.rewards.sandbox import Limits, run_checks
+from easyvideor1.rewards.tasks.code_tests import names_of
+from easyvideor1.rewards.types import ColumnError
 from easyvideor1.types import DataError
 
 LIMITS = Limits(seconds=5.0)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from easyvideor1.rewards import score
-from easyvideor1.rewards.answer import Reading
-from easyvideor1.rewards.code import read_code, read_code_reply
-from easyvideor1.rewards.markup import read_html, read_html_reply, read_svg, read_svg_reply
+from easyvideor1.rewards.tasks.code import read_code, read_code_reply
+from easyvideor1.rewards.tasks.markup import read_html, read_html_reply, read_svg, read_svg_reply
+from easyvideor1.rewards.types import Reading
 
 ADD = "def add(a, b):\n    return a + b"
 FENCED = f"```python\n{ADD}\n```"

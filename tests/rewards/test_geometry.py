@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from easyvideor1.rewards.geometry import box_iou, find_json, matched, scales_differ, span_iou
-from easyvideor1.rewards.segmentation import decode_rle
+from easyvideor1.rewards.geometry import best_matching, box_iou, scales_differ, span_iou
+from easyvideor1.rewards.readers.json_answers import find_json
+from easyvideor1.rewards.tasks.segmentation import decode_rle
 
 
 def test_the_matching_is_the_best_of_all() -> None:
@@ -21,7 +22,7 @@ def test_the_matching_is_the_best_of_all() -> None:
             sum(wide[row, column] for row, column in enumerate(chosen))
             for chosen in itertools.permutations(range(wide.shape[1]), wide.shape[0])
         )
-        assert matched(scores.tolist()) == pytest.approx(best)
+        assert best_matching(scores.tolist()) == pytest.approx(best)
 
 
 def test_overlaps() -> None:

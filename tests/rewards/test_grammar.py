@@ -8,7 +8,7 @@ import pytest
 
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.rewards import Scorer, parse, score
-from easyvideor1.rewards.grammar import ANSWER, grammar_of
+from easyvideor1.rewards.tags import ANSWER, grammar_of
 from easyvideor1.types import ConfigError, Sample
 
 THINK = "think-answer"

@@ -16,9 +16,8 @@ import pytest
 
 from easyvideor1.config.schema import JudgeConfig, RewardConfig
 from easyvideor1.rewards import RewardError, Scorer
-from easyvideor1.rewards.judge import DOWN, SPENT, UNREADABLE, Judge, JudgeItem
-from easyvideor1.rewards.judge_budget import REST, Budget
-from easyvideor1.rewards.judge_prompts import UnreadableVerdictError, ask, quoted, read_verdict
+from easyvideor1.rewards.judge.judge import DOWN, REST, SPENT, UNREADABLE, Budget, Judge, JudgeItem
+from easyvideor1.rewards.judge.prompts import UnreadableVerdictError, ask, quoted, read_verdict
 from easyvideor1.types import ConfigError, Sample
 
 ITEM = JudgeItem("What does the man open?", "a red door", "the door, which is red")

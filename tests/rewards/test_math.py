@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easyvideor1.rewards import math, score
-from easyvideor1.rewards.math import MathHelper, Outcome, compare_math, read_math, read_math_reply
-from easyvideor1.rewards.math_text import formula
-from easyvideor1.rewards.pool import Pool
+from easyvideor1.rewards import score
+from easyvideor1.rewards.concurrency import Pool
+from easyvideor1.rewards.tasks import math
+from easyvideor1.rewards.tasks.math import MathHelper, Outcome, compare_math, read_math, read_math_reply
+from easyvideor1.rewards.tasks.math_expressions import formula
 
 
 def equal(predicted: str, reference: str) -> float:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easyvideor1.rewards import score
-from easyvideor1.rewards.numberreading import Number, read_number, read_number_reply
-from easyvideor1.rewards.numberwords_cjk import value_in_characters
+from easyvideor1.rewards.readers.number_words import value_in_characters
+from easyvideor1.rewards.tasks.numbers import Number, read_number, read_number_reply
 
 
 def stated(text: str) -> float | None:

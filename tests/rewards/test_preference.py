@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from easyvideor1.rewards.preference import read_preference
+from easyvideor1.rewards.tasks.preference import read_preference
 
 SAID = {
     "1": [

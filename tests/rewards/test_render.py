@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 from easyvideor1.config.schema import RewardConfig
-from easyvideor1.rewards import RewardError, Scorer, render, render_browser
-from easyvideor1.rewards.render_browser import Browser, PageError, RenderError, find_chromium
-from easyvideor1.rewards.render_image import Image, image_similarity, reduced, structural_similarity
+from easyvideor1.rewards import RewardError, Scorer
+from easyvideor1.rewards.rendering import browser as browser_module
+from easyvideor1.rewards.rendering import compare
+from easyvideor1.rewards.rendering.browser import Browser, Image, PageError, RenderError, find_chromium
+from easyvideor1.rewards.rendering.compare import image_similarity, reduced, structural_similarity
 from easyvideor1.types import ConfigError, Sample, Score
 
 CHROMIUM = find_chromium()
@@ -131,12 +133,12 @@ def test_html_and_svg_are_drawn(browser: Browser) -> None:
     assert (page[:, :64] == (0, 0, 255)).all()
     assert (page[:, 64:] == 255).all()
     svg = '<svg viewBox="0 0 10 10"><rect width="10" height="5" fill="#0f0"/></svg>'
-    picture = browser.render(render.svg_page(svg, 128), 128)
+    picture = browser.render(compare.svg_page(svg, 128), 128)
     assert (picture[:64] == (0, 255, 0)).all()
     assert (picture[64:] == 255).all()
     linked = '<svg viewBox="0 0 1 1"><rect id="r" width="1" height="1"/><use xlink:href="#r"/></svg>'
-    assert (browser.render(render.svg_page(linked, 128), 128) == 0).all()
-    assert (browser.render(render.svg_page("<svg>", 128), 128) == 255).all()
+    assert (browser.render(compare.svg_page(linked, 128), 128) == 0).all()
+    assert (browser.render(compare.svg_page("<svg>", 128), 128) == 255).all()
 
 
 NETWORK = {
@@ -168,7 +170,7 @@ def test_no_page_reaches_a_server(browser: Browser, open_browser: Browser, liste
         document = document.format(url=listener.url)
         used.render(document, 64)
         if "<svg" in document:
-            used.render(render.svg_page(document, 64), 64)
+            used.render(compare.svg_page(document, 64), 64)
     time.sleep(0.3)  # a connection opened ahead of its use would come now
     assert listener.hits == 0
     socket.create_connection(listener.socket.getsockname()).close()
@@ -204,7 +206,7 @@ def test_no_page_reads_a_file(browser: Browser, open_browser: Browser, tmp_path:
         f"<!DOCTYPE s [<!ENTITY x SYSTEM '{file}/red.svg'>]><svg {names} viewBox='0 0 1 1'>&x;</svg>",
         f"<?xml-stylesheet href='{file}/red.css'?><svg {names}><rect width='9' height='9' fill='#fff'/></svg>",
     ):
-        assert not _is_red(used.render(render.svg_page(svg, 64), 64)), svg
+        assert not _is_red(used.render(compare.svg_page(svg, 64), 64)), svg
 
 
 def _is_red(picture: Image) -> bool:
@@ -227,7 +229,7 @@ def _is_red(picture: Image) -> bool:
 def test_no_script_runs(browser: Browser, document: str) -> None:
     assert not _is_red(browser.render(document, 64))
     if "<svg" in document:
-        assert not _is_red(browser.render(render.svg_page(document, 64), 64))
+        assert not _is_red(browser.render(compare.svg_page(document, 64), 64))
 
 
 @needs_chromium
@@ -262,12 +264,12 @@ def test_a_page_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     browser = Browser(CHROMIUM)
     try:
         browser.render("<p>", 64)
-        monkeypatch.setattr(render_browser, "PAGE_SECONDS", 1.0)
+        monkeypatch.setattr(browser_module, "PAGE_SECONDS", 1.0)
         tenfold = "".join(f"<g id='g{n}'>" + f"<use href='#g{n - 1}'/>" * 10 + "</g>" for n in range(1, 9))
         heavy = f"<svg viewBox='0 0 9 9'><rect id='g0' width='9' height='9'/>{tenfold}</svg>"
         start = time.monotonic()
         with pytest.raises(PageError, match="TimeoutError"):
-            browser.render(render.svg_page(heavy, 512), 512)
+            browser.render(compare.svg_page(heavy, 512), 512)
         assert time.monotonic() - start < 60
         monkeypatch.undo()
         assert browser.render("<p>", 64).shape == (64, 64, 3)
@@ -311,11 +313,11 @@ def test_html_is_compared_by_its_looks_too() -> None:
 
 def test_without_a_browser_the_structure_decides_and_the_score_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(render_browser, "_PLACES", ())
+    monkeypatch.setattr(browser_module, "_PLACES", ())
     score = svg_score(CIRCLE.format(r=4, fill="red"), CIRCLE.format(r=3, fill="red"))
     assert score.accuracy == score.parts["structure"] > 0
     assert "image" not in score.parts
-    assert score.reason == render.NO_BROWSER
+    assert score.reason == compare.NO_BROWSER
     with pytest.raises(ConfigError, match=r"rewards\.render"):
         Scorer(RewardConfig(render="chromium"))
     with pytest.raises(ConfigError, match="no Chromium at nothing-here"):
@@ -341,7 +343,7 @@ def test_a_browser_that_does_not_start(broken: str) -> None:
     reference, response = (CIRCLE.format(r=r, fill="red") for r in (4, 3))
     with pytest.warns(RuntimeWarning, match="does not start"):
         score = svg_score(reference, response, chromium=broken)
-    assert (score.accuracy, score.reason) == (score.parts["structure"], render.BROKEN_BROWSER)
+    assert (score.accuracy, score.reason) == (score.parts["structure"], compare.BROKEN_BROWSER)
     with pytest.raises(RewardError, match=r"rewards\.render is chromium"):
         svg_score(reference, response, chromium=broken, render="chromium")
 

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.families.inputs import load_media
 from easyvideor1.packing.logprobs import masked_logits, response_logprobs
-from easyvideor1.packing.micro_batch import collate, load_media, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.types import ConfigError, DataError, Frames
 from tiny import load_frames, make_plan, make_turn
 

@@ -18,7 +18,8 @@ from easyvideor1.engines.local import LocalEngine, _uniforms
 from easyvideor1.families.family import load_family
 from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.packing.logprobs import masked_logits, response_hidden, response_logprobs
-from easyvideor1.packing.micro_batch import collate, pack_turns
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.types import ConfigError
 from tiny import load_frames, make_plan, make_prompt
 

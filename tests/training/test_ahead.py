@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from easyvideor1.training.prefetch import SamplePrefetcher
+from easyvideor1.rollout.samples import SamplePrefetcher
 from easyvideor1.types import DataError, Frames, MediaError, MediaPlan, MediaRef, Sample
-from easyvideor1.video.prefetch import Prefetcher
+from easyvideor1.video.memory_cache import Prefetcher
 from tiny import load_frames, make_plan
 
 from .runs import World, json_lines, lasting, train
@@ -28,7 +28,7 @@ class Stream:
     def __init__(self) -> None:
         self.drawn: list[int] = []
 
-    def draw(self, step: int) -> list[Sample]:
+    def draw(self, step: int, round_: int) -> list[Sample]:
         self.drawn.append(step)
         if step == 4:
             raise DataError("rows.jsonl:9: no offline trajectory is left")
@@ -94,7 +94,7 @@ def test_frames_that_went_during_the_run_are_decoded_ahead(
         shutil.rmtree(place / "frames")
         return material
 
-    monkeypatch.setattr(module, "load_material", emptied)
+    monkeypatch.setattr(module, "load_datasets", emptied)
     train(world.short(cache__dir=str(place / "frames")))
     assert results(place / "runs/small") == expected
     assert list((place / "frames").glob("??/*.safetensors"))

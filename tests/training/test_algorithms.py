@@ -112,7 +112,7 @@ def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, c
     (loaded,) = components.load_sources(config.data.train)
     policy = Policy.open(config.model)
     policy.begin(options)
-    before = {name: tensor.clone() for name, tensor in policy.weights().items()}
+    before = {name: tensor.clone() for name, tensor in policy.weights()}
     train_stage(
         build_stage(
             options,
@@ -125,7 +125,7 @@ def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, c
             evaluate=lambda name, engine: {},
             on_step=lambda name, step, steps, metrics: None,
             save=lambda step: None,
-            clock=lambda step: Timings(),
+            timings=lambda step: Timings(),
         )
     )
     rows = json_lines(tmp_path / "metrics.jsonl")
@@ -139,7 +139,7 @@ def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, c
         assert rows[-1]["groups/all"] == 4 and "loss" not in rows[-1], "another round, and still nothing to learn from"
         return
     assert math.isfinite(rows[-1]["loss"]) and rows[-1]["groups/used"] > 0
-    changed = [name for name, tensor in policy.weights().items() if not tensor.equal(before[name])]
+    changed = [name for name, tensor in policy.weights() if not tensor.equal(before[name])]
     assert rows[-1]["grad_norm"] > 0 and len(changed) > len(before) / 2
 
 

@@ -13,7 +13,7 @@ import pytest
 from easyvideor1.config import RunConfig
 from easyvideor1.config.canary import CanaryConfig
 from easyvideor1.rewards import score
-from easyvideor1.rewards.grammar import grammar_of
+from easyvideor1.rewards.tags import grammar_of
 from easyvideor1.rollout.groups import score_metrics
 from easyvideor1.training.canary import Canary, CanaryStopError, canary_metrics, worst
 from easyvideor1.training.canary_alarms import Alarm, Windows

@@ -73,7 +73,7 @@ def test_a_run_in_epochs_is_the_run_in_steps(world: World, place: Path) -> None:
     run = place / "runs/epochs"
     assert json.loads((run / "run.json").read_text())["steps"] == {"sft": 4, "rl": 9}
     asked: Counter[str] = Counter()
-    for file in sorted((run / "stages/01-sft/rollouts").iterdir()):
+    for file in sorted((run / "stages/01-sft/rollouts").glob("*.jsonl")):
         asked.update(group["sample"] for group in json_lines(file))
     assert len(asked) == 8 and set(asked.values()) == {1}
 

@@ -13,8 +13,10 @@ from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.policy.policy import Policy
+from easyvideor1.rollout.collector import StepCollector
+from easyvideor1.rollout.samples import StageMedia
 from easyvideor1.training.learner import Learner
-from easyvideor1.training.rollout_collection import MediaReader, RolloutCollector
+from easyvideor1.training.timings import Timings
 from easyvideor1.training.train_batch import Sources, TrainBatch, make_train_batch
 from easyvideor1.types import EasyVideoError
 
@@ -44,22 +46,34 @@ class Step:
         self.said: list[str] = []
 
     def learning(self) -> Learner:
-        media = MediaReader("rl", self.components, None)
-        return Learner(self.options, self.config, self.components, self.policy, media, self.said.append)
+        return Learner(self.options, self.config, self.components, self.policy, self.media(), self.said.append)
+
+    def media(self) -> StageMedia:
+        return StageMedia("rl", self.components.load, self.components.ledger)
 
     def train_batch(self) -> TrainBatch:
         (loaded,) = self.components.load_sources(self.config.data.train)
         engine = self.components.open_engine(self.policy.model)
-        media = MediaReader("rl", self.components, None)
-        responses = RolloutCollector(self.options, self.config, self.components, self.policy, engine, media)
-        groups = responses.score(responses.generate(loaded.samples[:3], 1, 0), 1, 0)
+        collector = StepCollector(
+            self.options,
+            self.components.sampling(),
+            self.config.seed,
+            family=self.policy.family,
+            engine=engine,
+            draw=lambda step, round_: loaded.samples[:3],
+            render=self.components.render,
+            media=self.media(),
+            scorer=self.components.scorer,
+            overlap=False,
+        )
+        groups = collector.collect(1, Timings()).groups
         learning = self.learning()
-        sources = Sources(responses.greedy_rewards, learning.kl, learning.values, lambda: 0.0)
+        sources = Sources(learning.kl, learning.values, lambda: 0.0)
         advantage, needs = ADVANTAGES.resolve(self.options.advantage), stage_needs(self.options)
         return make_train_batch(groups, advantage, self.options, 16, needs, sources, 1)
 
     def weights(self) -> torch.Tensor:
-        return torch.cat([tensor.flatten() for tensor in self.policy.weights().values()])
+        return torch.cat([tensor.flatten() for tensor in dict(self.policy.weights()).values()])
 
     def by_hand(self, train_batch: TrainBatch, groups: list[int], before: list[torch.Tensor]) -> dict[str, float]:
         """An update of some groups, as ``Policy`` makes it."""

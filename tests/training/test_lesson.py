@@ -28,9 +28,8 @@ def group(*members: tuple[float, Sequence[int]]) -> Group:
     )
 
 
-def sources(greedy: float = 0.0, kl: float = 0.0, value: float = 0.0, coefficient: float = 0.5) -> Sources:
+def sources(kl: float = 0.0, value: float = 0.0, coefficient: float = 0.5) -> Sources:
     return Sources(
-        lambda groups: [greedy + i for i in range(len(groups))],
         lambda turns: [torch.full((len(each.response_ids),), kl) for each in turns],
         lambda turns: [torch.full((len(each.response_ids),), value) for each in turns],
         lambda: coefficient,
@@ -71,9 +70,13 @@ def test_what_was_cut_is_not_learnt_but_counts_for_its_group() -> None:
 
 
 def test_a_greedy_baseline_is_its_groups() -> None:
-    found = train_batch(GROUPS, sources(greedy=0.25), advantage="remax")
+    judged = [replace(one, baseline=0.25 + i) for i, one in enumerate(GROUPS)]
+    found = train_batch(judged, advantage="remax")
     torch.testing.assert_close(found.recorded, torch.tensor([0.75, -0.25, -0.75, -0.75, 0.75]))
     assert found.metrics["reward/greedy"] == 0.75
+    # A greedy response that could not be judged: the mean of the group, 0.5, stands for it.
+    found = train_batch([replace(judged[0], baseline=None), judged[1]], advantage="remax")
+    torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5, -0.75, -0.75, 0.75]))
 
 
 def test_kl_goes_off_the_reward_by_length() -> None:

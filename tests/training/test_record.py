@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from easyvideor1.records.reading import changed_files
-from easyvideor1.training.rollout_collection import REPLACED_TOKENS
+from easyvideor1.rollout.collector import REPLACED_TOKENS
 from easyvideor1.training.run_log import StageLog
 from easyvideor1.training.timings import Timings
+from easyvideor1.training.train_batch import TrainBatch, lay_out
 from easyvideor1.types import (
     EasyVideoError,
     Group,
@@ -44,7 +45,8 @@ def written(directory: Path, steps: int) -> StageLog:
     record = StageLog(directory)
     for step in range(1, steps + 1):
         groups = [group("a", 1.0, 0.0), group("b", 0.5)]
-        record.write_rollouts(step, groups, groups[:1], torch.tensor([1.0, -1.0]))
+        advantages = torch.tensor([1.0, -1.0])
+        record.write_rollouts(step, groups, TrainBatch(lay_out(groups[:1]), advantages, advantages))
         record.write_metrics(step, groups, groups[:1], {"loss": 0.25}, Timings())
     return record
 
@@ -96,7 +98,8 @@ def test_steps_after_a_checkpoint_are_forgotten(tmp_path: Path) -> None:
     record.rewind(2, {})
     assert [row["step"] for row in json_lines(record.timings_file)] == [1, 2]
     assert record.metrics_file.read_bytes() == (tmp_path / "other/metrics.jsonl").read_bytes()
-    assert sorted(path.name for path in record.rollouts.iterdir()) == ["step_000001.jsonl", "step_000002.jsonl"]
+    kept = [f"step_00000{n}{ending}" for n in (1, 2) for ending in (".jsonl", ".npz")]
+    assert sorted(path.name for path in record.rollouts.iterdir()) == kept
     record.rewind(0, {})
     assert record.metrics_file.read_bytes() == b"" and list(record.rollouts.iterdir()) == []
 
@@ -130,17 +133,21 @@ def test_the_record_has_no_clock_in_its_metrics(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "one/metrics.jsonl").read_text().splitlines()[0])["groups/used"] == 1
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "canary.jsonl", "rollouts/step_000002.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "canary.jsonl", "rollouts/step_000002.jsonl", "rollouts/step_000001.npz"]
+)
 @pytest.mark.parametrize("damage", ["a digit", "a line less", "emptied"])
 def test_a_damaged_record_is_told(tmp_path: Path, name: str, damage: str) -> None:
     record = written(tmp_path, 2)
     record.write_canary([{"step": 1, "kind": "a"}, {"step": 2, "kind": "b"}])
     digests = record.digests(2)
-    assert set(digests) == {"metrics.jsonl", "canary.jsonl", *(f"rollouts/step_00000{n}.jsonl" for n in (1, 2))}
+    steps = {f"rollouts/step_00000{n}{ending}" for n in (1, 2) for ending in (".jsonl", ".npz")}
+    assert set(digests) == {"metrics.jsonl", "canary.jsonl", *steps}
     file = tmp_path / name
     content = file.read_bytes()
+    middle = len(content) // 2
     changed = {
-        "a digit": content.replace(b"0.5", b"0.7") if b"0.5" in content else content.replace(b'"b"', b'"c"'),
+        "a digit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
         "a line less": b"".join(content.splitlines(keepends=True)[:-1]),
         "emptied": b"",
     }[damage]

@@ -97,7 +97,8 @@ def test_an_engine_is_held_to_its_contract() -> None:
     prompts = [Prompt(np.arange(3)), None, Prompt(np.arange(4))]
     options = {"sampling": Sampling(), "group_size": 2, "seed": (7, "rl", 1)}
     engine = Forgetful(2, 2)
-    groups = generate_online(samples, prompts, engine=engine, **options)  # type: ignore[arg-type]
+    groups, baselines = generate_online(samples, prompts, engine=engine, **options)  # type: ignore[arg-type]
+    assert baselines == []
     assert [len(group.trajectories) for group in groups] == [2, 0, 2]
     assert [request.id for request in engine.seen] == ["a", "c"]
     assert len({request.seed for request in engine.seen}) == 2

@@ -36,7 +36,8 @@ def test_a_run_leaves_everything_behind(finished: Path) -> None:
         directory = finished / "stages" / stage
         assert [row["step"] for row in json_lines(directory / "metrics.jsonl")] == list(range(1, steps + 1))
         assert [row["step"] for row in json_lines(directory / "timings.jsonl")] == list(range(1, steps + 1))
-        assert len(list((directory / "rollouts").iterdir())) == steps
+        for ending in (".jsonl", ".npz"):
+            assert len(list((directory / "rollouts").glob(f"*{ending}"))) == steps
         assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == [f"step_{k:06d}" for k in kept]
     assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "02-grpo" in (finished / "report.html").read_text()

@@ -14,9 +14,8 @@ from rich.console import Console
 
 from easyvideor1.cli.progress import TerminalWatch
 from easyvideor1.cli.train import train_and_report
-from easyvideor1.training import waiting
-from easyvideor1.training.waiting import Waiting
-from easyvideor1.types import ConfigError
+from easyvideor1.training import timings
+from easyvideor1.training.timings import Waiting
 
 from .runs import World, json_lines, train, write_rows
 
@@ -51,14 +50,6 @@ class Telling(LocalEngine):
         return answers
 """
 
-DEAF = """
-from easyvideor1.engines.local import LocalEngine
-
-class Deaf(LocalEngine):
-    def generate(self, requests):
-        return super().generate(requests)
-"""
-
 
 def until(holds: Callable[[], bool]) -> None:
     limit = time.monotonic() + 60
@@ -68,13 +59,13 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_only_phases_under_way_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "TICK", 0.01)
+    monkeypatch.setattr(timings, "TICK", 0.01)
     told: list[tuple[int, str, float]] = []
     watch = Waiting(lambda *words: told.append(words), lambda: "the reward 'mine:slow' of 'x'")
     with watch.watched():
         time.sleep(0.05)
         assert not told
-        clock = watch.clock(4)
+        clock = watch.timings(4)
         with clock("score"):
             until(lambda: len(told) > 2)
         count = len(told)
@@ -123,7 +114,7 @@ def test_a_slow_reward_is_named_while_it_runs(world: World, place: Path, monkeyp
     shown = io.StringIO()
     importlib.import_module("own_slow").shown = shown
     monkeypatch.setattr("easyvideor1.cli.progress._FIRST_WORD", 0.1)
-    monkeypatch.setattr(waiting, "TICK", 0.05)
+    monkeypatch.setattr(timings, "TICK", 0.05)
     train_and_report(world.short(rewards__custom={"*": "own_slow:slow"}), Console(file=shown, width=200))
     assert "rl 1/2: scoring, waiting for the reward 'own_slow:slow' of" in " ".join(shown.getvalue().split())
 
@@ -148,11 +139,3 @@ def test_comparisons_ahead_change_no_result(world: World, place: Path) -> None:
         kept.append([(stage / f"rollouts/step_00000{n}.jsonl").read_bytes() for n in (1, 2)])
         assert len(json_lines(stage / "metrics.jsonl")) == 2
     assert kept[0] == kept[1]
-
-
-@pytest.mark.model
-def test_an_engine_that_does_not_tell_of_answers_still_serves(world: World, place: Path) -> None:
-    (place / "own_deaf.py").write_text(DEAF)
-    train(world.short(rollout__engine="own_deaf:Deaf"))
-    with pytest.raises(ConfigError, match=r"rewards\.overlap: the engine 'own_deaf:Deaf' has no on_answer"):
-        train(world.short(name="other", rollout__engine="own_deaf:Deaf", rewards__overlap=True))

@@ -12,7 +12,7 @@ import numpy as np
 from easyvideor1 import video
 from easyvideor1.types import MediaPlan, MediaRef
 from easyvideor1.video import FrameStore
-from easyvideor1.video.codecs import Codec
+from easyvideor1.video.entry import Codec
 
 from .clips import plan_clip, write_clip
 
@@ -29,7 +29,7 @@ items = [(MediaRef("video", path), video.plan_from_json(plan)) for path, plan in
 store = video.FrameStore(sys.argv[1], sys.argv[3])
 try:
     report = video.build(items, store, video.HealthLedger(sys.argv[1] + "/health.jsonl"), CacheConfig(workers=1),
-                         lambda done, total: print(done, total, flush=True))
+                         lambda build: print(build.done, build.total, flush=True))
     print(json.dumps([report.built, report.present, report.failed]))
 except EasyVideoError as error:
     print("error:", error)

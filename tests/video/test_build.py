@@ -13,8 +13,8 @@ import pytest
 from easyvideor1 import video
 from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import MediaRef
-from easyvideor1.video import DecodePool, FrameStore, HealthLedger, StoreError, Tally
-from easyvideor1.video.codecs import Codec
+from easyvideor1.video import BuildProgress, DecodePool, FrameStore, HealthLedger, StoreError
+from easyvideor1.video.entry import Codec
 
 from .builders import assert_complete, clips, start_builder
 from .clips import plan_clip, write_audio, write_clip
@@ -42,7 +42,7 @@ def test_everything_is_built_and_bad_files_are_named(tmp_path: Path) -> None:
     store, ledger = FrameStore(tmp_path / "store"), HealthLedger(tmp_path / "health.jsonl")
     seen: list[tuple[int, int]] = []
     config = CONFIG.model_copy(update={"deadline": 1.5})
-    report = video.build(items, store, ledger, config, lambda done, total: seen.append((done, total)))
+    report = video.build(items, store, ledger, config, lambda build: seen.append((build.done, build.total)))
 
     assert (report.built, report.present, report.failed) == (4, 0, 3)
     assert report.failures == ((absent, "missing"), (pipe, "timeout"), (replaced, "changed"))
@@ -71,7 +71,7 @@ def test_what_is_cut_off_is_never_present(tmp_path: Path, codec: Codec) -> None:
     first, second, third = (file.path for file in store.files())
     for path in (first, second):
         path.write_bytes(path.read_bytes()[:-1])
-    looked = video.look_up(items, store)
+    looked = video.check_cached(items, store)
     assert (looked.present, looked.failed) == (1, 2)
     assert [path for path, _ in looked.damaged] == [str(first), str(second)] and first.exists()
     lost = next(ref.path for ref, plan in items if second.name.startswith(plan.digest))
@@ -90,16 +90,16 @@ def test_what_is_cut_off_is_never_present(tmp_path: Path, codec: Codec) -> None:
     assert [path for path, _ in again.damaged] == [str(third)]
 
 
-def test_a_tally_tells_what_became_of_each(tmp_path: Path) -> None:
+def test_progress_tells_what_became_of_each(tmp_path: Path) -> None:
     items = clips(tmp_path, 3)
     store, ledger = FrameStore(tmp_path / "store"), HealthLedger(tmp_path / "health.jsonl")
     video.build(items[:1], store, ledger, CONFIG)
     Path(items[2][0].path).unlink()
-    seen: list[Tally] = []
-    video.build(items, store, ledger, CONFIG, on_tally=seen.append)
-    assert seen[0] == Tally(3, present=1)
-    assert seen[-1] == Tally(3, built=1, present=1, failed=1)
-    assert [tally.done for tally in seen] == [1, 2, 3]
+    seen: list[BuildProgress] = []
+    video.build(items, store, ledger, CONFIG, on_progress=seen.append)
+    assert seen[0] == BuildProgress(3, present=1)
+    assert seen[-1] == BuildProgress(3, built=1, present=1, failed=1)
+    assert [progress.done for progress in seen] == [1, 2, 3]
 
 
 def test_a_pool_may_be_shared(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_looking_up_decodes_nothing(tmp_path: Path) -> None:
     items = clips(tmp_path, 3)
     store = FrameStore(tmp_path / "store")
     video.build(items[:1], store, HealthLedger(tmp_path / "health.jsonl"), CONFIG)
-    report = video.look_up([*items, items[1]], store)
+    report = video.check_cached([*items, items[1]], store)
     assert (report.built, report.present, report.failed) == (0, 1, 2)
     assert report.failures == tuple((ref.path, "not_cached") for ref, _ in items[1:])
     assert dict(report.failed_digests) == {plan.digest: "not_cached" for _, plan in items[1:]}

@@ -394,7 +394,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
     write_clip(tmp_path / "b.mp4", 199, size=(96, 64))
     plan = planned(video.probe(str(path)))
     decoding = sys.modules[video.decode.__module__]
-    turn, happened = decoding.upright, []
+    turn, happened = decoding.orient_and_resize, []
 
     def then(*arguments: object, **options: object) -> Pixels:
         if not happened:
@@ -407,7 +407,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytes
                 path.unlink()
         return turn(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decoding, "upright", then)
+    monkeypatch.setattr(decoding, "orient_and_resize", then)
     with pytest.raises(MediaError) as caught:
         video.decode(str(path), plan)
     assert happened

@@ -13,7 +13,7 @@ import pytest
 
 from easyvideor1 import video
 from easyvideor1.types import EasyVideoError, MediaError
-from easyvideor1.video import HealthLedger, patients
+from easyvideor1.video import HealthLedger, bad_files
 from easyvideor1.video.health import REMEDIES
 
 _WRITER = """
@@ -73,7 +73,7 @@ def test_every_file_is_a_patient_once(tmp_path: Path) -> None:
     for reason in ("timeout", "crash", "timeout"):
         ledger.record(str(bad), reason, f"it was a {reason}", "refused")
     ledger.record(str(tmp_path / "absent.mp4"), "missing", "", "left out")
-    first, second = patients(ledger.entries())
+    first, second = bad_files(ledger.entries())
     assert (first.path, first.count, dict(first.reasons)) == (str(bad), 3, {"timeout": 2, "crash": 1})
     assert (first.last.reason, first.last.detail, first.replaced) == ("timeout", "it was a timeout", False)
     assert "cache.deadline" in first.remedy
@@ -81,7 +81,7 @@ def test_every_file_is_a_patient_once(tmp_path: Path) -> None:
     assert "correct the path" in second.remedy
     later = time.time() + 100
     os.utime(bad, (later, later))
-    assert patients(ledger.entries())[0].remedy == "build again: the file was replaced since"
+    assert bad_files(ledger.entries())[0].remedy == "build again: the file was replaced since"
 
 
 def test_every_reason_has_a_remedy() -> None:
@@ -121,11 +121,11 @@ def test_a_ledger_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_what_hung_is_known_by_what_it_is_and_how_long_it_had(tmp_path: Path) -> None:
     ledger = HealthLedger(tmp_path / "health.jsonl")
     for subject, reason, deadline in (("a", "timeout", 10.0), ("b", "timeout", 60.0), ("c", "crash", 60.0)):
-        ledger.note(MediaError("it failed", path="x.mp4", reason=reason), "left out", subject, deadline)
+        ledger.record_error(MediaError("it failed", path="x.mp4", reason=reason), "left out", subject, deadline)
     ledger.record("y.mp4", "timeout", "", "as earlier versions wrote it")
-    assert ledger.hung(10.0) == {"a", "b"}
-    assert ledger.hung(30.0) == {"b"}
-    assert ledger.hung(61.0) == frozenset()
+    assert ledger.timed_out(10.0) == {"a", "b"}
+    assert ledger.timed_out(30.0) == {"b"}
+    assert ledger.timed_out(61.0) == frozenset()
     old = '{"time": "", "path": "z", "reason": "timeout", "detail": "", "action": ""}'
     with ledger.path.open("a") as file:
         file.write(old + "\n" + old[:-1] + ', "subject": "d", "deadline": "long"}\n')

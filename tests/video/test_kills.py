@@ -14,7 +14,7 @@ import pytest
 from easyvideor1 import video
 from easyvideor1.config.schema import CacheConfig
 from easyvideor1.video import FrameStore, HealthLedger
-from easyvideor1.video.codecs import Codec
+from easyvideor1.video.entry import Codec
 
 from .builders import Items, assert_complete, clips, start_builder
 

@@ -14,8 +14,8 @@ from PIL import Image
 from easyvideor1 import video
 from easyvideor1.config.schema import VideoBudget
 from easyvideor1.types import MediaError
+from easyvideor1.video.media_files import VersionCache
 from easyvideor1.video.packets import packet_index
-from easyvideor1.video.versions import FileMemo
 
 from .clips import GEOMETRY, moving_texture, picture, reference_video, write_audio, write_clip
 
@@ -95,12 +95,12 @@ def test_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     assert after.frame_count == 5
 
 
-def test_the_memo_forgets_what_was_not_used_for_long(tmp_path: Path) -> None:
-    memo: FileMemo[int] = FileMemo(limit=10, weigh=lambda value: value)
+def test_the_cache_forgets_what_was_not_used_for_long(tmp_path: Path) -> None:
+    cache: VersionCache[int] = VersionCache(limit=10, weigh=lambda value: value)
     made: list[int] = []
 
     def get(number: int, weight: int) -> int:
-        return memo.get(("file", number, 0, 0, 0), lambda: made.append(number) or weight)
+        return cache.get(("file", number, 0, 0, 0), lambda: made.append(number) or weight)
 
     for number, weight in [(1, 4), (2, 4), (1, 4), (3, 4), (1, 4), (2, 4)]:
         assert get(number, weight) == weight

@@ -16,8 +16,7 @@ from safetensors.numpy import load_file
 from easyvideor1 import video
 from easyvideor1.types import Frames, Geometry
 from easyvideor1.video import FrameStore, HealthLedger, StoreError
-from easyvideor1.video.codecs import Codec, psnr
-from easyvideor1.video.entry import Entry, open_entry
+from easyvideor1.video.entry import Codec, Entry, open_entry, psnr
 from easyvideor1.video.store import ABANDONED_AFTER
 
 from .clips import BUDGET, plan_clip, write_clip

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from easyvideor1.attention.functions import Layout
+from easyvideor1.attention.layout import Layout
 
 #: Queries, and keys, of a block: the kernel computes a block whole, masked, or not at all.
 BLOCK = 128

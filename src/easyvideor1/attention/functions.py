@@ -9,46 +9,17 @@ arguments of the language model. Without a layout (vision tower, decoding with a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from easyvideor1.attention.flex import flex_tree_attention
+from easyvideor1.attention.layout import Layout, dense_mask
 from easyvideor1.attention.tree import CpuKernel, CudaKernel, TreeAttention
 from easyvideor1.types import ConfigError
 
 #: Name of the attention in transformers. It contains "sdpa", which is what transformers checks support for.
 PREFIX_TREE = "sdpa_prefix_tree"
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Who sees whom in one packed row of ``length`` tokens.
-
-    ``stretches`` are ``(start, stop, end)`` in the order of the row, without gaps: the tokens of a stretch are columns
-    ``[start, stop)``; those that continue it, directly or through others, are ``[stop, end)``.
-    """
-
-    stretches: tuple[tuple[int, int, int], ...]
-    length: int
-
-    def reach(self) -> torch.Tensor:
-        """The column behind the last one that sees a key, int64 ``(length,)``; none before the key does."""
-        starts, stops, ends = torch.tensor(self.stretches, dtype=torch.int64).reshape(-1, 3).unbind(1)
-        return torch.repeat_interleave(ends, stops - starts)
-
-    @property
-    def pairs(self) -> int:
-        """Pairs of a query and a key that it sees."""
-        return sum((b - a) * (b - a + 1) // 2 + (b - a) * (end - b) for a, b, end in self.stretches)
-
-
-def dense_mask(reach: torch.Tensor) -> torch.Tensor:
-    """Bool ``(B, 1, L, L)`` of ``reach`` ``(B, L)``, true where a query may look at a key: for small rows only."""
-    column = torch.arange(reach.shape[1], device=reach.device)
-    causal = column[:, None] >= column
-    return (causal & (column[:, None] < reach[:, None, :]))[:, None]
 
 
 def attention_arguments(mask: torch.Tensor | Layout | None, config: Any, dtype: torch.dtype) -> dict[str, Any]:

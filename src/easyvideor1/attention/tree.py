@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-#: ``(start, stop, end)`` of every stretch: see ``attention.functions.Layout``.
+#: ``(start, stop, end)`` of every stretch: see ``attention.layout.Layout``.
 Stretches = tuple[tuple[int, int, int], ...]
 Parts = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 

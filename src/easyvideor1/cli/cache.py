@@ -15,7 +15,7 @@ from easyvideor1.cli.config import OverridesArgument
 if TYPE_CHECKING:
     from easyvideor1.components import Components, PlannedMedia
     from easyvideor1.config import RunConfig
-    from easyvideor1.video import FrameStore, Tally
+    from easyvideor1.video import BuildProgress, FrameStore
 
 app = typer.Typer(no_args_is_help=True, help="Fill, look after and verify the frame cache.")
 
@@ -63,7 +63,7 @@ def build(
     from easyvideor1.cli.progress import progress
     from easyvideor1.components import Components
     from easyvideor1.types import ConfigError
-    from easyvideor1.video.find import find_media
+    from easyvideor1.video.formats import find_media
 
     options = {
         "model.path": model,
@@ -84,7 +84,7 @@ def build(
     if settings.cache.mode == "decode_only" and not dry_run:
         raise ConfigError("cache.mode is decode_only, which keeps no frames; set cache.mode=prefer_cache to build")
     shape = None if geometry is None else geometry_of(geometry)
-    with Components.open(settings, geometry=shape, retry_hung=not dry_run) as components:
+    with Components.open(settings, geometry=shape, retry_timeouts=not dry_run) as components:
         _ = components.geometry  # before rows are read: a wrong model fails at once
         media = [*find_media(video or (), "video"), *find_media(image or (), "image")]
         refs = media if files else media_of(settings)
@@ -108,12 +108,12 @@ def _decode(components: Components, planned: PlannedMedia, *, checksums: bool) -
 
     with progress("decoding", unit="file") as on_progress:
 
-        def on_tally(tally: Tally) -> None:
-            # What was there already took no time: counted in, it would spoil the rate and the time left.
-            note = f"{tally.present} present, {tally.failed} failed"
-            on_progress(tally.done - tally.present, tally.total - tally.present, note)
+        def show(build: BuildProgress) -> None:
+            # Entries that were present took no time: counting them would spoil the rate and the time left.
+            note = f"{build.present} present, {build.failed} failed"
+            on_progress(build.done - build.present, build.total - build.present, note)
 
-        report = components.decode_planned(planned, on_tally=on_tally, checksums=checksums)
+        report = components.decode_planned(planned, show, checksums=checksums)
     for path, fault in report.damaged:
         typer.echo(f"  DAMAGED: {path}: {fault}; set aside, to be decoded again", err=True)
     count = len(report.damaged)
@@ -128,10 +128,10 @@ def _decode(components: Components, planned: PlannedMedia, *, checksums: bool) -
 def stats(store: StoreArgument, overrides: OverridesArgument = None) -> None:
     """Tell what the cache holds: entries, bytes, codecs, last uses, and what killed writers left."""
     from easyvideor1.cli.cache_plan import size_words
-    from easyvideor1.video import survey
+    from easyvideor1.video import store_stats
 
     opened = _open(store, overrides)
-    found = survey(opened)
+    found = store_stats(opened)
     typer.echo(f"{opened.directory}: {found.entries.files} entries, {size_words(found.entries.bytes)}")
     for title, parts in (("codec", found.by_codec), ("kind", found.by_kind)):
         for name, part in sorted(parts.items()):
@@ -157,7 +157,7 @@ def doctor(
     every: Annotated[bool, typer.Option("--all", help="Every entry of the ledger, oldest first.")] = False,
 ) -> None:
     """Show the health ledger: every file that could not be used, how often, why, and what to do about it."""
-    from easyvideor1.video import patients
+    from easyvideor1.video import bad_files
 
     entries = list(_open(store, overrides).ledger.entries())
     if not entries:
@@ -168,7 +168,7 @@ def doctor(
         for entry in entries:
             typer.echo(f"{entry.time} {entry.path}: {entry.reason}: {entry.action}\n    {entry.detail}")
         return
-    found = patients(entries)
+    found = bad_files(entries)
     for patient in found:
         often = "" if patient.count == 1 else f" ({patient.count} times: {_counts(patient.reasons)})"
         typer.echo(f"{patient.path}: {patient.last.reason}{often}")
@@ -217,13 +217,13 @@ def gc(
     """
     from easyvideor1.cli.cache_plan import parse_size, referenced_by, size_words
     from easyvideor1.cli.progress import progress
-    from easyvideor1.video import collect
+    from easyvideor1.video import collect_garbage
 
     limit = None if max_size is None else parse_size(max_size)
     opened = _open(store, overrides)
     wanted = referenced_by(unreferenced) if unreferenced else None
     with progress("removing", unit="entry") as on_progress:
-        report = collect(opened, limit, referenced=wanted, dry_run=dry_run, on_progress=on_progress)
+        report = collect_garbage(opened, limit, referenced=wanted, dry_run=dry_run, on_progress=on_progress)
     done = "would remove" if dry_run else "removed"
     typer.echo(
         f"{opened.directory}: {done} {report.removed.files} entries ({size_words(report.removed.bytes)}) and "

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, get_args
 import typer
 
 from easyvideor1.types import ConfigError
-from easyvideor1.video.codecs import TYPICAL_RATIO, Codec
-from easyvideor1.video.entry import raw_bytes
+from easyvideor1.video.entry import TYPICAL_RATIO, Codec, raw_bytes
 
 if TYPE_CHECKING:
     from easyvideor1.components import PlannedMedia
@@ -31,7 +30,7 @@ def show_plan(planned: PlannedMedia, store: FrameStore, *, checksums: bool = Fal
     With ``checksums`` every byte of what is there is checked, and not its size alone.
     """
     plans = {plan.digest: plan for _, plan in planned.items}
-    found = {digest: store.look(plan, checksums=checksums, set_aside=False) for digest, plan in plans.items()}
+    found = {digest: store.check_entry(plan, checksums=checksums, set_aside=False) for digest, plan in plans.items()}
     missing = [plan for digest, plan in plans.items() if not found[digest].there]
     kinds = [plan.kind for plan in plans.values()]
     typer.echo(

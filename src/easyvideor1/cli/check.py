@@ -49,7 +49,7 @@ def rewards(
     from easyvideor1.cli.progress import progress
     from easyvideor1.data import embedded_media, scan_source
     from easyvideor1.rewards.audit import audit, reference_scorer
-    from easyvideor1.rewards.responses import full_response
+    from easyvideor1.rewards.tags import full_response
 
     settings, sources = _sources(data, config)
     scale = settings.rewards.coordinates

@@ -100,14 +100,14 @@ class Curation:
         return lines
 
     def _tell_health(self) -> None:
-        from easyvideor1.video import patients
+        from easyvideor1.video import bad_files
 
         for bad in self.refused[:_SHOWN]:
             typer.echo(f"  {bad}", err=True)
         if len(self.refused) > _SHOWN:
             typer.echo(f"  and {len(self.refused) - _SHOWN} more rows", err=True)
         files = self.failed_files | {error.path for _, error in self.found.unreadable}
-        ill = [patient for patient in patients(self.health.entries()) if patient.path in files] if files else []
+        ill = [patient for patient in bad_files(self.health.entries()) if patient.path in files] if files else []
         for patient in ill[:_SHOWN]:
             typer.echo(f"  {patient.path}: {patient.last.reason}\n    to do: {patient.remedy}", err=True)
         if len(ill) > _SHOWN:

@@ -197,7 +197,7 @@ def check_sandbox() -> Iterator[Finding]:
 
 def check_browser() -> Iterator[Finding]:
     """The browser that renders SVG and HTML."""
-    from easyvideor1.rewards.render_browser import find_chromium
+    from easyvideor1.rewards.rendering.browser import find_chromium
 
     found = find_chromium()
     if found is None:

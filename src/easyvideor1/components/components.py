@@ -25,11 +25,11 @@ from easyvideor1.data import (
 from easyvideor1.data.visual import tokens_fault
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import DataError, Geometry, MediaError, MediaRef, Prompt, Sample
-from easyvideor1.video.feature_files import FEATURES_NAME
+from easyvideor1.video.maintenance import FEATURES_NAME
 
 if TYPE_CHECKING:
     from easyvideor1.engines.engine import Engine, Sampling
-    from easyvideor1.packing.features import FeatureCache
+    from easyvideor1.families.features import FeatureCache
     from easyvideor1.policy.policy import Policy
 
 #: Prompts are remembered up to this many tokens in all; the oldest go first. With its text and plans a prompt takes
@@ -55,7 +55,7 @@ class Components(MediaComponents):
         checkpoint: str | Path | None = None,
         geometry: Geometry | None = None,
         *,
-        retry_hung: bool = False,
+        retry_timeouts: bool = False,
     ) -> Components:
         """The components for ``checkpoint``, or for ``config.model.path``.
 
@@ -63,10 +63,10 @@ class Components(MediaComponents):
             config: the run; their own has its paths as they are found (``located``).
             checkpoint: the model; the configuration's if None.
             geometry: with it, media can be planned without a checkpoint.
-            retry_hung: whether media that ran into ``cache.deadline`` before, by the ledger, are tried again.
+            retry_timeouts: whether media that ran into ``cache.deadline`` before, by the ledger, are tried again.
         """
         config = located(config)
-        return cls(config, Path(checkpoint or config.model.path), geometry, retry_hung)
+        return cls(config, Path(checkpoint or config.model.path), geometry, retry_timeouts)
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -206,7 +206,7 @@ class Components(MediaComponents):
         cache = self.config.cache
         if not cache.features:
             return None
-        from easyvideor1.packing.features import FeatureCache, FeatureStore
+        from easyvideor1.families.features import FeatureCache, FeatureStore
 
         store = FeatureStore(Path(cache.dir) / FEATURES_NAME, cache.features_mb << 20, self.ledger)
         return FeatureCache(self.family, model, store)

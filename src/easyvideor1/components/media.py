@@ -29,10 +29,18 @@ from easyvideor1.types import (
     MediaPlan,
     MediaRef,
 )
-from easyvideor1.video import BuildReport, FrameSource, FrameStore, HealthLedger, Tally, build, look_up, plan
-from easyvideor1.video.content import stat_key
-from easyvideor1.video.prefetch import Prefetcher
-from easyvideor1.video.versions import StatKey, is_settled
+from easyvideor1.video import (
+    BuildProgress,
+    BuildReport,
+    FrameSource,
+    FrameStore,
+    HealthLedger,
+    build,
+    check_cached,
+    plan,
+)
+from easyvideor1.video.media_files import FileVersion, is_settled, media_version
+from easyvideor1.video.memory_cache import Prefetcher
 
 Progress = Callable[[int, int], None]
 
@@ -52,7 +60,7 @@ class PlannedMedia:
 class _Known:
     """What is kept of a plan that was made: of which version of the medium, its digest and the medium's frame rate."""
 
-    version: StatKey
+    version: FileVersion
     digest: str
     fps: float
 
@@ -62,13 +70,13 @@ class MediaComponents:
     """What the media of a configuration need, opened when first used.
 
     ``geometry_given`` takes the place of the checkpoint's, so that media can be planned without one; with
-    ``retry_hung`` those that ran into ``cache.deadline`` before, by the ledger, are tried again.
+    ``retry_timeouts`` those that ran into ``cache.deadline`` before, by the ledger, are tried again.
     """
 
     config: RunConfig
     checkpoint: Path
     geometry_given: Geometry | None = None
-    retry_hung: bool = False
+    retry_timeouts: bool = False
     _known: dict[MediaRef, _Known] = field(default_factory=dict)
     _budget_texts: dict[tuple[MediaKind, BudgetChange | None], str] = field(default_factory=dict)
 
@@ -119,7 +127,7 @@ class MediaComponents:
 
     @cached_property
     def frames(self) -> FrameSource:
-        return FrameSource(self.store, self.ledger, self.config.cache, retry_hung=self.retry_hung)
+        return FrameSource(self.store, self.ledger, self.config.cache, retry_timeouts=self.retry_timeouts)
 
     @cached_property
     def prefetcher(self) -> Prefetcher:
@@ -205,12 +213,12 @@ class MediaComponents:
         refs = list(dict.fromkeys(ref for source in loaded for sample in source.samples for ref in sample.media))
         planned = self.plan_media(refs)
         if self.config.cache.mode == "prefer_cache":
-            return self.decode_planned(planned, on_progress)
+            return self.decode_planned(planned, _counts(on_progress))
         if on_progress is not None:
             on_progress(len(refs), len(refs))
         if self.config.cache.mode == "decode_only":
             return _with_unplanned(BuildReport(0, 0, 0, (), {}), planned)
-        return _with_unplanned(look_up(planned.items, self.store), planned)
+        return _with_unplanned(check_cached(planned.items, self.store), planned)
 
     def plan_media(self, refs: Sequence[MediaRef], on_progress: Progress | None = None) -> PlannedMedia:
         """Plan media. Those that cannot be probed go to the ledger and among the failures; nothing is raised."""
@@ -228,14 +236,14 @@ class MediaComponents:
         return PlannedMedia(tuple(items), tuple(failures))
 
     def _plan_or_note(self, ref: MediaRef) -> MediaPlan:
-        version: StatKey | None = None
+        version: FileVersion | None = None
         with suppress(MediaError):  # the probe says what is wrong
-            version = stat_key(ref.path)
+            version = media_version(ref.path)
         info = self.frames.probe(ref.path)  # notes in the ledger itself what it cannot probe
         try:
             found = self._plan_of(ref, info)
         except MediaError as error:
-            self.ledger.note(error, "left out of the cache")
+            self.ledger.record_error(error, "left out of the cache")
             raise
         if version is not None and is_settled(version):
             self._known[ref] = _Known(version, found.digest, info.fps)
@@ -244,8 +252,7 @@ class MediaComponents:
     def decode_planned(
         self,
         planned: PlannedMedia,
-        on_progress: Progress | None = None,
-        on_tally: Callable[[Tally], None] | None = None,
+        on_progress: Callable[[BuildProgress], None] | None = None,
         *,
         checksums: bool = False,
     ) -> BuildReport:
@@ -259,9 +266,8 @@ class MediaComponents:
             self.ledger,
             self.config.cache,
             on_progress,
-            on_tally=on_tally,
             pool=self.frames.pool,
-            hung=self.frames.hung,
+            timed_out=self.frames.timed_out,
             checksums=checksums,
         )
         return _with_unplanned(report, planned)
@@ -300,7 +306,7 @@ class MediaComponents:
     def _still_known(self, ref: MediaRef) -> _Known | None:
         """What was kept of a medium, if it is as it was then; its probe need not be recalled for that."""
         known = self._known.get(ref)
-        return known if known is not None and known.version == stat_key(ref.path) else None
+        return known if known is not None and known.version == media_version(ref.path) else None
 
     @contextmanager
     def _probing(self, refs: Iterable[MediaRef]) -> Iterator[None]:
@@ -324,6 +330,10 @@ class MediaComponents:
                 raise ConfigError(checkpoint_fault(asked, looked_for(self.config, self.config.model.path)))
             raise ConfigError(checkpoint_fault(asked, key="checkpoint"))
         return self.checkpoint
+
+
+def _counts(on_progress: Progress | None) -> Callable[[BuildProgress], None] | None:
+    return None if on_progress is None else lambda build: on_progress(build.done, build.total)
 
 
 def _with_unplanned(report: BuildReport, planned: PlannedMedia) -> BuildReport:

@@ -12,8 +12,7 @@ from easyvideor1.config import ModelConfig
 from easyvideor1.data import check_key
 from easyvideor1.families.family import Family
 from easyvideor1.types import Geometry, MediaRef
-from easyvideor1.video.content import is_unchanged, stat_key
-from easyvideor1.video.versions import StatKey
+from easyvideor1.video.media_files import FileVersion, is_unchanged, media_version
 
 #: Files of a checkpoint that decide no prompt: weights, and what the trainer keeps beside them.
 _NO_PROMPT_SUFFIXES = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
@@ -52,7 +51,9 @@ class PromptChecks:
             )
             self._identity = hashlib.sha256(repr(deciding).encode()).hexdigest()
 
-    def key(self, text: str, media: Sequence[MediaRef], budgets: Sequence[str]) -> tuple[bytes | None, list[StatKey]]:
+    def key(
+        self, text: str, media: Sequence[MediaRef], budgets: Sequence[str]
+    ) -> tuple[bytes | None, list[FileVersion]]:
         """The key of a prompt, and the versions of its media as they are now.
 
         Args:
@@ -65,7 +66,7 @@ class PromptChecks:
         """
         if not self._identity:
             return None, []
-        versions = [stat_key(ref.path) for ref in media]
+        versions = [media_version(ref.path) for ref in media]
         named = [
             (ref.kind, ref.start, ref.end, budget, version)
             for ref, budget, version in zip(media, budgets, versions, strict=True)
@@ -73,7 +74,7 @@ class PromptChecks:
         return check_key("prompt", self._identity, text, named), versions
 
 
-def still_there(versions: Sequence[StatKey]) -> bool:
+def still_there(versions: Sequence[FileVersion]) -> bool:
     """Whether the files of a check that was just passed are those that its key names."""
     return all(map(is_unchanged, versions))
 

@@ -15,8 +15,8 @@ from easyvideor1.config import JudgeConfig
 from easyvideor1.curation.survey import Answer, Answers, Ask
 from easyvideor1.data import prompt_text
 from easyvideor1.data.rows import PLACEHOLDER
-from easyvideor1.rewards.answer import RewardError
-from easyvideor1.rewards.judge_client import ChatClient, RefusedError, TransientError
+from easyvideor1.rewards.judge.client import ChatClient, RefusedError, TransientError
+from easyvideor1.rewards.types import RewardError
 from easyvideor1.types import ConfigError, EasyVideoError, MediaError, Sample
 
 #: The endpoint is down once requests for so many samples have failed one after the other. One sample may fail by

@@ -12,8 +12,8 @@ from typing import Any
 
 from easyvideor1.data.problems import RowError
 from easyvideor1.files import write_atomic
-from easyvideor1.video.formats import kinds_of_name, unread_still
-from easyvideor1.video.frame_lists import SUFFIX, frame_list
+from easyvideor1.video.formats import kinds_of_name, unsupported_image
+from easyvideor1.video.media_files import SUFFIX, frame_list
 
 #: What an entry calls the rate of its frames (``sample_fps`` in qwen-vl-utils), and their times in seconds.
 _RATES = ("fps", "sample_fps")
@@ -40,7 +40,7 @@ def pictures_in(directory: Path) -> list[str]:
             raise RowError("", f"directory {str(directory)!r} holds {shown!r}, a name that is no UTF-8", remedy)
         if kinds_of_name(path.name) == {"video"}:
             raise RowError("", f"directory {str(directory)!r} holds the video {shown!r} beside pictures", remedy)
-        if form := unread_still(b"", path.name):
+        if form := unsupported_image(b"", path.name):
             what = f"directory {str(directory)!r} holds {shown!r}, an {form} picture, which is not read"
             raise RowError("", what, "convert it to PNG or JPEG")
     pictures = [path for path in files if "image" in kinds_of_name(path.name)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from easyvideor1.data.frame_videos import pictures_in
 from easyvideor1.data.problems import RowError
 from easyvideor1.types import MediaKind
-from easyvideor1.video.formats import HEAD_BYTES, kinds_of_bytes, kinds_of_name, unread_still
+from easyvideor1.video.formats import HEAD_BYTES, kinds_of_bytes, kinds_of_name, unsupported_image
 
 
 class MediaCheck:
@@ -89,7 +89,7 @@ class MediaCheck:
 
 
 def _refuse_unread(head: bytes, path: str) -> None:
-    if form := unread_still(head, path):
+    if form := unsupported_image(head, path):
         raise RowError("", f"{path!r} is an {form} picture, which is not read", "convert it to PNG or JPEG")
 
 

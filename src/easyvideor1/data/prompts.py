@@ -17,8 +17,8 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from easyvideor1.config.schema import PromptConfig, RewardConfig
 from easyvideor1.data.rows import PLACEHOLDER
-from easyvideor1.rewards.coordinates import Scale, Size, declared_scale, picture_size
-from easyvideor1.rewards.responses import Form, tags_before, written
+from easyvideor1.rewards.geometry import Scale, Size, declared_scale, picture_size
+from easyvideor1.rewards.tags import GrammarConfig, filled_tags, tags_before
 from easyvideor1.tasks import TASKS, canonical_task
 from easyvideor1.types import ConfigError, Sample
 
@@ -125,7 +125,7 @@ def prompt_text(sample: Sample, config: PromptConfig, rewards: RewardConfig | No
     return text.strip()
 
 
-def _asked_tags(grammar: Form, thinking: bool) -> tuple[bool, str]:
+def _asked_tags(grammar: GrammarConfig, thinking: bool) -> tuple[bool, str]:
     """Whether thinking is asked for, and the words for the tags before the answer if they are more than that."""
     runs = tags_before(grammar)
     names = [path.partition("/")[0] for run in runs for path in run.paths]
@@ -133,7 +133,7 @@ def _asked_tags(grammar: Form, thinking: bool) -> tuple[bool, str]:
         return thinking or bool(runs), ""
     pieces = []
     for run in runs:
-        tags = written(run.paths, " ")
+        tags = filled_tags(run.paths, " ")
         pieces += [f"{' '.join(tags)} as often as needed"] if run.repeats else tags
     return "think" in names, ", then ".join(pieces)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from easyvideor1 import rewards
 from easyvideor1.data.passed import PassedChecks, check_key
-from easyvideor1.rewards.coordinates import Scale
+from easyvideor1.rewards.geometry import Scale
 
 
 @dataclass(frozen=True, slots=True)

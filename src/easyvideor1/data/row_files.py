@@ -11,7 +11,7 @@ from easyvideor1.config.places import is_hub_name, split_of
 from easyvideor1.config.schema import SourceConfig
 from easyvideor1.data.reading import RawRow, read_rows, without_nulls
 from easyvideor1.types import DataError
-from easyvideor1.video.frame_lists import is_frame_list
+from easyvideor1.video.media_files import is_frame_list
 
 #: Names of files that hold rows end so.
 ROW_SUFFIXES = (".parquet", ".jsonl", ".json")

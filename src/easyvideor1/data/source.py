@@ -21,7 +21,7 @@ from easyvideor1.data.references import ReferenceCheck
 from easyvideor1.data.repairs import check_repairs, repaired
 from easyvideor1.data.row_files import ROW_SUFFIXES, media_base, read_source
 from easyvideor1.data.rows import RowFormat, answer_column, read_sample, read_task
-from easyvideor1.rewards.coordinates import Scale
+from easyvideor1.rewards.geometry import Scale
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Sample
 

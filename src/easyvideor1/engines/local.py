@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from easyvideor1.engines.engine import Engine, OnAnswer, Request, Sampling
 from easyvideor1.engines.growing import GrowingResponses
 from easyvideor1.engines.penalties import SeenTokens
+from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family, computing
-from easyvideor1.packing.features import FeatureCache
+from easyvideor1.families.features import FeatureCache, load_visual
+from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.packing.logprobs import masked_logits
-from easyvideor1.packing.micro_batch import LoadFrames, load_visual
 from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError, Trajectory
 
@@ -42,6 +43,8 @@ class LocalEngine:
 
     #: ``open_engine`` hands it a feature cache where there is one.
     takes_features = True
+    #: It is given adapters beside the weights they change, in place of merged weights.
+    takes_adapters = True
 
     def __init__(
         self,
@@ -65,7 +68,8 @@ class LocalEngine:
         Raises:
             ConfigError: a tensor is not of this model; nothing is changed then.
         """
-        own = dict(self.model.named_parameters(remove_duplicate=False))  # tied weights go by either name
+        # Tied weights go by either name.
+        own = {weight_name(name): p for name, p in self.model.named_parameters(remove_duplicate=False)}
         for name, tensor in tensors.items():
             if name not in own or own[name].shape != tensor.shape:
                 shape = tuple(own[name].shape) if name in own else "no such tensor"

@@ -11,8 +11,8 @@ from itertools import chain
 
 from easyvideor1.config.schema import EvaluationConfig
 from easyvideor1.engines.engine import Engine, Request, Sampling
-from easyvideor1.evaluation.records import Record, answered_record, failed_record, response_of
 from easyvideor1.evaluation.result import Evaluation, summarise
+from easyvideor1.records.trajectories import SampleRecord, sample_record, trajectory_record
 from easyvideor1.rewards import Scorer
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
@@ -77,7 +77,7 @@ def evaluate(
     if not _NAME.fullmatch(name):
         raise ConfigError(f"evaluation name {name!r}: use letters, digits, '.', '_' and '-', for it names the files")
     chosen = choose_samples(samples, config.max_samples, seed)
-    records: list[Record] = []
+    records: list[SampleRecord] = []
     for start in range(0, len(chosen), batch_size):
         batch = chosen[start : start + batch_size]
         records += _answer(batch, engine, render, scorer, config, sampling, seed, scoring_threads)
@@ -87,7 +87,7 @@ def evaluate(
     return summarise(name, records, seed=seed, confidence=config.confidence)
 
 
-def _check_failed(name: str, records: Sequence[Record], bound: float) -> None:
+def _check_failed(name: str, records: Sequence[SampleRecord], bound: float) -> None:
     """A mean over the few questions that happened to work is no result."""
     failures = [failure for record in records if (failure := _failure(record))]
     if sum(share for _, share in failures) <= bound * len(records):
@@ -103,7 +103,7 @@ def _check_failed(name: str, records: Sequence[Record], bound: float) -> None:
     )
 
 
-def _failure(record: Record) -> tuple[str, float] | None:
+def _failure(record: SampleRecord) -> tuple[str, float] | None:
     """Why a question says nothing of the policy, and how much of it does not; ``None`` if all of it does.
 
     Without its greedy response it is lost as a whole, else as far as its sampled ones could not be judged: those that
@@ -113,8 +113,8 @@ def _failure(record: Record) -> tuple[str, float] | None:
         return record.error, 1.0
     if record.greedy is not None and not record.greedy.score.applicable:
         return f"{record.task}: {record.greedy.score.reason}", 1.0
-    lost = [one.score.reason for one in record.samples if not one.score.applicable]
-    return (f"{record.task}: {lost[0]}", len(lost) / len(record.samples)) if lost else None
+    lost = [one.score.reason for one in record.trajectories if not one.score.applicable]
+    return (f"{record.task}: {lost[0]}", len(lost) / len(record.trajectories)) if lost else None
 
 
 def choose_samples(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
@@ -138,7 +138,7 @@ def _answer(
     sampling: Sampling,
     seed: int,
     threads: int,
-) -> list[Record]:
+) -> list[SampleRecord]:
     prompts = [_render(sample, render) for sample in batch]
     ready = [(sample, prompt) for sample, prompt in zip(batch, prompts, strict=True) if isinstance(prompt, Prompt)]
     answers = _generate(engine, [_requests(*question, config, sampling, seed) for question in ready])
@@ -153,10 +153,10 @@ def _answer(
     for sample, prompt in zip(batch, prompts, strict=True):
         answer = next(waiting) if isinstance(prompt, Prompt) else prompt
         if isinstance(answer, EasyVideoError) or not isinstance(prompt, Prompt):
-            records.append(failed_record(sample, f"{type(answer).__name__}: {answer}"))
+            records.append(sample_record(sample, error=f"{type(answer).__name__}: {answer}"))
             continue
-        greedy, *sampled = [response_of(one, next(scores)) for one in chain.from_iterable(answer)]
-        records.append(answered_record(sample, prompt, greedy, tuple(sampled)))
+        greedy, *sampled = [trajectory_record(one, next(scores)) for one in chain.from_iterable(answer)]
+        records.append(sample_record(sample, prompt, greedy=greedy, trajectories=tuple(sampled)))
     return records
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from easyvideor1.evaluation.history import RunHistory
-from easyvideor1.evaluation.records import Record
 from easyvideor1.evaluation.result import Evaluation, paired_records
 from easyvideor1.records.reading import read_rollouts
+from easyvideor1.records.trajectories import MediaRecord, SampleRecord
 from easyvideor1.types import EasyVideoError, Frames
 
 FrameLookup = Callable[[str], Frames | None]
+#: The records of one sample in two evaluations.
+Pair = tuple[SampleRecord, SampleRecord]
 
 GROUPS_PER_STEP = 3
 FRAMES_SHOWN = 8
@@ -47,12 +48,12 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class StepRollouts:
-    """Chosen groups of one step, as rows of its rollout file, each with its frames."""
+    """Chosen groups of one step, each with its frames."""
 
     stage: str
     step: int
     group_count: int
-    groups: tuple[tuple[Mapping[str, Any], tuple[Strip, ...]], ...]
+    groups: tuple[tuple[SampleRecord, tuple[Strip, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ class Example:
     """A held-out question before and after training."""
 
     verdict: str
-    before: Record
-    after: Record
+    before: SampleRecord
+    after: SampleRecord
     strips: tuple[Strip, ...]
 
 
@@ -87,41 +88,40 @@ def first_and_last_rollouts(history: RunHistory, frames: FrameLookup) -> list[St
     return found
 
 
-def _is_online(row: Mapping[str, Any]) -> bool:
-    return any(trajectory.get("origin") == "online" for trajectory in row.get("trajectories", ()))
+def _is_online(row: SampleRecord) -> bool:
+    return any(trajectory.origin == "online" for trajectory in row.trajectories)
 
 
-def _step_rollouts(stage: str, step: int, rows: Sequence[Mapping[str, Any]], frames: FrameLookup) -> StepRollouts:
-    groups = tuple((row, strips(row.get("media", ()), frames)) for row in choose_groups(rows, GROUPS_PER_STEP))
+def _step_rollouts(stage: str, step: int, rows: Sequence[SampleRecord], frames: FrameLookup) -> StepRollouts:
+    groups = tuple((row, strips(row.media, frames)) for row in choose_groups(rows, GROUPS_PER_STEP))
     return StepRollouts(stage, step, len(rows), groups)
 
 
-def choose_groups(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+def choose_groups(rows: Sequence[SampleRecord], count: int) -> list[SampleRecord]:
     """The groups to show: task types in turn, and of each type the group whose totals differ most.
 
     A group whose responses all score the same teaches nothing, to the model or to the reader.
     """
     left = sorted(range(len(rows)), key=lambda i: (-_spread(rows[i]), i))
     seen: dict[str, int] = {}
-    chosen: list[Mapping[str, Any]] = []
+    chosen: list[SampleRecord] = []
     while left and len(chosen) < count:
-        fewest = min(seen.get(str(rows[i].get("task")), 0) for i in left)
-        pick = next(i for i in left if seen.get(str(rows[i].get("task")), 0) == fewest)
+        fewest = min(seen.get(rows[i].task, 0) for i in left)
+        pick = next(i for i in left if seen.get(rows[i].task, 0) == fewest)
         left.remove(pick)
-        task = str(rows[pick].get("task"))
-        seen[task] = seen.get(task, 0) + 1
+        seen[rows[pick].task] = seen.get(rows[pick].task, 0) + 1
         chosen.append(rows[pick])
     return chosen
 
 
-def _spread(row: Mapping[str, Any]) -> float:
-    totals = [float((trajectory.get("score") or {}).get("total", 0)) for trajectory in row.get("trajectories", ())]
+def _spread(row: SampleRecord) -> float:
+    totals = [trajectory.score.total for trajectory in row.trajectories]
     return float(np.std(totals)) if totals else 0.0
 
 
 def changes(before: Evaluation, after: Evaluation, frames: FrameLookup) -> Changes:
     """Count how greedy answers changed, and choose examples: up to 4 better, 2 worse and 2 that stayed wrong."""
-    sorted_out: dict[str, list[tuple[Record, Record]]] = {"better": [], "worse": [], "right": [], "wrong": []}
+    sorted_out: dict[str, list[Pair]] = {"better": [], "worse": [], "right": [], "wrong": []}
     for old, new in paired_records(before, after):
         if old.greedy is None or new.greedy is None:
             continue
@@ -129,7 +129,7 @@ def changes(before: Evaluation, after: Evaluation, frames: FrameLookup) -> Chang
             continue
         sorted_out[_verdict(old.greedy.score.accuracy, new.greedy.score.accuracy)].append((old, new))
     examples = [
-        Example(verdict, old, new, _record_strips(new, frames))
+        Example(verdict, old, new, strips(new.media, frames))
         for verdict, count in (("better", 4), ("worse", 2), ("wrong", 2))
         for old, new in _by_task_in_turn(sorted_out[verdict], count)
     ]
@@ -143,7 +143,7 @@ def _verdict(before: float, after: float) -> str:
     return "right" if after >= 0.5 else "wrong"
 
 
-def _by_task_in_turn(pairs: Sequence[tuple[Record, Record]], count: int) -> list[tuple[Record, Record]]:
+def _by_task_in_turn(pairs: Sequence[Pair], count: int) -> list[Pair]:
     turns: dict[str, int] = {}
     order = []
     for i, (_, record) in enumerate(pairs):
@@ -152,43 +152,34 @@ def _by_task_in_turn(pairs: Sequence[tuple[Record, Record]], count: int) -> list
     return [pairs[i] for _, i in sorted(order)[:count]]
 
 
-def _record_strips(record: Record, frames: FrameLookup) -> tuple[Strip, ...]:
-    media = [
-        {"kind": m.kind, "path": m.path, "digest": m.digest, "timestamps": m.timestamps}
-        | {"height": m.height, "width": m.width}
-        for m in record.media
-    ]
-    return strips(media, frames)
-
-
-def strips(media: Sequence[Mapping[str, Any]], frames: FrameLookup) -> tuple[Strip, ...]:
-    """The frames of a row's media, read from the store by digest."""
+def strips(media: Sequence[MediaRecord], frames: FrameLookup) -> tuple[Strip, ...]:
+    """The frames of a record's media, read from the store by digest."""
     return tuple(_strip(item, frames) for item in media)
 
 
-def _strip(item: Mapping[str, Any], frames: FrameLookup) -> Strip:
+def _strip(item: MediaRecord, frames: FrameLookup) -> Strip:
     found, missing = None, "The frame cache does not have these frames."
-    if item.get("digest"):
+    if item.digest:
         try:
-            found = frames(str(item["digest"]))
+            found = frames(item.digest)
         except EasyVideoError as error:  # an entry that cannot be read costs its pictures, not the page
             missing = f"The frames cannot be read: {error}"
-    times = tuple(item.get("timestamps") or ())
+    times = item.timestamps
     thumbnails: tuple[Thumbnail, ...] = ()
     if found is not None and len(found.pixels):
         shown = np.unique(
             np.linspace(0, len(found.pixels) - 1, min(FRAMES_SHOWN, len(found.pixels))).round().astype(int)
         )
-        video = item.get("kind") == "video"
+        video = item.kind == "video"
         thumbnails = tuple(
             Thumbnail(data_uri(found.pixels[i]), float(times[i]) if video and i < len(times) else None) for i in shown
         )
     return Strip(
-        path=str(item.get("path", "")),
-        kind=str(item.get("kind", "")),
+        path=item.path,
+        kind=item.kind,
         frame_count=len(times),
-        width=int(item.get("width") or 0),
-        height=int(item.get("height") or 0),
+        width=item.width,
+        height=item.height,
         thumbnails=thumbnails,
         missing="" if thumbnails else missing,
     )

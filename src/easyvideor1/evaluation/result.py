@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from easyvideor1.evaluation.records import Record, Response, record_from_json, record_to_json
 from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval
-from easyvideor1.files import file_digest, is_sealed, json_bytes, read_json, seal, write_atomic, write_json
-from easyvideor1.records.reading import read_rows
+from easyvideor1.files import file_digest, is_sealed, read_json, seal, write_json
+from easyvideor1.records.trajectories import SampleRecord, TrajectoryRecord, evaluation_row
+from easyvideor1.records.trajectory_files import read_trajectories, write_trajectories
 from easyvideor1.types import DataError
 
 _LIMITS = ("mean", "low", "high")
@@ -69,7 +69,7 @@ class Evaluation:
     """
 
     name: str
-    records: tuple[Record, ...]
+    records: tuple[SampleRecord, ...]
     overall: Aggregate
     tasks: Mapping[str, Aggregate]
     seed: int
@@ -120,7 +120,7 @@ class Evaluation:
             The path of ``NAME.json``.
         """
         records = directory / f"{self.name}.jsonl"
-        write_atomic(records, b"".join(json_bytes(record_to_json(record)) for record in self.records))
+        write_trajectories(records, self.records, evaluation_row)
         path = directory / f"{self.name}.json"
         write_json(path, seal({**self.to_json(), "records": file_digest(records)}))
         return path
@@ -136,23 +136,7 @@ class Evaluation:
         return summarise(name, records, seed=seed, confidence=confidence)
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read all rows of a JSONL file.
-
-    A last line without its newline that does not parse is left out: a run that is going on, or was killed, may be in
-    the middle of writing it.
-
-    Raises:
-        DataError: the file is missing, or any other line is not a JSON object; the message names file and line.
-    """
-    found = read_rows(path)
-    if found.faults:
-        number, fault = found.faults[0]
-        raise DataError(f"{path}:{number}: {fault}; the file was damaged after writing")
-    return list(found.rows)
-
-
-def _read(directory: Path, name: str) -> tuple[list[Record], int, float]:
+def _read(directory: Path, name: str) -> tuple[list[SampleRecord], int, float]:
     """The records of an evaluation, and the seed and confidence of its intervals.
 
     Raises:
@@ -160,13 +144,13 @@ def _read(directory: Path, name: str) -> tuple[list[Record], int, float]:
     """
     head = _read_head(directory, name)
     path = directory / f"{name}.jsonl"
-    records = []
-    for number, row in enumerate(_read_rows(path), 1):
-        try:
-            records.append(record_from_json(row))
-            _check_accuracies(records[-1])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}:{number}: not a row of an evaluation ({error!r}); evaluate again") from error
+    try:
+        records = list(read_trajectories(path))
+    except DataError as error:
+        raise DataError(f"{error}; evaluate again") from error
+    for number, record in enumerate(records, 1):
+        if fault := _accuracy_fault(record):
+            raise DataError(f"{path}:{number}: {fault}; evaluate again")
     if len(records) != head.get("count"):
         raise DataError(f"{path}: has {len(records)} rows where {name}.json says {head.get('count')}; evaluate again")
     if "records" in head and file_digest(path) != head["records"]:
@@ -190,11 +174,13 @@ def _read_head(directory: Path, name: str) -> dict[str, Any]:
     return head
 
 
-def _check_accuracies(record: Record) -> None:
-    """Raises ``TypeError`` or ``ValueError`` for an accuracy that is none: intervals could not be made of it."""
-    for response in (*([record.greedy] if record.greedy else []), *record.samples):
-        if response.score.applicable and not 0 <= response.score.accuracy <= 1:
-            raise ValueError(f"an accuracy of {response.score.accuracy}")
+def _accuracy_fault(record: SampleRecord) -> str:
+    """That an accuracy is no number from 0 to 1, so that intervals cannot be made of it; else empty."""
+    for response in (*([record.greedy] if record.greedy else []), *record.trajectories):
+        accuracy = response.score.accuracy
+        if response.score.applicable and not (isinstance(accuracy, int | float) and 0 <= accuracy <= 1):
+            return f"not a record of an evaluation (an accuracy of {accuracy!r})"
+    return ""
 
 
 def evaluation_fault(directory: Path, name: str) -> str:
@@ -260,11 +246,11 @@ def rows_fault(directory: Path, totals: EvaluationTotals) -> str:
     return ""
 
 
-def summarise(name: str, records: Sequence[Record], *, seed: int, confidence: float) -> Evaluation:
+def summarise(name: str, records: Sequence[SampleRecord], *, seed: int, confidence: float) -> Evaluation:
     """Aggregate records into an evaluation; a pure function."""
 
-    def by(label: Callable[[Record], str]) -> dict[str, Aggregate]:
-        parts: dict[str, list[Record]] = {}
+    def by(label: Callable[[SampleRecord], str]) -> dict[str, Aggregate]:
+        parts: dict[str, list[SampleRecord]] = {}
         for record in records:
             if name := label(record):
                 parts.setdefault(name, []).append(record)
@@ -282,10 +268,10 @@ def summarise(name: str, records: Sequence[Record], *, seed: int, confidence: fl
     )
 
 
-def aggregate(records: Sequence[Record], *, seed: int, confidence: float) -> Aggregate:
+def aggregate(records: Sequence[SampleRecord], *, seed: int, confidence: float) -> Aggregate:
     """Counts, accuracies with intervals, format and parts of a set of records."""
     greedy = [(record.cluster, record.greedy) for record in records if record.greedy is not None]
-    sampled = [(record.cluster, response) for record in records for response in record.samples]
+    sampled = [(record.cluster, response) for record in records for response in record.trajectories]
     judged = [response.score for _, response in greedy if response.score.applicable]
     asked = [record.tokens for record in records if record.tokens]
     names = sorted({name for score in judged for name in score.parts})
@@ -302,7 +288,7 @@ def aggregate(records: Sequence[Record], *, seed: int, confidence: float) -> Agg
     )
 
 
-def _form(responses: Sequence[Response]) -> dict[str, float]:
+def _form(responses: Sequence[TrajectoryRecord]) -> dict[str, float]:
     """See ``Aggregate.form``; shares of nothing are left out."""
     read = [response.score for response in responses if response.score.found]
     answered = [score for score in read if score.parsed]
@@ -314,19 +300,19 @@ def _form(responses: Sequence[Response]) -> dict[str, float]:
     return {name: float(np.mean(share)) for name, share in shares.items() if share}
 
 
-def _accuracy(responses: Iterable[tuple[str, Response]], confidence: float, seed: int) -> Interval | None:
+def _accuracy(responses: Iterable[tuple[str, TrajectoryRecord]], confidence: float, seed: int) -> Interval | None:
     judged = [(cluster, response.score.accuracy) for cluster, response in responses if response.score.applicable]
     if not judged:
         return None
     return mean_interval([value for _, value in judged], [cluster for cluster, _ in judged], confidence, seed)
 
 
-def paired_records(before: Evaluation, after: Evaluation) -> list[tuple[Record, Record]]:
+def paired_records(before: Evaluation, after: Evaluation) -> list[tuple[SampleRecord, SampleRecord]]:
     """The records of the samples that both evaluations answered, in the order of ``after``.
 
     Samples are matched by id; where several share one (sources merged by the user), by order of appearance.
     """
-    waiting: dict[tuple[str, str], list[Record]] = {}
+    waiting: dict[tuple[str, str], list[SampleRecord]] = {}
     for record in before.records:
         if record.greedy is not None:
             waiting.setdefault((record.sample, record.question), []).append(record)

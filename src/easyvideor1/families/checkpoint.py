@@ -62,6 +62,14 @@ def read_config(checkpoint: Path) -> dict[str, Any]:
     return _read(file)
 
 
+def weight_name(parameter: str) -> str:
+    """The name of a weight in Hugging Face checkpoints, from that of a parameter of a model with or without adapters.
+
+    peft puts the weights of an adapted layer into a layer ``base_layer`` of it, and numbers adapters by name.
+    """
+    return parameter.replace(".base_layer.", ".").replace(".default.", ".")
+
+
 def stop_token_ids(checkpoint: Path, tokenizer: Any) -> tuple[int, ...]:
     """End-of-turn tokens: those of the generation config if there is one, else the tokenizer's."""
     file = checkpoint / "generation_config.json"

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from easyvideor1.attention.functions import Layout
+from easyvideor1.attention.layout import Layout
 from easyvideor1.config import ModelConfig
 from easyvideor1.families.checkpoint import read_config
 from easyvideor1.families.torchvision_import import import_torchvision
@@ -135,7 +135,7 @@ class Family(Protocol):
     ) -> torch.Tensor:
         """Last hidden states ``(B, T, D)``; the vision tower is called once for all media, or not at all when
         ``visual`` are features or None. Where ranks share the tower it is called once all the same: see
-        ``families.shared_tower``.
+        ``families.vision_tower``.
 
         Args:
             model: what ``load_model`` returned.
@@ -190,7 +190,7 @@ FAMILIES: Registry[type[Any]] = Registry("model family")
 
 
 #: Modules that register families when they are imported.
-MODULES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
+MODULES = ("qwen2_vl", "qwen3_vl")
 
 
 def family_names() -> list[str]:

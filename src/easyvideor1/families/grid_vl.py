@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from easyvideor1.attention.functions import Layout, attention_arguments
+from easyvideor1.attention.functions import attention_arguments
+from easyvideor1.attention.layout import Layout
 from easyvideor1.families.checkpoint import normalisation, open_tokenizer, read_config, stop_token_ids
 from easyvideor1.families.family import (
     Conventions,
@@ -30,8 +31,7 @@ from easyvideor1.families.family import (
     visual_features,
 )
 from easyvideor1.families.inputs import Normalisation, patchify_all
-from easyvideor1.families.shared_tower import touch_tower, tower_is_sharded
-from easyvideor1.families.vision_tower import prepare_tower
+from easyvideor1.families.vision_tower import prepare_tower, touch_tower, tower_is_sharded
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
 
 _PLACEHOLDER = re.compile(r"<(image|video)>")

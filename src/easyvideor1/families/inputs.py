@@ -1,16 +1,19 @@
-"""From uint8 frames to the vision tower's patches, in one pass over the pixels."""
+"""From a medium's frames to the vision tower's patches, in one pass over the pixels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from easyvideor1.types import Frames, Geometry
+from easyvideor1.types import DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt
+
+#: Reads the frames of a medium, from the store or its file.
+LoadFrames = Callable[[MediaRef, MediaPlan], Frames]
 
 #: ``(mean, deviation)`` of the three channels, in [0, 1].
 Normalisation = tuple[Sequence[float], Sequence[float]]
@@ -18,6 +21,32 @@ Normalisation = tuple[Sequence[float], Sequence[float]]
 #: Values that are cut and normalised at a time on the CPU: 2 MiB of float32, so that every operation but the first
 #: finds them in the cache, and memory is read once and written once.
 BAND_VALUES = 1 << 19
+
+
+def load_checked(ref: MediaRef, plan: MediaPlan, load: LoadFrames) -> Frames:
+    """The frames of one medium.
+
+    Raises:
+        DataError: what was loaded is not what the plan says.
+    """
+    loaded = load(ref, plan)
+    shape = (len(plan.frame_indices), plan.height, plan.width, 3)
+    if loaded.plan.digest != plan.digest or loaded.pixels.shape != shape:
+        raise DataError(
+            f"frames of plan {plan.digest[:12]} came as {loaded.pixels.shape} of plan {loaded.plan.digest[:12]}, "
+            f"but the prompt holds {plan.tokens} visual tokens for {shape}: the frame store is damaged or "
+            "was written by another version; run `evr1 cache verify`"
+        )
+    return loaded
+
+
+def load_media(prompt: Prompt, load: LoadFrames) -> list[Frames]:
+    """The frames of all media of a prompt, in its order.
+
+    Raises:
+        DataError: as ``load_checked``.
+    """
+    return [load_checked(ref, plan, load) for ref, plan in zip(prompt.media, prompt.plans, strict=True)]
 
 
 def patchify(

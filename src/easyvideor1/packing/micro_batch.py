@@ -7,39 +7,22 @@ shared, ``attention.functions`` who sees whom). Families whose layers cannot bra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 
-from easyvideor1.attention.functions import Layout, dense_mask, takes_layout
+from easyvideor1.attention.functions import takes_layout
+from easyvideor1.attention.layout import Layout, dense_mask
 from easyvideor1.families.family import Family, Visual
+from easyvideor1.families.features import FeatureCache, load_visual
+from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.packing.prefix_tree import PackedTurns, build_forest, fed_tokens, media_of, pack_turns
-from easyvideor1.packing.row_balance import split_rows
-from easyvideor1.types import DataError, Frames, MediaPlan, MediaRef, Prompt, Turn
-
-if TYPE_CHECKING:
-    from easyvideor1.packing.features import FeatureCache
-
-__all__ = [
-    "LoadFrames",
-    "MicroBatch",
-    "PackedTurns",
-    "collate",
-    "engine_logprobs",
-    "load_checked",
-    "load_media",
-    "load_visual",
-    "pack_turns",
-    "split_rows",
-    "text_of",
-    "to_device",
-]
-
-LoadFrames = Callable[[MediaRef, MediaPlan], Frames]
+from easyvideor1.types import Frames, MediaPlan, MediaRef, Prompt, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,52 +61,6 @@ class MicroBatch:
         if self.layout is None:
             return None
         return self.layout if takes_layout(model) else self.attention_mask()
-
-
-def load_checked(ref: MediaRef, plan: MediaPlan, load: LoadFrames) -> Frames:
-    """The frames of one medium.
-
-    Raises:
-        DataError: what was loaded is not what the plan says.
-    """
-    loaded = load(ref, plan)
-    shape = (len(plan.frame_indices), plan.height, plan.width, 3)
-    if loaded.plan.digest != plan.digest or loaded.pixels.shape != shape:
-        raise DataError(
-            f"frames of plan {plan.digest[:12]} came as {loaded.pixels.shape} of plan {loaded.plan.digest[:12]}, "
-            f"but the prompt holds {plan.tokens} visual tokens for {shape}: the frame store is damaged or "
-            "was written by another version; run `evr1 cache verify`"
-        )
-    return loaded
-
-
-def load_media(prompt: Prompt, load: LoadFrames) -> list[Frames]:
-    """The frames of all media of a prompt, in its order.
-
-    Raises:
-        DataError: as ``load_checked``.
-    """
-    return [load_checked(ref, plan, load) for ref, plan in zip(prompt.media, prompt.plans, strict=True)]
-
-
-def load_visual(
-    prompts: Sequence[Prompt],
-    family: Family,
-    load: LoadFrames,
-    *,
-    features: FeatureCache | None = None,
-    device: torch.device | None = None,
-) -> Visual | None:
-    """All media of some prompts as the model takes them; engine and trainer both read them here.
-
-    Features where a cache of them is given, and no frames are read for those it has; else patches.
-
-    Raises:
-        DataError: as ``load_checked``.
-    """
-    if features is not None:
-        return features.read(prompts, load)
-    return family.visual_inputs([frames for prompt in prompts for frames in load_media(prompt, load)], device)
 
 
 def collate(
@@ -251,3 +188,51 @@ def to_device(batch: MicroBatch, device: torch.device) -> MicroBatch:
     """The batch with every tensor on ``device``."""
     moved = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
     return MicroBatch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in moved.items()})
+
+
+def idle_batch(family: Family, device: torch.device) -> MicroBatch:
+    """The smallest micro-batch: one token that answers one token, in no sequence of the step (-1)."""
+    token = np.asarray([family.stop_token_ids[0]], dtype=np.int64)
+    turn = Turn(Prompt(token, (), ()), token, np.zeros(1, dtype=bool), None, "stop", "")
+    batch = collate(pack_turns([turn], share_prefix=family.shares_prefix), family, _no_media)
+    batch.sequence.fill_(-1)
+    return to_device(batch, device)
+
+
+def equal_micro_batches(
+    batches: Iterable[tuple[Sequence[int], MicroBatch]],
+    count: int,
+    family: Family,
+    device: torch.device,
+    ranks: dist.ProcessGroup | None = None,
+) -> Iterator[tuple[Sequence[int], MicroBatch]]:
+    """A rank's micro-batches, then idle ones until it has as many as the rank with the most.
+
+    Every rank must run as many forward and backward passes as the others. An idle micro-batch comes with no indices of
+    turns; it goes through model and loss like the others, and its one token has weight 0.
+
+    Args:
+        batches: as from ``ForwardPasses.batches``.
+        count: how many there are.
+        family: of the model.
+        device: of the model.
+        ranks: those that share the model; all if None. Each of them must call this, and iterate.
+
+    Raises:
+        ValueError: there were not ``count`` micro-batches.
+    """
+    most = torch.tensor(count, device=device)
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(most, dist.ReduceOp.MAX, group=ranks)
+    given = 0
+    for batch in batches:
+        given += 1
+        yield batch
+    if given != count:
+        raise ValueError(f"{given} micro-batches where {count} were announced to the other ranks")
+    for _ in range(int(most) - count):
+        yield (), idle_batch(family, device)
+
+
+def _no_media(ref: MediaRef, plan: MediaPlan) -> Frames:
+    raise RuntimeError(f"an idle micro-batch has no media, not {ref.path!r} of plan {plan.digest[:12]}")

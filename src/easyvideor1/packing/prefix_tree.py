@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easyvideor1.attention.functions import Layout
+from easyvideor1.attention.layout import Layout
 from easyvideor1.types import MediaPlan, MediaRef, Prompt, Turn
 
 #: A beginning is shared if it is at least this long: each shared stretch costs a call of the kernels per layer.

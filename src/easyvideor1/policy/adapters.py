@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from easyvideor1.config import LoraConfig
+from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family
 from easyvideor1.types import ConfigError
 
@@ -75,6 +76,28 @@ def adapter_tensors(model: Any) -> dict[str, torch.nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if ".lora_" in name}
 
 
+def weights(model: Any, *, merged: bool) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter under the name of Hugging Face checkpoints, one after the other and without gradient.
+
+    Tied weights come once. Without adapters, and for all that has none, the tensors are the model's own.
+
+    Args:
+        model: with or without adapters.
+        merged: add adapters to the weights they change, in float32, one weight at a time. Else the weights come as they
+            are, and the adapters beside them as ``<layer>.lora_A.weight`` and ``<layer>.lora_B.weight``.
+    """
+    adapted = dict(_adapted(model)) if merged else {}
+    for name, parameter in model.named_parameters():
+        owner, _, kind = name.partition(".base_layer.")
+        if merged and ".lora_" in name:
+            continue
+        if kind == "weight" and owner in adapted:
+            with torch.no_grad():
+                yield weight_name(name), _merged(parameter, adapted[owner])
+        else:
+            yield weight_name(name), parameter.detach()
+
+
 @torch.no_grad()
 def merged_state(model: Any) -> dict[str, torch.Tensor]:
     """The state of the model without adapters that computes the same, under the names of the base, on the CPU."""
@@ -88,12 +111,17 @@ def merged_state(model: Any) -> dict[str, torch.Tensor]:
             state[name] = moved.setdefault(tensor.data_ptr(), tensor.cpu())
             continue
         owner, _, kind = name.partition(".base_layer.")
-        if kind == "weight":  # added in float32, whatever type a frozen base is kept in
-            tensor = tensor.float() + adapted[owner].get_delta_weight(_NAME).float()
-            state[f"{owner}.{kind}"] = tensor.cpu()
+        if kind == "weight":
+            state[f"{owner}.{kind}"] = _merged(tensor, adapted[owner]).cpu()
         else:
             state[f"{owner}.{kind}"] = moved.setdefault(tensor.data_ptr(), tensor.cpu())
     return state
+
+
+def _merged(weight: torch.Tensor, layer: Any) -> torch.Tensor:
+    """Added in float32, whatever type a frozen base is kept in."""
+    found: torch.Tensor = weight.float() + layer.get_delta_weight(_NAME).float()
+    return found
 
 
 def _adapted(model: Any) -> Iterator[tuple[str, Any]]:

@@ -15,8 +15,8 @@ from easyvideor1.families.family import Family
 from easyvideor1.packing.logprobs import response_values
 from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.policy.memory_savings import copy_trained
+from easyvideor1.policy.optimizer import adamw, clip_gradients, learning_rate, step_at_rate
 from easyvideor1.policy.saving import read_optimizer, read_trained, write_optimizer, write_trained
-from easyvideor1.policy.schedule import learning_rate
 from easyvideor1.types import EasyVideoError
 
 _WEIGHTS, _OPTIMIZER = "critic.safetensors", "critic_optimizer.safetensors"
@@ -49,16 +49,8 @@ class Critic:
             logits.requires_grad_(False)  # a value is made by the head, so these weights would be kept for nothing
         self.model = ValueModel(copied).to(device)
         self.model.head.to(torch.float32)
-        settings = options.optimizer
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.trained,
-            lr=options.critic.lr,
-            betas=settings.betas,
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
-            fused=device.type == "cuda",
-        )
+        self.optimizer = adamw(self.trained, options.optimizer, options.critic.lr)
 
     def values(self, batch: MicroBatch) -> torch.Tensor:
         """Values ``(T,)`` of the batch's response tokens, with gradient where that is on."""
@@ -111,7 +103,7 @@ class Critic:
             torch.autograd.backward(loss)
             for name, value in metrics.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach())
-        norm = float(torch.nn.utils.clip_grad_norm_(self.trained, self.options.optimizer.max_grad_norm))
+        norm = clip_gradients(self.trained, self.options.optimizer)
         if not math.isfinite(norm):
             self.optimizer.zero_grad(set_to_none=True)
             raise EasyVideoError(
@@ -120,10 +112,7 @@ class Critic:
             )
         settings = self.options.optimizer
         rate = learning_rate(settings, step, self.options.step_count) * self.options.critic.lr / settings.lr
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        step_at_rate(self.optimizer, rate)
         return {**totals, "critic/grad_norm": norm, "critic/lr": rate}
 
     def save(self, directory: Path) -> None:

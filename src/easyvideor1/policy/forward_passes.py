@@ -12,19 +12,13 @@ import torch
 from easyvideor1.algorithms.kl import kl_estimate
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, VisualInputs, computing, visual_features
-from easyvideor1.families.shared_tower import tower_is_sharded
-from easyvideor1.packing.cost import Costs, model_costs, turns_cost
-from easyvideor1.packing.features import FeatureCache
+from easyvideor1.families.features import FeatureCache
+from easyvideor1.families.inputs import LoadFrames
+from easyvideor1.families.vision_tower import tower_is_sharded
+from easyvideor1.packing.balance import Costs, model_costs, split_rows, turns_cost
 from easyvideor1.packing.logprobs import hidden_full_kl, hidden_logprobs, response_hidden, response_logprobs
-from easyvideor1.packing.micro_batch import (
-    LoadFrames,
-    MicroBatch,
-    PackedTurns,
-    collate,
-    pack_turns,
-    split_rows,
-    to_device,
-)
+from easyvideor1.packing.micro_batch import MicroBatch, collate, to_device
+from easyvideor1.packing.prefix_tree import PackedTurns, pack_turns
 from easyvideor1.policy.adapters import without_adapters
 from easyvideor1.policy.critic import Critic
 from easyvideor1.types import Turn

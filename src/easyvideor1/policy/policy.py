@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,23 @@ from easyvideor1.algorithms.objectives import Objective, objective_loss
 from easyvideor1.attention import functions as attention
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, configured_family
-from easyvideor1.packing.features import FeatureCache
-from easyvideor1.packing.logprobs import hidden_logprobs, response_hidden
-from easyvideor1.packing.micro_batch import LoadFrames, MicroBatch
-from easyvideor1.policy.adapters import add_adapters
+from easyvideor1.families.features import FeatureCache
+from easyvideor1.families.inputs import LoadFrames
+from easyvideor1.packing.logprobs import hidden_divergence, hidden_logprobs, response_hidden
+from easyvideor1.packing.micro_batch import MicroBatch
+from easyvideor1.policy.adapters import adapter_tensors, add_adapters, weights
 from easyvideor1.policy.critic import Critic
-from easyvideor1.policy.divergence import hidden_divergence
 from easyvideor1.policy.forward_passes import ForwardPasses
 from easyvideor1.policy.memory_savings import compile_layers, copy_trained, shrink_frozen
+from easyvideor1.policy.optimizer import adamw, clip_gradients, learning_rate, step_at_rate
 from easyvideor1.policy.saving import (
     OPTIMIZER,
-    copy_weights,
     read_adapters,
     read_optimizer,
     read_reference,
+    read_weights,
     write_policy,
 )
-from easyvideor1.policy.schedule import learning_rate
 from easyvideor1.policy.token_targets import TokenTargets, turn_weights
 from easyvideor1.types import ConfigError, EasyVideoError, Turn
 
@@ -77,13 +78,17 @@ class Policy(ForwardPasses):
         #: Of the stage's KL; whoever steers it keeps it beside the checkpoint.
         self.kl_weight = KLWeight(0.0)
         self._waits = 0
+        # With B at 0, where every adapter starts, these decide it.
+        self._first_adapters = {
+            name: tensor.detach().cpu().clone() for name, tensor in adapter_tensors(model).items() if ".lora_A." in name
+        }
 
     @classmethod
     def open(cls, config: ModelConfig, checkpoint: Path | None = None) -> Policy:
         """Load ``checkpoint`` (or ``config.path``) onto the configured device, freeze what the config names."""
         directory = Path(checkpoint or config.path)
         family = configured_family(config, directory)
-        model = _load(family, directory, config)
+        model = _load(family, config, directory)
         return cls.of(family, model.to(chosen_device(config)), directory, config)
 
     @classmethod
@@ -119,14 +124,7 @@ class Policy(ForwardPasses):
             raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         self.options = options
         settings = options.optimizer
-        self.optimizer = torch.optim.AdamW(
-            trained,
-            lr=settings.lr,
-            betas=settings.betas,
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
-            fused=self.device.type == "cuda",
-        )
+        self.optimizer = adamw(trained, settings, settings.lr)
         self.kl_weight = KLWeight.of(options.kl)
         self.reference = None
         if stage_needs(options) & {"ref_logprobs", "full_kl"} and options.kl.reference != "adapter-off":
@@ -135,9 +133,36 @@ class Policy(ForwardPasses):
         # The policy's schedule begins with its own first step.
         self._waits = 0 if self.critic is None else options.critic.warmup_steps
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """All parameters by name, for engines."""
-        return {name: tensor.detach() for name, tensor in self.model.named_parameters()}
+    def load(self, checkpoint: Path) -> None:
+        """Take the weights of another checkpoint in place: what ``open`` would make of it, without a second model.
+
+        Parameter objects stay the same, so an engine that holds the module sees the new weights. Adapters start anew.
+        The stage is over: optimiser, reference and critic are gone, and ``begin`` starts the next one.
+
+        Raises:
+            ConfigError: the checkpoint is of another model; nothing is changed then.
+        """
+        self._read(checkpoint)
+        self.checkpoint = checkpoint
+        with torch.no_grad():
+            for name, tensor in adapter_tensors(self.model).items():
+                if name in self._first_adapters:
+                    tensor.copy_(self._first_adapters[name])
+                else:
+                    tensor.zero_()
+        self.options = self.optimizer = self.reference = self.critic = None
+        self.kl_weight, self._waits = KLWeight(0.0), 0
+        self.model.eval()
+
+    def _read(self, checkpoint: Path) -> None:
+        """Weights from a checkpoint, frozen ones in the computing type where that is exact."""
+        read_weights(checkpoint, self.model, partial(_load, self.family, self.config, checkpoint))
+        if (dtype := getattr(torch, self.config.dtype)) != torch.float32:
+            shrink_frozen(self.model, dtype)
+
+    def weights(self, *, merged: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
+        """Every weight under its Hugging Face name, one after the other: see ``adapters.weights``."""
+        return weights(self.model, merged=merged)
 
     def update(
         self,
@@ -240,7 +265,7 @@ class Policy(ForwardPasses):
 
     def _step(self, optimizer: torch.optim.Optimizer, options: StageConfig, step: int) -> dict[str, float]:
         """Move the weights along the gradients that are there, and let go of these."""
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.optimizer.max_grad_norm))
+        norm = clip_gradients(self.model.parameters(), options.optimizer)
         if not math.isfinite(norm):
             optimizer.zero_grad(set_to_none=True)
             raise DivergedError(
@@ -249,10 +274,7 @@ class Policy(ForwardPasses):
                 "start a run of another name with model.path set to that checkpoint and a lower optimizer.lr."
             )
         rate = learning_rate(options.optimizer, step - self._waits, options.step_count - self._waits)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)  # the memory is the next rollout's
+        step_at_rate(optimizer, rate)
         if options.kl.reference == "ema" and self.reference is not None:
             pairs = zip(self.reference.parameters(), self.model.parameters(), strict=True)
             moving = [(kept, new) for kept, new in pairs if new.requires_grad]
@@ -331,7 +353,7 @@ class Policy(ForwardPasses):
         if self.config.lora is not None:
             read_adapters(directory, self.model)
         else:
-            copy_weights(_load(self.family, directory, self.config), self.model, directory)
+            self._read(directory)
         if self.reference is not None and self.options is not None and self.options.kl.reference == "ema":
             read_reference(directory, self.reference, self.model)
         read_optimizer(directory / OPTIMIZER, self.model, self.optimizer)
@@ -339,7 +361,7 @@ class Policy(ForwardPasses):
             self.critic.restore(directory)
 
 
-def _load(family: Family, directory: Path, config: ModelConfig) -> Any:
+def _load(family: Family, config: ModelConfig, directory: Path, meta: bool = False) -> Any:
     """The model with float32 parameters, whatever it computes in.
 
     In bfloat16 a weight of 0.02 has steps of 1e-4, so that updates of 1e-6 would be rounded away.
@@ -348,5 +370,5 @@ def _load(family: Family, directory: Path, config: ModelConfig) -> Any:
     if family.shares_prefix and implementation == "sdpa":
         implementation = attention.register()
     return family.load_model(
-        directory, dtype=torch.float32, attention=implementation, trust_remote_code=config.trust_remote_code
+        directory, dtype=torch.float32, attention=implementation, trust_remote_code=config.trust_remote_code, meta=meta
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.policy.adapters import adapter_tensors, merged_state
 from easyvideor1.types import ConfigError
 
@@ -83,13 +84,29 @@ def _trained(model: Any) -> dict[str, torch.Tensor]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def copy_weights(source: Any, model: Any, origin: Path) -> None:
-    """Give ``model`` the parameters of ``source``, which was loaded from ``origin``.
+@torch.no_grad()
+def read_weights(directory: Path, model: Any, load: Callable[[bool], Any]) -> None:
+    """Give ``model`` the weights of a checkpoint in place: parameter objects, and adapters, stay as they are.
+
+    The memory of the old weights is released before the new ones are read, so there is never a second model on the
+    device of ``model``. Without a GPU there is none at all; with one, a copy passes through the memory of the host.
+
+    Args:
+        directory: the checkpoint.
+        model: with or without adapters.
+        load: makes the checkpoint's model on the CPU, without adapters; if given ``True``, its shapes alone.
 
     Raises:
-        ConfigError: they are of another model; nothing is changed then.
+        ConfigError: the checkpoint is of another model; nothing is changed then.
     """
-    _copy(dict(source.named_parameters()), dict(model.named_parameters()), origin)
+    own = {weight_name(name): parameter for name, parameter in model.named_parameters() if ".lora_" not in name}
+    _check_shapes(dict(load(True).named_parameters()), own, directory)
+    for parameter in own.values():
+        if parameter.device.type == "cpu":
+            parameter.data = parameter.data.new_empty(0)
+    found = dict(load(False).named_parameters())
+    for name, parameter in own.items():
+        parameter.data = found.pop(name).data.to(parameter.device)
 
 
 def read_adapters(directory: Path, model: Any) -> None:
@@ -149,6 +166,12 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def _copy(tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], origin: Path) -> None:
+    _check_shapes(tensors, own, origin)
+    for name, parameter in own.items():
+        parameter.copy_(tensors[name])
+
+
+def _check_shapes(tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], origin: Path) -> None:
     wanted = {name: tuple(parameter.shape) for name, parameter in own.items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if differing := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
@@ -157,5 +180,3 @@ def _copy(tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], 
             f"{str(origin)!r} is a checkpoint of another model: {len(differing)} tensors differ, first {name!r}, "
             f"which is {found.get(name, 'absent')} there and {wanted.get(name, 'absent')} here"
         )
-    for name, parameter in own.items():
-        parameter.copy_(tensors[name])

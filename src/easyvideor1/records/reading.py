@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.files import is_sealed
+from easyvideor1.records.trajectories import SampleRecord, record_from_json
 from easyvideor1.types import DataError
 
 #: Ends the name of the file that keeps the lines that could not be read, so that what is lost can be looked at.
 ASIDE = ".damaged"
 _NUMBERED = re.compile(r"step_(\d+)")
+#: Endings of the two files of a step's rollouts: its groups, and the arrays beside them (``trajectory_files``).
+_ROLLOUTS = (".jsonl", ".npz")
 _COPY = "put it back from a copy of the run, if there is one; nothing else has to be done"
 
 
@@ -121,8 +124,9 @@ def numbered(directory: Path, suffix: str = "") -> dict[int, Path]:
 
 
 def numbered_step(name: str) -> int:
-    """The step of a rollout file, by its name; 0 for other files."""
-    found = _NUMBERED.fullmatch(Path(name).name.removesuffix(".jsonl"))
+    """The step of a rollout file, or of its arrays, by its name; 0 for other files."""
+    path = Path(name)
+    found = _NUMBERED.fullmatch(path.stem) if path.suffix in _ROLLOUTS else None
     return int(found[1]) if found else 0
 
 
@@ -168,10 +172,15 @@ def changed_files(stage: Path, step: int, digests: Mapping[str, str]) -> list[Da
 
 def rollout_files(stage: Path) -> dict[int, Path]:
     """The rollout files of a stage by step, in order."""
-    return numbered(stage / "rollouts", ".jsonl")
+    return numbered(stage / "rollouts", _ROLLOUTS[0])
 
 
-def read_rollouts(path: Path, step: int, groups: int | None = None) -> tuple[list[dict[str, Any]], str]:
+def array_files(stage: Path) -> dict[int, Path]:
+    """The arrays beside the rollout files of a stage by step, in order; a step may have none."""
+    return numbered(stage / "rollouts", _ROLLOUTS[1])
+
+
+def read_rollouts(path: Path, step: int, groups: int | None = None) -> tuple[list[SampleRecord], str]:
     """The groups of a step's rollout file that can be read, and what is wrong with it (empty if nothing is).
 
     Args:
@@ -179,11 +188,22 @@ def read_rollouts(path: Path, step: int, groups: int | None = None) -> tuple[lis
         step: that its rows have to name.
         groups: how many it has to hold; any number but none if left out.
     """
+    rows: list[SampleRecord] = []
+
+    def fault(row: Mapping[str, Any]) -> str:
+        try:
+            record = record_from_json(row)
+        except (KeyError, TypeError, ValueError) as error:
+            return f"no group ({error!r})"
+        if record.step != step:
+            return f"no group of step {step}"
+        rows.append(record)
+        return ""
+
     try:
-        found = read_rows(path, lambda row: _group_fault(row, step))
+        found = read_rows(path, fault)
     except DataError as error:
         return [], str(error).removeprefix(f"{path}: ")
-    rows = list(found.rows)
     wanted = len(rows) + len(found.faults) + found.torn if groups is None else groups
     share = f"{len(rows)} of {wanted} groups can be read"
     if found.torn:
@@ -193,14 +213,6 @@ def read_rollouts(path: Path, step: int, groups: int | None = None) -> tuple[lis
     if not rows:
         return rows, "empty"
     return rows, "" if len(rows) == wanted else share
-
-
-def _group_fault(row: Mapping[str, Any], step: int) -> str:
-    members = row.get("trajectories")
-    whole = isinstance(members, list) and all(
-        isinstance(member, dict) and isinstance(member.get("score"), dict) for member in members
-    )
-    return "" if whole and row.get("step") == step else f"no group of step {step}"
 
 
 def stage_damage(stage: Path, steps: int | None = None, told: Collection[str] = ()) -> list[Damage]:

@@ -1,20 +1,20 @@
-"""The rule of every task type: one table for parsing, scoring and checking."""
+"""The table of all task types: which rule parses, checks and scores each of them."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
-from easyvideor1.rewards.answer import Rule
-from easyvideor1.rewards.boolean import BOOLEAN
-from easyvideor1.rewards.choice import CHOICE
-from easyvideor1.rewards.code import CODE
-from easyvideor1.rewards.grounding import SPATIAL, SPATIAL_TEMPORAL, TEMPORAL, TRACKING
-from easyvideor1.rewards.markup import HTML, SVG
-from easyvideor1.rewards.math import MATH
-from easyvideor1.rewards.numbers import NUMERICAL, REGRESSION
-from easyvideor1.rewards.preference import PREFERENCE
-from easyvideor1.rewards.segmentation import SEGMENTATION
-from easyvideor1.rewards.text import OCR, TEXT
+from easyvideor1.rewards.tasks.boolean import BOOLEAN
+from easyvideor1.rewards.tasks.code import CODE
+from easyvideor1.rewards.tasks.free_text import OCR, TEXT
+from easyvideor1.rewards.tasks.grounding import SPATIAL, SPATIAL_TEMPORAL, TEMPORAL, TRACKING
+from easyvideor1.rewards.tasks.markup import HTML, SVG
+from easyvideor1.rewards.tasks.math import MATH
+from easyvideor1.rewards.tasks.multiple_choice import CHOICE
+from easyvideor1.rewards.tasks.numbers import NUMERICAL, REGRESSION
+from easyvideor1.rewards.tasks.preference import PREFERENCE
+from easyvideor1.rewards.tasks.segmentation import SEGMENTATION
+from easyvideor1.rewards.types import Rule
 
 #: Canonical task type -> its rule; the keys are those of ``easyvideor1.tasks.TASKS``.
 RULES: MappingProxyType[str, Rule] = MappingProxyType(

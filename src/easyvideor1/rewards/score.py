@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from easyvideor1.rewards.answer import Answer, ColumnError, Rule, Verdict, cannot_judge
-from easyvideor1.rewards.check import AnyOf, as_text, read_reference
-from easyvideor1.rewards.coordinates import (
+from easyvideor1.config.rewards import RewardConfig
+from easyvideor1.rewards.extraction import parse
+from easyvideor1.rewards.geometry import (
     Scale,
     declared_scale,
     factors,
@@ -17,14 +17,59 @@ from easyvideor1.rewards.coordinates import (
     picture_size,
     undeclared_differ,
 )
-from easyvideor1.rewards.grammar import Grammar, grammar_of
-from easyvideor1.rewards.parse import parse
 from easyvideor1.rewards.profiles import published_score
-from easyvideor1.rewards.regions import is_well_formed
+from easyvideor1.rewards.references import AnyOf, as_text, read_reference
 from easyvideor1.rewards.rules import RULES
-from easyvideor1.rewards.terms import Terms
+from easyvideor1.rewards.tags import ANSWER, Grammar, grammar_of, is_well_formed
+from easyvideor1.rewards.types import Answer, ColumnError, Rule, Verdict, cannot_judge
 from easyvideor1.tasks import canonical_task
-from easyvideor1.types import Completion, DataError, FinishReason, Score
+from easyvideor1.types import Completion, ConfigError, DataError, FinishReason, Score
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringSettings:
+    """See ``RewardConfig``. ``forms`` is by canonical task type."""
+
+    accuracy_weight: float = 0.9
+    format_weight: float = 0.1
+    profile: str = "strict"
+    grammar: Grammar = ANSWER
+    coordinates: Scale | None = None
+    scale_mismatch: Literal["mask", "zero"] = "mask"
+    forms: Mapping[str, str] = field(default_factory=dict)
+    reading: Literal["any", "asked"] = "any"
+
+
+def read_settings(config: RewardConfig) -> ScoringSettings:
+    """The settings of a configuration.
+
+    Raises:
+        ConfigError: the grammar, or a task type or form of ``rewards.forms``, is unknown.
+    """
+    forms: dict[str, str] = {}
+    for name, form in config.forms.items():
+        try:
+            task = canonical_task(name)
+        except DataError as error:
+            raise ConfigError(f"rewards.forms: {error}") from error
+        if task in forms:
+            raise ConfigError(f"rewards.forms names one task type twice: {', '.join(config.forms)}")
+        rule = RULES[task]
+        if rule.comparison(form) is None:
+            known = ", ".join((rule.form, *rule.forms))
+            raise ConfigError(f"rewards.forms: {task} has no form {form!r}; known: {known}")
+        forms[task] = form
+    return ScoringSettings(
+        config.accuracy_weight,
+        config.format_weight,
+        config.profile,
+        grammar_of(config.grammar),
+        config.coordinates,
+        config.scale_mismatch,
+        forms,
+        config.reading,
+    )
+
 
 #: Why an answer that can be read does not count.
 NO_TAG = "the answer is not in the answer tag that the prompt asks for"
@@ -85,7 +130,7 @@ def score(
         DataError: the task type is unknown.
         ConfigError: the grammar or the profile is.
     """
-    terms = Terms(
+    settings = ScoringSettings(
         accuracy_weight,
         format_weight,
         profile,
@@ -96,7 +141,9 @@ def score(
     )
     completion = Completion(response, finish, opens_thinking)
     task = canonical_task(problem_type)
-    return score_response(task, completion, as_text(answer), tuple(options or ()), row, terms, require_tag=require_tag)
+    return score_response(
+        task, completion, as_text(answer), tuple(options or ()), row, settings, require_tag=require_tag
+    )
 
 
 def score_response(
@@ -105,16 +152,16 @@ def score_response(
     answer: str,
     options: tuple[str, ...],
     row: Mapping[str, Any],
-    terms: Terms,
+    settings: ScoringSettings,
     *,
     require_tag: bool = False,
 ) -> Score:
-    """``score`` for a canonical task type, a reference as text, and terms that were read before."""
-    if terms.profile != "strict":
-        weights = (terms.accuracy_weight, terms.format_weight)
-        return published_score(terms.profile, task, completion.text, answer, weights)
-    parsed = counted_answer(task, completion, options, terms, require_tag=require_tag)
-    form = format_of(parsed, completion.text, terms.grammar)
+    """``score`` for a canonical task type, a reference as text, and settings that were read before."""
+    if settings.profile != "strict":
+        weights = (settings.accuracy_weight, settings.format_weight)
+        return published_score(settings.profile, task, completion.text, answer, weights)
+    parsed = counted_answer(task, completion, options, settings, require_tag=require_tag)
+    form = format_of(parsed, completion.text, settings.grammar)
     try:
         reference = read_reference(task, answer, options)
     except DataError as error:
@@ -122,83 +169,87 @@ def score_response(
         reason = f"the reference cannot be used: {error.__cause__}"
         return Score(0.0, form, 0.0, parsed=shown(parsed), applicable=False, reason=reason, found=parsed.found)
     value = parsed.value
-    verdict = Verdict(0.0, reason=parsed.reason) if value is None else _verdict(task, value, reference, row, terms)
-    return _weighed(verdict, verdict.parts, form, shown(parsed), parsed.found, terms)
+    verdict = Verdict(0.0, reason=parsed.reason) if value is None else _verdict(task, value, reference, row, settings)
+    return _weighed(verdict, verdict.parts, form, shown(parsed), parsed.found, settings)
 
 
-def scored(score: Score, verdict: Verdict, terms: Terms) -> Score:
+def scored(score: Score, verdict: Verdict, settings: ScoringSettings) -> Score:
     """A score with the accuracy of a verdict and the total that follows; its own parts stay beside the verdict's."""
     parts = {**score.parts, **verdict.parts}
-    return _weighed(verdict, parts, score.format, score.parsed, score.found, terms)
+    return _weighed(verdict, parts, score.format, score.parsed, score.found, settings)
 
 
-def _weighed(verdict: Verdict, parts: Mapping[str, float], form: float, parsed: str, found: str, terms: Terms) -> Score:
+def _weighed(
+    verdict: Verdict, parts: Mapping[str, float], form: float, parsed: str, found: str, settings: ScoringSettings
+) -> Score:
     if not verdict.applicable:
         return Score(0.0, form, 0.0, parts, parsed, applicable=False, reason=verdict.reason, found=found)
     accuracy = min(1.0, max(0.0, verdict.accuracy))
-    total = min(1.0, terms.accuracy_weight * accuracy + terms.format_weight * form)
+    total = min(1.0, settings.accuracy_weight * accuracy + settings.format_weight * form)
     return Score(accuracy, form, total, parts, parsed, True, verdict.reason, found)
 
 
 def counted_answer(
-    task: str, completion: Completion, options: tuple[str, ...], terms: Terms, *, require_tag: bool
+    task: str, completion: Completion, options: tuple[str, ...], settings: ScoringSettings, *, require_tag: bool
 ) -> Answer:
     """The answer of a response; without its value, and with the reason, where it is not given as it has to be."""
-    answer = parse(task, completion, options, terms.grammar)
+    answer = parse(task, completion, options, settings.grammar)
     if answer.value is None:
         return answer
     if require_tag and answer.found != "tag":
         return replace(answer, value=None, reason=NO_TAG)
-    if terms.reading == "asked" and not answer.canonical:
+    if settings.reading == "asked" and not answer.canonical:
         return replace(answer, value=None, reason=NOT_AS_ASKED)
     return answer
 
 
-def _verdict(task: str, predicted: Any, reference: Any, row: Mapping[str, Any], terms: Terms) -> Verdict:
+def _verdict(task: str, predicted: Any, reference: Any, row: Mapping[str, Any], settings: ScoringSettings) -> Verdict:
     if isinstance(reference, AnyOf):
-        verdicts = [_verdict(task, predicted, one, row, terms) for one in reference.values]
+        verdicts = [_verdict(task, predicted, one, row, settings) for one in reference.values]
         return max(verdicts, key=lambda verdict: (verdict.applicable, verdict.accuracy))
     rule = RULES[task]
     form = row.get("reward_form")
     if form is None:
-        form = terms.forms.get(task, rule.form)
+        form = settings.forms.get(task, rule.form)
     compare = rule.comparison(form)
     if compare is None:
         return cannot_judge("the column 'reward_form' of the row names no form of this task type")
     if rule.places is None:
         return compare(predicted, reference, row)
     try:
-        moved = _on_the_scale_of(rule, predicted, reference, row, terms)
+        moved = _on_the_scale_of(rule, predicted, reference, row, settings)
     except ColumnError as error:
         return cannot_judge(error.cause)
     if isinstance(moved, Verdict):
         return moved
-    stated = declared_scale(row) or terms.coordinates
+    stated = declared_scale(row) or settings.coordinates
     return compare(moved, reference, row if stated is None else {**row, "coordinates": stated})
 
 
-def _on_the_scale_of(rule: Rule, predicted: Any, reference: Any, row: Mapping[str, Any], terms: Terms) -> Any:
+def _on_the_scale_of(
+    rule: Rule, predicted: Any, reference: Any, row: Mapping[str, Any], settings: ScoringSettings
+) -> Any:
     """The answer with its boxes and points on the scale of the reference, or the verdict where that cannot be."""
     assert rule.places is not None
     points = rule.places.points
-    stated = declared_scale(row) or terms.coordinates
+    stated = declared_scale(row) or settings.coordinates
     if stated is None:
         differ = undeclared_differ(points(predicted), points(reference))
-        return _mismatched(mismatch("answer", None), terms) if differ else predicted
-    asked = terms.coordinates or stated
+        return _mismatched(mismatch("answer", None), settings) if differ else predicted
+    asked = settings.coordinates or stated
     size = picture_size(row) if "pixel" in (stated, asked) else None
     if off_scale(points(reference), stated, size):
         return cannot_judge(mismatch("reference", stated))
     if off_scale(points(predicted), asked, size):
-        return _mismatched(mismatch("answer", asked), terms)
+        return _mismatched(mismatch("answer", asked), settings)
     if asked == stated:
         return predicted
     by = factors(asked, stated, size)
     return cannot_judge(_SIZE_REASON) if by is None else rule.places.scaled(predicted, *by)
 
 
-def _mismatched(reason: str, terms: Terms) -> Verdict:
-    return Verdict(0.0, {"scale_mismatch": 1.0}, applicable=terms.scale_mismatch == "zero", reason=reason)
+def _mismatched(reason: str, settings: ScoringSettings) -> Verdict:
+    return Verdict(0.0, {"scale_mismatch": 1.0}, applicable=settings.scale_mismatch == "zero", reason=reason)
 
 
 def format_of(answer: Answer, response: str, grammar: Grammar) -> float:

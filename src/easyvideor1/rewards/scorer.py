@@ -1,4 +1,4 @@
-"""Scores samples as a configuration says: built-in rules, rewards of the user, further parts; counts what is masked."""
+"""Score samples as a configuration says: built-in rules, custom rewards, further parts; count what is masked."""
 
 from __future__ import annotations
 
@@ -10,26 +10,18 @@ from contextlib import contextmanager
 from functools import partial
 
 from easyvideor1.config.rewards import RewardConfig
-from easyvideor1.registry import code_excerpt, error_words, load_attribute
-from easyvideor1.rewards.answer import RewardError
-from easyvideor1.rewards.check import one_answer
-from easyvideor1.rewards.combine import Part, Values, combined, load_parts, part_values, with_part
-from easyvideor1.rewards.comparisons import Comparisons
-from easyvideor1.rewards.contract import checked_score, masked
-from easyvideor1.rewards.doing import Doing
-from easyvideor1.rewards.group_rewards import BUILT_IN
-from easyvideor1.rewards.judge_panel import Panel
-from easyvideor1.rewards.parse import parse
-from easyvideor1.rewards.patience import Patience
-from easyvideor1.rewards.pool import usual_workers
-from easyvideor1.rewards.responses import full_response
-from easyvideor1.rewards.score import format_of, score_response
-from easyvideor1.rewards.terms import read_terms
+from easyvideor1.registry import code_excerpt, error_words
+from easyvideor1.rewards.concurrency import ActiveWork, Comparisons, TimeLimit, default_workers
+from easyvideor1.rewards.custom import CustomReward, checked_score, load_reward, task_key
+from easyvideor1.rewards.extraction import parse
+from easyvideor1.rewards.parts import BUILT_IN, Part, Values, combined, load_parts, part_values, with_part
+from easyvideor1.rewards.references import one_answer
+from easyvideor1.rewards.review import Reviewer
+from easyvideor1.rewards.score import format_of, read_settings, score_response
+from easyvideor1.rewards.tags import full_response
+from easyvideor1.rewards.types import RewardError, masked
 from easyvideor1.tasks import canonical_task
-from easyvideor1.types import Completion, ConfigError, DataError, Sample, Score
-
-#: A reward of the user. A number is accuracy and total, ``None`` means that it does not apply to this sample.
-CustomReward = Callable[[Sample, str], Score | float | None]
+from easyvideor1.types import Completion, ConfigError, Sample, Score
 
 #: Types whose comparison waits for another process.
 _WAITING = frozenset({"code", "math"})
@@ -44,15 +36,15 @@ class Scorer:
 
     def __init__(self, config: RewardConfig) -> None:
         self.config = config
-        self.terms = read_terms(config)
+        self.settings = read_settings(config)
         self.parts = load_parts(config.parts)
         self._alone = [part for part in self.parts if not part.group]
-        self.panel = Panel(config)
-        self._patience = Patience(config.timeout)
-        self._doing = Doing()
-        self._workers = config.workers or usual_workers()
+        self.panel = Reviewer(config)
+        self._patience = TimeLimit(config.timeout)
+        self._doing = ActiveWork()
+        self._workers = config.workers or default_workers()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="score")
-        self._custom = {_task_key(name): (target, _load(target)) for name, target in config.custom.items()}
+        self._custom = {task_key(name): (target, load_reward(target)) for name, target in config.custom.items()}
         if len(self._custom) != len(config.custom):
             raise ConfigError(f"rewards.custom names one task type twice: {', '.join(config.custom)}")
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -225,7 +217,7 @@ class Scorer:
             return scores
         try:
             with self._doing(f"the judge or renderer of {sample.id!r}"):
-                return self.panel.review(task, sample, completions, scores, self.terms, tags)
+                return self.panel.review(task, sample, completions, scores, self.settings, tags)
         except Exception as error:
             name = f"judge of {task}"
             if self.config.on_error == "stop":
@@ -244,7 +236,7 @@ class Scorer:
             if custom is None:
                 row = sample.extra
                 return score_response(
-                    task, completion, sample.answer, sample.options, row, self.terms, require_tag=require_tag
+                    task, completion, sample.answer, sample.options, row, self.settings, require_tag=require_tag
                 )
             with self._doing(f"the reward {name!r} of {sample.id!r}"):
                 result = self._patience.call(name, lambda: custom(sample, completion.text))
@@ -256,8 +248,8 @@ class Scorer:
             result = masked(_failed(name, error))
         form = 0.0
         if result is not None and not isinstance(result, Score):
-            parsed = parse(task, completion, sample.options, self.terms.grammar)
-            form = format_of(parsed, completion.text, self.terms.grammar)
+            parsed = parse(task, completion, sample.options, self.settings.grammar)
+            form = format_of(parsed, completion.text, self.settings.grammar)
         return checked_score(name, result, form=form)
 
     def _values(
@@ -301,21 +293,3 @@ def _stopped(name: str, sample: Sample, error: Exception) -> RewardError:
         f"{_failed(name, error)}: {error} for sample {sample.id!r} ({sample.where or 'no file'}). Correct it, or set "
         "rewards.on_error: mask to leave such samples out."
     )
-
-
-def _task_key(name: str) -> str:
-    if name == "*":
-        return name
-    try:
-        return canonical_task(name)
-    except DataError as error:
-        raise ConfigError(f"rewards.custom: {error}") from error
-
-
-def _load(target: str) -> CustomReward:
-    if ":" not in target:
-        raise ConfigError(f"rewards.custom: {target!r} is not of the form 'module:attr'")
-    reward: CustomReward = load_attribute(target, "reward")
-    if not callable(reward):
-        raise ConfigError(f"rewards.custom: {target!r} is {reward!r}, which cannot be called")
-    return reward

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 
-from easyvideor1.algorithms.advantages import Advantage, is_group_centred
+from easyvideor1.algorithms.advantages import ADVANTAGES, Advantage, is_group_centred
+from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.selection import groups_within, soft_overlong_penalty
 from easyvideor1.config import StageConfig
 from easyvideor1.config.stage_sections import SelectionConfig
@@ -125,6 +127,27 @@ def select_groups(
             continue
         used.append(group)
     return used
+
+
+def selector(options: StageConfig, max_new_tokens: int) -> Callable[[Sequence[Group]], list[Group]]:
+    """``select_groups`` as a stage configures it."""
+    advantage = ADVANTAGES.resolve(options.advantage.name)
+    by_parts = "parts" in needs_of(advantage)
+
+    def signal(group: Group) -> Sequence[object]:
+        rewards = response_rewards(group, options, max_new_tokens)
+        if not by_parts:
+            return rewards
+        scores = zip(rewards, group.scores, strict=True)
+        return [(reward, s.accuracy, s.format, *sorted(s.parts.items())) for reward, s in scores]
+
+    return partial(
+        select_groups,
+        drop_flat=flat_rule(options, advantage),
+        signal=signal,
+        within=filter_by_mean(options.selection) if options.selection.filters else None,
+        learnt=partial(is_learnt, overlong_filter=options.overlong.filter),
+    )
 
 
 def filter_by_mean(options: SelectionConfig) -> Callable[[Group], bool]:

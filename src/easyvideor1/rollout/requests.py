@@ -28,6 +28,9 @@ from easyvideor1.types import (
 
 Render = Callable[[Sample], Prompt]
 
+#: Called as ``(position of the group, the policy's responses)``.
+OnGroup = Callable[[int, tuple[Trajectory, ...]], None]
+
 
 def ready_prompts(
     samples: Sequence[Sample],
@@ -70,50 +73,49 @@ def generate_online(
     group_size: int,
     seed: Sequence[int | str],
     offline: Sequence[tuple[Trajectory, ...]] | None = None,
-    on_answer: OnAnswer | None = None,
-) -> list[Group]:
-    """``group_size`` responses to every sample; a sample without a prompt gets an empty group.
+    baselines: bool = False,
+    on_group: OnGroup | None = None,
+) -> tuple[list[Group], list[Group]]:
+    """``group_size`` responses to every sample and, with ``baselines``, the greedy response to each, in one submission.
 
-    They are the policy's, but for the last ones of a sample that is given ``offline`` trajectories. ``on_answer`` is
-    called as ``(position of the sample, the policy's responses)`` as soon as these are there.
+    Responses are the policy's, but for the last ones of a sample that is given ``offline`` trajectories. A sample
+    without a prompt gets empty groups. ``on_group`` is called as ``(position, the policy's responses)`` as soon as
+    these are there; the baseline of sample ``i`` has the position ``len(samples) + i``.
+
+    Returns:
+        The groups, and those of the baselines with one trajectory each; without ``baselines`` there are none.
 
     Raises:
         EasyVideoError: the engine does not return what was asked for.
     """
     given = [()] * len(samples) if offline is None else offline
-    asked = [index for index, prompt in enumerate(prompts) if prompt is not None]
-    requests = [
-        Request(sample.id, prompt, group_size - len(placed), sampling, derive_seed(*seed, index, sample.id))
-        for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True))
-        if prompt is not None
-    ]
-
-    def tell(request: int, answers: tuple[Trajectory, ...]) -> None:
-        if not 0 <= request < len(asked):
-            raise EasyVideoError(
-                f"engine {type(engine).__name__} told of the answers to request {request} of {len(asked)}; on_answer "
-                "takes the position of a request, from 0"
-            )
-        if on_answer is not None:
-            on_answer(asked[request], answers)
-
-    found = iter(_answers(engine, requests, None if on_answer is None else tell))
-    return [
-        Group(sample, () if prompt is None else (*next(found), *placed))
-        for sample, prompt, placed in zip(samples, prompts, given, strict=True)
-    ]
-
-
-def greedy_responses(groups: Sequence[Group], *, engine: Engine, sampling: Sampling) -> list[Trajectory]:
-    """The likeliest response to the prompt of every group (ReMax).
-
-    Raises:
-        EasyVideoError: the engine does not return what was asked for.
-    """
+    asked: dict[int, Request] = {}
     greedy = replace(sampling, greedy=True)
-    prompts = [group.trajectories[0].prompt for group in groups]
-    requests = [Request(group.sample.id, prompt, 1, greedy, 0) for group, prompt in zip(groups, prompts, strict=True)]
-    return [one for (one,) in _answers(engine, requests)]
+    for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True)):
+        if prompt is not None:
+            own = derive_seed(*seed, index, sample.id)
+            asked[index] = Request(sample.id, prompt, group_size - len(placed), sampling, own)
+            if baselines:
+                asked[len(samples) + index] = Request(sample.id, prompt, 1, greedy, 0)
+    positions = list(asked)
+
+    def tell(request: int, responses: tuple[Trajectory, ...]) -> None:
+        if not 0 <= request < len(positions):
+            raise EasyVideoError(
+                f"engine {type(engine).__name__} told of the answers to request {request} of {len(positions)}; "
+                "on_answer takes the position of a request, from 0"
+            )
+        if on_group is not None:
+            on_group(positions[request], responses)
+
+    answers = _answers(engine, list(asked.values()), None if on_group is None else tell)
+    found = dict(zip(positions, answers, strict=True))
+    groups = [
+        Group(sample, (*found[index], *placed) if index in found else ())
+        for index, (sample, placed) in enumerate(zip(samples, given, strict=True))
+    ]
+    second = [Group(sample, found.get(len(samples) + index, ())) for index, sample in enumerate(samples)]
+    return groups, second if baselines else []
 
 
 def _answers(

@@ -70,7 +70,7 @@ def write_world(
         MediaError: a clip cannot be encoded as asked.
     """
     root = Path(out)
-    found = _claim(spec, root)
+    found = _open_world(spec, root)
     if found is not None:
         return found
     splits = list(plan_world(spec))
@@ -103,7 +103,7 @@ def read_scenes(out: str | os.PathLike[str]) -> dict[str, Scene]:
     return {entry["clip"]: scene_from_json(entry) for entry in data}
 
 
-def _claim(spec: WorldSpec, root: Path) -> Manifest | None:
+def _open_world(spec: WorldSpec, root: Path) -> Manifest | None:
     """The complete world that is there, or ``None`` once the directory is marked as this spec's."""
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -13,13 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 from easyvideor1.config.canary import CanaryConfig
-from easyvideor1.rewards.check import one_answer
-from easyvideor1.rewards.grammar import ANSWER, Grammar
-from easyvideor1.rewards.parse import parse
-from easyvideor1.rewards.regions import find_tag, split_thinking
-from easyvideor1.rewards.responses import full_response
+from easyvideor1.rewards.extraction import parse
+from easyvideor1.rewards.references import one_answer
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.rewards.score import shown
+from easyvideor1.rewards.tags import ANSWER, Grammar, find_tag, full_response, split_thinking
 from easyvideor1.training.canary_alarms import CONSTANT, Alarm, Metrics, Windows, alarms
 from easyvideor1.types import Group, Sample, Score, StoppedError, Trajectory
 

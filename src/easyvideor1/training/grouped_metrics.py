@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from easyvideor1.records.rows import prompt_tokens_by_kind
+from easyvideor1.records.trajectories import prompt_tokens_by_kind
 from easyvideor1.types import Group, Sample
 
 #: Characters of a source in the name of a metric.

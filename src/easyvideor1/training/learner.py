@@ -20,9 +20,9 @@ from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.config.algorithms import RatioOptions
 from easyvideor1.packing.micro_batch import engine_logprobs
 from easyvideor1.policy.policy import Observe, Policy
+from easyvideor1.rollout.samples import StageMedia
 from easyvideor1.seeds import derive_seed
 from easyvideor1.training.mismatch import MismatchWatch
-from easyvideor1.training.rollout_collection import MediaReader
 from easyvideor1.training.train_batch import TrainBatch
 from easyvideor1.types import Turn
 
@@ -45,7 +45,7 @@ class Learner:
         config: RunConfig,
         components: Components,
         policy: Policy,
-        media: MediaReader,
+        media: StageMedia,
         say: Callable[[str], None],
     ) -> None:
         self.options = options

@@ -45,8 +45,8 @@ from easyvideor1.training.run_directory import (
     run_directory,
 )
 from easyvideor1.training.run_log import StageLog
-from easyvideor1.training.stages import OnStep, build_stage, stage_directory
-from easyvideor1.training.waiting import Waiting
+from easyvideor1.training.stages import OnStep, build_stage, stage_directory, sync_weights
+from easyvideor1.training.timings import Waiting
 from easyvideor1.types import ConfigError, Sample
 
 #: ``evaluate(name, samples, engine, bench, run_dir) -> metrics``: given by whoever puts the run together. It writes
@@ -192,7 +192,7 @@ class _Session:
         done = latest.step
         saved = [] if latest.path is None else [latest.path]
         engine = self.components.open_engine(policy.model)
-        engine.load_weights(done, policy.weights())
+        sync_weights(engine, done, policy)
 
         def save(step: int) -> None:
             state = {
@@ -216,7 +216,7 @@ class _Session:
             evaluate=self._validate,
             on_step=self._on_step(number),
             save=save,
-            clock=waiting.clock,
+            timings=waiting.timings,
             say=self.watch.say,
         )
         try:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from easyvideor1.files import append, json_bytes, write_atomic
 from easyvideor1.records.reading import (
     ASIDE,
     Damage,
+    array_files,
     lines_until,
     numbered_step,
     parse_row,
@@ -22,12 +24,14 @@ from easyvideor1.records.reading import (
     rollout_files,
     step_fault,
 )
-from easyvideor1.records.rows import media_records, prompt_tokens_by_kind, score_to_json
+from easyvideor1.records.trajectories import SampleRecord, sample_record, trajectory_record
+from easyvideor1.records.trajectory_files import write_trajectories
+from easyvideor1.rollout.collector import REPLACED_TOKENS
 from easyvideor1.rollout.groups import apart, score_metrics
 from easyvideor1.training.grouped_metrics import breakdown_metrics
-from easyvideor1.training.rollout_collection import REPLACED_TOKENS
 from easyvideor1.training.timings import Timings
-from easyvideor1.types import EasyVideoError, Group, Score, Trajectory
+from easyvideor1.training.train_batch import TrainBatch
+from easyvideor1.types import EasyVideoError, Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class StageLog:
             if bad:
                 damage.append(_moved_aside(file, bad))
             write_atomic(file, b"".join(kept))
-        for number, path in rollout_files(self.directory).items():
+        for number, path in (*rollout_files(self.directory).items(), *array_files(self.directory).items()):
             if number > step:
                 path.unlink()
                 redone.add(number)
@@ -99,24 +103,21 @@ class StageLog:
         for row in rows:
             append(self.canary_file, json_bytes(row))
 
-    def write_rollouts(
-        self,
-        step: int,
-        groups: Sequence[Group],
-        used: Sequence[Group],
-        advantages_N: torch.Tensor,
-        off_policy: str = "none",
-    ) -> None:
+    def write_rollouts(self, step: int, groups: Sequence[Group], batch: TrainBatch, off_policy: str = "none") -> None:
         """Write a step's rollouts; before its update, so that they are there to look at when that fails.
 
-        ``off_policy`` is how the stage learns from offline members of its groups; it stands beside each of them.
+        ``batch`` says which of them the step trains on, and with which advantages. ``off_policy`` is how the stage
+        trains on offline members of its groups; it stands beside each of them.
         """
-        learnt = [trajectory for group in used for trajectory in group.trajectories]
-        advantages = {id(t): value for t, value in zip(learnt, advantages_N.tolist(), strict=True)}
-        content = b"".join(json_bytes(_group_row(step, group, advantages, off_policy)) for group in groups)
+        of_turns = iter(batch.token_advantages())
+        learnt = {
+            id(trajectory): (value, [next(of_turns) for _ in trajectory.turns])
+            for trajectory, value in zip(batch.rows.trajectories, batch.recorded.tolist(), strict=True)
+        }
         file = self.rollouts / f"step_{step:06d}.jsonl"
-        write_atomic(file, content)
-        self._digests[file.relative_to(self.directory).as_posix()] = hashlib.sha256(content).hexdigest()
+        digests = write_trajectories(file, [_group_record(step, group, learnt, off_policy) for group in groups])
+        place = self.rollouts.relative_to(self.directory)
+        self._digests |= {(place / name).as_posix(): digest for name, digest in digests.items()}
 
     def write_metrics(
         self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], clock: Timings
@@ -137,44 +138,24 @@ class StageLog:
         return row
 
 
-def _group_row(step: int, group: Group, advantages: dict[int, float], off_policy: str) -> dict[str, Any]:
-    sample = group.sample
+def _group_record(
+    step: int, group: Group, learnt: Mapping[int, tuple[float, list[NDArray[np.float32]]]], off_policy: str
+) -> SampleRecord:
+    found = []
+    for trajectory, score in zip(group.trajectories, group.scores, strict=True):
+        advantage, of_turns = learnt.get(id(trajectory), (None, None))
+        found.append(
+            trajectory_record(
+                trajectory,
+                score,
+                advantage=advantage,
+                off_policy=off_policy,
+                arrays=True,
+                turn_advantages=of_turns,
+            )
+        )
     prompt = group.trajectories[0].prompt if group.trajectories else None
-    pairs = zip(group.trajectories, group.scores, strict=True)
-    rows = [
-        _trajectory_row(trajectory, score, advantages.get(id(trajectory)), off_policy) for trajectory, score in pairs
-    ]
-    return {
-        "step": step,
-        "sample": sample.id,
-        "task": sample.task,
-        "source": sample.source,
-        "modality": sample.modality,
-        "question": sample.question,
-        "answer": sample.answer,
-        "options": list(sample.options),
-        "prompt": prompt.text if prompt else "",
-        "prompt_tokens": len(prompt) if prompt else 0,
-        "tokens": dict(prompt_tokens_by_kind(prompt)) if prompt else {},
-        "media": [asdict(media) for media in media_records(prompt)] if prompt else [],
-        "used": any(row["advantage"] is not None for row in rows),
-        "trajectories": rows,
-    }
-
-
-def _trajectory_row(trajectory: Trajectory, score: Score, advantage: float | None, off_policy: str) -> dict[str, Any]:
-    known = [float(turn.logprobs.sum()) for turn in trajectory.turns if turn.logprobs is not None]
-    known = [value for value in known if not math.isnan(value)]  # a stop token that was added has none
-    return {
-        "origin": trajectory.origin,
-        **({"off_policy": off_policy} if trajectory.origin == "offline" else {}),
-        "response": trajectory.text,
-        "tokens": trajectory.response_tokens,
-        "finish": trajectory.finish,
-        "logprob": sum(known) if len(known) == len(trajectory.turns) else None,
-        "advantage": advantage,
-        "score": score_to_json(score),
-    }
+    return sample_record(group.sample, prompt, trajectories=tuple(found), step=step)
 
 
 def _check_finite(step: int, row: Mapping[str, float]) -> None:

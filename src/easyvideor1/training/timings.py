@@ -1,10 +1,26 @@
-"""Wall-clock seconds of the phases of a step."""
+"""Seconds of the phases of a step, and what a step does that takes its time: a slow reward is no run that hangs."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+#: Seconds between two looks at the phase under way.
+TICK = 1.0
+#: Phases of a step in words. An evaluation has a progress bar of its own.
+PHASES = {
+    "sample": "loading frames",
+    "rollout": "generating",
+    "score": "scoring",
+    "advantages": "computing advantages",
+    "update": "updating",
+    "sync": "handing over weights",
+}
+
+#: Called as ``(step, what is going on, seconds that it has taken)``.
+OnWaiting = Callable[[int, str, float], None]
 
 
 class Timings:
@@ -31,3 +47,50 @@ class Timings:
     def total(self) -> float:
         """Seconds since the clock was made."""
         return time.perf_counter() - self._begun
+
+
+class Waiting:
+    """Tells, once a second, which phase of which step is under way, and what that waits for.
+
+    Args:
+        tell: is told, in a thread of its own.
+        scoring: says what scoring waits for; may be empty.
+    """
+
+    def __init__(self, tell: OnWaiting, scoring: Callable[[], str]) -> None:
+        self._tell = tell
+        self._scoring = scoring
+        self._phase: tuple[int, str, float] | None = None
+        self._lock = threading.Lock()  # once a phase has ended, nothing more is told of it
+
+    def timings(self, step: int) -> Timings:
+        """Timings of a step, whose phases are watched."""
+        return Timings(lambda phase: self._enter(step, phase))
+
+    def _enter(self, step: int, phase: str | None) -> None:
+        with self._lock:
+            self._phase = None if phase is None else (step, phase, time.monotonic())
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Tell for the length of the block."""
+        ended = threading.Event()
+
+        def look() -> None:
+            while not ended.wait(TICK):
+                with self._lock:
+                    if self._phase is not None and self._phase[1] in PHASES:
+                        step, name, since = self._phase
+                        self._tell(step, self._words(name), time.monotonic() - since)
+
+        thread = threading.Thread(target=look, name="waiting", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _words(self, phase: str) -> str:
+        detail = self._scoring() if phase == "score" else ""
+        return f"{PHASES[phase]}, waiting for {detail}" if detail else PHASES[phase]

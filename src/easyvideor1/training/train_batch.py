@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from easyvideor1.algorithms.advantages import (
     Advantage,
@@ -72,6 +74,13 @@ class TrainBatch:
     rollout_logprobs: list[torch.Tensor] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
 
+    def token_advantages(self) -> list[NDArray[np.float32]]:
+        """The advantages of every response token, turn by turn, ``(T,)`` each; for the records."""
+        return [
+            np.broadcast_to(np.asarray(values, dtype=np.float32), len(turn.response_ids))
+            for turn, values in zip(self.rows.turns, self.advantages, strict=True)
+        ]
+
     @property
     def has_trained_tokens(self) -> bool:
         """Whether there is any token to learn from."""
@@ -110,7 +119,6 @@ class TrainBatch:
 class Sources:
     """Where a lesson takes from what scores do not say; each is called only if the stage needs it."""
 
-    greedy: Callable[[Sequence[Group]], list[float]]
     kl: Callable[[Sequence[Turn]], list[torch.Tensor]]
     values: Callable[[Sequence[Turn]], list[torch.Tensor]]
     kl_coefficient: Callable[[], float]
@@ -170,7 +178,7 @@ def make_train_batch(
     metrics: dict[str, float] = {}
     greedy = None
     if "greedy" in needs:
-        of_group = torch.tensor(sources.greedy(groups), dtype=torch.float32)
+        of_group = torch.tensor([_baseline(group, options, max_new_tokens) for group in groups])
         greedy = of_group[rows.group]
         metrics["reward/greedy"] = float(of_group.mean())
     values_T = torch.cat(sources.values(rows.turns)) if "values" in needs else None
@@ -201,6 +209,14 @@ def make_train_batch(
         None if returns is None else rows.split(returns),
         metrics=metrics,
     )
+
+
+def _baseline(group: Group, options: StageConfig, max_new_tokens: int) -> float:
+    """The reward of the greedy response; where that could not be judged, the mean of the group."""
+    if group.baseline is not None:
+        return group.baseline
+    rewards = response_rewards(group, options, max_new_tokens)
+    return sum(rewards) / len(rewards)
 
 
 def _with_learnt_tokens(rows: Rows) -> torch.Tensor:

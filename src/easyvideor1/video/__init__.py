@@ -1,16 +1,18 @@
 """Frames: probe without decoding, plan every pixel, decode under guard, keep what was decoded."""
 
-from easyvideor1.video.build import BuildReport, Tally, build, look_up
+from easyvideor1.video.build import BuildProgress, BuildReport, build, check_cached
 from easyvideor1.video.decode import decode
-from easyvideor1.video.guard import DecodePool
-from easyvideor1.video.health import HealthEntry, HealthLedger, Patient, patients
+from easyvideor1.video.health import BadFile, HealthEntry, HealthLedger, bad_files
+from easyvideor1.video.maintenance import GcReport, StoreStats, collect_garbage, store_stats
 from easyvideor1.video.plan import plan, plan_from_json, plan_to_json
 from easyvideor1.video.probe import probe
 from easyvideor1.video.source import FrameSource
 from easyvideor1.video.store import EntryFile, FrameStore, StoreError
-from easyvideor1.video.upkeep import GcReport, StoreStats, collect, survey
+from easyvideor1.video.worker_pool import DecodePool
 
 __all__ = [
+    "BadFile",
+    "BuildProgress",
     "BuildReport",
     "DecodePool",
     "EntryFile",
@@ -19,18 +21,16 @@ __all__ = [
     "GcReport",
     "HealthEntry",
     "HealthLedger",
-    "Patient",
     "StoreError",
     "StoreStats",
-    "Tally",
+    "bad_files",
     "build",
-    "collect",
+    "check_cached",
+    "collect_garbage",
     "decode",
-    "look_up",
-    "patients",
     "plan",
     "plan_from_json",
     "plan_to_json",
     "probe",
-    "survey",
+    "store_stats",
 ]

@@ -11,16 +11,16 @@ from typing import Literal
 
 from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import MediaError, MediaPlan, MediaRef
-from easyvideor1.video.guard import DecodePool, Outcome
 from easyvideor1.video.health import HealthLedger
 from easyvideor1.video.store import FrameStore
+from easyvideor1.video.worker_pool import DecodePool, Outcome
 
 #: Reasons that lie in where a file is and not in what it holds: a copy of it may be well.
 _OF_THE_PLACE = frozenset({"missing", "permission", "not_a_file", "changed"})
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class BuildProgress:
     """How far a build is, in distinct plans: ``done = built + present + failed`` of ``total``."""
 
     total: int
@@ -57,11 +57,10 @@ def build(
     store: FrameStore,
     ledger: HealthLedger,
     cache_config: CacheConfig,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[BuildProgress], None] | None = None,
     *,
-    on_tally: Callable[[Tally], None] | None = None,
     pool: DecodePool | None = None,
-    hung: Collection[str] = (),
+    timed_out: Collection[str] = (),
     checksums: bool = False,
 ) -> BuildReport:
     """Decode every plan that the store lacks, in ``cache_config.workers`` processes.
@@ -75,10 +74,9 @@ def build(
         store: is filled.
         ledger: names every failure.
         cache_config: workers, deadline and memory cap.
-        on_progress: called in this thread as ``(done, total)`` after each distinct plan.
-        on_tally: likewise, with what became of them.
+        on_progress: called in this thread after each distinct plan.
         pool: worker processes to use, which stay; else some are started and ended here.
-        hung: digests that are not tried, because they ran into the deadline before; they count as failed.
+        timed_out: digests that are not tried, because they ran into the deadline before; they count as failed.
         checksums: read every byte of what is there, and not only its size.
 
     Raises:
@@ -92,18 +90,16 @@ def build(
         paths[plan.digest, ref.path] = None
         places.setdefault(plan.digest, {})[ref.path] = None
     store.sweep()
-    tally = Tally(len(plans))
+    progress = BuildProgress(len(plans))
 
     def advance(outcome: Outcome | Literal["failed"]) -> None:
-        nonlocal tally
-        tally = replace(tally, **{outcome: getattr(tally, outcome) + 1})
+        nonlocal progress
+        progress = replace(progress, **{outcome: getattr(progress, outcome) + 1})
         if on_progress is not None:
-            on_progress(tally.done, tally.total)
-        if on_tally is not None:
-            on_tally(tally)
+            on_progress(progress)
 
     missing, damaged = _missing(plans, store, checksums, lambda: advance("present"))
-    failed = {digest: "timeout" for digest in missing if digest in hung}
+    failed = {digest: "timeout" for digest in missing if digest in timed_out}
     for digest in failed:
         del missing[digest]
         advance("failed")
@@ -111,7 +107,7 @@ def build(
         with ExitStack() as stack:
             workers = pool or stack.enter_context(DecodePool(store, cache_config))
             threads = stack.enter_context(ThreadPoolExecutor(cache_config.workers))
-            note = partial(ledger.note, action="left out of the store", deadline=cache_config.deadline)
+            note = partial(ledger.record_error, action="left out of the store", deadline=cache_config.deadline)
             jobs = {
                 threads.submit(_decode_anywhere, workers, note, tuple(places[digest]), plan): digest
                 for digest, plan in missing.items()
@@ -124,8 +120,8 @@ def build(
                 workers.close()
                 raise
     return BuildReport(
-        built=tally.built,
-        present=tally.present,
+        built=progress.built,
+        present=progress.present,
         failed=len(failed),
         failures=tuple((path, failed[digest]) for digest, path in paths if digest in failed),
         failed_digests=failed,
@@ -140,7 +136,7 @@ def _missing(
     missing: dict[str, MediaPlan] = {}
     damaged: list[tuple[str, str]] = []
     for digest, plan in plans.items():
-        found = store.look(plan, checksums=checksums)
+        found = store.check_entry(plan, checksums=checksums)
         damaged += [(str(path), fault) for path, fault in found.damaged]
         if found.there:
             on_present()
@@ -149,13 +145,15 @@ def _missing(
     return missing, damaged
 
 
-def look_up(items: Iterable[tuple[MediaRef, MediaPlan]], store: FrameStore) -> BuildReport:
+def check_cached(items: Iterable[tuple[MediaRef, MediaPlan]], store: FrameStore) -> BuildReport:
     """What is there, decoding nothing: plans that the store lacks are failures with reason ``not_cached``.
 
     What is there but cut off is lacking, and named; it stays where it is, for the store may be another's.
     """
     items = tuple(items)
-    there = {digest: store.look(plan, set_aside=False) for digest, plan in {p.digest: p for _, p in items}.items()}
+    there = {
+        digest: store.check_entry(plan, set_aside=False) for digest, plan in {p.digest: p for _, p in items}.items()
+    }
     lacking = {digest: "not_cached" for digest, found in there.items() if not found.there}
     failures = dict.fromkeys((ref.path, plan.digest) for ref, plan in items if plan.digest in lacking)
     return BuildReport(

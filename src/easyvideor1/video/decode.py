@@ -1,4 +1,4 @@
-"""Turn a plan into pixels, in this process and without a guard: ``easyvideor1.video.guard`` puts one around it."""
+"""Turn a plan into pixels, in this process and unguarded; ``easyvideor1.video.worker_pool`` guards it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Literal
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from easyvideor1.types import Frames, MediaError, MediaPlan
 from easyvideor1.video import pyav, torchcodec
-from easyvideor1.video.content import fingerprint, stat_key
-from easyvideor1.video.images import read_image
-from easyvideor1.video.packets import media_error, packet_index
-from easyvideor1.video.pictures import made_of_pictures, read_pictures
-from easyvideor1.video.upright import upright
+from easyvideor1.video.images import is_picture_sequence, read_image, read_picture_sequence
+from easyvideor1.video.media_files import fingerprint, media_error, media_version
+from easyvideor1.video.packets import packet_index
 
 Backend = Literal["pyav", "torchcodec"]
 
@@ -39,7 +38,7 @@ def decode(path: str, plan: MediaPlan, *, threads: int = 1, backend: Backend = "
             decoded, ``memory``, and the reasons of probing.
         ConfigError: the backend is not installed or does not load.
     """
-    version = stat_key(path, regular=False)
+    version = media_version(path, regular=False)
     if fingerprint(path) != plan.fingerprint:
         raise _changed(path, "since it was planned")
     try:
@@ -47,10 +46,10 @@ def decode(path: str, plan: MediaPlan, *, threads: int = 1, backend: Backend = "
     except MemoryError as error:
         raise MediaError(f"{path} needs more memory than it may take", path=path, reason="memory") from error
     except MediaError:
-        if stat_key(path, regular=False) != version:
+        if media_version(path, regular=False) != version:
             raise _changed(path, "while it was read") from None
         raise
-    if stat_key(path, regular=False) != version:
+    if media_version(path, regular=False) != version:
         raise _changed(path, "while it was read")
     return Frames(pixels=pixels, plan=plan)
 
@@ -58,8 +57,8 @@ def decode(path: str, plan: MediaPlan, *, threads: int = 1, backend: Backend = "
 def _pixels(path: str, plan: MediaPlan, threads: int, backend: Backend) -> NDArray[np.uint8]:
     if plan.kind == "image":
         return read_image(path, plan.width, plan.height)[None]
-    if made_of_pictures(path):
-        return read_pictures(path, plan.frame_indices, plan.width, plan.height)
+    if is_picture_sequence(path):
+        return read_picture_sequence(path, plan.frame_indices, plan.width, plan.height)
     return _decode_video(path, plan, threads, backend)
 
 
@@ -81,7 +80,9 @@ def _decode_video(path: str, plan: MediaPlan, threads: int, backend: Backend) ->
 
     def keep(frame: int, rgb: NDArray[np.uint8]) -> None:
         first, *others = slots[frame]
-        pixels[first] = upright(rgb, rotation=index.rotation, mirror=index.mirror, height=plan.height, width=plan.width)
+        pixels[first] = orient_and_resize(
+            rgb, rotation=index.rotation, mirror=index.mirror, height=plan.height, width=plan.width
+        )
         for slot in others:
             pixels[slot] = pixels[first]
 
@@ -97,3 +98,32 @@ def _decode_video(path: str, plan: MediaPlan, threads: int, backend: Backend) ->
             reason="incomplete",
         )
     return pixels
+
+
+def orient_and_resize(
+    rgb: NDArray[np.uint8], *, rotation: int, mirror: bool, height: int, width: int
+) -> NDArray[np.uint8]:
+    """Turn a picture and resize it.
+
+    Resizing is Pillow's bicubic, which is antialiased: it is the filter that torch's uint8 antialiased kernel
+    reproduces (equal up to rounding), it is exactly what the image path of the oracles does, and it keeps torch out of
+    the workers.
+
+    Args:
+        rgb: uint8 ``(h, w, 3)``, as it was coded.
+        rotation: counter-clockwise degrees, a multiple of 90, that show it orient_and_resize.
+        mirror: whether it is flipped from left to right before it is turned.
+        height: wanted height after turning, in pixels.
+        width: wanted width after turning, in pixels.
+
+    Returns:
+        uint8 ``(height, width, 3)``; perhaps a view of ``rgb``.
+    """
+    if mirror:
+        rgb = rgb[:, ::-1]
+    if rotation:
+        rgb = np.rot90(rgb, rotation // 90)
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    resized = Image.fromarray(np.ascontiguousarray(rgb)).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized, dtype=np.uint8)

@@ -56,7 +56,7 @@ class HealthEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class BadFile:
     """All that the ledger says of one path, in one place.
 
     ``count`` is the number of its entries, ``reasons`` how many of them have which reason, ``last`` the newest one.
@@ -77,13 +77,13 @@ class Patient:
         return REMEDIES.get(self.last.reason, "replace the file or remove its rows")
 
 
-def patients(entries: Iterable[HealthEntry]) -> list[Patient]:
-    """One ``Patient`` for every path, those with most entries first."""
+def bad_files(entries: Iterable[HealthEntry]) -> list[BadFile]:
+    """One ``BadFile`` for every path, those with most entries first."""
     of: dict[str, list[HealthEntry]] = {}
     for entry in entries:
         of.setdefault(entry.path, []).append(entry)
     found = [
-        Patient(path, len(all_), Counter(e.reason for e in all_), all_[-1], _newer(path, all_[-1]))
+        BadFile(path, len(all_), Counter(e.reason for e in all_), all_[-1], _newer(path, all_[-1]))
         for path, all_ in of.items()
     ]
     return sorted(found, key=lambda patient: (-patient.count, patient.path))
@@ -105,12 +105,12 @@ class HealthLedger:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def note(self, error: MediaError, action: str, subject: str = "", deadline: float = 0.0) -> None:
+    def record_error(self, error: MediaError, action: str, subject: str = "", deadline: float = 0.0) -> None:
         """``record`` of an error; the deadline is that of the work it ended, whatever its reason."""
         given = deadline if error.reason == "timeout" else 0.0
         self.record(error.path, error.reason, str(error), action, subject, given)
 
-    def hung(self, deadline: float) -> frozenset[str]:
+    def timed_out(self, deadline: float) -> frozenset[str]:
         """The subjects that ran into a deadline of at least so many seconds: as long would not be enough again."""
         return frozenset(
             entry.subject

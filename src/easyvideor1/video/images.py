@@ -1,17 +1,22 @@
-"""Still images: their size without reading pixels, and their pixels: upright, RGB, resized."""
+"""Still images, and videos that are made of images: lists of frames and animated WebP.
+
+Pixels are upright, RGB and resized. Sizes are read without reading pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from easyvideor1.types import MediaError
-from easyvideor1.video.formats import IMAGE_ERRORS, IMAGE_FORMATS, MOVING_FORMATS
-from easyvideor1.video.packets import media_error
+from easyvideor1.types import MediaError, MediaInfo
+from easyvideor1.video.formats import IMAGE_ERRORS, IMAGE_FORMATS, MOVING_FORMATS, is_webp
+from easyvideor1.video.media_files import fingerprint, is_frame_list, media_error, read_frame_list
 
 #: EXIF orientation tag, and its values that exchange width and height.
 _ORIENTATION = 0x0112
@@ -35,7 +40,7 @@ def open_image(path: str) -> Iterator[Image.Image]:
         raise media_error(path, error) from error
 
 
-def upright_size(path: str) -> tuple[tuple[int, int], str] | None:
+def still_image_size(path: str) -> tuple[tuple[int, int], str] | None:
     """Width and height of a still picture as it is shown, and its format; None of what is none.
 
     Raises:
@@ -45,14 +50,14 @@ def upright_size(path: str) -> tuple[tuple[int, int], str] | None:
         with open_image(path) as image:
             if image.format in MOVING_FORMATS and getattr(image, "n_frames", 1) > 1:
                 return None
-            return shown_size(image), (image.format or "").lower()
+            return displayed_size(image), (image.format or "").lower()
     except MediaError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             return None
         raise
 
 
-def shown_size(image: Image.Image) -> tuple[int, int]:
+def displayed_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of an open picture as it is shown."""
     width, height = image.size
     turned = image.getexif().get(_ORIENTATION) in _TRANSPOSED and not _is_turned(image)
@@ -111,3 +116,121 @@ def _rgb(image: Image.Image) -> Image.Image:
         white.paste(layered, mask=layered.getchannel("A"))
         return white
     return image.convert("RGB")
+
+
+#: What a frame of a WebP without a duration counts, in milliseconds, as in browsers.
+_WEBP_DEFAULT_MS = 100
+
+
+def is_picture_sequence(path: str) -> bool:
+    """Whether a video is read here, and not by FFmpeg."""
+    return is_frame_list(path) or is_webp(path)
+
+
+def frame_list_info(path: str) -> MediaInfo:
+    """What is to be known of a list of frames. The head of every frame is read: all must have one size.
+
+    Raises:
+        MediaError: the list or a frame cannot be read, or frames differ in size (``unreadable``).
+    """
+    frames = read_frame_list(path)
+    size, codec = (0, 0), ""
+    for number, frame in enumerate(frames.frames, start=1):
+        try:
+            found = still_image_size(frame)
+        except MediaError as error:
+            raise MediaError(f"{path}: its frame {number}, {error}", path=path, reason=error.reason) from error
+        if found is None:
+            what = f"{path}: its frame {number}, {frame}, is no still picture that can be read; convert or remove it"
+            raise MediaError(what, path=path, reason="unreadable")
+        if number > 1 and found[0] != size:
+            what = (
+                f"{path}: its frame {number}, {frame}, has {found[0][0]}x{found[0][1]} pixels, the first one "
+                f"{size[0]}x{size[1]}; bring all frames of a video to one size"
+            )
+            raise MediaError(what, path=path, reason="unreadable")
+        size, codec = found
+    return MediaInfo(
+        path=path,
+        kind="video",
+        fingerprint=fingerprint(path),
+        codec=f"{codec} frames",
+        width=size[0],
+        height=size[1],
+        fps=frames.fps,
+        duration=frames.duration,
+        timestamps=frames.timestamps,
+    )
+
+
+def webp_info(path: str) -> MediaInfo:
+    """What is to be known of an animated WebP, from its chunks.
+
+    Raises:
+        MediaError: ``truncated``, ``unreadable``.
+    """
+    with open_image(path) as image:
+        (width, height), count = displayed_size(image), int(getattr(image, "n_frames", 1))
+    lengths = _webp_lengths(Path(path).read_bytes())
+    if len(lengths) != count:
+        what = f"{path} is damaged: {count} frames can be read, {len(lengths)} are described; write it again"
+        raise MediaError(what, path=path, reason="truncated")
+    starts = np.concatenate([[0], np.cumsum(lengths)]) / 1000
+    return MediaInfo(
+        path=path,
+        kind="video",
+        fingerprint=fingerprint(path),
+        codec="webp",
+        width=width,
+        height=height,
+        fps=count / float(starts[-1]),
+        duration=float(starts[-1]),
+        timestamps=tuple(starts[:-1].tolist()),
+    )
+
+
+def read_picture_sequence(path: str, indices: Sequence[int], width: int, height: int) -> NDArray[np.uint8]:
+    """Frames of a list or of an animated WebP, upright and resized, as uint8 ``(F, H, W, 3)``.
+
+    Args:
+        path: what ``is_picture_sequence``.
+        indices: the wanted frames, ascending.
+        width: of the result, in pixels.
+        height: of the result, in pixels.
+
+    Raises:
+        MediaError: a frame cannot be read.
+    """
+    if is_frame_list(path):
+        frames = read_frame_list(path).frames
+        return _stacked(indices, width, height, lambda index: read_image(frames[index], width, height))
+    with open_image(path) as image:
+
+        def shown(index: int) -> NDArray[np.uint8]:
+            image.seek(index)  # frames build on each other: Pillow goes on from where it is
+            return read_frame(image, width, height)
+
+        return _stacked(indices, width, height, shown)
+
+
+def _stacked(
+    indices: Sequence[int], width: int, height: int, read: Callable[[int], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """Ascending indices, each read once; a repeated one is copied."""
+    pixels = np.empty((len(indices), height, width, 3), dtype=np.uint8)
+    for slot, index in enumerate(indices):
+        pixels[slot] = pixels[slot - 1] if slot and index == indices[slot - 1] else read(index)
+    return pixels
+
+
+def _webp_lengths(content: bytes) -> list[int]:
+    """Milliseconds of each frame: the ``ANMF`` chunks of the WebP container."""
+    lengths = []
+    place = 12
+    while place + 8 <= len(content):
+        name, size = content[place : place + 4], struct.unpack_from("<I", content, place + 4)[0]
+        if name == b"ANMF" and place + 8 + 16 <= len(content):
+            # Offset, width and height take 3 bytes each, twice over; then 3 bytes of milliseconds.
+            lengths.append(int.from_bytes(content[place + 20 : place + 23], "little") or _WEBP_DEFAULT_MS)
+        place += 8 + size + size % 2
+    return lengths

@@ -1,4 +1,4 @@
-"""The packet index of a video: what every frame's true presentation time is, found without decoding a pixel."""
+"""The packet index of a video: the true presentation time of every frame, found without decoding a pixel."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -15,10 +16,8 @@ import av.logging
 import numpy as np
 
 from easyvideor1.types import MediaError, MediaInfo
-from easyvideor1.video.content import stat_key
 from easyvideor1.video.formats import VIDEO_FORMATS
-from easyvideor1.video.promised import promised_size
-from easyvideor1.video.versions import FileMemo, StatKey, file_error
+from easyvideor1.video.media_files import FileVersion, VersionCache, media_error, media_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class PacketIndex:
 
 
 _OPENING = {"protocol_whitelist": "file", "format_whitelist": ",".join(VIDEO_FORMATS)}
-_INDEXES: FileMemo[PacketIndex] = FileMemo(limit=1_000_000, weigh=lambda index: len(index.pts))
+_INDEXES: VersionCache[PacketIndex] = VersionCache(limit=1_000_000, weigh=lambda index: len(index.pts))
 #: Programme streams: several pictures may lie between two times of theirs, and FFmpeg then guesses, sometimes the same
 #: time twice. It joins both fields of a picture there; elsewhere two packets of one time may be just these.
 _WHOLE_PICTURES = frozenset({"mpeg"})
@@ -75,10 +74,10 @@ def packet_index(path: str) -> PacketIndex:
     Raises:
         MediaError: ``missing``, ``not_a_file``, ``unreadable``, ``no_video``, ``empty`` or ``truncated``.
     """
-    return _INDEXES.get(stat_key(path), lambda: _read_index(path))
+    return _INDEXES.get(media_version(path), lambda: _read_index(path))
 
 
-def remember_index(key: StatKey, index: PacketIndex) -> None:
+def remember_index(key: FileVersion, index: PacketIndex) -> None:
     """Take over what another process read of this file version."""
     _INDEXES.get(key, lambda: index)
 
@@ -151,19 +150,8 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
             yield packet
 
 
-def media_error(path: str, error: Exception) -> MediaError:
-    """The ``MediaError`` that an error of the decoding library amounts to."""
-    if isinstance(error, MemoryError):
-        return MediaError(f"{path} needs more memory than it may take: {error}", path=path, reason="memory")
-    if isinstance(error, FileNotFoundError | PermissionError):
-        return file_error(path, error)
-    return MediaError(
-        f"{path} cannot be read as a video or an image: {error}; re-encode or remove it", path=path, reason="unreadable"
-    )
-
-
 def _read_index(path: str) -> PacketIndex:
-    size = stat_key(path)[1]
+    size = media_version(path)[1]
     if size == 0:
         raise MediaError(f"{path} is an empty file", path=path, reason="empty")
     container, stream = open_video(path)
@@ -256,7 +244,7 @@ def _refuse_truncated(path: str, stream: Any, size: int) -> None:
             path=path,
             reason="truncated",
         )
-    promised = promised_size(path)
+    promised = declared_size(path)
     if promised is not None and promised > size:
         raise MediaError(
             f"{path} is cut off: by its header it has {promised} bytes, the file ends at {size}; fetch it again",
@@ -315,3 +303,46 @@ def _display_matrix(path: str) -> tuple[int, int, int, int] | None:
         except av.FFmpegError:
             return None
     return None
+
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+#: The beginning of a file that holds all sizes that are looked at.
+_HEAD = 4096
+
+
+def declared_size(path: str) -> int | None:
+    """Bytes that a Matroska, WebM or AVI file should have by its own header; None for other files, and where the
+    header says nothing, as that of a file that was written while it was sent.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        head = file.read(_HEAD)
+    if head.startswith(_EBML):
+        return _matroska(head)
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        size = int.from_bytes(head[4:8], "little")
+        return size + 8 if size else None
+    return None
+
+
+def _matroska(head: bytes) -> int | None:
+    """The end of the segment, behind the header of EBML (RFC 8794 and RFC 9559)."""
+    found = _sized(head, len(_EBML))
+    if found is None or found[0] is None:
+        return None
+    at = found[1] + found[0]
+    if head[at : at + 4] != _SEGMENT:
+        return None
+    segment = _sized(head, at + 4)
+    return None if segment is None or segment[0] is None else segment[1] + segment[0]
+
+
+def _sized(head: bytes, at: int) -> tuple[int | None, int] | None:
+    """The size of an element and where its content begins; the size is None if it is not known."""
+    if at >= len(head) or head[at] == 0:
+        return None
+    length = 9 - head[at].bit_length()
+    raw = int.from_bytes(head[at : at + length], "big") & ((1 << 7 * length) - 1)
+    return (None if raw == (1 << 7 * length) - 1 else raw), at + length

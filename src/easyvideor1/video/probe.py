@@ -5,22 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 from easyvideor1.types import MediaInfo
-from easyvideor1.video.content import fingerprint, remember_fingerprint, stat_key
 from easyvideor1.video.formats import is_webp
-from easyvideor1.video.frame_lists import is_frame_list
-from easyvideor1.video.images import upright_size
-from easyvideor1.video.memo import ProbeMemo
+from easyvideor1.video.images import frame_list_info, is_picture_sequence, still_image_size, webp_info
+from easyvideor1.video.media_files import (
+    FileVersion,
+    VersionCache,
+    fingerprint,
+    is_frame_list,
+    media_version,
+    remember_fingerprint,
+)
 from easyvideor1.video.packets import packet_index, remember_index, video_info
-from easyvideor1.video.pictures import frame_list_info, made_of_pictures, webp_info
-from easyvideor1.video.versions import FileMemo, StatKey
+from easyvideor1.video.probe_cache import ProbeCache
 
-_INFOS: FileMemo[MediaInfo] = FileMemo(limit=4_000_000, weigh=lambda info: info.frame_count)
+_INFOS: VersionCache[MediaInfo] = VersionCache(limit=4_000_000, weigh=lambda info: info.frame_count)
 
 
-def probe(path: str, memo: ProbeMemo | None = None) -> MediaInfo:
+def probe(path: str, cache: ProbeCache | None = None) -> MediaInfo:
     """Describe a media file. Costs one stat when the file was probed before in this process.
 
-    With a memo it also costs next to nothing when another process has probed it: neither is the file read, nor will
+    With a cache it also costs next to nothing when another process has probed it: neither is the file read, nor will
     decoding read it for its fingerprint and packets.
 
     Times are presentation times from the packets, so that variable frame rates and edit lists are honoured; the first
@@ -30,8 +34,8 @@ def probe(path: str, memo: ProbeMemo | None = None) -> MediaInfo:
     Raises:
         MediaError: ``missing``, ``permission``, ``not_a_file``, ``empty``, ``no_video``, ``truncated``, ``unreadable``.
     """
-    key = stat_key(path)
-    return _INFOS.get(key, lambda: _probe(path) if memo is None else _remembered(path, key, memo))
+    key = media_version(path)
+    return _INFOS.get(key, lambda: _probe(path) if cache is None else _remembered(path, key, cache))
 
 
 def _probe(path: str) -> MediaInfo:
@@ -40,26 +44,26 @@ def _probe(path: str) -> MediaInfo:
     return _probe_image(path) or (webp_info(path) if is_webp(path) else _probe_video(path))
 
 
-def recall(path: str, memo: ProbeMemo) -> MediaInfo | None:
-    """What a memo says of a file, None if nothing; afterwards decoding need not read the file to know the same.
+def recall(path: str, cache: ProbeCache) -> MediaInfo | None:
+    """What a cache says of a file, None if nothing; afterwards decoding need not read the file to know the same.
 
     Raises:
         MediaError: ``missing`` or ``permission``.
     """
-    return _recalled(path, stat_key(path, regular=False), memo)
+    return _recalled(path, media_version(path, regular=False), cache)
 
 
-def _remembered(path: str, key: StatKey, memo: ProbeMemo) -> MediaInfo:
-    known = _recalled(path, key, memo)
+def _remembered(path: str, key: FileVersion, cache: ProbeCache) -> MediaInfo:
+    known = _recalled(path, key, cache)
     if known is not None:
         return known
     info = _probe(path)
-    memo.put(key, info, packet_index(path) if info.kind == "video" and not made_of_pictures(path) else None)
+    cache.put(key, info, packet_index(path) if info.kind == "video" and not is_picture_sequence(path) else None)
     return info
 
 
-def _recalled(path: str, key: StatKey, memo: ProbeMemo) -> MediaInfo | None:
-    known = memo.recall(key)
+def _recalled(path: str, key: FileVersion, cache: ProbeCache) -> MediaInfo | None:
+    known = cache.recall(key)
     if known is None:
         return None
     info, index = known
@@ -71,7 +75,7 @@ def _recalled(path: str, key: StatKey, memo: ProbeMemo) -> MediaInfo | None:
 
 def _probe_image(path: str) -> MediaInfo | None:
     """None when the file is not a still image."""
-    found = upright_size(path)
+    found = still_image_size(path)
     if found is None:
         return None
     (width, height), codec = found

@@ -1,10 +1,10 @@
 """Read the wanted frames of a video with PyAV, decoding no more of it than they need.
 
-There are two ways through a file. The sparing one jumps to the key frame before the next wanted frame, drops pictures
-that nothing refers to before they are decoded, and stops as soon as the last wanted packet is in. None of this changes
-the pixels of a frame that it delivers: a picture depends on its references only, and these are all decoded. Whenever
-something is not as the packet index promised (a jump lands elsewhere, a packet is damaged, a frame does not come) it
-gives up, and the plain way reads everything from the start, which is what decides for such a file.
+There are two ways to decode a file. Sparse decoding seeks to the key frame before the next wanted frame, drops
+unreferenced pictures before they are decoded, and stops after the last wanted packet. The pixels of every frame that it
+returns stay the same: a picture depends only on its references, which are all decoded. If anything differs from the
+packet index (a seek lands elsewhere, a packet is damaged, a frame is missing), sparse decoding gives up and sequential
+decoding reads everything from the start.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from numpy.typing import NDArray
 
 from easyvideor1.video.packets import PacketIndex, open_video, packets_of
 
-#: What a jump costs (seek, and start the decoder anew), as a number of pixels that could be decoded in that time.
+#: What a seek costs (seek, and start the decoder anew), as a number of pixels that could be decoded in that time.
 #: Measured (about 40 microseconds, H.264 in mp4 and mkv); as pixels and not frames it holds for any picture size.
-JUMP_PIXELS = 20_000
+SEEK_PIXELS = 20_000
 
 # Decoders that drop exactly the pictures nothing refers to when asked to, at any packet: the formats themselves mark
 # these. VP9 is not among them because every picture adapts the probabilities of the next ones; AV1's decoder takes
 # the wish only when it is opened.
 _DROPPING = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
 
-# Containers that say where their key frames are. In a stream without that (MPEG-TS and -PS, ASF, FLV) a jump is a guess
+# Containers that say where their key frames are. In a stream without that (MPEG-TS and -PS, ASF, FLV) a seek is a guess
 # that seldom lands right, and may land where the decoder shows wrong pictures without noticing.
 _INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 
@@ -40,8 +40,8 @@ _INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 Keep = Callable[[int, NDArray[np.uint8]], None]
 
 
-class _JumpMissedError(Exception):
-    """A jump did not land before its key frame, or so far before it that it saved nothing."""
+class _SeekMissedError(Exception):
+    """A seek did not land before its key frame, or so far before it that it saved nothing."""
 
 
 class _NotAsIndexedError(Exception):
@@ -49,7 +49,7 @@ class _NotAsIndexedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Segment:
     """Packets that are decoded in one go: from ``keyframe`` (None: the start of the file) to the last wanted frame."""
 
     keyframe: int | None
@@ -77,80 +77,82 @@ def read_frames(path: str, index: PacketIndex, wanted: list[int], keep: Keep, th
     """
     convert = _Converter()
     if index.timed:
-        for jump in (True, False):
+        for seek in (True, False):
             try:
-                for position, picture in sparing(path, index, wanted, threads, jump=jump):
+                for position, picture in decode_sparse(path, index, wanted, threads, seek=seek):
                     keep(position, convert(picture))
-            except _JumpMissedError:
+            except _SeekMissedError:
                 continue
             except _NotAsIndexedError:
                 break
             return 0
-    return _read_plainly(path, index, wanted, lambda position, picture: keep(position, convert(picture)), threads)
+    return _decode_sequentially(
+        path, index, wanted, lambda position, picture: keep(position, convert(picture)), threads
+    )
 
 
-def stretches(index: PacketIndex, wanted: Iterable[int], threads: int = 1) -> list[Stretch]:
+def segments(index: PacketIndex, wanted: Iterable[int], threads: int = 1) -> list[Segment]:
     """Cut the wanted frames where jumping to the next key frame costs less than decoding on to it.
 
     Args:
         index: of the video.
         wanted: positions, sorted.
-        threads: pictures that are decoded at a time; a jump waits for all of them.
+        threads: pictures that are decoded at a time; a seek waits for all of them.
     """
-    worthwhile = JUMP_PIXELS / (index.width * index.height) + (threads or os.cpu_count() or 1) - 1
-    found: list[Stretch] = []
+    worthwhile = SEEK_PIXELS / (index.width * index.height) + (threads or os.cpu_count() or 1) - 1
+    found: list[Segment] = []
     for frame in wanted:
         before = bisect_right(index.keyframes, frame) - 1
         reached = found[-1].wanted[-1] if found else -1
         if before >= 0 and index.keyframes[before] - reached - 1 > worthwhile:
-            found.append(Stretch(index.keyframes[before], (frame,)))
+            found.append(Segment(index.keyframes[before], (frame,)))
         elif found:
-            found[-1] = Stretch(found[-1].keyframe, (*found[-1].wanted, frame))
+            found[-1] = Segment(found[-1].keyframe, (*found[-1].wanted, frame))
         else:
-            found.append(Stretch(None, (frame,)))
+            found.append(Segment(None, (frame,)))
     return found
 
 
-def sparing(
-    path: str, index: PacketIndex, wanted: list[int], threads: int, *, jump: bool, drop: bool = True
+def decode_sparse(
+    path: str, index: PacketIndex, wanted: list[int], threads: int, *, seek: bool, drop: bool = True
 ) -> Iterator[tuple[int, Any]]:
-    """The wanted frames as ``(position, picture)``, each once; in any order within a stretch.
+    """The wanted frames as ``(position, picture)``, each once; in any order within a segment.
 
     Args:
         path: the video.
         index: its packet index, with times.
         wanted: positions in the index, sorted and distinct.
         threads: as for ``read_frames``.
-        jump: whether to jump between stretches, where the container says where key frames are.
+        seek: whether to seek between segments, where the container says where key frames are.
         drop: whether to drop pictures that nothing refers to, where the codec marks them.
 
     Raises:
-        _JumpMissedError, _NotAsIndexedError: something else must be tried; some frames may have been delivered.
+        _SeekMissedError, _NotAsIndexedError: something else must be tried; some frames may have been delivered.
     """
     container, stream = open_video(path)
     with container:
         context = stream.codec_context
         context.thread_type = "AUTO"
         context.thread_count = threads
-        drop = drop and marks_unreferenced(context.name, context.extradata)
-        jump = jump and container.format.name in _INDEXED
+        drop = drop and can_skip_unreferenced(context.name, context.extradata)
+        seek = seek and container.format.name in _INDEXED
         reached = index.pts[0] - 1
-        for stretch in stretches(index, wanted, threads) if jump else [Stretch(None, tuple(wanted))]:
-            if stretch.keyframe is not None:
-                container.seek(index.pts[stretch.keyframe], stream=stream, backward=True)
-            yield from _read_stretch(container, stream, index, stretch, reached, drop=drop)
-            reached = index.pts[stretch.wanted[-1]]
+        for segment in segments(index, wanted, threads) if seek else [Segment(None, tuple(wanted))]:
+            if segment.keyframe is not None:
+                container.seek(index.pts[segment.keyframe], stream=stream, backward=True)
+            yield from _read_segment(container, stream, index, segment, reached, drop=drop)
+            reached = index.pts[segment.wanted[-1]]
 
 
-def _read_stretch(
-    container: Any, stream: Any, index: PacketIndex, stretch: Stretch, reached: int, *, drop: bool
+def _read_segment(
+    container: Any, stream: Any, index: PacketIndex, segment: Segment, reached: int, *, drop: bool
 ) -> Iterator[tuple[int, Any]]:
-    """Decode one stretch from where the container stands; ``reached`` is the time at which the one before it ended."""
+    """Decode one segment from where the container stands; ``reached`` is the time at which the one before it ended."""
     context = stream.codec_context
-    begin = index.pts[stretch.keyframe or 0]
-    missing = {index.pts[frame]: frame for frame in stretch.wanted}
+    begin = index.pts[segment.keyframe or 0]
+    missing = {index.pts[frame]: frame for frame in segment.wanted}
     unsent = dict(missing)
-    landed = stretch.keyframe is None
+    landed = segment.keyframe is None
 
     def due(pictures: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         for picture in pictures:
@@ -163,7 +165,7 @@ def _read_stretch(
     for packet in packets_of(container, stream):
         if not landed:
             if packet.pts is None or not reached < packet.pts <= begin:
-                raise _JumpMissedError
+                raise _SeekMissedError
             landed = True
         wanted = packet.pts in missing
         if not unsent and not wanted:
@@ -181,7 +183,7 @@ def _read_stretch(
         if not missing:
             return
     if not landed:
-        raise _JumpMissedError  # beyond the last packet
+        raise _SeekMissedError  # beyond the last packet
     try:
         yield from due(context.decode(None))
     except av.InvalidDataError as error:
@@ -190,7 +192,7 @@ def _read_stretch(
         raise _NotAsIndexedError
 
 
-def marks_unreferenced(codec: str, extradata: bytes | None) -> bool:
+def can_skip_unreferenced(codec: str, extradata: bytes | None) -> bool:
     """Whether the decoder of this name can leave out pictures that nothing refers to, and no others.
 
     HEVC marks pictures that nothing *of the same temporal layer* refers to, so it must have one layer.
@@ -215,7 +217,7 @@ def _temporal_layers(extradata: bytes) -> int:
     return layers
 
 
-def _read_plainly(
+def _decode_sequentially(
     path: str, index: PacketIndex, wanted: list[int], keep: Callable[[int, Any], None], threads: int
 ) -> int:
     """Decode everything from the start to the last wanted frame; see ``read_frames``."""

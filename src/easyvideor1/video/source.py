@@ -1,20 +1,23 @@
-"""Where everybody gets frames from: the store, and a guarded decode that fills it when it lacks them; and what probing
-says, by the same workers."""
+"""Where frames and descriptions of media come from: the store and the caches, else guarded worker processes."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
+from typing import TypeVar
 
 from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import Frames, MediaError, MediaInfo, MediaPlan, MediaRef
-from easyvideor1.video.guard import DecodePool
 from easyvideor1.video.health import HealthLedger
-from easyvideor1.video.prober import Prober, hung_before, probe_memo
-from easyvideor1.video.recent import RecentFrames
+from easyvideor1.video.media_files import FileVersion, VersionCache, media_version
+from easyvideor1.video.memory_cache import MemoryCache
+from easyvideor1.video.probe_cache import PROBE_CACHE_NAME, ProbeCache
 from easyvideor1.video.store import FrameStore, StoreError
+from easyvideor1.video.worker_pool import DecodePool
 
 #: Tries to read what was just decoded: ``evr1 cache gc`` with a small limit may be quicker.
 READ_BACKS = 3
@@ -26,30 +29,36 @@ class FrameSource:
 
     A file that failed is not tried again by this source: the error is kept and raised at once, so that a hanging file
     costs its deadline once and not once per step. Nor are those that ran into as long a deadline before, by the
-    ledger, unless ``retry_hung``: else they would cost it again at every start.
+    ledger, unless ``retry_timeouts``: else they would cost it again at every start.
     """
 
     def __init__(
-        self, store: FrameStore, ledger: HealthLedger, cache_config: CacheConfig, *, retry_hung: bool = False
+        self, store: FrameStore, ledger: HealthLedger, cache_config: CacheConfig, *, retry_timeouts: bool = False
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._config = cache_config
         self._pool: DecodePool | None = None
         self._refused: dict[str, tuple[str, str, str]] = {}
-        self._decoded = RecentFrames(cache_config.keep_mb << 20)  # only with ``decode_only``: the store has its own
+        self._decoded = MemoryCache(cache_config.keep_mb << 20)  # only with ``decode_only``: the store has its own
         self._lock = threading.Lock()
-        self._retry_hung = retry_hung
-        self._prober = Prober(lambda: self.pool, cache_config, ledger, probe_memo(store), lambda: self.hung)
+        self._retry_hung = retry_timeouts
+        self._prober = Prober(
+            lambda: self.pool,
+            cache_config,
+            ledger,
+            ProbeCache(store.directory / PROBE_CACHE_NAME),
+            lambda: self.timed_out,
+        )
 
     @cached_property
-    def hung(self) -> frozenset[str]:
+    def timed_out(self) -> frozenset[str]:
         """Plans (by digest) and file versions that are not tried; read from the ledger when something is to be tried.
 
         Raises:
             EasyVideoError: the ledger cannot be read.
         """
-        return frozenset() if self._retry_hung else self._ledger.hung(self._config.deadline)
+        return frozenset() if self._retry_hung else self._ledger.timed_out(self._config.deadline)
 
     def probe(self, path: str) -> MediaInfo:
         """Describe a media file, under guard unless it is remembered; see ``Prober.probe``."""
@@ -105,12 +114,12 @@ class FrameSource:
         if plan.digest in self._refused:
             message, path, reason = self._refused[plan.digest]
             raise MediaError(message, path=path, reason=reason)
-        if plan.digest in self.hung:
-            raise hung_before(ref.path, self._config.deadline)
+        if plan.digest in self.timed_out:
+            raise timed_out_before(ref.path, self._config.deadline)
         try:
             return self._into_store(ref, plan) if keep else self.pool.pixels(ref.path, plan)
         except MediaError as error:
-            self._ledger.note(error, "refused", plan.digest, self._config.deadline)
+            self._ledger.record_error(error, "refused", plan.digest, self._config.deadline)
             self._refused[plan.digest] = (str(error), error.path, error.reason)
             raise
 
@@ -133,3 +142,145 @@ def not_cached(ref: MediaRef, store: FrameStore) -> MediaError:
         path=ref.path,
         reason="not_cached",
     )
+
+
+T = TypeVar("T")
+
+#: Files that are probed ahead of their use at most, for each worker: what is known of a long video takes half a
+#: megabyte, and remembered files are recalled faster than anybody uses them.
+AHEAD_PER_WORKER = 16
+
+
+class Prober:
+    """Probes files under guard, each version of a file once. Thread-safe.
+
+    A file that cannot be probed goes to the ledger once, and its error is raised again at once as long as the file
+    stays the same: one that hangs costs its deadline once.
+
+    Args:
+        pool: gives the worker processes; called only when a file is not remembered.
+        config: as many files as it has workers are probed at a time by ``ahead``; each has its deadline.
+        ledger: names what cannot be probed.
+        cache: remembers beyond this process; the workers write it.
+        timed_out: gives the subjects of the ledger that are not tried, because they ran into the deadline before.
+    """
+
+    def __init__(
+        self,
+        pool: Callable[[], DecodePool],
+        config: CacheConfig,
+        ledger: HealthLedger,
+        cache: ProbeCache | None = None,
+        timed_out: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        self._pool = pool
+        self._workers = config.workers
+        self._deadline = config.deadline
+        self._hung = timed_out
+        self._ledger = ledger
+        self._cache = cache
+        self._infos: VersionCache[MediaInfo] = VersionCache(limit=4_000_000, weigh=lambda info: info.frame_count)
+        self._failed: dict[FileVersion, tuple[str, str]] = {}
+        self._unseen: set[str] = set()
+        self._ahead: dict[str, Future[MediaInfo]] = {}
+        self._later: dict[str, None] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def probe(self, path: str) -> MediaInfo:
+        """Describe a media file, as ``easyvideor1.video.probe`` does.
+
+        Raises:
+            MediaError: the reasons of ``probe``, or ``timeout``, ``memory``, ``crash``.
+        """
+        with self._lock:
+            waiting = self._reach(path)
+        return waiting.result() if waiting is not None else self._probe(path)
+
+    def ahead(self, paths: Iterable[str]) -> None:
+        """Begin to probe files that will be asked for, in this order, and return at once.
+
+        The first ones are begun, and others as these are asked for. What is passed over is not waited for.
+        """
+        with self._lock:
+            self._later.update((path, None) for path in paths if path not in self._ahead)
+            self._begin()
+
+    def _reach(self, path: str) -> Future[MediaInfo] | None:
+        """What was begun for a file. Those announced before it were passed over; as many others are begun."""
+        waiting = self._ahead.get(path)
+        if waiting is not None:
+            _drop_until(path, self._ahead)
+        elif path in self._later:
+            self._ahead.clear()
+            _drop_until(path, self._later)
+        self._begin()
+        return waiting
+
+    def _begin(self) -> None:
+        while self._later and len(self._ahead) < AHEAD_PER_WORKER * self._workers:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="probe")
+            path = next(iter(self._later))
+            del self._later[path]
+            self._ahead[path] = self._threads.submit(self._probe, path)
+
+    def close(self) -> None:
+        """Forget what was begun and not asked for."""
+        with self._lock:
+            threads, self._threads = self._threads, None
+            self._ahead.clear()
+            self._later.clear()
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _probe(self, path: str) -> MediaInfo:
+        try:
+            key = media_version(path)
+        except MediaError as error:
+            if path not in self._unseen:
+                self._unseen.add(path)
+                self._note(error)
+            raise
+        if key in self._failed:
+            message, reason = self._failed[key]
+            raise MediaError(message, path=path, reason=reason)
+        return self._infos.get(key, lambda: self._remembered(path, key))
+
+    def _remembered(self, path: str, key: FileVersion) -> MediaInfo:
+        if self._cache is not None and (found := self._cache.get(key)) is not None:
+            return replace(found, path=path)
+        if _subject(key) in self._hung():
+            raise timed_out_before(path, self._deadline)
+        try:
+            info = self._pool().probe(path)
+        except MediaError as error:
+            self._failed[key] = (str(error), error.reason)
+            self._note(error, _subject(key))
+            raise
+        return info  # the worker has put it into the cache
+
+    def _note(self, error: MediaError, subject: str = "") -> None:
+        self._ledger.record_error(error, "left out", subject, self._deadline)
+
+
+def timed_out_before(path: str, deadline: float) -> MediaError:
+    """What is said of a file that is not tried again."""
+    return MediaError(
+        f"{path} took longer than cache.deadline = {deadline:g} s when it was tried last, and is left alone; raise the "
+        "deadline, or have it tried again by evr1 cache build",
+        path=path,
+        reason="timeout",
+    )
+
+
+def _subject(key: FileVersion) -> str:
+    """The version of a file as the ledger names it."""
+    return ":".join(map(str, key))
+
+
+def _drop_until(path: str, announced: dict[str, T]) -> None:
+    """Remove keys from the beginning up to and including ``path``."""
+    while (first := next(iter(announced))) != path:
+        del announced[first]
+    del announced[path]

@@ -16,10 +16,11 @@ from pathlib import Path
 from easyvideor1.files import write_atomic
 from easyvideor1.locks import file_lock, locks_unsupported
 from easyvideor1.types import EasyVideoError, Frames, MediaPlan
-from easyvideor1.video.codecs import LOSSY, Codec
 from easyvideor1.video.entry import (
     EXACT_SUFFIX,
+    LOSSY,
     LOSSY_SUFFIX,
+    Codec,
     CorruptEntryError,
     Entry,
     check_size,
@@ -28,7 +29,7 @@ from easyvideor1.video.entry import (
     write_entry,
 )
 from easyvideor1.video.health import HealthLedger
-from easyvideor1.video.recent import RecentFrames
+from easyvideor1.video.memory_cache import MemoryCache
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ENTRY = re.compile(rf"(?P<digest>[0-9a-f]{{64}})(?P<suffix>{re.escape(LOSSY_SUFFIX)}|{re.escape(EXACT_SUFFIX)})")
@@ -58,7 +59,7 @@ class EntryFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class EntryCheck:
     """Whether a whole entry serves a plan, and ``(path, fault)`` of each damaged file that was found on the way."""
 
     there: bool
@@ -74,7 +75,7 @@ class FrameStore:
     Exact entries (``raw``, ``zstd``) and nearly exact ones (``jpeg``) of one plan have files of their own. A plan is
     served by any exact entry, whatever packed it; a nearly exact one serves only a store whose codec is ``jpeg``, and
     only when there is no exact one. A digest, in place of a plan, stands for whatever there is, the exact entry first:
-    that is for people who look, not for training.
+    that is for people who check_entry, not for training.
 
     Args:
         directory: created when first written.
@@ -99,7 +100,7 @@ class FrameStore:
         self.ledger = ledger if ledger is not None else HealthLedger(self.directory / "health.jsonl")
         self._threads = threads
         self._unpackers: ThreadPoolExecutor | None = None
-        self._recent = RecentFrames(keep_bytes)
+        self._recent = MemoryCache(keep_bytes)
         self._verified: dict[Path, _Version] = {}
         self._lock = threading.Lock()
 
@@ -167,7 +168,7 @@ class FrameStore:
             return True
         return False
 
-    def look(self, plan: MediaPlan, *, checksums: bool = False, set_aside: bool = True) -> Found:
+    def check_entry(self, plan: MediaPlan, *, checksums: bool = False, set_aside: bool = True) -> EntryCheck:
         """Like ``touch``, of entries that are whole: files that are not are set aside, recorded and named.
 
         Args:
@@ -197,8 +198,8 @@ class FrameStore:
                 raise StoreError(f"cannot read {path}: {error}") from error
             if set_aside:
                 _note_use(path, status)
-            return Found(True, tuple(damaged))
-        return Found(False, tuple(damaged))
+            return EntryCheck(True, tuple(damaged))
+        return EntryCheck(False, tuple(damaged))
 
     def verify(self, digest: str) -> bool:
         """Check all entries of a digest from their bytes, whatever was checked before; the use of them is not noted.

@@ -1,4 +1,4 @@
-"""The process that decodes: ``python -m easyvideor1.video.worker``, started and watched by ``easyvideor1.video.guard``.
+"""The program of a worker process: ``python -m easyvideor1.video.worker``, started and watched by ``worker_pool``.
 
 One JSON object per line. In: ``{"verb", "path", "plan"}``. Out: ``{"event": "ready"}`` once, then for every job at most
 one ``began`` (the lock of the entry is taken or given up, decoding starts), and one of
@@ -27,13 +27,11 @@ from typing import Any, TextIO, get_args
 import numpy as np
 
 from easyvideor1.types import Frames, MediaError, MediaPlan
-from easyvideor1.video.codecs import Codec
 from easyvideor1.video.decode import Backend, decode
-from easyvideor1.video.info_json import info_to_json
-from easyvideor1.video.memo import ProbeMemo
+from easyvideor1.video.entry import Codec
 from easyvideor1.video.plan import plan_from_json
 from easyvideor1.video.probe import probe, recall
-from easyvideor1.video.prober import probe_memo
+from easyvideor1.video.probe_cache import PROBE_CACHE_NAME, ProbeCache, info_to_json
 from easyvideor1.video.store import FrameStore, StoreError
 
 
@@ -54,13 +52,13 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     store = FrameStore(arguments.store, arguments.codec)
-    memo = probe_memo(store)
+    cache = ProbeCache(store.directory / PROBE_CACHE_NAME)
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     _answer(answers, event="ready")
     while True:
         job = json.loads(jobs.get())
-        _answer(answers, **_guarded(job, store, memo, arguments, answers))
+        _answer(answers, **_guarded(job, store, cache, arguments, answers))
 
 
 def _listen(jobs: queue.SimpleQueue[str]) -> None:
@@ -76,15 +74,15 @@ def _answer(answers: TextIO, **fields: Any) -> None:
 
 
 def _guarded(
-    job: dict[str, Any], store: FrameStore, memo: ProbeMemo, arguments: argparse.Namespace, answers: TextIO
+    job: dict[str, Any], store: FrameStore, cache: ProbeCache, arguments: argparse.Namespace, answers: TextIO
 ) -> dict[str, str]:
     """Do a job; what it raises becomes the answer."""
     path = job["path"]
     try:
         if job["verb"] == "probe":
-            return {"event": "probed", "info": info_to_json(probe(path, memo))}
+            return {"event": "probed", "info": info_to_json(probe(path, cache))}
         plan = plan_from_json(job["plan"])
-        recall(path, memo)
+        recall(path, cache)
         if job["verb"] == "pixels":
             return _to_scratch(decode(path, plan, backend=arguments.decoder), arguments.scratch)
         return _to_store(path, plan, store, arguments, answers)

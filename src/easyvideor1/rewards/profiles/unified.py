@@ -5,16 +5,21 @@ from __future__ import annotations
 import ast
 import re
 
-from easyvideor1.rewards.code_tests import program_tree
-from easyvideor1.rewards.profiles.formulas import (
+from easyvideor1.rewards.profiles.shared import (
     GROUNDING,
+    boxed,
     grounding,
     grounding_form,
+    option_letter,
     rouge_mean,
+    same,
+    same_math,
+    structure,
+    tags,
     unfenced,
     word_error_rate,
 )
-from easyvideor1.rewards.profiles.reading import boxed, option_letter, same, same_math, structure, tags
+from easyvideor1.rewards.tasks.code_tests import program_tree
 
 _AROUND = re.compile(r"\s*+([<>/])\s*+")
 _LATEX = re.compile(r"\\left|\\right|\^\\circ|[$%]|\\text\{([^{}]*)\}")

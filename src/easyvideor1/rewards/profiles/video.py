@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import re
 
-from easyvideor1.rewards.numberwords import SCALES
-from easyvideor1.rewards.profiles.formulas import GROUNDING, OPEN, grounding, grounding_form, rouge_mean
-from easyvideor1.rewards.profiles.reading import boxed, option_letter, same, same_math, structure, tags
+from easyvideor1.rewards.profiles.shared import (
+    GROUNDING,
+    OPEN,
+    boxed,
+    grounding,
+    grounding_form,
+    option_letter,
+    rouge_mean,
+    same,
+    same_math,
+    structure,
+    tags,
+)
+from easyvideor1.rewards.readers.number_words import SCALES
 
 _PREFIX = re.compile(r"\s*(?:\[[^\]\n]{0,200}\]|(?:output|response)\s?:)\s*", re.IGNORECASE)
 _AROUND = re.compile(r"[ \t]*+([<>/])[ \t]*+")

@@ -1,0 +1,114 @@
+"""Custom rewards: how they are found, and what they may return."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from easyvideor1.registry import load_attribute
+from easyvideor1.rewards.types import RewardError, masked
+from easyvideor1.tasks import canonical_task
+from easyvideor1.types import ConfigError, DataError, Sample, Score
+
+#: A reward of the user. A number is accuracy and total, ``None`` means that it does not apply to this sample.
+CustomReward = Callable[[Sample, str], Score | float | None]
+
+
+def task_key(name: str) -> str:
+    if name == "*":
+        return name
+    try:
+        return canonical_task(name)
+    except DataError as error:
+        raise ConfigError(f"rewards.custom: {error}") from error
+
+
+def load_reward(target: str) -> CustomReward:
+    if ":" not in target:
+        raise ConfigError(f"rewards.custom: {target!r} is not of the form 'module:attr'")
+    reward: CustomReward = load_attribute(target, "reward")
+    if not callable(reward):
+        raise ConfigError(f"rewards.custom: {target!r} is {reward!r}, which cannot be called")
+    return reward
+
+
+#: How far sums of single precision may leave [0, 1].
+_ROUNDING = 1e-6
+
+
+def checked_number(target: str, name: str, value: object) -> float:
+    """A Python float of anything that is one number: numpy's scalars and tensors without dimensions included.
+
+    Raises:
+        RewardError: it is no number.
+    """
+    if not isinstance(value, str | bytes | bytearray) and not getattr(value, "ndim", 0):
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            pass  # said below, with the name of the reward
+    raise RewardError(f"reward {target!r} returned {name}={value!r} ({type(value).__name__}), which is no number")
+
+
+def checked_share(target: str, name: str, value: object) -> float:
+    """A number in [0, 1]; what rounding put a little outside is put back.
+
+    Raises:
+        RewardError: it is no number, or another one.
+    """
+    number = checked_number(target, name, value)
+    if not -_ROUNDING <= number <= 1.0 + _ROUNDING:
+        raise RewardError(f"reward {target!r} returned {name}={number!r}; it must lie in [0, 1]")
+    return min(1.0, max(0.0, number))
+
+
+def checked_score(target: str, result: object, *, form: float = 0.0) -> Score:
+    """Hold a custom reward to its contract; a breach always stops: masking it would mask every sample.
+
+    A number is accuracy and total; ``form`` is the format of a response that the reward says nothing of.
+
+    Raises:
+        RewardError: the contract is broken.
+    """
+    if result is None:
+        return masked(f"reward {target!r} does not apply")
+    if not isinstance(result, Score):
+        if not _is_number(result):
+            raise RewardError(
+                f"reward {target!r} returned {_brief(result)}; it must return a number from 0 to 1, "
+                "easyvideor1.types.Score, or None for a sample it does not apply to"
+            )
+        value = checked_share(target, "accuracy", result)
+        return Score(value, form, value)
+    numbers = {name: checked_number(target, name, getattr(result, name)) for name in ("accuracy", "format", "total")}
+    numbers = {name: checked_share(target, name, value) for name, value in numbers.items()}
+    if not isinstance(result.parts, Mapping):
+        raise RewardError(f"reward {target!r} returned parts={result.parts!r}; they must be named numbers, a mapping")
+    parts = {str(name): checked_number(target, f"the part {name}", value) for name, value in result.parts.items()}
+    for name, value in parts.items():
+        if not math.isfinite(value):
+            raise RewardError(f"reward {target!r} returned the part {name}={value!r}, which is no finite number")
+    if not result.applicable and not result.reason:
+        raise RewardError(f"reward {target!r} returned applicable=False without a reason")
+    return replace(
+        result,
+        accuracy=numbers["accuracy"],
+        format=numbers["format"],
+        total=numbers["total"],
+        parts=parts,
+        applicable=bool(result.applicable),
+    )
+
+
+def _is_number(value: object) -> bool:
+    try:
+        checked_number("", "", value)
+    except RewardError:
+        return False
+    return True
+
+
+def _brief(value: object) -> str:
+    shown = " ".join(repr(value).split())
+    return f"{shown if len(shown) <= 80 else shown[:77] + '...'} ({type(value).__name__})"

@@ -1,0 +1,213 @@
+"""Collecting: the scored groups of a step, and those of them that are trained on.
+
+``StepCollector`` is the synchronous collector: it generates the groups of a step when the step asks for them, under the
+weights of that moment, and returns when all are scored. An asynchronous collector is another class with the same
+``collect``: it submits the samples of later steps while the policy is updated, scores groups as their results come,
+returns the next ones that are complete, and leaves out (or asks for again) those whose turns name weight versions that
+are too old. What it draws is the same, because samples are a function of the step. The training loop does not change.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from easyvideor1.algorithms.assembly import stage_needs
+from easyvideor1.algorithms.selection import refill
+from easyvideor1.config import StageConfig
+from easyvideor1.engines.engine import Engine, Sampling
+from easyvideor1.families.family import Family
+from easyvideor1.rewards import Scorer
+from easyvideor1.rewards.concurrency import Comparisons
+from easyvideor1.rollout.groups import response_rewards, score_groups, selector
+from easyvideor1.rollout.hybrid import Hybrid
+from easyvideor1.rollout.requests import OnGroup, Render, generate_online, read_offline, ready_prompts
+from easyvideor1.rollout.samples import Draw, StageMedia
+from easyvideor1.types import Group, Sample, Trajectory
+
+#: Metric: tokens of responses that were generated and gave way to offline ones, so that no group holds them.
+REPLACED_TOKENS = "hybrid/replaced_tokens"
+
+#: Measures a named phase of a step: ``with timings("rollout"): ...``.
+Timed = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The groups of a step: all of them, scored; those that are trained on; and the metrics of collecting."""
+
+    groups: list[Group]
+    used: list[Group]
+    metrics: dict[str, float]
+
+
+class Collector(Protocol):
+    """Where the groups of a step come from."""
+
+    def collect(self, step: int, timings: Timed) -> Collected:
+        """The groups of 1-based ``step``; ``timings`` measures the phases ``sample``, ``rollout`` and ``score``."""
+        ...
+
+
+class StepCollector:
+    """Generates in up to ``generation_rounds`` rounds until ``prompts_per_step`` groups can be trained on (DAPO, Yu et
+    al. 2025, sec. 3.2); cuts a surplus.
+
+    Groups hold the policy's responses, the rows' offline trajectories, or both. A stage that needs greedy baselines
+    asks for the greedy response to a sample in the same submission as for its group (``Group.baseline``).
+
+    Args:
+        options: of the stage.
+        sampling: how responses are drawn.
+        seed: of the run.
+        family: tokenises offline trajectories.
+        engine: generates.
+        draw: gives the samples of a round.
+        render: makes the prompt of a sample.
+        media: of the stage.
+        scorer: scores whole groups.
+        overlap: whether comparisons that wait for a process begin as soon as the responses of their group are there.
+    """
+
+    def __init__(
+        self,
+        options: StageConfig,
+        sampling: Sampling,
+        seed: int,
+        *,
+        family: Family,
+        engine: Engine,
+        draw: Draw,
+        render: Render,
+        media: StageMedia,
+        scorer: Scorer,
+        overlap: bool,
+    ) -> None:
+        self.options = options
+        self.sampling = sampling
+        self.seed = seed
+        self.family = family
+        self.engine = engine
+        self.draw = draw
+        self.render = render
+        self.media = media
+        self.scorer = scorer
+        self.overlap = overlap
+        self.select = selector(options, sampling.max_new_tokens)
+        self.hybrid = Hybrid.of(options, family, sampling.max_new_tokens, seed)
+        self.baselines = "greedy" in stage_needs(options)
+
+    def collect(self, step: int, timings: Timed) -> Collected:
+        """See ``Collector``."""
+        options, groups, used = self.options, list[Group](), list[Group]()
+        counts: dict[str, float] = defaultdict(float)
+        rounds = 0
+        while (
+            rounds == 0
+            or refill(len(used), options.prompts_per_step, rounds, options.selection.generation_rounds) == "generate"
+        ):
+            made = self._round(step, rounds, timings, counts)
+            groups += made
+            used += self.select(made)
+            rounds += 1
+        surplus = max(len(used) - options.prompts_per_step, 0)
+        mismatches = float(len(self.media.mismatches))
+        self.media.mismatches.clear()
+        metrics = {"groups/rounds": float(rounds), "groups/surplus": float(surplus), **counts}
+        return Collected(groups, used[: options.prompts_per_step], metrics | {"groups/visual_mismatch": mismatches})
+
+    def _round(self, step: int, round_: int, timings: Timed, counts: dict[str, float]) -> list[Group]:
+        """The scored groups of one round."""
+        with timings("sample"):
+            samples = self.draw(step, round_)
+        with timings("rollout"):
+            prompts = ready_prompts(samples, self.render, self.media.check, self.media.failed)
+            if self.options.trajectories == "offline":
+                limit = self.sampling.max_new_tokens
+                groups, begun = read_offline(samples, prompts, family=self.family, max_tokens=limit), None
+                baselines: list[Group] = []
+            else:
+                placed = None
+                if self.hybrid is not None and self.hybrid.options.policy != "below":
+                    placement = self.hybrid.place(samples, prompts, step, round_)
+                    placed = placement.chosen
+                    _add(counts, placement.metrics)
+                with self._scoring_ahead(samples) as (on_group, begun):
+                    groups, baselines = generate_online(
+                        samples,
+                        prompts,
+                        engine=self.engine,
+                        sampling=self.sampling,
+                        group_size=self.options.group_size,
+                        seed=(self.seed, self.options.name, step, *(("round", round_) if round_ else ())),
+                        offline=placed,
+                        baselines=self.baselines,
+                        on_group=on_group,
+                    )
+        with timings("score"):
+            scored = self._scored(groups, baselines, begun)
+            if self.hybrid is not None and self.hybrid.options.policy == "below":
+                return self._with_failing_replaced(self.hybrid, scored, step, round_, counts)
+            return scored
+
+    @contextmanager
+    def _scoring_ahead(self, samples: Sequence[Sample]) -> Iterator[tuple[OnGroup | None, Comparisons | None]]:
+        """What begins the comparisons of responses as they come, and the comparisons that have begun."""
+        if not self.overlap:
+            yield None, None
+            return
+        begun = self.scorer.comparisons()
+
+        def on_group(position: int, responses: tuple[Trajectory, ...]) -> None:
+            begun.begin(position, samples[position % len(samples)], [one.completion for one in responses])
+
+        try:
+            yield on_group, begun
+        except BaseException:
+            begun.cancel()
+            raise
+
+    def _scored(self, groups: list[Group], baselines: list[Group], begun: Comparisons | None) -> list[Group]:
+        """The groups with their scores and, if there are ``baselines``, the rewards of these: one for each group."""
+        scorer = self.scorer.score_groups
+        scored = score_groups([*groups, *baselines], scorer if begun is None else partial(scorer, begun=begun))
+        if not baselines:
+            return scored
+        return [
+            replace(group, baseline=self._baseline(greedy))
+            for group, greedy in zip(scored[: len(groups)], scored[len(groups) :], strict=True)
+        ]
+
+    def _baseline(self, greedy: Group) -> float | None:
+        """The reward of a greedy response, which loses to length what the responses of its group lose to it."""
+        if not any(score.applicable for score in greedy.scores):
+            return None
+        (reward,) = response_rewards(greedy, self.options, self.sampling.max_new_tokens)
+        return reward
+
+    def _with_failing_replaced(
+        self, hybrid: Hybrid, scored: list[Group], step: int, round_: int, counts: dict[str, float]
+    ) -> list[Group]:
+        """Under ``hybrid.policy: below`` groups that fail are changed and scored again."""
+        changed, placed = hybrid.replace_failing(scored, step, round_)
+        _add(counts, placed.metrics | {REPLACED_TOKENS: float(_replaced_tokens(scored, changed))})
+        unscored = [group for group in changed if not group.scores and group.trajectories]
+        again = iter(score_groups(unscored, self.scorer.score_groups))
+        return [next(again) if not group.scores and group.trajectories else group for group in changed]
+
+
+def _add(counts: dict[str, float], metrics: dict[str, float]) -> None:
+    """Add up over rounds, but for the share, which is the same in all of them."""
+    for name, value in metrics.items():
+        counts[name] = value if name == "hybrid/share" else counts[name] + value
+
+
+def _replaced_tokens(before: Sequence[Group], after: Sequence[Group]) -> int:
+    """Tokens of the trajectories that are no longer in their groups."""
+    kept = {id(trajectory) for group in after for trajectory in group.trajectories}
+    gone = [trajectory for group in before for trajectory in group.trajectories if id(trajectory) not in kept]
+    return sum(trajectory.response_tokens for trajectory in gone)

@@ -1,0 +1,279 @@
+"""Store maintenance: count what a store holds, and make it smaller."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from easyvideor1.video.entry import CorruptEntryError, Packing, open_entry
+from easyvideor1.video.store import ABANDONED_AFTER, LOCKS_NAME, EntryFile, FrameStore, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class FileTotal:
+    """A number of files and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def plus(self, size: int) -> FileTotal:
+        return FileTotal(self.files + 1, self.bytes + size)
+
+    def minus(self, other: FileTotal) -> FileTotal:
+        return FileTotal(self.files - other.files, self.bytes - other.bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """What a store holds.
+
+    ``frames`` and ``pixel_bytes`` are of all readable entries: decoded frames, and their bytes as uint8. ``by_codec``
+    and ``by_kind`` (``image``, ``video``) divide the readable entries. ``unreadable`` have a damaged header.
+    ``temporary`` files are of writers that write, or were killed; ``aside`` are damaged entries that were set aside.
+    ``features`` are what ``cache.features`` keeps; they are not among the entries. ``oldest_use`` and ``newest_use``
+    are in epoch seconds, None for an empty store.
+    """
+
+    entries: FileTotal
+    by_codec: Mapping[Packing, FileTotal]
+    by_kind: Mapping[str, FileTotal]
+    frames: int
+    pixel_bytes: int
+    unreadable: FileTotal
+    temporary: FileTotal
+    aside: FileTotal
+    features: FileTotal
+    oldest_use: float | None
+    newest_use: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GcReport:
+    """What ``collect_garbage`` removed, or would remove, and what is left.
+
+    ``removed`` and ``kept`` are entries of frames; ``features_removed`` and ``features_kept`` are kept features.
+    ``busy`` of either are wanted by a writer, or were used in the meantime.
+    """
+
+    removed: FileTotal
+    features_removed: FileTotal
+    leftovers: FileTotal
+    kept: FileTotal
+    features_kept: FileTotal
+    busy: int
+
+
+def store_stats(store: FrameStore) -> StoreStats:
+    """Read the headers of all entries; pixels are not read, and no use is noted."""
+    entries = unreadable = FileTotal()
+    by_codec: dict[Packing, FileTotal] = {}
+    by_kind: dict[str, FileTotal] = {}
+    frames = pixel_bytes = 0
+    uses: list[float] = []
+    for file in store.files():
+        entries = entries.plus(file.size)
+        uses.append(file.used)
+        try:
+            entry = open_entry(file.path)
+        except FileNotFoundError:
+            continue
+        except CorruptEntryError:
+            unreadable = unreadable.plus(file.size)
+            continue
+        except OSError as error:
+            raise StoreError(f"cannot read {file.path}: {error}") from error
+        plan = entry.plan
+        by_codec[entry.packing] = by_codec.get(entry.packing, FileTotal()).plus(file.size)
+        by_kind[plan.kind] = by_kind.get(plan.kind, FileTotal()).plus(file.size)
+        frames += len(plan.frame_indices)
+        pixel_bytes += len(plan.frame_indices) * plan.height * plan.width * 3
+    temporary = aside = FileTotal()
+    for path, size, _ in _leftovers(store):
+        if path.name.endswith(".corrupt"):
+            aside = aside.plus(size)
+        else:
+            temporary = temporary.plus(size)
+    return StoreStats(
+        entries=entries,
+        by_codec=by_codec,
+        by_kind=by_kind,
+        frames=frames,
+        pixel_bytes=pixel_bytes,
+        unreadable=unreadable,
+        temporary=temporary,
+        aside=aside,
+        features=_sum(feature_files(store.directory / FEATURES_NAME)),
+        oldest_use=min(uses, default=None),
+        newest_use=max(uses, default=None),
+    )
+
+
+def collect_garbage(
+    store: FrameStore,
+    max_bytes: int | None = None,
+    *,
+    referenced: Collection[str] | None = None,
+    dry_run: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> GcReport:
+    """Remove entries that nothing refers to, then entries and features, the least recently used first, until the rest
+    is small enough.
+
+    Features go by their use only, for their names do not tell the plan. An entry that is being written is left alone,
+    and one that was used since it was listed is too. Frames that a reader has mapped stay valid on a local file system
+    until it lets go of them; a network file system does not promise that, so do not run this beside a training run on
+    another machine. Temporary and set-aside files that are older than an hour go as well.
+
+    Args:
+        store: is made smaller.
+        max_bytes: bytes that all entries and features together may have afterwards; no limit if None.
+        referenced: digests to keep; all if None.
+        dry_run: only tell.
+        on_progress: ``(done, total)`` after each file that was looked at.
+
+    Raises:
+        StoreError: a file may not be removed.
+    """
+    entries = list(store.files())
+    features = list(feature_files(store.directory / FEATURES_NAME))
+    doomed: list[EntryFile | FeatureFile] = [
+        file for file in entries if referenced is not None and file.digest not in referenced
+    ]
+    spared: list[EntryFile | FeatureFile] = [
+        *(file for file in entries if referenced is None or file.digest in referenced),
+        *features,
+    ]
+    if max_bytes is not None:
+        doomed += _least_used(spared, max_bytes)
+    gone: list[EntryFile | FeatureFile] = []
+    for done, file in enumerate(doomed, 1):
+        if dry_run or _remove(store, file):
+            gone.append(file)
+        if on_progress is not None:
+            on_progress(done, len(doomed))
+    if not dry_run:
+        _remove_stale_locks(store)
+    leftovers = FileTotal()
+    for path, size, changed in _leftovers(store):
+        if time.time() - changed > ABANDONED_AFTER:
+            if not dry_run:
+                _unlink(path)
+            leftovers = leftovers.plus(size)
+    removed = _sum(file for file in gone if isinstance(file, EntryFile))
+    features_removed = _sum(file for file in gone if isinstance(file, FeatureFile))
+    return GcReport(
+        removed=removed,
+        features_removed=features_removed,
+        leftovers=leftovers,
+        kept=_sum(entries).minus(removed),
+        features_kept=_sum(features).minus(features_removed),
+        busy=len(doomed) - len(gone),
+    )
+
+
+def _sum(files: Iterable[EntryFile | FeatureFile]) -> FileTotal:
+    total = FileTotal()
+    for file in files:
+        total = total.plus(file.size)
+    return total
+
+
+def _least_used(files: Sequence[EntryFile | FeatureFile], max_bytes: int) -> list[EntryFile | FeatureFile]:
+    """What has to go, the least recently used first, so that the rest has ``max_bytes`` at most."""
+    total = sum(file.size for file in files)
+    chosen = []
+    for file in sorted(files, key=lambda file: file.used):
+        if total <= max_bytes:
+            break
+        chosen.append(file)
+        total -= file.size
+    return chosen
+
+
+def _remove(store: FrameStore, file: EntryFile | FeatureFile) -> bool:
+    """False when a writer is at it, or it was used since it was listed."""
+    if isinstance(file, FeatureFile):
+        return _remove_unless_used(file, feature_file(file.path))
+    with store.lock(file.digest, 0.0) as acquired:
+        if not acquired:
+            return False
+        return _remove_unless_used(file, store.file_at(file.path))
+
+
+def _remove_unless_used(file: EntryFile | FeatureFile, now: EntryFile | FeatureFile | None) -> bool:
+    if now is None:
+        return True  # somebody else removed it
+    if now.used > file.used or now.size != file.size:
+        return False
+    _unlink(file.path)
+    return True
+
+
+def _remove_stale_locks(store: FrameStore) -> None:
+    """A killed holder leaves its lock file behind. Taking the lock and releasing it removes the file."""
+    for path in sorted((store.directory / LOCKS_NAME).glob("?" * 64)):
+        with store.lock(path.name, 0.0):
+            continue
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot remove {path}: {error}; run this as the owner of the store") from error
+
+
+def _leftovers(store: FrameStore) -> Iterator[tuple[Path, int, float]]:
+    """Path, bytes and time of change of temporary and set-aside files."""
+    of_features = f"{FEATURES_NAME}/[0-9a-f][0-9a-f]"
+    for pattern in (
+        *("[0-9a-f][0-9a-f]/.*.tmp", "[0-9a-f][0-9a-f]/*.corrupt"),
+        *(f"{of_features}/.*.tmp{FEATURES_SUFFIX}", f"{of_features}/*.corrupt"),
+    ):
+        for path in sorted(store.directory.glob(pattern)):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                yield path, status.st_size, status.st_mtime
+
+
+#: The directory of features in that of a cache.
+FEATURES_NAME = "features"
+FEATURES_SUFFIX = ".safetensors"
+
+_NAME = re.compile(rf"(?P<key>[0-9a-f]{{64}}){re.escape(FEATURES_SUFFIX)}")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFile:
+    """The features of one medium. ``size`` is in bytes; ``used`` is the time of its last use, in epoch seconds."""
+
+    path: Path
+    key: str
+    size: int
+    used: float
+
+
+def feature_path(directory: Path, key: str) -> Path:
+    """Where the features of a key lie or would lie, ``directory`` being the one of all features."""
+    return directory / key[:2] / f"{key}{FEATURES_SUFFIX}"
+
+
+def feature_files(directory: Path) -> Iterator[FeatureFile]:
+    """All files of features, in order of their keys."""
+    for path in sorted(directory.glob(f"[0-9a-f][0-9a-f]/*{FEATURES_SUFFIX}")):
+        if (found := feature_file(path)) is not None:
+            yield found
+
+
+def feature_file(path: Path) -> FeatureFile | None:
+    """The file ``path``; None when it is not there, or holds no features by its name."""
+    name = _NAME.fullmatch(path.name)
+    if name is not None:
+        with suppress(FileNotFoundError):  # removed by another process in between
+            status = path.stat()
+            return FeatureFile(path, name["key"], status.st_size, status.st_mtime)
+    return None
