@@ -7,6 +7,7 @@ import torch
 
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
+from easyvideor1.config.stage_sections import KLConfig
 from easyvideor1.families.family import VisualFeatures, VisualInputs
 from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate
@@ -112,7 +113,8 @@ def test_a_critic_trains_no_output_matrix(tiny_checkpoint, tied):
 def test_a_moving_reference_is_written_without_what_stays(tiny_checkpoint, turns, tmp_path):
     from safetensors.torch import load_file
 
-    options = STAGE.model_copy(update={"kl": {"reference": "ema", "reference_decay": 0.5}})
+    moving = KLConfig(estimator="k3", coef=0.1, reference="ema", reference_decay=0.5)
+    options = STAGE.model_copy(update={"kl": moving})
     policy, again = (Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu", **FROZEN)) for _ in range(2))
     for each in (policy, again):
         each.begin(options)

@@ -63,11 +63,11 @@ def test_logprobs_come_turn_by_turn_however_they_are_batched(tiny_checkpoint, tu
 def test_the_reference_is_asked_by_name(tiny_checkpoint, turns):
     policy = open_policy(tiny_checkpoint)
     with pytest.raises(RuntimeError, match="no reference"):
-        thoughts(policy, turns, kl={"reference": True})
+        thoughts(policy, turns, reference=True)
     policy.begin(stage(kl="k3"))
     before = thoughts(policy, turns)
     update(policy, turns)
-    torch.testing.assert_close(thoughts(policy, turns, kl={"reference": True}), before, rtol=0, atol=0)
+    torch.testing.assert_close(thoughts(policy, turns, reference=True), before, rtol=0, atol=0)
     assert (thoughts(policy, turns) - before).abs().max() > 1e-3
 
 
@@ -150,7 +150,7 @@ def test_adapters_start_as_their_base_and_learn_alone(tiny_checkpoint, turns):
     changed = {name for name, tensor in policy.weights(merged=False) if not torch.equal(tensor, before[name])}
     assert changed == {weight_name(name) for name in trained}
     base = thoughts(plain, turns)
-    torch.testing.assert_close(thoughts(policy, turns, kl={"reference": True}), base, rtol=0, atol=1e-5)
+    torch.testing.assert_close(thoughts(policy, turns, reference=True), base, rtol=0, atol=1e-5)
     assert (thoughts(policy, turns) - base).abs().max() > 1e-3
 
 

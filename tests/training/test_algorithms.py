@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dpo": OF_SEQUENCES,
     "luffy": {"hybrid": {}},
     "sft": {"advantage": "reward"},
-    "pass_at_k": {"advantage": {"k": 2, "threshold": 0.3}},
+    "pass_at_k": {"advantage": {"name": "pass_at_k", "k": 2, "threshold": 0.3}},
     "reward_weighted_sft": {"advantage": "reward"},
 }
 
@@ -45,7 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
     **{f"objective {name}": {"objective": name, **SETTINGS.get(name, {})} for name in OBJECTIVES.names()},
     **{f"weighter {name}": {"weighter": name} for name in WEIGHTERS.names()},
     **{
-        f"correction {name}": {"correction": name, **({"correction": {"low": 0.0}} if "mask" in name else {})}
+        f"correction {name}": {"correction": {"name": name, **({"low": 0.0} if "mask" in name else {})}}
         for name in CORRECTIONS.names()
     },
     **{f"aggregation {name}": {"aggregation": name} for name in ("token", "sequence", "turn")},
@@ -67,7 +67,7 @@ CASES: dict[str, dict[str, Any]] = {
     "entropy": {"objective": {"entropy_coef": 0.01}},
     "old log-probs of the engine": {"objective": {"old_logprobs": "engine"}},
     "clipped advantages": {"advantage": {"clip": 0.5}, "objective": {"clip_dual": 3.0}},
-    "overlong": {"overlong_filter": True, "overlong_cache": 20, "generation_rounds": 2},
+    "overlong": {"overlong": {"filter": True, "cache": 20}, "selection": {"generation_rounds": 2}},
     "online filter": {"selection": {"filter_low": 0.0, "filter_high": 1.0}},
     "critic warm-up": {"advantage": "gae", "critic": {"warmup_steps": 1, "lr": 1e-3}, "steps": 2},
 }

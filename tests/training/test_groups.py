@@ -156,13 +156,11 @@ def test_a_group_of_which_nothing_is_learnt_is_left_out() -> None:
 
 def test_an_online_filter_looks_at_the_mean_of_its_key() -> None:
     bounds = StageConfig(name="rl", selection={"filter_key": "accuracy", "filter_low": 0.25, "filter_high": 0.75})
-    within = filter_by_mean(bounds)
+    within = filter_by_mean(bounds.selection)
     groups = [scored("1", "1"), scored("1", "0"), scored("0", "0"), scored("1", "0", "0", "0"), scored("1", "0", "?")]
     assert select_groups(groups, drop_flat=never, within=within)[0] == groups[1]
     assert len(select_groups(groups, drop_flat=never, within=within)) == 2, "strictly within, of judged responses"
-    assert filter_by_mean(bounds.model_copy(update={"selection": {"filter_key": "iou"}}))(groups[0]), (
-        "nothing to look at"
-    )
+    assert filter_by_mean(bounds.selection.model_copy(update={"filter_key": "iou"}))(groups[0]), "nothing to look at"
     own = replace(
         groups[0], trajectories=(groups[0].trajectories[0], replace(groups[0].trajectories[1], origin="offline"))
     )

@@ -38,7 +38,7 @@ def sources(kl: float = 0.0, value: float = 0.0, coefficient: float = 0.5) -> So
 
 def train_batch(groups: Sequence[Group], given: Sources | None = None, **options: object) -> TrainBatch:
     stage = StageConfig.model_validate({"name": "rl", **options})
-    function = ADVANTAGES.resolve(stage.advantage)
+    function = ADVANTAGES.resolve(stage.advantage.name)
     return make_train_batch(groups, function, stage, 10, stage_needs(stage), given or sources(), 1)
 
 

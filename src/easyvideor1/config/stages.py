@@ -285,7 +285,7 @@ class StageConfig(Section):
                 f"{what} compares nothing, and selection.drop_flat_groups: true would leave groups out: set it to null "
                 "or false"
             )
-        if objective == "luffy" and off_policy not in ("none", "luffy"):
+        if objective == "luffy" and off_policy != "none":
             yield f"objective luffy shapes offline tokens itself: leave out off_policy: {off_policy}"
         known = not isinstance(self.objective, CustomObjective)
         if known and self.hybrid is None and (objective == "luffy" or off_policy != "none"):
