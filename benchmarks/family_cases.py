@@ -34,11 +34,15 @@ class Medium:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A question with placeholders, its media in order, and a system message."""
+    """A question with placeholders, the media of the whole conversation in order, and a system message.
+
+    ``earlier`` are the questions before it, each with its response.
+    """
 
     text: str
     media: tuple[Medium, ...] = ()
     system: str = ""
+    earlier: tuple[tuple[str, str], ...] = ()
 
 
 _SMALL, _WIDE, _TALL = Medium(0, 70, 70), Medium(0, 60, 150), Medium(0, 200, 90)
@@ -61,6 +65,20 @@ CASES: dict[str, Case] = {
     "interleaved": Case("<video> <image> then <video> and <image>?", (_CLIP, _SMALL, _SLOW, _TALL)),
 }
 
+#: Conversations of several turns.
+CONVERSATIONS: dict[str, Case] = {
+    "second turn, text": Case("Why 12.5?", earlier=(("What is red?", "It is a circle.\n\nYes. "),)),
+    "second turn, video": Case("And in <video>?", (_CLIP, _SLOW), earlier=(("<video>What moves?", "naïve 日本"),)),
+    "third turn": Case(
+        "<image> or <video>?",
+        (_CLIP, _SMALL, _TALL, _UNEVEN),
+        "Be brief.",
+        (("<video> <image>?", "<answer>A</answer>"), ("Sure?", "")),
+    ),
+}
+
+ALL_CASES = {**CASES, **CONVERSATIONS}
+
 #: Cases that are computed together: text, images and videos in one batch, in several orders.
 BATCHES: tuple[tuple[str, ...], ...] = (
     *((name,) for name in CASES),
@@ -81,10 +99,22 @@ def plans_of(case: Case, geometry: Geometry) -> list[MediaPlan]:
 
 
 def render_case(family: Family, case: Case) -> Prompt:
-    """The prompt of a case as a family makes it."""
+    """The prompt of a case as a family makes it, turn by turn."""
     plans = plans_of(case, family.geometry)
     refs = [MediaRef(made.kind, made.fingerprint) for made in plans]
-    return family.render(case.text, refs, plans, system=case.system)
+    prompt, start = None, 0
+    for text, response in (*case.earlier, (case.text, None)):
+        own = slice(start, start + text.count("<image>") + text.count("<video>"))
+        if prompt is None:
+            prompt = family.render(text, refs[own], plans[own], system=case.system)
+        else:
+            prompt = family.extend(prompt, text, refs[own], plans[own])
+        if response is not None:
+            ids = family.tokenizer(response, add_special_tokens=False)["input_ids"]
+            prompt = prompt.followed_by(np.asarray([*ids, family.stop_token_ids[0]], dtype=np.int64))
+        start = own.stop
+    assert prompt is not None
+    return prompt
 
 
 def load_noise(ref: MediaRef, made: MediaPlan) -> Frames:

@@ -16,12 +16,13 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
-from benchmarks.family_cases import BATCHES, CASES, Case, load_noise, plans_of, render_case
+from benchmarks.family_cases import ALL_CASES, BATCHES, Case, load_noise, plans_of, render_case
 from benchmarks.float64 import in_float64
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.families.family import Family, VisualInputs, load_family
 from easyvideor1.families.features import load_visual
+from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.types import MediaRef, Prompt
 
 
@@ -111,7 +112,7 @@ def _job(family: Family, one: Contender, file: Path) -> dict[str, Any]:
     written: dict[str, dict[str, Any]] = {}
     for name in sorted({name for batch in one.batches for name in batch}):
         media = []
-        for medium, made in zip(CASES[name].media, plans_of(CASES[name], family.geometry), strict=True):
+        for medium, made in zip(ALL_CASES[name].media, plans_of(ALL_CASES[name], family.geometry), strict=True):
             arrays[made.digest] = load_noise(MediaRef(made.kind, "noise"), made).pixels
             info = medium.info
             media.append(
@@ -124,7 +125,7 @@ def _job(family: Family, one: Contender, file: Path) -> dict[str, Any]:
                 }
             )
         written[name] = {
-            "messages": _messages(CASES[name]),
+            "messages": _messages(ALL_CASES[name]),
             "media": media,
             "suppressed": list(family.visual_token_ids),
         }
@@ -137,18 +138,22 @@ def _job(family: Family, one: Contender, file: Path) -> dict[str, Any]:
 
 
 def _messages(case: Case) -> list[dict[str, Any]]:
-    parts = [part for part in re.split(r"(<image>|<video>)", case.text) if part]
-    content = [
-        {"type": part.strip("<>")} if part in ("<image>", "<video>") else {"type": "text", "text": part}
-        for part in parts
-    ]
-    system = [{"role": "system", "content": case.system}] if case.system else []
-    return [*system, {"role": "user", "content": content}]
+    messages: list[dict[str, Any]] = [{"role": "system", "content": case.system}] if case.system else []
+    for text, response in (*case.earlier, (case.text, None)):
+        content = [
+            {"type": part.strip("<>")} if part in ("<image>", "<video>") else {"type": "text", "text": part}
+            for part in re.split(r"(<image>|<video>)", text)
+            if part
+        ]
+        messages.append({"role": "user", "content": content})
+        if response is not None:
+            messages.append({"role": "assistant", "content": response})
+    return messages
 
 
 @torch.no_grad()
 def _compare(family: Family, model: Any, batch: tuple[str, ...], theirs: dict[str, torch.Tensor]) -> Parity:
-    prompts = [render_case(family, CASES[name]) for name in batch]
+    prompts = [render_case(family, ALL_CASES[name]) for name in batch]
     lengths = theirs["attention_mask"].sum(1).tolist()
     rows = [theirs["input_ids"][row, :length].tolist() for row, length in enumerate(lengths)]
     ids = rows == [prompt.token_ids.tolist() for prompt in prompts]
@@ -227,14 +232,14 @@ def padded_logits(family: Family, model: Any, prompts: Sequence[Prompt], visual:
         ids[row, : len(prompt)] = torch.from_numpy(prompt.token_ids)
         positions[:, row, : len(prompt)] = torch.from_numpy(family.positions(prompt)[0])
     mask = torch.ones(length, length, dtype=torch.bool).tril().expand(len(prompts), 1, -1, -1)
-    return family.logits(model, family.hidden_states(model, ids, positions, mask, visual))
+    return family.logits(model, hidden_states(family, model, ids, positions, mask, visual))
 
 
 def _generate(family: Family, model: Any, prompt: Prompt, count: int) -> list[int]:
     stops, family.stop_token_ids = family.stop_token_ids, ()  # the oracle goes on behind them, too
     try:
         engine = LocalEngine(family, model, load_noise)
-        ((trajectory,),) = engine.generate([Request("r", prompt, 1, Sampling(greedy=True, max_new_tokens=count), 0)])
+        ((trajectory,),) = generate(engine, [Request("r", prompt, 1, Sampling(greedy=True, max_new_tokens=count), 0)])
     finally:
         family.stop_token_ids = stops
     return [int(token) for token in trajectory.turns[0].response_ids]

@@ -24,7 +24,7 @@ from PIL import Image
 
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig
-from easyvideor1.data import PASSED_NAME
+from easyvideor1.data import CHECK_CACHE_NAME
 from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.toyworld.plan import plan_world
 from easyvideor1.toyworld.spec import WorldSpec
@@ -41,7 +41,7 @@ def measure(rows: int = ROWS, media: int = MEDIA) -> dict[str, float]:
         write(place, rows, media)
         time.sleep(3)  # a file is remembered once a further change of it would show in its times
         first = _start(place)
-        (place / "frames" / PASSED_NAME).unlink()
+        (place / "frames" / CHECK_CACHE_NAME).unlink()
         probed = _start(place)
         again = _start(place)
     return {

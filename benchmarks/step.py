@@ -26,7 +26,7 @@ import torch
 from benchmarks.measure import Package, Timing, check_packages, interleaved, table, timed, versions
 from benchmarks.memory import extra_memory
 from benchmarks.step_paths import SIDE, Datasets, Separate, Shared, make_material, make_turn, render, write_model
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.families.family import Family
 from easyvideor1.types import Frames
@@ -196,10 +196,10 @@ def our_steps(model: Path, steps: int, images: int) -> list[tuple[float, float]]
     sampling = Sampling(max_new_tokens=TOKENS)
 
     def step(number: int) -> None:
-        (group,) = engine.generate([Request(str(number), prompts[number], RESPONSES, sampling, number)])
+        (group,) = generate(engine, [Request(str(number), prompts[number], RESPONSES, sampling, number)])
         turns = tuple(make_turn(prompts[number], each.turns[0].response_ids) for each in group)
         shared.update(Datasets(turns, torch.linspace(-1, 1, RESPONSES), frames))
-        engine.load_weights(number, dict(policy.weights()))
+        engine.update_weights(number, policy.weights())
 
     return [timed(_call(step, number))() for number in range(steps)]
 

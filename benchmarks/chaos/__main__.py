@@ -92,7 +92,7 @@ def _rounds(options: argparse.Namespace, faults: list[Fault], work: Path, judge:
         try:
             outcome, words = _done(round_, fault)
         except KeyboardInterrupt:
-            print("stopped by the keyboard", flush=True)
+            print("interrupted", flush=True)
             break
         counts[fault.name, outcome] += 1
         seconds = time.monotonic() - begun

@@ -7,7 +7,7 @@ without importing torch. Tensors begin in ``easyvideor1.families``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -223,6 +223,10 @@ class Prompt:
 
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])
+
+    def followed_by(self, token_ids: NDArray[np.int64]) -> Prompt:
+        """The prompt with more text behind it, by ids: a response, which ``Family.extend`` takes up."""
+        return replace(self, token_ids=np.concatenate([self.token_ids, token_ids]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

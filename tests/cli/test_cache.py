@@ -80,7 +80,7 @@ def test_a_damaged_entry_is_found_named_and_made_again(config):
     path.write_bytes(content)
     done = cache("verify", config)
     assert done.exit_code == 1
-    assert "8 entries, 1 broken" in done.stdout
+    assert "8 entries, 1 damaged" in done.stdout
     assert digest in done.stderr
     assert "corrupt_entry" in cache("doctor", config).stdout
     assert "1 built, 7 present, 0 failed" in cache("build", config).stdout
@@ -140,10 +140,10 @@ def test_a_dry_run_counts_and_decodes_nothing(config):
     store = FrameStore(config.parent / "frames")
     assert list(store.entries()) == []
     lines = said.stdout.splitlines()
-    found = re.fullmatch(r"  in all: 8 entries, (\d+) frames, (\d+) tokens", lines[1])
+    found = re.fullmatch(r"  total: 8 entries, (\d+) frames, (\d+) tokens", lines[1])
     assert found
-    assert "cannot be planned" in lines[0]
-    assert lines[3] == lines[1].replace("in all", "to build")
+    assert "failed to plan" in lines[0]
+    assert lines[3] == lines[1].replace("total", "to build")
     cache("build", config)
     kept = [store.get(digest) for digest in store.entries()]
     assert int(found[1]) == sum(len(frames.plan.frame_indices) for frames in kept)
@@ -202,7 +202,7 @@ def test_gc_does_not_guess_what_is_referred_to(config):
     videos_of(config)[0].unlink()
     done = cache("gc", config, "--unreferenced", config)
     assert done.exit_code == 2
-    assert "1 media cannot be planned" in done.stderr
+    assert "1 media files cannot be planned" in done.stderr
     assert len(list(FrameStore(config.parent / "frames").entries())) == 8
 
 
@@ -224,11 +224,11 @@ def test_the_doctor_names_a_file_once_and_says_what_to_do(config):
         (["build"], "nothing to cache"),
         (["build", "--video", "/nowhere.mp4", "--geometry", "qwen3"], "no such file, no video"),
         (["build", "--video", "/nowhere.mp4"], "add --model DIRECTORY or --geometry"),
-        (["build", "--video", __file__, "--geometry", "llava"], "expected one of qwen2, qwen3"),
+        (["build", "--video", __file__, "--geometry", "llava"], "expected qwen2 or qwen3"),
         (["build", "--video", __file__, "--geometry", "qwen3", "--max-frames", "x"], "data.video.max_frames"),
-        (["build", "--video", __file__, "--geometry", "qwen3", "cache.mode=decode_only"], "keeps no frames"),
+        (["build", "--video", __file__, "--geometry", "qwen3", "cache.mode=decode_only"], "so nothing is cached"),
         (["build", "--video", __file__, "--geometry", "qwen3", "cache.on_miss=error"], "on_miss is now mode"),
-        (["gc", ".", "--max-size", "many"], "is no size"),
+        (["gc", ".", "--max-size", "many"], "is not a size"),
         (["stats", "/nowhere"], "/nowhere"),
     ],
 )
@@ -245,7 +245,7 @@ def test_other_mistakes_exit_with_2(words, message, tmp_path, monkeypatch):
     [
         (["model.path="], "model.path is not set"),
         (["model.path=/nowhere"], "is not there: looked for"),
-        (["data={}"], "no source to cache"),
+        (["data={}"], "no rows to cache"),
         (["data.train.0.path=/nowhere.jsonl"], "/nowhere.jsonl"),
     ],
 )

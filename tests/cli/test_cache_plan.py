@@ -23,7 +23,7 @@ def test_sizes_are_read(text, size):
 
 @pytest.mark.parametrize("text", ["", "G", "-1", "1 X", "1e9", "10 GG", "nan"])
 def test_other_things_are_not(text):
-    with pytest.raises(ConfigError, match="is no size"):
+    with pytest.raises(ConfigError, match="is not a size"):
         parse_size(text)
 
 

@@ -75,7 +75,7 @@ def test_the_table_has_a_line_for_every_type(tmp_path: Path) -> None:
     lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()[1:6]}
     assert set(lines) == {"multiple_choice", "numerical", "open_ended", "spatial_grounding", "temporal_grounding"}
     assert lines["multiple_choice"] == ["multiple_choice", "6", "0", "B", "0.667", "0.000", "-1.000"]
-    assert "spatial_grounding: coordinates 1 normalized (row), 1 thousand (row), 1 undeclared" in done.stdout
+    assert "spatial_grounding: declared coordinates: 1 normalized (row), 1 thousand (row), 1 undeclared" in done.stdout
     assert "cannot be used" not in done.stderr
     assert "themselves" not in done.stderr
     assert "checking references" in done.stderr
@@ -157,7 +157,7 @@ def test_tests_that_an_empty_answer_passes_are_named(tmp_path: Path) -> None:
     assert [row["where"] for row in tasks_of(done)["code"]["vacuous"]] == [f"{path}:{line}" for line in (1, 3, 4, 5)]
     text = check(path)
     assert text.exit_code == 0
-    assert "4 rows ask for nothing:" in text.stderr
+    assert "4 rows have tests that an empty program passes:" in text.stderr
     assert f"{path}:1: its tests are passed by functions that return []" in text.stderr
 
 
@@ -201,8 +201,8 @@ def test_the_scale_of_the_configuration_is_held_against_undeclared_references(tm
     [
         (["nowhere.jsonl"], "nowhere.jsonl"),
         (["nowhere.yaml"], "nowhere.yaml"),
-        (["empty.yaml"], "names no source"),
-        (["empty.yaml", "--config", "empty.yaml"], "--config goes with one"),
+        (["empty.yaml"], "has no source"),
+        (["empty.yaml", "--config", "empty.yaml"], "use --config only with such a file"),
     ],
 )
 def test_mistakes_exit_with_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str) -> None:

@@ -110,4 +110,4 @@ def test_the_browser_is_the_one_that_renders():
     from easyvideor1.rewards.rendering.browser import find_chromium
 
     (finding,) = doctor.check_browser()
-    assert finding.detail == (find_chromium() or "none found")
+    assert finding.detail == (find_chromium() or "not found")

@@ -107,21 +107,21 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         lambda run: edit(run / "config.yaml", "seed: 7", "sede: 7"),
         "config.yaml",
         "sede",
-        "put it back from a copy",
+        "restore it from a backup",
     ),
     "config of another seed": (
         lambda run: edit(run / "config.yaml", "seed: 7", "seed: 8"),
         "config.yaml and the record",
-        "its seed is 8, that of run.json 7",
-        "put config.yaml back",
+        "the seed is 8, but 7 in run.json",
+        "restore the original config.yaml",
     ),
-    "run.json cut": (cut("run.json"), "run.json", "not the status of a run", "start the run again"),
-    "data report gone": (remove("data_report.json"), "data_report.json", "missing", "start the command of this run"),
+    "run.json cut": (cut("run.json"), "run.json", "not the status of a run", "resume the run"),
+    "data report gone": (remove("data_report.json"), "data_report.json", "missing", "run the command of this run"),
     "stage gone": (
         lambda run: shutil.rmtree(run / "stages/01-sft"),
         "stages/01-sft",
-        "missing, though what follows it is there",
-        "from a copy",
+        "missing, although later stages exist",
+        "from a backup",
     ),
     "metrics broken": (
         lambda run: edit(run / "stages/01-sft/metrics.jsonl", '{"step": 2', '{"st": 2'),
@@ -133,53 +133,53 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "rollouts cut": (
         cut("stages/01-sft/rollouts/step_000001.jsonl"),
         "stages/01-sft/rollouts/step_000001.jsonl",
-        "cut off; 1 of 2 groups can be read",
+        "truncated; 1 of 2 groups can be read",
         "copy",
     ),
     "last checkpoint": (
         cut(f"{_LAST}/model.safetensors"),
         _LAST,
-        "model.safetensors is not what was written (its SHA-256 differs): what this stage has learnt cannot be read",
-        "it goes on after step 2",
+        "model.safetensors is not what was written (its SHA-256 differs): the result of this stage is lost",
+        "which resumes after step 2",
     ),
     "earlier checkpoint": (
         remove("stages/02-grpo/checkpoints/step_000002/optimizer.safetensors"),
         "stages/02-grpo/checkpoints/step_000002",
-        "optimizer.safetensors is missing: not needed, as step 4 is whole",
+        "optimizer.safetensors is missing: not needed, because step 4 is intact",
         "remove it",
     ),
     "last checkpoint gone": (
         lambda run: shutil.rmtree(run / _LAST),
         "stages/02-grpo/checkpoints",
-        "no checkpoint of step 4, the last",
-        "it does the steps after 2 again",
+        "the last checkpoint, of step 4, is missing",
+        "which repeats the steps after 2",
     ),
     "test answers cut": (
         cut("evaluations/before.jsonl"),
         "evaluations/before",
         "before.jsonl: has 3 rows where before.json says 4",
-        "it is done again",
+        "which repeats it",
     ),
     "validation gone": (
         remove("evaluations/sft-000002.json"),
         "evaluations/sft-000002",
         "sft-000002.json is missing",
-        "metrics.jsonl still tells its accuracies",
+        "metrics.jsonl still has its accuracies",
     ),
     "totals changed": (
         lambda run: set_json(run / "evaluations/02-grpo.json", "greedy.mean", 0.875),
         "evaluations/02-grpo",
-        "02-grpo.json says greedy.mean is 0.875, its answers come to",
+        "greedy.mean is 0.875 in 02-grpo.json, but its answers give",
         "remove",
     ),
     "summary changed": (
         lambda run: set_json(run / "summary.json", "accuracy_after", 1.0),
         "summary.json",
-        "accuracy_after is 1.0, the answers of 02-grpo come to",
-        "it is computed anew",
+        "accuracy_after is 1.0, but",
+        "which computes it again",
     ),
-    "summary gone": (remove("summary.json"), "summary.json", "missing", "it is computed anew"),
-    "report cut": (cut("report.html"), "report.html", "cut off or overwritten", "evr1 report"),
+    "summary gone": (remove("summary.json"), "summary.json", "missing", "which computes it again"),
+    "report cut": (cut("report.html"), "report.html", "truncated or overwritten", "evr1 report"),
     "curves gone": (remove("curves.png"), "curves.png", "missing", "evr1 report"),
 }
 
@@ -217,7 +217,7 @@ def test_the_report_and_the_next_start_do_what_the_doctor_says(run: Path, whole:
     done = RUN.invoke(app, ["train", "again.yaml"])
     assert done.exit_code == 0, done.stderr
     assert [one for one in findings(run).values() if one.state == "broken"] == []
-    assert findings(run)["run.json"].detail == "finished; in 2 starts, found damaged or done again: 3"
+    assert findings(run)["run.json"].detail == "finished; 2 starts, which found or repaired damage 3 times"
     assert RUN.invoke(app, ["doctor", "runs/small"]).exit_code == 0
 
 
@@ -244,16 +244,16 @@ def test_a_run_that_is_under_way_is_no_damage(run: Path) -> None:
     assert RUN.invoke(app, ["doctor", str(run)]).exit_code == 0
     with file_lock(run / ".lock") as ours:
         assert ours
-        assert findings(run)["lock"].detail.startswith("a process is at this run")
+        assert findings(run)["lock"].detail.startswith("a process is using this run")
     assert findings(run)["lock"].state == "ok"
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, run: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = RUN.invoke(app, ["doctor", str(tmp_path / "empty")])
-    assert done.exit_code == 2 and "no run directory" in done.stderr
+    assert done.exit_code == 2 and "neither a run directory" in done.stderr
     done = RUN.invoke(app, ["doctor", str(run), "seed=8"])
-    assert done.exit_code == 2 and "leave out 'seed=8'" in done.stderr
+    assert done.exit_code == 2 and "remove 'seed=8'" in done.stderr
 
 
 def test_a_run_whose_length_is_in_epochs_is_as_long_as_it_was_counted(
@@ -268,4 +268,4 @@ def test_a_run_whose_length_is_in_epochs_is_as_long_as_it_was_counted(
     assert {one.state for one in found.values()} == {"ok"}, found
     assert found["stages/01-rl/metrics.jsonl"].detail.endswith(f"{steps}")
     shutil.rmtree(whole / f"stages/01-rl/checkpoints/step_{steps:06d}")
-    assert f"no checkpoint of step {steps}" in findings(whole)["stages/01-rl/checkpoints"].detail
+    assert f"the last checkpoint, of step {steps}, is missing" in findings(whole)["stages/01-rl/checkpoints"].detail

@@ -102,7 +102,7 @@ def test_a_run_directory_stands_for_its_last_checkpoint(place: Path, tmp_path: P
     assert json_lines(tmp_path / "test.jsonl") == known
     (tmp_path / "begun/stages").mkdir(parents=True)
     done = RUN.invoke(app, [*words[:3], str(tmp_path / "begun")])
-    assert done.exit_code == 2 and "holds no whole checkpoint; give a run directory that has saved one" in done.stderr
+    assert done.exit_code == 2 and "has no complete checkpoint; give a run directory that has saved one" in done.stderr
 
 
 def test_files_of_rows_and_benchmarks_of_the_user(world: World, place: Path, exported: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_bad_questions_are_told(world: World, exported: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data.test=[]"], "no questions: give --data FILE"),
+        (["data.test=[]"], "no questions; give --data FILE"),
         (["model.path="], "model.path is not set"),
         (["--data", "nothing.jsonl"], "nothing.jsonl"),
         (["--checkpoint", "nothing"], "checkpoint 'nothing' is not there"),
@@ -156,7 +156,7 @@ def test_two_benchmarks_of_one_name_are_refused(world: World) -> None:
 def test_nothing_is_overwritten(place: Path, exported: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in exported.iterdir()}
     done = RUN.invoke(app, ["export", "runs/small", str(exported)])
-    assert done.exit_code == 2 and "exists; give another name" in done.stderr
+    assert done.exit_code == 2 and "exists already; choose another name" in done.stderr
     assert {path.name: path.stat().st_mtime_ns for path in exported.iterdir()} == before
 
 
@@ -170,7 +170,7 @@ def test_a_damaged_checkpoint_is_not_exported(place: Path, tmp_path: Path) -> No
     done = RUN.invoke(app, ["export", str(checkpoint), str(tmp_path / "out")])
     assert done.exit_code == 2 and "is damaged" in done.stderr
     done = RUN.invoke(app, ["export", str(run), str(tmp_path / "out")])
-    assert done.exit_code == 2 and "holds no whole checkpoint" in done.stderr
+    assert done.exit_code == 2 and "has no complete checkpoint" in done.stderr
     assert not (tmp_path / "out").exists()
     shutil.copytree(place / "runs/small/stages/01-rl", run / "stages/00-before")
     done = RUN.invoke(app, ["export", str(run), str(tmp_path / "out")])

@@ -172,5 +172,5 @@ def test_budgets_of_sources_and_rows_reach_plan_prompt_and_cache(world: World, t
             plain
         ) is components.render(plain)
         absurd = replace(plain, media=(replace(plain.media[0], budget=BudgetChange(max_frames=2)),))
-        with pytest.raises(DataError, match=r"its budget cannot be: max_frames has no effect where frames is 4 - "):
+        with pytest.raises(DataError, match=r"its budget is impossible: max_frames has no effect where frames is 4 - "):
             components.render(absurd)

@@ -14,7 +14,7 @@ import pytest
 
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig
-from easyvideor1.data import PASSED_NAME, Loaded
+from easyvideor1.data import CHECK_CACHE_NAME, Loaded
 from easyvideor1.families.grid_vl import GridVL
 from easyvideor1.types import DataError, Prompt
 from training.runs import World, write_rows
@@ -79,7 +79,7 @@ def refusal(config: RunConfig) -> str:
 
 
 def forget(config: RunConfig) -> None:
-    (Path(config.cache.dir) / PASSED_NAME).unlink()
+    (Path(config.cache.dir) / CHECK_CACHE_NAME).unlink()
 
 
 def test_an_unchanged_start_makes_no_prompt(config: Callable[..., RunConfig], rendered: list[str]) -> None:
@@ -212,9 +212,9 @@ def test_a_damaged_memo_costs_time_alone(config: Callable[..., RunConfig], rende
     first = start(config())
     count = len(rendered)
     rendered.clear()
-    memo = Path(config().cache.dir) / PASSED_NAME
+    memo = Path(config().cache.dir) / CHECK_CACHE_NAME
     memo.write_bytes(memo.read_bytes()[:-3])
-    with pytest.warns(UserWarning, match=rf"{PASSED_NAME} is damaged"):
+    with pytest.warns(UserWarning, match=rf"{CHECK_CACHE_NAME} is damaged"):
         assert start(config()) == first and len(rendered) == count
     rendered.clear()
     assert start(config()) == first and not rendered

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from easyvideor1.engines.engine import Result
 from easyvideor1.types import Score, Trajectory, Turn
 
 
@@ -46,10 +47,35 @@ class Speller:
     """Says the same in all responses: as its tokenizer would write it, then letter by letter."""
 
     def __init__(self, family, model, load, *, batch_tokens):
-        self.family = family
+        self.family, self.version, self.tickets, self.pending = family, 0, 0, {}
 
-    def generate(self, requests):
-        return [tuple(Trajectory((self.turn(request, n),), "policy") for n in range(request.n)) for request in requests]
+    def submit(self, requests):
+        first, self.tickets = self.tickets, self.tickets + len(requests)
+        self.pending.update(enumerate(requests, first))
+        return list(range(first, self.tickets))
+
+    def results(self):
+        while self.pending:
+            ticket = min(self.pending)
+            request = self.pending.pop(ticket)
+            turns = [self.turn(request, n) for n in range(request.n)]
+            yield Result(ticket, request, tuple(Trajectory((turn,), "policy") for turn in turns))
+
+    def cancel(self, tickets):
+        for ticket in tickets:
+            self.pending.pop(ticket, None)
+
+    def update_weights(self, version, tensors):
+        self.version = version
+
+    def sleep(self):
+        pass
+
+    def wake(self):
+        pass
+
+    def close(self):
+        self.pending.clear()
 
     def turn(self, request, n):
         text = "the answer"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from easyvideor1.curation.endpoint import DOWN_AFTER
+from easyvideor1.engines.endpoint import DOWN_AFTER
 from training.runs import World, json_lines
 from training.test_bad_input import damaged_pixels
 
@@ -71,7 +71,7 @@ def test_refusals_are_counted_and_never_scored(world: World, place: Path, endpoi
     done = collect(configured(world, place, numbered(world, 6)), place / "rows.jsonl", endpoint)
     assert done.exit_code == 0, done.output
     assert len(json_lines(place / "rows.jsonl")) == 5 and "5 rows with 5 trajectories" in done.output
-    assert "2 of 12 responses were refused by the endpoint, the first with: HTTP 400" in done.output
+    assert "2 of 12 responses were refused by the endpoint; first error: HTTP 400" in done.output
     assert "too many pictures" in done.output
     assert scored(place) == ["'aaa'"] * 10
     assert endpoint.asked(3) == 2, "what is refused is not asked again in the same start"
@@ -97,7 +97,7 @@ def test_a_prompt_that_always_fails_costs_its_row_only(
     done = collect(configured(world, place, numbered(world, 6)), place / "rows.jsonl", endpoint)
     assert done.exit_code == 0, done.output
     assert len(json_lines(place / "rows.jsonl")) == 5
-    assert "2 of 12 responses failed, the first with: " in done.output and "in 5 attempts" in done.output
+    assert "2 of 12 responses failed; first error: " in done.output and "in 5 attempts" in done.output
     assert scored(place) == ["'aaa'"] * 10
 
 
@@ -148,7 +148,7 @@ def test_media_that_cannot_be_read_cost_their_rows_only(world: World, place: Pat
     settings = configured(world, place, rows, cache__mode="decode_only", cache__dir=str(place / "frames"))
     done = collect(settings, place / "rows.jsonl", endpoint)
     assert done.exit_code == 0 and len(json_lines(place / "rows.jsonl")) == 5
-    assert "1 with media that cannot be read" in done.output and "noise.mp4" in done.stderr
+    assert "1 with unreadable media" in done.output and "noise.mp4" in done.stderr
 
 
 def test_a_wrong_address_or_key_is_told_by_its_option(
@@ -183,7 +183,7 @@ def test_one_process_at_a_time_makes_an_output(world: World, place: Path, endpoi
     try:
         assert asked.wait(300)
         second = collect(settings, out, endpoint)
-        assert second.exit_code == 2 and "is being made by another process" in second.output
+        assert second.exit_code == 2 and "another process is writing" in second.output
         assert not out.exists()
         go.set()
         _, said = first.communicate(timeout=300)

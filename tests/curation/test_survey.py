@@ -39,7 +39,7 @@ def test_rows_between_the_bounds_are_kept_with_their_rates(world: World, place: 
     rates = [row["pass_rate"] for row in json_lines(place / "all.jsonl")]
     assert len(rates) == 12 and [rate for rate in rates if 0 < rate < 1] == [row["pass_rate"] for row in rows]
     refused = evr1("filter", settings, "--out", out)
-    assert refused.exit_code == 2 and "is there already" in refused.output
+    assert refused.exit_code == 2 and "exists already" in refused.output
     assert "no pass rate lies between" in evr1("filter", settings, "--above", 1, "--below", 0).output
 
 
@@ -151,14 +151,14 @@ def test_media_that_cannot_be_read_cost_their_rows_only(world: World, place: Pat
     words = ("filter", settings, "-k", 2, "--passing", 0.2, *EVERY_RATE)
     done = evr1(*words, "--out", place / "rows.jsonl")
     assert done.exit_code == 0, done.output
-    assert "11 rows; left out of 12 rows" in done.output and "1 with media that cannot be read" in done.output
+    assert "11 rows; left out of 12 rows" in done.output and "1 with unreadable media" in done.output
     assert "noise.mp4" in done.stderr and "to do:" in done.stderr
     assert {row["problem_id"] for row in json_lines(place / "rows.jsonl")} == {
         row["problem_id"] for index, row in enumerate(rows) if index != at
     }
     interrupted(place, *words, "--out", place / "again.jsonl")
     done = evr1(*words, "--out", place / "again.jsonl")
-    assert done.exit_code == 0 and "1 with media that cannot be read" in done.output
+    assert done.exit_code == 0 and "1 with unreadable media" in done.output
     assert (place / "again.jsonl").read_bytes() == (place / "rows.jsonl").read_bytes()
 
 
@@ -177,7 +177,7 @@ def test_nothing_is_written_when_no_row_can_be_asked(world: World, place: Path) 
     row = damaged_pixels(next(row for row in world.read() if row["videos"]), place)
     settings = configured(world, place, [row], cache__mode="decode_only", cache__dir=str(place / "frames"))
     done = evr1("filter", settings, "-k", 2, "--out", place / "rows.jsonl")
-    assert done.exit_code == 3 and "no response that could be judged" in done.output and "noise.mp4" in done.output
+    assert done.exit_code == 3 and "no response that could be scored" in done.output and "noise.mp4" in done.output
     assert not (place / "rows.jsonl").exists()
 
 
@@ -204,8 +204,8 @@ def test_identifiers_are_checked_before_anybody_is_asked(world: World, place: Pa
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--model", "big"), "--model big is of an endpoint"),
-        (("--api-key-env", "KEY"), "--api-key-env KEY is of an endpoint"),
+        (("--model", "big"), "--model big needs an endpoint"),
+        (("--api-key-env", "KEY"), "--api-key-env KEY needs an endpoint"),
         (("--endpoint", "http://localhost/v1", "--model", "big", "--checkpoint", "here"), "give one of them"),
         (("--endpoint", "nowhere", "--model", "big"), "--endpoint nowhere --model 'big': url 'nowhere': write it as"),
         (("--endpoint", "http://localhost/v1"), "model is missing"),
@@ -239,8 +239,8 @@ def test_rows_that_were_judged_in_part_are_asked_again(world: World, place: Path
     stopped = evr1(*words)
     # The first call is the trial of the reward: three of the eight responses are judged, of the second row one.
     assert stopped.exit_code == 3, stopped.output
-    assert "2 of 4 rows have no response that could be judged, and 1 have only some, so kept.jsonl" in stopped.output
-    assert "5 of 8 responses could not be judged; no response to 2 rows could" in stopped.output
+    assert "2 of 4 rows have no response that could be scored, and 1 have only some, so kept.jsonl" in stopped.output
+    assert "5 of 8 responses could not be scored; 2 rows have none that could" in stopped.output
     (place / "down").unlink()
     assert evr1(*words).exit_code == 0
     assert (place / "kept.jsonl").read_bytes() == (place / "whole.jsonl").read_bytes()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from easyvideor1.config import DataConfig, SourceConfig
 from easyvideor1.data import SampleStream, source_weights
-from easyvideor1.data.mixture import Allotment
+from easyvideor1.data.mixture import ModalityQuota
 from easyvideor1.types import ConfigError, DataError, MediaRef, Modality, Sample
 
 
@@ -101,7 +101,7 @@ def test_what_cannot_decide_a_mixture(values: dict[str, object], words: str) -> 
 )
 @settings(max_examples=200, deadline=None)
 def test_parts_of_every_step_and_of_all_steps_are_due(parts: list[float], size: int, seed: int, step: int) -> None:
-    allotment, due = Allotment(parts, seed), np.array(parts) / sum(parts)
+    allotment, due = ModalityQuota(parts, seed), np.array(parts) / sum(parts)
     own, before = allotment.of_step(step, size)
     assert own.sum() == size and before.sum() == step * size
     assert (np.abs(own - size * due) < 1 + 1e-9).all()

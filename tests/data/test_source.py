@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from easyvideor1.config.schema import DataConfig, SourceConfig
 from easyvideor1.data import BadRow, Loaded, load_source
-from easyvideor1.data.repairs import repaired
+from easyvideor1.data.bad_rows import repaired
 from easyvideor1.types import ConfigError, DataError
 
 from .conftest import Rows, row

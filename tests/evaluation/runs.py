@@ -14,7 +14,7 @@ from easyvideor1.evaluation.evaluate import evaluate
 from easyvideor1.types import Frames, Sample
 from easyvideor1.video import HealthLedger
 
-from .worlds import TableEngine, letter_score, make_plan, make_sample, render
+from .worlds import ASKING, TableEngine, letter_score, make_plan, make_sample
 
 HOSTILE = '<script src="http://evil.example/x.js"></script><img src=//evil.example onerror=alert(1)>{{ 7*7 }}"\'>'
 TASKS = ("multiple_choice", "boolean", "numerical", "temporal_grounding")
@@ -51,7 +51,7 @@ def write_evaluations(run_dir: Path, *names: str) -> None:
             name,
             samples,
             engine=TableEngine(table),
-            render=render,
+            strategy=ASKING,
             scorer=letter_score,
             config=EvaluationConfig(samples=2),
             sampling=Sampling(max_new_tokens=64),

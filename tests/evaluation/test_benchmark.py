@@ -12,7 +12,7 @@ from easyvideor1.evaluation import BENCHMARKS, Benchmark, evaluate, open_benchma
 from easyvideor1.evaluation.benchmark import accuracy_and_task_average
 from easyvideor1.types import ConfigError, DataError, Sample
 
-from .worlds import TableEngine, letter_score, make_sample, render
+from .worlds import ASKING, TableEngine, letter_score, make_sample
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_quoted_numbers() -> None:
         "mine",
         samples(["boolean"] * 4 + ["math"]),
         engine=TableEngine({0: "A", 1: "A", 2: "A", 3: "B", 4: "B"}),
-        render=render,
+        strategy=ASKING,
         scorer=letter_score,
         config=EvaluationConfig(samples=0),
         sampling=Sampling(),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.config.schema import EvaluationConfig
-from easyvideor1.engines.engine import Request, Sampling
+from easyvideor1.engines.engine import Sampling
 from easyvideor1.evaluation.evaluate import ScoreFunction, choose_samples, derive_seed, evaluate
 from easyvideor1.evaluation.result import Evaluation, greedy_difference, paired_records
 from easyvideor1.evaluation.statistics import wilson_interval
@@ -19,10 +19,9 @@ from easyvideor1.types import (
     Sample,
     Score,
     StoppedError,
-    Trajectory,
 )
 
-from .worlds import TableEngine, letter_score, make_sample, render
+from .worlds import ASKING, TableEngine, letter_score, make_sample
 
 
 def run(questions: list[Sample], engine: TableEngine, name: str = "before", **options: object) -> Evaluation:
@@ -30,7 +29,7 @@ def run(questions: list[Sample], engine: TableEngine, name: str = "before", **op
         {key: options.pop(key) for key in EvaluationConfig.model_fields if key in options}
     )
     settings = {"sampling": Sampling(max_new_tokens=16, top_p=0.9), "seed": 3, "scorer": letter_score, **options}
-    return evaluate(name, questions, engine=engine, render=render, config=config, **settings)  # type: ignore[arg-type]
+    return evaluate(name, questions, engine=engine, strategy=ASKING, config=config, **settings)  # type: ignore[arg-type]
 
 
 def test_greedy_and_sampled_are_counted_per_task() -> None:
@@ -136,7 +135,7 @@ def test_other_errors_reach_the_caller() -> None:
             "x",
             [make_sample(0)],
             engine=TableEngine({0: "A"}),
-            render=render,
+            strategy=ASKING,
             scorer=scorer,  # type: ignore[arg-type]
             config=EvaluationConfig(),
             sampling=Sampling(),
@@ -159,7 +158,7 @@ def test_scoring_in_threads_changes_nothing_but_the_wait() -> None:
             "x",
             samples,
             engine=TableEngine(table),
-            render=render,
+            strategy=ASKING,
             scorer=scorer,
             config=EvaluationConfig(samples=0),
             sampling=Sampling(),
@@ -179,22 +178,13 @@ def test_an_error_in_a_scoring_thread_reaches_the_caller() -> None:
             "x",
             [make_sample(i) for i in range(3)],
             engine=TableEngine({0: "A", 1: "A", 2: "A"}),
-            render=render,
+            strategy=ASKING,
             scorer=scorer,
             config=EvaluationConfig(),
             sampling=Sampling(),
             seed=0,
             scoring_threads=2,
         )
-
-
-def test_engine_that_forgets_responses_is_named() -> None:
-    class Forgetful(TableEngine):
-        def generate(self, requests: list[Request]) -> list[tuple[Trajectory, ...]]:  # type: ignore[override]
-            return super().generate(requests)[:1]
-
-    with pytest.raises(EasyVideoError, match="Forgetful answered 2 requests"):
-        run([make_sample(0)], Forgetful({0: "A"}))
 
 
 @pytest.mark.parametrize("name", ["", "../before", "a/b", ".hidden"])

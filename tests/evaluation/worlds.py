@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from answering import AnsweringEngine
 from easyvideor1.engines.engine import Request
+from easyvideor1.rollout.strategies import PromptTools, SingleTurn
 from easyvideor1.types import (
     Completion,
     FinishReason,
@@ -57,6 +59,10 @@ def render(sample: Sample) -> Prompt:
     return Prompt(np.array([int(sample.id[1:])], np.int64), media=sample.media, plans=plans, text=sample.question)
 
 
+#: One turn with these prompts; what else a strategy may use is not there.
+ASKING = SingleTurn(PromptTools(render, None, None))  # type: ignore[arg-type]
+
+
 def letter_score(sample: Sample, completion: Completion) -> Score:
     """1 for the reference letter; a reference of ``?`` cannot be judged."""
     if sample.answer == "?":
@@ -66,7 +72,7 @@ def letter_score(sample: Sample, completion: Completion) -> Score:
     return Score(right, 1.0, 0.9 * right + 0.1, parts={"letter": right}, parsed=response.strip())
 
 
-class TableEngine:
+class TableEngine(AnsweringEngine):
     """An engine whose knowledge is a table: question number -> greedy answer.
 
     Sampled answers are the greedy one or ``Z``, drawn from the request's own seed, as the engine's law asks.
@@ -74,16 +80,19 @@ class TableEngine:
     """
 
     def __init__(self, table: Mapping[int, str], unreadable: Sequence[int] = ()) -> None:
+        super().__init__()
         self.table = dict(table)
         self.unreadable = set(unreadable)
         self.batches: list[list[Request]] = []
 
-    def generate(self, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
-        for request in requests:
-            if int(request.prompt.token_ids[0]) in self.unreadable:
-                raise MediaError(f"{request.prompt.media[0].path}: truncated", reason="truncated")
+    def answer(self, request: Request) -> Sequence[Trajectory]:
+        if int(request.prompt.token_ids[0]) in self.unreadable:
+            raise MediaError(f"{request.prompt.media[0].path}: truncated", reason="truncated")
+        return self._answers(request)
+
+    def submit(self, requests: Sequence[Request]) -> list[int]:
         self.batches.append(list(requests))
-        return [tuple(self._answers(request)) for request in requests]
+        return super().submit(requests)
 
     def _answers(self, request: Request) -> list[Trajectory]:
         known = self.table[int(request.prompt.token_ids[0])]
@@ -96,12 +105,3 @@ class TableEngine:
         ids = np.array([7] * min(3, request.sampling.max_new_tokens), np.int64)
         finish: FinishReason = "stop" if len(ids) == 3 else "length"
         return Trajectory((Turn(request.prompt, ids, np.ones(len(ids), bool), None, finish, text),))
-
-    def load_weights(self, version: int, tensors: Mapping[str, object]) -> None:
-        raise AssertionError("an evaluation loads no weights")
-
-    def sleep(self) -> None:
-        raise AssertionError("an engine sleeps by itself")
-
-    def wake(self) -> None:
-        raise AssertionError("an engine wakes by itself")

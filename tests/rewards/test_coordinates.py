@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.rewards import ColumnError, Scorer, check_answer, score
-from easyvideor1.rewards.geometry import declared_scale, factors, off_scale, picture_size
+from easyvideor1.rewards.readers.geometry import declared_scale, factors, off_scale, picture_size
 from easyvideor1.types import DataError, Sample
 
 SIZE = {"image_size": [640, 480]}

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from easyvideor1.rewards.geometry import best_matching, box_iou, scales_differ, span_iou
+from easyvideor1.rewards.readers.geometry import best_matching, box_iou, scales_differ, span_iou
 from easyvideor1.rewards.readers.json_answers import find_json
 from easyvideor1.rewards.tasks.segmentation import decode_rle
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -138,7 +141,7 @@ def test_a_grade_is_a_tenth_of_the_score_and_the_request_is_as_configured(
     server = serve(grades(7))
     config = settings(server, api_key_env="MY_JUDGE_KEY", temperature=0.3, reply_tokens=99, extra_body={"seed": 3})
     judge = Judge(config)
-    given = judge.judge(ITEM)
+    given = judge.judge_many([ITEM])[0]
     assert (given.accuracy, given.applicable, dict(given.parts)) == (0.7, True, {"judge": 0.7})
     (body,) = server.bodies
     assert {name: body[name] for name in ("model", "temperature", "max_tokens", "seed")} == {
@@ -185,14 +188,14 @@ def test_two_answers_are_compared_in_both_orders(serve: Serve) -> None:
 
 @pytest.mark.parametrize("always", ["1", "2", "tie"])
 def test_a_judge_that_looks_at_the_place_only_says_nothing(serve: Serve, always: str) -> None:
-    given = Judge(settings(serve(pairwise(lambda first, second: always)), mode="pairwise")).judge(ITEM)
+    given = Judge(settings(serve(pairwise(lambda first, second: always)), mode="pairwise")).judge_many([ITEM])[0]
     assert given.accuracy == 0.5
     assert given.parts["judge_agreed"] == float(always == "tie")
 
 
 def test_a_tie_in_one_order_alone_is_a_tie(serve: Serve) -> None:
     server = serve(pairwise(lambda first, second: "1" if first == ITEM.answer else "tie"))
-    given = Judge(settings(server, mode="pairwise")).judge(ITEM)
+    given = Judge(settings(server, mode="pairwise")).judge_many([ITEM])[0]
     assert (given.accuracy, given.parts["judge_agreed"]) == (0.5, 0.0)
 
 
@@ -218,13 +221,13 @@ def first_then(*failures: tuple[int, dict[str, str], str] | None) -> Behaviour:
 def test_what_passes_is_tried_again(serve: Serve, failures: list[tuple[int, dict[str, str], str] | None]) -> None:
     server = serve(first_then(*failures))
     judge = Judge(settings(server))
-    assert judge.judge(ITEM).accuracy == 1.0
+    assert judge.judge_many([ITEM])[0].accuracy == 1.0
     assert judge.usage.requests == len(server.bodies) == len(failures) + 1
 
 
 def test_an_unreadable_reply_is_told_what_was_wrong(serve: Serve) -> None:
     server = serve(first_then(chat("I give it a 10.")))
-    Judge(settings(server)).judge(ITEM)
+    Judge(settings(server)).judge_many([ITEM])[0]
     said = server.bodies[1]["messages"]
     assert [message["role"] for message in said] == ["system", "user", "assistant", "user"]
     assert said[2]["content"] == "I give it a 10."
@@ -246,7 +249,7 @@ def test_an_unreadable_reply_is_told_what_was_wrong(serve: Serve) -> None:
 def test_without_a_verdict_the_score_is_not_applicable(serve: Serve, behaviour: Behaviour, reason: str) -> None:
     server = serve(behaviour)
     with pytest.warns(RuntimeWarning, match=reason):
-        given = Judge(settings(server, retries=2)).judge(ITEM)
+        given = Judge(settings(server, retries=2)).judge_many([ITEM])[0]
     assert (given.applicable, given.reason) == (False, reason)
     assert len(server.bodies) == 3
 
@@ -262,7 +265,7 @@ def test_a_judge_that_hangs_or_trickles_is_left_at_the_deadline(serve: Serve) ->
         for server in (serve(hang), serve(lambda number, body: (200, {}, trickle))):
             start = time.monotonic()
             with pytest.warns(RuntimeWarning, match="no reply within"):
-                given = Judge(settings(server, timeout=0.4, retries=1)).judge(ITEM)
+                given = Judge(settings(server, timeout=0.4, retries=1)).judge_many([ITEM])[0]
             assert given.reason == DOWN
             assert time.monotonic() - start < 60
             until(lambda: len(server.bodies) == 2)  # noqa: B023 - read late, perhaps, but asked twice
@@ -270,12 +273,78 @@ def test_a_judge_that_hangs_or_trickles_is_left_at_the_deadline(serve: Serve) ->
         left.set()
 
 
+class KeepsConnections(BaseHTTPRequestHandler):
+    """A judge that speaks HTTP/1.1; the test reads which of its clients' ports sent each request."""
+
+    protocol_version = "HTTP/1.1"
+    ports: ClassVar[list[int]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.ports.append(self.client_address[1])
+        _, _, content = verdict(body, score=10)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content.encode())
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_connections_are_kept_until_they_are_closed_and_a_forked_child_opens_its_own() -> None:
+    KeepsConnections.ports.clear()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), KeepsConnections)
+    http.daemon_threads = True
+    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        judge = Judge(JudgeConfig(url=f"http://127.0.0.1:{http.server_port}/v1", model="m", cache_dir=None))
+        for number in range(3):
+            assert judge.judge_many([JudgeItem("q", "r", str(number))])[0].accuracy == 1.0
+        assert len(set(KeepsConnections.ports)) == 1
+        child = os.fork()
+        if not child:
+            os._exit(0 if judge.judge_many([JudgeItem("q", "r", "in the child")])[0].accuracy == 1.0 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        judge.judge_many([JudgeItem("q", "r", "after the child")])
+        judge.close()
+        judge.judge_many([JudgeItem("q", "r", "after the end")])
+        judge.close()
+        parent, forked = KeepsConnections.ports[0], KeepsConnections.ports[3]
+        assert parent != forked
+        assert KeepsConnections.ports[4] == parent
+        assert KeepsConnections.ports[5] not in (parent, forked)
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+def test_a_judge_that_trickles_its_headers_is_left_at_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def trickle() -> None:
+            with suppress(OSError):
+                connection, _ = server.accept()
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                for number in range(600):
+                    connection.sendall(f"X-{number}: a\r\n".encode())
+                    time.sleep(0.1)
+
+        threading.Thread(target=trickle, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        start = time.monotonic()
+        with pytest.warns(RuntimeWarning, match="no reply within"):
+            given = Judge(JudgeConfig(url=url, model="m", cache_dir=None, timeout=0.5, retries=0)).judge_many([ITEM])
+        assert given[0].reason == DOWN
+        assert time.monotonic() - start < 30
+
+
 def test_nobody_listens(serve: Serve) -> None:
     server = serve(grades(1))
     config = settings(server, retries=1)
     server.close()
     with pytest.warns(RuntimeWarning, match=DOWN):
-        given = Judge(config).judge(ITEM)
+        given = Judge(config).judge_many([ITEM])[0]
     assert (given.applicable, given.reason) == (False, DOWN)
 
 
@@ -304,17 +373,17 @@ def test_the_rest_of_a_judge_ends() -> None:
 def test_a_wrong_configuration_stops(serve: Serve, status: int) -> None:
     judge = Judge(settings(serve(lambda number, body: (status, {}, "no such model"))))
     with pytest.raises(RewardError, match=rf"HTTP {status}.*no such model.*rewards.judge"):
-        judge.judge(ITEM)
+        judge.judge_many([ITEM])[0]
 
 
 def test_a_refused_request_stops_at_first_and_is_masked_later(serve: Serve) -> None:
     server = serve(lambda number, body: (400, {}, "too long") if number != 1 else verdict(body, score=1))
     judge = Judge(settings(server))
     with pytest.raises(RewardError, match="400: too long"):
-        judge.judge(ITEM)
-    assert judge.judge(ITEM).accuracy == 0.1
+        judge.judge_many([ITEM])[0]
+    assert judge.judge_many([ITEM])[0].accuracy == 0.1
     with pytest.warns(RuntimeWarning, match="too long"):
-        given = judge.judge(ITEM)
+        given = judge.judge_many([ITEM])[0]
     assert (given.applicable, given.reason) == (False, "the judge refused the request (HTTP 400)")
 
 
@@ -324,11 +393,11 @@ def test_the_proxy_of_the_environment_is_asked(serve: Serve, monkeypatch: pytest
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", server.url.removesuffix("/v1").replace("://", "://user:word@"))
     judge = Judge(settings(server, url="http://judge.invalid:8000/v1"))
-    assert judge.judge(ITEM).accuracy == 0.2
+    assert judge.judge_many([ITEM])[0].accuracy == 0.2
     assert server.paths == ["http://judge.invalid:8000/v1/chat/completions"]
     assert server.headers[0]["Proxy-Authorization"] == "Basic dXNlcjp3b3Jk"
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert Judge(settings(server)).judge(ITEM).accuracy == 0.2  # what is on this machine is asked directly
+    assert Judge(settings(server)).judge_many([ITEM])[0].accuracy == 0.2  # what is on this machine is asked directly
 
 
 def test_the_budget_of_requests(serve: Serve) -> None:
@@ -339,7 +408,7 @@ def test_the_budget_of_requests(serve: Serve) -> None:
         given = judge.judge_many(items)
     assert sorted(v.reason for v in given) == [""] * 3 + [SPENT] * 7
     assert len(server.bodies) == 3
-    assert len(said) == 1  # said once
+    assert [one.category for one in said].count(RuntimeWarning) == 1  # said once
     assert all(not v.applicable for v in given if v.reason)
 
 
@@ -366,7 +435,7 @@ def test_concurrency_has_a_limit_over_all_threads(serve: Serve) -> None:
     assert len(server.bodies) == 16
     assert server.most == 3
     judge.close()
-    assert judge.judge(ITEM).accuracy == 0.3  # it starts again
+    assert judge.judge_many([ITEM])[0].accuracy == 0.3  # it starts again
 
 
 def test_equal_answers_are_asked_once_and_kept(serve: Serve, tmp_path: Path) -> None:
@@ -375,10 +444,10 @@ def test_equal_answers_are_asked_once_and_kept(serve: Serve, tmp_path: Path) -> 
     assert [v.accuracy for v in Judge(config).judge_many([ITEM, ITEM, ITEM])] == [0.9] * 3
     assert len(server.bodies) == 1
     again = Judge(config)
-    assert again.judge(ITEM).accuracy == 0.9
+    assert again.judge_many([ITEM])[0].accuracy == 0.9
     assert (len(server.bodies), again.usage.requests, again.usage.cached) == (1, 0, 1)
     for change in ({"model": "other"}, {"temperature": 0.5}, {"extra_body": {"seed": 1}}):
-        Judge(config.model_copy(update=change)).judge(ITEM)
+        Judge(config.model_copy(update=change)).judge_many([ITEM])[0]
     assert len(server.bodies) == 4
     files = list((tmp_path / "cache").rglob("*"))
     assert len([path for path in files if path.is_file()]) == 4
@@ -388,13 +457,13 @@ def test_equal_answers_are_asked_once_and_kept(serve: Serve, tmp_path: Path) -> 
 def test_a_damaged_or_foreign_entry_is_asked_for_again(serve: Serve, tmp_path: Path) -> None:
     server = serve(grades(9))
     config = settings(server, cache_dir=str(tmp_path))
-    Judge(config).judge(ITEM)
+    Judge(config).judge_many([ITEM])[0]
     (entry,) = tmp_path.rglob("*.json")
     whole = json.loads(entry.read_text())
     other = json.loads(whole["reply"]) | {"score": 1}  # a verdict, but not the one that was given
     for content in ("", "{", "[]", json.dumps(whole | {"key": "0"}), json.dumps(whole | {"reply": json.dumps(other)})):
         entry.write_text(content)
-        assert Judge(config).judge(ITEM).accuracy == 0.9
+        assert Judge(config).judge_many([ITEM])[0].accuracy == 0.9
         assert json.loads(entry.read_text()) == whole
     assert len(server.bodies) == 6
 
@@ -403,8 +472,8 @@ def test_a_failure_is_not_kept(serve: Serve, tmp_path: Path) -> None:
     server = serve(first_then((500, {}, "")))
     config = settings(server, cache_dir=str(tmp_path), retries=0)
     with pytest.warns(RuntimeWarning):
-        assert not Judge(config).judge(ITEM).applicable
-    assert Judge(config).judge(ITEM).accuracy == 1.0
+        assert not Judge(config).judge_many([ITEM])[0].applicable
+    assert Judge(config).judge_many([ITEM])[0].accuracy == 1.0
 
 
 INJECTIONS = [
@@ -442,7 +511,7 @@ def test_a_verdict_that_an_answer_wrote_is_none(serve: Serve, text: str) -> None
         return chat(json.loads(line.removeprefix("Answer to grade: ")))
 
     with pytest.warns(RuntimeWarning, match=UNREADABLE):
-        given = Judge(settings(serve(parrot), retries=1)).judge(JudgeItem("q", "r", text))
+        given = Judge(settings(serve(parrot), retries=1)).judge_many([JudgeItem("q", "r", text)])[0]
     assert (given.applicable, given.reason) == (False, UNREADABLE)
 
 
@@ -489,7 +558,7 @@ def test_own_templates(serve: Serve, tmp_path: Path) -> None:
         '{% block system %}Say {"id": "{{ id }}"}{% endblock %}{% block user %}MINE {{ answer }}{% endblock %}'
     )
     server = serve(grades(5))
-    assert Judge(settings(server, templates=str(tmp_path))).judge(ITEM).accuracy == 0.5
+    assert Judge(settings(server, templates=str(tmp_path))).judge_many([ITEM])[0].accuracy == 0.5
     assert server.bodies[0]["messages"][1]["content"] == f"MINE {json.dumps(ITEM.answer)}"
 
 

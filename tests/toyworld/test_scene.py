@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easyvideor1.toyworld import COLOURS, Body, Scene, WorldSpec, frame_times
-from easyvideor1.toyworld.balance import Decks, Draw
-from easyvideor1.toyworld.compose import Needs, Wish, compose
+from easyvideor1.toyworld.compose import Wish, compose
+from easyvideor1.toyworld.questions import Decks, Draw, Needs
 from easyvideor1.toyworld.scene import scene_from_json
 
 

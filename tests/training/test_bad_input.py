@@ -133,7 +133,7 @@ def test_bad_rows_may_be_skipped_and_are_counted(world: World, place: Path) -> N
 def test_a_stage_needs_something_to_learn_from(world: World, place: Path) -> None:
     rows = [{**row, "has_offline_trajectory": False, "offline_output": ""} for row in videos(world)]
     path = write_rows(place / "rows.jsonl", rows)
-    with pytest.raises(DataError, match="'sft' learns from offline trajectories, but no row of"):
+    with pytest.raises(DataError, match="'sft' trains on offline trajectories, but no row of"):
         train(supervised(world, path))
     with pytest.raises(DataError, match="asked for the tasks"):
         train(world.short(stages__0__tasks=["ocr"]))

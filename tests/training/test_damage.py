@@ -48,7 +48,7 @@ LOST: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "rollouts cut off": (
         lambda run: cut(run / "stages/01-sft/rollouts/step_000001.jsonl"),
         "stages/01-sft/rollouts/step_000001.jsonl",
-        "cut off; 1 of 2 groups can be read",
+        "truncated; 1 of 2 groups can be read",
     ),
     "rollouts cut at the end of a line": (
         lambda run: drop_line(run / "stages/02-grpo/rollouts/step_000002.jsonl", 2),
@@ -68,7 +68,7 @@ LOST: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "rollouts of zeros": (
         lambda run: zero(run / "stages/02-grpo/rollouts/step_000001.jsonl"),
         "stages/02-grpo/rollouts/step_000001.jsonl",
-        "cut off; 0 of 2 groups can be read",
+        "truncated; 0 of 2 groups can be read",
     ),
     "rollouts of another step": (
         lambda run: shutil.copy(
@@ -85,7 +85,7 @@ LOST: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a line of metrics gone": (
         lambda run: drop_line(run / "stages/02-grpo/metrics.jsonl", 2),
         "stages/02-grpo/metrics.jsonl",
-        "no row of step 2; curves and the canary lack what cannot be read; the weights do not depend on it",
+        "no row of step 2; the curves and the canary miss these lines; the weights do not depend on them",
     ),
     "metrics that end early": (
         lambda run: drop_line(run / "stages/02-grpo/metrics.jsonl", 4),
@@ -138,11 +138,11 @@ def test_a_stage_that_is_gone_is_named(finished: Path, world: World, place: Path
     shutil.rmtree(run / "stages/01-sft")
     _, shown = train(world.config())
     assert "is finished" in shown
-    assert "DAMAGED: stages/01-sft: not there; how it was trained is lost" in shown
+    assert "DAMAGED: stages/01-sft: missing; the record of its training is lost" in shown
     (run / "evaluations/before.json").unlink()
     _, shown = train(world.config())
-    assert "DAMAGED: evaluations/before: before.json is missing; this evaluation is done again" in shown
-    assert "DAMAGED: stages/01-sft: not there; this stage is done again" in shown
+    assert "DAMAGED: evaluations/before: before.json is missing; this evaluation is repeated" in shown
+    assert "DAMAGED: stages/01-sft: missing; this stage is repeated" in shown
     assert lasting(run) == lasting(finished)
 
 
@@ -157,7 +157,7 @@ def test_a_damaged_evaluation_of_the_test_questions_is_done_again(
     write_report(run)
     assert f"{name}.{file}" in words(run / "report.html")
     _, shown = train(world.config())
-    assert told in shown and "this evaluation is done again" in shown
+    assert told in shown and "this evaluation is repeated" in shown
     assert lasting(run) == lasting(finished)
     kept = json.loads((run / "run.json").read_text())["incidents"]
     assert [one["start"] for one in kept] == [2] and kept[0]["text"].startswith(told)
@@ -178,7 +178,7 @@ def test_a_checkpoint_that_is_passed_over_is_named_with_what_is_done_again(
         "DAMAGED: stages/02-grpo/checkpoints/step_000004: model.safetensors is not what was written (its SHA-256 "
         "differs), optimizer.safetensors is missing; this checkpoint is passed over"
     )
-    again = "stage grpo: going on after step 2 from runs/small/stages/02-grpo/checkpoints/step_000002; done again: "
+    again = "stage grpo: resuming after step 2 from runs/small/stages/02-grpo/checkpoints/step_000002; repeating "
     assert told in shown and f"{again}steps 3 to 4" in shown
     assert lasting(run) == lasting(finished)
     assert [one["text"] for one in json.loads((run / "run.json").read_text())["incidents"]] == [
@@ -198,8 +198,7 @@ def test_without_a_whole_checkpoint_the_stage_begins_anew_and_says_why(
     assert "checkpoints/step_000004: state.json cannot be read" in shown
     assert "checkpoints/step_000002: state.json cannot be read" in shown
     assert (
-        "stage grpo: none of its checkpoints is whole, so it starts again from its beginning; done again: steps 1 to 4"
-        in shown
+        "stage grpo: it has no complete checkpoint, so it restarts from its first step; repeating steps 1 to 4" in shown
     )
     assert lasting(run) == lasting(finished)
 
@@ -222,8 +221,8 @@ def test_lines_that_cannot_be_read_are_kept_beside_when_a_run_goes_on(
         "stages/02-grpo/metrics.jsonl: no row of step 1 (metrics.jsonl.damaged keeps lines that cannot be read)"
         in shown
     )
-    assert "stages/02-grpo/rollouts/step_000001.jsonl: cut off; 1 of 2 groups can be read" in shown
-    assert "step_000004" not in shown, "it is done again"
+    assert "stages/02-grpo/rollouts/step_000001.jsonl: truncated; 1 of 2 groups can be read" in shown
+    assert "step_000004" not in shown, "which repeats it"
     assert (stage / "metrics.jsonl.damaged").read_bytes() == lost + b"\n"
     assert [row["step"] for row in json_lines(stage / "metrics.jsonl")] == [2, 3, 4]
     assert [row["step"] for row in json_lines(stage / "timings.jsonl")] == [1, 2, 3, 4]

@@ -66,7 +66,7 @@ def videos_only(world: World, place: Path) -> list[dict[str, str]]:
     ("settings", "words"),
     [
         ({"rewards__custom": {"*": "own_faults:judge"}}, "does not apply"),
-        ({"stages__0__transforms": ["own_faults:lose"]}, "2 with media that cannot be read"),
+        ({"stages__0__transforms": ["own_faults:lose"]}, "2 with unreadable media"),
     ],
 )
 def test_a_stage_that_cannot_learn_stops_and_goes_on_later(
@@ -81,7 +81,7 @@ def test_a_stage_that_cannot_learn_stops_and_goes_on_later(
     steps = [row["step"] for row in json_lines(stage_of(faulty) / "metrics.jsonl")]
     lost = steps[-3:]
     assert stopped.stderr.count("none of 2 groups could be used") == 3 and words in stopped.stderr
-    assert f"in steps {lost[0]} to {lost[-1]} no group could be used" in stopped.stderr
+    assert f"no group of steps {lost[0]} to {lost[-1]} could be used" in stopped.stderr
     kept = [path.name for path in (stage_of(faulty) / "checkpoints").glob("step_*")]
     assert kept == ([] if lost[0] == 1 else [f"step_{lost[0] - 1:06d}"]), "what was not learnt is not kept as done"
     (faulty / "down").unlink()
@@ -95,7 +95,7 @@ def test_a_stage_that_cannot_learn_stops_and_goes_on_later(
 
 def test_a_stage_shorter_than_the_limit_is_not_finished_either(world: World, faulty: Path) -> None:
     config = world.short(rewards__custom={"*": "own_faults:judge"})
-    with pytest.raises(StoppedError, match=r"steps 1 to 2 no group could be used.*correct the reward"):
+    with pytest.raises(StoppedError, match=r"no group of steps 1 to 2 could be used.*correct the reward"):
         train(config)
     assert not (stage_of(faulty) / "checkpoints").exists()
 
@@ -119,7 +119,7 @@ def test_a_filter_whose_judge_is_down_goes_on_when_it_is_back(world: World, faul
     settings = configured(world, faulty, numbered(world, 4), rewards__custom={"*": "own_faults:judge"})
     words = ("filter", settings, "--out", faulty / "kept.jsonl", "-k", 2, *EVERY_RATE)
     stopped = evr1(*words)
-    assert stopped.exit_code == 3 and "4 of 4 rows have no response that could be judged" in stopped.output
+    assert stopped.exit_code == 3 and "4 of 4 rows have no response that could be scored" in stopped.output
     assert not (faulty / "kept.jsonl").exists()
     (faulty / "down").unlink()
     done = evr1(*words)

@@ -45,7 +45,7 @@ def test_a_stage_in_steps_is_what_it_is() -> None:
 def test_options_are_checked_against_what_the_epochs_come_to() -> None:
     warm = StageConfig(name="rl", epochs=1, advantage="gae", critic={"warmup_steps": 6})  # type: ignore[arg-type]
     assert in_steps(warm, 7).step_count == 7
-    with pytest.raises(ConfigError, match=r"stages\.rl, whose epochs come to 6 steps: critic\.warmup_steps \(6\)"):
+    with pytest.raises(ConfigError, match=r"stages\.rl, whose epochs are 6 steps: critic\.warmup_steps \(6\)"):
         in_steps(warm, 6)
 
 
@@ -108,8 +108,8 @@ def test_rows_that_go_bad_between_two_starts_do_not_move_the_end(world: World, p
     video.unlink()
 
     summary, shown = train(config)
-    assert "going on after step" in shown
-    told = "2 epochs of 11 samples at 2 a step are 12 steps as counted when the run began; they would be 11 now"
+    assert "resuming after step" in shown
+    told = "2 epochs of 11 samples at 2 a step are 12 steps, as counted when the run started; now they would be 11"
     assert told in shown and summary["steps"] == 12
     assert [row["step"] for row in json_lines(metrics)] == list(range(1, 13))
     before = lasting(place / "runs/small")
@@ -120,6 +120,6 @@ def test_rows_that_go_bad_between_two_starts_do_not_move_the_end(world: World, p
 @pytest.mark.model
 def test_an_impossible_length_is_told_before_anything_is_written(world: World, place: Path) -> None:
     warm = stage(world, epochs=1, advantage="gae", critic={"warmup_steps": 6}, kl="none")
-    with pytest.raises(ConfigError, match="whose epochs come to 6 steps"):
+    with pytest.raises(ConfigError, match="whose epochs are 6 steps"):
         train(world.short(stages=[warm]))
     assert not (place / "runs").exists()

@@ -138,7 +138,7 @@ def test_what_can_be_used_is_said_before_anything_is_trained(world: World, place
     path = write_rows(place / "rows.jsonl", rows)
     _, shown = train(only(world, path, sources=[path]))
     assert (
-        f"stage rl: {len(rows) - 1} of {len(rows)} offline trajectories can be used; 1 cannot, the first because"
+        f"stage rl: {len(rows) - 1} of {len(rows)} offline trajectories are usable; 1 are not, the first because"
         in (" ".join(shown.split()))
     )
 
@@ -146,7 +146,7 @@ def test_what_can_be_used_is_said_before_anything_is_trained(world: World, place
 def test_a_hybrid_stage_that_can_use_nothing_is_refused(world: World, place: Path) -> None:
     """Its own sources and tasks decide, not what else the run has."""
     path = hybrid_rows(world, place, offline_output="<|video_pad|>")
-    with pytest.raises(DataError, match="'rl' is hybrid, but none of its 12 offline trajectories can be used"):
+    with pytest.raises(DataError, match="'rl' is hybrid, but none of its 12 offline trajectories is usable"):
         train(only(world, path, sources=[path]))
     path = hybrid_rows(world, place, has_offline_trajectory=False, offline_output="")
     with pytest.raises(DataError, match=r"'rl' is hybrid, but no row of .*rows\.jsonl has an offline trajectory"):

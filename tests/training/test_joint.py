@@ -162,7 +162,7 @@ def test_epochs_are_of_what_is_drawn_when_nothing_is_refilled(
         stages__0__selection={"generation_rounds": 3, "drop_flat_groups": False},
     )
     _, shown = train(config)
-    assert f"stage rl draws {3 * size} samples: {sources['image']} 33.3%, 1.00 times" in shown.replace("\n", "")
+    assert f"stage rl: {3 * size} samples: {sources['image']} 33.3%, 1.00 epochs" in shown.replace("\n", "")
     (stage,) = (place / "runs/small/stages").iterdir()
     groups = [group for step in (1, 2, 3) for group in rollouts(stage, step)]
     assert len(groups) == 3 * size
@@ -183,7 +183,7 @@ def test_what_cannot_be_trained_is_said_before_anything_is_done(
                 data__train=[{"path": sources["image"], "epochs": 99}, {"path": sources["video"]}],
             )
         )
-    with pytest.raises(ConfigError, match="is the whole model"):
+    with pytest.raises(ConfigError, match="freezes the whole model"):
         questions = [{"path": sources["image"]}]
         train(joint(world, sources, model__freeze=["vision", "merger", "language"], data__test=questions))
     assert not list((place / "runs/small").rglob("before.json"))

@@ -56,7 +56,7 @@ def test_a_logger_gets_what_the_files_get_and_one_that_fails_stops_nothing(world
     assert [row["step"] for row in logged] == [1, 2] and (run / "logged.done").exists()
     assert logged == [{"step": row["step"], **{f"rl/{name}": value for name, value in row.items()}} for row in steps]
     assert shown.count("WARNING: logger") == 1
-    assert "own_loggers:Raising raised ConnectionError: no route to the service; the run goes on without it" in shown
+    assert "own_loggers:Raising raised ConnectionError: no route to the service; the run continues without it" in shown
     train(world.short(loggers=[]))  # no part of what a run is
 
 
@@ -66,16 +66,16 @@ def test_a_logger_that_hangs_is_left_behind(world: World, own: Path, monkeypatch
     summary, shown = train(world.short(loggers=["own_loggers:Hanging"]))
     assert summary["steps"] == 2
     assert shown.count("WARNING: logger") == 1
-    assert "own_loggers:Hanging does not finish and is left behind" in shown
+    assert "own_loggers:Hanging did not finish in time and was abandoned" in shown
 
 
 @pytest.mark.model
 def test_a_logger_that_is_not_there_costs_nothing(world: World, own: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown logger 'wandbb': known are tensorboard, wandb, trackio, swanlab"):
+    with pytest.raises(ConfigError, match="unknown logger 'wandbb'; known: tensorboard, wandb, trackio, swanlab"):
         train(world.short(loggers=["wandbb"]))
     missing = [name for name in loggers_module.LOGGERS if importlib.util.find_spec(name) is None]
     for name in missing:
-        with pytest.raises(ConfigError, match=f"{name} is not installed: pip install {name}"):
+        with pytest.raises(ConfigError, match=f"{name} is not installed; pip install {name}"):
             train(world.short(loggers=[name]))
     assert not (own / "runs").exists()
 

@@ -52,7 +52,7 @@ def test_kills_at_any_moment_leave_no_trace(finished: Path, world: World, place:
     assert sum(end["killed"] for end in ends) >= 9, "the moments are too late to test anything"
     assert all(end["killed"] or end["status"] == 0 for end in ends), errors
     run = place / "runs/small"
-    assert "going on after step" in errors
+    assert "resuming after step" in errors
     assert json.loads((run / "run.json").read_text())["starts"] > 9
     assert lasting(run) == lasting(finished)
 
@@ -99,13 +99,14 @@ def test_a_stop_before_the_first_save_says_so_and_how_to_save_sooner(world: Worl
     with pytest.raises(KeyboardInterrupt):
         train_and_report(world.short(**values), Console(file=shown, width=300))
     told = (
-        "stage rl: nothing is saved, so it starts again from its beginning. The first save comes after step 4 of 4 "
-        "(stages.rl.save_every=50); for an earlier one, start the same command with stages.rl.save_every=2"
+        "stage rl: there is no checkpoint yet, so it restarts from its first step. The first checkpoint "
+        "comes after step 4 of 4 (stages.rl.save_every=50); for an earlier one, run the same command "
+        "with stages.rl.save_every=2"
     )
     assert told in shown.getvalue()
     (place / "stop").unlink()
     _, said = train(world.short(**{**values, "stages__0__save_every": 2, "stages__0__keep_checkpoints": 5}))
-    assert "stage rl: nothing is saved" in said and "The first save comes after step 2 of 4" in said
+    assert "stage rl: there is no checkpoint yet" in said and "The first checkpoint comes after step 2 of 4" in said
     names = [path.name for path in (place / "runs/small/stages/01-rl/checkpoints").iterdir()]
     assert sorted(names) == ["step_000002", "step_000004"]
     with pytest.raises(ConfigError, match="another configuration"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from answering import AnsweringEngine
 from easyvideor1.engines.engine import Request, Sampling
 from easyvideor1.rollout.requests import generate_online, offline_ids, offline_turn, read_offline, ready_prompts
-from easyvideor1.types import DataError, EasyVideoError, MediaError, OfflineTrajectory, Prompt, Sample, Trajectory
+from easyvideor1.rollout.strategies import PromptTools, SingleTurn
+from easyvideor1.types import DataError, MediaError, OfflineTrajectory, Prompt, Sample, Trajectory
 
 pytestmark = pytest.mark.model
 
@@ -80,28 +82,25 @@ def test_failures_of_media_are_told_and_faults_of_rows_are_raised() -> None:
         ready_prompts([sample], long, None, failures.append)  # type: ignore[arg-type]
 
 
-class Forgetful:
-    """An engine that keeps part of its contract."""
+class Counting(AnsweringEngine):
+    """Answers with empty trajectories."""
 
-    def __init__(self, groups: int, size: int) -> None:
-        self.groups, self.size = groups, size
+    def __init__(self) -> None:
+        super().__init__()
         self.seen: list[Request] = []
 
-    def generate(self, requests: list[Request]) -> list[tuple[Trajectory, ...]]:
-        self.seen = list(requests)
-        return [tuple(Trajectory(()) for _ in range(self.size)) for _ in range(self.groups)]
+    def answer(self, request: Request) -> list[Trajectory]:
+        self.seen.append(request)
+        return [Trajectory(())] * request.n
 
 
-def test_an_engine_is_held_to_its_contract() -> None:
+def test_every_sample_with_a_prompt_is_one_request_with_a_seed_of_its_own() -> None:
     samples = [Sample(name, "What?", "math", "1") for name in "abc"]
     prompts = [Prompt(np.arange(3)), None, Prompt(np.arange(4))]
-    options = {"sampling": Sampling(), "group_size": 2, "seed": (7, "rl", 1)}
-    engine = Forgetful(2, 2)
+    strategy = SingleTurn(PromptTools(None, None, None))  # type: ignore[arg-type]
+    engine, options = Counting(), {"strategy": strategy, "sampling": Sampling(), "group_size": 2, "seed": (7, "rl", 1)}
     groups, baselines = generate_online(samples, prompts, engine=engine, **options)  # type: ignore[arg-type]
     assert baselines == []
     assert [len(group.trajectories) for group in groups] == [2, 0, 2]
     assert [request.id for request in engine.seen] == ["a", "c"]
     assert len({request.seed for request in engine.seen}) == 2
-    for wrong in (Forgetful(1, 2), Forgetful(2, 1)):
-        with pytest.raises(EasyVideoError, match="Forgetful answered 2 requests"):
-            generate_online(samples, prompts, engine=wrong, **options)  # type: ignore[arg-type]

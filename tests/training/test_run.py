@@ -133,7 +133,7 @@ def test_damage_to_a_finished_run_is_made_good(finished: Path, world: World, pla
     assert lasting(run) != lasting(finished)
     _, shown = train(world.config())
     assert lasting(run) == lasting(finished)
-    assert ("going on after step 2" in shown) == (damage != "no evaluation")
+    assert ("resuming after step 2" in shown) == (damage != "no evaluation")
 
 
 def change_a_digit(file: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_damaged_test_evaluation_is_done_again(finished: Path, world: World, p
     _, shown = train(world.config())
     (line,) = [line for line in shown.splitlines() if line.startswith("DAMAGED: ")]
     assert line.startswith(f"DAMAGED: evaluations/{name.split('.')[0]}: ") and "not what was written" in line
-    assert line.endswith("this evaluation is done again")
+    assert line.endswith("this evaluation is repeated")
     assert lasting(run) == lasting(finished)
 
 
@@ -332,7 +332,7 @@ def test_a_stage_may_draw_from_some_of_the_sources(world: World, place: Path) ->
         ("model__path", "nowhere", "is not there"),
         ("model__path", "", "model.path is not set"),
         ("stages", [], "no stages"),
-        ("data__train", [], "data.train names no source"),
+        ("data__train", [], "data.train has no source"),
     ],
 )
 def test_wrong_names_cost_no_training(world: World, place: Path, key: str, value: object, message: str) -> None:

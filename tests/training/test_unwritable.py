@@ -53,8 +53,8 @@ def test_a_file_where_a_directory_is_needed(world: World, trained: Path, verb: s
     done = evr1(*commands(world, trained, "taken")[verb])
     assert done.exit_code == 2, done.output
     (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "taken" in sentence and "a file stands where a directory is needed: choose another place" in sentence
-    assert "questions" not in done.output and "asking" not in done.output, "nothing was computed before"
+    assert "taken" in sentence and "a file exists where a directory is needed; choose another path" in sentence
+    assert "questions" not in done.output and "sampling responses" not in done.output, "nothing was computed before"
     assert (trained / "taken").read_text() == "mine"
 
 
@@ -62,7 +62,7 @@ def test_a_file_in_the_place_of_the_run(world: World, place: Path) -> None:
     (place / "taken").write_text("mine")
     done = evr1("train", configured(world, place), "output_dir=taken")
     assert done.exit_code == 2
-    assert "taken: File exists - a file stands where a directory is needed: choose another place" in done.stderr
+    assert "taken: File exists - a file exists where a directory is needed; choose another path" in done.stderr
 
 
 def test_a_read_only_disk(world: World, trained: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_read_only_disk(world: World, trained: Path) -> None:
     for verb, status, said in ends:
         assert status == 2, f"{verb}: {said}"
         (sentence,) = [line for line in said.splitlines() if line.startswith("error: ")]
-        assert "disk" in sentence and "Read-only file system - " in sentence and "choose another place" in sentence
+        assert "disk" in sentence and "Read-only file system - " in sentence and "choose another directory" in sentence
         assert "Traceback" not in said and "evaluating" not in said
 
 

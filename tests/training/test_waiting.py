@@ -42,12 +42,11 @@ def scoring():
     return sum(thread.name.startswith("score") for thread in threading.enumerate())
 
 class Telling(LocalEngine):
-    def generate(self, requests, on_answer=None):
+    def results(self):
         before = scoring()
-        answers = super().generate(requests, on_answer)
+        yield from super().results()
         with open("begun", "a") as file:
             file.write(f"{scoring() - before}\\n")
-        return answers
 """
 
 

@@ -1,4 +1,4 @@
-"""The application: which verbs there are, and what happens to an error."""
+"""The application: its commands, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from typer.core import TyperGroup
 
 from easyvideor1.types import EasyVideoError
 
-#: What to do about what the system refuses.
+#: Remedies for errors of the operating system.
 _REMEDIES = {
-    errno.ENOSPC: "make room on that disk and run the same command again: what was whole before still is",
-    errno.EDQUOT: "the quota is used up: make room and run the same command again, what was whole before still is",
-    errno.EROFS: "the file system is read-only: choose another place for what is written",
-    errno.EACCES: "give yourself the permission, or choose another place",
-    errno.EPERM: "give yourself the permission, or choose another place",
-    errno.EEXIST: "a file stands where a directory is needed: choose another place",
-    errno.ENOTDIR: "a file stands where a directory is needed: choose another place",
-    errno.EIO: "the disk reports a fault; copy the run elsewhere and go on there",
+    errno.ENOSPC: "free some disk space and run the same command again; files that were complete are intact",
+    errno.EDQUOT: "the disk quota is full: free some space and run the same command again; complete files are intact",
+    errno.EROFS: "the file system is read-only; choose another directory",
+    errno.EACCES: "change the permissions, or choose another directory",
+    errno.EPERM: "change the permissions, or choose another directory",
+    errno.EEXIST: "a file exists where a directory is needed; choose another path",
+    errno.ENOTDIR: "a file exists where a directory is needed; choose another path",
+    errno.EIO: "the disk reported an error; copy the run to another disk and resume it there",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A verb of the command line: ``attribute`` of ``module`` is its function, or its ``typer.Typer`` of verbs."""
+    """A command: ``attribute`` of ``module`` is its function, or a ``typer.Typer`` with subcommands."""
 
     name: str
     module: str
@@ -56,7 +56,7 @@ VERBS: tuple[Verb, ...] = (
 
 
 class _Group(TyperGroup):
-    """Tells errors that are meant for the user in one message, without a traceback."""
+    """Prints errors meant for the user as one message, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -67,55 +67,55 @@ class _Group(TyperGroup):
             show_error(str(error))
             raise typer.Exit(error.exit_status) from error
         except KeyboardInterrupt as error:
-            show_error("stopped by the keyboard")
+            show_error("interrupted")
             raise typer.Exit(130) from error
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # whoever reads our output has enough; typer ends in silence
+                raise  # the reader of our output has closed it; typer exits silently
             if ctx.params.get("debug"):
                 traceback.print_exception(error)
             show_error(_refusal(error))
             raise typer.Exit(2) from error
         except Exception as error:
-            if hasattr(error, "format_message") and hasattr(error, "message"):  # a word that is out of place
+            if hasattr(error, "format_message") and hasattr(error, "message"):  # an unknown option or command
                 advice = _word_advice(error.message, getattr(error, "ctx", None))
                 error.message = f"{error.message.rstrip('.')}. {advice}" if advice else error.message
             raise
 
 
 def _word_advice(message: str, ctx: Any) -> str:
-    """What to write in place of an option or a command that there is not; empty if that is not known."""
+    """What to write instead of an unknown option or command; empty if there is no advice."""
     command = getattr(ctx, "command", None)
     takes_settings = any(
         parameter.name in ("overrides", "settings", "words") for parameter in getattr(command, "params", ())
     )
     if message.startswith("No such option") and takes_settings:
-        return "Settings are written without dashes, as key=value, such as stages.0.steps=5."
+        return "Write settings without dashes, as key=value, for example stages.0.steps=5."
     word = message.partition("'")[2].partition("'")[0]
     verbs = sorted(getattr(command, "commands", ()))
     if message.startswith("No such command") and verbs and Path(word).exists():
-        return f"The verb comes first: {ctx.command_path} {verbs[0] if len(verbs) == 1 else '|'.join(verbs)} {word}"
+        return f"Put the command first: {ctx.command_path} {verbs[0] if len(verbs) == 1 else '|'.join(verbs)} {word}"
     return ""
 
 
 def _refusal(error: OSError) -> str:
-    """What the system refused, in one sentence with a remedy."""
+    """An error of the operating system as one sentence with a remedy."""
     place = error.filename or error.filename2
     words = error.strerror or str(error) or type(error).__name__
     what = f"{place}: {words}" if place else words
-    usual = "check the path, its permissions and the space on that disk (--debug shows where it was wanted)"
+    usual = "check the path, its permissions and the free disk space (--debug shows the traceback)"
     remedy = _REMEDIES.get(error.errno or 0, usual)
     return f"{what} - {remedy}"
 
 
 def show_error(message: str) -> None:
-    """Print ``message`` to stderr, in red where there is a terminal; lines are never wrapped."""
+    """Print ``message`` to stderr, in red on a terminal; lines are never wrapped."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(Text.assemble(("error: ", "bold red"), (message, "red")))
 
 
 def build_app() -> typer.Typer:
-    """The application with all its verbs."""
+    """The application with all its commands."""
     application = typer.Typer(
         name="evr1",
         cls=_Group,

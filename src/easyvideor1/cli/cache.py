@@ -1,4 +1,4 @@
-"""``evr1 cache``: fill, look after and verify the frame cache."""
+"""``evr1 cache``: build, inspect, verify and shrink the frame cache."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from easyvideor1.config import RunConfig
     from easyvideor1.video import BuildProgress, FrameStore
 
-app = typer.Typer(no_args_is_help=True, help="Fill, look after and verify the frame cache.")
+app = typer.Typer(no_args_is_help=True, help="Build, inspect, verify and shrink the frame cache.")
 
 StoreArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG|DIR", help="YAML file, name of a shipped recipe, or directory of a cache.")
+    str, typer.Argument(metavar="CONFIG|DIR", help="YAML file, name of a shipped recipe, or cache directory.")
 ]
 
 
@@ -28,36 +28,39 @@ StoreArgument = Annotated[
 def build(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CONFIG] [KEY=VALUE]...", help="Whose rows, and overrides, such as data.video.fps=1."),
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...", help="Configuration and overrides, such as data.video.fps=1."
+        ),
     ] = None,
     video: Annotated[
-        list[str] | None, typer.Option(help="File, directory or pattern of videos, in place of the rows. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Video file, directory or glob pattern, instead of a configuration's rows. Repeatable."),
     ] = None,
     image: Annotated[list[str] | None, typer.Option(help="The same for images. Repeatable.")] = None,
-    model: Annotated[str | None, typer.Option(help="Checkpoint whose patches frames are cut for.")] = None,
+    model: Annotated[str | None, typer.Option(help="Checkpoint whose patch size the frames must fit.")] = None,
     geometry: Annotated[
         str | None,
-        typer.Option(help="The same without a checkpoint: qwen2 (also Qwen2.5-VL) or qwen3."),
+        typer.Option(help="Patch size without a checkpoint: qwen2 (also Qwen2.5-VL) or qwen3."),
     ] = None,
-    cache: Annotated[str | None, typer.Option(help="Directory of the cache (cache.dir).")] = None,
+    cache: Annotated[str | None, typer.Option(help="Cache directory (cache.dir).")] = None,
     fps: Annotated[str | None, typer.Option(help="data.video.fps")] = None,
     frames: Annotated[str | None, typer.Option(help="data.video.frames")] = None,
     max_frames: Annotated[str | None, typer.Option(help="data.video.max_frames")] = None,
     max_pixels: Annotated[str | None, typer.Option(help="data.video.max_pixels")] = None,
     total_pixels: Annotated[str | None, typer.Option(help="data.video.total_pixels")] = None,
     workers: Annotated[str | None, typer.Option(help="cache.workers")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how much it will be; decode nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the size of the build; decode nothing.")] = False,
     verify_: Annotated[
-        bool, typer.Option("--verify", help="Check every byte of what is there, and not its size alone.")
+        bool, typer.Option("--verify", help="Check the checksums of existing entries, not only their sizes.")
     ] = False,
 ) -> None:
-    """Decode media into the cache: those of a configuration's rows, or files; what is there and whole is left alone.
+    """Decode videos and images into the frame cache: those of a configuration, or given files.
 
-    An entry that is not as long as it should be, or with --verify does not match its checksum, is named, set aside and
-    decoded again.
+    Intact entries are kept. An entry with a wrong size, or with --verify a wrong checksum, is reported and decoded
+    again. You can interrupt the command and run it again.
 
-    It can be interrupted and started again. Media that cannot be decoded do not stop the rest: they are listed, and the
-    exit status is 1. Those that ran into cache.deadline before are tried again, which a training run does not do.
+    A file that cannot be decoded does not stop the others: the command lists it and exits with status 1. Files that
+    exceeded cache.deadline before are tried again; a training run does not do that.
     """
     from easyvideor1.cli.cache_plan import geometry_of, media_of, show_plan
     from easyvideor1.cli.progress import progress
@@ -79,10 +82,10 @@ def build(
     settings = _settings(words or [], [f"{key}={value}" for key, value in options.items() if value is not None], files)
     if not settings.model.path and geometry is None:
         raise ConfigError(
-            "model.path is not set, and frames are cut to fit the model; add --model DIRECTORY or --geometry qwen3"
+            "model.path is not set, but the frame size depends on the model; add --model DIRECTORY or --geometry qwen3"
         )
     if settings.cache.mode == "decode_only" and not dry_run:
-        raise ConfigError("cache.mode is decode_only, which keeps no frames; set cache.mode=prefer_cache to build")
+        raise ConfigError("cache.mode is decode_only, so nothing is cached; set cache.mode=prefer_cache to build")
     shape = None if geometry is None else geometry_of(geometry)
     with Components.open(settings, geometry=shape, retry_timeouts=not dry_run) as components:
         _ = components.geometry  # before rows are read: a wrong model fails at once
@@ -115,7 +118,7 @@ def _decode(components: Components, planned: PlannedMedia, *, checksums: bool) -
 
         report = components.decode_planned(planned, show, checksums=checksums)
     for path, fault in report.damaged:
-        typer.echo(f"  DAMAGED: {path}: {fault}; set aside, to be decoded again", err=True)
+        typer.echo(f"  DAMAGED: {path}: {fault}; set aside and decoded again", err=True)
     count = len(report.damaged)
     damaged = f", {count} damaged {'entry' if count == 1 else 'entries'} set aside" if count else ""
     typer.echo(
@@ -126,7 +129,7 @@ def _decode(components: Components, planned: PlannedMedia, *, checksums: bool) -
 
 @app.command()
 def stats(store: StoreArgument, overrides: OverridesArgument = None) -> None:
-    """Tell what the cache holds: entries, bytes, codecs, last uses, and what killed writers left."""
+    """Show what the cache holds: entries, bytes, codecs, last uses and leftovers of killed processes."""
     from easyvideor1.cli.cache_plan import size_words
     from easyvideor1.video import store_stats
 
@@ -138,12 +141,12 @@ def stats(store: StoreArgument, overrides: OverridesArgument = None) -> None:
             typer.echo(f"  {title} {name}: {part.files} entries, {size_words(part.bytes)}")
     typer.echo(f"  {found.frames} frames, {size_words(found.pixel_bytes)} of pixels")
     if found.features.files:
-        typer.echo(f"  beside them kept features of {found.features.files} media, {size_words(found.features.bytes)}")
+        typer.echo(f"  vision features of {found.features.files} media, {size_words(found.features.bytes)}")
     if found.oldest_use is not None and found.newest_use is not None:
         typer.echo(f"  last used between {_when(found.oldest_use)} and {_when(found.newest_use)}")
     for words, part in (
-        ("entries with a damaged header (evr1 cache verify)", found.unreadable),
-        ("temporary files of writers (evr1 cache gc removes those of killed ones)", found.temporary),
+        ("entries with a damaged header (run evr1 cache verify)", found.unreadable),
+        ("temporary files (evr1 cache gc removes those of killed processes)", found.temporary),
         ("damaged entries set aside (evr1 cache gc removes them after an hour)", found.aside),
     ):
         if part.files:
@@ -154,16 +157,16 @@ def stats(store: StoreArgument, overrides: OverridesArgument = None) -> None:
 def doctor(
     store: StoreArgument,
     overrides: OverridesArgument = None,
-    every: Annotated[bool, typer.Option("--all", help="Every entry of the ledger, oldest first.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show every entry of the ledger, oldest first.")] = False,
 ) -> None:
     """Show the health ledger: every file that could not be used, how often, why, and what to do about it."""
     from easyvideor1.video import bad_files
 
     entries = list(_open(store, overrides).ledger.entries())
     if not entries:
-        typer.echo("the health ledger is empty: no file has failed")
+        typer.echo("The health ledger is empty: no file has failed.")
         return
-    # Lines, not a table: paths and messages are long, and are to be copied whole.
+    # Lines, not a table: paths and messages are long, and users copy them.
     if every:
         for entry in entries:
             typer.echo(f"{entry.time} {entry.path}: {entry.reason}: {entry.action}\n    {entry.detail}")
@@ -180,7 +183,10 @@ def doctor(
 
 @app.command()
 def verify(store: StoreArgument, overrides: OverridesArgument = None) -> None:
-    """Check every entry of the cache against its checksum. Broken ones are set aside, and the exit status is 1."""
+    """Check every cache entry against its checksum.
+
+    Damaged entries are set aside; the next build decodes them again. The exit status is 1 if there are any.
+    """
     from easyvideor1.cli.progress import progress
 
     opened = _open(store, overrides)
@@ -191,9 +197,9 @@ def verify(store: StoreArgument, overrides: OverridesArgument = None) -> None:
             if not opened.verify(digest):
                 broken.append(digest)
             on_progress(done, len(digests))
-    typer.echo(f"{opened.directory}: {len(digests)} entries, {len(broken)} broken")
+    typer.echo(f"{opened.directory}: {len(digests)} entries, {len(broken)} damaged")
     for digest in broken:
-        typer.echo(f"  {digest}: does not match its checksum; set aside, to be decoded again", err=True)
+        typer.echo(f"  {digest}: wrong checksum; set aside, and decoded again by the next build", err=True)
     if broken:
         raise typer.Exit(1)
 
@@ -202,18 +208,17 @@ def verify(store: StoreArgument, overrides: OverridesArgument = None) -> None:
 def gc(
     store: StoreArgument,
     overrides: OverridesArgument = None,
-    max_size: Annotated[str | None, typer.Option(help="Size to come down to, such as 100G.")] = None,
+    max_size: Annotated[str | None, typer.Option(help="Size to shrink the cache to, such as 100G.")] = None,
     unreferenced: Annotated[
         list[str] | None,
-        typer.Option(metavar="CONFIG", help="Remove what none of these configurations plans. Repeatable."),
+        typer.Option(metavar="CONFIG", help="Remove entries that none of these configurations uses. Repeatable."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be removed; remove nothing.")] = False,
 ) -> None:
-    """Make the cache smaller: the least recently used entries and features go first, and what killed writers left goes
-    always.
+    """Shrink the cache: remove the least recently used entries first, and all leftovers of killed processes.
 
-    Processes of this machine that read an entry keep it until they let go of it. Do not run this while another machine
-    reads the same cache over a network file system.
+    An entry that a process on this machine is reading stays. Do not run this while another machine reads the same
+    cache over a network file system.
     """
     from easyvideor1.cli.cache_plan import parse_size, referenced_by, size_words
     from easyvideor1.cli.progress import progress
@@ -228,37 +233,37 @@ def gc(
     typer.echo(
         f"{opened.directory}: {done} {report.removed.files} entries ({size_words(report.removed.bytes)}) and "
         f"{report.leftovers.files} leftovers ({size_words(report.leftovers.bytes)}); "
-        f"{report.kept.files} entries ({size_words(report.kept.bytes)}) stay"
+        f"{report.kept.files} entries ({size_words(report.kept.bytes)}) remain"
     )
     features, left = report.features_removed, report.features_kept
     if features.files or left.files:
         typer.echo(
-            f"  features: {done} those of {features.files} media ({size_words(features.bytes)}); those of {left.files} "
-            f"({size_words(left.bytes)}) stay"
+            f"  vision features: {done} those of {features.files} media ({size_words(features.bytes)}); those of "
+            f"{left.files} media ({size_words(left.bytes)}) remain"
         )
     if report.busy:
-        typer.echo(f"  {report.busy} of them stay because they are in use")
+        typer.echo(f"  {report.busy} of them remain because they are in use")
 
 
 def _settings(words: list[str], options: list[str], files: bool) -> RunConfig:
-    """The configuration, if one is named, under its overrides; with files to cache there need not be one."""
+    """The configuration with its overrides; the defaults where files are given and no configuration."""
     from easyvideor1.config import load_config, parse_config
     from easyvideor1.types import ConfigError
 
     if files and words and "=" not in words[0] and Path(words[0]).suffix.lower() not in (".yaml", ".yml"):
         raise ConfigError(
-            f"{words[0]}: --video and --image take one path each; give the directory, or put the pattern in quotes, as "
-            "in --video 'clips/*.mp4'"
+            f"{words[0]}: --video and --image take one path each; give a directory, or quote the pattern: "
+            "--video 'clips/*.mp4'"
         )
     if words and ("=" not in words[0] or Path(words[0]).is_file()):
         return load_config(words[0], [*words[1:], *options])
     if not files:
-        raise ConfigError("nothing to cache: give a configuration, or files with --video or --image")
+        raise ConfigError("nothing to cache; give a configuration, or files with --video or --image")
     return parse_config("{}", "defaults", [*words, *options])
 
 
 def _open(place: str, overrides: list[str] | None) -> FrameStore:
-    """The store of a configuration, or in a directory."""
+    """The frame store in a directory, or that of a configuration."""
     from easyvideor1.config import load_config
     from easyvideor1.video import FrameStore
 

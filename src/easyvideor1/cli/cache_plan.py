@@ -1,4 +1,4 @@
-"""What a cache will hold, known from plans alone."""
+"""What ``evr1 cache`` plans before it decodes: which media, how many entries, and how many bytes."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGTP])(?:i?B)?|B)?", re.IGNORECASE)
 
 
 def show_plan(planned: PlannedMedia, store: FrameStore, *, checksums: bool = False) -> None:
-    """Print how much a build will be: ``raw`` bytes are exact, those of other codecs go by typical ratios.
+    """Print the size of a build: ``raw`` bytes are exact, those of other codecs are estimated from typical ratios.
 
-    With ``checksums`` every byte of what is there is checked, and not its size alone.
+    With ``checksums``, existing entries are checked by checksum, not only by size.
     """
     plans = {plan.digest: plan for _, plan in planned.items}
     found = {digest: store.check_entry(plan, checksums=checksums, set_aside=False) for digest, plan in plans.items()}
     missing = [plan for digest, plan in plans.items() if not found[digest].there]
     kinds = [plan.kind for plan in plans.values()]
     typer.echo(
-        f"{store.directory}: {kinds.count('video')} videos and {kinds.count('image')} images (clips and equal files "
-        f"counted once), {len(planned.failures)} cannot be planned"
+        f"{store.directory}: {kinds.count('video')} videos and {kinds.count('image')} images (equal clips and files "
+        f"count once), {len(planned.failures)} failed to plan"
     )
-    for words, some in (("in all", list(plans.values())), ("to build", missing)):
+    for words, some in (("total", list(plans.values())), ("to build", missing)):
         typer.echo(f"  {words}: {len(some)} entries, {_frames(some)} frames, {sum(p.tokens for p in some)} tokens")
         sizes = []
         for codec in get_args(Codec):
@@ -46,15 +46,15 @@ def show_plan(planned: PlannedMedia, store: FrameStore, *, checksums: bool = Fal
             sizes.append(f"{codec} {'' if codec == 'raw' else 'about '}{size_words(size)}{mark}")
         typer.echo(f"    bytes: {', '.join(sizes)}")
     for path, fault in (each for one in found.values() for each in one.damaged):
-        typer.echo(f"  DAMAGED: {path}: {fault}; it will be decoded again", err=True)
-    typer.echo(f"  free on that disk: {size_words(shutil.disk_usage(_existing(store.directory)).free)}")
+        typer.echo(f"  DAMAGED: {path}: {fault}; the build decodes it again", err=True)
+    typer.echo(f"  free disk space: {size_words(shutil.disk_usage(_existing(store.directory)).free)}")
 
 
 def referenced_by(configs: Sequence[str]) -> set[str]:
     """Digests of all plans of all rows of some configurations.
 
     Raises:
-        ConfigError: a medium cannot be planned, so that its entry would be taken for one that nobody wants.
+        ConfigError: a media file cannot be planned, so that its entry would look unreferenced.
     """
     from easyvideor1.cli.progress import progress
     from easyvideor1.components import Components
@@ -68,8 +68,8 @@ def referenced_by(configs: Sequence[str]) -> set[str]:
         if planned.failures:
             path, reason = planned.failures[0]
             raise ConfigError(
-                f"{config}: {len(planned.failures)} media cannot be planned ({path}: {reason}), so their entries "
-                "cannot be told from those that nobody wants; correct the rows, or use --max-size alone"
+                f"{config}: {len(planned.failures)} media files cannot be planned ({path}: {reason}), so their entries "
+                "would look unreferenced; correct the rows, or use --max-size alone"
             )
         digests.update(plan.digest for _, plan in planned.items)
     return digests
@@ -85,7 +85,9 @@ def _existing(directory: Path) -> Path:
 
 
 def media_of(config: RunConfig) -> list[MediaRef]:
-    """The different media, clips told apart, of all sources, in order of first use. No media file is touched.
+    """The distinct media references (clips count separately) of all sources, in order of first use.
+
+    No media file is opened.
 
     Raises:
         ConfigError: the configuration has no source.
@@ -98,7 +100,7 @@ def media_of(config: RunConfig) -> list[MediaRef]:
     config = located(config)
     sources = (*config.data.train, *config.data.validation, *config.data.test)
     if not sources:
-        raise ConfigError("no source to cache: set data.train, data.validation or data.test")
+        raise ConfigError("no rows to cache; set data.train, data.validation or data.test")
     require_sources(config, sources)
     refs: dict[MediaRef, None] = {}
     for source in dict.fromkeys(sources):
@@ -110,16 +112,16 @@ def media_of(config: RunConfig) -> list[MediaRef]:
 
 
 def geometry_of(name: str) -> Geometry:
-    """The geometry of a family of models.
+    """The patch geometry of a model family.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: unknown name.
     """
     from easyvideor1.types import Geometry
 
     known = {"qwen2": Geometry(14, 2, 2), "qwen3": Geometry(16, 2, 2)}
     if name not in known:
-        raise ConfigError(f"--geometry {name}: expected one of {', '.join(known)}; or give --model DIRECTORY")
+        raise ConfigError(f"--geometry {name}: expected {' or '.join(known)}; or give --model DIRECTORY")
     return known[name]
 
 
@@ -127,17 +129,17 @@ def parse_size(text: str) -> int:
     """Bytes of a size such as ``100G``, ``1.5 TiB`` or ``4096``; G, GB and GiB all mean 1024**3.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is not a size.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ConfigError(f"{text!r} is no size: write it like 500M, 100G or 1.5T")
+        raise ConfigError(f"{text!r} is not a size; write it like 500M, 100G or 1.5T")
     number, unit = match.groups()
     return int(float(number) * 1024 ** (0 if unit is None else "KMGTP".index(unit.upper()) + 1))
 
 
 def size_words(size: float) -> str:
-    """A number of bytes with three digits and its unit: ``1.46 GiB``."""
+    """A number of bytes with three digits and a unit: ``1.46 GiB``."""
     for unit in _UNITS:
         if size < 1000 or unit == _UNITS[-1]:
             break

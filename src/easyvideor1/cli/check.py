@@ -1,4 +1,4 @@
-"""``evr1 check``: look at data before anything is trained on it."""
+"""``evr1 check``: check data before training."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ if TYPE_CHECKING:
     from easyvideor1.data import BadRow
     from easyvideor1.rewards.audit import TaskAudit
 
-app = typer.Typer(no_args_is_help=True, help="Check data before anything is trained on it.")
+app = typer.Typer(no_args_is_help=True, help="Check data before training.")
 
-#: Rows of each kind of fault that the table spells out; ``--json`` has them all.
+#: Rows of each kind of problem that are printed; ``--json`` lists all of them.
 _SHOWN = 10
 _ROWS_SUFFIXES = {".json", ".jsonl", ".parquet"}
 
 
 @app.callback()
 def _check() -> None:
-    """Without this, typer would make the only verb the command itself."""
+    """Without this callback, typer would merge the only subcommand into ``evr1 check``."""
 
 
 @app.command()
 def rewards(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="File of rows, or a configuration: all of its sources are checked.")
+        str, typer.Argument(metavar="DATA", help="File of rows, or a configuration whose sources are all checked.")
     ],
     config: Annotated[
-        str, typer.Option("--config", help="Configuration whose column names and rewards count, for a file of rows.")
+        str, typer.Option("--config", help="For a file of rows: configuration with its column names and rewards.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the full result as one JSON object.")] = False,
 ) -> None:
-    """Say what the rewards make of your references.
+    """Score your reference answers with the rewards, before you train on them.
 
-    For each task type: rows, references that do not score 1.0 against themselves, what the best constant answer earns,
-    whether length is paid for, and declared scales of coordinates. Rows that cannot be used are named with the reason,
-    and so are rows of programs whose tests an empty answer passes.
-    No media file is touched and no judge is asked. The exit status is 1 if a row cannot be used, or if a reference
-    fails against itself.
+    The table shows, for each task type: the number of rows, references that do not score 1.0 against themselves, the
+    best constant answer and its accuracy, and whether the reward favours long responses. Below it are the declared
+    coordinate scales, the rows that cannot be used with the reason, and rows of the code task whose tests an empty
+    program passes.
+
+    No media file is opened and no judge is called. The exit status is 1 if a row cannot be used, or if a reference
+    scores less than 1.0 against itself.
     """
     from easyvideor1.cli.progress import progress
     from easyvideor1.data import embedded_media, scan_source
@@ -79,10 +81,10 @@ def rewards(
 
 
 def _sources(data: str, config: str) -> tuple[RunConfig, Sequence[SourceConfig]]:
-    """The configuration that counts, and what is to be read.
+    """The configuration to use, and the sources to read.
 
     Raises:
-        ConfigError: a configuration has no source, or ``--config`` is given beside one.
+        ConfigError: a configuration has no source, or ``--config`` is given with a configuration.
     """
     from easyvideor1.config import RunConfig, load_config, located
     from easyvideor1.config.places import require_sources
@@ -94,13 +96,11 @@ def _sources(data: str, config: str) -> tuple[RunConfig, Sequence[SourceConfig]]
         require_sources(RunConfig(), [source])
         return (load_config(config, ()) if config else RunConfig()), (source,)
     if config:
-        raise ConfigError(f"{data} is no file of rows (.json, .jsonl, .parquet); --config goes with one")
+        raise ConfigError(f"{data} is not a file of rows (.json, .jsonl, .parquet); use --config only with such a file")
     settings = located(load_config(data, ()))
     sources = tuple(dict.fromkeys((*settings.data.train, *settings.data.validation, *settings.data.test)))
     if not sources:
-        raise ConfigError(
-            f"{data} names no source: set data.train, data.validation or data.test, or give a file of rows"
-        )
+        raise ConfigError(f"{data} has no source; set data.train, data.validation or data.test, or give a file of rows")
     require_sources(settings, sources)
     return settings, sources
 
@@ -142,12 +142,12 @@ def _show(audits: Sequence[TaskAudit], bad: Sequence[BadRow]) -> None:
                 ", ".join(f"{count} {name}" for name, count in counts.items())
                 for counts in (task.scales.declared, task.scales.reach)
             )
-            typer.echo(f"{task.task}: coordinates {declared}; references reach {reach}")
+            typer.echo(f"{task.task}: declared coordinates: {declared}; range of the references: {reach}")
         for reason, count in task.unchecked.items():
-            typer.echo(f"{task.task}: {count} not checked against themselves: {reason}")
+            typer.echo(f"{task.task}: {count} references were not scored: {reason}")
     _list("cannot be used", bad)
     _list("score less than 1.0 against themselves", [row for task in audits for row in task.imperfect])
-    _list("ask for nothing", [row for task in audits for row in task.vacuous])
+    _list("have tests that an empty program passes", [row for task in audits for row in task.vacuous])
 
 
 def _list(what: str, rows: Sequence[object]) -> None:
@@ -157,7 +157,7 @@ def _list(what: str, rows: Sequence[object]) -> None:
     for row in rows[:_SHOWN]:
         typer.echo(f"  {row}", err=True)
     if len(rows) > _SHOWN:
-        typer.echo(f"  ... and {len(rows) - _SHOWN} more; --json names them all", err=True)
+        typer.echo(f"  ... and {len(rows) - _SHOWN} more; --json lists all of them", err=True)
 
 
 def _short(text: str) -> str:

@@ -19,9 +19,9 @@ OverridesArgument = Annotated[
 def show(
     config: ConfigArgument,
     overrides: OverridesArgument = None,
-    only_set: Annotated[bool, typer.Option("--only-set", help="Leave out what has its default.")] = False,
+    only_set: Annotated[bool, typer.Option("--only-set", help="Leave out keys that have their default value.")] = False,
 ) -> None:
-    """Check a configuration and print it as it is read, with all defaults."""
+    """Check a configuration and print it with all overrides and defaults."""
     from easyvideor1.config import dump_config, load_config
 
     typer.echo(dump_config(load_config(config, overrides or ()), only_set=only_set), nl=False)
@@ -29,7 +29,7 @@ def show(
 
 @app.command()
 def docs(
-    directory: Annotated[Path, typer.Option("--dir", help="Where the page and the schema are kept.")] = Path("docs"),
+    directory: Annotated[Path, typer.Option("--dir", help="Directory of the page and the schema.")] = Path("docs"),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if they are out of date.")] = False,
 ) -> None:
     """Write the configuration reference and its JSON schema."""
@@ -41,14 +41,14 @@ def docs(
         return
     stale = stale_documents(directory)
     for path in stale:
-        typer.echo(f"{path} does not say what the schema says; run: evr1 config docs --dir {directory}", err=True)
+        typer.echo(f"{path} is out of date; run: evr1 config docs --dir {directory}", err=True)
     if stale:
         raise typer.Exit(1)
 
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of a configuration, for editors."""
+    """Print the JSON schema of the configuration, for editors."""
     from easyvideor1.config.document import json_schema_text
 
     typer.echo(json_schema_text(), nl=False)
@@ -56,10 +56,10 @@ def schema() -> None:
 
 @app.command()
 def migrate(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="YAML of EasyR1 or EasyVideoR1.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here; stdout if not given.")] = None,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="YAML file of EasyR1 or EasyVideoR1.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout by default.")] = None,
 ) -> None:
-    """Rewrite EasyR1 or EasyVideoR1 YAML; keys without a counterpart are listed with the reason."""
+    """Convert a YAML file of EasyR1 or EasyVideoR1; keys without a counterpart are listed with the reason."""
     from easyvideor1.config.migrate import migrate_file
     from easyvideor1.files import write_text
     from easyvideor1.types import ConfigError
@@ -73,6 +73,6 @@ def migrate(
         write_text(output, migration.text)
         typer.echo(f"wrote {output}", err=True)
     if migration.left:
-        typer.echo(f"{len(migration.left)} keys were not carried over:", err=True)
+        typer.echo(f"{len(migration.left)} keys were not converted:", err=True)
     for item in migration.left:
         typer.echo(f"  {item.key} ({item.value}): {item.reason}", err=True)

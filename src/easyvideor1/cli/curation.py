@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Offline trajectories.")
 
-#: Rows and files that are told one by one.
+#: Rows and files that are listed one by one.
 _SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Curation:
-    """What was found out, the rows that could not be asked, and where both are kept."""
+    """The responses to every row, the rows that could not be used, and the files that keep both."""
 
     found: Surveyed
     refused: tuple[BadRow, ...]
@@ -40,11 +40,11 @@ class Curation:
     max_failed: float
 
     def finish(self, out: Path, samples: Sequence[Sample]) -> None:
-        """Write the rows, whole or not at all, and forget what was kept for going on.
+        """Write the rows atomically, and remove the ledger that a restart would resume from.
 
         Raises:
-            StoppedError: there is not one response, or more than ``max_failed`` of them could not be had or judged;
-                nothing is written or forgotten then.
+            StoppedError: there is no response at all, or a larger share than ``max_failed`` failed or could not be
+                scored. Nothing is written or removed then.
         """
         from easyvideor1.data import write_rows
 
@@ -56,22 +56,23 @@ class Curation:
             self._tell_health()
             others = f", and {partly} have only some" if partly else ""
             raise StoppedError(
-                f"{failed} of {asked} rows have no response that could be judged{others}, so {out} was not written: "
-                f"{'; '.join(self._missing()) or 'no row was asked'}. Correct that and start again (what is known is "
-                f"kept in {self.ledger.path}; remove it if you change what is asked), or raise evaluation.max_failed"
+                f"{failed} of {asked} rows have no response that could be scored{others}, so {out} was not written: "
+                f"{'; '.join(self._missing()) or 'there was no row'}. Fix the cause and run the command again (it "
+                f"resumes from {self.ledger.path}; remove that file if you change the configuration), or raise "
+                "evaluation.max_failed"
             )
         write_rows(out, samples)
         self.ledger.remove()
 
     def tell(self, out: Path, kept: str, left_out: Sequence[str]) -> None:
-        """Print what became of every row and every response, and what to do about media that could not be read.
+        """Print the outcome of every row and response, and remedies for media files that cannot be read.
 
         Args:
             out: the file.
-            kept: what is in it, in words.
-            left_out: what is not, in words.
+            kept: what the file contains, in words.
+            left_out: what was left out, in words.
         """
-        unasked = [f"{len(self.found.unreadable)} with media that cannot be read"] if self.found.unreadable else []
+        unasked = [f"{len(self.found.unreadable)} with unreadable media"] if self.found.unreadable else []
         unasked += [f"{len(self.refused)} that cannot be used"] if self.refused else []
         rows = len(self.found.answered) + len(self.found.unreadable) + len(self.refused)
         typer.echo(f"wrote {out}: {kept}; left out of {rows} rows: {', '.join([*left_out, *unasked])}")
@@ -80,23 +81,23 @@ class Curation:
         self._tell_health()
 
     def _missing(self) -> list[str]:
-        """What was refused, failed or could not be read, each with the first message."""
+        """What was refused, failed or unreadable, each with its first error message."""
         total = sum(len(responses) for _, responses in self.found.answered)
         lines = []
         kinds: tuple[tuple[Fault, str], ...] = (("refused", "were refused by the endpoint"), ("failed", "failed"))
         for kind, words in kinds:
             missing = self.found.faults(kind)
             if missing:
-                lines.append(f"{len(missing)} of {total} responses {words}, the first with: {missing[0].detail}")
+                lines.append(f"{len(missing)} of {total} responses {words}; first error: {missing[0].detail}")
         if self.found.unreadable:
             lines.append(
-                f"the media of {len(self.found.unreadable)} rows cannot be read, the first: "
+                f"the media files of {len(self.found.unreadable)} rows cannot be read; first error: "
                 f"{self.found.unreadable[0][1]}"
             )
         unjudged = sum(not (one.applicable or one.fault) for _, found in self.found.answered for one in found)
         if unjudged:
-            none = f"; no response to {len(self.found.unjudged)} rows could" if self.found.unjudged else ""
-            lines.append(f"{unjudged} of {total} responses could not be judged{none}")
+            none = f"; {len(self.found.unjudged)} rows have none that could" if self.found.unjudged else ""
+            lines.append(f"{unjudged} of {total} responses could not be scored{none}")
         return lines
 
     def _tell_health(self) -> None:
@@ -111,7 +112,7 @@ class Curation:
         for patient in ill[:_SHOWN]:
             typer.echo(f"  {patient.path}: {patient.last.reason}\n    to do: {patient.remedy}", err=True)
         if len(ill) > _SHOWN:
-            typer.echo(f"  and {len(ill) - _SHOWN} more files; all of them: evr1 cache doctor CONFIG", err=True)
+            typer.echo(f"  and {len(ill) - _SHOWN} more files; evr1 cache doctor CONFIG lists all of them", err=True)
 
 
 @contextmanager
@@ -123,11 +124,11 @@ def open_curation(
     checkpoint: Path | None,
     endpoint: JudgeConfig | None = None,
 ) -> Iterator[Curation]:
-    """Ask every row of ``data.train`` of a configuration k times; ``out`` is this process's until the block ends.
+    """Sample k responses to every row of ``data.train``; this process holds a lock on ``out`` until the block ends.
 
     Raises:
-        ConfigError: ``out`` is there already, another process is at it, there are no rows, or what is kept of an
-            earlier start is of another survey.
+        ConfigError: ``out`` exists already, another process holds the lock, there are no rows, or the ledger of an
+            earlier start belongs to other settings.
         EasyVideoError: rows are bad, or the endpoint is down.
     """
     import torch
@@ -139,7 +140,7 @@ def open_curation(
 
     settings = load_config(config, overrides)
     if out.suffix.lower() not in (".jsonl", ".json", ".parquet"):
-        raise ConfigError(f"--out {out}: name the file .jsonl, .json or .parquet")
+        raise ConfigError(f"--out {out}: the file name must end in .jsonl, .json or .parquet")
     if not settings.data.train:
         raise ConfigError("no rows: set data.train in the configuration")
     if settings.threads:
@@ -147,14 +148,14 @@ def open_curation(
     out.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(out.with_name(f".{out.name}.lock")) as ours:
         if not ours:
-            raise ConfigError(f"{out} is being made by another process; wait for it, or choose another --out")
+            raise ConfigError(f"another process is writing {out}; wait for it, or choose another --out")
         if out.exists() and not _ledger_path(out).exists():
-            raise ConfigError(f"{out} is there already; remove it, or choose another --out")
+            raise ConfigError(f"{out} exists already; remove it, or choose another --out")
         used = None if checkpoint is None else checkpoint_to_use(checkpoint)
         with Components.open(settings, used) as components:
-            if out.exists():  # written whole, before what was kept for going on could be removed
+            if out.exists():  # complete, but an earlier start was killed before it removed the ledger
                 _open_ledger(settings, components, out, k, endpoint).remove()
-                typer.echo(f"{out} is done: an earlier start was stopped just after it had written all rows")
+                typer.echo(f"{out} is complete: an earlier start wrote all rows before it stopped")
                 raise typer.Exit
             yield _asked(settings, components, out, k, endpoint)
 
@@ -180,14 +181,14 @@ def _asked(settings: RunConfig, components: Components, out: Path, k: int, endpo
 
     with progress("checking rows", unit="row") as advance:
         loaded = components.load_sources(settings.data.train, advance)
-    # Before frames are decoded and a model is loaded: a reward that is wrong fails at once.
+    # Before frames are decoded and a model is loaded: a broken reward fails at once.
     components.scorer.try_out(sample for source in loaded for sample in source.samples)
     ledger = _open_ledger(settings, components, out, k, endpoint)
     ask = _ask(components, endpoint, k)
     with progress("building the frame cache", unit="file") as advance:
         built = components.fill_cache(loaded, advance)
     loaded = components.without_failed(loaded, built)
-    with progress("asking", unit="row") as advance:
+    with progress("sampling responses", unit="row") as advance:
         found = survey([sample for source in loaded for sample in source.samples], ask, components, ledger, advance)
     refused = tuple(row for source in loaded for row in source.bad)
     failed_files = frozenset(path for path, _ in built.failures)
@@ -208,20 +209,20 @@ def filter_rows(
     overrides: OverridesArgument = None,
     out: Annotated[Path, typer.Option(help="File of rows to write: .jsonl, .json or .parquet.")] = Path("rows.jsonl"),
     k: Annotated[int, typer.Option("-k", "--responses", min=1, help="Responses per row.")] = 8,
-    above: Annotated[float, typer.Option(help="Keep rows with a higher pass rate than this.")] = 0.0,
-    below: Annotated[float, typer.Option(help="Keep rows with a lower pass rate than this.")] = 1.0,
-    passing: Annotated[float, typer.Option(help="Accuracy from which a response passes.")] = 0.5,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint or run; model.path if left out.")] = None,
+    above: Annotated[float, typer.Option(help="Keep rows with a pass rate above this.")] = 0.0,
+    below: Annotated[float, typer.Option(help="Keep rows with a pass rate below this.")] = 1.0,
+    passing: Annotated[float, typer.Option(help="Lowest accuracy at which a response passes.")] = 0.5,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint or run directory; model.path by default.")] = None,
 ) -> None:
-    """Answer every row of data.train several times and write those with a pass rate between the bounds.
+    """Sample several responses to every row of data.train, and write the rows whose pass rate is between the bounds.
 
-    Rows get the columns pass_rate and pass_responses. Started again after a kill, it goes on where it was. A row none
-    of whose responses could be judged, or whose media cannot be read, is left out and counted.
+    The rows get the columns pass_rate and pass_responses. Rows without a response that could be scored, and rows with
+    unreadable media, are left out and counted. After an interruption, run the same command again: it resumes.
     """
     from dataclasses import replace
 
     if not above < below:
-        raise ConfigError(f"no pass rate lies between --above {above:g} and --below {below:g}")
+        raise ConfigError(f"--above {above:g} must be less than --below {below:g}")
     kept, low, high, unjudged = [], 0, 0, 0
     with open_curation(config, overrides or (), out, k, checkpoint) as curation:
         for sample, responses in curation.found.answered:
@@ -242,7 +243,7 @@ def filter_rows(
             (
                 f"{low} with a pass rate of at most {above:g}",
                 f"{high} of at least {below:g}",
-                f"{unjudged} that could not be judged",
+                f"{unjudged} that could not be scored",
             ),
         )
 
@@ -258,33 +259,33 @@ def collect(
     overrides: OverridesArgument = None,
     out: Annotated[Path, typer.Option(help="File of rows to write: .jsonl, .json or .parquet.")] = Path("rows.jsonl"),
     k: Annotated[int, typer.Option("-k", "--responses", min=1, help="Responses per row.")] = 4,
-    threshold: Annotated[float, typer.Option(help="Keep responses whose total is above this.")] = 0.9,
-    keep: Annotated[int, typer.Option(min=1, help="Responses that a row keeps, the best first.")] = 1,
-    all_rows: Annotated[bool, typer.Option("--all", help="Write rows without a good response, too.")] = False,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint or run; model.path if left out.")] = None,
-    endpoint: Annotated[str, typer.Option(help="Address of an OpenAI-compatible endpoint, asked instead.")] = "",
-    model: Annotated[str, typer.Option(help="Name of the model at the endpoint.")] = "",
-    api_key_env: Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")] = "",
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests to the endpoint at the same time.")] = 8,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one request may take.")] = 120.0,
+    threshold: Annotated[float, typer.Option(help="Keep responses with a total reward above this.")] = 0.9,
+    keep: Annotated[int, typer.Option(min=1, help="Largest number of responses to keep per row, best first.")] = 1,
+    all_rows: Annotated[bool, typer.Option("--all", help="Also write rows without a good response.")] = False,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint or run directory; model.path by default.")] = None,
+    endpoint: Annotated[str, typer.Option(help="URL of an OpenAI-compatible endpoint, in place of a checkpoint.")] = "",
+    model: Annotated[str, typer.Option(help="Model name at the endpoint.")] = "",
+    api_key_env: Annotated[str, typer.Option(help="Environment variable with the API key of the endpoint.")] = "",
+    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests to the endpoint.")] = 8,
+    timeout: Annotated[float, typer.Option(min=1, help="Timeout of one request, in seconds.")] = 120.0,
 ) -> None:
-    """Answer every row of data.train several times and write rows with the responses that score above a threshold.
+    """Sample several responses to every row of data.train, and write the rows with the responses above a threshold.
 
-    They take the place of the trajectories that a row has. Log-probs of a checkpoint's responses are kept where the
-    text gives the same tokens again. Responses that were cut at the limit are never kept; those that the endpoint
-    refuses, or that fail, are counted and never scored. Started again after a kill, it goes on where it was.
+    The new trajectories replace those that a row has. Log-probs of a checkpoint's responses are kept where the text
+    tokenises to the same ids again. Responses that reached the length limit are never kept. Requests that the endpoint
+    refuses, or that fail, are counted and not scored. After an interruption, run the same command again: it resumes.
     """
     from dataclasses import replace
 
     from easyvideor1.types import OfflineTrajectory
 
     if endpoint and checkpoint is not None:
-        raise ConfigError("--checkpoint and --endpoint name two models to ask; give one of them")
+        raise ConfigError("--checkpoint and --endpoint exclude each other; give one of them")
     for name, value in (("--model", model), ("--api-key-env", api_key_env)):
         if value and not endpoint:
-            raise ConfigError(f"{name} {value} is of an endpoint; add --endpoint ADDRESS, or leave it out")
+            raise ConfigError(f"{name} {value} needs an endpoint; add --endpoint URL, or remove {name}")
     options = {"url": endpoint, "model": model, "api_key_env": api_key_env}
-    asked = _endpoint(config, overrides or (), options, concurrency, timeout) if endpoint else None
+    asked = _endpoint(options, concurrency, timeout) if endpoint else None
     rows, kept = [], 0
     with open_curation(config, overrides or (), out, k, checkpoint, asked) as curation:
         for sample, responses in curation.found.answered:
@@ -299,30 +300,18 @@ def collect(
         curation.tell(out, f"{len(rows)} rows with {kept} trajectories", (f"{poor} without a good response",))
 
 
-def _endpoint(
-    config: str, overrides: Sequence[str], options: dict[str, str], concurrency: int, timeout: float
-) -> JudgeConfig:
-    """The endpoint of some options, asked as the rollout of a configuration draws.
+def _endpoint(options: dict[str, str], concurrency: int, timeout: float) -> JudgeConfig:
+    """The endpoint of the options.
 
     Raises:
-        ConfigError: an option is missing or cannot be.
+        ConfigError: an option is missing or invalid.
     """
     from pydantic import ValidationError
 
-    from easyvideor1.config import JudgeConfig, load_config
+    from easyvideor1.config import JudgeConfig
 
-    rollout = load_config(config, overrides).rollout
-    # top_k is no field of OpenAI's own, but one of servers such as vLLM and SGLang; sent only where it is wanted.
-    drawn = {"top_p": rollout.top_p} | ({"top_k": rollout.top_k} if rollout.top_k else {})
     try:
-        return JudgeConfig(
-            **options,
-            concurrency=concurrency,
-            timeout=timeout,
-            temperature=rollout.temperature,
-            reply_tokens=rollout.max_new_tokens,
-            extra_body=drawn,
-        )
+        return JudgeConfig(**options, concurrency=concurrency, timeout=timeout)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))

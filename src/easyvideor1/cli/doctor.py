@@ -1,4 +1,4 @@
-"""``evr1 doctor``: is everything here that a run needs?"""
+"""``evr1 doctor``: check the installation, the machine, a configuration or a run directory."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ def doctor(
     config: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CONFIG|RUN]", help="Check the files that this configuration names, too; or a run directory alone."
+            metavar="[CONFIG|RUN]", help="Configuration to check as well, or a run directory to check instead."
         ),
     ] = None,
     overrides: OverridesArgument = None,
 ) -> None:
-    """Check the installation, the machine and, if given, the files of a configuration; or whether a run directory is
-    whole.
+    """Check the installation and the machine, and optionally a configuration; or check a run directory for damage.
 
-    Of a run every file is read: configuration, metrics, rollouts, checkpoints, evaluations, summary and report. Nothing
-    is changed. The exit status is 1 if something that is needed is broken.
+    For a run directory the command reads every file: configuration, metrics, rollouts, checkpoints, evaluations,
+    summary and report. It changes nothing. The exit status is 1 if something that a run needs is broken.
     """
     from pathlib import Path
 
@@ -36,9 +35,9 @@ def doctor(
 
     if config is not None and Path(config).is_dir():
         if not is_run(config):
-            raise ConfigError(f"{config}: no run directory and no YAML file; give the output_dir of a run, or a file")
+            raise ConfigError(f"{config} is neither a run directory nor a YAML file; give the output_dir of a run")
         if overrides:
-            raise ConfigError(f"{config} is a run directory and has settings of its own; leave out {overrides[0]!r}")
+            raise ConfigError(f"{config} is a run directory with its own settings; remove {overrides[0]!r}")
         conclude(list(check_run(Path(config))))
         return
     checks: list[Callable[[], Iterable[Finding]]] = [check_python, check_packages, check_video, check_devices]
@@ -50,7 +49,7 @@ def doctor(
         try:
             findings += check()
         except ImportError as error:
-            findings.append(Finding("import", "broken", str(error), "install the package that is named"))
+            findings.append(Finding("import", "broken", str(error), "install the missing package"))
     conclude(findings)
 
 
@@ -63,7 +62,7 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_packages() -> Iterator[Finding]:
-    """Every package that the distribution requires, with the range of versions it asks for."""
+    """Every required package and its range of versions."""
     import importlib.metadata
 
     from packaging.requirements import Requirement
@@ -85,13 +84,13 @@ def check_packages() -> Iterator[Finding]:
 
 
 def check_video() -> Iterator[Finding]:
-    """The decoders of the usual codecs, and one clip that is really written and read."""
+    """The decoders of common codecs, and one clip that is written and read back."""
     import av
 
     wanted = ("h264", "hevc", "vp9", "av1", "mpeg4")
     missing = [name for name in wanted if name not in av.codecs_available]
     if missing:
-        yield Finding("video codecs", "note", f"no {', '.join(missing)}", "files in these codecs will not decode")
+        yield Finding("video codecs", "note", f"no {', '.join(missing)}", "files in these codecs cannot be decoded")
     else:
         yield Finding("video codecs", "ok", ", ".join(wanted))
     try:
@@ -104,7 +103,7 @@ def check_video() -> Iterator[Finding]:
 
 
 def _clip_round_trip(frames: int) -> int:
-    """Encode ``frames`` frames into memory and count those that come back."""
+    """Encode ``frames`` frames in memory and count the decoded ones."""
     import io
 
     import av
@@ -124,22 +123,22 @@ def _clip_round_trip(frames: int) -> int:
 
 
 def check_devices() -> Iterator[Finding]:
-    """Graphics cards, and whether torch computes."""
+    """GPUs, and whether torch works."""
     import torch
 
     from easyvideor1.families.torchvision_import import import_torchvision
     from easyvideor1.types import EasyVideoError
 
     if float(torch.ones(2, 2).sum()) != 4.0:
-        yield Finding("torch", "broken", "the sum of four ones is not four", "reinstall torch")
+        yield Finding("torch", "broken", "computes a wrong sum", "reinstall torch")
     try:
         if done := import_torchvision():
-            yield Finding("torchvision", "note", done, "nothing here needs them")
+            yield Finding("torchvision", "note", done, "EasyVideoR1 does not need them")
     except EasyVideoError as error:
         fault, _, remedy = str(error).partition(". Nothing here needs it: ")
         yield Finding("torchvision", "broken", fault, remedy)
     if not torch.cuda.is_available():
-        yield Finding("GPU", "note", "none; runs use the CPU", "small models only")
+        yield Finding("GPU", "note", "none; runs use the CPU", "use small models only")
         return
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
@@ -155,16 +154,16 @@ def check_memory() -> Iterator[Finding]:
     limit = _memory_limit()
     detail = _gib(total) if limit is None or limit >= total else f"{_gib(total)}, limited to {_gib(limit)}"
     small = min(total, limit or total) < 4 * 2**30
-    remedy = "below 4 GiB only the smallest models fit" if small else ""
+    remedy = "with less than 4 GiB only the smallest models fit" if small else ""
     yield Finding("memory", "note" if small else "ok", f"{detail}, {os.cpu_count()} CPUs", remedy)
     free = shutil.disk_usage(".").free
     little = free < 2 * 2**30
-    remedy = "make room: frames and checkpoints are written here" if little else ""
+    remedy = "free some space: frames and checkpoints are written here" if little else ""
     yield Finding("disk here", "note" if little else "ok", f"{_gib(free)} free", remedy)
 
 
 def _memory_limit() -> int | None:
-    """Bytes that the control group allows, if it sets a limit."""
+    """The memory limit of the control group in bytes, if there is one."""
     from pathlib import Path
 
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
@@ -179,17 +178,17 @@ def _gib(count: int) -> str:
 
 
 def check_sandbox() -> Iterator[Finding]:
-    """What the kernel does to keep programs of the code reward in."""
+    """The kernel's protection against programs that the code reward runs."""
     from easyvideor1.rewards.sandbox import SandboxError, protection
 
     try:
         layers = protection()
     except SandboxError as error:
-        yield Finding("sandbox", "note", "does not start", f"{error}; only the code reward needs it")
+        yield Finding("sandbox", "note", "cannot start", f"{error}; only the code reward needs it")
         return
     missing = [layer for layer in ("namespaces", "scratch", "landlock", "seccomp") if layer not in layers]
     if missing:
-        remedy = "run programs of the code reward in a container or a virtual machine"
+        remedy = "if you use the code reward, train in a container or a virtual machine"
         yield Finding("sandbox", "note", f"{', '.join(layers) or 'no layer'}; missing {', '.join(missing)}", remedy)
     else:
         yield Finding("sandbox", "ok", ", ".join(layers))
@@ -201,20 +200,20 @@ def check_browser() -> Iterator[Finding]:
 
     found = find_chromium()
     if found is None:
-        yield Finding("Chromium", "note", "none found", "SVG and HTML are scored by structure alone")
+        yield Finding("Chromium", "note", "not found", "without it SVG and HTML are scored by structure only")
     else:
         yield Finding("Chromium", "ok", found)
 
 
-#: Extras of the distribution -> the package that each brings, and what needs it.
+#: Extra -> the package that it installs, and what needs it.
 EXTRAS = {
     "lora": ("peft", "model.lora"),
-    "datasets": ("datasets", "a source that is a data set of that library"),
+    "datasets": ("datasets", "a source from the Hugging Face Hub"),
     "torchcodec": ("torchcodec", "cache.decoder: torchcodec"),
     "tensorboard": ("tensorboard", "loggers: [tensorboard]"),
     "wandb": ("wandb", "loggers: [wandb]"),
 }
-#: Extras that no code asks for yet.
+#: Extras that no code uses yet.
 UNUSED_EXTRAS = ("ray", "vllm")
 
 
@@ -224,7 +223,7 @@ def check_extras() -> Iterator[Finding]:
 
     for extra, (package, user) in EXTRAS.items():
         if find_spec(package) is None:
-            remedy = f"{user} needs it: pip install 'easyvideor1[{extra}]'"
+            remedy = f"for {user}: pip install 'easyvideor1[{extra}]'"
             yield Finding(extra, "note", f"{package} is not installed", remedy)
         else:
             yield Finding(extra, "ok", f"{package} is installed")
@@ -232,7 +231,7 @@ def check_extras() -> Iterator[Finding]:
 
 
 def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
-    """The configuration itself and every file and name in it."""
+    """The configuration, and every file and name in it."""
     import os
     from pathlib import Path
 
@@ -246,7 +245,7 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
     except EasyVideoError as error:
         first, *more = str(error).splitlines()
         rest = f" (and {len(more)} more)" if more else ""
-        yield Finding("config", "broken", f"{first}{rest}", f"correct it; all mistakes: evr1 config show {name}")
+        yield Finding("config", "broken", f"{first}{rest}", f"correct it; evr1 config show {name} lists all errors")
         return
     yield Finding("config", "ok", name)
     checkpoint = Path(config.model.path)
@@ -271,7 +270,7 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
         whole = Path(place).absolute()
         existing = next(parent for parent in (whole, *whole.parents) if parent.exists())
         writable = existing.is_dir() and os.access(existing, os.W_OK)
-        yield Finding(key, "ok" if writable else "broken", f"{place}: {'can' if writable else 'cannot'} be written")
+        yield Finding(key, "ok" if writable else "broken", f"{place}: {'writable' if writable else 'not writable'}")
     yield from _check_names(config.rewards.custom)
 
 
@@ -282,7 +281,7 @@ def _source_finding(config: RunConfig, key: str, path: str) -> Finding:
 
     base = split_of(path)[0]
     if is_hub_name(path):
-        return Finding(key, "ok", f"{path} (on the Hub, which was not asked)")
+        return Finding(key, "ok", f"{path} (on the Hugging Face Hub; not checked)")
     if Path(base).is_dir():
         return Finding(key, "ok", path)
     return _place_finding(config, key, base, "data file")

@@ -1,4 +1,4 @@
-"""``evr1 doctor RUN``: is a run directory whole?"""
+"""``evr1 doctor RUN``: check a run directory for damage."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from easyvideor1.cli.findings import COPY, Finding, Run, State
 if TYPE_CHECKING:
     from easyvideor1.config import RunConfig
 
-#: What a run directory has from its first moments on, one or the other.
+#: A run directory has at least one of these from its start.
 _MARKS = ("config.yaml", "run.json", "stages")
-_AGAIN = "start the command of this run again: it is written anew"
+_AGAIN = "run the command of this run again, which rewrites it"
 
 
 def is_run(path: str) -> bool:
-    """Whether a word of the command line is a run directory."""
+    """Whether a path is a run directory."""
     return any((Path(path) / mark).exists() for mark in _MARKS)
 
 
 def check_run(directory: Path) -> Iterator[Finding]:
-    """Everything that a run directory holds, file by file; nothing is changed."""
+    """Check a run directory file by file; nothing is changed."""
     from easyvideor1.locks import is_locked
     from easyvideor1.training.lengths import with_known_steps
 
     busy = is_locked(directory / ".lock")
     if busy:
-        words = "a process is at this run; what is under way may look incomplete"
+        words = "a process is using this run; files that it is writing may look incomplete"
         yield Finding("lock", "note", words, "check again when it has ended")
     else:
-        yield Finding("lock", "ok", "free: no process is at this run")
+        yield Finding("lock", "ok", "free: no process is using this run")
     config, found = _config(directory)
     yield found
     facts, found = _facts(directory)
@@ -41,7 +41,7 @@ def check_run(directory: Path) -> Iterator[Finding]:
         config = with_known_steps(config, facts)
     run = Run(directory, config, facts, busy)
     yield from _same(run)
-    yield from _small_file(run, "data_report.json", "which rows were used and refused is not known")
+    yield from _small_file(run, "data_report.json", "the used and refused rows are unknown")
     yield from check_stages(run)
     yield from check_evaluations(run)
     yield from _summary(run)
@@ -54,8 +54,8 @@ def _config(directory: Path) -> tuple[RunConfig | None, Finding]:
     from easyvideor1.types import ConfigError
 
     file = directory / "config.yaml"
-    means = "the run cannot go on with it"
-    remedy = "put it back from a copy; or remove it and start the command that began the run: it is written anew"
+    means = "the run cannot resume"
+    remedy = f"{COPY}; or remove it and run the command that started the run, which rewrites it"
     if not file.is_file():
         return None, Finding(file.name, "broken", f"missing: {means}", remedy)
     try:
@@ -71,8 +71,8 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
     from easyvideor1.training.run_directory import read_status
     from easyvideor1.types import DataError
 
-    means = "which rows, versions and command made this run is not known"
-    remedy = f"{COPY}; or remove it and start the run again, which then trusts the rows as they are"
+    means = "the rows, versions and command of this run are unknown"
+    remedy = f"{COPY}; or remove it and resume the run, which then accepts the rows as they are now"
     try:
         facts = read_status(directory)
     except DataError as error:
@@ -80,16 +80,16 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
         return None, Finding("run.json", "broken", f"{fault}: {means}", remedy)
     if facts is None:
         return None, Finding("run.json", "broken", f"missing: {means}", remedy)
-    stage = facts["stage"] or "nothing trained yet"
+    stage = facts["stage"] or "no step trained yet"
     incidents = facts.get("incidents", [])
     if incidents:
-        words = f"{stage}; in {facts['starts']} starts, found damaged or done again: {len(incidents)}"
+        words = f"{stage}; {facts['starts']} starts, which found or repaired damage {len(incidents)} times"
         return facts, Finding("run.json", "note", words, "the report lists them")
     return facts, Finding("run.json", "ok", f"{stage}, {facts['starts']} starts")
 
 
 def _same(run: Run) -> Iterator[Finding]:
-    """Whether the configuration is the one that the record was made with, and its rows are still there."""
+    """Whether the configuration matches the record of the run, and its rows are unchanged."""
     from easyvideor1.training.run_directory import source_digests, source_name
     from easyvideor1.training.stages import stage_directory
     from easyvideor1.types import DataError
@@ -102,26 +102,26 @@ def _same(run: Run) -> Iterator[Finding]:
     }
     differ = []
     if "seed" in facts and facts["seed"] != config.seed:
-        differ.append(f"its seed is {config.seed}, that of run.json {facts['seed']}")
+        differ.append(f"the seed is {config.seed}, but {facts['seed']} in run.json")
     if facts and set(sources) != set(facts["data"]):
-        differ.append("it names other rows than run.json")
+        differ.append("the sources are not those of run.json")
     known = {stage_directory(run.directory, config, stage).name for stage in config.stages}
     if strange := sorted(path.name for path in (run.directory / "stages").glob("*") if path.name not in known):
-        differ.append(f"it has no stage {', '.join(strange)}")
+        differ.append(f"stage {', '.join(strange)} is not in it")
     if differ:
-        words = f"{'; '.join(differ)}: it is not what this run was made with"
-        yield Finding("config.yaml and the record", "broken", words, "put config.yaml back as it was")
+        words = f"{'; '.join(differ)}: config.yaml does not belong to this run"
+        yield Finding("config.yaml and the record", "broken", words, "restore the original config.yaml")
     else:
-        yield Finding("config.yaml and the record", "ok", "seed, rows and stages are the same")
+        yield Finding("config.yaml and the record", "ok", "seed, sources and stages match")
     for path, digest in facts.get("data", {}).items():
         try:
             here = source_digests(config, [sources[path]])[path] if path in sources else digest
         except (DataError, OSError):
-            yield Finding(f"rows {path}", "note", "not here", "bring them back before the run is started again")
+            yield Finding(f"rows {path}", "note", "not found", "restore the file before you resume the run")
             continue
         if here != digest:
-            words = "changed since the run began: it would not go on with them"
-            yield Finding(f"rows {path}", "note", words, "restore them before the run is started again")
+            words = "changed since the run started, so the run cannot resume"
+            yield Finding(f"rows {path}", "note", words, "restore the file before you resume the run")
 
 
 def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
@@ -143,15 +143,15 @@ def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
 
 
 def _summary(run: Run) -> Iterator[Finding]:
-    """``summary.json`` against the evaluations that it compares."""
+    """``summary.json`` and the evaluations that it compares."""
     from easyvideor1.evaluation import Evaluation
     from easyvideor1.files import read_json
     from easyvideor1.types import DataError
 
-    file, remedy = run.directory / "summary.json", "start the command of this run again: it is computed anew"
+    file, remedy = run.directory / "summary.json", "run the command of this run again, which computes it again"
     if not file.exists():
         state: State = "broken" if run.finished and not run.busy else "note"
-        yield Finding(file.name, state, "missing: what came out of the run is not summed up", remedy)
+        yield Finding(file.name, state, "missing: the run has no summary", remedy)
         return
     try:
         summary = read_json(file)
@@ -159,21 +159,21 @@ def _summary(run: Run) -> Iterator[Finding]:
         told = {moment: summary[f"accuracy_{moment}"] for moment in ("before", "after")}
     except (DataError, KeyError, TypeError, ValueError) as error:
         fault = str(error).removeprefix(f"{file}: ").partition("; ")[0]
-        yield Finding(file.name, "broken", f"{fault}: it is no summary of a run", remedy)
+        yield Finding(file.name, "broken", f"{fault}: it is not the summary of a run", remedy)
         return
     wrong = []
     for moment, name in names.items():
         try:
             greedy = Evaluation.load(run.directory / "evaluations", str(name)).greedy
         except DataError:
-            continue  # told among the evaluations
+            continue  # reported with the evaluations
         mean = None if greedy is None else greedy.mean
         if not _close(mean, told.get(moment)):
-            wrong.append(f"accuracy_{moment} is {told.get(moment)}, the answers of {name} come to {mean}")
+            wrong.append(f"accuracy_{moment} is {told.get(moment)}, but {mean} in evaluation {name}")
     if wrong:
-        yield Finding(file.name, "broken", f"{'; '.join(wrong)}: its numbers are not those of this run", remedy)
+        yield Finding(file.name, "broken", f"{'; '.join(wrong)}: its numbers do not belong to this run", remedy)
     else:
-        yield _dated(run, file, "its accuracies are those of the evaluations", remedy)
+        yield _dated(run, file, "its accuracies match the evaluations", remedy)
 
 
 def _close(one: Any, other: Any) -> bool:
@@ -193,20 +193,20 @@ def _pages(run: Run) -> Iterator[Finding]:
         content = file.read_bytes()
         end = b"IEND\xaeB`\x82" if name == "curves.png" else b"</html>"
         if content.lstrip().startswith(begin) and content.rstrip().endswith(end):
-            yield _dated(run, file, "whole", remedy)
+            yield _dated(run, file, "complete", remedy)
         else:
-            yield Finding(name, "broken", "cut off or overwritten; nothing else depends on it", remedy)
+            yield Finding(name, "broken", "truncated or overwritten; nothing else depends on it", remedy)
 
 
 def _dated(run: Run, file: Path, detail: str, remedy: str) -> Finding:
-    """A whole file, unless what it is made from is newer."""
+    """An intact file; a note if the files it is made from are newer."""
     made_from = [*run.directory.glob("evaluations/*.json"), *run.directory.glob("stages/*/metrics.jsonl")]
     written = file.stat().st_mtime
     newer = [path for path in made_from if path.stat().st_mtime > written]
     if not newer:
         return Finding(file.name, "ok", detail)
     shown = newer[0].relative_to(run.directory)
-    return Finding(file.name, "note", f"{detail}, but older than {shown}, or copied before it", remedy)
+    return Finding(file.name, "note", f"{detail}, but older than {shown} (or copied before it)", remedy)
 
 
 def _leftovers(run: Run) -> Iterator[Finding]:
@@ -214,9 +214,9 @@ def _leftovers(run: Run) -> Iterator[Finding]:
     from easyvideor1.records.reading import ASIDE
 
     if not run.busy and (left := left_behind(run.directory)):
-        words = f"{len(left)} left by killed writers, such as {left[0].relative_to(run.directory)}; they are not used"
-        yield Finding("temporary files", "note", words, "the next start of the run clears them away")
+        words = f"{len(left)} left by killed processes, such as {left[0].relative_to(run.directory)}; they are not used"
+        yield Finding("temporary files", "note", words, "the next start of the run removes them")
     if aside := sorted(run.directory.glob(f"stages/*/*{ASIDE}")):
         shown = ", ".join(str(path.relative_to(run.directory)) for path in aside)
-        words = f"{shown}: lines that could not be read, moved there by a start of the run"
-        yield Finding("lines set aside", "note", words, "look at them, then remove the file")
+        words = f"{shown}: unreadable lines, which a start of the run moved there"
+        yield Finding("lines set aside", "note", words, "inspect them, then remove the file")

@@ -1,4 +1,4 @@
-"""What ``evr1 doctor RUN`` says of stages, checkpoints and evaluations."""
+"""``evr1 doctor RUN``: check stages, checkpoints and evaluations."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def check_stages(run: Run) -> Iterator[Finding]:
             yield from _record(run, directory, options.steps if through else None)
             yield from _checkpoints(run, directory, options, through=through)
         elif through:
-            words = "missing, though what follows it is there: how it was trained is lost"
+            words = "missing, although later stages exist: the record of its training is lost"
             yield Finding(f"stages/{directory.name}", "broken", words, COPY)
         else:
-            yield Finding(f"stages/{directory.name}", "note", "not begun")
+            yield Finding(f"stages/{directory.name}", "note", "not started")
 
 
 def _record(run: Run, directory: Path, steps: int | None) -> Iterator[Finding]:
-    """Metrics, clocks, warnings and rollouts; ``steps`` is how many there have to be, if that is known."""
+    """Metrics, timings, warnings and rollouts; ``steps`` is the required number of steps, if known."""
     from easyvideor1.records.reading import read_rows, read_steps, rollout_files, stage_damage, steps_words
 
     where = f"stages/{directory.name}"
@@ -46,17 +46,22 @@ def _record(run: Run, directory: Path, steps: int | None) -> Iterator[Finding]:
     for name in ("metrics.jsonl", "timings.jsonl"):
         if name not in hurt:
             there = read_steps(directory / name)[0]
-            yield Finding(f"{where}/{name}", "ok", f"every step: {steps_words(there)}" if there else "no step yet")
+            yield Finding(f"{where}/{name}", "ok", f"all steps: {steps_words(there)}" if there else "no step yet")
     if (directory / "canary.jsonl").exists() and "canary.jsonl" not in hurt:
         count = len(read_rows(directory / "canary.jsonl").rows)
-        yield Finding(f"{where}/canary.jsonl", "note", f"{count} warnings", "read them; docs/canary.md says how")
+        yield Finding(f"{where}/canary.jsonl", "note", f"{count} warnings", "read them; see docs/canary.md")
     files = rollout_files(directory)
     if "rollouts" not in hurt:
         yield Finding(f"{where}/rollouts", "ok", f"{len(files)} files, a group on every line")
     for one in damage:
         yield Finding(one.where, "broken", f"{one.what}: {one.means}", one.remedy)
     if steps is not None and (more := [step for step in files if step > steps]):
-        yield Finding(f"{where}/rollouts", "note", f"{steps_words(more)} are beyond the stage", "not of this run?")
+        yield Finding(
+            f"{where}/rollouts",
+            "note",
+            f"{steps_words(more)} are after the end of the stage",
+            "check whether they belong here",
+        )
 
 
 def _checkpoints(run: Run, directory: Path, options: StageConfig | None, *, through: bool) -> Iterator[Finding]:
@@ -73,50 +78,52 @@ def _checkpoints(run: Run, directory: Path, options: StageConfig | None, *, thro
         if state is None:
             yield Finding(where, "broken", *_damaged_words(step, fault, whole, through=through))
         elif int(state["step"]) != step:
-            yield Finding(where, "broken", f"holds step {state['step']}: it was renamed", "give it its name back")
+            yield Finding(where, "broken", f"contains step {state['step']}: it was renamed", "rename it back")
         elif fault := _weights_fault(path):
-            yield Finding(where, "broken", f"its files are as written, but {fault}", COPY)
+            yield Finding(where, "broken", f"its files are unchanged, but {fault}", COPY)
         elif fault := _family_fault(run, path):
-            remedy = "look for what has changed around it: versions, modules of yours"
-            yield Finding(where, "note", f"its files are as written, but its model does not open: {fault}", remedy)
+            remedy = "check what else has changed: package versions, your own modules"
+            yield Finding(where, "note", f"its files are unchanged, but the model cannot be opened: {fault}", remedy)
         else:
-            yield Finding(where, "ok", f"{len(state['files'])} files as written (SHA-256), and they open")
+            yield Finding(where, "ok", f"{len(state['files'])} files unchanged (SHA-256) and readable")
     last = f"stages/{directory.name}/checkpoints"
     if options is not None and through and options.steps is not None and options.steps not in found:
-        words = f"no checkpoint of step {options.steps}, the last: what this stage has learnt is lost"
-        remedy = f"{COPY}; or start the command of this run again: it does the steps after "
-        yield Finding(last, "broken", words, f"{remedy}{max(whole, default=0)} again")
+        words = f"the last checkpoint, of step {options.steps}, is missing: the result of this stage is lost"
+        remedy = f"{COPY}; or run the command of this run again, which repeats the steps after "
+        yield Finding(last, "broken", words, f"{remedy}{max(whole, default=0)}")
     elif not found:
-        yield Finding(last, "note", "none saved yet", "a start begins the stage anew (save_every says when it saves)")
+        yield Finding(
+            last, "note", "none saved yet", "a restart repeats the stage from its first step (see save_every)"
+        )
 
 
 def _damaged_words(step: int, fault: str, whole: list[int], *, through: bool) -> tuple[str, str]:
     newer = [other for other in whole if other > step]
     if newer:
-        return f"{fault}: not needed, as step {newer[-1]} is whole", "remove it, or put it back from a copy"
+        return f"{fault}: not needed, because step {newer[-1]} is intact", f"remove it, or {COPY}"
     before = max((other for other in whole if other < step), default=0)
-    start = f"after step {before}" if before else "from the beginning of the stage"
-    what = "what this stage has learnt" if through else "the newest state of this stage"
-    remedy = f"{COPY}; or start the command of this run again: it goes on {start} and writes it anew"
-    return f"{fault}: {what} cannot be read from it", remedy
+    start = f"after step {before}" if before else "from the start of the stage"
+    what = "the result of this stage" if through else "the newest state of this stage"
+    remedy = f"{COPY}; or run the command of this run again, which resumes {start} and saves it again"
+    return f"{fault}: {what} is lost", remedy
 
 
 def _weights_fault(checkpoint: Path) -> str:
-    """Why the weights of a checkpoint do not open, by their headers; empty if they do."""
+    """Why the weight files of a checkpoint cannot be opened (headers only); empty if they can."""
     from safetensors import SafetensorError, safe_open
 
     for file in sorted(checkpoint.glob("*.safetensors")):
         try:
             with safe_open(file, "pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 - it is no mapping
+                for name in tensors.keys():  # noqa: SIM118 - not a mapping
                     tensors.get_slice(name).get_shape()
         except (SafetensorError, OSError) as error:
-            return f"{file.name} does not open: {error}"
+            return f"{file.name} cannot be opened: {error}"
     return ""
 
 
 def _family_fault(run: Run, checkpoint: Path) -> str:
-    """Why the adapter and the tokenizer of a checkpoint do not open; empty if they do."""
+    """Why the family and the tokenizer of a checkpoint cannot be opened; empty if they can."""
     from easyvideor1.config import ModelConfig
     from easyvideor1.families.family import configured_family
     from easyvideor1.types import EasyVideoError
@@ -129,7 +136,7 @@ def _family_fault(run: Run, checkpoint: Path) -> str:
 
 
 def check_evaluations(run: Run) -> Iterator[Finding]:
-    """Every evaluation that is there, or has to be: ``NAME.json`` against what ``NAME.jsonl`` comes to."""
+    """Every evaluation that exists or must exist: ``NAME.json`` must match the answers in ``NAME.jsonl``."""
     from easyvideor1.evaluation import evaluation_fault
 
     directory = run.directory / "evaluations"
@@ -137,26 +144,26 @@ def check_evaluations(run: Run) -> Iterator[Finding]:
     tests, validations = _wanted(run)
     names = sorted(there | tests | validations)
     if not names:
-        yield Finding("evaluations", "ok", "none asked for yet")
+        yield Finding("evaluations", "ok", "none yet")
     for name in names:
         where = f"evaluations/{name}"
         remedy = "evaluate again (evr1 eval)"
         if name in tests:
-            remedy = "start the command of this run again: it is done again"
+            remedy = "run the command of this run again, which repeats it"
         elif name in validations:
-            remedy = f"{COPY}; else its answers are lost, and metrics.jsonl still tells its accuracies"
+            remedy = f"{COPY}; otherwise its answers are lost, but metrics.jsonl still has its accuracies"
         if fault := evaluation_fault(directory, name):
             state: State = "broken" if name in tests | validations or (directory / f"{name}.json").exists() else "note"
-            yield Finding(where, state, f"{fault}: its answers cannot be read or trusted", remedy)
+            yield Finding(where, state, f"{fault}: its answers are unreadable or not reliable", remedy)
         elif differ := _difference(directory, name):
             forget = f"remove {directory / name}.json, then " if name in tests else ""
-            yield Finding(where, "broken", f"{differ}: one of the two was changed", f"{forget}{remedy}")
+            yield Finding(where, "broken", f"{differ}: one of the two files was changed", f"{forget}{remedy}")
         else:
-            yield Finding(where, "ok", "its numbers are those of its answers")
+            yield Finding(where, "ok", "its numbers match its answers")
 
 
 def _wanted(run: Run) -> tuple[set[str], set[str]]:
-    """Names of the test and of the validation evaluations that must have been made by now."""
+    """Names of the test and validation evaluations that must exist by now."""
     from easyvideor1.records.reading import read_steps
     from easyvideor1.training.stages import due, stage_directory, validation_name
 
@@ -178,7 +185,7 @@ def _wanted(run: Run) -> tuple[set[str], set[str]]:
 
 
 def _difference(directory: Path, name: str) -> str:
-    """The first number of ``NAME.json`` that is not what the answers come to; empty if there is none."""
+    """The first number of ``NAME.json`` that does not match the answers; empty if all match."""
     from easyvideor1.evaluation import Evaluation
     from easyvideor1.files import read_json
     from easyvideor1.training.run_directory import flat
@@ -187,9 +194,9 @@ def _difference(directory: Path, name: str) -> str:
     found: Mapping[str, Any] = flat(Evaluation.load(directory, name).to_json())
     for key, value in told.items():
         if key == "name" or key not in found:
-            continue  # renamed by hand, or told by another version
+            continue  # renamed by hand, or written by another version
         other = found[key]
         numbers = isinstance(value, float | int) and isinstance(other, float | int)
         if (abs(value - other) > 1e-9) if numbers else (value != other):
-            return f"{name}.json says {key} is {value}, its answers come to {other}"
+            return f"{key} is {value} in {name}.json, but its answers give {other}"
     return ""

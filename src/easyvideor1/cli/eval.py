@@ -1,4 +1,4 @@
-"""``evr1 eval``: a checkpoint on held-out questions."""
+"""``evr1 eval``: evaluate a checkpoint on held-out questions."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def evaluate(
     overrides: OverridesArgument = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint, or run directory for the last one in it; model.path if left out."),
+        typer.Option(help="Checkpoint, or a run directory for its last checkpoint; model.path by default."),
     ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="File of rows, BENCHMARK=LOCATION or module:attr=LOCATION; may be given several times; data.test of "
-            "the configuration if left out."
+            help="File of rows, BENCHMARK=LOCATION or module:attr=LOCATION. Repeatable. data.test of the "
+            "configuration by default."
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Directory for NAME.json and NAME.jsonl.")] = Path("evaluations"),
     name: Annotated[
-        str, typer.Option(help="Name of the evaluation; that of the benchmark if left out, else 'test'.")
+        str, typer.Option(help="Name of the evaluation; by default the name of the benchmark, or 'test'.")
     ] = "",
 ) -> None:
-    """Answer and score held-out questions with the prompts, frames and rewards of a configuration."""
+    """Evaluate a checkpoint on held-out questions, with the prompts, frames and rewards of a configuration."""
     import torch
     from rich.console import Console
 
@@ -54,7 +54,7 @@ def evaluate(
     settings = located(load_config(config, overrides or ()))
     benchmarks: list[Benchmark | None] = [open_benchmark(target) for target in data or ()]
     if not benchmarks and not settings.data.test:
-        raise ConfigError("no questions: give --data FILE, or set data.test in the configuration")
+        raise ConfigError("no questions; give --data FILE, or set data.test in the configuration")
     names = _names(benchmarks, name)
     check_writable(out)
     if settings.threads:
@@ -82,10 +82,10 @@ def evaluate(
 
 
 def _names(benchmarks: Sequence[Benchmark | None], name: str) -> list[str]:
-    """A name for each evaluation; they name files, so they must differ.
+    """A name for each evaluation; they become file names, so they must differ.
 
     Raises:
-        ConfigError: two are the same.
+        ConfigError: two names are equal.
     """
     from easyvideor1.types import ConfigError
 
@@ -93,12 +93,12 @@ def _names(benchmarks: Sequence[Benchmark | None], name: str) -> list[str]:
     if name:
         own = [name] if len(own) == 1 else [f"{name}-{each}" for each in own]
     if len(set(own)) < len(own):
-        raise ConfigError(f"two of the benchmarks have the same name: {', '.join(own)}; evaluate them one by one")
+        raise ConfigError(f"two benchmarks have the same name: {', '.join(own)}; evaluate them one by one")
     return own
 
 
 def _questions(benchmark: Benchmark | None, components: Components, watch: TerminalWatch) -> tuple[list[Sample], int]:
-    """The samples that can be asked, their frames in the cache, and the number of rows that were refused."""
+    """The usable samples, with their frames in the cache, and the number of rows that were refused."""
     from easyvideor1.data import shared_ids_note
 
     _ = components.family  # before rows are read: a wrong model fails at once
@@ -130,7 +130,7 @@ def evaluate_and_write(
     watch: TerminalWatch,
     scorer: ScoreFunction | None = None,
 ) -> Evaluation:
-    """Evaluate and write ``directory/NAME.json`` and ``NAME.jsonl``; ``scorer`` takes the place of the configured."""
+    """Evaluate and write ``directory/NAME.json`` and ``NAME.jsonl``; ``scorer`` replaces the configured one."""
     from easyvideor1.evaluation import evaluate, form_words
 
     judge = components.config.rewards.judge
@@ -139,13 +139,13 @@ def evaluate_and_write(
             name,
             samples,
             engine=engine,
-            render=components.render,
+            strategy=components.strategy,
             scorer=scorer or components.scorer,
             config=components.config.evaluation,
             sampling=components.sampling(),
             seed=components.config.seed,
             on_progress=advance,
-            # Only a judge is worth waiting for together; a custom reward need not be safe in threads without one.
+            # Only calls to a judge gain from threads; without a judge, a custom reward need not be thread-safe.
             scoring_threads=judge.concurrency if judge.url else 1,
         )
     result.write(directory)
@@ -153,13 +153,13 @@ def evaluate_and_write(
         f"{key.removeprefix('evaluation/')} accuracy {value:.3f}" for key, value in evaluation_metrics(result).items()
     ]
     failed = f", {result.failed} failed" if result.failed else ""
-    watch.say(f"{name}: {', '.join(shown) or 'nothing could be judged'} on {result.count} questions{failed}")
+    watch.say(f"{name}: {', '.join(shown) or 'no response could be scored'} on {result.count} questions{failed}")
     if form := result.overall.form_with_format():
         watch.say(f"{name}: {form_words(form)}")
     return result
 
 
 def evaluation_metrics(result: Evaluation) -> dict[str, float]:
-    """``evaluation/greedy`` and ``evaluation/sampled``: mean accuracies, as far as anything could be judged."""
+    """``evaluation/greedy`` and ``evaluation/sampled``: mean accuracies, where any response could be scored."""
     found = {"greedy": result.greedy, "sampled": result.sampled}
     return {f"evaluation/{kind}": interval.mean for kind, interval in found.items() if interval is not None}

@@ -1,4 +1,4 @@
-"""``evr1 export``: a trained checkpoint as a plain Hugging Face directory."""
+"""``evr1 export``: write a trained checkpoint as a plain Hugging Face directory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-#: What a training checkpoint holds besides the model.
+#: Files of a training checkpoint that do not belong to the model.
 _TRAINING_ONLY = {
     "adapters.safetensors",
     "critic.safetensors",
@@ -29,7 +29,7 @@ def export(
     from easyvideor1.types import ConfigError
 
     if out.exists():
-        raise ConfigError(f"{out} exists; give another name or remove it first")
+        raise ConfigError(f"{out} exists already; choose another name, or remove it first")
     checkpoint = find_checkpoint(source)
 
     def copy(directory: Path) -> None:
@@ -42,10 +42,10 @@ def export(
 
 
 def checkpoint_to_use(given: Path) -> Path:
-    """The checkpoint that ``--checkpoint`` means: of a run directory the last whole one, which is then told.
+    """The checkpoint that ``--checkpoint`` names; for a run directory its last complete one, which is printed.
 
     Raises:
-        ConfigError: it is a run directory without one.
+        ConfigError: a run directory without a complete checkpoint.
     """
     is_run = (given / "stages").is_dir() or (given / "run.json").is_file()
     if not is_run or (given / "config.json").is_file():
@@ -56,10 +56,10 @@ def checkpoint_to_use(given: Path) -> Path:
 
 
 def find_checkpoint(source: Path) -> Path:
-    """``source`` itself if it is a checkpoint, else the newest whole checkpoint of a run; newer ones are named.
+    """``source`` itself if it is a checkpoint, else the newest complete checkpoint of a run; damaged ones are printed.
 
     Raises:
-        ConfigError: there is none, or it is damaged.
+        ConfigError: there is no checkpoint, or it is damaged.
     """
     from easyvideor1.config import RunConfig
     from easyvideor1.config.places import missing
@@ -70,7 +70,7 @@ def find_checkpoint(source: Path) -> Path:
         raise ConfigError(missing(RunConfig(), str(source), "run directory"))
     if (source / "state.json").is_file():
         if fault := read_state(source)[1]:
-            raise ConfigError(f"{source} is damaged: {fault}; use an earlier one")
+            raise ConfigError(f"{source} is damaged: {fault}; use an earlier checkpoint")
         return source
     for stage in sorted((source / "stages").glob("*"), reverse=True):
         found = latest_checkpoint(stage)
@@ -79,6 +79,6 @@ def find_checkpoint(source: Path) -> Path:
         if found.path is not None:
             return found.path
     raise ConfigError(
-        f"{source} holds no whole checkpoint; give a run directory that has saved one (save_every of its stages says "
-        "when), or one of its stages/*/checkpoints/step_*"
+        f"{source} has no complete checkpoint; give a run directory that has saved one (see save_every of its "
+        "stages), or one of its stages/*/checkpoints/step_*"
     )

@@ -1,4 +1,4 @@
-"""What ``evr1 doctor`` finds, and how it shows it."""
+"""Findings of ``evr1 doctor``, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "note", "broken"]
 
-#: The remedy for a file that nothing can make again.
-COPY = "put it back from a copy of the run"
+#: The remedy for a file that cannot be made again.
+COPY = "restore it from a backup of the run"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's table. Only ``broken`` keeps a run from working; ``remedy`` says what to do then."""
+    """One row of the table. Only ``broken`` means that a run cannot work; ``remedy`` says what to do."""
 
     subject: str
     state: State
@@ -29,10 +29,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run directory that is checked.
+    """The run directory to check.
 
-    ``config`` and ``facts`` (``run.json``) are ``None`` where they cannot be read; ``busy`` says that a process is at
-    it.
+    ``config`` and ``facts`` (``run.json``) are ``None`` if they cannot be read; ``busy`` means that a process holds
+    the run.
     """
 
     directory: Path
@@ -48,7 +48,7 @@ class Run:
 
 
 def conclude(findings: list[Finding]) -> None:
-    """Show findings; exit status 1 if one is of something broken."""
+    """Show findings; exit with status 1 if anything is broken."""
     _show(findings)
     broken = sum(finding.state == "broken" for finding in findings)
     if broken:

@@ -1,4 +1,4 @@
-"""Progress bars with rate and time left; plain lines where there is no terminal."""
+"""What a terminal shows of long work: progress bars with rate and time left, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
-#: Metrics worth a place beside the bar, and their short names.
+#: Metrics that are shown beside the bar, and their short names.
 _SHOWN = {"reward/total": "reward", "reward/accuracy": "accuracy", "loss": "loss", "response/tokens": "tokens"}
 
-#: Seconds before anything is said of a phase that takes its time.
+#: Seconds before the first line about a slow phase.
 _FIRST_WORD = 10.0
 
 
 class OnProgress(Protocol):
-    """``(done, total)``, and what else there is to say in a few words."""
+    """``(done, total)``, and an optional short note."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
@@ -48,7 +48,7 @@ class _Rate(ProgressColumn):
 
 
 def rate_words(done: float, seconds: float, unit: str) -> str:
-    """``done`` things of ``unit`` in ``seconds``, as a rate in words; slow ones are told as seconds for one."""
+    """The rate of ``done`` items in ``seconds`` as text; slow ones as seconds per item."""
     if done <= 0 or seconds <= 0:
         return f"- {unit}/s"
     rate = done / seconds
@@ -62,11 +62,11 @@ def progress(
     """A progress bar on stderr as a function ``(done, total)``; the total may change from call to call.
 
     Args:
-        description: what is going on, in a word or two.
+        description: a word or two about the work.
         unit: what is counted.
         console: where to draw; stderr by default.
-        every: seconds between the plain lines that take the bar's place where there is no terminal.
-        start: items that were done before, by an earlier process; they say nothing of the rate.
+        every: seconds between the plain lines that replace the bar without a terminal.
+        start: items that an earlier process has done; they do not count for the rate.
     """
     console = console or Console(stderr=True, soft_wrap=True, highlight=False)
     if not console.is_terminal:
@@ -92,7 +92,7 @@ def progress(
 
 
 def _clock(seconds: float) -> timedelta:
-    """Whole seconds, which print as the bar's own columns do: ``0:02:03``."""
+    """Whole seconds, printed like the columns of the bar: ``0:02:03``."""
     return timedelta(seconds=round(seconds))
 
 
@@ -121,13 +121,13 @@ class TerminalWatch:
     def __init__(self, console: Console) -> None:
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # two bars on one terminal tear each other
+        logging.disable_progress_bar()  # two bars on one terminal overwrite each other
         self.console = console
         self._stage = ""
         self._bar: Any = None
         self._advance: OnProgress | None = None
         self._told = _FIRST_WORD
-        self._lock = threading.Lock()  # what is waited for is told by another thread
+        self._lock = threading.Lock()  # another thread reports waiting times
 
     @contextmanager
     def phase(self, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
@@ -137,7 +137,7 @@ class TerminalWatch:
 
     def step(self, stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         with self._lock:
-            self._open(stage, step)  # a bar that opens only now counts its rate from here on
+            self._open(stage, step)  # a bar that opens only now measures its rate from here
             self._told = _FIRST_WORD
             self._show_step(stage, step, steps, metrics)
 
@@ -150,7 +150,7 @@ class TerminalWatch:
                 return
             if seconds < _FIRST_WORD:
                 self._told = _FIRST_WORD
-            elif seconds >= self._told:  # lines stay: one each time that it has taken twice as long
+            elif seconds >= self._told:  # lines cannot be overwritten: print one each time the wait has doubled
                 self._told = 2 * seconds
                 self._line(f"  {stage} {step}/{steps}: {what}, {seconds:.0f} s so far")
 
@@ -178,7 +178,7 @@ class TerminalWatch:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the stage's bar down, if one is up."""
+        """Remove the bar of the stage, if there is one."""
         with self._lock:
             self._close()
 

@@ -1,4 +1,4 @@
-"""``evr1 quickstart``: the main job from nothing, in one command."""
+"""``evr1 quickstart``: a whole GRPO run from nothing, in one command."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ RECIPE_OUT = Path("runs/quickstart")
 def quickstart(
     overrides: OverridesArgument = None,
     seed: Annotated[int, typer.Option(help="Seed of the world, the data order and the rollouts.")] = 0,
-    out: Annotated[Path, typer.Option(help="Directory for everything that is written.")] = RECIPE_OUT,
+    out: Annotated[Path, typer.Option(help="Output directory.")] = RECIPE_OUT,
     prepare: Annotated[bool, typer.Option("--prepare", help="Write the world and the checkpoint, then stop.")] = False,
 ) -> None:
     """Write a toy world of videos, cache its frames, and train a tiny Qwen3-VL on it with GRPO.
 
-    A second, small world has questions of every task type; nothing is trained on it.
+    The command also writes a second, small world with questions of every task type, for you to look at.
     """
     import shlex
     import time
@@ -38,13 +38,13 @@ def quickstart(
 
     begun = time.monotonic()
     console = Console(stderr=True)
-    # Mistakes are told before minutes are spent on the world.
+    # Errors in the configuration appear before minutes are spent on the world.
     config = load_config("quickstart", [*_places(seed, out), _output(seed, out), *(overrides or ())])
     checkpoint = _warm_start(out)
     world = out / f"world-{seed}"
     with progress("writing the toy world", unit="clip", console=console) as on_progress:
         write_world(quickstart_world(seed), world, on_progress)
-    with progress("writing one of all task types", unit="clip", console=console) as on_progress:
+    with progress("writing a world of all task types", unit="clip", console=console) as on_progress:
         write_world(all_tasks_world(seed), out / f"all-tasks-{seed}", on_progress)
     if prepare:
         command = shlex.join(training_command(seed, out, overrides or ()))
@@ -53,12 +53,12 @@ def quickstart(
     summary = train_and_report(config, console, begun=begun)
     print_summary(summary, Console())
     shorter = [*training_command(seed, out)[1:], "stages.grpo.steps=20"]
-    typer.echo('For videos of your own: "Train on your own videos" in README.md. To go on here with other settings:')
+    typer.echo('To train on your own videos, see "Train on your own videos" in README.md. To try other settings here:')
     typer.echo(f"next: {shlex.join([command_to_type(), *shorter])}")
 
 
 def command_to_type() -> str:
-    """``evr1`` where this terminal finds the one that runs here, else its path from the working directory."""
+    """``evr1`` if the shell finds the running one, else its path from the working directory."""
     import os
     import shutil
     import sys
@@ -71,10 +71,10 @@ def command_to_type() -> str:
 
 
 def training_command(seed: int, out: Path, overrides: Sequence[str] = ()) -> list[str]:
-    """The ``evr1 train`` that uses what ``evr1 quickstart --prepare`` with the same arguments has written.
+    """The ``evr1 train`` command that uses the files of ``evr1 quickstart --prepare`` with the same arguments.
 
-    Its run has another name, and so another directory, than the one that ``evr1 quickstart`` itself makes there. Only
-    settings that differ from those of the recipe are given.
+    Its run has another name than the run of ``evr1 quickstart``, and so another directory. The command contains only
+    settings that differ from the recipe.
     """
     known = _places(0, RECIPE_OUT)
     changes = [setting for setting in _places(seed, out) if setting not in known]
@@ -84,7 +84,7 @@ def training_command(seed: int, out: Path, overrides: Sequence[str] = ()) -> lis
 
 
 def _places(seed: int, out: Path) -> list[str]:
-    """Overrides that point the recipe to one world and the files beside it."""
+    """Overrides that point the recipe to one world and its files."""
     world = out / f"world-{seed}"
     return [
         f"seed={seed}",
@@ -101,15 +101,15 @@ def _output(seed: int, out: Path) -> str:
 
 
 def _literal(path: Path) -> str:
-    """A path in which ``output_dir`` finds no fields to fill in."""
+    """A path without fields that ``output_dir`` would fill in."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _warm_start(out: Path) -> Path:
-    """The checkpoint to start from, copied from the package into ``out`` unless it is there.
+    """The warm-start checkpoint, copied from the package into ``out`` unless it exists there.
 
     Raises:
-        ConfigError: the package has none.
+        ConfigError: the package does not contain it.
     """
     from easyvideor1.families.checkpoint import QUICKSTART_NAME
     from easyvideor1.recipes.toy import WARM_START, write_warm_start
@@ -118,7 +118,7 @@ def _warm_start(out: Path) -> Path:
     there = out / QUICKSTART_NAME
     if not (there / "config.json").is_file() and not (WARM_START / "config.json").is_file():
         raise ConfigError(
-            f"{WARM_START}: the checkpoint that the quickstart starts from is not there. Install the package again, "
-            f"make it with scripts/make_warm_start.py, or put a checkpoint of your own into {there}"
+            f"{WARM_START}: the warm-start checkpoint of the quickstart is missing. Install the package again, "
+            f"create it with scripts/make_warm_start.py, or put a checkpoint of your own into {there}"
         )
     return write_warm_start(there)

@@ -1,4 +1,4 @@
-"""``evr1 report``: the page and the curves of a run, made again from its files."""
+"""``evr1 report``: rebuild the report page and the curves of a run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typer
 
 
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]) -> None:
-    """Rebuild curves.png and report.html of a run from the files it has left so far.
+    """Rebuild curves.png and report.html from the files of a run, finished or not.
 
-    Frames are shown as far as the run's frame cache still has them; nothing is decoded.
+    The page shows the frames that are still in the run's frame cache; nothing is decoded.
     """
     from easyvideor1.config import RunConfig
     from easyvideor1.config.places import missing
@@ -21,6 +21,6 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run director
     if not run.exists():
         raise ConfigError(missing(RunConfig(), str(run), "run directory"))
     if not (run / "config.yaml").is_file():
-        raise ConfigError(f"{run}: no config.yaml there, so this is no run directory; give the output_dir of a run")
+        raise ConfigError(f"{run} has no config.yaml, so it is not a run directory; give the output_dir of a run")
     typer.echo(f"wrote {write_curves(run)}")
     typer.echo(f"wrote {write_report(run)}")

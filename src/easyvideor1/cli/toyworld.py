@@ -39,10 +39,10 @@ def toyworld(
 
 
 def read_spec(settings: list[str] | tuple[str, ...]) -> WorldSpec:
-    """A ``WorldSpec`` from words ``key=value``, whose values are YAML.
+    """A ``WorldSpec`` from settings ``key=value`` with YAML values.
 
     Raises:
-        ConfigError: a word is no setting, or its value does not fit.
+        ConfigError: an unknown setting, or an invalid value.
     """
     import difflib
 

@@ -1,4 +1,4 @@
-"""``evr1 train``: do, or finish, the run that a configuration describes."""
+"""``evr1 train``: start or resume the run of a configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
-    """Train. Started again with the same words after a kill, it goes on where it was and ends the same."""
+    """Train a model with the stages of a configuration, and evaluate it.
+
+    After an interruption, run the same command again: training resumes from the last checkpoint, with the same result
+    as an uninterrupted run.
+    """
     from rich.console import Console
 
     from easyvideor1.config import load_config
@@ -32,15 +36,15 @@ def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
 
 
 def train_and_report(config: RunConfig, console: Console, *, begun: float | None = None) -> dict[str, Any]:
-    """Do or finish a run, then write its summary, curves and report; returns the summary.
+    """Start or resume a run, then write its summary, curves and report; returns the summary.
 
     Args:
         config: the run.
         console: where progress is shown.
-        begun: ``time.monotonic()`` at the beginning of preparations that count as part of the run, if there were any.
+        begun: ``time.monotonic()`` at the start of preparations that count as part of the run, if there were any.
 
     Raises:
-        EasyVideoError: as ``easyvideor1.training.run.run`` and the report say.
+        EasyVideoError: see ``easyvideor1.training.run.run`` and ``write_report``.
     """
     from easyvideor1.cli.eval import evaluate_and_write, evaluation_metrics
     from easyvideor1.cli.progress import TerminalWatch

@@ -13,16 +13,16 @@ from easyvideor1.components.prompt_checks import PromptChecks, still_there
 from easyvideor1.config import RunConfig, SourceConfig, located
 from easyvideor1.config.places import as_written, located_source, require_sources
 from easyvideor1.data import (
-    PASSED_NAME,
+    CHECK_CACHE_NAME,
     BadRow,
+    CheckCache,
     Loaded,
-    PassedChecks,
     distinct_stems,
     embedded_media,
     load_source,
     prompt_text,
 )
-from easyvideor1.data.visual import tokens_fault
+from easyvideor1.data.visual_tokens import tokens_fault
 from easyvideor1.rewards import Scorer
 from easyvideor1.types import DataError, Geometry, MediaError, MediaRef, Prompt, Sample
 from easyvideor1.video.maintenance import FEATURES_NAME
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from easyvideor1.engines.engine import Engine, Sampling
     from easyvideor1.families.features import FeatureCache
     from easyvideor1.policy.policy import Policy
+    from easyvideor1.rollout.strategies import Strategy
 
 #: Prompts are remembered up to this many tokens in all; the oldest go first. With its text and plans a prompt takes
 #: some 10 bytes a token when its frames are large and up to 50 when they are many and small: 80 to 400 MB.
@@ -73,9 +74,20 @@ class Components(MediaComponents):
         return Scorer(self.config.rewards)
 
     @cached_property
-    def passed(self) -> PassedChecks:
+    def strategy(self) -> Strategy:
+        """The configured rollout strategy.
+
+        Raises:
+            ConfigError: there is no such strategy.
+        """
+        from easyvideor1.rollout.strategies import STRATEGIES, PromptTools
+
+        return STRATEGIES.resolve(self.config.rollout.strategy)(PromptTools(self.render, self.family, self.plan))
+
+    @cached_property
+    def check_cache(self) -> CheckCache:
         """The checks of rows and prompts that were passed at earlier starts, by any run with this cache."""
-        return PassedChecks(Path(self.config.cache.dir) / PASSED_NAME)
+        return CheckCache(Path(self.config.cache.dir) / CHECK_CACHE_NAME)
 
     @cached_property
     def _prompt_checks(self) -> PromptChecks:
@@ -137,7 +149,7 @@ class Components(MediaComponents):
                     coordinates=coordinates,
                     stem=stem,
                     embedded=embedded,
-                    passed=self.passed,
+                    check_cache=self.check_cache,
                 )
                 for source, stem in zip(
                     sources, distinct_stems([as_written(config, source.path) for source in sources]), strict=True
@@ -145,7 +157,7 @@ class Components(MediaComponents):
             ]
             return self.check(loaded, on_progress)
         finally:
-            self.passed.save()  # of sources with bad rows too: once these are mended, only they are new
+            self.check_cache.save()  # of sources with bad rows too: once these are mended, only they are new
 
     def check(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> list[Loaded]:
         """Render every sample of sources that were read already; those that cannot be asked leave.
@@ -159,7 +171,7 @@ class Components(MediaComponents):
         try:
             return self._checked(loaded, on_progress)
         finally:
-            self.passed.save()
+            self.check_cache.save()
 
     def _checked(self, loaded: Sequence[Loaded], on_progress: Progress | None) -> list[Loaded]:
         total, done = sum(len(source.samples) for source in loaded), 0
@@ -180,9 +192,9 @@ class Components(MediaComponents):
         try:
             text = self._text(sample)
             key, versions = self._prompt_checks.key(text, sample.media, list(map(self._budget_text, sample.media)))
-            if not self.passed.knows(key):
+            if not self.check_cache.knows(key):
                 self._prompt(text, sample.media)
-                self.passed.add(key if still_there(versions) else None)
+                self.check_cache.add(key if still_there(versions) else None)
         except MediaError as error:
             kinds = [ref.kind for ref in sample.media if ref.path == error.path] or [sample.media[0].kind]
             return BadRow(sample.where, self._column(kinds[0]), str(error), "replace the file or remove the row")

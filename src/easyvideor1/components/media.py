@@ -14,7 +14,7 @@ from easyvideor1.config import ImageBudget, RunConfig, VideoBudget
 from easyvideor1.config.budgets import changed
 from easyvideor1.config.places import looked_for
 from easyvideor1.data import BadRow, Loaded
-from easyvideor1.data.visual import VISUAL_MISMATCH, features_fault
+from easyvideor1.data.visual_tokens import VISUAL_MISMATCH, features_fault
 from easyvideor1.families.checkpoint import checkpoint_fault
 from easyvideor1.families.family import Family, configured_family
 from easyvideor1.types import (
@@ -170,7 +170,7 @@ class MediaComponents:
             return changed(data.image, ref.budget) if ref.kind == "image" else changed(data.video, ref.budget)
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
-            raise DataError(f"{ref.path}: its budget cannot be: {what} - {remedy}") from None
+            raise DataError(f"{ref.path}: its budget is impossible: {what} - {remedy}") from None
 
     def _budget_text(self, ref: MediaRef) -> str:
         found = self._budget_texts.get((ref.kind, ref.budget))
@@ -199,8 +199,8 @@ class MediaComponents:
         if not rates:
             return ""
         return (
-            f"{len(rates)} of {total} videos have fewer than the {wanted:g} frames per second that are asked for "
-            f"({min(rates):.4g} at least): they are read at their own rate"
+            f"{len(rates)} of {total} videos have fewer than the requested {wanted:g} frames per second "
+            f"(the lowest has {min(rates):.4g}); they are read at their own rate"
         )
 
     def fill_cache(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> BuildReport:
@@ -323,7 +323,7 @@ class MediaComponents:
 
     def _located(self) -> Path:
         if self.checkpoint == Path():
-            raise ConfigError("model.path is not set: give the directory of a Hugging Face checkpoint")
+            raise ConfigError("model.path is not set; give the directory of a Hugging Face checkpoint")
         if not (self.checkpoint / "config.json").is_file():
             asked = str(self.checkpoint)
             if self.checkpoint == Path(self.config.model.path):

@@ -1,4 +1,4 @@
-"""What decides whether a prompt can be made, as the digest under which ``PassedChecks`` remembers that it can."""
+"""What decides whether a prompt can be made, as the digest under which ``CheckCache`` remembers that it can."""
 
 from __future__ import annotations
 

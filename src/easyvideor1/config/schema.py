@@ -120,6 +120,9 @@ class RolloutConfig(Section):
 
     engine: str = "local"
     """Registered engine or ``module:attr``."""
+    strategy: str = "single_turn"
+    """How a sample becomes a trajectory: ``single_turn``; ``second_look`` asks the model to check its answer and takes
+    the answer of its second turn; or ``module:attr``. Training, evaluation and data curation use the same."""
     temperature: Annotated[float, Field(ge=0.01, le=10)] = 1.0
     """Sampling temperature in training; the trainer's log-probs use the same."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from easyvideor1.components import Components
 from easyvideor1.curation.identity import prompt_digest
 from easyvideor1.curation.ledger import Fault, Response, SurveyLedger
-from easyvideor1.engines.engine import Engine, Request
+from easyvideor1.engines.engine import Engine, Request, generate
 from easyvideor1.families.family import Family
 from easyvideor1.rollout.requests import offline_ids
 from easyvideor1.seeds import derive_seed
@@ -126,7 +126,7 @@ def _generated(
                 )
                 for sample in left
             ]
-            return left, unreadable, engine.generate(requests) if requests else []
+            return left, unreadable, generate(engine, requests)
         except MediaError:
             faults = {sample.id: fault for sample in left if (fault := _fault(sample, components)) is not None}
             if not faults:

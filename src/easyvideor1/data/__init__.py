@@ -1,8 +1,8 @@
 """Rows, prompts, transforms and the stream of training samples."""
 
+from easyvideor1.data.bad_rows import BadRow
+from easyvideor1.data.check_cache import CHECK_CACHE_NAME, CheckCache, check_key
 from easyvideor1.data.mixture import source_weights
-from easyvideor1.data.passed import PASSED_NAME, PassedChecks, check_key
-from easyvideor1.data.problems import BadRow
 from easyvideor1.data.prompts import example_answer, prompt_text
 from easyvideor1.data.row_files import source_files
 from easyvideor1.data.source import (
@@ -20,11 +20,11 @@ from easyvideor1.data.transforms import TRANSFORMS, Transform, resolve_transform
 from easyvideor1.data.writing import write_rows
 
 __all__ = [
-    "PASSED_NAME",
+    "CHECK_CACHE_NAME",
     "TRANSFORMS",
     "BadRow",
+    "CheckCache",
     "Loaded",
-    "PassedChecks",
     "SampleStream",
     "SourceReport",
     "Transform",

@@ -10,7 +10,7 @@ from typing import Any
 
 from easyvideor1.config.budgets import changed, combine, require_one_rule
 from easyvideor1.config.schema import DataConfig, ImageBudget, SourceConfig, VideoBudget
-from easyvideor1.data.problems import RowError
+from easyvideor1.data.bad_rows import RowError
 from easyvideor1.types import BudgetChange, MediaKind, MediaRef, Sample
 
 #: Column -> (kind of media, field of ``BudgetChange``). Of two names of one field the first is the one that is written.

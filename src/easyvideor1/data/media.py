@@ -1,15 +1,196 @@
-"""Whether media files are there and are what their column says, from their first bytes."""
+"""Media columns of a row: the files that an entry names, their kind, and videos that are given as frames."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import json
 import os
+import re
 import stat
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from easyvideor1.data.frame_videos import pictures_in
-from easyvideor1.data.problems import RowError
+from easyvideor1.data.bad_rows import RowError
+from easyvideor1.files import write_atomic
 from easyvideor1.types import MediaKind
 from easyvideor1.video.formats import HEAD_BYTES, kinds_of_bytes, kinds_of_name, unsupported_image
+from easyvideor1.video.media_files import SUFFIX, frame_list
+
+_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{1,20})://")
+_DATA = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+#: What a mapping calls its file, in the order they are looked for.
+_NAMES = ("path", "url", "file", "file_name", "filename")
+_HEADS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"GIF8", ".gif"), (b"RIFF", ".webp"), (b"BM", ".bmp"))
+
+
+#: What a mapping may call the frames of a video, beside ``video``.
+_FRAMES = "frames"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A path as the row gives it, and what else its mapping holds; or, of a video, ``frames`` in place of the path."""
+
+    path: str
+    options: Mapping[str, Any]
+    frames: tuple[str, ...] = ()
+
+
+def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: Path) -> Entry:
+    """The file that an entry of a media column names.
+
+    Bytes in the row itself, and those of a ``data:`` URL, are written once, named by their SHA-256, into ``embedded``.
+
+    Raises:
+        RowError: it names none, or one that is no local file.
+    """
+    if isinstance(value, Mapping):
+        named = {name: entry for name, entry in value.items() if entry is not None}
+        content = named.pop("bytes", None)
+        if isinstance(content, bytes | bytearray) and content:
+            return Entry(_written(bytes(content), embedded), {key: named[key] for key in named if key not in _NAMES})
+        frames = next((name for name in (kind, _FRAMES) if isinstance(named.get(name), list)), None)
+        if kind == "video" and frames is not None:
+            listed = named.pop(frames)
+            return Entry("", named, _frames(listed, column, number, embedded))
+        for name in (kind, *_NAMES):
+            if isinstance(named.get(name), str):
+                path = named.pop(name)
+                rest = {key: named[key] for key in named if key not in _NAMES}
+                return Entry(_file(path, column, number, embedded), rest)
+    elif isinstance(value, list) and kind == "video":
+        return Entry("", {}, _frames(value, column, number, embedded))
+    elif isinstance(value, bytes | bytearray) and value:
+        return Entry(_written(bytes(value), embedded), {})
+    elif isinstance(value, str) and value.strip():
+        return Entry(_file(value, column, number, embedded), {})
+    what = f"entry {number} is {type(value).__name__} {str(value)[:40]!r}, not a path"
+    remedy = f'write the media into a file and put its path here, or {{"{kind}": its path}}'
+    raise RowError(column, what, remedy)
+
+
+def _frames(value: list[Any], column: str, number: int, embedded: Path) -> tuple[str, ...]:
+    found = []
+    for place, frame in enumerate(value, start=1):
+        try:
+            entry = read_entry(frame, column, place, "image", embedded)
+        except RowError as error:
+            raise RowError(column, f"entry {number} is a list of frames whose {error.what}", error.remedy) from None
+        if entry.options:
+            what = f"entry {number} is a list of frames whose entry {place} has the keys {', '.join(entry.options)}"
+            raise RowError(column, what, "give limits to the list, not to a frame")
+        found.append(entry.path)
+    if not found:
+        raise RowError(column, f"entry {number} is a list without frames", "list the frames of the video, in order")
+    return tuple(found)
+
+
+def _file(path: str, column: str, number: int, embedded: Path) -> str:
+    if head := _DATA.match(path):
+        try:
+            return _written(base64.b64decode(path[head.end() :], validate=True), embedded)
+        except binascii.Error as error:
+            raise RowError(column, f"entry {number} is a data URL that is no base64: {error}", "write a path") from None
+    found = _URL.match(path)
+    if found is None:
+        return path
+    if found[1].lower() == "file":
+        return urllib.request.url2pathname(urllib.parse.urlparse(path).path)
+    what = f"entry {number} is the URL {path[:80]!r}, and nothing is fetched while a model trains"
+    raise RowError(column, what, "download the file and put its path here")
+
+
+def _written(content: bytes, embedded: Path) -> str:
+    suffix = next((suffix for head, suffix in _HEADS if content.startswith(head)), "")
+    digest = hashlib.sha256(content).hexdigest()
+    path = embedded / digest[:2] / f"{digest}{suffix}"
+    if not path.exists() or path.stat().st_size != len(content):
+        write_atomic(path, content)
+    return str(path.absolute())
+
+
+#: What an entry calls the rate of its frames (``sample_fps`` in qwen-vl-utils), and their times in seconds.
+_RATES = ("fps", "sample_fps")
+_TIMES = "timestamps"
+#: Of the name of a directory that its list is called by; file systems allow 255 in all.
+_LABEL_BYTES = 80
+_NUMBERS = re.compile(r"(\d+)")
+
+
+def pictures_in(directory: Path) -> list[str]:
+    """Absolute paths of the pictures of a directory, in the order of the numbers in their names; what begins with a dot
+    is left out, and so is what is neither a picture nor a video by its name.
+
+    Raises:
+        RowError: it holds what would be missed among the frames: a video, a picture of a format that is not read, or a
+            name that is no text.
+        OSError: it cannot be read.
+    """
+    files = [path for path in directory.iterdir() if not path.name.startswith(".") and path.is_file()]
+    remedy = "keep the frames of a video in a directory of their own, or list them in the row"
+    for path in files:
+        shown = os.fsencode(path.name).decode(errors="replace")
+        if shown != path.name:
+            raise RowError("", f"directory {str(directory)!r} holds {shown!r}, a name that is no UTF-8", remedy)
+        if kinds_of_name(path.name) == {"video"}:
+            raise RowError("", f"directory {str(directory)!r} holds the video {shown!r} beside pictures", remedy)
+        if form := unsupported_image(b"", path.name):
+            what = f"directory {str(directory)!r} holds {shown!r}, an {form} picture, which is not read"
+            raise RowError("", what, "convert it to PNG or JPEG")
+    pictures = [path for path in files if "image" in kinds_of_name(path.name)]
+    return [str(path.absolute()) for path in sorted(pictures, key=lambda path: (_natural(path.name), path.name))]
+
+
+def write_frame_list(
+    frames: Sequence[str], options: Mapping[str, Any], column: str, *, fps: float | None, directory: Path
+) -> tuple[str, dict[str, Any]]:
+    """The path of a file that lists frames, and what is left of the options of their entry.
+
+    The file is named by what it holds, so that the same frames with the same times are one file.
+
+    Args:
+        frames: absolute paths.
+        options: of the entry: ``fps``, ``sample_fps`` or ``timestamps``, and limits of its own.
+        column: that errors name.
+        fps: frames per second where the entry gives no times.
+        directory: where the file goes.
+
+    Raises:
+        RowError: the frames have no times, or impossible ones.
+    """
+    rest = dict(options)
+    rates = {name: rest.pop(name) for name in _RATES if rest.get(name) is not None}
+    times = rest.pop(_TIMES, None)
+    rate = next(iter(rates.values()), fps if times is None else None)
+    if rate is None and times is None:
+        what = f"holds a video of {len(frames)} frames without their times"
+        remedy = 'write {"video": [...], "fps": frames per second} or "timestamps", or set frames_fps of the source'
+        raise RowError(column, what, remedy)
+    try:
+        if len(rates) > 1 and len(set(rates.values())) > 1:
+            raise ValueError("fps and sample_fps differ")
+        frame_list(frames, fps=rate, timestamps=times)
+    except ValueError as error:
+        raise RowError(column, f"holds a list of frames: {error}", "correct the entry") from None
+    fields = {"frames": list(frames)} | ({"fps": rate} if times is None else {"timestamps": times})
+    content = json.dumps(fields, ensure_ascii=False).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    label = Path(frames[0]).parent.name.encode()[:_LABEL_BYTES].decode(errors="ignore")
+    path = directory / digest[:2] / f"{label}-{digest[:16]}{SUFFIX}"
+    if not path.exists() or path.stat().st_size != len(content):
+        write_atomic(path, content)
+    return str(path.absolute()), rest
+
+
+def _natural(name: str) -> tuple[tuple[int, str], ...]:
+    """``frame_2`` before ``frame_10``."""
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(name) if part)
 
 
 class MediaCheck:

@@ -96,7 +96,7 @@ class Mixture:
         return found
 
 
-class Allotment:
+class ModalityQuota:
     """How many rows of a step each part gets: its share of the step, up or down to a whole number.
 
     Step after step the parts that are rounded up change (systematic sampling from a start that moves by the golden

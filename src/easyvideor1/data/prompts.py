@@ -17,7 +17,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from easyvideor1.config.schema import PromptConfig, RewardConfig
 from easyvideor1.data.rows import PLACEHOLDER
-from easyvideor1.rewards.geometry import Scale, Size, declared_scale, picture_size
+from easyvideor1.rewards.readers.geometry import Scale, Size, declared_scale, picture_size
 from easyvideor1.rewards.tags import GrammarConfig, filled_tags, tags_before
 from easyvideor1.tasks import TASKS, canonical_task
 from easyvideor1.types import ConfigError, Sample

@@ -19,14 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1 import rewards
+from easyvideor1.data.bad_rows import RowError, remedy_of
 from easyvideor1.data.budgets import Budgets
-from easyvideor1.data.frame_videos import write_frame_list
-from easyvideor1.data.media import MediaCheck
-from easyvideor1.data.media_entries import Entry, read_entry
-from easyvideor1.data.options import letter_options, listed_options
-from easyvideor1.data.problems import RowError
-from easyvideor1.data.references import ReferenceCheck
-from easyvideor1.data.repairs import remedy_of
+from easyvideor1.data.check_cache import ReferenceCheck
+from easyvideor1.data.formats import letter_options, listed_options
+from easyvideor1.data.media import Entry, MediaCheck, read_entry, write_frame_list
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError, MediaKind, MediaRef, OfflineTrajectory, Sample
 from easyvideor1.video.formats import kinds_of_name

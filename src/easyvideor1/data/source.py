@@ -11,17 +11,14 @@ from typing import Any
 
 from easyvideor1.config.places import split_of
 from easyvideor1.config.schema import CacheConfig, DataConfig, SourceConfig
+from easyvideor1.data.bad_rows import BadRow, Policy, RowError, check_repairs, count_by_field, enforce, repaired
 from easyvideor1.data.budgets import Budgets
+from easyvideor1.data.check_cache import CheckCache, ReferenceCheck
 from easyvideor1.data.formats import Columns, Format
 from easyvideor1.data.media import MediaCheck
-from easyvideor1.data.passed import PassedChecks
-from easyvideor1.data.problems import BadRow, Policy, RowError, count_by_field, enforce
-from easyvideor1.data.reading import RawRow
-from easyvideor1.data.references import ReferenceCheck
-from easyvideor1.data.repairs import check_repairs, repaired
-from easyvideor1.data.row_files import ROW_SUFFIXES, media_base, read_source
+from easyvideor1.data.row_files import ROW_SUFFIXES, RawRow, media_base, read_source
 from easyvideor1.data.rows import RowFormat, answer_column, read_sample, read_task
-from easyvideor1.rewards.geometry import Scale
+from easyvideor1.rewards.readers.geometry import Scale
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Sample
 
@@ -136,8 +133,8 @@ def shared_ids_note(loaded: Sequence[Loaded]) -> str:
     (one, other), more = pairs[0], len(pairs) - 1
     also = f", and {more} more are shared" if more else ""
     return (
-        f"{one.where} and {other.where} have the id {other.id!r}{also} - records cannot tell such rows apart: give "
-        "each an id of its own, or leave problem_id out"
+        f"{one.where} and {other.where} have the id {other.id!r}{also} - records cannot tell such rows apart; give "
+        "each row its own id, or leave out problem_id"
     )
 
 
@@ -149,7 +146,7 @@ def load_source(
     coordinates: Scale | None = None,
     stem: str = "",
     embedded: Path | None = None,
-    passed: PassedChecks | None = None,
+    check_cache: CheckCache | None = None,
 ) -> Loaded:
     """Read and check every row of a source, and stop at bad ones as the configuration says.
 
@@ -159,10 +156,10 @@ def load_source(
         check_media: Off, media files are not touched and only the suffix of their names is checked; directories of
             frames are listed all the same.
         coordinates: ``rewards.coordinates``: references of rows that declare no scale of their own must be on this one.
-        stem: begins the ids of rows that have none; the name of the file without its suffix if empty.
-        embedded: where pictures go that rows hold themselves; ``media`` beside the frame cache's usual place if None.
-        passed: what passed at earlier starts and is not checked again; what passes now is added. No outcome depends
-            on it.
+        stem: prefix of the ids of rows without an id; the file name without its suffix if empty.
+        embedded: where pictures that rows contain are written; ``media`` in the default frame cache if None.
+        check_cache: checks that passed at earlier starts and are not made again; checks that pass now are added. The
+            outcome does not depend on it.
 
     Raises:
         ConfigError: ``source.tasks`` names an unknown task type, or ``source.repair`` an unknown repair.
@@ -175,7 +172,7 @@ def load_source(
         coordinates=coordinates,
         stem=stem,
         embedded=embedded,
-        passed=passed,
+        check_cache=check_cache,
     )
     enforce(loaded.path, loaded.bad, rows=loaded.rows, used=len(loaded.samples), policy=config.on_bad_row)
     if not loaded.samples:
@@ -194,7 +191,7 @@ def scan_source(
     coordinates: Scale | None = None,
     stem: str = "",
     embedded: Path | None = None,
-    passed: PassedChecks | None = None,
+    check_cache: CheckCache | None = None,
 ) -> Loaded:
     """Read and check every row of a source, whatever is wrong with how many of them: for looking at data.
 
@@ -222,7 +219,7 @@ def scan_source(
     check_repairs(source.repair)
     check = MediaCheck(touch_files=check_media)
     # Values of a function of the user may be objects whose text does not tell what they are.
-    reference = ReferenceCheck(coordinates, None if ":" in source.format else passed)
+    reference = ReferenceCheck(coordinates, None if ":" in source.format else check_cache)
     samples: dict[str, Sample] = {}
     bad: list[BadRow] = []
     repairs: dict[str, str] = {}

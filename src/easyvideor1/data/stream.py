@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from easyvideor1.data.mixture import Allotment, Mixture, key
+from easyvideor1.data.mixture import Mixture, ModalityQuota, key
 from easyvideor1.data.transforms import Transform, resolve_transforms
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Modality, Sample
@@ -82,7 +82,7 @@ class SampleStream:
         ]
         total = sum(share for _, share, _, _ in parts)
         self._parts = [share / total for _, share, _, _ in parts]
-        self._allotment = Allotment(self._parts, seed)
+        self._quota = ModalityQuota(self._parts, seed)
 
     def __len__(self) -> int:
         """Samples of all sources together, after the filter on task types."""
@@ -110,7 +110,7 @@ class SampleStream:
             raise ValueError(f"step must be >= 0 and size > 0, got {step} and {size}")
         if len(self._mixtures) == 1:
             return self._fill(self._mixtures[0], step * size, size, step)
-        counts, before = self._allotment.of_step(step, size)
+        counts, before = self._quota.of_step(step, size)
         parts = zip(self._mixtures, before.tolist(), counts.tolist(), strict=True)
         filled = [self._fill(mixture, first, count, step) for mixture, first, count in parts]
         # Spread over the step, so that any stretch of it holds the parts as well.

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from easyvideor1.data.options import split_option
+from easyvideor1.data.formats import split_option
 from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError, OfflineTrajectory, Sample
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from easyvideor1.types import ConfigError, Prompt, Trajectory
+from easyvideor1.types import ConfigError, EasyVideoError, Prompt, Trajectory
 
 if TYPE_CHECKING:
     import torch
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. ``greedy`` takes the likeliest token and ignores the rest but ``max_new_tokens``.
+    """How tokens are drawn. ``greedy`` takes the likeliest token and ignores all but ``max_new_tokens`` and ``stop``.
 
     Penalties change what is drawn from, before ``temperature``, ``top_k`` and ``top_p``, which follow in that order.
     ``repetition_penalty`` divides the positive logits of tokens that the prompt or the response so far holds, and
     multiplies the negative ones. ``presence_penalty`` is taken off the logits of tokens that the response holds, and
-    ``frequency_penalty`` once for each time that it does.
+    ``frequency_penalty`` once for each time that it does. A response ends with the token that completes one of the
+    strings of ``stop``; its text holds that string.
     """
 
     temperature: float = 1.0
@@ -31,6 +32,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         in_range = self.temperature > 0 and 0 < self.top_p <= 1 and self.top_k >= 0 and self.max_new_tokens > 0
@@ -40,17 +42,22 @@ class Sampling:
                 f"{self}: temperature, max_new_tokens and repetition_penalty are above 0, top_p in (0, 1], top_k at "
                 "least 0, and no penalty is infinite; the likeliest token is greedy=True, not temperature 0"
             )
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise ConfigError(f"{self}: stop is a tuple of strings, none of them empty")
 
     @property
     def penalises(self) -> bool:
-        """Whether what was said before changes what is drawn."""
+        """Whether earlier tokens change what is drawn."""
         penalties = (self.repetition_penalty, self.presence_penalty, self.frequency_penalty)
         return not self.greedy and penalties != (1.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """``n`` responses to one prompt. All randomness comes from ``seed``, whatever else is in the batch."""
+    """``n`` responses to one prompt. All randomness comes from ``seed``, whatever else is in the batch.
+
+    ``id`` is free text for messages and need not be unique: tickets tell requests apart.
+    """
 
     id: str
     prompt: Prompt
@@ -63,26 +70,134 @@ class Request:
             raise ConfigError(f"request {self.id!r} asks for {self.n} responses; ask for at least 1")
 
 
-#: Called as ``(position of the request, its responses)``.
-OnAnswer = Callable[[int, tuple[Trajectory, ...]], None]
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What became of one request: its ``n`` trajectories, or, with none of them, its ``fault``."""
+
+    ticket: int
+    request: Request
+    trajectories: tuple[Trajectory, ...] = ()
+    fault: EasyVideoError | None = None
 
 
 class Engine(Protocol):
-    """Generates trajectories, keeps its weights up to date, and sleeps and wakes by itself.
+    """Generates trajectories. One thread uses an engine at a time.
 
-    Laws: responses come back in request order, ``n`` per request; visual special tokens are never sampled;
-    ``logprobs`` are those of the sampled tokens under ``temperature``, after visual tokens are masked and before
-    penalties, ``top_p`` and ``top_k``: the policy's own, whatever was drawn from; a response ends with its stop
-    token, or has exactly ``max_new_tokens`` tokens. Where ``on_answer`` is given it is called once for each request,
-    in any order, as soon as all its responses are there and before ``generate`` returns them.
+    Laws:
+
+    - ``submit`` returns one new ticket per request. Each ticket that is not cancelled comes back once, in any order,
+      as a ``Result`` with ``n`` trajectories or a fault.
+    - A request fails alone: media that cannot be read (``MediaError``, ``DataError``) are the fault of its result, and
+      change no other result. What ``results`` raises is a failure of the engine; nothing is pending afterwards.
+    - Randomness comes from the seed of a request alone. What else is in the batch may change logits in the last bits.
+    - Visual special tokens are never sampled. A response ends with a stop token of the family, with the token that
+      completes a string of ``Sampling.stop``, or after ``max_new_tokens`` tokens.
+    - ``Turn.logprobs`` are those of the sampled tokens under ``temperature``, after the mask of visual tokens and
+      before penalties, ``top_p`` and ``top_k``: the policy's own, whatever was drawn from; those of greedy responses
+      are at temperature 1. An engine that cannot compute these returns ``None``, never other numbers.
+    - ``Turn.versions`` holds, for each token, the ``version`` of the weights that drew it, or is ``None`` if unknown.
     """
 
-    def generate(
-        self, requests: Sequence[Request], on_answer: OnAnswer | None = None
-    ) -> list[tuple[Trajectory, ...]]: ...
+    #: Of the weights in use; it only grows while the engine lives.
+    version: int
 
-    def load_weights(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None: ...
+    def submit(self, requests: Sequence[Request]) -> list[int]:
+        """Accept requests and return their tickets. One call is one window of batching."""
+        ...
 
-    def sleep(self) -> None: ...
+    def results(self) -> Iterator[Result]:
+        """Yield each result as soon as it is there, and end when nothing is pending.
 
-    def wake(self) -> None: ...
+        More may be submitted or cancelled meanwhile. An iterator that was left early loses nothing: the next call
+        continues.
+        """
+        ...
+
+    def cancel(self, tickets: Collection[int]) -> None:
+        """Drop these requests: they give no result any more. Tickets that gave theirs already are ignored."""
+        ...
+
+    def update_weights(self, version: int, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Take the weights of ``version`` under Hugging Face names; parameters that do not come keep their values.
+
+        Tokens drawn afterwards are of this version, also those of responses that were begun before.
+
+        Raises:
+            ConfigError: ``version`` is below the present one, or a tensor is not of this model.
+        """
+        ...
+
+    def sleep(self) -> None:
+        """Release the device memory that the engine can do without until ``wake``. It may sleep already."""
+        ...
+
+    def wake(self) -> None:
+        """Get ready to generate. ``results`` and ``update_weights`` wake an engine that sleeps by themselves."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; whoever opened the engine calls it, once or more (``contextlib.closing``)."""
+        ...
+
+
+#: Called as ``(position of the request, its result)``.
+OnResult = Callable[[int, Result], None]
+
+
+def generate(
+    engine: Engine, requests: Sequence[Request], on_result: OnResult | None = None
+) -> list[tuple[Trajectory, ...]]:
+    """The trajectories of all requests, in their order.
+
+    Args:
+        engine: has nothing else pending.
+        requests: one window of batching.
+        on_result: hears each result as soon as it is there.
+
+    Raises:
+        EasyVideoError: the first fault of a request, after the others were cancelled; or the engine breaks its
+            contract.
+    """
+
+    def hear(position: int, result: Result) -> None:
+        if result.fault is not None:
+            raise result.fault
+        if on_result is not None:
+            on_result(position, result)
+
+    return [result.trajectories for result in all_results(engine, requests, hear)]
+
+
+def all_results(engine: Engine, requests: Sequence[Request], on_result: OnResult | None = None) -> list[Result]:
+    """As ``generate``, but faults come back as results.
+
+    Raises:
+        EasyVideoError: the engine breaks its contract.
+    """
+    if not requests:
+        return []
+    tickets = engine.submit(requests)
+    places = {ticket: place for place, ticket in enumerate(tickets)}
+    found: dict[int, Result] = {}
+    try:
+        for result in engine.results():
+            place = places.get(result.ticket)
+            if place is None or place in found:
+                raise EasyVideoError(_broken(engine, f"returned ticket {result.ticket}, which nobody waits for"))
+            count, request = len(result.trajectories), requests[place]
+            if result.fault is None and count != request.n:
+                what = f"answered request {request.id!r} with {count} responses, not with {request.n}"
+                raise EasyVideoError(_broken(engine, what))
+            found[place] = result
+            if on_result is not None:
+                on_result(place, result)
+    except BaseException:
+        engine.cancel(tickets)
+        raise
+    if len(found) < len(requests):
+        raise EasyVideoError(_broken(engine, f"answered {len(found)} of {len(requests)} requests"))
+    return [found[place] for place in range(len(requests))]
+
+
+def _broken(engine: Engine, what: str) -> str:
+    return f"engine {type(engine).__name__} {what}; an engine returns one result for each request, with its n responses"

@@ -10,25 +10,34 @@ once, and its cache is then copied n times.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from easyvideor1.engines.engine import Engine, OnAnswer, Request, Sampling
+from easyvideor1.engines.engine import Engine, Request, Result, Sampling
 from easyvideor1.engines.growing import GrowingResponses
 from easyvideor1.engines.penalties import SeenTokens
 from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family, computing
 from easyvideor1.families.features import FeatureCache, load_visual
-from easyvideor1.families.inputs import LoadFrames
+from easyvideor1.families.inputs import LoadFrames, load_checked
+from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.logprobs import masked_logits
 from easyvideor1.registry import Registry
-from easyvideor1.types import ConfigError, Trajectory
+from easyvideor1.types import (
+    ConfigError,
+    DataError,
+    EasyVideoError,
+    Frames,
+    MediaError,
+    MediaPlan,
+    MediaRef,
+)
 
 ENGINES: Registry[Any] = Registry("engine")
 
@@ -37,8 +46,13 @@ ENGINES: Registry[Any] = Registry("engine")
 class LocalEngine:
     """Batched generation on the policy's own module.
 
-    The engine holds a reference to the trained module, not a copy: ``load_weights`` with the module's own tensors only
-    notes the version, with others (a checkpoint, a remote trainer) it copies them in.
+    The engine holds a reference to the trained module, not a copy: ``update_weights`` with the module's own tensors
+    only notes the version, with others (a checkpoint, a remote trainer) it copies them in.
+
+    Batches are formed within a window, of requests with the same ``n`` and sampling, short prompts first, up to
+    ``batch_tokens``; a request that needs more goes alone. They depend on the window alone, and so do the bits of its
+    results: a request whose media cannot be read changes no batch of the others. A cancelled request leaves its batch;
+    the random numbers of the others stay, their logits may differ in the last bits.
     """
 
     #: ``open_engine`` hands it a feature cache where there is one.
@@ -61,84 +75,163 @@ class LocalEngine:
         self.features = features
         self.batch_tokens = batch_tokens
         self.version = 0
+        self._tickets = 0
+        self._windows: deque[list[int]] = deque()
+        self._pending: dict[int, Request] = {}
+        self._stream: Iterator[Result] | None = None
+        self._incomplete: int | None = None
 
-    def load_weights(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take the weights of ``version``.
+    def submit(self, requests: Sequence[Request]) -> list[int]:
+        """See ``Engine``."""
+        tickets = list(range(self._tickets, self._tickets + len(requests)))
+        self._tickets += len(requests)
+        self._pending.update(zip(tickets, requests, strict=True))
+        if tickets:
+            self._windows.append(tickets)
+        return tickets
+
+    def results(self) -> Iterator[Result]:
+        """See ``Engine``. Nothing is computed between two results unless the next one is asked for."""
+        while (result := self._next_result()) is not None:
+            yield result
+
+    def cancel(self, tickets: Collection[int]) -> None:
+        """See ``Engine``."""
+        for ticket in tickets:
+            self._pending.pop(ticket, None)
+
+    def update_weights(self, version: int, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Take the weights of ``version``, one tensor after the other.
 
         Raises:
-            ConfigError: a tensor is not of this model; nothing is changed then.
+            ConfigError: the version is older, or a tensor is not of this model. Where tensors had been copied before,
+                the engine generates nothing until an update has come through.
         """
+        if version < self.version:
+            raise ConfigError(f"weights of version {version}: the engine has version {self.version} already")
         # Tied weights go by either name.
         own = {weight_name(name): p for name, p in self.model.named_parameters(remove_duplicate=False)}
-        for name, tensor in tensors.items():
-            if name not in own or own[name].shape != tensor.shape:
-                shape = tuple(own[name].shape) if name in own else "no such tensor"
-                raise ConfigError(
-                    f"weights of version {version}: {name!r} has shape {tuple(tensor.shape)}, the engine's model has "
-                    f"{shape}; they are of another model"
-                )
+        before, copied = self._incomplete, False
+        self._incomplete = version
         with torch.no_grad():
-            for name, tensor in tensors.items():
+            for name, tensor in tensors:
+                if name not in own or own[name].shape != tensor.shape:
+                    self._incomplete = version if copied else before
+                    shape = tuple(own[name].shape) if name in own else "no such tensor"
+                    raise ConfigError(
+                        f"weights of version {version}: {name!r} has shape {tuple(tensor.shape)}, the engine's model "
+                        f"has {shape}; they are of another model"
+                    )
                 if own[name].data_ptr() != tensor.data_ptr():
                     own[name].copy_(tensor)
-        self.version = version
+                    copied = True
+        self.version, self._incomplete = version, None
 
     def sleep(self) -> None:
-        """Nothing to release: weights are the trainer's and caches live for one call."""
+        """Nothing to release: weights are the trainer's, and caches live for one batch."""
 
     def wake(self) -> None:
         """The counterpart of ``sleep``."""
 
-    @torch.no_grad()
-    def generate(self, requests: Sequence[Request], on_answer: OnAnswer | None = None) -> list[tuple[Trajectory, ...]]:
-        """See ``Engine``. Requests of one shape (n, sampling) are batched up to ``batch_tokens``, short prompts first.
+    def close(self) -> None:
+        """Forget what is pending."""
+        self._forget()
 
-        The random numbers of a response do not depend on the batch; its logits do in the last bits, as matrix products
-        of another shape round differently.
-        """
+    def _forget(self) -> None:
+        self._pending.clear()
+        self._windows.clear()
+        self._stream = None
+
+    def _next_result(self) -> Result | None:
+        if self._incomplete is not None:
+            self._forget()
+            raise EasyVideoError(
+                f"weights of version {self._incomplete} came only in part; update the engine's weights again"
+            )
+        if self._stream is None:
+            self._stream = self._all_results()
         was_training = self.model.training
         self.model.eval()
         try:
             # Compiled layers are for long rows: with a cache that grows they would be compiled again and again.
-            with computing(self.model), torch.compiler.set_stance("force_eager"):
-                return self._generate_all(requests, on_answer)
+            with torch.no_grad(), computing(self.model), torch.compiler.set_stance("force_eager"):
+                result = next(self._stream, None)
+        except BaseException:
+            self._forget()
+            raise
         finally:
             self.model.train(was_training)
+        if result is None:
+            self._stream = None
+        return result
 
-    def _generate_all(self, requests: Sequence[Request], on_answer: OnAnswer | None) -> list[tuple[Trajectory, ...]]:
-        order = sorted(range(len(requests)), key=lambda i: _batch_key(requests[i]))
-        results: dict[int, tuple[Trajectory, ...]] = {}
-        start = 0
-        while start < len(order):
-            first = requests[order[start]]
-            batch: list[int] = []
-            for index in order[start:]:
-                same_shape = (requests[index].n, requests[index].sampling) == (first.n, first.sampling)
-                if not same_shape or (
-                    batch and (len(batch) + 1) * self._cache_tokens(requests[index]) > self.batch_tokens
-                ):
+    def _all_results(self) -> Iterator[Result]:
+        while self._windows:
+            yield from self._window_results(self._windows.popleft())
+
+    def _window_results(self, window: Sequence[int]) -> Iterator[Result]:
+        waiting = deque(sorted((t for t in window if t in self._pending), key=lambda t: _batch_key(self._pending[t])))
+        while waiting:
+            batch: dict[int, Request] = {}
+            frames: dict[tuple[str, tuple[int, int, int]], Frames] = {}
+            while waiting:
+                request = self._pending.get(waiting[0])
+                if request is not None and not self._fits(request, batch):
                     break
-                batch.append(index)
-            tell = None if on_answer is None else partial(_tell, on_answer, batch)
-            generated = self._generate_batch([requests[i] for i in batch], first.n, first.sampling, tell)
-            results.update(zip(batch, generated, strict=True))
-            start += len(batch)
-        return [results[i] for i in range(len(requests))]
+                ticket = waiting.popleft()
+                if request is None:  # cancelled
+                    continue
+                try:
+                    self._read(request, frames)
+                except (MediaError, DataError) as error:
+                    del self._pending[ticket]
+                    yield Result(ticket, request, fault=error)
+                else:
+                    batch[ticket] = request
+            batch = {ticket: request for ticket, request in batch.items() if ticket in self._pending}
+            if batch:
+                yield from self._batch_results(batch, frames)
+
+    def _fits(self, request: Request, batch: dict[int, Request]) -> bool:
+        """Whether a request may join a batch; its prompt is the longest then."""
+        for first in batch.values():
+            same_shape = (request.n, request.sampling) == (first.n, first.sampling)
+            return same_shape and (len(batch) + 1) * self._cache_tokens(request) <= self.batch_tokens
+        return True
 
     def _cache_tokens(self, request: Request) -> int:
         """Keys that the cache may come to hold for a request."""
         copies = 1 if self.family.shares_prefix else request.n
         return copies * len(request.prompt) + request.n * request.sampling.max_new_tokens
 
-    def _generate_batch(
-        self, requests: Sequence[Request], n: int, sampling: Sampling, on_answer: OnAnswer | None
-    ) -> list[tuple[Trajectory, ...]]:
+    def _read(self, request: Request, frames: dict[tuple[str, tuple[int, int, int]], Frames]) -> None:
+        """Add the frames that a request needs to those of its batch.
+
+        Raises:
+            MediaError: a medium cannot be read.
+            DataError: frames are not those of their plan.
+        """
+        for ref, plan in zip(request.prompt.media, request.prompt.plans, strict=True):
+            key = (plan.digest, plan.grid)
+            if key not in frames and not (self.features is not None and self.features.has(plan)):
+                frames[key] = load_checked(ref, plan, self.load)
+
+    def _batch_results(
+        self, batch: dict[int, Request], frames: dict[tuple[str, tuple[int, int, int]], Frames]
+    ) -> Iterator[Result]:
         from transformers import DynamicCache
 
+        def load(ref: MediaRef, plan: MediaPlan) -> Frames:
+            found = frames.get((plan.digest, plan.grid))
+            return self.load(ref, plan) if found is None else found
+
+        tickets, requests = list(batch), list(batch.values())
+        n, sampling = requests[0].n, requests[0].sampling
         device = next(self.model.parameters()).device
         text = self.model.config.get_text_config()
         cache = DynamicCache(config=text)
-        hidden, following, key_mask = self._prefill(requests, cache, device)
+        hidden, following, key_mask = self._prefill(requests, load, cache, device)
+        frames.clear()
         uniforms = np.stack([[_uniforms(r.seed, i, sampling.max_new_tokens) for i in range(n)] for r in requests])
         rows = len(requests)
         if not self.family.shares_prefix:
@@ -146,11 +239,9 @@ class LocalEngine:
             cache.reorder_cache(copies)  # any selection of rows, not for beams alone
             hidden, following, key_mask = hidden[copies], following[copies], key_mask[copies]
             rows, n, uniforms = rows * n, 1, uniforms.reshape(rows * n, 1, -1)
-        stop = np.asarray(self.family.stop_token_ids)
         own_keys = torch.eye(n, dtype=torch.bool, device=device)[None, None]
-        finished = np.zeros((rows, n), dtype=bool)
         alive = np.arange(rows)
-        out = GrowingResponses(requests, stop, self.family.tokenizer, on_answer)
+        out = GrowingResponses(requests, np.asarray(self.family.stop_token_ids), self.family.tokenizer)
         hidden = hidden.expand(-1, n, -1)
         seen: SeenTokens | None = None
         if sampling.penalises:
@@ -165,11 +256,15 @@ class LocalEngine:
             full_ids = np.full((rows, n), self.family.pad_token_id)
             full_logprobs = np.zeros((rows, n), dtype=np.float32)
             full_ids[alive], full_logprobs[alive] = ids_Rn, logprobs_Rn
-            finished[alive] |= np.isin(ids_Rn, stop)
-            out.add(full_ids, full_logprobs, finished)
-            if finished.all() or step + 1 == sampling.max_new_tokens:
+            for row in out.add(full_ids.reshape(-1), full_logprobs.reshape(-1), self.version):
+                if self._pending.pop(tickets[row], None) is not None:
+                    yield Result(tickets[row], requests[row], out.take(row))
+            for row in out.open:
+                if tickets[row] not in self._pending:
+                    out.drop(row)
+            if out.finished.all() or step + 1 == sampling.max_new_tokens:
                 break
-            keep = ~finished[alive].all(axis=1)
+            keep = ~out.finished.reshape(rows, n)[alive].all(axis=1)
             if keep.mean() <= 0.75:  # drop finished rows only when it frees enough to pay for the copy
                 kept = torch.from_numpy(np.flatnonzero(keep)).to(device)
                 cache.reorder_cache(kept)
@@ -180,13 +275,15 @@ class LocalEngine:
             grown = own_keys.expand(len(alive), 1, n, n)
             key_mask = torch.cat([key_mask.expand(-1, -1, n, -1), grown], dim=-1)
             positions = (following + step)[None, :, None].expand(3, -1, n)
-            hidden = self.family.hidden_states(
-                self.model, torch.from_numpy(ids_Rn).to(device), positions, key_mask, None, cache
+            hidden = hidden_states(
+                self.family, self.model, torch.from_numpy(ids_Rn).to(device), positions, key_mask, None, cache
             )
-        return out.collect()
+        for row in out.open:
+            if self._pending.pop(tickets[row], None) is not None:
+                yield Result(tickets[row], requests[row], out.take(row))
 
     def _prefill(
-        self, requests: Sequence[Request], cache: Any, device: torch.device
+        self, requests: Sequence[Request], load: LoadFrames, cache: Any, device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Fill the cache with padded prompts.
 
@@ -209,14 +306,15 @@ class LocalEngine:
             own = slice(start, start + len(prompt))
             ids[row, own], real[row, own] = prompt.token_ids, True
             positions[:, row, own], following[row] = self.family.positions(prompt)
-        visual = load_visual(prompts, self.family, self.load, features=self.features, device=device)
+        visual = load_visual(prompts, self.family, load, features=self.features, device=device)
         keys = torch.from_numpy(real).to(device)[:, None, None, :]
         mask = None
         if not self.family.shares_prefix:
             causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
             # Padding queries see themselves, so that no row of the softmax is empty.
             mask = (causal & keys) | torch.eye(length, dtype=torch.bool, device=device)
-        hidden = self.family.hidden_states(
+        hidden = hidden_states(
+            self.family,
             self.model,
             torch.from_numpy(ids).to(device),
             torch.from_numpy(positions).to(device),
@@ -226,10 +324,6 @@ class LocalEngine:
         )
         last = [len(prompt) - 1 if self.family.shares_prefix else length - 1 for prompt in prompts]
         return hidden[range(len(prompts)), last][:, None], torch.from_numpy(following).to(device), keys
-
-
-def _tell(on_answer: OnAnswer, batch: Sequence[int], row: int, answers: tuple[Trajectory, ...]) -> None:
-    on_answer(batch[row], answers)
 
 
 def _batch_key(request: Request) -> tuple[Any, ...]:

@@ -6,30 +6,28 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
-from itertools import chain
+from itertools import islice
 
 from easyvideor1.config.schema import EvaluationConfig
-from easyvideor1.engines.engine import Engine, Request, Sampling
+from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.evaluation.result import Evaluation, summarise
 from easyvideor1.records.trajectories import SampleRecord, sample_record, trajectory_record
 from easyvideor1.rewards import Scorer
+from easyvideor1.rollout.driver import Draw, Job, Outcome, drive
+from easyvideor1.rollout.strategies import Strategy
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
     Completion,
     ConfigError,
-    EasyVideoError,
-    MediaError,
-    Prompt,
     Sample,
     Score,
     StoppedError,
     Trajectory,
 )
 
-Render = Callable[[Sample], Prompt]
 ScoreFunction = Callable[[Sample, Completion], Score]
-RolloutCollector = tuple[tuple[Trajectory, ...], ...]
 
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -39,7 +37,7 @@ def evaluate(
     samples: Sequence[Sample],
     *,
     engine: Engine,
-    render: Render,
+    strategy: Strategy,
     scorer: ScoreFunction,
     config: EvaluationConfig,
     sampling: Sampling,
@@ -58,8 +56,9 @@ def evaluate(
         name: Name of the evaluation, and of its files: letters, digits, ``.``, ``_`` and ``-``.
         samples: The questions; of more than ``config.max_samples``, a subset drawn by ``seed`` is taken.
         engine: Generates the responses.
-        render: Makes the prompt of a sample. A sample for which it raises ``EasyVideoError`` is counted as failed and
-            named in ``Evaluation.failures``; so is one whose frames the engine cannot read (``MediaError``).
+        strategy: Makes the prompts of a sample, turn by turn. A sample for which it raises ``EasyVideoError`` is
+            counted as failed and named in ``Evaluation.failures``; so is one that the engine cannot answer, as when its
+            frames cannot be read (``MediaError``).
         scorer: Scores a response; what it raises goes to the caller.
         config: Number of sampled responses and how they are drawn, limit, confidence level.
         sampling: ``max_new_tokens`` is taken from it, and ``top_p`` and ``top_k`` where ``config`` leaves them open.
@@ -77,12 +76,13 @@ def evaluate(
     if not _NAME.fullmatch(name):
         raise ConfigError(f"evaluation name {name!r}: use letters, digits, '.', '_' and '-', for it names the files")
     chosen = choose_samples(samples, config.max_samples, seed)
+    jobs = (Job(sample, _draws(sample, config, sampling, seed)) for sample in chosen)
     records: list[SampleRecord] = []
-    for start in range(0, len(chosen), batch_size):
-        batch = chosen[start : start + batch_size]
-        records += _answer(batch, engine, render, scorer, config, sampling, seed, scoring_threads)
-        if on_progress is not None:
-            on_progress(len(records), len(chosen))
+    with closing(drive(engine, jobs, strategy, window=batch_size)) as outcomes:
+        while batch := list(islice(outcomes, batch_size)):  # those of one window
+            records += _records(sorted(batch, key=lambda outcome: outcome.position), scorer, scoring_threads)
+            if on_progress is not None:
+                on_progress(len(records), len(chosen))
     _check_failed(name, records, config.max_failed)
     return summarise(name, records, seed=seed, confidence=config.confidence)
 
@@ -97,9 +97,9 @@ def _check_failed(name: str, records: Sequence[SampleRecord], bound: float) -> N
     (first, times), *others = causes.most_common()
     more = f", and {failed - times} for {len(others)} other causes" if others else ""
     raise StoppedError(
-        f"evaluation {name}: {failed} of {len(records)} questions could not be asked or judged, above "
-        f"evaluation.max_failed ({bound:g}), so there is no result: {times} with {first}{more}. Mend the cause and run "
-        "the same command again, or raise the bound"
+        f"evaluation {name}: {failed} of {len(records)} questions failed or could not be scored, above "
+        f"evaluation.max_failed ({bound:g}), so there is no result: {times} with {first}{more}. Fix the cause and run "
+        "the same command again, or raise the limit"
     )
 
 
@@ -129,34 +129,36 @@ def choose_samples(samples: Sequence[Sample], limit: int | None, seed: int) -> l
     return [samples[i] for i in sorted(order[:limit])]
 
 
-def _answer(
-    batch: Sequence[Sample],
-    engine: Engine,
-    render: Render,
-    scorer: ScoreFunction,
-    config: EvaluationConfig,
-    sampling: Sampling,
-    seed: int,
-    threads: int,
-) -> list[SampleRecord]:
-    prompts = [_render(sample, render) for sample in batch]
-    ready = [(sample, prompt) for sample, prompt in zip(batch, prompts, strict=True) if isinstance(prompt, Prompt)]
-    answers = _generate(engine, [_requests(*question, config, sampling, seed) for question in ready])
-    given = [
-        (sample, trajectory)
-        for (sample, _), answer in zip(ready, answers, strict=True)
-        for trajectory in (() if isinstance(answer, MediaError) else chain.from_iterable(answer))
-    ]
+def _draws(sample: Sample, config: EvaluationConfig, sampling: Sampling, seed: int) -> tuple[Draw, ...]:
+    """The greedy response to a sample, and the sampled ones if there are any."""
+    greedy = Draw(1, replace(sampling, greedy=True), derive_seed(seed, sample.id, "greedy"))
+    if config.samples == 0:
+        return (greedy,)
+    warm = replace(
+        sampling,
+        greedy=False,
+        temperature=config.temperature,
+        top_p=sampling.top_p if config.top_p is None else config.top_p,
+        top_k=sampling.top_k if config.top_k is None else config.top_k,
+        repetition_penalty=config.repetition_penalty,
+        presence_penalty=config.presence_penalty,
+        frequency_penalty=config.frequency_penalty,
+    )
+    return greedy, Draw(config.samples, warm, derive_seed(seed, sample.id, "sampled"))
+
+
+def _records(batch: Sequence[Outcome], scorer: ScoreFunction, threads: int) -> list[SampleRecord]:
+    """The records of a window, scored together."""
+    answered = [outcome for outcome in batch if outcome.fault is None]
+    given = [(outcome.sample, trajectory) for outcome in answered for trajectory in outcome.trajectories]
     scores = iter(_scores(given, scorer, threads))
-    waiting = iter(answers)
     records = []
-    for sample, prompt in zip(batch, prompts, strict=True):
-        answer = next(waiting) if isinstance(prompt, Prompt) else prompt
-        if isinstance(answer, EasyVideoError) or not isinstance(prompt, Prompt):
-            records.append(sample_record(sample, error=f"{type(answer).__name__}: {answer}"))
+    for outcome in batch:
+        if (fault := outcome.fault) is not None:
+            records.append(sample_record(outcome.sample, error=f"{type(fault).__name__}: {fault}"))
             continue
-        greedy, *sampled = [trajectory_record(one, next(scores)) for one in chain.from_iterable(answer)]
-        records.append(sample_record(sample, prompt, greedy=greedy, trajectories=tuple(sampled)))
+        greedy, *sampled = [trajectory_record(each, next(scores)) for each in outcome.trajectories]
+        records.append(sample_record(outcome.sample, outcome.prompt, greedy=greedy, trajectories=tuple(sampled)))
     return records
 
 
@@ -168,51 +170,3 @@ def _scores(given: Sequence[tuple[Sample, Trajectory]], scorer: ScoreFunction, t
         return [scorer(sample, trajectory.completion) for sample, trajectory in given]
     with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:
         return list(pool.map(lambda one: scorer(one[0], one[1].completion), given))
-
-
-def _render(sample: Sample, render: Render) -> Prompt | EasyVideoError:
-    try:
-        return render(sample)
-    except EasyVideoError as error:
-        return error
-
-
-def _requests(sample: Sample, prompt: Prompt, config: EvaluationConfig, sampling: Sampling, seed: int) -> list[Request]:
-    greedy = replace(sampling, greedy=True)
-    requests = [Request(f"{sample.id}/greedy", prompt, 1, greedy, derive_seed(seed, sample.id, "greedy"))]
-    if config.samples > 0:
-        warm = replace(
-            sampling,
-            greedy=False,
-            temperature=config.temperature,
-            top_p=sampling.top_p if config.top_p is None else config.top_p,
-            top_k=sampling.top_k if config.top_k is None else config.top_k,
-            repetition_penalty=config.repetition_penalty,
-            presence_penalty=config.presence_penalty,
-            frequency_penalty=config.frequency_penalty,
-        )
-        draw = derive_seed(seed, sample.id, "sampled")
-        requests.append(Request(f"{sample.id}/sampled", prompt, config.samples, warm, draw))
-    return requests
-
-
-def _generate(engine: Engine, asked: Sequence[list[Request]]) -> list[RolloutCollector | MediaError]:
-    """The responses of each question. Where a media file fails, halves are tried until the question is found."""
-    if not asked:
-        return []
-    requests = [request for question in asked for request in question]
-    try:
-        results = engine.generate(requests)
-    except MediaError as error:
-        if len(asked) == 1:
-            return [error]
-        middle = len(asked) // 2
-        return _generate(engine, asked[:middle]) + _generate(engine, asked[middle:])
-    if [len(group) for group in results] != [request.n for request in requests]:
-        raise EasyVideoError(
-            f"engine {type(engine).__name__} answered {len(requests)} requests with groups of "
-            f"{[len(group) for group in results][:8]} responses where {[request.n for request in requests][:8]} were "
-            "asked; an engine returns n responses per request, in request order"
-        )
-    found = iter(results)
-    return [tuple(next(found) for _ in question) for question in asked]

@@ -68,6 +68,30 @@ class VisualFeatures:
         return VisualFeatures(self.tokens[tokens], tuple(part[tokens] for part in self.deepstack))
 
 
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What a language model starts from: token embeddings with visual features in their places.
+
+    ``tokens`` is ``(B, T, D)``. ``visual`` is bool ``(B, T)``, true at visual tokens, or ``None`` if there is none.
+    ``deepstack`` are the features that enter early layers at those tokens, each ``(V, D)``, row by row.
+    """
+
+    tokens: torch.Tensor
+    visual: torch.Tensor | None = None
+    deepstack: tuple[torch.Tensor, ...] = ()
+
+    def columns(self, start: int, stop: int) -> Embeddings:
+        """Tokens ``[start, stop)`` of every row: a chunk of a prefill, or a slice of a sequence."""
+        if self.visual is None:
+            return Embeddings(self.tokens[:, start:stop])
+        inside = torch.zeros_like(self.visual)
+        inside[:, start:stop] = True
+        kept = inside[self.visual]
+        return Embeddings(
+            self.tokens[:, start:stop], self.visual[:, start:stop], tuple(part[kept] for part in self.deepstack)
+        )
+
+
 #: Media of a batch as a model takes them: pixels for its vision tower, or what that tower made of them before.
 Visual = VisualInputs | VisualFeatures
 
@@ -98,6 +122,14 @@ class Family(Protocol):
         """Chat template, visual-token expansion and tokenisation of one user message with placeholders."""
         ...
 
+    def extend(self, prompt: Prompt, text: str, refs: Sequence[MediaRef], plans: Sequence[MediaPlan]) -> Prompt:
+        """A prompt whose ids end with a response, followed by the next user message and the turn boundaries around it.
+
+        Nothing of the earlier ids is tokenised again. Where the tokenizer allows it, the ids are those that the chat
+        template gives for the whole conversation: ``extend(render(a) + response, b)``, with ``Prompt.followed_by``.
+        """
+        ...
+
     def positions(self, prompt: Prompt) -> tuple[NDArray[np.int64], int]:
         """Rotary positions ``(3, T)`` of a prompt, and the position of the first response token."""
         ...
@@ -124,28 +156,32 @@ class Family(Protocol):
         """All that decides features beside pixels and weights, as text: normalisation, shape and code of the tower."""
         ...
 
-    def hidden_states(
+    def embed(self, model: Any, input_ids: torch.Tensor, features: VisualFeatures | None) -> Embeddings:
+        """Embeddings of ``input_ids``, int64 ``(B, T)``, with ``features`` at their visual tokens, row by row.
+
+        Raises:
+            DataError: there are not as many features as visual tokens.
+        """
+        ...
+
+    def decode(
         self,
         model: Any,
-        input_ids: torch.Tensor,
+        embeddings: Embeddings,
         positions: torch.Tensor,
         mask: torch.Tensor | Layout | None,
-        visual: Visual | None,
         cache: Any = None,
     ) -> torch.Tensor:
-        """Last hidden states ``(B, T, D)``; the vision tower is called once for all media, or not at all when
-        ``visual`` are features or None. Where ranks share the tower it is called once all the same: see
-        ``families.vision_tower``.
+        """Last hidden states ``(B, T, D)`` of the language model.
 
         Args:
             model: what ``load_model`` returned.
-            input_ids: int64 ``(B, T)``.
+            embeddings: what the layers start from.
             positions: int64 ``(3, B, T)``.
             mask: bool ``(B, 1, T, S)``, true where a query may look at a key; or the layout of one packed row, for
                 a model that was loaded with ``attention.PREFIX_TREE``. ``attention_arguments`` turns either into what
                 transformers takes. None: every token sees those before it.
-            visual: media of all rows, row by row: pixels or features.
-            cache: transformers cache with the ``S - T`` keys before ``input_ids``.
+            cache: transformers cache with the ``S - T`` keys before ``embeddings``.
         """
         ...
 
@@ -156,14 +192,6 @@ class Family(Protocol):
     def groups(self, model: Any) -> dict[str, tuple[torch.nn.Module, ...]]:
         """Modules by group: ``vision``, ``merger``, ``language``."""
         ...
-
-
-def visual_features(family: Family, model: Any, visual: Visual) -> VisualFeatures:
-    """What the visual tokens of a batch are given: features as they are, or those of one call, repeated as asked."""
-    if isinstance(visual, VisualFeatures):
-        return visual
-    seen = family.encode(model, visual)
-    return seen if visual.repeats is None else seen.take(visual.repeats)
 
 
 def computing(model: Any) -> AbstractContextManager[None]:

@@ -22,19 +22,14 @@ from numpy.typing import NDArray
 from easyvideor1.attention.functions import attention_arguments
 from easyvideor1.attention.layout import Layout
 from easyvideor1.families.checkpoint import normalisation, open_tokenizer, read_config, stop_token_ids
-from easyvideor1.families.family import (
-    Conventions,
-    Visual,
-    VisualFeatures,
-    VisualInputs,
-    control_tokens,
-    visual_features,
-)
+from easyvideor1.families.family import Conventions, Embeddings, VisualFeatures, VisualInputs, control_tokens
 from easyvideor1.families.inputs import Normalisation, patchify_all
-from easyvideor1.families.vision_tower import prepare_tower, touch_tower, tower_is_sharded
+from easyvideor1.families.vision_tower import prepare_tower
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
 
 _PLACEHOLDER = re.compile(r"<(image|video)>")
+#: A response that no chat template changes; what it writes behind is the same for every response.
+_RESPONSE = "(response)"
 
 
 class GridVL:
@@ -105,7 +100,46 @@ class GridVL:
         Raises:
             DataError: placeholders, plans and visual tokens disagree, or the text writes visual tokens itself.
         """
-        self._refuse_control_tokens(text, system)
+        self._refuse_control_tokens(system)
+        messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": self._content(text, plans)})
+        rendered = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        ids, spans = self._expand(self._tokenise(rendered, plans), plans)
+        return Prompt(ids, tuple(refs), tuple(plans), spans, text, rendered.rstrip().endswith("<think>"))
+
+    def extend(self, prompt: Prompt, text: str, refs: Sequence[MediaRef], plans: Sequence[MediaPlan]) -> Prompt:
+        """See ``Family.extend``.
+
+        Raises:
+            DataError: as ``render``, or the chat template writes a response otherwise than it was given.
+        """
+        messages = [
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": _RESPONSE},
+            {"role": "user", "content": self._content(text, plans)},
+        ]
+        rendered = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        _, response, turn = rendered.rpartition(_RESPONSE)
+        if not response:
+            raise DataError("the chat template does not write responses as they are, so no turn can follow one")
+        following = self._tokenise(turn, plans)
+        # A response that was not cut ends with the token that the template begins the next turn with.
+        if len(following) and prompt.token_ids[-1:].tolist() == following[:1].tolist():
+            following = following[1:]
+        ids, spans = self._expand(following, plans)
+        moved = [VisualSpan(len(prompt.plans) + s.media, len(prompt) + s.start, s.length) for s in spans]
+        return Prompt(
+            np.concatenate([prompt.token_ids, ids]),
+            (*prompt.media, *refs),
+            (*prompt.plans, *plans),
+            (*prompt.spans, *moved),
+            f"{prompt.text}\n\n{text}",
+            turn.rstrip().endswith("<think>"),
+        )
+
+    def _content(self, text: str, plans: Sequence[MediaPlan]) -> list[dict[str, str]]:
+        """A user message as chat templates take it: text and media in order."""
+        self._refuse_control_tokens(text)
         content: list[dict[str, str]] = []
         position = 0
         for match in _PLACEHOLDER.finditer(text):
@@ -120,14 +154,12 @@ class GridVL:
             raise DataError(f"the prompt has placeholders {kinds} but media {[plan.kind for plan in plans]}")
         for plan in plans:
             self._check_plan(plan)
-        messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-        messages.append({"role": "user", "content": content})
-        rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return content
+
+    def _tokenise(self, rendered: str, plans: Sequence[MediaPlan]) -> NDArray[np.int64]:
+        """Token ids of a rendered conversation, with one visual token per span."""
         marked = self._mark_spans(rendered, plans)
-        ids = np.asarray(self.tokenizer(marked, add_special_tokens=False)["input_ids"], dtype=np.int64)
-        expanded, spans = self._expand(ids, plans)
-        opens_thinking = str(rendered).rstrip().endswith("<think>")
-        return Prompt(expanded, tuple(refs), tuple(plans), spans, text, opens_thinking)
+        return np.asarray(self.tokenizer(marked, add_special_tokens=False)["input_ids"], dtype=np.int64)
 
     def _check_plan(self, plan: MediaPlan) -> None:
         _, rows, columns = plan.grid
@@ -163,7 +195,7 @@ class GridVL:
                 raise DataError(f"the chat template marks more than the {len(plans)} media of the prompt")
             return "".join(self.marks["image"]) if plan.kind == "image" else self.video_text(plan)
 
-        return re.sub(marks, tokens, str(rendered))
+        return re.sub(marks, tokens, rendered)
 
     def _expand(
         self, ids: NDArray[np.int64], plans: Sequence[MediaPlan]
@@ -273,38 +305,39 @@ class GridVL:
         settings = {"family": self.config["model_type"], "code": code, "normalisation": self.normalisation}
         return json.dumps({**settings, "tower": shape}, sort_keys=True)
 
-    def hidden_states(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        positions: torch.Tensor,
-        mask: torch.Tensor | Layout | None,
-        visual: Visual | None,
-        cache: Any = None,
-    ) -> torch.Tensor:
-        """See ``Family.hidden_states``."""
+    def embed(self, model: Any, input_ids: torch.Tensor, features: VisualFeatures | None) -> Embeddings:
+        """See ``Family.embed``."""
         embeddings = model.model.get_input_embeddings()(input_ids)
         if torch.is_autocast_enabled(embeddings.device.type):
             # The residual stream, half of what layers keep for the backward pass, is of the computing type too.
             embeddings = embeddings.to(torch.get_autocast_dtype(embeddings.device.type))
+        if features is None:
+            return Embeddings(embeddings)
+        visual = (input_ids == self.image_token_id) | (input_ids == self.video_token_id)
+        if (tokens := int(visual.sum())) != features.tokens.shape[0]:
+            raise DataError(f"{tokens} visual tokens but {features.tokens.shape[0]} visual features in a batch")
+        places = visual.unsqueeze(-1).expand_as(embeddings)
+        tokens_BTD = embeddings.masked_scatter(places, features.tokens.to(embeddings.dtype))
+        return Embeddings(tokens_BTD, visual, features.deepstack)
+
+    def decode(
+        self,
+        model: Any,
+        embeddings: Embeddings,
+        positions: torch.Tensor,
+        mask: torch.Tensor | Layout | None,
+        cache: Any = None,
+    ) -> torch.Tensor:
+        """See ``Family.decode``."""
         further: dict[str, Any] = {}
-        if not isinstance(visual, VisualInputs) and tower_is_sharded(self, model):
-            embeddings = touch_tower(self, model, embeddings)
-        if visual is not None:
-            seen = visual_features(self, model, visual)
-            visual_mask = (input_ids == self.image_token_id) | (input_ids == self.video_token_id)
-            if (tokens := int(visual_mask.sum())) != seen.tokens.shape[0]:
-                raise DataError(f"{tokens} visual tokens but {seen.tokens.shape[0]} visual features in a batch")
-            scatter = visual_mask.unsqueeze(-1).expand_as(embeddings)
-            embeddings = embeddings.masked_scatter(scatter, seen.tokens.to(embeddings.dtype))
-            if seen.deepstack:
-                further = {"visual_pos_masks": visual_mask, "deepstack_visual_embeds": list(seen.deepstack)}
+        if embeddings.deepstack:
+            further = {"visual_pos_masks": embeddings.visual, "deepstack_visual_embeds": list(embeddings.deepstack)}
         out = model.model.language_model(
-            inputs_embeds=embeddings,
+            inputs_embeds=embeddings.tokens,
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
-            **self.attention_arguments(model, mask, embeddings.dtype),
+            **self.attention_arguments(model, mask, embeddings.tokens.dtype),
             **further,
         )
         hidden: torch.Tensor = out.last_hidden_state

@@ -17,13 +17,15 @@ are those of a pass without it.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from easyvideor1.attention.functions import plain_attention
-from easyvideor1.families.family import Family, VisualInputs
+from easyvideor1.attention.layout import Layout
+from easyvideor1.families.family import Family, Visual, VisualFeatures, VisualInputs
 from easyvideor1.types import Geometry
 
 #: Its name in transformers, which hands the whole sequence over where "flash" is part of it.
@@ -113,9 +115,42 @@ def least_visual(geometry: Geometry, device: torch.device) -> VisualInputs:
     )
 
 
-def touch_tower(family: Family, model: Any, embeddings: torch.Tensor) -> torch.Tensor:
-    """The same ``embeddings``, whose gradient passes through the tower, its merger and those of DeepStack as 0."""
-    seen = family.encode(model, least_visual(family.geometry, embeddings.device))
+def idle_tower(family: Family, model: Any, device: torch.device) -> torch.Tensor:
+    """A 0 to add, whose gradient passes through the tower, its merger and those of DeepStack as 0."""
+    seen = family.encode(model, least_visual(family.geometry, device))
     # Products come first: a sum could leave the range of half precision.
-    nothing = sum(((part * 0).sum() for part in seen.deepstack), start=(seen.tokens * 0).sum())
-    return embeddings + nothing.to(embeddings.dtype)
+    return sum(((part * 0).sum() for part in seen.deepstack), start=(seen.tokens * 0).sum())
+
+
+def visual_features(family: Family, model: Any, visual: Visual) -> VisualFeatures:
+    """What the visual tokens of a batch are given: features as they are, or those of one call, repeated as asked."""
+    if isinstance(visual, VisualFeatures):
+        return visual
+    seen = family.encode(model, visual)
+    return seen if visual.repeats is None else seen.take(visual.repeats)
+
+
+def hidden_states(
+    family: Family,
+    model: Any,
+    input_ids: torch.Tensor,
+    positions: torch.Tensor,
+    mask: torch.Tensor | Layout | None,
+    visual: Visual | None,
+    cache: Any = None,
+) -> torch.Tensor:
+    """Last hidden states ``(B, T, D)`` of token ids and their media, in one pass.
+
+    The vision tower is called once for all media, or not at all when ``visual`` are features or None; where ranks share
+    it, it is called once all the same. Arguments are those of ``Family.embed`` and ``Family.decode``; ``visual`` is the
+    media of all rows, row by row.
+    """
+    features = nothing = None
+    if not isinstance(visual, VisualInputs) and tower_is_sharded(family, model):
+        nothing = idle_tower(family, model, input_ids.device)
+    if visual is not None:
+        features = visual_features(family, model, visual)
+    embeddings = family.embed(model, input_ids, features)
+    if nothing is not None:
+        embeddings = replace(embeddings, tokens=embeddings.tokens + nothing.to(embeddings.tokens.dtype))
+    return family.decode(model, embeddings, positions, mask, cache)

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from easyvideor1.algorithms.kl import full_kl
 from easyvideor1.algorithms.weighters import position_divergence
 from easyvideor1.families.family import Family, computing
+from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.micro_batch import MicroBatch
 
 #: Logits that exist at a time, as a number of values: 64 MiB in float32, of which a pass holds about three. Wide models
@@ -37,7 +38,7 @@ def masked_logits(family: Family, model: Any, hidden: torch.Tensor, temperature:
 def response_hidden(family: Family, model: Any, batch: MicroBatch) -> torch.Tensor:
     """Last hidden states ``(T, D)`` that predict the batch's response tokens: what a value head reads, too."""
     with computing(model):
-        hidden = family.hidden_states(model, batch.input_ids, batch.positions, batch.visibility(model), batch.visual)
+        hidden = hidden_states(family, model, batch.input_ids, batch.positions, batch.visibility(model), batch.visual)
     return hidden[batch.predictor_rows, batch.predictor_columns]
 
 

@@ -54,7 +54,7 @@ class MicroBatch:
         return dense_mask(self.reach)
 
     def visibility(self, model: Any) -> torch.Tensor | Layout | None:
-        """``mask`` of ``Family.hidden_states``: the layout, or the mask it stands for if ``model`` takes none.
+        """``mask`` of ``Family.decode``: the layout, or the mask it stands for if ``model`` takes none.
 
         In padded rows padding is behind the text, where no token of it looks, so that nothing need be said.
         """

@@ -11,10 +11,10 @@ import torch
 
 from easyvideor1.algorithms.kl import kl_estimate
 from easyvideor1.config import ModelConfig, StageConfig
-from easyvideor1.families.family import Family, VisualInputs, computing, visual_features
+from easyvideor1.families.family import Family, VisualInputs, computing
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
-from easyvideor1.families.vision_tower import tower_is_sharded
+from easyvideor1.families.vision_tower import tower_is_sharded, visual_features
 from easyvideor1.packing.balance import Costs, model_costs, split_rows, turns_cost
 from easyvideor1.packing.logprobs import hidden_full_kl, hidden_logprobs, response_hidden, response_logprobs
 from easyvideor1.packing.micro_batch import MicroBatch, collate, to_device

@@ -52,10 +52,10 @@ def chosen_device(config: ModelConfig) -> torch.device:
     try:
         device = torch.device(config.device)
     except RuntimeError:
-        raise ConfigError(f"model.device {config.device!r} is no device: write auto, cpu, cuda or cuda:1") from None
+        raise ConfigError(f"model.device {config.device!r} is not a device; write auto, cpu, cuda or cuda:1") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = f"torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
-        raise ConfigError(f"model.device {config.device!r} is not there: {found}; set model.device=auto")
+        raise ConfigError(f"model.device {config.device!r} does not exist: {found}; set model.device=auto")
     return device
 
 
@@ -117,9 +117,7 @@ class Policy(ForwardPasses):
         """
         trained = [p for p in self.model.parameters() if p.requires_grad]
         if not trained:
-            raise ConfigError(
-                f"model.freeze: {', '.join(self.config.freeze)} is the whole model; leave a group to train"
-            )
+            raise ConfigError("model.freeze freezes the whole model; leave at least one group to train")
         if options.kl.reference == "adapter-off" and self.config.lora is None:
             raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         self.options = options

@@ -76,7 +76,7 @@ def read_trained(file: Path, model: Any) -> None:
         ConfigError: they are not there, or of another model; nothing is changed then.
     """
     if not file.is_file():
-        raise ConfigError(f"{str(file.parent)!r} holds no {file.stem}: it was written by a stage without one")
+        raise ConfigError(f"{str(file.parent)!r} has no {file.stem}: a stage without one wrote it")
     _copy(_read(file), _trained(model), file.parent)
 
 
@@ -116,7 +116,7 @@ def read_adapters(directory: Path, model: Any) -> None:
         ConfigError: it has none, or of another shape; nothing is changed then.
     """
     if not (directory / _ADAPTERS).is_file():
-        raise ConfigError(f"{str(directory)!r} holds no adapters: it was not written with model.lora; leave that out")
+        raise ConfigError(f"{str(directory)!r} has no adapters: it was written without model.lora; remove model.lora")
     _copy(_read(directory / _ADAPTERS), dict(adapter_tensors(model)), directory)
 
 
@@ -133,7 +133,7 @@ def read_reference(directory: Path, reference: Any, model: Any) -> None:
         ConfigError: the checkpoint does not hold it, or it is of another model.
     """
     if not (directory / _REFERENCE).is_file():
-        raise ConfigError(f"{str(directory)!r} holds no moving reference: it was written without reference: ema")
+        raise ConfigError(f"{str(directory)!r} has no moving reference: it was written without reference: ema")
     _copy(_read(directory / _REFERENCE), _moving(reference, model), directory)
 
 

@@ -22,7 +22,7 @@ ASIDE = ".damaged"
 _NUMBERED = re.compile(r"step_(\d+)")
 #: Endings of the two files of a step's rollouts: its groups, and the arrays beside them (``trajectory_files``).
 _ROLLOUTS = (".jsonl", ".npz")
-_COPY = "put it back from a copy of the run, if there is one; nothing else has to be done"
+_COPY = "restore it from a backup of the run, if there is one; nothing else needs to be done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def changed_files(stage: Path, step: int, digests: Mapping[str, str]) -> list[Da
         content = path.read_bytes() if numbered_step(name) else lines_until(path, step)
         if hashlib.sha256(content).hexdigest() != digest:
             what = f"is not what was written until step {step} (its SHA-256 differs)"
-            means = "the disk has changed it, or it was edited; the weights do not depend on it"
+            means = "it was edited, or the disk has changed it; the weights do not depend on it"
             found.append(Damage(f"stages/{stage.name}/{name}", what, means, _COPY))
     return found
 
@@ -207,7 +207,7 @@ def read_rollouts(path: Path, step: int, groups: int | None = None) -> tuple[lis
     wanted = len(rows) + len(found.faults) + found.torn if groups is None else groups
     share = f"{len(rows)} of {wanted} groups can be read"
     if found.torn:
-        return rows, f"cut off; {share}"
+        return rows, f"truncated; {share}"
     if found.faults:
         return rows, f"{_lines_words(found.faults)}; {share}"
     if not rows:
@@ -236,13 +236,13 @@ def stage_damage(stage: Path, steps: int | None = None, told: Collection[str] = 
         stage / "metrics.jsonl",
         read,
         missing=[step for step in range(1, done + 1) if step not in metrics],
-        means="curves and the canary lack what cannot be read; the weights do not depend on it",
+        means="the curves and the canary miss these lines; the weights do not depend on them",
     )
     damage += _rows_damage(
         stage / "timings.jsonl",
         clocked,
         missing=[step for step in range(1, timed + 1) if step not in clocks],
-        means="how long those steps took is not known any more; nothing depends on it",
+        means="the durations of these steps are lost; nothing depends on them",
     )
     if (stage / "canary.jsonl").exists():
         warnings, means = read_rows(stage / "canary.jsonl", canary_fault), "warnings are lost; nothing depends on them"
@@ -261,7 +261,7 @@ def _rollouts_damage(
     where = f"stages/{stage.name}/rollouts"
     damage = []
     if missing := [step for step in range(1, done + 1) if step not in files]:
-        means = "what was answered there cannot be read any more; the weights do not depend on it"
+        means = "the responses of these steps are lost; the weights do not depend on them"
         damage.append(Damage(where, f"no file of {steps_words(missing)}", means, _COPY))
     for step, path in files.items():
         if step > done:
@@ -269,7 +269,7 @@ def _rollouts_damage(
         groups = metrics.get(step, {}).get("groups/all")
         _, fault = read_rollouts(path, step, int(groups) if isinstance(groups, int | float) else None)
         if fault:
-            means = f"the rest of what was answered in step {step} is lost; the weights do not depend on it"
+            means = f"the other responses of step {step} are lost; the weights do not depend on them"
             damage.append(Damage(f"{where}/{path.name}", fault, means, _COPY))
     return damage
 

@@ -104,12 +104,6 @@ def find_boxed(text: str) -> tuple[str, int] | None:
     return None
 
 
-def last_boxed(text: str) -> str | None:
-    """The content of the last box, or ``None``."""
-    found = find_boxed(text)
-    return None if found is None else found[0]
-
-
 def find_candidates(
     text: str, fallback: Fallback, layout: Layout, finish: FinishReason | None
 ) -> Iterator[Candidate] | str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from easyvideor1.rewards.geometry import Scale, check_scale
+from easyvideor1.rewards.readers.geometry import Scale, check_scale
 from easyvideor1.rewards.readers.json_answers import load_json
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.rewards.tags import last_tag

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.rewards.extraction import parse
-from easyvideor1.rewards.geometry import (
+from easyvideor1.rewards.profiles import published_score
+from easyvideor1.rewards.readers.geometry import (
     Scale,
     declared_scale,
     factors,
@@ -17,7 +18,6 @@ from easyvideor1.rewards.geometry import (
     picture_size,
     undeclared_differ,
 )
-from easyvideor1.rewards.profiles import published_score
 from easyvideor1.rewards.references import AnyOf, as_text, read_reference
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.rewards.tags import ANSWER, Grammar, grammar_of, is_well_formed

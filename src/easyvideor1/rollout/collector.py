@@ -25,8 +25,9 @@ from easyvideor1.rewards import Scorer
 from easyvideor1.rewards.concurrency import Comparisons
 from easyvideor1.rollout.groups import response_rewards, score_groups, selector
 from easyvideor1.rollout.hybrid import Hybrid
-from easyvideor1.rollout.requests import OnGroup, Render, generate_online, read_offline, ready_prompts
+from easyvideor1.rollout.requests import OnGroup, generate_online, read_offline, ready_prompts
 from easyvideor1.rollout.samples import Draw, StageMedia
+from easyvideor1.rollout.strategies import Strategy
 from easyvideor1.types import Group, Sample, Trajectory
 
 #: Metric: tokens of responses that were generated and gave way to offline ones, so that no group holds them.
@@ -67,7 +68,7 @@ class StepCollector:
         family: tokenises offline trajectories.
         engine: generates.
         draw: gives the samples of a round.
-        render: makes the prompt of a sample.
+        strategy: makes the prompts of a sample, turn by turn.
         media: of the stage.
         scorer: scores whole groups.
         overlap: whether comparisons that wait for a process begin as soon as the responses of their group are there.
@@ -82,7 +83,7 @@ class StepCollector:
         family: Family,
         engine: Engine,
         draw: Draw,
-        render: Render,
+        strategy: Strategy,
         media: StageMedia,
         scorer: Scorer,
         overlap: bool,
@@ -93,7 +94,7 @@ class StepCollector:
         self.family = family
         self.engine = engine
         self.draw = draw
-        self.render = render
+        self.strategy = strategy
         self.media = media
         self.scorer = scorer
         self.overlap = overlap
@@ -125,7 +126,7 @@ class StepCollector:
         with timings("sample"):
             samples = self.draw(step, round_)
         with timings("rollout"):
-            prompts = ready_prompts(samples, self.render, self.media.check, self.media.failed)
+            prompts = ready_prompts(samples, self.strategy.start, self.media.check, self.media.failed)
             if self.options.trajectories == "offline":
                 limit = self.sampling.max_new_tokens
                 groups, begun = read_offline(samples, prompts, family=self.family, max_tokens=limit), None
@@ -141,6 +142,7 @@ class StepCollector:
                         samples,
                         prompts,
                         engine=self.engine,
+                        strategy=self.strategy,
                         sampling=self.sampling,
                         group_size=self.options.group_size,
                         seed=(self.seed, self.options.name, step, *(("round", round_) if round_ else ())),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from easyvideor1.engines.engine import Engine, OnAnswer, Request, Sampling
+from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.families.family import Family, control_tokens
+from easyvideor1.rollout.driver import Draw, Job, drive
+from easyvideor1.rollout.strategies import Strategy
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
     DataError,
-    EasyVideoError,
     Group,
     MediaError,
     MediaPlan,
@@ -26,19 +28,17 @@ from easyvideor1.types import (
     Turn,
 )
 
-Render = Callable[[Sample], Prompt]
-
-#: Called as ``(position of the group, the policy's responses)``.
+#: Called as ``(position of the group, the policy's trajectories)``.
 OnGroup = Callable[[int, tuple[Trajectory, ...]], None]
 
 
 def ready_prompts(
     samples: Sequence[Sample],
-    render: Render,
+    start: Callable[[Sample], Prompt],
     check_media: Callable[[MediaRef, MediaPlan], object],
     on_failure: Callable[[MediaError], None],
 ) -> list[Prompt | None]:
-    """The prompts of a step's samples; ``None`` where a media file cannot be read (any more).
+    """The first prompts of a step's samples, from ``Strategy.start``; ``None`` where a media file cannot be read.
 
     A sample that comes twice in a step has one prompt object, so that its responses share the computation whatever the
     caller of this function has rendered before. ``check_media`` raises ``MediaError`` for a medium that cannot be read.
@@ -51,7 +51,7 @@ def ready_prompts(
         if id(sample) in prompts:
             continue
         try:
-            prompt = render(sample)
+            prompt = start(sample)
             for ref, plan in zip(prompt.media, prompt.plans, strict=True):
                 check_media(ref, plan)
         except MediaError as error:
@@ -69,6 +69,7 @@ def generate_online(
     prompts: Sequence[Prompt | None],
     *,
     engine: Engine,
+    strategy: Strategy,
     sampling: Sampling,
     group_size: int,
     seed: Sequence[int | str],
@@ -76,63 +77,42 @@ def generate_online(
     baselines: bool = False,
     on_group: OnGroup | None = None,
 ) -> tuple[list[Group], list[Group]]:
-    """``group_size`` responses to every sample and, with ``baselines``, the greedy response to each, in one submission.
+    """``group_size`` trajectories of every sample and, with ``baselines``, the greedy one of each, in one window.
 
-    Responses are the policy's, but for the last ones of a sample that is given ``offline`` trajectories. A sample
-    without a prompt gets empty groups. ``on_group`` is called as ``(position, the policy's responses)`` as soon as
-    these are there; the baseline of sample ``i`` has the position ``len(samples) + i``.
+    Trajectories are the policy's, but for the last ones of a sample that is given ``offline`` ones. A sample without a
+    prompt gets empty groups. ``on_group`` is called as ``(position, the policy's trajectories)`` as soon as these are
+    there; the baseline of sample ``i`` has the position ``len(samples) + i``.
 
     Returns:
         The groups, and those of the baselines with one trajectory each; without ``baselines`` there are none.
 
     Raises:
-        EasyVideoError: the engine does not return what was asked for.
+        EasyVideoError: the first fault of a sample, after the others were cancelled; or the engine breaks its contract.
     """
     given = [()] * len(samples) if offline is None else offline
-    asked: dict[int, Request] = {}
+    jobs: dict[int, Job] = {}
     greedy = replace(sampling, greedy=True)
     for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True)):
         if prompt is not None:
             own = derive_seed(*seed, index, sample.id)
-            asked[index] = Request(sample.id, prompt, group_size - len(placed), sampling, own)
+            jobs[index] = Job(sample, (Draw(group_size - len(placed), sampling, own),), prompt)
             if baselines:
-                asked[len(samples) + index] = Request(sample.id, prompt, 1, greedy, 0)
-    positions = list(asked)
-
-    def tell(request: int, responses: tuple[Trajectory, ...]) -> None:
-        if not 0 <= request < len(positions):
-            raise EasyVideoError(
-                f"engine {type(engine).__name__} told of the answers to request {request} of {len(positions)}; "
-                "on_answer takes the position of a request, from 0"
-            )
-        if on_group is not None:
-            on_group(positions[request], responses)
-
-    answers = _answers(engine, list(asked.values()), None if on_group is None else tell)
-    found = dict(zip(positions, answers, strict=True))
+                jobs[len(samples) + index] = Job(sample, (Draw(1, greedy, 0),), prompt)
+    positions = list(jobs)
+    found: dict[int, tuple[Trajectory, ...]] = {}
+    with closing(drive(engine, jobs.values(), strategy)) as outcomes:
+        for outcome in outcomes:
+            if outcome.fault is not None:
+                raise outcome.fault
+            found[positions[outcome.position]] = outcome.trajectories
+            if on_group is not None:
+                on_group(positions[outcome.position], outcome.trajectories)
     groups = [
         Group(sample, (*found[index], *placed) if index in found else ())
         for index, (sample, placed) in enumerate(zip(samples, given, strict=True))
     ]
     second = [Group(sample, found.get(len(samples) + index, ())) for index, sample in enumerate(samples)]
     return groups, second if baselines else []
-
-
-def _answers(
-    engine: Engine, requests: Sequence[Request], on_answer: OnAnswer | None = None
-) -> list[tuple[Trajectory, ...]]:
-    # An engine that knows nothing of ``on_answer`` is not told of it where nobody listens.
-    listening = {} if on_answer is None else {"on_answer": on_answer}
-    responses = engine.generate(requests, **listening) if requests else []
-    wanted = [request.n for request in requests]
-    if [len(group) for group in responses] != wanted:
-        asked = f"{wanted[0]} each" if len(set(wanted)) == 1 else f"{wanted[:8]}"
-        raise EasyVideoError(
-            f"engine {type(engine).__name__} answered {len(requests)} requests with groups of "
-            f"{[len(group) for group in responses][:8]} responses where {asked} were asked; an engine "
-            "returns n responses per request, in request order"
-        )
-    return responses
 
 
 def read_offline(
@@ -207,7 +187,7 @@ def offline_ids(
     tokenizer: Any = family.tokenizer
     ids: list[int] = tokenizer(offline.text, add_special_tokens=False)["input_ids"]
     if not ids:
-        raise DataError("the offline trajectory is empty - remove it or give its text")
+        raise DataError("the offline trajectory is empty - remove it, or give its text")
     if ids[-1] not in family.stop_token_ids:
         ids = [*ids, family.stop_token_ids[0]]
     if max_tokens is not None and len(ids) > max_tokens:
@@ -218,10 +198,10 @@ def offline_ids(
     control = {*family.visual_token_ids, *family.stop_token_ids, *control_tokens(tokenizer).values()}
     if special := set(ids[:-1]) & control:
         names = ", ".join(tokenizer.convert_ids_to_tokens(sorted(special)))
-        raise DataError(f"the offline trajectory holds the special tokens {names} - remove them from its text")
+        raise DataError(f"the offline trajectory contains the special tokens {names} - remove them from its text")
     if strict and offline.logprobs is not None and _offline_logprobs(offline, len(ids)) is None:
         raise DataError(
             f"the offline trajectory has {len(ids)} tokens with its stop token but {len(offline.logprobs)} "
-            "log-probs - they come from another tokenizer; leave them out if they do"
+            "log-probs - remove the log-probs if they come from another tokenizer"
         )
     return ids

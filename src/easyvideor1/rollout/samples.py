@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from easyvideor1.config import StageConfig
 from easyvideor1.data import SampleStream
-from easyvideor1.data.visual import VISUAL_MISMATCH
+from easyvideor1.data.visual_tokens import VISUAL_MISMATCH
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.types import MediaError, MediaPlan, MediaRef, Sample

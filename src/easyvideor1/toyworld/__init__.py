@@ -1,12 +1,22 @@
 """Seeded worlds of moving shapes with full ground truth: real media files and rows for every task type."""
 
 from easyvideor1.toyworld.encode import DEFAULT_CODECS, Encoding, write_image, write_video
-from easyvideor1.toyworld.paint import paint, paint_all
-from easyvideor1.toyworld.sample import sample_clip, sample_image
-from easyvideor1.toyworld.scene import BOX_SCALE, COLOURS, DIRECTIONS, SHAPES, Body, Label, Scene, frame_times
+from easyvideor1.toyworld.kinds import KINDS
+from easyvideor1.toyworld.questions import Kind, Question
+from easyvideor1.toyworld.scene import (
+    BOX_SCALE,
+    COLOURS,
+    DIRECTIONS,
+    SHAPES,
+    Body,
+    Label,
+    Scene,
+    frame_times,
+    paint,
+    paint_all,
+)
 from easyvideor1.toyworld.spec import SPLITS, WorldSpec
-from easyvideor1.toyworld.tasks import KINDS, Kind, Question
-from easyvideor1.toyworld.world import Manifest, SplitInfo, read_scenes, write_world
+from easyvideor1.toyworld.world import Manifest, SplitInfo, read_scenes, sample_clip, sample_image, write_world
 
 #: Names of all question kinds, for ``WorldSpec.kinds``.
 KIND_NAMES: tuple[str, ...] = tuple(KINDS.names())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from easyvideor1.toyworld.balance import Draw
+from easyvideor1.toyworld.questions import Draw, Needs
 from easyvideor1.toyworld.scene import DIRECTIONS, SHAPES, Backdrop, Body, Label, Motion, Scene, ShapeName, frame_times
 from easyvideor1.toyworld.spec import WorldSpec
 from easyvideor1.types import ConfigError
@@ -20,34 +20,6 @@ MOST = 4
 
 _ATTEMPTS = 1500  # the later ones with smaller shapes, the latest with one mover only
 _GAP = 1.0  # pixels between any two shapes, at all times
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a question kind needs of its scene.
-
-    Attributes:
-        even: Attributes of the subject that decide the answer and are therefore dealt evenly for this kind.
-        counted: The number of shapes is dealt evenly from 1 to 4.
-        window: The subject is visible for part of the clip only.
-        whole: The subject is visible all the time; does not go with ``window``.
-        word: A word is drawn.
-        wide: The subject's travel varies widely (else it is always clear motion).
-        least: At least this many shapes.
-    """
-
-    even: tuple[Literal["colour", "shape", "motion"], ...] = ()
-    counted: bool = False
-    window: bool = False
-    whole: bool = False
-    word: bool = False
-    wide: bool = False
-    least: int = 1
-
-    def agrees(self, other: Needs) -> bool:
-        """Whether one scene can serve both."""
-        crowded = (self.counted and other.word) or (self.word and other.counted)  # four shapes and a word: too much
-        return not (crowded or (self.whole and other.window) or (self.window and other.whole))
 
 
 @dataclass(frozen=True, slots=True)

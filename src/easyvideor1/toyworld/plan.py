@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from easyvideor1.toyworld.balance import Decks, Draw
 from easyvideor1.toyworld.compose import Wish, compose
+from easyvideor1.toyworld.kinds import KINDS
+from easyvideor1.toyworld.questions import PROBLEM_TYPES, Decks, Draw, Kind, Question
 from easyvideor1.toyworld.scene import Scene
 from easyvideor1.toyworld.spec import SPLITS, WorldSpec
-from easyvideor1.toyworld.tasks import KINDS, PROBLEM_TYPES, Kind, Question
 from easyvideor1.types import ConfigError
 
 

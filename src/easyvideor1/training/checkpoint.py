@@ -51,10 +51,10 @@ def unsaved_words(options: StageConfig) -> str:
     key = f"stages.{options.name}.save_every"
     first = min(options.save_every, options.step_count)
     words = (
-        f"stage {options.name}: nothing is saved, so it starts again from its beginning. The first save comes after "
-        f"step {first} of {options.step_count} ({key}={options.save_every})"
+        f"stage {options.name}: there is no checkpoint yet, so it restarts from its first step. The first checkpoint "
+        f"comes after step {first} of {options.step_count} ({key}={options.save_every})"
     )
-    return words if first == 1 else f"{words}; for an earlier one, start the same command with {key}={first // 2}"
+    return words if first == 1 else f"{words}; for an earlier one, run the same command with {key}={first // 2}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,27 +22,27 @@ _TOLD = 8
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """Says what a start finds damaged or does again, and keeps it in ``run.json`` for the report."""
+    """Reports what a start finds damaged or repeats, and keeps it in ``run.json`` for the report page."""
 
     say: Callable[[str], None]
     status: RunStatus
 
     def tell(self, text: str) -> None:
-        """Say something, and keep it."""
+        """Report a line, and keep it."""
         self.say(text)
         self.status.keep_incident(text)
 
     def tell_all(self, damage: Sequence[Damage]) -> None:
-        """Say some damages, the first ones one by one."""
+        """Report damage, the first items one by one."""
         for text in shown(damage):
             self.tell(text)
 
 
 def shown(damage: Sequence[Damage]) -> list[str]:
-    """A line for each damage, of many for the first ones."""
+    """One line per damaged item, for the first ones if there are many."""
     lines = [f"DAMAGED: {one}" for one in damage[:_TOLD]]
     if more := len(damage) - len(lines):
-        lines.append(f"DAMAGED: {more} more; `evr1 doctor` and the directory of the run name them all")
+        lines.append(f"DAMAGED: {more} more; `evr1 doctor RUN` lists all of them")
     return lines
 
 
@@ -54,32 +54,32 @@ def done_damage(
     fault: EvaluationFault,
     told: Collection[str] = (),
 ) -> list[Damage]:
-    """What is damaged of the first ``done`` steps of a stage: none of it will be done again.
+    """What is damaged in the first ``done`` steps of a stage, which will not be repeated.
 
-    ``told`` are places of which something was told already.
+    ``told`` are places that were reported already.
     """
     stage = stage_directory(run_dir, config, options)
     if done == 0:
         return []
     if not stage.is_dir():
-        return [Damage(f"stages/{stage.name}", "not there", "how it was trained is lost")]
+        return [Damage(f"stages/{stage.name}", "missing", "the record of its training is lost")]
     found = stage_damage(stage, done, told)
     names = [validation_name(options, step) for step in range(1, done + 1) if due(config.evaluation.every, step)]
-    means = "its answers are lost; the metrics of its step still tell its accuracies"
+    means = "its answers are lost, but metrics.jsonl still has its accuracies"
     return [*found, *evaluation_damage(run_dir, names if config.data.validation else [], means, fault)]
 
 
 def evaluation_damage(run_dir: Path, names: Sequence[str], means: str, fault: EvaluationFault) -> list[Damage]:
-    """Of some evaluations those that are damaged."""
+    """The damaged ones among some evaluations."""
     faults = {name: fault(run_dir / "evaluations", name) for name in names}
     return [Damage(f"evaluations/{name}", what, means) for name, what in faults.items() if what]
 
 
 def going_on(options: StageConfig, latest: Latest, rewound: Rewound) -> str:
-    """From where a stage that was begun before goes on, and what it does again."""
+    """Where a stage resumes, and which steps it repeats."""
     words = unsaved_words(options)
     if latest.path is not None:
-        words = f"stage {options.name}: going on after step {latest.step} from {latest.path}"
+        words = f"stage {options.name}: resuming after step {latest.step} from {latest.path}"
     elif latest.passed_over:
-        words = f"stage {options.name}: none of its checkpoints is whole, so it starts again from its beginning"
-    return f"{words}; done again: {steps_words(rewound.redone)}" if rewound.redone else words
+        words = f"stage {options.name}: it has no complete checkpoint, so it restarts from its first step"
+    return f"{words}; repeating {steps_words(rewound.redone)}" if rewound.redone else words

@@ -81,11 +81,11 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
     samples = [sample for sources in loaded.values() for source in sources for sample in source.samples]
     if note := components.rate_note(ref for sample in samples for ref in sample.media):
         watch.say(note)
-    watch.say(f"frame cache: {built.built} built, {built.present} already there, {built.failed} failed")
+    watch.say(f"frame cache: {built.built} built, {built.present} present, {built.failed} failed")
     if built.damaged:
         (path, fault), count = built.damaged[0], len(built.damaged)
-        which = "1 of its entries is" if count == 1 else f"{count} of its entries are"
-        watch.say(f"frame cache: {which} damaged and not used; the first is {path}: {fault}")
+        which = "1 damaged entry was" if count == 1 else f"{count} damaged entries were"
+        watch.say(f"frame cache: {which} not used; the first is {path}: {fault}")
     loaded = {split: components.without_failed(sources, built) for split, sources in loaded.items()}
     learnt = [components.without_failed(sources, built) for sources in learnt]
     report: dict[str, Any] = {split: _counts(sources) for split, sources in loaded.items()}
@@ -128,12 +128,12 @@ def _drawn_rows(options: StageConfig, config: RunConfig, sources: Sequence[Loade
 
 
 def _check_names(config: RunConfig, components: Components) -> None:
-    """Resolve every name now: one that is wrong in the last stage must not cost the stages before it."""
+    """Resolve every name now, so that a wrong name in the last stage fails before the first stage is trained."""
     if not config.data.train:
-        raise ConfigError("data.train names no source: give at least one file of rows")
+        raise ConfigError("data.train is empty; give at least one file of rows")
     require_sources(config, (*config.data.train, *config.data.validation, *config.data.test))
     if config.model.lora is None and {*config.model.freeze} == {"vision", "merger", "language"}:
-        raise ConfigError("model.freeze: vision, merger, language is the whole model; leave a group to train")
+        raise ConfigError("model.freeze freezes the whole model; leave at least one group to train")
     ENGINES.resolve(config.rollout.engine)
     for options in config.stages:
         check_needs(options, set(NEEDS))  # every need is met; the names are resolved on the way
@@ -142,20 +142,20 @@ def _check_names(config: RunConfig, components: Components) -> None:
         known = [source.path for source in config.data.train]
         if unknown := [path for path in options.sources if path not in known]:
             raise ConfigError(
-                f"stages.{options.name}.sources: {unknown[0]!r} is none of data.train, "
-                f"whose paths are {', '.join(known)}"
+                f"stages.{options.name}.sources: {unknown[0]!r} is not a path of data.train; its paths are "
+                f"{', '.join(known)}"
             )
     components.scorer  # noqa: B018 - opening it resolves custom rewards
 
 
 def _mixture_line(options: StageConfig, config: RunConfig, stream: SampleStream, sources: Sequence[Loaded]) -> str:
-    """What part of a stage each source has, and how often that goes through it."""
+    """The share of each source in a stage, and the epochs that this makes."""
     draws = options.step_count * options.prompts_per_step
     parts = [
-        f"{config.data.train[number].path} {share:.1%}, {share * draws / len(sources[number].samples):.2f} times"
+        f"{config.data.train[number].path} {share:.1%}, {share * draws / len(sources[number].samples):.2f} epochs"
         for number, share in sorted(stream.shares().items())
     ]
-    return f"stage {options.name} draws {draws} samples: {'; '.join(parts)}"
+    return f"stage {options.name}: {draws} samples: {'; '.join(parts)}"
 
 
 def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) -> SampleStream:
@@ -225,11 +225,11 @@ def _tell_usable(
     """
     total = sum(len(sample.offline) for samples in drawn for sample in samples)
     reasons = [why for found in faults for each in found.values() for why in each]
-    told = f"; {len(reasons)} cannot, the first because {reasons[0]}" if reasons else ""
-    watch.say(f"stage {options.name}: {total - len(reasons)} of {total} offline trajectories can be used{told}")
+    told = f"; {len(reasons)} are not, the first because {reasons[0]}" if reasons else ""
+    watch.say(f"stage {options.name}: {total - len(reasons)} of {total} offline trajectories are usable{told}")
     if options.hybrid is not None and len(reasons) == total:
         raise DataError(
-            f"stage {options.name!r} is hybrid, but none of its {total} offline trajectories can be used, the first "
+            f"stage {options.name!r} is hybrid, but none of its {total} offline trajectories is usable, the first "
             f"because {reasons[0]}"
         )
 
@@ -241,11 +241,11 @@ def _without_offline(options: StageConfig, sources: Sequence[Loaded]) -> str:
     if options.trajectories == "policy":
         return (
             f"stage {options.name!r} is hybrid, but {rows} has an offline trajectory; collect some (evr1 trajectories "
-            "collect), or leave out hybrid"
+            "collect), or remove hybrid"
         )
     return (
-        f"stage {options.name!r} learns from offline trajectories, but {rows} has one; fill the columns "
-        "has_offline_trajectory and offline_output, or set the stage's trajectories to policy"
+        f"stage {options.name!r} trains on offline trajectories, but {rows} has one; fill the columns "
+        "has_offline_trajectory and offline_output, or set trajectories of the stage to policy"
     )
 
 

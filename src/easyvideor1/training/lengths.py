@@ -40,7 +40,7 @@ def in_steps(options: StageConfig, steps: int) -> StageConfig:
         return StageConfig.model_validate({**values, "epochs": None, "steps": steps})
     except ValidationError as error:
         faults = "; ".join(str(fault["msg"]).removeprefix("Value error, ") for fault in error.errors())
-        raise ConfigError(f"stages.{options.name}, whose epochs come to {steps} steps: {faults}") from error
+        raise ConfigError(f"stages.{options.name}, whose epochs are {steps} steps: {faults}") from error
 
 
 def with_steps(config: RunConfig, steps: Sequence[int]) -> RunConfig:
@@ -70,4 +70,4 @@ def tell_length(options: StageConfig, rows: int, steps: int, say: Callable[[str]
     times = f"{options.epochs:g} epoch" + ("" if options.epochs == 1 else "s")
     told = f"stage {options.name}: {times} of {rows} samples at {options.prompts_per_step} a step are {steps} steps"
     now = counted_steps(options, rows)
-    say(told if now == steps else f"{told} as counted when the run began; they would be {now} now")
+    say(told if now == steps else f"{told}, as counted when the run started; now they would be {now}")

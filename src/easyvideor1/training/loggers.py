@@ -114,9 +114,9 @@ def check_loggers(config: RunConfig) -> None:
             load_attribute(name, "logger")
         elif name not in LOGGERS:
             known = ", ".join(LOGGERS)
-            raise ConfigError(f"loggers: unknown logger {name!r}: known are {known}. Your own: module:attr.")
+            raise ConfigError(f"loggers: unknown logger {name!r}; known: {known}; or your own: module:attr")
         elif importlib.util.find_spec(LOGGERS[name][0]) is None:
-            raise ConfigError(f"loggers: {name} is not installed: pip install {LOGGERS[name][1]}, or leave it out")
+            raise ConfigError(f"loggers: {name} is not installed; pip install {LOGGERS[name][1]}, or remove it")
 
 
 class Loggers:
@@ -155,7 +155,7 @@ class _Thread:
                 self._queue.put_nowait(item)
                 return
             except queue.Full:
-                self._tell("is slower than the run; older steps are left out")
+                self._tell("is slower than the run; it skips older steps")
                 try:
                     self._queue.get_nowait()
                 except queue.Empty:
@@ -164,7 +164,7 @@ class _Thread:
     def end(self, seconds: float) -> None:
         self._thread.join(seconds)
         if self._thread.is_alive():
-            self._tell("does not finish and is left behind")
+            self._tell("did not finish in time and was abandoned")
 
     def _run(self, config: RunConfig, run_dir: Path) -> None:
         try:
@@ -177,7 +177,7 @@ class _Thread:
                     write_text(self._sent, str(item[0]))
             logger.finish()
         except Exception as error:  # noqa: BLE001 - a logger never stops a run, whatever it raises
-            self._tell(f"raised {type(error).__name__}: {error}; the run goes on without it")
+            self._tell(f"raised {type(error).__name__}: {error}; the run continues without it")
             while self._queue.get() is not None:
                 pass
 

@@ -57,17 +57,17 @@ EvaluateRun = Callable[[str, Sequence[Sample], Engine, Components, Path], Metric
 def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: EvaluationFault, watch: Watch) -> Path:
     """Do, or finish, what ``config`` describes, and return the run directory.
 
-    Called again with the same configuration after a kill, it goes on from the last checkpoint and ends with the same
-    weights and metrics as a run that was never interrupted. Nothing of a finished run is done again. What is damaged is
-    told: checkpoints that are passed over, evaluations that are done again, and what is lost of steps that are not.
+    Called again with the same configuration after a kill, it resumes from the last checkpoint and ends with the same
+    weights and metrics as an uninterrupted run. Finished work is not repeated. Damage is reported: checkpoints that are
+    skipped, evaluations that are repeated, and records of earlier steps that are lost.
 
     Raises:
-        ConfigError: the directory holds a run of another configuration, or another process is at it.
+        ConfigError: the directory holds a run of another configuration, or another process is using it.
         DataError: rows are bad and ``data.on_bad_row`` is ``error``; nothing has been trained or written then. Or what
             an earlier start has written is not what it wrote, and cannot be made again without the user's word.
     """
     if not config.stages:
-        raise ConfigError("the configuration has no stages: there is nothing to do; see `evr1 config show quickstart`")
+        raise ConfigError("the configuration has no stages; see `evr1 config show quickstart` for an example")
     run_dir = run_directory(config)
     check_loggers(config)
     with claimed(run_dir):
@@ -80,7 +80,7 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
             for text in shown(damage):
                 watch.say(text)
             if damage:
-                watch.say(f"`evr1 doctor {run_dir}` says what to do about each")
+                watch.say(f"`evr1 doctor {run_dir}` shows remedies")
             return run_dir
         sweep(run_dir)
         if config.threads:
@@ -95,8 +95,8 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
             status = RunStatus.open(run_dir, config, known_steps(planned, None))
             if status.facts["threads"] != torch.get_num_threads():
                 watch.say(
-                    f"this run began with {status.facts['threads']} CPU threads and goes on with "
-                    f"{torch.get_num_threads()}: results will differ in the last digits; set `threads` to avoid that"
+                    f"this run started with {status.facts['threads']} CPU threads and resumes with "
+                    f"{torch.get_num_threads()}: results will differ in the last digits; set `threads` to avoid this"
                 )
             write_json(run_dir / "data_report.json", material.report)
             loggers = Loggers(config, run_dir, watch.say)
@@ -161,7 +161,7 @@ class _Session:
         for number, options in enumerate(self.config.stages):
             directory = stage_directory(self.run_dir, self.config, options)
             if reached > number + 1 and not directory.is_dir():
-                gone = Damage(f"stages/{directory.name}", "not there", "this stage is done again")
+                gone = Damage(f"stages/{directory.name}", "missing", "this stage is repeated")
                 self.teller.tell_all([gone])
             self.status.note(directory.name)
             start = self._stage(number, options, directory, start)
@@ -179,9 +179,9 @@ class _Session:
         latest, record = latest_checkpoint(directory), StageLog(directory)
         if latest.step > options.step_count:
             raise ConfigError(
-                f"stages.{options.name}: {latest.path} is of step {latest.step}, and the stage now comes to "
-                f"{options.step_count} steps: its rows have changed since it began, and run.json, which keeps its "
-                f"length, is gone or another. Restore them, or set steps={latest.step} in place of epochs"
+                f"stages.{options.name}: {latest.path} is of step {latest.step}, but the stage now has only "
+                f"{options.step_count} steps: its rows have changed since it started, and run.json, which records its "
+                f"length, is missing or was replaced. Restore them, or set steps={latest.step} instead of epochs"
             )
         if latest.path is not None:
             policy.restore(latest.path)
@@ -223,7 +223,7 @@ class _Session:
             with waiting.watched():
                 train(stage, done)
         except KeyboardInterrupt:
-            saved_words = f"stage {options.name}: the same command goes on from {saved[-1]}" if saved else ""
+            saved_words = f"stage {options.name}: run the same command to resume from {saved[-1]}" if saved else ""
             self.watch.say(saved_words or unsaved_words(options))
             raise
         return final
@@ -269,7 +269,7 @@ class _Session:
         if not questions or not self.evaluation_fault(directory, name):
             return
         if expected or (directory / f"{name}.json").exists():
-            means = "this evaluation is done again"
+            means = "this evaluation is repeated"
             self.teller.tell_all(evaluation_damage(self.run_dir, [name], means, self.evaluation_fault))
         policy = Policy.open(self.config.model, checkpoint)
         self.evaluate(name, questions, self.components.open_engine(policy.model), self.components, self.run_dir)

@@ -46,7 +46,7 @@ def run_directory(config: RunConfig) -> Path:
         return Path(config.output_dir.format(name=config.name, seed=config.seed))
     except (KeyError, IndexError, ValueError) as error:
         raise ConfigError(
-            f"output_dir {config.output_dir!r} cannot be filled in ({error!r}): only {{name}} and {{seed}} are known"
+            f"output_dir {config.output_dir!r} has an unknown field ({error!r}); use only {{name}} and {{seed}}"
         ) from error
 
 
@@ -96,7 +96,7 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(_unreadable(file, " ".join(str(error).split()))) from error
     if not isinstance(values, dict):
-        raise ConfigError(_unreadable(file, "it holds no settings"))
+        raise ConfigError(_unreadable(file, "it has no settings"))
     old, new = flat(_completed(values, str(file))), flat(yaml.safe_load(text))
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
     if all(map(_FREE.fullmatch, changed)):
@@ -104,7 +104,7 @@ def check_configuration(run_dir: Path, config: RunConfig) -> None:
         return
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
     raise ConfigError(
-        f"{run_dir} holds a run of another configuration: {shown}. Give this run another name "
+        f"{run_dir} contains a run with another configuration: {shown}. Give this run another name "
         "or output_dir, or remove the directory to start over."
     )
 
@@ -163,8 +163,8 @@ class RunStatus:
             facts = {**_facts(config), "data": digests, "starts": 0, "stage": "", "seconds": 0.0}
         elif changed := [path for path, digest in digests.items() if facts["data"].get(path) != digest]:
             raise ConfigError(
-                f"{run_dir}: the rows of {', '.join(changed)} have changed since this run began, so going on would mix "
-                "two data sets. Restore them, give this run another name, or remove the directory to start over."
+                f"{run_dir}: the rows of {', '.join(changed)} have changed since this run started, so resuming would "
+                "mix two data sets. Restore them, give this run another name, or remove the directory to start over."
             )
         facts["starts"] += 1
         facts["steps"] = dict(steps)

@@ -56,7 +56,7 @@ def build_stage(
         family=policy.family,
         engine=engine,
         draw=_samples(options, stream, media, components),
-        render=components.render,
+        strategy=components.strategy,
         media=media,
         scorer=components.scorer,
         overlap=policy.device.type != "cpu" if overlap is None else overlap,
@@ -120,7 +120,7 @@ def _samples(options: StageConfig, stream: SampleStream, media: StageMedia, comp
 
 def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
     """Give an engine the policy's weights; adapters are merged unless it takes them."""
-    engine.load_weights(version, dict(policy.weights(merged=not getattr(engine, "takes_adapters", False))))
+    engine.update_weights(version, policy.weights(merged=not getattr(engine, "takes_adapters", False)))
 
 
 def due(every: int, step: int) -> bool:

@@ -65,9 +65,9 @@ class StallWatch:
             first, last = self._streak[0], self._streak[-1]
             steps = f"step {last}" if first == last else f"steps {first} to {last}"
             raise StoppedError(
-                f"stage {self._stage}: in {steps} no group could be used, for a cause outside the policy: "
-                f"{_words(self._causes)}. Nothing was learnt in them, and they will be done again: {self._remedy()}, "
-                "then start the run again"
+                f"stage {self._stage}: no group of {steps} could be used, for a cause outside the policy: "
+                f"{_words(self._causes)}. The run will repeat these steps: {self._remedy()}, then run the same command "
+                "again"
             )
 
     def saves(self, step: int) -> bool:
@@ -76,8 +76,8 @@ class StallWatch:
 
     def _remedy(self) -> str:
         if self._causes[_MEDIA] == self._causes.total():
-            return "`evr1 cache doctor CONFIG` names the files and what to do about each; bring them back or drop rows"
-        return "correct the reward, or bring the judge back"
+            return "`evr1 cache doctor CONFIG` lists the files with remedies; restore them, or remove their rows"
+        return "correct the reward, or restart the judge"
 
 
 def _words(causes: Counter[str]) -> str:

@@ -16,7 +16,7 @@ PHASES = {
     "score": "scoring",
     "advantages": "computing advantages",
     "update": "updating",
-    "sync": "handing over weights",
+    "sync": "syncing weights",
 }
 
 #: Called as ``(step, what is going on, seconds that it has taken)``.

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
+
 from easyvideor1.rewards.references import AnyOf, one_answer, read_reference
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.types import Sample, Score
@@ -86,9 +88,8 @@ def _letters(values: Sequence[tuple[str, ...]], samples: Sequence[Sample]) -> It
 
 
 def _quantiles(numbers: Iterable[float]) -> list[float]:
-    ordered = sorted(numbers)
-    picked = {ordered[round(share * (len(ordered) - 1))] for share in _QUANTILES}
-    return sorted(picked)
+    """Different values among the numbers, from the smallest to the largest."""
+    return sorted(set(np.quantile(list(numbers), _QUANTILES, method="nearest").tolist()))
 
 
 def _numbers(values: Sequence[Any], samples: Sequence[Sample]) -> Iterable[str]:
@@ -122,11 +123,11 @@ def _box_guesses(boxes: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
         return [(0.0, 0.0, 1.0, 1.0)]
     largest = max(max(map(abs, box)) for box in known)
     side = next((scale for scale in (1.0, 1000.0) if largest <= scale), largest)
-    sides = [sorted(box[at] for box in known) for at in range(4)]
+    sides = np.array(known)
     guesses: list[tuple[float, ...]] = [(0.0, 0.0, side, side)]
     for share in (0.0, 0.1, 0.25, 0.4, 0.5):
-        low = [corner[round(share * (len(corner) - 1))] for corner in sides[:2]]
-        high = [corner[round((1 - share) * (len(corner) - 1))] for corner in sides[2:]]
+        low = np.quantile(sides[:, :2], share, axis=0, method="nearest").tolist()
+        high = np.quantile(sides[:, 2:], 1 - share, axis=0, method="nearest").tolist()
         if low[0] < high[0] and low[1] < high[1]:
             guesses.append((*low, *high))
     return guesses

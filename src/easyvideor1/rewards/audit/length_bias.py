@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from easyvideor1.rewards.audit.constant_baselines import ScoreOne
 from easyvideor1.rewards.readers.json_answers import load_json
 from easyvideor1.rewards.references import one_answer
@@ -71,13 +73,11 @@ def _centred(values: Sequence[float]) -> list[float]:
 
 def _correlation(lengths: Sequence[float], scores: Sequence[float]) -> float | None:
     """Pearson's, of values that have mean 0; 0 if the scores never change, ``None`` if there is nothing to compare."""
-    spread = math.fsum(value * value for value in lengths)
-    if spread == 0:
+    if not any(lengths):
         return None
-    moved = math.fsum(value * value for value in scores)
-    if moved < 1e-18:
+    if math.hypot(*scores) < 1e-9:
         return 0.0
-    return math.fsum(a * b for a, b in zip(lengths, scores, strict=True)) / math.sqrt(spread * moved)
+    return float(np.corrcoef(lengths, scores)[0, 1])
 
 
 def joined_answers(task: str, references: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.rewards.audit.constant_baselines import ConstantBaseline, ScoreOne, best_constant
 from easyvideor1.rewards.audit.length_bias import LengthBias, length_bias
-from easyvideor1.rewards.geometry import declared_scale
+from easyvideor1.rewards.readers.geometry import declared_scale
 from easyvideor1.rewards.references import one_answer, plain_reference, read_reference
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.rewards.scorer import Scorer

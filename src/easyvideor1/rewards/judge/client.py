@@ -1,48 +1,50 @@
 """One request to an OpenAI-compatible endpoint: sent, answered or refused within a deadline, never repeated.
 
-The protocol needs one POST of a small JSON object, so the standard library does; attempts, pauses and the budget are
-counted in ``judge``, which could not see what a client library repeats by itself.
+httpx keeps the connections and knows the environment's proxies. ``judge`` counts attempts, pauses and the budget: it
+could not count what a client repeats by itself.
 """
 
 from __future__ import annotations
 
-import base64
-import http.client
+import asyncio
 import json
 import os
 import random
-import socket
+import ssl
 import threading
-import time
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
 
 from easyvideor1.config.schema import JudgeConfig
 from easyvideor1.rewards.types import RewardError
 from easyvideor1.types import ConfigError
 
-#: Statuses that a further attempt may cure, beside all of 5xx.
-_PASSING = frozenset((408, 409, 425, 429))
+#: Statuses after which another attempt may succeed, beside all of 5xx.
+_TRANSIENT = frozenset((408, 409, 425, 429))
 #: Statuses that say that the configuration is wrong: address, key or model.
 _MISTAKES = frozenset((401, 403, 404, 405))
-#: Longer replies are no chat completion.
+#: Longer replies are not chat completions.
 _LONGEST_BODY = 4 << 20
+#: Hosts that no proxy is used for.
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 _SHOWN = 300
-
-Message = Mapping[str, str]
-
-
 #: Seconds before the second attempt, where the endpoint does not ask for a pause.
 _FIRST_PAUSE = 0.5
 
+Message = Mapping[str, str]
+R = TypeVar("R")
+
 
 class TransientError(Exception):
-    """A further attempt may succeed; ``wait`` is the pause in seconds that the endpoint asked for, if it did, and
-    ``replied`` says that it answered, with something that is of no use."""
+    """Another attempt may succeed.
+
+    ``wait`` is the pause in seconds that the endpoint asked for, if it did. ``replied`` says that the endpoint answered
+    with something that cannot be used.
+    """
 
     def __init__(self, what: str, wait: float | None = None, *, replied: bool = False) -> None:
         super().__init__(what)
@@ -50,14 +52,16 @@ class TransientError(Exception):
         self.replied = replied
 
     def pause(self, attempt: int, most: float) -> float:
-        """Seconds to wait before the next attempt: as long as was asked for, else twice as long each time, spread a
-        little; at most ``most``."""
+        """Seconds to wait before the next attempt, at most ``most``.
+
+        What the endpoint asked for; else twice as long after each attempt, with some jitter.
+        """
         grown = _FIRST_PAUSE * 2**attempt * random.SystemRandom().uniform(0.5, 1.5)
         return min(grown if self.wait is None else self.wait, most)
 
 
 class RefusedError(Exception):
-    """The endpoint will not answer this request, however often it is asked; ``status`` is HTTP's."""
+    """The endpoint will not answer this request, however often it is sent; ``status`` is the HTTP status."""
 
     def __init__(self, status: int, what: str) -> None:
         super().__init__(what)
@@ -66,15 +70,39 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model said, whether it was cut off, and the tokens of prompt and reply together."""
+    """What the model wrote, whether it was cut off, and the tokens of prompt and reply together."""
 
     text: str
     cut_off: bool
     tokens: int
 
 
+class _EventLoop:
+    """An event loop in a thread of its own, started when it is first used. A forked child starts another."""
+
+    def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, work: Coroutine[Any, Any, R]) -> R:
+        """The result of a coroutine; any number of threads may wait for theirs."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="judge requests", daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+#: A deadline for a whole request takes asyncio: the timeouts of httpx limit the time between two bytes.
+_LOOP = _EventLoop()
+
+
 class ChatClient:
-    """Speaks ``POST {url}/chat/completions``. Holds no connection, so any thread and any fork may use it.
+    """Speaks ``POST {url}/chat/completions``. Any thread and any forked child may use it.
 
     Raises:
         ConfigError: ``api_key_env`` names a variable that is not set.
@@ -88,6 +116,8 @@ class ChatClient:
                 f"rewards.judge.api_key_env: the environment variable {config.api_key_env} is not set - set it to the "
                 "endpoint's key, or leave the setting empty for an endpoint without one"
             )
+        self._http: httpx.AsyncClient | None = None
+        self._owner = 0
 
     def settings(self) -> dict[str, object]:
         """The fields of a request beside its messages: they and the messages decide the reply."""
@@ -102,22 +132,25 @@ class ChatClient:
 
         Raises:
             TransientError: no usable reply this time.
-            RefusedError: the endpoint does not take this request.
+            RefusedError: the endpoint does not accept this request.
             RewardError: address, key or model are wrong.
         """
         body = json.dumps(self.settings() | {"messages": list(messages)}).encode()
-        until = time.monotonic() + self.config.timeout
         try:
-            status, headers, content = self._post(body, until)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if time.monotonic() >= until:
-                raise TransientError(f"no reply within {self.config.timeout:g} s") from error
+            status, headers, content = _LOOP.run(self._post(body))
+        except TimeoutError as error:
+            raise TransientError(f"no reply within {self.config.timeout:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
+        except ImportError as error:  # of a package that a SOCKS proxy needs
+            raise RewardError(
+                f"the judge at {self.config.url} cannot be asked through the proxy that the environment names: {error}"
+            ) from error
         if status == 200:
             return _reply(content)
         said = " ".join(content[: 4 * _SHOWN].decode("utf-8", "replace").split())[:_SHOWN]
-        if status in _PASSING or status >= 500:
-            raise TransientError(f"HTTP {status} {said}", _asked_pause(headers))
+        if status in _TRANSIENT or status >= 500:
+            raise TransientError(f"HTTP {status} {said}", _requested_pause(headers))
         if status in _MISTAKES or status < 400:
             raise RewardError(
                 f"the judge at {self.config.url} answered HTTP {status}: {said!r} - correct rewards.judge: url "
@@ -125,64 +158,43 @@ class ChatClient:
             )
         raise RefusedError(status, said)
 
-    def _post(self, body: bytes, until: float) -> tuple[int, Mapping[str, str], bytes]:
-        parts = urlsplit(self.config.url)
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "Connection": "close"}
+    def close(self) -> None:
+        """Close the connections; the next request opens others."""
+        _LOOP.run(self._closed())
+
+    async def _post(self, body: bytes) -> tuple[int, httpx.Headers, bytes]:
+        http = self._open()
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        connection, target, extra = _connection(parts, self.config.timeout)
-        try:
-            connection.connect()
-            with _cut_at(connection.sock, until):
-                connection.request("POST", f"{target}/chat/completions", body, headers | extra)
-                response = connection.getresponse()
-                content = response.read(_LONGEST_BODY + 1)
+        url = f"{self.config.url.rstrip('/')}/chat/completions"
+        content = bytearray()
+        async with (
+            asyncio.timeout(self.config.timeout),
+            http.stream("POST", url, content=body, headers=headers) as response,
+        ):
+            async for piece in response.aiter_bytes():
+                content += piece
                 if len(content) > _LONGEST_BODY:
                     raise ValueError(f"a reply of more than {_LONGEST_BODY} bytes")
-                if time.monotonic() >= until:  # what was cut may look complete
-                    raise TimeoutError("the reply took too long")
-                return response.status, dict(response.headers.items()), content
-        finally:
-            connection.close()
+        return response.status_code, response.headers, bytes(content)
 
+    def _open(self) -> httpx.AsyncClient:
+        """The connections of this process; called on its event loop alone."""
+        if self._http is None or self._owner != os.getpid():  # after a fork they are the parent's
+            self._http = httpx.AsyncClient(
+                verify=ssl.create_default_context(),  # the certificates of the system
+                trust_env=urlsplit(self.config.url).hostname not in _LOOPBACK,
+                timeout=None,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=self.config.concurrency),
+            )
+            self._owner = os.getpid()
+        return self._http
 
-def _connection(parts: SplitResult, timeout: float) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
-    """A connection, the target to ask it for and further headers; through the environment's proxy, if it names one."""
-    host, secure, path = parts.hostname or "", parts.scheme == "https", parts.path.rstrip("/")
-    port = parts.port or (443 if secure else 80)
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    direct = host in _LOOPBACK or urllib.request.proxy_bypass(host)
-    address = "" if direct else urllib.request.getproxies().get(parts.scheme, "")
-    if not address:
-        return kind(host, port, timeout=timeout), path, {}
-    proxy = urlsplit(address if "//" in address else f"//{address}")
-    pass_on: dict[str, str] = {}
-    if proxy.username:
-        login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
-        pass_on["Proxy-Authorization"] = "Basic " + base64.b64encode(login).decode()
-    connection = kind(proxy.hostname or "", proxy.port or 80, timeout=timeout)
-    if secure:
-        connection.set_tunnel(host, port, pass_on)
-        return connection, path, {}
-    return connection, f"http://{parts.netloc}{path}", pass_on
-
-
-@contextmanager
-def _cut_at(connected: socket.socket, until: float) -> Iterator[None]:
-    """Break the connection at the deadline: the timeout of a socket only limits the time between two bytes."""
-
-    def cut() -> None:
-        with suppress(OSError):  # it has ended by itself
-            # The plain socket's method: that of a TLS socket drops what the reading thread still uses.
-            socket.socket.shutdown(connected, socket.SHUT_RDWR)
-
-    timer = threading.Timer(max(0.0, until - time.monotonic()), cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    async def _closed(self) -> None:
+        http, self._http = self._http, None
+        if http is not None and self._owner == os.getpid():
+            await http.aclose()
 
 
 def _reply(content: bytes) -> Reply:
@@ -198,18 +210,18 @@ def _reply(content: bytes) -> Reply:
         usage = data.get("usage") or {}
         tokens = usage.get("total_tokens")
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise TransientError(f"the reply is no chat completion ({type(error).__name__})", replied=True) from error
+        raise TransientError(f"the reply is not a chat completion ({type(error).__name__})", replied=True) from error
     if not isinstance(text, str):
         raise TransientError("the reply has no text", replied=True)
     if type(tokens) is not int or tokens < 0:
-        tokens = len(content) // 4  # not told: about four bytes a token
+        tokens = len(content) // 4  # not given: about four bytes a token
     return Reply(text, choice.get("finish_reason") == "length", tokens)
 
 
-def _asked_pause(headers: Mapping[str, str]) -> float | None:
+def _requested_pause(headers: Mapping[str, str]) -> float | None:
     """Seconds of a ``Retry-After`` header; its other form, a date, is not used by these endpoints."""
     try:
-        seconds = float(next((value for name, value in headers.items() if name.lower() == "retry-after"), ""))
+        seconds = float(headers.get("Retry-After", ""))
     except ValueError:
         return None
     return seconds if 0 <= seconds < float("inf") else None

@@ -175,10 +175,6 @@ class Judge:
         """What this run has spent so far."""
         return self._budget.usage
 
-    def judge(self, item: JudgeItem) -> Verdict:
-        """``judge_many`` of one."""
-        return self.judge_many([item])[0]
-
     def judge_many(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """Judge answers at the same time; equal requests are sent once.
 
@@ -204,11 +200,12 @@ class Judge:
         return [self._verdict([worth[request] for request in group]) for group in asks]
 
     def close(self) -> None:
-        """End the threads; the next question starts others."""
+        """End the threads and close the connections; the next request starts others."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None and self._owner == os.getpid():
             pool.shutdown(wait=True, cancel_futures=True)
+        self._client.close()
 
     def _workers(self) -> ThreadPoolExecutor:
         with self._lock:

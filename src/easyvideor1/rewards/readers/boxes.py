@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from easyvideor1.rewards import geometry
-from easyvideor1.rewards.geometry import Box, Point
+from easyvideor1.rewards.readers import geometry
+from easyvideor1.rewards.readers.geometry import Box, Point
 from easyvideor1.rewards.readers.json_answers import (
     MENTIONED,
     SEVERAL,

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from easyvideor1.rewards import geometry
-from easyvideor1.rewards.geometry import Span
+from easyvideor1.rewards.readers import geometry
+from easyvideor1.rewards.readers.geometry import Span
 from easyvideor1.rewards.readers.json_answers import (
     DENIED,
     LENIENT_LIMIT,

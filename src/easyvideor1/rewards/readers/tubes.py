@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from easyvideor1.rewards import geometry
-from easyvideor1.rewards.geometry import Box, Span
+from easyvideor1.rewards.readers import geometry
 from easyvideor1.rewards.readers.boxes import BOX_KEYS, SECOND_KEYS, boxes_by_second, names_of
+from easyvideor1.rewards.readers.geometry import Box, Span
 from easyvideor1.rewards.readers.json_answers import SEVERAL, NoAnswerError, read_json_answer, read_json_reply
 from easyvideor1.rewards.readers.time_spans import NO_SPAN, ONE_TIME, read_spans, spans_of
 from easyvideor1.rewards.types import Reading

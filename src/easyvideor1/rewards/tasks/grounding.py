@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from easyvideor1.rewards import geometry
-from easyvideor1.rewards.geometry import (
+from easyvideor1.rewards.readers import geometry
+from easyvideor1.rewards.readers.boxes import TokenBoxes, read_boxes, read_boxes_reply
+from easyvideor1.rewards.readers.geometry import (
     Box,
     Point,
     Span,
@@ -25,7 +26,6 @@ from easyvideor1.rewards.geometry import (
     scaled_box,
     span_iou,
 )
-from easyvideor1.rewards.readers.boxes import TokenBoxes, read_boxes, read_boxes_reply
 from easyvideor1.rewards.readers.json_answers import reference_json
 from easyvideor1.rewards.readers.time_spans import read_spans, read_spans_reply
 from easyvideor1.rewards.readers.tubes import (

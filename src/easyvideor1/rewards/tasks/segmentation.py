@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easyvideor1.rewards import geometry
-from easyvideor1.rewards.geometry import (
+from easyvideor1.rewards.readers import geometry
+from easyvideor1.rewards.readers.boxes import BOX_KEYS, box_of, names_of, point_of, second_of
+from easyvideor1.rewards.readers.geometry import (
     Box,
     Point,
     corners,
@@ -21,7 +22,6 @@ from easyvideor1.rewards.geometry import (
     picture_size,
     scaled_box,
 )
-from easyvideor1.rewards.readers.boxes import BOX_KEYS, box_of, names_of, point_of, second_of
 from easyvideor1.rewards.readers.json_answers import (
     SEVERAL,
     NoAnswerError,

@@ -1,0 +1,124 @@
+"""Rows that cannot be used: what is wrong and where, what to do with them, and repairs of published files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from easyvideor1.types import ConfigError, DataError
+
+#: What to do with rows that cannot be used; the values of ``data.on_bad_row``.
+Policy = Literal["error", "skip"]
+
+#: Bad rows that an error message spells out; the others are counted.
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be used. ``where`` is ``file:line``; ``field`` is empty when the whole row is at fault.
+
+    Whoever finds a fault later than the reader (a video that does not probe, a prompt that is too long) makes one with
+    ``where=sample.where`` and hands it to ``Loaded.without``.
+    """
+
+    where: str
+    field: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        subject = f"field {self.field!r}: " if self.field else ""
+        return f"{self.where}: {subject}{self.what} - {self.remedy}"
+
+
+class RowError(DataError):
+    """The first thing that is wrong with a row; ``at`` makes it a ``BadRow``."""
+
+    def __init__(self, field: str, what: str, remedy: str) -> None:
+        super().__init__(f"field {field!r}: {what} - {remedy}" if field else f"{what} - {remedy}")
+        self.field = field
+        self.what = what
+        self.remedy = remedy
+
+    def at(self, where: str) -> BadRow:
+        """The same fault with its place."""
+        return BadRow(where, self.field, self.what, self.remedy)
+
+
+def count_by_field(bad: Sequence[BadRow]) -> dict[str, int]:
+    """Bad rows per field, most frequent first; ``"row"`` stands for faults of whole rows."""
+    return dict(Counter(row.field or "row" for row in bad).most_common())
+
+
+def enforce(path: str, bad: Sequence[BadRow], *, rows: int, used: int, policy: Policy) -> None:
+    """Apply ``data.on_bad_row`` to what a source gave.
+
+    Raises:
+        DataError: there are bad rows and the policy is ``error``; or nothing usable is left under either policy.
+    """
+    if bad and (policy == "error" or not used):
+        lines = [f"{path}: {len(bad)} of {rows} rows cannot be used:", *(f"  {row}" for row in bad[:SHOWN])]
+        if len(bad) > SHOWN:
+            counts = ", ".join(f"{field} {count}" for field, count in count_by_field(bad).items())
+            lines.append(f"  ... and {len(bad) - SHOWN} more; all of them by field: {counts}")
+        if policy == "error":
+            lines.append("Correct them, or set data.on_bad_row to 'skip' to leave them out and have them counted.")
+        else:
+            lines.append("No usable row is left: correct the rows or the source's settings.")
+        raise DataError("\n".join(lines))
+
+
+_HIDDEN = re.compile(r"\s*+<think>([^<]*+)</think>\s*+<\[[^\[\]<>]{1,200}\]>\s*+")
+
+
+def reference_in_thinking(text: str) -> str | None:
+    """The JSON object of ``<think>{...}</think><[placeholder]>``, as in the published file of Charades-STA.
+
+    ``None`` for any other text, and where the thinking holds no JSON object.
+    """
+    hidden = _HIDDEN.fullmatch(text)
+    if hidden is None:
+        return None
+    try:
+        found = json.loads(hidden[1])
+    except (ValueError, RecursionError):
+        return None
+    return hidden[1].strip() if isinstance(found, dict) else None
+
+
+#: Name of a repair -> the sound reference that it makes of a text; ``None`` where the fault it is for is not there.
+REPAIRS: Mapping[str, Callable[[str], str | None]] = MappingProxyType({"reference-in-thinking": reference_in_thinking})
+
+
+def check_repairs(names: Sequence[str]) -> None:
+    """Refuse names of repairs that there are none of.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    for name in names:
+        if name not in REPAIRS:
+            raise ConfigError(f"unknown repair {name!r}; known: {', '.join(REPAIRS)}")
+
+
+def repaired(value: object, names: Sequence[str]) -> tuple[object, str]:
+    """A reference after the first repair that finds its fault, and the name of that repair; empty if none does."""
+    if isinstance(value, str):
+        for name in names:
+            if (sound := REPAIRS[name](value)) is not None:
+                return sound, name
+    return value, ""
+
+
+def remedy_of(value: object) -> str:
+    """What to do about a reference that cannot be used; it names the repair that would read it, if there is one."""
+    _, name = repaired(value, tuple(REPAIRS))
+    if name:
+        return f"add {name!r} to the 'repair' of this source, correct the reference answer or remove the row"
+    return "correct the reference answer or remove the row"

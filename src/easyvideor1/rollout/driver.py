@@ -1,0 +1,236 @@
+"""The one driver of requests: training, evaluation and curation ask engines through ``drive``.
+
+It submits the first turns of some samples as one window, hands every result to the strategy, and submits the next turns
+of that window together once its present turns are done. So what an engine batches together depends on the samples
+alone, never on which response ended first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+
+from easyvideor1.engines.engine import Engine, Request, Result, Sampling
+from easyvideor1.rollout.strategies import Strategy
+from easyvideor1.seeds import derive_seed
+from easyvideor1.types import EasyVideoError, Prompt, Sample, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """``n`` trajectories drawn in one way. ``seed`` is that of the first turn; further turns derive theirs from it."""
+
+    n: int
+    sampling: Sampling
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A sample and the draws that are wanted of it.
+
+    Without a ``prompt`` the strategy starts the sample when its window begins, so that a long list of jobs, or a
+    generator of them, holds the prompts of the windows under way only.
+    """
+
+    sample: Sample
+    draws: tuple[Draw, ...]
+    prompt: Prompt | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of a job: for each draw its ``n`` trajectories or its fault.
+
+    ``position`` is the job's place among all. ``prompt`` is the first turn's; ``None`` if the strategy raised.
+    """
+
+    position: int
+    sample: Sample
+    prompt: Prompt | None
+    draws: tuple[tuple[Trajectory, ...] | EasyVideoError, ...]
+
+    @property
+    def fault(self) -> EasyVideoError | None:
+        """The first fault among the draws."""
+        return next((draw for draw in self.draws if isinstance(draw, EasyVideoError)), None)
+
+    @property
+    def trajectories(self) -> tuple[Trajectory, ...]:
+        """The trajectories of all draws that have no fault, in order."""
+        return tuple(chain.from_iterable(draw for draw in self.draws if not isinstance(draw, EasyVideoError)))
+
+
+def drive(
+    engine: Engine, jobs: Iterable[Job], strategy: Strategy, *, window: int | None = None, windows: int = 1
+) -> Generator[Outcome, None, None]:
+    """Generate what jobs ask for; yields the outcome of each job as soon as it is there, in any order.
+
+    Whoever leaves the iterator early closes it, which cancels what is pending (``contextlib.closing``).
+
+    Args:
+        engine: has nothing else pending.
+        jobs: read window by window.
+        strategy: makes the prompts of all turns.
+        window: jobs that are submitted together; all of them if None.
+        windows: how many windows may be under way; an engine that works on many requests at a time wants several.
+
+    Raises:
+        EasyVideoError: the engine fails, or breaks its contract.
+    """
+    waiting = enumerate(jobs)
+    under_way = _UnderWay(engine, strategy)
+    try:
+        while True:
+            yield from under_way.fill(waiting, window, windows)
+            if not under_way.tickets:
+                return
+            for result in engine.results():
+                yield from under_way.take(result)
+                yield from under_way.fill(waiting, window, windows)
+            if under_way.tickets:
+                raise EasyVideoError(_broken(engine, f"left {len(under_way.tickets)} requests without a result"))
+    finally:
+        engine.cancel(list(under_way.tickets))
+
+
+@dataclass(slots=True, eq=False)
+class _Window:
+    """Jobs whose turns are submitted together."""
+
+    pending: int = 0
+    following: list[tuple[_Turn, Request]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class _OpenJob:
+    """A job under way; ``open`` counts the trajectories that are not finished."""
+
+    position: int
+    job: Job
+    prompt: Prompt
+    window: _Window
+    found: list[dict[int, Trajectory] | EasyVideoError]
+    open: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Turn:
+    """A request under way: the first turn of all trajectories of a draw, or a further one of the trajectory
+    ``before``, which is number ``index`` of its draw."""
+
+    job: _OpenJob
+    draw: int
+    index: int = 0
+    before: Trajectory | None = None
+
+
+class _UnderWay:
+    """The windows under way, and the turn that each pending ticket stands for."""
+
+    def __init__(self, engine: Engine, strategy: Strategy) -> None:
+        self._engine = engine
+        self._strategy = strategy
+        self._windows = 0
+        self.tickets: dict[int, _Turn] = {}
+
+    def fill(self, waiting: Iterator[tuple[int, Job]], size: int | None, limit: int) -> Iterator[Outcome]:
+        """Begin windows until ``limit`` are under way; yields the jobs that end at once."""
+        while self._windows < limit and (jobs := list(islice(waiting, size))):
+            window = _Window()
+            for position, job in jobs:
+                try:
+                    prompt = self._strategy.start(job.sample) if job.prompt is None else job.prompt
+                except EasyVideoError as error:
+                    yield Outcome(position, job.sample, None, tuple(error for _ in job.draws))
+                    continue
+                if not job.draws:
+                    yield Outcome(position, job.sample, prompt, ())
+                    continue
+                opened = _OpenJob(
+                    position, job, prompt, window, [{} for _ in job.draws], sum(draw.n for draw in job.draws)
+                )
+                for number, draw in enumerate(job.draws):
+                    request = Request(job.sample.id, prompt, draw.n, draw.sampling, draw.seed)
+                    window.following.append((_Turn(opened, number), request))
+            if window.following:
+                self._windows += 1
+                self._submit(window)
+
+    def take(self, result: Result) -> Iterator[Outcome]:
+        """Hand a result to the strategy; yields its job if that was the last of it."""
+        turn = self.tickets.pop(result.ticket, None)
+        if turn is None:
+            raise EasyVideoError(_broken(self._engine, f"returned ticket {result.ticket}, which is not pending"))
+        opened, window = turn.job, turn.job.window
+        window.pending -= 1
+        if isinstance(opened.found[turn.draw], dict):  # else another trajectory of the draw has failed
+            fault = result.fault or self._advance(turn, result)
+            if fault is not None:
+                done = opened.found[turn.draw]
+                opened.found[turn.draw] = fault
+                opened.open -= opened.job.draws[turn.draw].n - len(done)  # type: ignore[arg-type]
+                window.following = [
+                    (other, request)
+                    for other, request in window.following
+                    if (other.job, other.draw) != (opened, turn.draw)
+                ]
+            if opened.open == 0:
+                yield _outcome(opened)
+        if window.pending == 0:
+            if window.following:
+                self._submit(window)
+            else:
+                self._windows -= 1
+
+    def _advance(self, turn: _Turn, result: Result) -> EasyVideoError | None:
+        """Note the trajectories of a result that are finished, and the next turns of the others."""
+        if len(result.trajectories) != result.request.n:
+            what = f"answered a request for {result.request.n} responses with {len(result.trajectories)}"
+            raise EasyVideoError(_broken(self._engine, what))
+        opened, draw = turn.job, turn.job.job.draws[turn.draw]
+        found = opened.found[turn.draw]
+        assert isinstance(found, dict)
+        following: list[tuple[_Turn, Request]] = []
+        ended: dict[int, Trajectory] = {}
+        for place, new in enumerate(result.trajectories):
+            index = place if turn.before is None else turn.index
+            trajectory = new if turn.before is None else Trajectory((*turn.before.turns, *new.turns), new.origin)
+            try:
+                prompt = self._strategy.next(opened.job.sample, trajectory)
+            except EasyVideoError as error:
+                return error
+            if prompt is None:
+                ended[index] = trajectory
+                continue
+            seed = derive_seed(draw.seed, index, len(trajectory.turns))
+            request = Request(opened.job.sample.id, prompt, 1, draw.sampling, seed)
+            following.append((_Turn(opened, turn.draw, index, trajectory), request))
+        found.update(ended)
+        opened.open -= len(ended)
+        opened.window.following += following
+        return None
+
+    def _submit(self, window: _Window) -> None:
+        # In the order of samples, draws and trajectories, whichever ended first.
+        window.following.sort(key=lambda each: (each[0].job.position, each[0].draw, each[0].index))
+        turns, requests = zip(*window.following, strict=True)
+        window.following = []
+        tickets = self._engine.submit(requests)
+        if len(tickets) != len(requests):
+            raise EasyVideoError(_broken(self._engine, f"gave {len(tickets)} tickets for {len(requests)} requests"))
+        window.pending = len(tickets)
+        self.tickets.update(zip(tickets, turns, strict=True))
+
+
+def _outcome(opened: _OpenJob) -> Outcome:
+    draws = tuple(
+        found if isinstance(found, EasyVideoError) else tuple(found[index] for index in range(len(found)))
+        for found in opened.found
+    )
+    return Outcome(opened.position, opened.job.sample, opened.prompt, draws)
+
+
+def _broken(engine: Engine, what: str) -> str:
+    return f"engine {type(engine).__name__} {what}; an engine returns one result for each request, with its n responses"

@@ -1,0 +1,85 @@
+"""How a sample becomes trajectories, turn by turn: the strategies of a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from easyvideor1.families.family import Family
+from easyvideor1.registry import Registry
+from easyvideor1.types import MediaPlan, MediaRef, Prompt, Sample, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTools:
+    """What a strategy makes prompts with.
+
+    ``render`` makes the prompt of a sample as the configuration says. ``family.extend`` makes the prompt of a further
+    turn. ``plan`` plans a medium that a further turn shows.
+    """
+
+    render: Callable[[Sample], Prompt]
+    family: Family
+    plan: Callable[[MediaRef], MediaPlan]
+
+
+class Strategy(Protocol):
+    """A state machine per trajectory, whose whole state is the trajectory so far.
+
+    It is made as ``Class(tools)`` and keeps no state of its own, so that any number of trajectories are under way
+    together, and a resumed run does the same again. What either method raises as ``EasyVideoError`` is a fault of that
+    sample alone.
+    """
+
+    def start(self, sample: Sample) -> Prompt:
+        """The prompt of the first turn, which all trajectories of a sample share."""
+        ...
+
+    def next(self, sample: Sample, trajectory: Trajectory) -> Prompt | None:
+        """The prompt of the next turn, which begins with the last prompt and its response; ``None`` ends it."""
+        ...
+
+
+#: Name -> class of a strategy; ``rollout.strategy`` names one.
+STRATEGIES: Registry[Callable[[PromptTools], Strategy]] = Registry("rollout strategy")
+
+
+@STRATEGIES.register("single_turn")
+class SingleTurn:
+    """One prompt, one response."""
+
+    def __init__(self, tools: PromptTools) -> None:
+        self._render = tools.render
+
+    def start(self, sample: Sample) -> Prompt:
+        return self._render(sample)
+
+    def next(self, sample: Sample, trajectory: Trajectory) -> Prompt | None:
+        return None
+
+
+@STRATEGIES.register("second_look")
+class SecondLook:
+    """Two turns: the model answers, is asked to check its answer, and answers again; the second answer is scored.
+
+    A first answer that was cut at the length limit stays the last.
+    """
+
+    #: The message of the second turn.
+    CHECK = (
+        "Check your answer: look at the question and at what is shown again, and correct what is wrong. Then give your "
+        "final answer in the same form."
+    )
+
+    def __init__(self, tools: PromptTools) -> None:
+        self._tools = tools
+
+    def start(self, sample: Sample) -> Prompt:
+        return self._tools.render(sample)
+
+    def next(self, sample: Sample, trajectory: Trajectory) -> Prompt | None:
+        if len(trajectory.turns) > 1 or trajectory.finish != "stop":
+            return None
+        asked = trajectory.last.prompt.followed_by(trajectory.last.response_ids)
+        return self._tools.family.extend(asked, self.CHECK, (), ())

@@ -1,0 +1,46 @@
+"""Prompts of every kind and models whose output head can be pushed."""
+
+import pytest
+import torch
+
+from easyvideor1.engines.local import ENGINES, open_engine
+from tiny import load_frames, make_plan, make_prompt
+
+
+@pytest.fixture(params=ENGINES.names())
+def open_any(request, tiny_family):
+    """Opens the engine under test for a model; every law is asked of every registered engine."""
+
+    def opened(model, batch_tokens=65536):
+        return open_engine(request.param, tiny_family, model, load_frames, batch_tokens=batch_tokens)
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def prompts(tiny_family):
+    """Prompts of different lengths: text, image, video, several media."""
+    return {
+        "text": make_prompt(tiny_family, "What moves?"),
+        "image": make_prompt(tiny_family, "<image>?", make_plan("image", height=64, width=96)),
+        "video": make_prompt(tiny_family, "<video>What moves? Say it in words.", make_plan("video", frames=5)),
+        "both": make_prompt(tiny_family, "<image><video>?", make_plan("image", seed=1), make_plan("video", frames=2)),
+    }
+
+
+@pytest.fixture
+def pushed(tiny_model):
+    """The model with an output head of its own, biased towards some tokens."""
+
+    def with_bias(biases):
+        tied = tiny_model.lm_head.weight
+        head = torch.nn.Linear(tied.shape[1], tied.shape[0])
+        with torch.no_grad():
+            head.weight.copy_(tied)
+            head.bias.zero_()
+            for token, bias in biases.items():
+                head.bias[token] = bias
+        tiny_model.lm_head = head
+        return tiny_model
+
+    return with_bias

@@ -1,0 +1,148 @@
+"""One of two processes that train a model together: ``python -m tests.packing.two_ranks JOB RANK``.
+
+``JOB`` is a directory with ``job.json``: checkpoints by name. Each rank writes ``calls.RANK.json`` and
+``refused.RANK.json``; the first one ``<name>, <scenario>.safetensors``, the summed gradients of both ranks.
+"""
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from benchmarks.family_cases import CASES, load_noise, render_case
+from safetensors.torch import save_file
+from tests.tiny import random_turns
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+from easyvideor1.config import ModelConfig
+from easyvideor1.families.features import FeatureCache, FeatureStore
+from easyvideor1.families.vision_tower import tower_is_sharded
+from easyvideor1.packing.logprobs import response_logprobs
+from easyvideor1.packing.micro_batch import collate, equal_micro_batches
+from easyvideor1.packing.prefix_tree import pack_turns
+from easyvideor1.policy.policy import Policy
+from easyvideor1.types import ConfigError
+
+#: Micro-batches of the two ranks, each a list of cases. In the second, one rank has fewer of them than the other.
+SCENARIOS = {
+    "text beside media": ([["text"]], [["image", "interleaved"]]),
+    "fewer beside more": ([["text"], ["video"], ["text", "image"]], [["text"]]),
+}
+
+
+def open_policy(name, checkpoint):
+    """The tests' policies: ``family`` or ``family without group and group``, which are frozen."""
+    kind, _, frozen = name.partition(" without ")
+    family = "tests.families.glm4v:Glm4V" if kind == "glm4v" else ""
+    freeze = tuple(filter(None, frozen.split(" and ")))
+    return Policy.open(
+        ModelConfig(path=checkpoint, family=family, device="cpu", freeze=freeze, gradient_checkpointing=True)
+    )
+
+
+def batches_of(family, micro_batches):
+    """Two responses to each case, and of each token its weight in the loss."""
+    for cases in micro_batches:
+        turns = [turn for case in cases for turn in random_turns(render_case(family, CASES[case]), [4, 3], len(case))]
+        yield range(len(turns)), collate(pack_turns(turns, share_prefix=family.shares_prefix), family, load_noise)
+
+
+def backward(policy, order, batch):
+    """A loss of log-probs; tokens of an idle micro-batch have weight 0."""
+    logprobs, _ = response_logprobs(policy.family, policy.model, batch)
+    weights = torch.linspace(-1, 1, len(logprobs) + 1)[1:] if order else torch.zeros(len(logprobs))
+    (logprobs * weights).sum().backward()
+
+
+def shard(policy, mesh: DeviceMesh):
+    """As a trainer would: layers, then what is called as a whole; embeddings and head stay with every rank."""
+    model = policy.model.model
+    kept = set(model.get_input_embeddings().parameters())
+    for layer in model.language_model.layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model.language_model, mesh=mesh, ignored_params=kept)
+    assert not tower_is_sharded(policy.family, policy.model), "only the language model is"
+    for block in model.visual.blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model.visual, mesh=mesh)
+    assert tower_is_sharded(policy.family, policy.model)
+
+
+def refusal(policy, directory: Path) -> str:
+    """What a cache of features says to a frozen tower."""
+    policy.model.requires_grad_(False)
+    try:
+        FeatureCache(policy.family, policy.model, FeatureStore(directory, 1 << 20))
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def gradients(model):
+    """Summed over ranks, whole; of what no rank has a gradient for, none."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        grad = parameter.grad
+        if isinstance(parameter, DTensor):  # FSDP takes the mean
+            grad = None if grad is None else grad.full_tensor() * dist.get_world_size()
+        else:
+            grad = torch.zeros_like(parameter) if grad is None else grad
+            dist.all_reduce(grad)
+        if grad is not None:
+            found[name] = grad.contiguous()
+    return found
+
+
+def main(job: Path, rank: int) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{job / 'meet'}", rank=rank, world_size=2, timeout=timedelta(seconds=100)
+    )
+    mesh = init_device_mesh("cpu", (2,))
+    calls: dict[str, list[int]] = {}
+    refused = {}
+    for name, checkpoint in json.loads((job / "job.json").read_text()).items():
+        policy = open_policy(name, checkpoint)
+        policy.model.train()
+        count: list[int] = []
+        policy.model.model.visual.patch_embed.register_forward_hook(lambda *_, into=count: into.append(1))
+
+        def run(scenario, policy=policy, count=count):
+            policy.model.zero_grad()
+            mine = SCENARIOS[scenario][rank]
+            given = equal_micro_batches(batches_of(policy.family, mine), len(mine), policy.family, torch.device("cpu"))
+            found = []
+            for order, batch in given:
+                count.clear()
+                backward(policy, order, batch)
+                found.append(len(count))
+            return found
+
+        calls[f"{name}, whole"] = run("text beside media")
+        shard(policy, mesh)
+        for scenario in SCENARIOS:
+            calls[f"{name}, {scenario}"] = run(scenario)
+            summed = gradients(policy.model)
+            if rank == 0:
+                save_file(summed, job / f"{name}, {scenario}.safetensors")
+        with torch.no_grad():  # the weights stay gathered after this one, and the next must know all the same
+            policy.model.eval()
+            calls[f"{name}, no gradient"] = []
+            for cases in ["text"], ["text"]:
+                count.clear()
+                ((_, batch),) = batches_of(policy.family, [cases if rank == 0 else ["image"]])
+                response_logprobs(policy.family, policy.model, batch)
+                calls[f"{name}, no gradient"].append(len(count))
+        refused[name] = refusal(policy, job / "features")
+    (job / f"refused.{rank}.json").write_text(json.dumps(refused))
+    (job / f"calls.{rank}.json").write_text(json.dumps(calls))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
