@@ -25,13 +25,13 @@ import typer
 from benchmarks.family_cases import CASES, corpus, load_noise, render_case
 from benchmarks.family_parity import Contender, Parity, compare
 from benchmarks.measure import check_packages, versions
-from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.families.tiny import TINY_FAMILIES, write_tiny_checkpoint
 from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
+from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.types import Prompt, Turn
 
 #: The conversations of a step, and how many tokens each of the three responses has.
@@ -109,10 +109,11 @@ def _speed(checkpoint: Path, repetitions: int) -> Speed:
         optimizer=OptimizerConfig(lr=1e-5, warmup_steps=0),
     )
     policy.begin(stage)
-    objective = OBJECTIVES.resolve("sft")
+    update = UpdateBatch.of(turns, torch.ones(len(turns)), stage)
 
     def step() -> None:
-        policy.update(turns, torch.ones(len(turns)), objective, step=1, temperature=1.0, load=load_noise)
+        policy.forward_backward(update, load=load_noise)
+        policy.optimizer_step(1)
 
     found = {}
     for name, work in (("forward", forward), ("train", step)):

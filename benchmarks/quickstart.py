@@ -1,12 +1,12 @@
 """The quickstart over seeds: ``python -m benchmarks.quickstart --work DIR``.
 
-Runs ``evr1 quickstart`` for every seed, one after the other, in a process of its own, and prints what README shows:
-greedy accuracy on held-out questions before and after, with the mean format reward and the shares of responses that
-were cut off, gave no answer, or gave it in another form than asked for. A run that is there is read, not repeated, and
-one that was interrupted goes on. Some two and a half minutes a seed on two cores.
+Runs ``evr1 quickstart`` for each seed in a new process, and prints the table of the README: greedy accuracy on held-out
+questions before and after training, the mean format reward, and the shares of responses that were cut off, gave no
+answer, or did not use the requested format. Finished runs are read, not repeated; interrupted runs resume. One seed
+takes about two and a half minutes on two cores.
 
-``--show N`` prints N responses of each seed to be read: the longest, those right without the full format reward, those
-wrong, and others. The last line of the output is JSON.
+``--show N`` prints N responses of each seed: the longest, those that are right without the full format reward, wrong
+ones, and others. The last line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from easyvideor1.evaluation import Evaluation
 from easyvideor1.records.trajectories import SampleRecord
 
 SEEDS = (0, 1, 2, 3, 4)
-#: Gain in greedy accuracy, and format reward after, that every seed has to reach.
+#: Gain in greedy accuracy and format reward after training that every seed must reach.
 GOAL_GAIN, GOAL_FORMAT = 0.25, 0.95
 
 
 def run(seed: int, work: Path) -> dict[str, Any]:
-    """The summary of a seed's run, which is done if it is not there yet."""
+    """The summary of the run with a seed; starts the run if there is none."""
     out = work / "runs" / "quickstart"
     summary = out / f"run-{seed}" / "summary.json"
     if not summary.exists():
@@ -43,7 +43,7 @@ def run(seed: int, work: Path) -> dict[str, Any]:
 
 
 def show(directory: Path, name: str, count: int) -> None:
-    """Print responses of an evaluation that are worth a look."""
+    """Print the responses of an evaluation that a reader should look at."""
     answered = [(record, record.greedy) for record in Evaluation.load(directory, name).records if record.greedy]
 
     def suspicion(pair: tuple[SampleRecord, Any]) -> tuple[bool, bool, int]:
@@ -61,9 +61,9 @@ def show(directory: Path, name: str, count: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="directory for worlds and runs; kept")
+    parser.add_argument("--work", type=Path, required=True, help="directory of worlds and runs; it is kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    parser.add_argument("--show", type=int, default=0, metavar="N", help="responses of each seed to print")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="number of responses to print per seed")
     options = parser.parse_args(arguments)
     check_packages()
     table = Table(title="quickstart", title_justify="left")

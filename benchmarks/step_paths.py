@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.families.family import Family, VisualInputs
 from easyvideor1.families.inputs import load_media
 from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.policy.policy import Policy
+from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.types import Frames, MediaKind, MediaPlan, MediaRef, Prompt, Turn
 
 #: Tokens that the separate path puts into one pass; ours has the same number for ``micro_batch_tokens``.
@@ -141,18 +141,14 @@ class Shared:
         return cls(Policy.open(ModelConfig(path=str(checkpoint), device="cpu")))
 
     def logprobs(self, material: Datasets) -> list[torch.Tensor]:
-        return self.policy.logprobs(material.turns, temperature=1.0, load=material.load)
+        return list(self.policy.logprobs(material.turns, temperature=1.0, load=material.load).values())
 
     def update(self, material: Datasets) -> None:
         self.steps += 1
-        self.policy.update(
-            material.turns,
-            material.advantages,
-            OBJECTIVES.resolve("reinforce"),
-            step=self.steps,
-            temperature=1.0,
-            load=material.load,
-        )
+        assert self.policy.options is not None
+        batch = UpdateBatch.of(material.turns, material.advantages, self.policy.options)
+        self.policy.forward_backward(batch, load=material.load)
+        self.policy.optimizer_step(self.steps)
 
     def gradients(self, material: Datasets) -> dict[str, torch.Tensor]:
         """Of a step's loss; the policy is changed by it."""

@@ -24,7 +24,7 @@ from easyvideor1.data import SampleStream
 from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.policy.policy import Policy
 from easyvideor1.training.loop import Stage, train
-from easyvideor1.training.run_log import StageLog
+from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.stages import build_stage
 from easyvideor1.training.timings import Timings
 from easyvideor1.types import Frames, MediaPlan, MediaRef
@@ -154,6 +154,7 @@ def _stage(config: RunConfig, source: type[FrameSource], directory: Path) -> Ite
             policy=policy,
             engine=engine,
             stream=SampleStream([loaded.samples], [1.0], config.seed),
+            first=0,
             record=StageLog(directory),
             evaluate=lambda name, engine: {},
             on_step=_finite,

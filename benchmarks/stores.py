@@ -16,7 +16,7 @@ from benchmarks.measure import Timing, interleaved, table, timed
 from easyvideor1.config import CacheConfig
 from easyvideor1.types import Frames, MediaPlan
 from easyvideor1.video import FrameStore
-from easyvideor1.video.entry import Codec, psnr
+from easyvideor1.video.entry import Codec, Pixels
 
 #: The layout that the published system keeps.
 FLOAT32 = "float32 .pt"
@@ -95,3 +95,12 @@ def _save_float32(frames: Frames, path: Path) -> Kept:
     tensor = torch.from_numpy(frames.pixels).permute(0, 3, 1, 2).to(torch.float32).contiguous()
     seconds, _ = timed(lambda: torch.save({"frames": tensor}, path))()
     return Kept(path.stat().st_size, seconds, float("inf"))
+
+
+def psnr(first: Pixels, second: Pixels) -> float:
+    """Peak signal-to-noise ratio in dB, ``10 log10(255^2 / mean squared error)``; infinite when they are equal."""
+    squares, count = 0, 0
+    for one, other in zip(first, second, strict=True):  # by frame: the differences of a whole video would be large
+        squares += int(np.square(one.astype(np.int32) - other.astype(np.int32)).sum(dtype=np.int64))
+        count += one.size
+    return float("inf") if squares == 0 else float(10 * np.log10(255.0**2 * count / squares))

@@ -91,7 +91,7 @@ def test_the_users_own_functions_are_used(home):
 
 
 def test_the_python_lines_run(home):
-    (block,) = (b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "Workbench.open" in b)
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "Components.open" in b)
     done = subprocess.run([sys.executable, "-c", block], cwd=home, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "(8, 64, 64, 3)" in done.stdout

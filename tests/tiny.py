@@ -45,6 +45,20 @@ def make_prompt(family, text: str, *plans: MediaPlan, system: str = "") -> Promp
     return family.render(text, refs, plans, system=system)
 
 
+def update(
+    policy, turns, advantages, *, objective="", step=1, temperature=1.0, load=load_frames, features=None, **fields
+) -> dict[str, float]:
+    """A whole update of a policy and its metrics; ``objective`` in place of the stage's, ``fields`` of the batch."""
+    from easyvideor1.algorithms.objectives import OBJECTIVES
+    from easyvideor1.policy.update_batch import UpdateBatch, update_metrics
+
+    if objective:
+        policy.objective = OBJECTIVES.resolve(objective)
+    batch = UpdateBatch.of(turns, advantages, policy.options, temperature=temperature, **fields)
+    found = policy.forward_backward(batch, load=load, features=features)
+    return update_metrics(found.sums) | policy.optimizer_step(step)
+
+
 def make_turn(
     prompt: Prompt,
     ids: Sequence[int],

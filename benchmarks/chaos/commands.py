@@ -13,8 +13,8 @@ from easyvideor1.cli.doctor_run import check_run
 from easyvideor1.config import RunConfig, write_config
 from easyvideor1.recipes.toy import KINDS, write_warm_start
 from easyvideor1.toyworld import WorldSpec, write_world
-from easyvideor1.training.checkpoint import intact_state
-from easyvideor1.training.run_directory import read_status
+from easyvideor1.training.run_directory.checkpoint import intact_state
+from easyvideor1.training.run_directory.status import read_status
 from easyvideor1.video import FrameStore
 
 #: Files of a run that tell the time, or are made from such.

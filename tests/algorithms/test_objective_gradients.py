@@ -19,7 +19,7 @@ CASES = [
     *[(name, options) for name in OBJECTIVES.names() for options in ({}, *({"kl": k} for k in ("k2", "k3", "abs")))],
     # Objectives of sequences have no term of a token that could be replaced; luffy replaces them itself.
     *[(name, {"off_policy": "sft"}) for name in OF_TOKENS if name != "luffy"],
-    *[(name, {"off_policy": "luffy"}) for name in OF_TOKENS],
+    *[(name, {"off_policy": "luffy"}) for name in OF_TOKENS if name != "luffy"],
     ("ppo_clip", {"objective": {"clip_dual": 1.5}}),
 ]
 

@@ -13,7 +13,7 @@ from easyvideor1.cli.quickstart import RECIPE_OUT, training_command
 from easyvideor1.config import load_config
 from easyvideor1.recipes import toy
 from easyvideor1.tasks import TASKS, canonical_task
-from easyvideor1.training.run_directory import run_directory
+from easyvideor1.training.run_directory.layout import run_directory
 
 RUN = CliRunner()
 

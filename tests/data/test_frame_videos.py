@@ -146,7 +146,7 @@ def test_a_directory_without_pictures_and_loose_frames_are_refused(rows: Rows, c
     [
         ({"fps": 10**400}, "not a number above 0"),
         ({"fps": 1e-320}, "its times in seconds do not ascend"),
-        ({"timestamps": [1e6 + n * 1e-12 for n in range(12)]}, "too near to be told apart"),
+        ({"timestamps": [1e6 + n * 1e-12 for n in range(12)]}, "too close to distinguish"),
         ({"timestamps": [10**400] * 12}, "its times in seconds do not ascend"),
         ({"timestamps": [1764453600000000000 + n for n in range(12)]}, "its times in seconds do not ascend"),
     ],

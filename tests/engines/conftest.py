@@ -7,14 +7,24 @@ from easyvideor1.engines.local import ENGINES, open_engine
 from tiny import load_frames, make_plan, make_prompt
 
 
-@pytest.fixture(params=ENGINES.names())
+def pytest_generate_tests(metafunc):
+    if "open_any" in metafunc.fixturenames:
+        own = metafunc.config.getoption("--engine")
+        metafunc.parametrize("open_any", [own] if own else ENGINES.names(), indirect=True)
+
+
+@pytest.fixture
 def open_any(request, tiny_family):
-    """Opens the engine under test for a model; every law is asked of every registered engine."""
+    """Opens the engine under test for a model."""
+    opened = []
 
-    def opened(model, batch_tokens=65536):
-        return open_engine(request.param, tiny_family, model, load_frames, batch_tokens=batch_tokens)
+    def open_(model, batch_tokens=65536, load=load_frames):
+        opened.append(open_engine(request.param, tiny_family, model, load, batch_tokens=batch_tokens))
+        return opened[-1]
 
-    return opened
+    yield open_
+    for engine in opened:
+        engine.close()
 
 
 @pytest.fixture(scope="session")

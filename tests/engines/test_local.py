@@ -6,9 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easyvideor1.engines.engine import Sampling
+from easyvideor1.engines.engine import Sampling, generate
 from easyvideor1.engines.local import LocalEngine, _draw, _truncate, _uniforms, open_engine
-from easyvideor1.types import ConfigError
+from easyvideor1.types import ConfigError, DataError, Frames
+from tiny import load_frames, make_plan
+
+from .serving import UNREADABLE, load_none_of, requests_for
 
 LOGITS = st.lists(st.one_of(st.just(-np.inf), st.floats(-30, 30)), min_size=2, max_size=40).filter(
     lambda values: any(np.isfinite(values))
@@ -75,3 +78,71 @@ def test_an_engine_is_found_by_name_or_by_import_string(tiny_family, tiny_model)
         assert isinstance(open_engine(name, tiny_family, tiny_model, None, batch_tokens=300), LocalEngine)
     with pytest.raises(ConfigError, match="unknown engine 'locl': did you mean local"):
         open_engine("locl", tiny_family, tiny_model, None, batch_tokens=300)
+
+
+@pytest.mark.model
+def test_frames_that_are_not_the_plans_are_refused(tiny_family, tiny_model, prompts):
+    def other(ref, plan):
+        return Frames(load_frames(ref, plan).pixels, make_plan("video", seed=77))
+
+    tiny_model.train()
+    with pytest.raises(DataError, match="visual tokens"):
+        generate(LocalEngine(tiny_family, tiny_model, other), requests_for(prompts))
+    assert tiny_model.training
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("batch_tokens", [1, 200, 65_536])
+def test_a_request_that_fails_changes_no_bit_of_the_others(tiny_family, tiny_model, prompts, batch_tokens):
+    """The window is batched as if the request had not been there."""
+    requests = {request.id: request for request in requests_for(prompts)}
+    engine = LocalEngine(tiny_family, tiny_model, load_none_of(prompts, UNREADABLE), batch_tokens=batch_tokens)
+    engine.submit(list(requests.values()))
+    found = {result.request.id: result.trajectories for result in engine.results()}
+    readable = [name for name in requests if name not in UNREADABLE]
+    plain = LocalEngine(tiny_family, tiny_model, load_frames, batch_tokens=batch_tokens)
+    for name, group in zip(readable, generate(plain, [requests[name] for name in readable]), strict=True):
+        for one, other in zip(found[name], group, strict=True):
+            assert np.array_equal(one.last.response_ids, other.last.response_ids)
+            assert np.array_equal(one.last.logprobs, other.last.logprobs)
+
+
+@pytest.mark.model
+def test_windows_are_batched_apart(tiny_family, tiny_model, prompts):
+    rows = []
+    tiny_model.model.visual.register_forward_hook(lambda module, args, out: rows.append(1))
+    engine = LocalEngine(tiny_family, tiny_model, load_frames)
+    requests = requests_for(prompts, n=1, max_new_tokens=2)
+    for window in (requests[:2], requests[2:]):
+        engine.submit(window)
+    assert len(list(engine.results())) == 4 and len(rows) == 2
+
+
+@pytest.mark.model
+def test_nothing_is_generated_for_cancelled_requests(tiny_family, tiny_model, prompts):
+    steps = []
+    tiny_model.lm_head.register_forward_hook(lambda module, args, out: steps.append(1))
+    engine = LocalEngine(tiny_family, tiny_model, load_frames, batch_tokens=1)
+    first, *others = engine.submit(requests_for(dict.fromkeys("abc", prompts["text"]), n=1, max_new_tokens=3))
+    results = engine.results()
+    assert next(results).ticket == first
+    count = len(steps)
+    engine.cancel(others)
+    assert list(results) == [] and len(steps) == count
+    together = LocalEngine(tiny_family, tiny_model, load_frames)
+    tickets = together.submit(requests_for(prompts, n=1, max_new_tokens=40))
+    together.cancel(tickets)
+    assert list(together.results()) == [] and len(steps) == count
+
+
+@pytest.mark.model
+def test_a_failure_of_the_engine_leaves_nothing_pending(tiny_family, tiny_model, prompts):
+    def broken(ref, plan):
+        raise RuntimeError("the disk is on fire")
+
+    tiny_model.train()
+    engine = LocalEngine(tiny_family, tiny_model, broken)
+    engine.submit(requests_for(prompts))
+    with pytest.raises(RuntimeError, match="on fire"):
+        list(engine.results())
+    assert list(engine.results()) == [] and tiny_model.training

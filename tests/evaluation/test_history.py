@@ -160,7 +160,7 @@ def test_what_can_be_read_of_a_damaged_stage_is_shown(tmp_path: Path) -> None:
     assert ", and 1 more is bad" in first.what
     assert [one.what for one in others] == ["no row of steps 1 to 2", "no file of steps 1 to 3"]
     assert "curves.png" in str(write_curves(tmp_path))
-    with pytest.raises(DataError, match="no such run directory"):
+    with pytest.raises(DataError, match="no such directory"):
         read_history(tmp_path / "nowhere")
 
 

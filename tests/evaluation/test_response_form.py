@@ -51,6 +51,6 @@ def test_they_are_written_read_back_and_summed_up(tmp_path: Path) -> None:
     summary = write_summary(tmp_path, seed=0, steps=1, seconds=1.0)
     assert summary["form_before"]["cut_off"] == pytest.approx(1 / 3)
     assert form_words(summary["form_after"]) == (
-        "format reward 0.00, 0.0% cut off at the length limit, 50.0% without an answer, 100.0% of the answers in "
-        "another form than asked for"
+        "format reward 0.00, 0.0% cut off at the length limit, 50.0% without an answer, 100.0% of the answers not in "
+        "the requested format"
     )

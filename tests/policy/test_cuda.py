@@ -3,16 +3,15 @@
 import pytest
 import torch
 
-from easyvideor1.algorithms.objectives import OBJECTIVES
+from attention.test_attention import TREE, layout_of, plain, tensors, tree_attention, with_gradients
 from easyvideor1.attention.flex import flex_tree_attention
 from easyvideor1.attention.tree import CudaKernel
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.policy.policy import Policy
-from tiny import load_frames, make_plan, make_prompt, random_turns
-
-from .test_attention import TREE, layout_of, plain, tensors, tree_attention, with_gradients
+from easyvideor1.policy.update_batch import UpdateBatch
+from tiny import load_frames, make_plan, make_prompt, random_turns, update
 
 pytestmark = [
     pytest.mark.gpu,
@@ -74,8 +73,8 @@ def step(policy, turns, number=1, **options):
             {n: p.grad.clone().cpu() for n, p in policy.model.named_parameters() if p.grad is not None}
         )
     )
-    arguments = {"temperature": 1.0, "load": load_frames, "group_N": torch.tensor([0, 0, 0, 1, 1, 2]), **options}
-    metrics = policy.update(turns, ADVANTAGES, OBJECTIVES.resolve("ppo_clip"), step=number, **arguments)
+    group = torch.tensor([0, 0, 0, 1, 1, 2])
+    metrics = update(policy, turns, ADVANTAGES, step=number, group=group, **options)
     hook.remove()
     return metrics, seen
 
@@ -98,7 +97,7 @@ def test_compiled_layers(tiny_checkpoint, turns):
 def check_step(tiny_checkpoint, turns, dtype, logprob, gradient, options, stage=None):
     wanted_policy = policy_on("cpu", tiny_checkpoint, stage)
     policy = policy_on("cuda", tiny_checkpoint, stage, dtype=dtype, **options)
-    pairs = [each.logprobs(turns, temperature=1.0, load=load_frames) for each in (policy, wanted_policy)]
+    pairs = [each.logprobs(turns, temperature=1.0, load=load_frames).values() for each in (policy, wanted_policy)]
     for found, right in zip(*pairs, strict=True):
         assert found.shape == right.shape
         assert len(right) == 0 or (found - right).abs().max() < logprob
@@ -110,9 +109,9 @@ def check_step(tiny_checkpoint, turns, dtype, logprob, gradient, options, stage=
 def test_packed_rows_are_separate_sequences(tiny_checkpoint, turns):
     """In bfloat16 as near as two orders of the same sums are."""
     policy = policy_on("cuda", tiny_checkpoint, dtype="bfloat16")
-    together = policy.logprobs(turns, temperature=1.0, load=load_frames)
+    together = policy.logprobs(turns, temperature=1.0, load=load_frames).values()
     for turn, found in zip(turns, together, strict=True):
-        (alone,) = policy.logprobs([turn], temperature=1.0, load=load_frames)
+        (alone,) = policy.logprobs([turn], temperature=1.0, load=load_frames).values()
         assert len(alone) == 0 or (found - alone).abs().max() < 0.15
 
 
@@ -134,11 +133,13 @@ def test_what_stages_add_is_that_of_the_cpu(tiny_checkpoint, turns, options):
 def test_a_critic_learns(tiny_checkpoint, turns):
     stage = StageConfig(name="stage", optimizer=OptimizerConfig(lr=1e-3), advantage="gae", critic={"lr": 3e-3})
     policy = policy_on("cuda", tiny_checkpoint, stage, dtype="bfloat16")
-    before = policy.values(turns, load=load_frames)
+    before = list(policy.values(turns, load=load_frames).values())
     wanted = [values + 1 for values in before]
+    batch = UpdateBatch.of(turns, ADVANTAGES, stage, values=before, returns=wanted)
     for step_ in range(1, 9):
-        policy.update_critic(turns, before, wanted, step=step_, load=load_frames)
-    after = policy.values(turns, load=load_frames)
+        policy.critic_forward_backward(batch, load=load_frames)
+        policy.critic_step(step_)
+    after = list(policy.values(turns, load=load_frames).values())
     gaps = [torch.cat([a - b for a, b in zip(each, wanted, strict=True)]).abs().mean() for each in (before, after)]
     assert gaps[1] < 0.8 * gaps[0]
 
@@ -178,5 +179,5 @@ def test_the_local_engine_says_what_the_trainer_says(tiny_checkpoint, dtype):
     requests = [Request(str(i), prompt, 3, Sampling(max_new_tokens=12), i) for i, prompt in enumerate(prompts)]
     turns = [trajectory.turns[0] for group in generate(engine, requests) for trajectory in group]
     near = 2e-3 if dtype == "float32" else 0.2
-    for turn, found in zip(turns, policy.logprobs(turns, temperature=1.0, load=load_frames), strict=True):
+    for turn, found in zip(turns, policy.logprobs(turns, temperature=1.0, load=load_frames).values(), strict=True):
         assert (found - torch.from_numpy(turn.logprobs)).abs().max() < near

@@ -8,7 +8,6 @@ import torch
 from benchmarks.family_cases import CASES, load_noise, render_case
 from benchmarks.float64 import in_float64
 
-from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import LocalEngine
@@ -18,7 +17,7 @@ from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
-from tiny import make_turn, random_turns
+from tiny import make_turn, random_turns, update
 
 pytestmark = pytest.mark.model
 
@@ -125,17 +124,7 @@ def test_steps_on_everything_teach_the_tokens(open_policy, name):
         optimizer=OptimizerConfig(lr=3e-3, warmup_steps=0),
     )
     policy.begin(stage)
-    losses = [
-        policy.update(
-            turns,
-            torch.ones(len(turns)),
-            OBJECTIVES.resolve("sft"),
-            step=step,
-            temperature=1.0,
-            load=load_noise,
-        )["loss"]
-        for step in range(1, 7)
-    ]
+    losses = [update(policy, turns, torch.ones(len(turns)), step=step, load=load_noise)["loss"] for step in range(1, 7)]
     assert all(np.isfinite(losses)) and losses[-1] < losses[0] - 0.3
 
 
@@ -148,7 +137,7 @@ def test_what_is_saved_is_what_was_trained(open_policy, name, tmp_path):
         name="sft", objective="sft", advantage="ones", steps=2, optimizer=OptimizerConfig(lr=1e-2, warmup_steps=0)
     )
     policy.begin(stage)
-    policy.update(turns, torch.ones(len(turns)), OBJECTIVES.resolve("sft"), step=1, temperature=1.0, load=load_noise)
+    update(policy, turns, torch.ones(len(turns)), load=load_noise)
     policy.save(tmp_path)
     other.begin(stage)
     other.restore(tmp_path)

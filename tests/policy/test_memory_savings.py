@@ -5,7 +5,6 @@ import shutil
 import pytest
 import torch
 
-from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.config.stage_sections import KLConfig
 from easyvideor1.families.family import VisualFeatures, VisualInputs
@@ -14,7 +13,7 @@ from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.adapters import merged_state
 from easyvideor1.policy.policy import Policy
-from tiny import load_frames, make_plan, make_prompt, random_turns
+from tiny import load_frames, make_plan, make_prompt, random_turns, update
 
 pytestmark = pytest.mark.model
 
@@ -50,10 +49,7 @@ def open_policy(checkpoint, **options):
 
 
 def steps(policy, turns, count=2):
-    objective = OBJECTIVES.resolve("ppo_clip")
-    return [
-        policy.update(turns, ADVANTAGES, objective, step=n + 1, temperature=1.0, load=load_frames) for n in range(count)
-    ]
+    return [update(policy, turns, ADVANTAGES, step=n + 1) for n in range(count)]
 
 
 FROZEN = {"freeze": ("vision", "merger")}
@@ -139,7 +135,7 @@ def test_a_frozen_tower_runs_once_for_policy_and_reference(tiny_checkpoint, turn
 def test_features_of_a_frozen_tower_change_nothing(tiny_checkpoint, turns):
     """Log-probs and gradients are those of a pass that is given the pixels."""
     policy = open_policy(tiny_checkpoint, **FROZEN)
-    ((order, batch),) = policy.batches(turns, 10**6, load_frames)
+    ((order, batch),) = policy.batches(policy.plan(turns, max_tokens=10**6), load_frames)
     pixels = collate(pack_turns(turns, share_prefix=True), policy.family, load_frames)
     assert order == [0, 1, 2, 3]
     assert isinstance(batch.visual, VisualFeatures) and isinstance(pixels.visual, VisualInputs)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from easyvideor1.algorithms.objectives import OBJECTIVES
+import tiny
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate
@@ -41,9 +41,8 @@ def turns(tiny_family):
     ]
 
 
-def update(policy, turns, *, objective="reinforce", step=1, advantages=ADVANTAGES, temperature=1.0):
-    chosen = OBJECTIVES.resolve(objective)
-    return policy.update(turns, advantages, chosen, step=step, temperature=temperature, load=load_frames)
+def update(policy, turns, *, objective="reinforce", advantages=ADVANTAGES, **options):
+    return tiny.update(policy, turns, advantages, objective=objective, **options)
 
 
 def watch_gradients(policy):
@@ -265,7 +264,7 @@ def test_gradient_checkpointing_changes_memory_only(tiny_checkpoint, turns):
 
 def test_begin_comes_first(policy, turns, tmp_path):
     with pytest.raises(RuntimeError, match="begin"):
-        update(policy, turns)
+        policy.optimizer_step(1)
     with pytest.raises(RuntimeError, match="begin"):
         policy.restore(tmp_path)
 
@@ -352,23 +351,17 @@ def test_an_interrupted_step_leaves_nothing_behind(tiny_checkpoint, turns):
         policy = Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu"))
         policy.begin(stage(micro_batch_tokens=1))
         if interrupted:
-            seen = []
+            read = []
 
-            def stop(*_, seen=seen):
-                seen.append(1)
-                if len(seen) == 2:
+            def load(ref, plan, read=read):
+                read.append(plan)
+                if len(read) == 2:
                     raise KeyboardInterrupt
+                return load_frames(ref, plan)
 
             with pytest.raises(KeyboardInterrupt):
-                policy.update(
-                    turns,
-                    ADVANTAGES,
-                    OBJECTIVES.resolve("reinforce"),
-                    step=1,
-                    temperature=1.0,
-                    load=load_frames,
-                    observe=stop,
-                )
+                update(policy, turns, load=load)
+            assert any(p.grad is not None for p in policy.model.parameters())
         results.append(update(policy, turns))
     assert results[0] == results[1]
 

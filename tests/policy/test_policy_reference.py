@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from easyvideor1.algorithms.objectives import OBJECTIVES
+import tiny
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.vision_tower import hidden_states
@@ -42,20 +42,20 @@ def adapted(checkpoint, **options):
     return open_policy(checkpoint, lora=LoraConfig(**{"rank": 4, **options}))
 
 
-def update(policy, turns, *, objective="ppo_clip", step=1, **options):
-    chosen = OBJECTIVES.resolve(objective)
-    return policy.update(turns, ADVANTAGES, chosen, step=step, temperature=1.0, load=load_frames, **options)
+def update(policy, turns, **options):
+    return tiny.update(policy, turns, ADVANTAGES, **options)
 
 
 def thoughts(policy, turns, **options):
-    return torch.cat(policy.logprobs(turns, temperature=1.0, load=load_frames, **options))
+    return torch.cat(list(policy.logprobs(turns, temperature=1.0, load=load_frames, **options).values()))
 
 
 @pytest.mark.parametrize("tokens", [10**6, 60, 1])
 def test_logprobs_come_turn_by_turn_however_they_are_batched(tiny_checkpoint, turns, tokens):
     policy = open_policy(tiny_checkpoint)
-    found = policy.logprobs(turns, temperature=0.8, load=load_frames, max_tokens=tokens)
-    for turn, values in zip(turns, found, strict=True):
+    plan = policy.plan(turns, max_tokens=tokens)
+    found = policy.logprobs(turns, plan, temperature=0.8, load=load_frames)
+    for turn, values in zip(turns, found.values(), strict=True):
         batch = collate(pack_turns([turn], share_prefix=False), policy.family, load_frames)
         wanted, _ = response_logprobs(policy.family, policy.model, batch, temperature=0.8)
         torch.testing.assert_close(values, wanted.detach(), rtol=0, atol=1e-5)
@@ -122,9 +122,9 @@ def test_an_entropy_bonus_raises_entropy(tiny_checkpoint, turns):
 
 def test_a_group_of_several_prompts_stays_in_one_micro_batch(tiny_checkpoint, turns):
     policy = open_policy(tiny_checkpoint)
-    batches = policy._micro_batches(turns, 1, torch.tensor([0, 0, 0, 1, 1]))
+    batches = policy.plan(turns, torch.tensor([0, 0, 0, 1, 1]), 1)
     assert [[unit.sequences for unit in batch] for batch in batches] == [[(0, 1, 2)], [(3, 4)]]
-    batches = policy._micro_batches(turns, 1, torch.zeros(5, dtype=torch.int64))
+    batches = policy.plan(turns, torch.zeros(5, dtype=torch.int64), 1)
     assert [[unit.sequences for unit in batch] for batch in batches] == [[(0, 1, 2, 3, 4)]]
 
 
@@ -132,7 +132,7 @@ def test_a_group_of_several_prompts_stays_in_one_micro_batch(tiny_checkpoint, tu
 def test_weighters_get_the_groups_they_need(tiny_checkpoint, turns, tokens):
     policy = open_policy(tiny_checkpoint)
     policy.begin(stage(weighter={"name": "entropy_top", "share": 0.5}, micro_batch_tokens=tokens))
-    metrics = update(policy, turns, group_N=torch.tensor([0, 0, 0, 1, 1]))
+    metrics = update(policy, turns, group=torch.tensor([0, 0, 0, 1, 1]))
     assert math.isfinite(metrics["loss"]) and metrics["grad_norm"] > 0
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from easyvideor1.algorithms.objectives import OBJECTIVES
+import tiny
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import ConfigError
-from tiny import load_frames, make_plan, make_prompt, random_turns
+from tiny import make_plan, make_prompt, random_turns
 
 pytestmark = pytest.mark.model
 
@@ -37,8 +37,7 @@ def open_policy(checkpoint, kind):
 
 
 def update(policy, turns, step=1):
-    advantages = torch.tensor([1.0, -0.5])
-    return policy.update(turns, advantages, OBJECTIVES.resolve("sft"), step=step, temperature=1.0, load=load_frames)
+    return tiny.update(policy, turns, torch.tensor([1.0, -0.5]), objective="sft", step=step)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from easyvideor1.toyworld import Encoding, Scene, paint, sample_clip, sample_image, write_image, write_video
+from easyvideor1.toyworld import Encoding, Scene, paint, write_image, write_video
 from easyvideor1.types import ConfigError, MediaError
 
 from .pixels import assert_box, blob, decode
+from .samples import sample_clip, sample_image
 
 CODECS = [
     ("a.mp4", "libx264"),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from easyvideor1.toyworld import COLOURS, Body, Scene, WorldSpec, frame_times
 from easyvideor1.toyworld.compose import Wish, compose
 from easyvideor1.toyworld.questions import Decks, Draw, Needs
-from easyvideor1.toyworld.scene import scene_from_json
+
+from .samples import scene_from_json
 
 
 def made(seed: int, needs: Needs, media: str = "video", **spec: object) -> Scene:

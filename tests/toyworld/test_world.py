@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.tasks import TASKS, canonical_task
-from easyvideor1.toyworld import KIND_NAMES, Manifest, WorldSpec, read_scenes, write_world
+from easyvideor1.toyworld import KIND_NAMES, Manifest, WorldSpec, write_world
 from easyvideor1.toyworld.plan import plan_world
 from easyvideor1.types import ConfigError, DataError
 
 from .pixels import assert_box, decode
+from .samples import read_scenes
 
 SPEC = WorldSpec(seed=7, train=40, validation=16, test=16, questions_per_clip=3)
 

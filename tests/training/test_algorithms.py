@@ -17,7 +17,7 @@ from easyvideor1.components import Components
 from easyvideor1.data import SampleStream
 from easyvideor1.policy.policy import Policy
 from easyvideor1.training.loop import train as train_stage
-from easyvideor1.training.run_log import StageLog
+from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.stages import build_stage
 from easyvideor1.training.timings import Timings
 from easyvideor1.types import Completion, Sample, Score
@@ -121,6 +121,7 @@ def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, c
             policy=policy,
             engine=components.open_engine(policy.model),
             stream=SampleStream([loaded.samples], [1.0], config.seed),
+            first=0,
             record=StageLog(tmp_path),
             evaluate=lambda name, engine: {},
             on_step=lambda name, step, steps, metrics: None,

@@ -125,11 +125,11 @@ def test_what_is_lost_of_a_finished_run_is_named_and_does_not_end_it(
     before = lasting(run)
     summary, shown = train(world.config())
     assert "is finished" in shown and shown.count("DAMAGED: ") == 1
-    assert f"DAMAGED: {where}: {what}" in shown and "`evr1 doctor runs/small` says what to do" in shown
+    assert f"DAMAGED: {where}: {what}" in shown and "`evr1 doctor runs/small` shows remedies" in shown
     assert lasting(run) == before, "what is damaged stays to be looked at"
     assert summary["accuracy_after"] is not None
     page = words(run / "report.html")
-    assert "1 thing in this run directory is not as it was written" in page
+    assert "1 file of this run directory is damaged or missing" in page
     assert where in page and what.partition("; ")[0] in page
 
 
@@ -162,8 +162,8 @@ def test_a_damaged_evaluation_of_the_test_questions_is_done_again(
     kept = json.loads((run / "run.json").read_text())["incidents"]
     assert [one["start"] for one in kept] == [2] and kept[0]["text"].startswith(told)
     page = words(run / "report.html")
-    assert "Found when the run was taken up again" in page and told in page
-    assert "in this run directory" not in page
+    assert "Found when the run resumed" in page and told in page
+    assert "of this run directory" not in page
 
 
 def test_a_checkpoint_that_is_passed_over_is_named_with_what_is_done_again(
@@ -222,7 +222,7 @@ def test_lines_that_cannot_be_read_are_kept_beside_when_a_run_goes_on(
         in shown
     )
     assert "stages/02-grpo/rollouts/step_000001.jsonl: truncated; 1 of 2 groups can be read" in shown
-    assert "step_000004" not in shown, "which repeats it"
+    assert "step_000004" not in shown, "it is repeated"
     assert (stage / "metrics.jsonl.damaged").read_bytes() == lost + b"\n"
     assert [row["step"] for row in json_lines(stage / "metrics.jsonl")] == [2, 3, 4]
     assert [row["step"] for row in json_lines(stage / "timings.jsonl")] == [1, 2, 3, 4]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from easyvideor1.config.stages import MismatchConfig
+from easyvideor1.policy.update_batch import Observations
 from easyvideor1.training.mismatch import MismatchError, MismatchWatch
 from easyvideor1.training.train_batch import Rows, lay_out
 from easyvideor1.types import Group, MediaRef, Prompt, Sample, Trajectory, Turn
@@ -27,14 +28,14 @@ def rows() -> Rows:
 SEQUENCE = torch.tensor([0, 0, 1, 1, 2, 2])
 ENGINE = torch.tensor([-1.0, -2.0, -9.0, -9.0, -1.0, float("nan")])
 TRAINER = torch.tensor([-1.1, -1.9, -1.0, -1.0, -1.5, -3.0])
-LEARNT = torch.ones(6, dtype=torch.bool)
+SEEN = Observations(SEQUENCE, TRAINER, ENGINE, torch.ones(6, dtype=torch.bool))
 
 
 def test_distances_are_told_apart_by_modality_and_offline_ones_left_out() -> None:
     watch = MismatchWatch(MismatchConfig(), lambda text: pytest.fail(text))
     watch.begin(rows(), 1)
     assert watch.metrics() == {}
-    watch(SEQUENCE, TRAINER, ENGINE, LEARNT)
+    watch.look(SEEN)
     kl = [np.exp(d) - 1 - d for d in (-0.1, 0.1, -0.5)]
     assert watch.metrics() == {
         "mismatch/text/logprob_abs": pytest.approx(0.1),
@@ -49,15 +50,14 @@ def test_a_warning_names_the_sample() -> None:
     said: list[str] = []
     watch = MismatchWatch(MismatchConfig(bound=0.2), said.append)
     watch.begin(rows(), 3)
-    watch(SEQUENCE, TRAINER, ENGINE, LEARNT)
+    watch.look(SEEN)
     assert watch.metrics()["mismatch/beyond_bound"] == 1
     (text,) = said
     assert "step 3" in text and "'v' (rows.jsonl:7)" in text and "video" in text and "'far off'" in text
 
 
-def test_a_stop_comes_before_the_weights_move() -> None:
+def test_a_stop_names_the_worst_response() -> None:
     watch = MismatchWatch(MismatchConfig(bound=0.2, action="stop"), lambda text: None)
     watch.begin(rows(), 3)
-    watch(SEQUENCE[:4], TRAINER[:4], ENGINE[:4], LEARNT[:4])
-    with pytest.raises(MismatchError, match="sample 'v'"):
-        watch(SEQUENCE[4:], TRAINER[4:], ENGINE[4:], LEARNT[4:])
+    with pytest.raises(MismatchError, match=r"step 3: .* sample 'v'.*This step did not change the weights"):
+        watch.look(SEEN)

@@ -12,7 +12,7 @@ import torch
 
 from easyvideor1.records.reading import changed_files
 from easyvideor1.rollout.collector import REPLACED_TOKENS
-from easyvideor1.training.run_log import StageLog
+from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.timings import Timings
 from easyvideor1.training.train_batch import TrainBatch, lay_out
 from easyvideor1.types import (

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from easyvideor1.evaluation import write_report
 from easyvideor1.evaluation.result import Evaluation
 from easyvideor1.files import json_bytes, seal
-from easyvideor1.training.run_directory import FINISHED
+from easyvideor1.training.run_directory.status import FINISHED
 from easyvideor1.types import ConfigError, DataError, StoppedError
 
 from .runs import World, copy_run, json_lines, lasting, train, write_rows
@@ -244,8 +244,8 @@ def test_a_half_written_line_is_dropped(finished: Path, world: World, place: Pat
 def test_another_configuration_is_refused(finished: Path, world: World, place: Path) -> None:
     run = copy_run(finished, place)
     before = lasting(run)
-    with pytest.raises(ConfigError, match=r"stages\.1\.steps is 4 there, 5 here") as refused:
-        train(world.config(stages__1__steps=5))
+    with pytest.raises(ConfigError, match=r"stages\.0\.steps is 3 there, 5 here") as refused:
+        train(world.config(stages__0__steps=5))
     assert "another name" in str(refused.value)
     assert lasting(run) == before
 
@@ -326,13 +326,13 @@ def test_a_stage_may_draw_from_some_of_the_sources(world: World, place: Path) ->
         ("stages__1__objective", "own_parts:nothing", "own_parts"),
         ("stages__1__transforms", ["nowhere:at_all"], "no module 'nowhere'"),
         ("rewards__custom", {"math": "nowhere:at_all"}, "no module 'nowhere'"),
-        ("stages__1__sources", ["elsewhere.jsonl"], "none of data.train"),
+        ("stages__1__sources", ["elsewhere.jsonl"], "not a path of data.train"),
         ("rollout__engine", "remote", "local"),
         ("output_dir", "runs/{date}", "only {name} and {seed}"),
         ("model__path", "nowhere", "is not there"),
         ("model__path", "", "model.path is not set"),
         ("stages", [], "no stages"),
-        ("data__train", [], "data.train has no source"),
+        ("data__train", [], "data.train is empty"),
     ],
 )
 def test_wrong_names_cost_no_training(world: World, place: Path, key: str, value: object, message: str) -> None:

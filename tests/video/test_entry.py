@@ -8,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from benchmarks.stores import psnr
 from numpy.typing import NDArray
 
 from easyvideor1.video.entry import (
@@ -19,7 +20,6 @@ from easyvideor1.video.entry import (
     Packing,
     pack,
     packing_for,
-    psnr,
     unpack,
 )
 

@@ -95,7 +95,7 @@ def test_every_reason_has_a_remedy() -> None:
 
 def test_a_ledger_that_cannot_be_written_says_what_it_was_to_say(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(EasyVideoError, match=r"health\.jsonl cannot be written: .*it was to say of a\.mp4: timeout"):
+    with pytest.raises(EasyVideoError, match=r"health\.jsonl cannot be written: .*the entry was a\.mp4: timeout"):
         HealthLedger(tmp_path / "file" / "health.jsonl").record("a.mp4", "timeout", "", "")
 
 

@@ -163,9 +163,9 @@ def test_times_come_from_the_rate_or_stay_as_they_are_given(tmp_path: Path) -> N
         ({"timestamps": [1.0, 1.0]}, "do not ascend"),
         ({"timestamps": [-1.0, 1.0]}, "do not ascend"),
         ({"timestamps": [0.0, float("inf")]}, "do not ascend"),
-        ({"timestamps": "0, 1"}, "no list of seconds"),
-        ({"frames": [], "fps": 2}, "lists no frame"),
-        ({"frames": "a.png", "fps": 2}, 'no object with a list of "frames"'),
+        ({"timestamps": "0, 1"}, "not a list of seconds"),
+        ({"frames": [], "fps": 2}, "lists no frames"),
+        ({"frames": "a.png", "fps": 2}, 'not an object with a list "frames"'),
         ({"frames": [1, 2], "fps": 2}, "not all paths"),
     ],
 )
@@ -180,7 +180,7 @@ def test_a_list_that_is_none_is_named(tmp_path: Path, fields: dict[str, Any], wh
 def test_text_that_is_no_list_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.frames.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(MediaError, match="is no list of frames"):
+    with pytest.raises(MediaError, match="is not a valid list of frames"):
         video.probe(str(path))
 
 
@@ -194,7 +194,7 @@ def test_a_frame_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"clip\.frames\.json: its frame 2, .*1\.png"):
         video.probe(path)
     second.write_text("not a picture")
-    with pytest.raises(MediaError, match=r"frame 2, .*1\.png, is no still picture"):
+    with pytest.raises(MediaError, match=r"frame 2, .*1\.png, is not a still image"):
         video.probe(path)
     second.unlink()
     with pytest.raises(MediaError, match=r"its frame .*1\.png does not exist") as error:
@@ -266,7 +266,7 @@ def test_animations_are_videos_with_their_own_times(tmp_path: Path, name: str) -
     np.testing.assert_array_equal(video.decode(str(tmp_path / name), plan).pixels, np.stack(frames))
     back = video.plan(info, VideoBudget(frames=2, min_pixels=1024), GEOMETRY, start=0.6, end=1.1)
     np.testing.assert_array_equal(video.decode(str(tmp_path / name), back).pixels, np.stack(frames[3:5]))
-    with pytest.raises(MediaError, match="holds a moving picture, it is no image"):
+    with pytest.raises(MediaError, match="has several frames and is not an image"):
         video.plan(info, ImageBudget(), GEOMETRY)
 
 

@@ -77,7 +77,7 @@ def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
     assert (would.removed, would.kept) == (FileTotal(2, sizes[1] + sizes[2]), FileTotal(2, limit))
     assert len(list(store.files())) == 4
     assert collect_garbage(store, limit) == would
-    assert [store.has(one.plan) for one in frames] == [True, False, False, True]
+    assert [store.check_entry(one.plan, set_aside=False).there for one in frames] == [True, False, False, True]
     assert collect_garbage(store, limit).removed == FileTotal(0, 0)
     assert collect_garbage(store, 0).kept == FileTotal(0, 0)
     assert list(store.entries()) == []
@@ -100,7 +100,7 @@ def test_an_entry_that_is_being_written_is_left(tmp_path: Path) -> None:
         assert mine
         report = collect_garbage(store, 0)
     assert (report.removed.files, report.busy, report.kept.files) == (1, 1, 1)
-    assert store.has(frames[0].plan)
+    assert store.check_entry(frames[0].plan, set_aside=False).there
 
 
 def test_an_entry_that_was_used_meanwhile_is_left(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_an_entry_that_was_used_meanwhile_is_left(tmp_path: Path) -> None:
 
     report = collect_garbage(store, 0, on_progress=use)
     assert (report.removed.files, report.busy) == (1, 1)
-    assert store.has(frames[1].plan)
+    assert store.check_entry(frames[1].plan, set_aside=False).there
 
 
 def test_readers_keep_what_is_removed(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
         assert collect_garbage(store).leftovers == FileTotal(2, 6)
         assert [path.name for path in claims.iterdir()] == ["d" * 64]
     assert collect_garbage(store).leftovers == FileTotal(0, 0)
-    assert store.has(frames[0].plan)
+    assert store.check_entry(frames[0].plan, set_aside=False).there
 
 
 def keep_features(store: FrameStore, number: int, days: float) -> Path:
@@ -199,6 +199,6 @@ def test_kept_features_count_and_go_by_their_use(tmp_path: Path) -> None:
         assert (report.removed.files, report.kept.files) == (1, 1)
         assert (report.features_removed, report.features_kept) == (FileTotal(1, 1000), FileTotal(1, 1000))
         assert report.leftovers == FileTotal(1, 3)
-    assert [store.has(one.plan) for one in frames] == [False, True]
+    assert [store.check_entry(one.plan, set_aside=False).there for one in frames] == [False, True]
     assert (old.exists(), new.exists(), torn.exists()) == (False, True, False)
     assert collect_garbage(store, referenced=set()).features_kept == FileTotal(1, 1000)

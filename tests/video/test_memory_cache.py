@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from easyvideor1.types import Frames, MediaError, MediaPlan, MediaRef
-from easyvideor1.video.memory_cache import MOST_KEPT, MemoryCache, Prefetcher, plan_bytes
+from easyvideor1.video.memory_cache import MAX_ENTRIES, MemoryCache, Prefetcher, plan_bytes
 from tiny import load_frames, make_plan
 
 
@@ -43,7 +43,7 @@ def test_no_more_than_so_many_files_stay_open() -> None:
     recent = MemoryCache(1 << 30)
     first = recent.get(0, frames)
     assert recent.get(0, frames) is first
-    for key in range(1, MOST_KEPT + 1):
+    for key in range(1, MAX_ENTRIES + 1):
         recent.get(key, frames)
     assert recent.get(0, frames) is not first
 
@@ -184,7 +184,7 @@ def test_an_error_meets_the_step_that_needs_the_file() -> None:
         assert prefetcher.load(*bad).plan is bad[1], "the cause has gone, and so has the error"
 
 
-def test_cachery_is_bounded_by_what_plans_say() -> None:
+def test_memory_is_bounded_by_what_plans_say() -> None:
     files = Files()
     media = [medium(seed) for seed in range(6)]
     size = plan_bytes(media[0][1])

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.stores import psnr
 from safetensors.numpy import load_file
 
 from easyvideor1 import video
 from easyvideor1.types import Frames, Geometry
 from easyvideor1.video import FrameStore, HealthLedger, StoreError
-from easyvideor1.video.entry import Codec, Entry, open_entry, psnr
+from easyvideor1.video.entry import Codec, Entry, open_entry
 from easyvideor1.video.store import ABANDONED_AFTER
 
 from .clips import BUDGET, plan_clip, write_clip
@@ -31,10 +32,10 @@ def frames(tmp_path: Path) -> Frames:
 @pytest.mark.parametrize("codec", ["raw", "zstd"])
 def test_what_is_put_comes_back(tmp_path: Path, frames: Frames, codec: Codec) -> None:
     store = FrameStore(tmp_path / "store", codec)
-    assert not store.has(frames.plan)
+    assert not store.check_entry(frames.plan, set_aside=False).there
     assert store.get(frames.plan) is None
     store.put(frames)
-    assert store.has(frames.plan)
+    assert store.check_entry(frames.plan, set_aside=False).there
     assert list(store.entries()) == [frames.plan.digest]
     for key in (frames.plan, frames.plan.digest):
         found = FrameStore(tmp_path / "store").get(key)
@@ -50,10 +51,10 @@ def test_a_nearly_exact_entry_serves_only_who_asked_for_it(tmp_path: Path, frame
     digest = frames.plan.digest
     lossy.put(frames)
     assert [(file.digest, file.lossy) for file in exact.files()] == [(digest, True)]
-    assert not exact.has(frames.plan)
+    assert not exact.check_entry(frames.plan, set_aside=False).there
     assert exact.get(frames.plan) is None
     assert not exact.touch(frames.plan)
-    assert lossy.has(frames.plan)
+    assert lossy.check_entry(frames.plan, set_aside=False).there
     assert lossy.touch(frames.plan)
     near = lossy.get(frames.plan)
     assert near is not None
@@ -64,7 +65,7 @@ def test_a_nearly_exact_entry_serves_only_who_asked_for_it(tmp_path: Path, frame
     np.testing.assert_array_equal(by_digest.pixels, near.pixels)
     packed.put(frames)
     for store in (exact, packed, lossy):
-        assert store.has(frames.plan)
+        assert store.check_entry(frames.plan, set_aside=False).there
         for key in (frames.plan, digest):
             found = store.get(key)
             assert found is not None
@@ -152,7 +153,7 @@ def test_reading_needs_no_right_to_note_it(tmp_path: Path, frames: Frames, monke
 def test_a_store_that_is_a_file_is_told(tmp_path: Path, frames: Frames) -> None:
     (tmp_path / "store").write_text("not a directory")
     store = FrameStore(tmp_path / "store")
-    assert not store.has(frames.plan)
+    assert not store.check_entry(frames.plan, set_aside=False).there
     assert not store.touch(frames.plan)
     with pytest.raises(StoreError, match="cannot read"):
         store.get(frames.plan)
@@ -253,7 +254,7 @@ def test_verified_once_and_verify_again(tmp_path: Path, frames: Frames) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert store.get(digest) is not None  # the same file version, as far as the system tells
     assert not store.verify(digest)
-    assert not store.has(digest)
+    assert digest not in store.entries()
 
 
 def test_pixels_must_be_those_of_the_plan(tmp_path: Path, frames: Frames) -> None:
@@ -363,7 +364,7 @@ def test_sweep_removes_what_killed_writers_left(tmp_path: Path, frames: Frames) 
     assert store.sweep() == 1
     assert not old.exists()
     assert new.exists()
-    assert store.has(frames.plan)
+    assert store.check_entry(frames.plan, set_aside=False).there
 
 
 def damaged(store: FrameStore, frames: Frames) -> Path:

@@ -95,7 +95,7 @@ def test_a_hang_is_killed_at_the_deadline(tmp_path: Path) -> None:
         assert pool.decode(good, plan) == "built"
 
 
-def test_a_cachery_bomb_is_stopped(tmp_path: Path) -> None:
+def test_a_memory_bomb_is_stopped(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 60)
     bomb = plan_clip(path, VideoBudget(rule="uniform", frames=60, min_pixels=16_000_000, max_pixels=17_000_000))
     assert len(bomb.frame_indices) * bomb.height * bomb.width * 3 > 2 << 30

@@ -1,4 +1,4 @@
-"""Which responses and groups are learnt from, and what length costs."""
+"""Which responses and groups are trained on, and the penalty for length."""
 
 from __future__ import annotations
 

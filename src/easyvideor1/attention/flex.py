@@ -1,6 +1,6 @@
-"""Attention over a forest of text by flex attention: where torch has no fused kernel for the parts.
+"""Attention over a forest of text by flex attention, where torch has no fused kernel for the parts: a GPU in float32.
 
-On a GPU in float32, that is: kernels of 16-bit floats are the faster way (``attention.tree``).
+In 16-bit floats the fused kernels are faster (``attention.tree``).
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def _kernel(compiled: bool) -> Callable[..., Any]:
 
 @functools.lru_cache(maxsize=4)
 def block_mask(layout: Layout, device: torch.device) -> Any:
-    """Which blocks of a row are seen, in part or wholly: a ``BlockMask``, made without a look at single pairs.
+    """Which blocks of a row are seen, in part or wholly: a ``BlockMask``, made without looking at single pairs.
 
-    Made once for all layers of a pass; the reference model's pass over the same row uses it again. A key is seen from
+    It is cached: all layers of a pass use it, and the reference model's pass over the same row. A key is seen from
     its own column up to its reach, so of a block of keys the furthest reach says whether an earlier row of blocks sees
     any of it, and the nearest whether it sees all.
     """

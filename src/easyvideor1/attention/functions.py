@@ -1,10 +1,10 @@
-"""Attention over a packed row: what tokens have in common is computed once, and nothing else of a row is seen.
+"""Attention over a packed row: shared prefixes are computed once, and sequences do not see each other.
 
-A row holds a forest of text in depth-first order (``packing.prefix_tree``). A token sees what lies on the path from
-its root to itself. ``attention.tree`` computes just the pairs that are seen.
+A row holds a forest of text in depth-first order (``packing.prefix_tree``). A token sees the path from its root to
+itself. ``attention.tree`` computes the visible pairs only.
 
-transformers calls the function by the name it is registered under; the layout of a row reaches it through the keyword
-arguments of the language model. Without a layout (vision tower, decoding with a cache) it is transformers' ``sdpa``.
+transformers calls the function by its registered name. The layout of a row reaches it through the keyword arguments of
+the language model. Without a layout (vision tower, decoding with a cache) it is transformers' ``sdpa``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PREFIX_TREE = "sdpa_prefix_tree"
 
 
 def attention_arguments(mask: torch.Tensor | Layout | None, config: Any, dtype: torch.dtype) -> dict[str, Any]:
-    """What a language model of transformers is called with so that it attends as ``mask`` says.
+    """Keyword arguments that make a language model of transformers attend as ``mask`` says.
 
     Args:
         mask: bool ``(B, 1, T, S)``, or a layout if ``config`` asks for ``PREFIX_TREE``; causal if None.
@@ -77,8 +77,8 @@ def _attention_forward(
     window = options.get("sliding_window")
     if dropout or (window is not None and window < prefix_layout.length):
         raise ConfigError(
-            "model.attention: this model drops attention weights out, or looks at a window of the text only, which "
-            "packed rows do not do; set model.attention to eager"
+            "model.attention: this model has attention dropout or a sliding window, which "
+            "packed rows do not support; set model.attention to eager"
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     out = tree_attention(query, key, value, prefix_layout, scale)
@@ -105,8 +105,8 @@ def tree_attention(
 ) -> torch.Tensor:
     """Attention of one packed row, ``(1, H, T, D)``, exact but for the order of sums.
 
-    By parts where torch has fused kernels that say their normaliser: on the CPU, and on CUDA in 16-bit floats. On CUDA
-    in float32 by flex attention; elsewhere with a dense mask.
+    By parts where torch has fused kernels that return their normaliser: on the CPU, and on CUDA in 16-bit floats. By
+    flex attention on CUDA in float32; elsewhere with a dense mask.
 
     Args:
         query: ``(1, H, T, D)``.

@@ -1,4 +1,4 @@
-"""Who sees whom in a packed row."""
+"""Which tokens of a packed row see which."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Who sees whom in one packed row of ``length`` tokens.
+    """Which tokens see which, in one packed row of ``length`` tokens.
 
     ``stretches`` are ``(start, stop, end)`` in the order of the row, without gaps: the tokens of a stretch are columns
     ``[start, stop)``; those that continue it, directly or through others, are ``[stop, end)``.

@@ -121,6 +121,7 @@ def build_app() -> typer.Typer:
         cls=_Group,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",  # joins the lines of a paragraph
         help="EasyVideoR1: reinforcement learning with verifiable rewards for video-language models.",
     )
     application.callback()(_root)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from easyvideor1.types import Sample
     from easyvideor1.video import HealthLedger
 
-app = typer.Typer(no_args_is_help=True, help="Offline trajectories.")
+app = typer.Typer(no_args_is_help=True, help="Collect offline trajectories.")
 
 #: Rows and files that are listed one by one.
 _SHOWN = 10

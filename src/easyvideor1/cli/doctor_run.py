@@ -68,7 +68,7 @@ def _config(directory: Path) -> tuple[RunConfig | None, Finding]:
 
 
 def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
-    from easyvideor1.training.run_directory import read_status
+    from easyvideor1.training.run_directory.status import read_status
     from easyvideor1.types import DataError
 
     means = "the rows, versions and command of this run are unknown"
@@ -90,8 +90,8 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
 
 def _same(run: Run) -> Iterator[Finding]:
     """Whether the configuration matches the record of the run, and its rows are unchanged."""
-    from easyvideor1.training.run_directory import source_digests, source_name
-    from easyvideor1.training.stages import stage_directory
+    from easyvideor1.training.run_directory.identity import source_digests, source_name
+    from easyvideor1.training.run_directory.layout import stage_directory
     from easyvideor1.types import DataError
 
     if run.config is None:

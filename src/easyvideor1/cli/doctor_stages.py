@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def check_stages(run: Run) -> Iterator[Finding]:
     """The record and the checkpoints of every stage."""
-    from easyvideor1.training.stages import stage_directory
+    from easyvideor1.training.run_directory.layout import stage_directory
 
     directories = sorted(path for path in (run.directory / "stages").glob("*") if path.is_dir())
     if run.config is None:
@@ -67,7 +67,7 @@ def _record(run: Run, directory: Path, steps: int | None) -> Iterator[Finding]:
 def _checkpoints(run: Run, directory: Path, options: StageConfig | None, *, through: bool) -> Iterator[Finding]:
     """Every checkpoint of a stage against its checksums."""
     from easyvideor1.records.reading import numbered
-    from easyvideor1.training.checkpoint import read_state
+    from easyvideor1.training.run_directory.checkpoint import read_state
 
     found = numbered(directory / "checkpoints")
     states = {step: read_state(path) for step, path in found.items()}
@@ -165,7 +165,7 @@ def check_evaluations(run: Run) -> Iterator[Finding]:
 def _wanted(run: Run) -> tuple[set[str], set[str]]:
     """Names of the test and validation evaluations that must exist by now."""
     from easyvideor1.records.reading import read_steps
-    from easyvideor1.training.stages import due, stage_directory, validation_name
+    from easyvideor1.training.run_directory.layout import due, stage_directory, validation_name
 
     tests: set[str] = set()
     validations: set[str] = set()
@@ -188,7 +188,7 @@ def _difference(directory: Path, name: str) -> str:
     """The first number of ``NAME.json`` that does not match the answers; empty if all match."""
     from easyvideor1.evaluation import Evaluation
     from easyvideor1.files import read_json
-    from easyvideor1.training.run_directory import flat
+    from easyvideor1.training.run_directory.identity import flat
 
     told: Mapping[str, Any] = flat(read_json(directory / f"{name}.json"))
     found: Mapping[str, Any] = flat(Evaluation.load(directory, name).to_json())

@@ -63,7 +63,7 @@ def find_checkpoint(source: Path) -> Path:
     """
     from easyvideor1.config import RunConfig
     from easyvideor1.config.places import missing
-    from easyvideor1.training.checkpoint import latest_checkpoint, read_state
+    from easyvideor1.training.run_directory.checkpoint import latest_checkpoint, read_state
     from easyvideor1.types import ConfigError
 
     if not source.exists():

@@ -42,7 +42,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        from easyvideor1.training.run_directory import FINISHED
+        from easyvideor1.training.run_directory.status import FINISHED
 
         return self.facts is not None and self.facts["stage"] == FINISHED
 

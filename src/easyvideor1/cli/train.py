@@ -22,7 +22,7 @@ def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
     """Train a model with the stages of a configuration, and evaluate it.
 
     After an interruption, run the same command again: training resumes from the last checkpoint, with the same result
-    as an uninterrupted run.
+    as an uninterrupted run. With more steps of the last stage, or another stage behind it, the same run gets longer.
     """
     from rich.console import Console
 
@@ -50,8 +50,9 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
     from easyvideor1.cli.progress import TerminalWatch
     from easyvideor1.evaluation import evaluation_fault, write_curves, write_report, write_summary
     from easyvideor1.training.lengths import known_steps
-    from easyvideor1.training.run import evaluation_names, run
-    from easyvideor1.training.run_directory import read_status
+    from easyvideor1.training.run import run
+    from easyvideor1.training.run_directory.layout import compared_evaluations
+    from easyvideor1.training.run_directory.status import read_status
 
     prepared = 0.0 if begun is None else time.monotonic() - begun
     watch = TerminalWatch(console)
@@ -66,7 +67,7 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
         run_dir = run(config, evaluate=evaluate, evaluation_fault=evaluation_fault, watch=watch)
     finally:
         watch.close()
-    before, after = evaluation_names(config)
+    before, after = compared_evaluations(config)
     status = read_status(run_dir)
     summary = write_summary(
         run_dir,

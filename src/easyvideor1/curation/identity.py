@@ -13,7 +13,7 @@ from easyvideor1 import __version__
 from easyvideor1.config import JudgeConfig, RunConfig, located
 from easyvideor1.files import file_digest
 from easyvideor1.registry import load_attribute
-from easyvideor1.training.run_directory import flat, source_digests
+from easyvideor1.training.run_directory.identity import flat, source_digests
 from easyvideor1.types import Prompt
 
 #: Differences that a message spells out.

@@ -147,6 +147,9 @@ class EndpointEngine:
         self._closed.set()
         self._forget()
         self._pool.shutdown(cancel_futures=True)
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
 
     def _forget(self) -> None:
         self.cancel([*(ticket for ticket, _ in self._queue), *self._asked])

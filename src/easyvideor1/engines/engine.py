@@ -72,7 +72,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """What became of one request: its ``n`` trajectories, or, with none of them, its ``fault``."""
+    """What became of one request: its ``n`` trajectories, or its ``fault``, beside which some of them may be there."""
 
     ticket: int
     request: Request
@@ -82,6 +82,9 @@ class Result:
 
 class Engine(Protocol):
     """Generates trajectories. One thread uses an engine at a time.
+
+    A class with the attribute ``takes_features = True`` is given a feature cache by ``open_engine``. One with
+    ``takes_adapters = True`` receives adapters beside the weights that they change, not merged weights.
 
     Laws:
 
@@ -94,7 +97,10 @@ class Engine(Protocol):
       completes a string of ``Sampling.stop``, or after ``max_new_tokens`` tokens.
     - ``Turn.logprobs`` are those of the sampled tokens under ``temperature``, after the mask of visual tokens and
       before penalties, ``top_p`` and ``top_k``: the policy's own, whatever was drawn from; those of greedy responses
-      are at temperature 1. An engine that cannot compute these returns ``None``, never other numbers.
+      are at temperature 1. An engine that cannot compute these returns ``None``, never other numbers. (vLLM returns
+      log-probs at temperature 1 unless ``logprobs_mode="processed_logprobs"``, which is after the cut by ``top_p``,
+      ``top_k`` and penalties: at temperature 1 take the first, else the second, and only without a cut or penalties.
+      It does not mask visual tokens: forbid them in its sampling parameters.)
     - ``Turn.versions`` holds, for each token, the ``version`` of the weights that drew it, or is ``None`` if unknown.
     """
 
@@ -158,37 +164,21 @@ def generate(
         EasyVideoError: the first fault of a request, after the others were cancelled; or the engine breaks its
             contract.
     """
-
-    def hear(position: int, result: Result) -> None:
-        if result.fault is not None:
-            raise result.fault
-        if on_result is not None:
-            on_result(position, result)
-
-    return [result.trajectories for result in all_results(engine, requests, hear)]
-
-
-def all_results(engine: Engine, requests: Sequence[Request], on_result: OnResult | None = None) -> list[Result]:
-    """As ``generate``, but faults come back as results.
-
-    Raises:
-        EasyVideoError: the engine breaks its contract.
-    """
-    if not requests:
-        return []
     tickets = engine.submit(requests)
     places = {ticket: place for place, ticket in enumerate(tickets)}
-    found: dict[int, Result] = {}
+    found: dict[int, tuple[Trajectory, ...]] = {}
     try:
         for result in engine.results():
             place = places.get(result.ticket)
             if place is None or place in found:
-                raise EasyVideoError(_broken(engine, f"returned ticket {result.ticket}, which nobody waits for"))
+                raise EasyVideoError(_broken(engine, f"returned ticket {result.ticket}, which is not pending"))
+            if result.fault is not None:
+                raise result.fault
             count, request = len(result.trajectories), requests[place]
-            if result.fault is None and count != request.n:
+            if count != request.n:
                 what = f"answered request {request.id!r} with {count} responses, not with {request.n}"
                 raise EasyVideoError(_broken(engine, what))
-            found[place] = result
+            found[place] = result.trajectories
             if on_result is not None:
                 on_result(place, result)
     except BaseException:

@@ -1,4 +1,4 @@
-"""Charts as inline SVG. Colours are CSS classes of the page, so that they follow its light and dark theme."""
+"""Charts of the report page as inline SVG. Colours are CSS classes, so they follow the light and dark theme."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def line_chart(panel: Panel, stages: Sequence[tuple[int, str]], *, width: int = 
         draw = _points if series.is_evaluation else _curve
         parts.append(f'<g class="s{number % 4}">{draw(series, across, up)}</g>')
     label = f"{panel.title}, {len(panel.series)} series"
-    # Every text above is escaped or a number of our own making.
+    # Every text above is escaped, or a number that we formatted.
     return Markup(f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>')
 
 

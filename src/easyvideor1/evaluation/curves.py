@@ -25,7 +25,7 @@ _GRID = 12  # columns: a main panel takes 6, a task 3
 class Series:
     """Points in order of ``x``. ``low`` and ``high`` are set for evaluations, which are drawn as points with bars.
 
-    ``starts`` are the positions where a stage begins: no line or average runs over from one stage into the next.
+    ``starts`` are the positions where a stage begins: lines and averages do not cross from one stage to the next.
     """
 
     label: str
@@ -56,7 +56,7 @@ class Panel:
 
 
 def main_panels(history: RunHistory) -> list[Panel]:
-    """Reward, held-out accuracy, response length and loss, as far as there are numbers."""
+    """Reward, held-out accuracy, response length and loss, where there are numbers."""
     candidates = [
         Panel("Training reward", "reward", _metrics(history, _NAMED), (0.0, 1.0)),
         Panel("Held-out accuracy", "accuracy", evaluation_series(history), (0.0, 1.0)),
@@ -76,8 +76,10 @@ def task_panels(history: RunHistory) -> list[Panel]:
 
 
 def other_panels(history: RunHistory) -> list[Panel]:
-    """All further numbers of ``metrics.jsonl``, one panel each, but one for all modalities and one for all sources of
-    a number; evaluations are drawn from their own files."""
+    """All other metrics of ``metrics.jsonl``, one panel each; the modalities, and the sources, of a metric share one.
+
+    Evaluations are drawn from their own files.
+    """
     shown = {"step", "loss", "response/tokens", *_NAMED, *(f"accuracy/{task}" for task in TASKS)}
     keys = dict.fromkeys(
         key for stage in history.stages for row in stage.metrics for key, value in row.items() if _is_number(value)
@@ -99,7 +101,7 @@ def boundaries(history: RunHistory) -> list[tuple[int, str]]:
 def evaluation_series(history: RunHistory) -> tuple[Series, ...]:
     """Greedy and sampled accuracy with intervals, at their steps: one series for each set of questions and kind.
 
-    Test and validation questions are never joined in one line: a difference between the two is none of training's.
+    Test and validation questions never share a line: their difference is not an effect of training.
     """
     places = {name: place for name in history.evaluations if (place := place_of(name, history)) is not None}
     found = []
@@ -158,8 +160,8 @@ def _metrics(history: RunHistory, keys: dict[str, str]) -> tuple[Series, ...]:
 def write_curves(run_dir: Path) -> Path:
     """Draw reward, held-out accuracy, response length, loss and accuracy by task type into ``run_dir/curves.png``.
 
-    Raw values are faint, their moving average is strong; evaluations are points with their intervals. A run without
-    metrics yields a picture that says so; of damaged files what can be read is drawn.
+    Raw values are faint, their moving average is strong; evaluations are points with intervals. A run without metrics
+    gives a picture that says so. Unreadable lines of damaged files are left out.
 
     Returns:
         The path of the picture.
@@ -175,7 +177,7 @@ def write_curves(run_dir: Path) -> Path:
     main_rows, task_rows = -(-len(main) // 2), -(-len(tasks) // 4)
     heights = [3.0] * main_rows + [2.0] * task_rows or [3.0]
     figure = Figure(figsize=(11, sum(heights) + 0.6), layout="constrained")
-    # The Agg canvas is attached directly: pyplot would keep the figure alive and ask for a display.
+    # The Agg canvas is attached directly: pyplot would keep the figure in memory and need a display.
     canvas = FigureCanvasAgg(figure)
     grid = figure.add_gridspec(len(heights), _GRID, height_ratios=heights)
     for i, panel in enumerate(main):
@@ -184,7 +186,7 @@ def write_curves(run_dir: Path) -> Path:
         row, column = main_rows + i // 4, 3 * (i % 4)
         _draw(figure.add_subplot(grid[row, column : column + 3]), panel, stages, small=True)
     if not main and not tasks:
-        figure.text(0.5, 0.5, "No metrics yet: no step has been finished.", ha="center", va="center", color="#666666")
+        figure.text(0.5, 0.5, "No metrics yet: no step is finished.", ha="center", va="center", color="#666666")
     figure.suptitle(run_dir.resolve().name, fontsize=12, fontweight="bold", x=0.01, ha="left")
     buffer = io.BytesIO()
     canvas.print_png(buffer, metadata={"Software": None})

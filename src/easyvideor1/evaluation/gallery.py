@@ -1,4 +1,4 @@
-"""What the page shows of single questions: which rollouts and answers, and the frames the model saw."""
+"""Examples on the report page: rollouts and answers, with the frames that the model saw."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def _step_rollouts(stage: str, step: int, rows: Sequence[SampleRecord], frames: 
 
 
 def choose_groups(rows: Sequence[SampleRecord], count: int) -> list[SampleRecord]:
-    """The groups to show: task types in turn, and of each type the group whose totals differ most.
+    """The groups to show: alternating task types, and of each type the group whose rewards differ most.
 
-    A group whose responses all score the same teaches nothing, to the model or to the reader.
+    A group with equal rewards teaches nothing, neither the model nor the reader.
     """
     left = sorted(range(len(rows)), key=lambda i: (-_spread(rows[i]), i))
     seen: dict[str, int] = {}
@@ -162,7 +162,7 @@ def _strip(item: MediaRecord, frames: FrameLookup) -> Strip:
     if item.digest:
         try:
             found = frames(item.digest)
-        except EasyVideoError as error:  # an entry that cannot be read costs its pictures, not the page
+        except EasyVideoError as error:  # an unreadable entry loses its pictures, not the page
             missing = f"The frames cannot be read: {error}"
     times = item.timestamps
     thumbnails: tuple[Thumbnail, ...] = ()

@@ -1,4 +1,4 @@
-"""Everything a run directory says, read once; what is not there yet is ``None`` or empty, what is damaged is named."""
+"""A run directory, read once. Missing parts are ``None`` or empty; damaged parts are listed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from easyvideor1.types import DataError
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an evaluation belongs: the set of questions, and the step of the whole run.
+    """The set of questions of an evaluation, and the step of the whole run that it belongs to.
 
-    The sets differ in their questions, so that accuracies of one say nothing about those of the other.
+    The two sets have different questions, so their accuracies cannot be compared.
     """
 
     split: Literal["test", "validation"]
@@ -31,8 +31,8 @@ class Place:
 class StageHistory:
     """One stage: its directory name, its metrics by step, and its rollout files in order of steps.
 
-    ``first`` is the number of steps of the stages before it, so that ``first + step`` counts the whole run. ``canary``
-    are the warnings of ``canary.jsonl``. All are those that can be read.
+    ``first`` is the number of steps of the stages before it, so ``first + step`` counts the whole run. ``canary`` are
+    the warnings of ``canary.jsonl``. Unreadable rows are left out.
     """
 
     name: str
@@ -48,10 +48,10 @@ class StageHistory:
 
 @dataclass(frozen=True, slots=True)
 class RunHistory:
-    """A run directory in memory, less the records of its evaluations, which may be many.
+    """A run directory in memory, without the records of its evaluations, which may be many.
 
-    ``damage`` is what of its single files and its evaluations cannot be read; that is left out of everything else, and
-    so is what cannot be read of the stages (``stage_damage`` names it).
+    ``damage`` lists single files and evaluations that cannot be read; they are left out of the other fields. Damage of
+    the stages is left out too; ``stage_damage`` lists it.
     """
 
     directory: Path
@@ -75,7 +75,7 @@ def read_history(run_dir: Path) -> RunHistory:
         DataError: there is no such directory.
     """
     if not run_dir.is_dir():
-        raise DataError(f"{run_dir}: no such run directory; give the output_dir of a run")
+        raise DataError(f"{run_dir}: no such directory; give the output_dir of a run")
     damage: list[Damage] = []
     config = _config_text(run_dir / "config.yaml", damage)
     run, data_report, summary = (
@@ -87,10 +87,10 @@ def read_history(run_dir: Path) -> RunHistory:
 
 
 def compared_evaluations(history: RunHistory) -> tuple[str | None, str | None]:
-    """Names of the evaluations before and after what the run is judged by; ``None`` for one that is not there.
+    """Names of the two evaluations that the report compares; ``None`` for a missing one.
 
-    They are the two that ``summary.json`` compares; else ``before`` and ``after``; else, with evaluations named after
-    stage directories, those before and after the last stage that has one.
+    These are the two of ``summary.json``; otherwise ``before`` and ``after``; otherwise those before and after the last
+    stage with an evaluation of its name.
     """
     there = history.evaluations
     named = (history.summary or {}).get("evaluations")
@@ -106,7 +106,7 @@ def compared_evaluations(history: RunHistory) -> tuple[str | None, str | None]:
 
 
 def cache_dir(history: RunHistory) -> Path | None:
-    """The frame cache that the run's configuration names, if it does and the directory is there."""
+    """The frame cache of the run's configuration, if the directory exists."""
     try:
         config = yaml.safe_load(history.config) if history.config else None
     except (yaml.YAMLError, ValueError):  # damaged, or edited by hand
@@ -125,7 +125,7 @@ def _config_text(path: Path, damage: list[Damage]) -> str | None:
         yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         what = f"cannot be read ({' '.join(str(error).split())})"
-        damage.append(Damage(path.name, what, "with which settings it was run is not shown"))
+        damage.append(Damage(path.name, what, "the settings of the run are not shown"))
         return None
     return text
 
@@ -134,7 +134,7 @@ def _optional(path: Path, damage: list[Damage]) -> dict[str, Any] | None:
     try:
         return read_json(path) if path.exists() else None
     except DataError as error:
-        damage.append(Damage(path.name, _fault(error, path), "what it says is not shown"))
+        damage.append(Damage(path.name, _fault(error, path), "its content is not shown"))
         return None
 
 
@@ -155,7 +155,7 @@ def _read_stages(directory: Path) -> tuple[StageHistory, ...]:
 
 
 def _read_totals(directory: Path, damage: list[Damage]) -> dict[str, EvaluationTotals]:
-    """The totals of every evaluation that has them; its rows are counted, not read."""
+    """The totals of every evaluation; its rows are counted, not read."""
     found = {}
     for path in sorted(directory.glob("*.json")):
         where = f"evaluations/{path.stem}"
@@ -166,7 +166,7 @@ def _read_totals(directory: Path, damage: list[Damage]) -> dict[str, EvaluationT
             continue
         found[path.stem] = totals
         if fault := rows_fault(directory, totals):
-            means = "its accuracies are shown, its answers cannot be"
+            means = "its accuracies are shown, but not its answers"
             damage.append(Damage(where, fault, means))
     return found
 
@@ -174,7 +174,8 @@ def _read_totals(directory: Path, damage: list[Damage]) -> dict[str, EvaluationT
 def place_of(name: str, history: RunHistory) -> Place | None:
     """The questions that an evaluation asked and the step that it belongs to, read from its name.
 
-    Test questions: ``before`` is step 0, a stage directory (``02-grpo``) that stage's end, ``after`` the last step.
+    Test questions: ``before`` is step 0, a stage directory (``02-grpo``) that stage's end, ``after`` the last step;
+    ``02-grpo-000050`` is where the stage ended before it was extended.
     Validation questions: ``grpo-000050`` is step 50 of the stage that the configuration calls ``grpo``. Other names
     have no place on the axis.
     """
@@ -185,6 +186,8 @@ def place_of(name: str, history: RunHistory) -> Place | None:
     for stage in history.stages:
         if name == stage.name:
             return Place("test", stage.first + stage.steps)
+        if match := re.fullmatch(re.escape(stage.name) + r"-(\d{6,})", name):
+            return Place("test", stage.first + int(match[1]))
     for stage in history.stages:
         match = re.fullmatch(re.escape(re.sub(r"^\d+-", "", stage.name)) + r"-(\d{6,})", name)
         if match:

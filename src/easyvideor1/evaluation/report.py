@@ -1,7 +1,7 @@
 """``report.html``: one self-contained page about a run, finished or not.
 
-The page holds its own style, charts and pictures, asks for nothing from outside (a content security policy says so) and
-runs no script. Everything that comes from data or from a model is escaped by the template engine.
+The page contains its style, charts and pictures. It loads nothing from outside (enforced by a content security policy)
+and runs no script. The template engine escapes everything that comes from data or from a model.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that the template reads."""
+    """Everything that the template uses."""
 
     name: str
     history: RunHistory
@@ -81,9 +81,9 @@ def write_report(run_dir: Path, frames: FrameLookup | None = None) -> Path:
     """Write ``run_dir/report.html``. The health ledger that it shows is the one of the run's frame cache.
 
     Args:
-        run_dir: A run directory; parts that are not there yet are named on the page as absent, damaged ones as damaged.
-        frames: Finds decoded frames by their digest and returns ``None`` if it has none, as a frame store's ``get``;
-            left out, the store that the run's configuration names is asked.
+        run_dir: A run directory; the page names its missing and damaged parts.
+        frames: Finds decoded frames by digest, like the ``get`` of a frame store, or returns ``None``; by default the
+            frame cache of the run's configuration.
 
     Returns:
         The path of the page.
@@ -98,7 +98,7 @@ def write_report(run_dir: Path, frames: FrameLookup | None = None) -> Path:
     health = tuple(HealthLedger(cache / "health.jsonl").entries()) if cache else ()
     page = make_page(history, frames, health)
     path = run_dir / "report.html"
-    # Half a surrogate pair can come out of a user's JSON; a page cannot hold it.
+    # JSON of a user may contain half a surrogate pair, which UTF-8 cannot encode.
     write_atomic(path, render_page(page).encode("utf-8", errors="replace"))
     return path
 
@@ -108,7 +108,7 @@ def _no_frames(digest: str) -> Frames | None:
 
 
 def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntry, ...] = ()) -> Page:
-    """Gather what the page shows."""
+    """Collect the content of the page."""
     directories = [history.directory / "stages" / stage.name for stage in history.stages]
     damage = [*history.damage, *(one for directory in directories for one in stage_damage(directory))]
     before, after = (_load(history, name, damage) for name in compared_evaluations(history))
@@ -135,7 +135,7 @@ def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntr
 
 
 def _load(history: RunHistory, name: str | None, damage: list[Damage]) -> Evaluation | None:
-    """An evaluation that is compared; ``None``, and named, if its answers cannot be read."""
+    """An evaluation to compare; ``None``, with an entry in ``damage``, if its answers cannot be read."""
     if name is None:
         return None
     try:
@@ -143,13 +143,13 @@ def _load(history: RunHistory, name: str | None, damage: list[Damage]) -> Evalua
     except DataError:
         what = evaluation_fault(history.directory / "evaluations", name)
         damage[:] = [one for one in damage if one.where != f"evaluations/{name}"]
-        means = "it is not compared; `evr1 train`, started again, does it again"
+        means = "it is not compared; run the same `evr1 train` command again to repeat it"
         damage.append(Damage(f"evaluations/{name}", what, means))
         return None
 
 
 def _incidents(run: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """What starts of the run have found damaged or done again, as ``run.json`` keeps it."""
+    """What starts of the run found damaged or repeated, from ``run.json``."""
     kept = run.get("incidents")
     rows = kept if isinstance(kept, list) else []
     return tuple(row for row in rows if isinstance(row, Mapping))
@@ -184,7 +184,7 @@ def _task_rows(before: Evaluation | None, after: Evaluation | None) -> tuple[Tas
 
 
 def _sources(report: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    """``(split, counts of one source)`` of a data report; empty when it is of another form, to be shown as it is."""
+    """``(split, counts of one source)`` of a data report; empty for another form, which is shown as it is."""
     rows = [(split, source) for split, sources in report.items() if isinstance(sources, list) for source in sources]
     wanted = {"path", "rows", "used", "refused", "tasks", "bad"}
     whole = all(isinstance(source, Mapping) and wanted <= set(source) for _, source in rows)
@@ -204,7 +204,7 @@ def number(value: object, digits: int = 3) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them."""
+    """Seconds as text: ``2 min 05 s``."""
     if seconds is None:
         return _NONE
     minutes, rest = divmod(round(seconds), 60)
@@ -234,5 +234,5 @@ def placeholders(question: str) -> Markup:
 
 
 def columns(rows: list[Mapping[str, Any]]) -> list[str]:
-    """All keys of some rows, in order of appearance."""
+    """All keys of the rows, in order of appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))

@@ -1,7 +1,7 @@
-"""Intervals for accuracies: how far a reported mean could be from the one that more questions would give.
+"""Confidence intervals for accuracies.
 
-Values are accuracies in [0, 1], one per judged response. Questions about one video are not independent, so every value
-carries the name of its cluster, and whole clusters are resampled.
+Values are accuracies in [0, 1], one per scored response. Questions about one video are not independent, so every value
+has a cluster, and whole clusters are resampled.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def wilson_interval(successes: float, count: int, confidence: float = 0.95) -> I
     Unlike mean plus or minus z standard errors it stays in [0, 1] and keeps a width when all or none succeed.
 
     Args:
-        successes: Sum of the 0/1 values; a fraction is allowed, and then the interval is at least wide enough, because
-            no variable in [0, 1] varies more than a 0/1 variable of the same mean.
+        successes: Sum of the 0/1 values. A fraction is allowed; the interval is then wide enough, because no variable
+            in [0, 1] varies more than a 0/1 variable with the same mean.
         count: Number of independent values, at least 1.
         confidence: Level, between 0 and 1.
     """
@@ -60,11 +60,11 @@ def mean_interval(
 ) -> Interval:
     """Mean of accuracies with a confidence interval.
 
-    - 0/1 values, each in a cluster of its own: Wilson's interval.
-    - Anything else (fractional scores, several questions or responses per video): the cluster bootstrap with
-      ``RESAMPLES`` resamples and expanded percentiles, seeded.
-    - Where resampling has nothing to vary (one cluster, or all clusters alike): Wilson's interval with the number of
-      clusters as the count, since a width of zero would claim certainty.
+    - 0/1 values, each in its own cluster: Wilson's interval.
+    - Everything else (fractional scores, several questions or responses per video): the seeded cluster bootstrap with
+      ``RESAMPLES`` resamples and expanded percentiles.
+    - If all resamples are equal (one cluster, or all clusters have the same mean): Wilson's interval with the number of
+      clusters as the count, because a width of zero would claim certainty.
 
     Args:
         values: Accuracies in [0, 1], at least one.
@@ -95,9 +95,9 @@ def difference_interval(
 ) -> Interval:
     """Mean of the paired differences ``after - before`` with a cluster-bootstrap interval.
 
-    Pairing takes out how hard each question is, which two separate intervals cannot. Where resampling has nothing to
-    vary, the limits are those of the difference of two Wilson intervals (Newcombe 1998, method 10, without the
-    correlation term), with the number of clusters as the count.
+    Pairing removes the difficulty of the questions, which two separate intervals cannot. If all resamples are equal,
+    the limits are those of the difference of two Wilson intervals (Newcombe 1998, method 10, without the correlation
+    term), with the number of clusters as the count.
 
     Args:
         before: Accuracies in [0, 1], one per question.

@@ -1,4 +1,4 @@
-"""``summary.json``: what came out of a run, in one small file and one table."""
+"""``summary.json``: the result of a run in one small file and one table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_summary(
     """Compare two evaluations of a run and write ``run_dir/summary.json``.
 
     Args:
-        run_dir: The run directory; evaluations that are not there give ``null``.
+        run_dir: The run directory; missing evaluations give ``null``.
         seed: Seed of the run.
         steps: Optimisation steps of the whole run.
         seconds: Wall-clock seconds of the whole run.
@@ -63,7 +63,7 @@ def write_summary(
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print a summary as a table that fits 80 columns: one row a task type and one for all."""
+    """Print a summary as a table of 80 columns: one row per task type and one for all."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -90,12 +90,12 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 
 def form_words(form: Mapping[str, float]) -> str:
-    """Shares of ``Aggregate.form_with_format`` in words."""
+    """Shares of ``Aggregate.form_with_format`` as text."""
     words = {
         "format": "format reward {:.2f}",
         "cut_off": "{:.1%} cut off at the length limit",
         "no_answer": "{:.1%} without an answer",
-        "without_form": "{:.1%} of the answers in another form than asked for",
+        "without_form": "{:.1%} of the answers not in the requested format",
     }
     return ", ".join(text.format(form[name]) for name, text in words.items() if name in form)
 
@@ -119,7 +119,7 @@ def _task(before: Aggregate | None, after: Aggregate | None) -> dict[str, Any]:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    """Greedy accuracies with their intervals, sampled ones alone: the table has to fit a terminal."""
+    """Greedy accuracies with intervals, sampled ones without: the table has to fit a terminal."""
     cells = []
     for moment in ("before", "after"):
         mean, limits = row[f"accuracy_{moment}"], row[f"accuracy_{moment}_interval"]

@@ -1,4 +1,4 @@
-"""What the small files of a Hugging Face checkpoint say, beside its weights."""
+"""What a Hugging Face checkpoint holds beside its weights: configuration, tokenizer, normalisation, names."""
 
 from __future__ import annotations
 

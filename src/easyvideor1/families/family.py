@@ -102,7 +102,7 @@ Conventions = Literal["transformers", "released"]
 
 
 class Family(Protocol):
-    """The adapter of one model family; stateless but for its tokenizer and processor settings.
+    """The adapter of one model family; its only state is tokenizer and processor settings.
 
     It is made as ``Class(checkpoint, trust_remote_code=..., conventions=...)``, without loading weights.
     """
@@ -111,7 +111,7 @@ class Family(Protocol):
     tokenizer: Any
     stop_token_ids: tuple[int, ...]
     pad_token_id: int
-    #: Tokens that stand for pixels or bracket them; never sampled, never learnt.
+    #: Tokens that stand for pixels or bracket them; never sampled, never trained on.
     visual_token_ids: tuple[int, ...]
     #: Whether responses may branch off a prompt within one row; without, each has a row of its own.
     shares_prefix: bool
@@ -153,7 +153,7 @@ class Family(Protocol):
         ...
 
     def feature_settings(self, model: Any) -> str:
-        """All that decides features beside pixels and weights, as text: normalisation, shape and code of the tower."""
+        """Everything else that decides features, as text: normalisation, shape and code of the vision tower."""
         ...
 
     def embed(self, model: Any, input_ids: torch.Tensor, features: VisualFeatures | None) -> Embeddings:

@@ -1,9 +1,9 @@
-"""Keeping what a frozen vision tower makes of a medium, so that it runs once per medium and not three times a step.
+"""A cache of visual features: a frozen vision tower runs once per medium, not three times a step.
 
 LongVILA-R1 (Chen et al. 2025, sec. 4) encodes a video once and uses the embeddings again in rollout and training. Here
-they are kept on disk, under everything that decides them: the plan (content, frames, sizes), the weights of tower and
-merger, the normalisation, the type they were computed in. A tower that is trained changes with every step, so it is
-refused; weights that were changed in any other way give new names, hence new entries.
+they are kept on disk. Their key is made of everything that decides them: the plan (content, frames, sizes), the weights
+of tower and merger, the normalisation, the dtype. A tower that is trained changes with every step, so it is refused;
+weights that change in any other way give new keys, hence new entries.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from easyvideor1.video.maintenance import feature_files, feature_path
 
 FORMAT = "easyvideor1-features/2"
 
-#: A read notes that an entry is in use at most once in this many seconds.
+#: A read updates the time of last use at most once in this many seconds.
 TOUCH_EVERY = 3600.0
-#: A store that is full is emptied to this share of its limit, oldest use first.
+#: A full store is reduced to this share of its limit, least recently used first.
 KEEP_SHARE = 0.9
 
 
 class FeatureStore:
     """Features by key, one checksummed safetensors file each (``tokens``, ``deepstack.0``, ...), atomic.
 
-    An entry that fails its checks is renamed to ``*.corrupt``, recorded in the ledger, and counts as missing. The
-    entries that were not read for the longest time go when ``max_bytes`` is exceeded.
+    An entry that fails its checks is renamed to ``*.corrupt``, recorded in the ledger, and counts as missing. When
+    ``max_bytes`` is exceeded, the least recently used entries are removed.
     """
 
     def __init__(self, directory: str | Path, max_bytes: int, ledger: HealthLedger | None = None) -> None:
@@ -58,10 +58,6 @@ class FeatureStore:
 
     def path_of(self, key: str) -> Path:
         return feature_path(self.directory, key)
-
-    def has(self, key: str) -> bool:
-        """Whether an entry is there; ``get`` says whether it is whole."""
-        return self.path_of(key).exists()
 
     def get(self, key: str, tokens: int | None = None) -> VisualFeatures | None:
         """The features of a key, or None; they are mapped from the file where the library can.
@@ -111,10 +107,6 @@ class FeatureStore:
                 f"cannot write {path}: {error}; free space, or lower cache.features_mb, or set cache.features=false"
             ) from error
 
-    def entries(self) -> Iterator[str]:
-        """Keys of all entries, in order."""
-        return (file.key for file in feature_files(self.directory))
-
     def _make_room(self, written: Path) -> None:
         with self._lock:
             if self._bytes is None:
@@ -147,7 +139,7 @@ class FeatureStore:
 
 
 class FeatureCache:
-    """The features of media under one model's frozen vision tower; engine and trainer are given the same store.
+    """The features that one model's frozen vision tower makes of media. Engine and trainer share the store.
 
     Raises:
         ConfigError: the family has none to keep, the tower or its merger is trained, or ranks share the tower.
@@ -175,7 +167,7 @@ class FeatureCache:
         return self.store.get(self.key(plan), plan.tokens) is not None
 
     def key(self, plan: MediaPlan) -> str:
-        """What the features of a plan are kept under."""
+        """The key of a plan's features."""
         # Tensors count how often they were written to; only then are the weights digested again.
         state = tuple((tensor.data_ptr(), tensor._version) for _, tensor in self._tensors())
         if state != self._state:

@@ -1,7 +1,7 @@
 """Tiny random checkpoints in the real format, so that every later step treats them as any Hugging Face directory.
 
-The library's default initialisation (std 0.02) is made for wide layers: at width 128 signals vanish and nothing is
-learnt from pixels. Matrices are drawn from normal(0, fan_in ** -1/2) instead, token embeddings too since they are tied
+The default initialisation (std 0.02) is made for wide layers: at width 128 signals vanish, and the model learns nothing
+from pixels. Matrices are drawn from normal(0, fan_in ** -1/2) instead, token embeddings too since they are tied
 to the output matrix, and the vision tower's position embeddings from normal(0, 0.5): beside patches of that size,
 smaller ones leave the model blind to where things are, hence to motion.
 """

@@ -9,7 +9,7 @@ tower, which has four times as many rows as the language model has visual tokens
 
 Ranks that share the weights of a module (FSDP: Zhao et al. 2023, "PyTorch FSDP", sec. 3) meet in collective calls each
 time it runs, forward and backward. A rank whose micro-batch holds text alone would leave the vision tower out, and the
-others would wait for it for ever. So where ranks share the tower, and only there, every forward pass calls it exactly
+others would wait for it forever. So where ranks share the tower, and only there, every forward pass calls it exactly
 once: on the media, or on one grey picture of the least size, whose features enter with weight 0. Outputs and gradients
 are those of a pass without it.
 """
@@ -33,7 +33,7 @@ BATCHED_FRAMES = "flash_batched_frames"
 
 
 def prepare_tower(tower: Any) -> None:
-    """Have a vision tower of transformers run this way."""
+    """Make a vision tower of transformers attend over batches of frames and keep the computing type."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(BATCHED_FRAMES, _attention_forward)

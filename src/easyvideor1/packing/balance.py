@@ -91,8 +91,8 @@ def _matrices(module: torch.nn.Module) -> Iterable[torch.Tensor]:
         yield module.weight
 
 
-#: A micro-batch.
-Rows = list[PackedTurns]
+#: The rows of a micro-batch: texts in one row, or one row each where layers cannot branch.
+MicroBatchRows = list[PackedTurns]
 
 #: Estimated work of some turns in one row; any unit.
 Cost = Callable[[PackedTurns], float]
@@ -100,7 +100,7 @@ Cost = Callable[[PackedTurns], float]
 
 def split_rows(
     rows: Sequence[PackedTurns], max_tokens: int, cost: Cost | None = None, together: Sequence[int] | None = None
-) -> list[Rows]:
+) -> list[MicroBatchRows]:
     """Micro-batches of at most ``max_tokens`` tokens; a row that no splitting makes fit (``_fitting``) goes alone.
 
     As few as a first fit in order of size finds, and of nearly equal ``cost`` (tokens, if not given). Rows that are not
@@ -126,26 +126,26 @@ class _Sizes:
     costs: Mapping[tuple[int, ...], float]
     max_tokens: int
 
-    def cost(self, batch: Rows) -> float:
+    def cost(self, batch: MicroBatchRows) -> float:
         return sum(self.costs[row.sequences] for row in batch)
 
-    def room(self, batch: Rows, row: PackedTurns) -> bool:
+    def room(self, batch: MicroBatchRows, row: PackedTurns) -> bool:
         """Whether ``row`` fits beside ``batch``; what is alone always does."""
         held = sum(self.lengths[other.sequences] for other in batch)
         return not batch or held + self.lengths[row.sequences] <= self.max_tokens
 
 
-def _spread(rows: Sequence[PackedTurns], size: _Sizes) -> list[Rows]:
+def _spread(rows: Sequence[PackedTurns], size: _Sizes) -> list[MicroBatchRows]:
     """As few micro-batches as a first fit finds; the dearest rows first, each into the cheapest that has room (Graham
     1969). Where that fails for want of room, the first fit stands."""
-    fitted: list[Rows] = []
+    fitted: list[MicroBatchRows] = []
     for row in sorted(rows, key=lambda row: (-size.lengths[row.sequences], row.sequences)):
         open_ = next((batch for batch in fitted if size.room(batch, row)), None)
         if open_ is None:
             fitted.append([row])
         else:
             open_.append(row)
-    spread: list[Rows] = [[] for _ in fitted]
+    spread: list[MicroBatchRows] = [[] for _ in fitted]
     for row in sorted(rows, key=lambda row: (-size.costs[row.sequences], row.sequences)):
         roomy = [batch for batch in spread if size.room(batch, row)]
         if not roomy:
@@ -154,7 +154,7 @@ def _spread(rows: Sequence[PackedTurns], size: _Sizes) -> list[Rows]:
     return [batch for batch in spread if batch]
 
 
-def _evened(batches: list[Rows], size: _Sizes) -> list[Rows]:
+def _evened(batches: list[MicroBatchRows], size: _Sizes) -> list[MicroBatchRows]:
     """The same with rows of a dearest moved to the cheapest, as long as both are then cheaper than the dearest was."""
     while len(batches) > 1:
         cheapest, goal = min(batches, key=size.cost), max(map(size.cost, batches))
@@ -198,9 +198,9 @@ def _fitting(row: PackedTurns, length: int, max_tokens: int, together: Sequence[
     return parts
 
 
-def _split_padded(rows: Sequence[PackedTurns], max_tokens: int) -> list[Rows]:
-    """Rows of similar length travel together, which keeps padding small."""
-    batches: list[Rows] = []
+def _split_padded(rows: Sequence[PackedTurns], max_tokens: int) -> list[MicroBatchRows]:
+    """MicroBatchRows of similar length travel together, which keeps padding small."""
+    batches: list[MicroBatchRows] = []
     for length, row in sorted(((row.row_length, row) for row in rows), key=lambda r: (r[0], r[1].sequences)):
         if batches and length * (len(batches[-1]) + 1) <= max_tokens:
             batches[-1].append(row)
@@ -209,12 +209,12 @@ def _split_padded(rows: Sequence[PackedTurns], max_tokens: int) -> list[Rows]:
     return batches
 
 
-def _split_whole(rows: Sequence[PackedTurns], max_tokens: int, together: Sequence[int]) -> list[Rows]:
-    """Rows of one number travel together, as many numbers at a time as fit."""
+def _split_whole(rows: Sequence[PackedTurns], max_tokens: int, together: Sequence[int]) -> list[MicroBatchRows]:
+    """MicroBatchRows of one number travel together, as many numbers at a time as fit."""
     units: dict[int, list[PackedTurns]] = {}
     for row in rows:
         units.setdefault(together[row.sequences[0]], []).append(row)
-    batches: list[Rows] = []
+    batches: list[MicroBatchRows] = []
     for unit in units.values():
         joined = [*(batches[-1] if batches else []), *unit]
         if batches and len(joined) * max(row.row_length for row in joined) <= max_tokens:

@@ -2,7 +2,7 @@
 
 Every response continues the rotary positions of its prompt and sees what it continues and itself, so the result equals
 separate sequences while shared beginnings and the vision tower are computed once (``packing.prefix_tree`` says what is
-shared, ``attention.functions`` who sees whom). Families whose layers cannot branch get a padded row per turn.
+shared, ``attention.layout`` which tokens see which). Families whose layers cannot branch get a padded row per turn.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def collate(
 
 
 def engine_logprobs(turns: Sequence[Turn]) -> torch.Tensor:
-    """What came with the responses, one after the other, float32 ``(T,)``; NaN where nothing did."""
+    """The engine's log-probs of all responses, one after the other, float32 ``(T,)``; NaN where it gave none."""
     known = [np.full(len(t.response_ids), np.nan) if t.logprobs is None else t.logprobs for t in turns]
     return torch.from_numpy(np.concatenate(known).astype(np.float32))
 
@@ -191,7 +191,7 @@ def to_device(batch: MicroBatch, device: torch.device) -> MicroBatch:
 
 
 def idle_batch(family: Family, device: torch.device) -> MicroBatch:
-    """The smallest micro-batch: one token that answers one token, in no sequence of the step (-1)."""
+    """The smallest micro-batch: a response of one token to a prompt of one, in no sequence of the step (-1)."""
     token = np.asarray([family.stop_token_ids[0]], dtype=np.int64)
     turn = Turn(Prompt(token, (), ()), token, np.zeros(1, dtype=bool), None, "stop", "")
     batch = collate(pack_turns([turn], share_prefix=family.shares_prefix), family, _no_media)
@@ -212,7 +212,7 @@ def equal_micro_batches(
     turns; it goes through model and loss like the others, and its one token has weight 0.
 
     Args:
-        batches: as from ``ForwardPasses.batches``.
+        batches: from ``ForwardPasses.batches``.
         count: how many there are.
         family: of the model.
         device: of the model.

@@ -1,7 +1,7 @@
 """Low-rank adapters (LoRA, Hu et al. 2021) in place of whole weights: ``W + (alpha / rank) B A``, with W frozen.
 
-peft puts them into the model's own linear layers, so that families, engines and attention see the model they know.
-Checkpoints hold the merged weights, which anything can load, and beside them the adapters, to go on exactly.
+peft puts them into the linear layers of the model, so families, engines and attention need not know of them.
+Checkpoints hold the merged weights, which anything can load, and the adapters, to resume exactly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from easyvideor1.types import ConfigError
 #: peft's name of an adapter that is given none.
 _NAME = "default"
 
-#: Of the matrices A; B starts at 0, so that the policy starts as its base.
+#: Of the matrices A. B starts at 0, so the policy starts as its base.
 _SEED = 20_240_229
 
 

@@ -1,4 +1,4 @@
-"""The critic: a model of the policy's family whose head gives a value in place of logits."""
+"""The critic: a model of the policy's family with a value head in place of logits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from easyvideor1.config import StageConfig
 from easyvideor1.families.family import Family
 from easyvideor1.packing.logprobs import response_values
 from easyvideor1.packing.micro_batch import MicroBatch
-from easyvideor1.policy.memory_savings import copy_trained
 from easyvideor1.policy.optimizer import adamw, clip_gradients, learning_rate, step_at_rate
 from easyvideor1.policy.saving import read_optimizer, read_trained, write_optimizer, write_trained
+from easyvideor1.policy.update_batch import UpdateBatch, joined
 from easyvideor1.types import EasyVideoError
 
 _WEIGHTS, _OPTIMIZER = "critic.safetensors", "critic_optimizer.safetensors"
@@ -34,20 +34,24 @@ class ValueModel(torch.nn.Module):
 
 
 class Critic:
-    """A value per response token, of the state before it, and the optimiser that learns them.
+    """A value per response token, of the state before it, and its optimiser.
 
-    It begins as a copy of the policy, trains the same module groups (or adapters), and lasts as long as its stage.
+    It trains the same module groups (or adapters) as the policy, and lasts as long as its stage.
+
+    Args:
+        family: of the policy.
+        model: a copy of the policy, where the critic starts; it becomes the critic's.
+        options: of the stage.
     """
 
     def __init__(self, family: Family, model: Any, options: StageConfig) -> None:
         self.family = family
         self.options = options
         device = next(model.parameters()).device
-        copied = copy_trained(model)
-        logits = copied.get_output_embeddings()
-        if logits is not None and logits.weight is not copied.get_input_embeddings().weight:
-            logits.requires_grad_(False)  # a value is made by the head, so these weights would be kept for nothing
-        self.model = ValueModel(copied).to(device)
+        logits = model.get_output_embeddings()
+        if logits is not None and logits.weight is not model.get_input_embeddings().weight:
+            logits.requires_grad_(False)  # the value head replaces it; its gradients would be computed for nothing
+        self.model = ValueModel(model).to(device)
         self.model.head.to(torch.float32)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = adamw(self.trained, options.optimizer, options.critic.lr)
@@ -56,35 +60,24 @@ class Critic:
         """Values ``(T,)`` of the batch's response tokens, with gradient where that is on."""
         return response_values(self.family, self.model.model, self.model.head, batch)
 
-    def update(
-        self,
-        batches: Iterable[tuple[Sequence[int], MicroBatch]],
-        weights: Sequence[torch.Tensor],
-        values: Sequence[torch.Tensor],
-        returns: Sequence[torch.Tensor],
-        *,
-        step: int,
+    def forward_backward(
+        self, update: UpdateBatch, batches: Iterable[tuple[Sequence[int], MicroBatch]]
     ) -> dict[str, float]:
-        """One optimiser step towards ``returns``.
+        """Gradients towards ``returns``, in place of those that are there; sums of metrics.
 
         Args:
-            batches: micro-batches with the indices of their turns.
-            weights: of each turn's tokens in the step.
-            values: of each turn's tokens before this step, for clipping.
-            returns: of each turn's tokens.
-            step: 1-based, for the learning-rate schedule.
-
-        Raises:
-            EasyVideoError: the gradient is not finite; nothing is changed then.
+            update: the whole update; its ``values``, of before the step, are what clipping is against.
+            batches: micro-batches, of all turns or a share of them, with the numbers of their turns.
         """
-        total = float(sum(each.sum() for each in weights)) or 1.0
+        assert update.values is not None
+        assert update.returns is not None
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)  # of a step that was interrupted
         totals: dict[str, float] = {}
         for order, batch in batches:
             found = self.values(batch)
             old, wanted, share = (
-                torch.cat([table[n] for n in order]).to(found.device) for table in (values, returns, weights)
+                joined(table, order, batch) for table in (update.values, update.returns, update.weights)
             )
             nothing = torch.zeros_like(found)
             tokens = TokenBatch(
@@ -94,7 +87,7 @@ class Critic:
                 advantages=nothing,
                 sequence=batch.sequence,
                 weights=share,
-                total_weight=total,
+                total_weight=update.total_weight or 1.0,
                 values=found,
                 old_values=old.to(found.dtype),
                 returns=wanted.to(found.dtype),
@@ -103,6 +96,17 @@ class Critic:
             torch.autograd.backward(loss)
             for name, value in metrics.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach())
+        return totals
+
+    def optimizer_step(self, step: int) -> dict[str, float]:
+        """Move the weights along the gradients that are there.
+
+        Args:
+            step: 1-based, for the learning-rate schedule.
+
+        Raises:
+            EasyVideoError: the gradient is not finite; nothing is changed then.
+        """
         norm = clip_gradients(self.trained, self.options.optimizer)
         if not math.isfinite(norm):
             self.optimizer.zero_grad(set_to_none=True)
@@ -113,7 +117,7 @@ class Critic:
         settings = self.options.optimizer
         rate = learning_rate(settings, step, self.options.step_count) * self.options.critic.lr / settings.lr
         step_at_rate(self.optimizer, rate)
-        return {**totals, "critic/grad_norm": norm, "critic/lr": rate}
+        return {"critic/grad_norm": norm, "critic/lr": rate}
 
     def save(self, directory: Path) -> None:
         """Write what is trained, and the optimiser's state, into a checkpoint."""

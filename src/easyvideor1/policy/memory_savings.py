@@ -1,4 +1,4 @@
-"""What keeps models small: frozen weights in the type they are computed in, and there once for all copies."""
+"""Memory savings: frozen weights in the computing type, and shared by all copies of a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-#: Modules whose weights autocast turns into the type of the computation each time, and nothing else happens to them.
+#: Modules whose weights are only ever used after autocast has turned them into the computing type.
 _PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
 
 
@@ -31,7 +31,7 @@ def shrink_frozen(model: torch.nn.Module, dtype: torch.dtype) -> None:
 
 
 def copy_trained(model: Any) -> Any:
-    """A copy with trained parameters of its own; frozen ones, which nobody changes, are those of ``model``."""
+    """A copy with trained parameters of its own; frozen ones, which nothing changes, are shared with ``model``."""
     shared = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
     copied = copy.deepcopy(model, shared)
     for module, other in zip(model.modules(), copied.modules(), strict=True):
@@ -40,8 +40,25 @@ def copy_trained(model: Any) -> Any:
     return copied
 
 
+@torch.no_grad()
+def follow(copied: Any, model: Any) -> None:
+    """Give a copy that ``copy_trained`` made the weights that ``model`` has now."""
+    for kept, new in zip(copied.parameters(), model.parameters(), strict=True):
+        if kept is not new:
+            kept.copy_(new)
+
+
+def is_sharded(model: torch.nn.Module) -> bool:
+    """Whether parameters are spread over ranks."""
+    if not torch.distributed.is_available():
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
 def compile_layers(model: Any) -> None:
-    """Have every repeated layer, of language model and vision tower, compiled when it first runs.
+    """Compile every repeated layer of language model and vision tower when it first runs.
 
     Layers are compiled one by one, and those of a kind share their code, so the cost is that of a few layers. Shapes
     are dynamic: rows differ in length.

@@ -1,30 +1,25 @@
-"""The policy: weights, optimiser, and the one way they change."""
+"""The policy: weights, optimiser, and how they change."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from easyvideor1.algorithms.assembly import stage_needs, token_batch
+from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.kl import KLWeight, move_average
-from easyvideor1.algorithms.needs import needs_of
-from easyvideor1.algorithms.objectives import Objective, objective_loss
+from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.attention import functions as attention
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, configured_family
-from easyvideor1.families.features import FeatureCache
-from easyvideor1.families.inputs import LoadFrames
-from easyvideor1.packing.logprobs import hidden_divergence, hidden_logprobs, response_hidden
-from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.policy.adapters import adapter_tensors, add_adapters, weights
 from easyvideor1.policy.critic import Critic
 from easyvideor1.policy.forward_passes import ForwardPasses
-from easyvideor1.policy.memory_savings import compile_layers, copy_trained, shrink_frozen
+from easyvideor1.policy.memory_savings import compile_layers, copy_trained, follow, is_sharded, shrink_frozen
 from easyvideor1.policy.optimizer import adamw, clip_gradients, learning_rate, step_at_rate
 from easyvideor1.policy.saving import (
     OPTIMIZER,
@@ -34,11 +29,7 @@ from easyvideor1.policy.saving import (
     read_weights,
     write_policy,
 )
-from easyvideor1.policy.token_targets import TokenTargets, turn_weights
-from easyvideor1.types import ConfigError, EasyVideoError, Turn
-
-#: Told of a micro-batch: the turn of every token, its log-prob by trainer and engine (NaN: unknown), if it is learnt.
-Observe = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], None]
+from easyvideor1.types import ConfigError, EasyVideoError
 
 
 def chosen_device(config: ModelConfig) -> torch.device:
@@ -64,20 +55,23 @@ class DivergedError(EasyVideoError, FloatingPointError):
 
 
 class Policy(ForwardPasses):
-    """A trainable model with its family adapter and optimiser.
+    """A trainable model with its family adapter and optimiser; it lasts for a whole run.
 
-    ``begin`` starts a stage: it builds the optimiser and, when the stage asks for a KL term, keeps a frozen copy of the
-    weights as the reference (none where that is the base of adapters); a critic starts from them, too. ``update`` makes
-    one optimiser step from any number of turns; ``ForwardPasses`` says what policy, reference and critic think of them.
+    ``begin`` starts a stage: it builds the optimiser and, where the stage needs them, a reference with the current
+    weights (none where that is the base of adapters) and a critic that starts from them. An update is
+    ``forward_backward``, which moves nothing, and then ``optimizer_step``. ``load`` reads another checkpoint.
     """
 
     def __init__(self, family: Family, model: Any, checkpoint: Path, config: ModelConfig) -> None:
         super().__init__(family, model, config)
         self.checkpoint = checkpoint
         self.optimizer: torch.optim.AdamW | None = None
-        #: Of the stage's KL; whoever steers it keeps it beside the checkpoint.
+        #: Weight of the stage's KL; an adaptive one is saved beside the checkpoint.
         self.kl_weight = KLWeight(0.0)
         self._waits = 0
+        #: Copies of the model by use: ``reference``, ``critic``.
+        self.copies: dict[str, Any] = {}
+        self._keeps_copies = False
         # With B at 0, where every adapter starts, these decide it.
         self._first_adapters = {
             name: tensor.detach().cpu().clone() for name, tensor in adapter_tensors(model).items() if ".lora_A." in name
@@ -121,15 +115,47 @@ class Policy(ForwardPasses):
         if options.kl.reference == "adapter-off" and self.config.lora is None:
             raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         self.options = options
+        self.objective = OBJECTIVES.resolve(options.objective.name)
         settings = options.optimizer
         self.optimizer = adamw(trained, settings, settings.lr)
         self.kl_weight = KLWeight.of(options.kl)
-        self.reference = None
-        if stage_needs(options) & {"ref_logprobs", "full_kl"} and options.kl.reference != "adapter-off":
-            self.reference = copy_trained(self.model).requires_grad_(False).eval()
-        self.critic = Critic(self.family, self.model, options) if "values" in stage_needs(options) else None
+        copies = self._copies_for(options)
+        self.reference = copies.get("reference")
+        if self.reference is not None:
+            self.reference.requires_grad_(False).eval()
+        self.critic = None
+        if "critic" in copies:
+            self.critic = Critic(self.family, copies["critic"], options)
         # The policy's schedule begins with its own first step.
         self._waits = 0 if self.critic is None else options.critic.warmup_steps
+
+    def prepare(self, stages: Sequence[StageConfig]) -> None:
+        """Make the copies of the model that some stages need, of a reference and of a critic, and keep them.
+
+        ``begin`` makes those of its own stage. But a model is not copied once ranks share it: call this before it is
+        sharded, with all stages of the run, and shard the ``copies`` like the model.
+
+        Raises:
+            RuntimeError: the model is sharded.
+        """
+        for options in stages:
+            for use in _uses(options):
+                if use not in self.copies:
+                    if is_sharded(self.model):
+                        raise RuntimeError(f"stage {options.name} needs a {use}: call prepare() before sharding")
+                    self.copies[use] = copy_trained(self.model)
+        self._keeps_copies = True
+
+    def _copies_for(self, options: StageConfig) -> dict[str, Any]:
+        """The copies that a stage needs, with the weights of now; memory of others is released unless prepared."""
+        kept, uses = self._keeps_copies, _uses(options)
+        if not kept:
+            self.copies = {use: self.copies[use] for use in uses if use in self.copies}
+        self.prepare([options])
+        self._keeps_copies = kept
+        for use in uses:
+            follow(self.copies[use], self.model)
+        return {use: self.copies[use] for use in uses}
 
     def load(self, checkpoint: Path) -> None:
         """Take the weights of another checkpoint in place: what ``open`` would make of it, without a second model.
@@ -148,7 +174,9 @@ class Policy(ForwardPasses):
                     tensor.copy_(self._first_adapters[name])
                 else:
                     tensor.zero_()
-        self.options = self.optimizer = self.reference = self.critic = None
+        if not self._keeps_copies:
+            self.copies = {}
+        self.options = self.objective = self.optimizer = self.reference = self.critic = None
         self.kl_weight, self._waits = KLWeight(0.0), 0
         self.model.eval()
 
@@ -162,107 +190,22 @@ class Policy(ForwardPasses):
         """Every weight under its Hugging Face name, one after the other: see ``adapters.weights``."""
         return weights(self.model, merged=merged)
 
-    def update(
-        self,
-        turns: Sequence[Turn],
-        advantages_N: torch.Tensor | Sequence[torch.Tensor],
-        objective: Objective,
-        *,
-        step: int,
-        temperature: float,
-        load: LoadFrames,
-        features: FeatureCache | None = None,
-        group_N: torch.Tensor | None = None,
-        offline_N: torch.Tensor | None = None,
-        trajectory_N: torch.Tensor | None = None,
-        step_pairs: torch.Tensor | None = None,
-        kl_coef: float | None = None,
-        rollout_logprobs: Sequence[torch.Tensor] | None = None,
-        observe: Observe | None = None,
-    ) -> dict[str, float]:
-        """One optimiser step.
+    def optimizer_step(self, step: int) -> dict[str, float]:
+        """Move the weights along the gradients that are there, and release these; legal without any gradient.
 
-        Every token's weight is its share of the whole step, so micro-batching changes memory and time only.
+        Where ranks hold parts of an update, each of them calls this once its gradients are the sum over all of them.
 
         Args:
-            turns: N turns; those that answer the same prompt object share its computation.
-            advantages_N: float ``(N,)``, or per turn one number for each of its tokens.
-            objective: from ``easyvideor1.algorithms.objectives``.
             step: 1-based step of the stage, for the learning-rate schedule.
-            temperature: of the rollout.
-            load: reads frames of a plan.
-            features: of this model; what it has is not computed again.
-            group_N: int64 ``(N,)``, the group of every turn; it stays in one micro-batch if the stage needs that.
-            offline_N: bool ``(N,)``, turns of another policy.
-            trajectory_N: int64 ``(N,)``, of which trajectory each is a turn: the sequence of objectives. Its own if
-                not given.
-            step_pairs: int64 ``(K, 2)``, better and worse trajectories.
-            kl_coef: an adaptive weight of the KL.
-            rollout_logprobs: per turn, of the policy as it was when the turns were made, where it has moved since; else
-                those of this pass stand for them.
-            observe: is told the log-probs of every micro-batch before the weights move; what it raises stops the step.
 
         Returns:
-            ``loss``, ``grad_norm`` before clipping, ``lr``, and the step's weighted means of the objective's metrics.
+            ``grad_norm`` before clipping, and ``lr``.
 
         Raises:
             DivergedError: the gradient is not finite; weights and optimiser state are untouched.
-            DataError: frames disagree with their prompt.
         """
-        options, optimizer = self.options, self.optimizer
-        if options is None or optimizer is None:
-            raise RuntimeError("call begin(stage) before update()")
-        facts = TokenTargets(
-            turn_weights(turns, options, trajectory_N),
-            advantages_N,
-            group_N,
-            offline_N,
-            trajectory_N,
-            step_pairs,
-            kl_coef,
-            rollout_logprobs,
-        )
-        together = group_N if stage_needs(options) & {"group_ids", "pairs"} else trajectory_N
-        self.model.train()
-        optimizer.zero_grad(set_to_none=True)  # of a step that was interrupted
-        totals: dict[str, torch.Tensor] = {}
-        for order, batch in self.batches(turns, options.micro_batch_tokens, load, features, together):
-            said = facts.of_tokens(order, batch)
-            loss, metrics, logprobs = self._loss(batch, objective, temperature, said)
-            if observe is not None:
-                observe(batch.sequence, logprobs.detach(), batch.engine_logprobs, said["weights"] > 0)
-            if loss.requires_grad:  # text alone beside a frozen language model uses nothing that is trained
-                torch.autograd.backward(loss)
-            for name, value in {"loss": loss, **metrics}.items():
-                totals[name] = totals.get(name, 0.0) + value.detach()
-        found = {name: float(value) for name, value in totals.items()}
-        known = found.pop("mismatch/known")
-        if known > 0:
-            found["mismatch/logprob_abs"] /= known
-        else:
-            del found["mismatch/logprob_abs"]
-        return {**found, **self._step(optimizer, options, step)}
-
-    def update_critic(
-        self,
-        turns: Sequence[Turn],
-        values: Sequence[torch.Tensor],
-        returns: Sequence[torch.Tensor],
-        *,
-        step: int,
-        load: LoadFrames,
-        features: FeatureCache | None = None,
-        trajectory_N: torch.Tensor | None = None,
-    ) -> dict[str, float]:
-        """One optimiser step of the critic; see ``Critic.update``."""
-        options = self._stage()
-        assert self.critic is not None
-        batches = self.batches(turns, options.micro_batch_tokens, load, features)
-        weights = turn_weights(turns, options, trajectory_N)
-        return self.critic.update(batches, weights, values, returns, step=step)
-
-    def _step(self, optimizer: torch.optim.Optimizer, options: StageConfig, step: int) -> dict[str, float]:
-        """Move the weights along the gradients that are there, and let go of these."""
+        options, optimizer = self._stage(), self.optimizer
+        assert optimizer is not None
         norm = clip_gradients(self.model.parameters(), options.optimizer)
         if not math.isfinite(norm):
             optimizer.zero_grad(set_to_none=True)
@@ -279,53 +222,10 @@ class Policy(ForwardPasses):
             move_average([kept for kept, _ in moving], [new for _, new in moving], options.kl.reference_decay)
         return {"grad_norm": norm, "lr": rate}
 
-    def _loss(
-        self,
-        batch: MicroBatch,
-        objective: Objective,
-        temperature: float,
-        said: dict[str, Any],
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-        options = self._stage()
-        needs = stage_needs(options)
-        hidden = response_hidden(self.family, self.model, batch)
-        logprobs, entropy = hidden_logprobs(self.family, self.model, hidden, batch.targets, temperature=temperature)
-        if options.objective.entropy_coef == 0:
-            entropy = entropy.detach()
-        reference = full = divergence = None
-        # KL that goes off the reward was computed before.
-        in_loss = needs if options.kl.placement == "loss" else needs_of(objective)
-        asked = {"logprobs": "ref_logprobs" in in_loss, "full": options.kl.placement == "loss" and "full_kl" in needs}
-        if any(asked.values()):
-            reference, full = self._against(batch, hidden, temperature, **asked)
-        if "full_logits" in needs and said["group"] is not None:
-            divergence = hidden_divergence(
-                self.family, self.model, hidden, batch.sequence, said["group"], temperature=temperature
-            )
-        tokens, corrections = token_batch(
-            options,
-            logprobs=logprobs,
-            engine_logprobs=batch.engine_logprobs,
-            ref_logprobs=reference,
-            full_kl=full,
-            entropy=entropy,
-            divergence=divergence,
-            **said,
-        )
-        loss, metrics = objective_loss(objective, tokens, options)
-        known = (said["weights"] > 0) & ~batch.engine_logprobs.isnan()
-        if tokens.offline is not None:
-            known &= ~tokens.offline  # what another policy says is no mismatch
-        rollout = said["rollout_logprobs"]
-        distance = (batch.engine_logprobs - (tokens.logprobs.detach() if rollout is None else rollout)).abs()
-        found = {
-            **metrics,
-            **corrections,
-            "policy/entropy": tokens.report(entropy),
-            "mismatch/logprob_abs": tokens.report(torch.where(known, distance, 0.0)),
-            "mismatch/known": tokens.report(known.float()),
-        }
-        return loss, found, logprobs
+    def critic_step(self, step: int) -> dict[str, float]:
+        """The same for the critic; see ``Critic.optimizer_step``."""
+        assert self.critic is not None
+        return self.critic.optimizer_step(step)
 
     def save(self, directory: Path) -> None:
         """Write a Hugging Face checkpoint plus the optimiser's state into an existing empty directory.
@@ -357,6 +257,14 @@ class Policy(ForwardPasses):
         read_optimizer(directory / OPTIMIZER, self.model, self.optimizer)
         if self.critic is not None:
             self.critic.restore(directory)
+
+
+def _uses(options: StageConfig) -> list[str]:
+    """What copies of the model a stage needs."""
+    needs, found = stage_needs(options), []
+    if needs & {"ref_logprobs", "full_kl"} and options.kl.reference != "adapter-off":
+        found.append("reference")
+    return [*found, "critic"] if "values" in needs else found
 
 
 def _load(family: Family, config: ModelConfig, directory: Path, meta: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""What of a policy is written into a checkpoint, and taken from it."""
+"""Writing and reading the checkpoint of a policy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.policy.adapters import adapter_tensors, merged_state
 from easyvideor1.types import ConfigError
 
-#: Files of a checkpoint that are not weights, handed on unchanged from stage to stage.
+#: Files of a checkpoint that are not weights; they are copied from stage to stage.
 _COMPANIONS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 
-#: Files that are for going on with a stage alone.
+#: Files that only resuming a stage needs.
 OPTIMIZER = "optimizer.safetensors"
 _ADAPTERS = "adapters.safetensors"
 _REFERENCE = "reference.safetensors"
@@ -29,13 +29,13 @@ def write_policy(
     optimizer: torch.optim.Optimizer | None,
     reference: Any,
 ) -> None:
-    """Write a Hugging Face checkpoint and what going on needs into an existing empty directory.
+    """Write a Hugging Face checkpoint, and what resuming needs, into an existing empty directory.
 
     Args:
         directory: where to.
         model: with or without adapters, which are merged into the weights and written beside them.
         tokenizer: of the model.
-        origin: checkpoint that the model came from; its processor settings are handed on.
+        origin: checkpoint that the model came from; its processor settings are copied.
         optimizer: whose state is written, if there is one.
         reference: the reference model if it moves, else ``None``.
     """
@@ -121,13 +121,13 @@ def read_adapters(directory: Path, model: Any) -> None:
 
 
 def _moving(reference: Any, model: Any) -> dict[str, torch.Tensor]:
-    """The parameters of a reference that follow those which ``model`` trains; the others are the model's own."""
+    """The parameters of a reference that follow trained ones of ``model``; the others are shared with it."""
     trained = _trained(model)
     return {name: parameter for name, parameter in reference.named_parameters() if name in trained}
 
 
 def read_reference(directory: Path, reference: Any, model: Any) -> None:
-    """Give a reference that moves with ``model`` the place it had when the checkpoint was written.
+    """Give a moving reference of ``model`` the weights it had when the checkpoint was written.
 
     Raises:
         ConfigError: the checkpoint does not hold it, or it is of another model.
@@ -138,7 +138,7 @@ def read_reference(directory: Path, reference: Any, model: Any) -> None:
 
 
 def read_optimizer(file: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Replace the state of ``optimizer`` by that in ``file``; one from before the first step has no file."""
+    """Replace the state of ``optimizer`` by that in ``file``; before the first step there is no such file."""
     named = dict(model.named_parameters())
     optimizer.state.clear()
     if not file.is_file():

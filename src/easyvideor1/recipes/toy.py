@@ -34,7 +34,7 @@ def all_tasks_world(seed: int) -> WorldSpec:
 
 
 def warm_start_worlds() -> dict[str, WorldSpec]:
-    """The worlds that the warm start learnt from, by directory.
+    """The worlds that the warm start was trained on, by directory.
 
     The first has images and boxes, and two questions a clip: much to look at. The second is like the quickstart's.
     """

@@ -103,8 +103,8 @@ def score(
     outside the thinking whose content is of the type, in the form asked for, in a response whose tags are those of the
     grammar;
     0.5 if the tag holds something else or the grammar is broken; 0 without a tag or with an empty one. A reference or
-    column that cannot be used, and boxes on another scale, give ``applicable=False`` with the reason; what else the
-    response brings about (such as an endless comparison) is accuracy 0 with the reason.
+    column that cannot be used, and boxes on another scale, give ``applicable=False`` with the reason; every
+    other failure that a response causes (such as a comparison that does not end) is accuracy 0 with the reason.
 
     Args:
         problem_type: task type or an alias of one.

@@ -103,7 +103,7 @@ def select_groups(
     within: Callable[[Group], bool] | None = None,
     learnt: Callable[[Trajectory], bool] | None = None,
 ) -> list[Group]:
-    """The groups that are learnt from.
+    """The groups to train on.
 
     Trajectories whose score is not applicable are taken out. Where ``drop_flat`` says so, groups whose signals are all
     equal go: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any

@@ -16,7 +16,7 @@ from easyvideor1.toyworld.scene import (
     paint_all,
 )
 from easyvideor1.toyworld.spec import SPLITS, WorldSpec
-from easyvideor1.toyworld.world import Manifest, SplitInfo, read_scenes, sample_clip, sample_image, write_world
+from easyvideor1.toyworld.world import Manifest, SplitInfo, write_world
 
 #: Names of all question kinds, for ``WorldSpec.kinds``.
 KIND_NAMES: tuple[str, ...] = tuple(KINDS.names())
@@ -42,9 +42,6 @@ __all__ = [
     "frame_times",
     "paint",
     "paint_all",
-    "read_scenes",
-    "sample_clip",
-    "sample_image",
     "write_image",
     "write_video",
     "write_world",

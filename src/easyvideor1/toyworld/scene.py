@@ -156,23 +156,8 @@ class Scene:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """A plain form that :func:`scene_from_json` reads back unchanged."""
+        """A plain form, as ``scenes.jsonl`` holds it."""
         return asdict(self)
-
-
-def scene_from_json(data: Mapping[str, Any]) -> Scene:
-    """The scene that :meth:`Scene.as_json` wrote."""
-    label, backdrop = data["label"], data["backdrop"]
-    return Scene(
-        width=data["width"],
-        height=data["height"],
-        seconds=data["seconds"],
-        fps=data["fps"],
-        times=tuple(data["times"]),
-        bodies=tuple(Body(**body) for body in data["bodies"]),
-        label=None if label is None else Label(**{**label, "colour": tuple(label["colour"])}),
-        backdrop=Backdrop(**{**backdrop, "colour": tuple(backdrop["colour"]), "waves": tuple(backdrop["waves"])}),
-    )
 
 
 def frame_times(seconds: float, fps: float, jitter: tuple[float, ...] = ()) -> tuple[float, ...]:

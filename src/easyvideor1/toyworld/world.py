@@ -1,23 +1,20 @@
-"""A world on disk: media, rows, ground truth and manifest. Also single media files with their ground truth."""
+"""A world on disk: media, rows, ground truth and a manifest. An interrupted world is continued."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from easyvideor1.files import write_text
 from easyvideor1.tasks import canonical_task
-from easyvideor1.toyworld.compose import Wish, compose
 from easyvideor1.toyworld.encode import Encoding, write_image, write_video
 from easyvideor1.toyworld.plan import Clip, PlannedSplit, plan_world
-from easyvideor1.toyworld.questions import Decks, Draw, Needs
-from easyvideor1.toyworld.scene import Scene, paint, paint_all, scene_from_json
+from easyvideor1.toyworld.scene import paint, paint_all
 from easyvideor1.toyworld.spec import WorldSpec, spec_from_json
 from easyvideor1.types import DataError
 
@@ -58,8 +55,8 @@ def write_world(
     """Write the world of ``spec`` into the directory ``out``, or find it there.
 
     A complete world of the same spec is reused as it is; an interrupted one is continued. Rows are byte-identical for
-    equal specs. Besides the three JSONL files there are ``media/``, ``scenes.jsonl`` (ground truth per clip, see
-    :func:`read_scenes`) and ``manifest.json``, which is marked complete last.
+    equal specs. Besides the three JSONL files there are ``media/``, ``scenes.jsonl`` (ground truth per clip) and
+    ``manifest.json``, which is marked complete last.
 
     Args:
         spec: What to write.
@@ -96,13 +93,6 @@ def write_world(
     manifest = Manifest(root, spec, infos)
     _write_manifest(manifest, complete=True)
     return manifest
-
-
-def read_scenes(out: str | os.PathLike[str]) -> dict[str, Scene]:
-    """The ground truth of a written world: scene by clip id (the ``clip`` column of the rows)."""
-    with (Path(out) / _SCENES).open(encoding="utf-8") as lines:
-        data = [json.loads(line) for line in lines]
-    return {entry["clip"]: scene_from_json(entry) for entry in data}
 
 
 def _open_world(spec: WorldSpec, root: Path) -> Manifest | None:
@@ -190,82 +180,3 @@ def _describe(split: PlannedSplit) -> SplitInfo:
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def sample_clip(
-    path: str | os.PathLike[str],
-    *,
-    size: tuple[int, int] = (64, 64),
-    seconds: float = 2.0,
-    fps: float = 4.0,
-    seed: int = 0,
-    bodies: tuple[int, int] = (1, 1),
-    window: bool = False,
-    textured: bool = False,
-    vfr: bool = False,
-    codec: str | None = None,
-    crf: int = 18,
-    gop: int = 12,
-    bframes: int = 0,
-    rotation: int = 0,
-) -> Scene:
-    """Write one clip of moving shapes and return what is on it.
-
-    Args:
-        path: File to write; the suffix chooses the container.
-        size: Displayed width and height in pixels (at least 32), after rotation.
-        seconds: Duration; with ``fps`` it must give at least 4 frames.
-        fps: Frames a second.
-        seed: Chooses the scene.
-        bodies: Least and most shapes.
-        window: Show the subject for part of the clip only.
-        textured: Put gentle waves behind the shapes.
-        vfr: Vary the frame rate; the true times are ``Scene.times``.
-        codec: FFmpeg encoder; ``None`` takes the usual one of the container.
-        crf: Quality, smaller is better.
-        gop: Frames between key frames.
-        bframes: Consecutive B-frames.
-        rotation: Degrees counter-clockwise that the file asks players to turn its pixels.
-
-    Raises:
-        ConfigError: the scene is impossible as asked.
-        MediaError: the file cannot be encoded as asked.
-    """
-    spec = WorldSpec(
-        seed=seed,
-        size=size,
-        seconds=seconds,
-        fps=fps,
-        bodies=bodies,
-        vfr=vfr,
-        backdrop="textured" if textured else "plain",
-    )
-    scene = _scene(spec, Needs(window=window), "video")
-    encoding = Encoding(codec, crf, gop, bframes, rotation)
-    write_video(path, paint_all(scene), fps=fps, timestamps=scene.times if vfr else None, encoding=encoding)
-    return scene
-
-
-def sample_image(
-    path: str | os.PathLike[str],
-    *,
-    size: tuple[int, int] = (64, 64),
-    seed: int = 0,
-    bodies: tuple[int, int] = (1, 1),
-    word: bool = False,
-) -> Scene:
-    """Write one PNG or JPEG of shapes (and a word) and return what is on it.
-
-    Raises:
-        ConfigError: the scene is impossible as asked.
-        MediaError: the suffix is no image's.
-    """
-    scene = _scene(WorldSpec(seed=seed, size=size, bodies=bodies), Needs(word=word), "image")
-    write_image(path, paint(scene, 0.0))
-    return scene
-
-
-def _scene(spec: WorldSpec, needs: Needs, media: Literal["image", "video"]) -> Scene:
-    rng = random.Random(f"sample/{media}/{spec.seed}")
-    draw = Draw(rng, Decks(f"sample/{spec.seed}"), "sample", spec.colours)
-    return compose(spec, media, [Wish(needs, draw)], rng)

@@ -1,7 +1,7 @@
-"""One step of learning from a lesson: critic, policy, and the weight of the KL.
+"""One step of training: updates of critic and policy, and the next weight of the KL.
 
-A step learns from one rollout. It makes one update of it, or several, of parts of the rollout or of all of it again
-(Schulman et al. 2017, PPO, algorithm 1); ratios are then against the policy as it was before the first.
+A step trains on one rollout. It makes one update, or several: of parts of the rollout, or of all of it again (Schulman
+et al. 2017, PPO, algorithm 1). Ratios are then against the policy as it was before the first one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 
 from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.kl import next_weight
-from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.config.algorithms import RatioOptions
 from easyvideor1.packing.micro_batch import engine_logprobs
-from easyvideor1.policy.policy import Observe, Policy
+from easyvideor1.policy.policy import Policy
+from easyvideor1.policy.update_batch import Observations, UpdateBatch, update_metrics
 from easyvideor1.rollout.samples import StageMedia
 from easyvideor1.seeds import derive_seed
 from easyvideor1.training.mismatch import MismatchWatch
@@ -28,13 +28,13 @@ from easyvideor1.types import Turn
 
 
 class Learner:
-    """The update of a stage.
+    """The updates of a stage.
 
     Args:
         options: of the stage.
         config: of the run.
-        bench: loads frames.
-        policy: that learns.
+        components: load frames.
+        policy: that is trained.
         media: of the stage.
         say: takes warnings.
     """
@@ -53,7 +53,6 @@ class Learner:
         self.load = components.load
         self.features = media.features
         self.seed = config.seed
-        self.objective = OBJECTIVES.resolve(options.objective.name)
         self.watch = MismatchWatch(options.mismatch, say)
         # Offline trajectories were drawn from another distribution; supervised learning is at temperature 1.
         self.temperature = components.sampling().temperature if options.trajectories == "policy" else 1.0
@@ -62,11 +61,12 @@ class Learner:
 
     def kl(self, turns: Sequence[Turn]) -> list[torch.Tensor]:
         """KL of the policy to its reference at the tokens of every turn."""
-        return self.policy.kl(turns, temperature=self.temperature, load=self.load, features=self.features)
+        found = self.policy.kl(turns, temperature=self.temperature, load=self.load, features=self.features)
+        return list(found.values())
 
     def values(self, turns: Sequence[Turn]) -> list[torch.Tensor]:
         """The critic's values at the tokens of every turn."""
-        return self.policy.values(turns, load=self.load, features=self.features)
+        return list(self.policy.values(turns, load=self.load, features=self.features).values())
 
     def update(self, train_batch: TrainBatch, step: int) -> dict[str, float]:
         """The updates of a step. Metrics are means over them.
@@ -76,16 +76,16 @@ class Learner:
             DivergedError: a gradient is not finite.
         """
         if not train_batch.has_trained_tokens:
-            return dict(train_batch.metrics)  # nothing to learn from in this step; groups/used says so
-        # For objectives that draw, and for dropout: a resumed step has to draw the same.
+            return dict(train_batch.metrics)  # groups/used says that nothing is trained on
+        # For objectives that draw, and for dropout: a resumed step must draw the same.
         torch.manual_seed(derive_seed(self.seed, self.options.name, "update", step))
         self.watch.begin(train_batch.rows, step)
         several = self.options.mini_batches * self.options.ppo_epochs > 1
         if several:
-            train_batch = self._as_it_was(train_batch, step)
-            found = [self._learn(part, step, None) for part in self._parts(train_batch, step)]
+            train_batch = self._with_rollout_logprobs(train_batch, step)
+            found = [self._update(part, step) for part in self._parts(train_batch, step)]
         else:
-            found = [self._learn(train_batch, step, self.watch)]
+            found = [self._update(train_batch, step, self.watch)]
         metrics = train_batch.metrics | _means(found)
         if step <= self.warmup:
             return metrics
@@ -94,22 +94,23 @@ class Learner:
         self._steer(metrics, len(train_batch.rows.trajectories))
         return metrics | self.watch.metrics()
 
-    def _as_it_was(self, train_batch: TrainBatch, step: int) -> TrainBatch:
-        """The lesson with the policy's log-probs before its first update, which the watch over the mismatch is told.
+    def _with_rollout_logprobs(self, train_batch: TrainBatch, step: int) -> TrainBatch:
+        """The batch with the policy's log-probs before its first update, which the mismatch is measured with, too.
 
-        Where trajectories are of no policy that is watched, and the objective has no ratio, nobody asks for them.
+        They are not computed where nothing reads them: offline trajectories under an objective without a ratio.
         """
-        unasked = self.options.trajectories == "offline" and not isinstance(self.options.objective, RatioOptions)
-        if unasked or step <= self.warmup:
+        unread = self.options.trajectories == "offline" and not isinstance(self.options.objective, RatioOptions)
+        if unread or step <= self.warmup:
             return train_batch
         rows = train_batch.rows
-        before = self.policy.logprobs(rows.turns, temperature=self.temperature, load=self.load, features=self.features)
+        found = self.policy.logprobs(rows.turns, temperature=self.temperature, load=self.load, features=self.features)
+        before = list(found.values())
         turn_T = torch.repeat_interleave(torch.arange(len(rows.turns)), torch.tensor([len(each) for each in before]))
-        self.watch(turn_T, torch.cat(before), engine_logprobs(rows.turns), rows.learnt)
+        self.watch.look(Observations(turn_T, torch.cat(before), engine_logprobs(rows.turns), rows.trained))
         return replace(train_batch, rollout_logprobs=before)
 
     def _parts(self, train_batch: TrainBatch, step: int) -> Iterator[TrainBatch]:
-        """What is learnt from in each update: all groups once per epoch, in as many parts as there are mini-batches."""
+        """The parts of a batch that the updates train on: all groups once per epoch, in ``mini_batches`` parts."""
         options, groups = self.options, len(train_batch.rows.groups)
         for epoch in range(options.ppo_epochs):
             rng = np.random.default_rng(derive_seed(self.seed, options.name, "parts", step, epoch))
@@ -118,37 +119,39 @@ class Learner:
                 if part.has_trained_tokens:
                     yield part
 
-    def _learn(self, train_batch: TrainBatch, step: int, observe: Observe | None) -> dict[str, float]:
-        """One update of the critic, if there is one, and of the policy, unless the critic warms up."""
+    def _update(self, train_batch: TrainBatch, step: int, watch: MismatchWatch | None = None) -> dict[str, float]:
+        """One update of the critic, if there is one, and of the policy, unless the critic warms up.
+
+        Raises:
+            MismatchError: engine and trainer disagree, and the stage stops there; the policy has not moved.
+        """
         metrics: dict[str, float] = {}
-        rows = train_batch.rows
-        if train_batch.values is not None and train_batch.returns is not None:
-            metrics |= self.policy.update_critic(
-                rows.turns,
-                train_batch.values,
-                train_batch.returns,
-                step=step,
-                load=self.load,
-                features=self.features,
-                trajectory_N=rows.owner,
-            )
+        policy, update = self.policy, self._update_batch(train_batch)
+        if policy.critic is not None:
+            metrics |= policy.critic_forward_backward(update, load=self.load, features=self.features)
+            metrics |= policy.critic_step(step)
         if step <= self.warmup:
             return metrics
-        return metrics | self.policy.update(
+        found = policy.forward_backward(update, load=self.load, features=self.features)
+        if watch is not None:
+            watch.look(found.observations)
+        return metrics | update_metrics(found.sums) | policy.optimizer_step(step)
+
+    def _update_batch(self, train_batch: TrainBatch) -> UpdateBatch:
+        rows = train_batch.rows
+        return UpdateBatch.of(
             rows.turns,
             train_batch.advantages,
-            self.objective,
-            step=step,
+            self.options,
+            trajectory=rows.owner,
             temperature=self.temperature,
-            load=self.load,
-            features=self.features,
-            group_N=rows.group[rows.owner],
-            offline_N=rows.offline[rows.owner] if self.options.trajectories == "policy" else None,
-            trajectory_N=rows.owner,
-            step_pairs=train_batch.pairs,
+            group=rows.group[rows.owner],
+            offline=rows.offline[rows.owner] if self.options.trajectories == "policy" else None,
+            pairs=train_batch.pairs,
             kl_coef=self.policy.kl_weight.coefficient,
             rollout_logprobs=train_batch.rollout_logprobs,
-            observe=observe,
+            values=train_batch.values,
+            returns=train_batch.returns,
         )
 
     def _steer(self, metrics: dict[str, float], sequences: int) -> None:

@@ -57,10 +57,41 @@ def with_known_steps(config: RunConfig, status: Mapping[str, Any] | None) -> Run
 
 
 def known_steps(config: RunConfig, status: Mapping[str, Any] | None) -> dict[str, int]:
-    """Steps of stages by name, as far as they are known: given, or counted when the run of ``status`` began."""
+    """Steps of stages by name, as far as they are known: given, or counted when the run of ``status`` began.
+
+    A stage whose epochs have changed since then, because the run was extended, is counted again.
+    """
     counted: Mapping[str, int] = (status or {}).get("steps", {})
-    given = {options.name: options.steps or counted.get(options.name) for options in config.stages}
-    return {name: steps for name, steps in given.items() if steps}
+    epochs: Mapping[str, float] = (status or {}).get("epochs", {})
+    known = {}
+    for options in config.stages:
+        same = epochs.get(options.name, options.epochs) == options.epochs
+        if steps := options.steps or (counted.get(options.name) if same else None):
+            known[options.name] = steps
+    return known
+
+
+def length_traces(options: StageConfig, config: RunConfig) -> list[str]:
+    """What a stage does differently from the start where it is longer, so that a run that is extended shows it."""
+    settings, hybrid = options.optimizer, options.hybrid
+    found = []
+    if settings.schedule != "constant" or (settings.warmup_ratio and not settings.warmup_steps):
+        found.append("the learning rate follows the length of the stage (optimizer.schedule, optimizer.warmup_ratio)")
+    if options.selection.generation_rounds > 1:
+        found.append("further rounds draw samples that lie behind the stage (generation_rounds)")
+    if hybrid is not None and hybrid.policy == "schedule" and not hybrid.fraction_steps:
+        found.append("the share of offline trajectories follows the length of the stage (hybrid.fraction_steps)")
+    if any(source.epochs is not None for source in config.data.train):
+        found.append("the epochs of sources are shares of the stage (data.train)")
+    return found
+
+
+def tell_lengthened(options: StageConfig, config: RunConfig, before: int) -> str:
+    """That a stage has more steps than ``before``, and whether it is as if it had always had them."""
+    told = f"stage {options.name}: extended from {before} to {options.step_count} steps"
+    if not (traces := length_traces(options, config)):
+        return f"{told}, with the same result as if it had had them from the start"
+    return f"{told}; its first {before} steps were trained as those of a shorter stage: {'; '.join(traces)}"
 
 
 def tell_length(options: StageConfig, rows: int, steps: int, say: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from easyvideor1.config.stage_sections import MismatchConfig
+from easyvideor1.policy.update_batch import Observations
 from easyvideor1.training.train_batch import Rows
 from easyvideor1.types import EasyVideoError
 
@@ -18,8 +19,7 @@ class MismatchError(EasyVideoError):
 class MismatchWatch:
     """The distance ``|log p_trainer - log p_engine|`` of a step, response by response.
 
-    It is told of every micro-batch (``policy.policy.Observe``) before the weights move. Offline responses are of no
-    engine and are left out.
+    Offline responses come from no engine and are left out.
 
     Args:
         options: bound and action.
@@ -37,33 +37,30 @@ class MismatchWatch:
         """A new step."""
         self._rows, self._step, self._found = rows, step, {}
 
-    def __call__(
-        self, sequence_T: torch.Tensor, trainer_T: torch.Tensor, engine_T: torch.Tensor, learnt_T: torch.Tensor
-    ) -> None:
-        """Take a micro-batch: the turn of every token, its log-probs, and whether it is learnt.
+    def look(self, seen: Observations) -> None:
+        """Take the tokens of the step as engine and trainer saw them, before the weights move.
 
         Raises:
             MismatchError: a response is beyond the bound and the action is ``stop``.
         """
         assert self._rows is not None
         rows = self._rows
-        known_T = learnt_T & ~engine_T.isnan() & ~rows.offline[rows.owner].to(sequence_T.device)[sequence_T]
-        turn_K = sequence_T[known_T].cpu()
-        log_K = (trainer_T - engine_T)[known_T].double().cpu()
+        known_T = seen.trained & ~seen.engine.isnan() & ~rows.offline[rows.owner][seen.turn]
+        turn_K = seen.turn[known_T]
+        log_K = (seen.trainer - seen.engine)[known_T].double()
         # Where a response is impossible for one of the two, the ratio is not finite; the distance says so already.
         kl_K = log_K.clamp(-20, 20).exp() - 1 - log_K.clamp(-20, 20)
         for turn in torch.unique(turn_K).tolist():
             mine = turn_K == turn
             gap = log_K[mine].abs()
             self._found[turn] = (float(gap.sum()), float(kl_K[mine].sum()), float(gap.max()), int(mine.sum()))
-            mean = float(gap.mean())
-            if self.options.action == "stop" and self._beyond(mean):
-                raise MismatchError(
-                    f"step {self._step}: {self._words(turn, mean)}. Nothing was learnt from this step, its rollouts "
-                    "are written and the last checkpoint is intact. Look for a difference between engine and trainer "
-                    "(weights that were not synchronised, another type or attention, damaged frames), or raise "
-                    "mismatch.bound or set mismatch.action to warn"
-                )
+        if self.options.action == "stop" and (words := self._beyond_words()):
+            raise MismatchError(
+                f"step {self._step}: {words}. This step did not change the weights, its rollouts are written, and the "
+                "last checkpoint is intact. Look for a difference between engine and trainer (weights that were not "
+                "synced, another dtype or attention, damaged frames), or raise mismatch.bound, or set mismatch.action "
+                "to warn"
+            )
 
     def metrics(self) -> dict[str, float]:
         """Of the whole step; also says what is beyond the bound, if that is to be warned of.
@@ -80,30 +77,38 @@ class MismatchWatch:
             both = sums.setdefault(self._rows.sample(turn).modality, [0.0, 0.0])
             both[0] += gap
             both[1] += count
-        means = {turn: gap / count for turn, (gap, _, _, count) in self._found.items()}
-        worst = max(means, key=lambda turn: (means[turn], -turn))
-        beyond = [turn for turn, mean in means.items() if self._beyond(mean)]
-        if beyond:
-            more = f" ({len(beyond)} responses are beyond the bound)" if len(beyond) > 1 else ""
-            self._say(f"step {self._step}: {self._words(worst, means[worst])}{more}")
+        if words := self._beyond_words():
+            self._say(f"step {self._step}: {words}")
         found = {f"mismatch/{kind}/logprob_abs": gap / count for kind, (gap, count) in sorted(sums.items())}
         tokens = sum(count for _, _, _, count in self._found.values())
         found["mismatch/kl"] = sum(kl for _, kl, _, _ in self._found.values()) / tokens
         found["mismatch/largest"] = max(largest for _, _, largest, _ in self._found.values())
-        found["mismatch/worst"] = means[worst]
+        means = self._means()
+        found["mismatch/worst"] = max(means.values())
         if self.options.bound is not None:
-            found["mismatch/beyond_bound"] = float(len(beyond))
+            found["mismatch/beyond_bound"] = float(sum(map(self._beyond, means.values())))
         return found
 
     def _beyond(self, mean: float) -> bool:
         return self.options.bound is not None and not mean <= self.options.bound
 
-    def _words(self, turn: int, mean: float) -> str:
+    def _means(self) -> dict[int, float]:
+        """The distance per token of every turn."""
+        return {turn: gap / count for turn, (gap, _, _, count) in self._found.items()}
+
+    def _beyond_words(self) -> str:
+        """The worst response and how many are beyond the bound; empty if none is."""
         assert self._rows is not None
+        means = self._means()
+        beyond = [turn for turn, mean in means.items() if self._beyond(mean)]
+        if not beyond:
+            return ""
+        turn = max(means, key=lambda turn: (means[turn], -turn))
+        more = f" ({len(beyond)} responses are beyond the bound)" if len(beyond) > 1 else ""
         sample = self._rows.sample(turn)
         text = " ".join(self._rows.turns[turn].text.split())[:80]
         return (
-            f"engine and trainer differ by {mean:.4g} nats per token, more than mismatch.bound "
+            f"engine and trainer differ by {means[turn]:.4g} nats per token, more than mismatch.bound "
             f"({self.options.bound}), on the {sample.modality} sample {sample.id!r} ({sample.where or 'no file'}), "
-            f"response {text!r}"
+            f"response {text!r}{more}"
         )

@@ -16,71 +16,65 @@ from easyvideor1.engines.engine import Engine
 from easyvideor1.files import sweep, write_json
 from easyvideor1.policy.policy import Policy, chosen_device
 from easyvideor1.records.reading import Damage, record_digests
-from easyvideor1.training.checkpoint import (
+from easyvideor1.training.datasets import Datasets, Watch, load_datasets
+from easyvideor1.training.lengths import known_steps, tell_lengthened, with_steps
+from easyvideor1.training.loggers import Loggers, check_loggers
+from easyvideor1.training.loop import Metrics, train
+from easyvideor1.training.run_directory.checkpoint import (
     Latest,
-    checkpoint_path,
     intact_state,
     latest_checkpoint,
     save_checkpoint,
     unsaved_words,
 )
-from easyvideor1.training.damage import (
+from easyvideor1.training.run_directory.damage import (
     EvaluationFault,
     Teller,
     done_damage,
     evaluation_damage,
-    going_on,
+    resumes,
     shown,
 )
-from easyvideor1.training.datasets import Datasets, Watch, load_datasets
-from easyvideor1.training.lengths import known_steps, with_steps
-from easyvideor1.training.loggers import Loggers, check_loggers
-from easyvideor1.training.loop import Metrics, train
-from easyvideor1.training.run_directory import (
-    FINISHED,
-    RunStatus,
-    check_configuration,
+from easyvideor1.training.run_directory.identity import check_configuration
+from easyvideor1.training.run_directory.layout import (
+    checkpoint_path,
     claimed,
-    read_status,
     run_directory,
+    stage_directory,
+    test_evaluations,
 )
-from easyvideor1.training.run_log import StageLog
-from easyvideor1.training.stages import OnStep, build_stage, stage_directory, sync_weights
+from easyvideor1.training.run_directory.run_log import StageLog
+from easyvideor1.training.run_directory.status import FINISHED, RunStatus, read_status
+from easyvideor1.training.stages import OnStep, build_stage, sync_weights
 from easyvideor1.training.timings import Waiting
 from easyvideor1.types import ConfigError, Sample
 
-#: ``evaluate(name, samples, engine, bench, run_dir) -> metrics``: given by whoever puts the run together. It writes
-#: ``evaluations/NAME.json`` into the run directory, last and at once.
+#: ``evaluate(name, samples, engine, components, run_dir) -> metrics``: given by whoever puts the run together. It
+#: writes ``evaluations/NAME.json`` into the run directory, last and at once.
 EvaluateRun = Callable[[str, Sequence[Sample], Engine, Components, Path], Metrics]
 
 
 def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: EvaluationFault, watch: Watch) -> Path:
-    """Do, or finish, what ``config`` describes, and return the run directory.
+    """Do, resume or extend the run that ``config`` describes, and return its directory.
 
     Called again with the same configuration after a kill, it resumes from the last checkpoint and ends with the same
-    weights and metrics as an uninterrupted run. Finished work is not repeated. Damage is reported: checkpoints that are
-    skipped, evaluations that are repeated, and records of earlier steps that are lost.
+    weights and metrics as an uninterrupted run. Called with a configuration that only makes the run longer (more steps
+    of the last stage, another stage behind it), it extends the run. Finished work is not repeated. Damage is reported:
+    checkpoints that are skipped, evaluations that are repeated, and records of earlier steps that are lost.
 
     Raises:
-        ConfigError: the directory holds a run of another configuration, or another process is using it.
-        DataError: rows are bad and ``data.on_bad_row`` is ``error``; nothing has been trained or written then. Or what
-            an earlier start has written is not what it wrote, and cannot be made again without the user's word.
+        ConfigError: the directory holds a run of another configuration, or another process owns it.
+        DataError: rows are bad and ``data.on_bad_row`` is ``error``; nothing has been trained or written then. Or a
+            file of an earlier start is damaged and cannot be made again without the user's word.
     """
     if not config.stages:
         raise ConfigError("the configuration has no stages; see `evr1 config show quickstart` for an example")
     run_dir = run_directory(config)
     check_loggers(config)
     with claimed(run_dir):
-        check_configuration(run_dir, config)
-        if _is_finished(run_dir, config, evaluation_fault):
-            watch.say(f"{run_dir}: this run is finished")
-            steps = known_steps(config, read_status(run_dir))
-            found = [done_damage(run_dir, config, one, steps[one.name], evaluation_fault) for one in config.stages]
-            damage = [one for stage in found for one in stage]
-            for text in shown(damage):
-                watch.say(text)
-            if damage:
-                watch.say(f"`evr1 doctor {run_dir}` shows remedies")
+        extended = check_configuration(run_dir, config)
+        if not extended and _is_finished(run_dir, config, evaluation_fault):
+            _tell_finished(run_dir, config, evaluation_fault, watch)
             return run_dir
         sweep(run_dir)
         if config.threads:
@@ -90,43 +84,35 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
         # such a form: there a resumed run is the same but for rounding.
         torch.use_deterministic_algorithms(chosen_device(config.model).type == "cpu", warn_only=True)
         with Components.open(config) as components:
-            material = load_datasets(components.config, components, watch, known_steps(config, read_status(run_dir)))
-            planned = with_steps(config, material.steps)
-            status = RunStatus.open(run_dir, config, known_steps(planned, None))
+            datasets = load_datasets(components.config, components, watch, known_steps(config, read_status(run_dir)))
+            planned = with_steps(config, datasets.steps)
+            status = RunStatus.open(run_dir, config, known_steps(planned, None), extended=extended)
             if status.facts["threads"] != torch.get_num_threads():
                 watch.say(
                     f"this run started with {status.facts['threads']} CPU threads and resumes with "
                     f"{torch.get_num_threads()}: results will differ in the last digits; set `threads` to avoid this"
                 )
-            write_json(run_dir / "data_report.json", material.report)
-            loggers = Loggers(config, run_dir, watch.say)
+            write_json(run_dir / "data_report.json", datasets.report)
+            model, loggers = RunModel(components), Loggers(config, run_dir, watch.say)
             try:
                 teller = Teller(watch.say, status)
                 session = _Session(
-                    planned, run_dir, components, material, status, evaluate, evaluation_fault, watch, loggers, teller
+                    *(planned, run_dir, components, datasets, status, model),
+                    *(evaluate, evaluation_fault, watch, loggers, teller),
                 )
                 session.finish()
             finally:
+                model.close()
                 loggers.finish()
     return run_dir
 
 
-def evaluation_names(config: RunConfig) -> tuple[str, str]:
-    """Names of the test evaluations before and after the last stage."""
-    names = _test_names(config)
-    return names[-2], names[-1]
-
-
-def _test_names(config: RunConfig) -> list[str]:
-    return ["before", *(stage_directory(Path(), config, stage).name for stage in config.stages)]
-
-
 def _is_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationFault) -> bool:
-    """Whether the run is through, and what it was done for is still there and whole."""
+    """Whether the run is finished, and its test evaluations and last checkpoint are there and whole."""
     status = read_status(run_dir)
     if status is None or status["stage"] != FINISHED:
         return False
-    names = _test_names(config) if config.data.test else []
+    names = test_evaluations(config) if config.data.test else []
     if any(evaluation_fault(run_dir / "evaluations", name) for name in names):
         return False
     last = config.stages[-1]
@@ -136,6 +122,57 @@ def _is_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationF
     )
 
 
+def _tell_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationFault, watch: Watch) -> None:
+    watch.say(f"{run_dir}: this run is finished")
+    steps = known_steps(config, read_status(run_dir))
+    found = [done_damage(run_dir, config, one, steps[one.name], evaluation_fault) for one in config.stages]
+    damage = [one for stage in found for one in stage]
+    for text in shown(damage):
+        watch.say(text)
+    if damage:
+        watch.say(f"`evr1 doctor {run_dir}` shows remedies")
+
+
+class RunModel:
+    """The one policy and the one engine of a run. Both are opened when first needed, and read weights in place."""
+
+    def __init__(self, components: Components) -> None:
+        self._components = components
+        self._policy: Policy | None = None
+        self._engine: Engine | None = None
+        self._holds: Path | None = None
+
+    def at(self, checkpoint: Path) -> Policy:
+        """The policy with the weights of a checkpoint, and no stage begun."""
+        if self._policy is None:
+            self._policy = Policy.open(self._components.config.model, checkpoint)
+        elif self._holds != checkpoint:
+            self._policy.load(checkpoint)
+        self._holds = checkpoint
+        return self._policy
+
+    def begin(self, checkpoint: Path, options: StageConfig) -> Policy:
+        """The policy at the start of a stage, ready to be trained."""
+        policy = self.at(checkpoint)
+        self._holds = None  # from here on its weights are those of no file
+        policy.begin(options)
+        return policy
+
+    def engine(self, version: int) -> Engine:
+        """The engine, awake, with the policy's weights as they are, which are of this version."""
+        assert self._policy is not None
+        if self._engine is None:
+            self._engine = self._components.open_engine(self._policy.model)
+        sync_weights(self._engine, version, self._policy)
+        return self._engine
+
+    def close(self) -> None:
+        """Let go of both."""
+        if self._engine is not None:
+            self._engine.close()
+        self._policy = self._engine = self._holds = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Session:
     """One start of a run: everything that its stages share. ``config`` has their lengths in steps."""
@@ -143,8 +180,9 @@ class _Session:
     config: RunConfig
     run_dir: Path
     components: Components
-    material: Datasets
+    datasets: Datasets
     status: RunStatus
+    model: RunModel
     evaluate: EvaluateRun
     evaluation_fault: EvaluationFault
     watch: Watch
@@ -154,28 +192,29 @@ class _Session:
     def finish(self) -> None:
         """Do all that is not done yet."""
         start = self.components.checkpoint
-        order = [*_test_names(self.config), FINISHED]
+        order = [*test_evaluations(self.config), FINISHED]
         # The stage that was under way: all evaluations before its own had been made.
         reached = order.index(stage) if (stage := self.status.facts["stage"]) in order else 0
-        self._test("before", start, expected=reached > 0)
+        self._test("before", start, 0, expected=reached > 0)
         for number, options in enumerate(self.config.stages):
             directory = stage_directory(self.run_dir, self.config, options)
             if reached > number + 1 and not directory.is_dir():
                 gone = Damage(f"stages/{directory.name}", "missing", "this stage is repeated")
                 self.teller.tell_all([gone])
+            if (before := self.status.lengthened.get(options.name)) is not None:
+                self.teller.tell(tell_lengthened(options, self.config, before))
             self.status.note(directory.name)
             start = self._stage(number, options, directory, start)
-            self._test(directory.name, start, expected=reached > number + 1)
+            self._test(directory.name, start, self._steps_before(number + 1), expected=reached > number + 1)
         self.status.note(FINISHED)
 
     def _stage(self, number: int, options: StageConfig, directory: Path, start: Path) -> Path:
-        """Train one stage from ``start``, or go on with it, and return its last checkpoint."""
+        """Train one stage from ``start``, or resume it, and return its last checkpoint."""
         final = checkpoint_path(directory, options.step_count)
         if intact_state(final) is not None:
             self._tell_done(options, options.step_count)
             return final
-        policy = Policy.open(self.config.model, start)
-        policy.begin(options)
+        policy = self.model.begin(start, options)
         latest, record = latest_checkpoint(directory), StageLog(directory)
         if latest.step > options.step_count:
             raise ConfigError(
@@ -188,11 +227,9 @@ class _Session:
             state = intact_state(latest.path) or {}
             policy.kl_weight = KLWeight.of(options.kl, state.get("kl_coef"))
         if directory.is_dir():
-            self._take_up(options, latest, record)
-        done = latest.step
+            self._resume(options, latest, record)
+        done, first = latest.step, self._steps_before(number)
         saved = [] if latest.path is None else [latest.path]
-        engine = self.components.open_engine(policy.model)
-        sync_weights(engine, done, policy)
 
         def save(step: int) -> None:
             state = {
@@ -201,7 +238,7 @@ class _Session:
                 "kl_coef": policy.kl_weight.coefficient,
                 "record": record.digests(step),
             }
-            saved.append(save_checkpoint(policy, directory, step, state, options.keep_checkpoints))
+            saved.append(save_checkpoint(policy.save, directory, step, state, options.keep_checkpoints))
             self.status.note()
 
         waiting = Waiting(partial(self._tell_waiting, options), self.components.scorer.waiting)
@@ -210,11 +247,12 @@ class _Session:
             self.config,
             components=self.components,
             policy=policy,
-            engine=engine,
-            stream=self.material.streams[number],
+            engine=self.model.engine(first + done),
+            stream=self.datasets.streams[number],
+            first=first,
             record=record,
             evaluate=self._validate,
-            on_step=self._on_step(number),
+            on_step=self._on_step(first),
             save=save,
             timings=waiting.timings,
             say=self.watch.say,
@@ -228,11 +266,11 @@ class _Session:
             raise
         return final
 
-    def _take_up(self, options: StageConfig, latest: Latest, record: StageLog) -> None:
-        """Say where a stage that was begun before goes on, what it does again, and what is lost."""
+    def _resume(self, options: StageConfig, latest: Latest, record: StageLog) -> None:
+        """Say from where a stage that was begun before resumes, what it does again, and what is lost."""
         self.teller.tell_all(latest.passed_over)
         rewound = record.rewind(latest.step, {} if latest.path is None else record_digests(latest.path))
-        words = going_on(options, latest, rewound)
+        words = resumes(options, latest, rewound)
         if rewound.redone:
             self.teller.tell(words)
         else:
@@ -243,13 +281,16 @@ class _Session:
     def _tell_done(self, options: StageConfig, done: int, told: Sequence[str] = ()) -> None:
         self.teller.tell_all(done_damage(self.run_dir, self.config, options, done, self.evaluation_fault, told))
 
-    def _on_step(self, number: int) -> OnStep:
+    def _steps_before(self, number: int) -> int:
+        """Steps of the run before stage ``number``, counted from 0."""
+        return sum(options.step_count for options in self.config.stages[:number])
+
+    def _on_step(self, first: int) -> OnStep:
         """Show a step and hand it to the loggers, whose steps count through all stages."""
-        before = sum(options.step_count for options in self.config.stages[:number])
 
         def on_step(stage: str, step: int, steps: int, metrics: Metrics) -> None:
             self.watch.step(stage, step, steps, metrics)
-            self.loggers.log(before + step, {f"{stage}/{name}": value for name, value in metrics.items()})
+            self.loggers.log(first + step, {f"{stage}/{name}": value for name, value in metrics.items()})
 
         return on_step
 
@@ -257,20 +298,20 @@ class _Session:
         self.watch.waiting(options.name, step, options.step_count, what, seconds)
 
     def _validate(self, name: str, engine: Engine) -> Metrics:
-        questions = self.material.validation
+        questions = self.datasets.validation
         return self.evaluate(name, questions, engine, self.components, self.run_dir) if questions else {}
 
-    def _test(self, name: str, checkpoint: Path, *, expected: bool) -> None:
+    def _test(self, name: str, checkpoint: Path, version: int, *, expected: bool) -> None:
         """Evaluate a checkpoint on the test questions, if there are any and there is no whole evaluation of it yet.
 
-        That one which is ``expected`` to be there is not, or is damaged, is told.
+        That one which is ``expected`` to be there is missing or damaged is reported.
         """
-        questions, directory = self.material.test, self.run_dir / "evaluations"
+        questions, directory = self.datasets.test, self.run_dir / "evaluations"
         if not questions or not self.evaluation_fault(directory, name):
             return
         if expected or (directory / f"{name}.json").exists():
             means = "this evaluation is repeated"
             self.teller.tell_all(evaluation_damage(self.run_dir, [name], means, self.evaluation_fault))
-        policy = Policy.open(self.config.model, checkpoint)
-        self.evaluate(name, questions, self.components.open_engine(policy.model), self.components, self.run_dir)
+        self.model.at(checkpoint)
+        self.evaluate(name, questions, self.model.engine(version), self.components, self.run_dir)
         self.status.note()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.assembly import stage_needs
@@ -14,14 +13,16 @@ from easyvideor1.engines.engine import Engine
 from easyvideor1.policy.policy import Policy
 from easyvideor1.rewards.tags import grammar_of
 from easyvideor1.rollout.collector import Collected, StepCollector
-from easyvideor1.rollout.samples import Draw, SamplePrefetcher, StageMedia, rounds_of
+from easyvideor1.rollout.samples import SamplePrefetcher, StageMedia, rounds_of
 from easyvideor1.training.canary import Canary, canary_metrics
 from easyvideor1.training.learner import Learner
 from easyvideor1.training.loop import Metrics, Stage
-from easyvideor1.training.run_log import StageLog
+from easyvideor1.training.run_directory.layout import due, validation_name
+from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.stalled import StallWatch
 from easyvideor1.training.timings import Timings
-from easyvideor1.training.train_batch import Sources, make_train_batch
+from easyvideor1.training.train_batch import Sources, TrainBatch, make_train_batch
+from easyvideor1.types import Group
 
 #: Called as ``evaluate(name, engine)`` when an evaluation is due; returns metrics.
 Evaluate = Callable[[str, Engine], Metrics]
@@ -37,6 +38,7 @@ def build_stage(
     policy: Policy,
     engine: Engine,
     stream: SampleStream,
+    first: int,
     record: StageLog,
     evaluate: Evaluate,
     on_step: OnStep,
@@ -44,23 +46,15 @@ def build_stage(
     timings: Callable[[int], Timings],
     say: Callable[[str], None] = print,
 ) -> Stage:
-    """Choose the parts of a stage. Every ``if`` that the loop would need is decided here."""
+    """Choose the parts of a stage. Every ``if`` that the loop would need is decided here.
+
+    ``first`` are the steps of the run before this stage: the version of the weights after step ``s`` is ``first + s``,
+    so that versions only grow over a whole run and are the same after a resume. The engine sleeps while the policy is
+    updated; it has generated everything that the step needs by then.
+    """
     features = components.open_features(policy.model)
     media = StageMedia(options.name, components.load, components.ledger, features)
-    sampling = components.sampling()
-    overlap = config.rewards.overlap
-    collector = StepCollector(
-        options,
-        sampling,
-        config.seed,
-        family=policy.family,
-        engine=engine,
-        draw=_samples(options, stream, media, components),
-        strategy=components.strategy,
-        media=media,
-        scorer=components.scorer,
-        overlap=policy.device.type != "cpu" if overlap is None else overlap,
-    )
+    collector = _collector(options, components, policy, engine, stream, media)
     learning = Learner(options, config, components, policy, media, say)
     advantage, needs = ADVANTAGES.resolve(options.advantage.name), stage_needs(options)
     sources = Sources(learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
@@ -70,6 +64,10 @@ def build_stage(
     # The objective luffy shapes offline tokens itself, with off_policy left at none.
     off_policy = "luffy" if options.objective.name == "luffy" else options.off_policy.name
     stalled = StallWatch(options.name, options.max_unusable_steps, options.step_count, say)
+
+    def make(used: list[Group], step: int) -> TrainBatch:
+        engine.sleep()
+        return make_train_batch(used, advantage, options, config.rollout.max_new_tokens, needs, sources, step)
 
     def evaluate_when_due(step: int) -> Metrics:
         return evaluate(validation_name(options, step), engine) if due(config.evaluation.every, step) else {}
@@ -94,45 +92,48 @@ def build_stage(
         steps=options.step_count,
         timings=timings,
         collect=collector.collect,
-        train_batch=lambda used, step: make_train_batch(
-            used, advantage, options, sampling.max_new_tokens, needs, sources, step
-        ),
+        train_batch=make,
         keep=lambda step, collected, train_batch: record.write_rollouts(
             step, collected.groups, train_batch, off_policy
         ),
         update=learning.update,
-        sync=lambda step: sync_weights(engine, step, policy),
+        sync=lambda step: sync_weights(engine, first + step, policy),
         evaluate=evaluate_when_due,
         log=log,
         save=save_when_due,
     )
 
 
-def _samples(options: StageConfig, stream: SampleStream, media: StageMedia, components: Components) -> Draw:
-    """What a stage draws; with ``cache.prefetch_steps``, media of steps to come are read ahead."""
-    draw, depth = rounds_of(options, stream), components.config.cache.prefetch_steps
-    if depth == 0:
-        return draw
-    return SamplePrefetcher(
-        draw, components.plan, media.reads_frames, components.prefetcher, steps=options.step_count, depth=depth
+def _collector(
+    options: StageConfig,
+    components: Components,
+    policy: Policy,
+    engine: Engine,
+    stream: SampleStream,
+    media: StageMedia,
+) -> StepCollector:
+    """The collector of a stage; with ``cache.prefetch_steps`` it reads the media of steps to come ahead."""
+    config = components.config
+    draw, depth = rounds_of(options, stream), config.cache.prefetch_steps
+    if depth:
+        plan, prefetcher = components.plan, components.prefetcher
+        draw = SamplePrefetcher(draw, plan, media.reads_frames, prefetcher, steps=options.step_count, depth=depth)
+    overlap = config.rewards.overlap
+    return StepCollector(
+        options,
+        components.sampling(),
+        config.seed,
+        family=policy.family,
+        engine=engine,
+        draw=draw,
+        strategy=components.strategy,
+        media=media,
+        scorer=components.scorer,
+        overlap=policy.device.type != "cpu" if overlap is None else overlap,
     )
 
 
 def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
-    """Give an engine the policy's weights; adapters are merged unless it takes them."""
+    """Wake an engine and give it the policy's weights; adapters are merged unless it takes them."""
+    engine.wake()
     engine.update_weights(version, policy.weights(merged=not getattr(engine, "takes_adapters", False)))
-
-
-def due(every: int, step: int) -> bool:
-    """Whether something that happens every so many steps, or never (0), happens after ``step``."""
-    return every > 0 and step % every == 0
-
-
-def validation_name(options: StageConfig, step: int) -> str:
-    """What the evaluation within a stage is called, after one of its steps."""
-    return f"{options.name}-{step:06d}"
-
-
-def stage_directory(run_dir: Path, config: RunConfig, options: StageConfig) -> Path:
-    """``stages/01-sft``: numbered in the order of the configuration."""
-    return run_dir / "stages" / f"{config.stages.index(options) + 1:02d}-{options.name}"

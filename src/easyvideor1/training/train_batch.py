@@ -1,4 +1,4 @@
-"""What a step learns from: the turns of its groups, and how good each of them was."""
+"""The training batch of a step: the turns of its groups, with their advantages."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ from easyvideor1.types import Group, Sample, Trajectory, Turn
 class Rows:
     """The N trajectories of some groups and their M turns, in order; numbers are positions in the step.
 
-    ``turns`` have the masks of what is learnt. ``owner``, int64 ``(M,)``, is the trajectory of a turn; ``group``, int64
-    ``(N,)``, the group of a trajectory, and ``offline``, bool ``(N,)``, whether another policy wrote it; ``sequence``,
-    int64 ``(T,)``, the trajectory of every response token, and ``learnt``, bool ``(T,)``, whether it is learnt.
+    The masks of ``turns`` are of the tokens that are trained on. ``owner``, int64 ``(M,)``, is the trajectory of a
+    turn; ``group``, int64 ``(N,)``, the group of a trajectory, and ``offline``, bool ``(N,)``, whether another policy
+    wrote it; ``sequence``, int64 ``(T,)``, the trajectory of every response token, and ``trained``, bool ``(T,)``,
+    whether it is trained on.
     """
 
     groups: tuple[Group, ...]
@@ -40,7 +41,7 @@ class Rows:
     group: torch.Tensor
     offline: torch.Tensor
     sequence: torch.Tensor
-    learnt: torch.Tensor
+    trained: torch.Tensor
 
     @property
     def trajectories(self) -> list[Trajectory]:
@@ -59,10 +60,10 @@ class Rows:
 class TrainBatch:
     """The rows of a step, or of a part of it, with their advantages.
 
-    ``recorded`` is one number per trajectory, ``(N,)``, for the records. ``advantages`` is what is learnt: a number per
-    turn, or per turn one for each of its tokens. ``values`` and ``returns`` are the critic's, per turn, where there is
+    ``recorded`` is one number per trajectory, ``(N,)``, for the records. ``advantages`` are a number per turn, or per
+    turn one for each of its tokens. ``values`` and ``returns`` are the critic's, per turn, where there is
     one; ``rollout_logprobs`` the policy's own at the tokens of every turn, where it will have moved before all of them
-    are learnt from.
+    are trained on.
     """
 
     rows: Rows
@@ -83,13 +84,13 @@ class TrainBatch:
 
     @property
     def has_trained_tokens(self) -> bool:
-        """Whether there is any token to learn from."""
-        return bool(self.rows.learnt.any())
+        """Whether there is any token to train on."""
+        return bool(self.rows.trained.any())
 
     def part(self, groups: Sequence[int], *, overlong_filter: bool) -> TrainBatch:
-        """What the lesson says of some of its groups, given by their places in ascending order.
+        """The batch of some of its groups, given by their places in ascending order, with the advantages of the whole.
 
-        ``overlong_filter`` is that of the whole lesson (``lay_out``). Metrics stay with the whole.
+        ``overlong_filter`` is that of the whole batch (``lay_out``). Metrics stay with the whole.
         """
         rows = self.rows
         mine_N = torch.isin(rows.group, torch.tensor(groups))
@@ -117,7 +118,7 @@ class TrainBatch:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where a lesson takes from what scores do not say; each is called only if the stage needs it."""
+    """What a training batch needs beside scores; each is called only if the stage needs it."""
 
     kl: Callable[[Sequence[Turn]], list[torch.Tensor]]
     values: Callable[[Sequence[Turn]], list[torch.Tensor]]
@@ -125,13 +126,13 @@ class Sources:
 
 
 def lay_out(groups: Sequence[Group], *, overlong_filter: bool = False) -> Rows:
-    """The rows of some groups, with nothing to learn in trajectories that are not ``is_learnt``."""
+    """The rows of some groups; trajectories that are not ``is_learnt`` have no token to train on."""
     trajectories = [trajectory for group in groups for trajectory in group.trajectories]
     turns, owner = [], []
     for number, trajectory in enumerate(trajectories):
-        learnt = is_learnt(trajectory, overlong_filter=overlong_filter)
+        trained = is_learnt(trajectory, overlong_filter=overlong_filter)
         for turn in trajectory.turns:
-            turns.append(turn if learnt else replace(turn, response_mask=turn.response_mask & False))
+            turns.append(turn if trained else replace(turn, response_mask=turn.response_mask & False))
             owner.append(number)
     owner_M = torch.tensor(owner, dtype=torch.int64)
     lengths_M = torch.tensor([len(turn.response_ids) for turn in turns], dtype=torch.int64)
@@ -160,7 +161,7 @@ def make_train_batch(
     """Rewards, what they lose to length and KL, and the advantages of all that.
 
     Args:
-        groups: those that are learnt from.
+        groups: the groups to train on.
         advantage: the stage's function.
         options: of the stage.
         max_new_tokens: the length limit of responses.
@@ -190,7 +191,7 @@ def make_train_batch(
         lengths=torch.tensor(written, dtype=torch.float32),
         baseline_rewards=greedy,
         sequence=rows.sequence,
-        learnt=rows.learnt,
+        learnt=rows.trained,
         values=values_T,
         rewards=rewards_T,
         step=step,
@@ -199,12 +200,12 @@ def make_train_batch(
     returns = None
     if values_T is not None and rewards_T is not None:
         gae = options.advantage if isinstance(options.advantage, GAEOptions) else GAEOptions(name="gae")
-        returns = generalized_advantages(rewards_T, values_T, rows.sequence, rows.learnt, gae.gamma, gae.lam)[1]
+        returns = generalized_advantages(rewards_T, values_T, rows.sequence, rows.trained, gae.gamma, gae.lam)[1]
     return TrainBatch(
         rows,
         advantages_N,
         advantages,
-        pairs_of(rewards_N, rows.group, _with_learnt_tokens(rows)) if "pairs" in needs else None,
+        pairs_of(rewards_N, rows.group, _with_trained_tokens(rows)) if "pairs" in needs else None,
         None if values_T is None else rows.split(values_T),
         None if returns is None else rows.split(returns),
         metrics=metrics,
@@ -219,11 +220,11 @@ def _baseline(group: Group, options: StageConfig, max_new_tokens: int) -> float:
     return sum(rewards) / len(rewards)
 
 
-def _with_learnt_tokens(rows: Rows) -> torch.Tensor:
-    """Which trajectories have a token that is learnt, bool ``(N,)``."""
-    learnt_N = torch.zeros(len(rows.group), dtype=torch.bool)
-    learnt_N[rows.sequence[rows.learnt]] = True
-    return learnt_N
+def _with_trained_tokens(rows: Rows) -> torch.Tensor:
+    """Which trajectories have a token that is trained on, bool ``(N,)``."""
+    trained_N = torch.zeros(len(rows.group), dtype=torch.bool)
+    trained_N[rows.sequence[rows.trained]] = True
+    return trained_N
 
 
 def _with_kl(
@@ -238,24 +239,24 @@ def _with_kl(
     kl_T, coefficient = None, 0.0
     if options.kl.placement == "reward":
         kl_T, coefficient = torch.cat(sources.kl(rows.turns)), sources.kl_coefficient()
-        metrics["policy/kl"] = float(kl_T[rows.learnt].mean()) if bool(rows.learnt.any()) else 0.0
+        metrics["policy/kl"] = float(kl_T[rows.trained].mean()) if bool(rows.trained.any()) else 0.0
     if is_per_token(advantage):
-        return token_rewards(rewards_N, rows.sequence, rows.learnt, kl_T, coefficient), rewards_N
+        return token_rewards(rewards_N, rows.sequence, rows.trained, kl_T, coefficient), rewards_N
     if kl_T is not None:
-        rewards_N = reward_with_kl(rewards_N, kl_T, rows.sequence, rows.learnt, coefficient)
+        rewards_N = reward_with_kl(rewards_N, kl_T, rows.sequence, rows.trained, coefficient)
     return None, rewards_N
 
 
 def _advantages(
     rows: Rows, advantage: Advantage, rewards_N: torch.Tensor, context: AdvantageContext
 ) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor]]:
-    """Of trajectories, for the record, and of turns or their tokens, to learn from."""
+    """Of trajectories, for the records, and of turns or their tokens, for the update."""
     if is_per_token(advantage):
         found_T = checked_advantages(
             call_advantage(advantage, rewards_N, rows.group, context), advantage, rewards_N, len(rows.sequence)
         )
-        count_N = torch.zeros_like(rewards_N).index_add(0, rows.sequence, rows.learnt.float())
-        sum_N = torch.zeros_like(rewards_N).index_add(0, rows.sequence, torch.where(rows.learnt, found_T, 0.0))
+        count_N = torch.zeros_like(rewards_N).index_add(0, rows.sequence, rows.trained.float())
+        sum_N = torch.zeros_like(rewards_N).index_add(0, rows.sequence, torch.where(rows.trained, found_T, 0.0))
         return sum_N / count_N.clamp_min(1), rows.split(found_T)
     if "turns" in needs_of(advantage):
         firsts = torch.cat([torch.tensor([True]), rows.owner[1:] != rows.owner[:-1]])

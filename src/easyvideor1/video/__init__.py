@@ -1,4 +1,4 @@
-"""Frames: probe without decoding, plan every pixel, decode under guard, keep what was decoded."""
+"""Frames: probe media without decoding, plan every pixel, decode in worker processes, store the frames."""
 
 from easyvideor1.video.build import BuildProgress, BuildReport, build, check_cached
 from easyvideor1.video.decode import decode

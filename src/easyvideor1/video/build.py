@@ -1,4 +1,4 @@
-"""Fill the store ahead of time: every distinct plan once, in parallel, whatever single files do."""
+"""Fill the store ahead of time: every distinct plan once, in parallel. A bad file does not stop the others."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from easyvideor1.video.health import HealthLedger
 from easyvideor1.video.store import FrameStore
 from easyvideor1.video.worker_pool import DecodePool, Outcome
 
-#: Reasons that lie in where a file is and not in what it holds: a copy of it may be well.
-_OF_THE_PLACE = frozenset({"missing", "permission", "not_a_file", "changed"})
+#: Reasons that depend on the path and not on the content: a copy of the file may be readable.
+_PATH_REASONS = frozenset({"missing", "permission", "not_a_file", "changed"})
 
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """How far a build is, in distinct plans: ``done = built + present + failed`` of ``total``."""
+    """Progress of a build in distinct plans: ``done = built + present + failed`` of ``total``."""
 
     total: int
     built: int = 0
@@ -37,11 +37,11 @@ class BuildProgress:
 class BuildReport:
     """What a build did.
 
-    ``built``, ``present`` and ``failed`` count distinct plans. ``failures`` are ``(path, reason)`` in the order of the
-    items, for every path that has a failed plan: copies of one bad file are all there, and a path with two failed clips
-    is there twice. ``failed_digests`` maps the digest of every failed plan to its reason; other clips of the same path
-    may be well. ``damaged`` are ``(file, fault)`` of entries of the store that were not whole: they were set aside, and
-    their plans are among ``built`` or ``failed`` unless another entry serves them.
+    ``built``, ``present`` and ``failed`` count distinct plans. ``failures`` holds ``(path, reason)`` in the order of
+    the items, for every path with a failed plan: it names all copies of a bad file, and names a path with two failed
+    clips twice. ``failed_digests`` maps the digest of every failed plan to its reason; other clips of the same path may
+    have been decoded. ``damaged`` holds ``(file, fault)`` of damaged entries of the store. They were set aside, and
+    their plans count as ``built`` or ``failed`` unless another entry serves them.
     """
 
     built: int
@@ -65,22 +65,22 @@ def build(
 ) -> BuildReport:
     """Decode every plan that the store lacks, in ``cache_config.workers`` processes.
 
-    A file that fails goes to the ledger and the rest goes on. What is already there, and has the size that it says, is
-    not decoded, so a build that was interrupted continues where it was. What is cut off is set aside, named and decoded
+    A file that fails is recorded in the ledger, and the build continues. Entries that are present and have the size in
+    their header are not decoded, so an interrupted build resumes. Truncated entries are set aside, reported and decoded
     again.
 
     Args:
-        items: media with their plans; equal digests are decoded once, from the first path that still has the content.
+        items: media with their plans. Equal digests are decoded once, from the first path that still has the content.
         store: is filled.
-        ledger: names every failure.
+        ledger: records every failure.
         cache_config: workers, deadline and memory cap.
         on_progress: called in this thread after each distinct plan.
-        pool: worker processes to use, which stay; else some are started and ended here.
-        timed_out: digests that are not tried, because they ran into the deadline before; they count as failed.
-        checksums: read every byte of what is there, and not only its size.
+        pool: worker processes to use, which keep running; if None, the build starts and ends its own.
+        timed_out: digests that exceeded the deadline before. They are not tried and count as failed.
+        checksums: check every byte of present entries, not only their size.
 
     Raises:
-        StoreError: the store cannot be written; going on would only repeat it.
+        StoreError: the store cannot be written.
     """
     plans: dict[str, MediaPlan] = {}
     paths: dict[tuple[str, str], None] = {}  # every (digest, path) once, in the order of the items
@@ -107,15 +107,15 @@ def build(
         with ExitStack() as stack:
             workers = pool or stack.enter_context(DecodePool(store, cache_config))
             threads = stack.enter_context(ThreadPoolExecutor(cache_config.workers))
-            note = partial(ledger.record_error, action="left out of the store", deadline=cache_config.deadline)
+            record = partial(ledger.record_error, action="left out of the store", deadline=cache_config.deadline)
             jobs = {
-                threads.submit(_decode_anywhere, workers, note, tuple(places[digest]), plan): digest
+                threads.submit(_decode_anywhere, workers, record, tuple(places[digest]), plan): digest
                 for digest, plan in missing.items()
             }
             try:
                 _collect(jobs, failed, advance)
             except BaseException:
-                # Without this, leaving the block would first wait for everything that is still queued or under way.
+                # Otherwise leaving the block would wait for all queued and running jobs.
                 threads.shutdown(wait=False, cancel_futures=True)
                 workers.close()
                 raise
@@ -132,7 +132,7 @@ def build(
 def _missing(
     plans: Mapping[str, MediaPlan], store: FrameStore, checksums: bool, on_present: Callable[[], None]
 ) -> tuple[dict[str, MediaPlan], list[tuple[str, str]]]:
-    """The plans that no whole entry serves, and ``(file, fault)`` of the damaged entries, which are set aside."""
+    """The plans without an intact entry, and ``(file, fault)`` of the damaged entries, which are set aside."""
     missing: dict[str, MediaPlan] = {}
     damaged: list[tuple[str, str]] = []
     for digest, plan in plans.items():
@@ -146,9 +146,9 @@ def _missing(
 
 
 def check_cached(items: Iterable[tuple[MediaRef, MediaPlan]], store: FrameStore) -> BuildReport:
-    """What is there, decoding nothing: plans that the store lacks are failures with reason ``not_cached``.
+    """Report which plans the store has, without decoding: missing ones are failures with the reason ``not_cached``.
 
-    What is there but cut off is lacking, and named; it stays where it is, for the store may be another's.
+    Truncated entries count as missing and are reported. They stay in place, since the store may belong to others.
     """
     items = tuple(items)
     there = {
@@ -180,19 +180,19 @@ def _collect(
         advance(outcome)
 
 
-def _decode_anywhere(pool: DecodePool, note: Callable[..., None], paths: Sequence[str], plan: MediaPlan) -> Outcome:
-    """Decode a plan from the first of its paths that still holds the content it was made for.
+def _decode_anywhere(pool: DecodePool, record: Callable[..., None], paths: Sequence[str], plan: MediaPlan) -> Outcome:
+    """Decode a plan from the first of its paths that still has the content it was made for.
 
-    A failure that lies in the content would be the same at every other path, and is not sought there again.
+    A failure that depends on the content would repeat at every other path, so these are not tried.
 
     Raises:
-        MediaError: of the last path that was tried; all of them were given to ``note``.
+        MediaError: of the last path that was tried; ``record`` has received all of them.
     """
     for path in paths:
         try:
             return pool.decode(path, plan)
         except MediaError as error:
-            note(error, subject=plan.digest)
-            if error.reason not in _OF_THE_PLACE or path == paths[-1]:
+            record(error, subject=plan.digest)
+            if error.reason not in _PATH_REASONS or path == paths[-1]:
                 raise
     raise AssertionError("a plan without a path")

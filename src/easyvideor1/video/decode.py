@@ -1,4 +1,4 @@
-"""Turn a plan into pixels, in this process and unguarded; ``easyvideor1.video.worker_pool`` guards it."""
+"""Decode a plan into pixels in this process, without a deadline or memory limit; ``worker_pool`` adds both."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from easyvideor1.video.packets import packet_index
 
 Backend = Literal["pyav", "torchcodec"]
 
-#: A video is refused when more than this share of its wanted frames cannot be decoded (one is always forgiven).
+#: A video is refused if more than this share of its wanted frames cannot be decoded (one missing frame is allowed).
 MISSING_SHARE = 0.1
 
 
 def decode(path: str, plan: MediaPlan, *, threads: int = 1, backend: Backend = "pyav") -> Frames:
     """Decode the frames of a plan.
 
-    A wanted frame that the decoder cannot produce (a damaged packet, a leading picture whose reference was cut off) is
-    replaced by the one on screen before it.
+    A frame that cannot be decoded (a damaged packet, a leading picture without its reference) is replaced by the
+    frame on screen before it.
 
     Args:
-        path: a file whose content is the one that was planned.
+        path: a file with the planned content.
         plan: what to read.
-        threads: decoding threads; 0 lets FFmpeg choose. The pixels do not depend on it.
-        backend: what decodes videos. The pixels do not depend on it.
+        threads: decoding threads; 0 lets FFmpeg choose. Does not change the pixels.
+        backend: the decoder of videos. Does not change the pixels.
 
     Raises:
         MediaError: ``changed`` when the content is not the planned one, ``incomplete`` when too many frames cannot be
@@ -103,21 +103,20 @@ def _decode_video(path: str, plan: MediaPlan, threads: int, backend: Backend) ->
 def orient_and_resize(
     rgb: NDArray[np.uint8], *, rotation: int, mirror: bool, height: int, width: int
 ) -> NDArray[np.uint8]:
-    """Turn a picture and resize it.
+    """Rotate and resize a picture.
 
-    Resizing is Pillow's bicubic, which is antialiased: it is the filter that torch's uint8 antialiased kernel
-    reproduces (equal up to rounding), it is exactly what the image path of the oracles does, and it keeps torch out of
-    the workers.
+    Resizing is Pillow's antialiased bicubic filter. torch's antialiased uint8 kernel gives the same up to rounding, the
+    image processors use exactly this filter, and it keeps torch out of the worker processes.
 
     Args:
-        rgb: uint8 ``(h, w, 3)``, as it was coded.
-        rotation: counter-clockwise degrees, a multiple of 90, that show it orient_and_resize.
-        mirror: whether it is flipped from left to right before it is turned.
-        height: wanted height after turning, in pixels.
-        width: wanted width after turning, in pixels.
+        rgb: uint8 ``(h, w, 3)``, as coded.
+        rotation: counter-clockwise rotation in degrees, a multiple of 90, that makes it upright.
+        mirror: whether to flip it from left to right before the rotation.
+        height: height after the rotation, in pixels.
+        width: width after the rotation, in pixels.
 
     Returns:
-        uint8 ``(height, width, 3)``; perhaps a view of ``rgb``.
+        uint8 ``(height, width, 3)``; possibly a view of ``rgb``.
     """
     if mirror:
         rgb = rgb[:, ::-1]

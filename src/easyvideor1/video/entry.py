@@ -31,8 +31,8 @@ from easyvideor1.video.plan import plan_from_json, plan_to_json
 Tensors = dict[str, tuple[str, tuple[int, ...], int]]  # name -> (dtype, shape, bytes), in file order
 
 FORMAT = "easyvideor1-frames/1"
-#: Entries that hold exactly the decoded pixels, and entries that hold them nearly, have names of their own, so that
-#: both can be there and who asks for the exact ones is never given the others.
+#: Exact and lossy entries of one plan have different names. Both can exist, and a request for exact pixels never
+#: returns lossy ones.
 EXACT_SUFFIX = ".safetensors"
 LOSSY_SUFFIX = ".lossy.safetensors"
 
@@ -42,15 +42,14 @@ _MAX_HEADER = 1 << 24
 
 
 class CorruptEntryError(Exception):
-    """The bytes are not a valid entry; the store sets the file aside and treats it as a miss."""
+    """The file is not a valid entry; the store sets it aside and treats the entry as missing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
     """An open entry: ``payload`` is a read-only view of everything after the header.
 
-    ``version`` is inode, size and time of change (ns) of the file that is mapped, which need not be the one that has
-    its name by now.
+    ``version`` is inode, size and time of change (ns) of the mapped file, which may have been replaced since.
     """
 
     plan: MediaPlan
@@ -60,7 +59,7 @@ class Entry:
     version: tuple[int, int, int]
 
     def check(self) -> None:
-        """Raises ``CorruptEntryError`` when the payload is not the one that was written."""
+        """Raises ``CorruptEntryError`` if the payload is not what was written."""
         found = f"{zlib.crc32(self.payload.data):08x}"
         if found != self.crc:
             raise CorruptEntryError(f"checksum of the pixels is {found}, should be {self.crc}")
@@ -69,10 +68,10 @@ class Entry:
         """uint8 ``(F, H, W, 3)``, read-only: for ``raw`` a view of the mapped file.
 
         Args:
-            run: ``map``, or the ``map`` of an executor to unpack frames side by side.
+            run: ``map``, or the ``map`` of an executor to unpack frames in parallel.
 
         Raises:
-            CorruptEntryError: frames do not unpack.
+            CorruptEntryError: a frame cannot be unpacked.
         """
         shape = _shape(self.plan)
         if self.packing == "raw":
@@ -117,7 +116,7 @@ def write_entry(file: Any, frames: Frames, codec: Codec) -> None:
 
 
 def suffix_of(codec: Codec, plan: MediaPlan) -> str:
-    """The end of the name of the entry that ``write_entry`` makes."""
+    """The suffix of the entry that ``write_entry`` writes."""
     return LOSSY_SUFFIX if packing_for(codec, plan.height, plan.width) in LOSSY else EXACT_SUFFIX
 
 
@@ -131,8 +130,8 @@ def open_entry(path: Path) -> Entry:
     """Map an entry and check its header and size; the pixels are checked by ``Entry.check``.
 
     Raises:
-        FileNotFoundError: there is none.
-        CorruptEntryError: it is not valid.
+        FileNotFoundError: there is no such file.
+        CorruptEntryError: the entry is not valid.
     """
     with os.fdopen(_open_unnoticed(path), "rb") as file:
         status = os.fstat(file.fileno())
@@ -151,11 +150,11 @@ def open_entry(path: Path) -> Entry:
 
 
 def check_size(path: Path) -> None:
-    """Compare the size of an entry's file with what its header says; nothing else of it is read.
+    """Compare the size of an entry's file with the size in its header; nothing else is read.
 
     Raises:
-        FileNotFoundError: there is none.
-        CorruptEntryError: it is cut off, or has grown, or its header cannot be read.
+        FileNotFoundError: there is no such file.
+        CorruptEntryError: the file has another size, or its header cannot be read.
     """
     with os.fdopen(_open_unnoticed(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -172,14 +171,14 @@ def check_size(path: Path) -> None:
 
 
 def _open_unnoticed(path: Path) -> int:
-    """Open for reading. The system is asked not to note it: what an entry's use is, the store records itself."""
+    """Open for reading without updating the access time, which the store sets itself."""
     unnoticed = getattr(os, "O_NOATIME", 0)
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | unnoticed)
     except OSError as error:
         if error.errno != errno.EPERM:
             raise
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # only the owner of a file may ask for that
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # only the owner of a file may request that
 
 
 def _parse_header(header: bytes, size: int) -> tuple[MediaPlan, Packing, str]:
@@ -226,23 +225,23 @@ def _shape(plan: MediaPlan) -> tuple[int, int, int, int]:
     return (len(plan.frame_indices), plan.height, plan.width, 3)
 
 
-#: What a configuration may ask for.
+#: Values of ``cache.codec``.
 Codec = Literal["raw", "zstd", "jpeg"]
-#: What an entry may say of itself. ``zstd`` without ``-rows`` was written by earlier versions.
+#: Packings in the header of an entry. Earlier versions wrote ``zstd`` without ``-rows``.
 Packing = Literal["raw", "zstd", "zstd-rows", "jpeg"]
 
-#: Packings that give other pixels than were put in.
+#: Packings that change pixels.
 LOSSY: frozenset[Packing] = frozenset({"jpeg"})
 
-#: Zstandard's level: higher ones save a few per cent of video frames and cost several times the time.
+#: Zstandard level: higher levels save a few per cent on video frames and take several times as long.
 ZSTD_LEVEL = 1
-#: JPEG's quality, with colour at full resolution: 40 dB and more on noisy frames, where half the colour gives 31.
+#: JPEG quality, without chroma subsampling: at least 40 dB on noisy frames, where subsampling gives 31.
 JPEG_QUALITY = 95
-#: No side of a JPEG is longer, and Pillow takes pictures above some size for an attack.
+#: A side of a JPEG cannot be longer, and Pillow refuses very large pictures.
 _JPEG_SIDE = 65_500
 _JPEG_PIXELS = 1 << 26
 
-#: Bytes of an entry for each byte of pixels, for estimates: measured on real videos, noisy ones take twice as much.
+#: Bytes of an entry per byte of pixels, for estimates: measured on real videos; noisy videos need twice as much.
 TYPICAL_RATIO: dict[Codec, float] = {"raw": 1.0, "zstd": 0.28, "jpeg": 0.10}
 
 Pixels = NDArray[np.uint8]
@@ -250,18 +249,18 @@ Unpack = Callable[[Any, Pixels], None]
 
 
 class DamagedFrameError(Exception):
-    """The bytes of a packed frame do not unpack to a frame of its size."""
+    """A packed frame cannot be unpacked to a frame of its size."""
 
 
 def packing_for(codec: Codec, height: int, width: int) -> Packing:
-    """How frames of a size are packed under ``codec``; what is too large for a JPEG is kept without loss."""
+    """How frames of a size are packed under ``codec``; frames too large for JPEG are packed without loss."""
     if codec == "jpeg" and max(height, width) <= _JPEG_SIDE and height * width <= _JPEG_PIXELS:
         return "jpeg"
     return "raw" if codec == "raw" else "zstd-rows"
 
 
 def pack(frames: Pixels, packing: Packing) -> list[bytes]:
-    """One blob for every frame of uint8 ``(F, H, W, 3)``; not for ``raw``."""
+    """One blob per frame of uint8 ``(F, H, W, 3)``; not for ``raw``."""
     if packing == "jpeg":
         return [_pack_jpeg(frame) for frame in frames]
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
@@ -269,9 +268,9 @@ def pack(frames: Pixels, packing: Packing) -> list[bytes]:
 
 
 def unpacker(packing: Packing) -> Unpack:
-    """The function ``(blob, out)`` that unpacks one frame into uint8 ``(H, W, 3)``; safe in several threads.
+    """The function ``(blob, out)`` that unpacks one frame into uint8 ``(H, W, 3)``. Thread-safe.
 
-    It raises ``DamagedFrameError``.
+    The function raises ``DamagedFrameError``.
     """
     return {"jpeg": _unpack_jpeg, "zstd": _unpack_plain, "zstd-rows": _unpack_rows}[packing]
 
@@ -285,25 +284,16 @@ def unpack(
     """Unpack blobs into uint8 ``(F, H, W, 3)``.
 
     Args:
-        packing: how they were packed.
-        blobs: one for every frame, in order.
-        out: is filled.
-        run: ``map``, or the ``map`` of an executor to unpack frames side by side.
+        packing: how the frames are packed.
+        blobs: one per frame, in order.
+        out: the array to fill.
+        run: ``map``, or the ``map`` of an executor to unpack frames in parallel.
 
     Raises:
-        DamagedFrameError: a blob is not a frame of this size.
+        DamagedFrameError: a blob does not hold a frame of this size.
     """
     for _ in run(unpacker(packing), blobs, out):
         pass
-
-
-def psnr(first: Pixels, second: Pixels) -> float:
-    """Peak signal-to-noise ratio in dB, ``10 log10(255^2 / mean squared error)``; infinite when they are equal."""
-    squares, count = 0, 0
-    for one, other in zip(first, second, strict=True):  # by frame: the differences of a whole video would be large
-        squares += int(np.square(one.astype(np.int32) - other.astype(np.int32)).sum(dtype=np.int64))
-        count += one.size
-    return float("inf") if squares == 0 else float(10 * np.log10(255.0**2 * count / squares))
 
 
 def _pack_jpeg(frame: Pixels) -> bytes:
@@ -317,14 +307,14 @@ def _unpack_jpeg(blob: Any, out: Pixels) -> None:
         with Image.open(io.BytesIO(blob), formats=("JPEG",)) as image:
             pixels = np.asarray(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DamagedFrameError(f"a frame does not unpack: {error}") from error
+        raise DamagedFrameError(f"a frame cannot be unpacked: {error}") from error
     if pixels.shape != out.shape:
         raise DamagedFrameError(f"a frame unpacks to {pixels.shape}, not {out.shape}")
     out[:] = pixels
 
 
 def _minus_row_above(frame: Pixels) -> Pixels:
-    """Every row less the one above it, modulo 256: neighbours are alike, and small numbers pack better."""
+    """Every row minus the row above it, modulo 256: neighbours are similar, and small numbers compress better."""
     rows = frame.copy()
     rows[1:] -= frame[:-1]
     return rows
@@ -332,7 +322,7 @@ def _minus_row_above(frame: Pixels) -> Pixels:
 
 def _unpack_rows(blob: Any, out: Pixels) -> None:
     _unpack_plain(blob, out)
-    for row in range(1, len(out)):  # row by row: the running sum over an axis is three times slower
+    for row in range(1, len(out)):  # np.cumsum over the axis is three times slower
         out[row] += out[row - 1]
 
 
@@ -340,7 +330,7 @@ def _unpack_plain(blob: Any, out: Pixels) -> None:
     try:
         packed = zstandard.ZstdDecompressor().decompress(blob, max_output_size=out.nbytes)
     except zstandard.ZstdError as error:
-        raise DamagedFrameError(f"a frame does not unpack: {error}") from error
+        raise DamagedFrameError(f"a frame cannot be unpacked: {error}") from error
     if len(packed) != out.nbytes:
         raise DamagedFrameError(f"a frame unpacks to {len(packed)} bytes, not {out.nbytes}")
     out[:] = np.frombuffer(packed, dtype=np.uint8).reshape(out.shape)

@@ -1,4 +1,4 @@
-"""Which formats are read, what kind of media a file can be, and the media files that a command line names."""
+"""Supported formats, the kinds of media a file can be, and the media files named on a command line."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from PIL import features
 from easyvideor1.types import MediaError, MediaKind, MediaRef
 from easyvideor1.video.media_files import is_frame_list
 
-#: Formats that are read as still images. Pillow reads AVIF where it was built with it.
+#: Formats read as still images. Pillow reads AVIF only if it was built with AVIF.
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
 
-#: Those of them that may move; with more than one frame they are videos.
+#: Image formats that can be animated; with more than one frame they are videos.
 MOVING_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
 
-#: What Pillow's readers let out when a file is damaged: some do not check what they read before they use it.
+#: Exceptions that Pillow raises for damaged files: some readers use values before they check them.
 IMAGE_ERRORS = (
     *(OSError, EOFError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, ArithmeticError),
     *(struct.error, zlib.error, RuntimeError, AssertionError),
 )
 
-#: Containers that are read as video, by FFmpeg's names; of those with sound only, to say so. A playlist, a numbered
-#: series of pictures or a description of a stream is not among them: such a file points at others, which the
-#: fingerprint does not cover and the row does not name. Text is no film either, though FFmpeg can show it as one.
+#: Containers read as video, by FFmpeg's names; audio formats are included so that the error can name the cause.
+#: Playlists, numbered image series and stream descriptions are excluded: they refer to other files, which the
+#: fingerprint does not cover and the row does not name. Text formats, which FFmpeg can render, are excluded too.
 VIDEO_FORMATS = (
     *("mov", "mp4", "m4a", "3gp", "matroska", "webm", "avi", "flv", "gif", "apng", "mpegts", "mpeg", "mpegvideo"),
     *("m4v", "asf", "ogg", "mxf", "nut", "rm", "dv", "ivf", "h264", "hevc", "vvc", "obu", "av1", "mjpeg", "wtv"),
     *("yuv4mpegpipe", "aac", "aiff", "flac", "mp3", "wav"),
 )
 
-#: As many leading bytes of a file as ``kinds_of_bytes`` looks at.
+#: Number of leading bytes that ``kinds_of_bytes`` reads.
 HEAD_BYTES = 192
 
-#: Where an animated PNG says so (``acTL`` stands before the pixels) and where a WebP does (a flag of ``VP8X``).
+#: Marks of animation: ``acTL`` before the pixels of a PNG, a flag of ``VP8X`` in a WebP.
 _PNG_ANIMATION = b"acTL"
 _PNG_PIXELS = b"IDAT"
 _WEBP_FLAGS, _WEBP_ANIMATED = 20, 0x02
@@ -48,7 +48,7 @@ _EITHER: frozenset[MediaKind] = frozenset({"image", "video"})
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
-# Formats that are recognised by their leading bytes. A GIF may be a picture or a clip: both columns may hold one.
+# Formats recognised by their leading bytes. A GIF may be an image or a video: both columns accept it.
 _SIGNATURES: tuple[tuple[bytes, frozenset[MediaKind]], ...] = (
     (b"\xff\xd8\xff", _IMAGE),  # JPEG
     (b"BM", _IMAGE),  # BMP
@@ -63,7 +63,7 @@ _SIGNATURES: tuple[tuple[bytes, frozenset[MediaKind]], ...] = (
     (b"\x00\x00\x01\xb3", _VIDEO),  # MPEG video sequence
     (b"0&\xb2u\x8ef\xcf\x11", _VIDEO),  # ASF, WMV
 )
-# Brands of the ISO base media format (ISO/IEC 14496-12) that hold still pictures (AVIF, HEIC); every other is a film.
+# Brands of the ISO base media format (ISO/IEC 14496-12) for still images (AVIF, HEIC); all others are videos.
 _STILL_BRANDS = frozenset({b"avif", b"heic", b"heix", b"heim", b"mif1"})
 _SEQUENCE_BRANDS = frozenset({b"avis", b"hevc", b"msf1"})
 _STILL_SUFFIXES = {".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC"}
@@ -78,12 +78,12 @@ _SUFFIXES: dict[str, frozenset[MediaKind]] = {
 
 
 def kinds_of_bytes(head: bytes) -> frozenset[MediaKind]:
-    """The kinds of media that a file starting with ``head`` can be; empty when the format is not recognised."""
+    """The kinds of media that a file starting with ``head`` can be; empty if the format is unknown."""
     for signature, kinds in _SIGNATURES:
         if head.startswith(signature):
             return kinds
     if head.startswith(_PNG):
-        # Large chunks of text or colour may stand before both, so that the head does not tell.
+        # Large text or colour chunks may precede both marks; then the head does not decide.
         return _IMAGE if _PNG_PIXELS in head and _PNG_ANIMATION not in head else _EITHER
     if head.startswith(b"RIFF"):
         moves = head[12:16] == b"VP8X" and any(flags & _WEBP_ANIMATED for flags in head[_WEBP_FLAGS : _WEBP_FLAGS + 1])
@@ -99,23 +99,23 @@ def kinds_of_bytes(head: bytes) -> frozenset[MediaKind]:
 
 
 def kinds_of_name(path: str) -> frozenset[MediaKind]:
-    """The kinds of media that a file of this name can be; empty when the suffix is not known."""
+    """The kinds of media that a file of this name can be; empty if the suffix is unknown."""
     if is_frame_list(path):
         return _VIDEO
     return _SUFFIXES.get(Path(path).suffix.lower(), frozenset())
 
 
 def unsupported_image(head: bytes, path: str) -> str:
-    """The format of a still picture that is not read: HEIC, and AVIF where Pillow was built without it; else empty.
+    """The format of a still image that cannot be read: HEIC, or AVIF if Pillow was built without it; else empty.
 
     Args:
-        head: its leading bytes; its name alone decides when they are empty.
+        head: its leading bytes; if empty, the name decides.
         path: its name.
     """
     if head:
         if head[4:8] != b"ftyp" or head[8:12] not in _STILL_BRANDS:
             return ""
-        brands = head[8 : int.from_bytes(head[:4], "big")]  # the major one may be that of both
+        brands = head[8 : int.from_bytes(head[:4], "big")]  # the major brand may be common to both
         found = "AVIF" if b"avif" in brands else "HEIC"
     else:
         found = _STILL_SUFFIXES.get(Path(path).suffix.lower(), "")
@@ -133,14 +133,14 @@ def is_webp(path: str) -> bool:
 
 
 def find_media(places: Sequence[str], kind: MediaKind) -> list[MediaRef]:
-    """The media of ``places``, each once, in order; those of one directory or pattern by name.
+    """The media in ``places``, each once, in order; those of one directory or pattern sorted by name.
 
-    A file that is named is taken whatever it is. Of a directory, and all below it, those files are taken that are of
-    ``kind`` by their first bytes, or by their name when the bytes are not recognised (a damaged file is to be found);
-    what begins with a dot is left out. A name that is no file may be a pattern, in which ``**`` crosses directories.
+    A named file is always included. In a directory and below it, files of ``kind`` are included, by their first bytes
+    or, if these are unknown (a damaged file), by their name; names that begin with a dot are skipped. Other names are
+    patterns, in which ``**`` crosses directories.
 
     Raises:
-        MediaError: a place holds none.
+        MediaError: a place has no such media.
     """
     found: dict[MediaRef, None] = {}
     for place in places:
@@ -157,12 +157,12 @@ def find_media(places: Sequence[str], kind: MediaKind) -> list[MediaRef]:
 
 def _files(place: str, kind: MediaKind) -> Iterator[Path]:
     path = Path(place)
-    if not place:  # which would be the working directory, and is rather a variable that was not set
+    if not place:  # an unset shell variable, not the working directory
         return
     if path.is_dir():
         for below in sorted(path.rglob("*")):
             hidden = any(part.startswith(".") for part in below.relative_to(path).parts)
-            # A link to nowhere is taken by its name: that the file is missing is to be told.
+            # A broken link is included by its name, so that the missing file is reported.
             there = below.is_file() or (below.is_symlink() and not below.exists())
             if not hidden and there and _is(below, kind):
                 yield below
@@ -181,5 +181,5 @@ def _is(path: Path, kind: MediaKind) -> bool:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError:
-        head = b""  # its probing will tell what is wrong with it
+        head = b""  # probing reports the fault
     return kind in (kinds_of_bytes(head) or kinds_of_name(str(path)))

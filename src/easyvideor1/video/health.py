@@ -1,4 +1,4 @@
-"""The health ledger: every file that could not be used, why, and what was done about it."""
+"""The health ledger: every file that could not be used, the reason, and what was done about it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ REMEDIES: Mapping[str, str] = {
     "aspect": "crop the picture: one side is over 200 times the other",
     "changed": "build again: the file was replaced after it was planned",
     "clip": "correct start and end in the row: they lie outside the video",
-    "corrupt_entry": "nothing: it is decoded again when next needed; if this recurs, check the disk",
+    "corrupt_entry": "nothing: it is decoded again when needed; if this recurs, check the disk",
     "crash": "re-encode the file (ffmpeg -i FILE -c:v libx264 NEW.mp4) or remove its rows; it ended its decoder",
-    "empty": "fetch the file again: it holds no frame",
+    "empty": "fetch the file again: it has no frames",
     "incomplete": "fetch the file again or re-encode it: too many of its frames cannot be decoded",
     "kind": "move the path to the column of its kind: it is an image among videos, or the reverse",
     "memory": "raise cache.memory_mb, lower the pixel budget, or remove its rows",
     "missing": "correct the path in the row, or put the file there",
-    "no_video": "remove its rows: there is sound but nothing to see",
-    "not_a_file": "point the row at a media file",
-    "permission": "make the file readable for the user that decodes",
+    "no_video": "remove its rows: it has sound but no video",
+    "not_a_file": "correct the row so that it names a media file",
+    "permission": "make the file readable for the user who runs this",
     "timeout": "raise cache.deadline if the file is large, run evr1 cache build if the machine was busy; else "
     "re-encode it or remove its rows",
     "torn": "nothing: a writer was killed in the middle of a line",
@@ -42,8 +42,8 @@ REMEDIES: Mapping[str, str] = {
 class HealthEntry:
     """One line: ``reason`` is a short label (``timeout``, ``missing``, ...), ``time`` is ISO 8601 in UTC.
 
-    ``subject`` is what failed, whatever its path: the digest of a plan, or the version of a file. Of a ``timeout``,
-    ``deadline`` is the number of seconds that were not enough.
+    ``subject`` identifies what failed independently of its path: the digest of a plan, or the version of a file. For a
+    ``timeout``, ``deadline`` is the exceeded limit in seconds.
     """
 
     time: str
@@ -57,10 +57,10 @@ class HealthEntry:
 
 @dataclass(frozen=True, slots=True)
 class BadFile:
-    """All that the ledger says of one path, in one place.
+    """Everything in the ledger about one path.
 
-    ``count`` is the number of its entries, ``reasons`` how many of them have which reason, ``last`` the newest one.
-    ``replaced`` is True when the file on disk is newer than that, so that it may be well by now.
+    ``count`` is the number of its entries, ``reasons`` counts them by reason, and ``last`` is the newest one.
+    ``replaced`` is True if the file on disk is newer than that, so that it may be readable now.
     """
 
     path: str
@@ -78,7 +78,7 @@ class BadFile:
 
 
 def bad_files(entries: Iterable[HealthEntry]) -> list[BadFile]:
-    """One ``BadFile`` for every path, those with most entries first."""
+    """One ``BadFile`` per path, paths with most entries first."""
     of: dict[str, list[HealthEntry]] = {}
     for entry in entries:
         of.setdefault(entry.path, []).append(entry)
@@ -86,32 +86,32 @@ def bad_files(entries: Iterable[HealthEntry]) -> list[BadFile]:
         BadFile(path, len(all_), Counter(e.reason for e in all_), all_[-1], _newer(path, all_[-1]))
         for path, all_ in of.items()
     ]
-    return sorted(found, key=lambda patient: (-patient.count, patient.path))
+    return sorted(found, key=lambda file: (-file.count, file.path))
 
 
 def _newer(path: str, entry: HealthEntry) -> bool:
-    if entry.reason in ("corrupt_entry", "torn"):  # these are our own files
+    if entry.reason in ("corrupt_entry", "torn"):  # entries of the store and the ledger itself
         return False
     try:
-        # Entries tell whole seconds: a change within that second does not count.
+        # Entries store whole seconds: a change within that second does not count.
         return Path(path).stat().st_mtime >= datetime.fromisoformat(entry.time).timestamp() + 1
     except (OSError, ValueError):
         return False
 
 
 class HealthLedger:
-    """Append-only JSONL that any number of processes may write. ``path`` is created with its first entry."""
+    """Append-only JSONL that any number of processes may write. The first entry creates ``path``."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     def record_error(self, error: MediaError, action: str, subject: str = "", deadline: float = 0.0) -> None:
-        """``record`` of an error; the deadline is that of the work it ended, whatever its reason."""
+        """``record`` an error. The deadline is stored only if the reason is ``timeout``."""
         given = deadline if error.reason == "timeout" else 0.0
         self.record(error.path, error.reason, str(error), action, subject, given)
 
     def timed_out(self, deadline: float) -> frozenset[str]:
-        """The subjects that ran into a deadline of at least so many seconds: as long would not be enough again."""
+        """The subjects that exceeded a deadline of at least ``deadline`` seconds, which would exceed it again."""
         return frozenset(
             entry.subject
             for entry in self.entries()
@@ -121,7 +121,7 @@ class HealthLedger:
     def record(
         self, path: str, reason: str, detail: str, action: str, subject: str = "", deadline: float = 0.0
     ) -> None:
-        """Append one entry: a single write under a lock, on disk before this returns.
+        """Append one entry in a single write under a lock; it is on disk when this returns.
 
         Raises:
             EasyVideoError: the ledger cannot be written.
@@ -133,7 +133,7 @@ class HealthLedger:
         except OSError as error:
             raise EasyVideoError(
                 f"{self.path} cannot be written: {error}; make it writable, free some space, or set cache.dir "
-                f"(it was to say of {path}: {reason})"
+                f"(the entry was {path}: {reason})"
             ) from error
 
     def _append(self, line: bytes) -> None:
@@ -141,17 +141,17 @@ class HealthLedger:
         with locked_file(self.path) as fd:  # without locks, one write at the end of a file is whole as well
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
-                line = b"\n" + line  # a writer was killed in mid-line: its torn line must not swallow this one
+                line = b"\n" + line  # a killed writer left a torn line, which must not absorb this one
             written = os.write(fd, line)
             if written != len(line):
                 raise OSError(f"only {written} of {len(line)} bytes were written; is the disk full?")
             os.fsync(fd)
 
     def entries(self) -> Iterator[HealthEntry]:
-        """All entries, oldest first. A line torn by a kill is given as an entry with reason ``torn``.
+        """All entries, oldest first. A line torn by a kill becomes an entry with the reason ``torn``.
 
         Raises:
-            EasyVideoError: the ledger is there but cannot be read.
+            EasyVideoError: the ledger exists but cannot be read.
         """
         try:
             file = self.path.open("rb")

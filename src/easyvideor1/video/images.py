@@ -1,6 +1,6 @@
-"""Still images, and videos that are made of images: lists of frames and animated WebP.
+"""Still images, and videos made of images: lists of frames and animated WebP.
 
-Pixels are upright, RGB and resized. Sizes are read without reading pixels.
+Pixels are upright, RGB and resized. Sizes are read without decoding pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from easyvideor1.types import MediaError, MediaInfo
 from easyvideor1.video.formats import IMAGE_ERRORS, IMAGE_FORMATS, MOVING_FORMATS, is_webp
 from easyvideor1.video.media_files import fingerprint, is_frame_list, media_error, read_frame_list
 
-#: EXIF orientation tag, and its values that exchange width and height.
+#: EXIF orientation tag, and its values that swap width and height.
 _ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 _TRANSPOSED = frozenset({5, 6, 7, 8})
@@ -26,7 +26,7 @@ _TRANSPOSED = frozenset({5, 6, 7, 8})
 
 @contextmanager
 def open_image(path: str) -> Iterator[Image.Image]:
-    """An open picture; what goes wrong while it is read is a ``MediaError``.
+    """Open an image; errors while it is read become ``MediaError``.
 
     Raises:
         MediaError: ``memory``, ``missing``, ``permission``, ``unreadable``.
@@ -41,7 +41,7 @@ def open_image(path: str) -> Iterator[Image.Image]:
 
 
 def still_image_size(path: str) -> tuple[tuple[int, int], str] | None:
-    """Width and height of a still picture as it is shown, and its format; None of what is none.
+    """Width and height of a still image as displayed, and its format; None for anything else.
 
     Raises:
         MediaError: as ``open_image``.
@@ -58,14 +58,14 @@ def still_image_size(path: str) -> tuple[tuple[int, int], str] | None:
 
 
 def displayed_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of an open picture as it is shown."""
+    """Width and height of an open image as displayed."""
     width, height = image.size
     turned = image.getexif().get(_ORIENTATION) in _TRANSPOSED and not _is_turned(image)
     return (height, width) if turned else (width, height)
 
 
 def read_image(path: str, width: int, height: int) -> NDArray[np.uint8]:
-    """A still picture as uint8 ``(H, W, 3)``: upright, RGB and resized; of a moving one, the first frame.
+    """A still image as uint8 ``(H, W, 3)``: upright, RGB and resized; of an animated one, the first frame.
 
     Raises:
         MediaError: as ``open_image``.
@@ -75,23 +75,23 @@ def read_image(path: str, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def read_frame(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
-    """The present frame of an open picture, as ``read_image`` gives it."""
+    """The current frame of an open image, as ``read_image`` returns it."""
     upright = _rgb(ImageOps.exif_transpose(image))
     return np.array(upright.resize((width, height), Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
 def _is_turned(image: Image.Image) -> bool:
-    """Whether Pillow has exchanged width and height by itself, as it does for TIFF."""
+    """Whether Pillow has already swapped width and height, as it does for TIFF."""
     tags = getattr(image, "tag_v2", None)
     return tags is not None and image.size != (tags.get(_TIFF_WIDTH), tags.get(_TIFF_HEIGHT))
 
 
 def _grey(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Grey of more than 8 bits as uint8 of the same shape.
+    """Grey values of more than 8 bits as uint8 of the same shape.
 
-    Of 16 bits it is the high byte. Files of 32 bits and of floats do not say their range, so it is taken from the
-    values: 0 to 1 for floats that lie there, else from 0 to the smallest of 255, 65,535 and 2^32 - 1 that holds them
-    all. A picture with values outside is scaled between its own extremes. What is no number counts 0.
+    16-bit values keep the high byte. 32-bit and float files do not state their range, so it is inferred: 0 to 1 for
+    floats within it, else 0 to the smallest of 255, 65,535 and 2^32 - 1 that covers all values. Values outside are
+    scaled between minimum and maximum. NaN and infinity become 0.
     """
     if values.dtype.itemsize <= 2:
         return (values.astype(np.uint16) >> 8).astype(np.uint8)
@@ -107,7 +107,7 @@ def _grey(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """RGB; what is transparent becomes white, and deep grey becomes 8 bits (``_grey``)."""
+    """RGB; transparent pixels become white, and deep grey becomes 8 bits (``_grey``)."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         image = Image.fromarray(_grey(np.asarray(image)))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -118,17 +118,17 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-#: What a frame of a WebP without a duration counts, in milliseconds, as in browsers.
+#: Duration of a WebP frame without one, in milliseconds, as in browsers.
 _WEBP_DEFAULT_MS = 100
 
 
 def is_picture_sequence(path: str) -> bool:
-    """Whether a video is read here, and not by FFmpeg."""
+    """Whether a video is a list of frames or an animated WebP, which FFmpeg does not read."""
     return is_frame_list(path) or is_webp(path)
 
 
 def frame_list_info(path: str) -> MediaInfo:
-    """What is to be known of a list of frames. The head of every frame is read: all must have one size.
+    """Describe a list of frames. The header of every frame is read: all must have the same size.
 
     Raises:
         MediaError: the list or a frame cannot be read, or frames differ in size (``unreadable``).
@@ -141,12 +141,12 @@ def frame_list_info(path: str) -> MediaInfo:
         except MediaError as error:
             raise MediaError(f"{path}: its frame {number}, {error}", path=path, reason=error.reason) from error
         if found is None:
-            what = f"{path}: its frame {number}, {frame}, is no still picture that can be read; convert or remove it"
+            what = f"{path}: its frame {number}, {frame}, is not a still image that can be read; convert or remove it"
             raise MediaError(what, path=path, reason="unreadable")
         if number > 1 and found[0] != size:
             what = (
                 f"{path}: its frame {number}, {frame}, has {found[0][0]}x{found[0][1]} pixels, the first one "
-                f"{size[0]}x{size[1]}; bring all frames of a video to one size"
+                f"{size[0]}x{size[1]}; resize all frames of a video to one size"
             )
             raise MediaError(what, path=path, reason="unreadable")
         size, codec = found
@@ -164,7 +164,7 @@ def frame_list_info(path: str) -> MediaInfo:
 
 
 def webp_info(path: str) -> MediaInfo:
-    """What is to be known of an animated WebP, from its chunks.
+    """Describe an animated WebP from its chunks.
 
     Raises:
         MediaError: ``truncated``, ``unreadable``.
@@ -173,7 +173,7 @@ def webp_info(path: str) -> MediaInfo:
         (width, height), count = displayed_size(image), int(getattr(image, "n_frames", 1))
     lengths = _webp_lengths(Path(path).read_bytes())
     if len(lengths) != count:
-        what = f"{path} is damaged: {count} frames can be read, {len(lengths)} are described; write it again"
+        what = f"{path} is damaged: {count} frames can be read, {len(lengths)} are declared; write it again"
         raise MediaError(what, path=path, reason="truncated")
     starts = np.concatenate([[0], np.cumsum(lengths)]) / 1000
     return MediaInfo(
@@ -193,7 +193,7 @@ def read_picture_sequence(path: str, indices: Sequence[int], width: int, height:
     """Frames of a list or of an animated WebP, upright and resized, as uint8 ``(F, H, W, 3)``.
 
     Args:
-        path: what ``is_picture_sequence``.
+        path: a list of frames or an animated WebP.
         indices: the wanted frames, ascending.
         width: of the result, in pixels.
         height: of the result, in pixels.
@@ -207,7 +207,7 @@ def read_picture_sequence(path: str, indices: Sequence[int], width: int, height:
     with open_image(path) as image:
 
         def shown(index: int) -> NDArray[np.uint8]:
-            image.seek(index)  # frames build on each other: Pillow goes on from where it is
+            image.seek(index)  # frames depend on each other: Pillow continues from the current one
             return read_frame(image, width, height)
 
         return _stacked(indices, width, height, shown)
@@ -216,7 +216,7 @@ def read_picture_sequence(path: str, indices: Sequence[int], width: int, height:
 def _stacked(
     indices: Sequence[int], width: int, height: int, read: Callable[[int], NDArray[np.uint8]]
 ) -> NDArray[np.uint8]:
-    """Ascending indices, each read once; a repeated one is copied."""
+    """Frames at ascending indices; each is read once, and a repeated index is copied."""
     pixels = np.empty((len(indices), height, width, 3), dtype=np.uint8)
     for slot, index in enumerate(indices):
         pixels[slot] = pixels[slot - 1] if slot and index == indices[slot - 1] else read(index)

@@ -1,4 +1,4 @@
-"""Store maintenance: count what a store holds, and make it smaller."""
+"""Store maintenance: statistics of a frame store, garbage collection, and the files of kept features."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class FileTotal:
 class StoreStats:
     """What a store holds.
 
-    ``frames`` and ``pixel_bytes`` are of all readable entries: decoded frames, and their bytes as uint8. ``by_codec``
-    and ``by_kind`` (``image``, ``video``) divide the readable entries. ``unreadable`` have a damaged header.
-    ``temporary`` files are of writers that write, or were killed; ``aside`` are damaged entries that were set aside.
-    ``features`` are what ``cache.features`` keeps; they are not among the entries. ``oldest_use`` and ``newest_use``
+    ``frames`` counts the decoded frames of all readable entries and ``pixel_bytes`` their bytes as uint8. ``by_codec``
+    and ``by_kind`` (``image``, ``video``) divide the readable entries. ``unreadable`` entries have a damaged header.
+    ``temporary`` files belong to running or killed writers; ``aside`` are damaged entries that were set aside.
+    ``features`` are the features that ``cache.features`` keeps; they are no entries. ``oldest_use`` and ``newest_use``
     are in epoch seconds, None for an empty store.
     """
 
@@ -53,10 +53,10 @@ class StoreStats:
 
 @dataclass(frozen=True, slots=True)
 class GcReport:
-    """What ``collect_garbage`` removed, or would remove, and what is left.
+    """What ``collect_garbage`` removed, or would remove, and what remains.
 
-    ``removed`` and ``kept`` are entries of frames; ``features_removed`` and ``features_kept`` are kept features.
-    ``busy`` of either are wanted by a writer, or were used in the meantime.
+    ``removed`` and ``kept`` count entries of frames; ``features_removed`` and ``features_kept`` count kept features.
+    ``busy`` counts files that a writer has locked, or that were used in the meantime.
     """
 
     removed: FileTotal
@@ -68,7 +68,7 @@ class GcReport:
 
 
 def store_stats(store: FrameStore) -> StoreStats:
-    """Read the headers of all entries; pixels are not read, and no use is noted."""
+    """Read the headers of all entries. Pixels are not read, and no use is recorded."""
     entries = unreadable = FileTotal()
     by_codec: dict[Packing, FileTotal] = {}
     by_kind: dict[str, FileTotal] = {}
@@ -120,41 +120,40 @@ def collect_garbage(
     dry_run: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> GcReport:
-    """Remove entries that nothing refers to, then entries and features, the least recently used first, until the rest
-    is small enough.
+    """Remove unreferenced entries, then the least recently used entries and features until the rest is small enough.
 
-    Features go by their use only, for their names do not tell the plan. An entry that is being written is left alone,
-    and one that was used since it was listed is too. Frames that a reader has mapped stay valid on a local file system
-    until it lets go of them; a network file system does not promise that, so do not run this beside a training run on
-    another machine. Temporary and set-aside files that are older than an hour go as well.
+    Features are removed by last use only, since their names do not identify the plan. Entries that are being written or
+    were used after they were listed stay. Frames that a reader has mapped stay valid on a local file system; a network
+    file system does not guarantee this, so do not run it beside a training run on another machine. Temporary and
+    set-aside files older than an hour are removed too.
 
     Args:
-        store: is made smaller.
-        max_bytes: bytes that all entries and features together may have afterwards; no limit if None.
+        store: the store to clean up.
+        max_bytes: maximum size of all entries and features afterwards; no limit if None.
         referenced: digests to keep; all if None.
-        dry_run: only tell.
-        on_progress: ``(done, total)`` after each file that was looked at.
+        dry_run: report what would be removed, and remove nothing.
+        on_progress: called as ``(done, total)`` after each file.
 
     Raises:
-        StoreError: a file may not be removed.
+        StoreError: a file cannot be removed.
     """
     entries = list(store.files())
     features = list(feature_files(store.directory / FEATURES_NAME))
-    doomed: list[EntryFile | FeatureFile] = [
+    candidates: list[EntryFile | FeatureFile] = [
         file for file in entries if referenced is not None and file.digest not in referenced
     ]
-    spared: list[EntryFile | FeatureFile] = [
+    others: list[EntryFile | FeatureFile] = [
         *(file for file in entries if referenced is None or file.digest in referenced),
         *features,
     ]
     if max_bytes is not None:
-        doomed += _least_used(spared, max_bytes)
-    gone: list[EntryFile | FeatureFile] = []
-    for done, file in enumerate(doomed, 1):
+        candidates += _least_used(others, max_bytes)
+    removed_files: list[EntryFile | FeatureFile] = []
+    for done, file in enumerate(candidates, 1):
         if dry_run or _remove(store, file):
-            gone.append(file)
+            removed_files.append(file)
         if on_progress is not None:
-            on_progress(done, len(doomed))
+            on_progress(done, len(candidates))
     if not dry_run:
         _remove_stale_locks(store)
     leftovers = FileTotal()
@@ -163,15 +162,15 @@ def collect_garbage(
             if not dry_run:
                 _unlink(path)
             leftovers = leftovers.plus(size)
-    removed = _sum(file for file in gone if isinstance(file, EntryFile))
-    features_removed = _sum(file for file in gone if isinstance(file, FeatureFile))
+    removed = _sum(file for file in removed_files if isinstance(file, EntryFile))
+    features_removed = _sum(file for file in removed_files if isinstance(file, FeatureFile))
     return GcReport(
         removed=removed,
         features_removed=features_removed,
         leftovers=leftovers,
         kept=_sum(entries).minus(removed),
         features_kept=_sum(features).minus(features_removed),
-        busy=len(doomed) - len(gone),
+        busy=len(candidates) - len(removed_files),
     )
 
 
@@ -183,7 +182,7 @@ def _sum(files: Iterable[EntryFile | FeatureFile]) -> FileTotal:
 
 
 def _least_used(files: Sequence[EntryFile | FeatureFile], max_bytes: int) -> list[EntryFile | FeatureFile]:
-    """What has to go, the least recently used first, so that the rest has ``max_bytes`` at most."""
+    """The files to remove, least recently used first, so that the rest has at most ``max_bytes``."""
     total = sum(file.size for file in files)
     chosen = []
     for file in sorted(files, key=lambda file: file.used):
@@ -195,7 +194,7 @@ def _least_used(files: Sequence[EntryFile | FeatureFile], max_bytes: int) -> lis
 
 
 def _remove(store: FrameStore, file: EntryFile | FeatureFile) -> bool:
-    """False when a writer is at it, or it was used since it was listed."""
+    """False if a writer has the lock, or if the file was used after it was listed."""
     if isinstance(file, FeatureFile):
         return _remove_unless_used(file, feature_file(file.path))
     with store.lock(file.digest, 0.0) as acquired:
@@ -206,7 +205,7 @@ def _remove(store: FrameStore, file: EntryFile | FeatureFile) -> bool:
 
 def _remove_unless_used(file: EntryFile | FeatureFile, now: EntryFile | FeatureFile | None) -> bool:
     if now is None:
-        return True  # somebody else removed it
+        return True  # another process removed it
     if now.used > file.used or now.size != file.size:
         return False
     _unlink(file.path)
@@ -240,7 +239,7 @@ def _leftovers(store: FrameStore) -> Iterator[tuple[Path, int, float]]:
                 yield path, status.st_size, status.st_mtime
 
 
-#: The directory of features in that of a cache.
+#: The directory of features inside the cache directory.
 FEATURES_NAME = "features"
 FEATURES_SUFFIX = ".safetensors"
 
@@ -258,19 +257,19 @@ class FeatureFile:
 
 
 def feature_path(directory: Path, key: str) -> Path:
-    """Where the features of a key lie or would lie, ``directory`` being the one of all features."""
+    """The path of the features of a key; ``directory`` holds all features."""
     return directory / key[:2] / f"{key}{FEATURES_SUFFIX}"
 
 
 def feature_files(directory: Path) -> Iterator[FeatureFile]:
-    """All files of features, in order of their keys."""
+    """All feature files, in order of their keys."""
     for path in sorted(directory.glob(f"[0-9a-f][0-9a-f]/*{FEATURES_SUFFIX}")):
         if (found := feature_file(path)) is not None:
             yield found
 
 
 def feature_file(path: Path) -> FeatureFile | None:
-    """The file ``path``; None when it is not there, or holds no features by its name."""
+    """The feature file ``path``; None if it does not exist or has another name."""
     name = _NAME.fullmatch(path.name)
     if name is not None:
         with suppress(FileNotFoundError):  # removed by another process in between

@@ -18,43 +18,43 @@ import numpy as np
 
 from easyvideor1.types import Frames, MediaPlan, MediaRef
 
-#: At most so many are kept whatever their size: each may hold a file open.
-MOST_KEPT = 256
+#: Maximum number of entries, whatever their size: each may hold a file open.
+MAX_ENTRIES = 256
 
 
 @dataclass
-class _Turn:
-    """Who reads one key now; the others wait for their turn and then find it kept."""
+class _KeyLock:
+    """The lock of a key that is being read: other readers wait for it and then find the frames cached."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     users: int = 0
 
 
 class MemoryCache:
-    """Frames by key, the least recently used forgotten first. Thread-safe.
+    """Frames by key; the least recently used are dropped first. Thread-safe.
 
     Args:
-        limit: bytes of pixels to keep in all; 0 keeps nothing.
+        limit: maximum bytes of pixels to keep; 0 keeps nothing.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bytes = 0
         self._kept: OrderedDict[Hashable, Frames] = OrderedDict()
-        self._turns: dict[Hashable, _Turn] = {}
+        self._key_locks: dict[Hashable, _KeyLock] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Frames]) -> Frames:
-        """The frames kept under ``key``, else those of ``make()``, which runs once at a time for one key.
+        """The cached frames of ``key``, else those of ``make()``; one call at a time for each key.
 
-        An error of ``make`` is raised and not kept.
+        An error of ``make`` is raised and not cached.
         """
         if not self._limit:
             return make()
         with self._lock:
             if (found := self._found(key)) is not None:
                 return found
-            turn = self._turns.setdefault(key, _Turn())
+            turn = self._key_locks.setdefault(key, _KeyLock())
             turn.users += 1
         try:
             with turn.lock:
@@ -68,10 +68,10 @@ class MemoryCache:
             with self._lock:
                 turn.users -= 1
                 if not turn.users:
-                    self._turns.pop(key, None)
+                    self._key_locks.pop(key, None)
 
     def forget(self, wanted: Callable[[Hashable], bool]) -> None:
-        """Let go of the keys that ``wanted`` is true for."""
+        """Drop the keys for which ``wanted`` is true."""
         with self._lock:
             for key in [key for key in self._kept if wanted(key)]:
                 self._bytes -= self._kept.pop(key).pixels.nbytes
@@ -87,27 +87,27 @@ class MemoryCache:
         with self._lock:
             self._kept[key] = frames
             self._bytes += frames.pixels.nbytes
-            while self._bytes > self._limit or len(self._kept) > MOST_KEPT:
+            while self._bytes > self._limit or len(self._kept) > MAX_ENTRIES:
                 self._bytes -= self._kept.popitem(last=False)[1].pixels.nbytes
 
 
 Load = Callable[[MediaRef, MediaPlan], Frames]
 Media = Sequence[tuple[MediaRef, MediaPlan]]
 
-#: A mapped entry becomes resident when one byte of each of its pages is read.
+#: Reading one byte of each page loads a mapped entry into memory.
 PAGE_BYTES = 4096
 
 
 class Prefetcher:
-    """Loads announced media in the background, in the order announced, and holds them for their step.
+    """Loads announced media in background threads, in order, and holds them for their step.
 
-    Memory is bounded by plans: a medium that would take what is held and announced beyond ``max_bytes`` is not loaded
-    ahead. Thread-safe; ``close`` (or leaving the context) ends the threads, and ``load`` goes on without them.
+    Plans bound the memory: a medium is not prefetched if held and announced media would exceed ``max_bytes``.
+    Thread-safe. ``close`` (or leaving the context) ends the threads; ``load`` still works without them.
 
     Args:
-        load: gives the frames of a plan; must be thread-safe.
-        max_bytes: of uint8 pixels held for the current and all coming steps.
-        workers: media that are loaded at a time.
+        load: returns the frames of a plan; must be thread-safe.
+        max_bytes: maximum bytes of uint8 pixels held for the current and coming steps.
+        workers: number of media loaded at the same time.
     """
 
     def __init__(self, load: Load, *, max_bytes: int, workers: int = 1) -> None:
@@ -121,7 +121,7 @@ class Prefetcher:
         self._lock = threading.Lock()
 
     def announce(self, step: int, media: Media) -> None:
-        """Begin to load what a step reads. Announced again, what found no room before is tried once more."""
+        """Start to load the media of a step. Announcing again retries media that exceeded the memory before."""
         with self._lock:
             if self._stopped:
                 return
@@ -135,7 +135,7 @@ class Prefetcher:
                 wanted[plan.digest] = size
 
     def begin(self, step: int) -> None:
-        """Let go of what earlier steps read; loads for them that have not begun are given up."""
+        """Drop the media of earlier steps and cancel their loads that have not started."""
         with self._lock:
             for past in [number for number in self._steps if number < step]:
                 del self._steps[past]
@@ -144,20 +144,20 @@ class Prefetcher:
                 self._ahead.pop(digest).cancel()
 
     def load(self, ref: MediaRef, plan: MediaPlan) -> Frames:
-        """The frames of a plan, waiting for a load under way.
+        """The frames of a plan; waits if they are being loaded.
 
         Raises:
-            Exception: whatever the wrapped ``load`` raises when called now.
+            Exception: whatever the wrapped ``load`` raises.
         """
         with self._lock:
             future = self._ahead.get(plan.digest)
-        # A load that waits its turn is given up for one that is done at once; one that failed is tried here.
+        # A load still in the queue is cancelled and done here at once; a failed one is retried here.
         if future is None or future.cancel() or future.exception() is not None:
             return self._load(ref, plan)
         return Frames(pixels=future.result().pixels, plan=plan)
 
     def stop(self) -> None:
-        """Let everything go and load nothing ahead until ``close``; loads under way are not waited for."""
+        """Drop everything and prefetch nothing until ``close``; does not wait for running loads."""
         with self._lock:
             self._stopped = True
             self._ahead.clear()
@@ -167,7 +167,7 @@ class Prefetcher:
             threads.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """End the threads, waiting for loads under way; what is announced later starts new ones."""
+        """End the threads after their running loads; a later ``announce`` starts new ones."""
         self.stop()
         with self._lock:
             threads, self._threads = self._threads, None
@@ -186,7 +186,7 @@ class Prefetcher:
 
     @property
     def held_bytes(self) -> int:
-        """Pixels that are held or on their way, in bytes."""
+        """Bytes of pixels that are held or being loaded."""
         with self._lock:
             return self._held()
 
@@ -208,5 +208,5 @@ class Prefetcher:
 
 
 def plan_bytes(plan: MediaPlan) -> int:
-    """Bytes of a plan's uint8 pixels, known before they are read."""
+    """Bytes of the uint8 pixels of a plan, known before they are read."""
     return int(np.prod((len(plan.frame_indices), plan.height, plan.width, 3), dtype=np.int64))

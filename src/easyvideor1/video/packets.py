@@ -24,11 +24,11 @@ from easyvideor1.video.media_files import FileVersion, VersionCache, media_error
 class PacketIndex:
     """Frames of the first video stream, in presentation order.
 
-    ``pts`` are ticks of ``time_base``, sorted and distinct: packets that share a time are one frame. ``timed`` is False
-    when the container gives no presentation times, or impossible ones: then frames are told apart by counting, and
-    ``pts`` come from decode times or the frame rate. ``keyframes`` are positions in ``pts``. ``end`` is where the last
-    frame ends, in ticks. ``width`` and ``height`` are as coded. The picture is shown by flipping it left to right if
-    ``mirror``, and then turning it by ``rotation`` degrees counter-clockwise (0, 90, 180, 270).
+    ``pts`` are presentation times in ticks of ``time_base``, sorted and distinct: packets with the same time are one
+    frame. ``timed`` is False if the container has no valid presentation times: frames are then identified by counting,
+    and ``pts`` come from decode times or the frame rate. ``keyframes`` are positions in ``pts``. ``end`` is the end of
+    the last frame, in ticks. ``width`` and ``height`` are as coded. To display a picture, flip it left to right if
+    ``mirror``, then rotate it by ``rotation`` degrees counter-clockwise (0, 90, 180, 270).
     """
 
     pts: tuple[int, ...]
@@ -47,11 +47,11 @@ class PacketIndex:
         return ticks * self.time_base.numerator / self.time_base.denominator
 
     def timestamps(self) -> tuple[float, ...]:
-        """Seconds of all frames, the first at 0: each the float64 nearest to its exact time."""
+        """Times of all frames in seconds, the first at 0: each is the float64 nearest to the exact time."""
         first = self.pts[0]
         top, bottom = self.time_base.numerator, self.time_base.denominator
         if (self.pts[-1] - first) * top < _EXACT and bottom < _EXACT:
-            # Numerator and denominator are exact in float64, so that one division rounds as Python's integers do.
+            # Numerator and denominator are exact in float64, so one division rounds like division of Python integers.
             ticks = np.array(self.pts, dtype=np.int64) - first
             return tuple((ticks * top / bottom).tolist())
         return tuple(self.seconds(tick - first) for tick in self.pts)
@@ -59,12 +59,12 @@ class PacketIndex:
 
 _OPENING = {"protocol_whitelist": "file", "format_whitelist": ",".join(VIDEO_FORMATS)}
 _INDEXES: VersionCache[PacketIndex] = VersionCache(limit=1_000_000, weigh=lambda index: len(index.pts))
-#: Programme streams: several pictures may lie between two times of theirs, and FFmpeg then guesses, sometimes the same
-#: time twice. It joins both fields of a picture there; elsewhere two packets of one time may be just these.
+#: MPEG programme streams may have several pictures between two times; FFmpeg then guesses times, sometimes the same
+#: time twice. It joins the two fields of a picture there. In other containers two packets with one time may be fields.
 _WHOLE_PICTURES = frozenset({"mpeg"})
 _LOG_LOCK = threading.Lock()
 _ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?|nan) degrees")
-#: Integers below this are all float64 numbers.
+#: All integers below this are exact in float64.
 _EXACT = 1 << 53
 
 
@@ -78,17 +78,17 @@ def packet_index(path: str) -> PacketIndex:
 
 
 def remember_index(key: FileVersion, index: PacketIndex) -> None:
-    """Take over what another process read of this file version."""
+    """Cache an index that another process read from this file version."""
     _INDEXES.get(key, lambda: index)
 
 
 def video_info(path: str, fingerprint: str, index: PacketIndex) -> MediaInfo:
-    """What an index says of a video; see ``probe``."""
+    """Describe a video from its index; see ``probe``."""
     timestamps = index.timestamps()
     duration = index.seconds(index.end - index.pts[0])
     count = len(timestamps)
     fps = count / duration if duration > 0 else 1.0
-    # The header's rate is an exact fraction where the packets' ticks are rounded (matroska: milliseconds).
+    # The rate in the header is an exact fraction, while ticks of packets may be rounded (Matroska: milliseconds).
     if index.rate and abs(float(index.rate) * duration - count) <= max(1.0, 0.01 * count):
         fps = float(index.rate)
     width, height = (index.height, index.width) if index.rotation in (90, 270) else (index.width, index.height)
@@ -110,10 +110,10 @@ def open_video(path: str) -> tuple[Any, Any]:
     """Open a media file and choose its video stream: ``(container, stream)``; the caller closes the container.
 
     Raises:
-        MediaError: it cannot be opened or has no moving picture (cover art does not count).
+        MediaError: it cannot be opened or has no video stream (cover art does not count).
     """
     try:
-        # The explicit protocol keeps names with a colon from being read as addresses.
+        # With an explicit protocol, a name with a colon is not read as an address.
         container = av.open(f"file:{path}", metadata_errors="ignore", options=_OPENING)
     except av.ArgumentError as error:
         raise MediaError(
@@ -135,16 +135,14 @@ def open_video(path: str) -> tuple[Any, Any]:
 
 
 def packets_of(container: Any, stream: Any) -> Iterator[Any]:
-    """Packets of a stream that hold data, from where the container stands; the decoder is not flushed at the end."""
+    """Packets of a stream with data, from the current position; the decoder is not flushed at the end."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets)
         except StopIteration:
             return
-        except (
-            IndexError
-        ):  # at the end, in PyAV, when a damaged transport stream gave birth to streams while it was read
+        except IndexError:  # PyAV raises it at the end if a damaged transport stream added streams while it was read
             return
         if packet.size and packet.stream_index == stream.index:
             yield packet
@@ -159,7 +157,7 @@ def _read_index(path: str) -> PacketIndex:
         _refuse_truncated(path, stream, size)
         turned = _angle(container, stream)
         try:
-            # Discarded packets lie outside the edit list.
+            # Discarded packets are outside the edit list.
             packets = [
                 (p.pts, p.dts, bool(p.is_keyframe), int(p.duration or 0))
                 for p in packets_of(container, stream)
@@ -198,19 +196,19 @@ def _order(
     *,
     whole: bool,
 ) -> tuple[tuple[int, ...], tuple[int, ...], int, Fraction, bool]:
-    """Presentation order, key frames, end, time base, and whether the times are the container's own.
+    """Presentation order, key frames, end, time base, and whether the container has valid presentation times.
 
     Args:
-        packets: presentation time, decode time, key frame, duration; in the order of the file.
+        packets: presentation time, decode time, key frame and duration, in file order.
         time_base: of the times.
         rate: in frames per second.
-        whole: every packet is a picture, so that packets which share a time have wrong ones.
+        whole: every packet is a whole picture, so that equal times are wrong.
     """
     timed = time_base is not None and _usable([p[0] for p in packets], distinct=whole)
     if timed:
         times = [p[0] or 0 for p in packets]
     elif time_base is not None and _usable([p[1] for p in packets], distinct=whole):
-        # Frames are shown in another order than they are decoded, but at the same set of moments, a constant later.
+        # Presentation times are the decode times in another order, shifted by a constant.
         times = sorted(p[1] or 0 for p in packets)
     else:
         time_base = 1 / (rate or Fraction(1))
@@ -233,8 +231,7 @@ def _usable(times: list[int | None], *, distinct: bool) -> bool:
 
 
 def _refuse_truncated(path: str, stream: Any, size: int) -> None:
-    """A container with an index (mp4, avi) says where its last frames lie, and others say how long they are; a cut file
-    does not reach that far."""
+    """Refuse a file that is shorter than its index (mp4, avi) or the size in its header (Matroska, AVI) requires."""
     entries = stream.index_entries
     count = len(entries)
     reach = max((entries[i].pos + entries[i].size for i in range(max(0, count - 8), count)), default=0)
@@ -244,20 +241,20 @@ def _refuse_truncated(path: str, stream: Any, size: int) -> None:
             path=path,
             reason="truncated",
         )
-    promised = declared_size(path)
-    if promised is not None and promised > size:
+    declared = declared_size(path)
+    if declared is not None and declared > size:
         raise MediaError(
-            f"{path} is cut off: by its header it has {promised} bytes, the file ends at {size}; fetch it again",
+            f"{path} is cut off: its header declares {declared} bytes, the file ends at {size}; fetch it again",
             path=path,
             reason="truncated",
         )
 
 
 def _angle(container: Any, stream: Any) -> float | None:
-    """Degrees, counter-clockwise, of the stream's display matrix; None when it has none.
+    """Counter-clockwise rotation in degrees of the stream's display matrix; None if it has none.
 
-    Without decoding, PyAV shows the matrix only in FFmpeg's description of the file, which follows the log level, and
-    of the matrix only the angle.
+    Without decoding, PyAV shows only the angle of the matrix, in FFmpeg's description of the file, which depends on the
+    log level.
     """
     with _LOG_LOCK:
         level = av.logging.get_level()
@@ -274,10 +271,10 @@ def _angle(container: Any, stream: Any) -> float | None:
 
 
 def _orientation(path: str, angle: float) -> tuple[int, bool]:
-    """Rotation to the nearest quarter turn, and whether it is of the mirrored picture, for a stream with a matrix.
+    """Rotation in quarter turns, and whether the picture is mirrored first, for a stream with a display matrix.
 
-    The angle of a mirroring matrix means nothing by itself (a flip reads as half a turn), and the whole matrix comes
-    with frames only. So of these files, and no others, one frame is decoded. When that fails there is no mirroring.
+    The angle of a mirroring matrix is ambiguous (a flip reads as half a turn), and only frames carry the whole matrix.
+    So one frame is decoded, of these files only. If that fails, the picture counts as not mirrored.
     """
     matrix = _display_matrix(path)
     if matrix is None:
@@ -286,7 +283,7 @@ def _orientation(path: str, angle: float) -> tuple[int, bool]:
     a, b, c, d = matrix
     mirror = a * d - b * c < 0
     if mirror:
-        a, b = -a, -b  # what is left to do after x has changed its sign
+        a, b = -a, -b  # the rotation that remains after x has changed its sign
     return round(math.degrees(-math.atan2(b, a)) / 90) * 90 % 360, mirror
 
 
@@ -306,13 +303,13 @@ def _display_matrix(path: str) -> tuple[int, int, int, int] | None:
 
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-#: The beginning of a file that holds all sizes that are looked at.
+#: Leading bytes that contain the declared sizes.
 _HEAD = 4096
 
 
 def declared_size(path: str) -> int | None:
-    """Bytes that a Matroska, WebM or AVI file should have by its own header; None for other files, and where the
-    header says nothing, as that of a file that was written while it was sent.
+    """Size in bytes that the header of a Matroska, WebM or AVI file declares; None for other files, and if the header
+    declares none, as in a streamed file.
 
     Raises:
         OSError: it cannot be read.
@@ -328,7 +325,7 @@ def declared_size(path: str) -> int | None:
 
 
 def _matroska(head: bytes) -> int | None:
-    """The end of the segment, behind the header of EBML (RFC 8794 and RFC 9559)."""
+    """The end of the segment, which follows the EBML header (RFC 8794 and RFC 9559)."""
     found = _sized(head, len(_EBML))
     if found is None or found[0] is None:
         return None
@@ -340,7 +337,7 @@ def _matroska(head: bytes) -> int | None:
 
 
 def _sized(head: bytes, at: int) -> tuple[int | None, int] | None:
-    """The size of an element and where its content begins; the size is None if it is not known."""
+    """The size of an element and the start of its content; the size is None if unknown."""
     if at >= len(head) or head[at] == 0:
         return None
     length = 9 - head[at].bit_length()

@@ -1,17 +1,17 @@
-"""Decide which frames are read, at which size, and how many tokens they become: before any pixel is decoded.
+"""Decide which frames are read, at which size, and how many tokens they become, before any pixel is decoded.
 
-Frames are chosen in ``sampling``, sizes in ``resize``; ``docs/planning.md`` argues every difference from the libraries
-that the rules are named after. What holds for every rule:
+``sampling`` chooses frames, ``resize`` chooses sizes. ``docs/planning.md`` explains every difference from the libraries
+that the rules are named after. These hold for every rule:
 
-* The number of frames is a multiple of ``temporal_patch_size``. Where a rule leaves another number, because the clip or
-  the budget has fewer frames than one temporal step, or (``hf-qwen3``) because the rule knows odd numbers, the last
-  frame is repeated, as the model processors do.
-* No frame is planned twice otherwise: a fixed number of frames beyond what the clip has is reduced to what it has
+* The number of frames is a multiple of ``temporal_patch_size``. If a rule gives another number (the clip or the budget
+  has fewer frames than one temporal step, or ``hf-qwen3`` chooses an odd number), the last frame is repeated, as in the
+  model processors.
+* No other frame is planned twice: a fixed number of frames larger than the clip is reduced to the frames of the clip
   (``hf-qwen3`` repeats frames, as its processor does).
-* A clip ``[start, end]`` holds the frames whose timestamps lie in it. When none does (a clip shorter than a frame), it
-  is the one frame on screen at ``start``. A clip that begins after the end of the video, or ends before it begins, is
-  an error; an ``end`` beyond the video is the end of the video.
-* An image is one frame: ``grid`` is ``(1, h, w)``, and whoever patchifies repeats it ``temporal_patch_size`` times.
+* A clip ``[start, end]`` contains the frames whose timestamps lie in it. If there are none (a clip shorter than a
+  frame), it is the frame on screen at ``start``. A clip that starts after the end of the video or ends before its start
+  is an error; an ``end`` beyond the video is the end of the video.
+* An image is one frame: ``grid`` is ``(1, h, w)``, and patchifying repeats it ``temporal_patch_size`` times.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from easyvideor1.types import ConfigError, Geometry, MediaError, MediaInfo, Medi
 from easyvideor1.video.resize import image_size, video_size
 from easyvideor1.video.sampling import clip, sample
 
-#: Changes whenever the same plan would decode to other pixels; part of every digest.
+#: Changes when the same plan would decode to other pixels; part of every digest.
 DECODE_VERSION = "rgb24-pil-bicubic/2"
 
-#: The transformers video processor that goes with a patch size: Qwen2-VL and Qwen2.5-VL have 14, Qwen3-VL has 16.
+#: The transformers video processor for a patch size: Qwen2-VL and Qwen2.5-VL have 14, Qwen3-VL has 16.
 _HF_RULES: Mapping[int, str] = {14: "hf-qwen2", 16: "hf-qwen3"}
 
 
@@ -46,15 +46,15 @@ def plan(
     """Plan one medium. A pure function of its arguments.
 
     Args:
-        info: what probing said.
+        info: the result of probing.
         budget: ``ImageBudget`` for an image, ``VideoBudget`` for a video.
-        geometry: how the model cuts pixels into tokens.
-        start: first second of the wanted clip; the beginning if None. Videos only.
-        end: last second of the wanted clip; the end if None. Videos only.
+        geometry: patch and merge sizes of the model.
+        start: start of the clip in seconds; the start of the video if None. Videos only.
+        end: end of the clip in seconds; the end of the video if None. Videos only.
 
     Raises:
-        MediaError: ``kind`` when the file is not of the budget's kind, ``clip`` when the clip lies outside the video,
-            ``aspect`` when one side is over 200 times the other.
+        MediaError: ``kind`` if the file is not of the budget's kind, ``clip`` if the clip is outside the video,
+            ``aspect`` if one side is over 200 times the other.
         ConfigError: the budget contradicts itself.
     """
     if budget.min_pixels > budget.max_pixels:
@@ -63,11 +63,11 @@ def plan(
         )
     if info.kind == "image":
         if not isinstance(budget, ImageBudget):
-            raise _wrong_kind(info, "video")
+            raise _wrong_kind(info, "a video")
         height, width = image_size(info, budget, geometry)
         return _finish(info, geometry, (0,), height, width, 0.0)
     if not isinstance(budget, VideoBudget):
-        raise _wrong_kind(info, "image")
+        raise _wrong_kind(info, "an image")
     rule = video_rule(budget.rule, geometry)
     first, last = clip(info, start, end)
     indices = sample(rule, info, budget, first, last, geometry.temporal_patch_size)
@@ -78,11 +78,10 @@ def plan(
 
 
 def video_rule(rule: str, geometry: Geometry) -> str:
-    """The rule that ``VideoBudget.rule`` means for a model: itself, or the one that ``hf`` stands for.
+    """The rule of ``VideoBudget.rule`` for a model, with ``hf`` resolved to one of the processors.
 
-    The processors of Qwen2-VL (also used by Qwen2.5-VL) and of Qwen3-VL sample and resize differently, and a plan knows
-    of the model its geometry only. There the patch size tells these families apart; where it does not, the rule has to
-    be named.
+    The processors of Qwen2-VL (also used by Qwen2.5-VL) and of Qwen3-VL sample and resize differently. A plan knows
+    only the geometry of the model, whose patch size distinguishes these families; for other sizes, name the rule.
 
     Raises:
         ConfigError: ``hf`` for another patch size.
@@ -91,17 +90,17 @@ def video_rule(rule: str, geometry: Geometry) -> str:
         return rule
     if geometry.patch_size not in _HF_RULES:
         raise ConfigError(
-            f"video.rule hf knows the models with patches of {' or '.join(map(str, _HF_RULES))} pixels, this one has "
+            f"video.rule hf supports models with patches of {' or '.join(map(str, _HF_RULES))} pixels, this one has "
             f"{geometry.patch_size}; choose {' or '.join(_HF_RULES.values())}"
         )
     return _HF_RULES[geometry.patch_size]
 
 
 def _wrong_kind(info: MediaInfo, wanted: str) -> MediaError:
-    """What the file's first bytes could not tell: a GIF is an image or a video by its number of frames."""
-    frames = "a single frame" if info.kind == "image" else "a moving picture"
+    """The number of frames decides whether a GIF is an image or a video, not its first bytes."""
+    frames = "one frame" if info.kind == "image" else "several frames"
     return MediaError(
-        f"{info.path} ({info.codec}) holds {frames}, it is no {wanted}; move it to the column of {info.kind}s",
+        f"{info.path} ({info.codec}) has {frames} and is not {wanted}; move it to the column of {info.kind}s",
         path=info.path,
         reason="kind",
     )
@@ -128,14 +127,14 @@ def _finish(
 
 
 def digest(kind: str, fingerprint: str, indices: tuple[int, ...], height: int, width: int) -> str:
-    """SHA-256, in hex, of everything that decides the pixels: equal digests mean equal frames."""
-    numbers = (",%d" * len(indices))[1:] % indices  # one call for all of them is twice as fast as joining their texts
+    """SHA-256, in hex, of everything that determines the pixels: equal digests mean equal frames."""
+    numbers = (",%d" * len(indices))[1:] % indices  # one format call is twice as fast as joining texts
     text = f"{DECODE_VERSION}|{kind}|{fingerprint}|{height}x{width}|{numbers}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plan_to_json(value: MediaPlan) -> str:
-    """Canonical JSON of a plan: one plan has one text."""
+    """Canonical JSON of a plan: equal plans have equal texts."""
     return json.dumps(dataclasses.asdict(value), sort_keys=True, separators=(",", ":"))
 
 

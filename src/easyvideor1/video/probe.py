@@ -1,4 +1,4 @@
-"""Find out everything about a media file that planning needs, without decoding a pixel."""
+"""Read everything about a media file that planning needs, without decoding a pixel."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _INFOS: VersionCache[MediaInfo] = VersionCache(limit=4_000_000, weigh=lambda inf
 
 
 def probe(path: str, cache: ProbeCache | None = None) -> MediaInfo:
-    """Describe a media file. Costs one stat when the file was probed before in this process.
+    """Describe a media file. If this process has probed the file before, this costs one stat.
 
-    With a cache it also costs next to nothing when another process has probed it: neither is the file read, nor will
-    decoding read it for its fingerprint and packets.
+    With a cache, a file that any process has probed is not read again, nor does decoding read it for its fingerprint
+    and packets.
 
-    Times are presentation times from the packets, so that variable frame rates and edit lists are honoured; the first
-    shown frame is at 0. ``fps`` is the container's average rate when it agrees with the packets, else frames over
-    duration, else 1. Non-square pixels are taken as square. A list of frames has the times that it gives.
+    Times are presentation times from the packets, so variable frame rates and edit lists are respected; the first
+    frame is at 0. ``fps`` is the container's average rate if it agrees with the packets, else frames over duration,
+    else 1. Pixels count as square. A list of frames has its own times.
 
     Raises:
         MediaError: ``missing``, ``permission``, ``not_a_file``, ``empty``, ``no_video``, ``truncated``, ``unreadable``.
     """
     key = media_version(path)
-    return _INFOS.get(key, lambda: _probe(path) if cache is None else _remembered(path, key, cache))
+    return _INFOS.get(key, lambda: _probe(path) if cache is None else _probe_cached(path, key, cache))
 
 
 def _probe(path: str) -> MediaInfo:
@@ -45,16 +45,16 @@ def _probe(path: str) -> MediaInfo:
 
 
 def recall(path: str, cache: ProbeCache) -> MediaInfo | None:
-    """What a cache says of a file, None if nothing; afterwards decoding need not read the file to know the same.
+    """The cached description of a file, or None; decoding then reuses its fingerprint and packet index.
 
     Raises:
         MediaError: ``missing`` or ``permission``.
     """
-    return _recalled(path, media_version(path, regular=False), cache)
+    return _recall(path, media_version(path, regular=False), cache)
 
 
-def _remembered(path: str, key: FileVersion, cache: ProbeCache) -> MediaInfo:
-    known = _recalled(path, key, cache)
+def _probe_cached(path: str, key: FileVersion, cache: ProbeCache) -> MediaInfo:
+    known = _recall(path, key, cache)
     if known is not None:
         return known
     info = _probe(path)
@@ -62,7 +62,7 @@ def _remembered(path: str, key: FileVersion, cache: ProbeCache) -> MediaInfo:
     return info
 
 
-def _recalled(path: str, key: FileVersion, cache: ProbeCache) -> MediaInfo | None:
+def _recall(path: str, key: FileVersion, cache: ProbeCache) -> MediaInfo | None:
     known = cache.recall(key)
     if known is None:
         return None
@@ -74,7 +74,7 @@ def _recalled(path: str, key: FileVersion, cache: ProbeCache) -> MediaInfo | Non
 
 
 def _probe_image(path: str) -> MediaInfo | None:
-    """None when the file is not a still image."""
+    """None if the file is not a still image."""
     found = still_image_size(path)
     if found is None:
         return None

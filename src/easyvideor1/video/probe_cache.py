@@ -1,7 +1,7 @@
-"""What probing found, kept on disk: no process reads a file again that any process has probed.
+"""The results of probing, cached on disk: no process reads a file again that any process has probed.
 
-A description is one line of JSON. Times are kept as ticks where the packet index goes with them: exact, and a few
-hundred bytes for a video of any length. Without it they are the float64 numbers themselves, compressed.
+A description is one line of JSON. With a packet index, times are stored as ticks: exact, and a few hundred bytes for a
+video of any length. Without an index they are compressed float64 numbers.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from easyvideor1.types import MediaInfo
 from easyvideor1.video.media_files import FileVersion, is_unchanged
 from easyvideor1.video.packets import PacketIndex, video_info
 
-#: Begins every line. The number changes whenever the same file would be described, or a line written, otherwise.
+#: Start of every line. The number changes when descriptions or the format of lines change.
 _NAME = b"evr1-probe/"
 FORMAT = _NAME + b"3"
 
-#: Lines that are of no use any more are cleared away when they take more than this many bytes, and more than the rest.
+#: Obsolete lines are removed when they take more than this many bytes and more than all other lines.
 _SPARE_BYTES = 1 << 20
 
 #: The name of the file in the directory of a frame store.
@@ -44,7 +44,7 @@ _Place = tuple[int, int]
 
 
 class ProbeCache:
-    """One append-only file, which any number of processes may read and write.
+    """One append-only file that any number of processes may read and write.
 
     A line holds the path, the file version (size, times of modification and of change, inode, and version of the
     demuxer), and the description, under a checksum. The last line of a path counts. Damaged lines and lines of another
@@ -54,7 +54,7 @@ class ProbeCache:
     Only the positions of the lines are kept in memory, about 300 bytes per file.
 
     Args:
-        path: the file; it is created, with its directory, by the first ``put``.
+        path: the file; the first ``put`` creates it and its directory.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -64,38 +64,38 @@ class ProbeCache:
         self._inode = 0
         self._scanned = 0
         self._lines: dict[bytes, _Place] = {}
-        self._complained = False
+        self._warned = False
 
     def __len__(self) -> int:
-        """Files that are remembered, whether or not they are still the same."""
+        """Number of cached files, whether or not they have changed since."""
         with self._lock:
             self._refresh()
             return len(self._lines)
 
     def get(self, key: FileVersion) -> MediaInfo | None:
-        """The description of this version of the file, if it is remembered; its ``path`` is absolute."""
+        """The cached description of this version of the file, or None; its ``path`` is absolute."""
         found = self.recall(key)
         return found[0] if found is not None else None
 
     def recall(self, key: FileVersion) -> tuple[MediaInfo, PacketIndex | None] | None:
-        """As ``get``, with the packet index of a video where that was remembered too."""
+        """Like ``get``, with the packet index of a video if it is cached too."""
         with self._lock:
             payload = self._payload(key)
         if payload is None:
             return None
         try:
             info, index = info_and_index_from_json(payload)
-        except (ValueError, KeyError, TypeError):  # a good checksum over something of another kind
+        except (ValueError, KeyError, TypeError):  # a valid checksum over other content
             return None
         return replace(info, path=key[0]), index
 
     def put(self, key: FileVersion, info: MediaInfo, index: PacketIndex | None = None) -> None:
-        """Remember a description; nothing is done when it is known, or when the file is no longer the same.
+        """Cache a description; does nothing if it is cached already, or if the file has changed.
 
         Args:
-            key: ``media_version`` of the file, taken before it was read.
-            info: what probing said.
-            index: of a video, so that decoding need not read it either, and times take a few hundred bytes.
+            key: ``media_version`` of the file from before it was read.
+            info: the result of probing.
+            index: packet index of a video, so that decoding need not read it again.
         """
         if not is_unchanged(key):
             return
@@ -108,7 +108,7 @@ class ProbeCache:
             try:
                 self._append(line)
             except OSError as error:
-                self._complain(error)
+                self._warn(error)
 
     def _payload(self, key: FileVersion) -> bytes | None:
         self._refresh()
@@ -118,12 +118,12 @@ class ProbeCache:
         try:
             fields = _checked(os.pread(self._fd, place[1], place[0]))
         except OSError as error:
-            self._complain(error)
+            self._warn(error)
             return None
         return fields[2] if fields is not None and fields[:2] == [_name(key), _version(key)] else None
 
     def _refresh(self) -> None:
-        """Find the lines that were added, here or elsewhere, since the last look."""
+        """Read the lines that this or another process has added since the last call."""
         try:
             status = self.path.stat()
             if self._fd is None or status.st_ino != self._inode or status.st_size < self._scanned:
@@ -131,28 +131,28 @@ class ProbeCache:
             if self._fd is not None and status.st_size > self._scanned:
                 self._scan()
         except FileNotFoundError:
-            self._forget()
+            self._reset()
         except OSError as error:
-            self._forget()
-            self._complain(error)
+            self._reset()
+            self._warn(error)
 
     def _open(self) -> None:
-        self._forget()
+        self._reset()
         self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         self._inode = os.fstat(self._fd).st_ino
         head = os.pread(self._fd, len(_NAME), 0).lstrip(b"\n")
         if head != _NAME[: len(head)]:
-            # Somebody else's file, or one that a power cut spoilt: kept, under another name.
+            # Another kind of file, or one damaged by a power cut: kept under another name.
             self.path.replace(self.path.with_name(f"{self.path.name}.aside"))
-            self._forget()
+            self._reset()
             return
         dead = self._scan()
         if dead > max(_SPARE_BYTES, self._scanned - dead):
-            with suppress(OSError):  # a disk that is full or cannot be written: then the file stays as large as it is
+            with suppress(OSError):  # the disk is full or read-only: the file stays as it is
                 self._compact()
 
     def _scan(self) -> int:
-        """Take note of whole lines from where the last scan ended; returns the bytes of lines that are of no use."""
+        """Index whole lines from the end of the last scan; returns the bytes of obsolete lines."""
         assert self._fd is not None
         dead = 0
         for line in _whole_lines(self._fd, self._scanned):
@@ -170,34 +170,34 @@ class ProbeCache:
         with locked_file(self.path) as fd:  # without locks, one write at the end of a file is whole as well
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
-                line = b"\n" + line  # a writer was killed in mid-line: its torn line must not swallow this one
-            written = os.write(fd, line)  # not synced: what a power cut takes is probed again
+                line = b"\n" + line  # a killed writer left a torn line, which must not absorb this one
+            written = os.write(fd, line)  # no fsync: lines lost in a power cut are probed again
             if written != len(line):
                 raise OSError(f"only {written} of {len(line)} bytes were written; is the disk full?")
 
     def _compact(self) -> None:
-        """Write the file anew with the lines that count."""
+        """Rewrite the file with the current lines only."""
         with locked_file(self.path) as fd:
             assert self._fd is not None
             if os.fstat(fd).st_ino != self._inode:
-                return  # another process has done it; the next look will find its file
+                return  # another process has done it; the next refresh opens its file
             self._scan()
             lines = (os.pread(self._fd, length, start) for start, length in sorted(self._lines.values()))
             write_atomic(self.path, b"".join(line for line in lines if _checked(line) is not None))
-        self._forget()
+        self._reset()
         self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         self._inode = os.fstat(self._fd).st_ino
         self._scan()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
         self._fd, self._inode, self._scanned, self._lines = None, 0, 0, {}
 
-    def _complain(self, error: OSError) -> None:
-        if not self._complained:
-            self._complained = True
-            warnings.warn(f"{self.path} cannot be used: {error}; media are probed anew by every process", stacklevel=2)
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"{self.path} cannot be used: {error}; every process probes media again", stacklevel=2)
 
     def __del__(self) -> None:
         if self._fd is not None:
@@ -205,9 +205,9 @@ class ProbeCache:
 
 
 def _whole_lines(fd: int, start: int) -> Iterator[bytes]:
-    """Lines with their newline. The last one may be without: it is being written, or torn, and left out."""
+    """Lines with their newline. A last line without one is being written or torn, and is skipped."""
     rest = b""
-    # Not by a file object, whose position a forked process would share.
+    # No file object: a forked process would share its position.
     while chunk := os.pread(fd, _CHUNK, start):
         start += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
@@ -216,7 +216,7 @@ def _whole_lines(fd: int, start: int) -> Iterator[bytes]:
 
 
 def _name(key: FileVersion) -> bytes:
-    return json.dumps(key[0]).encode()  # plain ASCII without tabs or newlines, whatever the path holds
+    return json.dumps(key[0]).encode()  # ASCII without tabs or newlines for any path
 
 
 def _version(key: FileVersion) -> bytes:
@@ -225,7 +225,7 @@ def _version(key: FileVersion) -> bytes:
 
 
 def _checked(line: bytes) -> list[bytes] | None:
-    """Name, version and description of a line; None when it is not whole."""
+    """Name, version and description of a line; None if it is damaged."""
     fields = line.rstrip(b"\n").split(b"\t", 2)
     try:
         if len(fields) == 3 and fields[0] == FORMAT and int(fields[1], 16) == zlib.crc32(fields[2]):
@@ -243,8 +243,8 @@ def info_to_json(info: MediaInfo, index: PacketIndex | None = None) -> str:
     """One line of ASCII.
 
     Args:
-        info: what probing said.
-        index: the packet index of the same video, to be kept with it.
+        info: the result of probing.
+        index: the packet index of the same video, to store with it.
     """
     fields: dict[str, Any] = {name: getattr(info, name) for name in _INFO_FIELDS}
     if index is None:
@@ -260,19 +260,19 @@ def info_to_json(info: MediaInfo, index: PacketIndex | None = None) -> str:
 
 
 def info_from_json(text: str | bytes) -> MediaInfo:
-    """Inverse of ``info_to_json``, whether or not an index goes with it; equal in every bit.
+    """Inverse of ``info_to_json``, with or without an index; bit-identical.
 
     Raises:
-        ValueError, KeyError, TypeError: the text is no such description.
+        ValueError, KeyError, TypeError: the text is not a description.
     """
     return info_and_index_from_json(text)[0]
 
 
 def info_and_index_from_json(text: str | bytes) -> tuple[MediaInfo, PacketIndex | None]:
-    """As ``info_from_json``, with the index if it is there.
+    """Like ``info_from_json``, with the index if there is one.
 
     Raises:
-        ValueError, KeyError, TypeError: the text is no such description.
+        ValueError, KeyError, TypeError: the text is not a description.
     """
     fields: dict[str, Any] = json.loads(text)
     if not isinstance(fields, dict):
@@ -288,12 +288,12 @@ def info_and_index_from_json(text: str | bytes) -> tuple[MediaInfo, PacketIndex 
         time_base=Fraction(*packed["time_base"]),
         rate=None if packed["rate"] is None else Fraction(*packed["rate"]),
     )
-    # Times are computed again from exact ticks; everything else is as it was written.
+    # Times are recomputed from exact ticks; all other fields are as written.
     return replace(video_info(fields["path"], fields["fingerprint"], index), **fields), index
 
 
 def _steps(ascending: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The first number, and the differences after it: of a constant rate they are all the same."""
+    """The first number and the differences after it, which are all equal at a constant frame rate."""
     return np.diff(np.array(ascending, dtype="<i8"), prepend=np.int64(0))
 
 
@@ -305,4 +305,4 @@ def _unpacked(text: str, dtype: str) -> np.ndarray[Any, Any]:
     try:
         return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=dtype)
     except (binascii.Error, zlib.error) as error:
-        raise ValueError(f"not a row of numbers: {error}") from error
+        raise ValueError(f"not an array of numbers: {error}") from error

@@ -1,4 +1,4 @@
-"""Read the wanted frames of a video with PyAV, decoding no more of it than they need.
+"""Read selected frames of a video with PyAV, decoding as little as possible.
 
 There are two ways to decode a file. Sparse decoding seeks to the key frame before the next wanted frame, drops
 unreferenced pictures before they are decoded, and stops after the last wanted packet. The pixels of every frame that it
@@ -23,57 +23,57 @@ from numpy.typing import NDArray
 
 from easyvideor1.video.packets import PacketIndex, open_video, packets_of
 
-#: What a seek costs (seek, and start the decoder anew), as a number of pixels that could be decoded in that time.
-#: Measured (about 40 microseconds, H.264 in mp4 and mkv); as pixels and not frames it holds for any picture size.
+#: Cost of a seek, which restarts the decoder, as the number of pixels that could be decoded in that time. Measured:
+#: about 40 microseconds, H.264 in mp4 and mkv. In pixels, not frames, it holds for any picture size.
 SEEK_PIXELS = 20_000
 
-# Decoders that drop exactly the pictures nothing refers to when asked to, at any packet: the formats themselves mark
-# these. VP9 is not among them because every picture adapts the probabilities of the next ones; AV1's decoder takes
-# the wish only when it is opened.
+# Decoders that can skip exactly the unreferenced pictures, at any packet: these formats mark such pictures. VP9 is not
+# one of them, because every picture adapts the probabilities of the next; AV1's decoder takes the option only when it
+# is opened.
 _DROPPING = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
 
-# Containers that say where their key frames are. In a stream without that (MPEG-TS and -PS, ASF, FLV) a seek is a guess
-# that seldom lands right, and may land where the decoder shows wrong pictures without noticing.
+# Containers with an index of key frames. In others (MPEG-TS and -PS, ASF, FLV) a seek is a guess that rarely lands
+# right and may land where the decoder returns wrong pictures without an error.
 _INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 
-#: Called with the frame's position in the index and its RGB pixels, uint8 ``(h, w, 3)``, valid during the call.
+#: Called with the position of a frame in the index and its RGB pixels, uint8 ``(h, w, 3)``, valid during the call.
 Keep = Callable[[int, NDArray[np.uint8]], None]
 
 
 class _SeekMissedError(Exception):
-    """A seek did not land before its key frame, or so far before it that it saved nothing."""
+    """A seek landed behind its key frame, or so far before it that it saved nothing."""
 
 
 class _NotAsIndexedError(Exception):
-    """A packet is damaged, or a wanted frame did not come out."""
+    """A packet is damaged, or a wanted frame was not decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Packets that are decoded in one go: from ``keyframe`` (None: the start of the file) to the last wanted frame."""
+    """Packets decoded without a seek: from ``keyframe`` (None: the start of the file) to the last wanted frame."""
 
     keyframe: int | None
     wanted: tuple[int, ...]
 
 
 def read_frames(path: str, index: PacketIndex, wanted: list[int], keep: Keep, threads: int) -> int:
-    """Hand every wanted frame to ``keep``, some perhaps more than once; of several calls for a frame the last holds.
+    """Pass every wanted frame to ``keep``; if it is called several times for a frame, the last call counts.
 
-    A frame that cannot be decoded is replaced by the one on screen before it, or by the next when there is none.
+    A frame that cannot be decoded is replaced by the frame on screen before it, or by the next if there is none.
 
     Args:
         path: the video.
         index: its packet index.
         wanted: positions in the index, sorted and distinct.
-        keep: is given the pictures.
+        keep: receives the pictures.
         threads: decoding threads; 0 lets FFmpeg choose.
 
     Returns:
-        How many frames were replaced, all of them when none could be decoded.
+        Number of replaced frames; all of them if none could be decoded.
 
     Raises:
         MediaError: the file cannot be opened.
-        av.FFmpegError: it cannot be read on.
+        av.FFmpegError: reading fails.
     """
     convert = _Converter()
     if index.timed:
@@ -92,12 +92,12 @@ def read_frames(path: str, index: PacketIndex, wanted: list[int], keep: Keep, th
 
 
 def segments(index: PacketIndex, wanted: Iterable[int], threads: int = 1) -> list[Segment]:
-    """Cut the wanted frames where jumping to the next key frame costs less than decoding on to it.
+    """Split the wanted frames where a seek to the next key frame costs less than decoding up to it.
 
     Args:
-        index: of the video.
+        index: packet index of the video.
         wanted: positions, sorted.
-        threads: pictures that are decoded at a time; a seek waits for all of them.
+        threads: pictures decoded in parallel; a seek waits for all of them.
     """
     worthwhile = SEEK_PIXELS / (index.width * index.height) + (threads or os.cpu_count() or 1) - 1
     found: list[Segment] = []
@@ -114,27 +114,26 @@ def segments(index: PacketIndex, wanted: Iterable[int], threads: int = 1) -> lis
 
 
 def decode_sparse(
-    path: str, index: PacketIndex, wanted: list[int], threads: int, *, seek: bool, drop: bool = True
+    path: str, index: PacketIndex, wanted: list[int], threads: int, *, seek: bool
 ) -> Iterator[tuple[int, Any]]:
-    """The wanted frames as ``(position, picture)``, each once; in any order within a segment.
+    """The wanted frames as ``(position, picture)``, each once; the order within a segment varies.
 
     Args:
         path: the video.
-        index: its packet index, with times.
+        index: its packet index, with presentation times.
         wanted: positions in the index, sorted and distinct.
-        threads: as for ``read_frames``.
-        seek: whether to seek between segments, where the container says where key frames are.
-        drop: whether to drop pictures that nothing refers to, where the codec marks them.
+        threads: as in ``read_frames``.
+        seek: whether to seek between segments if the container has an index of key frames.
 
     Raises:
-        _SeekMissedError, _NotAsIndexedError: something else must be tried; some frames may have been delivered.
+        _SeekMissedError, _NotAsIndexedError: another way must be tried; some frames may have been returned.
     """
     container, stream = open_video(path)
     with container:
         context = stream.codec_context
         context.thread_type = "AUTO"
         context.thread_count = threads
-        drop = drop and can_skip_unreferenced(context.name, context.extradata)
+        drop = can_skip_unreferenced(context.name, context.extradata)
         seek = seek and container.format.name in _INDEXED
         reached = index.pts[0] - 1
         for segment in segments(index, wanted, threads) if seek else [Segment(None, tuple(wanted))]:
@@ -147,7 +146,7 @@ def decode_sparse(
 def _read_segment(
     container: Any, stream: Any, index: PacketIndex, segment: Segment, reached: int, *, drop: bool
 ) -> Iterator[tuple[int, Any]]:
-    """Decode one segment from where the container stands; ``reached`` is the time at which the one before it ended."""
+    """Decode one segment from the current position; ``reached`` is the end time of the previous segment."""
     context = stream.codec_context
     begin = index.pts[segment.keyframe or 0]
     missing = {index.pts[frame]: frame for frame in segment.wanted}
@@ -169,7 +168,7 @@ def _read_segment(
             landed = True
         wanted = packet.pts in missing
         if not unsent and not wanted:
-            break  # not at the last wanted packet itself: two fields of one picture may come in two packets
+            break  # not at the last wanted packet itself: a picture may be two fields in two packets
         if drop:
             context.skip_frame = "DEFAULT" if wanted else "NONREF"
         unsent.pop(packet.pts, None)
@@ -177,13 +176,13 @@ def _read_segment(
             pictures = packet.decode()
         except av.InvalidDataError as error:
             if packet.pts is not None and packet.pts < begin:
-                continue  # leading pictures of an open group: what they refer to was jumped over
+                continue  # leading pictures of an open GOP, whose references were skipped
             raise _NotAsIndexedError from error
         yield from due(pictures)
         if not missing:
             return
     if not landed:
-        raise _SeekMissedError  # beyond the last packet
+        raise _SeekMissedError  # behind the last packet
     try:
         yield from due(context.decode(None))
     except av.InvalidDataError as error:
@@ -193,19 +192,19 @@ def _read_segment(
 
 
 def can_skip_unreferenced(codec: str, extradata: bytes | None) -> bool:
-    """Whether the decoder of this name can leave out pictures that nothing refers to, and no others.
+    """Whether a decoder can skip exactly the unreferenced pictures.
 
-    HEVC marks pictures that nothing *of the same temporal layer* refers to, so it must have one layer.
+    HEVC marks pictures that are unreferenced *in the same temporal layer*, so it must have only one layer.
 
     Args:
         codec: FFmpeg's name of the decoder.
-        extradata: the stream's parameter sets, as the container has them.
+        extradata: the parameter sets of the stream, as stored in the container.
     """
     return codec in _DROPPING or (codec == "hevc" and _temporal_layers(extradata or b"") == 1)
 
 
 def _temporal_layers(extradata: bytes) -> int:
-    """Temporal layers of an HEVC stream; 0 when its parameter sets do not tell."""
+    """Number of temporal layers of an HEVC stream; 0 if its parameter sets do not state it."""
     if len(extradata) > 22 and extradata[0] == 1:  # ISO/IEC 14496-15, HEVCDecoderConfigurationRecord
         return (extradata[21] >> 3) & 7
     layers = 0
@@ -241,7 +240,7 @@ def _decode_sequentially(
 
 
 def all_pictures(path: str, index: PacketIndex, threads: int) -> Iterator[tuple[int, Any]]:
-    """Every picture that can be decoded, in the order of presentation, as ``(position, picture)``."""
+    """All decodable pictures in presentation order, as ``(position, picture)``."""
     container, stream = open_video(path)
     with container:
         stream.codec_context.thread_type = "AUTO"
@@ -250,13 +249,13 @@ def all_pictures(path: str, index: PacketIndex, threads: int) -> Iterator[tuple[
         for picture in _decodable(container, stream):
             if index.timed and picture.pts is not None:
                 position = bisect_right(index.pts, picture.pts) - 1
-            else:  # without times the n-th picture out is the n-th shown
+            else:  # without times, the n-th decoded picture is the n-th frame
                 position += 1
             yield position, picture
 
 
 def _decodable(container: Any, stream: Any) -> Iterator[Any]:
-    """Pictures of all packets that are not damaged; a gap shows by its missing time."""
+    """Pictures of all undamaged packets; times show the gaps."""
     for packet in packets_of(container, stream):
         try:
             pictures = packet.decode()
@@ -268,12 +267,12 @@ def _decodable(container: Any, stream: Any) -> Iterator[Any]:
 
 
 class _Converter:
-    """Pictures to RGB by their own colour matrix and range, at full size, with one conversion context for all."""
+    """Converts pictures to RGB by their own colour matrix and range, at full size, with one conversion context."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
     def __call__(self, picture: Any) -> NDArray[np.uint8]:
-        # One thread: for one picture, starting more costs more than they bring.
+        # One thread: for one picture, starting more costs more than they save.
         rgb = self._reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray()
         return cast("NDArray[np.uint8]", rgb)

@@ -1,4 +1,4 @@
-"""To which size pictures are brought: sides that are multiples of ``Geometry.factor``, within limits on pixels."""
+"""The target size of pictures: sides are multiples of ``Geometry.factor``, within limits on pixels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 from easyvideor1.config.schema import ImageBudget, VideoBudget
 from easyvideor1.types import Geometry, MediaError, MediaInfo
 
-#: Constants of qwen-vl-utils 0.0.14: largest frame in tokens, and 90% of a context of 128,000 tokens for one video.
+#: Constants of qwen-vl-utils 0.0.14: largest frame in tokens, and 90% of a 128,000-token context for one video.
 QWEN_FRAME_TOKENS = 768
 QWEN_CONTEXT_TOKENS = 128_000
 QWEN_CONTEXT_SHARE = 0.9
 MAX_ASPECT_RATIO = 200
 
-#: Both libraries keep a share of the total this much above the smallest frame.
+#: Both libraries keep a frame's share of the total at least this factor above ``min_pixels``.
 _FLOOR = 1.05
 
 
@@ -35,7 +35,7 @@ def video_size(rule: str, info: MediaInfo, budget: VideoBudget, geometry: Geomet
         info: the video.
         budget: its limits.
         geometry: of the model.
-        frames: how many are read, before the last one is repeated to fill a temporal step.
+        frames: number of frames read, before the last one is repeated to fill a temporal step.
 
     Raises:
         MediaError: ``aspect``.
@@ -50,10 +50,10 @@ def video_size(rule: str, info: MediaInfo, budget: VideoBudget, geometry: Geomet
     if rule in ("uniform", "uniform-time"):
         share = math.inf if budget.total_pixels is None else budget.total_pixels / frames
         largest = max(min(budget.max_pixels, share), token)
-        # A share of the video's total below min_pixels wins over it: the total is what memory was planned for.
+        # A share of the total below min_pixels overrides min_pixels: memory was planned for the total.
         return resize(info, factor, budget.min_pixels if budget.min_pixels <= largest else token, largest)
     total = QWEN_CONTEXT_TOKENS * token * QWEN_CONTEXT_SHARE if budget.total_pixels is None else budget.total_pixels
-    # qwen-vl-utils counts a temporal pair as one frame here, and lets min_pixels win over total_pixels.
+    # qwen-vl-utils counts a temporal pair as one frame here, and min_pixels overrides total_pixels.
     cap = max(min(QWEN_FRAME_TOKENS * token, total / frames * temporal), int(budget.min_pixels * _FLOOR))
     return resize(info, factor, budget.min_pixels, min(budget.max_pixels, cap))
 
@@ -61,7 +61,7 @@ def video_size(rule: str, info: MediaInfo, budget: VideoBudget, geometry: Geomet
 def _qwen2_size(info: MediaInfo, budget: VideoBudget, factor: int, temporal: int, frames: int) -> tuple[int, int]:
     """``Qwen2VLVideoProcessor.resize``: every frame within ``min_pixels`` and ``max_pixels``.
 
-    ``total_pixels`` is what ``cap_pixels_per_frame`` takes from ``max_video_tokens``; None is without that cap.
+    ``total_pixels`` is the limit that ``cap_pixels_per_frame`` derives from ``max_video_tokens``; None means no cap.
     """
     largest = budget.max_pixels
     if budget.total_pixels is not None:
@@ -75,7 +75,7 @@ def _qwen3_size(info: MediaInfo, budget: VideoBudget, factor: int, temporal: int
     These are ``min_pixels`` (of the whole video, under this rule) and ``total_pixels``. A ``max_pixels`` below the
     total is the limit per frame of ``cap_pixels_per_frame``.
     """
-    frames = max(frames, temporal)  # the processor refuses fewer; the last frame is repeated that often
+    frames = max(frames, temporal)  # the processor refuses fewer; the last frame is repeated
     largest: float = math.inf if budget.total_pixels is None else budget.total_pixels
     if budget.max_pixels < largest:
         share = budget.max_pixels if math.isinf(largest) else min(budget.max_pixels, largest // frames)
@@ -84,10 +84,10 @@ def _qwen3_size(info: MediaInfo, budget: VideoBudget, factor: int, temporal: int
 
 
 def resize(info: MediaInfo, factor: int, min_pixels: float, max_pixels: float) -> tuple[int, int]:
-    """Height and width, multiples of ``factor``, of about the same shape and within the limits on their product.
+    """Height and width: multiples of ``factor``, near the same aspect ratio, with their product within the limits.
 
-    ``smart_resize`` of qwen-vl-utils 0.0.14, except that no side falls below ``factor`` (that rule gives 0 for very
-    long and thin pictures); the other side then gives way so that ``max_pixels`` holds, if one token fits it at all.
+    ``smart_resize`` of qwen-vl-utils 0.0.14, except that no side is below ``factor`` (the original gives 0 for very
+    thin pictures); the other side is then reduced so that ``max_pixels`` holds, if it allows one token at all.
 
     Raises:
         MediaError: ``aspect``.
@@ -107,10 +107,10 @@ def resize(info: MediaInfo, factor: int, min_pixels: float, max_pixels: float) -
 
 
 def resize_hf(info: MediaInfo, factor: int, min_pixels: float, max_pixels: float) -> tuple[int, int]:
-    """``smart_resize`` of transformers' Qwen2-VL, of images and of the frames of a video.
+    """``smart_resize`` of transformers' Qwen2-VL, for images and frames of videos.
 
-    A side under half of ``factor`` counts as 0 pixels there, so that such a picture is brought to ``min_pixels``. Very
-    thin pictures may be above ``max_pixels``.
+    A side under half of ``factor`` counts as 0 pixels there, so such a picture is enlarged to ``min_pixels``. Very thin
+    pictures may exceed ``max_pixels``.
 
     Raises:
         MediaError: ``aspect``.
@@ -129,9 +129,9 @@ def resize_hf(info: MediaInfo, factor: int, min_pixels: float, max_pixels: float
 def resize_hf_video(
     info: MediaInfo, factor: int, temporal: int, frames: int, min_pixels: float, max_pixels: float
 ) -> tuple[int, int]:
-    """``smart_resize`` of transformers' Qwen3-VL video processor: the limits are of all frames together.
+    """``smart_resize`` of transformers' Qwen3-VL video processor: the limits apply to all frames together.
 
-    Pictures smaller than one token are first enlarged to it.
+    Pictures smaller than one token are first enlarged to one token.
 
     Raises:
         MediaError: ``aspect``.

@@ -1,7 +1,7 @@
-"""Which frames of a clip are read: one function for every rule of ``VideoBudget.rule``.
+"""Which frames of a clip are read, for every rule of ``VideoBudget.rule``.
 
-``total`` is the number of frames of the clip, ``first`` and ``last`` its ends in the video (inclusive). A rule that
-comes from another library sees the clip as a video of its own, as that library does when it is given its frames.
+``total`` is the number of frames of the clip; ``first`` and ``last`` are its first and last frame in the video. A rule
+of another library treats the clip as a video of its own, as that library does when it receives only these frames.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from easyvideor1.config.schema import VideoBudget
 from easyvideor1.types import MediaError, MediaInfo
 
-#: Timestamps this near to the border of a clip, in seconds, count as inside.
+#: Timestamps within this distance of the border of a clip, in seconds, count as inside.
 CLIP_TOLERANCE = 1e-6
 
-#: 0, 1, 2, ...: arithmetic on its slices is cheaper than making them anew.
+#: 0, 1, 2, ...: arithmetic on slices is cheaper than a new range.
 _RAMP = np.arange(4096, dtype=np.float64)
 
 #: Width of the vectors in which torch's CPU kernels fill a range, and the stride after which they go one by one.
@@ -71,10 +71,10 @@ def sample(rule: str, info: MediaInfo, budget: VideoBudget, first: int, last: in
 
 
 def frame_count(budget: VideoBudget, total: int, fps: float, multiple: int) -> int:
-    """Frames to read of ``total`` at ``fps``: a multiple of ``multiple``, or as many as there are when there are fewer.
+    """Number of frames to read of ``total`` at ``fps``: a multiple of ``multiple``, or all if there are fewer.
 
-    ``smart_nframes`` of qwen-vl-utils 0.0.14, made total: where that raises (fewer frames than ``multiple``, or a fixed
-    number above ``total``) this takes what the clip has.
+    ``smart_nframes`` of qwen-vl-utils 0.0.14. Where that raises an error (fewer frames than ``multiple``, or a fixed
+    number above ``total``), this function uses the frames of the clip.
     """
     if budget.frames is not None:
         return _fixed_count(budget.frames, total, multiple)
@@ -85,7 +85,7 @@ def frame_count(budget: VideoBudget, total: int, fps: float, multiple: int) -> i
 
 
 def qwen2_count(budget: VideoBudget, total: int, fps: float, multiple: int) -> int:
-    """``Qwen2VLVideoProcessor.sample_frames`` of transformers, made total in the same way as ``frame_count``.
+    """``Qwen2VLVideoProcessor.sample_frames`` of transformers, without errors in the same way as ``frame_count``.
 
     Unlike qwen-vl-utils it does not round ``min_frames`` up.
     """
@@ -99,7 +99,7 @@ def qwen2_count(budget: VideoBudget, total: int, fps: float, multiple: int) -> i
 def qwen3_count(budget: VideoBudget, total: int, fps: float) -> int:
     """``Qwen3VLVideoProcessor.sample_frames`` of transformers: any number of frames, even or odd.
 
-    A fixed number of frames is taken as it is: above ``total``, frames repeat.
+    A fixed number of frames stays as it is: above ``total``, frames repeat.
     """
     if budget.frames is not None:
         return budget.frames
@@ -114,8 +114,8 @@ def _fixed_count(frames: int, total: int, multiple: int) -> int:
 def _linspace(first: int, last: int, count: int) -> tuple[int, ...]:
     """``count`` indices from ``first`` to ``last``, rounded half to even, in single precision.
 
-    The oracle computes them with ``torch.linspace``, whose float32 steps (one rounding per value, mirrored at the
-    middle) decide near ties; this is the same arithmetic. Products are exact in float64, so each value is rounded once.
+    qwen-vl-utils uses ``torch.linspace``, whose float32 arithmetic (one rounding per value, mirrored at the middle)
+    decides near ties; this is the same arithmetic. Products are exact in float64, so each value is rounded once.
     """
     if count == 1:
         return (first,)
@@ -134,12 +134,11 @@ def _linspace_double(first: int, last: int, count: int) -> tuple[int, ...]:
 
 
 def _arange(first: int, total: int, count: int) -> tuple[int, ...]:
-    """The frame at the beginning of each of ``count`` equal parts of ``total``, counted in single precision.
+    """The frame at the start of each of ``count`` equal parts of ``total``, computed in single precision.
 
-    The oracle truncates ``torch.arange(0, total, total / count)``. Its kernel rounds the first value of every vector to
-    float32 and adds the steps to that, which decides where a part begins within a rounding error of a frame; this is
-    the same arithmetic. Where the division rounds down, ``arange`` gives one value more, ``total`` itself, which is no
-    frame: it is left out.
+    The processor truncates ``torch.arange(0, total, total / count)``. Its kernel rounds the first value of every vector
+    to float32 and adds the steps to it, which decides near ties; this is the same arithmetic. If the division rounds
+    down, ``arange`` gives one extra value, ``total``, which is not a frame and is dropped.
     """
     step = total / count
     ramp = _ramp(count)
@@ -157,7 +156,7 @@ def _middles(first: int, total: int, count: int) -> tuple[int, ...]:
 
 
 def _middles_in_time(info: MediaInfo, first: int, last: int, count: int) -> tuple[int, ...]:
-    """The frames on screen at the middles of ``count`` equally long parts of the clip, by their true times."""
+    """The frames on screen in the middle of each of ``count`` equally long parts of the clip, by true times."""
     if count == last - first + 1:
         return tuple(range(first, last + 1))
     begin = info.timestamps[first]
@@ -166,7 +165,7 @@ def _middles_in_time(info: MediaInfo, first: int, last: int, count: int) -> tupl
     chosen: list[int] = []
     for k in range(count):
         shown = bisect_right(info.timestamps, begin + (k + 0.5) * length, first, last + 1) - 1
-        # A frame that stays long on screen is taken once; the next parts move on, leaving room for those that follow.
+        # A long frame is taken once; the next parts take later frames and leave enough for the parts after them.
         lowest = chosen[-1] + 1 if chosen else first
         chosen.append(min(max(shown, lowest), last - (count - 1 - k)))
     return tuple(chosen)

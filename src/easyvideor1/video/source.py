@@ -19,17 +19,17 @@ from easyvideor1.video.probe_cache import PROBE_CACHE_NAME, ProbeCache
 from easyvideor1.video.store import FrameStore, StoreError
 from easyvideor1.video.worker_pool import DecodePool
 
-#: Tries to read what was just decoded: ``evr1 cache gc`` with a small limit may be quicker.
+#: Attempts to read what was just decoded: ``evr1 cache gc`` with a small limit may remove it first.
 READ_BACKS = 3
 
 
 class FrameSource:
-    """Loads frames by plan, as ``cache_config.mode`` says. Thread-safe; ``cache_config.workers`` files are decoded
-    at a time.
+    """Loads frames by plan, as ``cache_config.mode`` says. Thread-safe; decodes ``cache_config.workers`` files in
+    parallel.
 
-    A file that failed is not tried again by this source: the error is kept and raised at once, so that a hanging file
-    costs its deadline once and not once per step. Nor are those that ran into as long a deadline before, by the
-    ledger, unless ``retry_timeouts``: else they would cost it again at every start.
+    A file that failed is not tried again: the error is kept and raised at once, so that a hanging file costs its
+    deadline once and not once per step. Unless ``retry_timeouts``, files that exceeded as long a deadline at an earlier
+    start, according to the ledger, are not tried either.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class FrameSource:
         self._config = cache_config
         self._pool: DecodePool | None = None
         self._refused: dict[str, tuple[str, str, str]] = {}
-        self._decoded = MemoryCache(cache_config.keep_mb << 20)  # only with ``decode_only``: the store has its own
+        self._decoded = MemoryCache(cache_config.keep_mb << 20)  # used with ``decode_only``; the store has its own
         self._lock = threading.Lock()
         self._retry_hung = retry_timeouts
         self._prober = Prober(
@@ -53,7 +53,7 @@ class FrameSource:
 
     @cached_property
     def timed_out(self) -> frozenset[str]:
-        """Plans (by digest) and file versions that are not tried; read from the ledger when something is to be tried.
+        """Digests of plans and file versions that are not tried; read from the ledger when first needed.
 
         Raises:
             EasyVideoError: the ledger cannot be read.
@@ -61,18 +61,18 @@ class FrameSource:
         return frozenset() if self._retry_hung else self._ledger.timed_out(self._config.deadline)
 
     def probe(self, path: str) -> MediaInfo:
-        """Describe a media file, under guard unless it is remembered; see ``Prober.probe``."""
+        """Describe a media file, from the caches or in a worker process; see ``Prober.probe``."""
         return self._prober.probe(path)
 
     def probe_ahead(self, paths: Iterable[str]) -> None:
-        """Begin to probe, ``cache_config.workers`` at a time, files that will be asked for in this order."""
+        """Start to probe files that will be needed in this order, ``cache_config.workers`` in parallel."""
         self._prober.ahead(paths)
 
     def load(self, ref: MediaRef, plan: MediaPlan) -> Frames:
         """The frames of a plan; pixels are read-only.
 
         Raises:
-            MediaError: the file cannot be decoded (recorded in the ledger), or reason ``not_cached`` with
+            MediaError: the file cannot be decoded (recorded in the ledger), or ``not_cached`` with
                 ``cache.mode = "cache_only"``.
             StoreError: the store cannot be read or written.
         """
@@ -88,14 +88,14 @@ class FrameSource:
 
     @property
     def pool(self) -> DecodePool:
-        """The processes that decode and probe, started when first needed."""
+        """The worker processes, started when first needed."""
         with self._lock:
             if self._pool is None or self._pool.closed:
                 self._pool = DecodePool(self._store, self._config)
             return self._pool
 
     def close(self) -> None:
-        """End the decoding processes; a later ``load`` or ``probe`` starts new ones."""
+        """End the worker processes; a later ``load`` or ``probe`` starts new ones."""
         self._prober.close()
         with self._lock:
             pool, self._pool = self._pool, None
@@ -136,7 +136,7 @@ class FrameSource:
 
 
 def not_cached(ref: MediaRef, store: FrameStore) -> MediaError:
-    """What is said of a medium that ``cache_only`` does not find."""
+    """The error for a medium that ``cache_only`` does not find."""
     return MediaError(
         f"{ref.path}: its frames are not in {store.directory}; run evr1 cache build or set cache.mode=prefer_cache",
         path=ref.path,
@@ -146,23 +146,23 @@ def not_cached(ref: MediaRef, store: FrameStore) -> MediaError:
 
 T = TypeVar("T")
 
-#: Files that are probed ahead of their use at most, for each worker: what is known of a long video takes half a
-#: megabyte, and remembered files are recalled faster than anybody uses them.
+#: Maximum number of files probed ahead of their use, per worker: the description of a long video takes half a megabyte,
+#: and cached descriptions are read faster than they are used.
 AHEAD_PER_WORKER = 16
 
 
 class Prober:
-    """Probes files under guard, each version of a file once. Thread-safe.
+    """Probes files in worker processes, each version of a file once. Thread-safe.
 
-    A file that cannot be probed goes to the ledger once, and its error is raised again at once as long as the file
-    stays the same: one that hangs costs its deadline once.
+    A file that cannot be probed is recorded in the ledger once, and its error is raised at once while the file stays
+    the same: a hanging file costs its deadline once.
 
     Args:
-        pool: gives the worker processes; called only when a file is not remembered.
-        config: as many files as it has workers are probed at a time by ``ahead``; each has its deadline.
-        ledger: names what cannot be probed.
-        cache: remembers beyond this process; the workers write it.
-        timed_out: gives the subjects of the ledger that are not tried, because they ran into the deadline before.
+        pool: returns the worker processes; called only if a file is not cached.
+        config: workers (``ahead`` probes as many files in parallel) and the deadline of each file.
+        ledger: records what cannot be probed.
+        cache: the probe cache on disk; the workers write it.
+        timed_out: returns the subjects in the ledger that exceeded the deadline before and are not tried.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class Prober:
         self._cache = cache
         self._infos: VersionCache[MediaInfo] = VersionCache(limit=4_000_000, weigh=lambda info: info.frame_count)
         self._failed: dict[FileVersion, tuple[str, str]] = {}
-        self._unseen: set[str] = set()
+        self._missing: set[str] = set()
         self._ahead: dict[str, Future[MediaInfo]] = {}
         self._later: dict[str, None] = {}
         self._threads: ThreadPoolExecutor | None = None
@@ -194,30 +194,30 @@ class Prober:
             MediaError: the reasons of ``probe``, or ``timeout``, ``memory``, ``crash``.
         """
         with self._lock:
-            waiting = self._reach(path)
+            waiting = self._take(path)
         return waiting.result() if waiting is not None else self._probe(path)
 
     def ahead(self, paths: Iterable[str]) -> None:
-        """Begin to probe files that will be asked for, in this order, and return at once.
+        """Start to probe files that will be needed, in this order, and return at once.
 
-        The first ones are begun, and others as these are asked for. What is passed over is not waited for.
+        Some files are started at once, others as these are requested. Files that are skipped are not waited for.
         """
         with self._lock:
             self._later.update((path, None) for path in paths if path not in self._ahead)
-            self._begin()
+            self._start_next()
 
-    def _reach(self, path: str) -> Future[MediaInfo] | None:
-        """What was begun for a file. Those announced before it were passed over; as many others are begun."""
+    def _take(self, path: str) -> Future[MediaInfo] | None:
+        """The running probe of a file. Files announced before it are dropped, and as many others are started."""
         waiting = self._ahead.get(path)
         if waiting is not None:
             _drop_until(path, self._ahead)
         elif path in self._later:
             self._ahead.clear()
             _drop_until(path, self._later)
-        self._begin()
+        self._start_next()
         return waiting
 
-    def _begin(self) -> None:
+    def _start_next(self) -> None:
         while self._later and len(self._ahead) < AHEAD_PER_WORKER * self._workers:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="probe")
@@ -226,7 +226,7 @@ class Prober:
             self._ahead[path] = self._threads.submit(self._probe, path)
 
     def close(self) -> None:
-        """Forget what was begun and not asked for."""
+        """Drop probes that were started and not requested."""
         with self._lock:
             threads, self._threads = self._threads, None
             self._ahead.clear()
@@ -238,8 +238,8 @@ class Prober:
         try:
             key = media_version(path)
         except MediaError as error:
-            if path not in self._unseen:
-                self._unseen.add(path)
+            if path not in self._missing:
+                self._missing.add(path)
                 self._note(error)
             raise
         if key in self._failed:
@@ -258,24 +258,24 @@ class Prober:
             self._failed[key] = (str(error), error.reason)
             self._note(error, _subject(key))
             raise
-        return info  # the worker has put it into the cache
+        return info  # the worker has written it to the cache
 
     def _note(self, error: MediaError, subject: str = "") -> None:
         self._ledger.record_error(error, "left out", subject, self._deadline)
 
 
 def timed_out_before(path: str, deadline: float) -> MediaError:
-    """What is said of a file that is not tried again."""
+    """The error for a file that is not tried again."""
     return MediaError(
-        f"{path} took longer than cache.deadline = {deadline:g} s when it was tried last, and is left alone; raise the "
-        "deadline, or have it tried again by evr1 cache build",
+        f"{path} took longer than cache.deadline = {deadline:g} s when it was last tried, and is skipped; raise the "
+        "deadline, or run evr1 cache build to try it again",
         path=path,
         reason="timeout",
     )
 
 
 def _subject(key: FileVersion) -> str:
-    """The version of a file as the ledger names it."""
+    """The version of a file as a subject of the ledger."""
     return ":".join(map(str, key))
 
 

@@ -1,4 +1,4 @@
-"""The frame store: decoded frames on disk, found by the digest of their plan, whoever planned them from wherever."""
+"""The frame store: decoded frames on disk, keyed by the digest of their plan."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from easyvideor1.video.memory_cache import MemoryCache
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ENTRY = re.compile(rf"(?P<digest>[0-9a-f]{{64}})(?P<suffix>{re.escape(LOSSY_SUFFIX)}|{re.escape(EXACT_SUFFIX)})")
 
-#: A temporary file that nobody touched for this many seconds belongs to a writer that was killed.
+#: A temporary file older than this many seconds belongs to a killed writer.
 ABANDONED_AFTER = 3600.0
-#: The last use of an entry is recorded to this many seconds.
+#: The last use of an entry is recorded with this resolution in seconds.
 USE_INTERVAL = 3600.0
 #: The directory of lock files, as existing stores have it.
 LOCKS_NAME = "claims"
@@ -44,7 +44,7 @@ _Version = tuple[int, int, int]
 
 
 class StoreError(EasyVideoError):
-    """The store itself cannot be read or written (disk full, no permission); no fault of the media."""
+    """The store cannot be read or written (disk full, no permission); the media are not at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +60,30 @@ class EntryFile:
 
 @dataclass(frozen=True, slots=True)
 class EntryCheck:
-    """Whether a whole entry serves a plan, and ``(path, fault)`` of each damaged file that was found on the way."""
+    """Whether an intact entry serves a plan, and ``(path, fault)`` of each damaged file that was found."""
 
     there: bool
     damaged: tuple[tuple[Path, str], ...]
 
 
 class FrameStore:
-    """One directory of entries ``<dir>/<digest[:2]>/<digest>*.safetensors``; safe under any number of processes.
+    """A directory of entries ``<dir>/<digest[:2]>/<digest>*.safetensors``, safe for any number of processes.
 
-    An entry appears whole or not at all. What is read is verified, once per process and file version; an entry that
-    fails is renamed to ``*.corrupt``, recorded in the ledger, and counts as missing.
+    Writes are atomic. Entries are verified when read, once per process and file version; a damaged entry is renamed to
+    ``*.corrupt``, recorded in the ledger, and counts as missing.
 
     Exact entries (``raw``, ``zstd``) and nearly exact ones (``jpeg``) of one plan have files of their own. A plan is
     served by any exact entry, whatever packed it; a nearly exact one serves only a store whose codec is ``jpeg``, and
     only when there is no exact one. A digest, in place of a plan, stands for whatever there is, the exact entry first:
-    that is for people who check_entry, not for training.
+    people use digests to look at a store; training uses plans.
 
     Args:
         directory: created when first written.
-        codec: how ``put`` keeps pixels, and whether nearly exact ones will do.
+        codec: how ``put`` packs pixels, and whether lossy entries may be read.
         ledger: where damaged entries are recorded; ``<dir>/health.jsonl`` if None.
-        keep_bytes: pixels of entries read lately that stay in memory, so that several samples of one video share a
-            read; mapped ones count as if they were.
-        threads: threads that unpack one packed entry.
+        keep_bytes: bytes of recently read pixels to keep in memory, so that samples of one video share a read; mapped
+            entries count too.
+        threads: threads to unpack one packed entry.
     """
 
     def __init__(
@@ -100,28 +100,24 @@ class FrameStore:
         self.ledger = ledger if ledger is not None else HealthLedger(self.directory / "health.jsonl")
         self._threads = threads
         self._unpackers: ThreadPoolExecutor | None = None
-        self._recent = MemoryCache(keep_bytes)
+        self._memory = MemoryCache(keep_bytes)
         self._verified: dict[Path, _Version] = {}
         self._lock = threading.Lock()
 
     def path_of(self, digest: str, *, lossy: bool = False) -> Path:
-        """Where the exact, or the nearly exact, entry of a digest lies or would lie."""
+        """The path of the exact or the lossy entry of a digest, whether or not it exists."""
         if not _DIGEST.fullmatch(digest):
             raise StoreError(f"{digest!r} is not a plan digest (64 lower-case hex digits)")
         return self.directory / digest[:2] / f"{digest}{LOSSY_SUFFIX if lossy else EXACT_SUFFIX}"
 
-    def has(self, plan: MediaPlan | str) -> bool:
-        """Whether an entry that serves is there; says nothing of its health, which ``get`` and ``verify`` check."""
-        return any(path.exists() for path in self._candidates(plan))
-
     def files(self) -> Iterator[EntryFile]:
-        """All files of entries, in order of their digests."""
+        """All entry files, in order of their digests."""
         for path in sorted(self.directory.glob(f"[0-9a-f][0-9a-f]/*{EXACT_SUFFIX}")):
             if (found := self.file_at(path)) is not None:
                 yield found
 
     def file_at(self, path: Path) -> EntryFile | None:
-        """The entry in the file ``path`` of this store; None when it is not there, or not an entry by its name."""
+        """The entry file ``path`` of this store; None if it does not exist or has another name."""
         name = _ENTRY.fullmatch(path.name)
         if name is None:
             return None
@@ -141,13 +137,13 @@ class FrameStore:
             previous = file.digest
 
     def get(self, plan: MediaPlan | str) -> Frames | None:
-        """The frames of a plan or a digest, or None. Pixels are read-only; with ``raw`` they are the mapped file.
+        """The frames of a plan or a digest, or None. Pixels are read-only; ``raw`` pixels are the mapped file.
 
-        The frames carry the plan that was asked for; asked by digest, the plan that was stored (equal in all that
-        decides pixels).
+        The frames carry the requested plan; for a digest, the stored plan, which agrees in everything that determines
+        pixels.
 
         Raises:
-            StoreError: the entry is there but may not be read, or it is damaged and cannot be set aside.
+            StoreError: the entry cannot be read, or it is damaged and cannot be set aside.
         """
         for path in self._candidates(plan):
             found = self._read(path)
@@ -156,7 +152,7 @@ class FrameStore:
         return None
 
     def touch(self, plan: MediaPlan | str) -> bool:
-        """Like ``has``, and the entry counts as used now."""
+        """Whether an entry that serves exists, intact or not; marks it as used now."""
         for path in self._candidates(plan):
             try:
                 status = path.stat()
@@ -164,20 +160,20 @@ class FrameStore:
                 continue
             except OSError as error:
                 raise StoreError(f"cannot read {path}: {error}") from error
-            _note_use(path, status)
+            _record_use(path, status)
             return True
         return False
 
     def check_entry(self, plan: MediaPlan, *, checksums: bool = False, set_aside: bool = True) -> EntryCheck:
-        """Like ``touch``, of entries that are whole: files that are not are set aside, recorded and named.
+        """Like ``touch``, but only for intact entries: damaged files are set aside, recorded and reported.
 
         Args:
-            plan: whose entry is wanted.
-            checksums: check every byte, and not sizes alone.
-            set_aside: whether damaged entries are moved out of the way, and the use of whole ones is noted.
+            plan: the plan of the entry.
+            checksums: check every byte, not only sizes.
+            set_aside: whether to set damaged entries aside and record the use of intact ones.
 
         Raises:
-            StoreError: an entry may not be read, or is damaged and cannot be set aside.
+            StoreError: an entry cannot be read, or is damaged and cannot be set aside.
         """
         damaged: list[tuple[Path, str]] = []
         for path in self._candidates(plan):
@@ -197,25 +193,25 @@ class FrameStore:
             except OSError as error:
                 raise StoreError(f"cannot read {path}: {error}") from error
             if set_aside:
-                _note_use(path, status)
+                _record_use(path, status)
             return EntryCheck(True, tuple(damaged))
         return EntryCheck(False, tuple(damaged))
 
     def verify(self, digest: str) -> bool:
-        """Check all entries of a digest from their bytes, whatever was checked before; the use of them is not noted.
+        """Check every byte of all entries of a digest, even if checked before; their use is not recorded.
 
         Returns:
-            False when there is none, or one was set aside.
+            False if there is no entry, or if one was set aside.
         """
         paths = [path for path in self._candidates(digest) if path.exists()]
         sound = [path for path in paths if self._read(path, afresh=True) is not None]
         return bool(paths) and len(sound) == len(paths)
 
     def put(self, frames: Frames) -> None:
-        """Write an entry; an older one of the same digest and exactness is replaced.
+        """Write an entry; replaces an exact or lossy entry of the same digest.
 
         Raises:
-            StoreError: it cannot be written; nothing is left behind.
+            StoreError: it cannot be written; no file is left.
         """
         plan = frames.plan
         path = self.path_of(plan.digest, lossy=suffix_of(self.codec, plan) == LOSSY_SUFFIX)
@@ -242,28 +238,28 @@ class FrameStore:
             yield acquired
 
     def sweep(self) -> int:
-        """Remove what killed writers left behind; returns how many files."""
+        """Remove temporary files of killed writers; returns their number."""
         removed = 0
         for path in self.directory.glob("[0-9a-f][0-9a-f]/.*.tmp"):
-            with suppress(FileNotFoundError):  # another process sweeps as well
+            with suppress(FileNotFoundError):  # another process is sweeping too
                 if time.time() - path.stat().st_mtime > ABANDONED_AFTER:
                     path.unlink()
                     removed += 1
         return removed
 
     def _candidates(self, plan: MediaPlan | str) -> tuple[Path, ...]:
-        """The files that may serve, the best first."""
+        """The files that may serve, best first."""
         if isinstance(plan, str):
             return (self.path_of(plan), self.path_of(plan, lossy=True))
         exact = self.path_of(plan.digest)
         return (exact, self.path_of(plan.digest, lossy=True)) if self.codec in LOSSY else (exact,)
 
     def _read(self, path: Path, *, afresh: bool = False) -> Frames | None:
-        """The frames of one file, or None when it is missing or was damaged.
+        """The frames of one file, or None if it is missing or damaged.
 
         Args:
             path: an entry's file.
-            afresh: trust nothing that was read or checked before.
+            afresh: ignore what was read or checked before.
         """
 
         def read() -> Frames:
@@ -276,8 +272,8 @@ class FrameStore:
             if afresh:
                 self._forget(path)
                 return read()
-            _note_use(path, status)
-            return self._recent.get((path, status.st_ino, status.st_size, status.st_mtime_ns), read)
+            _record_use(path, status)
+            return self._memory.get((path, status.st_ino, status.st_size, status.st_mtime_ns), read)
         except FileNotFoundError:
             self._forget(path)
             return None
@@ -298,7 +294,7 @@ class FrameStore:
     def _forget(self, path: Path) -> None:
         with self._lock:
             self._verified.pop(path, None)
-        self._recent.forget(lambda key: isinstance(key, tuple) and key[0] == path)
+        self._memory.forget(lambda key: isinstance(key, tuple) and key[0] == path)
 
     def _verify_once(self, path: Path, entry: Entry) -> None:
         with self._lock:
@@ -314,9 +310,9 @@ class FrameStore:
         try:
             path.rename(aside)
         except FileNotFoundError:
-            return  # another reader was first, and recorded it
+            return  # another reader has set it aside and recorded it
         except OSError as error:
-            # Going on as if it were missing would decode it and fail to put it in place, once per read.
+            # If it counted as missing, every read would decode it and fail to write it.
             raise StoreError(
                 f"{path} is damaged ({detail}) and cannot be set aside: {error}; remove it, or make the directory "
                 "writable, or set cache.dir"
@@ -338,12 +334,12 @@ def _last_use(status: os.stat_result) -> float:
     return max(status.st_atime, status.st_mtime)
 
 
-def _note_use(path: Path, status: os.stat_result) -> None:
-    """Record a use, at most once an hour, as the file's access time: set by us, it holds on every kind of mount.
+def _record_use(path: Path, status: os.stat_result) -> None:
+    """Record a use as the access time of the file, at most once an hour. Setting it works on every kind of mount.
 
-    The time of change stays: it is part of the version that was verified.
+    The modification time stays, since it is part of the verified version.
     """
     now = time.time()
     if now - _last_use(status) > USE_INTERVAL:
-        with suppress(OSError):  # a store that is read-only, or another user's, is used all the same
+        with suppress(OSError):  # a read-only store, or that of another user, is still usable
             os.utime(path, ns=(int(now * 1e9), status.st_mtime_ns))

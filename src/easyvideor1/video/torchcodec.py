@@ -1,8 +1,8 @@
-"""Read the wanted frames of a video with torchcodec, an extra: where its pixels are those of PyAV, else with PyAV.
+"""Read selected frames of a video with torchcodec (an extra) where it gives the pixels of PyAV; else with PyAV.
 
-Both convert 8-bit YUV with the same arithmetic (FFmpeg's), so their frames are equal, and one store entry serves both.
-torchcodec takes other ways for deeper pictures and for mirrored ones, and cannot place frames of streams without times;
-these, and files at which it fails, are left to PyAV, so that the choice of a backend never shows in the frames.
+Both convert 8-bit YUV with FFmpeg's arithmetic, so their frames are equal, and one store entry serves both. torchcodec
+treats pictures of more than 8 bits and mirrored ones differently, and cannot index streams without times. PyAV reads
+these, and files at which torchcodec fails, so the backend never changes the frames.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from easyvideor1.types import ConfigError
 from easyvideor1.video import pyav
 from easyvideor1.video.packets import PacketIndex, open_video
 
-# Pixel formats that both convert alike; tests compare them.
-_SAME = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
+# Pixel formats that both convert identically; tests compare them.
+_SAME_FORMATS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
 
 
 def require() -> Any:
@@ -35,7 +35,7 @@ def require() -> Any:
             'the decoder "torchcodec" is not installed: pip install "easyvideor1[torchcodec]", or set '
             "cache.decoder=pyav"
         ) from error
-    except (RuntimeError, OSError) as error:  # it looks for FFmpeg's shared libraries when it is imported
+    except (RuntimeError, OSError) as error:  # its import looks for the shared libraries of FFmpeg
         raise ConfigError(
             'the decoder "torchcodec" does not load; it needs the shared libraries of FFmpeg 4 to 8 (those inside '
             "PyAV do not serve) and the PyTorch it was built for. Install FFmpeg, or set cache.decoder=pyav. It says: "
@@ -55,7 +55,7 @@ def read_frames(path: str, index: PacketIndex, wanted: list[int], keep: pyav.Kee
     container, stream = open_video(path)
     with container:
         place, pixel_format = int(stream.index), stream.codec_context.pix_fmt
-    if not index.timed or index.mirror or pixel_format not in _SAME:
+    if not index.timed or index.mirror or pixel_format not in _SAME_FORMATS:
         return pyav.read_frames(path, index, wanted, keep, threads)
     try:
         decoder = decoder_class(
@@ -76,7 +76,7 @@ def read_frames(path: str, index: PacketIndex, wanted: list[int], keep: pyav.Kee
 
 
 def _mappings(index: PacketIndex) -> str:
-    """The packet index in torchcodec's form, so that both number frames alike and the file is not scanned again."""
+    """The packet index in torchcodec's format, so that both number frames alike and the file is not scanned again."""
     keyframes = frozenset(index.keyframes)
     ends = (*index.pts[1:], index.end)
     return json.dumps(
@@ -90,5 +90,5 @@ def _mappings(index: PacketIndex) -> str:
 
 
 def _as_coded(rgb: NDArray[np.uint8], index: PacketIndex) -> NDArray[np.uint8]:
-    """torchcodec has turned the picture already; this gives it back as it was coded."""
+    """Undo the rotation that torchcodec has applied: the picture as coded."""
     return np.rot90(rgb, -index.rotation // 90) if index.rotation else rgb

@@ -1,14 +1,14 @@
 """The program of a worker process: ``python -m easyvideor1.video.worker``, started and watched by ``worker_pool``.
 
 One JSON object per line. In: ``{"verb", "path", "plan"}``. Out: ``{"event": "ready"}`` once, then for every job at most
-one ``began`` (the lock of the entry is taken or given up, decoding starts), and one of
+one ``began`` (the wait for the lock of the entry is over, decoding starts), and one of
 
 * ``built`` or ``present``: verb ``decode``, the entry is in the store,
 * ``decoded``: verb ``pixels``, the frames are in the scratch file,
 * ``probed`` with ``info``: verb ``probe``,
-* ``failed`` (``reason``, ``detail``: the file's fault) or ``fatal`` (``detail``: that of where frames were to go).
+* ``failed`` (``reason``, ``detail``: the file is bad) or ``fatal`` (``detail``: the frames cannot be written).
 
-Pixels never go through the pipe. Any other exception ends the process, with its traceback on stderr, and the guard
+Pixels never go through the pipe. Any other exception ends the process with its traceback on stderr, and the pool
 reports a crash.
 """
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=int, required=True)
     parser.add_argument("--decoder", choices=get_args(Backend), required=True)
     arguments = parser.parse_args()
-    # Whatever a library prints must not end up between the answers.
+    # Output of libraries must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     limit = arguments.memory_mb << 20
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _listen(jobs: queue.SimpleQueue[str]) -> None:
-    """Pass jobs on; when the parent is gone, so are we, even in the middle of a decode that hangs."""
+    """Queue jobs. When the parent ends, this process ends too, even while a decode hangs."""
     for line in sys.stdin:
         jobs.put(line)
     os._exit(0)
@@ -76,7 +76,7 @@ def _answer(answers: TextIO, **fields: Any) -> None:
 def _guarded(
     job: dict[str, Any], store: FrameStore, cache: ProbeCache, arguments: argparse.Namespace, answers: TextIO
 ) -> dict[str, str]:
-    """Do a job; what it raises becomes the answer."""
+    """Run a job; an exception becomes the answer."""
     path = job["path"]
     try:
         if job["verb"] == "probe":

@@ -34,14 +34,14 @@ from easyvideor1.video.store import FrameStore, StoreError
 T = TypeVar("T")
 Outcome = Literal["built", "present"]
 
-#: Jobs after which a worker is replaced, so that leaks of decoders cannot add up.
+#: Jobs after which a worker is replaced, so that memory leaks of decoders do not accumulate.
 JOBS_PER_WORKER = 500
 
 
 class DecodePool:
-    """Up to ``config.workers`` decoding processes, started when first needed. Thread-safe: one job per thread.
+    """Up to ``config.workers`` worker processes, started when first needed. Thread-safe: one job per thread.
 
-    Use as a context manager, or call ``close``; a pool that is forgotten ends with this process.
+    Use it as a context manager, or call ``close``; otherwise the pool ends with this process.
 
     Raises:
         ConfigError: ``config.decoder`` is not installed or does not load.
@@ -49,7 +49,7 @@ class DecodePool:
 
     def __init__(self, store: FrameStore, config: CacheConfig) -> None:
         if config.decoder == "torchcodec":
-            torchcodec.require()  # here it is one error, in a worker it would be that of every file
+            torchcodec.require()  # one error here, instead of one per file in the workers
         self._store = store
         self._config = config
         self._idle: queue.LifoQueue[WorkerProcess | None] = queue.LifoQueue()
@@ -60,59 +60,59 @@ class DecodePool:
         self._closed = False
 
     def decode(self, path: str, plan: MediaPlan) -> Outcome:
-        """Have the frames of a plan in the store when this returns.
+        """Decode a plan into the store, unless the store has it.
 
         Raises:
             MediaError: with reason ``timeout``, ``memory``, ``crash``, or the reasons of decoding.
             StoreError: the store cannot be written.
             EasyVideoError: workers do not start, or the pool is closed.
         """
-        return self._lend(lambda worker: cast("Outcome", worker.run("decode", path, plan)["event"]))
+        return self._with_worker(lambda worker: cast("Outcome", worker.run("decode", path, plan)["event"]))
 
     def pixels(self, path: str, plan: MediaPlan) -> Frames:
-        """Decode a plan and leave the store alone; pixels are read-only.
+        """Decode a plan without using the store; pixels are read-only.
 
         Raises:
             MediaError, EasyVideoError: as ``decode``.
             StoreError: the directory of temporary files is full.
         """
-        return self._lend(lambda worker: worker.pixels(path, plan))
+        return self._with_worker(lambda worker: worker.pixels(path, plan))
 
     def probe(self, path: str) -> MediaInfo:
-        """What probing says of a file.
+        """Probe a file.
 
         Raises:
             MediaError: with reason ``timeout``, ``memory``, ``crash``, or the reasons of probing.
             EasyVideoError: workers do not start, or the pool is closed.
         """
-        return self._lend(lambda worker: info_from_json(worker.run("probe", path)["info"]))
+        return self._with_worker(lambda worker: info_from_json(worker.run("probe", path)["info"]))
 
-    def _lend(self, job: Callable[[WorkerProcess], T]) -> T:
+    def _with_worker(self, job: Callable[[WorkerProcess], T]) -> T:
         worker = self._idle.get()
         try:
             if worker is None:
                 worker = self._start()
             return job(worker)
         finally:
-            self._give_back(worker)
+            self._return(worker)
 
     @property
     def closed(self) -> bool:
         return self._closed
 
     def close(self) -> None:
-        """Kill all workers; jobs under way end with an error."""
+        """Kill all workers; running jobs end with an error."""
         with self._lock:
             self._closed = True
             workers = tuple(self._running)
         for worker in workers:
-            worker.stop()  # a busy one is cleared away by the thread that is reading its pipes
+            worker.stop()  # the thread that reads the pipes of a busy worker cleans it up
         idle: list[WorkerProcess | None] = []
         with suppress(queue.Empty):
             while True:
                 idle.append(self._idle.get_nowait())
         for slot in idle:
-            self._give_back(slot)
+            self._return(slot)
 
     def __enter__(self) -> DecodePool:
         return self
@@ -135,7 +135,7 @@ class DecodePool:
             raise
         return worker
 
-    def _give_back(self, worker: WorkerProcess | None) -> None:
+    def _return(self, worker: WorkerProcess | None) -> None:
         with self._lock:
             keep = worker is None or (not self._closed and worker.alive and worker.jobs < JOBS_PER_WORKER)
             if keep:
@@ -150,12 +150,12 @@ class DecodePool:
         worker.kill()
 
 
-#: What a job is about: frames into the store, frames into the scratch file, or what probing says.
+#: Kind of a job: frames into the store, frames into the scratch file, or probing.
 Verb = Literal["decode", "pixels", "probe"]
 
-#: Seconds between two looks at a worker's memory.
+#: Seconds between two checks of a worker's memory.
 WATCH_INTERVAL = 0.1
-#: Seconds a worker may take to start; not part of any file's deadline.
+#: Seconds a worker may take to start; not part of the deadline of a file.
 START_LIMIT = 120.0
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
@@ -164,19 +164,19 @@ _DOING: dict[Verb, str] = {"decode": "decoding", "pixels": "decoding", "probe": 
 
 
 class _WorkerDiedError(Exception):
-    """The worker is gone; the message says how it ended."""
+    """The worker process has ended; the message says how."""
 
 
 class WorkerProcess:
-    """A child process. Not thread-safe: one job at a time.
+    """One worker process. Not thread-safe: one job at a time.
 
-    Pixels that are not for the store come back through a scratch file without a name, which is gone with the last
+    Pixels that do not go into the store are returned through an unnamed scratch file, which disappears with the last
     process that has it open.
     """
 
     def __init__(self, store: FrameStore, config: CacheConfig) -> None:
         self.jobs = 0
-        self._cachery = config.memory_mb << 20
+        self._memory = config.memory_mb << 20
         self._deadline = config.deadline
         self._buffer = b""
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
@@ -192,39 +192,39 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            # Maths libraries reserve memory for every thread they might start; workers need none.
+            # Maths libraries reserve memory for every thread they may start; workers need none.
             env={**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             pass_fds=(self._scratch.fileno(),),
-            start_new_session=True,  # an interrupt from the keyboard is for the parent, which then ends its workers
+            start_new_session=True,  # a keyboard interrupt goes to the parent only, which then ends its workers
         )
 
         assert self._process.stdout is not None
-        self._poll = select.poll()  # unlike select(), it takes descriptors above 1023, and mapped entries hold many
+        self._poll = select.poll()  # unlike select(), it accepts descriptors above 1023; mapped entries use many
         self._poll.register(self._process.stdout, select.POLLIN)
 
     def wait_ready(self) -> None:
-        """Raises ``EasyVideoError`` when the worker does not come up."""
+        """Wait until the worker has started. Raises ``EasyVideoError`` if it does not start."""
         try:
             message = self._receive(time.monotonic() + START_LIMIT)
         except _WorkerDiedError as death:
-            raise EasyVideoError(f"a decoding worker does not start: {death}") from death
+            raise EasyVideoError(f"a worker process does not start: {death}") from death
         except MemoryError as error:
             raise EasyVideoError(
-                f"cache.memory_mb = {self._cachery >> 20} is less than an idle worker needs; give it 512 or more"
+                f"cache.memory_mb = {self._memory >> 20} is less than an idle worker needs; give it 512 or more"
             ) from error
         if message is None:
             self.kill()
-            raise EasyVideoError(f"a decoding worker did not start within {START_LIMIT:.0f} s")
+            raise EasyVideoError(f"a worker process did not start within {START_LIMIT:.0f} s")
 
     def run(self, verb: Verb, path: str, plan: MediaPlan | None = None) -> dict[str, Any]:
-        """Run one job to its end, or kill the process; after a ``MediaError`` look at ``alive``.
+        """Run one job, or kill the process; after a ``MediaError`` check ``alive``.
 
         Returns:
             The worker's last message.
 
         Raises:
-            MediaError: the file's fault, or it took too long or too much, or ended the worker.
-            StoreError: the fault of where frames were to be written.
+            MediaError: the file is bad, exceeded the deadline or memory limit, or ended the worker.
+            StoreError: the frames cannot be written.
         """
         self.jobs += 1
         job = {"verb": verb, "path": path, "plan": None if plan is None else plan_to_json(plan)}
@@ -241,9 +241,9 @@ class WorkerProcess:
         except MemoryError as error:
             self.kill()
             raise MediaError(
-                f"{doing} took more than cache.memory_mb = {self._cachery >> 20}", path=path, reason="memory"
+                f"{doing} took more than cache.memory_mb = {self._memory >> 20}", path=path, reason="memory"
             ) from error
-        except BaseException:  # an interrupt: the answer is still to come, and would be taken for that of the next job
+        except BaseException:  # an interrupt: the pending answer would be taken for that of the next job
             self.kill()
             raise
         if message is None:
@@ -258,13 +258,13 @@ class WorkerProcess:
         return message
 
     def pixels(self, path: str, plan: MediaPlan) -> Frames:
-        """Decode without the store: the scratch file is read and emptied. Raises as ``run``."""
+        """Decode without the store: reads and empties the scratch file. Raises as ``run``."""
         self.run("pixels", path, plan)
         try:
             self._scratch.seek(0)
             pixels = np.empty((len(plan.frame_indices), plan.height, plan.width, 3), dtype=np.uint8)
             if self._scratch.readinto(pixels.data.cast("B")) != pixels.nbytes:
-                raise StoreError(f"the frames of {path} came back incomplete through {tempfile.gettempdir()}")
+                raise StoreError(f"the frames of {path} were returned incomplete through {tempfile.gettempdir()}")
         finally:
             self._scratch.truncate(0)
         pixels.flags.writeable = False
@@ -275,11 +275,11 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """End the process now; whoever waits for its answer is told."""
+        """Kill the process; a thread that waits for its answer gets an error."""
         self._process.kill()
 
     def kill(self) -> None:
-        """End the process now and release what it held; may be called twice."""
+        """Kill the process and release its resources; may be called twice."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -287,7 +287,7 @@ class WorkerProcess:
                 try:
                     pipe.close()
                 except BrokenPipeError:
-                    continue  # the rest of a job that nobody will read
+                    continue  # the unread rest of a job
         self._stderr.close()
         self._scratch.close()
 
@@ -300,11 +300,11 @@ class WorkerProcess:
             raise self._death() from error
 
     def _receive(self, limit: float) -> dict[str, Any] | None:
-        """The next message, or None when ``limit`` passes.
+        """The next message, or None at the time ``limit``.
 
         Raises:
             _WorkerDiedError: the process ended.
-            MemoryError: it holds more memory than it may.
+            MemoryError: it exceeds its memory limit.
         """
         assert self._process.stdout is not None
         while b"\n" not in self._buffer:
@@ -316,7 +316,7 @@ class WorkerProcess:
                 if not chunk:
                     raise self._death()
                 self._buffer += chunk
-            if _resident_bytes(self._process.pid) > self._cachery:
+            if _resident_bytes(self._process.pid) > self._memory:
                 raise MemoryError
         line, _, self._buffer = self._buffer.partition(b"\n")
         message: dict[str, Any] = json.loads(line)
@@ -336,7 +336,7 @@ class WorkerProcess:
 
 
 def _resident_bytes(pid: int) -> int:
-    """Memory a process holds; 0 where the system does not tell (the limit set inside the worker remains)."""
+    """Resident memory of a process; 0 if the system does not report it (the limit inside the worker remains)."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except (OSError, IndexError):

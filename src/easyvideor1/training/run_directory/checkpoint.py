@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from easyvideor1.config import StageConfig
 from easyvideor1.files import file_digest, is_sealed, json_bytes, seal, write_directory
-from easyvideor1.policy.policy import Policy
 from easyvideor1.records.reading import Damage, numbered
+from easyvideor1.training.run_directory.layout import checkpoint_path
 
 
-def checkpoint_path(stage_dir: Path, step: int) -> Path:
-    """``checkpoints/step_000050`` of a stage."""
-    return stage_dir / "checkpoints" / f"step_{step:06d}"
-
-
-def save_checkpoint(policy: Policy, stage_dir: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
+def save_checkpoint(
+    write: Callable[[Path], None], stage_dir: Path, step: int, state: Mapping[str, Any], keep: int
+) -> Path:
     """Write the checkpoint of ``step`` and remove all but the newest ``keep`` up to it.
 
-    Those of later steps, which were passed over for their damage, do not count: they stay until their step is done
-    again. ``state.json`` lists every file with its SHA-256, so that a damaged checkpoint is recognised when it is read.
+    ``write`` puts any number of files into an empty directory, in directories below it, too: whole tensors or the
+    shards of several ranks. ``state.json``, written last, lists each with its SHA-256: without it, or with a file that
+    is not as listed, a checkpoint is damaged. Those of later steps, which were passed over for their damage, do not
+    count for ``keep``: they stay until their step is done again.
     """
     target = checkpoint_path(stage_dir, step)
 
     def fill(directory: Path) -> None:
-        policy.save(directory)
-        files = {file.name: file_digest(file) for file in sorted(directory.iterdir())}
+        write(directory)
+        written = sorted(file for file in directory.rglob("*") if file.is_file())
+        files = {file.relative_to(directory).as_posix(): file_digest(file) for file in written}
         # The seal is for the file itself: its digests vouch for the others only.
         (directory / "state.json").write_bytes(json_bytes(seal({**state, "step": step, "files": files}), indent=2))
 
@@ -47,7 +47,7 @@ def checkpoints(stage_dir: Path) -> list[Path]:
 
 
 def unsaved_words(options: StageConfig) -> str:
-    """That a stage has no checkpoint to go on from, when the first one comes, and how to have it sooner."""
+    """That a stage has no checkpoint to resume from, when the first one is saved, and how to save it sooner."""
     key = f"stages.{options.name}.save_every"
     first = min(options.save_every, options.step_count)
     words = (
@@ -101,15 +101,15 @@ def read_state(directory: Path) -> tuple[dict[str, Any] | None, str]:
         return None, f"state.json cannot be read ({error.strerror})"
     except (ValueError, KeyError, TypeError):
         return None, "state.json cannot be read"
-    faults = [fault for name, digest in files.items() if (fault := _file_fault(directory / name, digest))]
+    faults = [fault for name, digest in files.items() if (fault := _file_fault(directory, name, digest))]
     return (None, ", ".join(faults)) if faults else (state, "")
 
 
-def _file_fault(file: Path, digest: str) -> str:
+def _file_fault(directory: Path, name: str, digest: str) -> str:
     try:
-        found = file_digest(file)
+        found = file_digest(directory / name)
     except FileNotFoundError:
-        return f"{file.name} is missing"
+        return f"{name} is missing"
     except OSError as error:
-        return f"{file.name} cannot be read ({error.strerror})"
-    return "" if found == digest else f"{file.name} is not what was written (its SHA-256 differs)"
+        return f"{name} cannot be read ({error.strerror})"
+    return "" if found == digest else f"{name} is not what was written (its SHA-256 differs)"

@@ -48,7 +48,7 @@ GROUPS = [group((1.0, [2]), (0.0, [3])), group((0.5, [1]), (0.5, [2]), (2.0, [1]
 def test_rows_are_numbered_over_the_step() -> None:
     rows = lay_out([group((1.0, [2, 1]), (0.0, [3])), group((1.0, [1]))])
     assert rows.owner.tolist() == [0, 0, 1, 2] and rows.group.tolist() == [0, 0, 1]
-    assert rows.sequence.tolist() == [0, 0, 0, 1, 1, 1, 2] and rows.learnt.all()
+    assert rows.sequence.tolist() == [0, 0, 0, 1, 1, 1, 2] and rows.trained.all()
     assert [each.tolist() for each in rows.split(torch.arange(7))] == [[0, 1], [2], [3, 4, 5], [6]]
 
 
@@ -62,7 +62,7 @@ def test_what_was_cut_is_not_learnt_but_counts_for_its_group() -> None:
     first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
     found = train_batch([first], advantage="dr_grpo", overlong={"filter": True})
     torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5]))
-    assert found.rows.learnt.tolist() == [False, False, True, True, True]
+    assert found.rows.trained.tolist() == [False, False, True, True, True]
     assert (
         found.rows.turns[0].response_mask.tolist() == [False, False]
         and first.trajectories[0].turns[0].response_mask.all()
@@ -165,7 +165,7 @@ def test_a_wrong_advantage_is_named(wrong, words: str) -> None:
     assert words in str(refused.value)
 
 
-def test_a_part_is_the_lesson_of_its_groups() -> None:
+def test_a_part_is_the_batch_of_its_groups() -> None:
     groups = [*GROUPS, group((0.0, [2, 2]), (1.0, [3]), (0.2, [1])), group((1.0, [4]), (0.5, [1]))]
     whole = train_batch(groups, advantage="dr_grpo", objective="dpo", aggregation="sequence")
     logprobs = [torch.full((len(turn.response_ids),), -float(n)) for n, turn in enumerate(whole.rows.turns)]
@@ -173,7 +173,7 @@ def test_a_part_is_the_lesson_of_its_groups() -> None:
     for chosen in ([0], [1, 3], [0, 1, 2, 3]):
         part = whole.part(chosen, overlong_filter=False)
         alone = train_batch([groups[g] for g in chosen], advantage="dr_grpo", objective="dpo", aggregation="sequence")
-        for name in ("owner", "group", "offline", "sequence", "learnt"):
+        for name in ("owner", "group", "offline", "sequence", "trained"):
             assert torch.equal(getattr(part.rows, name), getattr(alone.rows, name)), name
         assert torch.equal(part.advantages, alone.advantages) and torch.equal(part.recorded, alone.recorded)
         assert torch.equal(part.pairs, alone.pairs)

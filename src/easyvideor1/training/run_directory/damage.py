@@ -1,4 +1,4 @@
-"""What of a run is damaged when it is taken up again: told, kept in ``run.json``, and never dropped in silence."""
+"""What of a run is damaged when it is resumed: reported, kept in ``run.json``, and never dropped in silence."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.records.reading import Damage, stage_damage, steps_words
-from easyvideor1.training.checkpoint import Latest, unsaved_words
-from easyvideor1.training.run_directory import RunStatus
-from easyvideor1.training.run_log import Rewound
-from easyvideor1.training.stages import due, stage_directory, validation_name
+from easyvideor1.training.run_directory.checkpoint import Latest, unsaved_words
+from easyvideor1.training.run_directory.layout import due, stage_directory, validation_name
+from easyvideor1.training.run_directory.run_log import Rewound
+from easyvideor1.training.run_directory.status import RunStatus
 
 #: ``fault(directory, name) -> str``: what is wrong with the files of an evaluation, empty if nothing is; given by
 #: whoever puts the run together.
@@ -75,7 +75,7 @@ def evaluation_damage(run_dir: Path, names: Sequence[str], means: str, fault: Ev
     return [Damage(f"evaluations/{name}", what, means) for name, what in faults.items() if what]
 
 
-def going_on(options: StageConfig, latest: Latest, rewound: Rewound) -> str:
+def resumes(options: StageConfig, latest: Latest, rewound: Rewound) -> str:
     """Where a stage resumes, and which steps it repeats."""
     words = unsaved_words(options)
     if latest.path is not None:

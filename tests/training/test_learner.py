@@ -9,7 +9,6 @@ import torch
 
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.assembly import stage_needs
-from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.policy.policy import Policy
@@ -18,6 +17,7 @@ from easyvideor1.rollout.samples import StageMedia
 from easyvideor1.training.learner import Learner
 from easyvideor1.training.timings import Timings
 from easyvideor1.training.train_batch import Sources, TrainBatch, make_train_batch
+from tiny import update
 
 from .runs import World
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.model
 
 
 class Step:
-    """A stage's policy, and the lesson of one rollout of it."""
+    """A stage's policy, and the training batch of one rollout of it."""
 
     def __init__(self, world: World, **options: Any) -> None:
         stage = {
@@ -60,7 +60,7 @@ class Step:
             family=self.policy.family,
             engine=engine,
             draw=lambda step, round_: loaded.samples[:3],
-            render=self.components.render,
+            strategy=self.components.strategy,
             media=self.media(),
             scorer=self.components.scorer,
             overlap=False,
@@ -80,27 +80,26 @@ class Step:
         turns = [
             n for n, owner in enumerate(train_batch.rows.owner.tolist()) if int(train_batch.rows.group[owner]) in groups
         ]
-        return self.policy.update(
+        return update(
+            self.policy,
             part.rows.turns,
             part.advantages,
-            OBJECTIVES.resolve(self.options.objective.name),
-            step=1,
             temperature=self.components.sampling().temperature,
             load=self.components.load,
-            group_N=part.rows.group[part.rows.owner],
-            offline_N=part.rows.offline[part.rows.owner],
-            trajectory_N=part.rows.owner,
+            group=part.rows.group[part.rows.owner],
+            offline=part.rows.offline[part.rows.owner],
+            trajectory=part.rows.owner,
             rollout_logprobs=[before[n] for n in turns],
         )
 
     def before(self, train_batch: TrainBatch) -> list[torch.Tensor]:
-        return self.policy.logprobs(
-            train_batch.rows.turns, temperature=self.components.sampling().temperature, load=self.components.load
-        )
+        temperature = self.components.sampling().temperature
+        found = self.policy.logprobs(train_batch.rows.turns, temperature=temperature, load=self.components.load)
+        return list(found.values())
 
 
 @pytest.mark.usefixtures("place")
-def test_epochs_are_updates_against_the_policy_as_it_was(world: World) -> None:
+def test_epochs_are_updates_against_the_policy_before_the_first(world: World) -> None:
     found, wanted = (Step(world, ppo_epochs=3) for _ in range(2))
     train_batch = found.train_batch()
     metrics = found.learning().update(train_batch, 1)
@@ -173,7 +172,7 @@ def test_offline_trajectories_have_a_ratio_too(world: World) -> None:
     assert metrics["policy/ratio"] != pytest.approx(1, abs=1e-3) and metrics["policy/updates"] == 3
     plain = Step(world, **options, objective="sft")
     train_batch = plain.train_batch()
-    assert plain.learning()._as_it_was(train_batch, 1) is train_batch, "nobody asks for its log-probs"
+    assert plain.learning()._with_rollout_logprobs(train_batch, 1) is train_batch, "nothing reads its log-probs"
 
 
 @pytest.mark.usefixtures("place")

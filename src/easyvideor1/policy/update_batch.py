@@ -1,0 +1,155 @@
+"""The data of one update: what is decided about all its turns before any part is computed, and what comes back.
+
+Everything here is plain data over the whole update. Where several ranks share it, they cut the plan of micro-batches,
+and what they return adds up: gradients and metrics are sums, observations are rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from easyvideor1.algorithms.objectives import token_weights
+from easyvideor1.config import StageConfig
+from easyvideor1.config.algorithms import FixedAggregation
+from easyvideor1.packing.micro_batch import MicroBatch
+from easyvideor1.types import Turn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UpdateBatch:
+    """M turns with their targets; what an update does not have is ``None``.
+
+    Attributes:
+        turns: those that answer the same prompt object share its computation.
+        weights: per turn, the share of each of its tokens in the whole update.
+        total_weight: their sum over the whole update.
+        advantages: float ``(M,)``, or per turn one number for each of its tokens.
+        temperature: of the rollout.
+        group: int64 ``(M,)``, the group of every turn; it stays in one micro-batch if the stage needs that.
+        offline: bool ``(M,)``, turns of another policy.
+        trajectory: int64 ``(M,)``, the trajectory of every turn: the sequence of objectives. Each turn is one if
+            ``None``.
+        pairs: int64 ``(K, 2)``, better and worse trajectories.
+        kl_coef: an adaptive weight of the KL.
+        rollout_logprobs: per turn, of the policy as it was when the turns were made, where it has moved since; else
+            those of the update's own pass stand for them.
+        values: per turn, the critic's before the step.
+        returns: per turn, what the critic is trained towards.
+    """
+
+    turns: Sequence[Turn]
+    weights: Sequence[torch.Tensor]
+    total_weight: float
+    advantages: torch.Tensor | Sequence[torch.Tensor]
+    temperature: float = 1.0
+    group: torch.Tensor | None = None
+    offline: torch.Tensor | None = None
+    trajectory: torch.Tensor | None = None
+    pairs: torch.Tensor | None = None
+    kl_coef: float | None = None
+    rollout_logprobs: Sequence[torch.Tensor] | None = None
+    values: Sequence[torch.Tensor] | None = None
+    returns: Sequence[torch.Tensor] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        turns: Sequence[Turn],
+        advantages: torch.Tensor | Sequence[torch.Tensor],
+        options: StageConfig,
+        *,
+        trajectory: torch.Tensor | None = None,
+        **fields: Any,
+    ) -> UpdateBatch:
+        """The turns of a whole update, weighted by the stage's aggregation; ``fields`` are further attributes."""
+        weights = turn_weights(turns, options, trajectory)
+        total = float(sum(each.sum() for each in weights))
+        return cls(turns, weights, total, advantages, trajectory=trajectory, **fields)
+
+    def token_targets(self, order: Sequence[int], batch: MicroBatch) -> dict[str, Any]:
+        """Arguments of ``algorithms.assembly.token_batch``, on the batch's device; ``order`` are its turns."""
+        if isinstance(self.advantages, torch.Tensor):
+            advantages = _spread(self.advantages, batch)
+        else:
+            advantages = joined(self.advantages, order, batch)
+        return {
+            "weights": joined(self.weights, order, batch),
+            "total_weight": self.total_weight,
+            "advantages": advantages.to(torch.float32),
+            "sequence": batch.sequence if self.trajectory is None else _spread(self.trajectory, batch),
+            "group": None if self.group is None else _spread(self.group, batch),
+            "offline": None if self.offline is None else _spread(self.offline, batch),
+            "step_pairs": None if self.pairs is None else self.pairs.to(batch.sequence.device),
+            "kl_coef": self.kl_coef,
+            "rollout_logprobs": None if self.rollout_logprobs is None else joined(self.rollout_logprobs, order, batch),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observations:
+    """Tokens as trainer and engine see them, each ``(T,)`` on the CPU.
+
+    ``turn`` is the number of a token's turn in the update; ``trainer`` and ``engine`` are its log-probs, NaN where the
+    engine gave none; ``trained`` says whether it is trained on.
+    """
+
+    turn: torch.Tensor
+    trainer: torch.Tensor
+    engine: torch.Tensor
+    trained: torch.Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[Observations]) -> Observations:
+        """Those of several micro-batches or ranks, one after the other."""
+        none = torch.zeros(0)
+        parts = [cls(none.long(), none, none, none.bool()), *parts]
+        fields = ((p.turn, p.trainer, p.engine, p.trained) for p in parts)
+        return cls(*(torch.cat(each) for each in zip(*fields, strict=True)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backward:
+    """What a share of an update's micro-batches leaves beside gradients. ``sums`` add up over shares."""
+
+    observations: Observations
+    sums: Mapping[str, float]
+
+
+def update_metrics(sums: Mapping[str, float]) -> dict[str, float]:
+    """Metrics of an update from the sums of all its shares; empty without any micro-batch."""
+    found = dict(sums)
+    known = found.pop("mismatch/known", 0.0)
+    if known > 0:
+        found["mismatch/logprob_abs"] /= known
+    else:
+        found.pop("mismatch/logprob_abs", None)
+    return found
+
+
+def turn_weights(
+    turns: Sequence[Turn], options: StageConfig, trajectory_M: torch.Tensor | None = None
+) -> list[torch.Tensor]:
+    """The weight of every response token in the whole update, turn by turn; a turn is a sequence of its own if no
+    trajectories are given."""
+    lengths = torch.tensor([len(turn.response_ids) for turn in turns])
+    trained = torch.cat([torch.from_numpy(turn.response_mask) for turn in turns])
+    turn_T = torch.repeat_interleave(torch.arange(len(turns)), lengths)
+    sequence_T = turn_T if trajectory_M is None else trajectory_M[turn_T]
+    mean = options.aggregation
+    length = mean.length if isinstance(mean, FixedAggregation) else None
+    weights = token_weights(trained, sequence_T, mean.name, turn_T=turn_T, length=length)
+    return list(torch.split(weights, lengths.tolist()))
+
+
+def joined(values: Sequence[torch.Tensor], order: Sequence[int], batch: MicroBatch) -> torch.Tensor:
+    """Values of tokens, turn by turn, in the batch's order and on its device."""
+    return torch.cat([values[n] for n in order]).to(batch.sequence.device)
+
+
+def _spread(values_M: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+    """One value per turn, given to each of its tokens."""
+    return values_M.to(batch.sequence.device)[batch.sequence]

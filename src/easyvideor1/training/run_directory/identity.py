@@ -1,0 +1,137 @@
+"""Which run a directory holds: its configuration and its rows, and whether a start continues or extends it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from easyvideor1.config import RunConfig, SourceConfig, dump_config
+from easyvideor1.config.load import validate
+from easyvideor1.config.places import located_source
+from easyvideor1.config.source import Source
+from easyvideor1.data import source_files
+from easyvideor1.files import file_digest, write_text
+from easyvideor1.types import ConfigError
+
+#: Keys of the configuration that change nothing of what a run does: what watches it, when it is saved, what it is
+#: called and where it is.
+_FREE = re.compile(
+    r"canary\..*|loggers(\.\d+)?|project|name|output_dir|evaluation\.max_failed|stages\.\d+\.(save_every|keep_checkpoints|max_unusable_steps)"
+)
+
+
+def check_configuration(run_dir: Path, config: RunConfig) -> bool:
+    """Make sure that the directory is new, holds a run of this very configuration, or holds one that it extends.
+
+    Settings that only watch a run (``canary``) or save it (``save_every``, ``keep_checkpoints``) may change, and so may
+    its name and directory, so that a run that was moved or copied can resume; ``config.yaml`` is then rewritten. A run
+    may get longer: its last stage has more steps or epochs,
+    or further stages stand behind it. ``RunStatus.open`` writes that down once the rows are known to be the same. Keys
+    of later versions have their defaults there.
+
+    Returns:
+        Whether ``config`` extends the run that is there.
+
+    Raises:
+        ConfigError: it holds another run, and the message names the first values that differ; or ``config.yaml`` there
+            cannot be read.
+    """
+    file, text = run_dir / "config.yaml", dump_config(config)
+    if not file.exists():
+        if (run_dir / "run.json").exists():  # removed by hand, as ``_unreadable`` advises
+            write_text(file, text)
+        return False
+    try:
+        there = file.read_text(encoding="utf-8")
+        if there == text:
+            return False
+        values = yaml.safe_load(there)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(_unreadable(file, " ".join(str(error).split()))) from error
+    if not isinstance(values, dict):
+        raise ConfigError(_unreadable(file, "it has no settings"))
+    old, new = flat(_completed(values, str(file))), flat(yaml.safe_load(text))
+    changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
+    changed = [key for key in changed if not _FREE.fullmatch(key)]
+    if not changed:
+        write_text(file, text)
+        return False
+    if extends(old, new, changed):
+        return True
+    shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
+    raise ConfigError(
+        f"{run_dir} contains a run with another configuration: {shown}. Give this run another name or output_dir, or "
+        "remove the directory to start over. A run can only be extended, by more steps of its last stage or by "
+        "another stage behind it."
+    )
+
+
+def extends(old: Mapping[str, Any], new: Mapping[str, Any], changed: Sequence[str]) -> bool:
+    """Whether all differences between two configurations, by dotted key, make the same run longer."""
+    count = 1 + max((int(key.split(".")[1]) for key in old if re.match(r"stages\.\d+\.", key)), default=-1)
+    last = f"stages.{count - 1}."
+
+    def longer(key: str) -> bool:
+        before, now = old.get(key), new.get(key)
+        return before is None or now is None or now > before
+
+    def is_behind(key: str) -> bool:
+        found = re.match(r"stages\.(\d+)\.", key)
+        return found is not None and int(found[1]) >= count and key not in old
+
+    lengths = {f"{last}steps", f"{last}epochs"}
+    return all(is_behind(key) or (key in lengths and longer(key)) for key in changed)
+
+
+def _unreadable(file: Path, fault: str) -> str:
+    return (
+        f"{file} is damaged: {fault}. Whether the run there is one of this configuration cannot be told. Put the file "
+        "back from a copy; or, if this is the command that began that run, remove the file: it is written anew"
+    )
+
+
+def _completed(values: Any, name: str) -> Any:
+    """A configuration as this version writes it down; as it is there if this version cannot read it."""
+    try:
+        return yaml.safe_load(dump_config(validate(Source(values, {(): name}))))
+    except (ConfigError, AttributeError, TypeError, ValueError):  # edited by hand, or of a version that knew other keys
+        return values
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Leaves by dotted key, as overrides name them."""
+    if isinstance(value, Mapping):
+        items = [(str(key), entry) for key, entry in value.items()]
+    elif isinstance(value, list):
+        items = [(str(index), entry) for index, entry in enumerate(value)]
+    else:
+        return {path: value}
+    return {key: leaf for name, entry in items for key, leaf in flat(entry, f"{path}.{name}".lstrip(".")).items()}
+
+
+def source_digests(config: RunConfig, sources: Iterable[SourceConfig]) -> dict[str, str]:
+    """SHA-256 of the rows of every source of a configuration, by its path as it is written there.
+
+    It is that of the file, or of the names and digests of all files of a source that has several.
+    """
+    return {source_name(source): _digest(located_source(config, source)) for source in sources}
+
+
+def source_name(source: SourceConfig) -> str:
+    """The path of a source as it is written, with the configuration of a data set on the Hub, if one is named."""
+    return f"{source.path} ({source.subset})" if source.subset else source.path
+
+
+def _digest(source: SourceConfig) -> str:
+    files = source_files(source)
+    if len(files) == 1:
+        return file_digest(files[0])
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.name}\0{file_digest(file)}\n".encode())
+    return whole.hexdigest()
