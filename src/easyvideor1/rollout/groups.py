@@ -45,7 +45,7 @@ def response_rewards(group: Group, options: StageConfig, max_new_tokens: int) ->
     totals = [score.total for score in group.scores]
     if options.overlong_cache == 0:
         return totals
-    lengths = torch.tensor([trajectory.longest_response for trajectory in group.trajectories])
+    lengths = torch.tensor([len(trajectory.last.response_ids) for trajectory in group.trajectories])
     penalties = soft_overlong_penalty(lengths, max_new_tokens, options.overlong_cache).tolist()
     return [total + options.overlong_penalty * each for total, each in zip(totals, penalties, strict=True)]
 
