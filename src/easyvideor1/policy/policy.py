@@ -112,13 +112,13 @@ class Policy(ForwardPasses):
         trained = [p for p in self.model.parameters() if p.requires_grad]
         if not trained:
             raise ConfigError("model.freeze freezes the whole model; leave at least one group to train")
-        if options.reference == "adapter-off" and self.config.lora is None:
-            raise ConfigError(f"stages.{options.name}.reference: adapter-off needs adapters; set model.lora")
+        if options.kl.reference == "adapter-off" and self.config.lora is None:
+            raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         self.options = options
-        self.objective = OBJECTIVES.resolve(options.objective)
+        self.objective = OBJECTIVES.resolve(options.objective.name)
         settings = options.optimizer
         self.optimizer = adamw(trained, settings, settings.lr)
-        self.kl_weight = KLWeight.of(options)
+        self.kl_weight = KLWeight.of(options.kl)
         copies = self._copies_for(options)
         self.reference = copies.get("reference")
         if self.reference is not None:
@@ -216,10 +216,10 @@ class Policy(ForwardPasses):
             )
         rate = learning_rate(options.optimizer, step - self._waits, options.step_count - self._waits)
         step_at_rate(optimizer, rate)
-        if options.reference == "ema" and self.reference is not None:
+        if options.kl.reference == "ema" and self.reference is not None:
             pairs = zip(self.reference.parameters(), self.model.parameters(), strict=True)
             moving = [(kept, new) for kept, new in pairs if new.requires_grad]
-            move_average([kept for kept, _ in moving], [new for _, new in moving], options.reference_decay)
+            move_average([kept for kept, _ in moving], [new for _, new in moving], options.kl.reference_decay)
         return {"grad_norm": norm, "lr": rate}
 
     def critic_step(self, step: int) -> dict[str, float]:
@@ -232,7 +232,7 @@ class Policy(ForwardPasses):
 
         Adapters are merged into its weights, and beside them for ``restore``.
         """
-        average = self.reference if self.options is not None and self.options.reference == "ema" else None
+        average = self.reference if self.options is not None and self.options.kl.reference == "ema" else None
         write_policy(directory, self.model, self.family.tokenizer, self.checkpoint, self.optimizer, average)
         if self.critic is not None:
             self.critic.save(directory)
@@ -252,7 +252,7 @@ class Policy(ForwardPasses):
             read_adapters(directory, self.model)
         else:
             self._read(directory)
-        if self.reference is not None and self.options is not None and self.options.reference == "ema":
+        if self.reference is not None and self.options is not None and self.options.kl.reference == "ema":
             read_reference(directory, self.reference, self.model)
         read_optimizer(directory / OPTIMIZER, self.model, self.optimizer)
         if self.critic is not None:
@@ -262,7 +262,7 @@ class Policy(ForwardPasses):
 def _uses(options: StageConfig) -> list[str]:
     """What copies of the model a stage needs."""
     needs, found = stage_needs(options), []
-    if needs & {"ref_logprobs", "full_kl"} and options.reference != "adapter-off":
+    if needs & {"ref_logprobs", "full_kl"} and options.kl.reference != "adapter-off":
         found.append("reference")
     return [*found, "critic"] if "values" in needs else found
 
