@@ -136,7 +136,7 @@ def test_frames_without_sense_are_refused(rows: Rows, clip: Path, tmp_path: Path
 
 def test_a_directory_without_pictures_and_loose_frames_are_refused(rows: Rows, clip: Path, tmp_path: Path) -> None:
     (clip.parent / "bare").mkdir(exist_ok=True)
-    assert "holds no picture" in refusal(rows(row(videos=["bare"])), tmp_path).what
+    assert "has no picture" in refusal(rows(row(videos=["bare"])), tmp_path).what
     bad = refusal(rows(row(problem="Which?", videos=NAMES)), tmp_path, frames_fps=2)
     assert "is an image, not a video" in bad.what and "[[first, second, ...]]" in bad.remedy
 
@@ -167,7 +167,7 @@ def test_one_rate_under_two_names_is_one(rows: Rows, clip: Path, tmp_path: Path)
     [
         ("film.mp4", "the video 'film.mp4' beside pictures"),
         ("5.heic", "an HEIC picture, which is not read"),
-        (os.fsdecode(b"caf\xe9.jpg"), "a name that is no UTF-8"),
+        (os.fsdecode(b"caf\xe9.jpg"), "a name that is not UTF-8"),
     ],
 )
 def test_a_directory_that_would_lose_a_frame_is_refused(

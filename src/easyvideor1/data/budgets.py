@@ -90,7 +90,7 @@ class Budgets:
             except ValueError as error:
                 what, _, remedy = str(error).partition("; ")
                 column = _blamed(what, [name for name in named if COLUMNS[name][0] == kind])
-                raise RowError(column, f"makes a budget that cannot be: {what}", remedy or "correct it") from None
+                raise RowError(column, f"makes an impossible budget: {what}", remedy or "correct it") from None
         return found
 
     def of_entry(self, ref: MediaRef, column: str, options: Mapping[str, Any]) -> MediaRef:
@@ -122,7 +122,7 @@ class Budgets:
             _ = changed(self.image if ref.kind == "image" else self.video, change)
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
-            raise RowError(column, f"an entry makes a budget that cannot be: {what}", remedy or "correct it") from None
+            raise RowError(column, f"an entry makes an impossible budget: {what}", remedy or "correct it") from None
         return replace(ref, budget=change)
 
 

@@ -100,7 +100,7 @@ class CheckCache:
         body = content[start:]
         whole = content.startswith(_HEAD) and content[len(_HEAD) : start] == hashlib.sha256(body).digest()
         if not whole or len(body) % _DIGEST_BYTES:
-            self._tell(f"{self.path} is damaged and is not used: all rows are checked again, and it is written anew")
+            self._tell(f"{self.path} is damaged and is not used: all rows are checked again, and it is rewritten")
             return []
         return [body[at : at + _DIGEST_BYTES] for at in range(0, len(body), _DIGEST_BYTES)]
 

@@ -272,7 +272,7 @@ def listed_options(value: Any) -> list[Any]:
 def _of_letter(key: str, text: Any) -> str:
     found = _KEY.fullmatch(key.strip())
     if found is None:
-        what = f"is a mapping with the key {key!r}, which is no letter"
+        what = f"is a mapping with the key {key!r}, which is not a letter"
         raise RowError("options", what, 'write it as {"A": "red", "B": "blue"}, or as a list')
     if isinstance(text, bool) or not isinstance(text, str | int | float):
         raise RowError("options", f"option {key!r} is {text!r}, not text", "write its text or remove it")

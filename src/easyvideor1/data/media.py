@@ -96,7 +96,9 @@ def _file(path: str, column: str, number: int, embedded: Path) -> str:
         try:
             return _written(base64.b64decode(path[head.end() :], validate=True), embedded)
         except binascii.Error as error:
-            raise RowError(column, f"entry {number} is a data URL that is no base64: {error}", "write a path") from None
+            raise RowError(
+                column, f"entry {number} is a data URL that is not base64: {error}", "write a path"
+            ) from None
     found = _URL.match(path)
     if found is None:
         return path
@@ -137,7 +139,7 @@ def pictures_in(directory: Path) -> list[str]:
     for path in files:
         shown = os.fsencode(path.name).decode(errors="replace")
         if shown != path.name:
-            raise RowError("", f"directory {str(directory)!r} holds {shown!r}, a name that is no UTF-8", remedy)
+            raise RowError("", f"directory {str(directory)!r} contains {shown!r}, a name that is not UTF-8", remedy)
         if kinds_of_name(path.name) == {"video"}:
             raise RowError("", f"directory {str(directory)!r} holds the video {shown!r} beside pictures", remedy)
         if form := unsupported_image(b"", path.name):
@@ -242,7 +244,7 @@ class MediaCheck:
         try:
             if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir builds an object per row for nothing
                 return []
-            return pictures_in(Path(path)) or RowError("", f"directory {path!r} holds no picture", remedy)
+            return pictures_in(Path(path)) or RowError("", f"directory {path!r} has no picture", remedy)
         except RowError as error:
             return error
         except OSError as error:

@@ -135,7 +135,7 @@ def _data_set(source: SourceConfig) -> Any:
         found = datasets.load_from_disk(base)
     except Exception as error:  # of the library, of the network, of the file system: it documents none of them
         what = " ".join(str(error).split()) or type(error).__name__
-        remedy = "there is no such path here, either" if is_hub_name(source.path) else "save it again"
+        remedy = "there is also no such local path" if is_hub_name(source.path) else "save it again"
         raise DataError(f"{source.path}: the data set cannot be loaded: {what[:300]} - {remedy}") from error
     if not isinstance(found, datasets.DatasetDict):
         if split not in ("", str(found.split or "train")):

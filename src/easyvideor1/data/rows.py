@@ -340,7 +340,7 @@ def _offline(row: Row) -> tuple[OfflineTrajectory, ...]:
     if row.get("offline_logprobs") is not None:
         if not isinstance(output, str):
             remedy = 'write offline_output as {"text": ..., "logprobs": [...]}, or a list of these'
-            raise RowError("offline_logprobs", "stands beside an offline_output that is no single text", remedy)
+            raise RowError("offline_logprobs", "needs an offline_output that is a single text", remedy)
         output = {"text": output, "logprobs": row["offline_logprobs"]}
     if flag not in (None, True, False):
         raise RowError("has_offline_trajectory", f"is {flag!r}", "write true or false")
