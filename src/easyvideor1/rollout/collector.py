@@ -108,7 +108,8 @@ class StepCollector:
         counts: dict[str, float] = defaultdict(float)
         rounds = 0
         while (
-            rounds == 0 or refill(len(used), options.prompts_per_step, rounds, options.generation_rounds) == "generate"
+            rounds == 0
+            or refill(len(used), options.prompts_per_step, rounds, options.selection.generation_rounds) == "generate"
         ):
             made = self._round(step, rounds, timings, counts)
             groups += made
@@ -145,6 +146,7 @@ class StepCollector:
                         sampling=self.sampling,
                         group_size=self.options.group_size,
                         seed=(self.seed, self.options.name, step, *(("round", round_) if round_ else ())),
+                        on_failure=self.media.failed,
                         offline=placed,
                         baselines=self.baselines,
                         on_group=on_group,
