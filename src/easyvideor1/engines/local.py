@@ -20,8 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from easyvideor1.engines.engine import Engine, Request, Result, Sampling
-from easyvideor1.engines.growing import GrowingResponses
-from easyvideor1.engines.penalties import SeenTokens
+from easyvideor1.engines.decoding import GrowingResponses, SeenTokens, draw, uniforms
 from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family, computing
 from easyvideor1.families.features import FeatureCache, load_visual
@@ -232,13 +231,13 @@ class LocalEngine:
         cache = DynamicCache(config=text)
         hidden, following, key_mask = self._prefill(requests, load, cache, device)
         frames.clear()
-        uniforms = np.stack([[_uniforms(r.seed, i, sampling.max_new_tokens) for i in range(n)] for r in requests])
+        numbers = np.stack([[uniforms(r.seed, i, sampling.max_new_tokens) for i in range(n)] for r in requests])
         rows = len(requests)
         if not self.family.shares_prefix:
             copies = torch.arange(rows, device=device).repeat_interleave(n)
             cache.reorder_cache(copies)  # any selection of rows, not for beams alone
             hidden, following, key_mask = hidden[copies], following[copies], key_mask[copies]
-            rows, n, uniforms = rows * n, 1, uniforms.reshape(rows * n, 1, -1)
+            rows, n, numbers = rows * n, 1, numbers.reshape(rows * n, 1, -1)
         own_keys = torch.eye(n, dtype=torch.bool, device=device)[None, None]
         alive = np.arange(rows)
         out = GrowingResponses(requests, np.asarray(self.family.stop_token_ids), self.family.tokenizer)
@@ -250,7 +249,7 @@ class LocalEngine:
         for step in range(sampling.max_new_tokens):
             logits = masked_logits(self.family, self.model, hidden, 1.0 if sampling.greedy else sampling.temperature)
             drawn_from = None if seen is None else seen.penalised(logits, sampling)
-            ids_Rn, logprobs_Rn = _draw(logits, uniforms[alive, :, step], sampling, drawn_from)
+            ids_Rn, logprobs_Rn = draw(logits, numbers[alive, :, step], sampling, drawn_from)
             if seen is not None:
                 seen.add(torch.from_numpy(ids_Rn).to(device))
             full_ids = np.full((rows, n), self.family.pad_token_id)
@@ -328,53 +327,6 @@ class LocalEngine:
 
 def _batch_key(request: Request) -> tuple[Any, ...]:
     return (request.n, astuple(request.sampling), len(request.prompt))
-
-
-def _uniforms(seed: int, response: int, count: int) -> NDArray[np.float64]:
-    """The random numbers of one response: a function of its seed and index, whatever else is in the batch."""
-    # As an array of this type: numpy takes a list with a number beyond 2**63 for floats, and seeds would coincide.
-    key = np.array([seed % 2**64, response], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).random(count)
-
-
-def _draw(
-    logits_PnV: torch.Tensor,
-    uniforms_Pn: NDArray[np.float64],
-    sampling: Sampling,
-    drawn_from_PnV: torch.Tensor | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Token ids by inverting the cumulative distribution at the given uniforms, and their log-probabilities.
-
-    ``drawn_from_PnV`` are logits to draw from in place of the policy's; log-probabilities are the policy's either way.
-    """
-    log_PnV = torch.log_softmax(logits_PnV, dim=-1)
-    if sampling.greedy:
-        ids = log_PnV.argmax(-1)
-    else:
-        full = log_PnV.exp() if drawn_from_PnV is None else torch.softmax(drawn_from_PnV, dim=-1)
-        probabilities = _truncate(full, sampling).double()
-        cumulative = probabilities.cumsum(-1)
-        threshold = torch.from_numpy(uniforms_Pn).to(logits_PnV.device)[..., None] * cumulative[..., -1:]
-        # right=True skips tokens of probability 0, whose cumulative value equals their predecessor's.
-        ids = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp_max(logits_PnV.shape[-1] - 1)
-    picked = log_PnV.gather(-1, ids[..., None]).squeeze(-1)
-    return ids.cpu().numpy(), picked.float().cpu().numpy()
-
-
-def _truncate(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Zero what ``top_k`` and then ``top_p`` cut; the caller renormalises.
-
-    Equal probabilities rank by token id, as in ``argmax``, so that exactly ``top_k`` tokens stay.
-    """
-    if not 0 < sampling.top_k < probabilities.shape[-1] and sampling.top_p >= 1.0:
-        return probabilities
-    ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    if sampling.top_k > 0:
-        ranked[..., sampling.top_k :] = 0.0
-    if sampling.top_p < 1.0:
-        total = ranked.sum(-1, keepdim=True)
-        ranked = ranked.masked_fill((ranked.cumsum(-1) - ranked) >= sampling.top_p * total, 0.0)
-    return torch.zeros_like(probabilities).scatter(-1, order, ranked)
 
 
 def open_engine(
