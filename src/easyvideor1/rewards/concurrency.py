@@ -14,12 +14,12 @@ from typing import Generic, Protocol, TypeVar
 from easyvideor1.rewards.types import RewardError, masked
 from easyvideor1.types import Completion, Sample, Score
 
-#: Workers where the configuration names no number: one per processor, and no more than this.
+#: Most workers where the configuration gives no number (one for each processor).
 _MOST = 16
 
 
 class Closable(Protocol):
-    """What a pool lends."""
+    """A helper that a pool lends."""
 
     def close(self) -> None: ...
 
@@ -28,15 +28,15 @@ H = TypeVar("H", bound=Closable)
 
 
 def default_workers() -> int:
-    """How many comparisons go on at a time where nobody says."""
+    """How many comparisons run at a time by default."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST)
 
 
 class Pool(Generic[H]):
     """Lends helpers, each to one borrower at a time; makes one when none is free, and keeps them for the next.
 
-    Whoever works alone always gets the same helper. Safe from any thread; a forked child begins with none, for the
-    helpers are its parent's.
+    A single borrower always gets the same helper. Thread-safe. A forked child starts without helpers: those of its
+    parent belong to the parent.
     """
 
     def __init__(self, make: Callable[[], H]) -> None:
@@ -61,7 +61,7 @@ class Pool(Generic[H]):
                 self._free.append(helper)
 
     def close(self) -> None:
-        """End all helpers that nobody has borrowed."""
+        """End all helpers that are not borrowed."""
         with self._lock:
             free, self._free = self._free, []
         for helper in free:
@@ -70,17 +70,17 @@ class Pool(Generic[H]):
 
 T = TypeVar("T")
 
-#: Calls that may hang at a time. Python cannot end a thread, so each of them is left behind and costs memory.
+#: Calls that may hang at a time. Python cannot end a thread: each of them stays and costs memory.
 _HANGING = 8
 
 
 class TimeLimit:
-    """Calls functions of the user, each within a time limit.
+    """Calls custom functions, each within a time limit.
 
-    A call runs in a thread of its own, which ends with the process at the latest.
+    Each call runs in a daemon thread of its own.
 
     Args:
-        seconds: of one call; ``None`` calls directly and waits for ever.
+        seconds: of one call; ``None`` calls directly, without a limit.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -93,7 +93,7 @@ class TimeLimit:
 
         Raises:
             TimeoutError: it did not return in time.
-            RewardError: so many calls hang already that going on would not help.
+            RewardError: too many calls hang already.
         """
         if self._seconds is None:
             return function()
@@ -128,14 +128,14 @@ class TimeLimit:
 
 
 class ActiveWork:
-    """Work under way, one piece per thread."""
+    """What scoring waits for at the moment, in words, one entry for each thread."""
 
     def __init__(self) -> None:
         self._now: dict[int, tuple[float, str]] = {}
 
     @contextmanager
     def __call__(self, what: str) -> Iterator[None]:
-        """Name what the block waits for."""
+        """Record what the block waits for."""
         thread = threading.get_ident()
         before = self._now.get(thread)
         self._now[thread] = (time.monotonic(), what)
@@ -148,25 +148,26 @@ class ActiveWork:
                 self._now[thread] = before
 
     def words(self) -> str:
-        """The piece that has taken the longest; empty if there is none."""
+        """The entry that has taken the longest; empty if there is none."""
         return min(self._now.copy().values(), default=(0.0, ""))[1]
 
 
 OUT_OF_TIME = "not scored: the comparisons of the step took longer than rewards.step_seconds"
 
-#: Of responses to one sample, what compares each: nothing where they need no process.
+#: For responses to one sample: what compares each of them; nothing where no process is needed.
 Compare = Callable[[Sample, Sequence[Completion]], Sequence[Callable[[], Score]]]
 
 
 class Comparisons:
-    """Those of one step, by group: begun as its responses come in, or all at once.
+    """The comparisons of one step that wait for a process (programs, mathematics), running in threads, by group.
 
-    What has not begun ``seconds`` after ``limit`` was called is masked. Responses of a group are begun in order.
+    They begin as responses come in, or all at once; those of a group begin in order. A comparison that has not begun
+    ``seconds`` after the call of ``limit`` is masked.
 
     Args:
-        pool: whose threads wait for the processes.
-        compare: gives the comparisons of some responses.
-        seconds: the time that they may take together; ``None`` waits for all.
+        pool: its threads wait for the processes.
+        compare: returns the comparisons of some responses.
+        seconds: the time limit of all of them together; ``None``: no limit.
     """
 
     def __init__(self, pool: ThreadPoolExecutor, compare: Compare, seconds: float | None) -> None:
@@ -178,9 +179,9 @@ class Comparisons:
         self._lock = threading.Lock()
 
     def begin(self, group: int, sample: Sample, completions: Sequence[Completion]) -> list[Future[Score]]:
-        """The scores, under way, of a group's responses; those that were begun before are not begun again.
+        """The futures of the scores of a group's responses; comparisons that began before do not begin again.
 
-        What was begun of other responses than these is given up.
+        Those of other responses than these are cancelled.
         """
         with self._lock:
             begun = self._begun[group]
@@ -195,12 +196,12 @@ class Comparisons:
             return [future for _, future in begun]
 
     def limit(self) -> None:
-        """Let the time run: from now on somebody waits."""
+        """Start the time limit."""
         if self._seconds is not None:
             self._until = time.monotonic() + self._seconds
 
     def cancel(self) -> None:
-        """Give up what has not begun."""
+        """Cancel what has not begun."""
         with self._lock:
             for _, future in (each for begun in self._begun.values() for each in begun):
                 future.cancel()

@@ -11,7 +11,7 @@ from easyvideor1.rewards.types import RewardError, masked
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Sample, Score
 
-#: A reward of the user. A number is accuracy and total, ``None`` means that it does not apply to this sample.
+#: A custom reward. A number is accuracy and total, ``None`` means that it does not apply to this sample.
 CustomReward = Callable[[Sample, str], Score | float | None]
 
 
@@ -38,24 +38,24 @@ _ROUNDING = 1e-6
 
 
 def checked_number(target: str, name: str, value: object) -> float:
-    """A Python float of anything that is one number: numpy's scalars and tensors without dimensions included.
+    """The Python float of a number, a numpy scalar or a tensor without dimensions.
 
     Raises:
-        RewardError: it is no number.
+        RewardError: it is not a number.
     """
     if not isinstance(value, str | bytes | bytearray) and not getattr(value, "ndim", 0):
         try:
             return float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError, RuntimeError):
-            pass  # said below, with the name of the reward
-    raise RewardError(f"reward {target!r} returned {name}={value!r} ({type(value).__name__}), which is no number")
+            pass  # reported below, with the name of the reward
+    raise RewardError(f"reward {target!r} returned {name}={value!r} ({type(value).__name__}), which is not a number")
 
 
 def checked_share(target: str, name: str, value: object) -> float:
-    """A number in [0, 1]; what rounding put a little outside is put back.
+    """A number in [0, 1]; a rounding error beyond the bounds is clipped.
 
     Raises:
-        RewardError: it is no number, or another one.
+        RewardError: it is not a number in [0, 1].
     """
     number = checked_number(target, name, value)
     if not -_ROUNDING <= number <= 1.0 + _ROUNDING:
@@ -64,12 +64,12 @@ def checked_share(target: str, name: str, value: object) -> float:
 
 
 def checked_score(target: str, result: object, *, form: float = 0.0) -> Score:
-    """Hold a custom reward to its contract; a breach always stops: masking it would mask every sample.
+    """The score that a custom reward returned. An invalid one always stops the run: masking would mask every sample.
 
-    A number is accuracy and total; ``form`` is the format of a response that the reward says nothing of.
+    A number is accuracy and total; ``form`` is then the format.
 
     Raises:
-        RewardError: the contract is broken.
+        RewardError: the result is invalid.
     """
     if result is None:
         return masked(f"reward {target!r} does not apply")
@@ -88,7 +88,7 @@ def checked_score(target: str, result: object, *, form: float = 0.0) -> Score:
     parts = {str(name): checked_number(target, f"the part {name}", value) for name, value in result.parts.items()}
     for name, value in parts.items():
         if not math.isfinite(value):
-            raise RewardError(f"reward {target!r} returned the part {name}={value!r}, which is no finite number")
+            raise RewardError(f"reward {target!r} returned the part {name}={value!r}, which is not finite")
     if not result.applicable and not result.reason:
         raise RewardError(f"reward {target!r} returned applicable=False without a reason")
     return replace(

@@ -79,9 +79,9 @@ UNCLOSED_BOX = "the box of the answer was never closed"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A piece of a response, how it was found, and where in the response it starts.
+    """A candidate for the answer: a piece of a response, how it was found, and where in the response it starts.
 
-    ``beside`` is text elsewhere that may contradict it: the last line behind a statement, what is above a last line.
+    ``beside`` is text elsewhere that may contradict it: the last line after a statement, or what is above a last line.
     """
 
     text: str
@@ -107,7 +107,7 @@ def find_boxed(text: str) -> tuple[str, int] | None:
 def find_candidates(
     text: str, fallback: Fallback, layout: Layout, finish: FinishReason | None
 ) -> Iterator[Candidate] | str:
-    """The places to read, best first, of which the first that can be read counts; or why there are none.
+    """The candidates, best first; the first that can be read counts. Without candidates, the reason.
 
     A closed tag outside the thinking is the only place if there is one. Else, of a response that ended by itself, a tag
     that was left open at its end (engines drop the closing tag where it is their stop string). Else, where the thinking
@@ -148,7 +148,7 @@ def _inside(region: Candidate, fallback: Fallback) -> Iterator[Candidate]:
 
 
 def _marked(region: Candidate, fallback: Fallback) -> Iterator[Candidate]:
-    """What stands in a box, and what the last statement says: its line, and its line without the reason it gives."""
+    """The content of a box, and the last statement: its line, and its line without the reason it gives."""
     text = region.text
     if (boxed := find_boxed(text)) is not None:
         yield _stripped(Candidate(boxed[0], "boxed", region.start + boxed[1]))
@@ -165,7 +165,7 @@ def _marked(region: Candidate, fallback: Fallback) -> Iterator[Candidate]:
 
 
 def _object(region: Candidate) -> Iterator[Candidate]:
-    """What a text that is a JSON object gives under ``answer``, where nothing but its reason stands beside."""
+    """The value of ``answer`` in a text that is a JSON object, where the other keys only give a reason."""
     text = region.text
     if not text.startswith(("{", "```")) or len(text) > _TAIL:
         return
@@ -209,9 +209,9 @@ def _untagged(whole: Candidate, fallback: Fallback) -> Iterator[Candidate]:
     if fallback != "block":
         yield from _marked(region, fallback)
         if _BOX.search(body) or _BEGIN_BOX in body:
-            return  # the box is where the answer is presented, read or not
+            return  # the box presents the answer, readable or not
     if fallback == "scalar" and (statement := _statement(region, fallback)) is not None:
-        # What the last statement does not say is not said by the rest; a line of its own behind it may.
+        # Only the last statement counts, or a line of its own after it.
         if statement.beside:
             yield Candidate(statement.beside, "reply", region.start + len(body) - len(statement.beside))
         return
@@ -226,19 +226,19 @@ def _untagged(whole: Candidate, fallback: Fallback) -> Iterator[Candidate]:
             yield _stripped(Candidate(last, region.found, region.start + len(body) - len(last), beside))
 
 
-#: Where a rule says no more than that it cannot read a text.
+#: The reason where a rule gives none.
 NO_ANSWER = "no answer of this task type is stated"
 EMPTY_PLACE = "the place of the answer is empty"
 CONTRADICTED = "two different answers are stated"
-#: A line beyond this length is no answer by itself.
+#: A longer line is not an answer by itself.
 _LINE = 300
 
 
 def parse(task: str, response: str | Completion, options: Sequence[str] = (), grammar: Grammar = ANSWER) -> Answer:
     """Read the answer that a response commits to.
 
-    Total: no ``response`` makes it raise, and its time is linear in the length of the text. An answer without a
-    ``value`` has a ``reason``.
+    Total: no ``response`` makes it raise. Its time is linear in the length of the text. An answer without a ``value``
+    has a ``reason``.
 
     Args:
         task: task type or an alias of one.
@@ -262,7 +262,7 @@ def parse(task: str, response: str | Completion, options: Sequence[str] = (), gr
         read = rule.read if region.found != "reply" or rule.read_reply is None else rule.read_reply
         reading = read(region.text, tuple(options)) if region.text else None
         if reading is not None and reading.value is not None:
-            # A tag whose content had to be searched for the answer still holds it, but not as it was asked for.
+            # The tag holds the answer, but in another form if the answer had to be searched for.
             canonical = reading.canonical and (region is first or region.found != "tag")
             if 0 < len(region.beside) <= _LINE and _says_another(rule, region.beside, tuple(options), reading.value):
                 return Answer(None, region.text, region.found, start=region.start, reason=CONTRADICTED)
@@ -280,7 +280,7 @@ _JOINER = re.compile(
 
 
 def _says_another(rule: Rule, line: str, options: tuple[str, ...], value: object) -> bool:
-    """Whether a line is an answer as a whole, and another one."""
+    """Whether a line is, as a whole, another answer."""
     if (joiner := _JOINER.match(line)) is not None and joiner.end() < len(line):
         line = line[joiner.end() :]
     reading = (rule.read_reply or rule.read)(line, options)

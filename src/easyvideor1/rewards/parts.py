@@ -33,10 +33,10 @@ def length_bonus(sample: Sample, response: str, *, shortest: float, longest: flo
 
 
 def brevity(sample: Sample, responses: Sequence[str], scores: Sequence[Score]) -> list[float | None]:
-    """1 for the shortest judged response of a group, 0 for the longest, linear between; 1 where all are as long.
+    """1 for the shortest scored response of a group, 0 for the longest, linear between; 1 where all have one length.
 
-    The length penalty of Kimi k1.5 (Kimi Team 2025), ``0.5 - (length - shortest) / (longest - shortest)``, moved from
-    [-0.5, 0.5] to [0, 1]. There a wrong answer gets at most 0: here the gate ``accuracy > 0`` gives it nothing.
+    The length penalty of Kimi k1.5 (Kimi Team 2025), ``0.5 - (length - shortest) / (longest - shortest)``, shifted from
+    [-0.5, 0.5] to [0, 1]. There a wrong answer gets at most 0; here the gate ``accuracy > 0`` does the same.
     """
     lengths = [len(text) for text, score in zip(responses, scores, strict=True) if score.applicable]
     if not lengths:
@@ -49,9 +49,9 @@ def brevity(sample: Sample, responses: Sequence[str], scores: Sequence[Score]) -
 
 
 def diversity(sample: Sample, responses: Sequence[str], scores: Sequence[Score]) -> list[float | None]:
-    """How unlike the others of its group a response is: 1 - mean Jaccard similarity of the sets of word pairs.
+    """How different a response is from the others of its group: 1 - mean Jaccard similarity of the sets of word pairs.
 
-    Does not apply where fewer than two responses are judged. Meant for a small weight and the gate ``accuracy > 0``:
+    Does not apply where fewer than two responses are scored. Meant for a small weight and the gate ``accuracy > 0``:
     nonsense is diverse.
     """
     pairs = [_pairs(text) if score.applicable else None for text, score in zip(responses, scores, strict=True)]
@@ -96,7 +96,7 @@ Values = list[float | None]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One further term of the total; ``group`` says that its reward takes all responses of a sample at once."""
+    """One further term of the total; with ``group``, its reward takes all responses of a sample at once."""
 
     name: str
     target: str
@@ -166,10 +166,10 @@ def _read_gate(where: str, gate: str, known: set[str]) -> tuple[Condition, ...]:
 
 
 def part_values(part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]) -> Values:
-    """What a part says of every response; ``None`` where it does not apply or the response could not be judged.
+    """The value of a part for each response; ``None`` where it does not apply or the response could not be scored.
 
     Raises:
-        RewardError: the reward broke its contract.
+        RewardError: the reward returned something invalid.
         Exception: whatever the reward raises.
     """
     if part.group:
@@ -195,13 +195,13 @@ def _value(part: Part, value: object) -> float | None:
 
 
 def is_open(gate: tuple[Condition, ...], score: Score) -> bool:
-    """Whether all conditions hold; one on a part that does not apply does not."""
+    """Whether all conditions hold; a condition on a part that does not apply is false."""
     named = {**score.parts, "accuracy": score.accuracy, "format": score.format}
     return all(name in named and _COMPARISONS[sign](named[name], bound) for name, sign, bound in gate)
 
 
 def with_part(part: Part, score: Score, value: float | None) -> Score:
-    """A score with one part more among its parts; 0 where its gate is closed. The total is not touched.
+    """A score with one part added, 0 where the gate of the part is closed. The total does not change.
 
     Raises:
         RewardError: the score has a part of that name.
@@ -216,9 +216,9 @@ def with_part(part: Part, score: Score, value: float | None) -> Score:
 def combined(score: Score, parts: Sequence[Part]) -> Score:
     """A score with its total over the parts that apply.
 
-    ``(base + sum of w * value + sum of |w| of the penalties) / (1 + sum of |w|)``: the weighted sum, moved and scaled
-    linearly so that it stays in [0, 1] whatever the weights. ``base`` is the weighted sum of accuracy and format, or
-    the total of a custom reward. A part that does not apply is in none of the sums.
+    ``(base + sum of w * value + sum of |w| of the penalties) / (1 + sum of |w|)``: the weighted sum, shifted and scaled
+    linearly so that it stays in [0, 1] for all weights. ``base`` is the weighted sum of accuracy and format, or
+    the total of a custom reward. A part that does not apply is left out of all sums.
     """
     here = [part for part in parts if part.name in score.parts]
     if not score.applicable or not here:

@@ -33,7 +33,7 @@ def as_text(answer: object) -> str:
 
 
 def _unquoted(text: str) -> str:
-    """The content of a JSON string; text that only looks like one stays as it is."""
+    """The content of a JSON string; other text stays as it is."""
     try:
         return str(json.loads(text))
     except ValueError:
@@ -64,7 +64,7 @@ def accepted_answers(task: str, text: str) -> tuple[str, ...]:
 
 
 def plain_reference(answer: str) -> str:
-    """The words of a reference, without the tag or the JSON quotes that it may stand in."""
+    """The text of a reference, without the tag or the JSON quotes that may surround it."""
     tagged = last_tag(answer)
     text = (answer if tagged is None else tagged).strip()
     if text.startswith('"') and text.endswith('"'):

@@ -22,7 +22,7 @@ _MOST_BROWSERS = 4
 
 
 class Reviewer:
-    """Reviews what the built-in rules scored; most types are left as they are, at the cost of a look into a set.
+    """Reviews what the built-in rules scored; the scores of most types stay as they are.
 
     Raises:
         ConfigError: the judge or the renderer is configured and cannot be used.
@@ -45,18 +45,18 @@ class Reviewer:
         settings: ScoringSettings,
         require_tag: Sequence[bool],
     ) -> list[Score]:
-        """The scores, with the accuracy of whoever judges this type in place of the rule's.
+        """The scores, with the accuracy of the judge or the renderer of this type in place of the rule's.
 
         Args:
             task: Canonical task type.
             sample: The sample.
             responses: Responses to it.
-            scores: What the built-in rule says of each.
+            scores: Those of the built-in rule.
             settings: Weights and grammar.
             require_tag: Whether only an answer in a closed tag counts, for each response.
 
         Raises:
-            RewardError: the judge's configuration can never work.
+            RewardError: the configuration of the judge cannot work.
         """
         if self.judge is not None and task in self._judged:
             return self._judged_scores(self.judge, task, sample, responses, scores, settings, require_tag)
@@ -68,13 +68,13 @@ class Reviewer:
                 return _seen(renderer, task, sample, response, score, settings, tag)
 
             first, *others = zip(responses, scores, require_tag, strict=True)
-            shown = seen(first)  # by itself: the others find the picture of the reference ready
+            shown = seen(first)  # alone: it renders the reference, which the others reuse
             with ThreadPoolExecutor(self._browsers, thread_name_prefix="render") as pool:
                 return [shown, *pool.map(seen, others)]
         return list(scores)
 
     def close(self) -> None:
-        """End what was started; it is started again when needed."""
+        """End threads and connections; they start again when needed."""
         if self.judge is not None:
             self.judge.close()
 
@@ -121,7 +121,7 @@ def _seen(
     settings: ScoringSettings,
     require_tag: bool,
 ) -> Score:
-    """The score of a document after a look at it; one that could not be read or judged is left as it is."""
+    """The score of a document with its rendering; the score of an unread or masked answer stays as it is."""
     predicted = counted_answer(task, response, sample.options, settings, require_tag=require_tag).value
     if not score.applicable or predicted is None:
         return score

@@ -98,27 +98,26 @@ def score(
 ) -> Score:
     """Score one response against its reference.
 
-    ``total = accuracy_weight * accuracy + format_weight * format``. Accuracy is that of the answer which the response
-    commits to (``parse``); where it commits to none, it is 0 with the reason. Format is 1 for an ``<answer>`` tag
-    outside the thinking whose content is of the type, in the form asked for, in a response whose tags are those of the
-    grammar;
-    0.5 if the tag holds something else or the grammar is broken; 0 without a tag or with an empty one. A reference or
-    column that cannot be used, and boxes on another scale, give ``applicable=False`` with the reason; every
-    other failure that a response causes (such as a comparison that does not end) is accuracy 0 with the reason.
+    ``total = accuracy_weight * accuracy + format_weight * format``. Accuracy is that of the answer that the response
+    commits to (``parse``), or 0 with the reason if it commits to none. Format is 1 for an ``<answer>`` tag outside the
+    thinking whose content is of the type, in the form asked for, in a response whose tags are those of the grammar; 0.5
+    if the tag holds something else or the grammar is broken; 0 without a tag or with an empty one. An unusable
+    reference or column, and boxes on another scale, give ``applicable=False`` with the reason. Any other fault of the
+    response (such as an endless comparison) is accuracy 0 with the reason.
 
     Args:
         problem_type: task type or an alias of one.
         response: the whole response.
         answer: the reference; text, or the JSON value it stands for.
         options: options of a choice question.
-        question: the question; no built-in rule needs it.
+        question: the question; built-in rules do not use it.
         accuracy_weight: weight of accuracy in the total.
         format_weight: weight of format in the total.
-        profile: ``strict``, or the published behaviour to compare with; see ``RewardConfig.profile``.
+        profile: ``strict``, or a published package to compare with; see ``RewardConfig.profile``.
         grammar: the tags of a well-formed response; see ``RewardConfig.grammar``.
         asked_coordinates: the scale of boxes that the prompt asks for; see ``RewardConfig.coordinates``.
-        scale_mismatch: what an answer on another scale is worth; see ``RewardConfig.scale_mismatch``.
-        finish: how the response ended; one that was cut at the limit (``"length"``) has no answer unless its answer
+        scale_mismatch: how an answer on another scale is scored; see ``RewardConfig.scale_mismatch``.
+        finish: how the response ended. One that was cut at the limit (``"length"``) has no answer unless its answer
             tag had closed. ``None``: unknown.
         opens_thinking: whether the prompt ended inside an open ``<think>``.
         require_tag: whether only an answer in a closed tag counts; see ``RewardConfig.require_tag``.
@@ -128,7 +127,7 @@ def score(
 
     Raises:
         DataError: the task type is unknown.
-        ConfigError: the grammar or the profile is.
+        ConfigError: the grammar or the profile is unknown.
     """
     settings = ScoringSettings(
         accuracy_weight,
@@ -156,7 +155,7 @@ def score_response(
     *,
     require_tag: bool = False,
 ) -> Score:
-    """``score`` for a canonical task type, a reference as text, and settings that were read before."""
+    """``score`` for a canonical task type, a reference as text, and settings read before."""
     if settings.profile != "strict":
         weights = (settings.accuracy_weight, settings.format_weight)
         return published_score(settings.profile, task, completion.text, answer, weights)
@@ -174,7 +173,7 @@ def score_response(
 
 
 def scored(score: Score, verdict: Verdict, settings: ScoringSettings) -> Score:
-    """A score with the accuracy of a verdict and the total that follows; its own parts stay beside the verdict's."""
+    """A score with the accuracy of a verdict and the new total; it keeps its own parts beside those of the verdict."""
     parts = {**score.parts, **verdict.parts}
     return _weighed(verdict, parts, score.format, score.parsed, score.found, settings)
 
@@ -192,7 +191,7 @@ def _weighed(
 def counted_answer(
     task: str, completion: Completion, options: tuple[str, ...], settings: ScoringSettings, *, require_tag: bool
 ) -> Answer:
-    """The answer of a response; without its value, and with the reason, where it is not given as it has to be."""
+    """The answer of a response; without its value, and with the reason, where its form does not count."""
     answer = parse(task, completion, options, settings.grammar)
     if answer.value is None:
         return answer
@@ -229,7 +228,7 @@ def _verdict(task: str, predicted: Any, reference: Any, row: Mapping[str, Any], 
 def _on_the_scale_of(
     rule: Rule, predicted: Any, reference: Any, row: Mapping[str, Any], settings: ScoringSettings
 ) -> Any:
-    """The answer with its boxes and points on the scale of the reference, or the verdict where that cannot be."""
+    """The answer with its boxes and points on the scale of the reference, or a verdict where that is impossible."""
     assert rule.places is not None
     points = rule.places.points
     stated = declared_scale(row) or settings.coordinates
@@ -253,7 +252,7 @@ def _mismatched(reason: str, settings: ScoringSettings) -> Verdict:
 
 
 def format_of(answer: Answer, response: str, grammar: Grammar) -> float:
-    """The published format reward: 1, 0.5 or 0; see ``score``."""
+    """The format reward: 1, 0.5 or 0; see ``score``."""
     if answer.found != "tag" or not answer.text:
         return 0.0
     right = answer.value is not None and answer.canonical

@@ -28,10 +28,9 @@ _WAITING = frozenset({"code", "math"})
 
 
 class Scorer:
-    """Scores samples as a configuration says, and counts what could not be judged.
+    """Scores samples as a configuration says, and counts what could not be scored.
 
-    ``counts`` maps ``(task type, reason)`` to a number of responses. Safe to call from several threads if the custom
-    rewards are.
+    ``counts`` maps ``(task type, reason)`` to a number of responses. Thread-safe if the custom rewards are.
     """
 
     def __init__(self, config: RewardConfig) -> None:
@@ -52,18 +51,18 @@ class Scorer:
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many responses could not be judged so far, by task type and reason; a part that did not apply, too."""
+        """How many responses could not be scored so far, and how many parts did not apply, by task type and reason."""
         with self._lock:
             return dict(self._counts)
 
     def __call__(self, sample: Sample, response: str | Completion) -> Score:
         """Score one response by itself, as evaluation does.
 
-        Parts that compare the responses of a group are left out of its total, and an answer counts without the tag that
-        the prompt asks for, unless ``require_tag`` is on.
+        Parts that compare the responses of a group are left out of its total. An answer counts without the tag that the
+        prompt asks for, unless ``require_tag`` is on.
 
         Raises:
-            RewardError: a reward raised and ``on_error`` is ``stop``, or a custom reward broke its contract.
+            RewardError: a reward raised and ``on_error`` is ``stop``, or a custom reward returned something invalid.
         """
         return self._scored(sample, [response], self._alone, training=False)[0]
 
@@ -78,20 +77,20 @@ class Scorer:
         return tuple(self._scored(sample, responses, self.parts, training=True))
 
     def comparisons(self) -> Comparisons:
-        """For ``score_groups``: what of a step may begin while its other responses are still being generated."""
+        """For ``score_groups``: comparisons that may begin while other responses of the step are still generated."""
         return Comparisons(self._pool, partial(self._compare, training=True), self.config.step_seconds)
 
     def score_groups(
         self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: Comparisons | None = None
     ) -> list[tuple[Score, ...]]:
-        """``score_group`` of every group of a step, with comparisons that wait for a process going on side by side.
+        """``score_group`` of every group of a step; comparisons that wait for a process run side by side.
 
-        What has not begun ``rewards.step_seconds`` after this call is masked: programs that only sleep must not stall a
-        run.
+        Comparisons that have not begun ``rewards.step_seconds`` after this call are masked: programs that only sleep
+        must not stall a run.
 
         Args:
             groups: samples with all responses to each.
-            begun: what ``comparisons`` gave, if some began before, by the position of their group.
+            begun: what ``comparisons`` returned, if some began before, by the position of their group.
 
         Raises:
             RewardError: as for one response.
@@ -103,7 +102,7 @@ class Scorer:
             ]
 
     def score_each(self, pairs: Sequence[tuple[Sample, Completion]]) -> list[Score]:
-        """What calling it says of every response, with comparisons that wait for a process going on side by side.
+        """The score of each response by itself; comparisons that wait for a process run side by side.
 
         Raises:
             RewardError: as for one response.
@@ -120,7 +119,7 @@ class Scorer:
     def _waiting(
         self, comparisons: Comparisons, groups: Sequence[tuple[Sample, Sequence[Completion]]]
     ) -> Iterator[list[list[Future[Score]]]]:
-        """For each group its comparisons under way; those that are not asked for in the block are given up."""
+        """The running comparisons of each group; those that the block does not wait for are cancelled."""
         comparisons.limit()
         try:
             yield [comparisons.begin(number, sample, given) for number, (sample, given) in enumerate(groups)]
@@ -130,7 +129,7 @@ class Scorer:
     def _compare(
         self, sample: Sample, completions: Sequence[Completion], *, training: bool
     ) -> list[Callable[[], Score]]:
-        """What is worth a thread: rules that wait for a process. Rewards of the user need not be safe in one."""
+        """Comparisons worth a thread: rules that wait for a process. Custom rewards need not be thread-safe."""
         task = canonical_task(sample.task)
         if task not in _WAITING or task in self._custom or "*" in self._custom:
             return []
@@ -140,17 +139,17 @@ class Scorer:
         ]
 
     def waiting(self) -> str:
-        """What scoring waits for at this moment, in words; empty if it does not."""
+        """What scoring waits for at the moment, in words; empty if for nothing."""
         return self._doing.words()
 
     def try_out(self, samples: Iterable[Sample]) -> None:
-        """Call every reward of the user once, on a sample that it is for with the reference as the response.
+        """Call every custom reward once, on a sample that it applies to, with the reference as the response.
 
-        Nobody else is asked: no judge, no browser. Samples of which none is for a reward leave that untried.
+        No judge and no browser is used. A reward that applies to none of the samples is not called.
 
         Raises:
-            ConfigError: one raises (unless ``on_error`` is ``mask``) or breaks its contract; the message names the
-                reward, the sample and the exception, with lines of the user's code.
+            ConfigError: one raises (unless ``on_error`` is ``mask``) or returns something invalid; the message names
+                the reward, the sample and the exception, with lines of the user's code.
         """
         first: dict[str, Sample] = {}
         for sample in samples:
@@ -207,7 +206,7 @@ class Scorer:
         training: bool,
         begun: Sequence[Future[Score]],
     ) -> list[Score]:
-        """Accuracy, format and their total, by the rule of the type or the reward that the user put in its place."""
+        """Accuracy, format and their total, by the rule of the type or by the custom reward in its place."""
         tags = [self._requires_tag(one, training=training) for one in completions]
         with self._doing(f"the {task} of {sample.id!r}"):
             scores = [future.result() for future in begun] or [

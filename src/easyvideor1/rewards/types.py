@@ -18,7 +18,7 @@ Fallback = Literal["scalar", "prose", "block"]
 
 
 class RewardError(EasyVideoError):
-    """A reward raised or broke its contract; the message names the reward, the sample and the remedy."""
+    """A reward raised or returned something invalid; the message names the reward, the sample and the remedy."""
 
 
 class ColumnError(DataError):
@@ -56,8 +56,8 @@ class Answer:
 class Reading:
     """A typed value read from a piece of text; see ``Answer.canonical``.
 
-    A ``value`` of ``None`` is a text that commits to nothing, or to too much; ``reason`` says so in words that are the
-    same for the same cause. A reader may also return ``None``, which leaves the reason to the parser.
+    ``value`` is ``None`` for a text that commits to no answer, or to several; ``reason`` says which, in the same words
+    for the same cause. A reader may also return ``None``: then the parser gives the reason.
     """
 
     value: Any
@@ -66,7 +66,7 @@ class Reading:
 
 
 def unread(reason: str) -> Reading:
-    """A text that was looked at and holds no answer; ``reason`` is short and the same for the same cause."""
+    """The reading of a text without an answer; ``reason`` is short and the same for the same cause."""
     return Reading(None, canonical=False, reason=reason)
 
 
@@ -74,8 +74,8 @@ def unread(reason: str) -> Reading:
 class Verdict:
     """Accuracy in [0, 1] and its parts, or why the answer could not be judged.
 
-    ``applicable=False`` is for what the response cannot bring about: a reference or a column that cannot be used. What
-    a response causes is an accuracy with a ``reason``, so that no policy learns to be left out of the score.
+    ``applicable=False`` is for faults outside the response: a reference or a column that cannot be used. A fault of the
+    response is an accuracy with a ``reason``: otherwise a policy could learn to avoid being scored.
     """
 
     accuracy: float
@@ -95,16 +95,16 @@ Coordinate = tuple[float, float]
 
 
 def _no_columns(row: Mapping[str, Any]) -> None:
-    """Most rules read the answer and nothing else."""
+    """Checks nothing: most rules read no further column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What a value has of places in a picture.
+    """How to get, and how to scale, the points and boxes of a value.
 
     Attributes:
         points: ``value -> [(x, y), ...]``, the corners of boxes included.
-        scaled: ``(value, x_factor, y_factor) -> value`` with every place multiplied.
+        scaled: ``(value, x_factor, y_factor) -> value`` with every coordinate multiplied.
     """
 
     points: Callable[[Any], Sequence[Coordinate]]
@@ -113,13 +113,14 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one task type is read and judged.
+    """How one task type is read and scored.
 
     Attributes:
         read: ``(text, options) -> Reading | None`` of a text that is presented as the answer (the content of a tag or
             a box, what follows "the answer is"); total and linear in the text.
-        read_reply: the same of a reply without any of these, which counts only if it is the answer as a whole ("B",
-            "There are three cups.", JSON at the end of a reply), never because it mentions one. ``read`` if left out.
+        read_reply: the same for a reply without a tag, a box or a statement. It counts only if it is the answer as a
+            whole ("B", "There are three cups.", JSON at the end of a reply), never because it mentions one. Default:
+            ``read``.
         reference: ``(text, options) -> value``; raises ``ValueError`` with what is wrong when unusable.
         compare: the accuracy and its parts.
         expected: the form of a usable reference, in words, for error messages.
@@ -151,5 +152,5 @@ class Rule:
 
 
 def masked(reason: str) -> Score:
-    """A score that says nothing of the response but why; ``reason`` is the same for the same cause."""
+    """A score that is left out; ``reason`` says why, in the same words for the same cause."""
     return Score(0.0, 0.0, 0.0, applicable=False, reason=reason)

@@ -1,9 +1,9 @@
-"""What a policy earns that always says the same: the best constant answer of a task type over given rows.
+"""Constant-answer baselines: what a policy earns that always gives the same answer, by task type.
 
-A reward is only worth learning from above this line. The best constant is searched among the most frequent references
-of the rows and the constants that are known to do well for a type (every option letter, the median, spans and boxes
-from the quantiles of the references, the whole video, the whole picture, the most frequent words). It is therefore a
-lower bound of what a constant can earn.
+A reward can teach only what lies above this baseline. The best constant is searched among the most frequent references
+of the rows and the constants that do well for a type (every option letter, the median, spans and boxes from the
+quantiles of the references, the whole video, the whole picture, the most frequent words). It is a lower bound of what a
+constant can earn.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from easyvideor1.types import Sample, Score
 #: Scores one response, or one answer, to one sample.
 ScoreOne = Callable[[Sample, str], Score]
 
-#: Constants are chosen on this many rows of a type and their score is then taken over ``_ROWS``. Running programs and
-#: asking math-verify take time, so that those types have fewer.
+#: Constants are chosen on this many rows of a type, and the best is scored over ``_ROWS``. Programs and math-verify
+#: take time: these types have fewer.
 _CHOOSING = {"code": 8, "math": 40}
 _ROWS = {"code": 24, "math": 200}
 _CANDIDATES = {"code": 4, "math": 12}
@@ -46,9 +46,9 @@ class ConstantBaseline:
 
 
 def best_constant(task: str, samples: Sequence[Sample], score: ScoreOne, *, seed: int = 0) -> ConstantBaseline:
-    """The constant answer that earns most over samples of one canonical task type, whose references are usable.
+    """The constant answer that earns most over samples of one canonical task type with usable references.
 
-    ``score`` is given the bare answer, so that its caller can put it into the tags that the scorer wants. At most 2000
+    ``score`` gets the bare answer; its caller puts it into the tags that the scorer needs. At most 2000
     rows (fewer for code and math) are taken, drawn with ``seed`` if there are more.
 
     Raises:
@@ -95,7 +95,7 @@ def _quantiles(numbers: Iterable[float]) -> list[float]:
 def _numbers(values: Sequence[Any], samples: Sequence[Sample]) -> Iterable[str]:
     numbers = [number.value for number in values]
     middle = [*_quantiles(numbers), statistics.fmean(numbers), 0.0, 1.0, 2.0]
-    # Relative accuracy forgives guesses that are too small more than those too large: halves are tried as well.
+    # Relative accuracy punishes small guesses less than large ones: smaller values are tried as well.
     return [f"{number * scale:.6g}" for number in middle for scale in (1.0, 0.8, 0.6)]
 
 

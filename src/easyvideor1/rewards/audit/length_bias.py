@@ -1,13 +1,13 @@
-"""Whether a reward pays for length: two figures from the references of the rows alone, no model needed.
+"""The length bias of a reward: two figures from the references of the rows, without a model.
 
-**Correlation.** To every row are put wrong answers of growing length, made of 1, 2, 4 and 8 different references of
-other rows of the type, joined in the form of the type (texts by spaces, letters by commas, spans and boxes as lists,
+**Correlation.** Every row gets wrong answers of growing length, made of 1, 2, 4 and 8 different references of other
+rows of the type, joined in the form of the type (texts by spaces, letters by commas, spans and boxes as lists,
 tubes as one table of boxes over the span from the first to the last). The figure is the correlation (Pearson) of the
 accuracy with the logarithm of the length in characters, both taken relative to their means within the row, over all
-rows. 0: length buys nothing. Above 0: saying more earns more without knowing anything.
+rows. 0: length earns nothing. Above 0: longer answers earn more without knowledge.
 
 **Padding.** The reference of the row itself, with one wrong reference joined after it, against the reference alone: the
-mean change of the accuracy. Below 0: what is added and wrong costs. 0: padding is free, and a policy may ramble.
+mean change of the accuracy. Below 0: a wrong addition costs. 0: padding is free, and a policy may ramble.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TEXTS = {"open_ended", "video_qa", "description", "ocr"}
 
 @dataclass(frozen=True, slots=True)
 class LengthBias:
-    """See the module; ``None`` where the rows have too few different references. ``rows`` is how many were asked."""
+    """See the module; ``None`` where the rows have too few different references. ``rows``: how many were scored."""
 
     correlation: float | None
     padding: float | None
@@ -81,7 +81,7 @@ def _correlation(lengths: Sequence[float], scores: Sequence[float]) -> float | N
 
 
 def joined_answers(task: str, references: Sequence[str]) -> str:
-    """Several references as one answer, in the form of the type where it has one for several things."""
+    """Several references as one answer, in the form of the type if it has one for several things."""
     if task in _TEXTS:
         return " ".join(references)
     if task == "multiple_choice":
@@ -92,7 +92,7 @@ def joined_answers(task: str, references: Sequence[str]) -> str:
 
 
 def _merged(values: Sequence[Any], *, one_span: bool) -> Any:
-    """One JSON object with the things of all: lists of spans, boxes and points one after the other, tables united.
+    """One JSON object of all: lists of spans, boxes and points one after the other, tables merged.
 
     With ``one_span`` times become the span that holds them all.
     """

@@ -1,5 +1,5 @@
-"""Over a user's rows, before anything is trained: are the references right against themselves, and what is a constant,
-a long or a lazy answer worth?
+"""The audit of rows before training: what references score against themselves, and what constant, long or empty answers
+earn.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from easyvideor1.rewards.tasks.code import empty_program
 from easyvideor1.rewards.tasks.preference import is_label
 from easyvideor1.types import Sample, Score
 
-#: An accuracy this close to 1 is 1: means of IoUs are sums of floats.
+#: An accuracy from here on is 1: means of IoUs have rounding errors.
 _FULL = 1 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Imperfect:
-    """A reference that does not score 1.0 against itself: where the row is, what it scored and why."""
+    """A reference that scores less than 1.0 against itself: where the row is, its accuracy and the reason."""
 
     where: str
     id: str
@@ -42,7 +42,7 @@ class Imperfect:
 
 @dataclass(frozen=True, slots=True)
 class Vacuous:
-    """A row whose tests are all passed by a program that answers every call with an empty list."""
+    """A row whose tests all pass for a program that answers every call with an empty list."""
 
     where: str
     id: str
@@ -64,11 +64,11 @@ class Scales:
 
 @dataclass(frozen=True, slots=True)
 class TaskAudit:
-    """What was found out about the rows of one task type.
+    """The audit of one task type.
 
-    ``imperfect`` holds the references that score less than 1.0 against themselves. ``checked`` of ``rows`` were asked;
-    ``unchecked`` holds, by reason, those whose reference is no answer in itself (tests without a program). ``vacuous``
-    holds the rows of programs whose tests ask for nothing.
+    ``imperfect`` holds the references that score less than 1.0 against themselves. ``checked`` of ``rows`` were scored;
+    ``unchecked`` counts, by reason, those whose reference is not an answer (tests without a program). ``vacuous`` holds
+    the rows of programs whose tests check nothing.
     """
 
     task: str
@@ -101,8 +101,8 @@ def audit(
         samples: the rows.
         score: scores one response to one sample, such as a ``Scorer`` or ``reference_scorer(config)``.
         coordinates: the scale that the configuration declares for rows that declare none.
-        form: puts an answer into a whole response; for scorers that want more than an answer tag.
-        seed: what is drawn where there are more rows than are asked.
+        form: puts an answer into a whole response; for scorers that need more than an answer tag.
+        seed: of the rows that are drawn where there are more than are scored.
         on_task: called with (task type, done, total) before each task type, and with ("", total, total) at the end.
     """
     by_task: dict[str, list[Sample]] = defaultdict(list)
@@ -121,8 +121,8 @@ def audit(
 def reference_scorer(config: RewardConfig) -> ScoreOne:
     """A scorer for answers made of references: on the scale of each row's own reference, without judge or rendering.
 
-    A row that declares another scale than the one that the prompt asks for has its reference converted in training;
-    here its answers are on the scale of the reference already.
+    In training a row may declare another scale than the prompt asks for, and answers are converted. Here they are on
+    the scale of the reference already.
     """
     offline = config.model_copy(update={"judge": JudgeConfig(), "render": "off"})
     asked, own = Scorer(offline), Scorer(offline.model_copy(update={"coordinates": None}))

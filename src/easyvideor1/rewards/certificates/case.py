@@ -33,12 +33,12 @@ class Case:
     Attributes:
         task: canonical task type.
         name: what is tried, in words.
-        kind: ``golden`` (right answers in the forms that people write), ``adversarial`` (answers that ask for credit
-            they do not deserve) or ``metamorphic`` (another case, changed in a way that must not matter).
+        kind: ``golden`` (right answers in the forms that people write), ``adversarial`` (answers that try to earn
+            more than they deserve) or ``metamorphic`` (another case, changed in a way that must not matter).
         accuracy: what accuracy must be; ``None`` if only ``at_most`` is promised.
         at_most: what accuracy must not exceed.
         format: what the format reward must be; ``None`` if nothing is promised.
-        applicable: whether the response can be judged.
+        applicable: whether the response can be scored.
         reason: a piece of the score's reason; empty if nothing is promised.
     """
 
@@ -144,7 +144,7 @@ def _changed(name: str, case: Case) -> Case | None:
 def problem(case: Case, score: Callable[..., Score]) -> str:
     """What ``score`` (called like ``easyvideor1.rewards.score``) gets wrong about a case; empty if nothing.
 
-    Any scoring function can be held to the certificates this way, one's own as well as the built-in one.
+    This tests any scoring function against the certificates, a custom one as well as the built-in one.
     """
     said = score(case.task, case.response, case.answer, options=case.options, **case.row)
     wrong = []

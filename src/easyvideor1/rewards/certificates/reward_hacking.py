@@ -1,15 +1,15 @@
-"""A search for ways to be paid without answering: responses put together from moves, held to three laws.
+"""A search for reward hacking: responses composed of moves, tested against three laws.
 
-- One that commits to nothing earns 0.
-- One that commits to two things earns at most what the answer deserves that lists both of them in the form of its type
-  (which is 0 where a type takes one thing).
-- One that commits to a wrong answer earns at most what that answer deserves, whatever else it mentions.
+- A response that commits to nothing earns 0.
+- A response that commits to two things earns at most what a list of both deserves in the form of its type (0 where a
+  type accepts one thing).
+- A response that commits to a wrong answer earns at most what that answer deserves, whatever else it mentions.
 
-The moves are those that policies find: to leave out a tag, leave it open, nest, repeat or turn it round; to stop early;
-to list everything; to quote the prompt or echo the question; to hedge; to switch the language. A response is one move
-of the thinking, one of what follows it and one of the end, with one way to finish.
+The moves are those that policies find: leave out a tag, leave it open, nest, repeat or reverse it; stop early; list
+everything; quote the prompt or echo the question; hedge; switch the language. A response is one move of the thinking,
+one of what follows it and one of the end, with one finish reason.
 
-Free text has no law for replies without a tag: such a reply is the answer as a whole, and ROUGE is paid by the word.
+Free text has no law for replies without a tag: such a reply is the answer as a whole, and ROUGE rewards each word.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ ScoreFunction = Callable[..., Score]
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A response, its moves by name, how it ends, and what law bounds its accuracy by."""
+    """A response, its moves by name, how it ends, and the bound of its accuracy."""
 
     task: str
     name: str
@@ -168,7 +168,7 @@ def moves(task: str, score: ScoreFunction) -> Iterator[Move]:
 
     Args:
         task: canonical task type.
-        score: says what a wrong answer and a list of two answers deserve.
+        score: scores a wrong answer and a list of two answers, which gives the bounds.
     """
     case = load_certificate(task).cases[0]
     right, wrong = case.answer, WRONG[task]
@@ -244,7 +244,7 @@ def _named(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found: responses tried, and those that break a law, with their accuracy."""
+    """The result of a search: responses tried, and those that break a law, with their accuracy."""
 
     tried: int
     broken: tuple[tuple[Move, float], ...]
@@ -253,7 +253,7 @@ class Found:
 def search(
     tasks: Iterable[str], score: ScoreFunction, *, most: Mapping[str, int] = MappingProxyType({}), seed: int = 0
 ) -> Found:
-    """Put the responses of the moves to a scoring function and collect those that are paid too much.
+    """Score the responses of the moves and collect those that earn too much.
 
     Args:
         tasks: canonical task types.

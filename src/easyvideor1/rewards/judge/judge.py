@@ -42,7 +42,7 @@ class ReplyCache:
         self._root = None if directory is None else Path(directory)
 
     def get(self, key: str) -> str | None:
-        """The reply; ``None`` if there is none or its file is damaged, which is then written anew."""
+        """The reply; ``None`` if there is none or its file is damaged (it is written again later)."""
         if self._root is None:
             return None
         try:
@@ -54,7 +54,7 @@ class ReplyCache:
         return found if isinstance(found, str) else None
 
     def put(self, key: str, reply: str, model: str) -> None:
-        """Keep a reply; who writes last wins, and every reader sees one or the other.
+        """Keep a reply. The last writer wins; a reader sees one whole reply.
 
         Raises:
             OSError: the directory cannot be written.
@@ -67,15 +67,15 @@ class ReplyCache:
         return root / key[:2] / f"{key}.json"
 
 
-#: So many requests in a row that failed for good mean that the judge is down.
+#: So many failed requests in a row mean that the judge is down.
 _FAILURES = 3
-#: Seconds in which nothing is asked of a judge that is down.
+#: Seconds without requests to a judge that is down.
 REST = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Requests sent (further attempts included), tokens they took, verdicts found in the cache."""
+    """Requests sent (further attempts included), their tokens, and verdicts found in the cache."""
 
     requests: int = 0
     tokens: int = 0
@@ -83,7 +83,7 @@ class Usage:
 
 
 class Budget:
-    """Counts what is spent, and refuses what goes beyond; safe from any thread. ``clock`` gives seconds."""
+    """Counts requests and tokens, and refuses requests beyond the budget. Thread-safe. ``clock`` gives seconds."""
 
     def __init__(
         self, max_requests: int | None, max_tokens: int | None, *, clock: Callable[[], float] = time.monotonic
@@ -100,8 +100,10 @@ class Budget:
             return Usage(self._requests, self._tokens, self._cached)
 
     def take(self) -> bool:
-        """Count one request, unless the budget is spent. Tokens are known afterwards, so those of the requests under
-        way may go beyond it."""
+        """Count one request, unless the budget is spent; false if it is.
+
+        Tokens are known afterwards, so requests under way may exceed the budget.
+        """
         with self._lock:
             if self.max_requests is not None and self._requests >= self.max_requests:
                 return False
@@ -120,7 +122,7 @@ class Budget:
             self._cached += 1
 
     def is_down(self) -> bool:
-        """Whether the judge failed so often in a row that it is left alone for a while."""
+        """Whether the judge failed so often in a row that requests pause."""
         with self._lock:
             return self._clock() < self._resting_until
 
@@ -129,7 +131,7 @@ class Budget:
             self._failures, self._resting_until = 0, 0.0
 
     def failed(self) -> None:
-        """A request failed for good, with all its attempts."""
+        """A request failed, with all its attempts."""
         with self._lock:
             self._failures += 1
             if self._failures >= _FAILURES:
@@ -143,7 +145,7 @@ UNREADABLE = "the judge's reply is no verdict"
 
 @dataclass(frozen=True, slots=True)
 class JudgeItem:
-    """One answer to judge: texts as people read them; ``answer`` without its tags and thinking."""
+    """One answer to judge; ``answer`` is without its tags and thinking."""
 
     question: str
     reference: str
@@ -152,7 +154,7 @@ class JudgeItem:
 
 
 class Judge:
-    """Asks the configured model. Safe from any thread; ``concurrency`` holds for all threads together.
+    """Asks the configured model. Thread-safe; ``concurrency`` is the limit of all threads together.
 
     Raises:
         ConfigError: the key is not in the environment, or a template is wrong.
@@ -179,11 +181,11 @@ class Judge:
         """Judge answers at the same time; equal requests are sent once.
 
         Returns:
-            One verdict per item. ``accuracy`` is the worth of the answer in [0, 1]; ``parts`` hold ``judge`` and, for
-            ``pairwise``, ``judge_agreed``: whether both orders gave the same.
+            One verdict per item. ``accuracy`` is the grade of the answer in [0, 1]; ``parts`` hold ``judge`` and, for
+            ``pairwise``, ``judge_agreed``: whether both orders gave the same verdict.
 
         Raises:
-            RewardError: the endpoint says that address, key or model are wrong, or it refuses the first request.
+            RewardError: the endpoint reports a wrong address, key or model, or refuses the first request.
         """
         asks = [self._asks(item) for item in items]
         pool = self._workers()
@@ -215,7 +217,7 @@ class Judge:
             return self._pool
 
     def _asks(self, item: JudgeItem) -> tuple[Ask, ...]:
-        """The requests for one item; two for ``pairwise``, in the second of which the answers have changed places."""
+        """The requests for one item; for ``pairwise`` a second one with the answers in the other order."""
         mode, limit, templates = self.config.mode, self.config.max_characters, self.config.templates
 
         def one(**texts: str) -> Ask:
@@ -241,7 +243,7 @@ class Judge:
         return Verdict(accuracy, {"judge": accuracy, "judge_agreed": float(agreed)})
 
     def _worth(self, request: Ask) -> float | str:
-        """The worth that the judge gives, from the cache or asked for; or the reason why there is none."""
+        """The grade from the cache or from the judge, or the reason why there is none."""
         messages = request.messages()
         key = cache_key({"url": self.config.url, **self._client.settings(), "messages": messages})
         kept = self._cache.get(key)
@@ -249,7 +251,7 @@ class Judge:
             try:
                 worth = read_verdict(self.config.mode, kept, request.id)
             except UnreadableVerdictError:
-                pass  # what a stranger wrote there is no verdict: ask
+                pass  # the file holds something else: ask
             else:
                 self._budget.found()
                 return worth
@@ -300,7 +302,7 @@ class Judge:
         return reason
 
     def _say(self, reason: str, detail: str) -> None:
-        """Warn once about each cause; the rest is counted with the scores."""
+        """Warn once about each cause; further ones are counted with the scores."""
         with self._lock:
             if reason in self._said:
                 return
@@ -309,7 +311,7 @@ class Judge:
 
 
 def _correction(reply: str, error: UnreadableVerdictError) -> list[Message]:
-    """What a further attempt adds: at temperature 0 the same question would get the same reply."""
+    """Messages that a further attempt adds: at temperature 0 the same request would get the same reply."""
     return [
         {"role": "assistant", "content": reply[-2000:]},
         {"role": "user", "content": f"That was no verdict: {error}. Reply with the JSON object alone."},

@@ -1,9 +1,8 @@
-"""What a judge is asked, and the strict reading of what it replies.
+"""The prompts of a judge, and the strict reading of its replies.
 
-Nothing that a policy wrote may pass for an instruction or for a verdict. Texts go in as JSON strings on one line, in
-which whatever looks like a tag or a control token of a chat template is escaped as well. A verdict counts only if it
-is the whole reply and repeats an ``id`` that is made from all the texts together: an answer would have to hold the
-digest of itself.
+Text of a policy must not act as an instruction or as a verdict. Texts go in as JSON strings on one line; whatever looks
+like a tag or a control token of a chat template is escaped as well. A verdict counts only if it is the whole reply and
+repeats an ``id`` that is a digest of all the texts: an answer would have to hold its own digest.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _WORTH = {"1": 1.0, "tie": 0.5, "2": 0.0}
 
 
 class UnreadableVerdictError(ValueError):
-    """A reply that is no verdict; the message says why, for the next attempt and for people."""
+    """A reply that is not a verdict; the message says why, for the next attempt and for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def _template(mode: Mode, directory: str | None) -> jinja2.Template:
 
 
 def check_templates(mode: Mode, directory: str | None) -> None:
-    """Render the mode's template once, so that a fault is known before the run.
+    """Render the template of a mode once, to find faults before the run.
 
     Raises:
         ConfigError: see ``ask``; or the template does not show the judge the ``id`` that it must repeat.
@@ -123,7 +122,7 @@ def check_templates(mode: Mode, directory: str | None) -> None:
 
 
 def read_verdict(mode: Mode, reply: str, wanted_id: str) -> float:
-    """The worth of the answer (of the first one for ``pairwise``) in [0, 1].
+    """The grade of the answer (of the first one for ``pairwise``) in [0, 1].
 
     The reply must be one JSON object, in a Markdown fence or not, after the thinking if the judge thinks aloud.
 

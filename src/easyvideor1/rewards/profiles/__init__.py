@@ -1,9 +1,8 @@
-"""The scores of the two published reward packages, restated for comparison only.
+"""The scores of the two published reward packages, reproduced for comparison only.
 
-They are here to measure what strict scoring changes, faults included, and are not meant for training. What the
-published code turns into 0 (an exception, an unreadable reference) is 0 here too, never "not applicable". Its exact
-grader, ``mathruler``, stands here as equality of texts without regard to case, and for math as this library's own
-comparison.
+They measure what strict scoring changes, faults included, and are not meant for training. What the published code turns
+into 0 (an exception, an unreadable reference) is 0 here too, never "not applicable". Its exact grader, ``mathruler``,
+is replaced by equality of texts without regard to case, and for math by this library's own comparison.
 """
 
 from __future__ import annotations

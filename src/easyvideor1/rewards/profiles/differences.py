@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One rule that strict scoring has otherwise, and a response that shows it.
+    """One rule that differs in strict scoring, and a response that shows it.
 
     ``formats`` are the format rewards in the same order as the accuracies, where the difference is in them.
     """

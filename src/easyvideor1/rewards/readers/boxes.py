@@ -46,7 +46,7 @@ _PAIR = rf"\({_NUMBER},{_NUMBER}\)"
 _TOKENS = re.compile(
     rf"(?:<\|box_start\|>|<box>)\s*+({_PAIR})\s*+,?\s*+({_PAIR})\s*+(?:<\|box_end\|>|</box>)", re.IGNORECASE
 )
-#: Tags of other models around the same JSON: they say nothing of the scale.
+#: Tags of other models around the same JSON; they do not tell the scale.
 _TAGGED = re.compile(rf"\s*+<(box|bbox)>\s*+(\[*+{_NUMBER}(?:,{_NUMBER}){{3}}\]*+)\s*+</\1>\s*+", re.IGNORECASE)
 #: Four numbers and the name of what they are, without brackets: "bbox: 1, 2, 3, 4", "1 2 3 4".
 _PLAIN = r"([-+]?\d{1,9}(?:\.\d{0,18})?)"
@@ -82,8 +82,8 @@ def read_boxes(text: str, options: tuple[str, ...]) -> Reading | None:
     """``{"boxes": [x1, y1, x2, y2]}`` or a list of boxes; the form that is asked for.
 
     Understood as well: bare lists, the forms of the module's docstring, objects with the sides of a box by name, two
-    corners as points, and nearly-JSON of these. A box with its corners the wrong way round is none, and a text with two
-    different answers is unread.
+    corners as points, and nearly-JSON of these. A box with its corners the wrong way round is not an answer, and
+    neither is a text with two different answers.
     """
     if (tagged := _TAGGED.fullmatch(text)) is not None:
         text = tagged[2]
@@ -135,7 +135,7 @@ def box_of(data: Any) -> Box:
     """One box of JSON: four numbers, two corners, sides by name, or an object that holds one of these.
 
     Raises:
-        NoAnswerError: it is no box.
+        NoAnswerError: it is not a box.
     """
     found = _boxes(data, _DEEPEST)
     if len(found) != 1:
@@ -147,7 +147,7 @@ def boxes_of(data: Any) -> tuple[Box, ...]:
     """The boxes that JSON holds.
 
     Raises:
-        NoAnswerError: there are none, too many, or one of them is none.
+        NoAnswerError: there are none or too many, or one of them cannot be read.
     """
     return _boxes(data, _DEEPEST)
 
@@ -239,8 +239,8 @@ def second_of(key: Any) -> float | None:
 def boxes_by_second(data: Any) -> dict[float, Box | None] | None:
     """``{"second": box, ...}``, or a list of objects that each hold a second and a box; ``None`` if it is neither.
 
-    A box that cannot be read is ``None``: its second was claimed. Of two equal keys of an object the later counts; a
-    list that gives one second two different boxes claims the second and gives no box.
+    A box that cannot be read is ``None``: its second still counts as predicted. Of two equal keys of an object the
+    later counts. Two different boxes for one second of a list are ``None`` as well.
     """
     if isinstance(data, Mapping):
         seconds = {key: second_of(key) for key in data}

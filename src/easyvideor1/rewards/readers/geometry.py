@@ -23,12 +23,12 @@ Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 Item = TypeVar("Item")
 
-#: More spans, boxes or points than this in one list is no answer (and keeps the matching cheap).
+#: A list of more spans, boxes or points is not an answer (which keeps the matching cheap).
 MOST_ITEMS = 64
 
 
 def number(value: Any) -> float | None:
-    """A finite JSON number as float; strings and booleans are none."""
+    """A finite JSON number as float; ``None`` for anything else, strings and booleans included."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -47,13 +47,13 @@ def numbers(value: Any, count: int) -> tuple[float, ...] | None:
 
 
 def span(value: Any) -> Span | None:
-    """``[start, end]`` in seconds; a reversed span is no span."""
+    """``[start, end]`` in seconds; ``None`` for a reversed span."""
     read = numbers(value, 2)
     return (read[0], read[1]) if read is not None and read[0] <= read[1] else None
 
 
 def box(value: Any) -> Box | None:
-    """``[x1, y1, x2, y2]``; a box whose corners are the wrong way round is no box."""
+    """``[x1, y1, x2, y2]``; ``None`` for a box whose corners are the wrong way round."""
     read = numbers(value, 4)
     if read is None or read[2] < read[0] or read[3] < read[1]:
         return None
@@ -78,7 +78,7 @@ def one_or_more(value: Any, one: Callable[[Any], Item | None]) -> tuple[Item, ..
 
 
 def corners(a: Box) -> tuple[Point, Point]:
-    """The two corners that a box is written by."""
+    """The top left and the bottom right corner of a box."""
     return (a[0], a[1]), (a[2], a[3])
 
 
@@ -128,7 +128,7 @@ def best_matching(scores: Sequence[Sequence[float]]) -> float:
 
 
 def scales_differ(predicted: Sequence[float], reference: Sequence[float]) -> bool:
-    """Whether one side is normalised to 0-1 and the other plainly is not: then overlap says nothing."""
+    """Whether one side is normalised to 0-1 and the other plainly is not, so that overlap means nothing."""
     if not predicted or not reference:
         return False
     small, large = sorted((max(map(abs, predicted)), max(map(abs, reference))))
@@ -149,7 +149,7 @@ _NAMES: Mapping[str, Scale] = {
 }
 _SHOWN: Mapping[str, str] = {"normalized": "0-1", "thousand": "0-1000", "pixel": "pixel"}
 _SIZES = ("image_size", "video_size")
-#: A coordinate this far beyond the end of its scale is still a box that leaves the picture, not another scale.
+#: A coordinate up to this factor beyond its scale belongs to a box that leaves the picture, not to another scale.
 _SLACK = 1.05
 
 
@@ -157,7 +157,7 @@ def declared_scale(row: Mapping[str, Any]) -> Scale | None:
     """The scale that the row declares for its reference.
 
     Raises:
-        ColumnError: ``coordinates`` is no known scale.
+        ColumnError: ``coordinates`` is not a known scale.
     """
     name = row.get("coordinates")
     if name is None:
@@ -169,10 +169,10 @@ def declared_scale(row: Mapping[str, Any]) -> Scale | None:
 
 
 def picture_size(row: Mapping[str, Any]) -> Size | None:
-    """``(width, height)`` in pixels of the picture that the boxes of a row lie in; ``None`` if the row does not say.
+    """``(width, height)`` in pixels of the picture that the boxes of a row lie in; ``None`` if the row has none.
 
     Raises:
-        ColumnError: the column that should say it holds something else.
+        ColumnError: the column of the size holds something else.
     """
     for column in _SIZES:
         value = row.get(column)
@@ -194,7 +194,7 @@ def _mask_size(mask: Any) -> Size | None:
     size = mask.get("size") if isinstance(mask, Mapping) else None
     sides = [number(side) for side in size] if isinstance(size, list | tuple) else []
     if len(sides) != 2 or not all(side is not None and side > 0 for side in sides):
-        return None  # whether a mask is one is for the rule to say that reads it
+        return None  # the rule that reads masks checks whether it is one
     return (sides[1] or 0.0, sides[0] or 0.0)
 
 
@@ -218,7 +218,7 @@ def off_scale(points: Iterable[Point], scale: Scale, size: Size | None) -> bool:
 
 
 def factors(of: Scale, to: Scale, size: Size | None) -> Size | None:
-    """What x and y of scale ``of`` are multiplied by to be on ``to``; ``None`` if that takes a size nobody gave."""
+    """Factors of x and y from the scale ``of`` to the scale ``to``; ``None`` if that needs a size that is missing."""
     if of == to:
         return (1.0, 1.0)
     unit = {"normalized": (1.0, 1.0), "thousand": (1000.0, 1000.0), "pixel": size}
@@ -227,7 +227,7 @@ def factors(of: Scale, to: Scale, size: Size | None) -> Size | None:
 
 
 def mismatch(side: str, scale: Scale | None) -> str:
-    """Why two sides cannot be compared; the same words for the same cause."""
+    """Why answer and reference cannot be compared; the same words for the same cause."""
     if scale is None:
         return "scale mismatch: one of answer and reference is on the scale 0-1 and the other is not"
     return f"scale mismatch: the {side} is not on the declared scale ({_SHOWN[scale]})"
@@ -242,7 +242,7 @@ def check_scale(row: Mapping[str, Any], points: Iterable[Point], asked: Scale | 
     """Check when data is loaded that the reference is on its scale, and that pixels can be converted where they must.
 
     Raises:
-        ColumnError: ``coordinates`` or a size is no such thing, or missing.
+        ColumnError: ``coordinates`` or a size is invalid or missing.
         ValueError: the reference is plainly on another scale.
     """
     stated = declared_scale(row) or asked

@@ -21,9 +21,9 @@ _DECODER = json.JSONDecoder()
 
 
 def load_json(text: str) -> Any:
-    """The JSON that the whole text is, a Markdown fence aside; ``None`` if it is none.
+    """The whole text as JSON, without a Markdown fence; ``None`` if it is not JSON.
 
-    Every failure of the decoder means "no JSON" here, deep nesting and endless digits included.
+    Every failure of the decoder means "not JSON", deep nesting and endless digits included.
     """
     text = _OPENING_FENCE.sub("", text.strip()).removesuffix("```")
     try:
@@ -35,7 +35,7 @@ def load_json(text: str) -> Any:
 def find_json(text: str) -> Any:
     """The JSON object or list of a text: the whole text, or the last object that stands between other words.
 
-    At most ``_STARTS`` places that begin like JSON and are none are tried, so the time stays linear.
+    At most ``_STARTS`` places that begin like JSON and are not JSON are tried, so the time stays linear.
     """
     whole = load_json(text)
     if isinstance(whole, dict | list):
@@ -50,11 +50,11 @@ def find_json(text: str) -> Any:
     return found
 
 
-#: Deeper nesting than this is no answer.
+#: Deeper nesting is not an answer.
 _DEEPEST = 40
-#: A number of more characters than this is none.
+#: Longer numbers are not read.
 _LONGEST_NUMBER = 40
-#: What was not written with care is not longer than this; strict JSON of any length is read before.
+#: The longest text that is read leniently; strict JSON may have any length.
 LENIENT_LIMIT = 40_000
 
 _OPENS = re.compile(r"[\[{(]")
@@ -74,7 +74,7 @@ _FENCE = re.compile(r"```[a-zA-Z]*+")
 
 @dataclass(frozen=True, slots=True)
 class JsonValue:
-    """A value in a text and where it stands; several with commas between them are one list, which is ``joined``."""
+    """A value in a text and where it stands; values with commas between them are one list, which is ``joined``."""
 
     value: Any
     start: int
@@ -113,7 +113,7 @@ def find_json_values(text: str) -> list[JsonValue]:
 
 
 def load_lenient(text: str) -> Any:
-    """The value that a whole text is, a Markdown fence aside: a container, its inside without brackets, or ``None``.
+    """The value of a whole text, without a Markdown fence: a container, or its content without brackets; else ``None``.
 
     ``{time: [1, 2],}`` and ``"time": [1, 2]`` are objects, ``(1, 2), (3, 4)`` and ``1, 2`` are lists.
     """
@@ -136,7 +136,7 @@ _BROKEN = object()
 
 
 def _value_at(text: str, at: int) -> tuple[Any, int]:
-    """The container that opens at a place and where it ends; ``_BROKEN`` and the place of the fault if it is none."""
+    """The container that opens at a place, and where it ends; ``_BROKEN`` and the place of the fault otherwise."""
     stack: list[_Open] = []
     while True:
         token = _TOKEN.match(text, at)
@@ -171,7 +171,7 @@ def _put(inside: _Open, value: Any) -> None:
 
 
 def _step(inside: _Open, kind: str, piece: str) -> bool:
-    """Take a comma, a colon, a key or a plain value; whether that could be."""
+    """Take a comma, a colon, a key or a plain value; false if it may not stand here."""
     if kind == "mark":
         if piece == "," and inside.wants == "comma":
             inside.wants = "item"
@@ -240,7 +240,7 @@ _OWN_LINE = re.compile(r"(?:\A|\n)[ \t]*+(?:```[a-zA-Z]*+[ \t]*+\n?[ \t]*+)?\Z")
 
 
 class NoAnswerError(ValueError):
-    """A value that is no answer; the message is the reason."""
+    """A value that is not an answer; the message is the reason."""
 
 
 #: Turns JSON (or what is nearly JSON) into the value of an answer; raises ``NoAnswerError``.
@@ -248,7 +248,7 @@ Read = Callable[[Any], Any]
 
 
 class FoundAnswers:
-    """The different answers that a text gives, and the different reasons why others are none."""
+    """The different answers of a text, and the different reasons why other values are not answers."""
 
     def __init__(self, nothing: str) -> None:
         self.nothing = nothing
@@ -257,7 +257,7 @@ class FoundAnswers:
         self.sources: list[str] = []
 
     def add(self, read: Read, data: Any, source: str = "") -> bool:
-        """Read a value, and keep what came of it unless it is there already; whether it looked like an answer."""
+        """Read a value and keep its answer or its reason, once; return whether it looked like an answer."""
         try:
             value = read(data)
         except NoAnswerError as error:
@@ -272,7 +272,7 @@ class FoundAnswers:
         return True
 
     def reading(self, canonical: Callable[[str], bool]) -> Reading:
-        """The one answer, or why there is none; ``canonical`` is asked about the text that it was read from."""
+        """The one answer, or why there is none; ``canonical`` is called with the text that it was read from."""
         if len(self.values) + len(self.reasons) > 1:
             return unread(SEVERAL)
         if self.values:
@@ -287,10 +287,10 @@ def read_json_answer(
 
     Args:
         text: the text, with or without words and fences around its JSON.
-        read: what makes an answer of a JSON value.
-        nothing: the reason when there is none; ``read`` raises it for values that are no answer at all.
-        asked: the value of strict JSON in the form that was asked for; ``None`` if it has another.
-        prose: what makes an answer of the words beside the JSON, if words can be one.
+        read: turns a JSON value into an answer.
+        nothing: the reason when there is none; ``read`` raises it for values that are not answers at all.
+        asked: the value of strict JSON in the form that was asked for; ``None`` for another form.
+        prose: turns the words beside the JSON into an answer, if words can be one.
     """
     whole = load_json(text)
     if isinstance(whole, dict | list):
@@ -341,7 +341,7 @@ def read_json_answer(
 
 
 def _add_words(said: FoundAnswers, prose: Read, words: str) -> None:
-    """Read the words beside the JSON; where there is JSON, words that are no answer are words around it."""
+    """Read the words beside the JSON. Beside a JSON answer, words that are not an answer are ignored."""
     if not said.values:
         said.add(prose, words)
         return
@@ -353,9 +353,9 @@ def _add_words(said: FoundAnswers, prose: Read, words: str) -> None:
 
 
 def read_json_reply(text: str, read: Callable[[str], Reading], nothing: str) -> Reading:
-    """Read a reply without a tag: it counts if it is its JSON, or ends with it after a lead-in.
+    """Read a reply without a tag: it counts if it is JSON, or ends with JSON after a lead-in.
 
-    The lead-in is short or ends with its line, and nothing but a full stop or the end of a fence comes after the JSON.
+    The lead-in is short or ends with its line. Only a full stop or the end of a fence may follow the JSON.
     """
     if isinstance(load_json(text), dict | list):
         return read(text)
@@ -377,7 +377,7 @@ def read_json_reply(text: str, read: Callable[[str], Reading], nothing: str) -> 
 
 
 def reference_json(text: str) -> Any:
-    """The JSON of a reference: the whole text must be JSON; a reference is not searched for."""
+    """The JSON of a reference: the whole text must be JSON."""
     data = load_json(text)
     if data is None:
         raise ValueError("it is not JSON")

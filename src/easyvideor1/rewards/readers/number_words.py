@@ -39,7 +39,7 @@ def number_word_runs(words: list[str]) -> list[tuple[int, list[str]]]:
 
 
 def number_in_words(run: list[str]) -> float | None:
-    """The number that a run of words says, or ``None`` if the words are no number ("one two three")."""
+    """The number of a run of words; ``None`` if they are not a number ("one two three")."""
     words = [word for word in run if word not in {"a", "an"}]
     sign = 1.0
     if words and words[0] in {"minus", "negative"}:
@@ -131,7 +131,7 @@ _REFUSED = re.compile(
 
 
 def states_in_characters(text: str) -> tuple[float, bool] | None:
-    """The number that a short text states, and whether it has a percent sign; ``None`` if it states none.
+    """The number that a short text states, and whether it has a percent sign; ``None`` if it states no number.
 
     "三", "十二", "两百", "三个", "一共有三个杯子。" and "3개" do; "没有" and "没有杯子" are 0. A guess between two
     numbers, a bound or an ordinal states none.
@@ -152,7 +152,7 @@ def states_in_characters(text: str) -> tuple[float, bool] | None:
 
 
 def value_in_characters(text: str) -> float | None:
-    """The number that characters say, or ``None``: 十二 is 12, 两百零五 is 205, 三点五 is 3.5, 二〇二四 is 2024."""
+    """The number in characters, or ``None``: 十二 is 12, 两百零五 is 205, 三点五 is 3.5, 二〇二四 is 2024."""
     if text in _WHOLE:
         return _WHOLE[text]
     if re.fullmatch(r"-?\d[\d,]*+(?:\.\d++)?", text):
@@ -174,7 +174,7 @@ def value_in_characters(text: str) -> float | None:
 
 
 def _whole_in_characters(text: str) -> float | None:
-    """A whole number; "三四个" (three or four) is none."""
+    """A whole number; "三四个" (three or four) is not one."""
     if not text or len(text) > 30:
         return None
     if all(sign in _DIGITS for sign in text):
@@ -203,12 +203,12 @@ def _whole_in_characters(text: str) -> float | None:
     return total + group + max(digit, 0.0)
 
 
-#: A text of more words than this is prose: what it states has to be said in so many words.
+#: A text of more words is prose, which has to state its number.
 PROSE_WORDS = 12
 WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
 MENTIONED = "the text states no number"
 
-#: Words that may stand before a number and say nothing.
+#: Words before a number that do not change it.
 _FILLERS = frozenset(
     {
         *("about", "approximately", "roughly", "around", "only", "exactly", "just", "nearly", "almost", "a", "an"),
@@ -270,7 +270,7 @@ def says_none(text: str) -> bool:
 def why_only_mentioned(before: str, after: str, *, structured: bool) -> str:
     """Why the words around a number do not state it; empty if they do.
 
-    ``structured`` asks for a sentence that states it; else any few words will do that do not take it back.
+    With ``structured`` a sentence has to state it; else any few words that do not take it back are accepted.
     """
     after = _OR_SO.sub(" ", after)
     lead, tail = WORD.findall(before), WORD.findall(after)

@@ -53,7 +53,7 @@ _ENDS = re.compile(r"[.!?\n\u3002\uff1f]")
 
 @dataclass(frozen=True, slots=True)
 class ChosenLetters:
-    """``letters`` that a text chooses last, and where they end; ``denied`` if it denies or asks about some."""
+    """The ``letters`` that a text chooses last, and where they end; ``denied``: it denies or asks about some."""
 
     letters: str
     end: int

@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 
 _BLOCK = 128
-#: More combining marks than this after one letter are no writing (Unicode's stream-safe format allows 30).
+#: More combining marks after one letter are not text (Unicode's stream-safe format allows 30).
 _MARKS = 30
 
 
@@ -54,14 +54,14 @@ _QUOTES = str.maketrans(
     }
 )
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|emph)\s*+\{([^{}]*+)\}")
-#: What surrounds a whole answer and is no part of it, in pairs.
+#: Pairs of characters that surround a whole answer and are not part of it.
 _PAIRS = {"*": "*", "_": "_", "`": "`", '"': '"', "'": "'", "$": "$", "(": ")", "[": "]", "{": "}", "<": ">"}
 _PAIRS |= {"\u3010": "\u3011", "\u300c": "\u300d", "\u300e": "\u300f", "\u300a": "\u300b", "\u3008": "\u3009"}
 _DEEPEST = 12
 
 
 def typed(text: str) -> str:
-    """A text as a typewriter would have it: compatibility forms, straight quotes, no LaTeX around words."""
+    """A text with plain characters: compatibility forms, straight quotes, no LaTeX around words."""
     if not text.isascii():
         text = nfkc(text).translate(_QUOTES)
     return _LATEX_TEXT.sub(r"\1", _LATEX_TEXT.sub(r"\1", text)) if "\\" in text else text

@@ -25,7 +25,7 @@ from easyvideor1.rewards.readers.json_answers import (
 from easyvideor1.rewards.readers.plain_text import nfkc
 from easyvideor1.rewards.types import Reading, unread
 
-#: Beyond this length a text of words is no answer.
+#: A longer text of words is not an answer.
 LONGEST_WORDS = 2000
 
 _UNITS = {
@@ -51,7 +51,7 @@ _SIGNS = {
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """A time and where it stands; ``seconds`` is ``None`` for a number that is none ("40%", "0:75").
+    """A time and where it stands; ``seconds`` is ``None`` for a number that is not a time ("40%", "0:75").
 
     ``unit`` is the length of its unit in seconds; 0 for a clock and ``None`` for a bare number.
     """
@@ -103,7 +103,7 @@ def _time(match: re.Match[str]) -> Time:
 
 
 def seconds_of(text: str, *, bare: bool = True) -> float | None:
-    """The time that a whole text is, in seconds; ``bare``: also of a number without a colon or a unit."""
+    """The time of a whole text, in seconds; with ``bare`` also a number without a colon or a unit."""
     if len(text) > 60:
         return None
     text = plain(text)
@@ -187,8 +187,7 @@ def read_spans(text: str, options: tuple[str, ...]) -> Reading | None:
 
     Understood as well: bare lists; objects and lists of objects with the keys of ``ENDS`` or ``HOLDERS``; clocks and
     units ("0:12", "12 s") for numbers; and words that name both ends of a span. A number in quotes is a time only
-    under a key for one end. A single time is no span, a reversed span is none, and a text with two different answers
-    is unread.
+    under a key for one end. A single time, a reversed span and a text with two different answers are not read.
     """
     if text.startswith("<") and text.endswith(">") and "<" not in text[1:]:
         text = text[1:-1]
@@ -219,7 +218,7 @@ def spans_of(data: Any) -> tuple[Span, ...]:
     """The spans that JSON holds.
 
     Raises:
-        NoAnswerError: there are none, too many, or one of them is none.
+        NoAnswerError: there are none or too many, or one of them cannot be read.
     """
     return _spans(data, _DEEPEST)
 
@@ -294,7 +293,7 @@ def spans_in_words(text: str) -> tuple[Span, ...]:
     with no more than a comma or "and" between them are several spans; with other words between they must be the same.
 
     Raises:
-        NoAnswerError: there are none, or what is meant is open: "or", a further time, pairs that run into each other.
+        NoAnswerError: there are none, or the meaning is open: "or", a further time, pairs that overlap.
     """
     if len(text) > LONGEST_WORDS:
         raise NoAnswerError(NO_SPAN)
@@ -368,7 +367,7 @@ def _pair(first: Time, last: Time) -> Span:
 
 
 def _matters(at: int, times: list[Time], gaps: list[str]) -> bool:
-    """Whether a time outside the pairs could be meant: not a count of things, and not the length of something."""
+    """Whether a time outside the pairs could be the answer: not a count of things, and not a length."""
     before, after = gaps[at], gaps[at + 1]
     if _LASTS.search(before[-30:]) or _LONG.match(after):
         return False

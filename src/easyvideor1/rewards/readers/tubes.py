@@ -24,7 +24,7 @@ _TRACKS = ("track", "tracks", "frames", "tube", "trajectory", "objects", "detect
 class Tube:
     """A span in seconds and boxes by second; ``time`` is ``None`` for a track, or when an answer left it out.
 
-    A box of an answer that cannot be read is kept as ``None``: its second was claimed.
+    An unreadable box of an answer is kept as ``None``: its second still counts as predicted.
     """
 
     time: Span | None
@@ -35,7 +35,7 @@ class Tube:
 
 
 def _seconds(value: Any) -> dict[float, Box | None] | None:
-    """Boxes by second in the form that is asked for; ``None`` where a key is no second."""
+    """Boxes by second in the form that is asked for; ``None`` where a key is not a second."""
     if not isinstance(value, dict):
         return None
     boxes: dict[float, Box | None] = {}

@@ -1,4 +1,18 @@
-"""How alike two pictures are, with an empty page as the zero."""
+"""A headless Chromium that turns documents into pictures.
+
+It is driven over two pipes (the DevTools protocol, no port). One window shows one page after the other. A page leaves
+nothing for the next: it runs no scripts, and nothing is stored. At the deadline of a page its process is killed, and
+the next page starts another.
+
+What a page may not do, and what stops it:
+
+- Scripts: switched off by the protocol, and again by the page's content security policy.
+- Network: the process has none, where the kernel lets us make namespaces. In any case we answer the request for the
+  page and refuse every other one, and any further connection meets a proxy that does not exist.
+- Files: the page comes from an address that is not ``file:``, and requests for files are refused like the others.
+- The browser's own sandbox stays on, except where the browser does not start with it: for root on a kernel that makes
+  no namespaces, in containers without the rights that it needs.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +102,7 @@ def shared_browsers(path: str) -> Pool[Browser]:
 
 
 class Browser:
-    """Renders one page after the other. Safe from any thread."""
+    """Renders one page after the other. Thread-safe."""
 
     def __init__(self, path: str, *, namespaces: bool = True) -> None:
         self.path = path
@@ -277,7 +291,7 @@ class _Session:
             _, ready, _ = select.select([], [self._write], [], self._left())
             if not ready:
                 raise TimeoutError(f"{method} took too long")
-            # Never more than a pipe takes at once, so that a deaf browser cannot hold us.
+            # At most what a pipe takes at once, so that a browser that does not read cannot block us.
             data = data[os.write(self._write, data[: select.PIPE_BUF]) :]
         return self._number
 

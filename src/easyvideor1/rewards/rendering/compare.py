@@ -23,7 +23,7 @@ from easyvideor1.types import ConfigError
 
 _WINDOW, _STRIDE = 8, 4
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-#: A reference that differs from the empty page by less than this shows nothing to compare with.
+#: A reference that differs from the empty page by less is empty.
 _VISIBLE = 1e-3
 
 
@@ -49,13 +49,13 @@ def structural_similarity(a: Image, b: Image) -> float:
 
 
 def image_similarity(predicted: Image, reference: Image) -> float | None:
-    """How much nearer to the reference a picture is than the empty page, in [0, 1].
+    """How much closer to the reference a picture is than the empty page, in [0, 1].
 
     ``1 - (1 - SSIM(predicted, reference)) / (1 - SSIM(white, reference))``, at least 0. Most pages are mostly white, so
-    SSIM alone would pay an empty answer nearly everything.
+    SSIM alone would reward an empty answer.
 
     Returns:
-        ``None`` if the reference is as good as empty.
+        ``None`` if the reference is nearly empty.
     """
     distance = 1.0 - structural_similarity(np.full_like(reference, 255), reference)
     if distance < _VISIBLE:
@@ -72,7 +72,7 @@ def reduced(image: Image, side: int) -> Image:
     return small
 
 
-#: Task types that have looks.
+#: Task types that are rendered.
 RENDERED = frozenset(("svg_code", "html_code"))
 NO_BROWSER = "judged by structure alone: no Chromium was found"
 BROKEN_BROWSER = "judged by structure alone: Chromium does not start"
@@ -93,7 +93,7 @@ class Renderer:
     """Compares documents by their pictures. Pictures are kept, so the reference of a group is rendered once.
 
     Raises:
-        ConfigError: ``render`` is ``chromium`` and there is none, or ``chromium`` names none.
+        ConfigError: ``render`` is ``chromium`` and no Chromium is found, or ``rewards.chromium`` names none.
     """
 
     def __init__(self, config: RewardConfig) -> None:
@@ -114,7 +114,7 @@ class Renderer:
         """The accuracy of a document with this structural similarity to the reference.
 
         Raises:
-            RewardError: a browser is demanded and does not start.
+            RewardError: ``render`` is ``chromium`` and the browser does not start.
         """
         parts = {"structure": structure}
         if self._off:
@@ -158,12 +158,12 @@ def _picture(path: str, task: str, source: str) -> Image:
 
 
 def svg_page(source: str, side: int) -> str:
-    """A page that shows an SVG as a picture, scaled into a square; as a picture it can load nothing by itself."""
+    """A page that shows an SVG as a picture, scaled into a square; a picture loads nothing by itself."""
     return _AROUND_SVG.format(side=side, data=base64.b64encode(_with_names(source).encode("utf-8", "replace")).decode())
 
 
 def _with_names(source: str) -> str:
-    """The document with the names of SVG declared on its root, which HTML does without and a file does not."""
+    """The document with the namespaces of SVG on its root, which a file needs and HTML does not."""
     root = _ROOT.search(source)
     if root is None:
         return source

@@ -1,10 +1,9 @@
 """Calls between a check and the program that it checks, which run in processes of their own.
 
-The program must not be near the checks: it could read them, write their verdict, or return an object that equals
-everything. So a check runs in a process that the program never enters, and reaches the program's names through a pair
-of pipes. Plain values (numbers, texts, containers, dates, arrays) travel as copies; anything else stays with the
-program, and the check holds a ``Remote``. What is compared with the expected result was said before the program could
-know it:
+A program in the process of its checks could read them, write their verdict, or return an object that equals everything.
+So a check runs in a process that the program never enters, and reaches the program's names through a pair of pipes.
+Plain values (numbers, texts, containers, dates, arrays) travel as copies; anything else stays with the program, and the
+check holds a ``Remote``. What is compared with the expected result was said before the program could know it:
 
 - A ``Remote`` never equals a plain value, but by its contents if its class extends that of a plain value and compares
   like it (a named tuple, a member of an IntEnum).
@@ -13,7 +12,7 @@ know it:
 - An empty answer is compared with no array and no number (``checks.py``): ``Link`` notes where the program said
   one.
 
-What is left: the methods of an object, what objects of the classes asked for hold (``in``), and the comparison of two
+Not protected: the methods of an object, what objects of the classes asked for hold (``in``), and the comparison of two
 objects of the program are the program's own word.
 
 Standard library only; both sides of ``runner.py`` load it by its path, and ``objects.py`` beside it.
@@ -61,7 +60,7 @@ _WITHOUT_ENTRIES = frozenset((int, float, bool, complex, type(None)))
 
 
 class BrokenLinkError(Exception):
-    """The other side has ended, or says what is no message."""
+    """The other side has ended, or sent something that is not a message."""
 
 
 class Link:

@@ -1,16 +1,16 @@
 """Programs of unknown intent, run in a process of their own.
 
-Two fences stand around a program, and it has to get through both:
+Two fences surround a program; it would have to get through both:
 
 - The kernel's (``kernel.py``): no network, no file outside its directory and the Python installation, no
   processes, no programs, no signals to others, room for a few files. It holds for native code as well. ``protection``
   says which of its layers this machine has; a system without any, such as macOS, has the second fence alone.
 - The interpreter's (``runner.py``): an audit hook and a few replaced functions. They stop what programs
-  commonly do, not one that is written against this interpreter.
+  commonly do, not a program written against this interpreter.
 
 Everywhere there are limits on wall clock, processor time, memory, size of files, open files and output; at the end the
-whole session is killed. It is made for what a language model writes. Where the kernel's fence is missing, programs of
-an enemy belong in a container or a virtual machine.
+whole session is killed. It is made for what a language model writes. Where the kernel's fence is missing, run programs
+of an attacker in a container or a virtual machine.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Names:
     """Where the names of tests are looked up.
 
     Attributes:
-        own: names that are the program's, also where Python has one of that name.
+        own: names that the program defines, even where Python has one of that name.
         classes: names of classes that the program is asked for.
-        containers: those among them that say themselves what is in them.
+        containers: those among them that define ``in`` themselves.
         imports: names that are imported on the side of the checks, with the statement that does it.
-        stars: ``from module import *``, of which nobody knows what it brings.
-        closed: names of the tests, which are never the program's.
-        only: whether the names in ``own`` are all that is the program's.
+        stars: ``from module import *``, whose names are not known.
+        closed: names that the tests define, which are never the program's.
+        only: whether the program defines only the names in ``own``.
     """
 
     own: frozenset[str] = frozenset()
@@ -98,7 +98,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Fences:
-    """Which fences are put up; both, but to test what each is worth."""
+    """Which fences are used: both, except to test each by itself."""
 
     kernel: bool = True
     hook: bool = True
@@ -141,10 +141,10 @@ _EXCEPTIONS = sorted(
 
 
 def protection() -> tuple[str, ...]:
-    """The layers that the kernel's fence has on this machine: ``namespaces``, ``scratch``, ``landlock``, ``seccomp``.
+    """The layers of the kernel's fence on this machine: ``namespaces``, ``scratch``, ``landlock``, ``seccomp``.
 
     Raises:
-        SandboxError: programs cannot be run at all.
+        SandboxError: programs cannot run at all.
     """
     with tempfile.TemporaryDirectory(prefix="evr1-run-") as box, tempfile.TemporaryFile() as output:
         process = _start("", box, Limits(), subprocess.DEVNULL, output, report=True)
@@ -237,7 +237,7 @@ def _verdict(said: str) -> str:
 
 
 def _why_it_ended(processes: Sequence[subprocess.Popen[bytes]], limits: Limits, until: float) -> str:
-    """Why a program (the first of the two) and the process of its checks say no more."""
+    """Why a program (the first of the two) or the process of its checks ended."""
     late = time.monotonic() >= until
     if not late:
         _wait(processes[0], min(until, time.monotonic() + _GRACE))  # its end shows a moment after its pipe has closed
@@ -324,9 +324,9 @@ def _wait(process: subprocess.Popen[bytes], until: float) -> bool:
 
 
 def end_session(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a session and all that it started in there, also when it has ended itself.
+    """Kill a process that leads a session, and all processes of the session, even if the leader has ended.
 
-    Only while the leader is not reaped is its number sure to be no stranger's.
+    Until the leader is reaped, no other process can get its number.
     """
     if process.returncode is None:
         with suppress(ProcessLookupError, PermissionError):  # nobody left, or only the leader that has ended
@@ -350,7 +350,7 @@ def _send(fd: int, message: dict[str, str], until: float) -> bool:
 
 
 def _reply(fd: int, until: float) -> str | None:
-    """The next line of the runner; ``None`` at the deadline, at its end, or when it says too much."""
+    """The next line of the runner; ``None`` at the deadline, at its end, or when the line is too long."""
     line = b""
     while not line.endswith(b"\n") and len(line) < 100:
         ready, _, _ = select.select([fd], [], [], max(0.0, until - time.monotonic()))

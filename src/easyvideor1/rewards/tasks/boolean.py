@@ -146,7 +146,7 @@ def _is_yes(match: re.Match[str]) -> bool:
 
 
 def _only_joins(rest: str, value: bool) -> bool:
-    """Whether what follows a verdict says the other one too: alone in a sentence, or behind words that join the two."""
+    """Whether the other verdict follows: alone in a sentence, or after words that join the two."""
     sentences = (unwrapped(sentence.strip()).casefold() for sentence in re.split(r"[.;!\n]", rest))
     if any(sentence in _VERDICTS and _WHOLE[sentence] != value for sentence in sentences):
         return True

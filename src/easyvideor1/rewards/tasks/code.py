@@ -1,4 +1,4 @@
-"""Python programs: executed in the sandbox against the tests of the row, never compared by their names."""
+"""Python programs: run in the sandbox against the tests of the row."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def read_code(text: str, options: tuple[str, ...]) -> Reading:
 
 
 def read_code_reply(text: str, options: tuple[str, ...]) -> Reading:
-    """A reply that shows a program in a fence of its own, or that is one as a whole; the last one shown counts.
+    """A reply that shows a program in a fence of its own, or that is a program as a whole; the last one counts.
 
-    Words compile, too ("yes" is an expression), so what stands in no fence must do something.
+    Words compile, too ("yes" is an expression), so text without a fence must do something.
     """
     for block in reversed(fenced_blocks(text)):
         if block.closed and block.language in _LANGUAGES and is_displayed(text, block):
@@ -79,7 +79,7 @@ def _read_bare(text: str) -> Reading:
 
 
 def _program(block: Block) -> str | None:
-    """The program in a fenced block; ``None`` if there is none, or if it is what a program printed."""
+    """The program in a fenced block; ``None`` if there is none, or if the block is printed output."""
     source = block.content.strip()
     if not source or len(source) > _LONGEST:
         return None
@@ -93,7 +93,7 @@ def _program(block: Block) -> str | None:
 
 
 def _acts(node: ast.stmt) -> bool:
-    """Whether a statement is one that words and numbers never look like."""
+    """Whether a statement cannot be mistaken for words and numbers."""
     if isinstance(node, ast.Expr | ast.Assign):
         value = node.value
         if isinstance(value, ast.Call) and isinstance(node, ast.Expr):
@@ -139,16 +139,16 @@ def _reference_tests(reference: str) -> Tests | None:
 
 @lru_cache(maxsize=1000)
 def _names(reference: str, tests: Tests) -> Names:
-    """Whose the names of tests are.
+    """The names that the program under test has to define, and those that it must not.
 
     Raises:
-        ValueError: the tests lean on a helper that nobody but the program defines.
+        ValueError: the tests use a helper that only the program defines.
     """
     return names_of(reference, tests.checks)
 
 
 def _tests_of(reference: str, row: Mapping[str, Any]) -> tuple[Tests, Names] | None:
-    """The tests of a row and whose their names are; ``None`` where there are only two outputs to compare.
+    """The tests of a row and their names; ``None`` where only two outputs are compared.
 
     Raises:
         ColumnError: a column cannot be used.
@@ -171,7 +171,7 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
     "output": ...}`` or a list of these for programs that read and print, or ``{"inputs": [...], "outputs": [...]}``;
     each also as JSON text. Outputs are compared line by line without trailing space. After a program that runs out of
     time the rest fail, and all together have ``PAIRS_SECONDS``. Without tests both programs run without input and must
-    print the same; a reference that prints nothing judges nothing. Tests in Python run in another process than the
+    print the same; a reference that prints nothing cannot be used. Tests in Python run in another process than the
     program, see ``sandbox.calls``.
     """
     try:
@@ -192,7 +192,7 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
 def empty_program(reference: str, row: Mapping[str, Any]) -> str | None:
     """A program that answers every call of a row's tests with an empty list; ``None`` for a row without such tests.
 
-    What its tests do not fail, they do not ask for.
+    Tests that it passes check nothing.
     """
     found = _tests_of(reference, row)
     if found is None or not found[0].checks:
@@ -216,7 +216,7 @@ def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> Checked:
         if not passed[-1]:
             reason = reason or f"pair {at} of {len(pairs)}: {_told(run)}"
         if run.timed_out:
-            break  # one limit is all the time that a program gets to waste
+            break  # a program may use up one limit only
     return Checked(passed + [False] * (len(pairs) - len(passed)), reason)
 
 

@@ -40,19 +40,19 @@ class Tests:
 
 
 def program_tree(source: str) -> ast.Module | None:
-    """The syntax tree of a Python program; ``None`` for a text that the compiler cannot stomach."""
+    """The syntax tree of a Python program; ``None`` for a text that does not compile."""
     if piles_marks(source):
         return None  # Python normalises its identifiers, in quadratic time
     try:
         with _FILTERS, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "1if" and the like: what a response looks like is no news
+            warnings.simplefilter("ignore")  # of "1if" and the like: the text of a response is no reason to warn
             return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
 def symbol_table(source: str) -> symtable.SymbolTable | None:
-    """The names of a program by scope; ``None`` for a text that the compiler cannot stomach."""
+    """The names of a program by scope; ``None`` for a text that does not compile."""
     if piles_marks(source):
         return None
     try:
@@ -66,8 +66,8 @@ def symbol_table(source: str) -> symtable.SymbolTable | None:
 def read_tests(value: Any) -> Tests | None:
     """Tests in one of the forms of ``compare_code``, as values or as JSON text; ``None`` for null and empty ones.
 
-    A text that begins with ``[`` or ``{`` is JSON and never Python: as Python it would be an expression that nothing
-    can fail.
+    A text that begins with ``[`` or ``{`` is JSON and never Python: as Python it would be an expression that always
+    passes.
 
     Raises:
         ValueError: the value is in none of the forms, or holds a test that every program passes.
@@ -124,7 +124,7 @@ def _text(entry: Mapping[Any, Any], name: str) -> str:
     return str(value)
 
 
-@lru_cache(maxsize=1024)  # of one row it is asked twice: of the column by itself, and with the reference
+@lru_cache(maxsize=1024)  # called twice for one row: for the column by itself, and with the reference
 def _require_assertion(check: str) -> None:
     tree = program_tree(check)
     shown = check if len(check) <= 60 else check[:60] + "..."
@@ -182,7 +182,7 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 @dataclass(slots=True)
 class _Scope:
-    """What the top level of a source binds, imports (name -> statement) and uses without binding it."""
+    """The names that the top level of a source binds, imports (name -> statement) and uses without binding them."""
 
     bound: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
@@ -192,14 +192,14 @@ class _Scope:
 
 
 def names_of(reference: str, checks: Sequence[str]) -> Names:
-    """The names that checks use, sorted by whose they are.
+    """The names that checks use, by where they are looked up.
 
-    A ``reference`` that defines no function, no class and no name of the checks says nothing about what they ask for
-    (``pass``, or JSON with tests). Then every name is the program's that the checks neither define nor import, and only
-    what cannot be meant is refused; see ``_refuse_judges``.
+    A ``reference`` that defines no function, no class and no name of the checks does not tell what they ask for
+    (``pass``, or JSON with tests). Then the program has to define every name that the checks neither define nor import,
+    and only what is plainly not under test is refused; see ``_refuse_judges``.
 
     Raises:
-        ValueError: the checks lean on a helper that nobody but the program defines.
+        ValueError: the checks use a helper that only the program defines.
     """
     tests = _scope(checks)
     tree = program_tree(reference)
@@ -243,7 +243,7 @@ def _scope(sources: Sequence[str]) -> _Scope:
     for source in sources:
         tree, table = program_tree(source), symbol_table(source)
         if tree is None or table is None:
-            continue  # it is refused, or fails, for what it is
+            continue  # it is refused, or fails, elsewhere
         for symbol in table.get_symbols():
             if symbol.is_assigned() or symbol.is_imported():
                 scope.bound.add(symbol.get_name())
@@ -283,13 +283,13 @@ def _note_imports(node: ast.Import | ast.ImportFrom, scope: _Scope) -> None:
 
 
 def _refuse_judges(checks: Sequence[str], free: set[str]) -> None:
-    """Without a reference program, refuse what is plainly no function under test.
+    """Without a reference program, refuse what is plainly not under test.
 
-    That is a module that nobody imports (``math.isclose``), what asserts by its name alone (``check(add(1, 2), 3)``),
-    and a function that is only asked whether another one's result is right (``assert close(area(2), 12.57)``).
+    That is a module that is not imported (``math.isclose``), a function that asserts by its name alone
+    (``check(add(1, 2), 3)``), and one that only checks another one's result (``assert close(area(2), 12.57)``).
 
     Raises:
-        ValueError: the checks hold one; its name is told.
+        ValueError: the checks hold one; the message names it.
     """
     remedy = "define or import it in the tests, or give a reference program that defines it"
     for check in checks:
@@ -315,7 +315,7 @@ def _refuse_judges(checks: Sequence[str], free: set[str]) -> None:
 
 
 def _truths(test: ast.expr) -> Iterator[ast.expr]:
-    """The parts of a condition of which nothing but the truth is looked at."""
+    """The parts of a condition that are only tested for truth."""
     waiting = [test]
     while waiting:
         part = waiting.pop()

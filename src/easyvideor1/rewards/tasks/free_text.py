@@ -18,9 +18,9 @@ from easyvideor1.rewards.types import Reading, Rule, Verdict
 #: Scripts written without spaces: their characters are the words.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _TOKEN = re.compile(rf"{_UNSPACED.pattern}|(?:(?!{_UNSPACED.pattern})[^\W_])+")
-#: What ends a sentence and belongs to no word.
+#: Signs that end a sentence.
 _STOPS = frozenset((".", "\u3002"))
-#: Words of a response beyond this many count as said but match nothing: no reference is that long.
+#: Words beyond this number count for the length but match nothing: no reference is that long.
 _TOKEN_LIMIT = 5000
 
 

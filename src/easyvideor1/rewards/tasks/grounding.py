@@ -1,8 +1,8 @@
 """Grounding in time and space: spans, boxes, tubes and tracks.
 
-Reversed spans and boxes are no answers: they are not repaired. Nothing is clipped: what lies outside costs through the
-union, and where the row has a ``duration`` in seconds, the share of an answer beyond the video is reported beside it.
-Keys of seconds are numbers, so ``"1.0"`` is ``"1"``, and the later of two counts.
+Reversed spans and boxes are not answers, and are not repaired. Nothing is clipped: what lies outside enlarges the
+union. Where the row has a ``duration`` in seconds, the share of an answer beyond the video is reported beside the
+accuracy. Keys of seconds are numbers, so ``"1.0"`` is ``"1"``, and the later of two counts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _matched_iou(predicted: Sequence[Any], reference: Sequence[Any], iou: Callab
 
 
 def duration_of(row: Mapping[str, Any]) -> float | None:
-    """Seconds of the video if the row has them in ``duration``; words such as "short" stand there too in real rows."""
+    """Seconds of the video if the row has them in ``duration``; real rows also have words such as "short"."""
     seconds = geometry.number(row.get("duration"))
     return seconds if seconds is not None and seconds > 0 else None
 
@@ -74,8 +74,8 @@ def compare_boxes(
 ) -> Verdict:
     """Box IoU; several boxes by maximum matching over the larger count.
 
-    Boxes between the box tokens of Qwen2-VL are on 0-1000 and are brought to the scale of the reference where one is
-    declared, whatever scale was asked for.
+    Boxes between the box tokens of Qwen2-VL are on 0-1000. They are converted to the declared scale of the reference,
+    whatever scale was asked for.
     """
     if isinstance(predicted, TokenBoxes):
         try:
@@ -111,9 +111,8 @@ def compare_tubes(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> V
     """0.5 temporal IoU + 0.5 mean box IoU.
 
     The mean runs over the annotated seconds and the predicted seconds inside the true span: a missing or an invented
-    box counts 0. A reference without boxes, whose span holds no whole second, is scored on its span alone: nothing says
-    where the object is, so boxes are neither paid nor charged. ``box_iou_common`` is the published form, over the
-    seconds that both sides have.
+    box counts 0. A reference without boxes, whose span holds no whole second, is scored on its span alone.
+    ``box_iou_common`` is the published form, over the seconds that both sides have.
     """
     if reference.time is None:
         raise ValueError("the reference of a tube has no time")
@@ -140,7 +139,7 @@ def compare_tracks(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> 
 
     References have a box at every whole second where the object is, which is what the prompt asks for. So more boxes
     than the reference has are invented, within the annotated range or beyond it, and a box at a wrong second is not
-    charged twice. What cannot be read is no box. ``success_t`` is the share of the same count with IoU >= t.
+    charged twice. An unreadable box is not counted. ``success_t`` is the share of the same count with IoU >= t.
     """
     count = max(len(reference.boxes), sum(box is not None for box in predicted.boxes.values()))
     ious = [_iou_at(predicted, reference, second) for second in reference.boxes]
@@ -154,7 +153,7 @@ def compare_common_tracks(predicted: Tube, reference: Tube, row: Mapping[str, An
 
 
 def _box_points(boxes: Sequence[Box] | TokenBoxes) -> list[Point]:
-    """The corners of boxes; none of those that bring their own scale, which no declared one is checked against."""
+    """The corners of boxes; none for box tokens, which have a scale of their own."""
     return [] if isinstance(boxes, TokenBoxes) else [point for box in boxes for point in corners(box)]
 
 

@@ -1,4 +1,4 @@
-"""SVG and HTML: how much of the structure of the reference a document has. What it looks like is judged elsewhere."""
+"""SVG and HTML: how much of the structure of the reference a document has. ``rendering`` compares pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rapidfuzz.distance import LCSseq
 from easyvideor1.rewards.readers.plain_text import fenced_blocks, is_displayed
 from easyvideor1.rewards.types import Reading, Rule, Verdict, unread
 
-#: Longer documents are no answers; a reference of this size is far beyond what a response holds.
+#: Longer documents are not answers; no response holds a reference of this size.
 _LIMIT = 200_000
 #: Words before a document without a fence, such as "Here is the table:".
 _LEAD_IN = 300

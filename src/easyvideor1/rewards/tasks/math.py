@@ -1,8 +1,8 @@
 """Mathematical equality: cheap comparisons first, then sympy and math-verify in a helper process that can be killed.
 
 math-verify's own time limit is an alarm signal, which works in the main thread only and not inside C code. A process
-with a deadline works from any thread and against anything. What the helper reads is one expression as a whole: nothing
-is equal because a part of it could be read.
+with a deadline works from any thread and against anything. The helper reads one expression as a whole: nothing is equal
+because a part of it could be read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _START_LIMIT = 120.0
 _LONGEST = 2000
 _WORKER = Path(__file__).with_name("math_worker.py")
 _DECIMAL = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
-#: What changes no meaning; a blank between two letters or digits does: "11 5/6" is no "115/6".
+#: Characters without a meaning. A blank between two letters or digits has one: "11 5/6" is not "115/6".
 _NOISE = re.compile(
     r"\\(?:left|right|displaystyle)(?![a-zA-Z])|\\[,;!:](?!\s*+\d)|(?<![0-9A-Za-z])\s++|\s++(?![0-9A-Za-z])"
 )
@@ -83,9 +83,9 @@ class MathHelper:
         self._process: subprocess.Popen[bytes] | None = None
 
     def compare(self, predicted: str, reference: str) -> Outcome | None:
-        """What two expressions are to each other; ``None`` if that went beyond the limits.
+        """Whether two expressions are equal; ``None`` if the comparison went beyond the limits.
 
-        A helper that ends before the deadline may have been ended by somebody else: a second one is asked.
+        A helper that ends before the deadline may have been killed from outside: a second one is started.
 
         Args:
             predicted: an expression as ``math_expressions.formula`` gives it.
@@ -164,7 +164,7 @@ atexit.register(_HELPERS.close)
 
 
 def _plain(text: str) -> str:
-    """An expression without what never changes its meaning: dollars, boxes, spacing, sizes of brackets, full stop."""
+    """An expression without marks that have no meaning: dollars, boxes, spacing, sizes of brackets, full stop."""
     text = text.strip()
     if "\\boxed" in text or "\\fbox" in text:
         text = unboxed(text)
@@ -182,7 +182,7 @@ def _decimal(text: str) -> str | None:
 def _decimals_equal(p: str, r: str) -> bool:
     """Exactly; but a decimal fraction of 9 digits or more may be the rounding of a longer one.
 
-    The last digit of 16 or 17 is that of a machine: 0.30000000000000004 is 0.3.
+    The last of 16 or 17 digits is a rounding error of floats: 0.30000000000000004 is 0.3.
     """
     if Decimal(p) == Decimal(r):
         return True
@@ -224,16 +224,16 @@ def _stated(text: str) -> str | None:
 
 #: What an expression holds and a mere word does not.
 _VALUE = re.compile(r"\d|\\[a-zA-Z]|[=^_]|\A[a-zA-Z]\Z")
-#: Marks around an answer in which it is understood, though it was asked for without them.
+#: Marks around an answer that is still understood, though the prompt asks for it without them.
 _EMPHASIS = ("*", "_", "`", '"', "\u201c")
-#: An expression before words that say no more of it: "7. That is all", "7, which is odd".
+#: An expression before words that do not change it: "7. That is all", "7, which is odd".
 _FIRST_PIECE = re.compile(r"(.{1,200}?)(?:[.;]\s++(?=[A-Z])|,\s++(?=[a-z]{2,20}\s))", re.DOTALL)
 #: Words before a value that make it a guess, a bound or a condition.
 _REFUSING = frozenset({"or", "not", "than", "least", "most", "if", "when", "maybe", "perhaps", "either"})
 
 
 def read_math(text: str, options: tuple[str, ...]) -> Reading | None:
-    """An expression, an option letter or a short text; of a sentence ("The total is 42.") what it states."""
+    """An expression, an option letter or a short text; in a sentence ("The total is 42.") what it states."""
     bare = text.strip()
     if len(bare) > _LONGEST or _TOKEN.fullmatch(bare):
         return Reading(bare)
@@ -255,7 +255,7 @@ def read_math(text: str, options: tuple[str, ...]) -> Reading | None:
 
 
 def read_math_reply(text: str, options: tuple[str, ...]) -> Reading | None:
-    """The same of an untagged reply: one expression, an option letter, or one sentence that states an expression."""
+    """The same for an untagged reply: one expression, an option letter, or one sentence that states an expression."""
     whole = unwrapped(text)
     if len(whole) <= _LONGEST:
         if re.fullmatch(r"\(?[A-Za-z]\)?", whole):
@@ -282,11 +282,11 @@ def _readable(reference: str) -> bool:
 def compare_math(predicted: str, reference: str, row: Mapping[str, Any]) -> Verdict:
     """1 if both are the same text or equal expressions; else 0.
 
-    Both are read as a whole: of a text that is more than one expression no part counts, and it is right only if the
-    reference is the same text. Numbers are compared exactly, however small or large; a decimal fraction with six digits
-    or more is also what it is the rounding of (0.333333 of 1/3). Units are not compared. p% is p/100, and a whole
-    number of percent also the number without the sign. An answer that takes the comparison beyond its limits is not
-    shown to be equal: 0, with the reason. Only when the reference does so by itself is nothing said about the answer.
+    Both are read as a whole: a text that is more than one expression is right only if the reference is the same text.
+    Numbers are compared exactly, however small or large; a decimal fraction with six digits or more also equals the
+    value that it rounds (0.333333 and 1/3). Units are not compared. p% is p/100, and a whole number of percent also the
+    number without the sign. An answer that takes the comparison beyond its limits scores 0, with the reason; if the
+    reference alone goes beyond them, the answer is not applicable.
     """
     if predicted == reference:
         return Verdict(1.0)

@@ -1,7 +1,7 @@
-"""From the many ways to write an expression to the one that the helper process reads as a whole.
+"""Normalised expressions: from the many ways to write one to the LaTeX that the helper process reads as a whole.
 
-Everything here works on text: wrappers, units and words around an expression are taken off, signs and plain notation
-(``sqrt(3)``, ``11 5/6``) become LaTeX. What still holds words is no expression. Linear in the text.
+Everything here works on text: wrappers, units and words around an expression are removed, signs and plain notation
+(``sqrt(3)``, ``11 5/6``) become LaTeX. A text that still holds words is not an expression. Linear in the text.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ _WORDING = re.compile(r"\\(?:text|mathrm|mbox|textbf|textit|textrm|mathbf)\s*+\{
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
-#: More brackets than this are no answer, and take the grammar long.
+#: More brackets are not an answer, and slow for the grammar.
 _BRACKETS_AT_MOST = 100
 _BRACKETS = {pair: re.compile(rf"[{re.escape(pair)}]") for pair in ("{}", "()")}
 
@@ -154,7 +154,7 @@ def wording(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def formula(text: str) -> str | None:
-    """The expression that a text is as a whole, in LaTeX; ``None`` for words and for what cannot be one."""
+    """The whole text as one expression, in LaTeX; ``None`` for words and for what cannot be an expression."""
     text = _signs(unwrapped(text))
     text = _latex(text)
     text = _without_unit(text).strip()

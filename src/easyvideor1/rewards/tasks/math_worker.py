@@ -6,8 +6,8 @@ Limits: its parent's deadline, memory here, and an alarm that ends a helper whos
 written to standard output, so that is kept aside.
 
 math-verify looks for expressions inside a text, drops what it cannot read and rounds to six decimals. Here a text is
-one expression from end to end or none, decimals are fractions, and numbers are compared exactly. math-verify judges
-what is left: relations, unions of sets and the like.
+one expression from end to end or none, decimals are fractions, and numbers are compared exactly. math-verify compares
+the rest: relations, unions of sets and the like.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _Reader(_Latex2Sympy):  # type: ignore[misc]
 
 
 def _within_bounds(tree: Any) -> bool:
-    """Whether working a tree out takes no tower of powers: numbers of more than a million digits are no answer."""
+    """Whether a tree can be evaluated: towers of powers, with more than a million digits, are not answers."""
     if not isinstance(tree, sympy.Basic):
         return True
     for node in sympy.preorder_traversal(tree):

@@ -31,7 +31,7 @@ _LETTER = r"[(\[\"]?\b[A-Za-z]\b[)\]\"]?"
 _SEPARATED = re.compile(
     rf"(?:both\s++)?+\[?{_LETTER}(?:(?:,|;|/|&|\band\b|\s|\u548c|\u3001)+{_LETTER})+\]?\.?", re.IGNORECASE
 )
-#: What may stand before an answer and is no part of it. Every piece is optional, and they may follow each other.
+#: Words before an answer that are not part of it. Every piece is optional, and they may follow each other.
 _LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|well|in\s++short|i\s++(?:think|believe|say|choose|pick|select|would\s++(?:say|choose|pick|select))|"
     r"my\s++(?:answer|choice)|(?:the\s++)?(?:(?:final|correct|right|best|closest|likeliest)\s++)*+(?:answer|option|choice|match)(?:e?s)?+|"
@@ -54,7 +54,7 @@ _ENDS_UNSURE = re.compile(r"[A-Za-z][)\]\"']*+\s*+\?+\s*+")
 #: "B\u9009\u9879": the word for "option" behind its letter.
 _NOUN_BEHIND = re.compile(r"(?<![A-Za-z])([A-Z])\s*+(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805)")
 _VERDICTS = frozenset(("yes", "no", "true", "false"))
-#: How much alike (0 to 100) the words behind a letter and an option are to be the same with a slip of the pen.
+#: Similarity (0 to 100) from which the words after a letter are an option's words with a typo.
 _ALIKE = 85.0
 
 SEVERAL = "several options are named"
@@ -93,9 +93,8 @@ def read_choice(text: str, options: tuple[str, ...]) -> Reading | None:
     option is B", "答案是B"). "B. words" is B unless the words are those of another option. Inside a sentence only an
     upper-case letter that is chosen by name counts ("I would go with option B"), and an "A" or "I" that goes on as a
     sentence is an article or a pronoun. An option's own words count when they are the whole answer; they are not the
-    form asked for. Several letters are several options ("A and C"); a hedge ("A or C", "maybe A", "A (or C)") is no
-    answer, and neither is what is denied or asked ("I would not choose B", "option B?"), nor a letter that is no
-    option's.
+    form asked for. Several letters are several options ("A and C"). Not answers are a hedge ("A or C", "maybe A",
+    "A (or C)"), what is denied or asked ("I would not choose B", "option B?"), and a letter that no option has.
     """
     known = lettered(options)
     if len(text) <= 3 and (whole := _WHOLE.fullmatch(text)):
@@ -136,7 +135,7 @@ def _plain_answer(text: str, known: _Options) -> Reading | None:
 
 
 def _final_statement(text: str, known: _Options) -> Reading | None:
-    """What the last of several lines states, whatever was considered above it."""
+    """The statement on the last of several lines, whatever stands above it."""
     above, _, last = text.rpartition("\n")
     lead = _LEAD.match(last.strip()) if above.strip() and len(last) <= NEAR else None
     if lead is None or not re.search(r"answer|option|choice|\u7b54|\u9009|\u9078|\ub2f5", lead.group(), re.IGNORECASE):
@@ -174,7 +173,7 @@ def _letters(letters: str, known: _Options) -> Reading:
 
 
 def _verdict_option(text: str, known: _Options) -> Reading | None:
-    """Where options are Yes and No themselves: the one that opens the answer, as for a yes-or-no question."""
+    """Where the options are Yes and No: the one that opens the answer, as for a yes-or-no question."""
     verdicts = {option: letter for letter, option in known.items() if option in _VERDICTS}
     opening = re.match(r"(yes|no|true|false)\b(?=\s*+[,.;:!\n]|\s++(?:because|since|as)\b)", text, re.IGNORECASE)
     if opening is None or opening.group(1).casefold() not in verdicts:
@@ -328,7 +327,7 @@ def _listed(text: str) -> list[str]:
 
 
 def compare_subset(predicted: tuple[str, ...], reference: tuple[str, ...], row: Mapping[str, Any]) -> Verdict:
-    """1 for the same set; a part of a several-letter reference earns its share; any wrong letter makes it 0.
+    """1 for the same set; a part of a several-letter reference earns its share; any wrong letter gives 0.
 
     The soft reward for multi-answer questions of TW-GRPO (Dang et al. 2025): ``|S| / |Y|`` if S is a part of Y, else 0.
     """

@@ -29,10 +29,10 @@ from easyvideor1.rewards.readers.number_words import (
 from easyvideor1.rewards.readers.plain_text import nfkc
 from easyvideor1.rewards.types import ColumnError, Reading, Rule, Verdict, cannot_judge, unread
 
-#: Beyond this length a text is no number.
+#: A longer text is not a number.
 _LIMIT = 2000
 _VULGAR = re.compile(r"(\d)([\u00bc-\u00be\u2150-\u215e])")
-#: A raised or lowered digit after a digit would become its neighbour: 5² is no 52.
+#: A raised or lowered digit after a digit would become its neighbour: 5² is not 52.
 _RAISED = re.compile(r"(\d)(?=[\u00b2\u00b3\u00b9\u2070\u2074-\u207e])")
 _LOWERED = re.compile(r"(\d)(?=[\u2080-\u208e])")
 _NEARLY = r"(?:(?:about|around|roughly|approximately|exactly|only|just|a total of|the|a)\s)?"
@@ -79,7 +79,7 @@ _TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
 _LIST_MARK = re.compile(r"\A\s*+(?:\d{1,3}[.)]|[-*\u2022])\s++(?=[^\W\d_]{2})")
 #: A number alone or with one plain unit, which most answers are.
 _SIMPLE = re.compile(r"([+-]?\d{1,15}(?:\.\d{1,15})?)(?: ([a-z]{2,12}(?:/[a-z]{1,3})?|m|s|g|h))?\.?")
-#: A word behind a number that is no unit: it scales, joins or limits it.
+#: Words after a number that are not units: they scale, join or limit it.
 _NO_UNIT = frozenset(
     {
         *("or", "and", "to", "plus", "max", "dozen", "per", "point", "half", "quarters", "thirds", "third", "over"),
@@ -107,7 +107,7 @@ class Number:
         return f"{self.value:.12g}{'%' if self.percent else ''}"
 
     def meanings(self, other: Number) -> tuple[float, ...]:
-        """The values it may stand for beside ``other``: p% is p or p/100 if the other has no sign, else p."""
+        """The values that it may mean beside ``other``: p% is p or p/100 if the other has no sign, else p."""
         if self.percent and not other.percent:
             return (self.value, self.value / 100)
         return (self.value,)
@@ -116,10 +116,10 @@ class Number:
 def read_number(text: str, options: tuple[str, ...]) -> Reading:
     """Read the one number that a text presented as the answer states.
 
-    After the last "=" or "≈" if there is one. Units, currency signs and words around it are ignored; two different
-    numbers ("between 3 and 5", "3-5", "12:30") are no answer, and neither is a bound or a denied number ("more than 5",
-    "not 5"). Long prose and several sentences have to state it ("There are three cups."), not only mention it. "None"
-    and "no cups" are 0.
+    After the last "=" or "≈" if there is one. Units, currency signs and words around it are ignored. Not answers are
+    two different numbers ("between 3 and 5", "3-5", "12:30"), a bound ("more than 5") and a denied number ("not 5").
+    Long prose and several sentences have to state it ("There are three cups."), not only mention it. "None" and "no
+    cups" are 0.
     """
     return _read(text, strict=False)
 
@@ -262,7 +262,7 @@ def _number(match: re.Match[str]) -> Number | None:
 
 
 def _spoken(text: str) -> list[tuple[Number, int, int]] | None:
-    """Numbers said in words, and where in the text they begin and end; ``None`` if number words make no number."""
+    """Numbers in words, and where in the text they begin and end; ``None`` if number words are not a number."""
     places = list(WORD.finditer(text.lower()))
     words = [place.group() for place in places]
     found = []
@@ -292,7 +292,7 @@ def _reference(text: str, options: tuple[str, ...]) -> Number:
 
 
 def _rounding(reference: float) -> float:
-    """Whole references must be met; others forgive rounding to two decimals, never more than 5% of the reference."""
+    """Whole references must be met exactly; others allow rounding to two decimals, at most 5% of the reference."""
     if reference == round(reference):
         return 1e-9 * abs(reference)
     return min(0.005, 0.05 * abs(reference)) * (1 + 1e-9)
@@ -302,7 +302,7 @@ def _given_tolerance(row: Mapping[str, Any]) -> float | None:
     """The column ``tolerance``: how far an answer may be from the reference, in its unit.
 
     Raises:
-        ColumnError: it is no number from 0 on.
+        ColumnError: it is not a number of at least 0.
     """
     value = row.get("tolerance")
     if value is None:
@@ -354,7 +354,8 @@ def compare_regression(predicted: Number, reference: Number, row: Mapping[str, A
     """Mean relative accuracy: the share of thresholds t = 0.50, 0.55, ..., 0.95 with |p - r| / |r| < 1 - t.
 
     The thresholds are those of VSI-Bench (Yang et al. 2024), evaluated in hundredths, so an error of exactly 10% fails
-    t = 0.90 whatever floats say. A reference of 0 asks for 0. ``relative_accuracy`` is ``max(0, 1 - |p - r| / |r|)``.
+    t = 0.90 whatever floats say. With a reference of 0 only 0 is right. ``relative_accuracy`` is ``max(0, 1 - |p - r| /
+    |r|)``.
     """
     accuracy, relative = max((_mean_relative(p, r), _relative(p, r)) for p, r in _pairs(predicted, reference))
     return Verdict(accuracy, {"relative_accuracy": relative})

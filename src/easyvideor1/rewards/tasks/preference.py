@@ -1,7 +1,7 @@
-"""Preference between two responses: the label is compared, which takes no judge.
+"""Preference between two responses: labels are compared without a judge.
 
-A row may hold a written response in place of a label; then the policy writes one too, and only a judge
-(``rewards.judge``) can tell which of the two is preferred.
+A row may hold a response in place of a label. Then the policy writes one too, and only a judge (``rewards.judge``) can
+tell which of the two is better.
 """
 
 from __future__ import annotations
@@ -78,8 +78,7 @@ def read_preference(text: str, options: tuple[str, ...]) -> Reading | None:
 
     A bare label, "Response 1", "the first one", "tie"; a label that opens the answer before its reason ("2, because
     ..."); or what a sentence chooses ("Response 2 is better", "I prefer response 2"), the last of several. A clause
-    that denies, hedges, asks or turns the order round ("not", "worse", "or") is passed over, and a mention chooses
-    nothing.
+    that denies, hedges, asks or reverses the order ("not", "worse", "or") is ignored, and a mention chooses nothing.
     """
     text = unwrapped(typed(text)[-2000:].casefold().strip(" \t\n.,;:!\u3002"), brackets=True)
     text = re.sub(r"[*_`]", "", text).strip(" \t\n.,;:!\u3002()[]\"'")

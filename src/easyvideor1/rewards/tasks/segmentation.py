@@ -42,7 +42,7 @@ _NEGATIVE = ("negative_points", "negative_point", "negative")
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What points a segmenter at an object; ``time`` in seconds. ``mask`` is COCO RLE as it was written."""
+    """The prompts of a segmentation model for one object; ``time`` in seconds. ``mask`` is COCO RLE as written."""
 
     box: Box
     positive: tuple[Point, ...]
@@ -75,7 +75,7 @@ def prompts_of(data: Any) -> Prompts:
     """The box, the points and the time that JSON holds.
 
     Raises:
-        NoAnswerError: the box is missing, or one of them is none.
+        NoAnswerError: the box is missing, or one of them cannot be read.
     """
     if isinstance(data, list) and data and all(isinstance(entry, Mapping) for entry in data):
         data = _one_object(data)
@@ -157,7 +157,7 @@ def decode_rle(rle: Any) -> NDArray[np.bool_]:
     differences to the count two before (COCO API's ``maskApi.c``).
 
     Raises:
-        ValueError: this is no such encoding.
+        ValueError: this is not COCO RLE.
     """
     size = rle.get("size") if isinstance(rle, Mapping) else None
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
@@ -227,11 +227,11 @@ def _check_columns(row: Mapping[str, Any]) -> None:
 
 
 def compare_prompts(predicted: Prompts, reference: Prompts, row: Mapping[str, Any]) -> Verdict:
-    """Mean of the agreements that the reference allows.
+    """Mean of the similarities of what the reference has.
 
     Box IoU; positive and negative points against the reference's (linear in the distance, 0 from half the diagonal of
     the reference box on); time (linear, 0 from one second on). If the row or the reference has a ``mask``, points are
-    judged by lying on it or off it instead, and a predicted ``mask`` by its IoU. Points are in pixels of the mask
+    scored by lying on it or off it instead, and a predicted ``mask`` by its IoU. Points are in pixels of the mask
     unless the row declares another scale.
     """
     box = reference.box
