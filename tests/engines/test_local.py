@@ -6,13 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easyvideor1.engines.engine import Sampling, generate
 from easyvideor1.engines.decoding import draw, truncate, uniforms
+from easyvideor1.engines.engine import Sampling, generate
 from easyvideor1.engines.local import LocalEngine, open_engine
 from easyvideor1.types import ConfigError, DataError, Frames
 from tiny import load_frames, make_plan
 
-from .serving import UNREADABLE, load_none_of, requests_for
+from .serving import UNREADABLE, load_none_of, requests_for, tokens_of
 
 LOGITS = st.lists(st.one_of(st.just(-np.inf), st.floats(-30, 30)), min_size=2, max_size=40).filter(
     lambda values: any(np.isfinite(values))
@@ -147,3 +147,29 @@ def test_a_failure_of_the_engine_leaves_nothing_pending(tiny_family, tiny_model,
     with pytest.raises(RuntimeError, match="on fire"):
         list(engine.results())
     assert list(engine.results()) == [] and tiny_model.training
+
+
+@pytest.mark.model
+def test_an_engine_of_a_checkpoint_has_weights_of_its_own(tiny_family, tiny_model, tiny_checkpoint, prompts):
+    requests = requests_for(prompts)
+    policys = LocalEngine(tiny_family, tiny_model, load_frames)
+    own = open_engine("local", tiny_family, tiny_checkpoint, load_frames, batch_tokens=65_536)
+    other = open_engine(f"{__name__}:Plain", tiny_family, tiny_checkpoint, load_frames, batch_tokens=65_536)
+    assert policys.takes_adapters and not own.takes_adapters
+    whole = tokens_of(generate(policys, requests))
+    assert whole == tokens_of(generate(own, requests)) == tokens_of(generate(other, requests))
+    with torch.no_grad():
+        for parameter in tiny_model.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    own.sleep()
+    assert tokens_of(generate(own, requests)) == whole != tokens_of(generate(policys, requests))
+    own.sleep()
+    own.update_weights(1, tiny_model.named_parameters())
+    assert tokens_of(generate(own, requests)) == tokens_of(generate(policys, requests))
+    own.close()
+
+
+class Plain(LocalEngine):
+    """An engine that is always given a module."""
+
+    opens_checkpoints = False

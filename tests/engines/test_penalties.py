@@ -13,8 +13,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.decoding import uniforms
+from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.families.family import load_family
 from easyvideor1.families.tiny import write_tiny_checkpoint

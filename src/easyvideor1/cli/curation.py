@@ -201,7 +201,7 @@ def _ask(components: Components, endpoint: JudgeConfig | None, k: int) -> Ask:
 
     if endpoint is not None:
         return endpoint_ask(components, endpoint, k)
-    return engine_ask(components, components.open_engine(components.open_policy().model), k)
+    return engine_ask(components, components.open_engine(), k)
 
 
 def filter_rows(

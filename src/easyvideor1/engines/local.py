@@ -13,17 +13,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from easyvideor1.engines.engine import Engine, Request, Result, Sampling
+from easyvideor1.config import ModelConfig
 from easyvideor1.engines.decoding import GrowingResponses, SeenTokens, draw, uniforms
+from easyvideor1.engines.engine import Engine, Request, Result
 from easyvideor1.families.checkpoint import weight_name
-from easyvideor1.families.family import Family, computing
-from easyvideor1.families.features import FeatureCache, load_visual
+from easyvideor1.families.family import Family, chosen_device, computing, configured_model
+from easyvideor1.families.features import FeatureCache, FeatureStore, load_visual
 from easyvideor1.families.inputs import LoadFrames, load_checked
 from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.logprobs import masked_logits
@@ -45,8 +46,8 @@ ENGINES: Registry[Any] = Registry("engine")
 class LocalEngine:
     """Batched generation on the policy's own module.
 
-    The engine holds a reference to the trained module, not a copy: ``update_weights`` with the module's own tensors
-    only notes the version, with others (a checkpoint, a remote trainer) it copies them in.
+    Given a module, the engine refers to it and does not copy it: ``update_weights`` with the module's own tensors only
+    notes the version, with others it copies them in. Given the directory of a checkpoint, it has weights of its own.
 
     Batches are formed within a window, of requests with the same ``n`` and sampling, short prompts first, up to
     ``batch_tokens``; a request that needs more goes alone. They depend on the window alone, and so do the bits of its
@@ -54,26 +55,29 @@ class LocalEngine:
     the random numbers of the others stay, their logits may differ in the last bits.
     """
 
-    #: ``open_engine`` hands it a feature cache where there is one.
     takes_features = True
-    #: It is given adapters beside the weights they change, in place of merged weights.
-    takes_adapters = True
+    opens_checkpoints = True
 
     def __init__(
         self,
         family: Family,
-        model: Any,
+        model: Any | Path,
         load: LoadFrames,
         *,
         batch_tokens: int = 65_536,
-        features: FeatureCache | None = None,
+        features: FeatureStore | None = None,
+        config: ModelConfig | None = None,
     ) -> None:
         self.family = family
-        self.model = model
+        self._owns_weights = isinstance(model, Path)
+        self.takes_adapters = not self._owns_weights
+        self.model = _inference_model(family, model, config or ModelConfig()) if isinstance(model, Path) else model
+        self._device = next(self.model.parameters()).device
         self.load = load
-        self.features = features
+        self.features = None if features is None else FeatureCache(family, self.model, features)
         self.batch_tokens = batch_tokens
         self.version = 0
+        self._asleep = False
         self._tickets = 0
         self._windows: deque[list[int]] = deque()
         self._pending: dict[int, Request] = {}
@@ -108,6 +112,7 @@ class LocalEngine:
         """
         if version < self.version:
             raise ConfigError(f"weights of version {version}: the engine has version {self.version} already")
+        self.wake()
         # Tied weights go by either name.
         own = {weight_name(name): p for name, p in self.model.named_parameters(remove_duplicate=False)}
         before, copied = self._incomplete, False
@@ -127,14 +132,21 @@ class LocalEngine:
         self.version, self._incomplete = version, None
 
     def sleep(self) -> None:
-        """Nothing to release: weights are the trainer's, and caches live for one batch."""
+        """Move weights of its own to the CPU; a trainer's weights stay where they are, and caches live for one batch."""
+        if self._owns_weights and not self._asleep:
+            self.model.to("cpu")
+        self._asleep = True
 
     def wake(self) -> None:
-        """The counterpart of ``sleep``."""
+        """Move weights of its own back."""
+        if self._owns_weights and self._asleep:
+            self.model.to(self._device)
+        self._asleep = False
 
     def close(self) -> None:
-        """Forget what is pending."""
+        """Drop what is pending, and let go of the model."""
         self._forget()
+        self.sleep()
 
     def _forget(self) -> None:
         self._pending.clear()
@@ -149,6 +161,7 @@ class LocalEngine:
             )
         if self._stream is None:
             self._stream = self._all_results()
+        self.wake()
         was_training = self.model.training
         self.model.eval()
         try:
@@ -329,22 +342,43 @@ def _batch_key(request: Request) -> tuple[Any, ...]:
     return (request.n, astuple(request.sampling), len(request.prompt))
 
 
+def _inference_model(family: Family, checkpoint: Path, config: ModelConfig) -> Any:
+    """The model of a checkpoint, on its device and frozen."""
+    model = configured_model(family, config, checkpoint).requires_grad_(False).eval()
+    model.compute_dtype = getattr(torch, config.dtype)
+    return model.to(chosen_device(config))
+
+
 def open_engine(
     name: str,
     family: Family,
-    model: Any,
+    model: Any | Path,
     load: LoadFrames,
     *,
     batch_tokens: int,
-    features: FeatureCache | None = None,
+    features: FeatureStore | None = None,
+    config: ModelConfig | None = None,
 ) -> Engine:
-    """The engine a config names: a registered name or ``module:attr`` of a class with the same signature.
+    """The engine that a configuration names; whoever opens it closes it.
 
-    ``features`` is given to engines that say ``takes_features``; others compute what it would have held.
+    Args:
+        name: a registered name, or ``module:attr`` of a class with the signature of ``LocalEngine``.
+        family: of the model.
+        model: the trainer's module, or the directory of a checkpoint: the engine then has weights of its own.
+        load: reads frames.
+        batch_tokens: tokens, prompts and responses together, of one batch.
+        features: where features of a frozen vision tower are kept; given to classes that say ``takes_features``.
+        config: how a checkpoint is loaded; given, with the directory, to classes that say ``opens_checkpoints``. Others
+            receive a module that was loaded so.
     """
     kind = ENGINES.resolve(name)
     options: dict[str, Any] = {"batch_tokens": batch_tokens}
     if features is not None and getattr(kind, "takes_features", False):
         options["features"] = features
+    if isinstance(model, Path):
+        if getattr(kind, "opens_checkpoints", False):
+            options["config"] = config
+        else:
+            model = _inference_model(family, model, config or ModelConfig())
     engine: Engine = kind(family, model, load, **options)
     return engine
