@@ -83,7 +83,7 @@ def test_failures_of_media_are_told_and_faults_of_rows_are_raised() -> None:
 
 
 class Counting(AnsweringEngine):
-    """Answers with empty trajectories."""
+    """Answers all but what is asked of the sample ``gone``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,16 +91,44 @@ class Counting(AnsweringEngine):
 
     def answer(self, request: Request) -> list[Trajectory]:
         self.seen.append(request)
+        if request.id == "gone":
+            raise MediaError("it went", path="gone.mp4", reason="missing")
         return [Trajectory(())] * request.n
 
 
+def generated(engine: Counting, names: str, *, baselines: bool = False) -> tuple[list[int], list[int], list[str]]:
+    """Trajectories of each group and baseline, and the paths that failed; the sample ``none`` has no prompt."""
+    samples = [Sample(name, "What?", "math", "1") for name in names.split()]
+    prompts = [None if sample.id == "none" else Prompt(np.arange(3)) for sample in samples]
+    failed: list[MediaError] = []
+    groups, greedy = generate_online(
+        samples,
+        prompts,
+        engine=engine,
+        strategy=SingleTurn(PromptTools(None, None, None)),  # type: ignore[arg-type]
+        sampling=Sampling(),
+        group_size=2,
+        seed=(7, "rl", 1),
+        on_failure=failed.append,
+        baselines=baselines,
+    )
+    sizes = [[len(group.trajectories) for group in kind] for kind in (groups, greedy)]
+    return sizes[0], sizes[1], [error.path for error in failed]
+
+
 def test_every_sample_with_a_prompt_is_one_request_with_a_seed_of_its_own() -> None:
-    samples = [Sample(name, "What?", "math", "1") for name in "abc"]
-    prompts = [Prompt(np.arange(3)), None, Prompt(np.arange(4))]
-    strategy = SingleTurn(PromptTools(None, None, None))  # type: ignore[arg-type]
-    engine, options = Counting(), {"strategy": strategy, "sampling": Sampling(), "group_size": 2, "seed": (7, "rl", 1)}
-    groups, baselines = generate_online(samples, prompts, engine=engine, **options)  # type: ignore[arg-type]
-    assert baselines == []
-    assert [len(group.trajectories) for group in groups] == [2, 0, 2]
+    engine = Counting()
+    assert generated(engine, "a none c") == ([2, 0, 2], [], [])
     assert [request.id for request in engine.seen] == ["a", "c"]
     assert len({request.seed for request in engine.seen}) == 2
+
+
+def test_a_greedy_baseline_is_requested_beside_its_group() -> None:
+    engine = Counting()
+    assert generated(engine, "a none c", baselines=True) == ([2, 0, 2], [1, 0, 1], [])
+    asked = [(request.id, request.n, request.sampling.greedy) for request in engine.seen]
+    assert asked == [("a", 2, False), ("a", 1, True), ("c", 2, False), ("c", 1, True)]
+
+
+def test_media_that_go_while_responses_are_generated_cost_their_sample_alone() -> None:
+    assert generated(Counting(), "a gone c", baselines=True) == ([2, 0, 2], [1, 0, 1], ["gone.mp4"])

@@ -132,7 +132,7 @@ class LocalEngine:
         self.version, self._incomplete = version, None
 
     def sleep(self) -> None:
-        """Move weights of its own to the CPU; a trainer's weights stay where they are, and caches live for one batch."""
+        """Move weights of its own to the CPU. A trainer's weights stay where they are; caches live for one batch."""
         if self._owns_weights and not self._asleep:
             self.model.to("cpu")
         self._asleep = True

@@ -145,6 +145,7 @@ class StepCollector:
                         sampling=self.sampling,
                         group_size=self.options.group_size,
                         seed=(self.seed, self.options.name, step, *(("round", round_) if round_ else ())),
+                        on_failure=self.media.failed,
                         offline=placed,
                         baselines=self.baselines,
                         on_group=on_group,

@@ -73,6 +73,7 @@ def generate_online(
     sampling: Sampling,
     group_size: int,
     seed: Sequence[int | str],
+    on_failure: Callable[[MediaError], None],
     offline: Sequence[tuple[Trajectory, ...]] | None = None,
     baselines: bool = False,
     on_group: OnGroup | None = None,
@@ -80,14 +81,16 @@ def generate_online(
     """``group_size`` trajectories of every sample and, with ``baselines``, the greedy one of each, in one window.
 
     Trajectories are the policy's, but for the last ones of a sample that is given ``offline`` ones. A sample without a
-    prompt gets empty groups. ``on_group`` is called as ``(position, the policy's trajectories)`` as soon as these are
+    prompt gets empty groups, and so does one whose media cannot be read (any more), which ``on_failure`` is told.
+    ``on_group`` is called as ``(position, the policy's trajectories)`` as soon as these are
     there; the baseline of sample ``i`` has the position ``len(samples) + i``.
 
     Returns:
         The groups, and those of the baselines with one trajectory each; without ``baselines`` there are none.
 
     Raises:
-        EasyVideoError: the first fault of a sample, after the others were cancelled; or the engine breaks its contract.
+        EasyVideoError: the first other fault of a sample, after all requests were cancelled; or the engine breaks its
+            contract.
     """
     given = [()] * len(samples) if offline is None else offline
     jobs: dict[int, Job] = {}
@@ -102,6 +105,10 @@ def generate_online(
     found: dict[int, tuple[Trajectory, ...]] = {}
     with closing(drive(engine, jobs.values(), strategy)) as outcomes:
         for outcome in outcomes:
+            if isinstance(outcome.fault, MediaError):
+                if positions[outcome.position] < len(samples):
+                    on_failure(outcome.fault)
+                continue
             if outcome.fault is not None:
                 raise outcome.fault
             found[positions[outcome.position]] = outcome.trajectories
