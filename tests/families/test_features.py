@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from easyvideor1.video.feature_files import feature_files
 
 from easyvideor1.config import ModelConfig, OptimizerConfig, RunConfig, StageConfig
 from easyvideor1.engines.engine import Request, Sampling, generate
@@ -21,6 +20,7 @@ from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import ConfigError, DataError, EasyVideoError
+from easyvideor1.video.maintenance import feature_files
 from tiny import load_frames, make_plan, make_prompt, random_turns, update
 
 pytestmark = pytest.mark.model
