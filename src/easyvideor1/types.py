@@ -296,11 +296,6 @@ class Trajectory:
         return sum(len(turn.response_ids) for turn in self.turns)
 
     @property
-    def longest_response(self) -> int:
-        """The number of response tokens of the longest turn: length limits hold for each turn."""
-        return max(len(turn.response_ids) for turn in self.turns)
-
-    @property
     def has_logprobs(self) -> bool:
         """Whether the log-probs of every turn are known."""
         return all(turn.logprobs is not None for turn in self.turns)
