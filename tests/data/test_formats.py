@@ -259,7 +259,7 @@ def test_data_urls_are_pictures(rows: Rows, media: Path, tmp_path: Path) -> None
     path = rows({"messages": [{"role": "user", "content": parts}], "solution": "3"})
     assert Path(one(path, tmp_path, task="numerical").media[0].path).read_bytes() == content
     bad = refusal(rows({"problem": "How many?", "answer": "3", "images": [f"{url}!"]}), task="numerical")
-    assert bad.field == "images" and "no base64" in bad.what
+    assert bad.field == "images" and "not base64" in bad.what
 
 
 def test_offline_logprobs_in_a_column_of_their_own(rows: Rows) -> None:
