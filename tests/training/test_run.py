@@ -332,7 +332,6 @@ def test_a_stage_may_draw_from_some_of_the_sources(world: World, place: Path) ->
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("stages__1__advantage", "gpro", "did you mean grpo"),
         ("stages__1__objective", "own_parts:nothing", "own_parts"),
         ("stages__1__transforms", ["nowhere:at_all"], "no module 'nowhere'"),
         ("rewards__custom", {"math": "nowhere:at_all"}, "no module 'nowhere'"),

@@ -112,13 +112,13 @@ class Policy(ForwardPasses):
         trained = [p for p in self.model.parameters() if p.requires_grad]
         if not trained:
             raise ConfigError("model.freeze freezes the whole model; leave at least one group to train")
-        if options.reference == "adapter-off" and self.config.lora is None:
-            raise ConfigError(f"stages.{options.name}.reference: adapter-off needs adapters; set model.lora")
+        if options.kl.reference == "adapter-off" and self.config.lora is None:
+            raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         self.options = options
-        self.objective = OBJECTIVES.resolve(options.objective)
+        self.objective = OBJECTIVES.resolve(options.objective.name)
         settings = options.optimizer
         self.optimizer = adamw(trained, settings, settings.lr)
-        self.kl_weight = KLWeight.of(options)
+        self.kl_weight = KLWeight.of(options.kl)
         copies = self._copies_for(options)
         self.reference = copies.get("reference")
         if self.reference is not None:
@@ -130,10 +130,10 @@ class Policy(ForwardPasses):
         self._waits = 0 if self.critic is None else options.critic.warmup_steps
 
     def prepare(self, stages: Sequence[StageConfig]) -> None:
-        """Make the copies of the model that some stages need, of a reference and of a critic, and keep them.
+        """Copy the model for the references and critics of some stages, and keep the ``copies``.
 
-        ``begin`` makes those of its own stage. But a model is not copied once ranks share it: call this before it is
-        sharded, with all stages of the run, and shard the ``copies`` like the model.
+        ``begin`` does this for its own stage. A sharded model is not copied: where ranks share it, call this before it
+        is sharded, with all stages of the run, and shard the copies like the model.
 
         Raises:
             RuntimeError: the model is sharded.
@@ -147,7 +147,7 @@ class Policy(ForwardPasses):
         self._keeps_copies = True
 
     def _copies_for(self, options: StageConfig) -> dict[str, Any]:
-        """The copies that a stage needs, with the weights of now; memory of others is released unless prepared."""
+        """The copies that a stage needs, with the current weights; others are released unless they were prepared."""
         kept, uses = self._keeps_copies, _uses(options)
         if not kept:
             self.copies = {use: self.copies[use] for use in uses if use in self.copies}
@@ -158,10 +158,10 @@ class Policy(ForwardPasses):
         return {use: self.copies[use] for use in uses}
 
     def load(self, checkpoint: Path) -> None:
-        """Take the weights of another checkpoint in place: what ``open`` would make of it, without a second model.
+        """Take the weights of another checkpoint in place: the result of ``open``, without a second model in memory.
 
         Parameter objects stay the same, so an engine that holds the module sees the new weights. Adapters start anew.
-        The stage is over: optimiser, reference and critic are gone, and ``begin`` starts the next one.
+        This ends the stage: optimiser, reference and critic are released, and ``begin`` starts the next one.
 
         Raises:
             ConfigError: the checkpoint is of another model; nothing is changed then.
@@ -216,10 +216,10 @@ class Policy(ForwardPasses):
             )
         rate = learning_rate(options.optimizer, step - self._waits, options.step_count - self._waits)
         step_at_rate(optimizer, rate)
-        if options.reference == "ema" and self.reference is not None:
+        if options.kl.reference == "ema" and self.reference is not None:
             pairs = zip(self.reference.parameters(), self.model.parameters(), strict=True)
             moving = [(kept, new) for kept, new in pairs if new.requires_grad]
-            move_average([kept for kept, _ in moving], [new for _, new in moving], options.reference_decay)
+            move_average([kept for kept, _ in moving], [new for _, new in moving], options.kl.reference_decay)
         return {"grad_norm": norm, "lr": rate}
 
     def critic_step(self, step: int) -> dict[str, float]:
@@ -232,7 +232,7 @@ class Policy(ForwardPasses):
 
         Adapters are merged into its weights, and beside them for ``restore``.
         """
-        average = self.reference if self.options is not None and self.options.reference == "ema" else None
+        average = self.reference if self.options is not None and self.options.kl.reference == "ema" else None
         write_policy(directory, self.model, self.family.tokenizer, self.checkpoint, self.optimizer, average)
         if self.critic is not None:
             self.critic.save(directory)
@@ -240,8 +240,8 @@ class Policy(ForwardPasses):
     def restore(self, directory: Path) -> None:
         """Take weights and optimiser state from a checkpoint written by ``save`` in the same stage.
 
-        The reference of a KL term is not in it, unless it moves: it is the policy as ``begin`` found it, at the stage's
-        start. With adapters, the weights under them are those the policy was opened with.
+        A moving reference is in it; any other is the policy at the stage's start, so ``load`` that checkpoint and
+        ``begin`` the stage first. With adapters, the weights under them are also those of the stage's start.
 
         Raises:
             ConfigError: the checkpoint is of another model; nothing is changed then.
@@ -252,7 +252,7 @@ class Policy(ForwardPasses):
             read_adapters(directory, self.model)
         else:
             self._read(directory)
-        if self.reference is not None and self.options is not None and self.options.reference == "ema":
+        if self.reference is not None and self.options is not None and self.options.kl.reference == "ema":
             read_reference(directory, self.reference, self.model)
         read_optimizer(directory / OPTIMIZER, self.model, self.optimizer)
         if self.critic is not None:
@@ -262,7 +262,7 @@ class Policy(ForwardPasses):
 def _uses(options: StageConfig) -> list[str]:
     """What copies of the model a stage needs."""
     needs, found = stage_needs(options), []
-    if needs & {"ref_logprobs", "full_kl"} and options.reference != "adapter-off":
+    if needs & {"ref_logprobs", "full_kl"} and options.kl.reference != "adapter-off":
         found.append("reference")
     return [*found, "critic"] if "values" in needs else found
 

@@ -137,8 +137,8 @@ def _check_names(config: RunConfig, components: Components) -> None:
     ENGINES.resolve(config.rollout.engine)
     for options in config.stages:
         check_needs(options, set(NEEDS))  # every need is met; the names are resolved on the way
-        if options.reference == "adapter-off" and config.model.lora is None:
-            raise ConfigError(f"stages.{options.name}.reference: adapter-off needs adapters; set model.lora")
+        if options.kl.reference == "adapter-off" and config.model.lora is None:
+            raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         known = [source.path for source in config.data.train]
         if unknown := [path for path in options.sources if path not in known]:
             raise ConfigError(

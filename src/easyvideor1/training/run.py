@@ -225,7 +225,7 @@ class _Session:
         if latest.path is not None:
             policy.restore(latest.path)
             state = intact_state(latest.path) or {}
-            policy.kl_weight = KLWeight.of(options, state.get("kl_coef"))
+            policy.kl_weight = KLWeight.of(options.kl, state.get("kl_coef"))
         if directory.is_dir():
             self._resume(options, latest, record)
         done, first = latest.step, self._steps_before(number)
