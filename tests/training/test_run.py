@@ -202,7 +202,7 @@ def test_a_configuration_that_cannot_be_read_any_more_is_told(
 ) -> None:
     run = copy_run(finished, place)
     (run / "config.yaml").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"config\.yaml is damaged: .*remove the file: it is written anew"):
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged: .*remove the file, and it is written again"):
         train(world.config())
     (run / "config.yaml").unlink()
     train(world.config())

@@ -46,7 +46,7 @@ def response_rewards(group: Group, options: StageConfig, max_new_tokens: int) ->
     totals = [score.total for score in group.scores]
     if options.overlong.cache == 0:
         return totals
-    lengths = torch.tensor([trajectory.longest_response for trajectory in group.trajectories])
+    lengths = torch.tensor([len(trajectory.last.response_ids) for trajectory in group.trajectories])
     penalties = soft_overlong_penalty(lengths, max_new_tokens, options.overlong.cache).tolist()
     return [total + options.overlong.penalty * each for total, each in zip(totals, penalties, strict=True)]
 

@@ -23,7 +23,7 @@ from easyvideor1.types import ConfigError, DataError, Sample
 
 
 class Watch(Protocol):
-    """Who looks at a run while it goes on."""
+    """Shows the progress of a run."""
 
     def phase(self, title: str, unit: str) -> AbstractContextManager[Callable[[int, int], None]]:
         """A progress display for a long piece of work, as a function ``(done, total)``."""
@@ -34,12 +34,11 @@ class Watch(Protocol):
         ...
 
     def waiting(self, stage: str, step: int, steps: int, what: str, seconds: float) -> None:
-        """What a step that is under way does at this moment, and for how long it has; told every second, from another
-        thread."""
+        """The current phase of a step and its duration so far; called every second from another thread."""
         ...
 
     def say(self, text: str) -> None:
-        """A line for the reader."""
+        """Show a line of text."""
         ...
 
 
