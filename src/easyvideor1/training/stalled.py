@@ -1,4 +1,4 @@
-"""Steps in which nothing could be learnt for a cause outside the policy: told one by one, and stopped."""
+"""Steps without a usable group for a cause outside the policy: they are reported, and stop the stage."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MEDIA = "media that cannot be read, or do not fit their visual tokens"
 
 
 def outside_causes(groups: Sequence[Group]) -> Counter[str]:
-    """Why groups were useless, with their numbers; empty if any of them let the policy have its say.
+    """The causes of unusable groups, with counts; empty if any group is usable, or unusable because of the policy.
 
-    A group is useless for a cause outside the policy if its media could not be read, or if not one of its responses
-    could be judged. Groups whose responses all score the same are the policy's own affair.
+    A cause is outside the policy if the media of the group could not be read, or none of its responses could be
+    scored. Equal scores of all responses are the policy's own doing.
     """
     causes: Counter[str] = Counter()
     for group in groups:
@@ -28,10 +28,10 @@ def outside_causes(groups: Sequence[Group]) -> Counter[str]:
 
 
 class StallWatch:
-    """Watches one start of a stage for steps that could not learn.
+    """Watches one start of a stage for steps without a usable group.
 
-    While such steps follow each other nothing is saved (``saves``), so that all of them are done again once their cause
-    is mended and the run is started again.
+    While such steps follow each other no checkpoint is saved (``saves``), so that a resumed run repeats them once the
+    cause is fixed.
 
     Args:
         stage: its name, for messages.
