@@ -1,4 +1,4 @@
-"""Steps in which nothing could be learnt for a cause outside the policy: told one by one, and stopped."""
+"""Steps that could train on nothing, for a cause outside the policy: each is reported, and too many stop the stage."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MEDIA = "media that cannot be read, or do not fit their visual tokens"
 
 
 def outside_causes(groups: Sequence[Group]) -> Counter[str]:
-    """Why groups were useless, with their numbers; empty if any of them let the policy have its say.
+    """How many groups each cause outside the policy made useless; empty if any group could be judged.
 
-    A group is useless for a cause outside the policy if its media could not be read, or if not one of its responses
-    could be judged. Groups whose responses all score the same are the policy's own affair.
+    Such causes are media that cannot be read, and responses none of which could be judged. A group whose responses all
+    score the same is useless because of the policy, and does not count.
     """
     causes: Counter[str] = Counter()
     for group in groups:
@@ -28,10 +28,10 @@ def outside_causes(groups: Sequence[Group]) -> Counter[str]:
 
 
 class StallWatch:
-    """Watches one start of a stage for steps that could not learn.
+    """Watches one start of a stage for steps that could train on nothing.
 
-    While such steps follow each other nothing is saved (``saves``), so that all of them are done again once their cause
-    is mended and the run is started again.
+    While such steps follow each other, no checkpoint is saved (``saves``): a start of the run after the cause was
+    removed repeats all of them.
 
     Args:
         stage: its name, for messages.
