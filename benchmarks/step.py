@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.measure import Package, Timing, check_packages, interleaved, table, timed, versions
 from benchmarks.memory import extra_memory
-from benchmarks.step_paths import SIDE, Datasets, Separate, Shared, make_material, make_turn, render, write_model
+from benchmarks.step_paths import SIDE, Separate, Shared, StepData, make_step_data, make_turn, render, write_model
 from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.families.family import Family
@@ -82,9 +82,9 @@ def run(model: Path, work: Path, *, rounds: int, trl_steps: int, threads: int) -
     shared = Shared.open(model)
     family = shared.policy.family
     separate = Separate.open(model, family)
-    material = make_material(family, prompt_tokens=PROMPT, responses=RESPONSES, lengths=LENGTHS)
-    found: dict[str, Any] = {**agreement(shared, separate, material), **waste(shared, material)}
-    timings = {what: compare(shared, separate, material, what, rounds) for what in ("logprobs", "update")}
+    data = make_step_data(family, prompt_tokens=PROMPT, responses=RESPONSES, lengths=LENGTHS)
+    found: dict[str, Any] = {**agreement(shared, separate, data), **waste(shared, data)}
+    timings = {what: compare(shared, separate, data, what, rounds) for what in ("logprobs", "update")}
     rows = []
     for what, timing in timings.items():
         ratio = timing["separate"].cpu / timing["shared"].cpu
@@ -102,7 +102,7 @@ def run(model: Path, work: Path, *, rounds: int, trl_steps: int, threads: int) -
             f"{1 / found['peak_memory_ratio']:.1f}x",
         ]
     )
-    prompt = len(material.turns[0].prompt)
+    prompt = len(data.turns[0].prompt)
     title = f"Processor seconds; prompt of {prompt} tokens, {RESPONSES} responses of {LENGTHS[0]} to {LENGTHS[1]}"
     print(table(title, ["", "separate", "shared", "ratio"], rows))
     found["step_speedup_vs_trl"], lines = against_trl(model, work, trl_steps, threads)
@@ -118,18 +118,18 @@ def run(model: Path, work: Path, *, rounds: int, trl_steps: int, threads: int) -
     print(json.dumps(found))
 
 
-def compare(shared: Shared, separate: Separate, material: Datasets, what: str, rounds: int) -> dict[str, Timing]:
+def compare(shared: Shared, separate: Separate, data: StepData, what: str, rounds: int) -> dict[str, Timing]:
     """Interleaved times of ``logprobs`` or ``update`` on both paths."""
     paths: dict[str, Any] = {"separate": separate, "shared": shared}
-    works = {name: timed(_call(getattr(path, what), material)) for name, path in paths.items()}
+    works = {name: timed(_call(getattr(path, what), data)) for name, path in paths.items()}
     return interleaved(works, rounds, warm_up=int(rounds > 1))
 
 
-def agreement(shared: Shared, separate: Separate, material: Datasets) -> dict[str, float]:
+def agreement(shared: Shared, separate: Separate, data: StepData) -> dict[str, float]:
     """Largest difference of log-probs, and of gradients (norm of the difference over the norm)."""
-    pairs = zip(shared.logprobs(material), separate.logprobs(material), strict=True)
+    pairs = zip(shared.logprobs(data), separate.logprobs(data), strict=True)
     apart = max((one - two).abs().max().item() for one, two in pairs)
-    one, two = shared.gradients(material), separate.gradients(material)
+    one, two = shared.gradients(data), separate.gradients(data)
     if one.keys() != two.keys():
         raise RuntimeError(f"gradients of different parameters: {sorted(one.keys() ^ two.keys())[:3]}")
     norm = sum(float(grad.square().sum()) for grad in two.values()) ** 0.5
@@ -137,11 +137,11 @@ def agreement(shared: Shared, separate: Separate, material: Datasets) -> dict[st
     return {"max_logprob_error": apart, "max_grad_error": difference / norm}
 
 
-def waste(shared: Shared, material: Datasets) -> dict[str, float]:
+def waste(shared: Shared, data: StepData) -> dict[str, float]:
     """Tokens and patches that our path processes, over those that have to be; the larger of the two."""
     with shared.counted() as counts:
-        shared.logprobs(material)
-    tokens, patches = material.bound
+        shared.logprobs(data)
+    tokens, patches = data.bound
     return {"flops_ratio_to_bound": max(counts["tokens"] / tokens, counts["patches"] / patches)}
 
 
@@ -149,10 +149,10 @@ def peak_memory(model: Path, name: str) -> int:
     """Most bytes that an update takes beyond what is resident before it, in a process of its own."""
     shared = Shared.open(model)
     path: Any = shared if name == "shared" else Separate.open(model, shared.policy.family)
-    small = make_material(shared.policy.family, prompt_tokens=40, responses=1, lengths=(4, 4))
-    material = make_material(shared.policy.family, prompt_tokens=PROMPT, responses=RESPONSES, lengths=LENGTHS)
+    small = make_step_data(shared.policy.family, prompt_tokens=40, responses=1, lengths=(4, 4))
+    data = make_step_data(shared.policy.family, prompt_tokens=PROMPT, responses=RESPONSES, lengths=LENGTHS)
     path.update(small)  # gradients, optimiser state and what libraries set up are there from here on
-    return extra_memory(lambda: path.update(material))
+    return extra_memory(lambda: path.update(data))
 
 
 def against_trl(model: Path, work: Path, steps: int, threads: int) -> tuple[float | None, str]:
@@ -191,14 +191,14 @@ def our_steps(model: Path, steps: int, images: int) -> list[tuple[float, float]]
     endless.stop_token_ids = ()  # every response has the full length, as TRL's have
     frames: dict[str, Frames] = {}
     prompts = [render(policy.family, frames, "image", images, (step,)) for step in range(steps)]
-    empty = Datasets((), torch.zeros(0), frames)
+    empty = StepData((), torch.zeros(0), frames)
     engine = LocalEngine(endless, policy.model, empty.load)
     sampling = Sampling(max_new_tokens=TOKENS)
 
     def step(number: int) -> None:
         (group,) = generate(engine, [Request(str(number), prompts[number], RESPONSES, sampling, number)])
         turns = tuple(make_turn(prompts[number], each.turns[0].response_ids) for each in group)
-        shared.update(Datasets(turns, torch.linspace(-1, 1, RESPONSES), frames))
+        shared.update(StepData(turns, torch.linspace(-1, 1, RESPONSES), frames))
         engine.update_weights(number, policy.weights())
 
     return [timed(_call(step, number))() for number in range(steps)]
@@ -214,9 +214,9 @@ def scaling(model: Path, longest: int) -> str:
     for prompt in prompts:
         cells = []
         for n in counts:
-            material = make_material(shared.policy.family, prompt_tokens=prompt, responses=n, lengths=LENGTHS)
+            data = make_step_data(shared.policy.family, prompt_tokens=prompt, responses=n, lengths=LENGTHS)
             rounds = 3 if prompt * n <= 4096 else 1
-            shown = [compare(shared, separate, material, what, rounds) for what in ("logprobs", "update")]
+            shown = [compare(shared, separate, data, what, rounds) for what in ("logprobs", "update")]
             cells.append(" / ".join(f"{timing['separate'].cpu / timing['shared'].cpu:.1f}" for timing in shown))
         lines.append(f"| {prompt:,} | " + " | ".join(cells) + " |")
         print(lines[-1], file=sys.stderr, flush=True)

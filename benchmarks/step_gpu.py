@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.measure import check_packages, table, versions
 from benchmarks.released_shapes import SHAPES, random_model, weightless_model, write_shape
-from benchmarks.step_paths import Datasets, Separate, Shared, make_material
+from benchmarks.step_paths import Separate, Shared, StepData, make_step_data
 from easyvideor1.attention.flex import flex_tree_attention
 from easyvideor1.attention.functions import tree_attention
 from easyvideor1.config import LoraConfig, ModelConfig
@@ -84,17 +84,17 @@ class Shape:
 
     def measure(self, ways: Sequence[str], *, one_layer: bool, longest: int) -> dict[str, Any]:
         """Tables on the way, and the figures."""
-        material = self._material(self.prompt)
-        forest = build_forest(material.turns)
+        data = self._data(self.prompt)
+        forest = build_forest(data.turns)
         found: dict[str, Any] = {
-            "prompt_tokens": len(material.turns[0].prompt),
+            "prompt_tokens": len(data.turns[0].prompt),
             "row_tokens": forest.layout.length,
-            "frames": len(material.turns[0].prompt.plans[0].frame_indices),
+            "frames": len(data.turns[0].prompt.plans[0].frame_indices),
             "trained": "adapters" if self.lora else "everything",
         }
         if one_layer:
-            found["attention_ms"] = self._attention(material)
-        results = {way: self._way(way, material, longest) for way in ways}
+            found["attention_ms"] = self._attention(data)
+        results = {way: self._way(way, data, longest) for way in ways}
         values = {way: result.pop("values", None) for way, result in results.items()}
         found |= results
         rows = [[way, *(_cell(result.get(key)) for key in _COLUMNS)] for way, result in results.items()]
@@ -119,17 +119,15 @@ class Shape:
             found["peak_memory_ratio"] = results["shared"]["update_gib"] / separate["update_gib"]
         return found
 
-    def _way(self, way: str, material: Datasets, longest: int) -> dict[str, Any]:
+    def _way(self, way: str, data: StepData, longest: int) -> dict[str, Any]:
         """Seconds, memory and MFU of one way."""
         started = time.perf_counter()
         path = self._open(way)
         found: dict[str, Any] = {"loaded_gib": self._held()}
-        needed = self._operations(material)
+        needed = self._operations(data)
         for what in ("logprobs", "update"):
             try:
-                values, seconds, peak = self._timed(
-                    getattr(path, what), material, 1 if way == "separate" else self.rounds
-                )
+                values, seconds, peak = self._timed(getattr(path, what), data, 1 if way == "separate" else self.rounds)
             except torch.OutOfMemoryError:
                 print(f"{way} {what}: out of memory", flush=True)
                 continue
@@ -139,7 +137,7 @@ class Shape:
             if self.on_gpu:
                 found[f"{what}_mfu"] = needed[what] / seconds / self._peak_rate()
         if self.profile and self.on_gpu:
-            self._show_profile(path, material)
+            self._show_profile(path, data)
         if longest and way == "shared":
             found["longest"] = self._longest(path, longest * self.prompt)
         shown = {name: value for name, value in found.items() if name != "values"}
@@ -165,9 +163,9 @@ class Shape:
             return Separate(policy.model, self.family, torch.bfloat16)
         return Shared(policy, pass_tokens=10**9)
 
-    def _timed(self, work: Callable[[Datasets], Any], material: Datasets, rounds: int) -> tuple[Any, float, float]:
+    def _timed(self, work: Callable[[StepData], Any], data: StepData, rounds: int) -> tuple[Any, float, float]:
         """What the work returned, the median of its seconds, and the most memory held, in GiB."""
-        work(material)  # allocator, kernels, optimiser state
+        work(data)  # allocator, kernels, optimiser state
         _free()
         if self.on_gpu:
             torch.cuda.reset_peak_memory_stats()
@@ -175,17 +173,17 @@ class Shape:
         for _ in range(rounds):
             self._wait()
             begun = time.perf_counter()
-            values = work(material)
+            values = work(data)
             self._wait()
             seconds.append(time.perf_counter() - begun)
         peak = torch.cuda.max_memory_allocated() / 2**30 if self.on_gpu else 0.0
         return values, statistics.median(seconds), peak
 
-    def _show_profile(self, path: Any, material: Datasets) -> None:
+    def _show_profile(self, path: Any, data: StepData) -> None:
         from torch.profiler import ProfilerActivity, profile
 
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-            path.update(material)
+            path.update(data)
             self._wait()
         print(seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=40, max_name_column_width=70))
 
@@ -194,10 +192,10 @@ class Shape:
         best: dict[str, Any] = {}
         tokens, step = self.prompt, self.prompt
         while step >= self.prompt // 2 and tokens + step <= most:
-            material = self._material(tokens + step)
+            data = self._data(tokens + step)
             try:
                 begun = time.perf_counter()
-                path.update(material)
+                path.update(data)
                 self._wait()
             except torch.OutOfMemoryError:
                 path.policy.optimizer.zero_grad(set_to_none=True)
@@ -205,16 +203,16 @@ class Shape:
                 step //= 2
                 continue
             tokens += step
-            prompt = material.turns[0].prompt
+            prompt = data.turns[0].prompt
             frames = len(prompt.plans[0].frame_indices)
             best = {"tokens": len(prompt), "frames": frames, "update_s": time.perf_counter() - begun}
             print(f"longest so far: {best}", flush=True)
             step *= 2 if step < tokens else 1
         return best
 
-    def _attention(self, material: Datasets) -> dict[str, float]:
+    def _attention(self, data: StepData) -> dict[str, float]:
         """Milliseconds, forward and backward, of one layer's attention over the row: by parts, and by flex."""
-        layout = build_forest(material.turns).layout
+        layout = build_forest(data.turns).layout
         text = json.loads((self.directory / "config.json").read_text())["text_config"]
         shared = text["num_key_value_heads"]
         inputs = [
@@ -235,12 +233,12 @@ class Shape:
         found, outputs = {}, {}
         for way, function in ways.items():
 
-            def work(_: Datasets, function: Callable[..., torch.Tensor] = function) -> torch.Tensor:
+            def work(_: StepData, function: Callable[..., torch.Tensor] = function) -> torch.Tensor:
                 out = function(*inputs, layout, text["head_dim"] ** -0.5)
                 torch.autograd.backward(out, torch.ones_like(out))
                 return out.detach()
 
-            outputs[way], seconds, _ = self._timed(work, material, 10)
+            outputs[way], seconds, _ = self._timed(work, data, 10)
             found[way] = seconds * 1000
         if "flex" in outputs:
             apart = (outputs["parts"] - outputs["flex"]).float()
@@ -248,20 +246,20 @@ class Shape:
         print(f"attention of one layer, forward and backward, ms: {found}", flush=True)
         return found
 
-    def _operations(self, material: Datasets) -> dict[str, float]:
+    def _operations(self, data: StepData) -> dict[str, float]:
         """Operations that must be done: a forward pass, and two more for gradients of activations and weights."""
         model = Policy.of(self.family, weightless_model(self.directory), self.directory, ModelConfig(path="-")).model
         costs = model_costs(self.family, model)
-        units = pack_turns(material.turns, share_prefix=True)
+        units = pack_turns(data.turns, share_prefix=True)
         forward = sum(turns_cost(unit, costs) for unit in units)
         if not self.lora:
             return {"logprobs": forward, "update": 3 * forward}
         # Frozen weights have no gradient; nothing behind the frozen tower's output has one either.
-        tower = costs.media(plan for plan in material.turns[0].prompt.plans)
+        tower = costs.media(plan for plan in data.turns[0].prompt.plans)
         return {"logprobs": forward, "update": 2 * forward - tower}
 
-    def _material(self, tokens: int) -> Datasets:
-        return make_material(self.family, prompt_tokens=tokens, responses=RESPONSES, lengths=LENGTHS, side=SIDE)
+    def _data(self, tokens: int) -> StepData:
+        return make_step_data(self.family, prompt_tokens=tokens, responses=RESPONSES, lengths=LENGTHS, side=SIDE)
 
     def _peak_rate(self) -> float:
         name = _name(self.device)

@@ -38,8 +38,8 @@ def write_model(out: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Datasets:
-    """What a step learns from: groups of turns, their frames, and an advantage per turn."""
+class StepData:
+    """What a step trains on: groups of turns, their frames, and an advantage per turn."""
 
     turns: tuple[Turn, ...]
     advantages: torch.Tensor
@@ -58,7 +58,7 @@ class Datasets:
         return sum(map(len, prompts)) + fed, patches
 
 
-def make_material(
+def make_step_data(
     family: Family,
     *,
     prompt_tokens: int,
@@ -67,7 +67,7 @@ def make_material(
     groups: int = 1,
     seed: int = 0,
     side: int = SIDE,
-) -> Datasets:
+) -> StepData:
     """Groups of random responses of ``lengths`` (from, to) to videos of noise that make ``prompt_tokens`` at least."""
     rng = np.random.default_rng(seed)
     frames: dict[str, Frames] = {}
@@ -82,7 +82,7 @@ def make_material(
         for count in np.linspace(*lengths, responses).round().astype(int):
             turns.append(make_turn(prompt, rng.integers(300, 1500, count)))
     advantages = torch.from_numpy(rng.normal(size=len(turns))).float()
-    return Datasets(tuple(turns), advantages, frames)
+    return StepData(tuple(turns), advantages, frames)
 
 
 def render(
@@ -140,20 +140,20 @@ class Shared:
         """Of a checkpoint, on the CPU."""
         return cls(Policy.open(ModelConfig(path=str(checkpoint), device="cpu")))
 
-    def logprobs(self, material: Datasets) -> list[torch.Tensor]:
-        return list(self.policy.logprobs(material.turns, temperature=1.0, load=material.load).values())
+    def logprobs(self, data: StepData) -> list[torch.Tensor]:
+        return list(self.policy.logprobs(data.turns, temperature=1.0, load=data.load).values())
 
-    def update(self, material: Datasets) -> None:
+    def update(self, data: StepData) -> None:
         self.steps += 1
         assert self.policy.options is not None
-        batch = UpdateBatch.of(material.turns, material.advantages, self.policy.options)
-        self.policy.forward_backward(batch, load=material.load)
+        batch = UpdateBatch.of(data.turns, data.advantages, self.policy.options)
+        self.policy.forward_backward(batch, load=data.load)
         self.policy.optimizer_step(self.steps)
 
-    def gradients(self, material: Datasets) -> dict[str, torch.Tensor]:
+    def gradients(self, data: StepData) -> dict[str, torch.Tensor]:
         """Of a step's loss; the policy is changed by it."""
         assert self.policy.optimizer is not None
-        return _seen_gradients(self.policy.model, self.policy.optimizer, lambda: self.update(material))
+        return _seen_gradients(self.policy.model, self.policy.optimizer, lambda: self.update(data))
 
     @contextmanager
     def counted(self) -> Iterator[dict[str, int]]:
@@ -188,20 +188,20 @@ class Separate:
 
         return cls(Qwen3VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32), family)
 
-    def logprobs(self, material: Datasets) -> list[torch.Tensor]:
+    def logprobs(self, data: StepData) -> list[torch.Tensor]:
         self.model.eval()
         with torch.no_grad():
-            found = [values for batch in _padded_batches(material.turns) for values in self._forward(material, batch)]
+            found = [values for batch in _padded_batches(data.turns) for values in self._forward(data, batch)]
         return [values.cpu() for values in found]
 
-    def update(self, material: Datasets) -> None:
+    def update(self, data: StepData) -> None:
         self.model.train()
-        total = sum(len(turn.response_ids) for turn in material.turns)
+        total = sum(len(turn.response_ids) for turn in data.turns)
         done = 0
         nothing = torch.zeros((), device=self.device)
-        for batch in _padded_batches(material.turns):
-            values = self._forward(material, batch)
-            advantages = material.advantages[done : done + len(batch)]
+        for batch in _padded_batches(data.turns):
+            values = self._forward(data, batch)
+            advantages = data.advantages[done : done + len(batch)]
             loss = -sum((float(a) * v.sum() for a, v in zip(advantages, values, strict=True)), nothing) / total
             torch.autograd.backward(loss)
             done += len(batch)
@@ -209,12 +209,12 @@ class Separate:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def gradients(self, material: Datasets) -> dict[str, torch.Tensor]:
+    def gradients(self, data: StepData) -> dict[str, torch.Tensor]:
         """Of a step's loss; the model is changed by it."""
-        return _seen_gradients(self.model, self.optimizer, lambda: self.update(material))
+        return _seen_gradients(self.model, self.optimizer, lambda: self.update(data))
 
-    def _forward(self, material: Datasets, turns: Sequence[Turn]) -> list[torch.Tensor]:
-        ids, mask, visual = self._inputs(material, turns)
+    def _forward(self, data: StepData, turns: Sequence[Turn]) -> list[torch.Tensor]:
+        ids, mask, visual = self._inputs(data, turns)
         video, image = ids == self.family.video_token_id, ids == self.family.image_token_id
         self.model.model.rope_deltas = None
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
@@ -233,7 +233,7 @@ class Separate:
             for row, turn in enumerate(turns)
         ]
 
-    def _inputs(self, material: Datasets, turns: Sequence[Turn]) -> tuple[torch.Tensor, torch.Tensor, VisualInputs]:
+    def _inputs(self, data: StepData, turns: Sequence[Turn]) -> tuple[torch.Tensor, torch.Tensor, VisualInputs]:
         texts = [np.concatenate([turn.prompt.token_ids, turn.response_ids]) for turn in turns]
         length = max(map(len, texts))
         ids = torch.full((len(turns), length), self.family.pad_token_id)
@@ -241,7 +241,7 @@ class Separate:
         for row, text in enumerate(texts):
             ids[row, : len(text)] = torch.from_numpy(text)
             mask[row, : len(text)] = 1
-        frames = [medium for turn in turns for medium in load_media(turn.prompt, material.load)]
+        frames = [medium for turn in turns for medium in load_media(turn.prompt, data.load)]
         visual = self.family.visual_inputs(frames, self.device)
         assert visual is not None
         return ids.to(self.device), mask.to(self.device), visual
@@ -305,4 +305,4 @@ def _counted(model: Any) -> Iterator[dict[str, int]]:
             handle.remove()
 
 
-__all__ = ["Datasets", "Separate", "Shared", "make_material", "make_turn", "render", "write_model"]
+__all__ = ["Separate", "Shared", "StepData", "make_step_data", "make_turn", "render", "write_model"]

@@ -189,3 +189,43 @@ def test_make_knows_what_continuous_integration_runs():
     assert {"install", "quickstart", "test", "check", "docs", "clean"} <= goals
     assert "make check test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def module_path(named):
+    """A path of the architecture page: of the package, or of the repository."""
+    return PACKAGE / named if (PACKAGE / named).exists() else ROOT / named
+
+
+def test_the_architecture_page_names_files_that_exist():
+    rooms = {path.name for path in PACKAGE.iterdir()} | {"tests", "benchmarks", "docs", "src"}
+    named = set(re.findall(r"`((?:[\w-]+/)*[\w-]+(?:\.\w+)?)`", PAGE))
+    paths = {one for one in named if one.endswith(".py") or ("/" in one and one.split("/")[0] in rooms)}
+    assert len(paths) > 40
+    assert [one for one in sorted(paths) if not module_path(one).exists()] == []
+
+
+def test_the_architecture_page_names_registries_where_they_are():
+    found = re.findall(r"`@?([A-Z_]{4,})(?:\.register)?`(?: \(| in )`([\w/]+\.py)`", PAGE)
+    assert len(found) >= 10
+    absent = [
+        (what, where) for what, where in found if not re.search(rf"^{what}\b", module_path(where).read_text(), re.M)
+    ]
+    assert absent == []
+
+
+def test_the_architecture_page_walks_through_a_step_in_ten_files():
+    rows = re.findall(r"^\| \d+ \| `([\w/]+\.py)` \| `([\w.]+)`", PAGE, re.MULTILINE)
+    assert 5 <= len(rows) <= 10
+    for where, what in rows:
+        text = module_path(where).read_text(encoding="utf-8")
+        for name_ in what.split("."):
+            assert re.search(rf"^\s*(?:def|class) {name_}\b", text, re.MULTILINE), f"{where} has no {what}"
+
+
+def test_the_architecture_page_shows_the_floors():
+    block = PAGE.partition("## Packages")[2].split("```")[1]
+    shown = [re.split(r"\s{2,}", line.strip())[0] for line in block.strip().splitlines()]
+    assert shown == PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]

@@ -249,3 +249,14 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Leaves by dotted key, as overrides name them."""
+    if isinstance(value, Mapping):
+        items = [(str(key), entry) for key, entry in value.items()]
+    elif isinstance(value, list):
+        items = [(str(index), entry) for index, entry in enumerate(value)]
+    else:
+        return {path: value}
+    return {key: leaf for name, entry in items for key, leaf in flat(entry, f"{path}.{name}".lstrip(".")).items()}

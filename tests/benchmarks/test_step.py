@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 from benchmarks.memory import extra_memory
-from benchmarks.step_paths import Separate, Shared, make_material, write_model
+from benchmarks.step_paths import Separate, Shared, make_step_data, write_model
 
 from benchmarks import step
 
@@ -24,28 +24,28 @@ def paths(model):
 
 
 @pytest.fixture(scope="module")
-def material(paths):
-    return make_material(paths[0].policy.family, prompt_tokens=60, responses=3, lengths=(4, 9), groups=2)
+def data(paths):
+    return make_step_data(paths[0].policy.family, prompt_tokens=60, responses=3, lengths=(4, 9), groups=2)
 
 
-def test_both_paths_make_the_same_step(paths, material):
-    found = step.agreement(*paths, material)
+def test_both_paths_make_the_same_step(paths, data):
+    found = step.agreement(*paths, data)
     assert 0 < found["max_logprob_error"] < 1e-5 and 0 < found["max_grad_error"] < 1e-4
     weights = dict(paths[1].model.named_parameters())
     for name, tensor in paths[0].policy.weights():
         torch.testing.assert_close(tensor, weights[name], rtol=0, atol=3e-6)  # Adam's first step is lr * sign
 
 
-def test_the_bound_is_every_prompt_and_every_response_once(paths, material):
-    prompts = [material.turns[0].prompt, material.turns[3].prompt]
-    tokens, patches = material.bound
+def test_the_bound_is_every_prompt_and_every_response_once(paths, data):
+    prompts = [data.turns[0].prompt, data.turns[3].prompt]
+    tokens, patches = data.bound
     assert min(map(len, prompts)) >= 60 and prompts[0] is not prompts[1]
-    assert tokens == sum(map(len, prompts)) + sum(len(turn.response_ids) - 1 for turn in material.turns)
+    assert tokens == sum(map(len, prompts)) + sum(len(turn.response_ids) - 1 for turn in data.turns)
     assert patches == 4 * sum(plan.tokens for prompt in prompts for plan in prompt.plans)
     # The few words before the videos are shared between groups, too.
-    assert 0.9 < step.waste(paths[0], material)["flops_ratio_to_bound"] <= 1.0
+    assert 0.9 < step.waste(paths[0], data)["flops_ratio_to_bound"] <= 1.0
     with paths[0].counted() as counts:
-        paths[0].logprobs(material)
+        paths[0].logprobs(data)
     assert counts["patches"] == patches
 
 

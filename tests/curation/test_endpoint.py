@@ -16,7 +16,7 @@ from easyvideor1.engines.endpoint import DOWN_AFTER
 from training.runs import World, json_lines
 from training.test_bad_input import damaged_pixels
 
-from .surveys import Body, Endpoint, configured, evr1, is_row, numbered, serving
+from .commands import Body, Endpoint, configured, evr1, is_row, numbered, serving
 
 pytestmark = pytest.mark.model
 
@@ -110,7 +110,7 @@ def test_replies_without_text_do_not_mean_that_the_endpoint_is_down(
     assert done.exit_code == 0 and len(json_lines(place / "rows.jsonl")) == 1, done.output
 
 
-def test_an_endpoint_that_is_down_stops_the_survey_and_keeps_what_came(
+def test_an_endpoint_that_is_down_stops_the_command_and_keeps_what_came(
     world: World, place: Path, endpoint: Endpoint
 ) -> None:
     def first_three(body: Body) -> tuple[int, str]:
@@ -123,7 +123,7 @@ def test_an_endpoint_that_is_down_stops_the_survey_and_keeps_what_came(
     assert "HTTP 503" in done.output and not out.exists()
     assert endpoint.asked(11) == 0, "it stops in time"
     lines = json_lines(place / "rows.jsonl.partial.jsonl")[1:]
-    whole = [line for line in lines if not any(response["fault"] for response in line["responses"])]
+    whole = [line for line in lines if not any(response.get("fault") for response in line["trajectories"])]
     assert len(whole) == 3
     endpoint.seen.clear()
     endpoint.answer = lambda body: (200, "aaa")

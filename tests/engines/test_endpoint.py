@@ -2,7 +2,7 @@
 
 import pytest
 
-from curation.surveys import serving
+from curation.commands import serving
 from easyvideor1.config import JudgeConfig
 from easyvideor1.engines.endpoint import DOWN_AFTER, EndpointEngine, ReplyError, chat_messages
 from easyvideor1.engines.engine import Request, Sampling, generate

@@ -20,10 +20,10 @@ def extend(family, prompt, text, *plans):
 def test_a_response_that_was_cut_is_closed_and_one_that_ended_is_not_closed_again(tiny_family) -> None:
     first = make_prompt(tiny_family, "What?")
     for response in ("A red circle", "A red circle<|im_end|>"):
-        found = extend(tiny_family, first.followed_by(ids_of(tiny_family, response)), "Why?")
+        found = extend(tiny_family, first.followed_by(ids_of(tiny_family, response)), "Why (response)?")
         assert tiny_family.tokenizer.decode(found.token_ids) == (
             "<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\nA red circle<|im_end|>\n"
-            "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
+            "<|im_start|>user\nWhy (response)?<|im_end|>\n<|im_start|>assistant\n"
         )
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from curation.surveys import EVERY_RATE, configured, evr1, numbered
+from curation.commands import EVERY_RATE, configured, evr1, numbered
 from easyvideor1.cli.app import app
 from easyvideor1.config import RunConfig, write_config
 from easyvideor1.registry import ExitError
@@ -141,7 +141,7 @@ def test_a_filter_that_was_stopped_after_writing_is_done(world: World, place: Pa
     assert (place / "kept.jsonl").read_bytes() == written
     partial.write_bytes(ledger)
     other = evr1(*words[:-4], "-k", 3, *EVERY_RATE)
-    assert other.exit_code == 2 and "another survey" in other.output and partial.exists()
+    assert other.exit_code == 2 and "collected differently" in other.output and partial.exists()
 
 
 @pytest.mark.parametrize(

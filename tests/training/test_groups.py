@@ -17,7 +17,7 @@ from easyvideor1.rollout.groups import (
     apart,
     filter_by_mean,
     flat_rule,
-    is_learnt,
+    is_trained_on,
     response_rewards,
     score_groups,
     score_metrics,
@@ -148,10 +148,10 @@ def test_a_group_of_which_nothing_is_learnt_is_left_out() -> None:
     half = replace(cut, trajectories=(trajectory("1", 4, "length"), trajectory("0", 4)))
     groups = score_groups([cut, half], by_group(score_group))
     for filtered, kept in ((True, groups[1:]), (False, groups)):
-        learnt = partial(is_learnt, overlong_filter=filtered)
+        learnt = partial(is_trained_on, overlong_filter=filtered)
         found = select_groups(groups, drop_flat=always, learnt=learnt)
         assert found == kept
-    assert not is_learnt(trajectory("", 0), overlong_filter=False), "an empty response"
+    assert not is_trained_on(trajectory("", 0), overlong_filter=False), "an empty response"
 
 
 def test_an_online_filter_looks_at_the_mean_of_its_key() -> None:

@@ -58,7 +58,7 @@ def test_advantages_are_taken_group_by_group() -> None:
     assert found.has_trained_tokens and not train_batch([]).has_trained_tokens and len(train_batch([]).recorded) == 0
 
 
-def test_what_was_cut_is_not_learnt_but_counts_for_its_group() -> None:
+def test_what_was_cut_is_not_trained_on_but_counts_for_its_group() -> None:
     first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
     found = train_batch([first], advantage="dr_grpo", overlong_filter=True)
     torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5]))
@@ -136,7 +136,7 @@ def test_the_kl_of_reinforce_plus_plus_is_that_of_this_token_and_those_behind_it
 
 
 def test_the_lengths_of_opo_are_those_that_were_generated() -> None:
-    """A response that overlong filtering leaves unlearnt has its length in the baseline, like its reward."""
+    """A response that overlong filtering leaves out has its length in the baseline, like its reward."""
     first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
     for filtered in (False, True):
         found = train_batch([first], advantage="opo", overlong_filter=filtered)

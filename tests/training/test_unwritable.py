@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.surveys import configured, evr1
+from curation.commands import configured, evr1
 
 from .runs import World, train
 

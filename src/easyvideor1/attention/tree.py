@@ -1,8 +1,8 @@
-"""The arithmetic of attention over a forest of text: parts that a fused kernel computes, joined by their normalisers.
+"""Attention over a forest of text: fused kernels compute parts, which are joined by their normalisers.
 
 Instead of masking a ``T x T`` product, every stretch of the forest is attended to twice: causally by its own tokens,
 and wholly by the tokens that continue it, which lie right behind it in the row. The parts are joined by their
-log-sum-exp. A group of G responses so costs what its visible pairs cost, and no key is copied.
+log-sum-exp. So a group of G responses costs its visible pairs only, and no key is copied.
 
 The backward pass of attention needs, of the softmax, its normaliser and its output alone. Given those of the joined
 result, the backward pass of every part yields that part's share of the exact gradient (as in ring attention: Liu et al.

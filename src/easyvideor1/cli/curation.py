@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +16,10 @@ from easyvideor1.types import ConfigError, StoppedError
 if TYPE_CHECKING:
     from easyvideor1.components import Components
     from easyvideor1.config import JudgeConfig, RunConfig
-    from easyvideor1.curation.ledger import Fault, SurveyLedger
-    from easyvideor1.curation.survey import Ask, Surveyed
+    from easyvideor1.curation.ledger import ResponseLedger
+    from easyvideor1.curation.responses import CollectedResponses
     from easyvideor1.data import BadRow
+    from easyvideor1.engines.engine import Engine
     from easyvideor1.types import Sample
     from easyvideor1.video import HealthLedger
 
@@ -32,10 +33,10 @@ _SHOWN = 10
 class Curation:
     """The responses to every row, the rows that could not be used, and the files that keep both."""
 
-    found: Surveyed
+    found: CollectedResponses
     refused: tuple[BadRow, ...]
     failed_files: frozenset[str]
-    ledger: SurveyLedger
+    ledger: ResponseLedger
     health: HealthLedger
     max_failed: float
 
@@ -50,7 +51,7 @@ class Curation:
 
         asked = len(self.found.answered) + len(self.found.unreadable)
         failed = len(self.found.unreadable) + len(self.found.unjudged)
-        partly = sum(not all(one.applicable for one in found) for _, found in self.found.answered)
+        partly = sum(not all(one.score.applicable for one in found) for _, found in self.found.answered)
         partly -= len(self.found.unjudged)
         if not self.found.faults("") or self.found.lost > self.max_failed * asked:
             self._tell_health()
@@ -84,17 +85,17 @@ class Curation:
         """What was refused, failed or unreadable, each with its first error message."""
         total = sum(len(responses) for _, responses in self.found.answered)
         lines = []
-        kinds: tuple[tuple[Fault, str], ...] = (("refused", "were refused by the endpoint"), ("failed", "failed"))
+        kinds = (("refused", "were refused by the endpoint"), ("failed", "failed"))
         for kind, words in kinds:
             missing = self.found.faults(kind)
             if missing:
-                lines.append(f"{len(missing)} of {total} responses {words}; first error: {missing[0].detail}")
+                lines.append(f"{len(missing)} of {total} responses {words}; first error: {missing[0].score.reason}")
         if self.found.unreadable:
             lines.append(
                 f"the media files of {len(self.found.unreadable)} rows cannot be read; first error: "
                 f"{self.found.unreadable[0][1]}"
             )
-        unjudged = sum(not (one.applicable or one.fault) for _, found in self.found.answered for one in found)
+        unjudged = sum(not (one.score.applicable or one.fault) for _, found in self.found.answered for one in found)
         if unjudged:
             none = f"; {len(self.found.unjudged)} rows have none that could" if self.found.unjudged else ""
             lines.append(f"{unjudged} of {total} responses could not be scored{none}")
@@ -157,7 +158,7 @@ def open_curation(
                 _open_ledger(settings, components, out, k, endpoint).remove()
                 typer.echo(f"{out} is complete: an earlier start wrote all rows before it stopped")
                 raise typer.Exit
-            yield _asked(settings, components, out, k, endpoint)
+            yield _collected(settings, components, out, k, endpoint)
 
 
 def _ledger_path(out: Path) -> Path:
@@ -166,42 +167,44 @@ def _ledger_path(out: Path) -> Path:
 
 def _open_ledger(
     settings: RunConfig, components: Components, out: Path, k: int, endpoint: JudgeConfig | None
-) -> SurveyLedger:
-    from easyvideor1.curation.identity import survey_identity
-    from easyvideor1.curation.ledger import SurveyLedger
+) -> ResponseLedger:
+    from easyvideor1.curation.ledger import ResponseLedger, responses_identity
 
     weights = components.checkpoint if endpoint is None else None
-    identity = survey_identity(settings, k=k, checkpoint=weights, endpoint=endpoint)
-    return SurveyLedger.open(_ledger_path(out), identity)
+    identity = responses_identity(settings, k=k, checkpoint=weights, endpoint=endpoint)
+    return ResponseLedger.open(_ledger_path(out), identity)
 
 
-def _asked(settings: RunConfig, components: Components, out: Path, k: int, endpoint: JudgeConfig | None) -> Curation:
+def _collected(
+    settings: RunConfig, components: Components, out: Path, k: int, endpoint: JudgeConfig | None
+) -> Curation:
     from easyvideor1.cli.progress import progress
-    from easyvideor1.curation.survey import survey
+    from easyvideor1.curation.responses import collect_responses, from_endpoint, from_engine
+    from easyvideor1.engines.endpoint import EndpointEngine
 
     with progress("checking rows", unit="row") as advance:
         loaded = components.load_sources(settings.data.train, advance)
     # Before frames are decoded and a model is loaded: a broken reward fails at once.
     components.scorer.try_out(sample for source in loaded for sample in source.samples)
     ledger = _open_ledger(settings, components, out, k, endpoint)
-    ask = _ask(components, endpoint, k)
-    with progress("building the frame cache", unit="file") as advance:
-        built = components.fill_cache(loaded, advance)
-    loaded = components.without_failed(loaded, built)
-    with progress("sampling responses", unit="row") as advance:
-        found = survey([sample for source in loaded for sample in source.samples], ask, components, ledger, advance)
+    engine: Engine
+    if endpoint is None:
+        engine = components.open_engine(components.open_policy().model)
+        generate = from_engine(components, engine, k)
+    else:
+        system = components.config.prompts.system
+        engine = EndpointEngine(components.family, components.load, endpoint, system=system)
+        generate = from_endpoint(components, engine, k, endpoint.concurrency)
+    with closing(engine):
+        with progress("building the frame cache", unit="file") as advance:
+            built = components.fill_cache(loaded, advance)
+        loaded = components.without_failed(loaded, built)
+        samples = [sample for source in loaded for sample in source.samples]
+        with progress("sampling responses", unit="row") as advance:
+            found = collect_responses(samples, generate, components, ledger, advance)
     refused = tuple(row for source in loaded for row in source.bad)
     failed_files = frozenset(path for path, _ in built.failures)
     return Curation(found, refused, failed_files, ledger, components.ledger, settings.evaluation.max_failed)
-
-
-def _ask(components: Components, endpoint: JudgeConfig | None, k: int) -> Ask:
-    from easyvideor1.curation.endpoint import endpoint_ask
-    from easyvideor1.curation.survey import engine_ask
-
-    if endpoint is not None:
-        return endpoint_ask(components, endpoint, k)
-    return engine_ask(components, components.open_engine(components.open_policy().model), k)
 
 
 def filter_rows(
@@ -226,7 +229,7 @@ def filter_rows(
     kept, low, high, unjudged = [], 0, 0, 0
     with open_curation(config, overrides or (), out, k, checkpoint) as curation:
         for sample, responses in curation.found.answered:
-            judged = [response.accuracy >= passing for response in responses if response.applicable]
+            judged = [response.score.accuracy >= passing for response in responses if response.score.applicable]
             if not judged:
                 unjudged += 1
                 continue
@@ -289,11 +292,12 @@ def collect(
     rows, kept = [], 0
     with open_curation(config, overrides or (), out, k, checkpoint, asked) as curation:
         for sample, responses in curation.found.answered:
-            good = [r for r in responses if r.applicable and r.complete and r.total > threshold and r.text.strip()]
-            good = list({response.text: response for response in sorted(good, key=lambda r: -r.total)}.values())[:keep]
+            good = [r for r in responses if r.score.applicable and r.finish == "stop" and r.score.total > threshold]
+            good = sorted((r for r in good if r.response.strip()), key=lambda r: -r.score.total)
+            good = list({response.response: response for response in good}.values())[:keep]
             kept += len(good)
             if good or all_rows:
-                offline = tuple(OfflineTrajectory(response.text, response.logprobs) for response in good)
+                offline = tuple(OfflineTrajectory(response.response, response.logprobs) for response in good)
                 rows.append(replace(sample, offline=offline))
         curation.finish(out, rows)
         poor = len(curation.found.answered) - len(rows)

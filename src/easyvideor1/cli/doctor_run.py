@@ -90,7 +90,7 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
 
 def _same(run: Run) -> Iterator[Finding]:
     """Whether the configuration matches the record of the run, and its rows are unchanged."""
-    from easyvideor1.training.run_directory.identity import source_digests, source_name
+    from easyvideor1.data.row_files import source_digests, source_name
     from easyvideor1.training.run_directory.layout import stage_directory
     from easyvideor1.types import DataError
 

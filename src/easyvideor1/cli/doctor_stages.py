@@ -187,8 +187,7 @@ def _wanted(run: Run) -> tuple[set[str], set[str]]:
 def _difference(directory: Path, name: str) -> str:
     """The first number of ``NAME.json`` that does not match the answers; empty if all match."""
     from easyvideor1.evaluation import Evaluation
-    from easyvideor1.files import read_json
-    from easyvideor1.training.run_directory.identity import flat
+    from easyvideor1.files import flat, read_json
 
     told: Mapping[str, Any] = flat(read_json(directory / f"{name}.json"))
     found: Mapping[str, Any] = flat(Evaluation.load(directory, name).to_json())

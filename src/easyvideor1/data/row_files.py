@@ -5,16 +5,18 @@ A row comes with its place, before anything is known of its columns.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from easyvideor1.config.places import is_hub_name, split_of
-from easyvideor1.config.schema import SourceConfig
+from easyvideor1.config.places import is_hub_name, located_source, split_of
+from easyvideor1.config.schema import RunConfig, SourceConfig
 from easyvideor1.data.bad_rows import RowError
+from easyvideor1.files import file_digest
 from easyvideor1.types import DataError
 from easyvideor1.video.media_files import is_frame_list
 
@@ -301,3 +303,26 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, RawRow]]:
                     yield number, {name: without_nulls(value) for name, value in row.items()}
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: broken Parquet file: {error} - write it again") from error
+
+
+def source_digests(config: RunConfig, sources: Iterable[SourceConfig]) -> dict[str, str]:
+    """SHA-256 of the rows of every source of a configuration, by its path as it is written there.
+
+    It is that of the file, or of the names and digests of all files of a source that has several.
+    """
+    return {source_name(source): _rows_digest(located_source(config, source)) for source in sources}
+
+
+def source_name(source: SourceConfig) -> str:
+    """The path of a source as it is written, with the configuration of a data set on the Hub, if one is named."""
+    return f"{source.path} ({source.subset})" if source.subset else source.path
+
+
+def _rows_digest(source: SourceConfig) -> str:
+    files = source_files(source)
+    if len(files) == 1:
+        return file_digest(files[0])
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(f"{file.name}\0{file_digest(file)}\n".encode())
+    return whole.hexdigest()

@@ -1,4 +1,4 @@
-"""What families have in common whose vision towers take images of any size as a list of patches and their grid.
+"""The base of families whose vision towers take images of any size as a list of patches and their grid.
 
 Such a model has a tower ``model.visual`` that is called with patches and ``grid_thw``, a language model
 ``model.language_model`` with rotary positions of three axes (M-RoPE: Wang et al. 2024, "Qwen2-VL", sec. 2.1), and
@@ -28,7 +28,7 @@ from easyvideor1.families.vision_tower import prepare_tower
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
 
 _PLACEHOLDER = re.compile(r"<(image|video)>")
-#: A response that no chat template changes; what it writes behind is the same for every response.
+#: Stands for a response; what the chat template writes behind it is the same for every response.
 _RESPONSE = "(response)"
 
 
@@ -37,7 +37,7 @@ class GridVL:
 
     #: Name of the class in transformers.
     model_class = ""
-    #: Settings of the vision tower that its weights do not tell; they are part of the name of cached features.
+    #: Settings of the vision tower that its weights do not show; they are part of the key of cached features.
     tower_shape: tuple[str, ...] = (
         "depth",
         "hidden_act",
@@ -83,7 +83,7 @@ class GridVL:
         self.marks = {"image": (start, image, end), "video": (start, video, end)}
 
     def video_text(self, plan: MediaPlan) -> str:
-        """What stands in the text for a video, with one visual token for each of its spans."""
+        """The text of a video, with one visual token for each of its spans."""
         return "".join(self.marks["video"])
 
     def span_steps(self, plan: MediaPlan) -> tuple[int, ...]:
@@ -119,11 +119,11 @@ class GridVL:
             {"role": "user", "content": self._content(text, plans)},
         ]
         rendered = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        _, response, turn = rendered.rpartition(_RESPONSE)
+        _, response, turn = rendered.partition(_RESPONSE)
         if not response:
             raise DataError("the chat template does not write responses as they are, so no turn can follow one")
         following = self._tokenise(turn, plans)
-        # A response that was not cut ends with the token that the template begins the next turn with.
+        # A response that was not cut ends with the token that the template closes it with.
         if len(following) and prompt.token_ids[-1:].tolist() == following[:1].tolist():
             following = following[1:]
         ids, spans = self._expand(following, plans)
@@ -173,7 +173,7 @@ class GridVL:
             )
 
     def _refuse_control_tokens(self, *texts: str) -> None:
-        """Such a string would become the token: pixels that nothing stands behind, or a turn that nobody took."""
+        """Such a string would become the token: a visual token without pixels, or a false turn."""
         visual = {part for mark in self.marks.values() for part in mark if part}
         for token in (*sorted(visual), *control_tokens(self.tokenizer)):
             for text in texts:
@@ -282,7 +282,7 @@ class GridVL:
         return model
 
     def _refuse_windows(self, text: Any) -> None:
-        """The mask says who sees whom; layers with one of their own would not follow it."""
+        """The mask says which tokens see which; layers with a window of their own would not follow it."""
         known = {"full_attention"} if self.shares_prefix else {"full_attention", "linear_attention"}
         if unknown := set(getattr(text, "layer_types", None) or ()) - known:
             raise ConfigError(
@@ -344,7 +344,7 @@ class GridVL:
         return hidden
 
     def attention_arguments(self, model: Any, mask: torch.Tensor | Layout | None, dtype: torch.dtype) -> dict[str, Any]:
-        """What the language model is called with so that it attends as ``mask`` says."""
+        """Keyword arguments that make the language model attend as ``mask`` says."""
         return attention_arguments(mask, model.model.language_model.config, dtype)
 
     def logits(self, model: Any, hidden: torch.Tensor) -> torch.Tensor:
@@ -353,7 +353,7 @@ class GridVL:
         return out
 
     def groups(self, model: Any) -> dict[str, tuple[torch.nn.Module, ...]]:
-        """See ``Family.groups``: what maps the tower's patches to tokens is the merger, the rest of it vision."""
+        """See ``Family.groups``: the merger maps the tower's patches to tokens; the rest of the tower is vision."""
         parts = dict(model.model.visual.named_children())
         return {
             "vision": tuple(module for name, module in parts.items() if "merger" not in name),

@@ -1,8 +1,8 @@
 """An installed torchvision must not keep models from loading.
 
-Nothing here uses it, but transformers imports it wherever it is installed, and its wheels fit one build of torch. The
-usual ones are built for CUDA: beside a torch for the CPU their library does not load, and the import stops at an
-operator that nobody has declared. Once two names are declared, the rest of torchvision imports.
+This package does not use it, but transformers imports it wherever it is installed, and its wheels fit one build of
+torch. The usual ones are built for CUDA: beside a torch for the CPU their library does not load, and the import stops
+at an operator that is not declared. Once two names are declared, the rest of torchvision imports.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def import_torchvision() -> str:
         return ""
     try:
         importlib.import_module("torchvision")
-    except Exception:  # noqa: BLE001 - whatever it is: tried again below, and told if it stays
+    except Exception:  # noqa: BLE001 - any error: tried again below, and raised if it stays
         _forget()
     else:
         return ""

@@ -101,7 +101,7 @@ Cost = Callable[[PackedTurns], float]
 def split_rows(
     rows: Sequence[PackedTurns], max_tokens: int, cost: Cost | None = None, together: Sequence[int] | None = None
 ) -> list[MicroBatchRows]:
-    """Micro-batches of at most ``max_tokens`` tokens; a row that no splitting makes fit (``_fitting``) goes alone.
+    """Micro-batches of at most ``max_tokens`` tokens; a row that cannot be split to fit (``_fitting``) goes alone.
 
     As few as a first fit in order of size finds, and of nearly equal ``cost`` (tokens, if not given). Rows that are not
     shared are padded to the longest of their batch, which counts; with ``together``, a number per turn, those of one
@@ -176,8 +176,8 @@ def _evened(batches: list[MicroBatchRows], size: _Sizes) -> list[MicroBatchRows]
 def _fitting(row: PackedTurns, length: int, max_tokens: int, together: Sequence[int] | None) -> list[PackedTurns]:
     """The row, or if it is too long parts of it that fit, each of which holds what its turns share anew.
 
-    Turns of one number of ``together`` stay in one part. Where one of those alone does not fit, nothing is won: the
-    bound is passed anyhow, and the row stays whole rather than have its prompt computed once per response.
+    Turns of one number of ``together`` stay in one part. Where one of those alone does not fit, the bound is
+    exceeded anyhow: the row stays whole, so that its prompt is not computed once per response.
     """
     if length <= max_tokens or len(row.turns) == 1:
         return [row]

@@ -1,4 +1,4 @@
-"""Log-probabilities and entropy of response tokens, without logits for anything else and never for all of them."""
+"""Log-probabilities and entropy of response tokens; only these have logits, and only a chunk of them at a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Turns become tensors: a micro-batch is one row without padding, in which everything shared is there once.
+"""Turns become tensors: a micro-batch is one row without padding that holds every shared prefix once.
 
-Every response continues the rotary positions of its prompt and sees what it continues and itself, so the result equals
-separate sequences while shared beginnings and the vision tower are computed once (``packing.prefix_tree`` says what is
+Every response continues the rotary positions of its prompt and sees only its prefix and itself. So the result equals
+separate sequences, while shared prefixes and the vision tower are computed once (``packing.prefix_tree`` says what is
 shared, ``attention.layout`` which tokens see which). Families whose layers cannot branch get a padded row per turn.
 """
 
@@ -31,7 +31,7 @@ class MicroBatch:
 
     ``reach`` is int64 ``(B, L)``: a key is seen by the queries from its own column up to, and without, that one.
     ``layout`` says the same of a row that is not padded (B is 1), else it is ``None``. ``visual`` are the media of all
-    rows; those that several rows hold are there once, and their features are repeated.
+    rows; a medium of several rows is there once, and its features are repeated.
 
     Response tokens are flat: entry ``i`` was predicted at ``(predictor_rows[i], predictor_columns[i])``, is token
     ``targets[i]`` and belongs to sequence ``sequence[i]`` of the whole step. ``engine_logprobs`` holds NaN where the
@@ -56,7 +56,7 @@ class MicroBatch:
     def visibility(self, model: Any) -> torch.Tensor | Layout | None:
         """``mask`` of ``Family.decode``: the layout, or the mask it stands for if ``model`` takes none.
 
-        In padded rows padding is behind the text, where no token of it looks, so that nothing need be said.
+        Padded rows need none: padding is behind the text, and attention is causal.
         """
         if self.layout is None:
             return None
@@ -164,7 +164,7 @@ def _padded_rows(
 
 
 def _distinct(prompts: Sequence[Prompt]) -> tuple[list[Prompt], NDArray[np.int64] | None]:
-    """Prompts that hold each medium of some prompts once, and which of their visual tokens make up all; None: those."""
+    """Prompts that hold each medium of some prompts once, and the place there of every visual token; None if equal."""
     first: dict[tuple[str, tuple[int, int, int]], int] = {}
     kept, places = [], []
     count = 0

@@ -1,8 +1,7 @@
-"""Which turns travel together, and the forest that their texts form: what begins alike is there once.
+"""Which turns share a row, and the forest that their texts form: every shared prefix is in the row once.
 
-Texts are prompts with their responses. Responses of one prompt, later turns of a conversation, questions about the same
-video and responses that begin with the same words all share their beginnings, by one rule: equal tokens over equal
-pixels at equal places.
+A text is a prompt with its response. Responses of one prompt, later turns of a conversation, questions about the same
+video and responses that begin with the same words share prefixes by one rule: equal tokens, equal pixels, equal places.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 from easyvideor1.attention.layout import Layout
 from easyvideor1.types import MediaPlan, MediaRef, Prompt, Turn
 
-#: A beginning is shared if it is at least this long: each shared stretch costs a call of the kernels per layer.
+#: A prefix is shared if it is at least this long: each shared stretch costs one call of the kernels per layer.
 SHORTEST_SHARED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class PackedTurns:
-    """Turns that stay together on their way into a batch; ``sequences`` are their indices in the whole step.
+    """Turns that stay in one micro-batch; ``sequences`` are their indices in the whole step.
 
     ``shared``: their texts form a forest in a row they may share with others; else it is one turn with its own row.
     """
@@ -61,7 +60,7 @@ class Forest:
 
 
 def fed_tokens(turn: Turn) -> NDArray[np.int64]:
-    """The response without its last token, which predicts nothing that is asked for."""
+    """The response without its last token, whose prediction is not needed."""
     return turn.response_ids[:-1]
 
 
@@ -165,7 +164,7 @@ def _spans(stretches: Sequence[Stretch], levels: Sequence[int]) -> tuple[tuple[i
 
 
 def _keys(prompts: Sequence[Prompt]) -> list[NDArray[Any]]:
-    """Per prompt what makes its tokens the same as another's: ids, and for visual tokens their pixels and place."""
+    """Per prompt a key for every token: its id, or for visual tokens their pixels and place."""
     known: dict[Any, int] = {}
     keys = []
     for prompt in prompts:
@@ -199,7 +198,7 @@ def _extents(prompt: Prompt) -> dict[int, tuple[int, int]]:
 
 
 def _outside_media(prompt: Prompt, length: int) -> int:
-    """``length``, or where the medium that it would cut begins."""
+    """``length``, or the start of the medium that it would cut."""
     for start, stop in _extents(prompt).values():
         if start < length < stop:
             return start

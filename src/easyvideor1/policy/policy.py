@@ -130,10 +130,10 @@ class Policy(ForwardPasses):
         self._waits = 0 if self.critic is None else options.critic.warmup_steps
 
     def prepare(self, stages: Sequence[StageConfig]) -> None:
-        """Make the copies of the model that some stages need, of a reference and of a critic, and keep them.
+        """Copy the model for the references and critics of some stages, and keep the ``copies``.
 
-        ``begin`` makes those of its own stage. But a model is not copied once ranks share it: call this before it is
-        sharded, with all stages of the run, and shard the ``copies`` like the model.
+        ``begin`` does this for its own stage. A sharded model is not copied: where ranks share it, call this before it
+        is sharded, with all stages of the run, and shard the copies like the model.
 
         Raises:
             RuntimeError: the model is sharded.
@@ -147,7 +147,7 @@ class Policy(ForwardPasses):
         self._keeps_copies = True
 
     def _copies_for(self, options: StageConfig) -> dict[str, Any]:
-        """The copies that a stage needs, with the weights of now; memory of others is released unless prepared."""
+        """The copies that a stage needs, with the current weights; others are released unless they were prepared."""
         kept, uses = self._keeps_copies, _uses(options)
         if not kept:
             self.copies = {use: self.copies[use] for use in uses if use in self.copies}
@@ -158,10 +158,10 @@ class Policy(ForwardPasses):
         return {use: self.copies[use] for use in uses}
 
     def load(self, checkpoint: Path) -> None:
-        """Take the weights of another checkpoint in place: what ``open`` would make of it, without a second model.
+        """Take the weights of another checkpoint in place: the result of ``open``, without a second model in memory.
 
         Parameter objects stay the same, so an engine that holds the module sees the new weights. Adapters start anew.
-        The stage is over: optimiser, reference and critic are gone, and ``begin`` starts the next one.
+        This ends the stage: optimiser, reference and critic are released, and ``begin`` starts the next one.
 
         Raises:
             ConfigError: the checkpoint is of another model; nothing is changed then.
@@ -240,8 +240,8 @@ class Policy(ForwardPasses):
     def restore(self, directory: Path) -> None:
         """Take weights and optimiser state from a checkpoint written by ``save`` in the same stage.
 
-        The reference of a KL term is not in it, unless it moves: it is the policy as ``begin`` found it, at the stage's
-        start. With adapters, the weights under them are those the policy was opened with.
+        A moving reference is in it; any other is the policy at the stage's start, so ``load`` that checkpoint and
+        ``begin`` the stage first. With adapters, the weights under them are also those of the stage's start.
 
         Raises:
             ConfigError: the checkpoint is of another model; nothing is changed then.

@@ -66,7 +66,7 @@ def totals(group: Group) -> Sequence[object]:
     return [score.total for score in group.scores]
 
 
-def is_learnt(trajectory: Trajectory, *, overlong_filter: bool) -> bool:
+def is_trained_on(trajectory: Trajectory, *, overlong_filter: bool) -> bool:
     """Whether a trajectory has tokens to learn from; with ``overlong_filter`` one that was cut has none (DAPO)."""
     if overlong_filter and trajectory.finish == "length":
         return False
@@ -145,7 +145,7 @@ def selector(options: StageConfig, max_new_tokens: int) -> Callable[[Sequence[Gr
         drop_flat=flat_rule(options, advantage),
         signal=signal,
         within=filter_by_mean(options) if bounded else None,
-        learnt=partial(is_learnt, overlong_filter=options.overlong_filter),
+        learnt=partial(is_trained_on, overlong_filter=options.overlong_filter),
     )
 
 

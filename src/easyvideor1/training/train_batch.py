@@ -20,7 +20,7 @@ from easyvideor1.algorithms.kl import reward_with_kl, token_rewards
 from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.objectives import pairs_of
 from easyvideor1.config import StageConfig
-from easyvideor1.rollout.groups import checked_advantages, is_learnt, response_rewards, score_parts
+from easyvideor1.rollout.groups import checked_advantages, is_trained_on, response_rewards, score_parts
 from easyvideor1.types import Group, Sample, Trajectory, Turn
 
 
@@ -125,11 +125,11 @@ class Sources:
 
 
 def lay_out(groups: Sequence[Group], *, overlong_filter: bool = False) -> Rows:
-    """The rows of some groups; trajectories that are not ``is_learnt`` have no token to train on."""
+    """The rows of some groups; trajectories that are not ``is_trained_on`` have no token to train on."""
     trajectories = [trajectory for group in groups for trajectory in group.trajectories]
     turns, owner = [], []
     for number, trajectory in enumerate(trajectories):
-        trained = is_learnt(trajectory, overlong_filter=overlong_filter)
+        trained = is_trained_on(trajectory, overlong_filter=overlong_filter)
         for turn in trajectory.turns:
             turns.append(turn if trained else replace(turn, response_mask=turn.response_mask & False))
             owner.append(number)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from easyvideor1.config import RunConfig, SourceConfig, dump_config
+from easyvideor1.config import RunConfig, dump_config
 from easyvideor1.config.load import validate
-from easyvideor1.config.places import located_source
 from easyvideor1.config.source import Source
-from easyvideor1.data import source_files
-from easyvideor1.files import file_digest, write_text
+from easyvideor1.files import flat, write_text
 from easyvideor1.types import ConfigError
 
 #: Keys of the configuration that change nothing of what a run does: what watches it, when it is saved, what it is
@@ -101,37 +98,3 @@ def _completed(values: Any, name: str) -> Any:
         return yaml.safe_load(dump_config(validate(Source(values, {(): name}))))
     except (ConfigError, AttributeError, TypeError, ValueError):  # edited by hand, or of a version that knew other keys
         return values
-
-
-def flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Leaves by dotted key, as overrides name them."""
-    if isinstance(value, Mapping):
-        items = [(str(key), entry) for key, entry in value.items()]
-    elif isinstance(value, list):
-        items = [(str(index), entry) for index, entry in enumerate(value)]
-    else:
-        return {path: value}
-    return {key: leaf for name, entry in items for key, leaf in flat(entry, f"{path}.{name}".lstrip(".")).items()}
-
-
-def source_digests(config: RunConfig, sources: Iterable[SourceConfig]) -> dict[str, str]:
-    """SHA-256 of the rows of every source of a configuration, by its path as it is written there.
-
-    It is that of the file, or of the names and digests of all files of a source that has several.
-    """
-    return {source_name(source): _digest(located_source(config, source)) for source in sources}
-
-
-def source_name(source: SourceConfig) -> str:
-    """The path of a source as it is written, with the configuration of a data set on the Hub, if one is named."""
-    return f"{source.path} ({source.subset})" if source.subset else source.path
-
-
-def _digest(source: SourceConfig) -> str:
-    files = source_files(source)
-    if len(files) == 1:
-        return file_digest(files[0])
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(f"{file.name}\0{file_digest(file)}\n".encode())
-    return whole.hexdigest()

@@ -15,8 +15,8 @@ import torch
 
 from easyvideor1 import __version__
 from easyvideor1.config import RunConfig, dump_config
+from easyvideor1.data.row_files import source_digests
 from easyvideor1.files import is_sealed, seal, write_json, write_text
-from easyvideor1.training.run_directory.identity import source_digests
 from easyvideor1.training.run_directory.layout import stage_directory
 from easyvideor1.types import ConfigError, DataError
 

@@ -1,4 +1,4 @@
-"""What tests of surveys share: a configuration, the command line, an endpoint, and a module of the user."""
+"""What tests of curation share: a configuration, the command line, an endpoint, and a module of the user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUN = CliRunner(env={"COLUMNS": "200"})
 EVERY_RATE = ("--above", -1, "--below", 2)
 
 #: A reward that can be told to stop after some calls, and writes down what it was shown; an engine with one answer.
-OWN_SURVEY = '''
+OWN_REWARD = '''
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +93,11 @@ def numbered(world: World, count: int) -> list[dict[str, Any]]:
 
 
 def configured(world: World, place: Path, rows: list[dict[str, Any]] | None = None, **changes: Any) -> str:
-    """A configuration file in ``place``, beside a module ``own_survey`` whose reward it names."""
-    sys.modules.pop("own_survey", None)  # that of another test
-    if not (place / "own_survey.py").exists():
-        (place / "own_survey.py").write_text(OWN_SURVEY)
-    changes = {"rollout__max_new_tokens": 24, "rewards__custom": {"*": "own_survey:stopping"}, **changes}
+    """A configuration file in ``place``, beside a module ``own_reward`` whose reward it names."""
+    sys.modules.pop("own_reward", None)  # that of another test
+    if not (place / "own_reward.py").exists():
+        (place / "own_reward.py").write_text(OWN_REWARD)
+    changes = {"rollout__max_new_tokens": 24, "rewards__custom": {"*": "own_reward:stopping"}, **changes}
     values = world.short(**changes).model_dump(mode="json", exclude_unset=True)
     if rows is not None:
         values["data"]["train"] = [{"path": write_rows(place / "rows_to_ask.jsonl", list(rows))}]

@@ -11,15 +11,15 @@ import pytest
 
 from easyvideor1.components import Components
 from easyvideor1.config import DataConfig, SourceConfig
-from easyvideor1.curation import survey as surveying
-from easyvideor1.curation.ledger import SurveyLedger
-from easyvideor1.curation.survey import survey
+from easyvideor1.curation import responses as collecting
+from easyvideor1.curation.ledger import ResponseLedger
+from easyvideor1.curation.responses import collect_responses
 from easyvideor1.data import load_source
 from easyvideor1.types import DataError, Sample
 from training.runs import World, json_lines, write_rows
 from training.test_bad_input import damaged_pixels
 
-from .surveys import EVERY_RATE, configured, evr1, numbered
+from .commands import EVERY_RATE, configured, evr1, numbered
 
 pytestmark = pytest.mark.model
 
@@ -40,25 +40,25 @@ def test_rows_between_the_bounds_are_kept_with_their_rates(world: World, place: 
     assert len(rates) == 12 and [rate for rate in rates if 0 < rate < 1] == [row["pass_rate"] for row in rows]
     refused = evr1("filter", settings, "--out", out)
     assert refused.exit_code == 2 and "exists already" in refused.output
-    assert "no pass rate lies between" in evr1("filter", settings, "--above", 1, "--below", 0).output
+    assert "must be less than --below" in evr1("filter", settings, "--above", 1, "--below", 0).output
 
 
 def interrupted(place: Path, *words: object, rows: int = 8) -> None:
-    """Stop a survey with two responses per row after so many rows."""
+    """Stop a command with two responses per row after so many rows."""
     (place / "stop_after").write_text(str(1 + 2 * rows))  # one more, with which the reward is tried
     assert evr1(*words).exit_code == 130
     (place / "stop_after").unlink()
 
 
-def test_a_survey_goes_on_where_it_was(world: World, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surveying, "AT_ONCE", 5)  # so that the interruption is in the middle of the second batch
+def test_a_command_resumes_where_it_was(world: World, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "WINDOW", 5)  # so that the interruption is in the middle of the second batch
     words = ("filter", configured(world, place), "-k", 2, "--passing", 0.2, *EVERY_RATE)
     assert evr1(*words, "--out", place / "whole.jsonl").exit_code == 0
     out, partial = place / "cut.jsonl", place / "cut.jsonl.partial.jsonl"
     interrupted(place, *words, "--out", out)
     assert not out.exists() and len(json_lines(partial)) == 1 + 8
     with partial.open("ab") as file:
-        file.write(b'{"id": "half a li')
+        file.write(b'{"sample": "half a li')
     other = evr1("filter", configured(world, place), "-k", 3, "--out", out)
     assert other.exit_code == 2 and "k is 2 there, 3 here" in other.output and "remove the file" in other.output
     (place / "scored").unlink()
@@ -94,9 +94,9 @@ def test_a_start_with_something_else_is_refused(world: World, place: Path, what:
         file.write_bytes(content)
         said = "the checkpoint's file model.safetensors changed"
     elif what == "reward":
-        with (place / "own_survey.py").open("a") as opened:
+        with (place / "own_reward.py").open("a") as opened:
             opened.write("\nSTRICT = True\n")
-        said = "the code of own_survey changed"
+        said = "the code of own_reward changed"
     elif what == "template":
         template.write_text("Look closely. {{ question }}")
         said = "another prompt of"
@@ -126,7 +126,7 @@ def test_good_responses_become_trajectories(world: World, place: Path) -> None:
 
 
 def test_log_probs_are_kept_where_the_text_gives_the_same_tokens(world: World, place: Path) -> None:
-    settings = configured(world, place, rollout__engine="own_survey:Speller")
+    settings = configured(world, place, rollout__engine="own_reward:Speller")
     for k, out in ((1, place / "same.jsonl"), (2, place / "spelt.jsonl")):
         words = ("trajectories", "collect", settings, "--out", out, "-k", k, "--threshold", 0.1)
         assert evr1(*words).exit_code == 0
@@ -198,7 +198,7 @@ def test_identifiers_are_checked_before_anybody_is_asked(world: World, place: Pa
 
     twins = [Sample("a", "?", "open_ended", "x"), Sample("a", "?", "open_ended", "y")]
     with Components.open(world.short()) as components, pytest.raises(DataError, match="'a' is also that of"):
-        survey(twins, never, components, SurveyLedger.open(place / "ledger", {}), lambda done, total: None)
+        collect_responses(twins, never, components, ResponseLedger.open(place / "ledger", {}), lambda done, total: None)
 
 
 @pytest.mark.parametrize(
