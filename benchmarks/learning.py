@@ -38,12 +38,12 @@ from easyvideor1.toyworld import WorldSpec, write_world
 
 #: What some need beside their name.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "gspo": {"aggregation": "sequence", "clip_low": 3e-4, "clip_high": 4e-4},
-    "gspo_token": {"aggregation": "sequence", "clip_low": 3e-4, "clip_high": 4e-4},
-    "gmpo": {"aggregation": "sequence", "clip_low": 0.4, "clip_high": 0.4},
+    "gspo": {"aggregation": "sequence", "objective": {"name": "gspo", "clip_low": 3e-4, "clip_high": 4e-4}},
+    "gspo_token": {"aggregation": "sequence", "objective": {"name": "gspo_token", "clip_low": 3e-4, "clip_high": 4e-4}},
+    "gmpo": {"aggregation": "sequence", "objective": {"name": "gmpo", "clip_low": 0.4, "clip_high": 0.4}},
     "reg_grpo": {"aggregation": "sequence"},
     "dpo": {"aggregation": "sequence"},
-    "pass_at_k": {"pass_k": 2},
+    "pass_at_k": {"advantage": {"name": "pass_at_k", "k": 2}},
     "gae": {"critic": {"lr": 3e-4}},
     # Imitation of rewarded responses; with an advantage that can be negative its loss has no bound from below.
     "sft": {"advantage": "reward"},

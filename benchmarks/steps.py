@@ -109,7 +109,7 @@ def _config(rows: Path, checkpoint: Path, store: Path, steps: int, size: StepSiz
         "steps": steps,
         "prompts_per_step": size.prompts,
         "group_size": size.responses,
-        "drop_flat_groups": False,
+        "selection": {"drop_flat_groups": False},
         "save_every": 10**6,
         "optimizer": {"lr": 1e-5},
     }

@@ -229,3 +229,16 @@ def test_the_architecture_page_shows_the_floors():
     block = PAGE.partition("## Packages")[2].split("```")[1]
     shown = [re.split(r"\s{2,}", line.strip())[0] for line in block.strip().splitlines()]
     assert shown == PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    import graphlib
+
+    import grimp
+
+    graph = grimp.build_graph("easyvideor1")
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"{' -> '.join(error.args[1])}: import one way only, also under TYPE_CHECKING")

@@ -1,7 +1,7 @@
-"""The nouns that travel between rooms.
+"""The data classes that packages exchange, and the errors for users.
 
-Every noun is a frozen dataclass over the standard library and numpy, so that any room, process or test can hold one
-without importing torch. Tensors begin in ``easyvideor1.families``.
+They are frozen dataclasses of the standard library and numpy, so any package, process or test can use them without
+importing torch. Tensors begin in ``easyvideor1.families``.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ FinishReason = Literal["stop", "length", "offline"]
 class EasyVideoError(Exception):
     """Base of every error whose message is meant for the user: what is wrong, where, and what to do next.
 
-    ``exit_status`` is what ``evr1`` leaves behind.
+    ``exit_status`` is the exit status of ``evr1``.
     """
 
     exit_status = 2
 
 
 class StoppedError(EasyVideoError):
-    """Work that was under way cannot go on for a cause outside the policy. What is done is kept, and it can be resumed
-    once the cause is mended."""
+    """Work stopped for a cause outside the policy. Finished work is kept, and can resume once the cause is fixed."""
 
     exit_status = 3
 
@@ -44,7 +43,7 @@ class DataError(EasyVideoError):
 
 
 class MediaError(EasyVideoError):
-    """A media file cannot be probed or decoded; ``reason`` is the short label the health ledger keeps."""
+    """A media file cannot be probed or decoded; ``reason`` is the short label in the health ledger."""
 
     def __init__(self, message: str, *, path: str = "", reason: str = "unreadable") -> None:
         super().__init__(message)
@@ -52,7 +51,7 @@ class MediaError(EasyVideoError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Decoding happens in worker processes: the error must survive the way home with its fields.
+        # Worker processes decode: the error must keep its fields when it returns from one.
         return (_rebuild_media_error, (str(self), self.path, self.reason))
 
 
@@ -80,7 +79,7 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class BudgetChange:
-    """What a source or a row wants of the budget of its own media; ``None`` leaves what the run says.
+    """Changes of a source or a row to the budget of its own media; ``None`` keeps the value of the run.
 
     The names are those of ``config.ImageBudget`` (``rule`` and the pixels of one picture) and ``config.VideoBudget``;
     ``config.budgets`` applies a change to a budget.
@@ -98,8 +97,7 @@ class BudgetChange:
 
 @dataclass(frozen=True, slots=True)
 class MediaRef:
-    """A media file as a row names it: absolute path, the wanted clip in seconds (videos only), and how its budget
-    differs from the run's."""
+    """A media file of a row: absolute path, the clip in seconds (videos only), and the change to the run's budget."""
 
     kind: MediaKind
     path: str
@@ -110,7 +108,7 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class OfflineTrajectory:
-    """A pre-collected response of some other policy; ``logprobs`` are that policy's, one per token, if known."""
+    """A collected response of another policy; ``logprobs`` are that policy's, one per token, if known."""
 
     text: str
     logprobs: tuple[float, ...] | None = None
@@ -145,7 +143,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What probing says of a media file without decoding a pixel.
+    """The result of probing a media file; no pixel is decoded.
 
     ``fingerprint`` depends on the content alone. ``width`` and ``height`` are after rotation, in pixels. ``timestamps``
     are the true presentation times of all frames in seconds, starting at 0 (``(0.0,)`` for an image).
@@ -169,10 +167,10 @@ class MediaInfo:
 
 @dataclass(frozen=True, slots=True)
 class MediaPlan:
-    """Exactly which frames are read, at which size, and how many tokens they become: made before any decoding.
+    """Which frames are read, at which size, and how many tokens they become; made before any decoding.
 
     ``timestamps`` are seconds in the source, one per entry of ``frame_indices``. ``grid`` is ``(t, h, w)`` in patches;
-    ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` names content and plan together: it is the store's key.
+    ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` identifies content and plan; it is the key in the store.
     """
 
     kind: MediaKind
@@ -207,11 +205,11 @@ class VisualSpan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
-    """Token ids with every visual token already expanded, and the plans those tokens stand for.
+    """Token ids with all visual tokens expanded, and the plans of these tokens.
 
-    ``token_ids`` is int64 of shape ``(T,)``. ``text`` is the user message, for people, logs and rewards: engines are
-    given the ids, so that nothing is tokenised twice. ``opens_thinking`` says that the chat template ends inside an
-    open ``<think>``, as those of reasoning models do, so that a response begins inside its thinking.
+    ``token_ids`` is int64 of shape ``(T,)``. ``text`` is the user message, for people, logs and rewards; engines get
+    the ids, so that nothing is tokenised twice. ``opens_thinking`` means that the chat template ends inside an open
+    ``<think>``, as those of reasoning models do, so that a response begins inside its thinking.
     """
 
     token_ids: NDArray[np.int64]
@@ -231,10 +229,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turn:
-    """One model response to one prompt.
+    """One response of the model to one prompt.
 
     ``response_ids`` is int64 ``(T,)`` and ends with the stop token when ``finish`` is ``"stop"``. ``logprobs`` are the
-    engine's, float32 ``(T,)``, or ``None`` when unknown. ``response_mask`` is bool ``(T,)``: the tokens to learn from.
+    engine's, float32 ``(T,)``, or ``None`` when unknown. ``response_mask`` is bool ``(T,)``: the tokens to train on.
     ``versions`` are those of the weights that drew each token, int64 ``(T,)``, or ``None`` when unknown.
     """
 
@@ -249,11 +247,11 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A response as rewards read it: its text and what the text alone does not say.
+    """A response as rewards see it: its text, and facts that the text does not show.
 
-    ``finish`` is how it ended (``None`` or ``"offline"``: unknown): one that was cut at the length limit has no answer
-    unless its answer tag had closed. ``opens_thinking`` is that of the prompt; ``asks_tag`` says that the prompt asks
-    for an ``<answer>`` tag.
+    ``finish`` is how it ended (``None`` or ``"offline"``: unknown). A response that was cut at the length limit has no
+    answer unless its answer tag is closed. ``opens_thinking`` is that of the prompt; ``asks_tag`` means that the prompt
+    asks for an ``<answer>`` tag.
     """
 
     text: str
@@ -264,7 +262,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
-    """The turns of one response to one sample, in order; there is at least one. ``origin`` says whose policy wrote it.
+    """The turns of one response to one sample, in order, at least one. ``origin`` is ``online`` for the trained policy.
 
     Each turn's prompt begins with the prompt and the response of the turn before.
     """
@@ -298,11 +296,6 @@ class Trajectory:
         return sum(len(turn.response_ids) for turn in self.turns)
 
     @property
-    def longest_response(self) -> int:
-        """The number of response tokens of the longest turn: length limits hold for each turn."""
-        return max(len(turn.response_ids) for turn in self.turns)
-
-    @property
     def has_logprobs(self) -> bool:
         """Whether the log-probs of every turn are known."""
         return all(turn.logprobs is not None for turn in self.turns)
@@ -316,12 +309,12 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a reward says of one response.
+    """The score of one response.
 
-    ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the answer
-    as it was read and ``found`` the kind of place it stood in (``rewards.answer.Found``; empty where another reward
-    than a built-in one judged). A response that could not be judged has ``applicable=False`` and a ``reason``, never a
-    silent 0; a judged one has a reason wherever no answer could be read from it, or its answer could not be compared.
+    ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the parsed
+    answer, and ``found`` the kind of place where it was found (``rewards.types.Found``; empty for custom rewards). A
+    response that could not be scored has ``applicable=False`` and a ``reason``, never a silent 0. A scored one has a
+    reason if no answer could be parsed, or its answer could not be compared.
     """
 
     accuracy: float
@@ -338,8 +331,8 @@ class Score:
 class Group:
     """One sample and its G trajectories, kept together from rollout to loss; ``scores`` is empty until scored.
 
-    ``baseline`` is the reward of the greedy response to the same prompt (ReMax); ``None`` if it was not asked for, or
-    could not be judged.
+    ``baseline`` is the reward of the greedy response to the same prompt (ReMax); ``None`` if it was not requested, or
+    could not be scored.
     """
 
     sample: Sample

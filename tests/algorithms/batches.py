@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from easyvideor1.algorithms.objectives import TokenBatch, token_weights
+from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, objective_loss, token_weights
 from easyvideor1.config import StageConfig
 
 #: Ratios 1, 1.5, 0.5, 1.5, 0.5 and a token that is not learnt.
@@ -22,16 +22,33 @@ def float64(values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-def stage(**options):
+def joined(*parts):
+    """Options of a stage from several; a section that more than one has holds the keys of all of them."""
+    out = {}
+    for part in parts:
+        for key, value in part.items():
+            if isinstance(value, str):
+                value = {{"kl": "estimator"}.get(key, "name"): value}
+            out[key] = {**out.get(key, {}), **value} if isinstance(value, dict) else value
+    return out
+
+
+def stage(*parts, **options):
     """Options of a stage; those that others of them insist on are filled in."""
-    objective = options.get("objective")
+    options = joined(*parts, options)
+    objective = options.get("objective", {}).get("name")
     if objective in SEQUENCE:
         options = {"aggregation": "sequence", **options}
     if objective == "sft":
         options = {"advantage": "ones", **options}
-    if objective == "luffy" or options.get("off_policy", "none") != "none":
+    if objective == "luffy" or "off_policy" in options:
         options = {"hybrid": {}, **options}
     return StageConfig(name="stage", **options)
+
+
+def loss_of(tokens, options):
+    """Loss and metrics of a batch by the objective of a stage."""
+    return objective_loss(OBJECTIVES.resolve(options.objective.name), tokens, options)
 
 
 def batch(**changes):

@@ -27,8 +27,9 @@ ZERO = torch.zeros(4, dtype=torch.int64)
 
 
 def call(name, rewards, groups, options=None, **context):
-    options = StageConfig(name="stage", **(options or {}))
-    return call_advantage(ADVANTAGES.resolve(name), rewards, groups, AdvantageContext(options=options, **context))
+    options = StageConfig(name="stage", **{"advantage": name, "group_size": 9, **(options or {})})
+    context = AdvantageContext(options=options.advantage, **context)
+    return call_advantage(ADVANTAGES.resolve(name), rewards, groups, context)
 
 
 @given(right=st.lists(st.booleans(), min_size=1, max_size=9), k=st.integers(1, 8))
@@ -48,20 +49,20 @@ def test_pass_at_k_is_the_mean_over_all_sets_of_k(right, k):
         "pass_at_k",
         rewards,
         torch.zeros(n, dtype=torch.int64),
-        {"advantage": "pass_at_k", "pass_k": k, "group_size": 9},
+        {"advantage": {"name": "pass_at_k", "k": k}, "group_size": 9},
     )
     assert found.tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_pass_at_one_is_grpo_with_the_biased_deviation():
     rewards = float64([1, 0, 0, 0])
-    found = call("pass_at_k", rewards, ZERO, {"advantage": "pass_at_k", "pass_k": 1})
+    found = call("pass_at_k", rewards, ZERO, {"advantage": {"name": "pass_at_k", "k": 1}})
     torch.testing.assert_close(found, (rewards - rewards.mean()) / rewards.std(unbiased=False))
 
 
 def test_pass_at_k_reads_accuracy_before_the_total():
     parts = {"accuracy": float64([0.0, 0.5, 0.4, 0.0])}
-    options = {"advantage": "pass_at_k", "pass_k": 1, "pass_threshold": 0.5}
+    options = {"advantage": {"name": "pass_at_k", "k": 1, "threshold": 0.5}}
     found = call("pass_at_k", float64([0.1, 0.2, 0.1, 0.1]), ZERO, options, parts=parts)
     assert found.argmax() == 1 and (found > 0).sum() == 1
 
@@ -95,7 +96,9 @@ def test_gdpo_weighs_its_parts_and_one_that_no_group_has_adds_nothing():
     parts = {"accuracy": float64([1, 0, 0, 0]), "format": float64([0, 1, 1, 0]), "brevity": float64([0, 0, 0, 1])}
 
     def gdpo(**weights):
-        return call("gdpo", float64([0] * 4), ZERO, {"advantage": "gdpo", "part_weights": weights}, parts=parts)
+        return call(
+            "gdpo", float64([0] * 4), ZERO, {"advantage": {"name": "gdpo", "part_weights": weights}}, parts=parts
+        )
 
     torch.testing.assert_close(gdpo(accuracy=2.0), whiten(call("grpo", parts["accuracy"], ZERO), 1e-8))
     assert gdpo(accuracy=1.0, brevity=3.0).argmax() == 3
@@ -124,7 +127,8 @@ def test_every_turn_gets_its_trajectorys_advantage():
 
 def test_rewards_of_turns_are_discounted():
     found = call(
-        "per_turn", float64([1.0, 2.0, 4.0, 8.0]), torch.tensor([0, 0, 0, 1]), {"advantage": "per_turn", "gamma": 0.5},
+        "per_turn", float64([1.0, 2.0, 4.0, 8.0]), torch.tensor([0, 0, 0, 1]),
+        {"advantage": {"name": "per_turn", "gamma": 0.5}},
         trajectory=torch.tensor([0, 0, 0, 1]), turn=torch.tensor([0, 1, 2, 0]),
     )  # fmt: skip
     # returns 1 + 1 + 1 = 3, 2 + 2 = 4, 4; the group's only trajectory begins with 3
@@ -133,12 +137,12 @@ def test_rewards_of_turns_are_discounted():
 
 def test_advantages_are_clipped_if_the_stage_says_so():
     rewards = float64([10.0, 0, 0, 0])
-    assert call("dr_grpo", rewards, ZERO, {"advantage_clip": 2.0}).tolist() == [2.0, -2.0, -2.0, -2.0]
+    assert call("dr_grpo", rewards, ZERO, {"advantage": {"clip": 2.0}}).tolist() == [2.0, -2.0, -2.0, -2.0]
     assert call("dr_grpo", rewards, ZERO).tolist() == [7.5, -2.5, -2.5, -2.5]
 
 
 def test_a_function_of_two_or_three_parameters_is_called_as_it_asks():
-    context = AdvantageContext(options=StageConfig(name="stage"), step=7)
+    context = AdvantageContext(options=StageConfig(name="stage").advantage, step=7)
     rewards = float64([1.0, 2.0])
 
     def two(rewards_N, group_N):
@@ -197,9 +201,9 @@ def test_pass_at_k_gives_a_group_that_has_shrunk_to_k_nothing():
     """With k responses or fewer one set holds all of them, and there is no other to compare it with."""
     for size in (1, 2, 3):
         rewards = float64([1.0, 0.0, 1.0][:size])
-        assert call("pass_at_k", rewards, ZERO[:1].expand(size), {"advantage": "pass_at_k", "pass_k": 3}).tolist() == (
-            [0.0] * size
-        )
+        assert call(
+            "pass_at_k", rewards, ZERO[:1].expand(size), {"advantage": {"name": "pass_at_k", "k": 3}}
+        ).tolist() == ([0.0] * size)
 
 
 @pytest.mark.parametrize(

@@ -55,13 +55,16 @@ CENTRED = ("dr_grpo", "grpo", "mean_only", "per_turn", "rloo")
 WITHIN = (*CENTRED, "ones", "opo", "pass_at_k", "remax", "reward")
 
 
+OPTIONS = {"pass_at_k": {"name": "pass_at_k", "k": 2}}
+
+
 def advantage(name, rewards, groups, rows=None):
     """By name, with a context made of the columns above; ``rows`` says which of them, all if there are none."""
     rows = torch.arange(7) if rows is None else rows
     column = {"accuracy": ACCURACY, "format": FORMAT, "lengths": LENGTHS, "greedy": GREEDY}
     taken = {key: torch.tensor(values, dtype=torch.float64)[rows] for key, values in column.items()}
     context = AdvantageContext(
-        options=StageConfig(name="stage", advantage="pass_at_k", pass_k=2),
+        options=StageConfig(name="stage", advantage=OPTIONS.get(name, name)).advantage,
         parts={key: taken[key] for key in ("accuracy", "format")},
         lengths=taken["lengths"],
         baseline_rewards=taken["greedy"],

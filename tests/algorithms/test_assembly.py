@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from tests.algorithms.batches import float64, random_batch, stage
+from tests.algorithms.batches import float64, loss_of, random_batch, stage
 
 from easyvideor1.algorithms.assembly import check_needs, stage_needs, token_batch
 from easyvideor1.algorithms.needs import NEEDS
-from easyvideor1.algorithms.objectives import OBJECTIVES, token_weights
+from easyvideor1.algorithms.objectives import token_weights
 from easyvideor1.types import ConfigError
 
 NAN = math.nan
@@ -33,12 +33,12 @@ def test_the_default_is_the_trainers_own_ratio_and_nothing_else():
 
 
 def test_log_probs_of_the_engine_are_taken_where_they_are_known():
-    batch, _ = assemble(stage(old_logprobs="engine"))
+    batch, _ = assemble(stage(objective={"old_logprobs": "engine"}))
     assert batch.old_logprobs.tolist() == [-1.5, -2.0, 0.0, -1.0]
 
 
 def test_a_correction_multiplies_the_weights_and_is_reported():
-    batch, metrics = assemble(stage(correction="tis", correction_cap=1.2))
+    batch, metrics = assemble(stage(correction={"name": "tis", "cap": 1.2}))
     factors = [1.2, 1.0, 1.0, math.exp(-0.5)]
     assert batch.weights.tolist() == pytest.approx([0.25 * 1.2, 0.25, 0.0, 0.5 * factors[3]])
     assert batch.base_weights.tolist() == [0.25, 0.25, 0.0, 0.5]
@@ -53,7 +53,7 @@ def test_offline_tokens_are_not_corrected():
 
 def test_a_weighter_and_a_correction_multiply():
     batch, _ = assemble(
-        stage(correction="tis", weighter="entropy_top", entropy_share=0.5), entropy=float64([0.1, 0.5, 9.0, 0.7])
+        stage(correction="tis", weighter={"name": "entropy_top", "share": 0.5}), entropy=float64([0.1, 0.5, 9.0, 0.7])
     )
     assert batch.weights.tolist() == pytest.approx([0.0, 0.25, 0.0, 0.5 * math.exp(-0.5)])
     with pytest.raises(ValueError, match="group of every token"):
@@ -71,7 +71,7 @@ def test_pairs_of_the_step_are_those_of_the_micro_batch():
         ({}, set()),
         ({"kl": "k3"}, {"ref_logprobs"}),
         ({"kl": "full"}, {"full_kl"}),
-        ({"advantage": "gae", "entropy_coef": 0.1}, {"values", "entropy"}),
+        ({"advantage": "gae", "objective": {"entropy_coef": 0.1}}, {"values", "entropy"}),
         ({"advantage": "remax", "objective": "gspo"}, {"greedy", "sequence_ids"}),
         ({"objective": "dpo"}, {"pairs", "ref_logprobs", "sequence_ids"}),
         ({"weighter": "tw_grpo"}, {"full_logits", "group_ids"}),
@@ -91,10 +91,9 @@ def test_a_stage_that_asks_for_too_much_is_refused():
         check_needs(stage(advantage="remax"), {"ref_logprobs"})
 
 
-@pytest.mark.parametrize("key", ["advantage", "objective", "weighter", "correction"])
-def test_unknown_names_are_named(key):
-    with pytest.raises(ConfigError, match="'icepopp'"):
-        stage_needs(stage(**{key: "icepopp"}))
+def test_a_function_of_the_users_own_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match="'nowhere:icepop': no module"):
+        stage_needs(stage(correction="nowhere:icepop"))
 
 
 @pytest.mark.parametrize("aggregation", ["token", "sequence", "turn", "fixed"])
@@ -102,7 +101,8 @@ def test_unknown_names_are_named(key):
 def test_splitting_a_step_by_groups_changes_nothing(aggregation, options):
     whole = random_batch()
     length = 10 if aggregation == "fixed" else None
-    chosen = stage(aggregation=aggregation, aggregation_length=length, kl="k2", kl_coef=0.1, **options)
+    mean = {"name": aggregation, **({"length": length} if length else {})}
+    chosen = stage(aggregation=mean, kl={"estimator": "k2", "coef": 0.1}, **options)
     weights = token_weights(whole.weights > 0, whole.sequence, aggregation, length=length).double()
     columns = {
         "logprobs": whole.logprobs,
@@ -114,12 +114,12 @@ def test_splitting_a_step_by_groups_changes_nothing(aggregation, options):
         "group": whole.group,
         "entropy": whole.entropy,
     }
-    objective, total = OBJECTIVES.resolve("ppo_clip"), float(weights.sum())
+    total = float(weights.sum())
 
     def run(index):
         mine = {name: column[index] for name, column in columns.items()}
         batch, metrics = token_batch(chosen, total_weight=total, **mine)
-        loss, more = objective(batch, chosen)
+        loss, more = loss_of(batch, chosen)
         return {"loss": loss, **metrics, **more}
 
     step = run(torch.ones_like(whole.group, dtype=torch.bool))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from tests.algorithms.batches import loss_of as batch_loss
 from tests.algorithms.batches import stage
 
 from easyvideor1.algorithms.advantages import ADVANTAGES, AdvantageContext, call_advantage, is_per_token
@@ -63,7 +64,7 @@ def context_of(options, table, rewards, tokens):
     values_L = torch.softmax(table[:, WORDS], -1)[:, 0].flip(0).cumsum(0).flip(0) / LENGTH
     greedy = (distributions(table, tokens).argmax(-1) == 0).double().mean()
     return AdvantageContext(
-        options=options,
+        options=options.advantage,
         parts={"accuracy": (rewards > 0.5).double(), "format": (tokens[:, 0] == 0).double()},
         lengths=torch.full_like(rewards, LENGTH),
         baseline_rewards=greedy.expand(COUNT),
@@ -76,10 +77,10 @@ def loss_of(options, table, reference, rollout):
     """The loss of a whole step, differentiable in ``table``."""
     tokens, picked = rollout.tokens, rollout.tokens[..., None]
     rewards = (tokens == 0).double().mean(-1)
-    chosen = ADVANTAGES.resolve(options.advantage)
+    chosen = ADVANTAGES.resolve(options.advantage.name)
     found = call_advantage(chosen, rewards, GROUP_N, context_of(options, rollout.table, rewards, tokens))
-    length = options.aggregation_length
-    weights = token_weights(LEARNT_T, SEQUENCE_T, options.aggregation, turn_T=TURN_T, length=length).double()
+    length = getattr(options.aggregation, "length", None)
+    weights = token_weights(LEARNT_T, SEQUENCE_T, options.aggregation.name, turn_T=TURN_T, length=length).double()
     log_NLV = distributions(table, tokens)
 
     def read(log):
@@ -107,7 +108,7 @@ def loss_of(options, table, reference, rollout):
         offline=rollout.offline[SEQUENCE_T],
         step_pairs=pairs_of(rewards, GROUP_N),
     )
-    return OBJECTIVES.resolve(options.objective)(batch, options)[0]
+    return batch_loss(batch, options)[0]
 
 
 def train(options, *, steps=30, updates=3, lr=3.0, stale=0):
@@ -125,18 +126,18 @@ def train(options, *, steps=30, updates=3, lr=3.0, stale=0):
     return table.detach()
 
 
-def learn(**options):
+def learn(*parts, **options):
     given = {key: options.pop(key) for key in ("steps", "updates", "lr", "stale") if key in options}
-    return expected_reward(train(stage(**options), **given))
+    return expected_reward(train(stage(*parts, **options), **given))
 
 
 #: With ratios, old log-probs are those of the rollout: after the first update of a step they are not the trainer's.
 RATIO = ("cispo", "gmpo", "gspo", "gspo_token", "luffy", "ppo_clip", "reg_grpo", "sapo")
 SETTINGS = {
-    **{name: {"old_logprobs": "engine"} for name in RATIO},
-    "dpo": {"dpo_beta": 1.0},
+    **{name: {"objective": {"old_logprobs": "engine"}} for name in RATIO},
+    "dpo": {"objective": {"beta": 1.0}},
     "sft": {"advantage": "reward"},
-    "reward_weighted_sft": {"reward_temperature": 0.3},
+    "reward_weighted_sft": {"objective": {"temperature": 0.3}},
 }
 
 
@@ -146,18 +147,20 @@ def test_it_begins_with_one_in_four():
 
 @pytest.mark.parametrize("name", [n for n in ADVANTAGES.names() if n != "ones"])
 def test_every_advantage_learns(name):
-    options = {"pass_k": 2} if name == "pass_at_k" else {}
-    assert learn(advantage=name, old_logprobs="engine", **options) > 0.6
+    options = {"advantage": {"k": 2}} if name == "pass_at_k" else {}
+    assert learn({"advantage": name}, options, objective={"old_logprobs": "engine"}) > 0.6
 
 
 @pytest.mark.parametrize("name", OBJECTIVES.names())
 def test_every_objective_learns(name):
-    assert learn(objective=name, **SETTINGS.get(name, {})) > 0.6
+    assert learn({"objective": name}, SETTINGS.get(name, {})) > 0.6
 
 
 def test_after_the_first_update_no_two_objectives_are_the_same():
     """One step of three updates; what is the same in its first update is told apart by those that follow."""
-    chosen = {name: stage(objective=name, **SETTINGS.get(name, {})) for name in OBJECTIVES.names() if name != "luffy"}
+    chosen = {
+        name: stage({"objective": name}, SETTINGS.get(name, {})) for name in OBJECTIVES.names() if name != "luffy"
+    }
     # A short step, and clip ranges that the second update leaves.
     first = {name: train(options, steps=1, updates=1, lr=30.0) for name, options in chosen.items()}
     third = {name: train(options, steps=1, updates=3, lr=30.0) for name, options in chosen.items()}
@@ -172,13 +175,13 @@ def test_after_the_first_update_no_two_objectives_are_the_same():
 
 @pytest.mark.parametrize("name", [name for name in RATIO if name != "luffy"])
 def test_ratios_against_an_older_policy_learn_too(name):
-    assert learn(objective=name, old_logprobs="engine", stale=2, updates=1, lr=2.0, steps=40) > 0.45
+    assert learn(objective={"name": name, "old_logprobs": "engine"}, stale=2, updates=1, lr=2.0, steps=40) > 0.45
 
 
 @pytest.mark.parametrize("name", ["tis", "tis_sequence", "icepop", "sequence_mask"])
 def test_corrections_learn_from_an_older_policy(name):
-    bounds = {"correction_low": 0.2} if name in ("icepop", "sequence_mask") else {}
-    assert learn(correction=name, stale=2, updates=1, steps=60, **bounds) > 0.6
+    bounds = {"correction": {"low": 0.2}} if name in ("icepop", "sequence_mask") else {}
+    assert learn({"correction": name}, bounds, stale=2, updates=1, steps=60) > 0.6
 
 
 def test_without_a_comparison_nothing_is_learnt():
@@ -186,10 +189,10 @@ def test_without_a_comparison_nothing_is_learnt():
 
 
 @pytest.mark.parametrize(
-    "options", [{"aggregation": "fixed", "aggregation_length": 3}, {"aggregation": "sequence"}, {"aggregation": "turn"}]
+    "options", [{"aggregation": {"name": "fixed", "length": 3}}, {"aggregation": "sequence"}, {"aggregation": "turn"}]
 )
 def test_every_aggregation_learns(options):
-    assert learn(old_logprobs="engine", **options) > 0.6
+    assert learn(objective={"old_logprobs": "engine"}, **options) > 0.6
 
 
 def test_turns_weigh_their_tokens():
@@ -202,26 +205,26 @@ def test_turns_weigh_their_tokens():
 @pytest.mark.parametrize("off_policy", ["none", "importance", "luffy", "sft"])
 def test_every_treatment_of_offline_responses_learns(off_policy):
     """One perfect response in every group."""
-    assert learn(hybrid={}, off_policy=off_policy, old_logprobs="engine") > 0.6
+    assert learn(hybrid={}, off_policy=off_policy, objective={"old_logprobs": "engine"}) > 0.6
 
 
 def test_the_treatments_of_offline_responses_differ():
     how = ("none", "importance", "luffy", "sft")
-    found = [train(stage(hybrid={}, off_policy=name, old_logprobs="engine"), steps=1) for name in how]
+    found = [train(stage(hybrid={}, off_policy=name, objective={"old_logprobs": "engine"}), steps=1) for name in how]
     assert all(not torch.allclose(a, b, atol=1e-3) for i, a in enumerate(found) for b in found[:i])
-    luffy = train(stage(objective="luffy", old_logprobs="engine"), steps=1)
+    luffy = train(stage(objective={"name": "luffy", "old_logprobs": "engine"}), steps=1)
     torch.testing.assert_close(luffy, found[2], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["tw_grpo", "entropy_top"])
 def test_every_weighter_learns(name):
-    options = {"entropy_share": 0.5} if name == "entropy_top" else {"weighter_alpha": 3.0}
-    assert learn(weighter=name, old_logprobs="engine", **options) > 0.6
-    weighed = train(stage(weighter=name, **options), steps=3)
+    options = {"weighter": {"share": 0.5}} if name == "entropy_top" else {"weighter": {"alpha": 3.0}}
+    assert learn({"weighter": name}, options, objective={"old_logprobs": "engine"}) > 0.6
+    weighed = train(stage({"weighter": name}, options), steps=3)
     assert not torch.allclose(weighed, train(stage(), steps=3), atol=1e-3), "the weights are not all 1"
 
 
 def test_regularisers_hold_the_policy_back():
     free = learn()
-    assert learn(kl="k2", kl_coef=1.0) < free - 0.1
-    assert learn(entropy_coef=1.0) < free - 0.1
+    assert learn(kl={"estimator": "k2", "coef": 1.0}) < free - 0.1
+    assert learn(objective={"entropy_coef": 1.0}) < free - 0.1

@@ -23,12 +23,13 @@ TABLE = {
     "sequence_mask": [0.75, 0.75, 0.75, 0, 0, 1],
     "geometric_mask": [1, 1, 1, 1, 1, 1],  # roots: sqrt(0.75), sqrt(4), 1
 }
-BOUNDS = {"correction_low": 0.6, "correction_high": 3.0}
+BOUNDS = {"correction": {"low": 0.6, "high": 3.0}}
 
 
 def run(name, trainer=TRAINER, engine=ENGINE, sequence=SEQUENCE, **options):
-    options = {**(BOUNDS if name in ("icepop", "sequence_mask", "geometric_mask") else {}), **options}
-    return CORRECTIONS.resolve(name)(trainer, engine, sequence, stage(correction=name, **options))
+    bounds = BOUNDS if name in ("icepop", "sequence_mask", "geometric_mask") else {}
+    chosen = stage({"correction": name}, bounds, options).correction
+    return CORRECTIONS.resolve(name)(trainer, engine, sequence, chosen)
 
 
 def test_every_correction_has_a_table():
@@ -54,7 +55,7 @@ def test_what_was_corrected_is_counted(name, changed):
 
 
 def test_a_tight_geometric_mask():
-    weights, _ = run("geometric_mask", correction_low=0.9, correction_high=1.1)
+    weights, _ = run("geometric_mask", correction={"low": 0.9, "high": 1.1})
     assert weights.tolist() == [0, 0, 0, 0, 0, 1]
 
 
@@ -77,13 +78,13 @@ def test_importance_weights_make_an_engines_sample_the_trainers():
     generator = torch.Generator().manual_seed(0)
     p, q = (torch.softmax(torch.randn(5, generator=generator, dtype=torch.float64), 0) for _ in range(2))
     f = torch.randn(5, generator=generator, dtype=torch.float64)
-    weights, _ = run("tis", trainer=p.log(), engine=q.log(), sequence=torch.arange(5), correction_cap=1e9)
+    weights, _ = run("tis", trainer=p.log(), engine=q.log(), sequence=torch.arange(5), correction={"cap": 1e9})
     assert (q * weights * f).sum().item() == pytest.approx((p * f).sum().item(), rel=1e-9)
     # and for whole sequences of two tokens, by their product
     pairs = torch.cartesian_prod(torch.arange(5), torch.arange(5))
     weights, _ = run(
         "tis_sequence", trainer=p.log()[pairs].flatten(), engine=q.log()[pairs].flatten(),
-        sequence=torch.arange(25).repeat_interleave(2), correction_cap=1e9,
+        sequence=torch.arange(25).repeat_interleave(2), correction={"cap": 1e9},
     )  # fmt: skip
     g = torch.randn(25, generator=generator, dtype=torch.float64)
     found = (q[pairs].prod(1) * weights.reshape(25, 2)[:, 0] * g).sum()

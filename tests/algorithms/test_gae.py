@@ -53,12 +53,12 @@ def test_the_two_ends_of_lambda():
 
 
 def gae(**context):
-    options = StageConfig(name="stage", advantage="gae", gae_lambda=0.95)
+    options = StageConfig(name="stage", advantage={"name": "gae", "lam": 0.95})
     return call_advantage(
         ADVANTAGES.resolve("gae"),
         float64([1.0, 0.0]),
         torch.tensor([0, 0]),
-        AdvantageContext(options=options, **context),
+        AdvantageContext(options=options.advantage, **context),
     )
 
 

@@ -155,7 +155,9 @@ def test_rewards_of_tokens_by_hand():
 
 
 def test_an_adaptive_weight_by_hand():
-    weight = KLWeight.of(stage(kl="k2", kl_control="adaptive", kl_coef=0.1, kl_target=0.5, kl_horizon=1000))
+    weight = KLWeight.of(
+        stage(kl={"estimator": "k2", "control": "adaptive", "coef": 0.1, "target": 0.5, "horizon": 1000}).kl
+    )
     assert next_weight(weight, 0.5, 100).coefficient == 0.1
     assert next_weight(weight, 0.55, 100).coefficient == pytest.approx(0.1 * (1 + 0.1 * 0.1))
     assert next_weight(weight, 9.0, 100).coefficient == pytest.approx(0.1 * 1.02)  # the error is cut at 0.2
@@ -170,7 +172,7 @@ def test_an_adaptive_weight_stays_positive_and_moves_by_a_fifth_at_most(kl, sequ
 
 
 def test_a_weight_is_resumed_exactly_from_its_coefficient():
-    options = stage(kl="k2", kl_control="adaptive", kl_coef=0.1)
+    options = stage(kl={"estimator": "k2", "control": "adaptive", "coef": 0.1}).kl
     weight, seen = KLWeight.of(options), []
     for step in range(20):
         weight = next_weight(weight, 0.01 * step, 64)
@@ -182,7 +184,7 @@ def test_a_weight_is_resumed_exactly_from_its_coefficient():
 
 
 def test_a_fixed_weight_stays():
-    weight = KLWeight.of(stage(kl="k2", kl_coef=0.1))
+    weight = KLWeight.of(stage(kl={"estimator": "k2", "coef": 0.1}).kl)
     assert next_weight(weight, 9.0, 1000) == weight
 
 

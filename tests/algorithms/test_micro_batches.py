@@ -5,7 +5,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.algorithms.batches import part, random_batch, stage
+from tests.algorithms.batches import loss_of, part, random_batch, stage
 
 from easyvideor1.algorithms.assembly import stage_needs, token_batch
 from easyvideor1.algorithms.corrections import CORRECTIONS
@@ -17,15 +17,15 @@ AROUND = [
     *[{"weighter": name} for name in WEIGHTERS.names() if name != "none"],
     *[{"correction": name} for name in CORRECTIONS.names() if name != "none"],
     {"weighter": "tw_grpo", "correction": "tis_sequence"},
-    {"old_logprobs": "engine"},
-    {"old_logprobs": "engine", "weighter": "entropy_top"},
+    {"objective": {"old_logprobs": "engine"}},
+    {"objective": {"old_logprobs": "engine"}, "weighter": "entropy_top"},
     *[{"off_policy": how} for how in ("importance", "luffy", "sft")],
 ]
 
 
 def loads(name, options):
     try:
-        stage(objective=name, **options)
+        stage({"objective": name}, options)
     except ValidationError:
         return False
     return True
@@ -39,6 +39,9 @@ def test_what_is_left_out_is_what_the_configuration_refuses():
     taken = {name: [options for other, options in CASES if other == name] for name in OBJECTIVES.names()}
     assert taken["ppo_clip"] == AROUND and all({} in options for options in taken.values())
     with_ratios = {name for name, options in taken.items() if {"off_policy": "importance"} in options}
+    assert {name for name in taken if {"objective": {"old_logprobs": "engine"}} in taken[name]} == with_ratios | {
+        "luffy"
+    }
     assert with_ratios == {"cispo", "gmpo", "gspo", "gspo_token", "ppo_clip", "reg_grpo", "sapo"}
 
 
@@ -57,9 +60,9 @@ def run(options, whole, index):
         entropy=whole.entropy[index],
         divergence=whole.returns.abs()[index],
         offline=whole.offline[index],
-        step_pairs=whole.pairs if options.objective == "dpo" else None,
+        step_pairs=whole.pairs if options.objective.name == "dpo" else None,
     )
-    loss, metrics = OBJECTIVES.resolve(options.objective)(tokens, options)
+    loss, metrics = loss_of(tokens, options)
     return loss.item(), {**metrics, **more}, torch.autograd.grad(loss, logprobs)[0]
 
 
@@ -67,7 +70,7 @@ def run(options, whole, index):
 @given(cut=st.integers(1, 126))
 def test_micro_batches_sum_to_the_step(name, options, cut):
     """Sequences are whole; those of a group stay together where something of the stage asks for it."""
-    chosen = stage(objective=name, kl="k3", kl_coef=0.3, entropy_coef=0.1, **options)
+    chosen = stage({"objective": {"name": name, "entropy_coef": 0.1}}, options, kl={"estimator": "k3", "coef": 0.3})
     whole = random_batch()
     together = not stage_needs(chosen).isdisjoint({"group_ids", "pairs"})
     by = whole.group if together else whole.sequence
@@ -87,8 +90,7 @@ def test_micro_batches_sum_to_the_step(name, options, cut):
 def test_a_batch_off_its_own_policy_splits_as_well(name):
     """The same with ratios that are not 1, sequence by sequence or group by group."""
     whole, chosen = random_batch(spread=0.5), stage(objective=name)
-    objective = OBJECTIVES.resolve(name)
     by = whole.group if name in ("dpo", "reg_grpo") else whole.sequence
-    loss = objective(whole, chosen)[0].item()
-    parts = [objective(part(whole, by == number), chosen)[0].item() for number in by.unique().tolist()]
+    loss = loss_of(whole, chosen)[0].item()
+    parts = [loss_of(part(whole, by == number), chosen)[0].item() for number in by.unique().tolist()]
     assert sum(parts) == pytest.approx(loss, abs=1e-12)

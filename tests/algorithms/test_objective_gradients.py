@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from tests.algorithms.batches import OLD, SEQUENCE, batch, float64, random_batch, stage
+from tests.algorithms.batches import OLD, SEQUENCE, batch, float64, loss_of, random_batch, stage
 
 from easyvideor1.algorithms.aggregation import token_weights
 from easyvideor1.algorithms.assembly import token_batch
@@ -19,8 +19,8 @@ CASES = [
     *[(name, options) for name in OBJECTIVES.names() for options in ({}, *({"kl": k} for k in ("k2", "k3", "abs")))],
     # Objectives of sequences have no term of a token that could be replaced; luffy replaces them itself.
     *[(name, {"off_policy": "sft"}) for name in OF_TOKENS if name != "luffy"],
-    *[(name, {"off_policy": "luffy"}) for name in OF_TOKENS],
-    ("ppo_clip", {"clip_dual": 1.5}),
+    *[(name, {"off_policy": "luffy"}) for name in OF_TOKENS if name != "luffy"],
+    ("ppo_clip", {"objective": {"clip_dual": 1.5}}),
 ]
 
 
@@ -29,12 +29,12 @@ def test_finite_differences(name, options):
     whole = random_batch()
     values = whole.logprobs.clone().requires_grad_()
     log_ratio = whole.logprobs - whole.old_logprobs
-    chosen = stage(objective=name, **options, **({"kl_coef": 0.2} if "kl" in options else {}))
+    chosen = stage({"objective": name}, options, {"kl": {"coef": 0.2}} if "kl" in options else {})
 
     def loss(x):
         # The weight of CISPO is held: differences are taken with the ratio as it is.
         old = x.detach() - log_ratio if name == "cispo" else whole.old_logprobs
-        return OBJECTIVES.resolve(name)(dataclasses.replace(whole, logprobs=x, old_logprobs=old), chosen)[0]
+        return loss_of(dataclasses.replace(whole, logprobs=x, old_logprobs=old), chosen)[0]
 
     assert torch.autograd.gradcheck(loss, values)
     assert loss(values).isfinite()
@@ -43,11 +43,11 @@ def test_finite_differences(name, options):
 def test_beyond_the_bound_of_the_dual_clip():
     """Ratios 9, 2.5 and 1.1 with negative advantages and a bound of 2: the first two have left the slope."""
     logprobs = (float64(OLD) + float64([math.log(9), math.log(2.5), math.log(1.1)] * 2)).requires_grad_()
-    options = stage(clip_dual=2.0)
+    options = stage(objective={"clip_dual": 2.0})
 
     def loss(x):
         tokens = batch(logprobs=x, advantages=float64([-1.0, -2.0, -3.0] * 2))
-        return OBJECTIVES.resolve("ppo_clip")(tokens, options)[0]
+        return loss_of(tokens, options)[0]
 
     assert torch.autograd.gradcheck(loss, logprobs)
     (gradient,) = torch.autograd.grad(loss(logprobs), logprobs)
@@ -64,15 +64,16 @@ def test_under_every_aggregation(name, aggregation):
     turn_T = torch.unique(turns, return_inverse=True)[1]
     length = 9 if aggregation == "fixed" else None
     weights = token_weights(whole.weights > 0, whole.sequence, aggregation, turn_T=turn_T, length=length).double()
-    options = stage(objective=name, aggregation=aggregation, aggregation_length=length)
+    mean = {"name": aggregation, **({"length": length} if length else {})}
+    options = stage(objective=name, aggregation=mean)
 
     def loss(x):
-        return OBJECTIVES.resolve(name)(dataclasses.replace(whole, logprobs=x, weights=weights), options)[0]
+        return loss_of(dataclasses.replace(whole, logprobs=x, weights=weights), options)[0]
 
     assert torch.autograd.gradcheck(loss, whole.logprobs.clone().requires_grad_())
 
 
-@pytest.mark.parametrize("options", [{"kl": "full", "kl_coef": 0.3}, {"entropy_coef": 0.4}])
+@pytest.mark.parametrize("options", [{"kl": {"estimator": "full", "coef": 0.3}}, {"objective": {"entropy_coef": 0.4}}])
 @pytest.mark.parametrize("name", OBJECTIVES.names())
 def test_what_is_made_of_logits_reaches_them(name, options):
     """KL over the vocabulary and the entropy bonus, with the objective's own gradient through the sampled tokens."""
@@ -81,7 +82,7 @@ def test_what_is_made_of_logits_reaches_them(name, options):
     logits, reference = (torch.randn(size, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     sampled = torch.randint(4, (size, 1), generator=generator)
     log_ratio = whole.logprobs - whole.old_logprobs
-    chosen = stage(objective=name, **options)
+    chosen = stage({"objective": name}, options)
 
     def loss(x):
         log = torch.log_softmax(x, -1)
@@ -91,7 +92,7 @@ def test_what_is_made_of_logits_reaches_them(name, options):
             whole, logprobs=logprobs, old_logprobs=held.detach() - log_ratio,
             entropy=-(log.exp() * log).sum(-1), full_kl=full_kl(x, reference),
         )  # fmt: skip
-        return OBJECTIVES.resolve(name)(tokens, chosen)[0]
+        return loss_of(tokens, chosen)[0]
 
     assert torch.autograd.gradcheck(loss, logits.clone().requires_grad_())
 
@@ -110,7 +111,7 @@ def assembled(options, whole, logprobs, engine):
         divergence=whole.returns.abs(),
         offline=whole.offline,
     )
-    return OBJECTIVES.resolve(options.objective)(tokens, options)[0]
+    return loss_of(tokens, options)[0]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_factors_of_weighter_and_correction_are_held(options):
 def test_offline_tokens_of_ppo_clip(off_policy):
     """With old log-probs that are fixed, for the policy's own tokens and, where they count, for offline ones."""
     whole = random_batch()
-    chosen = stage(old_logprobs="engine", off_policy=off_policy)
+    chosen = stage(objective={"old_logprobs": "engine"}, off_policy=off_policy)
     # Without importance, offline tokens start at the ratio 1 wherever they are: there is no difference to be taken.
     own = whole.offline & (whole.weights > 0) if off_policy == "none" else torch.zeros_like(whole.offline)
     values = whole.logprobs.clone().requires_grad_()

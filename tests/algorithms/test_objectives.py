@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
-from tests.algorithms.batches import ADVANTAGES, OLD, RATIOS, SEQUENCE, batch, float64, random_batch, stage
+from tests.algorithms.batches import ADVANTAGES, OLD, RATIOS, SEQUENCE, batch, float64, loss_of, random_batch, stage
 
-from easyvideor1.algorithms.objectives import OBJECTIVES, ratio_base, token_objective
+from easyvideor1.algorithms.objectives import OBJECTIVES, objective_loss, ratio_base, token_objective
 
 TOKEN = ("cispo", "luffy", "ppo_clip", "reinforce", "reward_weighted_sft", "sapo", "sft")
 NAMES = tuple(sorted((*TOKEN, *SEQUENCE)))
@@ -15,7 +15,7 @@ NO_OFFLINE = torch.zeros(6, dtype=torch.bool)
 
 
 def run(name, tokens, **options):
-    return OBJECTIVES.resolve(name)(tokens, stage(objective=name, **options))
+    return loss_of(tokens, stage({"objective": name}, options))
 
 
 def test_every_objective_is_tested():
@@ -23,7 +23,7 @@ def test_every_objective_is_tested():
 
 
 def test_ppo_clip_by_hand():
-    loss, metrics = run("ppo_clip", batch(), clip_low=0.2, clip_high=0.28)
+    loss, metrics = run("ppo_clip", batch(), objective={"clip_low": 0.2, "clip_high": 0.28})
     # min(rho A, clip(rho) A): 2; 1.28 (clipped); 0.5; -1.5; -0.8 (clipped)
     assert loss.item() == pytest.approx(-(2 + 1.28 + 0.5 - 1.5 - 0.8) / 5)
     assert metrics["policy/clip_fraction"].item() == pytest.approx(2 / 5)
@@ -32,7 +32,7 @@ def test_ppo_clip_by_hand():
 
 def test_a_clipped_token_has_no_gradient_and_the_others_have_theirs():
     logprobs = batch().logprobs.requires_grad_()
-    loss, _ = run("ppo_clip", batch(logprobs=logprobs), clip_low=0.2, clip_high=0.28)
+    loss, _ = run("ppo_clip", batch(logprobs=logprobs), objective={"clip_low": 0.2, "clip_high": 0.28})
     (gradient,) = torch.autograd.grad(loss, logprobs)
     # -w * rho * A where the unclipped branch is the smaller one
     torch.testing.assert_close(gradient, float64([-0.4, 0.0, -0.1, 0.3, 0.0, 0.0]), rtol=0, atol=1e-12)
@@ -41,16 +41,16 @@ def test_a_clipped_token_has_no_gradient_and_the_others_have_theirs():
 def test_dual_clip_by_hand():
     """Ratio 9 with advantage -1 is worth -9; three times the advantage is the bound."""
     tokens = batch(logprobs=float64(OLD) + math.log(9), advantages=float64([-1, -1, 1, 1, -2, 0]))
-    loss, metrics = run("ppo_clip", tokens, clip_dual=3.0, clip_high=0.28)
+    loss, metrics = run("ppo_clip", tokens, objective={"clip_dual": 3.0, "clip_high": 0.28})
     assert loss.item() == pytest.approx(-(-3 - 3 + 1.28 + 1.28 - 6) / 5)
     assert metrics["policy/dual_clip_fraction"].item() == pytest.approx(3 / 5)
-    unbound, _ = run("ppo_clip", tokens, clip_high=0.28)
+    unbound, _ = run("ppo_clip", tokens, objective={"clip_high": 0.28})
     assert unbound.item() == pytest.approx(-(-9 - 9 + 1.28 + 1.28 - 18) / 5)
 
 
 def test_cispo_by_hand():
     logprobs = batch().logprobs.requires_grad_()
-    loss, metrics = run("cispo", batch(logprobs=logprobs), clip_low=0.2, clip_high=0.28)
+    loss, metrics = run("cispo", batch(logprobs=logprobs), objective={"clip_low": 0.2, "clip_high": 0.28})
     weights = [1.0, 1.28, 0.8, 1.28, 0.8]
     terms = [w * a * x for w, a, x in zip(weights, ADVANTAGES, logprobs.tolist(), strict=False)]
     assert loss.item() == pytest.approx(-sum(terms) / 5)
@@ -61,7 +61,7 @@ def test_cispo_by_hand():
 
 
 def test_sapo_by_hand():
-    loss, _ = run("sapo", batch(), sapo_positive=1.0, sapo_negative=2.0)
+    loss, _ = run("sapo", batch(), objective={"tau_positive": 1.0, "tau_negative": 2.0})
 
     def gate(ratio, tau):
         return 4 / tau / (1 + math.exp(-tau * (ratio - 1)))
@@ -86,7 +86,7 @@ def test_sft_with_ones_is_the_mean_negative_log_likelihood():
 
 def test_reward_weighted_sft_by_hand():
     loss, metrics = run(
-        "reward_weighted_sft", batch(logprobs=float64(OLD)), reward_temperature=0.5, reward_weight_cap=20
+        "reward_weighted_sft", batch(logprobs=float64(OLD)), objective={"temperature": 0.5, "weight_cap": 20}
     )
     weights = [20.0, math.exp(2), math.exp(2), math.exp(-2), math.exp(-2)]  # exp(4) is cut
     assert loss.item() == pytest.approx(sum(-w * x for w, x in zip(weights, OLD, strict=False)) / 5)
@@ -95,11 +95,11 @@ def test_reward_weighted_sft_by_hand():
 
 def test_luffy_by_hand():
     offline = torch.tensor([True, True, False, False, False, False])
-    loss, _ = run("luffy", batch(offline=offline), clip_low=0.2, clip_high=0.28, luffy_gamma=0.1)
+    loss, _ = run("luffy", batch(offline=offline), objective={"clip_low": 0.2, "clip_high": 0.28, "gamma": 0.1})
     p = [math.exp(-1.0), 1.5 * math.exp(-2.0)]
     shaped = [2.0 * p[0] / (p[0] + 0.1), 1.0 * p[1] / (p[1] + 0.1)]
     assert loss.item() == pytest.approx(-(sum(shaped) + 0.5 - 1.5 - 0.8) / 5)
-    same, _ = run("ppo_clip", batch(offline=offline), off_policy="luffy", clip_high=0.28)
+    same, _ = run("ppo_clip", batch(offline=offline), off_policy="luffy", objective={"clip_high": 0.28})
     assert same.item() == loss.item()
 
 
@@ -110,7 +110,7 @@ def test_luffy_shaping_is_steepest_where_the_probability_is_gamma():
         logprobs=logs, old_logprobs=logs.detach(), advantages=size, weights=size, sequence=torch.arange(600),
         offline=torch.ones(600, dtype=torch.bool),
     )  # fmt: skip
-    (gradient,) = torch.autograd.grad(run("luffy", tokens, luffy_gamma=0.1)[0], logs)
+    (gradient,) = torch.autograd.grad(run("luffy", tokens, objective={"gamma": 0.1})[0], logs)
     steepest = logs[gradient.argmin()].item()
     assert steepest == pytest.approx(math.log(0.1), abs=0.02) and gradient.min().item() == pytest.approx(
         -0.25, abs=1e-4
@@ -119,7 +119,9 @@ def test_luffy_shaping_is_steepest_where_the_probability_is_gamma():
 
 def test_offline_tokens_can_be_imitated():
     offline = torch.tensor([True, False, False, False, False, False])
-    loss, _ = run("ppo_clip", batch(offline=offline), off_policy="sft", off_policy_coef=0.5, clip_high=0.28)
+    loss, _ = run(
+        "ppo_clip", batch(offline=offline), off_policy={"name": "sft", "coef": 0.5}, objective={"clip_high": 0.28}
+    )
     assert loss.item() == pytest.approx(-(0.5 * -1.0 + 1.28 + 0.5 - 1.5 - 0.8) / 5)
 
 
@@ -127,9 +129,9 @@ def test_offline_tokens_can_be_imitated():
     ("options", "expected"),
     [
         ({}, [-1.0, -1.0, -1.0]),
-        ({"old_logprobs": "engine"}, [-2.0, -1.0, -1.0]),
-        ({"old_logprobs": "engine", "off_policy": "importance"}, [-2.0, -3.0, -1.0]),
-        ({"old_logprobs": "engine", "off_policy": "sft"}, [-2.0, -1.0, -1.0]),
+        ({"objective": {"old_logprobs": "engine"}}, [-2.0, -1.0, -1.0]),
+        ({"objective": {"old_logprobs": "engine"}, "off_policy": "importance"}, [-2.0, -3.0, -1.0]),
+        ({"objective": {"old_logprobs": "engine"}, "off_policy": "sft"}, [-2.0, -1.0, -1.0]),
         ({"off_policy": "importance"}, [-1.0, -3.0, -1.0]),
         ({"off_policy": "luffy"}, [-1.0, -1.0, -1.0]),
     ],
@@ -157,14 +159,16 @@ def test_the_kl_term_is_added_with_its_weight(name, kind, expected):
         tokens, ref_logprobs=tokens.logprobs + 0.5, full_kl=torch.full_like(tokens.logprobs, 2.0)
     )
     plain, _ = run(name, tokens, kl="none")
-    loss, metrics = run(name, tokens, kl=kind, kl_coef=0.3)
+    loss, metrics = run(name, tokens, kl={"estimator": kind, "coef": 0.3})
     assert metrics["policy/kl"].item() == pytest.approx(expected)
     assert (loss - plain).item() == pytest.approx(0.3 * expected)
-    adapted, _ = run(name, dataclasses.replace(tokens, kl_coef=0.7), kl=kind, kl_coef=0.3)
+    adapted, _ = run(name, dataclasses.replace(tokens, kl_coef=0.7), kl={"estimator": kind, "coef": 0.3})
     assert (adapted - plain).item() == pytest.approx(0.7 * expected)
     if name == "dpo":
         return  # reads no reward, and is refused a KL in it
-    in_reward, metrics = run(name, tokens, kl=kind, kl_coef=0.3, kl_in="reward", advantage="reward")
+    in_reward, metrics = run(
+        name, tokens, kl={"estimator": kind, "coef": 0.3, "placement": "reward"}, advantage="reward"
+    )
     assert in_reward.item() == plain.item() and "policy/kl" not in metrics
 
 
@@ -172,7 +176,7 @@ def test_the_kl_term_is_added_with_its_weight(name, kind, expected):
 def test_the_entropy_bonus(name):
     tokens = random_batch()
     plain, _ = run(name, tokens)
-    loss, _ = run(name, tokens, entropy_coef=0.2)
+    loss, _ = run(name, tokens, objective={"entropy_coef": 0.2})
     assert (plain - loss).item() == pytest.approx(0.2 * (tokens.entropy * tokens.weights).sum().item())
 
 
@@ -199,7 +203,7 @@ def test_extreme_ratios_stay_finite(name):
 def test_a_weighter_scales_the_policy_gradient_but_no_regulariser_and_no_metric():
     plain = batch(ref_logprobs=batch().logprobs + 0.5)
     doubled = dataclasses.replace(plain, weights=2 * plain.weights, base_weights=plain.weights)
-    options = {"kl": "k2", "kl_coef": 4.0}
+    options = {"kl": {"estimator": "k2", "coef": 4.0}}
     (one, metrics), (two, same) = run("ppo_clip", plain, **options), run("ppo_clip", doubled, **options)
     assert two.item() - 0.5 == pytest.approx(2 * (one.item() - 0.5))
     assert {k: v.item() for k, v in metrics.items()} == {k: v.item() for k, v in same.items()}
@@ -217,8 +221,8 @@ def test_metrics_are_means_whatever_the_weights_sum_to():
     [
         ("ppo_clip", {"kl": "k3"}, "kl: k3 needs ref_logprobs"),
         ("ppo_clip", {"kl": "full"}, "kl: full needs full_kl"),
-        ("ppo_clip", {"entropy_coef": 0.1}, "entropy_coef needs entropy"),
-        ("ppo_clip", {"off_policy": "luffy"}, "off_policy: luffy needs offline"),
+        ("ppo_clip", {"objective": {"entropy_coef": 0.1}}, "entropy_coef needs entropy"),
+        ("ppo_clip", {"off_policy": "luffy"}, "luffy needs offline"),
         ("luffy", {}, "luffy needs offline"),
         ("dpo", {}, "dpo needs pairs"),
         ("reg_grpo", {}, "reg_grpo needs group_ids"),
@@ -235,6 +239,6 @@ def test_a_token_loss_of_ones_own_becomes_an_objective():
         return tokens.logprobs.square(), {"mine": tokens.advantages}
 
     objective = token_objective(squares)
-    loss, metrics = objective(batch(logprobs=float64(OLD)), stage())
+    loss, metrics = objective_loss(objective, batch(logprobs=float64(OLD)), stage())
     assert loss.item() == pytest.approx((1 + 4 + 1 + 4 + 1) / 5) and metrics["mine"].item() == pytest.approx(0.4)
     assert objective.__doc__ == "My own."

@@ -21,7 +21,7 @@ KL = float64([0.1, -0.2, 0.4, 0.3, 99.0])
 def run(rewards, sequence, learnt, kl=None, beta=0.0, **options):
     options = stage(advantage="reinforce_plus_plus", **options)
     rewards_T = token_rewards(rewards, sequence, learnt, kl, beta)
-    context = AdvantageContext(options=options, sequence=sequence, learnt=learnt, rewards=rewards_T)
+    context = AdvantageContext(options=options.advantage, sequence=sequence, learnt=learnt, rewards=rewards_T)
     groups = torch.zeros(len(rewards), dtype=torch.int64)
     return call_advantage(ADVANTAGES.resolve("reinforce_plus_plus"), rewards, groups, context)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.algorithms.batches import float64, part, random_batch, stage
+from tests.algorithms.batches import float64, loss_of, part, random_batch, stage
 
 from easyvideor1.algorithms.advantages import ADVANTAGES as REGISTERED
-from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, pairs_of, pairs_within, value_loss
+from easyvideor1.algorithms.objectives import TokenBatch, pairs_of, pairs_within, value_loss
 
 #: Two sequences of two and one learnt tokens, and a token that is not learnt; log-ratios 0.1, 0.3, 9.0 | -0.4.
 TINY = TokenBatch(
@@ -25,7 +25,7 @@ TINY = TokenBatch(
 
 
 def run(name, tokens, **options):
-    return OBJECTIVES.resolve(name)(tokens, stage(objective=name, **options))
+    return loss_of(tokens, stage({"objective": name}, options))
 
 
 def gradient(name, tokens, **options):
@@ -36,10 +36,10 @@ def gradient(name, tokens, **options):
 @pytest.mark.parametrize("name", ["gspo", "gspo_token"])
 def test_gspo_by_hand(name):
     # s = exp(0.2), exp(-0.4); min(s A, clip(s) A): 2 * 1.1 (clipped) and max(0.67, 0.9) * -1 = -0.9 (clipped)
-    loss, metrics = run(name, TINY, clip_low=0.1, clip_high=0.1)
+    loss, metrics = run(name, TINY, objective={"clip_low": 0.1, "clip_high": 0.1})
     assert loss.item() == pytest.approx(-(2 * 1.1 - 0.9) / 2)
     assert metrics["policy/clip_fraction"].item() == pytest.approx(1.0)
-    free, metrics = run(name, TINY, clip_low=0.9, clip_high=0.9)
+    free, metrics = run(name, TINY, objective={"clip_low": 0.9, "clip_high": 0.9})
     assert free.item() == pytest.approx(-(2 * math.exp(0.2) - math.exp(-0.4)) / 2)
     assert metrics["policy/ratio"].item() == pytest.approx((math.exp(0.2) + math.exp(-0.4)) / 2)
 
@@ -48,27 +48,29 @@ def test_the_gradient_of_gspo_by_hand_and_the_same_in_its_token_form():
     # -1/2 s A / |y| for each learnt token
     expected = float64([-math.exp(0.2) / 2, -math.exp(0.2) / 2, 0.0, math.exp(-0.4) / 2])
     for name in ("gspo", "gspo_token"):
-        torch.testing.assert_close(gradient(name, TINY, clip_low=0.9, clip_high=0.9), expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            gradient(name, TINY, objective={"clip_low": 0.9, "clip_high": 0.9}), expected, rtol=0, atol=1e-12
+        )
     whole = random_batch()
     torch.testing.assert_close(gradient("gspo", whole), gradient("gspo_token", whole), rtol=0, atol=1e-12)
 
 
 def test_gspo_token_takes_an_advantage_per_token():
     tokens = dataclasses.replace(TINY, advantages=float64([1.0, 3.0, 7.0, -1.0]))
-    found = gradient("gspo_token", tokens, clip_low=0.9, clip_high=0.9)
+    found = gradient("gspo_token", tokens, objective={"clip_low": 0.9, "clip_high": 0.9})
     s, r = math.exp(0.2), math.exp(-0.4)
     torch.testing.assert_close(found, float64([-s / 4, -3 * s / 4, 0.0, r / 2]), rtol=0, atol=1e-12)
 
 
 def test_gmpo_by_hand():
     # logs held by A > 0: min(0.1, 0.1), min(0.3, 0.2); by A < 0: max(-0.4, -0.2)
-    loss, metrics = run("gmpo", TINY, clip_low=0.2, clip_high=0.2)
+    loss, metrics = run("gmpo", TINY, objective={"clip_low": 0.2, "clip_high": 0.2})
     assert loss.item() == pytest.approx(-(2 * math.exp(0.15) - math.exp(-0.2)) / 2)
     assert metrics["policy/clip_fraction"].item() == pytest.approx(0.75)
 
 
 def test_gmpo_is_the_root_of_a_product():
-    whole, options = random_batch(spread=0.5), {"clip_low": 0.4, "clip_high": 0.4}
+    whole, options = random_batch(spread=0.5), {"objective": {"clip_low": 0.4, "clip_high": 0.4}}
     expected = 0.0
     for number in range(7):
         mine = (whole.sequence == number) & (whole.weights > 0)
@@ -83,7 +85,7 @@ def test_gmpo_is_the_root_of_a_product():
 
 def test_reg_grpo_by_hand():
     # R = 0.4, -0.4: mean 0, unbiased variance 0.32; z = R / sqrt(0.32 + 0.25)
-    loss, metrics = run("reg_grpo", TINY, regression_floor=0.5)
+    loss, metrics = run("reg_grpo", TINY, objective={"floor": 0.5})
     z = 0.4 / math.sqrt(0.57)
     assert loss.item() == pytest.approx(((2 - z) ** 2 + (-1 + z) ** 2) / 2)
     assert metrics["policy/fitted"].item() == pytest.approx(z)
@@ -95,7 +97,7 @@ def test_reg_grpo_starts_as_reinforce_over_the_floor(floor):
     whole = random_batch()
     advantage_N = REGISTERED.resolve("grpo")(float64([1, 0, 0, 1, 0.5, 0.2, 0.9]), torch.tensor([0, 0, 0, 0, 1, 1, 1]))
     start = dataclasses.replace(whole, old_logprobs=whole.logprobs, advantages=advantage_N[whole.sequence])
-    found = gradient("reg_grpo", start, regression_floor=floor)
+    found = gradient("reg_grpo", start, objective={"floor": floor})
     # d/dlogp of mean over sequences of -2 A R / floor, R the sum over learnt tokens; advantages of a group sum to 0
     expected = torch.where(whole.weights > 0, -2 * start.advantages / floor / 7, 0.0)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)  # weights are float32 numbers
@@ -110,7 +112,7 @@ def test_reg_grpo_far_from_the_start_is_the_published_form():
         z = (values - values.mean()) / values.std()
         a = torch.stack([whole.advantages[whole.sequence == n][0] for n in members])
         expected += ((a - z) ** 2).sum().item() / 7
-    assert run("reg_grpo", whole, regression_floor=1e-3)[0].item() == pytest.approx(expected, rel=1e-5)
+    assert run("reg_grpo", whole, objective={"floor": 1e-3})[0].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_reg_grpo_of_a_group_of_one_has_no_gradient():
@@ -144,12 +146,12 @@ def test_reg_grpo_does_not_see_a_constant_in_the_log_ratios():
 def test_dpo_by_hand():
     # d: 0.6 + 0.3 = 0.9 and -0.2
     tokens = dataclasses.replace(TINY, pairs=torch.tensor([[0, 1]]), pair_weights=float64([1.0]))
-    loss, metrics = run("dpo", tokens, dpo_beta=0.5)
+    loss, metrics = run("dpo", tokens, objective={"beta": 0.5})
     assert loss.item() == pytest.approx(math.log(1 + math.exp(-0.5 * 1.1)))
     assert metrics["policy/pair_accuracy"].item() == 1.0
     assert metrics["policy/pair_margin"].item() == pytest.approx(0.55)
     swapped = dataclasses.replace(tokens, pairs=torch.tensor([[1, 0]]))
-    assert run("dpo", swapped, dpo_beta=0.5)[0].item() == pytest.approx(math.log(1 + math.exp(0.5 * 1.1)))
+    assert run("dpo", swapped, objective={"beta": 0.5})[0].item() == pytest.approx(math.log(1 + math.exp(0.5 * 1.1)))
 
 
 def test_dpo_starts_at_the_logarithm_of_two_and_its_gradient_by_hand():
@@ -158,7 +160,7 @@ def test_dpo_starts_at_the_logarithm_of_two_and_its_gradient_by_hand():
     )
     assert run("dpo", tokens)[0].item() == pytest.approx(math.log(2))
     # -beta * sigmoid(0) towards the better, away from the worse
-    torch.testing.assert_close(gradient("dpo", tokens, dpo_beta=0.1), float64([-0.05, -0.05, 0.0, 0.05]))
+    torch.testing.assert_close(gradient("dpo", tokens, objective={"beta": 0.1}), float64([-0.05, -0.05, 0.0, 0.05]))
 
 
 def test_dpo_without_a_pair_adds_nothing():
@@ -206,17 +208,17 @@ def test_the_value_loss_by_hand():
         returns=float64([2.0, 1.0, 0.0, 0.4]),
     )  # fmt: skip
     # near the old values: 0.5, 2, -, 0; squared errors 1|2.25, 1|1, 0.16|0.16
-    loss, metrics = value_loss(tokens, stage(advantage="gae", critic={"value_clip": 0.5}))
+    loss, metrics = value_loss(tokens, stage(advantage="gae", critic={"value_clip": 0.5}).critic)
     assert loss.item() == pytest.approx((2.25 * 0.25 + 1 * 0.25 + 0.16 * 0.5) / 2)
     assert metrics["critic/clip_fraction"].item() == pytest.approx(0.25)
-    plain, _ = value_loss(tokens, stage(advantage="gae", critic={"value_clip": None}))
+    plain, _ = value_loss(tokens, stage(advantage="gae", critic={"value_clip": None}).critic)
     assert plain.item() == pytest.approx((1 * 0.25 + 1 * 0.25 + 0.16 * 0.5) / 2)
 
 
 @pytest.mark.parametrize("clip", [None, 0.3])
 def test_the_value_loss_by_finite_differences(clip):
     whole = random_batch()
-    options = stage(advantage="gae", critic={"value_clip": clip})
+    options = stage(advantage="gae", critic={"value_clip": clip}).critic
     assert torch.autograd.gradcheck(
         lambda x: value_loss(dataclasses.replace(whole, values=x), options)[0], whole.values.clone().requires_grad_()
     )

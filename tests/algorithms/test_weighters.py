@@ -18,7 +18,7 @@ GROUP = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
 def run(name, *, learnt=None, entropy=None, divergence=None, **options):
     learnt = torch.ones(8, dtype=torch.bool) if learnt is None else learnt
     tokens = TokenStatistics(SEQUENCE, GROUP, learnt, entropy, divergence)
-    return WEIGHTERS.resolve(name)(tokens, stage(weighter=name, **options))
+    return WEIGHTERS.resolve(name)(tokens, stage({"weighter": name}, options).weighter)
 
 
 def test_the_weighters():
@@ -28,18 +28,19 @@ def test_the_weighters():
 
 def test_tw_grpo_by_hand():
     divergence = float64([0.0, 2.0, 4.0, 0.0, 2.0, 7.0, 7.0, 7.0])
-    found = run("tw_grpo", divergence=divergence, weighter_alpha=1.7)
+    found = run("tw_grpo", divergence=divergence, weighter={"alpha": 1.7})
     assert found.tolist() == pytest.approx([1.0, 1.35, 1.7, 1.0, 1.35, 1.0, 1.0, 1.0])
-    assert run("tw_grpo", divergence=divergence, weighter_alpha=1.0).tolist() == [1.0] * 8
+    assert run("tw_grpo", divergence=divergence, weighter={"alpha": 1.0}).tolist() == [1.0] * 8
 
 
 def test_entropy_top_by_hand():
     entropy = float64([0.1, 0.9, 0.5, 0.8, 0.2, 3.0, 1.0, 2.0])
-    assert run("entropy_top", entropy=entropy, entropy_share=0.4).tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
-    assert run("entropy_top", entropy=entropy, entropy_share=0.01).tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
-    assert run("entropy_top", entropy=entropy, entropy_share=1.0).tolist() == [1] * 8
+    assert run("entropy_top", entropy=entropy, weighter={"share": 0.4}).tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+    assert run("entropy_top", entropy=entropy, weighter={"share": 0.01}).tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
+    assert run("entropy_top", entropy=entropy, weighter={"share": 1.0}).tolist() == [1] * 8
     learnt = torch.tensor([True, False, True, False, True, False, False, False])
-    assert run("entropy_top", entropy=entropy, entropy_share=0.34, learnt=learnt).tolist() == [0, 0, 1, 0, 1, 0, 0, 0]
+    found = run("entropy_top", entropy=entropy, weighter={"share": 0.34}, learnt=learnt)
+    assert found.tolist() == [0, 0, 1, 0, 1, 0, 0, 0]
 
 
 def test_a_share_is_no_token_more_for_rounding():
@@ -48,12 +49,18 @@ def test_a_share_is_no_token_more_for_rounding():
         torch.zeros(25, dtype=torch.int64), torch.zeros(25, dtype=torch.int64), torch.ones(25, dtype=torch.bool),
         torch.arange(25.0),
     )  # fmt: skip
-    assert WEIGHTERS.resolve("entropy_top")(tokens, stage(weighter="entropy_top", entropy_share=0.28)).sum() == 7
-    assert WEIGHTERS.resolve("entropy_top")(tokens, stage(weighter="entropy_top", entropy_share=0.29)).sum() == 8
+    assert (
+        WEIGHTERS.resolve("entropy_top")(tokens, stage(weighter={"name": "entropy_top", "share": 0.28}).weighter).sum()
+        == 7
+    )
+    assert (
+        WEIGHTERS.resolve("entropy_top")(tokens, stage(weighter={"name": "entropy_top", "share": 0.29}).weighter).sum()
+        == 8
+    )
 
 
 def test_equal_entropies_are_all_kept():
-    assert run("entropy_top", entropy=torch.ones(8), entropy_share=0.2).tolist() == [1.0] * 8
+    assert run("entropy_top", entropy=torch.ones(8), weighter={"share": 0.2}).tolist() == [1.0] * 8
 
 
 def test_what_a_weighter_lacks_is_named():

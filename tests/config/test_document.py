@@ -17,6 +17,7 @@ from easyvideor1.config.document import (
 )
 from easyvideor1.config.keys import all_keys, dotted
 from easyvideor1.config.schema import RunConfig, Section, StageConfig
+from easyvideor1.config.stage_sections import KLConfig
 from easyvideor1.types import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -40,14 +41,16 @@ def test_every_key_of_every_section_is_on_the_page_with_its_docstring():
 def test_tables_are_whole():
     rows = [line for line in configuration_page().splitlines() if line.startswith("|")]
     assert len(rows) > 80
-    assert {row.replace("\\|", "").count("|") for row in rows} == {5}
+    assert {row.replace("\\|", "").count("|") for row in rows} == {5, 6}
 
 
 def required_on_the_page():
     """Section class -> keys that its table calls required."""
-    found, classes = {}, {model.__name__: model for model, _ in _sections(RunConfig, "")}
+    found, classes = {}, {model.__name__: model for model, _, mark in _sections(RunConfig, "", None) if mark is None}
     headings = {}
-    for model, place in _sections(RunConfig, ""):
+    for model, place, mark in _sections(RunConfig, "", None):
+        if mark is not None:
+            continue
         headings.setdefault(model.__name__, []).append(f"`{place}`" if place else "Top level")
     for name, places in headings.items():
         table = configuration_page().split(f"\n## {', '.join(places)}\n", 1)[1].split("\n## ", 1)[0]
@@ -90,10 +93,11 @@ def test_a_missing_key_is_named(text, key):
 
 def test_types_in_words():
     words = {name: type_words(field.annotation, field.metadata) for name, field in StageConfig.model_fields.items()}
-    assert words["steps"] == words["aggregation_length"] == "integer > 0 or null"
+    assert words["steps"] == "integer > 0 or null"
     assert words["prompts_per_step"] == "integer > 0"
     assert words["tasks"] == "list of text"
-    assert words["kl"] == "`none` or `k1` or `k2` or `k3` or `abs` or `full`"
+    kl = KLConfig.model_fields["estimator"]
+    assert type_words(kl.annotation, kl.metadata) == "`none` or `k1` or `k2` or `k3` or `abs` or `full`"
     video = RunConfig.model_fields["data"].annotation.model_fields["video"].annotation
     assert type_words(video.model_fields["frames"].annotation) == "integer > 0 or null"
 
@@ -102,7 +106,22 @@ def test_the_json_schema_forbids_unknown_keys_and_knows_all_sections():
     schema = json_schema()
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == set(RunConfig.model_fields)
-    assert all(part["additionalProperties"] is False for part in schema["$defs"].values())
+    free = {name for name, part in schema["$defs"].items() if part["additionalProperties"] is not False}
+    assert free == {"CustomAdvantage", "CustomObjective", "CustomWeighter", "CustomCorrection"}
+
+
+def test_the_json_schema_takes_a_word_for_a_section():
+    """Editors must not mark ``advantage: grpo`` as wrong."""
+    stage = json_schema()["$defs"]["StageConfig"]["properties"]
+    names, custom, section = stage["advantage"]["anyOf"]
+    assert "grpo" in names["enum"] and custom["type"] == "string" and "oneOf" in section
+    assert {"type": "string"} in stage["kl"]["anyOf"] and len(stage["off_policy"]["anyOf"]) == 2
+
+
+def test_the_page_says_which_name_reads_an_option():
+    rows = configuration_page().split("## `stages[].objective`")[1].split("\n## ")[0]
+    assert "| `tau_positive` | `sapo` |" in rows and "| `clip_dual` | `luffy`, `ppo_clip` |" in rows
+    assert "| `entropy_coef` | all |" in rows and 'or `module:attr` | `"ppo_clip"` |' in rows
 
 
 def test_stale_documents_are_found(tmp_path):

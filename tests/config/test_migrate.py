@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from easyvideor1.config import parse_config
+from easyvideor1.config import dump_config, parse_config
 from easyvideor1.config.migrate import migrate, migrate_file
 from easyvideor1.config.migrate_algorithms import _ADVANTAGES, _OBJECTIVES
 from easyvideor1.types import ConfigError
@@ -64,11 +64,11 @@ def test_values_are_translated():
     assert (config.data.max_prompt_tokens, config.data.on_bad_row) == (20000, "error")
     assert (config.rollout.max_new_tokens, config.rollout.top_k) == (4096, 0)
     assert (config.rewards.accuracy_weight, config.rewards.format_weight) == (0.8, 0.2)
-    assert (stage.advantage, stage.objective, stage.aggregation) == ("rloo", "ppo_clip", "sequence")
-    assert (stage.kl, stage.kl_coef, stage.drop_flat_groups) == ("k3", 0.01, True)
+    assert (stage.advantage.name, stage.objective.name, stage.aggregation.name) == ("rloo", "ppo_clip", "sequence")
+    assert (stage.kl.estimator, stage.kl.coef, stage.selection.drop_flat_groups) == ("k3", 0.01, True)
     assert (stage.steps, stage.prompts_per_step, stage.group_size) == (200, 256, 8)
     assert (stage.mini_batches, stage.ppo_epochs) == (1, 1)
-    assert (stage.clip_low, stage.clip_high, stage.micro_batch_tokens) == (0.2, 0.28, 24096)
+    assert (stage.objective.clip_low, stage.objective.clip_high, stage.micro_batch_tokens) == (0.2, 0.28, 24096)
     assert (stage.optimizer.lr, stage.optimizer.warmup_steps, stage.optimizer.schedule) == (1e-6, 20, "cosine")
     assert (stage.save_every, stage.keep_checkpoints) == (25, 3)
     assert (config.evaluation.every, config.evaluation.temperature, config.evaluation.top_p) == (20, 0.6, 0.95)
@@ -98,8 +98,8 @@ def test_old_defaults_are_kept_where_ours_differ():
     assert config.data.on_bad_row == "skip"
     assert (config.data.video.min_pixels, config.data.video.max_pixels) == (262144, 4194304)
     assert (config.stages[0].prompts_per_step, config.stages[0].group_size) == (512, 1)
-    assert config.stages[0].clip_high == 0.3
-    assert config.stages[0].drop_flat_groups is False
+    assert config.stages[0].objective.clip_high == 0.3
+    assert config.stages[0].selection.drop_flat_groups is False
     assert config.seed == 1
     assert config.model.trust_remote_code is False
 
@@ -172,11 +172,11 @@ def test_every_combination_of_algorithms_loads():
 
 
 def test_kl_estimators():
-    assert migrate("algorithm: {kl_penalty: kl}", "f").config.stages[0].kl == "k1"
+    assert migrate("algorithm: {kl_penalty: kl}", "f").config.stages[0].kl.estimator == "k1"
     for old, new in {"kl": "k2", "mse": "k2", "low_var_kl": "k3"}.items():
         stage = migrate(f"algorithm: {{use_kl_loss: true, kl_penalty: {old}}}", "f").config.stages[0]
-        assert (stage.kl, stage.kl_coef) == (new, 1e-3)
-    assert migrate("algorithm: {disable_kl: true, use_kl_loss: true}", "f").config.stages[0].kl == "none"
+        assert (stage.kl.estimator, stage.kl.coef) == (new, 1e-3)
+    assert migrate("algorithm: {disable_kl: true, use_kl_loss: true}", "f").config.stages[0].kl.estimator == "none"
 
 
 def test_translated_names_are_registered():
@@ -239,7 +239,7 @@ def test_sapo_has_gates_in_place_of_a_clip_range():
     old = "worker: {actor: {loss_type: sapo, tau_positive: 0.9, clip_ratio_low: 0.1}, rollout: {n: 4}}"
     done = migrate(old, "old.yaml")
     (stage,) = done.config.stages
-    assert (stage.objective, stage.sapo_positive, stage.sapo_negative) == ("sapo", 0.9, 1.05)
+    assert (stage.objective.name, stage.objective.tau_positive, stage.objective.tau_negative) == ("sapo", 0.9, 1.05)
     assert [item.key for item in done.left] == ["worker.actor.clip_ratio_low"]
 
 
@@ -356,62 +356,79 @@ trainer: {critic_warmup: 3, max_try_make_batch: 5}
 """,
         "f",
     ).config.stages[0]
-    assert (stage.advantage, stage.gamma, stage.gae_lambda) == ("gae", 0.9, 0.8)
+    assert (stage.advantage.name, stage.advantage.gamma, stage.advantage.lam) == ("gae", 0.9, 0.8)
     assert (stage.critic.lr, stage.critic.value_clip, stage.critic.warmup_steps) == (2e-6, 0.4, 3)
-    assert (stage.objective, stage.aggregation, stage.clip_dual) == ("gspo_token", "sequence", None)
-    assert (stage.kl, stage.kl_in, stage.kl_control, stage.kl_target) == ("full", "reward", "adaptive", 0.1)
-    assert (stage.filter_key, stage.filter_low, stage.filter_high) == ("total", 0.01, 0.99)
-    assert (stage.generation_rounds, stage.hybrid.policy, stage.hybrid.threshold) == (5, "below", 0.25)
+    assert (stage.objective.name, stage.aggregation.name) == ("gspo_token", "sequence")
+    assert (stage.kl.estimator, stage.kl.placement, stage.kl.control, stage.kl.target) == (
+        "full",
+        "reward",
+        "adaptive",
+        0.1,
+    )
+    assert (stage.selection.filter_key, stage.selection.filter_low, stage.selection.filter_high) == (
+        "total",
+        0.01,
+        0.99,
+    )
+    assert (stage.selection.generation_rounds, stage.hybrid.policy, stage.hybrid.threshold) == (5, "below", 0.25)
     mixed = migrate("worker: {rollout: {n: 8, enable_mix_policy: true}}", "f").config.stages[0]
-    assert mixed.hybrid.policy == "replace-last" and mixed.kl_in == "reward" and mixed.clip_dual == 3.0
+    assert mixed.hybrid.policy == "replace-last" and mixed.kl.placement == "reward" and mixed.objective.clip_dual == 3.0
     parts = migrate(
         "algorithm: {adv_estimator: gdpo, gdpo_reward_keys: [accuracy]}\nworker: {rollout: {n: 4}}", "f"
     ).config.stages[0]
-    assert parts.part_weights == {"accuracy": 1.0}
+    assert parts.advantage.part_weights == {"accuracy": 1.0}
 
 
 @pytest.mark.parametrize(
     ("old", "key", "options"),
     [
-        ("algorithm: {use_kl_loss: true}\nworker: {rollout: {n: 4}}", "algorithm.kl_penalty", {"kl": "k2"}),
-        ("algorithm: {adv_estimator: gdpo}\nworker: {rollout: {n: 4}}", "algorithm.kl_penalty", {"kl": "none"}),
+        ("algorithm: {use_kl_loss: true}\nworker: {rollout: {n: 4}}", "algorithm.kl_penalty", {"kl.estimator": "k2"}),
+        (
+            "algorithm: {adv_estimator: gdpo}\nworker: {rollout: {n: 4}}",
+            "algorithm.kl_penalty",
+            {"kl.estimator": "none"},
+        ),
         (
             "algorithm: {adv_estimator: gdpo, gdpo_reward_keys: [accuracy, style]}\nworker: {rollout: {n: 4}}",
             "algorithm.gdpo_reward_keys",
-            {"part_weights": {"accuracy": 1.0}},
+            {"advantage.part_weights": {"accuracy": 1.0}},
         ),
         (
             "algorithm: {online_filtering: true, filter_key: style}\nworker: {rollout: {n: 4}}",
             "algorithm.filter_key",
-            {"filter_key": "accuracy"},
+            {"selection.filter_key": "accuracy"},
         ),
         (
             "algorithm: {kl_type: adaptive, kl_horizon: 100}\nworker: {rollout: {n: 4}}",
             "algorithm.kl_horizon",
-            {"kl_horizon": 20_480},
+            {"kl.horizon": 20_480},
         ),
         (
             "algorithm: {adv_estimator: gae}\ntrainer: {critic_warmup: 20, max_steps: 20}",
             "trainer.critic_warmup",
             {"steps": 20},
         ),
-        ("algorithm: {adv_estimator: grpo}", "worker.rollout.n", {"advantage": "reward", "group_size": 1}),
+        ("algorithm: {adv_estimator: grpo}", "worker.rollout.n", {"advantage.name": "reward", "group_size": 1}),
         (
             "algorithm: {adv_estimator: gae}\nworker: {actor: {loss_type: gspo}}",
             "worker.actor.loss_type",
-            {"objective": "gspo_token"},
+            {"objective.name": "gspo_token"},
         ),
         (
             "worker: {actor: {loss_type: gspo, clip_ratio_dual: 4.0}, rollout: {n: 4}}",
             "worker.actor.clip_ratio_dual",
-            {"clip_dual": None},
+            {"objective.name": "gspo"},
         ),
     ],
 )
 def test_what_no_stage_may_say_is_left_behind_with_a_reason(old, key, options):
     done = migrate(old, "old.yaml")
     (stage,) = done.config.stages
-    assert {name: getattr(stage, name) for name in options} == options
+    for path, value in options.items():
+        found = stage
+        for word in path.split("."):
+            found = getattr(found, word)
+        assert found == value, path
     assert key in {item.key for item in done.left}
     assert parse_config(done.text, "new.yaml") == done.config
 
@@ -436,3 +453,58 @@ def test_a_file_whose_adapters_were_lost_elsewhere():
     found = migrate_file(SHARED / "easyr1_lora.yaml")
     assert (found.config.model.lora.rank, found.config.model.lora.alpha) == (16, 32.0)
     assert not any("lora" in left.key for left in found.left)
+
+
+EARLIER = """
+name: mine
+data: {train: [{path: rows.jsonl}]}
+stages:
+  - name: sft
+    trajectories: offline
+    advantage: ones
+    objective: sft
+    clip_low: 0.2
+    clip_dual: null
+  - name: rl
+    advantage: gdpo
+    part_weights: {accuracy: 0.7, format: 0.3}
+    advantage_clip: 5.0
+    objective: luffy
+    off_policy: luffy
+    luffy_gamma: 0.2
+    clip_high: 0.3
+    aggregation: fixed
+    aggregation_length: 512
+    kl: k3
+    kl_coef: 0.01
+    filter_low: 0.1
+    overlong_filter: true
+    hybrid: {}
+"""
+
+
+def test_an_earlier_version_arrives_with_its_options_where_they_are_read():
+    done = migrate(EARLIER, "run.yaml")
+    first, second = done.config.stages
+    assert [item.key for item in done.left] == ["stages.0.clip_low", "stages.0.clip_dual"]
+    assert second.advantage.model_dump() == {
+        "name": "gdpo",
+        "clip": 5.0,
+        "part_weights": {"accuracy": 0.7, "format": 0.3},
+    }
+    assert (second.objective.name, second.objective.gamma, second.objective.clip_high) == ("luffy", 0.2, 0.3)
+    assert (second.off_policy.name, second.aggregation.length) == ("none", 512)
+    assert (second.kl.estimator, second.kl.coef) == ("k3", 0.01)
+    assert second.selection.filter_low == 0.1 and second.overlong.filter and first.objective.name == "sft"
+    assert parse_config(done.text, "new.yaml") == done.config
+
+
+def test_a_configuration_of_this_version_stays_what_it_is():
+    text = dump_config(migrate(EARLIER, "run.yaml").config)
+    again = migrate(text, "new.yaml")
+    assert again.left == () and dump_config(again.config) == text
+
+
+def test_options_of_a_function_of_ones_own_go_along():
+    (stage,) = migrate("stages: [{name: rl, objective: 'mine:loss', clip_low: 0.3, kl: none}]", "f").config.stages
+    assert stage.objective.model_extra == {"clip_low": 0.3}

@@ -152,7 +152,7 @@ def test_video_rl_arrives():
     config = migrate_file(PUBLISHED / "video_rl.yaml").config
     (stage,) = config.stages
     assert (stage.epochs, stage.steps, stage.prompts_per_step, stage.group_size) == (10, None, 256, 8)
-    assert (stage.kl, stage.hybrid, stage.micro_batch_tokens, stage.mini_batches) == ("none", None, 24096, 1)
+    assert (stage.kl.estimator, stage.hybrid, stage.micro_batch_tokens, stage.mini_batches) == ("none", None, 24096, 1)
     assert (stage.save_every, stage.keep_checkpoints) == (20, 10)
     shown = config.evaluation
     assert (shown.every, shown.samples, shown.temperature, shown.top_p, shown.top_k) == (10, 1, 0.7, 0.95, None)
@@ -187,7 +187,13 @@ def math12k(tmp_path, monkeypatch):
 
 def test_easyr1_arrives_with_its_splits(math12k):
     (stage,) = math12k.stages
-    assert (stage.epochs, stage.group_size, stage.kl, stage.kl_in, stage.kl_coef) == (15, 5, "k3", "loss", 0.01)
+    assert (stage.epochs, stage.group_size, stage.kl.estimator, stage.kl.placement, stage.kl.coef) == (
+        15,
+        5,
+        "k3",
+        "loss",
+        0.01,
+    )
     shown = math12k.evaluation
     assert (shown.temperature, shown.top_p, math12k.model.lora, math12k.loggers) == (0.6, 0.95, None, ("wandb",))
     require_sources(math12k, math12k.data.train)
@@ -210,8 +216,8 @@ def test_their_template_becomes_the_base_of_all(math12k, tmp_path):
 def test_early_keys_point_to_their_successors():
     config = migrate_file(PUBLISHED / "easyr1_early.yaml").config
     (stage,) = config.stages
-    assert (stage.epochs, stage.entropy_coef) == (15, 0.001)
-    assert (stage.kl, stage.kl_in, stage.kl_coef) == ("k3", "loss", 0.01)
+    assert (stage.epochs, stage.objective.entropy_coef) == (15, 0.001)
+    assert (stage.kl.estimator, stage.kl.placement, stage.kl.coef) == ("k3", "loss", 0.01)
     assert config.data.train[0].task == "math"  # of compute_score
     found = reasons("easyr1_early.yaml")
     assert "rewards.custom" in found["worker.reward.compute_score"]
@@ -240,7 +246,7 @@ trainer: {total_episodes: 4, test_freq: 7}
 """
     done = migrate(old, "old.yaml")
     (stage,) = done.config.stages
-    assert (stage.clip_low, stage.clip_high, stage.epochs) == (0.25, 0.25, 4)
+    assert (stage.objective.clip_low, stage.objective.clip_high, stage.epochs) == (0.25, 0.25, 4)
     assert (stage.optimizer.warmup_ratio, stage.optimizer.schedule) == (0.1, "cosine")
     assert (done.config.rewards.format_weight, done.config.evaluation.every) == (0.5, 7)
     assert (done.config.prompts.system, done.config.data.train[0].task) == ("Be brief.", "math")

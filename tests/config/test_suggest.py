@@ -31,7 +31,7 @@ def told(text, *overrides):
         ("stages.grpo.num_generations", "stages.grpo.group_size"),
         ("rollout.n", "stages.sft.group_size"),
         ("evaluation.n", "evaluation.samples"),
-        ("stages.grpo.beta", "stages.grpo.kl_coef"),
+        ("stages.grpo.beta", "stages.grpo.objective.beta or stages.grpo.kl.coef"),
         ("stages.grpo.num_train_epochs", "stages.grpo.epochs"),
         ("max_completion_length", "rollout.max_new_tokens"),
         ("rollout.max_tokens", "rollout.max_new_tokens"),

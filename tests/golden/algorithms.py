@@ -21,6 +21,7 @@ from .entries import (
     StageConfig,
     call_advantage,
     full_kl,
+    objective_loss,
     pairs_of,
     reward_with_kl,
     token_batch,
@@ -66,34 +67,39 @@ def make(work: Path) -> dict[str, Any]:
     options = yaml.safe_load((Path(__file__).parent / "stages.yaml").read_text(encoding="utf-8"))
     inputs = Inputs()
     advantages = {
-        f"{name} {_words(case)}".strip(): _advantage(name, _stage(options, case, advantage=name), inputs)
+        f"{name} {words}".strip(): _advantage(name, _stage(options, case, "advantage", name), inputs)
         for name in ADVANTAGES.names()
-        for case in ({}, *options["advantages"].get(name, ()))
+        for words, case in ({"": {}} | options["advantages"].get(name, {})).items()
     }
     objectives = {
-        f"{name} {_words(case)}".strip(): _objective(_stage(options, case, objective=name), inputs)
+        f"{name} {words}".strip(): _objective(_stage(options, case, "objective", name), inputs)
         for name in OBJECTIVES.names()
-        for case in ({}, *options["objectives"].get(name, ()))
+        for words, case in ({"": {}} | options["objectives"].get(name, {})).items()
     }
-    tried = [case for cases in options["objectives"].values() for case in cases]
+    tried = [
+        _section(case.get(kind, "none"))
+        for cases in options["objectives"].values()
+        for case in cases.values()
+        for kind in ("weighter", "correction")
+    ]
     for kind, registry in (("weighter", WEIGHTERS), ("correction", CORRECTIONS)):
-        if untried := set(registry.names()) - {"none"} - {case.get(kind) for case in tried}:
+        if untried := set(registry.names()) - {"none"} - {section["name"] for section in tried}:
             raise SystemExit(f"tests/golden/stages.yaml tries no {kind} {', '.join(sorted(untried))}: add a case")
     return {"advantages": advantages, "objectives": objectives, "critic": _critic(options, inputs), **_others(inputs)}
 
 
-def _words(case: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in case.items())
+def _section(value: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"name": value} if isinstance(value, str) else value
 
 
-def _stage(options: Mapping[str, Any], case: Mapping[str, Any], **chosen: str) -> StageConfig:
-    (name,) = chosen.values()
-    return StageConfig(name="stage", **{**options["required"].get(name, {}), **chosen, **case})
+def _stage(options: Mapping[str, Any], case: Mapping[str, Any], kind: str, name: str) -> StageConfig:
+    given = {**options["required"].get(name, {}), **case}
+    return StageConfig(name="stage", **{**given, kind: {"name": name, **_section(given.get(kind, name))}})
 
 
 def _advantage(name: str, stage: StageConfig, inputs: Inputs) -> list[float]:
     context = AdvantageContext(
-        options=stage,
+        options=stage.advantage,
         parts=inputs.parts,
         lengths=LENGTHS,
         baseline_rewards=inputs.greedy_N,
@@ -108,7 +114,11 @@ def _advantage(name: str, stage: StageConfig, inputs: Inputs) -> list[float]:
 
 def _batch(stage: StageConfig, inputs: Inputs, leaves: Mapping[str, torch.Tensor]) -> tuple[Any, Mapping[str, Any]]:
     weights = token_weights(
-        inputs.learnt_T, SEQUENCE_T, stage.aggregation, turn_T=TURN_T, length=stage.aggregation_length
+        inputs.learnt_T,
+        SEQUENCE_T,
+        stage.aggregation.name,
+        turn_T=TURN_T,
+        length=getattr(stage.aggregation, "length", None),
     )
     return token_batch(
         stage,
@@ -132,7 +142,7 @@ def _objective(stage: StageConfig, inputs: Inputs) -> dict[str, Any]:
     leaves = {"logprobs": inputs.new_T, "full_kl": inputs.full_kl_T, "entropy": inputs.entropy_T}
     leaves = {name: value.clone().requires_grad_() for name, value in leaves.items()}
     batch, corrected = _batch(stage, inputs, leaves)
-    loss, metrics = OBJECTIVES.resolve(stage.objective)(batch, stage)
+    loss, metrics = objective_loss(OBJECTIVES.resolve(stage.objective.name), batch, stage)
     gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     reached = {name: value for name, value in zip(leaves, gradients, strict=True) if value is not None}
     return {
@@ -144,15 +154,15 @@ def _objective(stage: StageConfig, inputs: Inputs) -> dict[str, Any]:
 
 def _critic(options: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
     found = {}
-    for case in ({}, *options["critic"]):
+    for words, case in ({"as usual": {}} | options["critic"]).items():
         stage = StageConfig(name="stage", advantage="gae", critic=case)
         values = inputs.values_T.clone().requires_grad_()
         leaves = {"logprobs": inputs.new_T, "full_kl": inputs.full_kl_T, "entropy": inputs.entropy_T}
         batch, _ = _batch(stage, inputs, leaves)
         batch = dataclasses.replace(batch, values=values, old_values=inputs.old_values_T, returns=inputs.returns_T)
-        loss, metrics = value_loss(batch, stage)
+        loss, metrics = value_loss(batch, stage.critic)
         (gradient,) = torch.autograd.grad(loss, values)
-        found[_words(case) or "as usual"] = {
+        found[words] = {
             "loss": loss.item(),
             "metrics": {name: float(value) for name, value in sorted(metrics.items())},
             "gradients": gradient.tolist(),

@@ -115,7 +115,12 @@ def test_packed_rows_are_separate_sequences(tiny_checkpoint, turns):
         assert len(alone) == 0 or (found - alone).abs().max() < 0.15
 
 
-STAGES = [{"kl": "k3", "kl_coef": 0.5}, {"kl": "full", "kl_coef": 0.5}, {"weighter": "tw_grpo"}, {"entropy_coef": 0.1}]
+STAGES = [
+    {"kl": {"estimator": "k3", "coef": 0.5}},
+    {"kl": {"estimator": "full", "coef": 0.5}},
+    {"weighter": "tw_grpo"},
+    {"objective": {"entropy_coef": 0.1}},
+]
 
 
 @pytest.mark.parametrize("options", STAGES, ids=str)
@@ -141,7 +146,9 @@ def test_a_critic_learns(tiny_checkpoint, turns):
 
 def test_adapters_over_a_base_in_bfloat16(tiny_checkpoint, turns):
     pytest.importorskip("peft")
-    stage = StageConfig(name="stage", optimizer=OptimizerConfig(lr=1e-3), kl="k3", reference="adapter-off")
+    stage = StageConfig(
+        name="stage", optimizer=OptimizerConfig(lr=1e-3), kl={"estimator": "k3", "reference": "adapter-off"}
+    )
     policy = policy_on("cuda", tiny_checkpoint, stage, dtype="bfloat16", lora=LoraConfig(rank=4, targets=("language",)))
     metrics, grads = step(policy, turns)
     assert metrics["grad_norm"] > 0 and all(".lora_" in name for name in grads)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
+from easyvideor1.config.stage_sections import KLConfig
 from easyvideor1.families.family import VisualFeatures, VisualInputs
 from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate
@@ -17,7 +18,9 @@ from tiny import load_frames, make_plan, make_prompt, random_turns, update
 pytestmark = pytest.mark.model
 
 ADVANTAGES = torch.tensor([1.0, -0.5, 2.0, -1.0])
-STAGE = StageConfig(name="stage", optimizer=OptimizerConfig(lr=1e-3, max_grad_norm=1e9), kl="k3", kl_coef=0.1)
+STAGE = StageConfig(
+    name="stage", optimizer=OptimizerConfig(lr=1e-3, max_grad_norm=1e9), kl={"estimator": "k3", "coef": 0.1}
+)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,8 @@ def test_a_critic_trains_no_output_matrix(tiny_checkpoint, tied):
 def test_a_moving_reference_is_written_without_what_stays(tiny_checkpoint, turns, tmp_path):
     from safetensors.torch import load_file
 
-    options = STAGE.model_copy(update={"reference": "ema", "reference_decay": 0.5})
+    moving = KLConfig(estimator="k3", coef=0.1, reference="ema", reference_decay=0.5)
+    options = STAGE.model_copy(update={"kl": moving})
     policy, again = (Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu", **FROZEN)) for _ in range(2))
     for each in (policy, again):
         each.begin(options)

@@ -7,10 +7,11 @@ import torch
 
 import tiny
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
+from easyvideor1.families.family import chosen_device
 from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
-from easyvideor1.policy.policy import DivergedError, Policy, chosen_device, learning_rate
+from easyvideor1.policy.policy import DivergedError, Policy, learning_rate
 from easyvideor1.types import ConfigError, EasyVideoError
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
 
@@ -125,21 +126,21 @@ def test_ratios_are_one_against_the_policy_itself_and_not_against_an_engine(poli
         for t, v in zip(turns, values_of(policy, turns), strict=True)
     ]
     for step, source, ratio in ((2, "current", 1.0), (2, "engine", math.exp(0.1))):
-        policy.begin(stage(old_logprobs=source, optimizer=OptimizerConfig(lr=1e-12)))
+        policy.begin(stage(objective={"old_logprobs": source}, optimizer=OptimizerConfig(lr=1e-12)))
         metrics = update(policy, known, objective="ppo_clip", step=step)
         assert metrics["policy/ratio"] == pytest.approx(ratio, abs=1e-4)
         assert metrics["mismatch/logprob_abs"] == pytest.approx(0.1, abs=1e-4)
 
 
 def test_unknown_engine_logprobs_fall_back_to_the_policys_own(policy, turns):
-    policy.begin(stage(old_logprobs="engine"))
+    policy.begin(stage(objective={"old_logprobs": "engine"}))
     metrics = update(policy, turns, objective="ppo_clip")
     assert metrics["policy/ratio"] == pytest.approx(1, abs=1e-6) and "mismatch/logprob_abs" not in metrics
 
 
 @pytest.mark.parametrize("objective", ["ppo_clip", "reinforce", "sft"])
 def test_kl_starts_at_zero_and_grows_as_the_policy_moves(policy, turns, objective):
-    policy.begin(stage(kl="k3", kl_coef=0.1))
+    policy.begin(stage(kl={"estimator": "k3", "coef": 0.1}))
     values = [update(policy, turns, objective=objective, step=step)["policy/kl"] for step in range(1, 4)]
     assert values[0] == pytest.approx(0, abs=1e-6) and 1e-4 < values[1] < values[2]
 
@@ -186,7 +187,7 @@ def test_gradients_are_scaled_down_to_the_limit(policy, turns):
 @pytest.mark.parametrize("kl", ["none", "k3"])
 def test_save_and_restore_go_on_to_the_bit(tiny_checkpoint, turns, tmp_path, kl):
     config = ModelConfig(path=str(tiny_checkpoint), device="cpu")
-    options = stage(objective="ppo_clip", **({} if kl == "none" else {"kl": kl, "kl_coef": 0.1}))
+    options = stage(objective="ppo_clip", **({} if kl == "none" else {"kl": {"estimator": kl, "coef": 0.1}}))
     policy = Policy.open(config)
     policy.begin(options)
     for step in (1, 2):

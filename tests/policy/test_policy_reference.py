@@ -73,7 +73,7 @@ def test_the_reference_is_asked_by_name(tiny_checkpoint, turns):
 
 
 def test_a_moving_reference_follows_and_is_resumed(tiny_checkpoint, turns, tmp_path):
-    options = stage(kl="k3", kl_coef=0.1, reference="ema", reference_decay=0.75)
+    options = stage(kl={"estimator": "k3", "coef": 0.1, "reference": "ema", "reference_decay": 0.75})
     policy = open_policy(tiny_checkpoint)
     policy.begin(options)
     before = {name: tensor.clone() for name, tensor in policy.reference.named_parameters()}
@@ -94,7 +94,7 @@ def test_a_moving_reference_follows_and_is_resumed(tiny_checkpoint, turns, tmp_p
 @pytest.mark.parametrize("tokens", [10**6, 1])
 def test_kl_over_the_vocabulary_is_the_sum(tiny_checkpoint, turns, tokens):
     policy = open_policy(tiny_checkpoint)
-    policy.begin(stage(kl="full", kl_coef=0.1, micro_batch_tokens=tokens))
+    policy.begin(stage(kl={"estimator": "full", "coef": 0.1}, micro_batch_tokens=tokens))
     assert update(policy, turns)["policy/kl"] == pytest.approx(0, abs=1e-6)
     batch = collate(pack_turns(turns, share_prefix=True), policy.family, load_frames)
     allowed = [v for v in range(300) if v not in policy.family.visual_token_ids]
@@ -115,7 +115,7 @@ def test_an_entropy_bonus_raises_entropy(tiny_checkpoint, turns):
     spread = {}
     for coefficient in (0.0, 5.0):
         policy = open_policy(tiny_checkpoint)
-        policy.begin(stage(entropy_coef=coefficient))
+        policy.begin(stage(objective={"entropy_coef": coefficient}))
         spread[coefficient] = [update(policy, turns, step=step)["policy/entropy"] for step in range(1, 6)]
     assert spread[0.0][0] == pytest.approx(spread[5.0][0]) and spread[5.0][-1] > spread[0.0][-1] + 1e-3
 
@@ -131,7 +131,7 @@ def test_a_group_of_several_prompts_stays_in_one_micro_batch(tiny_checkpoint, tu
 @pytest.mark.parametrize("tokens", [10**6, 1])
 def test_weighters_get_the_groups_they_need(tiny_checkpoint, turns, tokens):
     policy = open_policy(tiny_checkpoint)
-    policy.begin(stage(weighter="entropy_top", entropy_share=0.5, micro_batch_tokens=tokens))
+    policy.begin(stage(weighter={"name": "entropy_top", "share": 0.5}, micro_batch_tokens=tokens))
     metrics = update(policy, turns, group=torch.tensor([0, 0, 0, 1, 1]))
     assert math.isfinite(metrics["loss"]) and metrics["grad_norm"] > 0
 
@@ -143,7 +143,7 @@ def test_adapters_start_as_their_base_and_learn_alone(tiny_checkpoint, turns):
     trained = {name for name, p in policy.model.named_parameters() if p.requires_grad}
     assert trained == set(adapter_tensors(policy.model)) and len(trained) == 3 * 7 * 2  # layers, matrices, A and B
     assert all("language_model" in name for name in trained)
-    policy.begin(stage(kl="k3", reference="adapter-off"))
+    policy.begin(stage(kl={"estimator": "k3", "reference": "adapter-off"}))
     assert policy.reference is None  # the base is in the model itself
     before = {name: tensor.clone() for name, tensor in policy.weights(merged=False)}
     metrics = [update(policy, turns, step=step) for step in (1, 2)]
@@ -190,7 +190,7 @@ def test_adapters_split_a_step_without_changing_it(tiny_checkpoint, turns):
 def test_what_needs_adapters_says_so(tiny_checkpoint, turns, tmp_path):
     policy = open_policy(tiny_checkpoint)
     with pytest.raises(ConfigError, match=r"reference: adapter-off needs adapters; set model\.lora"):
-        policy.begin(stage(kl="k3", reference="adapter-off"))
+        policy.begin(stage(kl={"estimator": "k3", "reference": "adapter-off"}))
     policy.begin(stage())
     policy.save(tmp_path)
     with_adapters = adapted(tiny_checkpoint)

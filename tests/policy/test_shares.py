@@ -14,8 +14,7 @@ pytestmark = pytest.mark.model
 STAGE = StageConfig(
     name="rl",
     advantage="gae",
-    kl="k3",
-    kl_coef=0.1,
+    kl={"estimator": "k3", "coef": 0.1},
     micro_batch_tokens=24,
     optimizer=OptimizerConfig(lr=1e-3, max_grad_norm=1e9),
 )

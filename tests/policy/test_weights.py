@@ -55,7 +55,9 @@ def test_loading_in_place_is_opening(tiny_checkpoint, turns, tmp_path, kind) -> 
     for (name, p), (_, wanted) in zip(policy.model.named_parameters(), opened.model.named_parameters(), strict=True):
         assert p.dtype == wanted.dtype and torch.equal(p, wanted), name
     assert (policy.model.training, policy.checkpoint) == (opened.model.training, tmp_path)
-    options = stage(kl="k3", kl_coef=0.1, reference="adapter-off" if "lora" in KINDS[kind] else "initial")
+    options = stage(
+        kl={"estimator": "k3", "coef": 0.1, "reference": "adapter-off" if "lora" in KINDS[kind] else "initial"}
+    )
     found = []
     for each in (policy, opened):
         each.begin(options)

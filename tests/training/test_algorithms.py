@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dpo": OF_SEQUENCES,
     "luffy": {"hybrid": {}},
     "sft": {"advantage": "reward"},
-    "pass_at_k": {"pass_k": 2, "pass_threshold": 0.3},
+    "pass_at_k": {"advantage": {"name": "pass_at_k", "k": 2, "threshold": 0.3}},
     "reward_weighted_sft": {"advantage": "reward"},
 }
 
@@ -45,24 +45,30 @@ CASES: dict[str, dict[str, Any]] = {
     **{f"objective {name}": {"objective": name, **SETTINGS.get(name, {})} for name in OBJECTIVES.names()},
     **{f"weighter {name}": {"weighter": name} for name in WEIGHTERS.names()},
     **{
-        f"correction {name}": {"correction": name, **({"correction_low": 0.0} if "mask" in name else {})}
+        f"correction {name}": {"correction": {"name": name, **({"low": 0.0} if "mask" in name else {})}}
         for name in CORRECTIONS.names()
     },
     **{f"aggregation {name}": {"aggregation": name} for name in ("token", "sequence", "turn")},
-    "aggregation fixed": {"aggregation": "fixed", "aggregation_length": 80},
-    **{f"kl {kind}": {"kl": kind, "kl_coef": 0.1} for kind in ("k2", "k3", "abs", "full")},
-    **{f"kl {kind} in reward": {"kl": kind, "kl_coef": 0.1, "kl_in": "reward"} for kind in ("k1", "full")},
-    "kl adaptive": {"kl": "k2", "kl_coef": 0.1, "kl_control": "adaptive", "kl_horizon": 50},
-    "reference ema": {"kl": "k3", "reference": "ema", "reference_decay": 0.5},
-    "reinforce_plus_plus and KL": {"advantage": "reinforce_plus_plus", "kl": "k1", "kl_in": "reward"},
-    "remax and length": {"advantage": "remax", "overlong_cache": 20},
+    "aggregation fixed": {"aggregation": {"name": "fixed", "length": 80}},
+    **{f"kl {kind}": {"kl": {"estimator": kind, "coef": 0.1}} for kind in ("k2", "k3", "abs", "full")},
+    **{
+        f"kl {kind} in reward": {"kl": {"estimator": kind, "coef": 0.1, "placement": "reward"}}
+        for kind in ("k1", "full")
+    },
+    "kl adaptive": {"kl": {"estimator": "k2", "coef": 0.1, "control": "adaptive", "horizon": 50}},
+    "reference ema": {"kl": {"estimator": "k3", "reference": "ema", "reference_decay": 0.5}},
+    "reinforce_plus_plus and KL": {
+        "advantage": "reinforce_plus_plus",
+        "kl": {"estimator": "k1", "placement": "reward"},
+    },
+    "remax and length": {"advantage": "remax", "overlong": {"cache": 20}},
     **{f"off-policy {how}": {"off_policy": how, "hybrid": {}} for how in ("none", "importance", "luffy", "sft")},
-    "off-policy none, engine": {"old_logprobs": "engine", "hybrid": {}},
-    "entropy": {"entropy_coef": 0.01},
-    "old log-probs of the engine": {"old_logprobs": "engine"},
-    "clipped advantages": {"advantage_clip": 0.5, "clip_dual": 3.0},
-    "overlong": {"overlong_filter": True, "overlong_cache": 20, "generation_rounds": 2},
-    "online filter": {"filter_low": 0.0, "filter_high": 1.0},
+    "off-policy none, engine": {"objective": {"old_logprobs": "engine"}, "hybrid": {}},
+    "entropy": {"objective": {"entropy_coef": 0.01}},
+    "old log-probs of the engine": {"objective": {"old_logprobs": "engine"}},
+    "clipped advantages": {"advantage": {"clip": 0.5}, "objective": {"clip_dual": 3.0}},
+    "overlong": {"overlong": {"filter": True, "cache": 20}, "selection": {"generation_rounds": 2}},
+    "online filter": {"selection": {"filter_low": 0.0, "filter_high": 1.0}},
     "critic warm-up": {"advantage": "gae", "critic": {"warmup_steps": 1, "lr": 1e-3}, "steps": 2},
 }
 
@@ -139,13 +145,12 @@ def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, c
 
 
 STATEFUL: dict[str, dict[str, Any]] = {
-    "adaptive KL": {"kl": "k2", "kl_coef": 0.1, "kl_control": "adaptive", "kl_horizon": 20, "kl_target": 1e-4},
-    "EMA reference": {"kl": "k3", "kl_coef": 0.1, "reference": "ema", "reference_decay": 0.5},
+    "adaptive KL": {"kl": {"estimator": "k2", "coef": 0.1, "control": "adaptive", "horizon": 20, "target": 1e-4}},
+    "EMA reference": {"kl": {"estimator": "k3", "coef": 0.1, "reference": "ema", "reference_decay": 0.5}},
     "critic": {"advantage": "gae", "critic": {"lr": 1e-3, "warmup_steps": 1}},
     "mini-batches and epochs": {"mini_batches": 2, "ppo_epochs": 2},
     "hybrid and refill": {
-        "generation_rounds": 2,
-        "filter_high": 0.35,
+        "selection": {"generation_rounds": 2, "filter_high": 0.35},
         "hybrid": {"policy": "fraction", "fraction": 0.7},
         "off_policy": "luffy",
     },

@@ -176,7 +176,7 @@ def test_a_checkpoint_that_is_passed_over_is_named_with_what_is_done_again(
     _, shown = train(world.config())
     told = (
         "DAMAGED: stages/02-grpo/checkpoints/step_000004: model.safetensors is not what was written (its SHA-256 "
-        "differs), optimizer.safetensors is missing; this checkpoint is passed over"
+        "differs), optimizer.safetensors is missing; this checkpoint is skipped"
     )
     again = "stage grpo: resuming after step 2 from runs/small/stages/02-grpo/checkpoints/step_000002; repeating "
     assert told in shown and f"{again}steps 3 to 4" in shown

@@ -59,7 +59,7 @@ def test_a_run_in_epochs_is_the_run_in_steps(world: World, place: Path) -> None:
     data |= {kind: world.values()["data"][kind] for kind in ("image", "video")}
     options: dict[str, object] = {"data": data, "rollout__max_new_tokens": 60}
     learnt = {"trajectories": "offline", "advantage": "ones", "objective": "sft", "group_size": 8}
-    refilled = {"filter_low": 0.2, "generation_rounds": 2}
+    refilled = {"selection": {"filter_low": 0.2, "generation_rounds": 2}}
 
     def stages(sft: dict[str, object], rl: dict[str, object]) -> list[dict[str, object]]:
         return [stage(world, name="sft", **learnt, **sft), stage(world, **refilled, **rl)]

@@ -121,7 +121,7 @@ def test_flat_groups_go_where_they_teach_nothing() -> None:
     assert not flat_is_dropped(own, "gae") and not flat_is_dropped(own, "ones")
     assert not flat_is_dropped(own, objective="reward_weighted_sft"), "a weight of exp(0)"
     assert flat_is_dropped(own, "reward", objective="dpo", aggregation="sequence"), "no pair"
-    assert not flat_is_dropped(own, kl="k2", kl_in="reward"), "their KL tells them apart"
+    assert not flat_is_dropped(own, kl={"estimator": "k2", "placement": "reward"}), "their KL tells them apart"
     hybrid = {"hybrid": {}, "off_policy": "sft"}
     assert flat_is_dropped(own, **hybrid) and not flat_is_dropped(mixed, **hybrid), "offline members are imitated"
     assert flat_is_dropped(mixed, hybrid={}, off_policy="luffy")
@@ -129,9 +129,9 @@ def test_flat_groups_go_where_they_teach_nothing() -> None:
 
 def test_what_a_stage_says_of_flat_groups_is_done() -> None:
     own = scored("1", "1")
-    assert flat_is_dropped(own, "remax", drop_flat_groups=True)
-    assert flat_is_dropped(own, objective="reward_weighted_sft", drop_flat_groups=True)
-    assert not flat_is_dropped(own, drop_flat_groups=False)
+    assert flat_is_dropped(own, "remax", selection={"drop_flat_groups": True})
+    assert flat_is_dropped(own, objective="reward_weighted_sft", selection={"drop_flat_groups": True})
+    assert not flat_is_dropped(own, selection={"drop_flat_groups": False})
 
 
 def test_a_function_of_ones_own_says_itself_whether_flat_groups_go() -> None:
@@ -155,12 +155,12 @@ def test_a_group_of_which_nothing_is_learnt_is_left_out() -> None:
 
 
 def test_an_online_filter_looks_at_the_mean_of_its_key() -> None:
-    bounds = StageConfig(name="rl", filter_key="accuracy", filter_low=0.25, filter_high=0.75)
-    within = filter_by_mean(bounds)
+    bounds = StageConfig(name="rl", selection={"filter_key": "accuracy", "filter_low": 0.25, "filter_high": 0.75})
+    within = filter_by_mean(bounds.selection)
     groups = [scored("1", "1"), scored("1", "0"), scored("0", "0"), scored("1", "0", "0", "0"), scored("1", "0", "?")]
     assert select_groups(groups, drop_flat=never, within=within)[0] == groups[1]
     assert len(select_groups(groups, drop_flat=never, within=within)) == 2, "strictly within, of judged responses"
-    assert filter_by_mean(bounds.model_copy(update={"filter_key": "iou"}))(groups[0]), "nothing to look at"
+    assert filter_by_mean(bounds.selection.model_copy(update={"filter_key": "iou"}))(groups[0]), "nothing to look at"
     own = replace(
         groups[0], trajectories=(groups[0].trajectories[0], replace(groups[0].trajectories[1], origin="offline"))
     )
@@ -170,7 +170,7 @@ def test_an_online_filter_looks_at_the_mean_of_its_key() -> None:
 def test_length_costs_near_the_limit() -> None:
     group = Group(Sample("a", "q", "math", "1"), (trajectory("1", 4), trajectory("1", 8), trajectory("1", 10)))
     group = score_groups([group], by_group(score_group))[0]
-    stage = StageConfig(name="rl", overlong_cache=4, overlong_penalty=0.5)
+    stage = StageConfig(name="rl", overlong={"cache": 4, "penalty": 0.5})
     assert response_rewards(group, stage, 10) == pytest.approx([1.0, 1 - 0.5 * 0.5, 0.5])
     assert response_rewards(group, StageConfig(name="rl"), 10) == [1.0, 1.0, 1.0]
 

@@ -159,8 +159,7 @@ def test_epochs_are_of_what_is_drawn_when_nothing_is_refilled(
         rollout__max_new_tokens=8,
         stages__0__steps=3,
         stages__0__prompts_per_step=size,
-        stages__0__generation_rounds=3,
-        stages__0__drop_flat_groups=False,
+        stages__0__selection={"generation_rounds": 3, "drop_flat_groups": False},
     )
     _, shown = train(config)
     assert f"stage rl: {3 * size} samples: {sources['image']} 33.3%, 1.00 epochs" in shown.replace("\n", "")

@@ -17,7 +17,6 @@ from easyvideor1.rollout.samples import StageMedia
 from easyvideor1.training.learner import Learner
 from easyvideor1.training.timings import Timings
 from easyvideor1.training.train_batch import Sources, TrainBatch, make_train_batch
-from easyvideor1.types import EasyVideoError
 from tiny import update
 
 from .runs import World
@@ -34,7 +33,7 @@ class Step:
             "steps": 4,
             "prompts_per_step": 3,
             "group_size": 4,
-            "drop_flat_groups": False,
+            "selection": {"drop_flat_groups": False},
             "optimizer": {"lr": 3e-3, "max_grad_norm": 1e9},
             **options,
         }
@@ -69,7 +68,7 @@ class Step:
         groups = collector.collect(1, Timings()).groups
         learning = self.learning()
         sources = Sources(learning.kl, learning.values, lambda: 0.0)
-        advantage, needs = ADVANTAGES.resolve(self.options.advantage), stage_needs(self.options)
+        advantage, needs = ADVANTAGES.resolve(self.options.advantage.name), stage_needs(self.options)
         return make_train_batch(groups, advantage, self.options, 16, needs, sources, 1)
 
     def weights(self) -> torch.Tensor:
@@ -119,7 +118,7 @@ def test_a_clip_range_holds_the_policy_back(world: World) -> None:
     """What clipping is for: with several updates, a narrow range moves less than none."""
     moved = []
     for clip in (0.02, 1e6):
-        step = Step(world, ppo_epochs=4, clip_low=min(clip, 1.0), clip_high=clip)
+        step = Step(world, ppo_epochs=4, objective={"clip_low": min(clip, 1.0), "clip_high": clip})
         train_batch = step.train_batch()
         before = torch.cat(step.before(train_batch))
         step.learning().update(train_batch, 1)
@@ -177,10 +176,11 @@ def test_offline_trajectories_have_a_ratio_too(world: World) -> None:
 
 
 @pytest.mark.usefixtures("place")
-def test_an_objective_of_ones_own_that_reports_no_kl_is_named(world: World) -> None:
-    step = Step(world, objective="own_parts:noisy", kl="k3", kl_coef=0.1, kl_control="adaptive")
-    with pytest.raises(EasyVideoError, match=r"own_parts:noisy reports no policy/kl.*with_regularisers"):
-        step.learning().update(step.train_batch(), 1)
+def test_a_kl_is_added_to_an_objective_of_ones_own_and_steered(world: World) -> None:
+    step = Step(world, objective="own_parts:noisy", kl={"estimator": "k3", "coef": 0.1, "control": "adaptive"})
+    metrics = step.learning().update(step.train_batch(), 1)
+    assert metrics["policy/kl"] == pytest.approx(0, abs=1e-6) and "own/noise" in metrics
+    assert step.policy.kl_weight.coefficient < metrics["policy/kl_coef"] == 0.1
 
 
 def test_more_parts_than_groups_are_refused() -> None:

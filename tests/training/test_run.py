@@ -202,7 +202,7 @@ def test_a_configuration_that_cannot_be_read_any_more_is_told(
 ) -> None:
     run = copy_run(finished, place)
     (run / "config.yaml").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"config\.yaml is damaged: .*remove the file: it is written anew"):
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged: .*remove the file, and it is written again"):
         train(world.config())
     (run / "config.yaml").unlink()
     train(world.config())
@@ -332,7 +332,6 @@ def test_a_stage_may_draw_from_some_of_the_sources(world: World, place: Path) ->
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("stages__1__advantage", "gpro", "did you mean grpo"),
         ("stages__1__objective", "own_parts:nothing", "own_parts"),
         ("stages__1__transforms", ["nowhere:at_all"], "no module 'nowhere'"),
         ("rewards__custom", {"math": "nowhere:at_all"}, "no module 'nowhere'"),

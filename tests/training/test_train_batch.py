@@ -38,7 +38,7 @@ def sources(kl: float = 0.0, value: float = 0.0, coefficient: float = 0.5) -> So
 
 def train_batch(groups: Sequence[Group], given: Sources | None = None, **options: object) -> TrainBatch:
     stage = StageConfig.model_validate({"name": "rl", **options})
-    function = ADVANTAGES.resolve(stage.advantage)
+    function = ADVANTAGES.resolve(stage.advantage.name)
     return make_train_batch(groups, function, stage, 10, stage_needs(stage), given or sources(), 1)
 
 
@@ -60,7 +60,7 @@ def test_advantages_are_taken_group_by_group() -> None:
 
 def test_what_was_cut_is_not_trained_on_but_counts_for_its_group() -> None:
     first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
-    found = train_batch([first], advantage="dr_grpo", overlong_filter=True)
+    found = train_batch([first], advantage="dr_grpo", overlong={"filter": True})
     torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5]))
     assert found.rows.trained.tolist() == [False, False, True, True, True]
     assert (
@@ -80,13 +80,13 @@ def test_a_greedy_baseline_is_its_groups() -> None:
 
 
 def test_kl_goes_off_the_reward_by_length() -> None:
-    found = train_batch(GROUPS, sources(kl=0.1), advantage="reward", kl="k1", kl_in="reward")
+    found = train_batch(GROUPS, sources(kl=0.1), advantage="reward", kl={"estimator": "k1", "placement": "reward"})
     torch.testing.assert_close(found.recorded, torch.tensor([0.9, -0.15, 0.45, 0.4, 1.95]))
     assert found.metrics["policy/kl"] == pytest.approx(0.1)
 
 
 def test_a_critic_gives_advantages_per_token_and_returns() -> None:
-    options = {"advantage": "gae", "gamma": 1.0, "gae_lambda": 1.0}
+    options = {"advantage": {"name": "gae", "gamma": 1.0, "lam": 1.0}}
     found = train_batch(GROUPS, sources(value=0.5), **options)
     assert isinstance(found.advantages, list) and [len(each) for each in found.advantages] == [2, 3, 1, 2, 1]
     assert torch.cat(found.advantages).mean() == pytest.approx(0, abs=1e-6)
@@ -94,7 +94,7 @@ def test_a_critic_gives_advantages_per_token_and_returns() -> None:
     torch.testing.assert_close(torch.cat(found.returns), torch.tensor([1.0, 1, 0, 0, 0, 0.5, 0.5, 0.5, 2]))
     assert torch.cat(found.values).tolist() == [0.5] * 9
     # With KL, every token pays its own and what follows it.
-    returns = train_batch(GROUPS[:1], sources(kl=0.2), **options, kl="k1", kl_in="reward").returns
+    returns = train_batch(GROUPS[:1], sources(kl=0.2), **options, kl={"estimator": "k1", "placement": "reward"}).returns
     assert returns is not None
     torch.testing.assert_close(torch.cat(returns), torch.tensor([0.8, 0.9, -0.3, -0.2, -0.1]))
 
@@ -118,7 +118,7 @@ def test_a_response_of_which_nothing_is_learnt_is_in_no_pair() -> None:
     """Cut at the limit, or empty: the other one of its pair would be pushed by itself."""
     cut = Trajectory((turn(2, "length"),))
     first = replace(GROUPS[1], trajectories=(cut, *GROUPS[1].trajectories[1:]))
-    found = train_batch([first], objective="dpo", aggregation="sequence", overlong_filter=True)
+    found = train_batch([first], objective="dpo", aggregation="sequence", overlong={"filter": True})
     assert found.pairs is not None and found.pairs.tolist() == [[2, 1]]
     empty = replace(GROUPS[0], trajectories=(Trajectory((turn(0),)), GROUPS[0].trajectories[1]))
     found = train_batch([empty, GROUPS[1]], objective="dpo", aggregation="sequence")
@@ -126,7 +126,7 @@ def test_a_response_of_which_nothing_is_learnt_is_in_no_pair() -> None:
 
 
 def test_the_kl_of_reinforce_plus_plus_is_that_of_this_token_and_those_behind_it() -> None:
-    options = {"advantage": "reinforce_plus_plus", "kl": "k1", "kl_in": "reward"}
+    options = {"advantage": "reinforce_plus_plus", "kl": {"estimator": "k1", "placement": "reward"}}
     found = train_batch(GROUPS[:1], sources(kl=0.2), **options)
     raw = torch.tensor([1 - 0.2, 1 - 0.1, -0.3, -0.2, -0.1])
     expected = (raw - raw.mean()) / (raw.std() + 1e-8)
@@ -139,15 +139,15 @@ def test_the_lengths_of_opo_are_those_that_were_generated() -> None:
     """A response that overlong filtering leaves out has its length in the baseline, like its reward."""
     first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
     for filtered in (False, True):
-        found = train_batch([first], advantage="opo", overlong_filter=filtered)
+        found = train_batch([first], advantage="opo", overlong={"filter": filtered})
         torch.testing.assert_close(found.recorded, torch.tensor([1 - 2 / 5, -2 / 5]))
 
 
 def test_parts_reach_those_who_weigh_them() -> None:
-    found = train_batch(GROUPS, advantage="gdpo", part_weights={"iou": 1.0})
+    found = train_batch(GROUPS, advantage={"name": "gdpo", "part_weights": {"iou": 1.0}})
     assert found.recorded[0] > 0 > found.recorded[1]
     other = replace(GROUPS[0], scores=tuple(replace(score, parts={}) for score in GROUPS[0].scores))
-    found = train_batch([other], advantage="gdpo", part_weights={"iou": 1.0, "accuracy": 0.5})
+    found = train_batch([other], advantage={"name": "gdpo", "part_weights": {"iou": 1.0, "accuracy": 0.5}})
     assert found.recorded[0] > 0 > found.recorded[1], "no group of this step has an iou"
 
 

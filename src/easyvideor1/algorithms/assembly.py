@@ -9,30 +9,29 @@ import torch
 
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.corrections import CORRECTIONS
-from easyvideor1.algorithms.needs import NEEDS, needs_of
+from easyvideor1.algorithms.needs import NEEDS, needs_of, own_options
 from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, pairs_within, ratio_base
 from easyvideor1.algorithms.weighters import WEIGHTERS, TokenStatistics
-from easyvideor1.config import StageConfig
+from easyvideor1.config import Section, StageConfig
 from easyvideor1.types import ConfigError
 
 
 def stage_needs(options: StageConfig) -> frozenset[str]:
     """What a stage's algorithms need of the models and the rollout together, as names of ``NEEDS``.
 
-    With ``kl_in: reward`` the KL, and with ``values`` the values, are needed before advantages are computed.
+    With ``kl.placement: reward`` the KL, and with ``values`` the values, are needed before advantages are computed.
 
     Raises:
         ConfigError: a name in the options means nothing.
     """
-    needs = needs_of(ADVANTAGES.resolve(options.advantage)) | needs_of(OBJECTIVES.resolve(options.objective))
-    needs |= needs_of(WEIGHTERS.resolve(options.weighter)) | needs_of(CORRECTIONS.resolve(options.correction))
-    if options.kl != "none":
-        needs |= {"full_kl" if options.kl == "full" else "ref_logprobs"}
-    if options.entropy_coef > 0:
+    needs = frozenset[str]().union(*(needs_of(function) for _, _, function in _functions(options)))
+    if options.kl.estimator != "none":
+        needs |= {"full_kl" if options.kl.estimator == "full" else "ref_logprobs"}
+    if options.objective.entropy_coef > 0:
         needs |= {"entropy"}
-    if options.off_policy != "none":
+    if options.off_policy.name != "none":
         needs |= {"offline"}
-    if options.off_policy == "importance" or options.old_logprobs == "engine":
+    if options.off_policy.name == "importance" or options.old_logprobs == "engine":
         needs |= {"engine_logprobs"}
     return needs
 
@@ -41,15 +40,28 @@ def check_needs(options: StageConfig, provided: AbstractSet[str]) -> None:
     """Refuse a stage that asks for more than its caller can give, before anything is trained.
 
     Raises:
-        ConfigError: a need is not among ``provided`` (names of ``NEEDS``), or a name in the options means nothing.
+        ConfigError: a need is not among ``provided`` (names of ``NEEDS``), a name in the options means nothing, or the
+            options of a function of the user's own are not what it declares.
     """
+    for kind, chosen, function in _functions(options):
+        own_options(function, chosen, f"stages.{options.name}.{kind}")
     absent = sorted(stage_needs(options) - provided)
     if absent:
         raise ConfigError(
-            f"stages.{options.name} (advantage {options.advantage}, objective {options.objective}, weighter "
-            f"{options.weighter}, correction {options.correction}, kl {options.kl}) needs {NEEDS[absent[0]]}, which "
-            "cannot be had here; choose others (docs/algorithms.md)"
+            f"stages.{options.name} (advantage {options.advantage.name}, objective {options.objective.name}, weighter "
+            f"{options.weighter.name}, correction {options.correction.name}, kl {options.kl.estimator}) needs "
+            f"{NEEDS[absent[0]]}, which cannot be had here; choose others (docs/algorithms.md)"
         )
+
+
+def _functions(options: StageConfig) -> list[tuple[str, Section, object]]:
+    """The key of every algorithm of a stage, its section, and its function."""
+    return [
+        ("advantage", options.advantage, ADVANTAGES.resolve(options.advantage.name)),
+        ("objective", options.objective, OBJECTIVES.resolve(options.objective.name)),
+        ("weighter", options.weighter, WEIGHTERS.resolve(options.weighter.name)),
+        ("correction", options.correction, CORRECTIONS.resolve(options.correction.name)),
+    ]
 
 
 def token_batch(
@@ -140,11 +152,14 @@ def _factors(
 ) -> tuple[torch.Tensor | None, Mapping[str, torch.Tensor]]:
     """What weighter and correction multiply the weights with, ``None`` if neither is asked for; metrics per token."""
     factors = None
-    if options.weighter != "none":
+    if options.weighter.name != "none":
         if tokens is None:
-            raise ValueError(f"weighter {options.weighter} needs the group of every token")
-        factors = WEIGHTERS.resolve(options.weighter)(tokens, options)
-    if options.correction == "none":
+            raise ValueError(f"weighter {options.weighter.name} needs the group of every token")
+        weighter = WEIGHTERS.resolve(options.weighter.name)
+        factors = weighter(tokens, own_options(weighter, options.weighter))
+    if options.correction.name == "none":
         return factors, {}
-    corrected, metrics_T = CORRECTIONS.resolve(options.correction)(trainer_T, engine_T, sequence_T, options)
+    correction = CORRECTIONS.resolve(options.correction.name)
+    own = own_options(correction, options.correction)
+    corrected, metrics_T = correction(trainer_T, engine_T, sequence_T, own)
     return corrected if factors is None else factors * corrected, metrics_T

@@ -10,17 +10,16 @@ average. With ``rho = exp(trainer - engine)`` per token:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
 from easyvideor1.algorithms.needs import requires
 from easyvideor1.algorithms.sequences import local, sum_by
-from easyvideor1.config import StageConfig
+from easyvideor1.config.algorithms import CorrectionOptions, MaskOptions, TruncationOptions
 from easyvideor1.registry import Registry
 
-Correction = Callable[
-    [torch.Tensor, torch.Tensor, torch.Tensor, StageConfig], tuple[torch.Tensor, Mapping[str, torch.Tensor]]
-]
+Correction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
 
 CORRECTIONS: Registry[Correction] = Registry("correction")
 
@@ -52,7 +51,7 @@ def _outcome(weights_T: torch.Tensor, changed_T: torch.Tensor) -> tuple[torch.Te
 
 @CORRECTIONS.register("none")
 def none(
-    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: StageConfig
+    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: CorrectionOptions
 ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
     """``1``: the distance is left alone."""
     return torch.ones_like(trainer_T.detach()), {}
@@ -61,66 +60,66 @@ def none(
 @CORRECTIONS.register("tis")
 @requires("engine_logprobs")
 def tis(
-    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: StageConfig
+    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: TruncationOptions
 ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-    """``min(rho, correction_cap)`` per token: truncated importance sampling (Yao et al. 2025; Ionides 2008)."""
+    """``min(rho, cap)`` per token: truncated importance sampling (Yao et al. 2025; Ionides 2008)."""
     ratio = _log_ratio(trainer_T, engine_T)[0].clamp(-_LIMIT, _LIMIT).exp()
-    return _outcome(ratio.clamp_max(options.correction_cap), ratio > options.correction_cap)
+    return _outcome(ratio.clamp_max(options.cap), ratio > options.cap)
 
 
 @CORRECTIONS.register("tis_sequence")
 @requires("engine_logprobs", "sequence_ids")
 def tis_sequence(
-    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: StageConfig
+    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: TruncationOptions
 ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-    """``min(prod_t rho_t, correction_cap)`` for all tokens of a sequence: its own importance weight, truncated.
+    """``min(prod_t rho_t, cap)`` for all tokens of a sequence: its own importance weight, truncated.
 
     Unbiased but for the truncation, where weights per token are not; its spread grows with the length (Liu, Li et al.
     2025, on the mismatch of rollout and training).
     """
     log_T, known_T = _log_ratio(trainer_T, engine_T)
     ratio = _by_sequence(log_T, known_T, sequence_T, mean=False).clamp(-_LIMIT, _LIMIT).exp()
-    return _outcome(ratio.clamp_max(options.correction_cap), ratio > options.correction_cap)
+    return _outcome(ratio.clamp_max(options.cap), ratio > options.cap)
 
 
 @CORRECTIONS.register("icepop")
 @requires("engine_logprobs")
 def icepop(
-    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: StageConfig
+    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: MaskOptions
 ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-    """``rho`` where ``correction_low <= rho <= correction_high``, else 0, per token (Ling Team 2025, IcePop)."""
+    """``rho`` where ``low <= rho <= high``, else 0, per token (Ling Team 2025, IcePop)."""
     ratio = _log_ratio(trainer_T, engine_T)[0].clamp(-_LIMIT, _LIMIT).exp()
-    outside = (ratio < options.correction_low) | (ratio > options.correction_high)
+    outside = (ratio < options.low) | (ratio > options.high)
     return _outcome(ratio.masked_fill(outside, 0.0), outside)
 
 
 @CORRECTIONS.register("sequence_mask")
 @requires("engine_logprobs", "sequence_ids")
 def sequence_mask(
-    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: StageConfig
+    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: MaskOptions
 ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-    """``prod_t rho_t`` if it lies within ``correction_low`` and ``correction_high``, else 0, for the whole sequence.
+    """``prod_t rho_t`` if it lies within ``low`` and ``high``, else 0, for the whole sequence.
 
     Masked importance sampling of sequences (Liu, Li et al. 2025): a response that the trainer would hardly have written
     is left out, not learnt with a cut weight.
     """
     log_T, known_T = _log_ratio(trainer_T, engine_T)
     ratio = _by_sequence(log_T, known_T, sequence_T, mean=False).clamp(-_LIMIT, _LIMIT).exp()
-    outside = (ratio < options.correction_low) | (ratio > options.correction_high)
+    outside = (ratio < options.low) | (ratio > options.high)
     return _outcome(ratio.masked_fill(outside, 0.0), outside)
 
 
 @CORRECTIONS.register("geometric_mask")
 @requires("engine_logprobs", "sequence_ids")
 def geometric_mask(
-    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: StageConfig
+    trainer_T: torch.Tensor, engine_T: torch.Tensor, sequence_T: torch.Tensor, options: MaskOptions
 ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-    """1 if ``(prod_t rho_t)^(1 / |y|)`` lies within ``correction_low`` and ``correction_high``, else 0, per sequence.
+    """1 if ``(prod_t rho_t)^(1 / |y|)`` lies within ``low`` and ``high``, else 0, per sequence.
 
     A mask alone, by a criterion that does not grow with the length (the geometric ratio of Liu, Li et al. 2025, on the
     mismatch of rollout and training). Bounds near 1, such as 0.99 and 1.01, make sense.
     """
     log_T, known_T = _log_ratio(trainer_T, engine_T)
     ratio = _by_sequence(log_T, known_T, sequence_T, mean=True).clamp(-_LIMIT, _LIMIT).exp()
-    outside = (ratio < options.correction_low) | (ratio > options.correction_high)
+    outside = (ratio < options.low) | (ratio > options.high)
     return _outcome(torch.where(outside, 0.0, 1.0).to(ratio.dtype), outside)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from easyvideor1.config import StageConfig
+from easyvideor1.config.stage_sections import KLConfig
 
 
 def kl_estimate(kind: str, logprobs_T: torch.Tensor, ref_logprobs_T: torch.Tensor) -> torch.Tensor:
@@ -95,10 +95,10 @@ class KLWeight:
     horizon: int = 10_000
 
     @classmethod
-    def of(cls, options: StageConfig, coefficient: float | None = None) -> KLWeight:
+    def of(cls, options: KLConfig, coefficient: float | None = None) -> KLWeight:
         """As a stage begins, or as it stood when ``coefficient`` was written down."""
-        start = options.kl_coef if coefficient is None else coefficient
-        return cls(start, options.kl_control == "adaptive", options.kl_target, options.kl_horizon)
+        start = options.coef if coefficient is None else coefficient
+        return cls(start, options.control == "adaptive", options.target, options.horizon)
 
 
 def next_weight(weight: KLWeight, kl: float, sequences: int) -> KLWeight:

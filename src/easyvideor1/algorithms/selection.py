@@ -36,7 +36,7 @@ def soft_overlong_penalty(lengths_N: torch.Tensor, max_length: int, cache: int) 
         ValueError: ``cache`` is negative or larger than ``max_length``.
     """
     if not 0 <= cache <= max_length:
-        raise ValueError(f"overlong_cache ({cache}) must lie between 0 and the length limit ({max_length})")
+        raise ValueError(f"overlong.cache ({cache}) must lie between 0 and the length limit ({max_length})")
     lengths = lengths_N.to(torch.get_default_dtype() if not lengths_N.is_floating_point() else lengths_N.dtype)
     if cache == 0:
         return torch.zeros_like(lengths)

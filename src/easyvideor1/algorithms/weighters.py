@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from easyvideor1.algorithms.needs import requires
 from easyvideor1.algorithms.sequences import local
-from easyvideor1.config import StageConfig
+from easyvideor1.config.algorithms import EntropyTopOptions, TWGRPOOptions, WeighterOptions
 from easyvideor1.registry import Registry
 
 
@@ -33,21 +34,21 @@ class TokenStatistics:
     divergence: torch.Tensor | None = None
 
 
-Weighter = Callable[[TokenStatistics, StageConfig], torch.Tensor]
+Weighter = Callable[[TokenStatistics, Any], torch.Tensor]
 
 WEIGHTERS: Registry[Weighter] = Registry("token weighter")
 
 
 @WEIGHTERS.register("none")
-def none(tokens: TokenStatistics, options: StageConfig) -> torch.Tensor:
+def none(tokens: TokenStatistics, options: WeighterOptions) -> torch.Tensor:
     """``1`` for every token."""
     return torch.ones(len(tokens.sequence), device=tokens.sequence.device)
 
 
 @WEIGHTERS.register("tw_grpo")
 @requires("full_logits", "group_ids")
-def tw_grpo(tokens: TokenStatistics, options: StageConfig) -> torch.Tensor:
-    """``1 + (weighter_alpha - 1) (D - min D) / (max D - min D)``, extremes over the positions of the group.
+def tw_grpo(tokens: TokenStatistics, options: TWGRPOOptions) -> torch.Tensor:
+    """``1 + (alpha - 1) (D - min D) / (max D - min D)``, extremes over the positions of the group.
 
     Dang et al. 2025, TW-GRPO: positions at which the responses of a group expect different tokens count for more. ``D``
     is ``position_divergence``; all responses of a group share the weight of a position. Where all positions are equal
@@ -60,13 +61,13 @@ def tw_grpo(tokens: TokenStatistics, options: StageConfig) -> torch.Tensor:
     low = value.new_zeros(count).scatter_reduce(0, index_T, value, "amin", include_self=False)[index_T]
     high = value.new_zeros(count).scatter_reduce(0, index_T, value, "amax", include_self=False)[index_T]
     scaled = torch.where(high > low, (value - low) / (high - low).clamp_min(torch.finfo(value.dtype).tiny), 0.0)
-    return 1 + (options.weighter_alpha - 1) * scaled
+    return 1 + (options.alpha - 1) * scaled
 
 
 @WEIGHTERS.register("entropy_top")
 @requires("entropy", "group_ids")
-def entropy_top(tokens: TokenStatistics, options: StageConfig) -> torch.Tensor:
-    """1 for the ``entropy_share`` of learnt tokens with the highest entropy, else 0 (Wang et al. 2025, sec. 5).
+def entropy_top(tokens: TokenStatistics, options: EntropyTopOptions) -> torch.Tensor:
+    """1 for the ``share`` of learnt tokens with the highest entropy, else 0 (Wang et al. 2025, sec. 5).
 
     The paper takes the share of a micro-batch; here it is of each group, so that splitting a step otherwise changes
     nothing. At least one token per group is kept, and all that are as uncertain as the last one.
@@ -80,7 +81,7 @@ def entropy_top(tokens: TokenStatistics, options: StageConfig) -> torch.Tensor:
         values = entropy[mine]
         if len(values):
             # Not ceil of the product as it comes: 0.28 * 25 is a little more than 7.
-            kept = max(math.ceil(round(options.entropy_share * len(values), 9)), 1)
+            kept = max(math.ceil(round(options.share * len(values), 9)), 1)
             weights[mine] = (values >= values.topk(kept).values[-1]).to(weights.dtype)
     return weights
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from easyvideor1.config.keys import inner_models
+from easyvideor1.config.by_name import CUSTOM, ByName, Shorthand, marker_of
+from easyvideor1.config.keys import inner_models, is_list
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.files import write_text
 
@@ -48,14 +49,24 @@ did not fill a last step of an epoch, so that a small file may come to more step
 def configuration_page() -> str:
     """The page of all keys, as Markdown: one table per section with key, type, default and meaning."""
     places: dict[type[BaseModel], list[str]] = {}
-    for model, place in _sections(RunConfig, ""):
+    marks: dict[str, ByName] = {}
+    for model, place, mark in _sections(RunConfig, "", None):
         places.setdefault(model, []).append(place)
+        if mark is not None:
+            marks[place] = mark
     parts = [_HEAD]
     for model, where in places.items():
         title = ", ".join(f"`{place}`" for place in where if place) or "Top level"
-        rows = [_row(name, field) for name, field in model.model_fields.items()]
-        table = "\n".join(["| key | type | default | what |", "|---|---|---|---|", *rows])
-        parts.append(f"## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n{table}\n")
+        if where[0] in marks:
+            head, rows = (
+                "| key | read by | type | default | what |\n|---|---|---|---|---|",
+                _rows_by_name(marks[where[0]]),
+            )
+        else:
+            head = "| key | type | default | what |\n|---|---|---|---|"
+            rows = [_row(name, field) for name, field in model.model_fields.items()]
+        text = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
+        parts.append(f"## {title}\n\n{text}\n\n" + "\n".join([head, *rows]) + "\n")
     return "\n".join(parts)
 
 
@@ -96,18 +107,55 @@ def _parsed(path: Path) -> Any:
         return None  # not JSON, so not what the schema says: the caller calls it stale
 
 
-def _sections(model: type[BaseModel], place: str) -> Iterator[tuple[type[BaseModel], str]]:
-    yield model, place
+def _sections(
+    model: type[BaseModel], place: str, mark: ByName | None
+) -> Iterator[tuple[type[BaseModel], str, ByName | None]]:
+    """Every section, its place, and its mark where its class is chosen by name; such a section comes once."""
+    yield model, place, mark
     for name, field in model.model_fields.items():
-        index = "[]" if typing.get_origin(field.annotation) in (tuple, list) else ""
-        for inner in inner_models(field.annotation):
-            yield from _sections(inner, f"{place}.{name}{index}" if place else f"{name}{index}")
+        inside = f"{place}.{name}" if place else name
+        chosen = marker_of(field)
+        if isinstance(chosen, ByName):
+            assert isinstance(field.annotation, type)
+            yield from _sections(field.annotation, inside, chosen)
+            continue
+        for inner in inner_models(field):
+            yield from _sections(inner, f"{inside}[]" if is_list(field.annotation) else inside, None)
 
 
-def _row(name: str, field: FieldInfo) -> str:
+def _rows_by_name(mark: ByName) -> list[str]:
+    """One row for each key of the classes of a section that are chosen by name, with the names that read it."""
+    readers: dict[str, list[str]] = {}
+    fields: dict[str, FieldInfo] = {}
+    for name, model in mark.classes.items():
+        for key, field in model.model_fields.items():
+            row = _row(key, field, "READERS")
+            fields.setdefault(row, field)
+            if name != CUSTOM:
+                readers.setdefault(row, []).append(f"`{name}`")
+    rows = []
+    for row in fields:
+        names = readers.get(row, [])
+        every = len(names) == len(mark.names())
+        if row.startswith("| `name` "):
+            words = " or ".join(names) + (" or `module:attr`" if mark.takes_custom else "")
+            row = row.replace("| text | required |", f"| {words} | `{json.dumps(mark.default)}` |")
+            every = True
+        rows.append(row.replace("READERS", "all" if every else ", ".join(names)))
+    return rows
+
+
+def _row(name: str, field: FieldInfo, *further: str) -> str:
     what = " ".join((field.description or "").split()).replace("``", "`")
-    cells = [f"`{name}`", type_words(field.annotation, field.metadata), _default(field), what]
+    cells = [f"`{name}`", *further, _type(field), _default(field), what]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _type(field: FieldInfo) -> str:
+    mark = marker_of(field)
+    if isinstance(mark, Shorthand):
+        return f"section, or its {mark.key}"
+    return type_words(field.annotation, field.metadata)
 
 
 def _default(field: FieldInfo) -> str:

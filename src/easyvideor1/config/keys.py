@@ -8,50 +8,95 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
+from easyvideor1.config.by_name import ByName, Shorthand, marker_of
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.config.source import Keys
 
 
-def inner_models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The section classes inside an annotation such as ``tuple[StageConfig, ...]``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from inner_models(argument)
+def inner_models(field: FieldInfo) -> list[type[BaseModel]]:
+    """The section classes of a field, such as the one of ``tuple[StageConfig, ...]``; every class of a ``ByName``."""
+    mark = marker_of(field)
+    if isinstance(mark, ByName):
+        return list(dict.fromkeys(mark.classes.values()))
+    return list(_models_inside(field.annotation))
 
 
-def annotation_at(path: Keys) -> Any:
-    """The annotation that the schema gives ``path``, or None where it says nothing."""
-    annotation: Any = RunConfig
+def is_list(annotation: Any) -> bool:
+    """Whether an annotation is that of a list."""
+    return typing.get_origin(annotation) in (tuple, list)
+
+
+def fields_at(path: Keys) -> list[FieldInfo]:
+    """What the schema says of the key at the end of ``path``: nothing, one field, or one of each class of a ``ByName``.
+
+    Indices of lists are part of a path, but not its end.
+    """
+    models: list[type[BaseModel]] = [RunConfig]
+    fields: list[FieldInfo] = []
     for key in path:
-        if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-            annotation = next((a for a in typing.get_args(annotation) if a is not type(None)), None)
-        if isinstance(key, int) or typing.get_origin(annotation) in (tuple, list):
-            annotation = (*typing.get_args(annotation), None)[0]
-        elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and key in annotation.model_fields:
-            annotation = annotation.model_fields[key].annotation
-        else:
-            return None
-    return annotation
+        if isinstance(key, int):
+            continue
+        fields = [model.model_fields[key] for model in models if key in model.model_fields]
+        models = [model for field in fields for model in inner_models(field)]
+    return fields
 
 
-def keys_at(path: Keys) -> list[str]:
-    """The keys of the section at ``path``; none where there is no section."""
-    annotation = annotation_at(path)
-    return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+def mark_at(path: Keys) -> Shorthand | None:
+    """The mark of the section at ``path``, if a word may stand for it."""
+    return next((marker_of(field) for field in fields_at(path)), None)
 
 
-def all_keys(model: type[BaseModel] = RunConfig, above: Keys = ()) -> Iterator[Keys]:
+def is_list_at(path: Keys) -> bool | None:
+    """Whether there is a list at ``path``; None where the schema says nothing."""
+    if path and isinstance(path[-1], int):
+        return False
+    return next((is_list(_without_null(field.annotation)) for field in fields_at(path)), None)
+
+
+def keys_at(path: Keys, name: object = None) -> list[str]:
+    """The keys of the section at ``path``; none where there is no section.
+
+    Where classes are chosen by name, they are those of the class for ``name``, or of all classes if there is none.
+    """
+    if is_list_at(path):
+        return []
+    mark = mark_at(path)
+    chosen = mark.class_of(name) if isinstance(mark, ByName) else None
+    models = (
+        [chosen] if chosen else [m for field in fields_at(path) for m in inner_models(field)] if path else [RunConfig]
+    )
+    return list(dict.fromkeys(key for model in models for key in model.model_fields))
+
+
+def all_keys(model: type[BaseModel] = RunConfig, above: Keys = ()) -> list[Keys]:
     """The way to every key of the schema; entries of lists show as 0."""
+    return list(dict.fromkeys(_all_keys(model, above)))
+
+
+def _all_keys(model: type[BaseModel], above: Keys) -> Iterator[Keys]:
     for name, field in model.model_fields.items():
         path = (*above, name)
         yield path
-        inside = (*path, 0) if typing.get_origin(field.annotation) in (tuple, list) else path
-        for inner in inner_models(field.annotation):
-            yield from all_keys(inner, inside)
+        inside = (*path, 0) if is_list(field.annotation) else path
+        for inner in inner_models(field):
+            yield from _all_keys(inner, inside)
 
 
 def dotted(path: Keys) -> str:
     """A way to a value, as overrides write it."""
     return ".".join(map(str, path))
+
+
+def _models_inside(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models_inside(argument)
+
+
+def _without_null(annotation: Any) -> Any:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return next((a for a in typing.get_args(annotation) if a is not type(None)), None)
+    return annotation

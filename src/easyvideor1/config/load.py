@@ -6,7 +6,6 @@ import importlib.resources
 import json
 import os
 import re
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from easyvideor1.config import source as yaml_source
-from easyvideor1.config.keys import annotation_at, dotted
+from easyvideor1.config.by_name import ByName
+from easyvideor1.config.keys import dotted, is_list_at, mark_at
+from easyvideor1.config.moved_keys import moved_to
 from easyvideor1.config.places import path_advice
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.config.source import Keys, Source, describe
-from easyvideor1.config.suggest import nearest, shown_key, suggest
+from easyvideor1.config.suggest import nearest, shown_key, suggest, unused
 from easyvideor1.types import ConfigError
 
 
@@ -111,6 +112,8 @@ def _apply(values: dict[str, Any], marks: dict[Keys, str], override: str) -> Non
         key = _step(at, path, word, name)
         path = (*path, key)
         last = position == len(words) - 1
+        if not last and isinstance(at, dict) and (mark := mark_at(path)) is not None:
+            at[key] = mark.expand(at.get(str(key)))  # a word that stands for a section
         following: Any = value if last else _empty(path, words[position + 1])
         if isinstance(at, list) and key == len(at):
             at.append(following)
@@ -146,22 +149,25 @@ def _step(at: Any, path: Keys, word: str, name: str) -> str | int:
 
 def _empty(path: Keys, following: str) -> Any:
     """What to make at ``path`` when an override goes through it: the schema knows lists from sections."""
-    annotation = annotation_at(path)
-    is_list = typing.get_origin(annotation) in (tuple, list)
-    if annotation is None:
-        is_list = following.isdigit()
-    return [] if is_list else {}
+    known = is_list_at(path)
+    return [] if (following.isdigit() if known is None else known) else {}
 
 
 def _explain(problem: dict[str, Any], source: Source) -> str:
     """One pydantic error in words: where, which key, what was expected, what was found, what to do."""
-    path: Keys = tuple(problem["loc"])
+    path = _without_names(problem["loc"])
     place, key = source.where(path), dotted(path)
     kind = problem["type"]
     if kind == "extra_forbidden":
+        if new := moved_to(path, source.values):
+            return f"{place}: {shown_key(path, source.values)} is now {shown_key(new, source.values)}"
+        if reason := unused(path, source.values):
+            return f"{place}: {shown_key(path, source.values)} {reason}"
         return f"{place}: unknown key {shown_key(path, source.values)}: {suggest(path, source.values)}"
     if kind == "missing":
         return f"{place}: {key} is required and not set"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{place}: {key}: {_unknown_name(path, problem['input'])}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return f"{place}: {key}: {message}" if key else f"{place}: {message}"
@@ -178,6 +184,31 @@ def _explain(problem: dict[str, Any], source: Source) -> str:
     elif isinstance(found, float) and kind == "int_type" and found.is_integer():
         hint = f"; write {int(found)}"
     return f"{place}: {key}: {message}, got {describe(found)}{hint}"
+
+
+def _without_names(loc: Sequence[str | int]) -> Keys:
+    """The way to a value without the names that pydantic puts behind sections whose class is chosen by name."""
+    path: Keys = ()
+    skip = False
+    for key in loc:
+        if not skip:
+            path = (*path, key)
+        skip = not skip and isinstance(mark_at(path), ByName)
+    return path
+
+
+def _unknown_name(path: Keys, found: object) -> str:
+    """The message for a section whose name is in no table."""
+    mark = mark_at(path)
+    assert isinstance(mark, ByName)
+    name = found.get("name") if isinstance(found, dict) else found
+    if not isinstance(name, str):
+        return f"expected a name, or a section with a name, got {describe(found)}"
+    near = nearest(name, mark.names())
+    own = "; your own goes in as module:attr" if mark.takes_custom else ""
+    return (
+        f"unknown name {name!r}: {f'did you mean {near[0]}? ' if near else ''}known are {', '.join(mark.names())}{own}"
+    )
 
 
 _PLAIN_WORDS = {

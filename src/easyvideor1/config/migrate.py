@@ -1,4 +1,4 @@
-"""EasyR1 and EasyVideoR1 YAML becomes a configuration of this package.
+"""YAML of EasyR1 and EasyVideoR1, and of earlier versions of this package, becomes a configuration of this version.
 
 Every old key is either translated or listed with the reason why it is not. Where the old default differs from ours and
 the file leaves the key out, the old default is written down, so that the new file asks for the run that the old one
@@ -7,6 +7,7 @@ described.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from easyvideor1.config.migrate_data import cache, data, prompts
 from easyvideor1.config.migrate_evaluation import evaluation, rewards, rollout
 from easyvideor1.config.migrate_model import model
 from easyvideor1.config.migrate_stage import stage
+from easyvideor1.config.moved_keys import nested
 from easyvideor1.config.old_file import LATER, Left, OldFile
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.config.source import Source, read_yaml
@@ -48,7 +50,7 @@ def migrate_file(path: str | Path) -> Migration:
 
 
 def migrate(text: str, name: str) -> Migration:
-    """Translate the YAML of EasyR1 or EasyVideoR1.
+    """Translate the YAML of EasyR1 or EasyVideoR1, or of an earlier version of this package.
 
     Args:
         text: the old YAML.
@@ -57,7 +59,10 @@ def migrate(text: str, name: str) -> Migration:
     Raises:
         ConfigError: it is no such YAML, or a value cannot be translated; the message names the line.
     """
-    old = OldFile(read_yaml(text, name))
+    source = read_yaml(text, name)
+    if "stages" in source.values:
+        return _from_earlier_version(source, name)
+    old = OldFile(source)
     sections = {"data", "algorithm", "worker", "trainer"}
     if not sections & set(old.source.values):
         raise ConfigError(f"{name}: no section of {', '.join(sorted(sections))}: this is no EasyR1 or EasyVideoR1 YAML")
@@ -70,6 +75,23 @@ def migrate(text: str, name: str) -> Migration:
     config = validate(Source(new, {(): name}))
     left = tuple(sorted(old.left, key=lambda item: item.key))
     return Migration(config, _comments(name, left) + dump_config(config, only_set=True), left)
+
+
+def _from_earlier_version(source: Source, name: str) -> Migration:
+    """A configuration of this package whose stages have all their options at the top."""
+    values, left = dict(source.values), []
+    if isinstance(values["stages"], list):
+        stages = []
+        for index, old in enumerate(values["stages"]):
+            new, unused = nested(old) if isinstance(old, Mapping) else (old, [])
+            stages.append(new)
+            left += [
+                Left(f"stages.{index}.{key}", json.dumps(old[key]), "the algorithms of this stage do not read it")
+                for key in unused
+            ]
+        values["stages"] = stages
+    config = validate(Source(values, source.marks))
+    return Migration(config, _comments(name, tuple(left)) + dump_config(config, only_set=True), tuple(left))
 
 
 def _run(old: OldFile) -> dict[str, Any]:

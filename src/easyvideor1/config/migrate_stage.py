@@ -16,9 +16,6 @@ def stage(old: OldFile) -> dict[str, Any]:
         "name": "rl",
         "prompts_per_step": old.integer("data.rollout_batch_size", 512),
         "group_size": old.integer("worker.rollout.n", 1),
-        "clip_low": old.number(f"{_ACTOR}.clip_ratio_low", 0.2),
-        "clip_high": old.number(f"{_ACTOR}.clip_ratio_high", 0.3),
-        "drop_flat_groups": old.flag("algorithm.online_filtering", False),
     }
     algorithms(old, out)
     steps = _length(old, out)

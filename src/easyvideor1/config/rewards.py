@@ -13,6 +13,38 @@ from easyvideor1.config.section import PositiveInt, Probability, Section
 #: ``accuracy > 0``, several joined by ``and``: what a part of the reward may depend on.
 GATE = re.compile(r"([A-Za-z_][\w.]*)\s*(>=|<=|==|!=|>|<)\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))")
 
+#: Parts that the rules of the task types, the judge and the renderer put into scores (docs/rewards.md).
+RULE_PARTS = frozenset(
+    {
+        "all_passed",
+        "attributes",
+        "beyond_limits",
+        "beyond_video",
+        "box_iou",
+        "box_iou_common",
+        "character_accuracy",
+        "image",
+        "judge",
+        "judge_agreed",
+        "mask_iou",
+        "mean_relative_accuracy",
+        "negative_points",
+        "order",
+        "positive_points",
+        "relative_accuracy",
+        "rouge1",
+        "rouge2",
+        "rougeL",
+        "scale_mismatch",
+        "structure",
+        "tags",
+        "temporal_iou",
+        "time",
+        "word_accuracy",
+        "words",
+    }
+)
+
 #: A tag, or a list of tags that may come several times over.
 Block = str | tuple[str, ...]
 

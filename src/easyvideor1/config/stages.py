@@ -1,87 +1,51 @@
-"""Stages: what is optimised, how, and for how long."""
+"""Stages: what is trained, how, and for how long."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from easyvideor1.config.section import PositiveInt, Probability, Section
-from easyvideor1.config.stage_faults import stage_faults
+from easyvideor1.config.algorithms import (
+    ADVANTAGE_OPTIONS,
+    AGGREGATION_OPTIONS,
+    CORRECTION_OPTIONS,
+    OBJECTIVE_OPTIONS,
+    OFF_POLICY_OPTIONS,
+    WEIGHTER_OPTIONS,
+    AdvantageOptions,
+    AggregationOptions,
+    CorrectionOptions,
+    CustomAdvantage,
+    CustomObjective,
+    DualClipOptions,
+    GroupAdvantage,
+    ObjectiveOptions,
+    OffPolicyOptions,
+    PassAtKOptions,
+    RatioOptions,
+    WeighterOptions,
+)
+from easyvideor1.config.by_name import ByName, Shorthand
+from easyvideor1.config.section import PositiveInt, Section
+from easyvideor1.config.stage_sections import (
+    CriticConfig,
+    HybridConfig,
+    KLConfig,
+    MismatchConfig,
+    OptimizerConfig,
+    OverlongConfig,
+    SelectionConfig,
+)
 from easyvideor1.types import ConfigError
 
-Decay = Annotated[float, Field(ge=0, lt=1)]
-
-
-class OptimizerConfig(Section):
-    """AdamW and its schedule."""
-
-    lr: Annotated[float, Field(gt=0)] = 1e-6
-    """Peak learning rate."""
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
-    """Decay of the two moment estimates."""
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    """Added to the denominator."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of linear warm-up."""
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Linear warm-up as a share of the stage's steps, in place of ``warmup_steps``."""
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """What follows the warm-up."""
-    min_lr_ratio: Probability = 0.0
-    """Where cosine and linear end, as a share of ``lr``."""
-    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0
-    """Gradients are scaled down to this norm."""
-
-    @model_validator(mode="after")
-    def _the_warm_up_is_given_once(self) -> OptimizerConfig:
-        if self.warmup_steps and self.warmup_ratio:
-            raise ValueError("warmup_steps and warmup_ratio both say how long the warm-up is: leave one out")
-        return self
-
-
-class CriticConfig(Section):
-    """The value model of advantages that need one (``gae``)."""
-
-    lr: Annotated[float, Field(gt=0)] = 1e-5
-    """Peak learning rate of the critic; its schedule is the stage's."""
-    value_clip: Annotated[float, Field(gt=0)] | None = 0.5
-    """New values stay within this distance of the old ones where that makes the loss larger; null for no clipping."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """First steps of the stage in which the critic alone learns; fewer than the stage has."""
-
-
-class HybridConfig(Section):
-    """Offline trajectories of the rows in groups of the policy's own responses."""
-
-    policy: Literal["replace-last", "below", "fraction", "schedule"] = "replace-last"
-    """Which groups get them: all whose rows have any; those whose own responses have a mean accuracy below
-    ``threshold``; a ``fraction`` of them; or a fraction that moves from ``fraction`` to ``fraction_end``."""
-    responses: PositiveInt = 1
-    """Responses of a group that they take the place of, the last ones. But under ``below``, which must have seen all of
-    them, those are not generated."""
-    threshold: Probability = 0.5
-    """Mean accuracy of ``below``."""
-    fraction: Probability = 0.5
-    """Part of the groups under ``fraction``; where ``schedule`` starts."""
-    fraction_end: Probability = 0.0
-    """Where ``schedule`` ends."""
-    fraction_steps: PositiveInt | None = None
-    """Steps that ``schedule`` takes; null for the whole stage."""
-    too_long: Literal["leave-out", "cut"] = "leave-out"
-    """What becomes of a trajectory longer than ``rollout.max_new_tokens``: its group stays on-policy, or it is cut
-    there and has no end, like a response that ran into the limit."""
-
-
-class MismatchConfig(Section):
-    """Watch over the distance between the engine's log-probs and the trainer's."""
-
-    bound: Annotated[float, Field(gt=0)] | None = None
-    """Largest mean distance per token, in nats, of any one response; null for no bound."""
-    action: Literal["warn", "stop"] = "warn"
-    """Name the worst response and go on, or stop the run before it is learnt from."""
+Advantage = Annotated[AdvantageOptions, ByName(default="grpo", classes=ADVANTAGE_OPTIONS)]
+Objective = Annotated[ObjectiveOptions, ByName(default="ppo_clip", classes=OBJECTIVE_OPTIONS)]
+Aggregation = Annotated[AggregationOptions, ByName(default="token", classes=AGGREGATION_OPTIONS)]
+OffPolicy = Annotated[OffPolicyOptions, ByName(default="none", classes=OFF_POLICY_OPTIONS)]
+Weighter = Annotated[WeighterOptions, ByName(default="none", classes=WEIGHTER_OPTIONS)]
+Correction = Annotated[CorrectionOptions, ByName(default="none", classes=CORRECTION_OPTIONS)]
 
 
 class StageConfig(Section):
@@ -91,14 +55,11 @@ class StageConfig(Section):
     """Name of the stage, and of its directory: letters, digits, ``_`` and ``-``."""
     trajectories: Literal["policy", "offline"] = "policy"
     """Where responses come from: generated by the policy, or the rows' offline trajectories (SFT)."""
-    advantage: str = "grpo"
-    """Registered advantage or ``module:attr``."""
-    objective: str = "ppo_clip"
-    """Registered objective or ``module:attr``."""
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Length of the stage in passes through its usable rows, in place of ``steps``. It draws so many times as many
     samples as there are rows, in whole steps; they are counted when the run begins, before transforms, and stay what
-    they are (``steps`` in ``run.json``). What ``generation_rounds`` draw again comes on top."""
+    they are (``steps`` in ``run.json``). What further ``selection.generation_rounds`` draw comes on
+    top."""
     steps: Annotated[PositiveInt | None, Field(validate_default=True)] = None
     """Length of the stage in steps, each of which draws ``prompts_per_step`` samples; 100 if ``epochs`` is not given
     either."""
@@ -111,116 +72,26 @@ class StageConfig(Section):
     ppo_epochs: PositiveInt = 1
     """How often a rollout is gone through, its groups in another order each time."""
 
-    advantage_clip: Annotated[float, Field(gt=0)] | None = None
-    """Advantages are cut to this size; null leaves them."""
-    part_weights: dict[str, float] = Field(default_factory=dict)
-    """Weight of each part of the score in ``gdpo``: ``accuracy``, ``format`` and names of ``rewards.parts``. Accuracy
-    and format count 1 each if empty; a part that a group does not have counts 0."""
-    pass_k: PositiveInt = 4
-    """k of ``pass_at_k``, smaller than ``group_size``."""
-    pass_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Accuracy from which ``pass_at_k`` takes a response as right."""
-    gamma: Probability = 1.0
-    """Discount per token (``gae``) or per turn (``per_turn``)."""
-    gae_lambda: Probability = 1.0
-    """Decay of the generalised advantage estimate."""
-
-    clip_low: Annotated[float, Field(ge=0)] = 0.2
-    """Lower clip range of the importance ratio. The papers of GSPO take 3e-4; GMPO means the logarithm, and 0.4."""
-    clip_high: Annotated[float, Field(ge=0)] = 0.28
-    """Upper clip range of the importance ratio (DAPO's clip-higher). GSPO takes 4e-4, GMPO the logarithm and 0.4."""
-    clip_dual: Annotated[float, Field(gt=1)] | None = None
-    """Bound on the ratio where the advantage is negative (dual clip; 3 is usual); null for none."""
-    sapo_positive: Annotated[float, Field(gt=0)] = 1.0
-    """Temperature of the soft gate of ``sapo`` for positive advantages."""
-    sapo_negative: Annotated[float, Field(gt=0)] = 1.05
-    """Temperature of the soft gate of ``sapo`` for other advantages."""
-    regression_floor: Annotated[float, Field(gt=0)] = 1.0
-    """Deviation, in nats, that is added to a group's own deviation of log-ratios in ``reg_grpo``, where all are 0."""
-    dpo_beta: Annotated[float, Field(gt=0)] = 0.1
-    """Inverse temperature of ``dpo``."""
-    reward_temperature: Annotated[float, Field(gt=0)] = 1.0
-    """``reward_weighted_sft`` weighs a response with ``exp(advantage / reward_temperature)``."""
-    reward_weight_cap: Annotated[float, Field(gt=0)] = 20.0
-    """Largest such weight."""
-    off_policy: Literal["none", "importance", "luffy", "sft"] = "none"
-    """How offline responses in on-policy groups are learnt from: like all others, with their ratio to the log-probs
-    that came with them, with LUFFY's shaping, or as examples to imitate."""
-    luffy_gamma: Annotated[float, Field(gt=0)] = 0.1
-    """Gamma of LUFFY's shaping ``p / (p + gamma)``."""
-    off_policy_coef: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of offline tokens under ``off_policy: sft``."""
-
-    aggregation: Literal["token", "sequence", "turn", "fixed"] = "token"
-    """Loss mean over all response tokens, over sequences of their token means, over turns of their token means, or the
-    sum over tokens divided by sequences times ``aggregation_length`` (Dr.GRPO)."""
-    aggregation_length: PositiveInt | None = None
-    """Tokens that ``aggregation: fixed`` divides every sequence by; ``rollout.max_new_tokens`` is the usual number."""
-    weighter: str = "none"
-    """Registered token weighter or ``module:attr``: ``none``, ``tw_grpo``, ``entropy_top``."""
-    weighter_alpha: Annotated[float, Field(ge=1)] = 1.7
-    """Weight of the tokens that a group disagrees about most (``tw_grpo``); the least has 1."""
-    entropy_share: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """Share of a group's tokens, those of highest entropy, that ``entropy_top`` learns from."""
-    entropy_coef: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of an entropy bonus."""
-
-    old_logprobs: Literal["current", "engine"] = "current"
-    """The policy that importance ratios are taken against: the trainer's own as it was when the step began, or the
-    engine's log-probs as they came with the rollout. When one optimiser step follows each rollout, the trainer's own
-    are those of the same pass and nothing is recomputed; with more, one pass is made for them before the first."""
-    correction: str = "none"
-    """How a distance between trainer and engine is corrected, with ``old_logprobs: current``: ``none``, ``tis``,
-    ``tis_sequence``, ``icepop``, ``sequence_mask``, ``geometric_mask``, or ``module:attr``."""
-    correction_cap: Annotated[float, Field(ge=1)] = 2.0
-    """Largest importance weight of ``tis`` and ``tis_sequence``; at least 1, which is the weight where trainer and
-    engine agree."""
-    correction_low: Annotated[float, Field(ge=0)] = 0.5
-    """Masks leave out what has a smaller ratio of trainer to engine."""
-    correction_high: Annotated[float, Field(gt=0)] = 5.0
-    """Masks leave out what has a larger ratio of trainer to engine."""
-
-    kl: Literal["none", "k1", "k2", "k3", "abs", "full"] = "none"
-    """KL estimator against the reference policy: from sampled tokens, or ``full``, the sum over the vocabulary."""
-    kl_in: Literal["loss", "reward"] = "loss"
-    """Where the KL goes: a term of the loss, or taken off the reward before advantages. ``k1`` belongs in the
-    reward."""
-    kl_coef: Annotated[float, Field(ge=0)] = 0.001
-    """Weight of the KL term; where an adaptive one starts."""
-    kl_control: Literal["fixed", "adaptive"] = "fixed"
-    """Keep the weight, or steer it towards ``kl_target`` (Ziegler et al. 2019)."""
-    kl_target: Annotated[float, Field(gt=0)] = 0.1
-    """KL per token, in nats, that an adaptive weight steers towards."""
-    kl_horizon: PositiveInt = 10_000
-    """Sequences over which an adaptive weight moves by about its relative error; more than a fifth of a step's."""
-    reference: Literal["initial", "ema", "adapter-off"] = "initial"
-    """The reference policy: as it was when the stage began, a moving average, or the base without its adapter."""
-    reference_decay: Decay = 0.99
-    """Share of the old reference that a moving average keeps in each update."""
-
-    drop_flat_groups: bool | None = None
-    """Leave out groups whose responses all score the same. Null leaves them out where they carry no signal: where the
-    advantage compares the responses of a group (``grpo`` and its kin), but not where a flat group teaches nevertheless
-    (``reward_weighted_sft``, and offline members under ``off_policy: sft``)."""
-    filter_key: str = "accuracy"
-    """What ``filter_low`` and ``filter_high`` look at: ``accuracy``, ``format``, ``total``, a name of
-    ``rewards.parts``, or a part that the rule of a task type gives."""
-    filter_low: Annotated[float, Field(ge=-1, le=1)] | None = None
-    """Learn only from groups whose mean is above this; null for no bound."""
-    filter_high: Annotated[float, Field(ge=0, le=2)] | None = None
-    """Learn only from groups whose mean is below this; null for no bound."""
-    generation_rounds: PositiveInt = 1
-    """Generate up to so many times per step, until ``prompts_per_step`` groups are usable (dynamic sampling)."""
-    overlong_filter: bool = False
-    """Do not learn from responses that were cut at the length limit."""
-    overlong_cache: Annotated[int, Field(ge=0)] = 0
-    """Tokens before the length limit in which a growing penalty is taken off the reward (DAPO); 0 for none, at most
-    ``rollout.max_new_tokens``."""
-    overlong_penalty: Annotated[float, Field(ge=0)] = 1.0
-    """Penalty at the limit."""
-
+    advantage: Advantage = GroupAdvantage(name="grpo")
+    """How rewards become advantages; ``advantage: grpo`` is short for ``advantage: {name: grpo}``, and so below."""
+    objective: Objective = DualClipOptions(name="ppo_clip")
+    """What the policy minimises."""
+    aggregation: Aggregation = AggregationOptions(name="token")
+    """How the losses of tokens become one number."""
+    kl: Annotated[KLConfig, Shorthand("estimator")] = KLConfig()
+    """KL divergence from a reference policy; ``kl: k3`` is short for ``kl: {estimator: k3}``."""
+    off_policy: OffPolicy = OffPolicyOptions(name="none")
+    """How offline responses in on-policy groups are trained on."""
+    weighter: Weighter = WeighterOptions(name="none")
+    """How much the policy gradient of each token counts."""
+    correction: Correction = CorrectionOptions(name="none")
+    """How a distance between trainer and engine is corrected."""
+    selection: SelectionConfig = SelectionConfig()
+    """Which groups a step is trained on."""
+    overlong: OverlongConfig = OverlongConfig()
+    """What becomes of responses that reach the length limit."""
     hybrid: HybridConfig | None = None
-    """Offline trajectories in on-policy groups; null for none. ``off_policy`` says how they are learnt from."""
+    """Offline trajectories in on-policy groups; null for none. ``off_policy`` says how they are trained on."""
     mismatch: MismatchConfig = MismatchConfig()
     """What happens when engine and trainer disagree."""
 
@@ -268,8 +139,168 @@ class StageConfig(Section):
             raise ConfigError(f"stages.{self.name}: its epochs are counted in steps when a run begins; set steps")
         return self.steps
 
+    @property
+    def old_logprobs(self) -> Literal["current", "engine"]:
+        """The policy that ratios are taken against; ``current`` for an objective without ratios."""
+        return self.objective.old_logprobs if isinstance(self.objective, RatioOptions) else "current"
+
     @model_validator(mode="after")
     def _options_fit_together(self) -> StageConfig:
-        if faults := list(stage_faults(self)):
+        if faults := list(self._conflicts()):
             raise ValueError("; ".join(faults))
         return self
+
+    def _conflicts(self) -> Iterator[str]:
+        """A sentence for each pair of options that contradict each other, and what to set instead.
+
+        Of functions of the user's own nothing is assumed.
+        """
+        yield from self._advantage_conflicts()
+        yield from self._objective_conflicts()
+        yield from self._offline_conflicts()
+        if self.mini_batches > self.prompts_per_step:
+            yield (
+                f"mini_batches ({self.mini_batches}) are parts of a step's {self.prompts_per_step} groups: set at most "
+                "as many as prompts_per_step"
+            )
+        sequences = self.prompts_per_step * self.group_size
+        if self.kl.control == "adaptive" and self.trajectories == "policy" and self.kl.horizon <= 0.2 * sequences:
+            yield (
+                f"kl.horizon ({self.kl.horizon}) is within a fifth of the {sequences} sequences of a step, so that "
+                f"one step could take an adaptive kl.coef to 0: set it to {10 * sequences} or so"
+            )
+
+    def _advantage_conflicts(self) -> Iterator[str]:
+        advantage, objective, name = self.advantage, self.objective.name, self.advantage.name
+        if advantage.group_centred:
+            # Two objectives make something of an advantage of 0: dpo reads none, and the weight exp(0) is 1.
+            offline = self.trajectories == "offline" and objective not in ("dpo", "reward_weighted_sft")
+            if objective == "sft" or offline:
+                what = "objective sft" if objective == "sft" else "a stage of offline trajectories"
+                yield (
+                    f"advantage {name} compares the responses of a group, so that {what} would learn nothing from one "
+                    "response and unlearn half of several: set advantage: ones, or reward"
+                )
+            elif self.trajectories == "policy" and self.group_size == 1 and objective != "dpo":
+                yield (
+                    f"advantage {name} compares the responses of a group, and group_size: 1 leaves nothing to compare: "
+                    "set group_size: 2 or more, or advantage: remax, reinforce_plus_plus or gae"
+                )
+        if isinstance(advantage, PassAtKOptions) and advantage.k >= self.group_size:
+            yield (
+                f"advantage.k ({advantage.k}) must be smaller than group_size ({self.group_size}): where one set holds "
+                "all responses their advantages are 0; lower advantage.k or raise group_size"
+            )
+        if name == "gae" and self.steps is not None and self.critic.warmup_steps >= self.steps:
+            yield (
+                f"critic.warmup_steps ({self.critic.warmup_steps}) leaves the policy none of the stage's {self.steps} "
+                "steps: lower it, or raise steps"
+            )
+        if name != "gae" and not isinstance(advantage, CustomAdvantage) and self.critic != CriticConfig():
+            yield "critic would have no effect: it goes with advantage: gae; set that, or leave out critic"
+        if advantage.reads_reward or objective == "dpo":
+            return
+        if self.kl.placement == "reward":
+            yield (
+                f"advantage {name} does not read the total reward, so that the KL in the reward would be lost: set "
+                "kl.placement: loss"
+            )
+        if self.overlong.cache > 0:
+            remedy = "leave it out"
+            if name == "gdpo":
+                remedy = "weigh a part such as brevity (rewards.parts, advantage.part_weights)"
+            yield (
+                f"advantage {name} does not read the total reward, so that the penalty of overlong.cache would be "
+                f"lost: {remedy}, or set another advantage"
+            )
+
+    def _objective_conflicts(self) -> Iterator[str]:
+        objective, advantage = self.objective, self.advantage.name
+        name = objective.name
+        if name == "dpo":
+            yield from self._dpo_conflicts()
+        if objective.of_sequences:
+            if self.aggregation.name not in ("sequence", "turn"):
+                yield f"objective {name} is a mean over sequences: set aggregation: sequence"
+            if self.weighter.name != "none" and name != "gspo_token":
+                yield f"objective {name} has no terms of single tokens to weigh: set weighter: none"
+            if self.off_policy.name in ("luffy", "sft"):
+                yield (
+                    f"off_policy: {self.off_policy.name} replaces terms of single tokens, which objective {name} does "
+                    "not have: set off_policy: none, or a token objective such as ppo_clip"
+                )
+        if objective.one_advantage:
+            remedy = "set objective: gspo_token, which takes one for each token"
+            if advantage == "gae":
+                yield f"objective {name} takes one advantage for a whole response, and gae gives others: {remedy}"
+            elif advantage == "reinforce_plus_plus" and self.kl.placement == "reward":
+                yield (
+                    f"objective {name} takes one advantage for a whole response, and reinforce_plus_plus with "
+                    f"kl.placement: reward gives others: {remedy}, or set kl.placement: loss"
+                )
+        if not isinstance(objective, RatioOptions) and self.off_policy.name == "importance":
+            yield (
+                f"objective {name} takes no ratio, so that off_policy: importance has no effect: set off_policy: none, "
+                "or an objective such as ppo_clip"
+            )
+        if self.correction.name != "none" and self.old_logprobs == "engine":
+            yield (
+                f"correction: {self.correction.name} and objective.old_logprobs: engine correct the same distance "
+                "twice; set old_logprobs: current, or correction: none"
+            )
+        if self.kl.estimator == "none" and self.kl.reference != "initial" and name != "dpo":
+            yield (
+                f"kl.reference: {self.kl.reference} is for a KL term, and there is none; set kl.estimator, or leave "
+                "out reference"
+            )
+
+    def _dpo_conflicts(self) -> Iterator[str]:
+        if self.advantage.name in ("gae", "remax"):
+            what = "a critic" if self.advantage.name == "gae" else "greedy responses"
+            yield (
+                f"objective dpo reads no advantages, and {self.advantage.name} would pay for {what}: set advantage: "
+                "reward"
+            )
+        if self.advantage.clip is not None:
+            yield "advantage.clip would have no effect: objective dpo reads no advantages; leave out clip"
+        if self.kl.placement == "reward":
+            yield "kl.placement: reward would only change which responses dpo pairs: set kl.placement: loss"
+        if self.correction.name != "none":
+            yield "objective dpo weighs pairs, not tokens, and would ignore the correction: set correction: none"
+        if self.trajectories == "policy" and self.group_size < 2:
+            yield "objective dpo compares responses of one group: group_size must be at least 2"
+
+    def _offline_conflicts(self) -> Iterator[str]:
+        offline, objective, off_policy = self.trajectories == "offline", self.objective.name, self.off_policy.name
+        if offline and self.correction.name != "none":
+            yield (
+                "correction is about responses of the engine, and a stage of offline trajectories has none; set "
+                "correction: none"
+            )
+        if offline and self.kl.placement == "reward":
+            yield "kl.placement: reward has no effect on offline trajectories; set kl.placement: loss"
+        if self.selection.drop_flat_groups and objective != "dpo" and (offline or self.advantage.name == "ones"):
+            what = "a stage of offline trajectories" if offline else "advantage ones"
+            yield (
+                f"{what} compares nothing, and selection.drop_flat_groups: true would leave groups out: set it to null "
+                "or false"
+            )
+        if objective == "luffy" and off_policy != "none":
+            yield f"objective luffy shapes offline tokens itself: leave out off_policy: {off_policy}"
+        known = not isinstance(self.objective, CustomObjective)
+        if known and self.hybrid is None and (objective == "luffy" or off_policy != "none"):
+            key = f"off_policy: {off_policy}" if off_policy != "none" else "objective luffy"
+            other = "off_policy: none" if off_policy != "none" else "objective: ppo_clip"
+            if offline:
+                yield f"{key} is for offline responses among the policy's own, and this stage has none: set {other}"
+            else:
+                yield f"{key} is for offline responses, and nothing mixes them in: set hybrid, or set {other}"
+        if self.hybrid is None:
+            return
+        if offline:
+            yield "hybrid mixes offline trajectories into the policy's groups; set trajectories: policy, or drop hybrid"
+        if self.hybrid.responses >= self.group_size:
+            yield (
+                f"hybrid.responses ({self.hybrid.responses}) leaves a group of {self.group_size} no response of the "
+                "policy; raise group_size"
+            )

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from easyvideor1.config.keys import all_keys, dotted, keys_at
+from easyvideor1.config.by_name import ByName
+from easyvideor1.config.keys import all_keys, dotted, keys_at, mark_at
 from easyvideor1.config.source import Keys
 from easyvideor1.config.synonyms import LOCAL_SYNONYMS, SYNONYMS
 
@@ -28,13 +29,34 @@ def suggest(path: Keys, values: Mapping[str, Any]) -> str:
         return f"did you mean {' or '.join(shown_key(key, values) for key in found)}?"
     if inside := _inside(path, values):
         return inside
-    siblings = keys_at(path[:-1])
+    siblings = keys_at(path[:-1], _name_at(path[:-1], values))
     if not siblings:
         return "nothing can be set here"
     if len(siblings) <= _LISTED:
         return f"valid keys here: {', '.join(siblings)}"
     place = shown_key(path[:-1], values)
     return f"nothing of such a name can be set; docs/configuration.md and `evr1 config show` have the keys of {place}"
+
+
+def unused(path: Keys, values: Mapping[str, Any]) -> str:
+    """Why the key at ``path`` has no effect: another name beside it would read it. Empty for any other key."""
+    mark, key = mark_at(path[:-1]), str(path[-1])
+    if not isinstance(mark, ByName):
+        return ""
+    readers = [name for name in mark.names() if key in mark.classes[name].model_fields]
+    if not readers:
+        return ""
+    kind, name = str(path[-2]), str(_name_at(path[:-1], values) or mark.default)
+    remedy = f"set that in place of {name}, or leave out {key}"
+    return f"would have no effect: it goes with {kind} {' or '.join(readers)}; {remedy}"
+
+
+def _name_at(path: Keys, values: Mapping[str, Any]) -> object:
+    """The name in the section at ``path``."""
+    section: Any = values
+    for key in path:
+        section = section[key]
+    return section.get("name") if isinstance(section, Mapping) else section
 
 
 def shown_key(path: Keys, values: Mapping[str, Any]) -> str:

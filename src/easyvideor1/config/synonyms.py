@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from easyvideor1.config.source import Keys
 
 _STAGE: Keys = ("stages", 0)
+_OBJECTIVE: Keys = (*_STAGE, "objective")
+_SELECTION: Keys = (*_STAGE, "selection")
 _OPTIMIZER: Keys = (*_STAGE, "optimizer")
 
 #: Our key -> other names of it. Entries of lists show as 0.
@@ -77,16 +79,17 @@ SYNONYMS: Mapping[Keys, tuple[str, ...]] = {
     (*_STAGE, "advantage"): ("adv_estimator", "advantage_estimator"),
     (*_STAGE, "objective"): ("loss_type", "loss_mode", "policy_loss"),
     (*_STAGE, "aggregation"): ("loss_avg_mode", "loss_agg_mode", "loss_aggregation"),
-    (*_STAGE, "clip_low"): ("clip_ratio", "clip_ratio_low", "epsilon", "cliprange", "eps_clip"),
-    (*_STAGE, "clip_high"): ("clip_ratio_high", "epsilon_high", "eps_clip_higher"),
-    (*_STAGE, "clip_dual"): ("clip_ratio_dual", "clip_ratio_c", "delta"),
-    (*_STAGE, "gae_lambda"): ("lam", "gae_lam"),
-    (*_STAGE, "entropy_coef"): ("entropy_coeff", "ent_coef"),
-    (*_STAGE, "kl"): ("kl_penalty", "kl_loss_type", "kl_type", "use_kl_loss"),
-    (*_STAGE, "kl_coef"): ("beta", "kl_loss_coef", "kl_coeff", "init_kl_coef"),
-    (*_STAGE, "generation_rounds"): ("max_try_make_batch", "max_num_gen_batches", "dynamic_sample"),
-    (*_STAGE, "filter_low"): ("online_filtering", "filter_groups"),
-    (*_STAGE, "overlong_filter"): ("mask_truncated_completions",),
+    (*_OBJECTIVE, "clip_low"): ("clip_ratio", "clip_ratio_low", "epsilon", "cliprange", "eps_clip"),
+    (*_OBJECTIVE, "clip_high"): ("clip_ratio_high", "epsilon_high", "eps_clip_higher"),
+    (*_OBJECTIVE, "clip_dual"): ("clip_ratio_dual", "clip_ratio_c", "delta"),
+    (*_STAGE, "advantage", "lam"): ("gae_lam", "gae_lambda", "lambda"),
+    (*_OBJECTIVE, "entropy_coef"): ("entropy_coeff", "ent_coef"),
+    (*_STAGE, "kl"): ("use_kl_loss", "kl_ctrl"),
+    (*_STAGE, "kl", "estimator"): ("kl_penalty", "kl_loss_type", "kl_type"),
+    (*_STAGE, "kl", "coef"): ("beta", "kl_loss_coef", "kl_coeff", "init_kl_coef"),
+    (*_SELECTION, "generation_rounds"): ("max_try_make_batch", "max_num_gen_batches", "dynamic_sample"),
+    (*_SELECTION, "filter_low"): ("online_filtering", "filter_groups"),
+    (*_STAGE, "overlong", "filter"): ("mask_truncated_completions",),
     (*_STAGE, "hybrid"): ("enable_mix_policy", "mix_policy"),
     (*_STAGE, "save_every"): ("save_freq", "save_steps", "checkpoint_every"),
     (*_STAGE, "keep_checkpoints"): ("save_limit", "save_total_limit", "max_ckpt_to_keep"),
@@ -107,6 +110,8 @@ SYNONYMS: Mapping[Keys, tuple[str, ...]] = {
 #: The same for names that mean our key only beside it; elsewhere they mean another, or nothing.
 LOCAL_SYNONYMS: Mapping[Keys, tuple[str, ...]] = {
     (*_STAGE, "critic", "lr"): ("learning_rate",),
+    (*_STAGE, "kl", "coef"): ("kl_coef", "weight"),
+    (*_STAGE, "kl", "placement"): ("kl_in",),
     ("evaluation", "samples"): ("n", "num_generations", "num_samples", "n_samples"),
     ("evaluation", "every"): ("steps", "freq", "interval"),
     ("cache", "dir"): ("path", "directory"),

@@ -1,4 +1,4 @@
-"""A benchmark is a value: where its rows are, how they are asked, how they are scored, and what is reported."""
+"""A benchmark is a value: its rows, prompts, budgets, scorer and the numbers that it reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROW_FILES = (".json", ".jsonl", ".parquet")
 
 
 def accuracy_and_task_average(evaluation: Evaluation) -> dict[str, float]:
-    """Greedy accuracy over all judged questions, and the mean of the task types' accuracies, where there are any."""
+    """Greedy accuracy over all scored questions, and the mean of the accuracies of the task types."""
     by_task = [aggregate.greedy.mean for aggregate in evaluation.tasks.values() if aggregate.greedy is not None]
     if evaluation.greedy is None:
         return {}
@@ -30,12 +30,12 @@ def accuracy_and_task_average(evaluation: Evaluation) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What is asked, and how.
+    """The questions of a benchmark, and how they are asked and scored.
 
-    ``version`` changes whenever a change here would change a number. ``columns`` overrides the column names of
-    ``DataConfig`` (``{"question_key": "problem"}``). ``adapt`` finishes a sample whose row says something in a column
-    of its own, which ``Sample.extra`` keeps. Settings that are ``None`` are taken from the run's configuration, the
-    scorer included. ``aggregate`` gives the numbers that the benchmark is quoted by.
+    Change ``version`` whenever a change would change a reported number. ``columns`` overrides the column names of
+    ``DataConfig`` (``{"question_key": "problem"}``). ``adapt`` completes a sample from columns of its own, which
+    ``Sample.extra`` keeps. Settings that are ``None`` come from the run's configuration, the scorer included.
+    ``aggregate`` gives the numbers that the benchmark is quoted by.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Benchmark:
 
 
 def _updated(section: S, changes: Mapping[str, Any]) -> S:
-    """A copy of a section with changes, validated: ``model_copy`` alone would take anything."""
+    """A copy of a section with changes, validated (``model_copy`` would not validate)."""
     fields = {key: getattr(section, key) for key in type(section).model_fields}
     return type(section).model_validate({**fields, **changes})
 
@@ -116,8 +116,8 @@ def open_benchmark(target: str) -> Benchmark:
     ``module:attr`` of the user's own, at a location; ``NAME`` alone lets the benchmark choose.
 
     Raises:
-        ConfigError: no such benchmark, or the user's function returned something else.
-        DataError: the location holds no rows.
+        ConfigError: no such benchmark, or a custom function did not return a ``Benchmark``.
+        DataError: the location has no rows.
     """
     if Path(target).suffix.lower() in _ROW_FILES and "=" not in target:
         return published_rows(target)

@@ -1,4 +1,4 @@
-"""Ask an engine every question of a data set and score the answers."""
+"""Generate and score responses to every question of a data set."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def evaluate(
 ) -> Evaluation:
     """One greedy and ``config.samples`` sampled responses to every question, scored.
 
-    Each request has a seed of its own, made from ``seed`` and the sample's id, so the random numbers of a response do
-    not depend on ``batch_size`` or on what else is in the batch. The last bits of the logits may, as matrix products of
-    other shapes round differently: where two tokens are as good as level, another batching can give another response.
+    Each request has its own seed, made from ``seed`` and the sample's id, so the random numbers of a response do not
+    depend on ``batch_size`` or on the batch. The last bits of the logits may, because matrix products of other shapes
+    round differently: where two tokens are almost equally likely, another batching can give another response.
 
     Args:
         name: Name of the evaluation, and of its files: letters, digits, ``.``, ``_`` and ``-``.
-        samples: The questions; of more than ``config.max_samples``, a subset drawn by ``seed`` is taken.
+        samples: The questions; if there are more than ``config.max_samples``, a subset drawn by ``seed``.
         engine: Generates the responses.
         strategy: Makes the prompts of a sample, turn by turn. A sample for which it raises ``EasyVideoError`` is
             counted as failed and named in ``Evaluation.failures``; so is one that the engine cannot answer, as when its
@@ -65,12 +65,12 @@ def evaluate(
         seed: Everything random follows from this number.
         on_progress: Called with (questions done, questions in all) after each batch.
         batch_size: Questions handed to the engine together.
-        scoring_threads: Responses scored at the same time, for scorers that wait for others, such as a language model;
-            with more than one ``scorer`` must be safe to call from several threads.
+        scoring_threads: Responses scored at the same time, for scorers that wait for a service, such as an LLM judge;
+            with more than one, ``scorer`` must be thread-safe.
 
     Raises:
-        ConfigError: the name cannot be the name of a file.
-        StoppedError: more than ``config.max_failed`` of the questions could not be asked or judged; there is no result.
+        ConfigError: the name cannot be a file name.
+        StoppedError: more than ``config.max_failed`` of the questions failed or could not be scored.
         EasyVideoError: the engine breaks its contract.
     """
     if not _NAME.fullmatch(name):
@@ -88,7 +88,7 @@ def evaluate(
 
 
 def _check_failed(name: str, records: Sequence[SampleRecord], bound: float) -> None:
-    """A mean over the few questions that happened to work is no result."""
+    """Refuse a mean over only those questions that happened to work."""
     failures = [failure for record in records if (failure := _failure(record))]
     if sum(share for _, share in failures) <= bound * len(records):
         return
@@ -104,10 +104,10 @@ def _check_failed(name: str, records: Sequence[SampleRecord], bound: float) -> N
 
 
 def _failure(record: SampleRecord) -> tuple[str, float] | None:
-    """Why a question says nothing of the policy, and how much of it does not; ``None`` if all of it does.
+    """Why a question failed, and which share of it; ``None`` if all responses are scored.
 
-    Without its greedy response it is lost as a whole, else as far as its sampled ones could not be judged: those that
-    could are no fair choice of them.
+    Without a scored greedy response the whole question failed, otherwise the share of sampled responses that could not
+    be scored.
     """
     if record.error is not None:
         return record.error, 1.0
@@ -120,8 +120,8 @@ def _failure(record: SampleRecord) -> tuple[str, float] | None:
 def choose_samples(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
     """At most ``limit`` samples in their given order.
 
-    Files are often sorted by task, so the first ones would not do. Each sample draws a number from (seed, id) and the
-    lowest are taken: two evaluations of a run get the same subset, and a longer file changes little of it.
+    Files are often sorted by task, so the first samples would be biased. Each sample gets a number from (seed, id), and
+    the lowest are taken: two evaluations of a run get the same subset, and a longer file changes it only a little.
     """
     if limit is None or len(samples) <= limit:
         return list(samples)

@@ -1,4 +1,4 @@
-"""The outcome of an evaluation: every answer, and what they come to."""
+"""The result of an evaluation: every response, and the aggregates."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _LIMITS = ("mean", "low", "high")
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """What a set of records comes to.
+    """Aggregates of a set of records.
 
-    ``count`` is all samples of the set, of which ``failed`` could not be put before the model and ``not_applicable``
-    got a greedy response that could not be judged. Neither counts as right or wrong: ``greedy`` and ``sampled`` are
-    accuracies over the judged responses, ``None`` when there are none. ``format`` and ``parts`` are means over judged
-    greedy responses, ``tokens`` means over prompts, by kind: ``text``, ``image``, ``video``. ``form`` are shares of the
-    greedy responses: ``cut_off`` ended at the length limit, from ``no_answer`` no answer could be read, and of those
-    that gave one, ``without_form`` gave it in another form than the prompt asks for (no closed tag, other words).
-    Responses that a reward of the user judged count for ``cut_off`` alone: how they were read is not known.
+    ``count`` is the number of samples; ``failed`` of them got no response, and ``not_applicable`` a greedy response
+    that could not be scored. Neither counts as right or wrong: ``greedy`` and ``sampled`` are accuracies over scored
+    responses, ``None`` when there are none. ``format`` and ``parts`` are means over scored greedy responses,
+    ``tokens`` means over prompts by kind (``text``, ``image``, ``video``). ``form`` are shares of the greedy
+    responses: ``cut_off`` reached the length limit, ``no_answer`` contain no answer, and, among those with an answer,
+    ``without_form`` do not have the format of the prompt (no closed tag, other words). Responses with a custom reward
+    count only for ``cut_off``, because it is unknown how they were parsed.
     """
 
     count: int
@@ -95,7 +95,7 @@ class Evaluation:
 
     @property
     def failures(self) -> tuple[tuple[str, str], ...]:
-        """``(sample id, reason)`` of every sample that could not be put before the model."""
+        """``(sample id, reason)`` of every sample without a response."""
         return tuple((record.sample, record.error) for record in self.records if record.error is not None)
 
     def to_json(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Evaluation:
         }
 
     def write(self, directory: Path) -> Path:
-        """Write ``NAME.jsonl``, then ``NAME.json``, each atomically: where the second exists, the first is whole.
+        """Write ``NAME.jsonl``, then ``NAME.json``, each atomically: if the second exists, the first is complete.
 
         The second holds the SHA-256 of the first as ``records``, and a ``checksum`` of itself.
 
@@ -184,7 +184,7 @@ def _accuracy_fault(record: SampleRecord) -> str:
 
 
 def evaluation_fault(directory: Path, name: str) -> str:
-    """Why the files of an evaluation are not whole: one is missing or cannot be read; empty if they are whole.
+    """Why the files of an evaluation are not intact: one is missing or cannot be read; empty if they are.
 
     Whether ``NAME.json`` is what the rows come to is not computed; see ``Evaluation.load``.
     """
@@ -201,7 +201,7 @@ def evaluation_fault(directory: Path, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationTotals:
-    """What ``NAME.json`` alone says of all questions: enough for a curve, without the records."""
+    """The totals of ``NAME.json``: enough for a curve, without the records."""
 
     name: str
     count: int
@@ -230,7 +230,7 @@ class EvaluationTotals:
 
 
 def rows_fault(directory: Path, totals: EvaluationTotals) -> str:
-    """That the rows of an evaluation are missing, or not those that its totals were made of; else empty."""
+    """Why the rows of an evaluation are missing or do not belong to its totals; empty if they do."""
     path = directory / f"{totals.name}.jsonl"
     try:
         content = path.read_bytes()
@@ -325,7 +325,7 @@ def paired_records(before: Evaluation, after: Evaluation) -> list[tuple[SampleRe
 
 
 def greedy_difference(before: Evaluation, after: Evaluation) -> Interval | None:
-    """Paired change of greedy accuracy over the samples judged in both; ``None`` when there are none."""
+    """Paired change of greedy accuracy over the samples scored in both; ``None`` when there are none."""
     old, new, clusters = [], [], []
     for first, second in paired_records(before, after):
         if first.greedy is None or second.greedy is None:

@@ -92,7 +92,7 @@ class Critic:
                 old_values=old.to(found.dtype),
                 returns=wanted.to(found.dtype),
             )
-            loss, metrics = value_loss(tokens, self.options)
+            loss, metrics = value_loss(tokens, self.options.critic)
             torch.autograd.backward(loss)
             for name, value in metrics.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach())

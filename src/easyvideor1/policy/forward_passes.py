@@ -12,7 +12,7 @@ import torch
 from easyvideor1.algorithms.assembly import stage_needs, token_batch
 from easyvideor1.algorithms.kl import kl_estimate
 from easyvideor1.algorithms.needs import needs_of
-from easyvideor1.algorithms.objectives import Objective
+from easyvideor1.algorithms.objectives import Objective, objective_loss
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, VisualInputs, computing
 from easyvideor1.families.features import FeatureCache
@@ -170,10 +170,10 @@ class ForwardPasses:
             options = self._stage()
             hidden = response_hidden(self.family, self.model, batch)
             logprobs, _ = hidden_logprobs(self.family, self.model, hidden, batch.targets, temperature=temperature)
-            full = options.kl == "full"
+            full = options.kl.estimator == "full"
             reference, found = self._against(batch, hidden, temperature, logprobs=not full, full=full)
             if reference is not None:
-                found = kl_estimate(options.kl, logprobs, reference)
+                found = kl_estimate(options.kl.estimator, logprobs, reference)
             assert found is not None
             return found
 
@@ -266,12 +266,12 @@ class ForwardPasses:
         needs = stage_needs(options)
         hidden = response_hidden(self.family, self.model, batch)
         logprobs, entropy = hidden_logprobs(self.family, self.model, hidden, batch.targets, temperature=temperature)
-        if options.entropy_coef == 0:
+        if options.objective.entropy_coef == 0:
             entropy = entropy.detach()
         reference = full = divergence = None
         # KL that goes off the reward was computed before.
-        in_loss = needs if options.kl_in == "loss" else needs_of(objective)
-        asked = {"logprobs": "ref_logprobs" in in_loss, "full": options.kl_in == "loss" and "full_kl" in needs}
+        in_loss = needs if options.kl.placement == "loss" else needs_of(objective)
+        asked = {"logprobs": "ref_logprobs" in in_loss, "full": options.kl.placement == "loss" and "full_kl" in needs}
         if any(asked.values()):
             reference, full = self._against(batch, hidden, temperature, **asked)
         if "full_logits" in needs and targets["group"] is not None:
@@ -288,7 +288,7 @@ class ForwardPasses:
             divergence=divergence,
             **targets,
         )
-        loss, metrics = objective(tokens, options)
+        loss, metrics = objective_loss(objective, tokens, options)
         known = (targets["weights"] > 0) & ~batch.engine_logprobs.isnan()
         if tokens.offline is not None:
             known &= ~tokens.offline  # responses of another policy are no mismatch

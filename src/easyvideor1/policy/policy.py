@@ -13,9 +13,8 @@ import torch
 from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.kl import KLWeight, move_average
 from easyvideor1.algorithms.objectives import OBJECTIVES
-from easyvideor1.attention import functions as attention
 from easyvideor1.config import ModelConfig, StageConfig
-from easyvideor1.families.family import Family, configured_family
+from easyvideor1.families.family import Family, chosen_device, configured_family, configured_model
 from easyvideor1.policy.adapters import adapter_tensors, add_adapters, weights
 from easyvideor1.policy.critic import Critic
 from easyvideor1.policy.forward_passes import ForwardPasses
@@ -30,24 +29,6 @@ from easyvideor1.policy.saving import (
     write_policy,
 )
 from easyvideor1.types import ConfigError, EasyVideoError
-
-
-def chosen_device(config: ModelConfig) -> torch.device:
-    """Where the policy lives: what the config names, or the first GPU, or the CPU.
-
-    Raises:
-        ConfigError: the config names no device, or a GPU that torch does not find.
-    """
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(config.device)
-    except RuntimeError:
-        raise ConfigError(f"model.device {config.device!r} is not a device; write auto, cpu, cuda or cuda:1") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = f"torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
-        raise ConfigError(f"model.device {config.device!r} does not exist: {found}; set model.device=auto")
-    return device
 
 
 class DivergedError(EasyVideoError, FloatingPointError):
@@ -82,7 +63,7 @@ class Policy(ForwardPasses):
         """Load ``checkpoint`` (or ``config.path``) onto the configured device, freeze what the config names."""
         directory = Path(checkpoint or config.path)
         family = configured_family(config, directory)
-        model = _load(family, config, directory)
+        model = configured_model(family, config, directory)
         return cls.of(family, model.to(chosen_device(config)), directory, config)
 
     @classmethod
@@ -112,13 +93,13 @@ class Policy(ForwardPasses):
         trained = [p for p in self.model.parameters() if p.requires_grad]
         if not trained:
             raise ConfigError("model.freeze freezes the whole model; leave at least one group to train")
-        if options.reference == "adapter-off" and self.config.lora is None:
-            raise ConfigError(f"stages.{options.name}.reference: adapter-off needs adapters; set model.lora")
+        if options.kl.reference == "adapter-off" and self.config.lora is None:
+            raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         self.options = options
-        self.objective = OBJECTIVES.resolve(options.objective)
+        self.objective = OBJECTIVES.resolve(options.objective.name)
         settings = options.optimizer
         self.optimizer = adamw(trained, settings, settings.lr)
-        self.kl_weight = KLWeight.of(options)
+        self.kl_weight = KLWeight.of(options.kl)
         copies = self._copies_for(options)
         self.reference = copies.get("reference")
         if self.reference is not None:
@@ -182,7 +163,7 @@ class Policy(ForwardPasses):
 
     def _read(self, checkpoint: Path) -> None:
         """Weights from a checkpoint, frozen ones in the computing type where that is exact."""
-        read_weights(checkpoint, self.model, partial(_load, self.family, self.config, checkpoint))
+        read_weights(checkpoint, self.model, partial(configured_model, self.family, self.config, checkpoint))
         if (dtype := getattr(torch, self.config.dtype)) != torch.float32:
             shrink_frozen(self.model, dtype)
 
@@ -216,10 +197,10 @@ class Policy(ForwardPasses):
             )
         rate = learning_rate(options.optimizer, step - self._waits, options.step_count - self._waits)
         step_at_rate(optimizer, rate)
-        if options.reference == "ema" and self.reference is not None:
+        if options.kl.reference == "ema" and self.reference is not None:
             pairs = zip(self.reference.parameters(), self.model.parameters(), strict=True)
             moving = [(kept, new) for kept, new in pairs if new.requires_grad]
-            move_average([kept for kept, _ in moving], [new for _, new in moving], options.reference_decay)
+            move_average([kept for kept, _ in moving], [new for _, new in moving], options.kl.reference_decay)
         return {"grad_norm": norm, "lr": rate}
 
     def critic_step(self, step: int) -> dict[str, float]:
@@ -232,7 +213,7 @@ class Policy(ForwardPasses):
 
         Adapters are merged into its weights, and beside them for ``restore``.
         """
-        average = self.reference if self.options is not None and self.options.reference == "ema" else None
+        average = self.reference if self.options is not None and self.options.kl.reference == "ema" else None
         write_policy(directory, self.model, self.family.tokenizer, self.checkpoint, self.optimizer, average)
         if self.critic is not None:
             self.critic.save(directory)
@@ -252,7 +233,7 @@ class Policy(ForwardPasses):
             read_adapters(directory, self.model)
         else:
             self._read(directory)
-        if self.reference is not None and self.options is not None and self.options.reference == "ema":
+        if self.reference is not None and self.options is not None and self.options.kl.reference == "ema":
             read_reference(directory, self.reference, self.model)
         read_optimizer(directory / OPTIMIZER, self.model, self.optimizer)
         if self.critic is not None:
@@ -262,19 +243,6 @@ class Policy(ForwardPasses):
 def _uses(options: StageConfig) -> list[str]:
     """What copies of the model a stage needs."""
     needs, found = stage_needs(options), []
-    if needs & {"ref_logprobs", "full_kl"} and options.reference != "adapter-off":
+    if needs & {"ref_logprobs", "full_kl"} and options.kl.reference != "adapter-off":
         found.append("reference")
     return [*found, "critic"] if "values" in needs else found
-
-
-def _load(family: Family, config: ModelConfig, directory: Path, meta: bool = False) -> Any:
-    """The model with float32 parameters, whatever it computes in.
-
-    In bfloat16 a weight of 0.02 has steps of 1e-4, so that updates of 1e-6 would be rounded away.
-    """
-    implementation: str = config.attention
-    if family.shares_prefix and implementation == "sdpa":
-        implementation = attention.register()
-    return family.load_model(
-        directory, dtype=torch.float32, attention=implementation, trust_remote_code=config.trust_remote_code, meta=meta
-    )

@@ -14,6 +14,7 @@ import torch
 
 from easyvideor1.algorithms.objectives import token_weights
 from easyvideor1.config import StageConfig
+from easyvideor1.config.algorithms import FixedAggregation
 from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.types import Turn
 
@@ -138,7 +139,9 @@ def turn_weights(
     trained = torch.cat([torch.from_numpy(turn.response_mask) for turn in turns])
     turn_T = torch.repeat_interleave(torch.arange(len(turns)), lengths)
     sequence_T = turn_T if trajectory_M is None else trajectory_M[turn_T]
-    weights = token_weights(trained, sequence_T, options.aggregation, turn_T=turn_T, length=options.aggregation_length)
+    mean = options.aggregation
+    length = mean.length if isinstance(mean, FixedAggregation) else None
+    weights = token_weights(trained, sequence_T, mean.name, turn_T=turn_T, length=length)
     return list(torch.split(weights, lengths.tolist()))
 
 

@@ -1,6 +1,6 @@
-"""What a stage has kept, read back: its rows, and what of them is not as it was written.
+"""Read the files of a stage back: their rows, and their damage.
 
-A run that goes on, its report and ``evr1 doctor`` look at the same files and have to say the same of them.
+A resumed run, the report and ``evr1 doctor`` read the same files, and must describe damage in the same words.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from easyvideor1.files import is_sealed
 from easyvideor1.records.trajectories import SampleRecord, record_from_json
 from easyvideor1.types import DataError
 
-#: Ends the name of the file that keeps the lines that could not be read, so that what is lost can be looked at.
+#: Suffix of the file that keeps unreadable lines, so that users can inspect them.
 ASIDE = ".damaged"
 _NUMBERED = re.compile(r"step_(\d+)")
 #: Endings of the two files of a step's rollouts: its groups, and the arrays beside them (``trajectory_files``).
@@ -27,7 +27,7 @@ _COPY = "restore it from a backup of the run, if there is one; nothing else need
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something of a run that is not as it was written: where, what is wrong, what that means, and what to do."""
+    """Damage in a run directory: where, what is wrong, what it means, and what to do."""
 
     where: str
     what: str
@@ -40,10 +40,10 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a JSONL file, ``(line, fault)`` of each line that is none, and whether its end is torn.
+    """The rows of a JSONL file, ``(line, fault)`` of each unreadable line, and whether its end is torn.
 
-    An end is torn when the last line has no newline and cannot be read: a writer is at it, or was killed. That line is
-    no fault.
+    The end is torn if the last line has no newline and cannot be read, because a process is writing it or was killed.
+    That line is not a fault.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -83,7 +83,7 @@ def read_rows(path: Path, check: Callable[[Mapping[str, Any]], str] | None = Non
 
 
 def parse_row(line: bytes) -> dict[str, Any] | str:
-    """The JSON object of a line, or why it is none."""
+    """The JSON object of a line, or why there is none."""
     try:
         row = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
@@ -92,23 +92,23 @@ def parse_row(line: bytes) -> dict[str, Any] | str:
 
 
 def step_fault(row: Mapping[str, Any]) -> str:
-    """That a row does not say which step it belongs to; empty if it does."""
+    """Why a row has no step; empty if it has one."""
     step = row.get("step")
     whole = isinstance(step, int) and not isinstance(step, bool)
     return "" if whole else "no row of a step (field 'step' is missing or no whole number)"
 
 
 def canary_fault(row: Mapping[str, Any]) -> str:
-    """Why a row is no warning of the canary; empty if it is one."""
+    """Why a row is not a warning of the canary; empty if it is one."""
     examples = row.get("examples")
     whole = isinstance(examples, list) and all(isinstance(one, dict) and "response" in one for one in examples)
     return step_fault(row) or ("" if whole else "no warning of the canary")
 
 
 def read_steps(path: Path) -> tuple[dict[int, dict[str, Any]], Rows]:
-    """The rows of a file of a stage by step, in order, and all that was read; none of a file that is not there.
+    """The rows of a file of a stage by step, in order, and everything that was read; empty for a missing file.
 
-    Of a step that is there twice the last row counts, which is the one that a start keeps.
+    If a step occurs twice, the last row counts, which is the one that a start keeps.
 
     Raises:
         DataError: it cannot be opened.

@@ -108,7 +108,8 @@ class StepCollector:
         counts: dict[str, float] = defaultdict(float)
         rounds = 0
         while (
-            rounds == 0 or refill(len(used), options.prompts_per_step, rounds, options.generation_rounds) == "generate"
+            rounds == 0
+            or refill(len(used), options.prompts_per_step, rounds, options.selection.generation_rounds) == "generate"
         ):
             made = self._round(step, rounds, timings, counts)
             groups += made

@@ -12,6 +12,7 @@ from easyvideor1.algorithms.advantages import ADVANTAGES, Advantage, is_group_ce
 from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.selection import groups_within, soft_overlong_penalty
 from easyvideor1.config import StageConfig
+from easyvideor1.config.stage_sections import SelectionConfig
 from easyvideor1.types import Completion, EasyVideoError, Group, Sample, Score, Trajectory
 
 #: Characters of a reason in the name of a metric.
@@ -43,11 +44,11 @@ def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
 def response_rewards(group: Group, options: StageConfig, max_new_tokens: int) -> list[float]:
     """The totals of a group's scores, less the penalty of responses that come near the length limit."""
     totals = [score.total for score in group.scores]
-    if options.overlong_cache == 0:
+    if options.overlong.cache == 0:
         return totals
-    lengths = torch.tensor([trajectory.longest_response for trajectory in group.trajectories])
-    penalties = soft_overlong_penalty(lengths, max_new_tokens, options.overlong_cache).tolist()
-    return [total + options.overlong_penalty * each for total, each in zip(totals, penalties, strict=True)]
+    lengths = torch.tensor([len(trajectory.last.response_ids) for trajectory in group.trajectories])
+    penalties = soft_overlong_penalty(lengths, max_new_tokens, options.overlong.cache).tolist()
+    return [total + options.overlong.penalty * each for total, each in zip(totals, penalties, strict=True)]
 
 
 def score_parts(groups: Sequence[Group]) -> dict[str, torch.Tensor]:
@@ -81,14 +82,15 @@ def flat_rule(options: StageConfig, advantage: Advantage) -> Callable[[Group], b
     ``off_policy: sft`` offline members are imitated whatever their advantage, and a KL in the reward tells responses
     apart that score the same.
     """
-    told = options.drop_flat_groups
+    told = options.selection.drop_flat_groups
     if told is not None:
         return lambda group: told
-    if options.objective == "dpo":
+    if options.objective.name == "dpo":
         return lambda group: True
-    if not is_group_centred(advantage) or options.objective == "reward_weighted_sft" or options.kl_in == "reward":
+    weighted = options.objective.name == "reward_weighted_sft"
+    if not is_group_centred(advantage) or weighted or options.kl.placement == "reward":
         return lambda group: False
-    if options.off_policy == "sft":
+    if options.off_policy.name == "sft":
         return lambda group: all(trajectory.origin != "offline" for trajectory in group.trajectories)
     return lambda group: True
 
@@ -129,7 +131,7 @@ def select_groups(
 
 def selector(options: StageConfig, max_new_tokens: int) -> Callable[[Sequence[Group]], list[Group]]:
     """``select_groups`` as a stage configures it."""
-    advantage = ADVANTAGES.resolve(options.advantage)
+    advantage = ADVANTAGES.resolve(options.advantage.name)
     by_parts = "parts" in needs_of(advantage)
 
     def signal(group: Group) -> Sequence[object]:
@@ -139,17 +141,16 @@ def selector(options: StageConfig, max_new_tokens: int) -> Callable[[Sequence[Gr
         scores = zip(rewards, group.scores, strict=True)
         return [(reward, s.accuracy, s.format, *sorted(s.parts.items())) for reward, s in scores]
 
-    bounded = options.filter_low is not None or options.filter_high is not None
     return partial(
         select_groups,
         drop_flat=flat_rule(options, advantage),
         signal=signal,
-        within=filter_by_mean(options) if bounded else None,
-        learnt=partial(is_trained_on, overlong_filter=options.overlong_filter),
+        within=filter_by_mean(options.selection) if options.selection.filters else None,
+        learnt=partial(is_trained_on, overlong_filter=options.overlong.filter),
     )
 
 
-def filter_by_mean(options: StageConfig) -> Callable[[Group], bool]:
+def filter_by_mean(options: SelectionConfig) -> Callable[[Group], bool]:
     """Whether the mean of a group's ``filter_key`` lies strictly between the stage's bounds.
 
     It is the mean over the policy's own responses. A group that has no such part, or none of its own, is kept.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from easyvideor1.config import StageConfig
-from easyvideor1.config.stages import HybridConfig
+from easyvideor1.config.stage_sections import HybridConfig
 from easyvideor1.families.family import Family
 from easyvideor1.rollout.requests import offline_turn
 from easyvideor1.seeds import derive_seed

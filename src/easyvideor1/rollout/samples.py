@@ -53,7 +53,7 @@ def rounds_of(options: StageConfig, stream: SampleStream) -> Draw:
     """
 
     def draw(step: int, round_: int) -> list[Sample]:
-        further = options.step_count + (step - 1) * (options.generation_rounds - 1) + round_ - 1
+        further = options.step_count + (step - 1) * (options.selection.generation_rounds - 1) + round_ - 1
         return stream.batch(further if round_ else step - 1, options.prompts_per_step)
 
     return draw

@@ -23,7 +23,7 @@ from easyvideor1.types import ConfigError, DataError, Sample
 
 
 class Watch(Protocol):
-    """Who looks at a run while it goes on."""
+    """Shows the progress of a run."""
 
     def phase(self, title: str, unit: str) -> AbstractContextManager[Callable[[int, int], None]]:
         """A progress display for a long piece of work, as a function ``(done, total)``."""
@@ -34,12 +34,11 @@ class Watch(Protocol):
         ...
 
     def waiting(self, stage: str, step: int, steps: int, what: str, seconds: float) -> None:
-        """What a step that is under way does at this moment, and for how long it has; told every second, from another
-        thread."""
+        """The current phase of a step and its duration so far; called every second from another thread."""
         ...
 
     def say(self, text: str) -> None:
-        """A line for the reader."""
+        """Show a line of text."""
         ...
 
 
@@ -137,8 +136,8 @@ def _check_names(config: RunConfig, components: Components) -> None:
     ENGINES.resolve(config.rollout.engine)
     for options in config.stages:
         check_needs(options, set(NEEDS))  # every need is met; the names are resolved on the way
-        if options.reference == "adapter-off" and config.model.lora is None:
-            raise ConfigError(f"stages.{options.name}.reference: adapter-off needs adapters; set model.lora")
+        if options.kl.reference == "adapter-off" and config.model.lora is None:
+            raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         known = [source.path for source in config.data.train]
         if unknown := [path for path in options.sources if path not in known]:
             raise ConfigError(

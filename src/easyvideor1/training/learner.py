@@ -16,7 +16,7 @@ from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.kl import next_weight
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.config.algorithm_names import WITHOUT_RATIO
+from easyvideor1.config.algorithms import RatioOptions
 from easyvideor1.packing.micro_batch import engine_logprobs
 from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.update_batch import Observations, UpdateBatch, update_metrics
@@ -24,7 +24,7 @@ from easyvideor1.rollout.samples import StageMedia
 from easyvideor1.seeds import derive_seed
 from easyvideor1.training.mismatch import MismatchWatch
 from easyvideor1.training.train_batch import TrainBatch
-from easyvideor1.types import EasyVideoError, Turn
+from easyvideor1.types import Turn
 
 
 class Learner:
@@ -99,7 +99,7 @@ class Learner:
 
         They are not computed where nothing reads them: offline trajectories under an objective without a ratio.
         """
-        unread = self.options.trajectories == "offline" and self.options.objective in WITHOUT_RATIO
+        unread = self.options.trajectories == "offline" and not isinstance(self.options.objective, RatioOptions)
         if unread or step <= self.warmup:
             return train_batch
         rows = train_batch.rows
@@ -115,7 +115,7 @@ class Learner:
         for epoch in range(options.ppo_epochs):
             rng = np.random.default_rng(derive_seed(self.seed, options.name, "parts", step, epoch))
             for numbers in np.array_split(rng.permutation(groups), min(options.mini_batches, groups)):
-                part = train_batch.part(sorted(numbers.tolist()), overlong_filter=options.overlong_filter)
+                part = train_batch.part(sorted(numbers.tolist()), overlong_filter=options.overlong.filter)
                 if part.has_trained_tokens:
                     yield part
 
@@ -155,20 +155,10 @@ class Learner:
         )
 
     def _steer(self, metrics: dict[str, float], sequences: int) -> None:
-        """The next weight of an adaptive KL.
-
-        Raises:
-            EasyVideoError: the objective is the user's own and does not say what the KL is.
-        """
+        """The next weight of an adaptive KL."""
         weight = self.policy.kl_weight
         if not weight.adaptive:
             return
-        if "policy/kl" not in metrics:
-            raise EasyVideoError(
-                f"stages.{self.options.name}.objective: {self.options.objective} reports no policy/kl, which "
-                "kl_control: adaptive steers by; return easyvideor1.algorithms.objectives.with_regularisers(loss, "
-                "metrics, batch, options), which also adds the term, or set kl_control: fixed"
-            )
         metrics["policy/kl_coef"] = weight.coefficient
         self.policy.kl_weight = next_weight(weight, metrics["policy/kl"], sequences)
 

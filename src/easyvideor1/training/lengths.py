@@ -77,7 +77,7 @@ def length_traces(options: StageConfig, config: RunConfig) -> list[str]:
     found = []
     if settings.schedule != "constant" or (settings.warmup_ratio and not settings.warmup_steps):
         found.append("the learning rate follows the length of the stage (optimizer.schedule, optimizer.warmup_ratio)")
-    if options.generation_rounds > 1:
+    if options.selection.generation_rounds > 1:
         found.append("further rounds draw samples that lie behind the stage (generation_rounds)")
     if hybrid is not None and hybrid.policy == "schedule" and not hybrid.fraction_steps:
         found.append("the share of offline trajectories follows the length of the stage (hybrid.fraction_steps)")

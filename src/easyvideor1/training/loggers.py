@@ -1,7 +1,7 @@
 """Where metrics go beside the files of a run: TensorBoard, Weights & Biases, trackio, SwanLab, or a logger of the user.
 
-The files are the truth. A logger gets what they get, in a thread of its own: one that raises, waits for a network or
-hangs never stops a run, and is told once. Each step is sent once: steps that a resumed run does again, with the same
+Each logger gets the metrics of the files in its own thread. A logger that raises, waits for a network or hangs never
+stops a run; the failure is reported once. Each step is sent once: steps that a resumed run repeats, with the same
 metrics, are not sent again.
 """
 
@@ -87,7 +87,7 @@ def _swanlab(config: RunConfig, run_dir: Path) -> Logger:
 
 
 def _identity(run_dir: Path, service: str) -> str:
-    """A name for the service under which a run that is started again goes on; kept in the run directory."""
+    """The id under which a resumed run continues at the service; kept in the run directory."""
     file = run_dir / f"{service}_id.txt"
     if not file.exists():
         write_text(file, secrets.token_hex(16)[:21])  # the length that SwanLab asks for
@@ -182,7 +182,7 @@ class _Thread:
                 pass
 
     def _last_sent(self) -> int:
-        """The last step that an earlier start of the run sent; 0 if there was none, or nobody knows."""
+        """The last step that an earlier start of the run sent; 0 if there was none, or it is unknown."""
         try:
             return int(self._sent.read_text(encoding="utf-8"))
         except (OSError, ValueError):

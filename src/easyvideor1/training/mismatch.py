@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from easyvideor1.config.stages import MismatchConfig
+from easyvideor1.config.stage_sections import MismatchConfig
 from easyvideor1.policy.update_batch import Observations
 from easyvideor1.training.train_batch import Rows
 from easyvideor1.types import EasyVideoError

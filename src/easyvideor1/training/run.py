@@ -13,8 +13,9 @@ from easyvideor1.algorithms.kl import KLWeight
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.engines.engine import Engine
+from easyvideor1.families.family import chosen_device
 from easyvideor1.files import sweep, write_json
-from easyvideor1.policy.policy import Policy, chosen_device
+from easyvideor1.policy.policy import Policy
 from easyvideor1.records.reading import Damage, record_digests
 from easyvideor1.training.datasets import Datasets, Watch, load_datasets
 from easyvideor1.training.lengths import known_steps, tell_lengthened, with_steps
@@ -225,7 +226,7 @@ class _Session:
         if latest.path is not None:
             policy.restore(latest.path)
             state = intact_state(latest.path) or {}
-            policy.kl_weight = KLWeight.of(options, state.get("kl_coef"))
+            policy.kl_weight = KLWeight.of(options.kl, state.get("kl_coef"))
         if directory.is_dir():
             self._resume(options, latest, record)
         done, first = latest.step, self._steps_before(number)

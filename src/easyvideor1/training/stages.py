@@ -56,13 +56,13 @@ def build_stage(
     media = StageMedia(options.name, components.load, components.ledger, features)
     collector = _collector(options, components, policy, engine, stream, media)
     learning = Learner(options, config, components, policy, media, say)
-    advantage, needs = ADVANTAGES.resolve(options.advantage), stage_needs(options)
+    advantage, needs = ADVANTAGES.resolve(options.advantage.name), stage_needs(options)
     sources = Sources(learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
     watched = config.canary.enabled and options.trajectories == "policy"
     grammar = grammar_of(config.rewards.grammar)
     canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
     # The objective luffy shapes offline tokens itself, with off_policy left at none.
-    off_policy = "luffy" if options.objective == "luffy" else options.off_policy
+    off_policy = "luffy" if options.objective.name == "luffy" else options.off_policy.name
     stalled = StallWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
     def make(used: list[Group], step: int) -> TrainBatch:

@@ -1,4 +1,4 @@
-"""Steps that could train on nothing, for a cause outside the policy: each is reported, and too many stop the stage."""
+"""Steps without a usable group for a cause outside the policy: they are reported, and stop the stage."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MEDIA = "media that cannot be read, or do not fit their visual tokens"
 
 
 def outside_causes(groups: Sequence[Group]) -> Counter[str]:
-    """How many groups each cause outside the policy made useless; empty if any group could be judged.
+    """The causes of unusable groups, with counts; empty if any group is usable, or unusable because of the policy.
 
-    Such causes are media that cannot be read, and responses none of which could be judged. A group whose responses all
-    score the same is useless because of the policy, and does not count.
+    A cause is outside the policy if the media of the group could not be read, or none of its responses could be
+    scored. Equal scores of all responses are the policy's own doing.
     """
     causes: Counter[str] = Counter()
     for group in groups:
@@ -28,10 +28,10 @@ def outside_causes(groups: Sequence[Group]) -> Counter[str]:
 
 
 class StallWatch:
-    """Watches one start of a stage for steps that could train on nothing.
+    """Watches one start of a stage for steps without a usable group.
 
-    While such steps follow each other, no checkpoint is saved (``saves``): a start of the run after the cause was
-    removed repeats all of them.
+    While such steps follow each other no checkpoint is saved (``saves``), so that a resumed run repeats them once the
+    cause is fixed.
 
     Args:
         stage: its name, for messages.

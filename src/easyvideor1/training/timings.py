@@ -50,18 +50,18 @@ class Timings:
 
 
 class Waiting:
-    """Tells, once a second, which phase of which step is under way, and what that waits for.
+    """Reports, once a second, the current phase of a step, and what it waits for.
 
     Args:
-        tell: is told, in a thread of its own.
-        scoring: says what scoring waits for; may be empty.
+        tell: called in a separate thread.
+        scoring: returns what scoring waits for; may be empty.
     """
 
     def __init__(self, tell: OnWaiting, scoring: Callable[[], str]) -> None:
         self._tell = tell
         self._scoring = scoring
         self._phase: tuple[int, str, float] | None = None
-        self._lock = threading.Lock()  # once a phase has ended, nothing more is told of it
+        self._lock = threading.Lock()  # a phase that has ended is not reported any more
 
     def timings(self, step: int) -> Timings:
         """Timings of a step, whose phases are watched."""

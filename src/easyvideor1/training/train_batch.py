@@ -20,6 +20,7 @@ from easyvideor1.algorithms.kl import reward_with_kl, token_rewards
 from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.objectives import pairs_of
 from easyvideor1.config import StageConfig
+from easyvideor1.config.algorithms import GAEOptions
 from easyvideor1.rollout.groups import checked_advantages, is_trained_on, response_rewards, score_parts
 from easyvideor1.types import Group, Sample, Trajectory, Turn
 
@@ -171,7 +172,7 @@ def make_train_batch(
     Raises:
         EasyVideoError: the advantage function returned another shape, or a value that is not finite.
     """
-    rows = lay_out(groups, overlong_filter=options.overlong_filter)
+    rows = lay_out(groups, overlong_filter=options.overlong.filter)
     rewards_N = torch.tensor([r for group in groups for r in response_rewards(group, options, max_new_tokens)])
     if not rows.turns:
         return TrainBatch(rows, rewards_N, rewards_N)
@@ -185,7 +186,7 @@ def make_train_batch(
     rewards_T, rewards_N = _with_kl(rows, rewards_N, advantage, options, sources, metrics)
     written = [sum(int(turn.response_mask.sum()) for turn in each.turns) for each in rows.trajectories]
     context = AdvantageContext(
-        options=options,
+        options=options.advantage,
         parts=score_parts(groups),
         lengths=torch.tensor(written, dtype=torch.float32),
         baseline_rewards=greedy,
@@ -198,8 +199,8 @@ def make_train_batch(
     advantages_N, advantages = _advantages(rows, advantage, rewards_N, context)
     returns = None
     if values_T is not None and rewards_T is not None:
-        gamma, lam = options.gamma, options.gae_lambda
-        returns = generalized_advantages(rewards_T, values_T, rows.sequence, rows.trained, gamma, lam)[1]
+        gae = options.advantage if isinstance(options.advantage, GAEOptions) else GAEOptions(name="gae")
+        returns = generalized_advantages(rewards_T, values_T, rows.sequence, rows.trained, gae.gamma, gae.lam)[1]
     return TrainBatch(
         rows,
         advantages_N,
@@ -236,7 +237,7 @@ def _with_kl(
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Rewards of tokens, where the advantage is of tokens, and of responses, less the KL if that goes off them."""
     kl_T, coefficient = None, 0.0
-    if options.kl_in == "reward":
+    if options.kl.placement == "reward":
         kl_T, coefficient = torch.cat(sources.kl(rows.turns)), sources.kl_coefficient()
         metrics["policy/kl"] = float(kl_T[rows.trained].mean()) if bool(rows.trained.any()) else 0.0
     if is_per_token(advantage):

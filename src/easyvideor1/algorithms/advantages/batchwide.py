@@ -8,6 +8,7 @@ from easyvideor1.algorithms.advantages.contract import ADVANTAGES, AdvantageCont
 from easyvideor1.algorithms.advantages.grouped import dr_grpo, grpo
 from easyvideor1.algorithms.needs import group_centred, requires
 from easyvideor1.algorithms.sequences import whiten
+from easyvideor1.config.algorithms import GDPOOptions
 from easyvideor1.types import EasyVideoError
 
 
@@ -17,7 +18,7 @@ def reinforce_plus_plus_baseline(rewards_N: torch.Tensor, group_N: torch.Tensor)
     """``r - mean`` of the group, then ``(x - mean) / (std + 1e-8)`` over the step (Hu et al. 2025, the baseline form).
 
     The scale is the batch's, not the group's: an easy group with one wrong answer is not blown up. Its authors keep
-    the KL out of this reward and take ``k2`` as a term of the loss (``kl: k2``, ``kl_in: loss``). Mean and deviation of
+    the KL out of this reward and take ``k2`` as a term of the loss (``kl: k2``). Mean and deviation of
     the second step are over responses, each counting once.
     """
     return whiten(dr_grpo(rewards_N, group_N), 1e-8)
@@ -45,8 +46,9 @@ def gdpo(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageConte
     """
     if not context.parts:
         raise EasyVideoError("advantage gdpo needs the parts of the score, which its caller did not give")
+    options: GDPOOptions = context.options
     total = torch.zeros_like(rewards_N)
-    for name, weight in (context.options.part_weights or {"accuracy": 1.0, "format": 1.0}).items():
+    for name, weight in (options.part_weights or {"accuracy": 1.0, "format": 1.0}).items():
         if name in context.parts:
             total = total + weight * grpo(context.parts[name].to(rewards_N.dtype), group_N)
     return whiten(total, 1e-8)

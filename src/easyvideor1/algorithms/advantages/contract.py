@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from easyvideor1.algorithms.needs import needs_of
-from easyvideor1.config import StageConfig
+from easyvideor1.algorithms.needs import needs_of, own_options
 from easyvideor1.registry import Registry
 
 #: ``(rewards_N, group_N) -> advantages``, or the same with an ``AdvantageContext`` as the third argument.
@@ -23,6 +22,8 @@ ADVANTAGES: Registry[Advantage] = Registry("advantage")
 class AdvantageContext:
     """What an advantage may need beyond rewards and groups; fields that nobody needs are ``None``.
 
+    ``options`` are its own: the section ``advantage`` of the stage, or an instance of the model that it declares.
+
     Per sequence, ``(N,)``: ``parts`` of the score by name, ``lengths`` in tokens that the policy wrote, learnt or
     not, ``baseline_rewards`` (the reward of a greedy response to the same prompt). For rows that are turns:
     ``trajectory`` numbers the trajectory and ``turn`` the turn within it, int64 ``(N,)``. Per token, ``(T,)``:
@@ -30,7 +31,7 @@ class AdvantageContext:
     1-based step of the stage.
     """
 
-    options: StageConfig
+    options: Any
     parts: Mapping[str, torch.Tensor] = field(default_factory=dict)
     lengths: torch.Tensor | None = None
     baseline_rewards: torch.Tensor | None = None
@@ -58,13 +59,16 @@ def wants_context(advantage: Advantage) -> bool:
 def call_advantage(
     advantage: Advantage, rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext
 ) -> torch.Tensor:
-    """The advantages, cut to ``advantage_clip``: ``(N,)``, or ``(T,)`` from one that ``is_per_token``.
+    """The advantages, clipped to ``advantage.clip``: ``(N,)``, or ``(T,)`` from one that ``is_per_token``.
 
-    A function of two parameters gets rewards and groups, one of three the context as well.
+    A function of two parameters gets rewards and groups, one of three the context as well. ``context.options`` is the
+    section ``advantage`` of the stage.
     """
-    arguments: tuple[Any, ...] = (rewards_N, group_N, context) if wants_context(advantage) else (rewards_N, group_N)
+    arguments: tuple[Any, ...] = (rewards_N, group_N)
+    if wants_context(advantage):
+        arguments = (*arguments, replace(context, options=own_options(advantage, context.options)))
     found = advantage(*arguments)
-    clip = context.options.advantage_clip
+    clip = context.options.clip
     return found if clip is None or not isinstance(found, torch.Tensor) else found.clamp(-clip, clip)
 
 

@@ -9,6 +9,7 @@ import torch
 from easyvideor1.algorithms.advantages.contract import ADVANTAGES, AdvantageContext
 from easyvideor1.algorithms.needs import group_centred, requires
 from easyvideor1.algorithms.sequences import centred_by_group, group_mean, local
+from easyvideor1.config.algorithms import PassAtKOptions, PerTurnOptions
 from easyvideor1.types import EasyVideoError
 
 
@@ -76,17 +77,18 @@ def pass_at_k(rewards_N: torch.Tensor, group_N: torch.Tensor, context: Advantage
     ``m = 1 - C(w, k) / C(n, k)``, ``s = sqrt(m (1 - m))``; a right response gets ``(1 - m) / s``, a wrong one
     ``(1 - m - C(w - 1, k - 1) / C(n - 1, k - 1)) / s``. Where ``s`` is 0, as when fewer than k are wrong, all get 0.
 
-    A response is right if its ``accuracy`` (its reward, if the score has no parts) reaches ``pass_threshold``. In a
+    A response is right if its ``accuracy`` (its reward, if the score has no parts) reaches ``threshold``. In a
     group with k responses or fewer, which is what scores that are not applicable may leave of it, one set holds them
     all: ``m`` is 0 or 1, and all get 0.
     """
+    options: PassAtKOptions = context.options
     scores = context.parts.get("accuracy", rewards_N)
-    right_N = scores >= context.options.pass_threshold
+    right_N = scores >= options.threshold
     advantages = torch.zeros_like(rewards_N)
     for group in torch.unique(group_N).tolist():
         mine = group_N == group
         n, w = int(mine.sum()), int((mine & ~right_N).sum())
-        k = min(context.options.pass_k, n)
+        k = min(options.k, n)
         missed = comb(w, k) / comb(n, k)
         spread = ((1 - missed) * missed) ** 0.5
         if spread > 0:
@@ -110,12 +112,13 @@ def per_turn(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageC
     """
     if context.trajectory is None or context.turn is None:
         return mean_only(rewards_N, group_N)
+    options: PerTurnOptions = context.options
     turn = context.turn
     count, index_N = local(context.trajectory)
     table = rewards_N.new_zeros(count, int(turn.max()) + 1 if len(turn) else 0)
     table[index_N, turn] = rewards_N
     for column in range(table.shape[1] - 2, -1, -1):
-        table[:, column] += context.options.gamma * table[:, column + 1]
+        table[:, column] += options.gamma * table[:, column + 1]
     returns = table[index_N, turn]
     firsts = turn == 0
     mean, _ = group_mean(returns[firsts], group_N[firsts])

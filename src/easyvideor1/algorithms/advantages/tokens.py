@@ -8,6 +8,7 @@ from easyvideor1.algorithms.advantages.contract import ADVANTAGES, AdvantageCont
 from easyvideor1.algorithms.kl import token_rewards
 from easyvideor1.algorithms.needs import requires
 from easyvideor1.algorithms.sequences import local, sum_by, whiten
+from easyvideor1.config.algorithms import GAEOptions
 from easyvideor1.types import EasyVideoError
 
 
@@ -69,10 +70,8 @@ def gae(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContex
     if context.values is None or context.sequence is None:
         raise EasyVideoError("advantage gae needs the values of a critic, which its caller did not give")
     learnt, rewards_T = _of_tokens(rewards_N, context, context.sequence)
-    options = context.options
-    found, _ = generalized_advantages(
-        rewards_T, context.values, context.sequence, learnt, options.gamma, options.gae_lambda
-    )
+    options: GAEOptions = context.options
+    found, _ = generalized_advantages(rewards_T, context.values, context.sequence, learnt, options.gamma, options.lam)
     found[learnt] = whiten(found[learnt], 1e-8)
     return found
 
@@ -82,10 +81,10 @@ def gae(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContex
 def reinforce_plus_plus(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContext) -> torch.Tensor:
     """``A_t = r - beta sum_(i >= t) KL_i``, then ``(A - mean) / (std + 1e-8)`` over the step's learnt tokens; ``(T,)``.
 
-    Hu et al. 2025, REINFORCE++, sec. 3: the reward at the last token, the KL at every one (``kl: k1``, ``kl_in:
-    reward``), and of both what comes from a token on, undiscounted. Without a KL in the reward all tokens of a response
-    have its reward. The statistics are over tokens, as in the paper, so that a long response moves them more than a
-    short one; one that is not learnt has no token in them.
+    Hu et al. 2025, REINFORCE++, sec. 3: the reward at the last token, the KL at every one (``kl.estimator: k1``,
+    ``kl.placement: reward``), and of both what comes from a token on, undiscounted. Without a KL in the reward all
+    tokens of a response have its reward. The statistics are over tokens, as in the paper, so that a long response moves
+    them more than a short one; one that is not learnt has no token in them.
     """
     if context.sequence is None:
         raise EasyVideoError("advantage reinforce_plus_plus needs rewards of tokens, which its caller did not give")

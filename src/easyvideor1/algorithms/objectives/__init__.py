@@ -1,6 +1,7 @@
 """Objectives: what one micro-batch adds to the loss.
 
-An objective is ``(batch: TokenBatch, options: StageConfig) -> (loss, metrics)``. ``batch.mean`` weights every token by
+An objective is ``(batch: TokenBatch, options) -> (loss, metrics)``, with options of its own; ``objective_loss`` calls
+it and adds what the stage asks for. ``batch.mean`` weights every token by
 its share of the **whole** optimisation step, so micro-batches sum to the step's loss however it is split, as long as no
 sequence is (``reg_grpo`` and ``dpo``: no group). What an objective needs beyond log-probabilities is its attribute
 ``needs``.
@@ -12,10 +13,9 @@ from easyvideor1.algorithms.objectives.clipped import cispo, luffy, ppo_clip, re
 from easyvideor1.algorithms.objectives.contract import (
     OBJECTIVES,
     Objective,
-    TokenLoss,
     kl_tokens,
+    objective_loss,
     token_objective,
-    with_regularisers,
 )
 from easyvideor1.algorithms.objectives.critic import value_loss
 from easyvideor1.algorithms.objectives.off_policy import off_policy_loss, ratio_base
@@ -27,7 +27,6 @@ __all__ = [
     "Metrics",
     "Objective",
     "TokenBatch",
-    "TokenLoss",
     "cispo",
     "dpo",
     "gmpo",
@@ -35,6 +34,7 @@ __all__ = [
     "gspo_token",
     "kl_tokens",
     "luffy",
+    "objective_loss",
     "off_policy_loss",
     "pairs_of",
     "pairs_within",
@@ -48,5 +48,4 @@ __all__ = [
     "token_objective",
     "token_weights",
     "value_loss",
-    "with_regularisers",
 ]

@@ -11,15 +11,15 @@ import torch
 from easyvideor1.algorithms.needs import requires
 from easyvideor1.algorithms.objectives.batch import LOG_RATIO, Metrics, TokenBatch
 from easyvideor1.algorithms.objectives.contract import OBJECTIVES, token_objective
-from easyvideor1.algorithms.objectives.off_policy import off_policy_loss
-from easyvideor1.config import StageConfig
+from easyvideor1.algorithms.objectives.off_policy import luffy_shaped
+from easyvideor1.config.algorithms import ClipOptions, DualClipOptions, LuffyOptions, ObjectiveOptions, SAPOOptions
 
 
 def _ratio(batch: TokenBatch) -> torch.Tensor:
     return (batch.logprobs - batch.old_logprobs).clamp(-LOG_RATIO, LOG_RATIO).exp()
 
 
-def clipped_surrogate(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def clipped_surrogate(batch: TokenBatch, options: DualClipOptions) -> tuple[torch.Tensor, Metrics]:
     """Loss and metrics per token of ``ppo_clip``."""
     ratio = _ratio(batch)
     clipped = ratio.clamp(1 - options.clip_low, 1 + options.clip_high)
@@ -38,7 +38,7 @@ def clipped_surrogate(batch: TokenBatch, options: StageConfig) -> tuple[torch.Te
 
 @OBJECTIVES.register("ppo_clip")
 @token_objective
-def ppo_clip(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def ppo_clip(batch: TokenBatch, options: DualClipOptions) -> tuple[torch.Tensor, Metrics]:
     """``-min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A)``.
 
     Schulman et al. 2017, PPO, eq. 7; separate ranges from DAPO (Yu et al. 2025, eq. 10). With ``clip_dual = c`` and
@@ -51,18 +51,18 @@ def ppo_clip(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Met
 @OBJECTIVES.register("luffy")
 @token_objective
 @requires("offline")
-def luffy(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def luffy(batch: TokenBatch, options: LuffyOptions) -> tuple[torch.Tensor, Metrics]:
     """``ppo_clip`` for the policy's own tokens; ``-A p / (p + gamma)`` for offline ones (Yan et al. 2025, LUFFY).
 
     The same as ``objective: ppo_clip`` with ``off_policy: luffy``.
     """
     values_T, metrics = clipped_surrogate(batch, options)
-    return off_policy_loss("luffy", values_T, batch, options), metrics
+    return luffy_shaped(values_T, batch, options.gamma), metrics
 
 
 @OBJECTIVES.register("cispo")
 @token_objective
-def cispo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def cispo(batch: TokenBatch, options: ClipOptions) -> tuple[torch.Tensor, Metrics]:
     """``-stop(clip(rho, 1 - clip_low, 1 + clip_high)) A log pi`` (MiniMax 2025, MiniMax-M1, sec. 3.1).
 
     The weight is clipped, not the update: every token keeps a gradient. The paper has no lower bound
@@ -76,20 +76,20 @@ def cispo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metric
 
 @OBJECTIVES.register("sapo")
 @token_objective
-def sapo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def sapo(batch: TokenBatch, options: SAPOOptions) -> tuple[torch.Tensor, Metrics]:
     """``-(4 / tau) sigmoid(tau (rho - 1)) A`` (Gao et al. 2025, SAPO, sec. 3).
 
-    ``tau`` is ``sapo_positive`` where ``A > 0``, else ``sapo_negative``. At ``rho = 1`` the slope is ``A``, as without
+    ``tau`` is ``tau_positive`` where ``A > 0``, else ``tau_negative``. At ``rho = 1`` the slope is ``A``, as without
     any clipping, and it fades smoothly to both sides.
     """
     ratio = _ratio(batch)
-    tau = torch.where(batch.advantages > 0, options.sapo_positive, options.sapo_negative).to(ratio.dtype)
+    tau = torch.where(batch.advantages > 0, options.tau_positive, options.tau_negative).to(ratio.dtype)
     gate = torch.sigmoid(tau * (ratio - 1)) * 4 / tau
     return -gate * batch.advantages, {"policy/ratio": ratio}
 
 
 @OBJECTIVES.register("reinforce")
 @token_objective
-def reinforce(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def reinforce(batch: TokenBatch, options: ObjectiveOptions) -> tuple[torch.Tensor, Metrics]:
     """``-A log pi``: the plain policy gradient (Williams 1992), on-policy only."""
     return -batch.advantages * batch.logprobs, {}

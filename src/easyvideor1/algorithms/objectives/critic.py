@@ -6,12 +6,12 @@ import torch
 
 from easyvideor1.algorithms.needs import requires
 from easyvideor1.algorithms.objectives.batch import Metrics, TokenBatch, missing
-from easyvideor1.config import StageConfig
+from easyvideor1.config.stage_sections import CriticConfig
 
 
 @requires("values")
-def value_loss(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
-    """``max((V - G)^2, (V_old + clip(V - V_old, -c, c) - G)^2) / 2`` per token, ``c = critic.value_clip``.
+def value_loss(batch: TokenBatch, options: CriticConfig) -> tuple[torch.Tensor, Metrics]:
+    """``max((V - G)^2, (V_old + clip(V - V_old, -c, c) - G)^2) / 2`` per token, ``c = value_clip``.
 
     ``G`` are the returns of ``generalized_advantages``. Schulman et al. 2016 (GAE, sec. 5) for the regression; the
     clipping is that of the reference implementation of PPO (Engstrom et al. 2020, sec. 3). Without ``value_clip`` it is
@@ -22,7 +22,7 @@ def value_loss(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, M
         raise missing("values", "the loss of the critic")
     error = (batch.values - batch.returns).square()
     metrics = {"critic/value": batch.report(batch.values), "critic/return": batch.report(batch.returns)}
-    clip = options.critic.value_clip
+    clip = options.value_clip
     if clip is not None:
         near = batch.old_values + (batch.values - batch.old_values).clamp(-clip, clip)
         clipped = (near - batch.returns).square()

@@ -8,9 +8,10 @@ import torch
 
 from easyvideor1.algorithms.objectives.batch import TokenBatch, missing
 from easyvideor1.config import StageConfig
+from easyvideor1.config.algorithms import LuffyShaping, OfflineSFT, OffPolicyOptions
 
 
-def off_policy_loss(how: str, values_T: torch.Tensor, batch: TokenBatch, options: StageConfig) -> torch.Tensor:
+def off_policy_loss(options: OffPolicyOptions, values_T: torch.Tensor, batch: TokenBatch) -> torch.Tensor:
     """The loss per token ``(T,)`` with that of offline tokens replaced.
 
     - ``none``: nothing is replaced. Where old log-probs are the trainer's own, the ratio of an offline token starts
@@ -21,21 +22,30 @@ def off_policy_loss(how: str, values_T: torch.Tensor, batch: TokenBatch, options
     - ``luffy``: ``-A f(p)`` with ``f(p) = p / (p + gamma)``, ``p`` the token's probability, no clipping (Yan et al.
       2025, LUFFY, policy shaping). Its slope in ``log p`` is ``gamma p / (p + gamma)^2``: largest at ``p = gamma``,
       where the slope without shaping, ``p``, is small.
-    - ``sft``: ``-off_policy_coef * log p``, whatever the advantage: a term of imitation beside the policy gradient
+    - ``sft``: ``-coef * log p``, whatever the advantage: a term of imitation beside the policy gradient
       (after Rajeswaran et al. 2018, DAPG, where it also decays).
 
     Raises:
         ValueError: the batch does not say which tokens are offline.
     """
-    if how in ("none", "importance"):
-        return values_T
+    if isinstance(options, LuffyShaping):
+        return luffy_shaped(values_T, batch, options.gamma)
+    if isinstance(options, OfflineSFT):
+        return torch.where(_offline(batch, "off_policy: sft"), -options.coef * batch.logprobs, values_T)
+    return values_T
+
+
+def luffy_shaped(values_T: torch.Tensor, batch: TokenBatch, gamma: float) -> torch.Tensor:
+    """The loss per token with ``-A p / (p + gamma)`` for offline tokens (LUFFY); see ``off_policy_loss``."""
+    # p / (p + gamma) = sigmoid(log p - log gamma), which does not lose small p to rounding.
+    shaped = torch.sigmoid(batch.logprobs - math.log(gamma))
+    return torch.where(_offline(batch, "luffy"), -batch.advantages * shaped, values_T)
+
+
+def _offline(batch: TokenBatch, who: str) -> torch.Tensor:
     if batch.offline is None:
-        raise missing("offline", f"off_policy: {how}")
-    if how == "luffy":
-        # p / (p + gamma) = sigmoid(log p - log gamma), which does not lose small p to rounding.
-        shaped = torch.sigmoid(batch.logprobs - math.log(options.luffy_gamma))
-        return torch.where(batch.offline, -batch.advantages * shaped, values_T)
-    return torch.where(batch.offline, -options.off_policy_coef * batch.logprobs, values_T)
+        raise missing("offline", who)
+    return batch.offline
 
 
 def ratio_base(
@@ -57,6 +67,6 @@ def ratio_base(
     taken = torch.zeros_like(offline)
     if options.old_logprobs == "engine":
         taken |= ~offline
-    if options.off_policy == "importance":
+    if options.off_policy.name == "importance":
         taken |= offline
     return torch.where(taken & ~engine_T.isnan(), engine_T, current_T)

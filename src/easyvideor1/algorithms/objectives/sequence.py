@@ -11,9 +11,9 @@ import torch
 
 from easyvideor1.algorithms.needs import requires
 from easyvideor1.algorithms.objectives.batch import LOG_RATIO, Metrics, TokenBatch, log_ratio, missing
-from easyvideor1.algorithms.objectives.contract import OBJECTIVES, with_regularisers
+from easyvideor1.algorithms.objectives.contract import OBJECTIVES
 from easyvideor1.algorithms.sequences import first_by, local, sum_by
-from easyvideor1.config import StageConfig
+from easyvideor1.config.algorithms import ClipOptions, RegGRPOOptions
 
 
 def _mean_log_ratio(batch: TokenBatch) -> torch.Tensor:
@@ -24,7 +24,7 @@ def _mean_log_ratio(batch: TokenBatch) -> torch.Tensor:
 
 
 def _clipped(
-    ratio: torch.Tensor, batch: TokenBatch, options: StageConfig
+    ratio: torch.Tensor, batch: TokenBatch, options: ClipOptions
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     plain = ratio * batch.advantages
     surrogate = torch.minimum(plain, ratio.clamp(1 - options.clip_low, 1 + options.clip_high) * batch.advantages)
@@ -34,19 +34,19 @@ def _clipped(
 
 @OBJECTIVES.register("gspo")
 @requires("sequence_ids")
-def gspo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def gspo(batch: TokenBatch, options: ClipOptions) -> tuple[torch.Tensor, Metrics]:
     """``-min(s A, clip(s, 1 - clip_low, 1 + clip_high) A)`` with ``s = (pi(y) / old(y))^(1 / |y|)``, per sequence.
 
     Zheng et al. 2025, GSPO, sec. 4.1.
     """
     ratio = _mean_log_ratio(batch).clamp(-LOG_RATIO, LOG_RATIO).exp()
     values_T, metrics = _clipped(ratio, batch, options)
-    return with_regularisers(batch.mean(values_T), metrics, batch, options)
+    return batch.mean(values_T), metrics
 
 
 @OBJECTIVES.register("gspo_token")
 @requires("sequence_ids")
-def gspo_token(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def gspo_token(batch: TokenBatch, options: ClipOptions) -> tuple[torch.Tensor, Metrics]:
     """``-min(s_t A_t, clip(s_t) A_t)`` with ``s_t = stop(s) pi_t / stop(pi_t)`` (Zheng et al. 2025, GSPO, sec. 4.3).
 
     The value is that of ``gspo``, and so is the gradient where a sequence has one advantage; here every token may have
@@ -55,12 +55,12 @@ def gspo_token(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, M
     mean = _mean_log_ratio(batch).detach().clamp(-LOG_RATIO, LOG_RATIO)
     ratio = mean.exp() * torch.where(batch.learnt, batch.logprobs - batch.logprobs.detach(), 0.0).exp()
     values_T, metrics = _clipped(ratio, batch, options)
-    return with_regularisers(batch.mean(values_T), metrics, batch, options)
+    return batch.mean(values_T), metrics
 
 
 @OBJECTIVES.register("gmpo")
 @requires("sequence_ids")
-def gmpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def gmpo(batch: TokenBatch, options: ClipOptions) -> tuple[torch.Tensor, Metrics]:
     """``-A (prod_t rho'_t)^(1 / |y|)``: the geometric mean of clipped ratios (Zhao et al. 2025, GMPO, sec. 3).
 
     ``rho'_t`` is the one of ``rho_t`` and ``clip(rho_t, exp(-clip_low), exp(clip_high))`` that makes the objective
@@ -78,19 +78,19 @@ def gmpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics
         "policy/clip_fraction": batch.report((held != log).to(log.dtype)),
         "policy/ratio": batch.report(ratio),
     }
-    return with_regularisers(batch.mean(-batch.advantages * ratio), metrics, batch, options)
+    return batch.mean(-batch.advantages * ratio), metrics
 
 
 @OBJECTIVES.register("reg_grpo")
 @requires("sequence_ids", "group_ids")
-def reg_grpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def reg_grpo(batch: TokenBatch, options: RegGRPOOptions) -> tuple[torch.Tensor, Metrics]:
     """``(A - z)^2`` with ``z = (R - mean(R)) / sqrt(var(R) + floor^2)`` over the group, per sequence.
 
     ``R = log pi(y) - log old(y)`` is the log-ratio of a whole response, ``A`` the group-normalised reward (``grpo``).
     After Park et al. 2025, DeepVideo-R1 (Reg-GRPO), which divides by the group's deviation alone.
 
     At the start of a step all ``R`` are 0 and so is their deviation: the quotient is 0 / 0, and just beside it the
-    gradient is without bound. ``regression_floor`` (nats) keeps it finite. At that point ``z = 0`` and the gradient of
+    gradient is without bound. ``floor`` (nats) keeps it finite. At that point ``z = 0`` and the gradient of
     the loss is that of ``-2 A R / floor``: sequence-level REINFORCE, twice as steep over the floor. Far from it
     (``std(R)`` well above the floor) it is the paper's form. With one update per rollout the start is where every
     step is made, unless ``old_logprobs: engine`` says otherwise; this floor is ours, not the paper's.
@@ -108,7 +108,7 @@ def reg_grpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Met
     centred = (log_S - (sum_by(log_S, group_S, groups) / size.clamp_min(1))[group_S]) * taught_S
     variance = sum_by(centred.square(), group_S, groups) / (size - 1).clamp_min(1)
     # The root of variance plus floor has a gradient everywhere; that of the variance alone has none at 0.
-    fitted = (centred / (variance[group_S] + options.regression_floor**2).sqrt())[index_T]
+    fitted = (centred / (variance[group_S] + options.floor**2).sqrt())[index_T]
     loss = batch.mean((batch.advantages - fitted).square())
     metrics = {"policy/log_ratio": batch.report(log_S[index_T]), "policy/fitted": batch.report(fitted.abs())}
-    return with_regularisers(loss, metrics, batch, options)
+    return loss, metrics

@@ -7,14 +7,14 @@ import torch.nn.functional as F
 
 from easyvideor1.algorithms.needs import requires
 from easyvideor1.algorithms.objectives.batch import Metrics, TokenBatch, missing
-from easyvideor1.algorithms.objectives.contract import OBJECTIVES, token_objective, with_regularisers
+from easyvideor1.algorithms.objectives.contract import OBJECTIVES, token_objective
 from easyvideor1.algorithms.sequences import local, sum_by
-from easyvideor1.config import StageConfig
+from easyvideor1.config.algorithms import DPOOptions, ObjectiveOptions, RewardWeightedOptions
 
 
 @OBJECTIVES.register("sft")
 @token_objective
-def sft(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
+def sft(batch: TokenBatch, options: ObjectiveOptions) -> tuple[torch.Tensor, Metrics]:
     """``-A log pi``: negative log-likelihood, weighted by advantages (``advantage: ones`` for plain SFT).
 
     With ones it is behavioural cloning (Pomerleau 1989), the supervised stage of Ouyang et al. 2022, sec. 3.5.
@@ -24,21 +24,21 @@ def sft(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]
 
 @OBJECTIVES.register("reward_weighted_sft")
 @token_objective
-def reward_weighted_sft(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
-    """``-min(exp(A / reward_temperature), reward_weight_cap) log pi``.
+def reward_weighted_sft(batch: TokenBatch, options: RewardWeightedOptions) -> tuple[torch.Tensor, Metrics]:
+    """``-min(exp(A / temperature), weight_cap) log pi``.
 
     Peters and Schaal 2007 (reward-weighted regression) with ``advantage: reward``; Peng et al. 2019 (AWR, with
     its cap of 20) with an advantage that has a baseline. The weight is never negative: a bad response is
     imitated less, not pushed away.
     """
-    weight = (batch.advantages / options.reward_temperature).clamp_max(80.0).exp().clamp_max(options.reward_weight_cap)
+    weight = (batch.advantages / options.temperature).clamp_max(80.0).exp().clamp_max(options.weight_cap)
     return -weight * batch.logprobs, {"policy/reward_weight": weight}
 
 
 @OBJECTIVES.register("dpo")
 @requires("pairs", "ref_logprobs", "sequence_ids")
-def dpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]:
-    """``-log sigmoid(dpo_beta (d(better) - d(worse)))`` with ``d = log pi(y) - log ref(y)``, mean over pairs.
+def dpo(batch: TokenBatch, options: DPOOptions) -> tuple[torch.Tensor, Metrics]:
+    """``-log sigmoid(beta (d(better) - d(worse)))`` with ``d = log pi(y) - log ref(y)``, mean over pairs.
 
     Rafailov et al. 2023, DPO, eq. 7. Where policy and reference agree it is ``log 2``. A micro-batch without a pair
     adds 0. Advantages are not read; ``pairs_of`` makes the pairs from rewards.
@@ -52,7 +52,7 @@ def dpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]
     gap_S = sum_by(gap, index_T, count)
     place_K2 = torch.searchsorted(torch.unique(batch.sequence), batch.pairs)
     chosen, other = place_K2.unbind(1)
-    margin = options.dpo_beta * (gap_S[chosen] - gap_S[other])
+    margin = options.beta * (gap_S[chosen] - gap_S[other])
     # The sum over no pair keeps its place in the graph: a micro-batch without one can be differentiated too.
     loss = -(F.logsigmoid(margin) * batch.pair_weights).sum() + 0.0 * gap.sum()
     with torch.no_grad():
@@ -60,7 +60,7 @@ def dpo(batch: TokenBatch, options: StageConfig) -> tuple[torch.Tensor, Metrics]
             "policy/pair_accuracy": ((margin > 0).to(gap.dtype) * batch.pair_weights).sum(),
             "policy/pair_margin": (margin * batch.pair_weights).sum(),
         }
-    return with_regularisers(loss, metrics, batch, options)
+    return loss, metrics
 
 
 def pairs_of(rewards_N: torch.Tensor, group_N: torch.Tensor, learnt_N: torch.Tensor | None = None) -> torch.Tensor:

@@ -77,8 +77,8 @@ def latest_checkpoint(stage_dir: Path) -> Latest:
         if state is not None:
             return Latest(directory, int(state["step"]), tuple(passed_over))
         where = f"stages/{stage_dir.name}/checkpoints/{directory.name}"
-        remedy = "the same command does its steps again and writes it anew"
-        passed_over.append(Damage(where, fault, "this checkpoint is passed over", remedy))
+        remedy = "run the same command again, which repeats its steps and saves it again"
+        passed_over.append(Damage(where, fault, "this checkpoint is skipped", remedy))
     return Latest(None, 0, tuple(passed_over))
 
 

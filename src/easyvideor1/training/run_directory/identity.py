@@ -87,8 +87,8 @@ def extends(old: Mapping[str, Any], new: Mapping[str, Any], changed: Sequence[st
 
 def _unreadable(file: Path, fault: str) -> str:
     return (
-        f"{file} is damaged: {fault}. Whether the run there is one of this configuration cannot be told. Put the file "
-        "back from a copy; or, if this is the command that began that run, remove the file: it is written anew"
+        f"{file} is damaged: {fault}. So the configuration of that run is unknown. Restore the file from a backup; "
+        "or, if this is the command that started that run, remove the file, and it is written again"
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import easyvideor1.rewards
 from easyvideor1.config import RunConfig, parse_config
-from easyvideor1.config.run_faults import RULE_PARTS
+from easyvideor1.config.rewards import RULE_PARTS
 from easyvideor1.types import ConfigError
 
 
@@ -16,19 +16,31 @@ def config(stage, **sections):
 
 
 PARTS = {"parts": [{"name": "short", "reward": "brevity"}]}
-GDPO = {"advantage": "gdpo"}
+
+
+def gdpo(**weights):
+    return {"advantage": {"name": "gdpo", "part_weights": weights}}
 
 
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ("overlong_cache: 513", r"stages\.rl\.overlong_cache \(513\) is larger than rollout\.max_new_tokens \(512\)"),
         (
-            "filter_key: accurcy, filter_low: 0.1",
-            r"stages\.rl\.filter_key: no score has a part 'accurcy': did you mean acc",
+            "overlong: {cache: 513}",
+            r"stages\.rl\.overlong\.cache \(513\) is larger than rollout\.max_new_tokens \(512\)",
         ),
-        ("advantage: gdpo, part_weights: {total: 1.0}", r"stages\.rl\.part_weights: no score has a part 'total'"),
-        ("advantage: gdpo, part_weights: {brevity: 1.0}", "set one of accuracy, format, or add it to rewards.parts"),
+        (
+            "selection: {filter_key: accurcy, filter_low: 0.1}",
+            r"stages\.rl\.selection\.filter_key: no score has a part 'accurcy': did you mean acc",
+        ),
+        (
+            "advantage: {name: gdpo, part_weights: {total: 1.0}}",
+            r"stages\.rl\.advantage\.part_weights: no score has a part 'total'",
+        ),
+        (
+            "advantage: {name: gdpo, part_weights: {brevity: 1.0}}",
+            "set one of accuracy, format, or add it to rewards.parts",
+        ),
     ],
 )
 def test_contradictions(stage, message):
@@ -37,12 +49,13 @@ def test_contradictions(stage, message):
 
 
 def test_parts_that_a_score_may_have():
-    assert config({"filter_key": "total", "filter_low": 0.1}) and config({"overlong_cache": 512})
-    assert config({"filter_key": "short", "filter_high": 0.9}, rewards=PARTS)
-    assert config({**GDPO, "part_weights": {"accuracy": 1.0, "short": 0.1}}, rewards=PARTS)
-    assert config({**GDPO, "part_weights": {"temporal_iou": 1.0}})
+    assert config({"selection": {"filter_key": "total", "filter_low": 0.1}})
+    assert config({"overlong": {"cache": 512}})
+    assert config({"selection": {"filter_key": "short", "filter_high": 0.9}}, rewards=PARTS)
+    assert config(gdpo(accuracy=1.0, short=0.1), rewards=PARTS)
+    assert config(gdpo(temporal_iou=1.0))
     # What a reward of one's own puts into its scores is not known before it is called.
-    assert config({**GDPO, "part_weights": {"mine": 1.0}}, rewards={"custom": {"*": "my_module:mine"}})
+    assert config(gdpo(mine=1.0), rewards={"custom": {"*": "my_module:mine"}})
 
 
 def written_parts():

@@ -1,0 +1,89 @@
+"""Sections that a word may stand for, and sections whose options depend on the name in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from easyvideor1.config.section import Section
+
+#: What stands in a table for every ``module:attr``.
+CUSTOM = "module:attr"
+
+
+@dataclass(frozen=True)
+class Shorthand:
+    """Marks a section that a word may stand for: ``kl: k3`` is short for ``kl: {estimator: k3}``, with ``key`` the
+    key that the word is the value of."""
+
+    key: str
+
+    def expand(self, value: Any) -> Any:
+        """The section that a word stands for; anything else as it is."""
+        return {self.key: value} if isinstance(value, str) else value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.expand, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+@dataclass(frozen=True)
+class ByName(Shorthand):
+    """Marks a section whose class is chosen by its ``name``; a word stands for the name alone.
+
+    ``classes`` is the table of names. Where it has ``CUSTOM``, that class is for every name with a colon. A section
+    without a name has the name ``default``.
+    """
+
+    key: str = "name"
+    default: str = ""
+    classes: Mapping[str, type[Section]] = field(default_factory=dict, hash=False)
+
+    def expand(self, value: Any) -> Any:
+        value = super().expand(value)
+        return {"name": self.default, **value} if isinstance(value, dict) and "name" not in value else value
+
+    def entry(self, name: object) -> object:
+        """The entry of ``classes`` for a name: the name itself, or ``CUSTOM``."""
+        return CUSTOM if isinstance(name, str) and ":" in name else name
+
+    def class_of(self, name: object) -> type[Section] | None:
+        """The class for a name, or ``None`` if there is none."""
+        return self.classes.get(str(self.entry(name)))
+
+    @property
+    def takes_custom(self) -> bool:
+        """Whether a name may be ``module:attr``."""
+        return CUSTOM in self.classes
+
+    def names(self) -> list[str]:
+        """The names of the table."""
+        return [name for name in self.classes if name != CUSTOM]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler.generate_schema(each) for name, each in self.classes.items()}
+        return core_schema.no_info_before_validator_function(
+            self.expand, core_schema.tagged_union_schema(choices, self._tag)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        words: list[JsonSchemaValue] = [{"enum": self.names()}]
+        if self.takes_custom:
+            words.append({"type": "string", "pattern": ":"})
+        return {"anyOf": [*words, handler(schema)]}
+
+    def _tag(self, value: Any) -> Any:
+        return self.entry(value.get("name") if isinstance(value, dict) else getattr(value, "name", None))
+
+
+def marker_of(field: FieldInfo) -> Shorthand | None:
+    """The mark of a field, if it has one."""
+    return next((mark for mark in field.metadata if isinstance(mark, Shorthand)), None)
