@@ -243,7 +243,7 @@ def test_frozen_groups_stay_as_they_are(tiny_checkpoint, turns, frozen):
 
 def test_freezing_everything_is_refused(tiny_checkpoint):
     config = ModelConfig(path=str(tiny_checkpoint), freeze=("vision", "merger", "language"), device="cpu")
-    with pytest.raises(ConfigError, match="leave a group to train"):
+    with pytest.raises(ConfigError, match="leave at least one group to train"):
         Policy.open(config).begin(stage())
 
 

@@ -229,7 +229,7 @@ def main() -> None:
     calls, objects = (_beside("calls"), _beside("objects")) if settings["link"] else (None, None)
     checks = _beside("checks") if settings["checks"] else None
     readable, devices = tuple(kernel.readable_roots()), tuple(kernel.DEVICES)
-    layers = kernel.fence(box) if settings["kernel"] else []
+    layers = kernel.restrict(box) if settings["kernel"] else []
     if "scratch" in layers:
         Path(program).write_text(source, encoding="utf-8")
     if settings["report"]:
