@@ -5,9 +5,9 @@ goes to math-verify have a share of their own (``--programs``, ``--expressions``
 a thousand others; in the million those two types are read (``parse``) but not compared. SVG and HTML are compared by
 their structure, not rendered.
 
-Then the moves by which policies try to be paid without answering (``rewards/certificates/moves.py``) are put to every
-type under every profile: ``broken`` are responses that earn more than they commit to, which must be 0 for ``strict``;
-the published profiles show what their code pays.
+Then the moves of reward hacking (``rewards/certificates/reward_hacking.py``) are scored for every type under every
+profile. ``broken`` counts responses that earn more than they commit to; it must be 0 for ``strict``. For the published
+profiles it shows what their code rewards.
 
 Milliseconds are CPU time of this process (wall-clock time for the two types that work elsewhere). The last line of the
 output is JSON.
@@ -43,7 +43,7 @@ MOVES = {"code": 300, "math": 1500}
 
 @dataclass
 class Figures:
-    """What was seen: how many strings, faults in words, and the milliseconds each took."""
+    """The result: the number of strings, the faults in words, and the milliseconds of each string."""
 
     count: int = 0
     faults: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ def samples() -> dict[str, Sample]:
 
 
 def fault_of(score: Score) -> str:
-    """What a score breaks of its contract; empty if nothing."""
+    """What is wrong with a score; empty if nothing."""
     numbers = (score.accuracy, score.format, score.total)
     if not all(isinstance(number, float) and 0.0 <= number <= 1.0 for number in numbers):
         return f"accuracy, format and total are {numbers}"
@@ -85,7 +85,7 @@ def fault_of(score: Score) -> str:
 
 
 def fuzz(count: int, seed: int, tasks: Iterable[str] | None = None, *, outside: bool = False) -> Figures:
-    """Put ``count`` strings to the task types in turn. Exceptions are faults, and the next string is tried."""
+    """Score ``count`` strings with the task types in turn. Exceptions are faults, and the next string is tried."""
     rng = random.Random(seed)
     # Another process may have the core: time of this process counts, where the work is done in it.
     clock = time.perf_counter if outside else time.process_time
@@ -136,7 +136,7 @@ def _seconds(scorer: Scorer, sample: Sample, text: str, repeats: int) -> float:
 
 
 def growths(families: Iterable[Family], *, sizes: tuple[int, int] = SIZES, repeats: int = 3) -> Iterator[Growth]:
-    """The growth of every family for every type; what takes under a millisecond at the larger size has exponent 0.
+    """The growth of every family for every type; below a millisecond at the larger size the exponent is 0.
 
     A suspicious exponent (above 1.3) is measured again with more repeats before it is given; quadratic time would be 2.
     """
@@ -169,7 +169,7 @@ def random_families(count: int, seed: int) -> Iterator[Family]:
 
 
 def searched(profile: str, seed: int) -> dict[str, object]:
-    """What the search for ways to be paid without answering finds under a profile."""
+    """The result of the search for reward hacking under a profile."""
     found = search(TASKS, partial(score, profile=profile), most=MOVES, seed=seed)
     by_task = Counter(move.task for move, _ in found.broken)
     for move, accuracy in found.broken[:20] if profile == "strict" else ():

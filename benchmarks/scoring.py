@@ -1,15 +1,15 @@
-"""What a run waits for beside its model: ``python -m benchmarks.scoring [--programs N] [--workers N ...] [--rows N]``.
+"""The time that a run waits for scoring: ``python -m benchmarks.scoring [--programs N] [--workers N ...] [--rows N]``.
 
-A step of training gets N programs that sleep, each as long as it is let, among honest ones, and expressions of
-mathematics that have no end. They are scored by the scorer that training uses, with one worker and with several, and
-must get the same scores. A sleeping program costs no processor, but its whole limit on the clock, so that the time of
-a step is that of all programs over the number of workers.
+A training step gets N programs that sleep up to their time limit, among honest ones, and mathematical expressions whose
+comparison does not end. The scorer of training scores them with one worker and with several; the scores must be equal.
+A sleeping program needs no processor but its whole time limit, so the time of a step is that of all programs divided by
+the number of workers.
 
 The same step is then scored while its responses still come in, one group every few seconds, as from an engine on
 another device, and after the last of them (``rewards.overlap``).
 
-Then a run starts over ``--rows`` rows, and starts again with nothing changed (``benchmarks.restart``); 0 leaves that
-out. Seven minutes on two cores. The last line is JSON.
+Then a run starts with ``--rows`` rows, and starts again without a change (``benchmarks.restart``); 0 skips that. Seven
+minutes on two cores. The last line is JSON.
 """
 
 from __future__ import annotations

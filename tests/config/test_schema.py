@@ -100,10 +100,7 @@ def test_training_has_no_penalties_and_evaluation_has_bounded_ones():
         *[(key, False) for key in ("canary.window", "cache.dir", "cache.workers", "evaluation.max_failed")],
         *[(key, False) for key in ("stages.0.save_every", "stages.1.keep_checkpoints", "stages.0.micro_batch_tokens")],
         *[(key, True) for key in ("seed", "threads", "model.path", "data.train.0.path", "cache.codec", "cache.mode")],
-        *[
-            (key, True)
-            for key in ("stages.0.steps", "stages.0.objective.clip_low", "stages.0.kl.coef")
-        ],
+        *[(key, True) for key in ("stages.0.steps", "stages.0.objective.clip_low", "stages.0.kl.coef")],
         *[(key, True) for key in ("rollout.temperature", "rewards.judge.model", "stages.0.objective.my_own", "gone")],
     ],
 )

@@ -109,7 +109,7 @@ def test_a_damaged_memo_is_told_and_dropped(tmp_path: Path, spoil: Any) -> None:
     remember(path, KEYS)
     path.write_bytes(spoil(path.read_bytes()))
     memo = CheckCache(path)
-    with pytest.warns(UserWarning, match=r"memo is damaged and is not used: all rows are checked again") as told:
+    with pytest.warns(UserWarning, match=r"memo is damaged and ignored: all rows are checked again") as told:
         assert not any(map(memo.knows, KEYS))
         memo.add(KEYS[0])
         memo.save()

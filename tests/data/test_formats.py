@@ -115,7 +115,7 @@ def test_a_video_of_llava_is_marked_as_one(rows: Rows, media: Path) -> None:
     [
         ({"messages": [*TURNS, {"role": "assistant", "content": "3"}, *TURNS], "solution": "3"}, "messages", "2 quest"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages", "turn 1 is of 'tool'"),
-        ({"messages": [{"content": "x"}]}, "messages", "names no role"),
+        ({"messages": [{"content": "x"}]}, "messages", "has no role"),
         ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "messages", "'audio'"),
         ({"prompt": TURNS, "reward_model": {"style": "rule"}}, "reward_model", "no ground_truth"),
     ],
@@ -169,11 +169,11 @@ def test_options_by_letter(rows: Rows, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"label": ["A", "B"], "text": ["left", "right"]}, "the key 'label', which is no letter"),
-        ({"1": "left", "2": "right"}, "the key '1', which is no letter"),
+        ({"label": ["A", "B"], "text": ["left", "right"]}, "the key 'label', which is not a letter"),
+        ({"1": "left", "2": "right"}, "the key '1', which is not a letter"),
         ({"A": ["left"], "B": "right"}, "option 'A' is ['left'], not text"),
-        ({"A": "left", "C": "right"}, "lettered A, C"),
-        ('{"A": ', "is no JSON"),
+        ({"A": "left", "C": "right"}, "have the letters A, C"),
+        ('{"A": ', "is not valid JSON"),
     ],
 )
 def test_mappings_that_are_no_options_by_letter(rows: Rows, options: Any, words: str) -> None:
@@ -259,7 +259,7 @@ def test_data_urls_are_pictures(rows: Rows, media: Path, tmp_path: Path) -> None
     path = rows({"messages": [{"role": "user", "content": parts}], "solution": "3"})
     assert Path(one(path, tmp_path, task="numerical").media[0].path).read_bytes() == content
     bad = refusal(rows({"problem": "How many?", "answer": "3", "images": [f"{url}!"]}), task="numerical")
-    assert bad.field == "images" and "no base64" in bad.what
+    assert bad.field == "images" and "not base64" in bad.what
 
 
 def test_offline_logprobs_in_a_column_of_their_own(rows: Rows) -> None:

@@ -114,14 +114,14 @@ def test_frames_in_the_row_itself_are_written(rows: Rows, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("videos", "words"),
     [
-        ([NAMES], "a video of 12 frames without their times"),
-        ([{"video": "clip_7"}], "a video of 12 frames without their times"),
+        ([NAMES], "a video of 12 frames without times"),
+        ([{"video": "clip_7"}], "a video of 12 frames without times"),
         ([{"video": NAMES, "fps": -1}], "fps is -1, not a number above 0"),
         ([{"video": NAMES, "fps": 2, "sample_fps": 4}], "fps and sample_fps differ"),
         ([{"video": NAMES, "timestamps": [1.0]}], "12 frames and 1 timestamps"),
         ([{"video": NAMES, "fps": 2, "timestamps": [1.0]}], "either fps or timestamps"),
         ([{"video": NAMES, "fps": 2, "frame_rate": 2}], "unknown key 'frame_rate'"),
-        ([{"video": [], "fps": 2}], "entry 1 is a list without frames"),
+        ([{"video": [], "fps": 2}], "entry 1 is an empty list of frames"),
         ([{"video": [3], "fps": 2}], "entry 1 is a list of frames whose entry 1 is int"),
         ([{"video": [{"path": NAMES[0], "max_pixels": 9}], "fps": 2}], "whose entry 1 has the keys max_pixels"),
         ([{"video": ["gone.png"], "fps": 2}], "gone.png' does not exist"),
@@ -136,7 +136,7 @@ def test_frames_without_sense_are_refused(rows: Rows, clip: Path, tmp_path: Path
 
 def test_a_directory_without_pictures_and_loose_frames_are_refused(rows: Rows, clip: Path, tmp_path: Path) -> None:
     (clip.parent / "bare").mkdir(exist_ok=True)
-    assert "holds no picture" in refusal(rows(row(videos=["bare"])), tmp_path).what
+    assert "has no images" in refusal(rows(row(videos=["bare"])), tmp_path).what
     bad = refusal(rows(row(problem="Which?", videos=NAMES)), tmp_path, frames_fps=2)
     assert "is an image, not a video" in bad.what and "[[first, second, ...]]" in bad.remedy
 
@@ -165,9 +165,9 @@ def test_one_rate_under_two_names_is_one(rows: Rows, clip: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("film.mp4", "the video 'film.mp4' beside pictures"),
-        ("5.heic", "an HEIC picture, which is not read"),
-        (os.fsdecode(b"caf\xe9.jpg"), "a name that is no UTF-8"),
+        ("film.mp4", "the video 'film.mp4' beside images"),
+        ("5.heic", "an HEIC image, which is not supported"),
+        (os.fsdecode(b"caf\xe9.jpg"), "a name that is not UTF-8"),
     ],
 )
 def test_a_directory_that_would_lose_a_frame_is_refused(

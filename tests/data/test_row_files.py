@@ -201,6 +201,6 @@ def test_a_data_set_that_the_hub_does_not_give_is_one_sentence(tmp_path: Path, m
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        DataError, match=r"nobody/nothing@train: the data set cannot be loaded: .*no such path here, either"
+        DataError, match=r"nobody/nothing@train: the data set cannot be loaded: .*no such local path either"
     ):
         load("nobody/nothing@train")

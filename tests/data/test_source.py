@@ -96,10 +96,10 @@ def test_faults_found_later_follow_the_same_policy(rows: Rows) -> None:
         (b"[]", "the file has no rows"),
         (b'[{"a": 1},\n{"b": ', r":2: broken JSON list: .*the file may be cut off"),
         (b'[{"a": 1}\n{"b": 2}]', r":2: broken JSON list: expected ',' or '\]'"),
-        (b'[{"a": 1}]\nmore', "there is more after the end of the list"),
+        (b'[{"a": 1}]\nmore', "there is more text after the end of the list"),
         (b"[\xff]", "not UTF-8 at byte 1"),
         (b"PAR1 but not really", "broken Parquet file"),
-        (b"\x1f\x8b\x08\x00", "is a compressed file - unpack it first"),
+        (b"\x1f\x8b\x08\x00", "is a compressed file - decompress it first"),
     ],
 )
 def test_files_that_are_broken_as_a_whole(tmp_path: Path, content: bytes, message: str) -> None:

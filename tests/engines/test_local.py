@@ -6,12 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from easyvideor1.engines.decoding import draw, truncate, uniforms
 from easyvideor1.engines.engine import Sampling, generate
-from easyvideor1.engines.local import LocalEngine, _draw, _truncate, _uniforms, open_engine
+from easyvideor1.engines.local import LocalEngine, open_engine
 from easyvideor1.types import ConfigError, DataError, Frames
 from tiny import load_frames, make_plan
 
-from .serving import UNREADABLE, load_none_of, requests_for
+from .serving import UNREADABLE, load_none_of, requests_for, tokens_of
 
 LOGITS = st.lists(st.one_of(st.just(-np.inf), st.floats(-30, 30)), min_size=2, max_size=40).filter(
     lambda values: any(np.isfinite(values))
@@ -22,7 +23,7 @@ UNIFORM = st.one_of(st.sampled_from([0.0, 0.5, 1 - 2**-53]), st.floats(0, 1, exc
 @given(LOGITS, UNIFORM, st.integers(0, 45), st.floats(0.01, 1.0))
 def test_what_is_impossible_is_never_drawn(values, uniform, top_k, top_p):
     logits = torch.tensor(values, dtype=torch.float32)[None, None]
-    ids, logprobs = _draw(logits, np.array([[uniform]]), Sampling(top_k=top_k, top_p=top_p))
+    ids, logprobs = draw(logits, np.array([[uniform]]), Sampling(top_k=top_k, top_p=top_p))
     assert np.isfinite(values[ids[0, 0]]) and np.isfinite(logprobs[0, 0])
     assert logprobs[0, 0] == pytest.approx(torch.log_softmax(logits, -1)[0, 0, ids[0, 0]].item())
 
@@ -31,7 +32,7 @@ def test_what_is_impossible_is_never_drawn(values, uniform, top_k, top_p):
 def test_exactly_top_k_stay_and_ties_go_by_token_id(levels, top_k):
     """Half precision makes ties common: top_k = 1 must still be the one token that greedy takes."""
     probabilities = torch.softmax(torch.tensor(levels, dtype=torch.float32), -1)
-    kept = _truncate(probabilities[None, None], Sampling(top_k=top_k))[0, 0]
+    kept = truncate(probabilities[None, None], Sampling(top_k=top_k))[0, 0]
     expected = sorted(range(len(levels)), key=lambda i: (-levels[i], i))[:top_k]
     assert torch.nonzero(kept)[:, 0].tolist() == sorted(expected)
     assert torch.equal(kept[expected], probabilities[expected])
@@ -42,17 +43,17 @@ def test_exactly_top_k_stay_and_ties_go_by_token_id(levels, top_k):
 def test_top_p_keeps_the_token_that_crosses_the_line():
     probabilities = torch.tensor([0.1, 0.4, 0.3, 0.2])[None, None]
     for top_p, kept in ((0.39, [1]), (0.41, [1, 2]), (0.69, [1, 2]), (0.95, [0, 1, 2, 3])):
-        assert torch.nonzero(_truncate(probabilities, Sampling(top_p=top_p))[0, 0])[:, 0].tolist() == kept
+        assert torch.nonzero(truncate(probabilities, Sampling(top_p=top_p))[0, 0])[:, 0].tolist() == kept
     # top_p counts the mass that top_k left: 0.4 of 0.7 is more than a half.
-    both = _truncate(probabilities, Sampling(top_k=2, top_p=0.5))
+    both = truncate(probabilities, Sampling(top_k=2, top_p=0.5))
     assert torch.nonzero(both[0, 0])[:, 0].tolist() == [1]
 
 
 def test_uniforms_depend_on_seed_and_response_and_begin_alike():
-    long, short = _uniforms(7, 2, 100), _uniforms(7, 2, 10)
+    long, short = uniforms(7, 2, 100), uniforms(7, 2, 10)
     assert np.array_equal(long[:10], short)
-    assert len({tuple(_uniforms(seed, i, 4)) for seed in (0, 1, 2**63 - 1, -1) for i in range(3)}) == 12
-    assert abs(_uniforms(1, 0, 20_000).mean() - 0.5) < 0.01
+    assert len({tuple(uniforms(seed, i, 4)) for seed in (0, 1, 2**63 - 1, -1) for i in range(3)}) == 12
+    assert abs(uniforms(1, 0, 20_000).mean() - 0.5) < 0.01
 
 
 @pytest.mark.model
@@ -146,3 +147,29 @@ def test_a_failure_of_the_engine_leaves_nothing_pending(tiny_family, tiny_model,
     with pytest.raises(RuntimeError, match="on fire"):
         list(engine.results())
     assert list(engine.results()) == [] and tiny_model.training
+
+
+@pytest.mark.model
+def test_an_engine_of_a_checkpoint_has_weights_of_its_own(tiny_family, tiny_model, tiny_checkpoint, prompts):
+    requests = requests_for(prompts)
+    policys = LocalEngine(tiny_family, tiny_model, load_frames)
+    own = open_engine("local", tiny_family, tiny_checkpoint, load_frames, batch_tokens=65_536)
+    other = open_engine(f"{__name__}:Plain", tiny_family, tiny_checkpoint, load_frames, batch_tokens=65_536)
+    assert policys.takes_adapters and not own.takes_adapters
+    whole = tokens_of(generate(policys, requests))
+    assert whole == tokens_of(generate(own, requests)) == tokens_of(generate(other, requests))
+    with torch.no_grad():
+        for parameter in tiny_model.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    own.sleep()
+    assert tokens_of(generate(own, requests)) == whole != tokens_of(generate(policys, requests))
+    own.sleep()
+    own.update_weights(1, tiny_model.named_parameters())
+    assert tokens_of(generate(own, requests)) == tokens_of(generate(policys, requests))
+    own.close()
+
+
+class Plain(LocalEngine):
+    """An engine that is always given a module."""
+
+    opens_checkpoints = False

@@ -13,8 +13,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from easyvideor1.engines.decoding import uniforms
 from easyvideor1.engines.engine import Request, Sampling, generate
-from easyvideor1.engines.local import LocalEngine, _uniforms
+from easyvideor1.engines.local import LocalEngine
 from easyvideor1.families.family import load_family
 from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.packing.logprobs import masked_logits, response_hidden, response_logprobs
@@ -48,7 +49,7 @@ def drawn_by_transformers(logits_TV, turn, sampling, seed, index):
         last.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p < 1:
         last.append(TopPLogitsWarper(sampling.top_p))
-    uniforms = _uniforms(seed, index, sampling.max_new_tokens)
+    numbers = uniforms(seed, index, sampling.max_new_tokens)
     prompt, said, drawn = turn.prompt.token_ids.tolist(), [], []
     for step, token in enumerate(turn.response_ids.tolist()):
         before = torch.tensor([[*prompt, *said]])
@@ -56,7 +57,7 @@ def drawn_by_transformers(logits_TV, turn, sampling, seed, index):
         for earlier, times in Counter(said).items():
             scores[0, earlier] -= sampling.presence_penalty + sampling.frequency_penalty * times
         cumulative = np.cumsum(torch.softmax(last(before, scores)[0], -1).numpy())
-        drawn.append(int(np.searchsorted(cumulative, uniforms[step] * cumulative[-1], side="right")))
+        drawn.append(int(np.searchsorted(cumulative, numbers[step] * cumulative[-1], side="right")))
         said.append(token)
     return drawn
 

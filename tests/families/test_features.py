@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from easyvideor1.video.feature_files import feature_files
 
 from easyvideor1.config import ModelConfig, OptimizerConfig, RunConfig, StageConfig
 from easyvideor1.engines.engine import Request, Sampling, generate
@@ -21,6 +20,7 @@ from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import ConfigError, DataError, EasyVideoError
+from easyvideor1.video.maintenance import feature_files
 from tiny import load_frames, make_plan, make_prompt, random_turns, update
 
 pytestmark = pytest.mark.model
@@ -108,11 +108,11 @@ def test_what_was_kept_for_some_is_completed_for_others(tiny_family, model, stor
 def test_the_engine_answers_the_same(tiny_family, model, store, prompts) -> None:
     sampling = Sampling(max_new_tokens=6)
     requests = [Request(str(k), prompt, 2, sampling, 100 + k) for k, prompt in enumerate(prompts)]
-    features, calls = FeatureCache(tiny_family, model, store), Calls(model)
+    calls = Calls(model)
     plain = generate(open_engine("local", tiny_family, model, load_frames, batch_tokens=65536), requests)
     calls.tower = 0
     for _ in range(2):
-        engine = open_engine("local", tiny_family, model, calls.load, batch_tokens=65536, features=features)
+        engine = open_engine("local", tiny_family, model, calls.load, batch_tokens=65536, features=store)
         for expected, found in zip(plain, generate(engine, requests), strict=True):
             for one, other in zip(expected, found, strict=True):
                 assert one.turns[0].response_ids.tolist() == other.turns[0].response_ids.tolist()
@@ -184,8 +184,7 @@ def test_other_normalisation_has_another_name(tiny_family, model, store, monkeyp
 
 
 def test_weights_that_are_copied_in_are_noticed(tiny_family, model, store, prompts) -> None:
-    features = FeatureCache(tiny_family, model, store)
-    engine = open_engine("local", tiny_family, model, load_frames, batch_tokens=65536, features=features)
+    engine = open_engine("local", tiny_family, model, load_frames, batch_tokens=65536, features=store)
     request = [Request("a", prompts[0], 1, Sampling(max_new_tokens=3, greedy=True), 1)]
     generate(engine, request)
     engine.update_weights(1, ((name, tensor * 1.05) for name, tensor in model.state_dict().items() if "visual" in name))

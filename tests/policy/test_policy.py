@@ -7,10 +7,11 @@ import torch
 
 import tiny
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
+from easyvideor1.families.family import chosen_device
 from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
-from easyvideor1.policy.policy import DivergedError, Policy, chosen_device, learning_rate
+from easyvideor1.policy.policy import DivergedError, Policy, learning_rate
 from easyvideor1.types import ConfigError, EasyVideoError
 from tiny import load_frames, make_plan, make_prompt, make_turn, random_turns
 
@@ -242,7 +243,7 @@ def test_frozen_groups_stay_as_they_are(tiny_checkpoint, turns, frozen):
 
 def test_freezing_everything_is_refused(tiny_checkpoint):
     config = ModelConfig(path=str(tiny_checkpoint), freeze=("vision", "merger", "language"), device="cpu")
-    with pytest.raises(ConfigError, match="leave a group to train"):
+    with pytest.raises(ConfigError, match="leave at least one group to train"):
         Policy.open(config).begin(stage())
 
 

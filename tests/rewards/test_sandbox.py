@@ -1,4 +1,4 @@
-"""Hostile programs, against each fence by itself and against both."""
+"""Hostile programs, against each barrier by itself and against both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from easyvideor1.rewards.sandbox import Fences, Limits, protection, run_checks, run_program
+from easyvideor1.rewards.sandbox import Barriers, Limits, protection, run_checks, run_program
 
 SHORT = Limits(seconds=20.0, memory_mb=512)
 LAYERS = protection()
@@ -21,16 +21,16 @@ needs_kernel = pytest.mark.skipif(
     not set(LAYERS) >= WHOLE, reason=f"this kernel lends the sandbox only {LAYERS or 'nothing'}"
 )
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-KERNEL, HOOK, BOTH = Fences(hook=False), Fences(kernel=False), Fences()
+KERNEL, HOOK, BOTH = Barriers(hook=False), Barriers(kernel=False), Barriers()
 
 
-def attack(body: str, fences: Fences, limits: Limits = SHORT, **names: object) -> str:
+def attack(body: str, barriers: Barriers, limits: Limits = SHORT, **names: object) -> str:
     """What a program prints that tries ``body`` and says what became of it; its lines see ``names``."""
     known = "".join(f"{name} = {value!r}\n" for name, value in names.items())
     indented = "\n".join(f"    {line}" for line in body.strip().splitlines())
     said = "    print('done')\nexcept BaseException as error:\n    print('refused', type(error).__name__)\n"
     program = f"{known}try:\n{indented}\n{said}"
-    return run_program(program, "", limits, fences).output
+    return run_program(program, "", limits, barriers).output
 
 
 FILES = {
@@ -104,7 +104,7 @@ PROCESSES = {
     "more memory": "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))",
     "another user": "import os; os.setuid(1)",
 }
-#: Natively, around everything that the interpreter could check: the kernel's fence must hold by itself.
+#: Natively, around everything that the interpreter could check: the kernel's barrier must hold by itself.
 NATIVE = {
     "open": "assert c.open(secret.encode(), 0) >= 0",
     "creat": "assert c.creat((folder + '/new').encode(), 0o644) >= 0",
@@ -134,13 +134,13 @@ NATIVE = {
 }
 
 
-@pytest.mark.parametrize("fences", [KERNEL, HOOK, BOTH], ids=["kernel alone", "hook alone", "both"])
+@pytest.mark.parametrize("barriers", [KERNEL, HOOK, BOTH], ids=["kernel alone", "hook alone", "both"])
 @pytest.mark.parametrize("name", [*FILES, *NETWORK, *PROCESSES])
-def test_refused(name: str, fences: Fences, tmp_path: Path) -> None:
-    if fences == KERNEL and not set(LAYERS) >= WHOLE:
+def test_refused(name: str, barriers: Barriers, tmp_path: Path) -> None:
+    if barriers == KERNEL and not set(LAYERS) >= WHOLE:
         pytest.skip(f"this kernel lends the sandbox only {LAYERS or 'nothing'}")
-    if fences == HOOK and name in _KERNEL_ONLY:
-        pytest.skip("stopped by the kernel's fence alone")
+    if barriers == HOOK and name in _KERNEL_ONLY:
+        pytest.skip("stopped by the kernel's barrier alone")
     secret = tmp_path / "secret.txt"
     secret.write_text("hidden")
     (tmp_path / "hidden_module.py").write_text("")
@@ -154,7 +154,7 @@ def test_refused(name: str, fences: Fences, tmp_path: Path) -> None:
         local.listen()
         names = {"secret": str(secret), "folder": str(tmp_path), "port": server.getsockname()[1]}
         body = {**FILES, **NETWORK, **PROCESSES}[name]
-        said = attack(body, fences, **names, local=f"{short}/socket")
+        said = attack(body, barriers, **names, local=f"{short}/socket")
         assert said.startswith("refused "), said
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -356,8 +356,8 @@ def test_bombs_end_at_the_limits(name: str) -> None:
     assert run_checks(BOMBS[name], ["assert True"], limits).passed == [False]
 
 
-@pytest.mark.parametrize("fences", [HOOK, BOTH], ids=["hook alone", "both"])
-def test_threads_are_few(fences: Fences) -> None:
+@pytest.mark.parametrize("barriers", [HOOK, BOTH], ids=["hook alone", "both"])
+def test_threads_are_few(barriers: Barriers) -> None:
     body = """
 import threading, time
 threading.stack_size(32768)
@@ -367,7 +367,7 @@ for n in range(2000):
     except RuntimeError: break
 print('few' if n < 100 else n)
 """
-    assert attack(body, fences).startswith("few")
+    assert attack(body, barriers).startswith("few")
 
 
 @needs_kernel

@@ -189,7 +189,7 @@ def _collected(
     ledger = _open_ledger(settings, components, out, k, endpoint)
     engine: Engine
     if endpoint is None:
-        engine = components.open_engine(components.open_policy().model)
+        engine = components.open_engine()
         generate = from_engine(components, engine, k)
     else:
         system = components.config.prompts.system

@@ -29,7 +29,7 @@ from easyvideor1.video.maintenance import FEATURES_NAME
 
 if TYPE_CHECKING:
     from easyvideor1.engines.engine import Engine, Sampling
-    from easyvideor1.families.features import FeatureCache
+    from easyvideor1.families.features import FeatureCache, FeatureStore
     from easyvideor1.policy.policy import Policy
     from easyvideor1.rollout.strategies import Strategy
 
@@ -215,26 +215,32 @@ class Components(MediaComponents):
         Raises:
             ConfigError: the tower is trained, or the family has no features to keep.
         """
+        from easyvideor1.families.features import FeatureCache
+
+        store = self._feature_store()
+        return None if store is None else FeatureCache(self.family, model, store)
+
+    def _feature_store(self) -> FeatureStore | None:
+        from easyvideor1.families.features import FeatureStore
+
         cache = self.config.cache
         if not cache.features:
             return None
-        from easyvideor1.families.features import FeatureCache, FeatureStore
+        return FeatureStore(Path(cache.dir) / FEATURES_NAME, cache.features_mb << 20, self.ledger)
 
-        store = FeatureStore(Path(cache.dir) / FEATURES_NAME, cache.features_mb << 20, self.ledger)
-        return FeatureCache(self.family, model, store)
-
-    def open_engine(self, model: Any) -> Engine:
-        """The configured engine for a model's weights."""
+    def open_engine(self, model: Any | None = None) -> Engine:
+        """The configured engine for a trainer's model, or with weights of its own from the checkpoint."""
         from easyvideor1.engines.local import open_engine
 
         rollout = self.config.rollout
         return open_engine(
             rollout.engine,
             self.family,
-            model,
+            self._located() if model is None else model,
             self.load,
             batch_tokens=rollout.batch_tokens,
-            features=self.open_features(model),
+            features=self._feature_store(),
+            config=self.config.model,
         )
 
     def sampling(self) -> Sampling:

@@ -119,7 +119,7 @@ class RolloutConfig(Section):
     policy's at every token, and the trainer would learn from samples of another policy. Evaluations have them."""
 
     engine: Annotated[str, CHANGEABLE] = "local"
-    """Registered engine or ``module:attr``."""
+    """Registered engine or ``module:attr``. It may change in a run that has begun; engines differ in rounding."""
     strategy: str = "single_turn"
     """How a sample becomes a trajectory: ``single_turn``; ``second_look`` asks the model to check its answer and takes
     the answer of its second turn; or ``module:attr``. Training, evaluation and data curation use the same."""

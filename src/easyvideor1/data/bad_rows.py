@@ -12,19 +12,19 @@ from typing import Literal
 
 from easyvideor1.types import ConfigError, DataError
 
-#: What to do with rows that cannot be used; the values of ``data.on_bad_row``.
+#: Values of ``data.on_bad_row``: stop the run, or skip bad rows.
 Policy = Literal["error", "skip"]
 
-#: Bad rows that an error message spells out; the others are counted.
+#: Number of bad rows that an error message lists; the others are counted.
 SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be used. ``where`` is ``file:line``; ``field`` is empty when the whole row is at fault.
+    """A row that cannot be used. ``where`` is ``file:line``; ``field`` is empty if the whole row is bad.
 
-    Whoever finds a fault later than the reader (a video that does not probe, a prompt that is too long) makes one with
-    ``where=sample.where`` and hands it to ``Loaded.without``.
+    A fault that is found after reading (a video that cannot be probed, a prompt that is too long) becomes one with
+    ``where=sample.where`` and is passed to ``Loaded.without``.
     """
 
     where: str
@@ -38,7 +38,7 @@ class BadRow:
 
 
 class RowError(DataError):
-    """The first thing that is wrong with a row; ``at`` makes it a ``BadRow``."""
+    """The first fault of a row; ``at`` makes it a ``BadRow``."""
 
     def __init__(self, field: str, what: str, remedy: str) -> None:
         super().__init__(f"field {field!r}: {what} - {remedy}" if field else f"{what} - {remedy}")
@@ -52,15 +52,15 @@ class RowError(DataError):
 
 
 def count_by_field(bad: Sequence[BadRow]) -> dict[str, int]:
-    """Bad rows per field, most frequent first; ``"row"`` stands for faults of whole rows."""
+    """Number of bad rows per field, most frequent first; ``"row"`` counts faults of whole rows."""
     return dict(Counter(row.field or "row" for row in bad).most_common())
 
 
 def enforce(path: str, bad: Sequence[BadRow], *, rows: int, used: int, policy: Policy) -> None:
-    """Apply ``data.on_bad_row`` to what a source gave.
+    """Apply ``data.on_bad_row`` to the rows of a source.
 
     Raises:
-        DataError: there are bad rows and the policy is ``error``; or nothing usable is left under either policy.
+        DataError: there are bad rows and the policy is ``error``, or no usable row is left.
     """
     if bad and (policy == "error" or not used):
         lines = [f"{path}: {len(bad)} of {rows} rows cannot be used:", *(f"  {row}" for row in bad[:SHOWN])]
@@ -68,7 +68,7 @@ def enforce(path: str, bad: Sequence[BadRow], *, rows: int, used: int, policy: P
             counts = ", ".join(f"{field} {count}" for field, count in count_by_field(bad).items())
             lines.append(f"  ... and {len(bad) - SHOWN} more; all of them by field: {counts}")
         if policy == "error":
-            lines.append("Correct them, or set data.on_bad_row to 'skip' to leave them out and have them counted.")
+            lines.append("Correct them, or set data.on_bad_row to 'skip' to skip and count them.")
         else:
             lines.append("No usable row is left: correct the rows or the source's settings.")
         raise DataError("\n".join(lines))
@@ -80,7 +80,7 @@ _HIDDEN = re.compile(r"\s*+<think>([^<]*+)</think>\s*+<\[[^\[\]<>]{1,200}\]>\s*+
 def reference_in_thinking(text: str) -> str | None:
     """The JSON object of ``<think>{...}</think><[placeholder]>``, as in the published file of Charades-STA.
 
-    ``None`` for any other text, and where the thinking holds no JSON object.
+    ``None`` for any other text, and if the thinking is not a JSON object.
     """
     hidden = _HIDDEN.fullmatch(text)
     if hidden is None:
@@ -92,12 +92,12 @@ def reference_in_thinking(text: str) -> str | None:
     return hidden[1].strip() if isinstance(found, dict) else None
 
 
-#: Name of a repair -> the sound reference that it makes of a text; ``None`` where the fault it is for is not there.
+#: Name of a repair -> function that returns the repaired reference, or ``None`` if the text does not have its fault.
 REPAIRS: Mapping[str, Callable[[str], str | None]] = MappingProxyType({"reference-in-thinking": reference_in_thinking})
 
 
 def check_repairs(names: Sequence[str]) -> None:
-    """Refuse names of repairs that there are none of.
+    """Refuse unknown names of repairs.
 
     Raises:
         ConfigError: a name is unknown.
@@ -108,16 +108,16 @@ def check_repairs(names: Sequence[str]) -> None:
 
 
 def repaired(value: object, names: Sequence[str]) -> tuple[object, str]:
-    """A reference after the first repair that finds its fault, and the name of that repair; empty if none does."""
+    """A reference after the first repair that applies, and the name of that repair; an empty name if none applies."""
     if isinstance(value, str):
         for name in names:
-            if (sound := REPAIRS[name](value)) is not None:
-                return sound, name
+            if (fixed := REPAIRS[name](value)) is not None:
+                return fixed, name
     return value, ""
 
 
 def remedy_of(value: object) -> str:
-    """What to do about a reference that cannot be used; it names the repair that would read it, if there is one."""
+    """The remedy for a reference that cannot be used; names the repair that would read it, if there is one."""
     _, name = repaired(value, tuple(REPAIRS))
     if name:
         return f"add {name!r} to the 'repair' of this source, correct the reference answer or remove the row"

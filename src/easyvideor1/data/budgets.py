@@ -13,7 +13,7 @@ from easyvideor1.config.schema import DataConfig, ImageBudget, SourceConfig, Vid
 from easyvideor1.data.bad_rows import RowError
 from easyvideor1.types import BudgetChange, MediaKind, MediaRef, Sample
 
-#: Column -> (kind of media, field of ``BudgetChange``). Of two names of one field the first is the one that is written.
+#: Column -> (kind of media, field of ``BudgetChange``). If a field has two names, the first one is written.
 COLUMNS: Mapping[str, tuple[MediaKind, str]] = {
     "image_rule": ("image", "rule"),
     "image_min_pixels": ("image", "min_pixels"),
@@ -31,7 +31,7 @@ COLUMNS: Mapping[str, tuple[MediaKind, str]] = {
 }
 
 
-#: Keys of a medium that is a mapping, as qwen-vl-utils has them -> field of ``BudgetChange``.
+#: Keys of an entry that is a mapping, named as in qwen-vl-utils -> field of ``BudgetChange``.
 ENTRY_LIMITS: Mapping[str, str] = {
     "fps": "fps",
     "nframes": "frames",
@@ -42,15 +42,15 @@ ENTRY_LIMITS: Mapping[str, str] = {
     "total_pixels": "total_pixels",
 }
 
-#: No budget is as large; sizes and rates beyond it overflow.
+#: Upper bound of budgets; larger sizes and rates overflow.
 _LARGEST = 10**12
-#: Digits of a wrong number in a message.
+#: Number of digits of an invalid number in a message.
 _SHOWN = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """The budgets that rows of a source start from, and whether they may change them."""
+    """The budgets of a source, and whether its rows may change them."""
 
     image: ImageBudget
     video: VideoBudget
@@ -60,18 +60,18 @@ class Budgets:
 
     @classmethod
     def of(cls, source: SourceConfig, config: DataConfig) -> Budgets:
-        """Those of a source under a configuration."""
+        """The budgets of a source in a configuration."""
         return cls(config.image, config.video, source.image.change(), source.video.change(), config.row_budgets)
 
     def columns(self, row: Mapping[str, Any]) -> set[str]:
-        """The columns of a row that are budgets and nothing else."""
+        """The columns of a row that are budgets."""
         return COLUMNS.keys() & row.keys() if self.by_row else set()
 
     def of_row(self, row: Mapping[str, Any]) -> dict[MediaKind, BudgetChange | None]:
-        """What a row's images and videos change of the run's budgets: what the source says, and the row over it.
+        """The budget changes of a row's images and videos: those of the source, overridden by the row.
 
         Raises:
-            RowError: a value is no number of pixels, frames or frames a second, or contradicts the budget.
+            RowError: a value is not a number of pixels, frames or frames per second, or contradicts the budget.
         """
         found: dict[MediaKind, BudgetChange | None] = {"image": self.image_change, "video": self.video_change}
         named = [name for name in COLUMNS if name in row and row[name] is not None] if self.by_row else []
@@ -90,14 +90,14 @@ class Budgets:
             except ValueError as error:
                 what, _, remedy = str(error).partition("; ")
                 column = _blamed(what, [name for name in named if COLUMNS[name][0] == kind])
-                raise RowError(column, f"makes a budget that cannot be: {what}", remedy or "correct it") from None
+                raise RowError(column, f"makes an invalid budget: {what}", remedy or "correct it") from None
         return found
 
     def of_entry(self, ref: MediaRef, column: str, options: Mapping[str, Any]) -> MediaRef:
-        """A medium with the limits and the clip that its own entry gives, over those of its row.
+        """A medium with the limits and the clip of its entry, which override those of its row.
 
         Raises:
-            RowError: a key is unknown, a value is none of its kind, or they contradict the budget.
+            RowError: a key is unknown, a value is invalid, or they contradict the budget.
         """
         if not options:
             return ref
@@ -110,7 +110,7 @@ class Budgets:
                 raise RowError(column, f"{name} is {bound!r}, not a time in seconds", "write seconds from the start")
         start, end = bounds
         if end is not None and end <= (start or 0.0):
-            raise RowError(column, f"video_end is {end}, not after video_start", "give a clip that lasts")
+            raise RowError(column, f"video_end is {end}, not after video_start", "write an end after the start")
         if start is not None or end is not None:
             ref = replace(ref, start=None if start is None else float(start), end=None if end is None else float(end))
         own = _entry_limits(ref, column, rest)
@@ -122,7 +122,7 @@ class Budgets:
             _ = changed(self.image if ref.kind == "image" else self.video, change)
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
-            raise RowError(column, f"an entry makes a budget that cannot be: {what}", remedy or "correct it") from None
+            raise RowError(column, f"an entry makes an invalid budget: {what}", remedy or "correct it") from None
         return replace(ref, budget=change)
 
 
@@ -139,7 +139,7 @@ def _entry_limits(ref: MediaRef, column: str, options: Mapping[str, Any]) -> Bud
 
 
 def _blamed(what: str, columns: list[str]) -> str:
-    """The first column whose field the message speaks of; the first of all if it speaks of none."""
+    """The first column whose field the message names; else the first column."""
     words = re.findall(r"\w+", what)
     return min(columns, key=lambda name: words.index(COLUMNS[name][1]) if COLUMNS[name][1] in words else len(words))
 
@@ -151,7 +151,7 @@ def _rule(name: str, value: object) -> str:
 
 
 def _number(name: str, value: object, *, whole: bool) -> float:
-    """A positive number; a whole one may be written ``8.0``, as tables with gaps do."""
+    """A positive number; a whole number may be ``8.0``, as in tables with gaps."""
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if not 0 < number < _LARGEST or (whole and number != int(number)):
         need = "a whole number above 0" if whole else "a number above 0"
@@ -162,7 +162,7 @@ def _number(name: str, value: object, *, whole: bool) -> float:
 
 
 def budget_columns(sample: Sample) -> dict[str, Any]:
-    """The columns that say what the media of a sample change of the budgets, for writing it as a row.
+    """The columns for the budget changes of a sample, to write it as a row.
 
     Raises:
         ValueError: media of one kind differ.

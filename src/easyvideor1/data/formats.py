@@ -37,7 +37,7 @@ _TASKS = ("problem_type", "task", "task_type")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the published columns, as ``data`` configures them."""
+    """Names of the published columns, as configured in ``data``."""
 
     question: str
     answer: str
@@ -46,7 +46,7 @@ class Columns:
 
 
 def published(row: Row, columns: Columns) -> dict[str, Any]:
-    """As it is."""
+    """The row unchanged."""
     return dict(row)
 
 
@@ -60,7 +60,7 @@ def conversations(row: Row, columns: Columns) -> dict[str, Any]:
     """Conversations of LLaVA and ShareGPT."""
     out = _conversation(row, columns, "conversations", role="from", text="value")
     if out.get(columns.videos) and not out.get(columns.images) and "<video>" not in out[columns.question]:
-        # LLaVA-Video marks its videos with the placeholder of images.
+        # LLaVA-Video marks videos with the placeholder of images.
         out[columns.question] = out[columns.question].replace("<image>", "<video>")
     return out
 
@@ -86,8 +86,8 @@ FORMATS: Mapping[str, Callable[[Row, Columns], dict[str, Any]]] = MappingProxyTy
 )
 
 
-def detected(row: Row, columns: Columns) -> str:
-    """The format that a row shows by its columns."""
+def detect_format(row: Row, columns: Columns) -> str:
+    """The format of a row, recognised by its columns."""
     if row.get(columns.question) is not None and isinstance(row[columns.question], str):
         return "published"
     if isinstance(row.get("conversations"), list):
@@ -100,11 +100,11 @@ def detected(row: Row, columns: Columns) -> str:
 
 
 class Format:
-    """How the rows of one source become rows of the published format.
+    """Converts the rows of one source to the published format.
 
     Args:
         name: ``auto``, a format of ``FORMATS``, or ``module:attr`` of a function from a raw row to one of ours.
-        task: task type of rows that name none; empty for none.
+        task: task type of rows without one; empty for none.
         columns: names of the published columns.
 
     Raises:
@@ -120,22 +120,22 @@ class Format:
             self._own = load_attribute(name, "format")
         elif name != "auto" and name not in FORMATS:
             raise ConfigError(
-                f"unknown format {name!r} of a source: known are auto, {', '.join(FORMATS)}. Your own goes in as "
-                "'module:attr', a function from a raw row to one of ours."
+                f"unknown format {name!r} of a source: known are auto, {', '.join(FORMATS)}. For your own, write "
+                "'module:attr', a function from a raw row to a published one."
             )
 
     def __call__(self, row: Row) -> dict[str, Any]:
         """The row in the published format.
 
         Raises:
-            RowError: it cannot be made one.
+            RowError: the row cannot be converted.
         """
         if self._own is not None:
             out = self._converted(row)
         else:
-            name = detected(row, self._columns) if self._name == "auto" else self._name
+            name = detect_format(row, self._columns) if self._name == "auto" else self._name
             out = FORMATS[name](row, self._columns)
-        # Data frames keep gaps as NaN. In a reference it is a fault that is told as one.
+        # Data frames store gaps as NaN. In a reference NaN is an error, which is reported later.
         for column, value in out.items():
             if isinstance(value, float) and math.isnan(value) and column not in (self._columns.answer, "solution"):
                 out[column] = None
@@ -159,24 +159,24 @@ class Format:
 def _conversation(row: Row, columns: Columns, name: str, role: str, text: str) -> dict[str, Any]:
     turns = row.get(name)
     if not isinstance(turns, list) or not turns:
-        raise RowError(name, "is no list of turns", f'write [{{"{role}": "user", "{text}": ...}}]')
+        raise RowError(name, "is not a list of turns", f'write [{{"{role}": "user", "{text}": ...}}]')
     out = {key: value for key, value in row.items() if key not in (name, "id", "image", "video")}
     images = [*_listed(row.get(columns.images)), *_listed(row.get("image"))]
     videos = [*_listed(row.get(columns.videos)), *_listed(row.get("video"))]
     spoken: list[tuple[str, str]] = []
     for number, turn in enumerate(turns, 1):
         if not isinstance(turn, Mapping) or not isinstance(turn.get(role), str):
-            raise RowError(name, f"turn {number} names no {role}", f'write {{"{role}": "user", "{text}": ...}}')
+            raise RowError(name, f"turn {number} has no {role}", f'write {{"{role}": "user", "{text}": ...}}')
         who = _ROLES.get(turn[role].casefold())
         if who is None:
             raise RowError(name, f"turn {number} is of {turn[role]!r}", f"known are {', '.join(sorted(_ROLES))}")
-        spoken.append((who, _said(turn.get(text), name, number, images, videos)))
+        spoken.append((who, _turn_text(turn.get(text), name, number, images, videos)))
     systems = [said for who, said in spoken if who == "system"]
     asked = [said for who, said in spoken if who == "user"]
     ends = spoken[-1][1] if spoken[-1][0] == "assistant" else None
     if len(asked) != 1 or sum(who == "assistant" for who, _ in spoken) != (ends is not None):
-        what = f"is a conversation of {len(asked)} questions, and one question with one answer is read"
-        raise RowError(name, what, "write a row for each question, with what was said before in its text")
+        what = f"is a conversation with {len(asked)} questions; only one question with one answer is supported"
+        raise RowError(name, what, "write one row per question, with the earlier turns in its text")
     out[columns.question] = asked[0]
     if images:
         out[columns.images] = images
@@ -203,12 +203,12 @@ def _listed(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list) else [value]
 
 
-def _said(content: Any, name: str, number: int, images: list[Any], videos: list[Any]) -> str:
-    """The text of a turn; media among its parts join the lists, and placeholders stand in their place."""
+def _turn_text(content: Any, name: str, number: int, images: list[Any], videos: list[Any]) -> str:
+    """The text of a turn; media parts are appended to the lists and become placeholders."""
     if isinstance(content, str):
         return content
     if not isinstance(content, Sequence):
-        raise RowError(name, f"turn {number} says {type(content).__name__}", "write text, or a list of parts")
+        raise RowError(name, f"turn {number} is {type(content).__name__}", "write text, or a list of parts")
     pieces = []
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
@@ -218,7 +218,7 @@ def _said(content: Any, name: str, number: int, images: list[Any], videos: list[
             pieces.append(part["text"])
         elif kind in ("image", "image_url", "video", "video_url"):
             medium = part.get(kind, part.get(kind.removesuffix("_url")))
-            if medium is not None:  # else the placeholder of a medium that stands in the list of the row
+            if medium is not None:  # else a placeholder for a medium in the list of the row
                 options = {key: value for key, value in part.items() if key not in ("type", kind, "image", "video")}
                 medium = medium.get("url") if isinstance(medium, Mapping) and "url" in medium else medium
                 kept = {name: value for name, value in options.items() if value is not None}
@@ -239,7 +239,7 @@ _REMEDY = "letter all options in the form 'A. text' with the first letters of th
 
 
 def split_option(option: str) -> tuple[str, str]:
-    """The letter and the text of an option; the letter is empty when there is none."""
+    """The letter and the text of an option; the letter is empty if there is none."""
     match = _LETTERED.fullmatch(option)
     if match is None:
         return "", option.strip()
@@ -247,19 +247,19 @@ def split_option(option: str) -> tuple[str, str]:
 
 
 def listed_options(value: Any) -> list[Any]:
-    """The options of a row as a list: of a list, of a mapping from letters to texts, or of either as JSON text.
+    """The options of a row as a list, from a list, a mapping from letters to texts, or either as JSON text.
 
-    A mapping gives ``A. text`` for each of its letters; those whose text is null are no options.
+    A mapping gives ``A. text`` for each letter; letters whose text is null are skipped.
 
     Raises:
-        RowError: it is none of these, or a key of the mapping is no letter.
+        RowError: it is none of these, or a key of the mapping is not a letter.
     """
     remedy = 'write them as ["A. red", "B. blue"], or null for none'
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise RowError("options", f"is no JSON: {error}", remedy) from None
+            raise RowError("options", f"is not valid JSON: {error}", remedy) from None
     if value is None or value == "":
         return []
     if isinstance(value, Mapping):
@@ -272,7 +272,7 @@ def listed_options(value: Any) -> list[Any]:
 def _of_letter(key: str, text: Any) -> str:
     found = _KEY.fullmatch(key.strip())
     if found is None:
-        what = f"is a mapping with the key {key!r}, which is no letter"
+        what = f"is a mapping with the key {key!r}, which is not a letter"
         raise RowError("options", what, 'write it as {"A": "red", "B": "blue"}, or as a list')
     if isinstance(text, bool) or not isinstance(text, str | int | float):
         raise RowError("options", f"option {key!r} is {text!r}, not text", "write its text or remove it")
@@ -284,11 +284,11 @@ def _of_letter(key: str, text: Any) -> str:
 def letter_options(texts: list[str]) -> tuple[str, ...]:
     """The options in the form ``A. text``, in their given order.
 
-    Options that bear letters keep them (a row may list ``B`` before ``A``); options without letters get ``A``, ``B``,
-    ... in order; bare letters (``["A", "B"]``, where the texts are in the picture) become ``A. A``.
+    Options with letters keep them (a row may list ``B`` before ``A``); options without letters get ``A``, ``B``, ... in
+    order; single letters (``["A", "B"]``, if an image shows the texts) become ``A. A``.
 
     Raises:
-        RowError: an option is blank, some bear letters and some do not, the letters are not the first ones of the
+        RowError: an option is blank, only some have letters, the letters are not the first ones of the
             alphabet, or there are more than 26.
     """
     if not texts:
@@ -306,7 +306,7 @@ def letter_options(texts: list[str]) -> tuple[str, ...]:
     if not letters:
         return tuple(f"{letter}. {text}" for letter, (_, text) in zip(alphabet, pairs, strict=True))
     if len(letters) < len(texts):
-        raise RowError("options", f"only {len(letters)} of {len(texts)} options bear a letter", _REMEDY)
+        raise RowError("options", f"only {len(letters)} of {len(texts)} options have a letter", _REMEDY)
     if sorted(letters) != list(alphabet):
-        raise RowError("options", f"the options are lettered {', '.join(letters)}", _REMEDY)
+        raise RowError("options", f"the options have the letters {', '.join(letters)}", _REMEDY)
     return tuple(f"{letter}. {text}" for letter, text in pairs)

@@ -24,18 +24,18 @@ from easyvideor1.video.media_files import SUFFIX, frame_list
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{1,20})://")
 _DATA = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
-#: What a mapping calls its file, in the order they are looked for.
+#: Keys of a mapping that name its file, in order of preference.
 _NAMES = ("path", "url", "file", "file_name", "filename")
 _HEADS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"GIF8", ".gif"), (b"RIFF", ".webp"), (b"BM", ".bmp"))
 
 
-#: What a mapping may call the frames of a video, beside ``video``.
+#: Key of a mapping for the frames of a video, besides ``video``.
 _FRAMES = "frames"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A path as the row gives it, and what else its mapping holds; or, of a video, ``frames`` in place of the path."""
+    """A path as in the row, and the other keys of its mapping; a video may have ``frames`` instead of the path."""
 
     path: str
     options: Mapping[str, Any]
@@ -43,12 +43,12 @@ class Entry:
 
 
 def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: Path) -> Entry:
-    """The file that an entry of a media column names.
+    """The file of an entry of a media column.
 
-    Bytes in the row itself, and those of a ``data:`` URL, are written once, named by their SHA-256, into ``embedded``.
+    Bytes in the row or in a ``data:`` URL are written once, named by their SHA-256, into ``embedded``.
 
     Raises:
-        RowError: it names none, or one that is no local file.
+        RowError: the entry names no file, or not a local one.
     """
     if isinstance(value, Mapping):
         named = {name: entry for name, entry in value.items() if entry is not None}
@@ -84,10 +84,10 @@ def _frames(value: list[Any], column: str, number: int, embedded: Path) -> tuple
             raise RowError(column, f"entry {number} is a list of frames whose {error.what}", error.remedy) from None
         if entry.options:
             what = f"entry {number} is a list of frames whose entry {place} has the keys {', '.join(entry.options)}"
-            raise RowError(column, what, "give limits to the list, not to a frame")
+            raise RowError(column, what, "set limits for the list, not for a frame")
         found.append(entry.path)
     if not found:
-        raise RowError(column, f"entry {number} is a list without frames", "list the frames of the video, in order")
+        raise RowError(column, f"entry {number} is an empty list of frames", "list the frames of the video, in order")
     return tuple(found)
 
 
@@ -96,13 +96,13 @@ def _file(path: str, column: str, number: int, embedded: Path) -> str:
         try:
             return _written(base64.b64decode(path[head.end() :], validate=True), embedded)
         except binascii.Error as error:
-            raise RowError(column, f"entry {number} is a data URL that is no base64: {error}", "write a path") from None
+            raise RowError(column, f"entry {number} is a data URL and not base64: {error}", "write a path") from None
     found = _URL.match(path)
     if found is None:
         return path
     if found[1].lower() == "file":
         return urllib.request.url2pathname(urllib.parse.urlparse(path).path)
-    what = f"entry {number} is the URL {path[:80]!r}, and nothing is fetched while a model trains"
+    what = f"entry {number} is the URL {path[:80]!r}, which is not fetched"
     raise RowError(column, what, "download the file and put its path here")
 
 
@@ -115,33 +115,32 @@ def _written(content: bytes, embedded: Path) -> str:
     return str(path.absolute())
 
 
-#: What an entry calls the rate of its frames (``sample_fps`` in qwen-vl-utils), and their times in seconds.
+#: Keys of an entry for the frame rate (``sample_fps`` in qwen-vl-utils), and for frame times in seconds.
 _RATES = ("fps", "sample_fps")
 _TIMES = "timestamps"
-#: Of the name of a directory that its list is called by; file systems allow 255 in all.
+#: Bytes of the directory name in the name of its list; file systems allow 255 in total.
 _LABEL_BYTES = 80
 _NUMBERS = re.compile(r"(\d+)")
 
 
 def pictures_in(directory: Path) -> list[str]:
-    """Absolute paths of the pictures of a directory, in the order of the numbers in their names; what begins with a dot
-    is left out, and so is what is neither a picture nor a video by its name.
+    """Absolute paths of the images in a directory, sorted by the numbers in their names. Names that begin with a dot
+    and files that are neither images nor videos by name are skipped.
 
     Raises:
-        RowError: it holds what would be missed among the frames: a video, a picture of a format that is not read, or a
-            name that is no text.
-        OSError: it cannot be read.
+        RowError: it contains a video, an image of an unsupported format, or a name that is not UTF-8.
+        OSError: the directory cannot be read.
     """
     files = [path for path in directory.iterdir() if not path.name.startswith(".") and path.is_file()]
     remedy = "keep the frames of a video in a directory of their own, or list them in the row"
     for path in files:
         shown = os.fsencode(path.name).decode(errors="replace")
         if shown != path.name:
-            raise RowError("", f"directory {str(directory)!r} holds {shown!r}, a name that is no UTF-8", remedy)
+            raise RowError("", f"directory {str(directory)!r} contains {shown!r}, a name that is not UTF-8", remedy)
         if kinds_of_name(path.name) == {"video"}:
-            raise RowError("", f"directory {str(directory)!r} holds the video {shown!r} beside pictures", remedy)
+            raise RowError("", f"directory {str(directory)!r} contains the video {shown!r} beside images", remedy)
         if form := unsupported_image(b"", path.name):
-            what = f"directory {str(directory)!r} holds {shown!r}, an {form} picture, which is not read"
+            what = f"directory {str(directory)!r} contains {shown!r}, an {form} image, which is not supported"
             raise RowError("", what, "convert it to PNG or JPEG")
     pictures = [path for path in files if "image" in kinds_of_name(path.name)]
     return [str(path.absolute()) for path in sorted(pictures, key=lambda path: (_natural(path.name), path.name))]
@@ -150,26 +149,26 @@ def pictures_in(directory: Path) -> list[str]:
 def write_frame_list(
     frames: Sequence[str], options: Mapping[str, Any], column: str, *, fps: float | None, directory: Path
 ) -> tuple[str, dict[str, Any]]:
-    """The path of a file that lists frames, and what is left of the options of their entry.
+    """Write a list of frames; returns its path and the remaining options of the entry.
 
-    The file is named by what it holds, so that the same frames with the same times are one file.
+    The name depends on the content, so that equal frames with equal times share one file.
 
     Args:
         frames: absolute paths.
-        options: of the entry: ``fps``, ``sample_fps`` or ``timestamps``, and limits of its own.
-        column: that errors name.
-        fps: frames per second where the entry gives no times.
-        directory: where the file goes.
+        options: of the entry: ``fps``, ``sample_fps`` or ``timestamps``, and limits.
+        column: the column to name in errors.
+        fps: frames per second if the entry has no times.
+        directory: the directory of the file.
 
     Raises:
-        RowError: the frames have no times, or impossible ones.
+        RowError: the frames have no times, or invalid ones.
     """
     rest = dict(options)
     rates = {name: rest.pop(name) for name in _RATES if rest.get(name) is not None}
     times = rest.pop(_TIMES, None)
     rate = next(iter(rates.values()), fps if times is None else None)
     if rate is None and times is None:
-        what = f"holds a video of {len(frames)} frames without their times"
+        what = f"has a video of {len(frames)} frames without times"
         remedy = 'write {"video": [...], "fps": frames per second} or "timestamps", or set frames_fps of the source'
         raise RowError(column, what, remedy)
     try:
@@ -177,7 +176,7 @@ def write_frame_list(
             raise ValueError("fps and sample_fps differ")
         frame_list(frames, fps=rate, timestamps=times)
     except ValueError as error:
-        raise RowError(column, f"holds a list of frames: {error}", "correct the entry") from None
+        raise RowError(column, f"has an invalid list of frames: {error}", "correct the entry") from None
     fields = {"frames": list(frames)} | ({"fps": rate} if times is None else {"timestamps": times})
     content = json.dumps(fields, ensure_ascii=False).encode()
     digest = hashlib.sha256(content).hexdigest()
@@ -194,19 +193,19 @@ def _natural(name: str) -> tuple[tuple[int, str], ...]:
 
 
 class MediaCheck:
-    """Checks that media files are there and are what their column says. Many rows share a file: it is read once."""
+    """Checks that media files exist and match their column. A file that many rows share is read once."""
 
     def __init__(self, *, touch_files: bool = True) -> None:
-        """With ``touch_files`` off, the name of a file is all that is looked at."""
+        """With ``touch_files=False``, only the name of a file is checked."""
         self._touch_files = touch_files
         self._seen: dict[str, RowError | frozenset[MediaKind]] = {}
         self._directories: dict[str, RowError | list[str]] = {}
 
     def __call__(self, field: str, path: str, kind: MediaKind) -> None:
-        """Accept the absolute ``path`` as media of ``kind``, or say what is wrong with it.
+        """Check that the file at the absolute ``path`` is of ``kind``.
 
         Raises:
-            RowError: the file is missing, empty, unreadable, no file, or of the other kind.
+            RowError: the file is missing, empty, unreadable, not a file, or of the other kind.
         """
         if path not in self._seen:
             try:
@@ -225,10 +224,10 @@ class MediaCheck:
             raise RowError(field, f"{path!r} is {_article(actual)}, not {_article(kind)}", remedy)
 
     def frames_of(self, field: str, path: str) -> list[str]:
-        """The pictures of ``path`` where that is a directory, which is then a video; nothing of any other path.
+        """The images in ``path`` if it is a directory, which is then a video; else an empty list.
 
         Raises:
-            RowError: the directory holds no picture, or cannot be read.
+            RowError: the directory has no images, or cannot be read.
         """
         if path not in self._directories:
             self._directories[path] = self._listed(path)
@@ -238,11 +237,11 @@ class MediaCheck:
         return found
 
     def _listed(self, path: str) -> list[str] | RowError:
-        remedy = "name a directory that holds the frames of one video"
+        remedy = "name a directory with the frames of one video"
         try:
-            if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir builds an object per row for nothing
+            if not os.path.isdir(path):  # noqa: PTH112 - called for every row; Path.is_dir would build an object
                 return []
-            return pictures_in(Path(path)) or RowError("", f"directory {path!r} holds no picture", remedy)
+            return pictures_in(Path(path)) or RowError("", f"directory {path!r} has no images", remedy)
         except RowError as error:
             return error
         except OSError as error:
@@ -254,7 +253,7 @@ class MediaCheck:
             return kinds_of_name(path)
         remedy = "correct the path, or set media_root of the source to the directory that relative paths start from"
         try:
-            status = os.stat(path)  # noqa: PTH116 - Path.stat builds an object per row for nothing
+            status = os.stat(path)  # noqa: PTH116 - called for every row; Path.stat would build an object
             if not stat.S_ISREG(status.st_mode):
                 raise RowError("", f"{path!r} is not a regular file", remedy)
             if status.st_size == 0:
@@ -271,7 +270,7 @@ class MediaCheck:
 
 def _refuse_unread(head: bytes, path: str) -> None:
     if form := unsupported_image(head, path):
-        raise RowError("", f"{path!r} is an {form} picture, which is not read", "convert it to PNG or JPEG")
+        raise RowError("", f"{path!r} is an {form} image, which is not supported", "convert it to PNG or JPEG")
 
 
 def _article(kind: MediaKind) -> str:

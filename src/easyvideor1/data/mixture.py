@@ -1,4 +1,4 @@
-"""Which sample is the n-th of a mixture of sources: pure functions of a seed and a number, nothing to save."""
+"""The n-th sample of a mixture of sources, as a pure function of the seed and n: there is no state to save."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from easyvideor1.config.schema import SourceConfig
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import ConfigError, Sample
 
-# 2**64 divided by the golden ratio: multiples of it, modulo 2**64, fill the circle evenly at every length, so that
-# every stretch of draws holds the sources in their weights to within a draw or two (a Weyl sequence).
+# 2**64 divided by the golden ratio. Its multiples modulo 2**64 are evenly spread at every length (a Weyl sequence), so
+# any range of draws has the sources in their weights, to within a draw or two.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _CHUNK = 1 << 20
 
 
 class Mixture:
-    """An endless sequence of samples from several sources, each gone through epoch by epoch in an order of its own."""
+    """An endless sequence of samples from several sources, each shuffled anew in every epoch."""
 
     def __init__(
         self,
@@ -33,28 +33,28 @@ class Mixture:
         """Make a mixture.
 
         Args:
-            sources: The samples of each source, none of them empty.
-            weights: The share of each source, relative to the others; positive.
-            seed: Everything random follows from it, ``names`` and ``salt``.
-            names: What a source is called in the seeds of its order.
-            salt: Tells several mixtures of one seed apart.
+            sources: The samples of each source; none is empty.
+            weights: The relative share of each source; positive.
+            seed: Determines all randomness, with ``names`` and ``salt``.
+            names: The number of each source in the seeds of its order.
+            salt: Distinguishes mixtures with the same seed.
         """
         self._sources = sources
         self._names = names
         self._key: tuple[int | str, ...] = (seed, *salt)
         self._shares = [weight / sum(weights) for weight in weights]
         shares = np.cumsum(weights, dtype=np.float64)
-        # The largest float below 2**64 keeps the bound of an all but weightless last source representable.
+        # The largest float below 2**64 keeps the bound of a last source with almost no weight representable.
         self._bounds = np.minimum(shares[:-1] / shares[-1] * 2.0**64, np.nextafter(2.0**64, 0)).astype(np.uint64)
         self._offset = np.uint64(key(*self._key, "mixture") & (2**64 - 1))
         self._orders: dict[tuple[int, int], NDArray[np.intp]] = {}
 
     def __len__(self) -> int:
-        """Samples of all sources together."""
+        """Number of samples of all sources."""
         return sum(map(len, self._sources))
 
     def shares(self) -> dict[int, float]:
-        """The part of the draws that each source has, by the name it has in the seeds; together 1."""
+        """The share of the draws of each source, by its number in the seeds; the sum is 1."""
         return dict(zip(self._names, self._shares, strict=True))
 
     def draws(self, first: int, count: int) -> list[Sample]:
@@ -69,13 +69,13 @@ class Mixture:
         return drawn
 
     def spare(self, step: int, index: int) -> Sample:
-        """A sample beside the sequence, by the same weights."""
+        """An extra sample outside the sequence, with the same weights."""
         bits = key(*self._key, "spare", step, index)
         source = int(np.searchsorted(self._bounds, np.uint64(bits & (2**64 - 1)), side="right"))
         return self._sources[source][(bits >> 64) % len(self._sources[source])]
 
     def _mix(self, first: int, count: int) -> NDArray[np.intp]:
-        """Which source each of ``count`` draws from ``first`` on comes from."""
+        """The source of each of ``count`` draws, starting at ``first``."""
         places = np.arange(first, first + count, dtype=np.uint64) * _GOLDEN + self._offset
         drawn: NDArray[np.intp] = np.searchsorted(self._bounds, places, side="right")
         return drawn
@@ -87,19 +87,19 @@ class Mixture:
     def _order(self, source: int, epoch: int) -> NDArray[np.intp]:
         found = self._orders.get((source, epoch))
         if found is None:
-            if len(self._orders) >= 4 * len(self._sources):  # orders are kept only to save time
+            if len(self._orders) >= 4 * len(self._sources):  # orders are cached only to save time
                 self._orders.clear()
             bits = np.random.PCG64(key(*self._key, "epoch", self._names[source], epoch))
-            # Sorting raw bits, because numpy promises those to stay the same for ever, but not its permutations.
+            # Sort raw bits: numpy guarantees that they never change, but not that permutations do not.
             found = np.argsort(bits.random_raw(len(self._sources[source])), kind="stable")
             self._orders[source, epoch] = found
         return found
 
 
 class ModalityQuota:
-    """How many rows of a step each part gets: its share of the step, up or down to a whole number.
+    """The number of rows of each part in a step: its share of the step, rounded up or down.
 
-    Step after step the parts that are rounded up change (systematic sampling from a start that moves by the golden
+    Which parts are rounded up changes from step to step (systematic sampling from a start that moves by the golden
     ratio), so that in the long run every part has its share, to within a row or two.
     """
 
@@ -109,7 +109,7 @@ class ModalityQuota:
         self._offset = np.uint64(key(seed, "allotment") & (2**64 - 1))
 
     def of_step(self, step: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows of each part in a step of ``size``, and in all steps before it."""
+        """Rows of each part in a step of ``size`` rows, and in all steps before it."""
         before = np.zeros(len(self._bounds) + 1, dtype=np.int64)
         for start in range(0, step, _CHUNK):
             before += self._counts(start, min(_CHUNK, step - start), size).sum(axis=0)
@@ -117,7 +117,7 @@ class ModalityQuota:
         return own, before
 
     def _counts(self, first: int, steps: int, size: int) -> NDArray[np.int64]:
-        """``(steps, parts)``: how many of the points ``start, start + 1, ...`` of a step lie in each part of it."""
+        """``(steps, parts)``: number of points ``start, start + 1, ...`` of a step in each part."""
         starts = (np.arange(first, first + steps, dtype=np.uint64) * _GOLDEN + self._offset) / 2.0**64
         below = np.ceil(size * self._bounds[None] - starts[:, None]).clip(0, size).astype(np.int64)
         counts: NDArray[np.int64] = np.diff(below, axis=1, prepend=0, append=size)
@@ -127,24 +127,24 @@ class ModalityQuota:
 def source_weights(
     sources: Sequence[SourceConfig], sizes: Sequence[int], *, temperature: float | None, draws: int
 ) -> list[float]:
-    """The shares of sources in a stage, relative to one another.
+    """The relative shares of the sources in a stage.
 
-    By weight; with a temperature T by weight times size to the power of 1 / T (Conneau et al. 2020, XLM-R, sec. 3, with
-    alpha = 1 / T). A source with epochs takes as many draws as that many passes through it are, and those with weights
-    share what is left of the stage; where all have epochs, they share it in that proportion.
+    Shares are weights; with a temperature T, weight times size to the power of 1 / T (Conneau et al. 2020, XLM-R, sec.
+    3, with alpha = 1 / T). A source with epochs takes the draws of that many passes, and sources with weights share the
+    rest of the stage; if all have epochs, they share the stage in that proportion.
 
     Args:
-        sources: As configured.
-        sizes: Usable samples of each; one that has none takes no part.
+        sources: The configured sources.
+        sizes: Number of usable samples of each; a source without any is left out.
         temperature: ``data.temperature``.
-        draws: Samples that the whole stage draws.
+        draws: Number of samples drawn in the whole stage.
 
     Raises:
-        ConfigError: sources with epochs leave nothing of the stage to those with weights.
+        ConfigError: sources with epochs leave no draws for those with weights.
     """
     configured = list(zip(sources, sizes, strict=True))
     power, largest = 0.0 if temperature is None else 1.0 / temperature, max(*sizes, 1)
-    # Near a temperature of 0 a small source all but vanishes; a weight stays positive.
+    # Near a temperature of 0 the share of a small source is almost 0; a weight stays positive.
     weights = [source.weight * max((max(size, 1) / largest) ** power, 1e-200) for source, size in configured]
     passes = [None if source.epochs is None else source.epochs * size for source, size in configured]
     taken = sum(number for number in passes if number is not None)
@@ -164,5 +164,5 @@ def source_weights(
 
 
 def key(*parts: str | int) -> int:
-    """128 bits, for what is cut into several numbers or seeds a large state."""
+    """A 128-bit seed, to split into several numbers or to seed a large state."""
     return derive_seed(*parts, bits=128)

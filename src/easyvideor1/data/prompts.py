@@ -1,7 +1,7 @@
-"""The words around a question: one template per task type, in the package or in the user's own directory.
+"""Prompt templates: one per task type, in the package or in the user's own directory.
 
-What the prompt asks for follows the rewards that will read the answer: the tags of ``rewards.grammar`` and the scale of
-``rewards.coordinates``. A scale that the configuration leaves open is that of the row's column ``coordinates``.
+A prompt asks for what the rewards read: the tags of ``rewards.grammar`` and the scale of ``rewards.coordinates``. If
+the configuration sets no scale, the row's column ``coordinates`` does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PACKAGED = Path(__file__).parent / "templates"
 
 _BOXES = '{"boxes": {"2": [30, 40, 200, 310], "3": [35, 42, 205, 312]}}'
 _POINTS = '"positive_points": [[50, 60], [60, 70], [70, 90]], "negative_points": [[5, 5], [190, 9], [9, 290]]'
-#: A coordinate in the examples: a number of a box or a point, and no second.
+#: A coordinate in the examples: a number in a box or a point, not a time.
 _COORDINATE = re.compile(r"(?<=[\[ ])\d+(?=[,\]])")
 _PLACED = frozenset({"spatial_grounding", "spatial_temporal_grounding", "tracking", "segmentation"})
 _EXAMPLES: MappingProxyType[str, str] = MappingProxyType(
@@ -54,12 +54,12 @@ _EXAMPLES: MappingProxyType[str, str] = MappingProxyType(
 
 
 def example_answer(task: str, *, video: bool = False, scale: Scale | None = None) -> str:
-    """The answer that a prompt shows as an example of the form.
+    """The example answer in a prompt.
 
     Args:
         task: Canonical name or alias of the task type.
         video: Whether the row has a video; segmentation then names the second as well.
-        scale: Scale of coordinates; only ``normalized`` makes a difference.
+        scale: Scale of coordinates; only ``normalized`` changes the example.
 
     Raises:
         DataError: the task type is unknown.
@@ -67,7 +67,7 @@ def example_answer(task: str, *, video: bool = False, scale: Scale | None = None
     name = canonical_task(task)
     example = _EXAMPLES[name]
     if scale == "normalized" and name in _PLACED:
-        # The span of a tube is in seconds, whatever the boxes are in.
+        # The time span of a tube is in seconds on any scale of boxes.
         head, key, places = example.partition('"boxes"')
         example = head + key + _COORDINATE.sub(lambda match: f"{int(match.group()) / 1000:g}", places)
     return '{"time": 2.5, ' + example[1:] if video and name == "segmentation" else example
@@ -126,7 +126,7 @@ def prompt_text(sample: Sample, config: PromptConfig, rewards: RewardConfig | No
 
 
 def _asked_tags(grammar: GrammarConfig, thinking: bool) -> tuple[bool, str]:
-    """Whether thinking is asked for, and the words for the tags before the answer if they are more than that."""
+    """Whether to ask for thinking, and the text for other tags before the answer."""
     runs = tags_before(grammar)
     names = [path.partition("/")[0] for run in runs for path in run.paths]
     if not runs or names == ["think"]:
@@ -146,7 +146,7 @@ def _scale_words(scale: Scale, size: Size | None) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _environment(directory: str | None) -> SandboxedEnvironment:
-    """Templates of ``directory`` before those of the package; all of the user's are compiled to find faults early."""
+    """Templates of ``directory`` override those of the package; the user's are compiled to find errors early."""
     folders = [_PACKAGED] if directory is None else [Path(directory), _PACKAGED]
     environment = SandboxedEnvironment(
         loader=jinja2.FileSystemLoader(folders),

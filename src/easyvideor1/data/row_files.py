@@ -1,6 +1,6 @@
-"""Where the rows of a source are (a file, the files of a directory, a data set of ``datasets``), and the rows in them.
+"""The rows of a source: in one file, in the files of a directory, or in a data set of the ``datasets`` library.
 
-A row comes with its place, before anything is known of its columns.
+Every row comes with its place. Its columns are not read here.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from easyvideor1.files import file_digest
 from easyvideor1.types import DataError
 from easyvideor1.video.media_files import is_frame_list
 
-#: Names of files that hold rows end so.
+#: Suffixes of files with rows.
 ROW_SUFFIXES = (".parquet", ".jsonl", ".json")
-#: Files that describe data and hold no rows, in directories that come from the Hub or from ``datasets``.
+#: Files without rows in directories from the Hub or from ``datasets``.
 _DESCRIPTIONS = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
-#: A file that the directory of a run has.
+#: A file in every run directory.
 _RUN_MARK = "run.json"
 _BATCH = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedRow:
-    """A row with its place: ``line`` as ids name it, ``where`` as messages do."""
+    """A row with its place: ``line`` is used in ids, ``where`` in messages."""
 
     line: str
     where: str
@@ -39,10 +39,10 @@ class PlacedRow:
 
 
 def read_source(source: SourceConfig) -> Iterator[PlacedRow]:
-    """All rows of a source with their places; no two rows have the same.
+    """All rows of a source with their places, which are unique.
 
     Raises:
-        DataError: there is nothing there, it is broken as a whole, it has no such split, or needs a library.
+        DataError: the source is missing or damaged, has no such split, or needs a library.
     """
     base, split = split_of(source.path)
     path = Path(base)
@@ -59,7 +59,7 @@ def read_source(source: SourceConfig) -> Iterator[PlacedRow]:
 
 
 def source_files(source: SourceConfig) -> list[Path]:
-    """The files that hold the rows of a source, in order.
+    """The files with the rows of a source, in order.
 
     Raises:
         DataError: as ``read_source``.
@@ -71,8 +71,8 @@ def source_files(source: SourceConfig) -> list[Path]:
 
 
 def media_base(source: SourceConfig) -> Path:
-    """Where relative media paths of a source start that names no ``media_root``: the directory of its rows; the
-    working directory for a data set on the Hub."""
+    """Start of relative media paths of a source without ``media_root``: the directory of its rows, or the working
+    directory for a data set on the Hub."""
     if is_hub_name(source.path):
         return Path()
     path = Path(split_of(source.path)[0])
@@ -81,12 +81,12 @@ def media_base(source: SourceConfig) -> Path:
 
 def _files(path: Path, split: str) -> list[Path]:
     if not path.is_dir():
-        if split not in ("", "train"):  # a file is a data set of one split, which ``datasets`` calls train
-            raise DataError(f"{path}: is one file and has no split {split!r} - leave @{split} away")
+        if split not in ("", "train"):  # a file is a data set of one split, named train by ``datasets``
+            raise DataError(f"{path}: is one file and has no split {split!r} - remove @{split}")
         return [path]
     rows = sorted(file for file in path.rglob("*") if file.suffix in ROW_SUFFIXES and _holds_rows(file, path))
     if not rows:
-        raise DataError(f"{path}: is a directory without a JSON, JSONL or Parquet file - name where the rows are")
+        raise DataError(f"{path}: is a directory without a JSON, JSONL or Parquet file - correct the path")
     chosen = [file for file in rows if _is_of(file.relative_to(path), split)] if split else rows
     if not chosen:
         shown = ", ".join(file.relative_to(path).as_posix() for file in rows[:5])
@@ -100,8 +100,8 @@ def _files(path: Path, split: str) -> list[Path]:
 
 
 def _holds_rows(file: Path, below: Path) -> bool:
-    """Whether a file is one of rows, by its name and place: what is hidden, describes data, lists the frames of a video
-    or lies in the directory of a run is none."""
+    """Whether a file has rows, by name and place: not hidden files, descriptions of data, lists of frames, and files of
+    a run directory."""
     if file.name in _DESCRIPTIONS or is_frame_list(file.name) or not file.is_file():
         return False
     inside = file.relative_to(below)
@@ -111,7 +111,7 @@ def _holds_rows(file: Path, below: Path) -> bool:
 
 
 def _is_of(file: Path, split: str) -> bool:
-    """By its name, ``train-00000-of-00004.parquet``, or by a directory that it lies in."""
+    """Whether a file belongs to a split, by its name (``train-00000-of-00004.parquet``) or one of its directories."""
     rest = file.stem.removeprefix(split)
     return split in file.parent.parts or (rest != file.stem and not rest[:1].isalpha())
 
@@ -122,24 +122,24 @@ def _is_saved(path: Path) -> bool:
 
 
 def _data_set(source: SourceConfig) -> Any:
-    """The ``datasets.Dataset`` of a source, its media not decoded."""
+    """The ``datasets.Dataset`` of a source, with media not decoded."""
     try:
         import datasets
     except ImportError as error:
-        what = f"{source.path}: is read by the datasets library, which does not import ({error})"
+        what = f"{source.path}: needs the datasets library, which cannot be imported ({error})"
         raise DataError(f"{what} - pip install 'easyvideor1[datasets]'") from error
     base, split = split_of(source.path)
     try:
         if is_hub_name(source.path):
             return datasets.load_dataset(base, source.subset or None, split=split)
         found = datasets.load_from_disk(base)
-    except Exception as error:  # of the library, of the network, of the file system: it documents none of them
+    except Exception as error:  # the library does not document its errors
         what = " ".join(str(error).split()) or type(error).__name__
-        remedy = "there is no such path here, either" if is_hub_name(source.path) else "save it again"
+        remedy = "there is no such local path either" if is_hub_name(source.path) else "save it again"
         raise DataError(f"{source.path}: the data set cannot be loaded: {what[:300]} - {remedy}") from error
     if not isinstance(found, datasets.DatasetDict):
         if split not in ("", str(found.split or "train")):
-            raise DataError(f"{base}: is of the split {found.split}, not {split!r} - leave @{split} away")
+            raise DataError(f"{base}: is of the split {found.split}, not {split!r} - remove @{split}")
         return found
     name = split or (next(iter(found)) if len(found) == 1 else "")
     if name not in found:
@@ -149,12 +149,12 @@ def _data_set(source: SourceConfig) -> Any:
 
 
 def _arrow_rows(data_set: Any) -> Iterator[dict[str, Any]]:
-    for table in data_set.with_format("arrow").iter(batch_size=_BATCH):  # Arrow decodes no picture
+    for table in data_set.with_format("arrow").iter(batch_size=_BATCH):  # Arrow does not decode images
         for row in table.to_pylist():
             yield {name: without_nulls(value) for name, value in row.items()}
 
 
-#: A row as the file holds it, or what makes it unreadable.
+#: A row as in the file, or why it cannot be read.
 RawRow = dict[str, Any] | RowError
 
 _BLANK = re.compile(r"\s*")
@@ -164,13 +164,13 @@ _PARQUET_BATCH = 1024
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, RawRow]]:
-    """All rows of a file with their place: the 1-based line, or row number of Parquet; no two rows have the same.
+    """All rows of a file with their unique place: the 1-based line, or the row number in Parquet.
 
-    A row that begins on the line of another one, as in a list that ``json.dump`` wrote, has a number of its own beside
-    the line: ``1#2`` is the second row on the first line.
+    Rows that start on the same line, as in a list written by ``json.dump``, are numbered: ``1#2`` is the second row on
+    the first line.
 
     Raises:
-        DataError: the file is missing, a directory, empty, or broken as a whole.
+        DataError: the file is missing, a directory, empty, or damaged as a whole.
     """
     last, on_line = 0, 1
     for line, row in _read_file(path):
@@ -182,9 +182,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, RawRow]]:
 def _read_file(path: Path) -> Iterator[tuple[int, RawRow]]:
     """All rows with their lines.
 
-    The format is told from the content: a file that starts with ``PAR1`` is Parquet, one that starts with ``[`` a JSON
-    list, anything else one JSON object a line, whatever its suffix says. Blank lines are no rows. A broken line of
-    JSONL costs that line; a broken JSON list or Parquet file is refused as a whole, since what follows is unknown.
+    The content decides the format, not the suffix: a file that starts with ``PAR1`` is Parquet, one that starts with
+    ``[`` is a JSON list, any other has one JSON object per line. Blank lines are ignored. A broken line of JSONL makes
+    one bad row; a broken JSON list or Parquet file is refused as a whole, since the rest is unknown.
     """
     try:
         with path.open("rb") as file:
@@ -193,7 +193,7 @@ def _read_file(path: Path) -> Iterator[tuple[int, RawRow]]:
                 yield from _read_parquet(path)
                 return
             if head.startswith(_COMPRESSED):
-                raise DataError(f"{path}: is a compressed file - unpack it first")
+                raise DataError(f"{path}: is a compressed file - decompress it first")
             file.seek(0)
             start = _first_byte(file)
             if not start:
@@ -217,7 +217,7 @@ def _first_byte(file: IO[bytes]) -> bytes:
 
 
 def _read_lines(file: IO[bytes]) -> Iterator[tuple[int, RawRow]]:
-    # Binary files end lines at \n alone; text would also be cut at U+2028, which JSON strings may hold.
+    # Binary files split lines only at \n; text would also be split at U+2028, which JSON strings may contain.
     for number, line in enumerate(file, start=1):
         text = (line.removeprefix(_BOM) if number == 1 else line).rstrip(b"\r\n")
         if text.strip():
@@ -233,7 +233,7 @@ def _parse_line(line: bytes) -> RawRow:
         return RowError(
             "", f"broken JSON: {error.msg} at column {error.colno}", "write one whole JSON object on each line"
         )
-    except (ValueError, RecursionError) as error:  # an integer of thousands of digits; nesting without end
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits; unlimited nesting
         return RowError("", f"JSON that cannot be read: {error}", "simplify the row")
     return _as_row(value)
 
@@ -270,7 +270,7 @@ def _read_list(path: Path, content: bytes) -> Iterator[tuple[int, RawRow]]:
         elif not text.startswith("]", position):
             raise _broken_list(path, text, position, "expected ',' or ']' after a row")
     if text[position + 1 :].strip():
-        raise _broken_list(path, text, position + 1, "there is more after the end of the list")
+        raise _broken_list(path, text, position + 1, "there is more text after the end of the list")
 
 
 def _skip(text: str, position: int) -> int:
@@ -284,7 +284,7 @@ def _broken_list(path: Path, text: str, position: int, what: str) -> DataError:
 
 
 def without_nulls(value: Any) -> Any:
-    """A value of Arrow without the keys that are null in its structs: there every row has the keys of all."""
+    """An Arrow value without null keys in its structs: in Arrow, every row has the keys of all rows."""
     if isinstance(value, dict):
         return {name: without_nulls(entry) for name, entry in value.items() if entry is not None}
     return [without_nulls(entry) for entry in value] if isinstance(value, list) else value

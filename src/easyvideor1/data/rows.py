@@ -1,10 +1,10 @@
-"""One row of the published format becomes one Sample, or says what is wrong with it.
+"""Turns one row of the published format into a ``Sample``, or raises its first fault.
 
 Columns: the question, answer, images and videos (names from ``DataConfig``), ``data_type``, ``problem_type``,
 ``options``, ``problem_id``, ``data_source``, ``has_offline_trajectory``, ``offline_output``, ``start``/``end`` in
 seconds for the clip of a single video, and those of ``data.budgets`` for the pixels and frames of its media. Rows of
-evaluation files are read as well: they name their media in ``path`` (and ``image_path``) and their reference in
-``solution``. Every other column is kept in ``Sample.extra``.
+evaluation files are supported too: their media are in ``path`` (and ``image_path``) and their reference in
+``solution``. All other columns are kept in ``Sample.extra``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from easyvideor1.video.formats import kinds_of_name
 
 PLACEHOLDER = re.compile(r"<image>|<video>")
 _WRAPPED = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL)
-#: Options that a question lists itself: "(A)", "A.", "A)" or "A:", and the next one.
+#: Options inside a question: "(A)", "A.", "A)" or "A:", and the next one.
 _LETTERED = re.compile(r"(?:^|[\s(])A\s*+[.):\uff0e].{0,2000}?[\s(]B\s*+[.):\uff0e]", re.DOTALL)
 _DATA_TYPES = ("image", "video", "text")
 _FIXED = (
@@ -49,7 +49,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """How the rows of one source are to be read: column names, where relative media paths start (absolute), budgets."""
+    """How to read the rows of one source: column names, absolute start of relative media paths, budgets."""
 
     question: str
     answer: str
@@ -58,16 +58,16 @@ class RowFormat:
     root: str
     stem: str
     budgets: Budgets
-    #: Where pictures go that a row holds itself, and lists of frames.
+    #: Directory for embedded images and for lists of frames.
     embedded: Path
-    #: Frames per second of videos that are given as frames without times.
+    #: Frames per second of videos given as frames without times.
     frames_fps: float | None = None
 
 
 def is_evaluation_row(row: Row, form: RowFormat) -> bool:
-    """Whether the row names its media in ``path``, as evaluation files do, and not in lists.
+    """Whether the row has its media in ``path``, as in evaluation files, and not in lists.
 
-    In a row that says it is text, ``path`` is any column.
+    In a row of the type text, ``path`` is an ordinary column.
     """
     if row.get("data_type") == "text":
         return False
@@ -75,7 +75,7 @@ def is_evaluation_row(row: Row, form: RowFormat) -> bool:
 
 
 def answer_column(row: Row, form: RowFormat) -> str:
-    """``solution`` in evaluation rows, which may carry a raw ``answer`` beside it; else the configured column."""
+    """``solution`` in evaluation rows, which may also have a raw ``answer``; else the configured column."""
     if row.get("solution") is not None and (is_evaluation_row(row, form) or row.get(form.answer) is None):
         return "solution"
     return form.answer
@@ -104,10 +104,10 @@ def read_sample(
     check: MediaCheck,
     reference: ReferenceCheck,
 ) -> Sample:
-    """The Sample of a row, its media looked at by ``check`` and its reference by ``reference``.
+    """The ``Sample`` of a row; ``check`` checks its media and ``reference`` its reference.
 
     Raises:
-        RowError: the first thing found that makes the row unusable.
+        RowError: the first fault that makes the row unusable.
     """
     try:
         _require_unicode("", row)
@@ -150,15 +150,15 @@ def read_sample(
 
 
 def _require_unicode(name: str, value: object) -> None:
-    """Refuse text that no tokenizer and no file can take, however deep in a column it stands."""
+    """Refuse text that is not valid Unicode, at any depth of a column."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise RowError(name, "holds half of a surrogate pair", "write the text again as UTF-8") from None
+            raise RowError(name, "contains half of a surrogate pair", "write the text again as UTF-8") from None
     elif isinstance(value, list):
         for inner in value:
-            if not isinstance(inner, float | int):  # rows may hold thousands of log-probs
+            if not isinstance(inner, float | int):  # rows may have thousands of log-probs
                 _require_unicode(name, inner)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
@@ -185,12 +185,12 @@ def _question(row: Row, form: RowFormat) -> str:
 
 
 def _label(row: Row, name: str) -> str:
-    """An identifier: text or a whole number; empty when absent."""
+    """An identifier: text or a whole number; empty if absent."""
     value = row.get(name)
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # a column with gaps, as data frames keep it
+        value = int(value)  # a column with gaps in a data frame
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RowError(name, f"is {value!r}, not text or a whole number", "correct it or leave it out")
     return str(value).strip()
@@ -205,7 +205,7 @@ def _answer(row: Row, column: str) -> str:
         try:
             return json.dumps(value, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise RowError(column, f"has no form as text: {error}", remedy) from None
+            raise RowError(column, f"cannot be written as text: {error}", remedy) from None
     text = _text(row, column, remedy)
     wrapped = _WRAPPED.fullmatch(text)
     if wrapped is None or "<answer>" in wrapped[1]:
@@ -221,8 +221,8 @@ def _option_texts(row: Row) -> list[str]:
         if isinstance(option, bool) or not isinstance(option, str | int | float):
             raise RowError("options", f"option {number} is {option!r}, not text", "write its text or remove it")
         if PLACEHOLDER.search(str(option)):
-            what = f"option {number} holds a media placeholder, but media can only stand in the question"
-            raise RowError("options", what, "put the pictures into the question and name them in the options")
+            what = f"option {number} has a media placeholder, but media can only be in the question"
+            raise RowError("options", what, "put the images into the question and name them in the options")
         texts.append(str(option))
     return texts
 
@@ -238,7 +238,7 @@ def _entries(row: Row, name: str, kind: MediaKind, embedded: Path) -> list[Entry
 
 
 def _media(row: Row, form: RowFormat, check: MediaCheck) -> tuple[MediaRef, ...]:
-    """Videos, then images: the order in which they are placed when the question does not place them."""
+    """Videos, then images: the order of media if the question has no placeholders."""
     columns: dict[str, MediaKind] = {form.videos: "video", form.images: "image"}
     if is_evaluation_row(row, form):
         declared = row.get("data_type") or ("image" if kinds_of_name(str(row["path"])) == {"image"} else "video")
@@ -261,14 +261,14 @@ def _media(row: Row, form: RowFormat, check: MediaCheck) -> tuple[MediaRef, ...]
 def _file(
     entry: Entry, column: str, kind: MediaKind, form: RowFormat, check: MediaCheck
 ) -> tuple[str, Mapping[str, Any]]:
-    """The absolute path of an entry's file, and what is left of its options; frames become a file that lists them."""
+    """The absolute path of an entry's file and its remaining options; frames become a file that lists them."""
     named = entry.frames or (entry.path,)
     paths = [os.path.abspath(os.path.join(form.root, path)) for path in named]  # noqa: PTH100, PTH118 - "./a/../b"
     frames = paths if entry.frames else check.frames_of(column, paths[0]) if kind == "video" else []
     if not frames:
         check(column, paths[0], kind)
         return paths[0], entry.options
-    check(column, frames[0], "image")  # the others are looked at when the video is probed
+    check(column, frames[0], "image")  # the others are checked when the video is probed
     return write_frame_list(frames, entry.options, column, fps=form.frames_fps, directory=form.embedded)
 
 
@@ -279,7 +279,7 @@ def _check_data_type(row: Row, media: list[MediaRef]) -> None:
     if declared not in _DATA_TYPES:
         raise RowError("data_type", f"is {declared!r}", f"use one of {', '.join(_DATA_TYPES)}")
     videos = sum(ref.kind == "video" for ref in media)
-    # A video row may carry pictures beside its video; its type stays "video".
+    # A video row may also have images; its type stays "video".
     actual = "video" if videos else "image" if media else "text"
     if declared != actual:
         what = f"is {declared!r}, but the row has {videos} videos and {len(media) - videos} images"
@@ -298,9 +298,9 @@ def _clip(row: Row, media: list[MediaRef]) -> tuple[MediaRef, ...]:
         return tuple(media)
     field = "start" if start is not None else "end"
     if [ref.kind for ref in media].count("video") != 1:
-        raise RowError(field, "gives a clip, but the row does not have exactly one video", "remove start and end")
+        raise RowError(field, "sets a clip, but the row does not have exactly one video", "remove start and end")
     if end is not None and end <= (start or 0.0):
-        raise RowError("end", f"is {end}, not after start ({start or 0.0})", "give a clip that lasts")
+        raise RowError("end", f"is {end}, not after start ({start or 0.0})", "write an end after the start")
     return tuple(MediaRef("video", ref.path, start, end) if ref.kind == "video" else ref for ref in media)
 
 
@@ -316,7 +316,7 @@ def _finite(value: object) -> float | None:
 
 
 def _place(question: str, media: tuple[MediaRef, ...], form: RowFormat) -> tuple[str, tuple[MediaRef, ...]]:
-    """Give every media file its placeholder, and bring the media into the order of the placeholders."""
+    """Add missing placeholders, and sort the media by the order of the placeholders."""
     waiting = {kind: [ref for ref in media if ref.kind == kind] for kind in ("video", "image")}
     prefix = ""
     for kind, refs in waiting.items():
@@ -325,13 +325,11 @@ def _place(question: str, media: tuple[MediaRef, ...], form: RowFormat) -> tuple
             prefix += f"<{kind}>" * len(refs)
         elif written != len(refs):
             what = f"has {written} <{kind}> placeholders for {len(refs)} {kind} files"
-            raise RowError(
-                form.question, what, f"write one <{kind}> for each file, or none at all to have them put first"
-            )
+            raise RowError(form.question, what, f"write one <{kind}> for each file, or none to put the media first")
     if prefix:
         question = f"{prefix}\n{question}"
     if not PLACEHOLDER.sub("", question).strip():
-        raise RowError(form.question, "is blank but for its media", "write the question")
+        raise RowError(form.question, "has media but no text", "write the question")
     return question, tuple(waiting[mark.strip("<>")].pop(0) for mark in PLACEHOLDER.findall(question))
 
 
@@ -340,7 +338,7 @@ def _offline(row: Row) -> tuple[OfflineTrajectory, ...]:
     if row.get("offline_logprobs") is not None:
         if not isinstance(output, str):
             remedy = 'write offline_output as {"text": ..., "logprobs": [...]}, or a list of these'
-            raise RowError("offline_logprobs", "stands beside an offline_output that is no single text", remedy)
+            raise RowError("offline_logprobs", "is set, but offline_output is not a single text", remedy)
         output = {"text": output, "logprobs": row["offline_logprobs"]}
     if flag not in (None, True, False):
         raise RowError("has_offline_trajectory", f"is {flag!r}", "write true or false")

@@ -1,4 +1,4 @@
-"""A data source: all rows of a file, checked one by one, with a report of what was refused and why."""
+"""A data source: all its rows, checked one by one, with a report of refused rows and the reasons."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ class SourceReport:
     repaired: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values, for ``data_report.json``; ``repaired`` only where a row was."""
+        """The report as plain values, for ``data_report.json``; ``repaired`` only if a row was repaired."""
         values = {**asdict(self), "bad": list(self.bad)}
         return values if self.repaired else {name: value for name, value in values.items() if name != "repaired"}
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a source gave: usable samples, refused rows, and ``filtered`` rows of task types that were not asked for."""
+    """The result of loading a source: samples, bad rows, and the number of rows ``filtered`` by task type."""
 
     path: str
     samples: list[Sample]
     bad: list[BadRow]
     rows: int
     filtered: int = 0
-    #: Sample id -> the repair that made its reference readable.
+    #: Sample id -> name of the repair of its reference.
     repaired: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def report(self) -> SourceReport:
-        """The counts, always those of the present ``samples`` and ``bad``."""
+        """The counts of the current ``samples`` and ``bad``."""
         return SourceReport(
             path=self.path,
             rows=self.rows,
@@ -75,7 +75,7 @@ class Loaded:
         )
 
     def without(self, bad: Mapping[str, BadRow], policy: Policy) -> Loaded:
-        """The same source less the samples that were found unusable later (sample id -> fault).
+        """The same source without samples that were found bad later (sample id -> fault).
 
         Raises:
             DataError: ``policy`` is ``error`` and ``bad`` is not empty, or no sample is left.
@@ -87,15 +87,15 @@ class Loaded:
 
 
 def embedded_media(cache: CacheConfig) -> Path:
-    """Where pictures are written that rows hold themselves: ``media`` in the frame cache's directory."""
+    """The directory for images embedded in rows: ``media`` in the directory of the frame cache."""
     return Path(cache.dir) / "media"
 
 
 def distinct_stems(paths: Sequence[str]) -> list[str]:
-    """What begins the ids of the rows of each source: the name of its file, with its split if one is named, and with
-    directories where two are the same.
+    """The prefix of row ids of each source: the name of its file, with its split if one is named, and with directories
+    where two names are equal.
 
-    Paths as they are written: ids decide what is drawn, and must not depend on where a run stands.
+    Paths are used as written: ids determine the order of sampling and must not depend on the working directory.
     """
     places = [split_of(path) for path in paths]
     ends = [f"@{split}" if split else "" for _, split in places]
@@ -113,27 +113,27 @@ def distinct_stems(paths: Sequence[str]) -> list[str]:
 
 
 def _stem(path: str) -> str:
-    """The name of a file of rows without its suffix; that of a directory or of a data set as it is."""
+    """The name of a file without its suffix; the full name of a directory or data set."""
     place = Path(path).absolute()
     return place.stem if place.suffix in ROW_SUFFIXES else place.name
 
 
 def shared_ids(loaded: Sequence[Loaded]) -> list[tuple[Sample, Sample]]:
-    """Samples of different sources with one id, as pairs: whatever is kept by id cannot tell them apart."""
+    """Pairs of samples of different sources with the same id, which records cannot distinguish."""
     first: dict[str, Sample] = {}
     pairs = [(first.setdefault(sample.id, sample), sample) for source in loaded for sample in source.samples]
     return [(one, other) for one, other in pairs if one is not other]
 
 
 def shared_ids_note(loaded: Sequence[Loaded]) -> str:
-    """What is to be said of ids that sources share; empty if they share none."""
+    """The message about ids that sources share; empty if there are none."""
     pairs = shared_ids(loaded)
     if not pairs:
         return ""
     (one, other), more = pairs[0], len(pairs) - 1
     also = f", and {more} more are shared" if more else ""
     return (
-        f"{one.where} and {other.where} have the id {other.id!r}{also} - records cannot tell such rows apart; give "
+        f"{one.where} and {other.where} have the id {other.id!r}{also} - records cannot distinguish such rows; give "
         "each row its own id, or leave out problem_id"
     )
 
@@ -148,14 +148,14 @@ def load_source(
     embedded: Path | None = None,
     check_cache: CheckCache | None = None,
 ) -> Loaded:
-    """Read and check every row of a source, and stop at bad ones as the configuration says.
+    """Read and check every row of a source, and apply ``data.on_bad_row``.
 
     Args:
-        source: The file, where its media are, and the task types to keep.
+        source: The file, its media, and the task types to keep.
         config: Names of the columns and ``on_bad_row``.
-        check_media: Off, media files are not touched and only the suffix of their names is checked; directories of
-            frames are listed all the same.
-        coordinates: ``rewards.coordinates``: references of rows that declare no scale of their own must be on this one.
+        check_media: If False, media files are not opened and only their suffixes are checked; directories of frames
+            are still listed.
+        coordinates: ``rewards.coordinates``: the scale of references in rows that declare none.
         stem: prefix of the ids of rows without an id; the file name without its suffix if empty.
         embedded: where pictures that rows contain are written; ``media`` in the default frame cache if None.
         check_cache: checks that passed at earlier starts and are not made again; checks that pass now are added. The
@@ -163,7 +163,7 @@ def load_source(
 
     Raises:
         ConfigError: ``source.tasks`` names an unknown task type, or ``source.repair`` an unknown repair.
-        DataError: the file as a whole cannot be used, rows are bad and ``on_bad_row`` is ``error``, or none is left.
+        DataError: the file cannot be used, rows are bad and ``on_bad_row`` is ``error``, or no row is left.
     """
     loaded = scan_source(
         source,
@@ -193,13 +193,13 @@ def scan_source(
     embedded: Path | None = None,
     check_cache: CheckCache | None = None,
 ) -> Loaded:
-    """Read and check every row of a source, whatever is wrong with how many of them: for looking at data.
+    """Read and check every row of a source, however many are bad, to inspect data.
 
     The arguments are those of ``load_source``.
 
     Raises:
         ConfigError: ``source.tasks`` names an unknown task type, or ``source.repair`` an unknown repair.
-        DataError: the file as a whole cannot be used.
+        DataError: the file cannot be used.
     """
     root = media_base(source) if source.media_root is None else Path(source.media_root)
     form = RowFormat(
@@ -218,7 +218,7 @@ def scan_source(
     wanted = _wanted_tasks(source)
     check_repairs(source.repair)
     check = MediaCheck(touch_files=check_media)
-    # Values of a function of the user may be objects whose text does not tell what they are.
+    # A user function may return objects whose text does not identify them.
     reference = ReferenceCheck(coordinates, None if ":" in source.format else check_cache)
     samples: dict[str, Sample] = {}
     bad: list[BadRow] = []
@@ -234,7 +234,7 @@ def scan_source(
                 filtered += 1
             elif sample.id in samples:
                 what = f"{sample.id!r} is already the id of {samples[sample.id].where}"
-                raise RowError("problem_id", what, "give every row an id of its own, or remove the column")
+                raise RowError("problem_id", what, "give every row its own id, or remove the column")
             else:
                 samples[sample.id] = sample
                 if repair:
@@ -254,7 +254,7 @@ def _wanted_tasks(source: SourceConfig) -> tuple[str, ...]:
 
 
 def _repaired(row: RawRow, form: RowFormat, source: SourceConfig) -> tuple[RawRow, str]:
-    """The row with its reference repaired, and the name of the repair; empty if there was nothing to repair."""
+    """The row with its reference repaired, and the name of the repair; empty if nothing was repaired."""
     if not source.repair or isinstance(row, RowError):
         return row, ""
     column = answer_column(row, form)
@@ -273,9 +273,9 @@ def _read(
     *,
     repairing: bool,
 ) -> Sample | None:
-    """The sample of a row; ``None`` when its task type is not wanted, whatever else may be wrong with it.
+    """The sample of a row; ``None`` if its task type is not wanted, even if the row is bad.
 
-    Where a source is repaired, a row whose reference stays unusable is named by its id.
+    In a source with repairs, an error about a reference also names the id of the row.
     """
     if isinstance(row, RowError):
         raise row

@@ -1,4 +1,4 @@
-"""The order of training: which samples make up the batch of a step, without any state to save."""
+"""The samples of every training step, as a pure function: there is no state to save."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from easyvideor1.data.transforms import Transform, resolve_transforms
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Modality, Sample
 
-# Spare draws per missing sample before a chain of transforms is said to drop everything.
+# Extra draws per missing sample before transforms count as dropping everything.
 _PATIENCE = 64
 
 
 class SampleStream:
-    """An endless mixture of sources, each gone through epoch by epoch in an order of its own.
+    """An endless mixture of sources, each shuffled anew in every epoch.
 
-    ``batch(step, size)`` depends on the constructor's arguments, ``step`` and ``size`` alone: a resumed run asks for
-    the next step and gets what an uninterrupted one would have got. With one ``size`` for all steps, draw ``i`` of step
-    ``t`` is draw ``t * size + i`` of the stream; no sample of a source comes twice within one of its epochs.
+    ``batch(step, size)`` depends only on the constructor's arguments, ``step`` and ``size``, so a resumed run gets the
+    samples of an uninterrupted one. If all steps have one ``size``, draw ``i`` of step ``t`` is draw ``t * size + i``
+    of the stream; no sample of a source is drawn twice in one of its epochs.
 
-    With ``balance`` every modality is a stream of its own, and a step takes from each the part that is its due.
+    With ``balance`` every modality is its own stream, and a step takes its share from each.
     """
 
     def __init__(
@@ -38,13 +38,12 @@ class SampleStream:
 
         Args:
             samples: The samples of each source.
-            weights: The share of each source in the mixture, relative to the others.
-            seed: Everything random follows from it.
+            weights: The relative share of each source in the mixture.
+            seed: Determines all randomness.
             transforms: Applied in order to every drawn sample; functions, registered names or ``module:attr``.
-            tasks: Task types to keep; all if empty. A source without any of them takes no part.
-            balance: Parts of the modalities in every step, relative to each other: a step of ``size`` samples holds
-                its part of each to within one sample, before transforms. Those that no sample has are left out, and so
-                are samples of those that are not named or have no part.
+            tasks: Task types to keep; all if empty. A source without any of them is left out.
+            balance: Relative shares of the modalities in every step, exact to within one sample before transforms.
+                Modalities without samples are left out, and so are samples of modalities without a share.
 
         Raises:
             ConfigError: a transform is unknown, or weights and sources do not match.
@@ -69,7 +68,7 @@ class SampleStream:
                 f"{'' if balance is None else f' and the modalities {named}'}, "
                 f"the sources have {known or 'no samples'} - correct the sources or the stage's tasks"
             )
-        # The index in the full list takes part in the seeds, so that a filter does not reorder the other sources.
+        # Seeds use the index in the full list, so that a filter does not reorder the other sources.
         self._mixtures = [
             Mixture(
                 [source for source in part if source],
@@ -85,11 +84,11 @@ class SampleStream:
         self._quota = ModalityQuota(self._parts, seed)
 
     def __len__(self) -> int:
-        """Samples of all sources together, after the filter on task types."""
+        """Number of samples of all sources, after the filter by task type."""
         return sum(map(len, self._mixtures))
 
     def shares(self) -> dict[int, float]:
-        """The part of all draws that each source has, by its number among the constructor's; together 1."""
+        """The share of all draws of each source, by its index in the constructor; the sum is 1."""
         found: dict[int, float] = {}
         for mixture, part in zip(self._mixtures, self._parts, strict=True):
             for source, share in mixture.shares().items():
@@ -99,12 +98,12 @@ class SampleStream:
     def batch(self, step: int, size: int) -> list[Sample]:
         """The ``size`` samples of a step, transformed.
 
-        A transform that returns several samples uses up more of the batch; one that returns none has its place taken by
-        further draws, whose choice again follows from the seed and the step.
+        A transform that returns several samples takes more places of the batch; a transform that returns none is
+        replaced by further draws, which depend on the seed and the step.
 
         Raises:
             ConfigError: a transform does not return a list of samples.
-            DataError: the transforms drop (nearly) everything.
+            DataError: the transforms drop almost everything.
         """
         if step < 0 or size <= 0:
             raise ValueError(f"step must be >= 0 and size > 0, got {step} and {size}")
@@ -113,7 +112,7 @@ class SampleStream:
         counts, before = self._quota.of_step(step, size)
         parts = zip(self._mixtures, before.tolist(), counts.tolist(), strict=True)
         filled = [self._fill(mixture, first, count, step) for mixture, first, count in parts]
-        # Spread over the step, so that any stretch of it holds the parts as well.
+        # Spread over the step, so that any part of it has the shares too.
         placed = [((n + 0.5) / len(part), k, sample) for k, part in enumerate(filled) for n, sample in enumerate(part)]
         return [sample for _, _, sample in sorted(placed, key=lambda item: item[:2])]
 
@@ -144,20 +143,20 @@ class SampleStream:
         return current
 
 
-#: What tells a part's seeds apart, its share of a step, and its samples and weight by source.
+#: Salt of a part's seeds, its share of a step, and its samples and weights by source.
 _Part = tuple[tuple[str, ...], float, list[list[Sample]], list[float]]
 
 
 def _parts(
     sources: Sequence[list[Sample]], weights: Sequence[float], balance: Mapping[Modality, float] | None
 ) -> list[_Part]:
-    """The streams that make up a step: one, or one for each modality that has a part and samples."""
+    """The streams of a step: one, or one per modality with a share and samples."""
     if balance is None:
         return [((), 1.0, list(sources), list(weights))] if any(sources) else []
     parts: list[_Part] = []
     for modality, share in balance.items():
         own = [[sample for sample in source if sample.modality == modality] for source in sources]
-        # A source's weight is that of all its samples; a part of them has that part of it.
+        # The weight of a source is divided over its modalities by their number of samples.
         shares = [
             weight * len(part) / max(len(whole), 1) for weight, part, whole in zip(weights, own, sources, strict=True)
         ]

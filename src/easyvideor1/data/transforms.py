@@ -1,7 +1,7 @@
-"""Changes to samples on their way into a batch, by registered name or from the user's own package.
+"""Transforms of samples before they enter a batch, by registered name or from the user's own package.
 
-A transform is a function ``(sample, step, rng) -> list[Sample]``: one sample for a change, none to leave it out,
-several for variants. All its randomness comes from ``rng``, which depends on the seed, the sample and the step alone.
+A transform is a function ``(sample, step, rng) -> list[Sample]``. It returns one sample to change it, none to drop it,
+several for variants. All its randomness comes from ``rng``, which depends only on the seed, the sample and the step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STATED = re.compile(_STATEMENT + r"([A-Z])(?![\w'])")
 _DOUBTFUL = re.compile(_STATEMENT + r"[AI] [a-z]")
 # A capital letter on its own, unless it is the word "A" or "I" before another word.
 _LONE = re.compile(r"(?<![\w'])(?![AI] [a-z])[A-Z](?![\w'])")
-# Words that tie an option to its place: "both A and B", "option C", "all of the above".
+# Words that depend on the order of options: "both A and B", "option C", "all of the above".
 _TIED = re.compile(
     r"\b(?i:above|below|preceding|previous|former|latter)\b"
     r"|\b(?i:options?|choices?|answers?|both|and|or|either)\s+\(?[A-Z]\b(?!')"
@@ -40,7 +40,7 @@ def resolve_transforms(names: Sequence[str]) -> tuple[Transform, ...]:
     """The transforms that ``data.transforms`` names, in order.
 
     Raises:
-        ConfigError: a name is unknown, or what it names cannot be called.
+        ConfigError: a name is unknown, or not a function.
     """
     found = tuple(TRANSFORMS.resolve(name) for name in names)
     for name, transform in zip(names, found, strict=True):
@@ -51,11 +51,11 @@ def resolve_transforms(names: Sequence[str]) -> tuple[Transform, ...]:
 
 @TRANSFORMS.register("shuffle_options")
 def shuffle_options(sample: Sample, step: int, rng: np.random.Generator) -> list[Sample]:
-    """Put the options of a multiple-choice sample into a random order and carry the answer's letter along.
+    """Shuffle the options of a multiple-choice sample and update the letter of the answer.
 
-    Offline responses have the letters that they state ("the answer is B", ``<answer>B``) changed too. Left as they are:
-    samples whose wording depends on the order ("both A and B", "all of the above", an offline response that mentions
-    letters in other ways), and those whose offline responses have log-probs, which hold for their exact tokens only.
+    Stated letters in offline responses ("the answer is B", ``<answer>B``) are updated too. Samples stay unchanged if
+    their wording depends on the order ("both A and B", "all of the above", an offline response that mentions letters in
+    other ways), or if their offline responses have log-probs, which belong to the exact tokens.
     """
     if sample.task != "multiple_choice" or len(sample.options) < 2 or _depends_on_order(sample):
         return [sample]
@@ -64,7 +64,7 @@ def shuffle_options(sample: Sample, step: int, rng: np.random.Generator) -> list
     new_letter = {pairs[old][0]: string.ascii_uppercase[place] for place, old in enumerate(order)}
     options = tuple(f"{string.ascii_uppercase[place]}. {pairs[old][1]}" for place, old in enumerate(order))
     offline = tuple(_reletter(trajectory, new_letter) for trajectory in sample.offline)
-    # An answer given as the option's own text needs no change.
+    # An answer that is the text of an option needs no change.
     return [replace(sample, options=options, answer=_new_answer(sample.answer, new_letter), offline=offline)]
 
 

@@ -1,4 +1,4 @@
-"""Visual tokens against visual features: compared before any forward pass, and told in words when they differ."""
+"""Compares visual tokens with visual features before any forward pass, and explains differences."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import numpy as np
 
 from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef, Prompt
 
-#: What a sample that is left out for this is counted and recorded under.
+#: The reason under which dropped samples are counted and recorded.
 VISUAL_MISMATCH = "visual_mismatch"
 
 
 def feature_count(frames: Frames, geometry: Geometry) -> int:
-    """Features that a vision tower makes of frames: one for every ``merge_size ** 2`` patches of a temporal step."""
+    """Number of features of frames: one for every ``merge_size ** 2`` patches of a temporal step."""
     count, height, width = frames.pixels.shape[:3]
     steps = -(-count // geometry.temporal_patch_size)
     return int(steps * (height // geometry.patch_size) * (width // geometry.patch_size) // geometry.merge_size**2)
 
 
 def features_fault(ref: MediaRef, plan: MediaPlan, frames: Frames, geometry: Geometry) -> str | None:
-    """Why the frames of a medium do not give one feature for each of its visual tokens; ``None`` when they do.
+    """Why the frames of a medium do not give one feature per visual token; ``None`` if they do.
 
     The message names file, plan, both counts and the likely cause. Frames of another plan are a fault even if the
-    counts agree.
+    counts are equal.
     """
     planned = (len(plan.frame_indices), plan.height, plan.width, 3)
     features = feature_count(frames, geometry)
@@ -41,10 +41,9 @@ def features_fault(ref: MediaRef, plan: MediaPlan, frames: Frames, geometry: Geo
 
 
 def tokens_fault(prompt: Prompt) -> str | None:
-    """Why the visual tokens of a prompt are not those of its plans; ``None`` when they are.
+    """Why the visual tokens of a prompt differ from its plans; ``None`` if they agree.
 
-    Every medium has as many tokens as its plan says, in spans that lie in order inside the prompt, each of one token
-    repeated.
+    Every medium must have the planned number of tokens, in ordered spans inside the prompt, each of one repeated token.
     """
     ids, spans = prompt.token_ids, prompt.spans
     starts = np.array([span.start for span in spans], dtype=np.int64)

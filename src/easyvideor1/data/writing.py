@@ -1,4 +1,4 @@
-"""Samples back into rows of the published format."""
+"""Writes samples as rows of the published format."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from easyvideor1.types import DataError, MediaKind, Sample
 def write_rows(path: str | Path, samples: Iterable[Sample]) -> int:
     """Write samples as rows that ``load_source`` reads back, and return their number.
 
-    The suffix chooses the format: ``.jsonl``, ``.json`` or ``.parquet``. Media below the directory of the file are
-    named relative to it, so that the directory can be moved; others by their absolute path. A column in ``extra`` that
-    has the name of a column of the format gives way to it. The file appears whole or not at all.
+    The suffix chooses the format: ``.jsonl``, ``.json`` or ``.parquet``. Media below the directory of the file have
+    relative paths, so that the directory can be moved; others have absolute paths. Columns of the format override
+    columns of the same name in ``extra``. The file is written atomically.
 
     Raises:
         DataError: the suffix is unknown, or a sample cannot be expressed as a row.
@@ -51,7 +51,7 @@ def _row(sample: Sample, directory: Path) -> dict[str, Any]:
     if clips:
         if sum(ref.kind == "video" for ref in sample.media) != 1:
             raise DataError(
-                f"sample {sample.id!r}: a row can hold the clip of one video only - cut the videos into files"
+                f"sample {sample.id!r}: a row can have the clip of one video only - cut the videos into files"
             )
         row |= {"start": clips[0].start, "end": clips[0].end}
     try:
@@ -95,7 +95,7 @@ def _write_parquet(file: IO[bytes], rows: list[dict[str, Any]]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    # One type for a column: a row with several responses, or with log-probs, makes the column a list of records.
+    # A column has one type: a row with several responses or with log-probs makes it a list of records.
     if any(isinstance(row["offline_output"], list) for row in rows):
         for row in rows:
             row["offline_output"] = _records(row["offline_output"])

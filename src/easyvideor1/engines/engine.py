@@ -83,8 +83,9 @@ class Result:
 class Engine(Protocol):
     """Generates trajectories. One thread uses an engine at a time.
 
-    A class with the attribute ``takes_features = True`` is given a feature cache by ``open_engine``. One with
-    ``takes_adapters = True`` receives adapters beside the weights that they change, not merged weights.
+    Attributes that an engine may have, all ``False`` where they are missing: with ``takes_features`` and
+    ``opens_checkpoints`` a class is opened with more (``open_engine``); an engine with ``takes_adapters`` receives
+    adapters beside the weights that they change, not merged weights.
 
     Laws:
 

@@ -13,18 +13,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from easyvideor1.engines.engine import Engine, Request, Result, Sampling
-from easyvideor1.engines.growing import GrowingResponses
-from easyvideor1.engines.penalties import SeenTokens
+from easyvideor1.config import ModelConfig
+from easyvideor1.engines.decoding import GrowingResponses, SeenTokens, draw, uniforms
+from easyvideor1.engines.engine import Engine, Request, Result
 from easyvideor1.families.checkpoint import weight_name
-from easyvideor1.families.family import Family, computing
-from easyvideor1.families.features import FeatureCache, load_visual
+from easyvideor1.families.family import Family, chosen_device, computing, configured_model
+from easyvideor1.families.features import FeatureCache, FeatureStore, load_visual
 from easyvideor1.families.inputs import LoadFrames, load_checked
 from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.logprobs import masked_logits
@@ -46,8 +46,8 @@ ENGINES: Registry[Any] = Registry("engine")
 class LocalEngine:
     """Batched generation on the policy's own module.
 
-    The engine holds a reference to the trained module, not a copy: ``update_weights`` with the module's own tensors
-    only notes the version, with others (a checkpoint, a remote trainer) it copies them in.
+    Given a module, the engine refers to it and does not copy it: ``update_weights`` with the module's own tensors only
+    notes the version, with others it copies them in. Given the directory of a checkpoint, it has weights of its own.
 
     Batches are formed within a window, of requests with the same ``n`` and sampling, short prompts first, up to
     ``batch_tokens``; a request that needs more goes alone. They depend on the window alone, and so do the bits of its
@@ -55,26 +55,29 @@ class LocalEngine:
     the random numbers of the others stay, their logits may differ in the last bits.
     """
 
-    #: ``open_engine`` hands it a feature cache where there is one.
     takes_features = True
-    #: It is given adapters beside the weights they change, in place of merged weights.
-    takes_adapters = True
+    opens_checkpoints = True
 
     def __init__(
         self,
         family: Family,
-        model: Any,
+        model: Any | Path,
         load: LoadFrames,
         *,
         batch_tokens: int = 65_536,
-        features: FeatureCache | None = None,
+        features: FeatureStore | None = None,
+        config: ModelConfig | None = None,
     ) -> None:
         self.family = family
-        self.model = model
+        self._owns_weights = isinstance(model, Path)
+        self.takes_adapters = not self._owns_weights
+        self.model = _inference_model(family, model, config or ModelConfig()) if isinstance(model, Path) else model
+        self._device = next(self.model.parameters()).device
         self.load = load
-        self.features = features
+        self.features = None if features is None else FeatureCache(family, self.model, features)
         self.batch_tokens = batch_tokens
         self.version = 0
+        self._asleep = False
         self._tickets = 0
         self._windows: deque[list[int]] = deque()
         self._pending: dict[int, Request] = {}
@@ -109,6 +112,7 @@ class LocalEngine:
         """
         if version < self.version:
             raise ConfigError(f"weights of version {version}: the engine has version {self.version} already")
+        self.wake()
         # Tied weights go by either name.
         own = {weight_name(name): p for name, p in self.model.named_parameters(remove_duplicate=False)}
         before, copied = self._incomplete, False
@@ -128,14 +132,21 @@ class LocalEngine:
         self.version, self._incomplete = version, None
 
     def sleep(self) -> None:
-        """Nothing to release: weights are the trainer's, and caches live for one batch."""
+        """Move weights of its own to the CPU. A trainer's weights stay where they are; caches live for one batch."""
+        if self._owns_weights and not self._asleep:
+            self.model.to("cpu")
+        self._asleep = True
 
     def wake(self) -> None:
-        """The counterpart of ``sleep``."""
+        """Move weights of its own back."""
+        if self._owns_weights and self._asleep:
+            self.model.to(self._device)
+        self._asleep = False
 
     def close(self) -> None:
-        """Forget what is pending."""
+        """Drop what is pending, and let go of the model."""
         self._forget()
+        self.sleep()
 
     def _forget(self) -> None:
         self._pending.clear()
@@ -150,6 +161,7 @@ class LocalEngine:
             )
         if self._stream is None:
             self._stream = self._all_results()
+        self.wake()
         was_training = self.model.training
         self.model.eval()
         try:
@@ -232,13 +244,13 @@ class LocalEngine:
         cache = DynamicCache(config=text)
         hidden, following, key_mask = self._prefill(requests, load, cache, device)
         frames.clear()
-        uniforms = np.stack([[_uniforms(r.seed, i, sampling.max_new_tokens) for i in range(n)] for r in requests])
+        numbers = np.stack([[uniforms(r.seed, i, sampling.max_new_tokens) for i in range(n)] for r in requests])
         rows = len(requests)
         if not self.family.shares_prefix:
             copies = torch.arange(rows, device=device).repeat_interleave(n)
             cache.reorder_cache(copies)  # any selection of rows, not for beams alone
             hidden, following, key_mask = hidden[copies], following[copies], key_mask[copies]
-            rows, n, uniforms = rows * n, 1, uniforms.reshape(rows * n, 1, -1)
+            rows, n, numbers = rows * n, 1, numbers.reshape(rows * n, 1, -1)
         own_keys = torch.eye(n, dtype=torch.bool, device=device)[None, None]
         alive = np.arange(rows)
         out = GrowingResponses(requests, np.asarray(self.family.stop_token_ids), self.family.tokenizer)
@@ -250,7 +262,7 @@ class LocalEngine:
         for step in range(sampling.max_new_tokens):
             logits = masked_logits(self.family, self.model, hidden, 1.0 if sampling.greedy else sampling.temperature)
             drawn_from = None if seen is None else seen.penalised(logits, sampling)
-            ids_Rn, logprobs_Rn = _draw(logits, uniforms[alive, :, step], sampling, drawn_from)
+            ids_Rn, logprobs_Rn = draw(logits, numbers[alive, :, step], sampling, drawn_from)
             if seen is not None:
                 seen.add(torch.from_numpy(ids_Rn).to(device))
             full_ids = np.full((rows, n), self.family.pad_token_id)
@@ -330,69 +342,43 @@ def _batch_key(request: Request) -> tuple[Any, ...]:
     return (request.n, astuple(request.sampling), len(request.prompt))
 
 
-def _uniforms(seed: int, response: int, count: int) -> NDArray[np.float64]:
-    """The random numbers of one response: a function of its seed and index, whatever else is in the batch."""
-    # As an array of this type: numpy takes a list with a number beyond 2**63 for floats, and seeds would coincide.
-    key = np.array([seed % 2**64, response], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).random(count)
-
-
-def _draw(
-    logits_PnV: torch.Tensor,
-    uniforms_Pn: NDArray[np.float64],
-    sampling: Sampling,
-    drawn_from_PnV: torch.Tensor | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Token ids by inverting the cumulative distribution at the given uniforms, and their log-probabilities.
-
-    ``drawn_from_PnV`` are logits to draw from in place of the policy's; log-probabilities are the policy's either way.
-    """
-    log_PnV = torch.log_softmax(logits_PnV, dim=-1)
-    if sampling.greedy:
-        ids = log_PnV.argmax(-1)
-    else:
-        full = log_PnV.exp() if drawn_from_PnV is None else torch.softmax(drawn_from_PnV, dim=-1)
-        probabilities = _truncate(full, sampling).double()
-        cumulative = probabilities.cumsum(-1)
-        threshold = torch.from_numpy(uniforms_Pn).to(logits_PnV.device)[..., None] * cumulative[..., -1:]
-        # right=True skips tokens of probability 0, whose cumulative value equals their predecessor's.
-        ids = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp_max(logits_PnV.shape[-1] - 1)
-    picked = log_PnV.gather(-1, ids[..., None]).squeeze(-1)
-    return ids.cpu().numpy(), picked.float().cpu().numpy()
-
-
-def _truncate(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Zero what ``top_k`` and then ``top_p`` cut; the caller renormalises.
-
-    Equal probabilities rank by token id, as in ``argmax``, so that exactly ``top_k`` tokens stay.
-    """
-    if not 0 < sampling.top_k < probabilities.shape[-1] and sampling.top_p >= 1.0:
-        return probabilities
-    ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    if sampling.top_k > 0:
-        ranked[..., sampling.top_k :] = 0.0
-    if sampling.top_p < 1.0:
-        total = ranked.sum(-1, keepdim=True)
-        ranked = ranked.masked_fill((ranked.cumsum(-1) - ranked) >= sampling.top_p * total, 0.0)
-    return torch.zeros_like(probabilities).scatter(-1, order, ranked)
+def _inference_model(family: Family, checkpoint: Path, config: ModelConfig) -> Any:
+    """The model of a checkpoint, on its device and frozen."""
+    model = configured_model(family, config, checkpoint).requires_grad_(False).eval()
+    model.compute_dtype = getattr(torch, config.dtype)
+    return model.to(chosen_device(config))
 
 
 def open_engine(
     name: str,
     family: Family,
-    model: Any,
+    model: Any | Path,
     load: LoadFrames,
     *,
     batch_tokens: int,
-    features: FeatureCache | None = None,
+    features: FeatureStore | None = None,
+    config: ModelConfig | None = None,
 ) -> Engine:
-    """The engine a config names: a registered name or ``module:attr`` of a class with the same signature.
+    """The engine that a configuration names; whoever opens it closes it.
 
-    ``features`` is given to engines that say ``takes_features``; others compute what it would have held.
+    Args:
+        name: a registered name, or ``module:attr`` of a class with the signature of ``LocalEngine``.
+        family: of the model.
+        model: the trainer's module, or the directory of a checkpoint: the engine then has weights of its own.
+        load: reads frames.
+        batch_tokens: tokens, prompts and responses together, of one batch.
+        features: where features of a frozen vision tower are kept; given to classes that say ``takes_features``.
+        config: how a checkpoint is loaded; given, with the directory, to classes that say ``opens_checkpoints``. Others
+            receive a module that was loaded so.
     """
     kind = ENGINES.resolve(name)
     options: dict[str, Any] = {"batch_tokens": batch_tokens}
     if features is not None and getattr(kind, "takes_features", False):
         options["features"] = features
+    if isinstance(model, Path):
+        if getattr(kind, "opens_checkpoints", False):
+            options["config"] = config
+        else:
+            model = _inference_model(family, model, config or ModelConfig())
     engine: Engine = kind(family, model, load, **options)
     return engine

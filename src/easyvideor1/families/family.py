@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from easyvideor1.attention.functions import register
 from easyvideor1.attention.layout import Layout
 from easyvideor1.config import ModelConfig
 from easyvideor1.families.checkpoint import read_config
@@ -277,3 +278,34 @@ def configured_family(config: ModelConfig, checkpoint: str | Path) -> Family:
         name=config.family,
         conventions=config.conventions,
     )
+
+
+def configured_model(family: Family, config: ModelConfig, checkpoint: Path, meta: bool = False) -> Any:
+    """The model of ``checkpoint`` as ``config`` says, with float32 parameters, whatever it computes in.
+
+    In bfloat16 a weight of 0.02 has steps of 1e-4, so that updates of 1e-6 would be rounded away.
+    """
+    implementation: str = config.attention
+    if family.shares_prefix and implementation == "sdpa":
+        implementation = register()
+    return family.load_model(
+        checkpoint, dtype=torch.float32, attention=implementation, trust_remote_code=config.trust_remote_code, meta=meta
+    )
+
+
+def chosen_device(config: ModelConfig) -> torch.device:
+    """Where models live: what the config names, or the first GPU, or the CPU.
+
+    Raises:
+        ConfigError: the config names no device, or a GPU that torch does not find.
+    """
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(config.device)
+    except RuntimeError:
+        raise ConfigError(f"model.device {config.device!r} is not a device; write auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = f"torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
+        raise ConfigError(f"model.device {config.device!r} does not exist: {found}; set model.device=auto")
+    return device

@@ -13,9 +13,8 @@ import torch
 from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.kl import KLWeight, move_average
 from easyvideor1.algorithms.objectives import OBJECTIVES
-from easyvideor1.attention import functions as attention
 from easyvideor1.config import ModelConfig, StageConfig
-from easyvideor1.families.family import Family, configured_family
+from easyvideor1.families.family import Family, chosen_device, configured_family, configured_model
 from easyvideor1.policy.adapters import adapter_tensors, add_adapters, weights
 from easyvideor1.policy.critic import Critic
 from easyvideor1.policy.forward_passes import ForwardPasses
@@ -30,24 +29,6 @@ from easyvideor1.policy.saving import (
     write_policy,
 )
 from easyvideor1.types import ConfigError, EasyVideoError
-
-
-def chosen_device(config: ModelConfig) -> torch.device:
-    """Where the policy lives: what the config names, or the first GPU, or the CPU.
-
-    Raises:
-        ConfigError: the config names no device, or a GPU that torch does not find.
-    """
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(config.device)
-    except RuntimeError:
-        raise ConfigError(f"model.device {config.device!r} is not a device; write auto, cpu, cuda or cuda:1") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = f"torch {torch.__version__} finds {torch.cuda.device_count()} GPUs"
-        raise ConfigError(f"model.device {config.device!r} does not exist: {found}; set model.device=auto")
-    return device
 
 
 class DivergedError(EasyVideoError, FloatingPointError):
@@ -82,7 +63,7 @@ class Policy(ForwardPasses):
         """Load ``checkpoint`` (or ``config.path``) onto the configured device, freeze what the config names."""
         directory = Path(checkpoint or config.path)
         family = configured_family(config, directory)
-        model = _load(family, config, directory)
+        model = configured_model(family, config, directory)
         return cls.of(family, model.to(chosen_device(config)), directory, config)
 
     @classmethod
@@ -182,7 +163,7 @@ class Policy(ForwardPasses):
 
     def _read(self, checkpoint: Path) -> None:
         """Weights from a checkpoint, frozen ones in the computing type where that is exact."""
-        read_weights(checkpoint, self.model, partial(_load, self.family, self.config, checkpoint))
+        read_weights(checkpoint, self.model, partial(configured_model, self.family, self.config, checkpoint))
         if (dtype := getattr(torch, self.config.dtype)) != torch.float32:
             shrink_frozen(self.model, dtype)
 
@@ -265,16 +246,3 @@ def _uses(options: StageConfig) -> list[str]:
     if needs & {"ref_logprobs", "full_kl"} and options.kl.reference != "adapter-off":
         found.append("reference")
     return [*found, "critic"] if "values" in needs else found
-
-
-def _load(family: Family, config: ModelConfig, directory: Path, meta: bool = False) -> Any:
-    """The model with float32 parameters, whatever it computes in.
-
-    In bfloat16 a weight of 0.02 has steps of 1e-4, so that updates of 1e-6 would be rounded away.
-    """
-    implementation: str = config.attention
-    if family.shares_prefix and implementation == "sdpa":
-        implementation = attention.register()
-    return family.load_model(
-        directory, dtype=torch.float32, attention=implementation, trust_remote_code=config.trust_remote_code, meta=meta
-    )

@@ -13,8 +13,9 @@ from easyvideor1.algorithms.kl import KLWeight
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.engines.engine import Engine
+from easyvideor1.families.family import chosen_device
 from easyvideor1.files import sweep, write_json
-from easyvideor1.policy.policy import Policy, chosen_device
+from easyvideor1.policy.policy import Policy
 from easyvideor1.records.reading import Damage, record_digests
 from easyvideor1.training.datasets import Datasets, Watch, load_datasets
 from easyvideor1.training.lengths import known_steps, tell_lengthened, with_steps

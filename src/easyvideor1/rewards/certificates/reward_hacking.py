@@ -188,7 +188,7 @@ def moves(task: str, score: ScoreFunction) -> Iterator[Move]:
 
 
 def _commit_nothing(task: str, right: str, wrong: str) -> Iterator[_Response]:
-    """Closed thinking or none, then something that is no answer."""
+    """Closed thinking or none, then something that is not an answer."""
     bodies = _NOTHING | _UNMATCHED | ({} if _is_prose(task) else _MENTIONS)
     for (think, before), (body, after), (end, tail), finish in product(
         _CLOSED.items(), bodies.items(), _ENDS.items(), _FINISHES

@@ -105,7 +105,7 @@ OPEN = frozenset({"open_ended", "video_qa", "description"})
 
 
 def temporal_iou(predicted: Any, reference: Any) -> float:
-    """Overlap over hull of two ``[start, end]``; nobody asks whether the start comes first."""
+    """Overlap over hull of two ``[start, end]``; the order of start and end is not checked."""
     (p_start, p_end), (r_start, r_end) = ([float(bound) for bound in pair] for pair in (predicted, reference))
     hull = max(p_end, r_end) - min(p_start, r_start)
     return max(0.0, min(p_end, r_end) - max(p_start, r_start)) / hull if hull > 0 else 0.0
@@ -123,7 +123,7 @@ def box_iou(predicted: Any, reference: Any) -> float:
 
 
 def boxes_iou(predicted: Mapping[str, Any], reference: Mapping[str, Any]) -> float:
-    """Mean IoU over the keys that both have, compared as strings: what is missing costs nothing."""
+    """Mean IoU over the keys that both have, compared as strings: a missing box costs nothing."""
     common = predicted.keys() & reference.keys()
     return sum(box_iou(predicted[key], reference[key]) for key in common) / len(common) if common else 0.0
 

@@ -6,8 +6,8 @@ between a check and the program, and ``checks`` is what a check sees.
 """
 
 from easyvideor1.rewards.sandbox.processes import (
+    Barriers,
     Checked,
-    Fences,
     Limits,
     Names,
     Run,
@@ -19,8 +19,8 @@ from easyvideor1.rewards.sandbox.processes import (
 )
 
 __all__ = [
+    "Barriers",
     "Checked",
-    "Fences",
     "Limits",
     "Names",
     "Run",

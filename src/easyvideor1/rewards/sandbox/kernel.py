@@ -1,6 +1,6 @@
 """What the kernel enforces on a program in the sandbox: loaded by ``runner``, standard library only.
 
-Each layer is taken if this kernel has it and lets us; ``fence`` says which are in force. None needs any right.
+Each layer is taken if this kernel has it and lets us; ``restrict`` says which are in force. None needs any right.
 
 - ``namespaces``: no network (not even the machine's own addresses), no shared memory with others, no rights outside.
 - ``scratch``: the program's directory is a file system in memory with room for a few files, gone with the process.
@@ -88,7 +88,7 @@ def readable_roots() -> list[str]:
     return [root for root in sorted(roots) if Path(root).is_dir() and root != "/"]
 
 
-def fence(box: str) -> list[str]:
+def restrict(box: str) -> list[str]:
     """Put up every layer that this kernel has, and return their names; ``box`` is the program's directory.
 
     Afterwards the directory may be another one, empty, under the same name.

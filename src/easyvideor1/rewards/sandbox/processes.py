@@ -1,16 +1,16 @@
 """Programs of unknown intent, run in a process of their own.
 
-Two fences surround a program; it would have to get through both:
+Two barriers surround a program; it would have to get through both:
 
 - The kernel's (``kernel.py``): no network, no file outside its directory and the Python installation, no
   processes, no programs, no signals to others, room for a few files. It holds for native code as well. ``protection``
-  says which of its layers this machine has; a system without any, such as macOS, has the second fence alone.
+  says which of its layers this machine has; a system without any, such as macOS, has the second barrier alone.
 - The interpreter's (``runner.py``): an audit hook and a few replaced functions. They stop what programs
   commonly do, not a program written against this interpreter.
 
 Everywhere there are limits on wall clock, processor time, memory, size of files, open files and output; at the end the
-whole session is killed. It is made for what a language model writes. Where the kernel's fence is missing, run programs
-of an attacker in a container or a virtual machine.
+whole session is killed. It is made for what a language model writes. Where the kernel's barrier is missing, run
+programs of an attacker in a container or a virtual machine.
 """
 
 from __future__ import annotations
@@ -97,14 +97,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Fences:
-    """Which fences are used: both, except to test each by itself."""
+class Barriers:
+    """Which barriers are used: both, except to test each by itself."""
 
     kernel: bool = True
     hook: bool = True
 
 
-_BOTH = Fences()
+_BOTH = Barriers()
 _OPEN = Names()
 _TIME_SIGNALS = (-signal.SIGXCPU, -signal.SIGKILL)
 
@@ -141,7 +141,7 @@ _EXCEPTIONS = sorted(
 
 
 def protection() -> tuple[str, ...]:
-    """The layers of the kernel's fence on this machine: ``namespaces``, ``scratch``, ``landlock``, ``seccomp``.
+    """The layers of the kernel's barrier on this machine: ``namespaces``, ``scratch``, ``landlock``, ``seccomp``.
 
     Raises:
         SandboxError: programs cannot run at all.
@@ -162,13 +162,13 @@ def protection() -> tuple[str, ...]:
     return tuple(json.loads(said))
 
 
-def run_program(source: str, given: str, limits: Limits, fences: Fences = _BOTH) -> Run:
+def run_program(source: str, given: str, limits: Limits, barriers: Barriers = _BOTH) -> Run:
     """Run a program with ``given`` as its standard input and return what it printed."""
     with tempfile.TemporaryDirectory(prefix="evr1-run-") as box, tempfile.TemporaryFile() as output:
         with tempfile.TemporaryFile() as standard_input:
             standard_input.write(given.encode("utf-8", "replace"))
             standard_input.seek(0)
-            process = _start(source, box, limits, standard_input, output, fences)
+            process = _start(source, box, limits, standard_input, output, barriers)
         try:
             ended = _wait(process, time.monotonic() + _PATIENCE * limits.seconds)
         finally:
@@ -201,7 +201,7 @@ def _end_of(status: int) -> str:
 
 
 def run_checks(
-    source: str, checks: Sequence[str], limits: Limits, fences: Fences = _BOTH, names: Names = _OPEN
+    source: str, checks: Sequence[str], limits: Limits, barriers: Barriers = _BOTH, names: Names = _OPEN
 ) -> Checked:
     """Run a program, and each check against its names; a check passes if it raises nothing.
 
@@ -212,7 +212,7 @@ def run_checks(
     passed: list[bool] = []
     why = ""
     with ExitStack() as stack:
-        ask, reply, processes = _start_pair(stack, source, limits, fences, names)
+        ask, reply, processes = _start_pair(stack, source, limits, barriers, names)
         until = time.monotonic() + _PATIENCE * limits.seconds
         if _reply(reply.fileno(), until) == "ready":
             for check in checks:
@@ -249,7 +249,7 @@ def _why_it_ended(processes: Sequence[subprocess.Popen[bytes]], limits: Limits, 
 
 
 def _start_pair(
-    stack: ExitStack, source: str, limits: Limits, fences: Fences, names: Names
+    stack: ExitStack, source: str, limits: Limits, barriers: Barriers, names: Names
 ) -> tuple[IO[bytes], IO[bytes], list[subprocess.Popen[bytes]]]:
     """A program and the process of its checks, joined; also where checks are written and verdicts are read."""
     boxes = [stack.enter_context(tempfile.TemporaryDirectory(prefix="evr1-run-")) for _ in range(2)]
@@ -260,7 +260,7 @@ def _start_pair(
     program = {"link": (call_read.fileno(), result.fileno())}
     processes = []
     for text, box, fds in ((source, boxes[0], program), ("", boxes[1], ends)):
-        process = _start(text, box, limits, subprocess.DEVNULL, subprocess.DEVNULL, fences, fds=fds, names=names)
+        process = _start(text, box, limits, subprocess.DEVNULL, subprocess.DEVNULL, barriers, fds=fds, names=names)
         stack.callback(end_session, process)
         processes.append(process)
     # What is left open here would keep one side waiting for another that has ended.
@@ -280,7 +280,7 @@ def _start(
     limits: Limits,
     given: IO[bytes] | int,
     output: IO[bytes] | int,
-    fences: Fences = _BOTH,
+    barriers: Barriers = _BOTH,
     *,
     fds: Mapping[str, tuple[int, int]] = MappingProxyType({}),
     names: Names = _OPEN,
@@ -293,8 +293,8 @@ def _start(
         "link": fds.get("link", ()),
         "checks": fds.get("checks", ()),
         "names": names.settings() if "checks" in fds else {},
-        "kernel": fences.kernel,
-        "hook": fences.hook,
+        "kernel": barriers.kernel,
+        "hook": barriers.hook,
         "report": report,
     }
     program = Path(box, "program.py")

@@ -220,7 +220,7 @@ def _run_checks(calls: Any, objects: Any, checks: Any, settings: dict[str, Any])
 
 
 def main() -> None:
-    """Give up rights, run the program, run the checks."""
+    """Give up rights, then run the program or the checks."""
     program, settings = sys.argv[1], json.loads(sys.argv[2])
     source = Path(program).read_text(encoding="utf-8")
     box = os.path.realpath(Path.cwd())
@@ -229,7 +229,7 @@ def main() -> None:
     calls, objects = (_beside("calls"), _beside("objects")) if settings["link"] else (None, None)
     checks = _beside("checks") if settings["checks"] else None
     readable, devices = tuple(kernel.readable_roots()), tuple(kernel.DEVICES)
-    layers = kernel.fence(box) if settings["kernel"] else []
+    layers = kernel.restrict(box) if settings["kernel"] else []
     if "scratch" in layers:
         Path(program).write_text(source, encoding="utf-8")
     if settings["report"]:

@@ -129,7 +129,7 @@ def read_boolean(text: str, options: tuple[str, ...]) -> Reading | None:
 
 
 def read_boolean_reply(text: str, options: tuple[str, ...]) -> Reading | None:
-    """The same of a reply without a tag: its first words are the verdict, or all of it states one."""
+    """The same for a reply without a tag: its first words are the verdict, or the whole reply states one."""
     reading = read_boolean(text, options)
     if reading is None or reading.value is None:
         return reading

@@ -74,7 +74,7 @@ _NO_REFERENCE = "the reference is no expression: only the same text is right"
 class MathHelper:
     """One helper process, started when first needed, killed at a deadline and started again.
 
-    Safe from any thread.
+    Thread-safe.
     """
 
     def __init__(self, time_limit: float = TIME_LIMIT) -> None:

@@ -224,7 +224,7 @@ def _power_of_ten(match: re.Match[str]) -> str:
 
 
 def _without_unit(text: str) -> str:
-    """A text without the unit behind its value; as it is where what remains could not be one."""
+    """A text without the unit after its value; unchanged if the rest could not be a value."""
     text = text.strip()
     if (degrees := _DEGREES.search(text)) and degrees.end() == len(text):
         return text[: degrees.start()].strip()

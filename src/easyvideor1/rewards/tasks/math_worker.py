@@ -44,8 +44,8 @@ _EXPANDED_AT_MOST = 300
 _EXPONENT = re.compile(r"[eE][+-]?\d{5,}")
 
 
-class _Refused(Exception):  # noqa: N818  (no error: a text that is no expression)
-    """A text that is no expression as a whole."""
+class _Refused(Exception):  # noqa: N818  (no error: a text that is not an expression)
+    """A text that is not one expression."""
 
 
 class _Reader(_Latex2Sympy):  # type: ignore[misc]
@@ -170,7 +170,7 @@ def _read(text: str, real: bool | None) -> _Read | None:
         return _Read(text, real)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001  (the grammar and sympy raise anything on odd input: then it is no expression)
+    except Exception:  # noqa: BLE001  (the grammar and sympy raise anything on odd input: then it is not an expression)
         return None
 
 
@@ -188,7 +188,7 @@ def _is_scalar(tree: Any) -> bool:
 def _rounds(short: Any, places: int, other: Any, needed: int) -> bool:
     """Whether ``short``, with ``places`` digits behind the point, is ``other`` rounded to that many.
 
-    The last digits of one with 15 or more are those of a machine: Python shows the square root of 12 as
+    The last digits of one with 15 or more are rounding errors of floats: Python shows the square root of 12 as
     3.4641016151377544.
     """
     if abs(short) * 10**places >= 10**14 and abs(sympy.N(other - short, 30)) <= abs(short) / 2**51:
@@ -330,9 +330,9 @@ def _elements(tree: Any) -> list[Any] | None:
 
 
 def _exact_side(text: str, real: bool | None) -> str:
-    """What an answer with an "approximately" gives: 22/7 of "22/7 \\approx 3.14", and x = 3.14 of "x \\approx 3.14".
+    """The value of an answer with an "approximately": 22/7 of "22/7 \\approx 3.14", and x = 3.14 of "x \\approx 3.14".
 
-    Two numbers that are not about the same are no answer.
+    Two numbers that differ by more than a hundredth are not an answer.
     """
     left, sign, right = text.partition("\\approx")
     if not sign or "\\approx" in right:

@@ -125,7 +125,7 @@ def read_number(text: str, options: tuple[str, ...]) -> Reading:
 
 
 def read_number_reply(text: str, options: tuple[str, ...]) -> Reading:
-    """The same of an untagged reply, which has to be one number, alone or in one sentence that states it."""
+    """The same for an untagged reply, which has to be one number, alone or in one sentence that states it."""
     return _read(text, strict=True)
 
 
