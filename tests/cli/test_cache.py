@@ -244,7 +244,7 @@ def test_other_mistakes_exit_with_2(words, message, tmp_path, monkeypatch):
     ("overrides", "message"),
     [
         (["model.path="], "model.path is not set"),
-        (["model.path=/nowhere"], "is not there: looked for"),
+        (["model.path=/nowhere"], "was not found: looked for"),
         (["data={}"], "no rows to cache"),
         (["data.train.0.path=/nowhere.jsonl"], "/nowhere.jsonl"),
     ],

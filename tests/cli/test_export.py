@@ -138,7 +138,7 @@ def test_bad_questions_are_told(world: World, exported: Path, tmp_path: Path) ->
         (["data.test=[]"], "no questions; give --data FILE"),
         (["model.path="], "model.path is not set"),
         (["--data", "nothing.jsonl"], "nothing.jsonl"),
-        (["--checkpoint", "nothing"], "checkpoint 'nothing' is not there"),
+        (["--checkpoint", "nothing"], "checkpoint 'nothing' was not found"),
     ],
 )
 def test_eval_says_what_is_missing(words: list[str], message: str) -> None:

@@ -269,7 +269,7 @@ def test_a_newline_in_a_key_stays_inside_the_comment():
 @pytest.mark.parametrize(
     ("old", "message"),
     [
-        ("a: 1", "no EasyR1 or EasyVideoR1 YAML"),
+        ("a: 1", "not a YAML file of EasyR1"),
         ("data:\n  video_fps: fast", "f:2: data.video_fps: expected a number, got 'fast'"),
         ("data:\n  seed: 1.5", "f:2: data.seed: expected a whole number"),
         ("algorithm:\n  disable_kl: maybe", "f:2: algorithm.disable_kl: expected true or false"),

@@ -102,7 +102,7 @@ def test_own_templates_come_before_those_of_the_package(tmp_path: Path) -> None:
         ("math.j2", "{{ question }}<image>", r"\['video', 'image'\] for the media \['video'\]"),
         ("math.j2", b"\xff", "math.j2: not UTF-8"),
         ("maths.j2", "{{ question }}", "maths.j2: no task type is called 'maths' - rename it to one of: math"),
-        ("readme.txt", "hello", "holds no .j2 file"),
+        ("readme.txt", "hello", "has no .j2 file"),
     ],
 )
 def test_templates_that_are_wrong(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:

@@ -26,7 +26,7 @@ def test_a_path_is_told_what_is_near(place: Path) -> None:
     (place / "models/qwen3-vl-2b").mkdir(parents=True)
     said = checkpoint_fault("models/qwen3-vl-2B-it", ["models/qwen3-vl-2B-it", str(place / "study/models")])
     assert said == (
-        f"model.path 'models/qwen3-vl-2B-it' is not there: looked for models/qwen3-vl-2B-it and {place}/study/models; "
+        f"model.path 'models/qwen3-vl-2B-it' was not found: looked for models/qwen3-vl-2B-it and {place}/study/models; "
         "did you mean models/qwen3-vl-2b?"
     )
     assert checkpoint_fault("runs/quickstart/warm-start").endswith("the one that the quickstart starts from")
@@ -37,7 +37,7 @@ def test_a_path_is_told_what_is_near(place: Path) -> None:
 def test_a_directory_around_a_checkpoint_a_run_and_a_file(place: Path) -> None:
     (place / "download/snapshot").mkdir(parents=True)
     (place / "download/snapshot/config.json").write_text("{}")
-    assert checkpoint_fault("download").endswith("so it is no checkpoint; did you mean download/snapshot?")
+    assert checkpoint_fault("download").endswith("so it is not a checkpoint; did you mean download/snapshot?")
     for step in ("step_000020", "step_000040"):
         (place / "run/stages/01-grpo/checkpoints" / step).mkdir(parents=True)
     assert checkpoint_fault("run").endswith("did you mean run/stages/01-grpo/checkpoints/step_000040?")
@@ -46,5 +46,5 @@ def test_a_directory_around_a_checkpoint_a_run_and_a_file(place: Path) -> None:
     assert checkpoint_fault("download/snapshot/config.json", key="checkpoint").startswith(
         "checkpoint 'download/snapshot/config.json' is a file"
     )
-    with pytest.raises(ConfigError, match="'empty' holds no config"):
+    with pytest.raises(ConfigError, match="'empty' has no config"):
         read_config(Path("empty"))

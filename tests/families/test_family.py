@@ -29,7 +29,7 @@ def test_the_family_reads_its_facts_from_the_checkpoint(tiny_checkpoint):
 
 
 def test_a_directory_without_a_checkpoint(tmp_path):
-    with pytest.raises(ConfigError, match=r"holds no config\.json, so it is no checkpoint; give the directory"):
+    with pytest.raises(ConfigError, match=r"has no config\.json, so it is not a checkpoint; give the directory"):
         load_family(tmp_path)
 
 

@@ -161,7 +161,7 @@ def test_lost_file_is_written_again(tmp_path: Path) -> None:
 
 def test_broken_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(DataError, match="no manifest of a toyworld"):
+    with pytest.raises(DataError, match="not the manifest of a toyworld"):
         write_world(SPEC, tmp_path)
 
 

@@ -338,7 +338,7 @@ def test_a_stage_may_draw_from_some_of_the_sources(world: World, place: Path) ->
         ("stages__1__sources", ["elsewhere.jsonl"], "not a path of data.train"),
         ("rollout__engine", "remote", "local"),
         ("output_dir", "runs/{date}", "only {name} and {seed}"),
-        ("model__path", "nowhere", "is not there"),
+        ("model__path", "nowhere", "was not found"),
         ("model__path", "", "model.path is not set"),
         ("stages", [], "no stages"),
         ("data__train", [], "data.train is empty"),

@@ -93,8 +93,8 @@ def build(
         refs = media if files else media_of(settings)
         with progress("planning", unit="file") as on_progress:
             planned = components.plan_media(refs, on_progress)
-        if note := components.rate_note(refs):
-            typer.echo(note)
+        if planned.rate_note:
+            typer.echo(planned.rate_note)
         if dry_run:
             show_plan(planned, components.store, checksums=verify_)
             failures = planned.failures

@@ -114,8 +114,8 @@ def _questions(benchmark: Benchmark | None, components: Components, watch: Termi
         built = components.fill_cache(loaded, advance)
     if note := shared_ids_note(loaded):
         watch.say(note)
-    if note := components.rate_note(ref for source in loaded for sample in source.samples for ref in sample.media):
-        watch.say(note)
+    if built.rate_note:
+        watch.say(built.rate_note)
     loaded = components.without_failed(loaded, built)
     return [sample for source in loaded for sample in source.samples], sum(len(source.bad) for source in loaded)
 

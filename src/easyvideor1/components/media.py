@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -50,19 +50,19 @@ _RATE_TOLERANCE = 1.01
 
 @dataclass(frozen=True, slots=True)
 class PlannedMedia:
-    """Media with their plans, and ``(path, reason)`` of those that could not be planned."""
+    """Media with their plans, ``(path, reason)`` of those that could not be planned, and a note on low frame rates."""
 
     items: tuple[tuple[MediaRef, MediaPlan], ...]
     failures: tuple[tuple[str, str], ...]
+    rate_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is kept of a plan that was made: of which version of the medium, its digest and the medium's frame rate."""
+    """What is kept of a plan: the version of the medium, and the digest of the plan."""
 
     version: FileVersion
     digest: str
-    fps: float
 
 
 @dataclass
@@ -178,29 +178,23 @@ class MediaComponents:
             found = self._budget_texts[ref.kind, ref.budget] = self.budget(ref).model_dump_json()
         return found
 
-    def rate_note(self, refs: Iterable[MediaRef]) -> str:
-        """What is to be said of videos with fewer frames per second than are wanted; empty if there are none.
+    def _rate_note(self, rates: Mapping[MediaRef, float]) -> str:
+        """The message about videos with fewer frames per second than requested; empty if there are none.
 
-        They are planned at their own rate: no frame is taken twice.
+        They are planned at their own rate: no frame is read twice.
         """
-        rates, wanted, total = [], 0.0, 0
-        for ref in dict.fromkeys(ref for ref in refs if ref.kind == "video"):
+        slow, wanted = [], 0.0
+        for ref, rate in rates.items():
             budget = self.budget(ref)
             assert isinstance(budget, VideoBudget)
-            try:
-                known = self._known.get(ref)  # as it was planned: what is said need not be of this very moment
-                rate = known.fps if known else self.frames.probe(ref.path).fps
-            except MediaError:
-                continue  # it is named elsewhere
-            total += 1
             if budget.frames is None and budget.fps > rate * _RATE_TOLERANCE:
-                rates.append(rate)
+                slow.append(rate)
                 wanted = max(wanted, budget.fps)
-        if not rates:
+        if not slow:
             return ""
         return (
-            f"{len(rates)} of {total} videos have fewer than the requested {wanted:g} frames per second "
-            f"(the lowest has {min(rates):.4g}); they are read at their own rate"
+            f"{len(slow)} of {len(rates)} videos have fewer than the requested {wanted:g} frames per second "
+            f"(the lowest has {min(slow):.4g}); they are read at their own rate"
         )
 
     def fill_cache(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> BuildReport:
@@ -225,17 +219,22 @@ class MediaComponents:
         _ = self.geometry  # before files are read, which may take long: this fails at once
         items: list[tuple[MediaRef, MediaPlan]] = []
         failures: list[tuple[str, str]] = []
+        rates: dict[MediaRef, float] = {}
         with self._probing(refs):
             for done, ref in enumerate(refs, 1):
                 try:
-                    items.append((ref, self._plan_or_note(ref)))
+                    found, fps = self._plan_or_record(ref)
+                    items.append((ref, found))
+                    if ref.kind == "video":
+                        rates[ref] = fps
                 except MediaError as error:
                     failures.append((ref.path, error.reason))
                 if on_progress is not None:
                     on_progress(done, len(refs))
-        return PlannedMedia(tuple(items), tuple(failures))
+        return PlannedMedia(tuple(items), tuple(failures), self._rate_note(rates))
 
-    def _plan_or_note(self, ref: MediaRef) -> MediaPlan:
+    def _plan_or_record(self, ref: MediaRef) -> tuple[MediaPlan, float]:
+        """The plan of a medium and its frames per second; errors are recorded in the ledger."""
         version: FileVersion | None = None
         with suppress(MediaError):  # the probe says what is wrong
             version = media_version(ref.path)
@@ -246,8 +245,8 @@ class MediaComponents:
             self.ledger.record_error(error, "left out of the cache")
             raise
         if version is not None and is_settled(version):
-            self._known[ref] = _Known(version, found.digest, info.fps)
-        return found
+            self._known[ref] = _Known(version, found.digest)
+        return found, info.fps
 
     def decode_planned(
         self,
@@ -338,4 +337,5 @@ def _counts(on_progress: Progress | None) -> Callable[[BuildProgress], None] | N
 
 def _with_unplanned(report: BuildReport, planned: PlannedMedia) -> BuildReport:
     failed = len(planned.failures) + report.failed
-    return replace(report, failed=failed, failures=(*planned.failures, *report.failures))
+    failures = (*planned.failures, *report.failures)
+    return replace(report, failed=failed, failures=failures, rate_note=planned.rate_note)

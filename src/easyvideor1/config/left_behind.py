@@ -91,7 +91,7 @@ REASONS: Mapping[str, str] = {
     "trainer.val_generations_to_log": "all responses of an evaluation are kept in the run directory",
     "trainer.save_model_only": "checkpoints can always be resumed",
     "trainer.load_checkpoint_path": "set model.path to the checkpoint, or run the same command again to resume",
-    "trainer.find_last_checkpoint": "a run that is started again resumes by itself; give it another name to begin anew",
+    "trainer.find_last_checkpoint": "a run that is started again resumes by itself; for a new run use another name",
     "trainer.remove_previous_ckpt": "stages.0.keep_checkpoints says how many are kept",
     "trainer.remove_ckpt_after_load": "checkpoints go only when newer ones come (stages.0.keep_checkpoints)",
     "trainer.del_local_ckpt_after_load": "checkpoints go only when newer ones come (stages.0.keep_checkpoints)",

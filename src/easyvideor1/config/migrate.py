@@ -65,7 +65,9 @@ def migrate(text: str, name: str) -> Migration:
     old = OldFile(source)
     sections = {"data", "algorithm", "worker", "trainer"}
     if not sections & set(old.source.values):
-        raise ConfigError(f"{name}: no section of {', '.join(sorted(sections))}: this is no EasyR1 or EasyVideoR1 YAML")
+        raise ConfigError(
+            f"{name}: no section of {', '.join(sorted(sections))}: this is not a YAML file of EasyR1 or EasyVideoR1"
+        )
     new = _run(old)
     sections_of = {"model": model, "data": data, "cache": cache, "prompts": prompts, "rewards": rewards}
     sections_of |= {"rollout": rollout, "evaluation": evaluation}

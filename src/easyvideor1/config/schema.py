@@ -16,7 +16,7 @@ from easyvideor1.config.data import DataConfig, ModalityShares, SourceConfig
 from easyvideor1.config.judge import JudgeConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
 from easyvideor1.config.rewards import RULE_PARTS, RewardConfig
-from easyvideor1.config.section import NonNegativeInt, Origin, PositiveInt, Probability, Section
+from easyvideor1.config.section import CHANGEABLE, NonNegativeInt, Origin, PositiveInt, Probability, Section
 from easyvideor1.config.stage_sections import OptimizerConfig
 from easyvideor1.config.stages import StageConfig
 
@@ -118,8 +118,8 @@ class RolloutConfig(Section):
     """How responses are generated. There are no penalties here: they draw from a distribution that differs from the
     policy's at every token, and the trainer would learn from samples of another policy. Evaluations have them."""
 
-    engine: str = "local"
-    """Registered engine or ``module:attr``."""
+    engine: Annotated[str, CHANGEABLE] = "local"
+    """Registered engine or ``module:attr``. It may change in a run that has begun; engines differ in rounding."""
     strategy: str = "single_turn"
     """How a sample becomes a trajectory: ``single_turn``; ``second_look`` asks the model to check its answer and takes
     the answer of its second turn; or ``module:attr``. Training, evaluation and data curation use the same."""
@@ -158,7 +158,7 @@ class EvaluationConfig(Section):
     """Sampled responses: taken off the logits of a token for each time that the response holds it."""
     max_samples: PositiveInt | None = None
     """Evaluate at most this many samples of each split."""
-    max_failed: Probability = 0.5
+    max_failed: Annotated[Probability, CHANGEABLE] = 0.5
     """Share of questions that cannot be asked or judged above which there is no result: an evaluation, ``evr1 filter``
     or ``evr1 trajectories`` stops with exit status 3, and goes on once the cause is mended. A question of whose several
     responses some could not be judged counts in part."""
@@ -169,9 +169,9 @@ class EvaluationConfig(Section):
 class RunConfig(Section):
     """A whole run."""
 
-    name: str = "run"
+    name: Annotated[str, CHANGEABLE] = "run"
     """Name of the run."""
-    output_dir: str = "runs/{name}"
+    output_dir: Annotated[str, CHANGEABLE] = "runs/{name}"
     """Run directory, from the working directory; ``{name}`` and ``{seed}`` are filled in."""
     seed: int = 0
     """Everything random in the run follows from this number."""
@@ -193,13 +193,13 @@ class RunConfig(Section):
     """What is done, in order; each stage hands its checkpoint to the next."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
-    loggers: tuple[str, ...] = ()
+    loggers: Annotated[tuple[str, ...], CHANGEABLE] = ()
     """Where metrics go beside the files of the run: ``tensorboard``, ``wandb``, ``trackio``, ``swanlab``, or
     ``module:attr`` of a function ``(config, run_dir)`` that makes a logger of your own. Each needs its package. One
     that fails or cannot be reached never stops a run."""
-    project: str = "easyvideor1"
+    project: Annotated[str, CHANGEABLE] = "easyvideor1"
     """Name of the project in services of ``loggers``."""
-    canary: CanaryConfig = CanaryConfig()
+    canary: Annotated[CanaryConfig, CHANGEABLE] = CanaryConfig()
     """Warnings of policies that are paid for something else than answering."""
 
     _origin: Origin = PrivateAttr(default=Origin())

@@ -196,5 +196,5 @@ class _Reader:
             if kind == "float":
                 return float(_DOTTED.sub(r"\1", text))
         except (ValueError, KeyError) as error:
-            raise ConfigError(f"{self.name}:{_line(node)}: {text!r} is no {kind}") from error
+            raise ConfigError(f"{self.name}:{_line(node)}: {text!r} is not of the type {kind}") from error
         raise ConfigError(f"{self.name}:{_line(node)}: tag {node.tag!r} is not allowed; write plain values")

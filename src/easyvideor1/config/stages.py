@@ -28,7 +28,7 @@ from easyvideor1.config.algorithms import (
     WeighterOptions,
 )
 from easyvideor1.config.by_name import ByName, Shorthand
-from easyvideor1.config.section import PositiveInt, Section
+from easyvideor1.config.section import CHANGEABLE, PositiveInt, Section
 from easyvideor1.config.stage_sections import (
     CriticConfig,
     HybridConfig,
@@ -107,11 +107,11 @@ class StageConfig(Section):
     """Draw from these sources of ``data.train`` only, named by their paths; all if empty."""
     transforms: tuple[str, ...] = ()
     """Sample transforms of this stage, after those of ``data.transforms``."""
-    save_every: PositiveInt = 50
+    save_every: Annotated[PositiveInt, CHANGEABLE] = 50
     """Steps between checkpoints; the last step is always saved. It may be changed in a run that has begun."""
-    keep_checkpoints: PositiveInt = 2
+    keep_checkpoints: Annotated[PositiveInt, CHANGEABLE] = 2
     """Resumable checkpoints that are kept; older ones are removed."""
-    max_unusable_steps: PositiveInt = 3
+    max_unusable_steps: Annotated[PositiveInt, CHANGEABLE] = 3
     """Steps in a row in which no group can be used for a cause outside the policy (media that are gone, a judge that is
     down, a reward that applies to nothing) after which the stage stops, with exit status 3 and nothing saved since."""
 

@@ -165,7 +165,7 @@ def _check_directory(directory: Path, environment: SandboxedEnvironment) -> None
         raise ConfigError(f"prompts.templates: no directory {directory} - create it or leave the setting out")
     files = sorted(directory.glob("*.j2"))
     if not files:
-        raise ConfigError(f"prompts.templates: {directory} holds no .j2 file - name them <task>.j2, such as math.j2")
+        raise ConfigError(f"prompts.templates: {directory} has no .j2 file - name them <task>.j2, such as math.j2")
     for file in files:
         if file.stem not in TASKS and not file.stem.startswith("_"):
             near = ", ".join(difflib.get_close_matches(file.stem, TASKS, n=3, cutoff=0.4) or TASKS)

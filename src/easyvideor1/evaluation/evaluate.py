@@ -74,7 +74,9 @@ def evaluate(
         EasyVideoError: the engine breaks its contract.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"evaluation name {name!r}: use letters, digits, '.', '_' and '-', for it names the files")
+        raise ConfigError(
+            f"evaluation name {name!r}: use letters, digits, '.', '_' and '-', because it becomes a file name"
+        )
     chosen = choose_samples(samples, config.max_samples, seed)
     jobs = (Job(sample, _draws(sample, config, sampling, seed)) for sample in chosen)
     records: list[SampleRecord] = []

@@ -35,8 +35,8 @@ def checkpoint_fault(path: str, places: Sequence[str] = (), *, key: str = "model
         for above in ("", "checkpoints/", "*/checkpoints/", "stages/*/checkpoints/"):
             inside += sorted(here.glob(f"{above}step_[0-9]*"))
         hint = f"did you mean {inside[-1]}?" if inside else "give the directory of a Hugging Face checkpoint"
-        return f"{what} holds no config.json, so it is no checkpoint; {hint}"
-    looked = f"is not there: looked for {' and '.join(places or [path])}"
+        return f"{what} has no config.json, so it is not a checkpoint; {hint}"
+    looked = f"was not found: looked for {' and '.join(places or [path])}"
     if Path(path).name == QUICKSTART_NAME:
         return f"{what} {looked}; `evr1 quickstart --prepare` writes the one that the quickstart starts from"
     if advice := path_advice(path, places or [path]):

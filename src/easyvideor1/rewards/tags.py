@@ -99,7 +99,7 @@ def grammar_of(form: str | tuple[str | tuple[str, ...], ...]) -> Grammar:
     """The grammar that a configuration names.
 
     Raises:
-        ConfigError: it is no grammar; the message says what is wrong with it.
+        ConfigError: it is not a grammar; the message says what is wrong.
     """
     if form == "answer":
         return ANSWER

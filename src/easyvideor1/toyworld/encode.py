@@ -134,11 +134,11 @@ def _checked_codec(target: Path, encoding: Encoding, *, variable: bool) -> str:
     except ValueError as error:  # PyAV's UnknownCodecError
         raise _unwritable(target, f"this build of PyAV has no encoder {codec!r}") from error
     if variable and target.suffix not in _VARIABLE_RATE:
-        raise _unwritable(target, f"{target.suffix} holds no variable frame rate; use {', '.join(_VARIABLE_RATE)}")
+        raise _unwritable(target, f"{target.suffix} cannot have a variable frame rate; use {', '.join(_VARIABLE_RATE)}")
     if encoding.rotation not in (0, 90, 180, 270):
-        raise _unwritable(target, f"rotation {encoding.rotation} is none of 0, 90, 180, 270")
+        raise _unwritable(target, f"rotation {encoding.rotation} is not 0, 90, 180 or 270")
     if encoding.rotation and target.suffix not in _ROTATABLE:
-        raise _unwritable(target, f"{target.suffix} holds no rotation; use {', '.join(_ROTATABLE)}")
+        raise _unwritable(target, f"{target.suffix} cannot have a rotation; use {', '.join(_ROTATABLE)}")
     if encoding.bframes and codec not in _B_FRAMES:
         raise _unwritable(target, f"codec {codec} has no B-frames to set; use {', '.join(_B_FRAMES)}")
     if encoding.bframes and target.suffix == ".avi":

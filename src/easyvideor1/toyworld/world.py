@@ -116,7 +116,7 @@ def _open_world(spec: WorldSpec, root: Path) -> Manifest | None:
         same = data["format"] == _FORMAT and data["spec"] == mine
         complete: bool = data["complete"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no manifest of a toyworld ({error!r}); choose an empty directory") from error
+        raise DataError(f"{path} is not the manifest of a toyworld ({error!r}); choose an empty directory") from error
     if not same:
         raise DataError(
             f"{root} holds the world of another spec ({_difference(data, mine)}); choose another directory or remove it"

@@ -77,9 +77,8 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
         _planned(options, config, usable, counted)
     with watch.phase("building the frame cache", "file") as advance:
         built = components.fill_cache([source for sources in loaded.values() for source in sources], advance)
-    samples = [sample for sources in loaded.values() for source in sources for sample in source.samples]
-    if note := components.rate_note(ref for sample in samples for ref in sample.media):
-        watch.say(note)
+    if built.rate_note:
+        watch.say(built.rate_note)
     watch.say(f"frame cache: {built.built} built, {built.present} present, {built.failed} failed")
     if built.damaged:
         (path, fault), count = built.damaged[0], len(built.damaged)

@@ -12,7 +12,7 @@ from easyvideor1.data import SampleStream
 from easyvideor1.engines.engine import Engine
 from easyvideor1.policy.policy import Policy
 from easyvideor1.rewards.tags import grammar_of
-from easyvideor1.rollout.collector import Collected, StepCollector
+from easyvideor1.rollout.collector import Collected, Collector, StepCollector
 from easyvideor1.rollout.samples import SamplePrefetcher, StageMedia, rounds_of
 from easyvideor1.training.canary import Canary, canary_metrics
 from easyvideor1.training.learner import Learner
@@ -111,7 +111,7 @@ def _collector(
     engine: Engine,
     stream: SampleStream,
     media: StageMedia,
-) -> StepCollector:
+) -> Collector:
     """The collector of a stage; with ``cache.prefetch_steps`` it reads the media of steps to come ahead."""
     config = components.config
     draw, depth = rounds_of(options, stream), config.cache.prefetch_steps

@@ -1,4 +1,4 @@
-"""Seconds of the phases of a step, and what a step does that takes its time: a slow reward is no run that hangs."""
+"""Seconds of each phase of a step, and reports on a step that takes long: a slow reward is not a run that hangs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ OnWaiting = Callable[[int, str, float], None]
 
 
 class Timings:
-    """``with clock("rollout"): ...`` adds the block's seconds to ``seconds["rollout"]``.
+    """``with timings("rollout"): ...`` adds the block's seconds to ``seconds["rollout"]``.
 
-    ``on_phase`` is told the name of each phase as it begins, and ``None`` as it ends.
+    ``on_phase`` is called with the name of each phase when it begins, and with ``None`` when it ends.
     """
 
     def __init__(self, on_phase: Callable[[str | None], None] = lambda phase: None) -> None:
@@ -45,7 +45,7 @@ class Timings:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begun
 
     def total(self) -> float:
-        """Seconds since the clock was made."""
+        """Seconds since this object was made."""
         return time.perf_counter() - self._begun
 
 

@@ -41,7 +41,8 @@ class BuildReport:
     the items, for every path with a failed plan: it names all copies of a bad file, and names a path with two failed
     clips twice. ``failed_digests`` maps the digest of every failed plan to its reason; other clips of the same path may
     have been decoded. ``damaged`` holds ``(file, fault)`` of damaged entries of the store. They were set aside, and
-    their plans count as ``built`` or ``failed`` unless another entry serves them.
+    their plans count as ``built`` or ``failed`` unless another entry serves them. ``rate_note`` is a message about
+    videos with low frame rates, from planning.
     """
 
     built: int
@@ -50,6 +51,7 @@ class BuildReport:
     failures: tuple[tuple[str, str], ...]
     failed_digests: Mapping[str, str]
     damaged: tuple[tuple[str, str], ...] = ()
+    rate_note: str = ""
 
 
 def build(

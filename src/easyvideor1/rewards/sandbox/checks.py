@@ -1,12 +1,11 @@
 """What a check of a program sees: the names that it may use, and guarded comparisons with numpy arrays.
 
-numpy stretches a single value to the shape of the array beside it, and beside an empty array to nothing at all. So
-``np.allclose([], 4)`` is true, and so is ``(np.array([]) == 4).all()``: ``def f(x): return []`` would pass for it.
-Here such a comparison is a failed assertion, but only in a check to which the program has said something empty without
-having been given something empty. Elsewhere an array of no elements is the check's own (``np.diff`` of one number) or
-what is right (``f([])``).
+numpy broadcasts a single value to the shape of the array beside it, and beside an empty array to an empty one. So
+``np.allclose([], 4)`` is true, and so is ``(np.array([]) == 4).all()``: ``def f(x): return []`` would pass. Here such a
+comparison is a failed assertion, but only in a check in which the program returned something empty and received nothing
+empty. In other checks an empty array is the check's own (``np.diff`` of one number) or right (``f([])``).
 
-Standard library only; ``runner.py`` loads it by its path, in the process of the checks.
+Standard library only; ``runner.py`` loads this file by its path, in the process of the checks.
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ class Guard:
     """Watches the comparisons of the checks in this process.
 
     Args:
-        link: says whether an empty array would be what the program said where it should have said something.
+        link: knows whether the program returned something empty in this check and received nothing empty.
     """
 
     def __init__(self, link: Link) -> None:
@@ -125,14 +124,14 @@ class Guard:
         """Look at two values that numpy is about to compare.
 
         Raises:
-            AssertionError: one of them is empty, the other is not, and the program has said nothing.
+            AssertionError: one of them is empty, the other is not, and the program returned something empty.
         """
         asked = self._link.said_nothing and left is not None and right is not None
         if asked and _has_elements(left) != _has_elements(right):
             raise AssertionError("an empty array is compared with a value")
 
     def function(self, done: Any) -> Any:
-        """A function of numpy that first looks at what it is given."""
+        """A function of numpy that first looks at its arguments."""
         return _Function(done, self)
 
 
@@ -182,7 +181,7 @@ def compiled(check: str) -> CodeType:
     """A check whose comparisons and differences go through ``Guard.operators``.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: it is not Python.
     """
     tree = ast.parse(check, "check.py")
     try:

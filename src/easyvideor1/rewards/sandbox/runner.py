@@ -220,7 +220,7 @@ def _run_checks(calls: Any, objects: Any, checks: Any, settings: dict[str, Any])
 
 
 def main() -> None:
-    """Give up rights, run the program, run the checks."""
+    """Give up rights, then run the program or the checks."""
     program, settings = sys.argv[1], json.loads(sys.argv[2])
     source = Path(program).read_text(encoding="utf-8")
     box = os.path.realpath(Path.cwd())

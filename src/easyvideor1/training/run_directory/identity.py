@@ -11,25 +11,19 @@ import yaml
 
 from easyvideor1.config import RunConfig, dump_config
 from easyvideor1.config.load import validate
+from easyvideor1.config.section import identifies
 from easyvideor1.config.source import Source
 from easyvideor1.files import flat, write_text
 from easyvideor1.types import ConfigError
-
-#: Keys of the configuration that change nothing of what a run does: what watches it, when it is saved, what it is
-#: called and where it is.
-_FREE = re.compile(
-    r"canary\..*|loggers(\.\d+)?|project|name|output_dir|evaluation\.max_failed|stages\.\d+\.(save_every|keep_checkpoints|max_unusable_steps)"
-)
 
 
 def check_configuration(run_dir: Path, config: RunConfig) -> bool:
     """Make sure that the directory is new, holds a run of this very configuration, or holds one that it extends.
 
-    Settings that only watch a run (``canary``) or save it (``save_every``, ``keep_checkpoints``) may change, and so may
+    Options that the schema marks as ``CHANGEABLE`` may change: those that only watch a run or save it, its engine, and
     its name and directory, so that a run that was moved or copied can resume; ``config.yaml`` is then rewritten. A run
-    may get longer: its last stage has more steps or epochs,
-    or further stages stand behind it. ``RunStatus.open`` writes that down once the rows are known to be the same. Keys
-    of later versions have their defaults there.
+    may get longer: its last stage has more steps or epochs, or further stages stand behind it. ``RunStatus.open``
+    writes that down once the rows are known to be the same. Keys of later versions have their defaults there.
 
     Returns:
         Whether ``config`` extends the run that is there.
@@ -54,7 +48,7 @@ def check_configuration(run_dir: Path, config: RunConfig) -> bool:
         raise ConfigError(_unreadable(file, "it has no settings"))
     old, new = flat(_completed(values, str(file))), flat(yaml.safe_load(text))
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
-    changed = [key for key in changed if not _FREE.fullmatch(key)]
+    changed = [key for key in changed if identifies(RunConfig, key)]
     if not changed:
         write_text(file, text)
         return False

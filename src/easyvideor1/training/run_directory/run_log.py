@@ -1,4 +1,4 @@
-"""What a stage leaves behind: metrics, clocks and every rollout."""
+"""The log of a stage: metrics, timings and every rollout."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Rewound:
 class StageLog:
     """The files of one stage directory.
 
-    ``metrics.jsonl`` holds nothing that differs between two runs of the same seed; clocks go to ``timings.jsonl``.
+    ``metrics.jsonl`` holds nothing that differs between two runs of the same seed; seconds go to ``timings.jsonl``.
     Every checkpoint keeps the ``digests`` of what was written until then, so that a digit that was changed later is
     told (``records.reading.changed_files``).
     """
@@ -59,7 +59,7 @@ class StageLog:
         self._digests: dict[str, str] = {}
 
     def digests(self, step: int) -> dict[str, str]:
-        """SHA-256 of what there is up to ``step``, by file in the stage directory; clocks are left out."""
+        """SHA-256 of every file up to ``step``, by its name in the stage directory; without timings."""
         kept = {name: digest for name, digest in self._digests.items() if numbered_step(name) <= step}
         for file in (self.metrics_file, self.canary_file):
             if file.exists():
@@ -67,14 +67,14 @@ class StageLog:
         return kept
 
     def rewind(self, step: int, digests: Mapping[str, str]) -> Rewound:
-        """Forget everything after ``step``: it will be done again, identically.
+        """Remove everything after ``step``: those steps are repeated, with the same result.
 
         Lines that cannot be read, and are not the beginning of one that will be written again, are moved to a file
         beside (``metrics.jsonl.damaged``): every line that stays can be read.
 
         Args:
-            step: that was done last.
-            digests: those that its checkpoint keeps, which go into the next one.
+            step: the last one that is not repeated.
+            digests: those in its checkpoint, which go into the next one.
         """
         self._digests = {name: digest for name, digest in digests.items() if numbered_step(name)}
         redone: set[int] = set()
@@ -120,21 +120,21 @@ class StageLog:
         self._digests |= {(place / name).as_posix(): digest for name, digest in digests.items()}
 
     def write_metrics(
-        self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], clock: Timings
+        self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], timings: Timings
     ) -> dict[str, float]:
-        """Write a finished step's metrics and clocks; returns the metrics with those of the scores.
+        """Write a finished step's metrics and timings; returns the metrics with those of the scores.
 
-        ``new_tokens`` beside the clocks are the tokens that the engine wrote for this step's groups: none of offline
+        ``new_tokens`` beside the seconds are the tokens that the engine wrote for this step's groups: none of offline
         trajectories, but those of responses that gave way to them.
         """
         row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(apart(groups)[0]), **metrics}
         _check_finite(step, row)
         append(self.metrics_file, json_bytes(row))
-        seconds = {name: round(value, 6) for name, value in clock.seconds.items()}
+        seconds = {name: round(value, 6) for name, value in timings.seconds.items()}
         written = [each for group in groups for each in group.trajectories if each.origin == "online"]
         tokens = sum(each.response_tokens for each in written) + int(metrics.get(REPLACED_TOKENS, 0))
-        clocks = {"step": step, **seconds, "total": round(clock.total(), 6), "new_tokens": tokens}
-        append(self.timings_file, json_bytes(clocks))
+        row_of_seconds = {"step": step, **seconds, "total": round(timings.total(), 6), "new_tokens": tokens}
+        append(self.timings_file, json_bytes(row_of_seconds))
         return row
 
 
