@@ -10,7 +10,7 @@ from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.logprobs import masked_logits, response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
-from easyvideor1.types import ConfigError, EasyVideoError
+from easyvideor1.types import ConfigError
 from tiny import load_frames, make_turn
 
 from .serving import ServingLaws, load_none_of, requests_for, tokens_of
@@ -48,17 +48,12 @@ def test_responses_come_in_request_order(open_any, tiny_model, prompts):
         assert all(turn.prompt is request.prompt for trajectory in group for turn in trajectory.turns)
 
 
-@pytest.mark.parametrize("batch_tokens", [300, 65_536])
-def test_answers_are_told_once_each_as_soon_as_they_are_there(open_any, pushed, tiny_family, prompts, batch_tokens):
-    (stop,) = tiny_family.stop_token_ids
-    engine = open_any(pushed({stop: 6.0}), batch_tokens=batch_tokens)
+def test_a_listener_hears_each_result_once(open_any, pushed, tiny_family, prompts):
+    model, heard = pushed({tiny_family.stop_token_ids[0]: 6.0}), {}
     requests = requests_for(prompts, n=2, max_new_tokens=40)
-    told = {}
-    results = generate(engine, requests, lambda position, result: told.setdefault(position, result.trajectories))
-    assert list(told) != sorted(told) or batch_tokens == 300, "all in one batch, the first to end are told first"
-    assert [told[position] for position in range(len(requests))] == results
-    assert all(told[position] is group for position, group in enumerate(results))
-    assert tokens_of(results) == tokens_of(generate(open_any(pushed({stop: 6.0}), batch_tokens=batch_tokens), requests))
+    results = generate(open_any(model), requests, lambda position, result: heard.setdefault(position, result))
+    assert [heard[position].trajectories for position in range(len(requests))] == results
+    assert tokens_of(results) == tokens_of(generate(open_any(model), requests))
 
 
 def test_a_response_ends_with_its_stop_token_or_at_the_limit(open_any, pushed, tiny_family, prompts):
@@ -228,17 +223,6 @@ def test_frequencies_are_the_probabilities(open_any, tiny_model, tiny_family, pr
     assert exceeds_chi_square(counts, shuffled)
 
 
-def test_the_vision_tower_sees_every_medium_once(open_any, tiny_model, prompts):
-    grids = []
-    tiny_model.model.visual.register_forward_hook(
-        lambda module, args, kwargs, out: grids.append(kwargs["grid_thw"].tolist()), with_kwargs=True
-    )
-    generate(open_any(tiny_model), requests_for(prompts, n=5))
-    seen = sorted(tuple(grid) for call in grids for grid in call)
-    assert len(grids) == 1
-    assert seen == sorted(plan.grid for prompt in prompts.values() for plan in prompt.plans)
-
-
 def test_loaded_weights_take_effect(open_any, tiny_family, tiny_model, tiny_checkpoint, prompts):
     other = tiny_family.load_model(tiny_checkpoint, dtype=torch.float32, attention="sdpa", trust_remote_code=False)
     with torch.no_grad():
@@ -255,24 +239,19 @@ def test_weights_of_another_model_are_refused(open_any, tiny_model, prompts):
     engine, requests = open_any(tiny_model), requests_for(prompts)
     before = tokens_of(generate(engine, requests))
     own = {name: p.detach().clone() for name, p in tiny_model.named_parameters()}
-    name = "model.language_model.norm.weight"
-    for bad in ({"model.nothing": torch.zeros(1)}, {name: torch.zeros(1)}):
-        with pytest.raises(ConfigError, match="they are of another model"):
-            engine.update_weights(1, (bad | {n: t for n, t in own.items() if n not in bad}).items())
-        assert engine.version == 0 and tokens_of(generate(engine, requests)) == before
-        with pytest.raises(ConfigError, match="they are of another model"):
-            engine.update_weights(1, [*own.items(), *bad.items()])
-        with pytest.raises(EasyVideoError, match="weights of version 1 came only in part"):
-            generate(engine, requests)
-        engine.update_weights(0, own.items())
-    assert tokens_of(generate(engine, requests)) == before
+    for bad in (("model.nothing", torch.zeros(1)), ("model.language_model.norm.weight", torch.zeros(1))):
+        with pytest.raises(ConfigError, match=bad[0]):
+            engine.update_weights(1, [bad, *own.items()])
+        assert engine.version == 0
+    engine.update_weights(1, own.items())
+    assert engine.version == 1 and tokens_of(generate(engine, requests)) == before
 
 
 def test_versions_only_grow(open_any, tiny_model):
     engine = open_any(tiny_model)
     engine.update_weights(3, [])
     engine.update_weights(3, [])
-    with pytest.raises(ConfigError, match="weights of version 2: the engine has version 3"):
+    with pytest.raises(ConfigError, match="version 2"):
         engine.update_weights(2, [])
     assert engine.version == 3
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from easyvideor1.engines.decoding import draw, truncate, uniforms
 from easyvideor1.engines.engine import Sampling, generate
 from easyvideor1.engines.local import LocalEngine, open_engine
-from easyvideor1.types import ConfigError, DataError, Frames
+from easyvideor1.types import ConfigError, DataError, EasyVideoError, Frames
 from tiny import load_frames, make_plan
 
 from .serving import UNREADABLE, load_none_of, requests_for, tokens_of
@@ -173,3 +173,43 @@ class Plain(LocalEngine):
     """An engine that is always given a module."""
 
     opens_checkpoints = False
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("batch_tokens", [300, 65_536])
+def test_what_ends_first_comes_first(tiny_family, pushed, prompts, batch_tokens):
+    model = pushed({tiny_family.stop_token_ids[0]: 6.0})
+    engine = LocalEngine(tiny_family, model, load_frames, batch_tokens=batch_tokens)
+    tickets = engine.submit(requests_for(prompts, n=2, max_new_tokens=40))
+    came = [result.ticket for result in engine.results()]
+    assert sorted(came) == tickets and (came != tickets or batch_tokens == 300)
+
+
+@pytest.mark.model
+def test_the_vision_tower_sees_every_medium_once(tiny_family, tiny_model, prompts):
+    grids = []
+    tiny_model.model.visual.register_forward_hook(
+        lambda module, args, kwargs, out: grids.append(kwargs["grid_thw"].tolist()), with_kwargs=True
+    )
+    generate(LocalEngine(tiny_family, tiny_model, load_frames), requests_for(prompts, n=5))
+    seen = sorted(tuple(grid) for call in grids for grid in call)
+    assert len(grids) == 1
+    assert seen == sorted(plan.grid for prompt in prompts.values() for plan in prompt.plans)
+
+
+@pytest.mark.model
+def test_weights_that_came_in_part_are_not_used(tiny_family, tiny_model, prompts):
+    engine, requests = LocalEngine(tiny_family, tiny_model, load_frames), requests_for(prompts)
+    before = tokens_of(generate(engine, requests))
+    own = {name: p.detach().clone() for name, p in tiny_model.named_parameters()}
+    name = "model.language_model.norm.weight"
+    for bad in ({"model.nothing": torch.zeros(1)}, {name: torch.zeros(1)}):
+        with pytest.raises(ConfigError, match="they are of another model"):
+            engine.update_weights(1, (bad | {n: t for n, t in own.items() if n not in bad}).items())
+        assert engine.version == 0 and tokens_of(generate(engine, requests)) == before
+        with pytest.raises(ConfigError, match="they are of another model"):
+            engine.update_weights(1, [*own.items(), *bad.items()])
+        with pytest.raises(EasyVideoError, match="weights of version 1 came only in part"):
+            generate(engine, requests)
+        engine.update_weights(0, own.items())
+    assert tokens_of(generate(engine, requests)) == before
