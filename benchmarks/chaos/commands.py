@@ -80,7 +80,7 @@ def _is_told(run: Path, name: str) -> bool:
     record = name.removesuffix(".damaged")  # which holds the lines that could not be read
     if record.startswith("evaluations/"):
         record = record.rpartition(".")[0]
-    elif not record.endswith(".jsonl"):
+    elif not record.endswith((".jsonl", ".npz")):
         return False
     status = read_status(run) or {}
     told = [str(incident["text"]) for incident in status.get("incidents", [])]
