@@ -34,8 +34,8 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The same frames in every layout. ``reads`` are times to read all pixels into allocated memory, and of a copy within
-    memory.
+    """The same frames in every layout. ``reads`` are times to read all pixels into memory, and of a copy
+    within memory.
     """
 
     kept: dict[str, Kept]
