@@ -126,15 +126,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "metrics broken": (
         lambda run: edit(run / "stages/01-sft/metrics.jsonl", '{"step": 2', '{"st": 2'),
         "stages/01-sft/metrics.jsonl",
-        "line 2 is no row of a step (field 'step' is missing or no whole number); no row of step 2: curves",
-        "nothing else has to be done",
+        "line 2 is no row of a step (field 'step' is missing or no whole number); no row of step 2: the curves",
+        "nothing else needs to be done",
     ),
-    "clocks cut": (cut("stages/02-grpo/timings.jsonl"), "stages/02-grpo/timings.jsonl", "no row of step 4", "copy"),
+    "clocks cut": (cut("stages/02-grpo/timings.jsonl"), "stages/02-grpo/timings.jsonl", "no row of step 4", "backup"),
     "rollouts cut": (
         cut("stages/01-sft/rollouts/step_000001.jsonl"),
         "stages/01-sft/rollouts/step_000001.jsonl",
         "truncated; 1 of 2 groups can be read",
-        "copy",
+        "backup",
     ),
     "last checkpoint": (
         cut(f"{_LAST}/model.safetensors"),
