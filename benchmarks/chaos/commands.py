@@ -80,7 +80,7 @@ def _is_told(run: Path, name: str) -> bool:
     record = name.removesuffix(".damaged")  # which holds the lines that could not be read
     if record.startswith("evaluations/"):
         record = record.rpartition(".")[0]
-    elif not record.endswith(".jsonl"):
+    elif not record.endswith((".jsonl", ".npz")):
         return False
     status = read_status(run) or {}
     told = [str(incident["text"]) for incident in status.get("incidents", [])]
@@ -108,11 +108,11 @@ def _rows(out: Path) -> Outcome:
 
 
 def _written(out: Path) -> bool:
-    """A finished survey refuses to be started again."""
+    """A finished command refuses to be started again."""
     return (out / "rows.jsonl").exists() and not (out / "rows.jsonl.partial.jsonl").exists()
 
 
-_SURVEY = ("--out", "out/rows.jsonl", "-k", "3")
+_CURATION = ("--out", "out/rows.jsonl", "-k", "3")
 _ALL_RATES = ("--above", "-1", "--below", "2")
 _COLLECT = ("--threshold", "0.4", "--all")
 
@@ -127,12 +127,12 @@ def commands(judge: str) -> dict[str, Command]:
         Command("cache build", ("cache", "build", "plain.yaml"), _frames, known_bad=_is_bad_entry),
         Command("eval", ("eval", "plain.yaml", "--out", "out/evaluations"), _evaluations),
         Command("eval judged", ("eval", "judged.yaml", "--out", "out/evaluations"), _evaluations),
-        Command("filter", ("filter", "plain.yaml", *_SURVEY, *_ALL_RATES), _rows, _written),
-        Command("filter judged", ("filter", "judged.yaml", *_SURVEY, *_ALL_RATES), _rows, _written),
-        Command("trajectories", ("trajectories", "collect", "plain.yaml", *_SURVEY, *_COLLECT), _rows, _written),
+        Command("filter", ("filter", "plain.yaml", *_CURATION, *_ALL_RATES), _rows, _written),
+        Command("filter judged", ("filter", "judged.yaml", *_CURATION, *_ALL_RATES), _rows, _written),
+        Command("trajectories", ("trajectories", "collect", "plain.yaml", *_CURATION, *_COLLECT), _rows, _written),
         Command(
             "trajectories endpoint",
-            ("trajectories", "collect", "judged.yaml", *_SURVEY, *_COLLECT, *asked),
+            ("trajectories", "collect", "judged.yaml", *_CURATION, *_COLLECT, *asked),
             _rows,
             _written,
         ),

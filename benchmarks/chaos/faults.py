@@ -190,7 +190,7 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
 
 
 _RUNS = ("train", "train judged")
-_SURVEYS = ("filter", "trajectories", "filter judged")
+_CURATION = ("filter", "trajectories", "filter judged")
 
 FAULTS: tuple[Fault, ...] = (
     Fault("killed", (*PLAIN, "train judged", "train without store", "trajectories endpoint"), kills),
@@ -211,7 +211,7 @@ FAULTS: tuple[Fault, ...] = (
             ("rollouts", "run/stages/*/rollouts/*", _RUNS),
             ("evaluations", "run/evaluations/*", _RUNS),
             ("run files", "run/*[!t].[jy]*", _RUNS),
-            ("survey ledger", "rows.jsonl.partial.jsonl", _SURVEYS),
+            ("response ledger", "rows.jsonl.partial.jsonl", _CURATION),
             ("frames", "frames/??/*.safetensors", PLAIN),
             ("memo", "frames/probes.memo", PLAIN),
             ("health ledger", "frames/health.jsonl", PLAIN),

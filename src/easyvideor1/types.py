@@ -251,13 +251,14 @@ class Completion:
 
     ``finish`` is how it ended (``None`` or ``"offline"``: unknown). A response that was cut at the length limit has no
     answer unless its answer tag is closed. ``opens_thinking`` is that of the prompt; ``asks_tag`` means that the prompt
-    asks for an ``<answer>`` tag.
+    asks for an ``<answer>`` tag. ``trajectory`` has all turns, if the response is the last turn of a trajectory.
     """
 
     text: str
     finish: FinishReason | None = None
     opens_thinking: bool = False
     asks_tag: bool = False
+    trajectory: Trajectory | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -304,7 +305,7 @@ class Trajectory:
     def completion(self) -> Completion:
         """The last turn's response as rewards read it; any turn's prompt may have asked for the answer tag."""
         asks_tag = any("<answer>" in turn.prompt.text for turn in self.turns)
-        return Completion(self.text, self.finish, self.last.prompt.opens_thinking, asks_tag)
+        return Completion(self.text, self.finish, self.last.prompt.opens_thinking, asks_tag, self)
 
 
 @dataclass(frozen=True, slots=True)

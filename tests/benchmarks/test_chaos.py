@@ -83,7 +83,7 @@ def test_every_fault_is_of_one_kind() -> None:
 @pytest.mark.slow
 @pytest.mark.model
 def test_a_few_rounds_hold_and_come_again(tmp_path: Path) -> None:
-    names = ("killed", "damaged frames", "damaged survey ledger")
+    names = ("killed", "damaged frames", "damaged response ledger")
     only = [word for name in names for word in ("--fault", name)]
     done = chaos("--rounds", "6", "--seed", "1", "--work", str(tmp_path / "work"), *only)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -57,6 +57,19 @@ def test_each_mode_does_what_it_says(world: World, tmp_path: Path) -> None:
         assert (components.load(ref, components.plan(ref)).pixels == exact).all()
 
 
+def test_videos_with_fewer_frames_per_second_than_requested_are_noted_once(world: World, tmp_path: Path) -> None:
+    rows = videos_of(world)
+    faster = config_of(
+        world, rows, tmp_path, data__video__frames=None, data__video__fps=1000.0, cache__mode="decode_only"
+    )
+    with Components.open(faster) as components:
+        report = components.fill_cache(components.load_sources(components.config.data.train))
+    assert f"{len(rows)} of {len(rows)} videos have fewer than the requested 1000 frames per second" in report.rate_note
+    slower = config_of(world, rows, tmp_path, data__video__frames=None, data__video__fps=1.0, cache__mode="decode_only")
+    with Components.open(slower) as components:
+        assert components.fill_cache(components.load_sources(components.config.data.train)).rate_note == ""
+
+
 def test_a_second_start_probes_and_decodes_nothing(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from easyvideor1.config import dump_config, parse_config
+from easyvideor1.config.keys import identifies_run, keys_of
 from easyvideor1.config.migrate import migrate
 from easyvideor1.config.schema import CacheConfig, ImageBudget, OptimizerConfig, VideoBudget
 from easyvideor1.types import ConfigError
@@ -90,3 +91,18 @@ def test_training_has_no_penalties_and_evaluation_has_bounded_ones():
     for wrong in ("presence_penalty: 2.5", "frequency_penalty: -3", "repetition_penalty: 0", "top_p: 0", "top_k: -1"):
         with pytest.raises(ConfigError, match=r"expected (greater|less) than"):
             parse_config(f"evaluation: {{{wrong}}}", "f")
+
+
+@pytest.mark.parametrize(
+    ("key", "identifies"),
+    [
+        *[(key, False) for key in ("name", "output_dir", "project", "loggers", "loggers.0", "rollout.engine")],
+        *[(key, False) for key in ("canary.window", "cache.dir", "cache.workers", "evaluation.max_failed")],
+        *[(key, False) for key in ("stages.0.save_every", "stages.1.keep_checkpoints", "stages.0.micro_batch_tokens")],
+        *[(key, True) for key in ("seed", "threads", "model.path", "data.train.0.path", "cache.codec", "cache.mode")],
+        *[(key, True) for key in ("stages.0.steps", "stages.0.objective.clip_low", "stages.0.kl.coef")],
+        *[(key, True) for key in ("rollout.temperature", "rewards.judge.model", "stages.0.objective.my_own", "gone")],
+    ],
+)
+def test_what_identifies_a_run_is_marked_in_the_schema(key: str, identifies: bool) -> None:
+    assert identifies_run(keys_of(key)) == identifies

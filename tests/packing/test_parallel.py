@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from benchmarks.family_cases import load_noise
 from safetensors.torch import load_file
-from tests.packing.two_ranks import SCENARIOS, backward, batches_of, open_policy
+from tests.packing.two_ranks import SCENARIOS, backward, batches_of, open_policy, update_of
 
 from easyvideor1.families.vision_tower import least_visual, tower_is_sharded
 from easyvideor1.packing.micro_batch import equal_micro_batches, idle_batch
@@ -98,6 +99,25 @@ def test_gradients_are_those_of_one_process(job, checkpoints, name, scenario) ->
     assert expected.keys() <= found.keys()
     learning = sum("visual" in key and bool(grad.any()) for key, grad in expected.items())
     assert learning > (10 if name in FAMILIES else 5) or (name == FROZEN[-1] and learning == 0)
+    for key, grad in found.items():
+        wanted = expected.get(key, torch.zeros_like(grad))
+        torch.testing.assert_close(grad, wanted, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_an_update_that_two_ranks_share_is_that_of_one_process(job, checkpoints, name) -> None:
+    """The rank with fewer micro-batches runs idle ones, of which it returns nothing."""
+    policy = open_policy(name, checkpoints[name])
+    batch, plan = update_of(policy)
+    assert len(plan) > 2
+    whole = policy.forward_backward(batch, load=load_noise)
+    ranks = [json.loads((job / f"updates.{rank}.json").read_text())[name] for rank in range(2)]
+    assert sorted(ranks[0]["turns"] + ranks[1]["turns"]) == sorted(whole.observations.turn.tolist())
+    for key, value in whole.sums.items():
+        assert sum(rank["sums"][key] for rank in ranks) == pytest.approx(value, abs=1e-5), key
+    found = load_file(job / f"{name}, update.safetensors")
+    expected = {key: p.grad for key, p in policy.model.named_parameters() if p.grad is not None}
+    assert expected.keys() <= found.keys()
     for key, grad in found.items():
         wanted = expected.get(key, torch.zeros_like(grad))
         torch.testing.assert_close(grad, wanted, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")

@@ -1,7 +1,8 @@
 """One of two processes that train a model together: ``python -m tests.packing.two_ranks JOB RANK``.
 
-``JOB`` is a directory with ``job.json``: checkpoints by name. Each rank writes ``calls.RANK.json`` and
-``refused.RANK.json``; the first one ``<name>, <scenario>.safetensors``, the summed gradients of both ranks.
+``JOB`` is a directory with ``job.json``: checkpoints by name. Each rank writes ``calls.RANK.json``,
+``updates.RANK.json`` and ``refused.RANK.json``; the first one ``<name>, <scenario>.safetensors``, the summed gradients
+of both ranks.
 """
 
 import json
@@ -18,13 +19,14 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from easyvideor1.config import ModelConfig
+from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.features import FeatureCache, FeatureStore
 from easyvideor1.families.vision_tower import tower_is_sharded
 from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate, equal_micro_batches
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
+from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.types import ConfigError
 
 #: Micro-batches of the two ranks, each a list of cases. In the second, one rank has fewer of them than the other.
@@ -72,6 +74,15 @@ def shard(policy, mesh: DeviceMesh):
     assert tower_is_sharded(policy.family, policy.model)
 
 
+def update_of(policy):
+    """An update of several groups, and its plan: a micro-batch for each row, and the first rank has one of them."""
+    policy.begin(StageConfig(name="rl", objective="reinforce", micro_batch_tokens=1))
+    prompts = [render_case(policy.family, CASES[case]) for case in ("text", "image", "interleaved")]
+    turns = [turn for n, prompt in enumerate(prompts) for turn in random_turns(prompt, [4, 3], n)]
+    batch = UpdateBatch.of(turns, torch.linspace(-1, 1, len(turns)), policy.options)
+    return batch, policy.plan_update(batch)
+
+
 def refusal(policy, directory: Path) -> str:
     """What a cache of features says to a frozen tower."""
     policy.model.requires_grad_(False)
@@ -105,6 +116,7 @@ def main(job: Path, rank: int) -> None:
     mesh = init_device_mesh("cpu", (2,))
     calls: dict[str, list[int]] = {}
     refused = {}
+    updates = {}
     for name, checkpoint in json.loads((job / "job.json").read_text()).items():
         policy = open_policy(name, checkpoint)
         policy.model.train()
@@ -129,6 +141,12 @@ def main(job: Path, rank: int) -> None:
             summed = gradients(policy.model)
             if rank == 0:
                 save_file(summed, job / f"{name}, {scenario}.safetensors")
+        batch, plan = update_of(policy)
+        found = policy.forward_backward(batch, plan[:1] if rank == 0 else plan[1:], load=load_noise)
+        updates[name] = {"sums": found.sums, "turns": found.observations.turn.tolist()}
+        summed = gradients(policy.model)
+        if rank == 0:
+            save_file(summed, job / f"{name}, update.safetensors")
         with torch.no_grad():  # the weights stay gathered after this one, and the next must know all the same
             policy.model.eval()
             calls[f"{name}, no gradient"] = []
@@ -138,6 +156,7 @@ def main(job: Path, rank: int) -> None:
                 response_logprobs(policy.family, policy.model, batch)
                 calls[f"{name}, no gradient"].append(len(count))
         refused[name] = refusal(policy, job / "features")
+    (job / f"updates.{rank}.json").write_text(json.dumps(updates))
     (job / f"refused.{rank}.json").write_text(json.dumps(refused))
     (job / f"calls.{rank}.json").write_text(json.dumps(calls))
     dist.barrier()

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import torch
 
-from easyvideor1.types import Sample, Score
+from easyvideor1.types import Sample, Score, Trajectory
 
 
 def long_enough(sample: Sample, response: str) -> Score | None:
@@ -15,6 +15,10 @@ def long_enough(sample: Sample, response: str) -> Score | None:
         return None
     value = min(1.0, len(response) / 10)
     return Score(value, 1.0, value, {"length": float(len(response))})
+
+
+def turns_taken(sample: Sample, response: str, trajectory: Trajectory | None) -> float:
+    return 0.0 if trajectory is None else len(trajectory.turns) / 4
 
 
 def failing(sample: Sample, response: str) -> Score | None:

@@ -6,13 +6,14 @@ import json
 import sys
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from easyvideor1.config.schema import RewardConfig
 from easyvideor1.rewards import RewardError, Scorer, check_answer
 from easyvideor1.rewards.audit import audit, reference_scorer
 from easyvideor1.rewards.score import NO_TAG, NOT_AS_ASKED
-from easyvideor1.types import Completion, ConfigError, DataError, Sample
+from easyvideor1.types import Completion, ConfigError, DataError, Prompt, Sample, Trajectory, Turn
 
 from . import custom_rewards
 
@@ -38,6 +39,16 @@ def test_a_custom_reward_for_all_and_one_that_does_not_apply() -> None:
     result = scorer(sample("boolean", "yes"), "yes")
     assert not result.applicable
     assert scorer.counts == {("boolean", result.reason): 1}
+
+
+def test_a_custom_reward_that_takes_the_trajectory_is_given_all_turns() -> None:
+    scorer = Scorer(RewardConfig(custom={"*": f"{HERE}:turns_taken"}))
+    prompt = Prompt(np.arange(3))
+    turn = Turn(prompt, np.arange(2), np.ones(2, dtype=bool), None, "stop", "yes")
+    trajectory = Trajectory((turn, turn, turn))
+    assert scorer(sample("boolean", "yes"), trajectory.completion).accuracy == 0.75
+    assert scorer(sample("boolean", "yes"), "yes").accuracy == 0.0
+    scorer.try_out([sample("boolean", "yes")])
 
 
 def test_a_reward_of_a_type_goes_before_the_one_for_all() -> None:

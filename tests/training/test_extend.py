@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from easyvideor1.config import RunConfig
-from easyvideor1.config.section import identifies
 from easyvideor1.evaluation.history import place_of, read_history
 from easyvideor1.types import ConfigError
 
@@ -142,20 +140,3 @@ def test_a_kill_while_it_is_extended_does_no_harm(world: World, place: Path, mon
 
 def killed(*arguments: object) -> None:
     raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize(
-    ("key", "identifying"),
-    [
-        ("stages.0.save_every", False),
-        ("stages.1.steps", True),
-        ("loggers.0", False),
-        ("canary.window", False),
-        ("rollout.engine", False),
-        ("rollout.temperature", True),
-        ("stages.0.objective.clip_low", True),
-        ("rewards.custom.math", True),
-    ],
-)
-def test_the_schema_says_what_identifies_a_run(key: str, identifying: bool) -> None:
-    assert identifies(RunConfig, key) == identifying

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from easyvideor1.config.by_name import CUSTOM, ByName, Shorthand, marker_of
 from easyvideor1.config.keys import inner_models, is_list
 from easyvideor1.config.schema import RunConfig
+from easyvideor1.config.section import Changeable
 from easyvideor1.files import write_text
 
 PAGE = "configuration.md"
@@ -39,10 +40,14 @@ prints a configuration as it is read, with all defaults. `[]` in a heading stand
 Keys that say "required" must be in every entry of their list; all others may be left out. To train, a configuration
 needs `model.path`, `data.train` and `stages` as well.
 
-`evr1 config migrate OLD.yaml -o NEW.yaml` rewrites a configuration of EasyR1 or EasyVideoR1. What has a counterpart
-arrives; every other key is told with the reason, on the terminal and in the comments of the new file. Their
-`total_epochs` becomes the `epochs` of a stage, which draws every usable row that often: EasyR1 left out the rows that
-did not fill a last step of an epoch, so that a small file may come to more steps here.
+Most keys identify a run: a run directory is only resumed with the same values. Keys marked *changeable* change no
+outcome (place, name, engine, caches, batch sizes in tokens, logging, warnings, saving): they may differ when a run
+resumes.
+
+`evr1 config migrate OLD.yaml -o NEW.yaml` rewrites a configuration of EasyR1, EasyVideoR1 or an earlier version. What
+has a counterpart arrives; every other key is told with the reason, on the terminal and in the comments of the new file.
+Their `total_epochs` becomes the `epochs` of a stage, which draws every usable row that often: EasyR1 left out the rows
+that did not fill a last step of an epoch, so that a small file may come to more steps here.
 """
 
 
@@ -147,6 +152,8 @@ def _rows_by_name(mark: ByName) -> list[str]:
 
 def _row(name: str, field: FieldInfo, *further: str) -> str:
     what = " ".join((field.description or "").split()).replace("``", "`")
+    if any(isinstance(mark, Changeable) for mark in field.metadata):
+        what += " (*changeable*)"
     cells = [f"`{name}`", *further, _type(field), _default(field), what]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

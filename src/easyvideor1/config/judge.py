@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from easyvideor1.config.section import PositiveInt, Section
+from easyvideor1.config.section import CHANGEABLE, PositiveInt, Section
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError
 
@@ -41,10 +41,10 @@ class JudgeConfig(Section):
     """Longest reply, in tokens; a judge that thinks aloud needs more."""
     max_characters: PositiveInt = 20_000
     """Of longer questions, references and answers the middle is left out."""
-    cache_dir: str | None = "cache/judge"
+    cache_dir: Annotated[str | None, CHANGEABLE] = "cache/judge"
     """Directory of verdicts by model, prompt and settings; many processes may share it, and a run that is continued or
     repeated is scored the same. ``null`` for no cache."""
-    concurrency: PositiveInt = 8
+    concurrency: Annotated[PositiveInt, CHANGEABLE] = 8
     """Requests under way at the same time."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     """Temperature of the judge."""

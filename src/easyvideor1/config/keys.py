@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from easyvideor1.config.by_name import ByName, Shorthand, marker_of
 from easyvideor1.config.schema import RunConfig
+from easyvideor1.config.section import Changeable
 from easyvideor1.config.source import Keys
 
 
@@ -41,6 +42,14 @@ def fields_at(path: Keys) -> list[FieldInfo]:
         fields = [model.model_fields[key] for model in models if key in model.model_fields]
         models = [model for field in fields for model in inner_models(field)]
     return fields
+
+
+def identifies_run(path: Keys) -> bool:
+    """Whether the value at ``path`` tells one run from another; if not, it may change in a run that has begun."""
+    above = (path[:length] for length in range(1, len(path) + 1))
+    return not any(
+        isinstance(mark, Changeable) for each in above for field in fields_at(each) for mark in field.metadata
+    )
 
 
 def mark_at(path: Keys) -> Shorthand | None:
@@ -82,6 +91,11 @@ def _all_keys(model: type[BaseModel], above: Keys) -> Iterator[Keys]:
         inside = (*path, 0) if is_list(field.annotation) else path
         for inner in inner_models(field):
             yield from _all_keys(inner, inside)
+
+
+def keys_of(text: str) -> Keys:
+    """The way that ``dotted`` wrote."""
+    return tuple(int(word) if word.isdigit() else word for word in text.split("."))
 
 
 def dotted(path: Keys) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from easyvideor1.config.section import NonNegativeInt, PositiveInt, Section, require_order
+from easyvideor1.config.section import CHANGEABLE, NonNegativeInt, PositiveInt, Section, require_order
 
 
 class ImageBudget(Section):
@@ -59,7 +59,7 @@ class VideoBudget(Section):
 class CacheConfig(Section):
     """The frame cache."""
 
-    dir: str = "cache/frames"
+    dir: Annotated[str, CHANGEABLE] = "cache/frames"
     """Directory of the store, from the working directory; one store may serve any number of runs."""
     codec: Literal["raw", "zstd", "jpeg"] = "raw"
     """How pixels are kept: ``raw`` is mapped into memory; ``zstd`` is between a quarter and two thirds of that
@@ -67,26 +67,26 @@ class CacheConfig(Section):
     mode: Literal["prefer_cache", "cache_only", "decode_only"] = "prefer_cache"
     """``prefer_cache`` decodes what the store lacks and keeps it; ``cache_only`` decodes nothing: a medium that is not
     in the store is an error; ``decode_only`` neither reads nor writes frames in the store."""
-    keep_mb: NonNegativeInt = 1024
+    keep_mb: Annotated[NonNegativeInt, CHANGEABLE] = 1024
     """MiB of frames read lately that stay in memory, so that several samples of one video share a read."""
-    read_threads: PositiveInt = 4
+    read_threads: Annotated[PositiveInt, CHANGEABLE] = 4
     """Threads that unpack one entry of ``zstd`` or ``jpeg``."""
-    decoder: Literal["pyav", "torchcodec"] = "pyav"
+    decoder: Annotated[Literal["pyav", "torchcodec"], CHANGEABLE] = "pyav"
     """What decodes videos: the frames are the same. ``torchcodec`` is an extra and needs FFmpeg's shared libraries."""
-    workers: PositiveInt = 2
+    workers: Annotated[PositiveInt, CHANGEABLE] = 2
     """Processes that decode."""
-    deadline: Annotated[float, Field(gt=0)] = 120.0
+    deadline: Annotated[Annotated[float, Field(gt=0)], CHANGEABLE] = 120.0
     """Seconds after which the decoding of one file is given up and its worker killed."""
-    memory_mb: PositiveInt = 4096
+    memory_mb: Annotated[PositiveInt, CHANGEABLE] = 4096
     """Memory in MiB that one decoding worker may take."""
-    prefetch_steps: Annotated[int, Field(ge=0)] = 1
+    prefetch_steps: Annotated[Annotated[int, Field(ge=0)], CHANGEABLE] = 1
     """Training steps whose frames are loaded, and decoded if need be, while earlier ones compute; 0 is off."""
-    prefetch_mb: PositiveInt = 4096
+    prefetch_mb: Annotated[PositiveInt, CHANGEABLE] = 4096
     """Frames in MiB that are held for the current and coming steps at most; the rest is loaded when it is needed."""
     features: bool = False
     """Keep what the vision tower makes of every medium in ``<dir>/features`` instead of computing it in every rollout
     and update. Needs ``vision`` and ``merger`` in ``model.freeze``."""
-    features_mb: PositiveInt = 65_536
+    features_mb: Annotated[PositiveInt, CHANGEABLE] = 65_536
     """Size limit of the kept features in MiB; those that were not used for the longest time go first."""
 
     @model_validator(mode="before")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from easyvideor1.config.judge import JudgeConfig
-from easyvideor1.config.section import PositiveInt, Probability, Section
+from easyvideor1.config.section import CHANGEABLE, PositiveInt, Probability, Section
 
 #: ``accuracy > 0``, several joined by ``and``: what a part of the reward may depend on.
 GATE = re.compile(r"([A-Za-z_][\w.]*)\s*(>=|<=|==|!=|>|<)\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))")
@@ -118,10 +118,10 @@ class RewardConfig(Section):
     timeout: Annotated[float, Field(gt=0)] | None = 300.0
     """Seconds that one call of a reward of your own may take; more is an error like any other (``on_error``). Null
     waits for ever."""
-    workers: PositiveInt | None = None
+    workers: Annotated[PositiveInt | None, CHANGEABLE] = None
     """Programs, expressions of mathematics and pictures that are compared side by side, each in a process of its own;
     null for one per processor, 16 at most."""
-    overlap: bool | None = None
+    overlap: Annotated[bool | None, CHANGEABLE] = None
     """Whether comparisons of a step begin while its other responses are still being generated. Null: where the model is
     on another device than the processors, which comparisons would take away from it."""
     step_seconds: Annotated[float, Field(gt=0)] | None = 900.0

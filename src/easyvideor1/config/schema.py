@@ -131,7 +131,7 @@ class RolloutConfig(Section):
     """Sample among the k likeliest tokens; 0 is off."""
     max_new_tokens: PositiveInt = 512
     """Length limit of one response, in tokens."""
-    batch_tokens: PositiveInt = 65_536
+    batch_tokens: Annotated[PositiveInt, CHANGEABLE] = 65_536
     """Tokens, prompts and responses together, that the local engine keeps in its cache at a time; a prompt that needs
     more goes alone."""
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
+@dataclass(frozen=True)
 class Changeable:
-    """Marks an option, or a whole section, that does not identify a run: it may change between two starts."""
+    """Marks a field that does not identify a run: it may change in a run that has begun, which then resumes."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "x-identifies-run": False}
 
 
-#: ``save_every: Annotated[int, CHANGEABLE]``.
 CHANGEABLE = Changeable()
 
 
@@ -32,25 +37,6 @@ class Origin:
     """Directory of the YAML file that a configuration was read from, if it was. No setting: all origins are equal."""
 
     folder: Path | None = field(default=None, compare=False)
-
-
-def identifies(section: type[Section], key: str) -> bool:
-    """Whether the option under a dotted key (``stages.0.save_every``) is part of what identifies a run.
-
-    A key that is unknown, or of a section that is chosen by a name, does.
-    """
-    within: type[BaseModel] | None = section
-    for part in key.split("."):
-        if part.isdigit():
-            continue
-        field = None if within is None else within.model_fields.get(part)
-        if field is None:
-            return True
-        if any(isinstance(mark, Changeable) for mark in field.metadata):
-            return False
-        kinds = (field.annotation, *get_args(field.annotation))
-        within = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-    return True
 
 
 def require_order(section: Section, low: str, high: str) -> None:

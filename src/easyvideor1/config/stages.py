@@ -99,7 +99,7 @@ class StageConfig(Section):
     """Optimiser of this stage."""
     critic: CriticConfig = CriticConfig()
     """The value model, for ``gae``."""
-    micro_batch_tokens: PositiveInt = 16384
+    micro_batch_tokens: Annotated[PositiveInt, CHANGEABLE] = 16384
     """Tokens of one forward and backward pass; splitting a step changes nothing but memory and time."""
     tasks: tuple[str, ...] = ()
     """Train on these task types only; all if empty."""

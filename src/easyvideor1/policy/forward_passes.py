@@ -26,10 +26,11 @@ from easyvideor1.packing.logprobs import (
     response_hidden,
     response_logprobs,
 )
-from easyvideor1.packing.micro_batch import MicroBatch, collate, to_device
+from easyvideor1.packing.micro_batch import MicroBatch, collate, equal_micro_batches, to_device
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.adapters import without_adapters
 from easyvideor1.policy.critic import Critic
+from easyvideor1.policy.memory_savings import is_sharded
 from easyvideor1.policy.update_batch import Backward, Observations, UpdateBatch
 from easyvideor1.types import Turn
 
@@ -103,12 +104,13 @@ class ForwardPasses:
         self.model.zero_grad(set_to_none=True)  # of a step that was interrupted
         totals: dict[str, torch.Tensor] = {}
         seen = []
-        for order, micro_batch in self.batches(plan, load, features):
+        for order, micro_batch in self._passes(self.model, plan, load, features):
             targets = batch.token_targets(order, micro_batch)
             loss, metrics, logprobs = self._loss(micro_batch, self.objective, batch.temperature, targets)
             trained = targets["weights"] > 0
             found = (micro_batch.sequence, logprobs.detach(), micro_batch.engine_logprobs, trained)
-            seen.append(Observations(*(tensor.cpu() for tensor in found)))
+            if order:
+                seen.append(Observations(*(tensor.cpu() for tensor in found)))
             if loss.requires_grad:  # text alone beside a frozen language model uses nothing that is trained
                 torch.autograd.backward(loss)
             for name, value in {"loss": loss, **metrics}.items():
@@ -126,7 +128,7 @@ class ForwardPasses:
         """The critic's gradients towards ``returns``, of a share of ``plan`` or of all turns; sums of its metrics."""
         assert self.critic is not None
         plan = self.plan(batch.turns) if micro_batches is None else micro_batches
-        return self.critic.forward_backward(batch, self.batches(plan, load, features))
+        return self.critic.forward_backward(batch, self._passes(self.critic.model, plan, load, features))
 
     def logprobs(
         self,
@@ -208,9 +210,11 @@ class ForwardPasses:
         for model in models:
             model.eval()
         try:
-            for order, batch in self.batches(plan, load, features):
-                parts = torch.split(values(batch).cpu(), [len(turns[n].response_ids) for n in order])
-                found.update(zip(order, parts, strict=True))
+            for order, batch in self._passes(self.model, plan, load, features):
+                tokens = values(batch).cpu()
+                if order:
+                    parts = torch.split(tokens, [len(turns[n].response_ids) for n in order])
+                    found.update(zip(order, parts, strict=True))
         finally:
             for model, mode in zip(models, modes, strict=True):
                 model.train(mode)
@@ -237,9 +241,18 @@ class ForwardPasses:
         finally:
             self.model.train(was_training)
 
+    def _passes(
+        self, model: Any, micro_batches: Sequence[MicroBatchRows], load: LoadFrames, features: FeatureCache | None
+    ) -> Iterator[tuple[Sequence[int], MicroBatch]]:
+        """``batches``, and idle ones behind them on ranks that have fewer than the others of a sharded model."""
+        batches = self.batches(micro_batches, load, features)
+        if not is_sharded(model):
+            return batches
+        return equal_micro_batches(batches, len(micro_batches), self.family, self.device)
+
     def batches(
         self, micro_batches: Sequence[MicroBatchRows], load: LoadFrames, features: FeatureCache | None = None
-    ) -> Iterator[tuple[list[int], MicroBatch]]:
+    ) -> Iterator[tuple[Sequence[int], MicroBatch]]:
         """Tensors of micro-batches, on the policy's device, each with the numbers of its turns in order.
 
         A tower that is not trained is the same in all models of a stage; it runs here, once for all that read a batch.

@@ -71,7 +71,11 @@ class UpdateBatch:
         return cls(turns, weights, total, advantages, trajectory=trajectory, **fields)
 
     def token_targets(self, order: Sequence[int], batch: MicroBatch) -> dict[str, Any]:
-        """Arguments of ``algorithms.assembly.token_batch``, on the batch's device; ``order`` are its turns."""
+        """Arguments of ``algorithms.assembly.token_batch``, on the batch's device; ``order`` are its turns.
+
+        An idle micro-batch (``packing.micro_batch.idle_batch``) has no turns; its token counts as one of the first
+        turn, with weight 0.
+        """
         if isinstance(self.advantages, torch.Tensor):
             advantages = _spread(self.advantages, batch)
         else:
@@ -80,7 +84,7 @@ class UpdateBatch:
             "weights": joined(self.weights, order, batch),
             "total_weight": self.total_weight,
             "advantages": advantages.to(torch.float32),
-            "sequence": batch.sequence if self.trajectory is None else _spread(self.trajectory, batch),
+            "sequence": batch.sequence.clamp_min(0) if self.trajectory is None else _spread(self.trajectory, batch),
             "group": None if self.group is None else _spread(self.group, batch),
             "offline": None if self.offline is None else _spread(self.offline, batch),
             "step_pairs": None if self.pairs is None else self.pairs.to(batch.sequence.device),
@@ -146,10 +150,12 @@ def turn_weights(
 
 
 def joined(values: Sequence[torch.Tensor], order: Sequence[int], batch: MicroBatch) -> torch.Tensor:
-    """Values of tokens, turn by turn, in the batch's order and on its device."""
+    """Values of tokens, turn by turn, in the batch's order and on its device; 0 for an idle micro-batch."""
+    if not order:
+        return torch.zeros(len(batch.sequence), device=batch.sequence.device)
     return torch.cat([values[n] for n in order]).to(batch.sequence.device)
 
 
 def _spread(values_M: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
     """One value per turn, given to each of its tokens."""
-    return values_M.to(batch.sequence.device)[batch.sequence]
+    return values_M.to(batch.sequence.device)[batch.sequence.clamp_min(0)]

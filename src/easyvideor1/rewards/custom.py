@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,10 +10,10 @@ from dataclasses import replace
 from easyvideor1.registry import load_attribute
 from easyvideor1.rewards.types import RewardError, masked
 from easyvideor1.tasks import canonical_task
-from easyvideor1.types import ConfigError, DataError, Sample, Score
+from easyvideor1.types import Completion, ConfigError, DataError, Sample, Score
 
 #: A custom reward. A number is accuracy and total, ``None`` means that it does not apply to this sample.
-CustomReward = Callable[[Sample, str], Score | float | None]
+CustomReward = Callable[[Sample, Completion], Score | float | None]
 
 
 def task_key(name: str) -> str:
@@ -25,12 +26,19 @@ def task_key(name: str) -> str:
 
 
 def load_reward(target: str) -> CustomReward:
+    """The reward ``(sample, response)`` that a name stands for; one that takes ``trajectory`` is given that, too."""
     if ":" not in target:
         raise ConfigError(f"rewards.custom: {target!r} is not of the form 'module:attr'")
-    reward: CustomReward = load_attribute(target, "reward")
+    reward: Callable[..., Score | float | None] = load_attribute(target, "reward")
     if not callable(reward):
         raise ConfigError(f"rewards.custom: {target!r} is {reward!r}, which cannot be called")
-    return reward
+    try:
+        takes_trajectory = "trajectory" in inspect.signature(reward).parameters
+    except ValueError:  # some callables of compiled modules do not say what they take
+        takes_trajectory = False
+    if takes_trajectory:
+        return lambda sample, completion: reward(sample, completion.text, trajectory=completion.trajectory)
+    return lambda sample, completion: reward(sample, completion.text)
 
 
 #: How far sums of single precision may leave [0, 1].

@@ -238,7 +238,7 @@ class Scorer:
                     task, completion, sample.answer, sample.options, row, self.settings, require_tag=require_tag
                 )
             with self._doing(f"the reward {name!r} of {sample.id!r}"):
-                result = self._patience.call(name, lambda: custom(sample, completion.text))
+                result = self._patience.call(name, lambda: custom(sample, completion))
         except RewardError:
             raise
         except Exception as error:
@@ -275,7 +275,7 @@ class Scorer:
 
 
 def _own_score(target: str, reward: CustomReward, sample: Sample, response: str) -> Score:
-    return checked_score(target, reward(sample, response))
+    return checked_score(target, reward(sample, Completion(response)))
 
 
 def _own_part(part: Part, sample: Sample, response: str) -> Values:

@@ -165,12 +165,12 @@ class _UnderWay:
             raise EasyVideoError(_broken(self._engine, f"returned ticket {result.ticket}, which is not pending"))
         opened, window = turn.job, turn.job.window
         window.pending -= 1
-        if isinstance(opened.found[turn.draw], dict):  # else another trajectory of the draw has failed
+        found = opened.found[turn.draw]
+        if isinstance(found, dict):  # else another trajectory of the draw has failed
             fault = result.fault or self._advance(turn, result)
             if fault is not None:
-                done = opened.found[turn.draw]
                 opened.found[turn.draw] = fault
-                opened.open -= opened.job.draws[turn.draw].n - len(done)  # type: ignore[arg-type]
+                opened.open -= opened.job.draws[turn.draw].n - len(found)
                 window.following = [
                     (other, request)
                     for other, request in window.following

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from easyvideor1.config import RunConfig, dump_config
+from easyvideor1.config.keys import identifies_run, keys_of
 from easyvideor1.config.load import validate
-from easyvideor1.config.section import identifies
 from easyvideor1.config.source import Source
 from easyvideor1.files import flat, write_text
 from easyvideor1.types import ConfigError
@@ -20,10 +20,10 @@ from easyvideor1.types import ConfigError
 def check_configuration(run_dir: Path, config: RunConfig) -> bool:
     """Make sure that the directory is new, holds a run of this very configuration, or holds one that it extends.
 
-    Options that the schema marks as ``CHANGEABLE`` may change: those that only watch a run or save it, its engine, and
-    its name and directory, so that a run that was moved or copied can resume; ``config.yaml`` is then rewritten. A run
-    may get longer: its last stage has more steps or epochs, or further stages stand behind it. ``RunStatus.open``
-    writes that down once the rows are known to be the same. Keys of later versions have their defaults there.
+    Settings that the schema marks as changeable, such as name, directory, engine and saving, may differ;
+    ``config.yaml`` is then rewritten. A run may get longer: its last stage has more steps or epochs,
+    or further stages stand behind it. ``RunStatus.open`` writes that down once the rows are known to be the same. Keys
+    of later versions have their defaults there.
 
     Returns:
         Whether ``config`` extends the run that is there.
@@ -48,7 +48,7 @@ def check_configuration(run_dir: Path, config: RunConfig) -> bool:
         raise ConfigError(_unreadable(file, "it has no settings"))
     old, new = flat(_completed(values, str(file))), flat(yaml.safe_load(text))
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
-    changed = [key for key in changed if identifies(RunConfig, key)]
+    changed = [key for key in changed if identifies_run(keys_of(key))]
     if not changed:
         write_text(file, text)
         return False
