@@ -1,8 +1,8 @@
-"""Decoders to compare, each in a process of its own with one thread: ours, and what qwen-vl-utils can read with.
+"""Decoders to compare, each in its own process with one thread: ours, and the backends of qwen-vl-utils.
 
-``python -m benchmarks.decoders NAME`` serves one of them: JSON lines in (``{"path"}``) and out (``{"wall", "cpu",
-"frames", "shape"}`` or ``{"error"}``). All go from a path to resized frames under the same limits; caches of what a
-file holds are passed over by a new time of change, which the one who asks gives the file.
+``python -m benchmarks.decoders NAME`` runs one of them: JSON lines in (``{"path"}``) and out (``{"wall", "cpu",
+"frames", "shape"}`` or ``{"error"}``). All turn a path into resized frames under the same limits. The caller touches
+the file before each request, so that no cache of its description applies.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OURS = "easyvideor1"
 PEERS = ("torchcodec", "decord", "torchvision")
 
 FPS, MAX_FRAMES, MAX_PIXELS = 2.0, 128, 262_144
-#: What qwen-vl-utils takes if told nothing: 128 tokens of 32 x 32 pixels.
+#: The default of qwen-vl-utils: 128 tokens of 32 x 32 pixels.
 MIN_PIXELS = 128 * 32 * 32
 
 Decode = Callable[[str], tuple[int, ...]]
@@ -33,10 +33,10 @@ class DecoderError(Exception):
 
 
 class Decoder:
-    """A child process that decodes. Use as a context manager.
+    """A child process that decodes. Use it as a context manager.
 
     Raises:
-        DecoderError: it does not start, with the reason that it gave.
+        DecoderError: it does not start; the message gives the reason.
     """
 
     def __init__(self, name: str, libraries: Path | None = None) -> None:

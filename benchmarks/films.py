@@ -1,7 +1,7 @@
-"""Films made for measurements: texture, motion, scene cuts and a little sensor noise, encoded as x264 does by default.
+"""Generated films for measurements: texture, motion, scene cuts and some sensor noise, with the defaults of x264.
 
-The same numbers give the same films. A long one is one minute, encoded once, and its packets again and again with later
-times: every repetition begins with a key frame, so that a decoder has the same work as with ten different minutes.
+Equal arguments give equal films. A long film is one minute, encoded once, with its packets repeated at later times:
+every repetition starts with a key frame, so a decoder has the same work as with ten different minutes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from easyvideor1.files import atomic_path
 
 FPS = 30
-#: Seconds of a scene; then the picture changes.
+#: Seconds per scene.
 SCENE_SECONDS = 7
-#: Part of every file's name: another recipe makes other files.
+#: Part of every file name: another recipe makes other files.
 RECIPE = "v1"
 
 

@@ -1,8 +1,8 @@
-"""Frames, measured: decoding beside qwen-vl-utils, the store beside ``torch.save``, and what both mean for a step.
+"""Benchmark of frames: decoding against qwen-vl-utils, the store against ``torch.save``, and their effect on a step.
 
-``python -m benchmarks.frames [--work DIR]``. Generated films and stores go under ``--work`` (a temporary directory if
-not given) and are used again from there. Tables come first; the last line is JSON. Ratios by processor time are per
-core: every decoder has one thread.
+``python -m benchmarks.frames [--work DIR]``. Generated films and stores are kept under ``--work`` (by default a
+temporary directory) and reused. Tables come first; the last line is JSON. Ratios by processor time are per core: every
+decoder has one thread.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "vide
 #: Packages whose versions a result depends on.
 PACKAGES = ("av", "torch", "numpy", "pillow", "zstandard", "qwen-vl-utils", "torchcodec", "decord", "torchvision")
 
-#: What decodes beside us; all three through qwen-vl-utils.
+#: Decoders to compare with, all three through qwen-vl-utils.
 COMPARED = tuple(
     Package(module, name)
     for module, name in (
@@ -76,7 +76,7 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured."""
+    """The amount of work to measure."""
 
     seconds: int = 600
     clips: int = 50

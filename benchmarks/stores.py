@@ -1,4 +1,4 @@
-"""What keeping frames costs: bytes, time to write and to read, and what is lost, for every codec and for float32."""
+"""The cost of storing frames: bytes, write time, read time and loss, for every codec and for float32."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from easyvideor1.types import Frames, MediaPlan
 from easyvideor1.video import FrameStore
 from easyvideor1.video.entry import Codec, Pixels
 
-#: The layout that the published system keeps.
+#: The layout of the published system.
 FLOAT32 = "float32 .pt"
 MEMCPY = "memcpy"
 
@@ -34,15 +34,15 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Every layout of the same frames, and how long all their pixels take to get into memory that is there already;
-    ``reads`` has a copy within memory beside them.
+    """The same frames in every layout. ``reads`` are times to read all pixels into memory, and of a copy
+    within memory.
     """
 
     kept: dict[str, Kept]
     reads: dict[str, Timing]
 
     def share(self, layout: str) -> float:
-        """Bytes as a share of float32's."""
+        """Bytes relative to float32."""
         return self.kept[layout].bytes / self.kept[FLOAT32].bytes
 
     def show(self, title: str) -> str:

@@ -213,3 +213,18 @@ def test_weights_that_came_in_part_are_not_used(tiny_family, tiny_model, prompts
             generate(engine, requests)
         engine.update_weights(0, own.items())
     assert tokens_of(generate(engine, requests)) == before
+
+
+@pytest.mark.model
+def test_under_autocast_results_come_in_bundles(tiny_family, pushed, prompts):
+    model = pushed({tiny_family.stop_token_ids[0]: 5.0})
+    model.compute_dtype = torch.bfloat16
+    engine = LocalEngine(tiny_family, model, load_frames)
+    requests = requests_for(prompts, n=2, max_new_tokens=50)
+    tickets = engine.submit(requests)
+    found = {result.ticket: result.trajectories for result in engine.results()}
+    assert sorted(found) == tickets and model.compute_dtype == torch.bfloat16
+    again = generate(LocalEngine(tiny_family, model, load_frames), requests)
+    assert tokens_of([found[ticket] for ticket in tickets]) == tokens_of(again)
+    lengths = {trajectory.response_tokens for group in again for trajectory in group}
+    assert len(lengths) > 2 and any(length % 16 for length in lengths), "responses end where they end"

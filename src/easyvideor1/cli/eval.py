@@ -40,6 +40,8 @@ def evaluate(
     ] = "",
 ) -> None:
     """Evaluate a checkpoint on held-out questions, with the prompts, frames and rewards of a configuration."""
+    from contextlib import closing
+
     import torch
     from rich.console import Console
 
@@ -67,8 +69,7 @@ def evaluate(
         prepared.append((benchmark, components, *_questions(benchmark, components, watch)))
     model = prepared[0][1].open_policy().model
     for label, (benchmark, components, samples, refused) in zip(names, prepared, strict=True):
-        with components:
-            engine = components.open_engine(model)
+        with components, closing(components.open_engine(model)) as engine:
             scorer = None if benchmark is None else benchmark.scorer
             result = evaluate_and_write(label, samples, engine, components, out, watch=watch, scorer=scorer)
         numbers = {"greedy accuracy": result.greedy.mean} if result.greedy else {}

@@ -41,6 +41,10 @@ from easyvideor1.types import (
 
 ENGINES: Registry[Any] = Registry("engine")
 
+#: Under autocast, results are yielded after every so many tokens only: a pause ends autocast, which then casts all
+#: weights again.
+_PACE = 16
+
 
 @ENGINES.register("local")
 class LocalEngine:
@@ -253,6 +257,7 @@ class LocalEngine:
             rows, n, numbers = rows * n, 1, numbers.reshape(rows * n, 1, -1)
         own_keys = torch.eye(n, dtype=torch.bool, device=device)[None, None]
         alive = np.arange(rows)
+        pace = 1 if getattr(self.model, "compute_dtype", torch.float32) == torch.float32 else _PACE
         out = GrowingResponses(requests, np.asarray(self.family.stop_token_ids), self.family.tokenizer)
         hidden = hidden.expand(-1, n, -1)
         seen: SeenTokens | None = None
@@ -268,7 +273,8 @@ class LocalEngine:
             full_ids = np.full((rows, n), self.family.pad_token_id)
             full_logprobs = np.zeros((rows, n), dtype=np.float32)
             full_ids[alive], full_logprobs[alive] = ids_Rn, logprobs_Rn
-            for row in out.add(full_ids.reshape(-1), full_logprobs.reshape(-1), self.version):
+            done = out.add(full_ids.reshape(-1), full_logprobs.reshape(-1), self.version)
+            for row in done if (step + 1) % pace == 0 else ():
                 if self._pending.pop(tickets[row], None) is not None:
                     yield Result(tickets[row], requests[row], out.take(row))
             for row in out.open:
