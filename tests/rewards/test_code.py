@@ -152,13 +152,13 @@ def test_what_a_program_left_behind_ends_with_it() -> None:
     command = ["sh", "-c", "sleep 60 & echo $!"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
-        temporary_files = int(process.stdout.readline())
+        left_behind = int(process.stdout.readline())
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         end_session(process)
     until = time.monotonic() + 60
-    while _runs(temporary_files) and time.monotonic() < until:
+    while _runs(left_behind) and time.monotonic() < until:
         time.sleep(0.02)
-    assert not _runs(temporary_files)
+    assert not _runs(left_behind)
     assert process.returncode == 0
     end_session(process)  # a second time harms nobody: the number may be a stranger's by now
 
