@@ -200,7 +200,7 @@ def sweep(directory: str | Path) -> int:
     Only for directories that nobody else writes to at the moment.
     """
     swept = 0
-    for entry in left_behind(directory):
+    for entry in temporary_files(directory):
         found = _LEFT_BEHIND.fullmatch(entry.name)
         if found is None or not entry.exists():  # a parent was swept before it
             continue
@@ -215,8 +215,8 @@ def sweep(directory: str | Path) -> int:
     return swept
 
 
-def left_behind(directory: str | Path) -> list[Path]:
-    """What killed writers left in a directory and below, and what writers are at now."""
+def temporary_files(directory: str | Path) -> list[Path]:
+    """Temporary files of killed and of running writers in a directory and below."""
     return [entry for entry in sorted(Path(directory).rglob(".*")) if _LEFT_BEHIND.fullmatch(entry.name)]
 
 

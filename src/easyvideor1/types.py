@@ -82,7 +82,7 @@ class BudgetChange:
     """Changes of a source or a row to the budget of its own media; ``None`` keeps the value of the run.
 
     The names are those of ``config.ImageBudget`` (``rule`` and the pixels of one picture) and ``config.VideoBudget``;
-    ``config.budgets`` applies a change to a budget.
+    ``config.media`` applies a change to a budget.
     """
 
     rule: str | None = None

@@ -13,7 +13,7 @@ from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.algorithms.weighters import WEIGHTERS, position_divergence
 from easyvideor1.config import StageConfig, parse_config
-from easyvideor1.config.by_name import marker_of
+from easyvideor1.config.base import marker_of
 from easyvideor1.config.stage_sections import KLConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text(encoding="utf-8")

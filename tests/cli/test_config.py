@@ -36,7 +36,7 @@ def test_docs_are_written_and_checked(tmp_path):
 def test_schema_is_what_is_shipped():
     import json
 
-    from easyvideor1.config.document import json_schema
+    from easyvideor1.config.docs import json_schema
 
     assert json.loads(RUN.invoke(app, ["config", "schema"]).stdout) == json_schema()
 

@@ -9,7 +9,7 @@ import yaml
 
 from easyvideor1.config import dump_config, parse_config
 from easyvideor1.config.migrate import migrate, migrate_file
-from easyvideor1.config.migrate_algorithms import _ADVANTAGES, _OBJECTIVES
+from easyvideor1.config.migrate_stage import _ADVANTAGES, _OBJECTIVES
 from easyvideor1.types import ConfigError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases" / "configs"
@@ -76,13 +76,13 @@ def test_values_are_translated():
 
 def test_every_key_is_either_translated_or_listed_with_a_reason():
     migration = migrate(OLD, "old.yaml")
-    assert {item.key for item in migration.left} == {
+    assert {item.key for item in migration.unsupported} == {
         "data.format_prompt",
         "worker.actor.fsdp.enable_full_shard",
         "worker.rollout.tensor_parallel_size",
     }
-    assert all(item.reason for item in migration.left)
-    for item in migration.left:
+    assert all(item.reason for item in migration.unsupported)
+    for item in migration.unsupported:
         assert f"#   {item.key} ({item.value}): {item.reason}" in migration.text
 
 
@@ -130,7 +130,7 @@ def test_old_defaults_are_kept_where_ours_differ():
     ],
 )
 def test_what_has_no_counterpart_says_why(old, key, reason):
-    left = {item.key: item.reason for item in migrate(old, "old.yaml").left}
+    left = {item.key: item.reason for item in migrate(old, "old.yaml").unsupported}
     assert reason in left[key]
 
 
@@ -181,7 +181,7 @@ def test_kl_estimators():
 
 def test_translated_names_are_registered():
     from easyvideor1.algorithms import advantages, objectives
-    from easyvideor1.config import migrate_algorithms as room
+    from easyvideor1.config import migrate_stage as room
 
     assert set(room._ADVANTAGES.values()) <= set(advantages.ADVANTAGES.names())
     assert set(room._OBJECTIVES.values()) <= set(objectives.OBJECTIVES.names())
@@ -208,12 +208,12 @@ def test_how_validation_was_sampled(rollout, evaluation):
     done = migrate(f"worker: {{rollout: {rollout}}}", "old.yaml")
     found = done.config.evaluation
     assert {name: getattr(found, name) for name in evaluation} == evaluation
-    assert not [item.key for item in done.left if "val_override_config" in item.key]
+    assert not [item.key for item in done.unsupported if "val_override_config" in item.key]
 
 
 def test_what_validation_cannot_say_is_listed():
     done = migrate("worker: {rollout: {val_override_config: {temperature: 0, n: 4, min_p: 0.1}}}", "old.yaml")
-    left = {item.key.rpartition(".")[2]: item.reason for item in done.left if "val_override_config" in item.key}
+    left = {item.key.rpartition(".")[2]: item.reason for item in done.unsupported if "val_override_config" in item.key}
     assert left.keys() == {"n", "min_p"} and "all the same" in left["n"]
 
 
@@ -223,7 +223,7 @@ def test_validation_videos_have_a_budget_of_their_own():
     (source,) = done.config.data.validation
     assert (source.video.fps, source.video.max_frames, source.video.min_frames) == (4, 2, 2)
     assert done.config.data.test[0].video == source.video and done.config.data.train[0].video.fps is None
-    assert not [item.key for item in done.left if item.key.startswith("data.")]
+    assert not [item.key for item in done.unsupported if item.key.startswith("data.")]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_sapo_has_gates_in_place_of_a_clip_range():
     done = migrate(old, "old.yaml")
     (stage,) = done.config.stages
     assert (stage.objective.name, stage.objective.tau_positive, stage.objective.tau_negative) == ("sapo", 0.9, 1.05)
-    assert [item.key for item in done.left] == ["worker.actor.clip_ratio_low"]
+    assert [item.key for item in done.unsupported] == ["worker.actor.clip_ratio_low"]
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,9 @@ def test_every_file_of_a_list_is_a_source():
         [source.path for source in data.validation] == [source.path for source in data.test] == ["c.parquet", "d.json"]
     )
     assert {source.media_root for source in (*data.train, *data.test)} == {"/m"}
-    assert not [item.key for item in done.left if item.key.startswith("data.")]  # the one split of a file is train
+    assert not [
+        item.key for item in done.unsupported if item.key.startswith("data.")
+    ]  # the one split of a file is train
 
 
 @pytest.mark.parametrize(
@@ -341,7 +343,7 @@ def test_every_file_of_a_list_is_a_source():
 def test_splits_stay_behind_their_paths(old, new):
     done = migrate(f"data: {{train_files: '{old}', val_files: ['{old}']}}", "old.yaml")
     assert [source.path for source in (*done.config.data.train, *done.config.data.test)] == [new, new]
-    assert not [item.key for item in done.left if item.key.startswith("data.")]
+    assert not [item.key for item in done.unsupported if item.key.startswith("data.")]
 
 
 def test_algorithms_are_translated():
@@ -429,7 +431,7 @@ def test_what_no_stage_may_say_is_left_behind_with_a_reason(old, key, options):
         for word in path.split("."):
             found = getattr(found, word)
         assert found == value, path
-    assert key in {item.key for item in done.left}
+    assert key in {item.key for item in done.unsupported}
     assert parse_config(done.text, "new.yaml") == done.config
 
 
@@ -445,14 +447,14 @@ def test_adapters_arrive_and_the_merger_is_frozen_with_the_tower():
     assert both.lora.targets == ("language",) and both.freeze == ()
     assert with_model("lora: {rank: 0}").lora is None
     found = migrate("worker:\n  actor:\n    model: {lora: {rank: 8, target_modules: [q_proj]}}\n", "f")
-    assert [left.key for left in found.left if "lora" in left.key] == ["worker.actor.model.lora.target_modules"]
+    assert [left.key for left in found.unsupported if "lora" in left.key] == ["worker.actor.model.lora.target_modules"]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no case files at ../shared/cases/configs")
 def test_a_file_whose_adapters_were_lost_elsewhere():
     found = migrate_file(SHARED / "easyr1_lora.yaml")
     assert (found.config.model.lora.rank, found.config.model.lora.alpha) == (16, 32.0)
-    assert not any("lora" in left.key for left in found.left)
+    assert not any("lora" in left.key for left in found.unsupported)
 
 
 EARLIER = """
@@ -486,7 +488,7 @@ stages:
 def test_an_earlier_version_arrives_with_its_options_where_they_are_read():
     done = migrate(EARLIER, "run.yaml")
     first, second = done.config.stages
-    assert [item.key for item in done.left] == ["stages.0.clip_low", "stages.0.clip_dual"]
+    assert [item.key for item in done.unsupported] == ["stages.0.clip_low", "stages.0.clip_dual"]
     assert second.advantage.model_dump() == {
         "name": "gdpo",
         "clip": 5.0,
@@ -502,7 +504,7 @@ def test_an_earlier_version_arrives_with_its_options_where_they_are_read():
 def test_a_configuration_of_this_version_stays_what_it_is():
     text = dump_config(migrate(EARLIER, "run.yaml").config)
     again = migrate(text, "new.yaml")
-    assert again.left == () and dump_config(again.config) == text
+    assert again.unsupported == () and dump_config(again.config) == text
 
 
 def test_options_of_a_function_of_ones_own_go_along():

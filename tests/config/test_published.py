@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from easyvideor1.config import load_config, located
-from easyvideor1.config.left_behind import HOLDS, REASONS
 from easyvideor1.config.migrate import _leaves, migrate, migrate_file
 from easyvideor1.config.places import require_sources
+from easyvideor1.config.unsupported_keys import HOLDS, REASONS
 from easyvideor1.data import load_source, prompt_text
 from easyvideor1.types import ConfigError, DataError
 
@@ -89,7 +89,7 @@ LEFT = {
 
 
 def reasons(name):
-    return {item.key: item.reason for item in migrate_file(PUBLISHED / name).left}
+    return {item.key: item.reason for item in migrate_file(PUBLISHED / name).unsupported}
 
 
 def at(values, key):
@@ -122,7 +122,7 @@ def test_the_migrated_file_loads_though_its_rows_and_model_are_elsewhere(path, t
 def test_every_key_changes_the_outcome_or_is_listed(path):
     """Each value of a file is changed in turn: nothing that was said may vanish without a word."""
     values, done = yaml.safe_load(path.read_text()), migrate_file(path)
-    listed = {item.key for item in done.left}
+    listed = {item.key for item in done.unsupported}
     # Both kinds of media have limits of their own in this file, so that the common one was without effect.
     without_effect = {"data.max_pixels"} if path.name == "video_rl.yaml" else set()
     silent = set()
@@ -143,7 +143,7 @@ def test_every_key_changes_the_outcome_or_is_listed(path):
             changed = migrate(yaml.safe_dump(other), "other.yaml")
         except ConfigError:
             continue  # told loudly
-        if changed.config == done.config and {item.key for item in changed.left} == listed:
+        if changed.config == done.config and {item.key for item in changed.unsupported} == listed:
             silent.add(key)
     assert silent == without_effect
 
@@ -227,7 +227,7 @@ def test_early_keys_point_to_their_successors():
 def test_an_early_name_gives_way_to_the_later_one():
     done = migrate("trainer: {total_episodes: 3, total_epochs: 2}\nworker: {rollout: {n: 4}}", "old.yaml")
     assert done.config.stages[0].epochs == 2
-    (left,) = done.left
+    (left,) = done.unsupported
     assert (left.key, left.value) == ("trainer.total_episodes", "3") and "trainer.total_epochs" in left.reason
     with pytest.raises(ConfigError, match=r"old\.yaml:2: trainer\.total_epochs: expected a number"):
         migrate("trainer:\n  total_episodes: many", "old.yaml")
@@ -250,7 +250,7 @@ trainer: {total_episodes: 4, test_freq: 7}
     assert (stage.optimizer.warmup_ratio, stage.optimizer.schedule) == (0.1, "cosine")
     assert (done.config.rewards.format_weight, done.config.evaluation.every) == (0.5, 7)
     assert (done.config.prompts.system, done.config.data.train[0].task) == ("Be brief.", "math")
-    assert [item.key for item in done.left] == ["worker.reward.score_function"]
+    assert [item.key for item in done.unsupported] == ["worker.reward.score_function"]
 
 
 def test_keys_that_hold_have_a_reason_for_other_values():

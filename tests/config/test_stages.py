@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from easyvideor1.config import StageConfig, dump_config, load_config, parse_config, recipes
 from easyvideor1.config.algorithms import ADVANTAGE_OPTIONS
-from easyvideor1.config.by_name import ByName, marker_of
+from easyvideor1.config.base import ByName, marker_of
 from easyvideor1.config.moved_keys import MOVED
 from easyvideor1.config.stage_sections import OptimizerConfig
 from easyvideor1.types import ConfigError

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from easyvideor1.config import DataConfig, ImageBudget, SourceConfig, VideoBudget
-from easyvideor1.config.budgets import changed, combine
+from easyvideor1.config.media import changed, combine
 from easyvideor1.data import BadRow, load_source, write_rows
 from easyvideor1.types import BudgetChange, DataError, MediaRef, Sample
 

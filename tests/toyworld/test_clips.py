@@ -184,7 +184,7 @@ def test_word_is_drawn_inside_its_box(tmp_path: Path) -> None:
 
 
 def test_unknown_image_suffix_and_tiny_frames(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="images are written as"):
+    with pytest.raises(MediaError, match="images can be written as"):
         write_image(tmp_path / "a.bmp", np.zeros((32, 32, 3), np.uint8))
     with pytest.raises(ConfigError, match="at least 32"):
         sample_clip(tmp_path / "a.mp4", size=(16, 16))

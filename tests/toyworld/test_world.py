@@ -231,8 +231,8 @@ def test_crowded_worlds_still_fit(fields: dict) -> None:
     ("fields", "words"),
     [
         ({"kinds": ("mc_color",)}, "mc_colour"),
-        ({"tasks": ("mc",), "kinds": ("box",)}, "no question kind is left"),
-        ({"kinds": ("box", "mc_direction"), "image_share": 0.0}, "box could never be asked"),
+        ({"tasks": ("mc",), "kinds": ("box",)}, "no question kind remains"),
+        ({"kinds": ("box", "mc_direction"), "image_share": 0.0}, "box can never be asked"),
         ({"kinds": ("temporal", "distance"), "questions_per_clip": 2}, "only 1 of the kinds"),
         ({"kinds": ("box", "box")}, "twice"),
         ({"colours": ("red", "mauve", "green", "blue")}, "colours"),

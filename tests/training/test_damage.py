@@ -248,7 +248,7 @@ def test_a_damaged_configuration_is_told_as_that(finished: Path, world: World, p
     run = copy_run(finished, place)
     whole = (run / "config.yaml").read_bytes()
     (run / "config.yaml").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"config\.yaml is damaged: .* Put the file back from a copy; or, .* remove"):
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged: .* Restore the file from a backup; or, .* remove"):
         train(world.config())
     (run / "config.yaml").unlink()
     shutil.rmtree(run / "stages/02-grpo/checkpoints/step_000004")

@@ -12,7 +12,7 @@ from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.needs import NEEDS, needs_of, own_options
 from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, pairs_within, ratio_base
 from easyvideor1.algorithms.weighters import WEIGHTERS, TokenStatistics
-from easyvideor1.config import Section, StageConfig
+from easyvideor1.config import BaseConfig, StageConfig
 from easyvideor1.types import ConfigError
 
 
@@ -54,7 +54,7 @@ def check_needs(options: StageConfig, provided: AbstractSet[str]) -> None:
         )
 
 
-def _functions(options: StageConfig) -> list[tuple[str, Section, object]]:
+def _functions(options: StageConfig) -> list[tuple[str, BaseConfig, object]]:
     """The key of every algorithm of a stage, its section, and its function."""
     return [
         ("advantage", options.advantage, ADVANTAGES.resolve(options.advantage.name)),

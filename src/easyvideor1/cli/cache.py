@@ -172,13 +172,13 @@ def doctor(
             typer.echo(f"{entry.time} {entry.path}: {entry.reason}: {entry.action}\n    {entry.detail}")
         return
     found = bad_files(entries)
-    for patient in found:
-        often = "" if patient.count == 1 else f" ({patient.count} times: {_counts(patient.reasons)})"
-        typer.echo(f"{patient.path}: {patient.last.reason}{often}")
-        typer.echo(f"    {patient.last.detail}")
-        typer.echo(f"    {patient.last.time}: {patient.last.action}")
-        typer.echo(f"    to do: {patient.remedy}")
-    typer.echo(f"{len(found)} files: {_counts(Counter(patient.last.reason for patient in found))}")
+    for file in found:
+        often = "" if file.count == 1 else f" ({file.count} times: {_counts(file.reasons)})"
+        typer.echo(f"{file.path}: {file.last.reason}{often}")
+        typer.echo(f"    {file.last.detail}")
+        typer.echo(f"    {file.last.time}: {file.last.action}")
+        typer.echo(f"    to do: {file.remedy}")
+    typer.echo(f"{len(found)} files: {_counts(Counter(file.last.reason for file in found))}")
 
 
 @app.command()

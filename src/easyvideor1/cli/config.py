@@ -33,7 +33,7 @@ def docs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if they are out of date.")] = False,
 ) -> None:
     """Write the configuration reference and its JSON schema."""
-    from easyvideor1.config.document import stale_documents, write_documents
+    from easyvideor1.config.docs import stale_documents, write_documents
 
     if not check:
         for path in write_documents(directory):
@@ -49,7 +49,7 @@ def docs(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of the configuration, for editors."""
-    from easyvideor1.config.document import json_schema_text
+    from easyvideor1.config.docs import json_schema_text
 
     typer.echo(json_schema_text(), nl=False)
 
@@ -72,7 +72,7 @@ def migrate(
     else:
         write_text(output, migration.text)
         typer.echo(f"wrote {output}", err=True)
-    if migration.left:
-        typer.echo(f"{len(migration.left)} keys were not converted:", err=True)
-    for item in migration.left:
+    if migration.unsupported:
+        typer.echo(f"{len(migration.unsupported)} keys were not converted:", err=True)
+    for item in migration.unsupported:
         typer.echo(f"  {item.key} ({item.value}): {item.reason}", err=True)

@@ -109,11 +109,11 @@ class Curation:
         if len(self.refused) > _SHOWN:
             typer.echo(f"  and {len(self.refused) - _SHOWN} more rows", err=True)
         files = self.failed_files | {error.path for _, error in self.found.unreadable}
-        ill = [patient for patient in bad_files(self.health.entries()) if patient.path in files] if files else []
-        for patient in ill[:_SHOWN]:
-            typer.echo(f"  {patient.path}: {patient.last.reason}\n    to do: {patient.remedy}", err=True)
-        if len(ill) > _SHOWN:
-            typer.echo(f"  and {len(ill) - _SHOWN} more files; evr1 cache doctor CONFIG lists all of them", err=True)
+        failed = [file for file in bad_files(self.health.entries()) if file.path in files] if files else []
+        for file in failed[:_SHOWN]:
+            typer.echo(f"  {file.path}: {file.last.reason}\n    to do: {file.remedy}", err=True)
+        if len(failed) > _SHOWN:
+            typer.echo(f"  and {len(failed) - _SHOWN} more files; evr1 cache doctor CONFIG lists all of them", err=True)
 
 
 @contextmanager

@@ -210,10 +210,10 @@ def _dated(run: Run, file: Path, detail: str, remedy: str) -> Finding:
 
 
 def _leftovers(run: Run) -> Iterator[Finding]:
-    from easyvideor1.files import left_behind
+    from easyvideor1.files import temporary_files
     from easyvideor1.records.reading import ASIDE
 
-    if not run.busy and (left := left_behind(run.directory)):
+    if not run.busy and (left := temporary_files(run.directory)):
         words = f"{len(left)} left by killed processes, such as {left[0].relative_to(run.directory)}; they are not used"
         yield Finding("temporary files", "note", words, "the next start of the run removes them")
     if aside := sorted(run.directory.glob(f"stages/*/*{ASIDE}")):

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from easyvideor1.config import ImageBudget, RunConfig, VideoBudget
-from easyvideor1.config.budgets import changed
+from easyvideor1.config.media import changed
 from easyvideor1.config.places import looked_for
 from easyvideor1.data import BadRow, Loaded
 from easyvideor1.data.visual_tokens import VISUAL_MISMATCH, features_fault

@@ -1,9 +1,9 @@
 """Configuration: the schema, reading it, and writing it."""
 
-from easyvideor1.config.dump import dump_config, write_config
 from easyvideor1.config.load import load_config, parse_config, recipes
 from easyvideor1.config.places import located
 from easyvideor1.config.schema import (
+    BaseConfig,
     CacheConfig,
     DataConfig,
     EvaluationConfig,
@@ -18,14 +18,15 @@ from easyvideor1.config.schema import (
     RewardConfig,
     RolloutConfig,
     RunConfig,
-    Section,
     SourceConfig,
     StageConfig,
     VideoBudget,
     VideoOverride,
 )
+from easyvideor1.config.writing import dump_config, write_config
 
 __all__ = [
+    "BaseConfig",
     "CacheConfig",
     "DataConfig",
     "EvaluationConfig",
@@ -40,7 +41,6 @@ __all__ = [
     "RewardConfig",
     "RolloutConfig",
     "RunConfig",
-    "Section",
     "SourceConfig",
     "StageConfig",
     "VideoBudget",

@@ -12,14 +12,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from easyvideor1.config.by_name import CUSTOM
-from easyvideor1.config.section import PositiveInt, Probability, Section
+from easyvideor1.config.base import CUSTOM, BaseConfig, PositiveInt, Probability
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-class AdvantageOptions(Section):
+class AdvantageOptions(BaseConfig):
     """How rewards become advantages. A name of your own is ``module:attr``."""
 
     group_centred: ClassVar[bool] = False
@@ -93,7 +92,7 @@ ADVANTAGE_OPTIONS: Mapping[str, type[AdvantageOptions]] = {
 }
 
 
-class ObjectiveOptions(Section):
+class ObjectiveOptions(BaseConfig):
     """What the policy minimises. A name of your own is ``module:attr``."""
 
     of_sequences: ClassVar[bool] = False
@@ -199,7 +198,7 @@ OBJECTIVE_OPTIONS: Mapping[str, type[ObjectiveOptions]] = {
 }
 
 
-class OffPolicyOptions(Section):
+class OffPolicyOptions(BaseConfig):
     """How offline responses in on-policy groups are trained on (``hybrid`` mixes them in).
 
     ``none``: like all others. ``importance``: with their ratio to the log-probs that came with them. ``luffy``: with
@@ -228,7 +227,7 @@ OFF_POLICY_OPTIONS: Mapping[str, type[OffPolicyOptions]] = {
 }
 
 
-class AggregationOptions(Section):
+class AggregationOptions(BaseConfig):
     """How the losses of tokens become one number.
 
     ``token``: the mean over all response tokens. ``sequence``: the mean over sequences of their token means. ``turn``:
@@ -253,7 +252,7 @@ AGGREGATION_OPTIONS: Mapping[str, type[AggregationOptions]] = {
 }
 
 
-class WeighterOptions(Section):
+class WeighterOptions(BaseConfig):
     """How much the policy gradient of each token counts. A name of your own is ``module:attr``."""
 
     name: str
@@ -282,7 +281,7 @@ WEIGHTER_OPTIONS: Mapping[str, type[WeighterOptions]] = {
 }
 
 
-class CorrectionOptions(Section):
+class CorrectionOptions(BaseConfig):
     """How a distance between trainer and engine is corrected, with ``old_logprobs: current``. A name of your own is
     ``module:attr``."""
 

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from easyvideor1.config.section import PositiveInt, Probability, Section
+from easyvideor1.config.base import BaseConfig, PositiveInt, Probability
 
 
-class CanaryConfig(Section):
+class CanaryConfig(BaseConfig):
     """Warnings of policies that are paid for something else than answering. Windows are means over steps of a stage."""
 
     enabled: bool = True

@@ -6,13 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from easyvideor1.config.budgets import ImageOverride, VideoOverride, changed
-from easyvideor1.config.media import ImageBudget, VideoBudget
-from easyvideor1.config.section import PositiveInt, Section
+from easyvideor1.config.base import BaseConfig, PositiveInt
+from easyvideor1.config.media import ImageBudget, ImageOverride, VideoBudget, VideoOverride, changed
 from easyvideor1.types import Modality
 
 
-class SourceConfig(Section):
+class SourceConfig(BaseConfig):
     """One data source."""
 
     path: str
@@ -56,7 +55,7 @@ class SourceConfig(Section):
         return self
 
 
-class ModalityShares(Section):
+class ModalityShares(BaseConfig):
     """Parts of a step that modalities take, in relation to each other; a row with a video is ``video``."""
 
     text: Annotated[float, Field(ge=0)] = 1.0
@@ -71,7 +70,7 @@ class ModalityShares(Section):
         return {"text": self.text, "image": self.image, "video": self.video}
 
 
-class DataConfig(Section):
+class DataConfig(BaseConfig):
     """Where rows come from and how they become prompts."""
 
     train: tuple[SourceConfig, ...] = ()

@@ -10,9 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from easyvideor1.config.by_name import ByName, Shorthand, marker_of
+from easyvideor1.config.base import ByName, Changeable, Shorthand, marker_of
 from easyvideor1.config.schema import RunConfig
-from easyvideor1.config.section import Changeable
 from easyvideor1.config.source import Keys
 
 

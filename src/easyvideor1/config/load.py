@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from easyvideor1.config import source as yaml_source
-from easyvideor1.config.by_name import ByName
+from easyvideor1.config.base import ByName
 from easyvideor1.config.keys import dotted, is_list_at, mark_at
 from easyvideor1.config.moved_keys import moved_to
 from easyvideor1.config.places import path_advice

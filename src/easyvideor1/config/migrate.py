@@ -13,27 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.config.dump import dump_config
-from easyvideor1.config.left_behind import HOLDS, REASONS
+from easyvideor1.config.legacy_file import LATER, LegacyFile, UnsupportedKey
 from easyvideor1.config.load import validate
-from easyvideor1.config.migrate_data import cache, data, prompts
-from easyvideor1.config.migrate_evaluation import evaluation, rewards, rollout
-from easyvideor1.config.migrate_model import model
+from easyvideor1.config.migrate_sections import cache, data, evaluation, model, prompts, rewards, rollout
 from easyvideor1.config.migrate_stage import stage
 from easyvideor1.config.moved_keys import nested
-from easyvideor1.config.old_file import LATER, Left, OldFile
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.config.source import Source, read_yaml
+from easyvideor1.config.unsupported_keys import HOLDS, REASONS
+from easyvideor1.config.writing import dump_config
 from easyvideor1.types import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """``text`` is the new YAML, with what was left behind in its comments."""
+    """``text`` is the new YAML, with the keys without a counterpart are listed in its comments."""
 
     config: RunConfig
     text: str
-    left: tuple[Left, ...]
+    unsupported: tuple[UnsupportedKey, ...]
 
 
 def migrate_file(path: str | Path) -> Migration:
@@ -62,7 +60,7 @@ def migrate(text: str, name: str) -> Migration:
     source = read_yaml(text, name)
     if "stages" in source.values:
         return _from_earlier_version(source, name)
-    old = OldFile(source)
+    old = LegacyFile(source)
     sections = {"data", "algorithm", "worker", "trainer"}
     if not sections & set(old.source.values):
         raise ConfigError(
@@ -75,28 +73,32 @@ def migrate(text: str, name: str) -> Migration:
     new["stages"] = [stage(old)]
     _leave_the_rest(old)
     config = validate(Source(new, {(): name}))
-    left = tuple(sorted(old.left, key=lambda item: item.key))
-    return Migration(config, _comments(name, left) + dump_config(config, only_set=True), left)
+    unsupported = tuple(sorted(old.unsupported, key=lambda item: item.key))
+    return Migration(config, _comments(name, unsupported) + dump_config(config, only_set=True), unsupported)
 
 
 def _from_earlier_version(source: Source, name: str) -> Migration:
     """A configuration of this package whose stages have all their options at the top."""
-    values, left = dict(source.values), []
+    values, unsupported = dict(source.values), []
     if isinstance(values["stages"], list):
         stages = []
         for index, old in enumerate(values["stages"]):
             new, unused = nested(old) if isinstance(old, Mapping) else (old, [])
             stages.append(new)
-            left += [
-                Left(f"stages.{index}.{key}", json.dumps(old[key]), "the algorithms of this stage do not read it")
+            unsupported += [
+                UnsupportedKey(
+                    f"stages.{index}.{key}", json.dumps(old[key]), "the algorithms of this stage do not read it"
+                )
                 for key in unused
             ]
         values["stages"] = stages
     config = validate(Source(values, source.marks))
-    return Migration(config, _comments(name, tuple(left)) + dump_config(config, only_set=True), tuple(left))
+    return Migration(
+        config, _comments(name, tuple(unsupported)) + dump_config(config, only_set=True), tuple(unsupported)
+    )
 
 
-def _run(old: OldFile) -> dict[str, Any]:
+def _run(old: LegacyFile) -> dict[str, Any]:
     """What stands in no section."""
     project = str(old.get("trainer.project_name", "easy_r1"))
     new: dict[str, Any] = {
@@ -110,23 +112,23 @@ def _run(old: OldFile) -> dict[str, Any]:
     if loggers := [name for name in named if name in ("tensorboard", "wandb", "swanlab")]:
         new["loggers"] = loggers
     if other := [name for name in named if name not in (*loggers, "console", "file")]:
-        old.leave("trainer.logger", "known loggers are tensorboard, wandb, trackio and swanlab", other)
+        old.drop("trainer.logger", "known loggers are tensorboard, wandb, trackio and swanlab", other)
     if old.integer("worker.rollout.seed", new["seed"]) != new["seed"]:
-        old.leave("worker.rollout.seed", "one seed, data.seed, now decides everything random")
+        old.drop("worker.rollout.seed", "one seed, data.seed, now decides everything random")
     return new
 
 
-def _leave_the_rest(old: OldFile) -> None:
+def _leave_the_rest(old: LegacyFile) -> None:
     """List every key of the file that no translation asked for, but what asks for nothing that is not so anyway."""
     for key, value in _leaves(old.source.values, ""):
         if key in old.asked or value is None or (key in HOLDS and HOLDS[key] == value):
             continue
         if (later := LATER.get(key)) is not None:
-            old.leave(key, f"an early name of {later}, which is there as well", value)
+            old.drop(key, f"an early name of {later}, which is there as well", value)
             continue
         fitting = [prefix for prefix in REASONS if key.startswith(prefix)]
         reason = REASONS[max(fitting, key=len)] if fitting else "not a key of EasyR1 or EasyVideoR1 known here"
-        old.leave(key, reason, value)
+        old.drop(key, reason, value)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
@@ -139,9 +141,9 @@ def _leaves(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
     return out
 
 
-def _comments(name: str, left: tuple[Left, ...]) -> str:
+def _comments(name: str, unsupported: tuple[UnsupportedKey, ...]) -> str:
     lines = [f"# Migrated from {Path(name).name} by `evr1 config migrate`."]
-    if left:
+    if unsupported:
         lines.append("# Not carried over:")
-        lines += [f"#   {item.key} ({item.value}): {item.reason}".replace("\n", " ") for item in left]
+        lines += [f"#   {item.key} ({item.value}): {item.reason}".replace("\n", " ") for item in unsupported]
     return "\n".join(lines) + "\n\n"

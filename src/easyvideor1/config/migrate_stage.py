@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from easyvideor1.config.migrate_algorithms import algorithms
-from easyvideor1.config.old_file import OldFile
+from easyvideor1.config.algorithms import ADVANTAGE_OPTIONS
+from easyvideor1.config.legacy_file import LegacyFile
 
 _ACTOR = "worker.actor"
 
 
-def stage(old: OldFile) -> dict[str, Any]:
+def stage(old: LegacyFile) -> dict[str, Any]:
     """The entry of ``stages``."""
     out: dict[str, Any] = {
         "name": "rl",
@@ -21,7 +22,7 @@ def stage(old: OldFile) -> dict[str, Any]:
     steps = _length(old, out)
     critic = out.get("critic", {})
     if steps is not None and critic.get("warmup_steps", 0) >= steps:
-        old.leave("trainer.critic_warmup", "the stage ends before it: set stages.0.critic.warmup_steps below its steps")
+        old.drop("trainer.critic_warmup", "the stage ends before it: set stages.0.critic.warmup_steps below its steps")
         critic["warmup_steps"] = 0
     out["optimizer"] = _optimizer(old, steps)
     if old.has(f"{_ACTOR}.max_token_len_per_gpu"):
@@ -32,24 +33,24 @@ def stage(old: OldFile) -> dict[str, Any]:
     if keep > 0:
         out["keep_checkpoints"] = keep
     elif old.has("trainer.save_limit"):
-        old.leave("trainer.save_limit", "checkpoints cannot be kept without limit; set stages.0.keep_checkpoints")
+        old.drop("trainer.save_limit", "checkpoints cannot be kept without limit; set stages.0.keep_checkpoints")
     out["mini_batches"] = max(round(out["prompts_per_step"] / old.integer(f"{_ACTOR}.global_batch_size", 256)), 1)
     out["ppo_epochs"] = old.integer(f"{_ACTOR}.ppo_epochs", 1)
     return out
 
 
-def _length(old: OldFile, out: dict[str, Any]) -> int | None:
+def _length(old: LegacyFile, out: dict[str, Any]) -> int | None:
     """Write ``steps`` or ``epochs``; steps, which went before epochs, are returned."""
     if not old.has("trainer.max_steps"):
         out["epochs"] = old.number("trainer.total_epochs", 15)
         return None
     steps = out["steps"] = old.integer("trainer.max_steps", 0)
     if old.has("trainer.total_epochs"):
-        old.leave("trainer.total_epochs", "trainer.max_steps went before it, and is stages.0.steps")
+        old.drop("trainer.total_epochs", "trainer.max_steps went before it, and is stages.0.steps")
     return steps
 
 
-def _optimizer(old: OldFile, steps: int | None) -> dict[str, Any]:
+def _optimizer(old: LegacyFile, steps: int | None) -> dict[str, Any]:
     base = f"{_ACTOR}.optim"
     out: dict[str, Any] = {
         "lr": old.number(f"{base}.lr", 1e-6),
@@ -68,9 +69,174 @@ def _optimizer(old: OldFile, steps: int | None) -> dict[str, Any]:
     if schedule in ("constant", "cosine"):
         out["schedule"] = schedule
     else:
-        old.leave(f"{base}.lr_scheduler_type", "stages.0.optimizer.schedule takes constant, cosine or linear")
+        old.drop(f"{base}.lr_scheduler_type", "stages.0.optimizer.schedule takes constant, cosine or linear")
     if old.has(f"{base}.min_lr_ratio"):
         out["min_lr_ratio"] = old.number(f"{base}.min_lr_ratio", 0.0)
     if old.get(f"{base}.strategy", "adamw") != "adamw":
-        old.leave(f"{base}.strategy", "the optimiser is AdamW with moments in float32")
+        old.drop(f"{base}.strategy", "the optimiser is AdamW with moments in float32")
     return out
+
+
+_ADVANTAGES = {name: name for name in ("grpo", "rloo", "gdpo", "remax", "gae", "reinforce_plus_plus")}
+_OBJECTIVES = {name: name for name in ("gspo", "gspo_token", "cispo", "sapo")} | {"default": "ppo_clip"}
+_AGGREGATIONS = {"token": "token", "seq": "sequence"}
+_KL = {"kl": "k1", "abs": "abs", "mse": "k2", "low_var_kl": "k3", "full": "full"}
+_FILTER_KEYS = {"overall": "total"}
+
+
+def algorithms(old: LegacyFile, stage: dict[str, Any]) -> None:
+    """Write what the old file says of advantage, loss, KL, filter, critic and mixed groups into ``stage``."""
+    _advantage(old, stage)
+    _choose(old, stage, "objective", "worker.actor.loss_type", "default", _OBJECTIVES)
+    _choose(old, stage, "aggregation", "worker.actor.loss_avg_mode", "token", _AGGREGATIONS)
+    _objective(old, stage)
+    _kl(old, stage)
+    advantage, placement = _named(stage, "advantage"), stage.get("kl", {}).get("placement")
+    of_tokens = advantage == "gae" or (advantage == "reinforce_plus_plus" and placement == "reward")
+    if _named(stage, "objective") == "gspo" and of_tokens:
+        stage["objective"]["name"] = "gspo_token"
+        old.drop(
+            "worker.actor.loss_type", f"gspo takes one advantage for a response; gspo_token takes those of {advantage}"
+        )
+    _filter(old, stage)
+    _mix(old, stage)
+
+
+def _objective(old: LegacyFile, stage: dict[str, Any]) -> None:
+    """The options of the objective that was chosen; one without a counterpart is ``ppo_clip``."""
+    options = stage.setdefault("objective", {})
+    name, chosen = options.get("name", "ppo_clip"), "name" in options
+    if name in ("gspo", "gspo_token"):
+        # A mean over tokens gave long responses more weight than the paper does.
+        stage["aggregation"] = {"name": "sequence"}
+    if name == "sapo":
+        options["tau_positive"] = old.number("worker.actor.tau_positive", 1.0)
+        options["tau_negative"] = old.number("worker.actor.tau_negative", 1.05)
+        for bound in ("low", "high"):
+            if old.has(f"worker.actor.clip_ratio_{bound}"):
+                old.drop(f"worker.actor.clip_ratio_{bound}", "sapo has gates in place of a clip range")
+    else:
+        options["clip_low"] = old.number("worker.actor.clip_ratio_low", 0.2)
+        options["clip_high"] = old.number("worker.actor.clip_ratio_high", 0.3)
+    if (bonus := old.number("worker.actor.entropy_coeff", 0.0)) > 0:  # of early versions
+        options["entropy_coef"] = bonus
+    key = "worker.actor.clip_ratio_dual"
+    if name == "ppo_clip" and chosen:
+        dual = old.number(key, 3.0)
+        if dual >= 1 + options["clip_high"]:
+            options["clip_dual"] = dual
+    elif old.has(key):
+        old.drop(key, "a bound on the ratio belongs to ppo_clip; the objective chosen here has none")
+
+
+def _advantage(old: LegacyFile, stage: dict[str, Any]) -> None:
+    key = "algorithm.adv_estimator"
+    if old.get(key, "grpo") == "grpo_passk":
+        stage["advantage"] = {"name": "grpo"}
+        reason = "it rewarded the best response of a group by its lead; pass_at_k is the published formula, another one"
+        old.drop(key, reason, "grpo_passk")
+    else:
+        _choose(old, stage, "advantage", key, "grpo", _ADVANTAGES)
+    if stage["group_size"] == 1 and ADVANTAGE_OPTIONS[_named(stage, "advantage")].group_centred:
+        stage["advantage"] = {"name": "reward"}
+        old.drop("worker.rollout.n", "a group of one is nothing to compare: raise stages.0.group_size", 1)
+    if _named(stage, "advantage") == "gae":
+        stage["advantage"]["gamma"] = old.number("algorithm.gamma", 1.0)
+        stage["advantage"]["lam"] = old.number("algorithm.lam", 1.0)
+        stage["critic"] = {
+            "lr": old.number("worker.critic.optim.lr", 1e-6),
+            "value_clip": old.number("worker.critic.cliprange_value", 0.5),
+            "warmup_steps": old.integer("trainer.critic_warmup", 0),
+        }
+    if _named(stage, "advantage") == "gdpo":
+        key = "algorithm.gdpo_reward_keys"
+        keys = old.get(key, ["accuracy", "format"])
+        keys = [str(name) for name in keys] if isinstance(keys, list) else []
+        weights = stage["advantage"]["part_weights"] = {name: 1.0 for name in keys if name in ("accuracy", "format")}
+        if unknown := [name for name in keys if name not in weights]:
+            place = "stages.0.advantage.part_weights"
+            reason = f"no score has {', '.join(unknown)}: name it in rewards.parts, and in {place}"
+            old.drop(key, reason)
+
+
+def _named(stage: Mapping[str, Any], kind: str) -> str:
+    """The advantage or objective of a stage, by name."""
+    return str(stage.get(kind, {}).get("name", {"advantage": "grpo", "objective": "ppo_clip"}[kind]))
+
+
+def _choose(
+    old: LegacyFile, stage: dict[str, Any], new_key: str, key: str, default: str, names: Mapping[str, str]
+) -> None:
+    value = str(old.get(key, default))
+    if value in names:
+        stage[new_key] = {"name": names[value]}
+    else:
+        old.drop(key, f"no counterpart: set stages.0.{new_key}, which also takes your own as module:attr")
+
+
+def _kl(old: LegacyFile, stage: dict[str, Any]) -> None:
+    if old.flag("algorithm.disable_kl", False):
+        return
+    kind, coefficient = str(old.get("algorithm.kl_penalty", "kl")), old.number("algorithm.kl_coef", 1e-3)
+    in_loss = old.flag("algorithm.use_kl_loss", False)
+    if old.flag("worker.actor.use_kl_loss", False):  # of early versions, whose KL in the reward gave way to it
+        in_loss, kind = True, str(old.get("worker.actor.kl_loss_type", "low_var_kl"))
+        coefficient = old.number("worker.actor.kl_loss_coef", 1e-3)
+        for key in ("algorithm.kl_penalty", "algorithm.kl_coef"):
+            if old.has(key):
+                old.drop(key, "it was for a KL in the reward; worker.actor.use_kl_loss put it into the loss")
+    if kind not in _KL:
+        old.drop("algorithm.kl_penalty", "the KL estimators are k1, k2, k3, abs and full (stages.0.kl.estimator)")
+        return
+    if not in_loss and _named(stage, "advantage") == "gdpo":
+        old.drop("algorithm.kl_penalty", "gdpo reads no total reward, so the KL was lost: set stages.0.kl", kind)
+        return
+    kl: dict[str, Any] = {"estimator": _KL[kind], "coef": coefficient, "placement": "loss" if in_loss else "reward"}
+    stage["kl"] = kl
+    if in_loss and kl["estimator"] == "k1":
+        kl["estimator"] = "k2"
+        old.drop("algorithm.kl_penalty", "k1 in the loss has no gradient in expectation; k2 has that of KL", kind)
+    # Only a KL in the reward was steered.
+    if not in_loss and old.get("algorithm.kl_type", "fixed") == "adaptive" and coefficient > 0:
+        kl["control"] = "adaptive"
+        kl["target"] = old.number("algorithm.kl_target", 0.1)
+        horizon = old.integer("algorithm.kl_horizon", 10_000)
+        sequences = stage["prompts_per_step"] * stage["group_size"]
+        if horizon <= 0.2 * sequences:
+            old.drop("algorithm.kl_horizon", "one step could take the weight to 0: lengthened", horizon)
+            horizon = 10 * sequences
+        kl["horizon"] = horizon
+
+
+def _filter(old: LegacyFile, stage: dict[str, Any]) -> None:
+    if not old.flag("algorithm.online_filtering", False):
+        stage["selection"] = {"drop_flat_groups": False}
+        return
+    selection: dict[str, Any] = {"drop_flat_groups": True}
+    stage["selection"] = selection
+    key = str(old.get("algorithm.filter_key", "overall"))
+    selection["filter_key"] = _FILTER_KEYS.get(key, key)
+    if selection["filter_key"] not in ("accuracy", "format", "total"):
+        selection["filter_key"] = "accuracy"
+        reason = "no score has such a part: name it in rewards.parts, and in stages.0.selection.filter_key"
+        old.drop("algorithm.filter_key", reason, key)
+    selection["filter_low"] = old.number("algorithm.filter_low", 0.01)
+    selection["filter_high"] = old.number("algorithm.filter_high", 0.99)
+    rounds = old.integer("trainer.max_try_make_batch", 20)
+    if rounds > 0:
+        selection["generation_rounds"] = rounds
+    else:
+        old.drop("trainer.max_try_make_batch", "rounds have a limit: set stages.0.selection.generation_rounds", rounds)
+
+
+def _mix(old: LegacyFile, stage: dict[str, Any]) -> None:
+    if not old.flag("worker.rollout.enable_mix_policy", False):
+        return
+    if stage["group_size"] < 2:
+        old.drop("worker.rollout.enable_mix_policy", "a group of one has no place for an offline response", True)
+        return
+    key = "worker.rollout.mix_policy_accuracy_threshold"
+    if old.get(key) is None:
+        stage["hybrid"] = {"policy": "replace-last"}
+    else:
+        stage["hybrid"] = {"policy": "below", "threshold": old.number(key, 0.5)}

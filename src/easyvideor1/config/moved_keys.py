@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from easyvideor1.config.by_name import CUSTOM, ByName, Shorthand, marker_of
+from easyvideor1.config.base import CUSTOM, ByName, Shorthand, marker_of
 from easyvideor1.config.source import Keys
 from easyvideor1.config.stages import StageConfig
 
@@ -63,7 +63,7 @@ def moved_to(path: Keys, values: Mapping[str, Any]) -> Keys | None:
 
 
 def _place(key: str, stage: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Section and key of what an old key of a stage says; ``None`` for any other key."""
+    """BaseConfig and key of what an old key of a stage says; ``None`` for any other key."""
     if key == "luffy_gamma" and _section(stage, "objective").get("name") == "luffy":
         return "objective", "gamma"
     return MOVED.get(key)

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from easyvideor1.config.schema import RunConfig, Section, SourceConfig
+from easyvideor1.config.schema import BaseConfig, RunConfig, SourceConfig
 from easyvideor1.types import ConfigError, DataError
 
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=BaseConfig)
 #: A split, or the part of one that the ``datasets`` library takes by ``train[:10%]``.
 _SPLIT = re.compile(r"\w[\w-]*(?:\[[\d:%-]*\])?")
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")

@@ -10,17 +10,16 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from easyvideor1.config.algorithms import GDPOOptions
-from easyvideor1.config.budgets import ImageOverride, VideoOverride
+from easyvideor1.config.base import CHANGEABLE, BaseConfig, NonNegativeInt, Origin, PositiveInt, Probability
 from easyvideor1.config.canary import CanaryConfig
 from easyvideor1.config.data import DataConfig, ModalityShares, SourceConfig
-from easyvideor1.config.judge import JudgeConfig
-from easyvideor1.config.media import CacheConfig, ImageBudget, VideoBudget
-from easyvideor1.config.rewards import RULE_PARTS, RewardConfig
-from easyvideor1.config.section import CHANGEABLE, NonNegativeInt, Origin, PositiveInt, Probability, Section
+from easyvideor1.config.media import CacheConfig, ImageBudget, ImageOverride, VideoBudget, VideoOverride
+from easyvideor1.config.rewards import RULE_PARTS, JudgeConfig, RewardConfig
 from easyvideor1.config.stage_sections import OptimizerConfig
 from easyvideor1.config.stages import StageConfig
 
 __all__ = [
+    "BaseConfig",
     "CacheConfig",
     "CanaryConfig",
     "DataConfig",
@@ -36,7 +35,6 @@ __all__ = [
     "RewardConfig",
     "RolloutConfig",
     "RunConfig",
-    "Section",
     "SourceConfig",
     "StageConfig",
     "VideoBudget",
@@ -48,7 +46,7 @@ __all__ = [
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
-class LoraConfig(Section):
+class LoraConfig(BaseConfig):
     """Low-rank adapters that are trained in place of the weights."""
 
     rank: PositiveInt = 16
@@ -61,7 +59,7 @@ class LoraConfig(Section):
     """Module groups whose linear layers get adapters; the matrix of the logits gets none."""
 
 
-class ModelConfig(Section):
+class ModelConfig(BaseConfig):
     """The policy that is trained."""
 
     path: str = ""
@@ -102,7 +100,7 @@ class ModelConfig(Section):
         return self
 
 
-class PromptConfig(Section):
+class PromptConfig(BaseConfig):
     """How a sample is put into words."""
 
     templates: str | None = None
@@ -114,7 +112,7 @@ class PromptConfig(Section):
     """Ask for ``<think>`` reasoning before the ``<answer>``."""
 
 
-class RolloutConfig(Section):
+class RolloutConfig(BaseConfig):
     """How responses are generated. There are no penalties here: they draw from a distribution that differs from the
     policy's at every token, and the trainer would learn from samples of another policy. Evaluations have them."""
 
@@ -136,7 +134,7 @@ class RolloutConfig(Section):
     more goes alone."""
 
 
-class EvaluationConfig(Section):
+class EvaluationConfig(BaseConfig):
     """Evaluation during and after training."""
 
     every: Annotated[int, Field(ge=0)] = 0
@@ -166,7 +164,7 @@ class EvaluationConfig(Section):
     """Level of the reported intervals."""
 
 
-class RunConfig(Section):
+class RunConfig(BaseConfig):
     """A whole run."""
 
     name: Annotated[str, CHANGEABLE] = "run"

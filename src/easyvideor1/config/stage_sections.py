@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from easyvideor1.config.section import PositiveInt, Probability, Section
+from easyvideor1.config.base import BaseConfig, PositiveInt, Probability
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
-class OptimizerConfig(Section):
+class OptimizerConfig(BaseConfig):
     """AdamW and its schedule."""
 
     lr: Annotated[float, Field(gt=0)] = 1e-6
@@ -41,7 +41,7 @@ class OptimizerConfig(Section):
         return self
 
 
-class CriticConfig(Section):
+class CriticConfig(BaseConfig):
     """The value model of advantages that need one (``gae``)."""
 
     lr: Annotated[float, Field(gt=0)] = 1e-5
@@ -52,7 +52,7 @@ class CriticConfig(Section):
     """First steps of the stage in which the critic alone learns; fewer than the stage has."""
 
 
-class HybridConfig(Section):
+class HybridConfig(BaseConfig):
     """Offline trajectories of the rows in groups of the policy's own responses."""
 
     policy: Literal["replace-last", "below", "fraction", "schedule"] = "replace-last"
@@ -74,7 +74,7 @@ class HybridConfig(Section):
     there and has no end, like a response that ran into the limit."""
 
 
-class MismatchConfig(Section):
+class MismatchConfig(BaseConfig):
     """Watch over the distance between the engine's log-probs and the trainer's."""
 
     bound: Annotated[float, Field(gt=0)] | None = None
@@ -83,7 +83,7 @@ class MismatchConfig(Section):
     """Name the worst response and go on, or stop the run before it is learnt from."""
 
 
-class KLConfig(Section):
+class KLConfig(BaseConfig):
     """KL divergence from a reference policy. A word is short for the estimator: ``kl: k3``."""
 
     estimator: Literal["none", "k1", "k2", "k3", "abs", "full"] = "none"
@@ -131,7 +131,7 @@ class KLConfig(Section):
                 yield f"{key} would have no effect: it goes with {wanted}; set that, or leave out {key}"
 
 
-class SelectionConfig(Section):
+class SelectionConfig(BaseConfig):
     """Which groups a step is trained on."""
 
     drop_flat_groups: bool | None = None
@@ -168,7 +168,7 @@ class SelectionConfig(Section):
         return self
 
 
-class OverlongConfig(Section):
+class OverlongConfig(BaseConfig):
     """What becomes of responses that reach the length limit."""
 
     filter: bool = False

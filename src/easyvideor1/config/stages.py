@@ -27,8 +27,7 @@ from easyvideor1.config.algorithms import (
     RatioOptions,
     WeighterOptions,
 )
-from easyvideor1.config.by_name import ByName, Shorthand
-from easyvideor1.config.section import CHANGEABLE, PositiveInt, Section
+from easyvideor1.config.base import CHANGEABLE, BaseConfig, ByName, PositiveInt, Shorthand
 from easyvideor1.config.stage_sections import (
     CriticConfig,
     HybridConfig,
@@ -48,7 +47,7 @@ Weighter = Annotated[WeighterOptions, ByName(default="none", classes=WEIGHTER_OP
 Correction = Annotated[CorrectionOptions, ByName(default="none", classes=CORRECTION_OPTIONS)]
 
 
-class StageConfig(Section):
+class StageConfig(BaseConfig):
     """One stage of a run: a rollout source, an advantage, an objective, and for how long."""
 
     name: Annotated[str, Field(pattern=r"^\w[\w-]*$")]

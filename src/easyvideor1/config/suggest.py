@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from easyvideor1.config.by_name import ByName
+from easyvideor1.config.base import ByName
 from easyvideor1.config.keys import all_keys, dotted, keys_at, mark_at
 from easyvideor1.config.source import Keys
 from easyvideor1.config.synonyms import LOCAL_SYNONYMS, SYNONYMS

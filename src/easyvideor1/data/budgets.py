@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from easyvideor1.config.budgets import changed, combine, require_one_rule
+from easyvideor1.config.media import changed, combine, require_one_rule
 from easyvideor1.config.schema import DataConfig, ImageBudget, SourceConfig, VideoBudget
 from easyvideor1.data.bad_rows import RowError
 from easyvideor1.types import BudgetChange, MediaKind, MediaRef, Sample

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from easyvideor1.config.places import missing
-from easyvideor1.config.schema import ImageBudget, PromptConfig, RunConfig, Section, SourceConfig, VideoBudget
+from easyvideor1.config.schema import BaseConfig, ImageBudget, PromptConfig, RunConfig, SourceConfig, VideoBudget
 from easyvideor1.data import Loaded, embedded_media, load_source
 from easyvideor1.evaluation.evaluate import ScoreFunction
 from easyvideor1.evaluation.result import Evaluation
 from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError, DataError, Sample
 
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=BaseConfig)
 
 _ROW_FILES = (".json", ".jsonl", ".parquet")
 

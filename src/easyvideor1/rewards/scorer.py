@@ -39,8 +39,8 @@ class Scorer:
         self.parts = load_parts(config.parts)
         self._alone = [part for part in self.parts if not part.group]
         self.panel = Reviewer(config)
-        self._patience = TimeLimit(config.timeout)
-        self._doing = ActiveWork()
+        self._time_limit = TimeLimit(config.timeout)
+        self._active = ActiveWork()
         self._workers = config.workers or default_workers()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="score")
         self._custom = {task_key(name): (target, load_reward(target)) for name, target in config.custom.items()}
@@ -140,7 +140,7 @@ class Scorer:
 
     def waiting(self) -> str:
         """What scoring waits for at the moment, in words; empty if for nothing."""
-        return self._doing.words()
+        return self._active.words()
 
     def try_out(self, samples: Iterable[Sample]) -> None:
         """Call every custom reward once, on a sample that it applies to, with the reference as the response.
@@ -165,7 +165,7 @@ class Scorer:
     def _tried(self, target: str, sample: Sample, call: Callable[[str], object]) -> None:
         try:
             response = full_response(one_answer(canonical_task(sample.task), sample.answer), self.config.grammar)
-            self._patience.call(target, lambda: call(response))
+            self._time_limit.call(target, lambda: call(response))
         except Exception as error:
             if self.config.on_error == "mask" and not isinstance(error, RewardError):
                 return
@@ -208,14 +208,14 @@ class Scorer:
     ) -> list[Score]:
         """Accuracy, format and their total, by the rule of the type or by the custom reward in its place."""
         tags = [self._requires_tag(one, training=training) for one in completions]
-        with self._doing(f"the {task} of {sample.id!r}"):
+        with self._active(f"the {task} of {sample.id!r}"):
             scores = [future.result() for future in begun] or [
                 self._one(task, sample, one, require_tag=tag) for one, tag in zip(completions, tags, strict=True)
             ]
         if task in self._custom or "*" in self._custom:
             return scores
         try:
-            with self._doing(f"the judge or renderer of {sample.id!r}"):
+            with self._active(f"the judge or renderer of {sample.id!r}"):
                 return self.panel.review(task, sample, completions, scores, self.settings, tags)
         except Exception as error:
             name = f"judge of {task}"
@@ -237,8 +237,8 @@ class Scorer:
                 return score_response(
                     task, completion, sample.answer, sample.options, row, self.settings, require_tag=require_tag
                 )
-            with self._doing(f"the reward {name!r} of {sample.id!r}"):
-                result = self._patience.call(name, lambda: custom(sample, completion))
+            with self._active(f"the reward {name!r} of {sample.id!r}"):
+                result = self._time_limit.call(name, lambda: custom(sample, completion))
         except RewardError:
             raise
         except Exception as error:
@@ -255,8 +255,8 @@ class Scorer:
         self, task: str, part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]
     ) -> Values:
         try:
-            with self._doing(f"the reward {part.target!r} of {sample.id!r}"):
-                values = self._patience.call(part.target, lambda: part_values(part, sample, responses, scores))
+            with self._active(f"the reward {part.target!r} of {sample.id!r}"):
+                values = self._time_limit.call(part.target, lambda: part_values(part, sample, responses, scores))
         except RewardError:
             raise
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Seeded worlds of moving shapes with full ground truth: real media files and rows for every task type."""
+"""Seeded worlds of moving shapes with ground truth: real media files and rows for every task type."""
 
 from easyvideor1.toyworld.encode import DEFAULT_CODECS, Encoding, write_image, write_video
 from easyvideor1.toyworld.kinds import KINDS

@@ -1,4 +1,4 @@
-"""Scenes are thought up here: what the questions need is granted first, the rest is free, and nothing ever overlaps."""
+"""Composes scenes: first what the questions need, then random choices for the rest. Shapes never overlap."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from easyvideor1.toyworld.scene import DIRECTIONS, SHAPES, Backdrop, Body, Label
 from easyvideor1.toyworld.spec import WorldSpec
 from easyvideor1.types import ConfigError
 
-#: Words of the reading task: short capitals that stay legible in a small frame.
+#: Words of the reading task: short capitals, legible in a small frame.
 WORDS = ("CAT", "DOG", "SUN", "CAR", "BOX", "HAT", "CUP", "KEY")
 
-#: Most shapes that a counting question shows (one fewer than there are colours, if that is less).
+#: Maximum number of shapes in a counting question (at most one fewer than the number of colours).
 MOST = 4
 
-_ATTEMPTS = 1500  # the later ones with smaller shapes, the latest with one mover only
+_ATTEMPTS = 1500  # later attempts use smaller shapes, the last half only one moving shape
 _GAP = 1.0  # pixels between any two shapes, at all times
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The needs of one question and the draw they are granted from."""
+    """The needs of one question, and its source of randomness."""
 
     needs: Needs
     draw: Draw
 
 
 def compose(spec: WorldSpec, media: Literal["image", "video"], wishes: Sequence[Wish], rng: random.Random) -> Scene:
-    """A scene that serves all ``wishes`` at once. Where two of them deal the same attribute, the first decides.
+    """A scene for all ``wishes`` at once. If two of them choose the same attribute, the first decides.
 
     Raises:
         ConfigError: the shapes do not fit into the picture.
@@ -76,11 +76,11 @@ def compose(spec: WorldSpec, media: Literal["image", "video"], wishes: Sequence[
 def _attributes(
     spec: WorldSpec, media: Literal["image", "video"], wishes: Sequence[Wish], rng: random.Random
 ) -> tuple[list[str], list[ShapeName], list[Motion]]:
-    """Colours, shapes and motions; the subject comes first and shares none of its own with another body."""
+    """Colours, shapes and motions. The subject comes first and shares none of them with another body."""
     counting = next((wish.draw for wish in wishes if wish.needs.counted), None)
     least = max(wish.needs.least for wish in wishes)
     if counting is not None:
-        most = min(MOST, len(spec.colours) - 1)  # one colour stays absent, for questions that need one
+        most = min(MOST, len(spec.colours) - 1)  # one colour stays absent, for questions about an absent colour
         count = counting.even("count", tuple(range(least, most + 1)))
     else:
         count = max(least, rng.randint(*spec.bodies))
@@ -92,7 +92,7 @@ def _attributes(
     shapes = [shape, *(rng.choice([s for s in SHAPES if s != shape]) for _ in range(count - 1))]
     if media == "image":
         return colours, shapes, ["still"] * count
-    # Two movers at most: more cannot pass each other in a small frame.
+    # At most two moving shapes: more cannot pass each other in a small frame.
     others: list[Motion] = ["still"] * (count - 1)
     if others:
         others[0] = rng.choice([m for m in (*DIRECTIONS, "still") if m != motion])
@@ -102,7 +102,7 @@ def _attributes(
 def _path(
     spec: WorldSpec, motion: Motion, travel: tuple[float, float], shrink: float, seconds: float, rng: random.Random
 ) -> tuple[float, float, float, float]:
-    """Size, centre x, centre y and speed of a body that stays inside the picture for the whole clip."""
+    """Size, centre x, centre y and speed of a body that stays inside the picture during the whole clip."""
     width, height = spec.size
     size = round(min(width, height) * rng.uniform(*spec.body_size) * shrink, 2)
     along = width if motion in ("left", "right") else height
@@ -123,7 +123,7 @@ def _path(
 
 
 def _meet(a: Body, b: Body, seconds: float) -> bool:
-    """Whether two boxes come closer than the gap at any time: paths are straight, so this is solved, not sampled."""
+    """Whether two boxes come closer than the gap at any time, solved exactly since paths are straight."""
     start, end = 0.0, seconds
     reach = (a.size + b.size) / 2 + _GAP
     for position_a, position_b, speed_a, speed_b in (
@@ -148,7 +148,7 @@ def _covers(body: Body, label: Label, seconds: float) -> bool:
 
 
 def _window(seconds: float, fps: float, rng: random.Random) -> tuple[float, float]:
-    """A part of the clip, a quarter to three quarters of it, on frame times, that holds a whole second."""
+    """A quarter to three quarters of the clip, on frame times, that contains a whole second."""
     frames = round(seconds * fps)
     choices = []
     for first in range(frames):

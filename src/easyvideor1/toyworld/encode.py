@@ -1,6 +1,6 @@
-"""Frames become real media files: every codec and container that decoders meet in the wild.
+"""Encodes frames as real media files, in the codecs and containers that decoders meet in practice.
 
-Written to a temporary file beside the target, flushed to disk, then renamed: a file with the final name is complete.
+Files are written under a temporary name, flushed to disk and renamed: a file with its final name is complete.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 from easyvideor1.files import atomic_path
 from easyvideor1.types import MediaError
 
-#: Codec taken for a suffix when none is named.
+#: Default codec of a suffix.
 DEFAULT_CODECS = {
     ".mp4": "libx264",
     ".mkv": "libx264",
@@ -46,7 +46,7 @@ class Encoding:
     """How a clip is written.
 
     Attributes:
-        codec: Encoder name of FFmpeg; ``None`` takes the usual one of the suffix.
+        codec: Encoder name of FFmpeg; ``None`` is the default of the suffix.
         crf: Quality of rate-controlled codecs, smaller is better; older codecs take it as a quantiser (crf / 6).
         gop: Distance of key frames, in frames.
         bframes: Consecutive B-frames; only for codecs that have them.
@@ -80,7 +80,8 @@ def write_video(
         encoding: Codec, quality and structure.
 
     Raises:
-        MediaError: the wish cannot be met (unknown codec, odd size, container without that feature) or encoding failed.
+        MediaError: the options are not supported (unknown codec, odd size, container without a feature) or encoding
+            failed.
     """
     target = Path(path)
     encoding = encoding or Encoding()
@@ -113,7 +114,7 @@ def write_image(path: str | os.PathLike[str], pixels: NDArray[np.uint8], *, qual
     """
     target = Path(path)
     if target.suffix not in IMAGE_SUFFIXES:
-        raise _unwritable(target, f"images are written as {', '.join(IMAGE_SUFFIXES)}")
+        raise _unwritable(target, f"images can be written as {', '.join(IMAGE_SUFFIXES)}")
     with atomic_path(target) as temporary:
         if target.suffix == ".png":
             Image.fromarray(pixels).save(temporary, format="PNG")
@@ -151,7 +152,7 @@ def _pixel_format(target: Path, codec: str, width: int, height: int) -> str:
     if odd and codec in _EVEN_ONLY:
         raise _unwritable(target, f"codec {codec} needs even sides, got {width}x{height}")
     if odd and codec in _ODD_IN_444:
-        return "yuv444p"  # no chroma subsampling, hence nothing to halve
+        return "yuv444p"  # no chroma subsampling, so odd sides work
     return _PIXEL_FORMATS.get(codec, "yuv420p")
 
 
@@ -165,13 +166,13 @@ def _add_stream(target: Path, container: Any, codec: str, fps: float, encoding: 
         options |= {"flags": "+qscale", "global_quality": str(118 * max(2, encoding.crf // 6))}
     if codec in _B_FRAMES:
         options["bf"] = str(encoding.bframes)
-    if codec == "libx265":  # its own thread pool would cost more than these small clips do
+    if codec == "libx265":  # its thread pool would cost more than these small clips
         options["x265-params"] = "log-level=none:pools=none:frame-threads=1"
     if codec == "libvpx-vp9":
         options |= {"b": "0", "cpu-used": "5", "row-mt": "0"}
     if codec == "libsvtav1":
         options |= {"preset": "10", "svtav1-params": "lp=1"}
-        os.environ.setdefault("SVT_LOG", "1")  # errors only: it takes no option for that, and prints pages
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: there is no option for it
     try:
         stream = container.add_stream(codec, rate=rate, options=options)
     except ValueError as error:
@@ -193,10 +194,10 @@ def _timed(
     stream: Any,
     rotation: int,
 ) -> Iterator[Any]:
-    """Frames as the encoder takes them: turned, in its pixel format, with increasing presentation times."""
+    """Frames for the encoder: rotated, in its pixel format, with increasing presentation times."""
     time_base: Fraction = stream.codec_context.time_base
     rate: Fraction = stream.codec_context.framerate
-    reformatter = av.video.reformatter.VideoReformatter()  # kept: setting one up costs more than converting a frame
+    reformatter = av.video.reformatter.VideoReformatter()  # reused: creating one costs more than converting a frame
     count, last = 0, -1
     for count, pixels in enumerate(pictures, start=1):
         if timestamps is not None and count > len(timestamps):
@@ -218,7 +219,7 @@ def _timed(
 
 
 def _paletted(pixels: NDArray[np.uint8]) -> Any:
-    """A frame with a palette of its own: FFmpeg's fixed 8-bit palette would be off by tens of grey levels."""
+    """A frame with its own palette: FFmpeg's fixed 8-bit palette would be off by tens of grey levels."""
     image = Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE)
     palette = np.zeros((256, 4), np.uint8)
     palette[:, 0] = 255  # alpha comes first

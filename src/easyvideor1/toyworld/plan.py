@@ -1,4 +1,4 @@
-"""Which clips a split has and what is asked about them: decided in full before a pixel is painted."""
+"""Plans the clips of a split and their questions, before any pixel is painted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PlannedSplit:
 
 
 def selected_kinds(spec: WorldSpec) -> list[Kind]:
-    """The kinds that ``spec`` asks for.
+    """The question kinds that ``spec`` selects.
 
     Raises:
         ConfigError: a name is unknown, nothing is left, or the media share leaves a kind without media.
@@ -46,12 +46,12 @@ def selected_kinds(spec: WorldSpec) -> list[Kind]:
     if len({kind.name for kind in kinds}) < len(kinds):
         raise ConfigError(f"WorldSpec.kinds names a kind twice: {spec.kinds}")
     if not kinds:
-        raise ConfigError(f"no question kind is left for kinds={spec.kinds} and tasks={spec.tasks}")
+        raise ConfigError(f"no question kind remains for kinds={spec.kinds} and tasks={spec.tasks}")
     for medium, share in (("image", spec.image_share), ("video", 1 - spec.image_share)):
         stranded = [kind.name for kind in kinds if kind.media == (medium,)]
         if share == 0 and stranded and any(other.media != (medium,) for other in kinds):
             raise ConfigError(
-                f"WorldSpec.image_share is {spec.image_share}, so {', '.join(stranded)} could never be asked; "
+                f"WorldSpec.image_share is {spec.image_share}, so {', '.join(stranded)} can never be asked; "
                 "change image_share, or leave these kinds out"
             )
     return kinds
@@ -70,7 +70,7 @@ def plan_world(spec: WorldSpec) -> Iterator[PlannedSplit]:
 
 
 class _SplitPlanner:
-    """Plans one split; holds the decks and the tally of kinds while it does."""
+    """Plans one split; holds the decks and the counts of kinds."""
 
     def __init__(self, spec: WorldSpec, split: str, kinds: list[Kind], seen: set[tuple[Any, ...]]) -> None:
         self.spec = spec
@@ -94,7 +94,7 @@ class _SplitPlanner:
         return PlannedSplit(self.split, tuple(clips), tuple(self.rows))
 
     def _media(self, count: int) -> list[Literal["image", "video"]]:
-        """Images spread evenly among the videos, as far as the kinds allow."""
+        """Images evenly spread among the videos, as far as the kinds allow."""
         possible = {medium for kind in self.kinds for medium in kind.media}
         share = self.spec.image_share
         if "image" not in possible or "video" not in possible:
@@ -102,7 +102,7 @@ class _SplitPlanner:
         return ["image" if int((i + 1) * share) > int(i * share) else "video" for i in range(count)]
 
     def _kinds(self, media: Literal["image", "video"], rng: random.Random) -> list[Kind]:
-        """The kinds asked least so far whose needs agree."""
+        """The least asked kinds whose needs agree."""
         eligible = [kind for kind in self.kinds if media in kind.media or "text" in kind.media]
         rng.shuffle(eligible)
         eligible.sort(key=lambda kind: self.asked[kind.name])
@@ -164,7 +164,7 @@ class _SplitPlanner:
 
 
 def _fingerprint(scene: Scene) -> tuple[Any, ...]:
-    """What makes two scenes the same to the eye: everything to the pixel and the hundredth of a second."""
+    """Equal for scenes that look the same: everything to the pixel and the hundredth of a second."""
     bodies = tuple(
         (b.shape, b.colour, round(b.size), round(b.x), round(b.y), b.motion, round(b.speed), b.appears, b.disappears)
         for b in scene.bodies

@@ -16,7 +16,7 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Decks:
-    """Shuffled decks by name. Within every ``len(items)`` draws from one deck each item comes exactly once."""
+    """Shuffled decks by name. In every ``len(items)`` draws from one deck, each item comes exactly once."""
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
@@ -24,7 +24,7 @@ class Decks:
         self._random: dict[tuple[str, tuple[Hashable, ...]], random.Random] = {}
 
     def deal(self, name: str, items: Sequence[T]) -> T:
-        """The next item of the deck ``name`` over ``items``; a deck that is used up is shuffled anew."""
+        """The next item of the deck ``name`` over ``items``; an empty deck is shuffled again."""
         key = (name, tuple(items))
         if not self._left.get(key):
             # Seeding by text is stable across processes and Python versions; hash() is not.
@@ -35,9 +35,9 @@ class Decks:
 
 
 class Draw:
-    """The randomness of one question: ``rng`` for free choices, ``even`` for those that must be balanced.
+    """The randomness of one question: ``rng`` for free choices, ``even`` for balanced ones.
 
-    ``colours`` are the colour names that the world uses: a wrong option of another colour would give itself away.
+    ``colours`` are the colour names of the world: a wrong option with another colour would be obvious.
     """
 
     def __init__(self, rng: random.Random, decks: Decks, kind: str, colours: tuple[str, ...]) -> None:
@@ -56,15 +56,15 @@ Medium = Literal["image", "video", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a question kind needs of its scene.
+    """What a question kind requires of its scene.
 
     Attributes:
-        even: Attributes of the subject that decide the answer and are therefore dealt evenly for this kind.
-        counted: The number of shapes is dealt evenly from 1 to 4.
+        even: Attributes of the subject that determine the answer, so they are balanced for this kind.
+        counted: The number of shapes is balanced from 1 to 4.
         window: The subject is visible for part of the clip only.
-        whole: The subject is visible all the time; does not go with ``window``.
+        whole: The subject is always visible; excludes ``window``.
         word: A word is drawn.
-        wide: The subject's travel varies widely (else it is always clear motion).
+        wide: The distance that the subject moves varies widely (else it is always clear motion).
         least: At least this many shapes.
     """
 
@@ -95,7 +95,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A way of asking: its task type, where it can be asked, what it needs of the scene, and the asking itself."""
+    """A kind of question: its task type, its media, its needs, and the function that asks it."""
 
     name: str
     task: str
@@ -145,12 +145,12 @@ def kind(
 
 
 def compact(value: object) -> str:
-    """JSON without blanks, the form of structured answers."""
+    """JSON without spaces, the form of structured answers."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def seconds(t: float) -> float | int:
-    """A time as answers state it: two decimals at most, whole numbers without a point."""
+    """A time as in answers: at most two decimals, whole numbers without a point."""
     rounded = round(t, 2)
     return int(rounded) if rounded == int(rounded) else rounded
 

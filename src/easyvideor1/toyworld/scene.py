@@ -25,7 +25,7 @@ RGB = tuple[int, int, int]
 SHAPES: tuple[ShapeName, ...] = ("circle", "square", "triangle")
 DIRECTIONS: tuple[Motion, ...] = ("left", "right", "up", "down")
 
-#: Colour name -> RGB. Chosen far apart, so that lossy codecs and small models can still tell them.
+#: Colour name -> RGB. Far apart, so that lossy codecs and small models can distinguish them.
 COLOURS: MappingProxyType[str, RGB] = MappingProxyType(
     {
         "red": (225, 40, 40),
@@ -53,7 +53,7 @@ BOX_SCALE = 1000
 class Body:
     """One shape. ``(x, y)`` is its centre at time 0, ``size`` the side of its box, ``speed`` pixels a second.
 
-    It is drawn while ``appears <= t < disappears``; its path goes on regardless, so that a box exists for every time.
+    It is drawn while ``appears <= t < disappears``; its path covers all times, so a box exists for every time.
     """
 
     shape: ShapeName
@@ -68,12 +68,12 @@ class Body:
 
     @property
     def name(self) -> str:
-        """How questions call it, such as ``red circle``."""
+        """Its name in questions, such as ``red circle``."""
         return f"{self.colour} {self.shape}"
 
     @property
     def rgb(self) -> RGB:
-        """Its colour in numbers."""
+        """Its RGB colour."""
         return COLOURS[self.colour]
 
     @property
@@ -110,7 +110,7 @@ class Label:
 
     @property
     def box(self) -> Box:
-        """An area that surely holds the word (capitals of the built-in font are narrower than their font size)."""
+        """An area that contains the word (capitals of the built-in font are narrower than the font size)."""
         half_width = 0.5 * self.size * len(self.text)
         return self.x - half_width, self.y - 0.6 * self.size, self.x + half_width, self.y + 0.6 * self.size
 
@@ -174,7 +174,7 @@ def frame_times(seconds: float, fps: float, jitter: tuple[float, ...] = ()) -> t
     if not jitter:
         return tuple(even)
     moved = [0.0] + [round(t + jitter[i] / fps, 2) for i, t in enumerate(even) if i > 0]
-    for index in range(1, count):  # rounding must not make two frames share an instant
+    for index in range(1, count):  # rounding must not give two frames the same time
         moved[index] = max(moved[index], round(moved[index - 1] + 0.01, 2))
     return tuple(moved)
 
@@ -212,7 +212,7 @@ def _backdrop(backdrop: Backdrop, width: int, height: int) -> NDArray[np.float32
 
 
 def _draw_body(canvas: NDArray[np.float32], body: Body, t: float) -> None:
-    # Only the pixels around the body are oversampled: a large frame costs no more than a small one.
+    # Only the pixels around the body are oversampled, so a large frame costs no more than a small one.
     x1, y1, x2, y2 = body.box_at(t)
     left, top = math.floor(x1), math.floor(y1)
     width, height = math.ceil(x2) - left, math.ceil(y2) - top
@@ -239,7 +239,7 @@ def _draw_label(canvas: NDArray[np.float32], label: Label) -> None:
 
 
 def _blend(canvas: NDArray[np.float32], mask: Image.Image, left: int, top: int, colour: tuple[int, int, int]) -> None:
-    """Lay ``colour`` over the canvas through ``mask``, cut where it leaves the picture."""
+    """Blend ``colour`` onto the canvas through ``mask``, clipped to the picture."""
     alpha = np.asarray(mask, np.float32) / 255
     height, width = canvas.shape[:2]
     y0, y1 = max(0, top), min(height, top + alpha.shape[0])

@@ -1,4 +1,4 @@
-"""What a world is made of: every choice in one frozen value that its directory remembers."""
+"""The specification of a world: all choices in one frozen value, which its manifest records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WorldSpec:
     """A world. The same spec gives byte-identical rows and the same pixels.
 
     Attributes:
-        seed: Everything random follows from it.
+        seed: Determines all randomness.
         size: Width and height of the displayed picture, in pixels.
         seconds: Duration of a clip.
         fps: Frames a second.

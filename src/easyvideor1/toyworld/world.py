@@ -37,7 +37,7 @@ class SplitInfo:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A complete world. ``reused`` says that it was there already and nothing was written."""
+    """A complete world. ``reused`` is True if it existed before and nothing was written."""
 
     root: Path
     spec: WorldSpec
@@ -52,9 +52,9 @@ class Manifest:
 def write_world(
     spec: WorldSpec, out: str | os.PathLike[str], on_progress: Callable[[int, int], None] | None = None
 ) -> Manifest:
-    """Write the world of ``spec`` into the directory ``out``, or find it there.
+    """Write the world of ``spec`` into the directory ``out``, unless it is there.
 
-    A complete world of the same spec is reused as it is; an interrupted one is continued. Rows are byte-identical for
+    A complete world of the same spec is reused; an interrupted one is continued. Rows are byte-identical for
     equal specs. Besides the three JSONL files there are ``media/``, ``scenes.jsonl`` (ground truth per clip) and
     ``manifest.json``, which is marked complete last.
 
@@ -65,7 +65,7 @@ def write_world(
 
     Raises:
         ConfigError: the spec cannot be met.
-        DataError: ``out`` holds a world of another spec, or other files.
+        DataError: ``out`` contains a world of another spec, or other files.
         MediaError: a clip cannot be encoded as asked.
     """
     root = Path(out)
@@ -78,7 +78,7 @@ def write_world(
     for split in splits:
         (root / "media" / split.name).mkdir(parents=True, exist_ok=True)
         for clip in split.clips:
-            if not (root / clip.path).exists():  # files are renamed into place when whole: this one is from before
+            if not (root / clip.path).exists():  # a file with its final name is complete
                 _write_clip(spec, clip, root)
             done += 1
             if on_progress is not None:
@@ -96,7 +96,7 @@ def write_world(
 
 
 def _open_world(spec: WorldSpec, root: Path) -> Manifest | None:
-    """The complete world that is there, or ``None`` once the directory is marked as this spec's."""
+    """The complete world in the directory, or ``None`` after marking the directory with this spec."""
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -106,7 +106,7 @@ def _open_world(spec: WorldSpec, root: Path) -> Manifest | None:
         others = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
         if others:
             raise DataError(
-                f"{root} holds files but no {_MANIFEST} ({', '.join(others[:3])}); choose an empty directory"
+                f"{root} contains files but no {_MANIFEST} ({', '.join(others[:3])}); choose an empty directory"
             )
         _write_manifest(Manifest(root, spec, {}), complete=False)
         return None
@@ -119,7 +119,7 @@ def _open_world(spec: WorldSpec, root: Path) -> Manifest | None:
         raise DataError(f"{path} is not the manifest of a toyworld ({error!r}); choose an empty directory") from error
     if not same:
         raise DataError(
-            f"{root} holds the world of another spec ({_difference(data, mine)}); choose another directory or remove it"
+            f"{root} has the world of another spec ({_difference(data, mine)}); choose another directory or remove it"
         )
     if not complete:
         return None
@@ -137,7 +137,7 @@ def _difference(data: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
 
 
 def _whole(manifest: Manifest) -> bool:
-    """Whether every file that the rows name is still there; if not, the world is completed again."""
+    """Whether all files of the rows exist; if not, the world is completed again."""
     if not (manifest.root / _SCENES).exists():
         return False
     for split in manifest.splits:

@@ -6,7 +6,6 @@ that needs more takes an ``AdvantageContext`` as its third parameter, and says w
 ``call_advantage`` calls either.
 """
 
-from easyvideor1.algorithms.advantages.batchwide import gdpo, reinforce_plus_plus_baseline, remax
 from easyvideor1.algorithms.advantages.contract import (
     ADVANTAGES,
     Advantage,
@@ -15,14 +14,17 @@ from easyvideor1.algorithms.advantages.contract import (
     is_per_token,
     wants_context,
 )
-from easyvideor1.algorithms.advantages.grouped import (
+from easyvideor1.algorithms.advantages.responses import (
     dr_grpo,
+    gdpo,
     grpo,
     mean_only,
     ones,
     opo,
     pass_at_k,
     per_turn,
+    reinforce_plus_plus_baseline,
+    remax,
     reward,
     rloo,
 )

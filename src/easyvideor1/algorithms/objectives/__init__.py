@@ -8,19 +8,20 @@ sequence is (``reg_grpo`` and ``dpo``: no group). What an objective needs beyond
 """
 
 from easyvideor1.algorithms.aggregation import token_weights
-from easyvideor1.algorithms.objectives.batch import Metrics, TokenBatch
-from easyvideor1.algorithms.objectives.clipped import cispo, luffy, ppo_clip, reinforce, sapo
 from easyvideor1.algorithms.objectives.contract import (
     OBJECTIVES,
+    Metrics,
     Objective,
+    TokenBatch,
     kl_tokens,
     objective_loss,
+    off_policy_loss,
+    ratio_base,
     token_objective,
 )
-from easyvideor1.algorithms.objectives.critic import value_loss
-from easyvideor1.algorithms.objectives.off_policy import off_policy_loss, ratio_base
 from easyvideor1.algorithms.objectives.sequence import gmpo, gspo, gspo_token, reg_grpo
 from easyvideor1.algorithms.objectives.supervised import dpo, pairs_of, pairs_within, reward_weighted_sft, sft
+from easyvideor1.algorithms.objectives.tokens import cispo, luffy, ppo_clip, reinforce, sapo, value_loss
 
 __all__ = [
     "OBJECTIVES",

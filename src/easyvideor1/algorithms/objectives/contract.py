@@ -1,18 +1,159 @@
-"""How an objective is called, and what all of them share: offline tokens, the KL term and the entropy bonus."""
+"""What an objective is given, how it is called, and what all of them share: offline tokens, KL, entropy bonus."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 
 from easyvideor1.algorithms.kl import kl_estimate
 from easyvideor1.algorithms.needs import own_options
-from easyvideor1.algorithms.objectives.batch import Metrics, TokenBatch, missing
-from easyvideor1.algorithms.objectives.off_policy import off_policy_loss
 from easyvideor1.config import StageConfig
+from easyvideor1.config.algorithms import LuffyShaping, OfflineSFT, OffPolicyOptions
 from easyvideor1.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """The T response tokens of one micro-batch; all tensors are ``(T,)`` but where said.
+
+    ``logprobs`` carry the gradient. ``old_logprobs`` are of the policy that the ratio is taken against,
+    ``ref_logprobs`` of the reference policy (``None`` when no KL is asked for). ``sequence`` numbers sequences over the
+    whole step; a sequence is never split between micro-batches. ``weights`` are zero for tokens that are not learnt;
+    over the whole step they sum to 1, before token weighters and corrections multiply them.
+
+    The fields below are ``None`` unless a stage needs them (``stage_needs``). ``base_weights`` are the weights before
+    that multiplication (``None``: there was none) and ``total_weight`` is their sum over the whole step, 1 but for
+    ``aggregation: fixed``. ``group`` numbers groups over the whole step. ``entropy`` carries a gradient if there is a
+    bonus. ``full_kl`` is KL over the vocabulary, with gradient. ``values`` of the critic carry a gradient,
+    ``old_values`` and ``returns`` none. ``offline`` is bool. ``pairs``, int64 ``(K, 2)``, numbers a better and a worse
+    sequence of this micro-batch each, ``pair_weights`` ``(K,)`` sum to 1 over the step. ``kl_coef`` goes before the
+    stage's, for an adaptive one.
+    """
+
+    logprobs: torch.Tensor
+    old_logprobs: torch.Tensor
+    ref_logprobs: torch.Tensor | None
+    advantages: torch.Tensor
+    sequence: torch.Tensor
+    weights: torch.Tensor
+    base_weights: torch.Tensor | None = None
+    total_weight: float = 1.0
+    group: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
+    full_kl: torch.Tensor | None = None
+    values: torch.Tensor | None = None
+    old_values: torch.Tensor | None = None
+    returns: torch.Tensor | None = None
+    offline: torch.Tensor | None = None
+    pairs: torch.Tensor | None = None
+    pair_weights: torch.Tensor | None = None
+    kl_coef: float | None = None
+
+    @property
+    def base(self) -> torch.Tensor:
+        """Every token's share of the step by the aggregation alone."""
+        return self.weights if self.base_weights is None else self.base_weights
+
+    @property
+    def learnt(self) -> torch.Tensor:
+        """Which tokens are learnt, whatever a weighter or a correction makes of them."""
+        return self.base > 0
+
+    def mean(self, values_T: torch.Tensor) -> torch.Tensor:
+        """This micro-batch's part of the step's weighted mean."""
+        # where, not multiplication alone: an infinite value of a token that is not learnt must not become NaN. (Its
+        # gradient would be NaN even so: whoever fills the batch keeps log-probabilities of such tokens finite.)
+        return (torch.where(self.weights > 0, values_T, 0.0) * self.weights).sum()
+
+    def plain_mean(self, values_T: torch.Tensor) -> torch.Tensor:
+        """The same with the base weights: for terms that are no policy gradient, KL and entropy."""
+        return (torch.where(self.base > 0, values_T, 0.0) * self.base).sum()
+
+    def report(self, values_T: torch.Tensor) -> torch.Tensor:
+        """This micro-batch's part of a metric: a mean with the base weights, which over the step sum to 1 here."""
+        return self.plain_mean(values_T.detach()) / self.total_weight
+
+
+Metrics = Mapping[str, torch.Tensor]
+
+#: Log-ratios are cut to this size: exp(20) is finite in float32.
+LOG_RATIO = 20.0
+
+
+def missing(what: str, who: str) -> ValueError:
+    """The error of a batch that lacks a field which a stage's options ask for."""
+    return ValueError(f"{who} needs {what}, which this batch does not have; stage_needs says what to fill in")
+
+
+def log_ratio(batch: TokenBatch) -> torch.Tensor:
+    """``log(pi / old)`` per token, ``(T,)``; 0 where nothing is learnt."""
+    return torch.where(batch.learnt, batch.logprobs - batch.old_logprobs, 0.0)
+
+
+def off_policy_loss(options: OffPolicyOptions, values_T: torch.Tensor, batch: TokenBatch) -> torch.Tensor:
+    """The loss per token ``(T,)`` with that of offline tokens replaced.
+
+    - ``none``: nothing is replaced. Where old log-probs are the trainer's own, the ratio of an offline token starts
+      at 1 whoever wrote it, so that it is learnt like an example, weighted with its advantage (what EasyVideoR1 did).
+    - ``importance``: nothing is replaced either; ``old_logprobs`` of these tokens are those of the policy that wrote
+      them (``ratio_base``), so that the ratio is the true one and clipped as all others (Precup et al. 2000, per
+      decision, under PPO's clipping).
+    - ``luffy``: ``-A f(p)`` with ``f(p) = p / (p + gamma)``, ``p`` the token's probability, no clipping (Yan et al.
+      2025, LUFFY, policy shaping). Its slope in ``log p`` is ``gamma p / (p + gamma)^2``: largest at ``p = gamma``,
+      where the slope without shaping, ``p``, is small.
+    - ``sft``: ``-coef * log p``, whatever the advantage: a term of imitation beside the policy gradient
+      (after Rajeswaran et al. 2018, DAPG, where it also decays).
+
+    Raises:
+        ValueError: the batch does not say which tokens are offline.
+    """
+    if isinstance(options, LuffyShaping):
+        return luffy_shaped(values_T, batch, options.gamma)
+    if isinstance(options, OfflineSFT):
+        return torch.where(_offline(batch, "off_policy: sft"), -options.coef * batch.logprobs, values_T)
+    return values_T
+
+
+def luffy_shaped(values_T: torch.Tensor, batch: TokenBatch, gamma: float) -> torch.Tensor:
+    """The loss per token with ``-A p / (p + gamma)`` for offline tokens (LUFFY); see ``off_policy_loss``."""
+    # p / (p + gamma) = sigmoid(log p - log gamma), which does not lose small p to rounding.
+    shaped = torch.sigmoid(batch.logprobs - math.log(gamma))
+    return torch.where(_offline(batch, "luffy"), -batch.advantages * shaped, values_T)
+
+
+def _offline(batch: TokenBatch, who: str) -> torch.Tensor:
+    if batch.offline is None:
+        raise missing("offline", who)
+    return batch.offline
+
+
+def ratio_base(
+    options: StageConfig, current_T: torch.Tensor, engine_T: torch.Tensor, offline_T: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The log-probabilities ``(T,)`` that ratios are taken against: ``TokenBatch.old_logprobs``.
+
+    Those of the policy's own tokens are ``current_T``, or with ``old_logprobs: engine`` the engine's (Schulman et al.
+    2017, PPO, sec. 3, where they are of the policy that wrote the response). Those of offline tokens are the ones that
+    came with them under ``off_policy: importance`` alone; else their ratio starts at 1, whoever wrote them.
+
+    Args:
+        options: ``old_logprobs`` and ``off_policy`` decide.
+        current_T: the trainer's own, without gradient.
+        engine_T: those that came with the responses; NaN where unknown, and there ``current_T`` is taken.
+        offline_T: bool, tokens of offline responses; ``None`` if there are none.
+    """
+    offline = torch.zeros_like(engine_T, dtype=torch.bool) if offline_T is None else offline_T
+    taken = torch.zeros_like(offline)
+    if options.old_logprobs == "engine":
+        taken |= ~offline
+    if options.off_policy.name == "importance":
+        taken |= offline
+    return torch.where(taken & ~engine_T.isnan(), engine_T, current_T)
+
 
 #: A batch and the objective's own options -> the loss and its metrics, numbers each. With ``@token_objective`` both
 #: are per token, ``(T,)``.

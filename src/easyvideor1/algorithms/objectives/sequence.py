@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.objectives.batch import LOG_RATIO, Metrics, TokenBatch, log_ratio, missing
-from easyvideor1.algorithms.objectives.contract import OBJECTIVES
+from easyvideor1.algorithms.objectives.contract import LOG_RATIO, OBJECTIVES, Metrics, TokenBatch, log_ratio, missing
 from easyvideor1.algorithms.sequences import first_by, local, sum_by
 from easyvideor1.config.algorithms import ClipOptions, RegGRPOOptions
 

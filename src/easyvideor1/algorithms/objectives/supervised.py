@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.objectives.batch import Metrics, TokenBatch, missing
-from easyvideor1.algorithms.objectives.contract import OBJECTIVES, token_objective
+from easyvideor1.algorithms.objectives.contract import OBJECTIVES, Metrics, TokenBatch, missing, token_objective
 from easyvideor1.algorithms.sequences import local, sum_by
 from easyvideor1.config.algorithms import DPOOptions, ObjectiveOptions, RewardWeightedOptions
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from easyvideor1.config.judge import JudgeConfig
-from easyvideor1.config.rewards import RewardConfig
+from easyvideor1.config.rewards import JudgeConfig, RewardConfig
 from easyvideor1.rewards.audit.constant_baselines import ConstantBaseline, ScoreOne, best_constant
 from easyvideor1.rewards.audit.length_bias import LengthBias, length_bias
 from easyvideor1.rewards.readers.geometry import declared_scale

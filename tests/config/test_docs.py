@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from easyvideor1.config import parse_config
-from easyvideor1.config.document import (
+from easyvideor1.config.docs import (
     _sections,
     configuration_page,
     json_schema,
@@ -16,14 +16,14 @@ from easyvideor1.config.document import (
     write_documents,
 )
 from easyvideor1.config.keys import all_keys, dotted
-from easyvideor1.config.schema import RunConfig, Section, StageConfig
+from easyvideor1.config.schema import BaseConfig, RunConfig, StageConfig
 from easyvideor1.config.stage_sections import KLConfig
 from easyvideor1.types import ConfigError
 
 ROOT = Path(__file__).parents[2]
 
 
-def sections(cls=Section):
+def sections(cls=BaseConfig):
     for sub in cls.__subclasses__():
         if sub.__module__ == "easyvideor1.config.schema":
             yield sub
@@ -45,7 +45,7 @@ def test_tables_are_whole():
 
 
 def required_on_the_page():
-    """Section class -> keys that its table calls required."""
+    """BaseConfig class -> keys that its table calls required."""
     found, classes = {}, {model.__name__: model for model, _, mark in _sections(RunConfig, "", None) if mark is None}
     headings = {}
     for model, place, mark in _sections(RunConfig, "", None):

@@ -1,17 +1,51 @@
-"""Sections that a word may stand for, and sections whose options depend on the name in them."""
+"""What all sections of the configuration share: their base class, marks, and options chosen by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from easyvideor1.config.section import Section
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class Changeable:
+    """Marks a field that does not identify a run: it may change in a run that has begun, which then resumes."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "x-identifies-run": False}
+
+
+CHANGEABLE = Changeable()
+
+
+class BaseConfig(BaseModel):
+    """Base of all sections: frozen; an unknown key is an error, and so is an infinite number but where allowed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Directory of the YAML file that a configuration was read from, if it was. No setting: all origins are equal."""
+
+    folder: Path | None = field(default=None, compare=False)
+
+
+def require_order(section: BaseConfig, low: str, high: str) -> None:
+    least, most = getattr(section, low), getattr(section, high)
+    if least > most:
+        raise ValueError(f"{low} ({least}) is larger than {high} ({most}); lower the first or raise the second")
+
 
 #: What stands in a table for every ``module:attr``.
 CUSTOM = "module:attr"
@@ -45,7 +79,7 @@ class ByName(Shorthand):
 
     key: str = "name"
     default: str = ""
-    classes: Mapping[str, type[Section]] = field(default_factory=dict, hash=False)
+    classes: Mapping[str, type[BaseConfig]] = field(default_factory=dict, hash=False)
 
     def expand(self, value: Any) -> Any:
         value = super().expand(value)
@@ -55,7 +89,7 @@ class ByName(Shorthand):
         """The entry of ``classes`` for a name: the name itself, or ``CUSTOM``."""
         return CUSTOM if isinstance(name, str) and ":" in name else name
 
-    def class_of(self, name: object) -> type[Section] | None:
+    def class_of(self, name: object) -> type[BaseConfig] | None:
         """The class for a name, or ``None`` if there is none."""
         return self.classes.get(str(self.entry(name)))
 

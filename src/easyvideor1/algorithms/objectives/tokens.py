@@ -1,18 +1,21 @@
-"""Objectives of single tokens: a policy gradient with the ratio held back in one way or another.
-
-Throughout, ``rho = exp(logprob - old)`` with the log-ratio cut at 20 in size, ``A`` is the advantage, and what is
-written is the loss of a token; the aggregation makes a mean of it.
-"""
+"""Objectives of single tokens, and the loss of a critic."""
 
 from __future__ import annotations
 
 import torch
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.objectives.batch import LOG_RATIO, Metrics, TokenBatch
-from easyvideor1.algorithms.objectives.contract import OBJECTIVES, token_objective
-from easyvideor1.algorithms.objectives.off_policy import luffy_shaped
+from easyvideor1.algorithms.objectives.contract import (
+    LOG_RATIO,
+    OBJECTIVES,
+    Metrics,
+    TokenBatch,
+    luffy_shaped,
+    missing,
+    token_objective,
+)
 from easyvideor1.config.algorithms import ClipOptions, DualClipOptions, LuffyOptions, ObjectiveOptions, SAPOOptions
+from easyvideor1.config.stage_sections import CriticConfig
 
 
 def _ratio(batch: TokenBatch) -> torch.Tensor:
@@ -93,3 +96,26 @@ def sapo(batch: TokenBatch, options: SAPOOptions) -> tuple[torch.Tensor, Metrics
 def reinforce(batch: TokenBatch, options: ObjectiveOptions) -> tuple[torch.Tensor, Metrics]:
     """``-A log pi``: the plain policy gradient (Williams 1992), on-policy only."""
     return -batch.advantages * batch.logprobs, {}
+
+
+@requires("values")
+def value_loss(batch: TokenBatch, options: CriticConfig) -> tuple[torch.Tensor, Metrics]:
+    """``max((V - G)^2, (V_old + clip(V - V_old, -c, c) - G)^2) / 2`` per token, ``c = value_clip``.
+
+    ``G`` are the returns of ``generalized_advantages``. Schulman et al. 2016 (GAE, sec. 5) for the regression; the
+    clipping is that of the reference implementation of PPO (Engstrom et al. 2020, sec. 3). Without ``value_clip`` it is
+    the plain squared error. An objective of the critic: it shares ``TokenBatch`` with those of the policy, and adds
+    neither KL nor entropy.
+    """
+    if batch.values is None or batch.returns is None or batch.old_values is None:
+        raise missing("values", "the loss of the critic")
+    error = (batch.values - batch.returns).square()
+    metrics = {"critic/value": batch.report(batch.values), "critic/return": batch.report(batch.returns)}
+    clip = options.value_clip
+    if clip is not None:
+        near = batch.old_values + (batch.values - batch.old_values).clamp(-clip, clip)
+        clipped = (near - batch.returns).square()
+        metrics["critic/clip_fraction"] = batch.report((clipped > error).to(error.dtype))
+        error = torch.maximum(error, clipped)
+    loss = batch.plain_mean(error) / 2
+    return loss, {**metrics, "critic/loss": loss.detach()}

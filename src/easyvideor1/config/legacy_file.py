@@ -1,4 +1,4 @@
-"""The YAML that is migrated: its values by dotted key, each checked, and which were asked for or left behind."""
+"""The legacy YAML file that is migrated: its values by dotted key, which were read, and which are unsupported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LATER: Mapping[str, str] = {early: key for key, names in EARLY.items() for early
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class UnsupportedKey:
     """An old key that has no counterpart: its dotted name, its value as text, and why."""
 
     key: str
@@ -38,12 +38,12 @@ class Left:
 
 
 @dataclass
-class OldFile:
+class LegacyFile:
     """The old file: remembers which keys were asked for, and which of those could not be kept."""
 
     source: Source
     asked: set[str] = field(default_factory=set)
-    left: list[Left] = field(default_factory=list)
+    unsupported: list[UnsupportedKey] = field(default_factory=list)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value at a dotted key, or the old framework's default when it is absent or null."""
@@ -51,7 +51,7 @@ class OldFile:
         self.asked.add(written)
         value = self._at(written)
         if isinstance(value, str) and "${" in value:
-            self.leave(written, "an OmegaConf reference is not resolved; write its value")
+            self.drop(written, "an OmegaConf reference is not resolved; write its value")
             return default
         return default if value is None else value
 
@@ -115,13 +115,15 @@ class OldFile:
             return key
         return next((early for early in EARLY.get(key, ()) if self._at(early) is not None), key)
 
-    def leave(self, key: str, reason: str, value: Any = None) -> None:
+    def drop(self, key: str, reason: str, value: Any = None) -> None:
         """Put a key on the list of what has no counterpart, under the name that the file gives it."""
         key = self._written(key)
         self.asked.add(key)
         value = self._at(key) if value is None else value
-        if all(item.key != key for item in self.left):
-            self.left.append(Left(key, "not set" if value is None else json.dumps(value, ensure_ascii=False), reason))
+        if all(item.key != key for item in self.unsupported):
+            self.unsupported.append(
+                UnsupportedKey(key, "not set" if value is None else json.dumps(value, ensure_ascii=False), reason)
+            )
 
 
 def _is_finite(value: float) -> bool:

@@ -13,10 +13,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from easyvideor1.config.by_name import CUSTOM, ByName, Shorthand, marker_of
+from easyvideor1.config.base import CUSTOM, ByName, Changeable, Shorthand, marker_of
 from easyvideor1.config.keys import inner_models, is_list
 from easyvideor1.config.schema import RunConfig
-from easyvideor1.config.section import Changeable
 from easyvideor1.files import write_text
 
 PAGE = "configuration.md"
