@@ -56,5 +56,9 @@ def test_mistakes_are_told_without_a_traceback(world: World, place: Path) -> Non
     write_config(world.short(), place / "run.yaml")
     done = RUN.invoke(app, ["train", "run.yaml", "stages.rl.objective=ppo"])
     assert done.exit_code == 2
-    assert done.stderr.splitlines()[0].startswith("error: unknown objective 'ppo': did you mean ppo_clip, ")
+    said = done.stderr.splitlines()[0]
+    assert said.startswith(
+        "error: override 'stages.rl.objective=ppo': stages.0.objective: unknown name 'ppo': did you "
+    )
+    assert "ppo_clip" in said
     assert sorted(path.name for path in place.iterdir() if path.name != "__pycache__") == ["own_parts.py", "run.yaml"]
