@@ -72,8 +72,10 @@ def shown_key(path: Keys, values: Mapping[str, Any]) -> str:
 
 
 def nearest(word: str, choices: Sequence[str]) -> list[str]:
-    """The few choices that are spelled most like a word, if any is."""
-    return difflib.get_close_matches(word, choices, n=_SHOWN, cutoff=0.6)
+    """The few choices that are spelled most like a word, if any is; first those that it begins."""
+    begun = [choice for choice in choices if word and choice.startswith(word)]
+    alike = difflib.get_close_matches(word, choices, n=_SHOWN, cutoff=0.6)
+    return list(dict.fromkeys((*begun, *alike)))[:_SHOWN]
 
 
 def _nearest_keys(path: Keys) -> list[Keys]:
