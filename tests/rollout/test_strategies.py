@@ -12,7 +12,7 @@ from easyvideor1.engines.engine import Sampling
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.records.trajectory_files import read_trajectories
 from easyvideor1.rollout.driver import Draw, Job, drive
-from easyvideor1.rollout.strategies import STRATEGIES, PromptTools, SecondLook
+from easyvideor1.rollout.strategies import STRATEGIES, PromptBuilder, SecondLook
 from easyvideor1.types import ConfigError, MediaRef, Prompt, Sample
 from tiny import load_frames, make_plan
 from training.runs import World, json_lines, train
@@ -28,7 +28,7 @@ def test_a_second_look_continues_the_first_turn(tiny_family, pushed) -> None:
 
     sample = Sample("a", "<video>What moves?", "open_ended", "x", (MediaRef("video", "/media/a"),))
     engine = LocalEngine(tiny_family, pushed({tiny_family.stop_token_ids[0]: 2.0}), load_frames)
-    strategy = STRATEGIES.resolve("second_look")(PromptTools(render, tiny_family, lambda ref: plan))
+    strategy = STRATEGIES.resolve("second_look")(PromptBuilder(render, tiny_family, lambda ref: plan))
     (outcome,) = drive(engine, [Job(sample, (Draw(24, Sampling(max_new_tokens=60), 5),))], strategy)
     turns = {len(each.turns) for each in outcome.trajectories}
     assert turns == {1, 2}, "those that were cut stay, those that ended look again"
@@ -100,5 +100,5 @@ class Looking(SecondLook):
         if len(trajectory.turns) > 1:
             return None
         asked = trajectory.last.prompt.followed_by(trajectory.last.response_ids)
-        return self._tools.family.extend(asked, self.CHECK, (), ())
+        return self.prompts.family.extend(asked, self.CHECK, (), ())
 """
