@@ -181,6 +181,24 @@ def generate(engine: Engine, requests: Sequence[Request]) -> list[tuple[Trajecto
     return [found[place] for place in range(len(requests))]
 
 
+#: Methods of the contract.
+_METHODS = ("submit", "results", "cancel", "update_weights", "sleep", "wake", "close")
+
+
+def check_contract(name: str, engine: object) -> None:
+    """Check that a class of engines has the methods of the contract; a function that makes engines is not looked into.
+
+    Raises:
+        ConfigError: it lacks some; the message names them.
+    """
+    missing = [method for method in _METHODS if not callable(getattr(engine, method, None))]
+    if isinstance(engine, type) and missing:
+        raise ConfigError(
+            f"rollout.engine: {name!r} has no {', '.join(missing)}; an engine has the methods "
+            f"{', '.join(_METHODS)} (docs/engines.md)"
+        )
+
+
 def contract_error(engine: Engine, what: str) -> EasyVideoError:
     """The error of an engine that breaks its contract; ``what`` says how."""
     name = type(engine).__name__

@@ -21,7 +21,7 @@ import torch
 
 from easyvideor1.config import ModelConfig
 from easyvideor1.engines.decoding import GrowingResponses, SeenTokens, draw, uniforms
-from easyvideor1.engines.engine import Engine, Request, Result
+from easyvideor1.engines.engine import Engine, Request, Result, check_contract
 from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family, chosen_device, computing, configured_model
 from easyvideor1.families.features import FeatureCache, FeatureStore, load_visual
@@ -378,6 +378,7 @@ def open_engine(
             receive a module that was loaded so.
     """
     kind = ENGINES.resolve(name)
+    check_contract(name, kind)
     options: dict[str, Any] = {"batch_tokens": batch_tokens}
     if features is not None and getattr(kind, "takes_features", False):
         options["features"] = features

@@ -13,6 +13,7 @@ from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.config.places import require_sources
 from easyvideor1.data import BadRow, Loaded, SampleStream, shared_ids_note, source_weights
+from easyvideor1.engines.engine import check_contract
 from easyvideor1.engines.local import ENGINES
 from easyvideor1.rollout.requests import offline_ids
 from easyvideor1.seeds import derive_seed
@@ -132,7 +133,7 @@ def _check_names(config: RunConfig, components: Components) -> None:
     require_sources(config, (*config.data.train, *config.data.validation, *config.data.test))
     if config.model.lora is None and {*config.model.freeze} == {"vision", "merger", "language"}:
         raise ConfigError("model.freeze freezes the whole model; leave at least one group to train")
-    ENGINES.resolve(config.rollout.engine)
+    check_contract(config.rollout.engine, ENGINES.resolve(config.rollout.engine))
     for options in config.stages:
         check_needs(options, set(NEEDS))  # every need is met; the names are resolved on the way
         if options.kl.reference == "adapter-off" and config.model.lora is None:
