@@ -55,11 +55,11 @@ def test_a_run_trains_on_both_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Nothing but ``rollout.strategy`` is set; records, metrics, evaluation and resume are those of any run."""
     monkeypatch.chdir(tmp_path)
     world = World(tmp_path / "world")
-    (tmp_path / "own_parts.py").write_text(PARTS)
+    (tmp_path / "own_looks.py").write_text(PARTS)
     monkeypatch.syspath_prepend(str(tmp_path))
     config = world.config(
-        rollout={"max_new_tokens": 40, "strategy": "own_parts:Looking"},
-        rewards={"custom": {"*": "own_parts:vowels"}},
+        rollout={"max_new_tokens": 40, "strategy": "own_looks:Looking"},
+        rewards={"custom": {"*": "own_looks:vowels"}},
         stages=[world.values()["stages"][1] | {"steps": 2}],
         evaluation={"every": 0, "samples": 1},
     )
