@@ -92,7 +92,8 @@ class Engine(Protocol):
     - ``submit`` returns one new ticket per request. Each ticket that is not cancelled comes back once, in any order,
       as a ``Result`` with ``n`` trajectories or a fault.
     - A request fails alone: media that cannot be read (``MediaError``, ``DataError``) are the fault of its result, and
-      change no other result. What ``results`` raises is a failure of the engine; nothing is pending afterwards.
+      change no other result, except that batches form without it, which can change the last bits of logits. What
+      ``results`` raises is a failure of the engine; nothing is pending afterwards.
     - Randomness comes from the seed of a request alone. What else is in the batch may change logits in the last bits.
     - Visual special tokens are never sampled. A response ends with a stop token of the family, with the token that
       completes a string of ``Sampling.stop``, or after ``max_new_tokens`` tokens.
