@@ -195,7 +195,7 @@ def check_contract(name: str, engine: object) -> None:
     missing = [method for method in _METHODS if not callable(getattr(engine, method, None))]
     if isinstance(engine, type) and missing:
         raise ConfigError(
-            f"rollout.engine: {name!r} has no {', '.join(missing)}; an engine has the methods "
+            f"engine {name!r} has no {', '.join(missing)}; an engine has the methods "
             f"{', '.join(_METHODS)} (docs/engines.md)"
         )
 
