@@ -142,14 +142,14 @@ def test_a_function_of_ones_own_says_itself_whether_flat_groups_go() -> None:
     assert not flat_rule(stage, own)(scored("1", "1")) and flat_rule(stage, group_centred(own))(scored("1", "1"))
 
 
-def test_a_group_of_which_nothing_is_learnt_is_left_out() -> None:
+def test_a_group_of_which_nothing_is_trained_on_is_left_out() -> None:
     """Dynamic sampling then draws another in its place."""
     cut = Group(Sample("a", "q", "math", "1"), (trajectory("1", 4, "length"), trajectory("0", 4, "length")))
     half = replace(cut, trajectories=(trajectory("1", 4, "length"), trajectory("0", 4)))
     groups = score_groups([cut, half], by_group(score_group))
     for filtered, kept in ((True, groups[1:]), (False, groups)):
-        learnt = partial(is_trained_on, overlong_filter=filtered)
-        found = select_groups(groups, drop_flat=always, learnt=learnt)
+        trained = partial(is_trained_on, overlong_filter=filtered)
+        found = select_groups(groups, drop_flat=always, trained=trained)
         assert found == kept
     assert not is_trained_on(trajectory("", 0), overlong_filter=False), "an empty response"
 

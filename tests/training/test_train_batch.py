@@ -114,7 +114,7 @@ def test_pairs_are_there_for_those_who_compare() -> None:
     assert train_batch(GROUPS).pairs is None
 
 
-def test_a_response_of_which_nothing_is_learnt_is_in_no_pair() -> None:
+def test_a_response_of_which_nothing_is_trained_on_is_in_no_pair() -> None:
     """Cut at the limit, or empty: the other one of its pair would be pushed by itself."""
     cut = Trajectory((turn(2, "length"),))
     first = replace(GROUPS[1], trajectories=(cut, *GROUPS[1].trajectories[1:]))

@@ -29,7 +29,7 @@ class TokenStatistics:
 
     sequence: torch.Tensor
     group: torch.Tensor
-    learnt: torch.Tensor
+    trained: torch.Tensor
     entropy: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
 
@@ -67,7 +67,7 @@ def tw_grpo(tokens: TokenStatistics, options: TWGRPOOptions) -> torch.Tensor:
 @WEIGHTERS.register("entropy_top")
 @requires("entropy", "group_ids")
 def entropy_top(tokens: TokenStatistics, options: EntropyTopOptions) -> torch.Tensor:
-    """1 for the ``share`` of learnt tokens with the highest entropy, else 0 (Wang et al. 2025, sec. 5).
+    """1 for the ``share`` of trained tokens with the highest entropy, else 0 (Wang et al. 2025, sec. 5).
 
     The paper takes the share of a micro-batch; here it is of each group, so that splitting a step otherwise changes
     nothing. At least one token per group is kept, and all that are as uncertain as the last one.
@@ -77,7 +77,7 @@ def entropy_top(tokens: TokenStatistics, options: EntropyTopOptions) -> torch.Te
     entropy = tokens.entropy.detach()
     weights = torch.zeros_like(entropy)
     for group in torch.unique(tokens.group).tolist():
-        mine = (tokens.group == group) & tokens.learnt
+        mine = (tokens.group == group) & tokens.trained
         values = entropy[mine]
         if len(values):
             # Not ceil of the product as it comes: 0.28 * 25 is a little more than 7.

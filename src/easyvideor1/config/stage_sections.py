@@ -80,7 +80,7 @@ class MismatchConfig(BaseConfig):
     bound: Annotated[float, Field(gt=0)] | None = None
     """Largest mean distance per token, in nats, of any one response; null for no bound."""
     action: Literal["warn", "stop"] = "warn"
-    """Name the worst response and go on, or stop the run before it is learnt from."""
+    """Name the worst response and go on, or stop the run before it is trained on."""
 
 
 class KLConfig(BaseConfig):

@@ -101,14 +101,14 @@ def select_groups(
     drop_flat: Callable[[Group], bool],
     signal: Signal = totals,
     within: Callable[[Group], bool] | None = None,
-    learnt: Callable[[Trajectory], bool] | None = None,
+    trained: Callable[[Trajectory], bool] | None = None,
 ) -> list[Group]:
     """The groups to train on.
 
     Trajectories whose score is not applicable are taken out. Where ``drop_flat`` says so, groups whose signals are all
     equal go: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any
-    trajectory, which is one whose media could not be read, one none of whose trajectories is ``learnt``, and one that
-    is not ``within`` the bounds of an online filter.
+    trajectory, which is one whose media could not be read, one none of whose trajectories is ``trained`` on, and one
+    that is not ``within`` the bounds of an online filter.
     """
     used = []
     for group in groups:
@@ -121,7 +121,7 @@ def select_groups(
             )
         if not judged or (within is not None and not within(group)):
             continue
-        if learnt is not None and not any(map(learnt, group.trajectories)):
+        if trained is not None and not any(map(trained, group.trajectories)):
             continue
         if len(set(signal(group))) == 1 and drop_flat(group):
             continue
@@ -146,7 +146,7 @@ def selector(options: StageConfig, max_new_tokens: int) -> Callable[[Sequence[Gr
         drop_flat=flat_rule(options, advantage),
         signal=signal,
         within=filter_by_mean(options.selection) if options.selection.filters else None,
-        learnt=partial(is_trained_on, overlong_filter=options.overlong.filter),
+        trained=partial(is_trained_on, overlong_filter=options.overlong.filter),
     )
 
 

@@ -72,8 +72,8 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
             loaded[split] = components.load_sources(named, advance) if named else []
     # Before frames are decoded: this fails in seconds, decoding may take hours.
     components.scorer.try_out(sample for sources in loaded.values() for source in sources for sample in source.samples)
-    learnt = [_stage_sources(options, config, components, loaded["train"], watch) for options in config.stages]
-    for options, usable in zip(config.stages, learnt, strict=True):
+    stage_sources = [_stage_sources(options, config, components, loaded["train"], watch) for options in config.stages]
+    for options, usable in zip(config.stages, stage_sources, strict=True):
         _planned(options, config, usable, counted)
     with watch.phase("building the frame cache", "file") as advance:
         built = components.fill_cache([source for sources in loaded.values() for source in sources], advance)
@@ -85,7 +85,7 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
         which = "1 damaged entry was" if count == 1 else f"{count} damaged entries were"
         watch.say(f"frame cache: {which} not used; the first is {path}: {fault}")
     loaded = {split: components.without_failed(sources, built) for split, sources in loaded.items()}
-    learnt = [components.without_failed(sources, built) for sources in learnt]
+    stage_sources = [components.without_failed(sources, built) for sources in stage_sources]
     report: dict[str, Any] = {split: _counts(sources) for split, sources in loaded.items()}
     for split, sources in loaded.items():
         for one in sources:
@@ -93,7 +93,7 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
         if note := shared_ids_note(sources):
             watch.say(f"{split}: {note}")
     streams, steps = [], []
-    for options, usable in zip(config.stages, learnt, strict=True):
+    for options, usable in zip(config.stages, stage_sources, strict=True):
         if options.trajectories == "offline":
             report[f"stage {options.name}"] = _counts(usable)
         planned, stream = _planned(options, config, usable, counted)

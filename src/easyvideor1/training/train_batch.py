@@ -191,7 +191,7 @@ def make_train_batch(
         lengths=torch.tensor(written, dtype=torch.float32),
         baseline_rewards=greedy,
         sequence=rows.sequence,
-        learnt=rows.trained,
+        trained=rows.trained,
         values=values_T,
         rewards=rewards_T,
         step=step,

@@ -55,7 +55,7 @@ def opo(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContex
 
     The baseline that makes the variance of the gradient smallest, if a response's squared gradient norm grows with its
     length. Equal lengths make it ``dr_grpo``. As in the paper, lengths are those that were generated: a response that
-    overlong filtering keeps from being learnt has a part in the baseline even so, like its reward.
+    overlong filtering keeps from being trained on has a part in the baseline even so, like its reward.
     """
     if context.lengths is None:
         raise EasyVideoError("advantage opo needs the lengths of responses, which its caller did not give")

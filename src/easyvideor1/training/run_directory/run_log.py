@@ -110,12 +110,12 @@ class StageLog:
         trains on offline members of its groups; it stands beside each of them.
         """
         of_turns = iter(batch.token_advantages())
-        learnt = {
+        advantages = {
             id(trajectory): (value, [next(of_turns) for _ in trajectory.turns])
             for trajectory, value in zip(batch.rows.trajectories, batch.recorded.tolist(), strict=True)
         }
         file = self.rollouts / f"step_{step:06d}.jsonl"
-        digests = write_trajectories(file, [_group_record(step, group, learnt, off_policy) for group in groups])
+        digests = write_trajectories(file, [_group_record(step, group, advantages, off_policy) for group in groups])
         place = self.rollouts.relative_to(self.directory)
         self._digests |= {(place / name).as_posix(): digest for name, digest in digests.items()}
 
@@ -139,11 +139,11 @@ class StageLog:
 
 
 def _group_record(
-    step: int, group: Group, learnt: Mapping[int, tuple[float, list[NDArray[np.float32]]]], off_policy: str
+    step: int, group: Group, advantages: Mapping[int, tuple[float, list[NDArray[np.float32]]]], off_policy: str
 ) -> SampleRecord:
     found = []
     for trajectory, score in zip(group.trajectories, group.scores, strict=True):
-        advantage, of_turns = learnt.get(id(trajectory), (None, None))
+        advantage, of_turns = advantages.get(id(trajectory), (None, None))
         found.append(
             trajectory_record(
                 trajectory,
