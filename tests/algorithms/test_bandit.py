@@ -13,8 +13,8 @@ from tests.algorithms.batches import loss_of as batch_loss
 from tests.algorithms.batches import stage
 
 from easyvideor1.algorithms.advantages import ADVANTAGES, AdvantageContext, call_advantage, is_per_token
-from easyvideor1.algorithms.assembly import stage_needs, token_batch
 from easyvideor1.algorithms.objectives import OBJECTIVES, pairs_of, token_weights
+from easyvideor1.algorithms.token_batch import stage_needs, token_batch
 from easyvideor1.algorithms.weighters import position_divergence
 
 GROUPS, SIZE, LENGTH, WORDS = 4, 6, 3, 4

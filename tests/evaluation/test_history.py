@@ -11,7 +11,8 @@ from easyvideor1.evaluation.curves import evaluation_series, main_panels, other_
 from easyvideor1.evaluation.history import Place, cache_dir, compared_evaluations, place_of, read_history
 from easyvideor1.evaluation.summary import write_summary
 from easyvideor1.files import json_bytes
-from easyvideor1.records.reading import read_rows, stage_damage, steps_words
+from easyvideor1.records.damage import stage_damage, steps_words
+from easyvideor1.records.reading import read_rows
 from easyvideor1.types import DataError
 
 from .runs import TASKS, write_evaluations, write_lines, write_run

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.config import StageConfig, write_config
-from easyvideor1.training.lengths import counted_steps, in_steps
+from easyvideor1.training.stage_steps import counted_steps, in_steps
 from easyvideor1.types import ConfigError
 
 from .runs import World, json_lines, lasting, train, write_rows

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from easyvideor1.records.reading import changed_files
+from easyvideor1.records.damage import changed_files
 from easyvideor1.rollout.collector import REPLACED_TOKENS
 from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.timings import Timings

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from easyvideor1.algorithms.advantages import ADVANTAGES
-from easyvideor1.algorithms.assembly import stage_needs
+from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.config import StageConfig
 from easyvideor1.training.train_batch import Sources, TrainBatch, lay_out, make_train_batch
 from easyvideor1.types import EasyVideoError, Group, Prompt, Sample, Score, Trajectory, Turn

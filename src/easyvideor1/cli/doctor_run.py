@@ -25,7 +25,7 @@ def is_run(path: str) -> bool:
 def check_run(directory: Path) -> Iterator[Finding]:
     """Check a run directory file by file; nothing is changed."""
     from easyvideor1.locks import is_locked
-    from easyvideor1.training.lengths import with_known_steps
+    from easyvideor1.training.stage_steps import with_known_steps
 
     busy = is_locked(directory / ".lock")
     if busy:
@@ -211,7 +211,7 @@ def _dated(run: Run, file: Path, detail: str, remedy: str) -> Finding:
 
 def _leftovers(run: Run) -> Iterator[Finding]:
     from easyvideor1.files import temporary_files
-    from easyvideor1.records.reading import ASIDE
+    from easyvideor1.records.damage import ASIDE
 
     if not run.busy and (left := temporary_files(run.directory)):
         words = f"{len(left)} left by killed processes, such as {left[0].relative_to(run.directory)}; they are not used"

@@ -38,7 +38,8 @@ def check_stages(run: Run) -> Iterator[Finding]:
 
 def _record(run: Run, directory: Path, steps: int | None) -> Iterator[Finding]:
     """Metrics, timings, warnings and rollouts; ``steps`` is the required number of steps, if known."""
-    from easyvideor1.records.reading import read_rows, read_steps, rollout_files, stage_damage, steps_words
+    from easyvideor1.records.damage import stage_damage, steps_words
+    from easyvideor1.records.reading import read_rows, read_steps, rollout_files
 
     where = f"stages/{directory.name}"
     damage = stage_damage(directory, steps)

@@ -62,7 +62,7 @@ def find_checkpoint(source: Path) -> Path:
         ConfigError: there is no checkpoint, or it is damaged.
     """
     from easyvideor1.config import RunConfig
-    from easyvideor1.config.places import missing
+    from easyvideor1.config.paths import missing
     from easyvideor1.training.run_directory.checkpoint import latest_checkpoint, read_state
     from easyvideor1.types import ConfigError
 

@@ -14,7 +14,7 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run director
     The page shows the frames that are still in the run's frame cache; nothing is decoded.
     """
     from easyvideor1.config import RunConfig
-    from easyvideor1.config.places import missing
+    from easyvideor1.config.paths import missing
     from easyvideor1.evaluation import write_curves, write_report
     from easyvideor1.types import ConfigError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from easyvideor1.config.places import missing
+from easyvideor1.config.paths import missing
 from easyvideor1.config.schema import BaseConfig, ImageBudget, PromptConfig, RunConfig, SourceConfig, VideoBudget
 from easyvideor1.data import Loaded, embedded_media, load_source
 from easyvideor1.evaluation.evaluate import ScoreFunction

@@ -12,7 +12,8 @@ import yaml
 
 from easyvideor1.evaluation.result import EvaluationTotals, rows_fault
 from easyvideor1.files import read_json
-from easyvideor1.records.reading import Damage, canary_fault, read_rows, read_steps, rollout_files
+from easyvideor1.records.damage import Damage
+from easyvideor1.records.reading import canary_fault, read_rows, read_steps, rollout_files
 from easyvideor1.types import DataError
 
 

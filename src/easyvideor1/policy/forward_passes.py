@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from easyvideor1.algorithms.assembly import stage_needs, token_batch
 from easyvideor1.algorithms.kl import kl_estimate
 from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.objectives import Objective, objective_loss
+from easyvideor1.algorithms.token_batch import stage_needs, token_batch
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, VisualInputs, computing
 from easyvideor1.families.features import FeatureCache

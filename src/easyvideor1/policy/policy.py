@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.kl import KLWeight, move_average
 from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, chosen_device, configured_family, configured_model
 from easyvideor1.policy.adapters import adapter_tensors, add_adapters, weights

@@ -71,7 +71,7 @@ class UpdateBatch:
         return cls(turns, weights, total, advantages, trajectory=trajectory, **fields)
 
     def token_targets(self, order: Sequence[int], batch: MicroBatch) -> dict[str, Any]:
-        """Arguments of ``algorithms.assembly.token_batch``, on the batch's device; ``order`` are its turns.
+        """Arguments of ``algorithms.token_batch.token_batch``, on the batch's device; ``order`` are its turns.
 
         An idle micro-batch (``packing.micro_batch.idle_batch``) has no turns; its token counts as one of the first
         turn, with weight 0.

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.selection import refill
+from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.config import StageConfig
 from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.families.family import Family

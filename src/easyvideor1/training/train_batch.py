@@ -165,7 +165,7 @@ def make_train_batch(
         advantage: the stage's function.
         options: of the stage.
         max_new_tokens: the length limit of responses.
-        needs: ``algorithms.assembly.stage_needs`` of the stage.
+        needs: ``algorithms.token_batch.stage_needs`` of the stage.
         sources: of what is not in the groups.
         step: 1-based step of the stage.
 

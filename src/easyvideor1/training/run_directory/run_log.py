@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.files import append, json_bytes, write_atomic
+from easyvideor1.records.damage import ASIDE, Damage
 from easyvideor1.records.reading import (
-    ASIDE,
-    Damage,
     array_files,
     lines_until,
     numbered_step,
@@ -47,7 +46,7 @@ class StageLog:
 
     ``metrics.jsonl`` holds nothing that differs between two runs of the same seed; seconds go to ``timings.jsonl``.
     Every checkpoint keeps the ``digests`` of what was written until then, so that a digit that was changed later is
-    told (``records.reading.changed_files``).
+    told (``records.damage.changed_files``).
     """
 
     def __init__(self, directory: Path) -> None:
