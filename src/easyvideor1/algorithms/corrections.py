@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.sequences import local, sum_by
+from easyvideor1.algorithms.sequences import reindex, sum_by
 from easyvideor1.config.algorithms import CorrectionOptions, MaskOptions, TruncationOptions
 from easyvideor1.registry import Registry
 
@@ -35,7 +35,7 @@ def _log_ratio(trainer_T: torch.Tensor, engine_T: torch.Tensor) -> tuple[torch.T
 
 def _by_sequence(log_T: torch.Tensor, known_T: torch.Tensor, sequence_T: torch.Tensor, *, mean: bool) -> torch.Tensor:
     """The sum, or the mean over known tokens, of each token's sequence, ``(T,)``."""
-    count, index_T = local(sequence_T)
+    count, index_T = reindex(sequence_T)
     total = sum_by(log_T, index_T, count)
     if mean:
         total = total / sum_by(known_T.to(log_T.dtype), index_T, count).clamp_min(1)

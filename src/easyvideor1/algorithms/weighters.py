@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.sequences import local
+from easyvideor1.algorithms.sequences import reindex
 from easyvideor1.config.algorithms import EntropyTopOptions, TWGRPOOptions, WeighterOptions
 from easyvideor1.registry import Registry
 
@@ -56,7 +56,7 @@ def tw_grpo(tokens: TokenStatistics, options: TWGRPOOptions) -> torch.Tensor:
     """
     if tokens.divergence is None:
         raise ValueError("tw_grpo needs the divergence of every position; see position_divergence")
-    count, index_T = local(tokens.group)
+    count, index_T = reindex(tokens.group)
     value = tokens.divergence.detach()
     low = value.new_zeros(count).scatter_reduce(0, index_T, value, "amin", include_self=False)[index_T]
     high = value.new_zeros(count).scatter_reduce(0, index_T, value, "amax", include_self=False)[index_T]

@@ -290,12 +290,12 @@ def _source_finding(config: RunConfig, key: str, path: str) -> Finding:
 def _place_finding(config: RunConfig, key: str, path: str, kind: str) -> Finding:
     from pathlib import Path
 
-    from easyvideor1.config.paths import missing
+    from easyvideor1.config.paths import not_found
 
     there = Path(path).is_dir() if kind == "directory" else Path(path).is_file()
     if there:
         return Finding(key, "ok", path)
-    fault, _, remedy = missing(config, path, kind).partition("; ")
+    fault, _, remedy = not_found(config, path, kind).partition("; ")
     return Finding(key, "broken", fault, remedy)
 
 

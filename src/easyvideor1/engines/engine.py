@@ -172,13 +172,13 @@ def generate(
         for result in engine.results():
             place = places.get(result.ticket)
             if place is None or place in found:
-                raise EasyVideoError(_broken(engine, f"returned ticket {result.ticket}, which is not pending"))
+                raise contract_error(engine, f"returned ticket {result.ticket}, which is not pending")
             if result.fault is not None:
                 raise result.fault
             count, request = len(result.trajectories), requests[place]
             if count != request.n:
                 what = f"answered request {request.id!r} with {count} responses, not with {request.n}"
-                raise EasyVideoError(_broken(engine, what))
+                raise contract_error(engine, what)
             found[place] = result.trajectories
             if on_result is not None:
                 on_result(place, result)
@@ -186,9 +186,12 @@ def generate(
         engine.cancel(tickets)
         raise
     if len(found) < len(requests):
-        raise EasyVideoError(_broken(engine, f"answered {len(found)} of {len(requests)} requests"))
+        raise contract_error(engine, f"answered {len(found)} of {len(requests)} requests")
     return [found[place] for place in range(len(requests))]
 
 
-def _broken(engine: Engine, what: str) -> str:
-    return f"engine {type(engine).__name__} {what}; an engine returns one result for each request, with its n responses"
+def contract_error(engine: Engine, what: str) -> EasyVideoError:
+    """The error of an engine that breaks its contract; ``what`` it did."""
+    return EasyVideoError(
+        f"engine {type(engine).__name__} {what}; an engine returns one result for each request, with its n responses"
+    )

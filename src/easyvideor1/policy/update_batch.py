@@ -116,7 +116,7 @@ class Observations:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Backward:
+class BackwardResult:
     """What a share of an update's micro-batches leaves beside gradients. ``sums`` add up over shares."""
 
     observations: Observations

@@ -20,8 +20,8 @@ from easyvideor1.records.reading import (
     lines_words,
     numbered,
     numbered_step,
+    read_jsonl,
     read_rollouts,
-    read_rows,
     read_steps,
     rollout_files,
 )
@@ -104,7 +104,7 @@ def stage_damage(stage: Path, steps: int | None = None, reported: Collection[str
         means="the durations of these steps are lost; nothing depends on them",
     )
     if (stage / "canary.jsonl").exists():
-        warnings, means = read_rows(stage / "canary.jsonl", canary_fault), "warnings are lost; nothing depends on them"
+        warnings, means = read_jsonl(stage / "canary.jsonl", canary_fault), "warnings are lost; nothing depends on them"
         damage += _rows_damage(stage / "canary.jsonl", warnings, missing=[], means=means)
     damage += _rollouts_damage(stage, files, done, metrics)
     checkpoints = {step: path for step, path in numbered(stage / "checkpoints").items() if step <= done}

@@ -30,7 +30,7 @@ class ReadRows:
     torn: bool
 
 
-def read_rows(path: Path, check: Callable[[Mapping[str, Any]], str] | None = None) -> ReadRows:
+def read_jsonl(path: Path, check: Callable[[Mapping[str, Any]], str] | None = None) -> ReadRows:
     """All rows of a JSONL file that can be read.
 
     Args:
@@ -92,7 +92,7 @@ def read_steps(path: Path) -> tuple[dict[int, dict[str, Any]], ReadRows]:
     Raises:
         DataError: it cannot be opened.
     """
-    found = read_rows(path, step_fault) if path.exists() else ReadRows((), (), torn=False)
+    found = read_jsonl(path, step_fault) if path.exists() else ReadRows((), (), torn=False)
     return dict(sorted(((row["step"], row) for row in found.rows), key=lambda pair: pair[0])), found
 
 
@@ -150,7 +150,7 @@ def read_rollouts(path: Path, step: int, groups: int | None = None) -> tuple[lis
         return ""
 
     try:
-        found = read_rows(path, fault)
+        found = read_jsonl(path, fault)
     except DataError as error:
         return [], str(error).removeprefix(f"{path}: ")
     wanted = len(rows) + len(found.faults) + found.torn if groups is None else groups

@@ -23,7 +23,7 @@ _REASON = 120
 GroupScorer = Callable[[Sequence[tuple[Sample, Sequence[Completion]]]], Sequence[Sequence[Score]]]
 
 
-def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
+def attach_scores(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
     """Every trajectory scored by the scorer that evaluation uses too.
 
     Raises:
@@ -82,9 +82,9 @@ def flat_rule(options: StageConfig, advantage: Advantage) -> Callable[[Group], b
     ``off_policy: sft`` offline members are imitated whatever their advantage, and a KL in the reward tells responses
     apart that score the same.
     """
-    told = options.selection.drop_flat_groups
-    if told is not None:
-        return lambda group: told
+    chosen = options.selection.drop_flat_groups
+    if chosen is not None:
+        return lambda group: chosen
     if options.objective.name == "dpo":
         return lambda group: True
     weighted = options.objective.name == "reward_weighted_sft"
@@ -193,7 +193,7 @@ def checked_advantages(found: object, advantage: Advantage, rewards_N: torch.Ten
     return found
 
 
-def apart(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
+def split_offline(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
     """Groups with the policy's own trajectories alone, and the scores of the offline ones among them.
 
     Where all trajectories are offline, as in supervised learning, nothing is taken apart.
@@ -217,7 +217,7 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
     among the policy's own, they are not among those means; theirs are ``offline/<name>``, and
     ``offline/not_applicable`` counts those that could not be judged.
     """
-    groups, offline = apart(groups)
+    groups, offline = split_offline(groups)
     values: dict[str, list[float]] = {}
     masked = 0
     reasons: dict[str, float] = {}

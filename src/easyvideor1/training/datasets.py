@@ -223,8 +223,8 @@ def _tell_usable(
     """
     total = sum(len(sample.offline) for samples in drawn for sample in samples)
     reasons = [why for found in faults for each in found.values() for why in each]
-    told = f"; {len(reasons)} are not, the first because {reasons[0]}" if reasons else ""
-    watch.say(f"stage {options.name}: {total - len(reasons)} of {total} offline trajectories are usable{told}")
+    unusable = f"; {len(reasons)} are not, the first because {reasons[0]}" if reasons else ""
+    watch.say(f"stage {options.name}: {total - len(reasons)} of {total} offline trajectories are usable{unusable}")
     if options.hybrid is not None and len(reasons) == total:
         raise DataError(
             f"stage {options.name!r} is hybrid, but none of its {total} offline trajectories is usable, the first "

@@ -74,13 +74,13 @@ def build_stage(
 
     def log(step: int, collected: Collected, metrics: Metrics, timings: Timings) -> None:
         groups = collected.groups
-        told = canary_metrics(groups, grammar) if canary else {}
-        row = record.write_metrics(step, groups, collected.used, metrics | told, timings)
+        canary_values = canary_metrics(groups, grammar) if canary else {}
+        row = record.write_metrics(step, groups, collected.used, metrics | canary_values, timings)
         on_step(options.name, step, options.step_count, row)
         if canary is not None:
-            spoken = canary.look(step, row, groups)
-            record.write_canary(spoken)
-            canary.stop(step, spoken)
+            warnings = canary.look(step, row, groups)
+            record.write_canary(warnings)
+            canary.stop(step, warnings)
         unusable.look(step, groups)
 
     def save_when_due(step: int) -> None:
@@ -93,7 +93,7 @@ def build_stage(
         timings=timings,
         collect=collector.collect,
         train_batch=make,
-        keep=lambda step, collected, train_batch: record.write_rollouts(
+        write_rollouts=lambda step, collected, train_batch: record.write_rollouts(
             step, collected.groups, train_batch, off_policy
         ),
         update=learning.update,

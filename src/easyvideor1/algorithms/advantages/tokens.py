@@ -7,7 +7,7 @@ import torch
 from easyvideor1.algorithms.advantages.contract import ADVANTAGES, AdvantageContext
 from easyvideor1.algorithms.kl import token_rewards
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.sequences import local, sum_by, whiten
+from easyvideor1.algorithms.sequences import reindex, sum_by, whiten
 from easyvideor1.config.algorithms import GAEOptions
 from easyvideor1.types import EasyVideoError
 
@@ -38,7 +38,7 @@ def generalized_advantages(
     advantages, returns = torch.zeros_like(rewards_T), torch.zeros_like(rewards_T)
     if not len(where):
         return advantages, returns
-    count, index = local(sequence_T[where])
+    count, index = reindex(sequence_T[where])
     length = sum_by(torch.ones_like(index), index, count)
     # Sequences as padded rows, so that one pass over positions serves all of them.
     order = torch.argsort(index, stable=True)

@@ -84,7 +84,7 @@ Metrics = Mapping[str, torch.Tensor]
 LOG_RATIO = 20.0
 
 
-def missing(what: str, who: str) -> ValueError:
+def missing_field(what: str, who: str) -> ValueError:
     """The error of a batch that lacks a field which a stage's options ask for."""
     return ValueError(f"{who} needs {what}, which this batch does not have; stage_needs says what to fill in")
 
@@ -127,7 +127,7 @@ def luffy_shaped(values_T: torch.Tensor, batch: TokenBatch, gamma: float) -> tor
 
 def _offline(batch: TokenBatch, who: str) -> torch.Tensor:
     if batch.offline is None:
-        raise missing("offline", who)
+        raise missing_field("offline", who)
     return batch.offline
 
 
@@ -195,7 +195,7 @@ def objective_loss(
         metrics["policy/kl"] = batch.report(kl_T)
     if options.objective.entropy_coef > 0:
         if batch.entropy is None:
-            raise missing("entropy", "entropy_coef")
+            raise missing_field("entropy", "entropy_coef")
         loss = loss - options.objective.entropy_coef * batch.plain_mean(batch.entropy)
     return loss, metrics
 
@@ -208,8 +208,8 @@ def kl_tokens(batch: TokenBatch, kind: str) -> torch.Tensor:
     """
     if kind == "full":
         if batch.full_kl is None:
-            raise missing("full_kl", "kl: full")
+            raise missing_field("full_kl", "kl: full")
         return batch.full_kl
     if batch.ref_logprobs is None:
-        raise missing("ref_logprobs", f"kl: {kind}")
+        raise missing_field("ref_logprobs", f"kl: {kind}")
     return kl_estimate(kind, batch.logprobs, batch.ref_logprobs)

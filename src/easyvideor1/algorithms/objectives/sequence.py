@@ -10,14 +10,21 @@ from __future__ import annotations
 import torch
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.objectives.contract import LOG_RATIO, OBJECTIVES, Metrics, TokenBatch, log_ratio, missing
-from easyvideor1.algorithms.sequences import first_by, local, sum_by
+from easyvideor1.algorithms.objectives.contract import (
+    LOG_RATIO,
+    OBJECTIVES,
+    Metrics,
+    TokenBatch,
+    log_ratio,
+    missing_field,
+)
+from easyvideor1.algorithms.sequences import first_by, reindex, sum_by
 from easyvideor1.config.algorithms import ClipOptions, RegGRPOOptions
 
 
 def _mean_log_ratio(batch: TokenBatch) -> torch.Tensor:
     """The mean log-ratio of each token's sequence, ``(T,)``."""
-    count, index_T = local(batch.sequence)
+    count, index_T = reindex(batch.sequence)
     length = sum_by(batch.trained.to(batch.logprobs.dtype), index_T, count).clamp_min(1)
     return (sum_by(log_ratio(batch), index_T, count) / length)[index_T]
 
@@ -69,7 +76,7 @@ def gmpo(batch: TokenBatch, options: ClipOptions) -> tuple[torch.Tensor, Metrics
     log = log_ratio(batch)
     clipped = log.clamp(-options.clip_low, options.clip_high)
     held = torch.where(batch.advantages >= 0, torch.minimum(log, clipped), torch.maximum(log, clipped))
-    count, index_T = local(batch.sequence)
+    count, index_T = reindex(batch.sequence)
     length = sum_by(batch.trained.to(log.dtype), index_T, count).clamp_min(1)
     mean = (sum_by(held, index_T, count) / length).clamp(-LOG_RATIO, LOG_RATIO)
     ratio = mean.exp()[index_T]
@@ -97,10 +104,10 @@ def reg_grpo(batch: TokenBatch, options: RegGRPOOptions) -> tuple[torch.Tensor, 
     A group of one has ``z = 0`` and no gradient. Sequences without trained tokens are in neither mean nor variance.
     """
     if batch.group is None:
-        raise missing("group_ids", "objective: reg_grpo")
-    count, index_T = local(batch.sequence)
+        raise missing_field("group_ids", "objective: reg_grpo")
+    count, index_T = reindex(batch.sequence)
     log_S = sum_by(log_ratio(batch), index_T, count)
-    groups, group_S = local(first_by(batch.group, index_T, count))
+    groups, group_S = reindex(first_by(batch.group, index_T, count))
     # A sequence without trained tokens has a log-ratio of 0 that says nothing; it would move mean and variance.
     trained_S = (sum_by(batch.trained.to(log_S.dtype), index_T, count) > 0).to(log_S.dtype)
     size = sum_by(trained_S, group_S, groups)

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.objectives.contract import OBJECTIVES, Metrics, TokenBatch, missing, token_objective
-from easyvideor1.algorithms.sequences import local, sum_by
+from easyvideor1.algorithms.objectives.contract import OBJECTIVES, Metrics, TokenBatch, missing_field, token_objective
+from easyvideor1.algorithms.sequences import reindex, sum_by
 from easyvideor1.config.algorithms import DPOOptions, ObjectiveOptions, RewardWeightedOptions
 
 
@@ -43,10 +43,10 @@ def dpo(batch: TokenBatch, options: DPOOptions) -> tuple[torch.Tensor, Metrics]:
     adds 0. Advantages are not read; ``pairs_of`` makes the pairs from rewards.
     """
     if batch.pairs is None or batch.pair_weights is None:
-        raise missing("pairs", "objective: dpo")
+        raise missing_field("pairs", "objective: dpo")
     if batch.ref_logprobs is None:
-        raise missing("ref_logprobs", "objective: dpo")
-    count, index_T = local(batch.sequence)
+        raise missing_field("ref_logprobs", "objective: dpo")
+    count, index_T = reindex(batch.sequence)
     gap = torch.where(batch.trained, batch.logprobs - batch.ref_logprobs, 0.0)
     gap_S = sum_by(gap, index_T, count)
     place_K2 = torch.searchsorted(torch.unique(batch.sequence), batch.pairs)

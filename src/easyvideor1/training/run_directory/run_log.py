@@ -26,7 +26,7 @@ from easyvideor1.records.reading import (
 from easyvideor1.records.trajectories import SampleRecord, sample_record, trajectory_record
 from easyvideor1.records.trajectory_files import write_trajectories
 from easyvideor1.rollout.collector import REPLACED_TOKENS
-from easyvideor1.rollout.groups import apart, score_metrics
+from easyvideor1.rollout.groups import score_metrics, split_offline
 from easyvideor1.training.grouped_metrics import breakdown_metrics
 from easyvideor1.training.timings import Timings
 from easyvideor1.training.train_batch import TrainBatch
@@ -111,7 +111,7 @@ class StageLog:
         of_turns = iter(batch.token_advantages())
         advantages = {
             id(trajectory): (value, [next(of_turns) for _ in trajectory.turns])
-            for trajectory, value in zip(batch.rows.trajectories, batch.recorded.tolist(), strict=True)
+            for trajectory, value in zip(batch.rows.trajectories, batch.trajectory_advantages.tolist(), strict=True)
         }
         file = self.rollouts / f"step_{step:06d}.jsonl"
         digests = write_trajectories(file, [_group_record(step, group, advantages, off_policy) for group in groups])
@@ -126,7 +126,7 @@ class StageLog:
         ``new_tokens`` beside the seconds are the tokens that the engine wrote for this step's groups: none of offline
         trajectories, but those of responses that gave way to them.
         """
-        row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(apart(groups)[0]), **metrics}
+        row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(split_offline(groups)[0]), **metrics}
         _check_finite(step, row)
         append(self.metrics_file, json_bytes(row))
         seconds = {name: round(value, 6) for name, value in timings.seconds.items()}
