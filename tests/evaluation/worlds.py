@@ -8,7 +8,7 @@ import numpy as np
 
 from answering import AnsweringEngine
 from easyvideor1.engines.engine import Request
-from easyvideor1.rollout.strategies import PromptTools, SingleTurn
+from easyvideor1.rollout.strategies import PromptBuilder, SingleTurn
 from easyvideor1.types import (
     Completion,
     FinishReason,
@@ -60,7 +60,7 @@ def render(sample: Sample) -> Prompt:
 
 
 #: One turn with these prompts; what else a strategy may use is not there.
-ASKING = SingleTurn(PromptTools(render, None, None))  # type: ignore[arg-type]
+ASKING = SingleTurn(PromptBuilder(render, None, None))  # type: ignore[arg-type]
 
 
 def letter_score(sample: Sample, completion: Completion) -> Score:

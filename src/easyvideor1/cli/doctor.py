@@ -214,7 +214,7 @@ EXTRAS = {
     "wandb": ("wandb", "loggers: [wandb]"),
 }
 #: Extras that no code uses yet.
-UNUSED_EXTRAS = ("ray", "vllm")
+UNUSED_EXTRAS = ("vllm",)
 
 
 def check_extras() -> Iterator[Finding]:

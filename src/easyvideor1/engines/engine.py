@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -87,7 +87,7 @@ class Engine(Protocol):
     ``opens_checkpoints`` a class is opened with more (``open_engine``); an engine with ``takes_adapters`` receives
     adapters beside the weights that they change, not merged weights.
 
-    Laws:
+    Requirements:
 
     - ``submit`` returns one new ticket per request. Each ticket that is not cancelled comes back once, in any order,
       as a ``Result`` with ``n`` trajectories or a fault.
@@ -147,19 +147,12 @@ class Engine(Protocol):
         ...
 
 
-#: Called as ``(position of the request, its result)``.
-OnResult = Callable[[int, Result], None]
-
-
-def generate(
-    engine: Engine, requests: Sequence[Request], on_result: OnResult | None = None
-) -> list[tuple[Trajectory, ...]]:
-    """The trajectories of all requests, in their order.
+def generate(engine: Engine, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
+    """The trajectories of all requests, in their order: for scripts that generate without a run.
 
     Args:
         engine: has nothing else pending.
         requests: one window of batching.
-        on_result: hears each result as soon as it is there.
 
     Raises:
         EasyVideoError: the first fault of a request, after the others were cancelled; or the engine breaks its
@@ -180,8 +173,6 @@ def generate(
                 what = f"answered request {request.id!r} with {count} responses, not with {request.n}"
                 raise contract_error(engine, what)
             found[place] = result.trajectories
-            if on_result is not None:
-                on_result(place, result)
     except BaseException:
         engine.cancel(tickets)
         raise
@@ -191,7 +182,6 @@ def generate(
 
 
 def contract_error(engine: Engine, what: str) -> EasyVideoError:
-    """The error of an engine that breaks its contract; ``what`` it did."""
-    return EasyVideoError(
-        f"engine {type(engine).__name__} {what}; an engine returns one result for each request, with its n responses"
-    )
+    """The error of an engine that breaks its contract; ``what`` says how."""
+    name = type(engine).__name__
+    return EasyVideoError(f"engine {name} {what}; an engine returns one result for each request, with its n responses")
