@@ -1,4 +1,4 @@
-"""The laws of an engine with weights, asked of every registered one, or of yours: ``pytest --engine module:attr``."""
+"""The requirements of an engine with weights, for every registered one, or yours: ``pytest --engine module:attr``."""
 
 import numpy as np
 import pytest

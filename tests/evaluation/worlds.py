@@ -75,7 +75,7 @@ def letter_score(sample: Sample, completion: Completion) -> Score:
 class TableEngine(AnsweringEngine):
     """An engine whose knowledge is a table: question number -> greedy answer.
 
-    Sampled answers are the greedy one or ``Z``, drawn from the request's own seed, as the engine's law asks.
+    Sampled answers are the greedy one or ``Z``, drawn from the request's own seed, as an engine must.
     ``unreadable`` are numbers of questions whose frames cannot be read at generation time.
     """
 

@@ -73,6 +73,19 @@ class HybridConfig(BaseConfig):
     """What happens to a trajectory longer than ``rollout.max_new_tokens``: its group stays on-policy, or it is cut
     there and has no end, like a response that reached the limit."""
 
+    @model_validator(mode="after")
+    def _options_are_of_the_policy(self) -> HybridConfig:
+        faults: list[str] = []
+        if self.policy != "below":
+            faults += self.unused(["threshold"], "policy: below")
+        if self.policy not in ("fraction", "schedule"):
+            faults += self.unused(["fraction"], "policy: fraction or schedule")
+        if self.policy != "schedule":
+            faults += self.unused(["fraction_end", "fraction_steps"], "policy: schedule")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
 
 class MismatchConfig(BaseConfig):
     """A bound on the distance between the engine's log-probs and the trainer's."""
@@ -81,6 +94,12 @@ class MismatchConfig(BaseConfig):
     """Largest mean distance per token, in nats, of any one response; null for no bound."""
     action: Literal["warn", "stop"] = "warn"
     """Name the worst response and go on, or stop the run before it is trained on."""
+
+    @model_validator(mode="after")
+    def _a_stop_has_a_bound(self) -> MismatchConfig:
+        if self.bound is None and self.action == "stop":
+            raise ValueError("action: stop would have no effect: it goes with bound; set that, or leave out action")
+        return self
 
 
 class KLConfig(BaseConfig):
@@ -115,20 +134,15 @@ class KLConfig(BaseConfig):
             for key, value in (("placement", "reward"), ("control", "adaptive")):
                 if getattr(self, key) == value:
                     yield f"{key}: {value} needs an estimator: set estimator to k1, k2, k3, abs or full"
-            yield from self._unused(["coef"], "an estimator")
+            yield from self.unused(["coef"], "an estimator")
         if self.control != "adaptive":
-            yield from self._unused(["target", "horizon"], "control: adaptive")
+            yield from self.unused(["target", "horizon"], "control: adaptive")
         if self.reference != "ema":
-            yield from self._unused(["reference_decay"], "reference: ema")
+            yield from self.unused(["reference_decay"], "reference: ema")
         if self.estimator == "k1" and self.placement == "loss":
             yield "k1 as a term of the loss has no gradient in expectation: set placement: reward, or estimator: k2"
         if self.control == "adaptive" and self.coef == 0:
             yield "an adaptive coef moves by factors and never leaves 0; start it above, such as 0.001"
-
-    def _unused(self, keys: list[str], wanted: str) -> Iterator[str]:
-        for key in keys:
-            if getattr(self, key) != type(self).model_fields[key].default:
-                yield f"{key} would have no effect: it goes with {wanted}; set that, or leave out {key}"
 
 
 class SelectionConfig(BaseConfig):

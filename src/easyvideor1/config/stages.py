@@ -275,6 +275,11 @@ class StageConfig(BaseConfig):
                 "correction is about responses of the engine, and a stage of offline trajectories has none; set "
                 "correction: none"
             )
+        if offline and self.selection.filters:
+            yield (
+                "selection.filter_low and filter_high look at the policy's own responses, and a stage of offline "
+                "trajectories has none; leave them out"
+            )
         if offline and self.kl.placement == "reward":
             yield "kl.placement: reward has no effect on offline trajectories; set kl.placement: loss"
         if self.selection.drop_flat_groups and objective != "dpo" and (offline or self.advantage.name == "ones"):

@@ -92,7 +92,8 @@ class Engine(Protocol):
     - ``submit`` returns one new ticket per request. Each ticket that is not cancelled comes back once, in any order,
       as a ``Result`` with ``n`` trajectories or a fault.
     - A request fails alone: media that cannot be read (``MediaError``, ``DataError``) are the fault of its result, and
-      change no other result. What ``results`` raises is a failure of the engine; nothing is pending afterwards.
+      change no other result, except that batches form without it, which can change the last bits of logits. What
+      ``results`` raises is a failure of the engine; nothing is pending afterwards.
     - Randomness comes from the seed of a request alone. What else is in the batch may change logits in the last bits.
     - Visual special tokens are never sampled. A response ends with a stop token of the family, with the token that
       completes a string of ``Sampling.stop``, or after ``max_new_tokens`` tokens.
@@ -179,6 +180,24 @@ def generate(engine: Engine, requests: Sequence[Request]) -> list[tuple[Trajecto
     if len(found) < len(requests):
         raise contract_error(engine, f"answered {len(found)} of {len(requests)} requests")
     return [found[place] for place in range(len(requests))]
+
+
+#: Methods of the contract.
+_METHODS = ("submit", "results", "cancel", "update_weights", "sleep", "wake", "close")
+
+
+def check_contract(name: str, engine: object) -> None:
+    """Check that a class of engines has the methods of the contract; a function that makes engines is not looked into.
+
+    Raises:
+        ConfigError: it lacks some; the message names them.
+    """
+    missing = [method for method in _METHODS if not callable(getattr(engine, method, None))]
+    if isinstance(engine, type) and missing:
+        raise ConfigError(
+            f"engine {name!r} has no {', '.join(missing)}; an engine has the methods "
+            f"{', '.join(_METHODS)} (docs/engines.md)"
+        )
 
 
 def contract_error(engine: Engine, what: str) -> EasyVideoError:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from easyvideor1.config import ModelConfig
-from easyvideor1.engines.engine import Engine
+from easyvideor1.engines.engine import Engine, check_contract
 from easyvideor1.families.family import Family, chosen_device, configured_model
 from easyvideor1.families.features import FeatureStore
 from easyvideor1.families.inputs import LoadFrames
@@ -51,6 +51,7 @@ def open_engine(
             receive a module that was loaded so.
     """
     kind = engines().resolve(name)
+    check_contract(name, kind)
     options: dict[str, Any] = {"batch_tokens": batch_tokens}
     if features is not None and getattr(kind, "takes_features", False):
         options["features"] = features

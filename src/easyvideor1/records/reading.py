@@ -14,7 +14,7 @@ from easyvideor1.types import DataError
 
 _NUMBERED = re.compile(r"step_(\d+)")
 #: Endings of the two files of a step's rollouts: its groups, and the arrays beside them (``trajectory_files``).
-_ROLLOUTS = (".jsonl", ".npz")
+ROLLOUT_SUFFIXES = (".jsonl", ".npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def numbered(directory: Path, suffix: str = "") -> dict[int, Path]:
 def numbered_step(name: str) -> int:
     """The step of a rollout file, or of its arrays, by its name; 0 for other files."""
     path = Path(name)
-    found = _NUMBERED.fullmatch(path.stem) if path.suffix in _ROLLOUTS else None
+    found = _NUMBERED.fullmatch(path.stem) if path.suffix in ROLLOUT_SUFFIXES else None
     return int(found[1]) if found else 0
 
 
@@ -121,12 +121,12 @@ def lines_until(path: Path, step: int) -> bytes:
 
 def rollout_files(stage: Path) -> dict[int, Path]:
     """The rollout files of a stage by step, in order."""
-    return numbered(stage / "rollouts", _ROLLOUTS[0])
+    return numbered(stage / "rollouts", ROLLOUT_SUFFIXES[0])
 
 
 def array_files(stage: Path) -> dict[int, Path]:
     """The arrays beside the rollout files of a stage by step, in order; a step may have none."""
-    return numbered(stage / "rollouts", _ROLLOUTS[1])
+    return numbered(stage / "rollouts", ROLLOUT_SUFFIXES[1])
 
 
 def read_rollouts(path: Path, step: int, groups: int | None = None) -> tuple[list[SampleRecord], str]:
