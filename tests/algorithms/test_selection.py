@@ -1,4 +1,4 @@
-"""What is learnt from, and what length costs."""
+"""What is trained on, and what length costs."""
 
 import pytest
 import torch

@@ -121,12 +121,12 @@ def test_bad_rows_may_be_skipped_and_are_counted(world: World, place: Path) -> N
     path = write_rows(place / "rows.jsonl", [*bad, *rows])
     train(supervised(world, path, data__on_bad_row="skip"))
     report = json.loads((place / "runs/small/data_report.json").read_text())
-    (source,), (learnt,) = report["train"], report["stage sft"]
+    (source,), (trained,) = report["train"], report["stage sft"]
     # A trace that is too long spoils its row for supervised learning only.
     assert (source["rows"], source["used"], source["refused"]) == (14, 5, 9)
-    assert (learnt["rows"], learnt["used"], learnt["refused"]) == (14, 4, 10)
+    assert (trained["rows"], trained["used"], trained["refused"]) == (14, 4, 10)
     for number, (_, field, _) in enumerate(FAULTS, 1):
-        assert sum(entry.startswith(f"{path}:{number}: field {field!r}") for entry in learnt["bad"]) == 1
+        assert sum(entry.startswith(f"{path}:{number}: field {field!r}") for entry in trained["bad"]) == 1
     used = {row["sample"] for row in json_lines(place / "runs/small/stages/01-sft/rollouts/step_000001.jsonl")}
     assert not any(name.startswith("bad") for name in used)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from easyvideor1.config.base import CUSTOM, ByName, Shorthand, marker_of
-from easyvideor1.config.source import Keys
 from easyvideor1.config.stages import StageConfig
+from easyvideor1.config.yaml_source import Keys
 
 #: Old key of a stage -> its section and its key there.
 MOVED: Mapping[str, tuple[str, str]] = {

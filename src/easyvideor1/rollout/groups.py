@@ -23,7 +23,7 @@ _REASON = 120
 GroupScorer = Callable[[Sequence[tuple[Sample, Sequence[Completion]]]], Sequence[Sequence[Score]]]
 
 
-def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
+def attach_scores(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
     """Every trajectory scored by the scorer that evaluation uses too.
 
     Raises:
@@ -82,9 +82,9 @@ def flat_rule(options: StageConfig, advantage: Advantage) -> Callable[[Group], b
     ``off_policy: sft`` offline members are imitated whatever their advantage, and a KL in the reward tells responses
     apart that score the same.
     """
-    told = options.selection.drop_flat_groups
-    if told is not None:
-        return lambda group: told
+    chosen = options.selection.drop_flat_groups
+    if chosen is not None:
+        return lambda group: chosen
     if options.objective.name == "dpo":
         return lambda group: True
     weighted = options.objective.name == "reward_weighted_sft"
@@ -101,14 +101,14 @@ def select_groups(
     drop_flat: Callable[[Group], bool],
     signal: Signal = totals,
     within: Callable[[Group], bool] | None = None,
-    learnt: Callable[[Trajectory], bool] | None = None,
+    trained: Callable[[Trajectory], bool] | None = None,
 ) -> list[Group]:
     """The groups to train on.
 
     Trajectories whose score is not applicable are taken out. Where ``drop_flat`` says so, groups whose signals are all
     equal go: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any
-    trajectory, which is one with a fault, one none of whose trajectories is ``learnt``, and one that
-    is not ``within`` the bounds of an online filter.
+    trajectory, which is one with a fault, one none of whose trajectories is ``trained`` on, and one that is not
+    ``within`` the bounds of an online filter.
     """
     used = []
     for group in groups:
@@ -121,7 +121,7 @@ def select_groups(
             )
         if not judged or (within is not None and not within(group)):
             continue
-        if learnt is not None and not any(map(learnt, group.trajectories)):
+        if trained is not None and not any(map(trained, group.trajectories)):
             continue
         if len(set(signal(group))) == 1 and drop_flat(group):
             continue
@@ -146,7 +146,7 @@ def selector(options: StageConfig, max_new_tokens: int) -> Callable[[Sequence[Gr
         drop_flat=flat_rule(options, advantage),
         signal=signal,
         within=filter_by_mean(options.selection) if options.selection.filters else None,
-        learnt=partial(is_trained_on, overlong_filter=options.overlong.filter),
+        trained=partial(is_trained_on, overlong_filter=options.overlong.filter),
     )
 
 
@@ -193,7 +193,7 @@ def checked_advantages(found: object, advantage: Advantage, rewards_N: torch.Ten
     return found
 
 
-def apart(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
+def split_offline(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
     """Groups with the policy's own trajectories alone, and the scores of the offline ones among them.
 
     Where all trajectories are offline, as in supervised learning, nothing is taken apart.
@@ -218,7 +218,7 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
     ``offline/not_applicable`` counts those that could not be judged. ``groups/turn_failed`` counts groups without the
     prompt of a further turn, where there are some.
     """
-    groups, offline = apart(groups)
+    groups, offline = split_offline(groups)
     values: dict[str, list[float]] = {}
     masked = 0
     reasons: dict[str, float] = {}

@@ -12,7 +12,7 @@ import yaml
 from easyvideor1.config import RunConfig, dump_config
 from easyvideor1.config.keys import identifies_run, keys_of
 from easyvideor1.config.load import validate
-from easyvideor1.config.source import Source
+from easyvideor1.config.yaml_source import Source
 from easyvideor1.files import flat, write_text
 from easyvideor1.types import ConfigError
 

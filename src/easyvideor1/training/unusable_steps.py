@@ -28,7 +28,7 @@ def outside_causes(groups: Sequence[Group]) -> Counter[str]:
     return causes
 
 
-class StallWatch:
+class UnusableStepWatch:
     """Watches one start of a stage for steps without a usable group.
 
     While such steps follow each other no checkpoint is saved (``saves``), so that a resumed run repeats them once the
