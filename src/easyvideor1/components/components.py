@@ -75,14 +75,16 @@ class Components(MediaComponents):
 
     @cached_property
     def strategy(self) -> Strategy:
-        """The configured rollout strategy.
+        """The configured rollout strategy, with the length of its prompts checked.
 
         Raises:
             ConfigError: there is no such strategy.
         """
-        from easyvideor1.rollout.strategies import STRATEGIES, PromptBuilder
+        from easyvideor1.rollout.strategies import STRATEGIES, CheckedStrategy, PromptBuilder
 
-        return STRATEGIES.resolve(self.config.rollout.strategy)(PromptBuilder(self.render, self.family, self.plan))
+        strategy = STRATEGIES.resolve(self.config.rollout.strategy)
+        prompts = PromptBuilder(self.render, self.family, self.plan)
+        return CheckedStrategy(strategy(prompts), self.config.data.max_prompt_tokens)
 
     @cached_property
     def check_cache(self) -> CheckCache:

@@ -107,8 +107,8 @@ def select_groups(
 
     Trajectories whose score is not applicable are taken out. Where ``drop_flat`` says so, groups whose signals are all
     equal go: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any
-    trajectory, which is one whose media could not be read, one none of whose trajectories is ``trained`` on, and one
-    that is not ``within`` the bounds of an online filter.
+    trajectory, which is one with a fault, one none of whose trajectories is ``trained`` on, and one that is not
+    ``within`` the bounds of an online filter.
     """
     used = []
     for group in groups:
@@ -215,7 +215,8 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
 
     ``part/<name>`` is the mean of a part over the judged trajectories that have it. Where offline trajectories stand
     among the policy's own, they are not among those means; theirs are ``offline/<name>``, and
-    ``offline/not_applicable`` counts those that could not be judged.
+    ``offline/not_applicable`` counts those that could not be judged. ``groups/turn_failed`` counts groups without the
+    prompt of a further turn, where there are some.
     """
     groups, offline = split_offline(groups)
     values: dict[str, list[float]] = {}
@@ -248,7 +249,8 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
         | {
             "groups/all": float(len(groups)),
             "groups/used": float(len(used)),
-            "groups/media_failed": float(sum(not group.trajectories for group in groups)),
+            "groups/media_failed": float(sum(not (group.trajectories or group.fault) for group in groups)),
             "response/not_applicable": float(masked),
         }
+        | ({"groups/turn_failed": float(turns)} if (turns := sum(bool(group.fault) for group in groups)) else {})
     )

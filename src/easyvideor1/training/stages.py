@@ -80,6 +80,7 @@ def build_stage(
             warnings = canary.look(step, row, groups)
             record.write_canary(warnings)
             canary.stop(step, warnings)
+        _tell_faults(step, groups, say)
         unusable.look(step, groups)
 
     def save_when_due(step: int) -> None:
@@ -101,6 +102,13 @@ def build_stage(
         log=log,
         save=save_when_due,
     )
+
+
+def _tell_faults(step: int, groups: list[Group], say: Callable[[str], None]) -> None:
+    """Say which samples were left out of a step because a further turn has no prompt."""
+    if faults := list(dict.fromkeys(group.fault for group in groups if group.fault)):
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        say(f"step {step}: left out: {faults[0]}{more}")
 
 
 def _collector(

@@ -154,7 +154,7 @@ def _group_record(
             )
         )
     prompt = group.trajectories[0].prompt if group.trajectories else None
-    return sample_record(group.sample, prompt, trajectories=tuple(found), step=step)
+    return sample_record(group.sample, prompt, trajectories=tuple(found), step=step, error=group.fault or None)
 
 
 def _check_finite(step: int, row: Mapping[str, float]) -> None:
