@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from easyvideor1.algorithms.selection import refill
+from easyvideor1.algorithms.selection import needs_more
 from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.config import StageConfig
 from easyvideor1.engines.engine import Engine, Sampling
@@ -107,9 +107,8 @@ class StepCollector:
         options, groups, used = self.options, list[Group](), list[Group]()
         counts: dict[str, float] = defaultdict(float)
         rounds = 0
-        while (
-            rounds == 0
-            or refill(len(used), options.prompts_per_step, rounds, options.selection.generation_rounds) == "generate"
+        while rounds == 0 or needs_more(
+            len(used), options.prompts_per_step, rounds, options.selection.generation_rounds
         ):
             made = self._round(step, rounds, timings, counts)
             groups += made

@@ -85,10 +85,10 @@ def flat_rule(options: StageConfig, advantage: Advantage) -> Callable[[Group], b
     chosen = options.selection.drop_flat_groups
     if chosen is not None:
         return lambda group: chosen
-    if options.objective.name == "dpo":
+    objective = options.objective
+    if objective.pairs_responses:
         return lambda group: True
-    weighted = options.objective.name == "reward_weighted_sft"
-    if not is_group_centred(advantage) or weighted or options.kl.placement == "reward":
+    if not is_group_centred(advantage) or objective.trains_flat_groups or options.kl.placement == "reward":
         return lambda group: False
     if options.off_policy.name == "sft":
         return lambda group: all(trajectory.origin != "offline" for trajectory in group.trajectories)

@@ -61,8 +61,7 @@ def build_stage(
     watched = config.canary.enabled and options.trajectories == "policy"
     grammar = grammar_of(config.rewards.grammar)
     canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
-    # The objective luffy shapes offline tokens itself, with off_policy left at none.
-    off_policy = "luffy" if options.objective.name == "luffy" else options.off_policy.name
+    off_policy = options.objective.name if options.objective.shapes_offline else options.off_policy.name
     unusable = UnusableStepWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
     def make(used: list[Group], step: int) -> TrainBatch:
