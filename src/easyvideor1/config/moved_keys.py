@@ -70,7 +70,7 @@ _PARTNERS: Sequence[tuple[tuple[str, str], Callable[[Mapping[str, Any], Mapping[
 
 
 def _estimates(kl: Mapping[str, Any]) -> bool:
-    return kl.get("estimator", "none") != "none"
+    return bool(kl.get("estimator", "none") != "none")
 
 
 def is_moved(path: Keys) -> bool:
