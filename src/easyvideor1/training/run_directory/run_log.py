@@ -26,8 +26,7 @@ from easyvideor1.records.reading import (
 from easyvideor1.records.trajectories import SampleRecord, sample_record, trajectory_record
 from easyvideor1.records.trajectory_files import write_trajectories
 from easyvideor1.rollout.collector import REPLACED_TOKENS
-from easyvideor1.rollout.groups import score_metrics, split_offline
-from easyvideor1.training.grouped_metrics import breakdown_metrics
+from easyvideor1.rollout.groups import breakdown_metrics, score_metrics, split_offline
 from easyvideor1.training.timings import Timings
 from easyvideor1.training.train_batch import TrainBatch
 from easyvideor1.types import EasyVideoError, Group
