@@ -116,7 +116,7 @@ def test_weights_cannot_be_updated(serve, server):
         serve().update_weights(1, [])
 
 
-def test_a_prompt_of_a_later_turn_is_refused(prompts):
+def test_a_text_without_places_for_its_media_is_refused(prompts):
     longer = Prompt(prompts["image"].token_ids, prompts["image"].media, prompts["image"].plans, text="no placeholder")
-    with pytest.raises(DataError, match="first turn of a conversation only"):
+    with pytest.raises(DataError, match="cannot be put in their places"):
         chat_messages(longer, load_frames)
