@@ -1,9 +1,11 @@
 """Prompts of every kind and models whose output head can be pushed."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from easyvideor1.engines.local import ENGINES, open_engine
+from easyvideor1.engines.opening import ENGINES, open_engine
 from tiny import load_frames, make_plan, make_prompt
 
 
@@ -17,9 +19,16 @@ def pytest_generate_tests(metafunc):
 def open_any(request, tiny_family):
     """Opens the engine under test for a model."""
     opened = []
+    if request.param == "vllm":
+        pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
+        from .vllm_bias import BiasedVLLM
+
+        open_one = BiasedVLLM
+    else:
+        open_one = partial(open_engine, request.param)
 
     def open_(model, batch_tokens=65536, load=load_frames):
-        opened.append(open_engine(request.param, tiny_family, model, load, batch_tokens=batch_tokens))
+        opened.append(open_one(tiny_family, model, load, batch_tokens=batch_tokens))
         return opened[-1]
 
     yield open_

@@ -230,7 +230,7 @@ class Components(MediaComponents):
 
     def open_engine(self, model: Any | None = None) -> Engine:
         """The configured engine for a trainer's model, or with weights of its own from the checkpoint."""
-        from easyvideor1.engines.local import open_engine
+        from easyvideor1.engines.opening import open_engine
 
         rollout = self.config.rollout
         return open_engine(

@@ -21,14 +21,13 @@ import torch
 
 from easyvideor1.config import ModelConfig
 from easyvideor1.engines.decoding import GrowingResponses, SeenTokens, draw, uniforms
-from easyvideor1.engines.engine import Engine, Request, Result
+from easyvideor1.engines.engine import Request, Result
 from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family, chosen_device, computing, configured_model
 from easyvideor1.families.features import FeatureCache, FeatureStore, load_visual
 from easyvideor1.families.inputs import LoadFrames, load_checked
 from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.logprobs import masked_logits
-from easyvideor1.registry import Registry
 from easyvideor1.types import (
     ConfigError,
     DataError,
@@ -39,14 +38,11 @@ from easyvideor1.types import (
     MediaRef,
 )
 
-ENGINES: Registry[Any] = Registry("engine")
-
 #: Under autocast, results are yielded after every so many tokens only: a pause ends autocast, which then casts all
 #: weights again.
 _PACE = 16
 
 
-@ENGINES.register("local")
 class LocalEngine:
     """Batched generation on the policy's own module.
 
@@ -75,7 +71,7 @@ class LocalEngine:
         self.family = family
         self._owns_weights = isinstance(model, Path)
         self.takes_adapters = not self._owns_weights
-        self.model = _inference_model(family, model, config or ModelConfig()) if isinstance(model, Path) else model
+        self.model = inference_model(family, model, config or ModelConfig()) if isinstance(model, Path) else model
         self._device = next(self.model.parameters()).device
         self.load = load
         self.features = None if features is None else FeatureCache(family, self.model, features)
@@ -348,43 +344,8 @@ def _batch_key(request: Request) -> tuple[Any, ...]:
     return (request.n, astuple(request.sampling), len(request.prompt))
 
 
-def _inference_model(family: Family, checkpoint: Path, config: ModelConfig) -> Any:
+def inference_model(family: Family, checkpoint: Path, config: ModelConfig) -> Any:
     """The model of a checkpoint, on its device and frozen."""
     model = configured_model(family, config, checkpoint).requires_grad_(False).eval()
     model.compute_dtype = getattr(torch, config.dtype)
     return model.to(chosen_device(config))
-
-
-def open_engine(
-    name: str,
-    family: Family,
-    model: Any | Path,
-    load: LoadFrames,
-    *,
-    batch_tokens: int,
-    features: FeatureStore | None = None,
-    config: ModelConfig | None = None,
-) -> Engine:
-    """The engine that a configuration names; whoever opens it closes it.
-
-    Args:
-        name: a registered name, or ``module:attr`` of a class with the signature of ``LocalEngine``.
-        family: of the model.
-        model: the trainer's module, or the directory of a checkpoint: the engine then has weights of its own.
-        load: reads frames.
-        batch_tokens: tokens, prompts and responses together, of one batch.
-        features: where features of a frozen vision tower are kept; given to classes that say ``takes_features``.
-        config: how a checkpoint is loaded; given, with the directory, to classes that say ``opens_checkpoints``. Others
-            receive a module that was loaded so.
-    """
-    kind = ENGINES.resolve(name)
-    options: dict[str, Any] = {"batch_tokens": batch_tokens}
-    if features is not None and getattr(kind, "takes_features", False):
-        options["features"] = features
-    if isinstance(model, Path):
-        if getattr(kind, "opens_checkpoints", False):
-            options["config"] = config
-        else:
-            model = _inference_model(family, model, config or ModelConfig())
-    engine: Engine = kind(family, model, load, **options)
-    return engine

@@ -13,7 +13,7 @@ from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.config.places import require_sources
 from easyvideor1.data import BadRow, Loaded, SampleStream, shared_ids_note, source_weights
-from easyvideor1.engines.local import ENGINES
+from easyvideor1.engines.opening import ENGINES
 from easyvideor1.rollout.requests import offline_ids
 from easyvideor1.seeds import derive_seed
 from easyvideor1.tasks import canonical_task

@@ -1,0 +1,54 @@
+"""The engines by name, and how a configuration opens one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from easyvideor1.config import ModelConfig
+from easyvideor1.engines.engine import Engine
+from easyvideor1.engines.local import LocalEngine, inference_model
+from easyvideor1.engines.vllm import VLLMEngine
+from easyvideor1.families.family import Family
+from easyvideor1.families.features import FeatureStore
+from easyvideor1.families.inputs import LoadFrames
+from easyvideor1.registry import Registry
+
+ENGINES: Registry[Any] = Registry("engine")
+ENGINES.register("local")(LocalEngine)
+ENGINES.register("vllm")(VLLMEngine)  # imports vLLM when it is opened
+
+
+def open_engine(
+    name: str,
+    family: Family,
+    model: Any | Path,
+    load: LoadFrames,
+    *,
+    batch_tokens: int,
+    features: FeatureStore | None = None,
+    config: ModelConfig | None = None,
+) -> Engine:
+    """The engine that a configuration names; whoever opens it closes it.
+
+    Args:
+        name: a registered name, or ``module:attr`` of a class with the signature of ``LocalEngine``.
+        family: of the model.
+        model: the trainer's module, or the directory of a checkpoint: the engine then has weights of its own.
+        load: reads frames.
+        batch_tokens: tokens, prompts and responses together, of one batch.
+        features: where features of a frozen vision tower are kept; given to classes that say ``takes_features``.
+        config: how a checkpoint is loaded; given, with the directory, to classes that say ``opens_checkpoints``. Others
+            receive a module that was loaded so.
+    """
+    kind = ENGINES.resolve(name)
+    options: dict[str, Any] = {"batch_tokens": batch_tokens}
+    if features is not None and getattr(kind, "takes_features", False):
+        options["features"] = features
+    if isinstance(model, Path):
+        if getattr(kind, "opens_checkpoints", False):
+            options["config"] = config
+        else:
+            model = inference_model(family, model, config or ModelConfig())
+    engine: Engine = kind(family, model, load, **options)
+    return engine
