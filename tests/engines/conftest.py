@@ -21,9 +21,9 @@ def open_any(request, tiny_family):
     opened = []
     if request.param == "vllm":
         pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
-        from .vllm_bias import BiasedVLLM
+        from .vllm_pool import PooledVLLM
 
-        open_one = BiasedVLLM
+        open_one = PooledVLLM
     else:
         open_one = partial(open_engine, request.param)
 

@@ -85,7 +85,7 @@ def test_visual_tokens_are_never_sampled(open_any, pushed, tiny_family, prompts,
     assert set(logits.argmax(-1).tolist()) <= set(tiny_family.visual_token_ids)  # the model wants nothing else
     for turn in turns_of(generate(open_any(model), requests_for(prompts, **sampling))):
         assert not set(turn.response_ids.tolist()) & set(tiny_family.visual_token_ids)
-        assert np.isfinite(turn.logprobs).all()
+        assert turn.logprobs is None or np.isfinite(turn.logprobs).all()
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,11 @@ class VLLMEngine:
             raise EasyVideoError(
                 f"weights of version {self._incomplete} came only in part; update the engine's weights again"
             )
+        if not self._pending:
+            return None
+        if self._core is None:
+            self._forget()
+            raise EasyVideoError("the engine was closed; open another")
         self.wake()
         try:
             while True:

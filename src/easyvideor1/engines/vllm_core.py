@@ -61,9 +61,19 @@ def reload(core: Any, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
     """Load all weights, and empty every cache that holds what older ones computed."""
     with torch.no_grad():
         core.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors})
+        core.apply_model(_renew_tied_head)
     core.reset_prefix_cache(reset_running_requests=True)
     core.reset_mm_cache()
     core.reset_encoder_cache()
+
+
+def _renew_tied_head(model: Any) -> None:
+    """Make a tied output head use the new embeddings: vLLM 0.32 keeps the head's old weights as packed for the CPU."""
+    language = model.get_language_model()
+    head, embeddings = language.lm_head, language.model.embed_tokens
+    if language.config.tie_word_embeddings and head is not embeddings:
+        head.weight = embeddings.weight
+        head.quant_method.process_weights_after_loading(head)
 
 
 def close_core(core: Any) -> None:
@@ -91,12 +101,13 @@ def _arguments(
         )
     text = shape.get_text_config()
     tokens = max(batch_tokens, _MIN_TOKENS)
+    longest = min(tokens, text.max_position_embeddings)
     on_cpu = not torch.cuda.is_available()
     arguments = {
         "model": str(checkpoint),
         "trust_remote_code": trusted,
         "dtype": str(dtype).removeprefix("torch."),
-        "max_model_len": min(tokens, text.max_position_embeddings),
+        "max_model_len": longest,
         "generation_config": "vllm",  # what a checkpoint recommends must not change what is drawn
         "logprobs_mode": "processed_logprobs",
         "logits_processors": [_visual_mask(family.visual_token_ids)],
@@ -113,7 +124,15 @@ def _arguments(
         values = 2 * text.num_hidden_layers * text.num_key_value_heads * head
         blocks = math.ceil(tokens / _BLOCK) + 8
         arguments["kv_cache_memory_bytes"] = values * dtype.itemsize * blocks * _BLOCK
-    return {**arguments, "block_size": _BLOCK, "enforce_eager": True, "skip_mm_profiling": True}
+    return {
+        **arguments,
+        "block_size": _BLOCK,
+        "enforce_eager": True,
+        "skip_mm_profiling": True,
+        # vLLM 0.32 rewinds the random numbers of a prompt that comes in chunks, and on the CPU they cannot be rewound.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": longest,
+    }
 
 
 def _visual_mask(visual_token_ids: Sequence[int]) -> type:

@@ -51,6 +51,8 @@ def prompt_inputs(prompt: Prompt, family: Family, load: LoadFrames, version: int
         fields[pixels] = MultiModalFieldConfig.flat_from_sizes(kind, visual.grid_thw.prod(-1))
         fields[grid] = MultiModalFieldConfig.batched(kind, keep_on_cpu=True)
     videos = [plan for plan in prompt.plans if plan.kind == "video"]
+    if family.conventions != "released":  # type: ignore[attr-defined]
+        _refuse_other_positions(prompt, family)
     if videos and model_type == "qwen2_5_vl":
         values["second_per_grid_ts"] = torch.tensor(
             [_step_seconds(plan, family) for plan in videos], dtype=torch.float64
@@ -74,6 +76,7 @@ def response_parameters(request: Request, index: int, stop_ids: frozenset[int]) 
         ConfigError: vLLM does not take them.
     """
     from vllm import SamplingParams
+    from vllm.exceptions import VLLMError
     from vllm.sampling_params import RequestOutputKind
 
     sampling = request.sampling
@@ -99,7 +102,7 @@ def response_parameters(request: Request, index: int, stop_ids: frozenset[int]) 
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
-    except ValueError as error:
+    except (ValueError, VLLMError) as error:
         raise ConfigError(f"request {request.id!r}: vLLM refuses its sampling: {error}") from error
 
 
@@ -124,6 +127,24 @@ def _token_range(prompt: Prompt, media_index: int, opened: bool) -> Any:
     for span in spans:
         mask[span.start - start : span.start - start + span.length] = True
     return PlaceholderRange(start, len(mask), None if bool(mask.all()) else mask)
+
+
+def _refuse_other_positions(prompt: Prompt, family: Family) -> None:
+    """vLLM counts positions behind a medium as was released with the weights: see ``ModelConfig.conventions``.
+
+    Raises:
+        DataError: a video has more temporal positions than rows and columns, so that the trainer counts otherwise.
+    """
+    merge = family.geometry.merge_size
+    for span in prompt.spans:
+        plan = prompt.plans[span.media]
+        rows, columns = plan.grid[1] // merge, plan.grid[2] // merge
+        temporal = family.temporal_positions(plan, span.length // (rows * columns))  # type: ignore[attr-defined]
+        if temporal[-1] >= max(rows, columns):
+            raise DataError(
+                f"{prompt.media[span.media].path}: behind this video vLLM counts positions as was released with the "
+                "weights; set model.conventions=released, or rollout.engine=local"
+            )
 
 
 def _step_seconds(plan: MediaPlan, family: Family) -> float:
