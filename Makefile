@@ -51,14 +51,14 @@ test-vllm: $(VLLM)/.installed ## Run the tests of the vLLM engine on vLLM's CPU 
 chaos: $(DEV) ## Break tiny runs at random, start them again and compare (ROUNDS=80, SEED=the clock's).
 	$(BIN)/python -m benchmarks.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
-check: $(DEV) ## Check style, types, floors and generated documents.
+check: $(DEV) ## Check style, types, layers and generated documents.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/evr1 config docs --check
 
-format: $(DEV) ## Put the code in house style.
+format: $(DEV) ## Put the code in project style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -24,6 +24,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--engine", default="", help="module:attr of an engine for tests/engines/test_contract.py")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how golden files were compared. Here, as a parallel run loads no other conftest in its main process."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    lines = [value for report in reports for name, value in report.user_properties if name == "golden"]
+    if lines:
+        terminalreporter.section("golden files", sep="-")
+        for line in lines:
+            terminalreporter.write_line(str(line))
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random checkpoint in the real format, small enough for a forward pass in milliseconds. Read only."""

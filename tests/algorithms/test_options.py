@@ -15,8 +15,8 @@ from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.needs import NEEDS, needs_of
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.algorithms.weighters import WEIGHTERS
+from easyvideor1.config import StageConfig, parse_config
 from easyvideor1.config import algorithms as options
-from easyvideor1.config import parse_config
 from easyvideor1.config.algorithms import ADVANTAGE_OPTIONS, OBJECTIVE_OPTIONS
 from easyvideor1.types import ConfigError
 
@@ -214,3 +214,15 @@ def test_every_kind_gets_its_own_options(own):
         group=torch.tensor([0]),
     )
     assert tokens.weights.tolist() == [2.0]
+
+
+def two_arguments(rewards_N, group_N):
+    return rewards_N
+
+
+def test_an_advantage_without_a_context_takes_no_options():
+    options = StageConfig.model_validate(
+        {"name": "rl", "advantage": {"name": "tests.algorithms.test_options:two_arguments", "clp": 1}}
+    )
+    with pytest.raises(ConfigError, match=r"stages\.rl\.advantage\.clp: .* takes no options"):
+        check_needs(options, set(NEEDS))

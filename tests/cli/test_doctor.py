@@ -31,6 +31,7 @@ def config(tmp_path):
         "cache": {"dir": str(tmp_path / "cache")},
         "output_dir": str(tmp_path / "runs" / "{name}"),
         "rewards": {"custom": {"math": "easyvideor1.types:Score"}},
+        "stages": [{"name": "rl"}],
     }
     path.write_text(json.dumps(values))
     return path
@@ -53,6 +54,16 @@ def test_the_machine_and_a_good_configuration_pass(config):
         ("data.train.0.media_root=/nowhere", "data.train.0.media_root"),
         ("prompts.templates=/nowhere", "prompts.templates"),
         ("rewards.custom.math=no_such_module:judge", "rewards.custom.math"),
+        ("rewards.parts=[{name: bonus, reward: bonos}]", "rewards.parts"),
+        ("rollout.engine=nope:x", "rollout.engine"),
+        ("rollout.strategy=nope:y", "rollout.strategy"),
+        ("data.transforms=[nope:z]", "data.transforms"),
+        ("loggers=[nope:log]", "loggers"),
+        ("stages.rl.advantage=nope:x", "stages.rl.advantage"),
+        ("stages.rl.objective=nope:x", "stages.rl.objective"),
+        ("stages.rl.weighter=nope:x", "stages.rl.weighter"),
+        ("stages.rl.correction=nope:x", "stages.rl.correction"),
+        ("stages.rl.transforms=[nope:z]", "stages.rl.transforms"),
         ("seed=x", "config"),
     ],
 )

@@ -249,3 +249,24 @@ def test_moments_decay(beta):
         with pytest.raises(ValidationError, match=r"betas\.\d"):
             OptimizerConfig(betas=betas)
     assert OptimizerConfig(betas=(0.0, 0.99)).betas == (0.0, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("stage", "sentence"),
+    [
+        ({"mismatch": {"action": "stop"}}, "action: stop would have no effect: it goes with bound"),
+        (
+            {"hybrid": {"policy": "below", "fraction": 0.3}},
+            "fraction would have no effect: it goes with policy",
+        ),
+        ({"hybrid": {"threshold": 0.3}}, "threshold would have no effect: it goes with policy: below"),
+        (
+            {"trajectories": "offline", "objective": "sft", "advantage": "ones", "selection": {"filter_low": 0.1}},
+            "selection.filter_low and filter_high look at the policy's own responses",
+        ),
+    ],
+)
+def test_a_setting_that_would_never_act_is_refused(stage: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        StageConfig.model_validate({"name": "rl", **stage})
+    assert sentence in str(refused.value)

@@ -66,6 +66,13 @@ def test_an_endpoint_is_told_what_training_tells(world: World, place: Path, endp
         assert body["top_k"] == 7 and body["top_p"] == 0.5 and body["temperature"] == 1
 
 
+def test_an_endpoint_takes_one_turn(world: World, place: Path, endpoint: Endpoint) -> None:
+    done = collect(configured(world, place, rollout__strategy="second_look"), place / "rows.jsonl", endpoint)
+    assert done.exit_code == 2
+    assert "rollout.strategy: second_look may take several turns" in " ".join(done.output.split())
+    assert not endpoint.seen, "nothing was asked"
+
+
 def test_refusals_are_counted_and_never_scored(world: World, place: Path, endpoint: Endpoint) -> None:
     endpoint.answer = lambda body: (400, "too many pictures") if is_row(body, 3) else (200, "aaa")
     done = collect(configured(world, place, numbered(world, 6)), place / "rows.jsonl", endpoint)

@@ -1,4 +1,4 @@
-"""The laws of serving, which hold for engines with and without a model of their own."""
+"""The requirements of serving, which hold for engines with and without a model of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws of an engine with weights, asked of every registered one, or of yours: ``pytest --engine module:attr``."""
+"""The requirements of an engine with weights, for every registered one, or yours: ``pytest --engine module:attr``."""
 
 import numpy as np
 import pytest
@@ -48,12 +48,14 @@ def test_responses_come_in_request_order(open_any, tiny_model, prompts):
         assert all(turn.prompt is request.prompt for trajectory in group for turn in trajectory.turns)
 
 
-def test_a_listener_hears_each_result_once(open_any, pushed, tiny_family, prompts):
-    model, heard = pushed({tiny_family.stop_token_ids[0]: 6.0}), {}
+def test_each_result_comes_once(open_any, pushed, tiny_family, prompts):
+    engine = open_any(pushed({tiny_family.stop_token_ids[0]: 6.0}))
     requests = requests_for(prompts, n=2, max_new_tokens=40)
-    results = generate(open_any(model), requests, lambda position, result: heard.setdefault(position, result))
-    assert [heard[position].trajectories for position in range(len(requests))] == results
-    assert tokens_of(results) == tokens_of(generate(open_any(model), requests))
+    tickets = engine.submit(requests)
+    results = list(engine.results())
+    assert sorted(result.ticket for result in results) == sorted(tickets)
+    by_ticket = {result.ticket: result.trajectories for result in results}
+    assert tokens_of([by_ticket[ticket] for ticket in tickets]) == tokens_of(generate(engine, requests))
 
 
 def test_a_response_ends_with_its_stop_token_or_at_the_limit(open_any, pushed, tiny_family, prompts):

@@ -1,4 +1,4 @@
-"""The endpoint engine with a real server: the laws of serving, what is sent, and faults."""
+"""The endpoint engine with a real server: the requirements of serving, what is sent, and faults."""
 
 import pytest
 

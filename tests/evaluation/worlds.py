@@ -8,7 +8,7 @@ import numpy as np
 
 from answering import AnsweringEngine
 from easyvideor1.engines.engine import Request
-from easyvideor1.rollout.strategies import PromptTools, SingleTurn
+from easyvideor1.rollout.strategies import PromptBuilder, SingleTurn
 from easyvideor1.types import (
     Completion,
     FinishReason,
@@ -60,7 +60,7 @@ def render(sample: Sample) -> Prompt:
 
 
 #: One turn with these prompts; what else a strategy may use is not there.
-ASKING = SingleTurn(PromptTools(render, None, None))  # type: ignore[arg-type]
+ASKING = SingleTurn(PromptBuilder(render, None, None))  # type: ignore[arg-type]
 
 
 def letter_score(sample: Sample, completion: Completion) -> Score:
@@ -75,7 +75,7 @@ def letter_score(sample: Sample, completion: Completion) -> Score:
 class TableEngine(AnsweringEngine):
     """An engine whose knowledge is a table: question number -> greedy answer.
 
-    Sampled answers are the greedy one or ``Z``, drawn from the request's own seed, as the engine's law asks.
+    Sampled answers are the greedy one or ``Z``, drawn from the request's own seed, as an engine must.
     ``unreadable`` are numbers of questions whose frames cannot be read at generation time.
     """
 

@@ -36,8 +36,8 @@ def test_a_scorer_that_pays_mentions_is_found_out() -> None:
 
     found = search(["numerical"], pays_mentions)
     assert len(found.broken) > 1000
-    laws = {move.name.partition(":")[0] for move, _ in found.broken}
-    assert laws == {"nothing", "both", "wrong"}
+    invariants = {move.name.partition(":")[0] for move, _ in found.broken}
+    assert invariants == {"nothing", "both", "wrong"}
 
 
 def test_every_move_is_made_once() -> None:

@@ -1,4 +1,4 @@
-"""Golden scores per task type, the format grammar, and the laws that hold for all types."""
+"""Golden scores per task type, the format grammar, and the invariants that hold for all types."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from easyvideor1.engines.engine import Sampling
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.records.trajectory_files import read_trajectories
 from easyvideor1.rollout.driver import Draw, Job, drive
-from easyvideor1.rollout.strategies import STRATEGIES, PromptTools, SecondLook
+from easyvideor1.rollout.strategies import STRATEGIES, PromptBuilder, SecondLook
 from easyvideor1.types import ConfigError, MediaRef, Prompt, Sample
 from tiny import load_frames, make_plan
 from training.runs import World, json_lines, train
@@ -28,7 +28,7 @@ def test_a_second_look_continues_the_first_turn(tiny_family, pushed) -> None:
 
     sample = Sample("a", "<video>What moves?", "open_ended", "x", (MediaRef("video", "/media/a"),))
     engine = LocalEngine(tiny_family, pushed({tiny_family.stop_token_ids[0]: 2.0}), load_frames)
-    strategy = STRATEGIES.resolve("second_look")(PromptTools(render, tiny_family, lambda ref: plan))
+    strategy = STRATEGIES.resolve("second_look")(PromptBuilder(render, tiny_family, lambda ref: plan))
     (outcome,) = drive(engine, [Job(sample, (Draw(24, Sampling(max_new_tokens=60), 5),))], strategy)
     turns = {len(each.turns) for each in outcome.trajectories}
     assert turns == {1, 2}, "those that were cut stay, those that ended look again"
@@ -55,11 +55,11 @@ def test_a_run_trains_on_both_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Nothing but ``rollout.strategy`` is set; records, metrics, evaluation and resume are those of any run."""
     monkeypatch.chdir(tmp_path)
     world = World(tmp_path / "world")
-    (tmp_path / "own_parts.py").write_text(PARTS)
+    (tmp_path / "own_looks.py").write_text(PARTS)
     monkeypatch.syspath_prepend(str(tmp_path))
     config = world.config(
-        rollout={"max_new_tokens": 40, "strategy": "own_parts:Looking"},
-        rewards={"custom": {"*": "own_parts:vowels"}},
+        rollout={"max_new_tokens": 40, "strategy": "own_looks:Looking"},
+        rewards={"custom": {"*": "own_looks:vowels"}},
         stages=[world.values()["stages"][1] | {"steps": 2}],
         evaluation={"every": 0, "samples": 1},
     )
@@ -100,5 +100,5 @@ class Looking(SecondLook):
         if len(trajectory.turns) > 1:
             return None
         asked = trajectory.last.prompt.followed_by(trajectory.last.response_ids)
-        return self._tools.family.extend(asked, self.CHECK, (), ())
+        return self.prompts.family.extend(asked, self.CHECK, (), ())
 """

@@ -77,6 +77,11 @@ LOST: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "stages/02-grpo/rollouts/step_000001.jsonl",
         "line 1 is no group of step 1, and 1 more is bad; 0 of 2 groups can be read",
     ),
+    "token arrays gone": (
+        lambda run: (run / "stages/02-grpo/rollouts/step_000003.npz").unlink(),
+        "stages/02-grpo/rollouts/step_000003.npz",
+        "missing; the token arrays of this step are lost",
+    ),
     "a broken line of metrics": (
         lambda run: spoil_line(run / "stages/02-grpo/metrics.jsonl", 2),
         "stages/02-grpo/metrics.jsonl",

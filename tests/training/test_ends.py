@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
 from curation.commands import EVERY_RATE, configured, evr1, numbered
 from easyvideor1.cli.app import app
+from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import RunConfig, write_config
 from easyvideor1.registry import ExitError
 from easyvideor1.types import ConfigError, StoppedError
@@ -42,6 +45,35 @@ def lose(sample, step, rng):
 
 def leave(*arguments):
     sys.exit()
+"""
+
+
+#: An engine that fails when it closes, and before that where ``lost`` is there; a logger that notes its end.
+OWN_CLOSING = """
+from pathlib import Path
+
+from easyvideor1.engines.local import LocalEngine
+
+
+class Closing(LocalEngine):
+    def results(self):
+        if Path("lost").exists():
+            raise ValueError("the first error")
+        yield from super().results()
+
+    def close(self):
+        raise OSError("the server does not answer")
+
+
+class Ending:
+    def __init__(self, config, run_dir):
+        pass
+
+    def log(self, step, metrics):
+        pass
+
+    def finish(self):
+        Path("ended").touch()
 """
 
 
@@ -224,3 +256,19 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on(world: World, place: Pa
     assert {k: v for k, v in went_on.items() if k != "config.yaml"} == {
         k: v for k, v in whole.items() if k != "config.yaml"
     }
+
+
+def test_an_engine_that_fails_to_close_hides_no_other_error(world: World, place: Path) -> None:
+    (place / "own_closing.py").write_text(OWN_CLOSING)
+    (place / "lost").touch()
+    options = {"rollout__engine": "own_closing:Closing", "loggers": ["own_closing:Ending"], "stages__0__steps": 1}
+    shown = io.StringIO()
+    with pytest.raises(ValueError, match="the first error"):
+        train_and_report(world.short(**options), Console(file=shown, width=200))
+    assert "the engine cannot be closed: OSError: the server does not answer" in shown.getvalue()
+    assert (place / "ended").exists(), "loggers end as well"
+    for name in ("lost", "ended"):
+        (place / name).unlink()
+    with pytest.raises(OSError, match="the server does not answer"):
+        train(world.short(**options))
+    assert (place / "ended").exists()

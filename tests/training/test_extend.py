@@ -90,6 +90,21 @@ def test_epochs_are_counted_again(world: World, place: Path) -> None:
         train(config(1.0))
 
 
+def test_epochs_in_place_of_steps_are_counted(world: World, place: Path) -> None:
+    def config(**length: float) -> Any:
+        (stage,) = world.values()["stages"][:1]
+        del stage["steps"]
+        return world.config(stages=[{**stage, **length, "prompts_per_step": 6}], evaluation__every=0)
+
+    train(config(steps=2))
+    with pytest.raises(ConfigError, match="stage sft has 2 steps there, 1 here; a run can be made longer"):
+        train(config(epochs=0.5))
+    summary, shown = train(config(epochs=1.5))
+    assert "stage sft: extended from 2 to 3 steps" in shown and summary["steps"] == 3
+    assert "stage sft: 1.5 epochs of 12 samples at 6 a step are 3 steps" in shown
+    assert [row["step"] for row in json_lines(place / "runs/small/stages/01-sft/metrics.jsonl")] == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("counts", "changes", "words"),
     [

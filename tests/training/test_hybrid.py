@@ -101,7 +101,7 @@ def test_failing_groups_are_helped(tiny_family) -> None:
 
 @pytest.mark.parametrize("policy", ["replace-last", "below"])
 def test_a_run_marks_them_everywhere(world: World, place: Path, policy: str) -> None:
-    options = {"policy": policy, "threshold": 1.0}
+    options = {"policy": policy} | ({"threshold": 1.0} if policy == "below" else {})
     stage = {"name": "rl", "steps": 1, "prompts_per_step": 2, "group_size": 3, "hybrid": options, "off_policy": "sft"}
     train(world.short(stages=[stage]))
     (directory,) = (place / "runs/small/stages").iterdir()

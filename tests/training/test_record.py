@@ -167,5 +167,9 @@ def test_a_record_is_held_to_what_it_was_at_a_step(tmp_path: Path) -> None:
     assert changed_files(tmp_path, 1, first) == []
     again.rewind(1, first)
     assert again.digests(1) == first
+    (tmp_path / "rollouts/step_000001.npz").unlink()
+    (damage,) = changed_files(tmp_path, 1, first)
+    told = "rollouts/step_000001.npz: missing; the token arrays of this step are lost"
+    assert str(damage).startswith(f"stages/{tmp_path.name}/{told}") and damage.remedy
     (tmp_path / "rollouts/step_000001.jsonl").unlink()  # which is told as missing, not as changed
     assert changed_files(tmp_path, 1, first) == []

@@ -8,7 +8,7 @@ import pytest
 from answering import AnsweringEngine
 from easyvideor1.engines.engine import Request, Sampling
 from easyvideor1.rollout.requests import generate_online, offline_ids, offline_turn, read_offline, ready_prompts
-from easyvideor1.rollout.strategies import PromptTools, SingleTurn
+from easyvideor1.rollout.strategies import PromptBuilder, SingleTurn
 from easyvideor1.types import DataError, MediaError, OfflineTrajectory, Prompt, Sample, Trajectory
 
 pytestmark = pytest.mark.model
@@ -105,7 +105,7 @@ def generated(engine: Counting, names: str, *, baselines: bool = False) -> tuple
         samples,
         prompts,
         engine=engine,
-        strategy=SingleTurn(PromptTools(None, None, None)),  # type: ignore[arg-type]
+        strategy=SingleTurn(PromptBuilder(None, None, None)),  # type: ignore[arg-type]
         sampling=Sampling(),
         group_size=2,
         seed=(7, "rl", 1),

@@ -337,6 +337,7 @@ def test_a_stage_may_draw_from_some_of_the_sources(world: World, place: Path) ->
         ("rewards__custom", {"math": "nowhere:at_all"}, "no module 'nowhere'"),
         ("stages__1__sources", ["elsewhere.jsonl"], "not a path of data.train"),
         ("rollout__engine", "remote", "local"),
+        ("rollout__engine", "pathlib:Path", "has no submit, results, cancel, update_weights, sleep, wake, close; an"),
         ("output_dir", "runs/{date}", "only {name} and {seed}"),
         ("model__path", "nowhere", "was not found"),
         ("model__path", "", "model.path is not set"),

@@ -27,7 +27,7 @@ limit = time.monotonic() + 60
 shown = None
 
 def slow(sample, response):
-    while "stage rl draws" in shown.getvalue() and "waiting for the reward" not in shown.getvalue():
+    while "stage rl:" in shown.getvalue() and "waiting for the reward" not in shown.getvalue():
         assert time.monotonic() < limit
         time.sleep(0.01)
     return 0.5

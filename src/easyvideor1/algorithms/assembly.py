@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 
 import torch
 
-from easyvideor1.algorithms.advantages import ADVANTAGES
+from easyvideor1.algorithms.advantages import ADVANTAGES, wants_context
 from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.needs import NEEDS, needs_of, own_options
 from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, pairs_within, ratio_base
@@ -45,6 +45,12 @@ def check_needs(options: StageConfig, provided: AbstractSet[str]) -> None:
     """
     for kind, chosen, function in _functions(options):
         own_options(function, chosen, f"stages.{options.name}.{kind}")
+    free = options.advantage.model_extra
+    if free and not wants_context(ADVANTAGES.resolve(options.advantage.name)):
+        raise ConfigError(
+            f"stages.{options.name}.advantage.{next(iter(free))}: {options.advantage.name} takes no options; give the "
+            "function a third parameter, context, which has them as context.options, or leave out the key"
+        )
     absent = sorted(stage_needs(options) - provided)
     if absent:
         raise ConfigError(

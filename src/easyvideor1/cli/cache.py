@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from easyvideor1.cli.config import OverridesArgument
+from easyvideor1.cli.config import CacheOverrides
 
 if TYPE_CHECKING:
     from easyvideor1.components import Components, PlannedMedia
@@ -128,7 +128,7 @@ def _decode(components: Components, planned: PlannedMedia, *, checksums: bool) -
 
 
 @app.command()
-def stats(store: StoreArgument, overrides: OverridesArgument = None) -> None:
+def stats(store: StoreArgument, overrides: CacheOverrides = None) -> None:
     """Show what the cache holds: entries, bytes, codecs, last uses and leftovers of killed processes."""
     from easyvideor1.cli.cache_plan import size_words
     from easyvideor1.video import store_stats
@@ -156,7 +156,7 @@ def stats(store: StoreArgument, overrides: OverridesArgument = None) -> None:
 @app.command()
 def doctor(
     store: StoreArgument,
-    overrides: OverridesArgument = None,
+    overrides: CacheOverrides = None,
     every: Annotated[bool, typer.Option("--all", help="Show every entry of the ledger, oldest first.")] = False,
 ) -> None:
     """Show the health ledger: every file that could not be used, how often, why, and what to do about it."""
@@ -182,7 +182,7 @@ def doctor(
 
 
 @app.command()
-def verify(store: StoreArgument, overrides: OverridesArgument = None) -> None:
+def verify(store: StoreArgument, overrides: CacheOverrides = None) -> None:
     """Check every cache entry against its checksum.
 
     Damaged entries are set aside; the next build decodes them again. The exit status is 1 if there are any.
@@ -207,7 +207,7 @@ def verify(store: StoreArgument, overrides: OverridesArgument = None) -> None:
 @app.command()
 def gc(
     store: StoreArgument,
-    overrides: OverridesArgument = None,
+    overrides: CacheOverrides = None,
     max_size: Annotated[str | None, typer.Option(help="Size to shrink the cache to, such as 100G.")] = None,
     unreferenced: Annotated[
         list[str] | None,

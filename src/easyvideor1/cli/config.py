@@ -13,6 +13,14 @@ ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as stages.0.steps=5.")
 ]
+#: Of commands that generate responses and train on none.
+GenerationOverrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as rollout.max_new_tokens=1024.")
+]
+#: Of commands about the frame cache.
+CacheOverrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as cache.dir=/data/frames.")
+]
 
 
 @app.command()

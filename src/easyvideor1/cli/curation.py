@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from easyvideor1.cli.config import ConfigArgument, OverridesArgument
+from easyvideor1.cli.config import ConfigArgument, GenerationOverrides
 from easyvideor1.types import ConfigError, StoppedError
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _collected(
 
 def filter_rows(
     config: ConfigArgument,
-    overrides: OverridesArgument = None,
+    overrides: GenerationOverrides = None,
     out: Annotated[Path, typer.Option(help="File of rows to write: .jsonl, .json or .parquet.")] = Path("rows.jsonl"),
     k: Annotated[int, typer.Option("-k", "--responses", min=1, help="Responses per row.")] = 8,
     above: Annotated[float, typer.Option(help="Keep rows with a pass rate above this.")] = 0.0,
@@ -259,7 +259,7 @@ def _root() -> None:
 @app.command("collect")
 def collect(
     config: ConfigArgument,
-    overrides: OverridesArgument = None,
+    overrides: GenerationOverrides = None,
     out: Annotated[Path, typer.Option(help="File of rows to write: .jsonl, .json or .parquet.")] = Path("rows.jsonl"),
     k: Annotated[int, typer.Option("-k", "--responses", min=1, help="Responses per row.")] = 4,
     threshold: Annotated[float, typer.Option(help="Keep responses with a total reward above this.")] = 0.9,

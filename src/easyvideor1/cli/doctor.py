@@ -214,7 +214,7 @@ EXTRAS = {
     "wandb": ("wandb", "loggers: [wandb]"),
 }
 #: Extras that no code uses yet.
-UNUSED_EXTRAS = ("ray", "vllm")
+UNUSED_EXTRAS = ("vllm",)
 
 
 def check_extras() -> Iterator[Finding]:
@@ -271,7 +271,7 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
         existing = next(parent for parent in (whole, *whole.parents) if parent.exists())
         writable = existing.is_dir() and os.access(existing, os.W_OK)
         yield Finding(key, "ok" if writable else "broken", f"{place}: {'writable' if writable else 'not writable'}")
-    yield from _check_names(config.rewards.custom)
+    yield from _check_names(config)
 
 
 def _source_finding(config: RunConfig, key: str, path: str) -> Finding:
@@ -299,14 +299,11 @@ def _place_finding(config: RunConfig, key: str, path: str, kind: str) -> Finding
     return Finding(key, "broken", fault, remedy)
 
 
-def _check_names(custom: dict[str, str]) -> Iterator[Finding]:
-    from easyvideor1.registry import load_attribute
-    from easyvideor1.types import EasyVideoError
+def _check_names(config: RunConfig) -> Iterator[Finding]:
+    from easyvideor1.training.names import resolve_names
 
-    for task, target in custom.items():
-        try:
-            load_attribute(target, "reward")
-        except EasyVideoError as error:
-            yield Finding(f"rewards.custom.{task}", "broken", str(error), "correct the name")
-        else:
-            yield Finding(f"rewards.custom.{task}", "ok", target)
+    faults = [(key, fault) for key, fault in resolve_names(config) if fault is not None]
+    for key, fault in faults:
+        yield Finding(key, "broken", str(fault), "correct the name")
+    if not faults:
+        yield Finding("names", "ok", "rewards, algorithms, engine, strategy, transforms and loggers are found")

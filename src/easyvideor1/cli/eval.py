@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from easyvideor1.cli.config import ConfigArgument, OverridesArgument
+from easyvideor1.cli.config import ConfigArgument, GenerationOverrides
 
 if TYPE_CHECKING:
     from easyvideor1.cli.progress import TerminalWatch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     config: ConfigArgument,
-    overrides: OverridesArgument = None,
+    overrides: GenerationOverrides = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="Checkpoint, or a run directory for its last checkpoint; model.path by default."),

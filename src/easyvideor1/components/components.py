@@ -80,9 +80,9 @@ class Components(MediaComponents):
         Raises:
             ConfigError: there is no such strategy.
         """
-        from easyvideor1.rollout.strategies import STRATEGIES, PromptTools
+        from easyvideor1.rollout.strategies import STRATEGIES, PromptBuilder
 
-        return STRATEGIES.resolve(self.config.rollout.strategy)(PromptTools(self.render, self.family, self.plan))
+        return STRATEGIES.resolve(self.config.rollout.strategy)(PromptBuilder(self.render, self.family, self.plan))
 
     @cached_property
     def check_cache(self) -> CheckCache:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +32,12 @@ class BaseConfig(BaseModel):
     """Base of all sections: frozen; an unknown key is an error, and so is an infinite number but where allowed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def unused(self, keys: list[str], wanted: str) -> Iterator[str]:
+        """A sentence for each of ``keys`` that differs from its default, where nothing reads them."""
+        for key in keys:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                yield f"{key} would have no effect: it goes with {wanted}; set that, or leave out {key}"
 
 
 @dataclass(frozen=True, slots=True)

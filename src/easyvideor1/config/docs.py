@@ -43,10 +43,10 @@ Most keys identify a run: a run directory is only resumed with the same values. 
 outcome (place, name, engine, caches, batch sizes in tokens, logging, warnings, saving): they may differ when a run
 resumes.
 
-`evr1 config migrate OLD.yaml -o NEW.yaml` rewrites a configuration of EasyR1, EasyVideoR1 or an earlier version. What
-has a counterpart arrives; every other key is told with the reason, on the terminal and in the comments of the new file.
-Their `total_epochs` becomes the `epochs` of a stage, which draws every usable row that often: EasyR1 left out the rows
-that did not fill a last step of an epoch, so that a small file may come to more steps here.
+`evr1 config migrate OLD.yaml -o NEW.yaml` rewrites a configuration of EasyR1, EasyVideoR1 or an earlier version. Keys
+with a counterpart are converted; all others are listed with the reason, on the terminal and in the comments of the new
+file. `total_epochs` becomes the `epochs` of a stage. EasyR1 drops the last incomplete batch of an epoch, so the step
+count here can be larger.
 """
 
 

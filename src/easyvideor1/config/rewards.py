@@ -188,8 +188,8 @@ class RewardConfig(BaseConfig):
     on_error: Literal["stop", "mask"] = "stop"
     """A reward that raises stops the run, or masks the sample and is counted."""
     timeout: Annotated[float, Field(gt=0)] | None = 300.0
-    """Seconds that one call of a reward of your own may take; more is an error like any other (``on_error``). Null
-    waits for ever."""
+    """Seconds that one call of a reward of your own may take; more is an error like any other (``on_error``). Null:
+    no timeout."""
     workers: Annotated[PositiveInt | None, CHANGEABLE] = None
     """Programs, expressions of mathematics and pictures that are compared side by side, each in a process of its own;
     null for one per processor, 16 at most."""

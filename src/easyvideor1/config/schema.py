@@ -69,7 +69,7 @@ class ModelConfig(BaseConfig):
     """Adapter of the model family: a registered name or ``module:attr``; found by the checkpoint's ``model_type`` if
     empty."""
     conventions: Literal["transformers", "released"] = "transformers"
-    """Where the installed transformers departed from what was released with the weights, which of the two to follow.
+    """Follow transformers or the code released with the weights, where they differ.
     ``transformers``: its processors and positions, exactly. ``released``: text behind a video starts behind the video's
     last position (Qwen2-VL, Qwen2.5-VL), and no second pair of brackets stands around a video (Qwen3-VL, Qwen3.5)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -157,9 +157,9 @@ class EvaluationConfig(BaseConfig):
     max_samples: PositiveInt | None = None
     """Evaluate at most this many samples of each split."""
     max_failed: Annotated[Probability, CHANGEABLE] = 0.5
-    """Share of questions that cannot be asked or judged above which there is no result: an evaluation, ``evr1 filter``
-    or ``evr1 trajectories`` stops with exit status 3, and goes on once the cause is mended. A question of whose several
-    responses some could not be judged counts in part."""
+    """Largest share of questions that failed or could not be scored. Above it there is no result: an evaluation,
+    ``evr1 filter`` or ``evr1 trajectories`` stops with exit status 3, and resumes when rerun after the cause is fixed.
+    A question of whose responses only some could be scored counts in part."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Level of the reported intervals."""
 

@@ -59,8 +59,8 @@ class HybridConfig(BaseConfig):
     """Which groups get them: all whose rows have any; those whose own responses have a mean accuracy below
     ``threshold``; a ``fraction`` of them; or a fraction that moves from ``fraction`` to ``fraction_end``."""
     responses: PositiveInt = 1
-    """Responses of a group that they take the place of, the last ones. But under ``below``, which must have seen all of
-    them, those are not generated."""
+    """Number of offline responses per group. They replace the last responses, which are then not generated. Exception:
+    ``below`` generates all responses first, then replaces the last ones."""
     threshold: Probability = 0.5
     """Mean accuracy of ``below``."""
     fraction: Probability = 0.5
@@ -70,17 +70,36 @@ class HybridConfig(BaseConfig):
     fraction_steps: PositiveInt | None = None
     """Steps that ``schedule`` takes; null for the whole stage."""
     too_long: Literal["leave-out", "cut"] = "leave-out"
-    """What becomes of a trajectory longer than ``rollout.max_new_tokens``: its group stays on-policy, or it is cut
-    there and has no end, like a response that ran into the limit."""
+    """What happens to a trajectory longer than ``rollout.max_new_tokens``: its group stays on-policy, or it is cut
+    there and has no end, like a response that reached the limit."""
+
+    @model_validator(mode="after")
+    def _options_are_of_the_policy(self) -> HybridConfig:
+        faults: list[str] = []
+        if self.policy != "below":
+            faults += self.unused(["threshold"], "policy: below")
+        if self.policy not in ("fraction", "schedule"):
+            faults += self.unused(["fraction"], "policy: fraction or schedule")
+        if self.policy != "schedule":
+            faults += self.unused(["fraction_end", "fraction_steps"], "policy: schedule")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
 
 class MismatchConfig(BaseConfig):
-    """Watch over the distance between the engine's log-probs and the trainer's."""
+    """A bound on the distance between the engine's log-probs and the trainer's."""
 
     bound: Annotated[float, Field(gt=0)] | None = None
     """Largest mean distance per token, in nats, of any one response; null for no bound."""
     action: Literal["warn", "stop"] = "warn"
     """Name the worst response and go on, or stop the run before it is learnt from."""
+
+    @model_validator(mode="after")
+    def _a_stop_has_a_bound(self) -> MismatchConfig:
+        if self.bound is None and self.action == "stop":
+            raise ValueError("action: stop would have no effect: it goes with bound; set that, or leave out action")
+        return self
 
 
 class KLConfig(BaseConfig):
@@ -97,7 +116,7 @@ class KLConfig(BaseConfig):
     target: Annotated[float, Field(gt=0)] = 0.1
     """KL per token, in nats, that an adaptive weight steers towards."""
     horizon: PositiveInt = 10_000
-    """Sequences over which an adaptive weight moves by about its relative error; more than a fifth of a step's."""
+    """Horizon of Ziegler et al. (2019), in sequences; must exceed 0.2 x sequences per step."""
     reference: Literal["initial", "ema", "adapter-off"] = "initial"
     """The reference policy, of ``dpo`` too: as it was when the stage began, a moving average, or the base without its
     adapter."""
@@ -115,29 +134,25 @@ class KLConfig(BaseConfig):
             for key, value in (("placement", "reward"), ("control", "adaptive")):
                 if getattr(self, key) == value:
                     yield f"{key}: {value} needs an estimator: set estimator to k1, k2, k3, abs or full"
-            yield from self._unused(["coef"], "an estimator")
+            yield from self.unused(["coef"], "an estimator")
         if self.control != "adaptive":
-            yield from self._unused(["target", "horizon"], "control: adaptive")
+            yield from self.unused(["target", "horizon"], "control: adaptive")
         if self.reference != "ema":
-            yield from self._unused(["reference_decay"], "reference: ema")
+            yield from self.unused(["reference_decay"], "reference: ema")
         if self.estimator == "k1" and self.placement == "loss":
             yield "k1 as a term of the loss has no gradient in expectation: set placement: reward, or estimator: k2"
         if self.control == "adaptive" and self.coef == 0:
             yield "an adaptive coef moves by factors and never leaves 0; start it above, such as 0.001"
-
-    def _unused(self, keys: list[str], wanted: str) -> Iterator[str]:
-        for key in keys:
-            if getattr(self, key) != type(self).model_fields[key].default:
-                yield f"{key} would have no effect: it goes with {wanted}; set that, or leave out {key}"
 
 
 class SelectionConfig(BaseConfig):
     """Which groups a step is trained on."""
 
     drop_flat_groups: bool | None = None
-    """Leave out groups whose responses all score the same. Null leaves them out where they carry no signal: where the
-    advantage compares the responses of a group (``grpo`` and its kin), but not where the policy is trained on a flat
-    group nevertheless (``reward_weighted_sft``, and offline members under ``off_policy: sft``)."""
+    """Drop flat groups: those whose responses all have the same reward. Null: dropped if their advantages are all zero
+    (``grpo`` and similar advantages), and always for ``dpo``, which finds no pair in them. Null keeps them for
+    ``reward_weighted_sft``, with ``kl.placement: reward``, and if they have offline members under
+    ``off_policy: sft``: they are trained on even so."""
     filter_key: str = "accuracy"
     """What ``filter_low`` and ``filter_high`` look at: ``accuracy``, ``format``, ``total``, a name of
     ``rewards.parts``, or a part that the rule of a task type gives."""
@@ -146,7 +161,7 @@ class SelectionConfig(BaseConfig):
     filter_high: Annotated[float, Field(ge=0, le=2)] | None = None
     """Keep only groups whose mean is below this; null for no bound."""
     generation_rounds: PositiveInt = 1
-    """Generate up to so many times per step, until ``prompts_per_step`` groups are usable (dynamic sampling)."""
+    """Generate at most this many times per step, until ``prompts_per_step`` groups are usable (dynamic sampling)."""
 
     @property
     def filters(self) -> bool:

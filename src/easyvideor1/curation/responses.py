@@ -86,7 +86,16 @@ def from_engine(components: Components, engine: Engine, k: int) -> Generate:
 
 
 def from_endpoint(components: Components, engine: Engine, k: int, concurrency: int) -> Generate:
-    """Generates ``k`` responses to each sample with a server, each a request of its own that may fail alone."""
+    """Generates ``k`` responses to each sample with a server, each a request of its own that may fail alone.
+
+    Raises:
+        ConfigError: the strategy may ask for further turns; a server is sent the first turn of a conversation only.
+    """
+    if (strategy := components.config.rollout.strategy) != "single_turn":
+        raise ConfigError(
+            f"rollout.strategy: {strategy} may take several turns, and an endpoint is asked for the first one only; "
+            "set rollout.strategy=single_turn, or use a checkpoint in place of --endpoint"
+        )
     draws = (Draw(1, components.sampling(), 0),) * k
 
     def generate(samples: Sequence[Sample], known: Collection[str]) -> Generator[Outcome, None, None]:

@@ -275,7 +275,7 @@ def chat_messages(prompt: Prompt, load: LoadFrames, system: str = "") -> Message
     """A prompt in the OpenAI format: system message if there is one, text, and the planned frames.
 
     Raises:
-        DataError: the text does not have one placeholder for each medium, as after the first turn.
+        DataError: the text does not have one placeholder for each medium.
         MediaError: a medium cannot be read.
     """
     from PIL import Image
@@ -283,8 +283,8 @@ def chat_messages(prompt: Prompt, load: LoadFrames, system: str = "") -> Message
     places = list(PLACEHOLDER.finditer(prompt.text))
     if len(places) != len(prompt.media):
         raise DataError(
-            f"the prompt has {len(places)} placeholders for {len(prompt.media)} media; an endpoint is asked for the "
-            "first turn of a conversation only"
+            f"the text of the prompt has {len(places)} placeholders for {len(prompt.media)} media, so the pictures "
+            "cannot be put in their places"
         )
     parts: list[dict[str, Any]] = []
     at = 0

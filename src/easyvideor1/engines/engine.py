@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -87,12 +87,13 @@ class Engine(Protocol):
     ``opens_checkpoints`` a class is opened with more (``open_engine``); an engine with ``takes_adapters`` receives
     adapters beside the weights that they change, not merged weights.
 
-    Laws:
+    Requirements:
 
     - ``submit`` returns one new ticket per request. Each ticket that is not cancelled comes back once, in any order,
       as a ``Result`` with ``n`` trajectories or a fault.
     - A request fails alone: media that cannot be read (``MediaError``, ``DataError``) are the fault of its result, and
-      change no other result. What ``results`` raises is a failure of the engine; nothing is pending afterwards.
+      change no other result, except that batches form without it, which can change the last bits of logits. What
+      ``results`` raises is a failure of the engine; nothing is pending afterwards.
     - Randomness comes from the seed of a request alone. What else is in the batch may change logits in the last bits.
     - Visual special tokens are never sampled. A response ends with a stop token of the family, with the token that
       completes a string of ``Sampling.stop``, or after ``max_new_tokens`` tokens.
@@ -147,19 +148,12 @@ class Engine(Protocol):
         ...
 
 
-#: Called as ``(position of the request, its result)``.
-OnResult = Callable[[int, Result], None]
-
-
-def generate(
-    engine: Engine, requests: Sequence[Request], on_result: OnResult | None = None
-) -> list[tuple[Trajectory, ...]]:
-    """The trajectories of all requests, in their order.
+def generate(engine: Engine, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
+    """The trajectories of all requests, in their order: for scripts that generate without a run.
 
     Args:
         engine: has nothing else pending.
         requests: one window of batching.
-        on_result: hears each result as soon as it is there.
 
     Raises:
         EasyVideoError: the first fault of a request, after the others were cancelled; or the engine breaks its
@@ -172,23 +166,41 @@ def generate(
         for result in engine.results():
             place = places.get(result.ticket)
             if place is None or place in found:
-                raise EasyVideoError(_broken(engine, f"returned ticket {result.ticket}, which is not pending"))
+                raise contract_error(engine, f"returned ticket {result.ticket}, which is not pending")
             if result.fault is not None:
                 raise result.fault
             count, request = len(result.trajectories), requests[place]
             if count != request.n:
                 what = f"answered request {request.id!r} with {count} responses, not with {request.n}"
-                raise EasyVideoError(_broken(engine, what))
+                raise contract_error(engine, what)
             found[place] = result.trajectories
-            if on_result is not None:
-                on_result(place, result)
     except BaseException:
         engine.cancel(tickets)
         raise
     if len(found) < len(requests):
-        raise EasyVideoError(_broken(engine, f"answered {len(found)} of {len(requests)} requests"))
+        raise contract_error(engine, f"answered {len(found)} of {len(requests)} requests")
     return [found[place] for place in range(len(requests))]
 
 
-def _broken(engine: Engine, what: str) -> str:
-    return f"engine {type(engine).__name__} {what}; an engine returns one result for each request, with its n responses"
+#: Methods of the contract.
+_METHODS = ("submit", "results", "cancel", "update_weights", "sleep", "wake", "close")
+
+
+def check_contract(name: str, engine: object) -> None:
+    """Check that a class of engines has the methods of the contract; a function that makes engines is not looked into.
+
+    Raises:
+        ConfigError: it lacks some; the message names them.
+    """
+    missing = [method for method in _METHODS if not callable(getattr(engine, method, None))]
+    if isinstance(engine, type) and missing:
+        raise ConfigError(
+            f"engine {name!r} has no {', '.join(missing)}; an engine has the methods "
+            f"{', '.join(_METHODS)} (docs/engines.md)"
+        )
+
+
+def contract_error(engine: Engine, what: str) -> EasyVideoError:
+    """The error of an engine that breaks its contract; ``what`` says how."""
+    name = type(engine).__name__
+    return EasyVideoError(f"engine {name} {what}; an engine returns one result for each request, with its n responses")

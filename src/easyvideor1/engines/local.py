@@ -51,8 +51,8 @@ class LocalEngine:
 
     Batches are formed within a window, of requests with the same ``n`` and sampling, short prompts first, up to
     ``batch_tokens``; a request that needs more goes alone. They depend on the window alone, and so do the bits of its
-    results: a request whose media cannot be read changes no batch of the others. A cancelled request leaves its batch;
-    the random numbers of the others stay, their logits may differ in the last bits.
+    results: a request whose media cannot be read leaves the window as if it had not been submitted. A cancelled request
+    leaves its batch; the random numbers of the others stay, their logits may differ in the last bits.
     """
 
     takes_features = True

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.config import ModelConfig
-from easyvideor1.engines.engine import Engine
+from easyvideor1.engines.engine import Engine, check_contract
 from easyvideor1.engines.local import LocalEngine, inference_model
 from easyvideor1.engines.vllm import VLLMEngine
 from easyvideor1.families.family import Family
@@ -42,6 +42,7 @@ def open_engine(
             receive a module that was loaded so.
     """
     kind = ENGINES.resolve(name)
+    check_contract(name, kind)
     options: dict[str, Any] = {"batch_tokens": batch_tokens}
     if features is not None and getattr(kind, "takes_features", False):
         options["features"] = features

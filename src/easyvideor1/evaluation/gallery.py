@@ -100,7 +100,7 @@ def _step_rollouts(stage: str, step: int, rows: Sequence[SampleRecord], frames: 
 def choose_groups(rows: Sequence[SampleRecord], count: int) -> list[SampleRecord]:
     """The groups to show: alternating task types, and of each type the group whose rewards differ most.
 
-    A group with equal rewards teaches nothing, neither the model nor the reader.
+    A group with equal rewards gives no gradient, and shows the reader nothing.
     """
     left = sorted(range(len(rows)), key=lambda i: (-_spread(rows[i]), i))
     seen: dict[str, int] = {}

@@ -97,8 +97,8 @@ class Embeddings:
 Visual = VisualInputs | VisualFeatures
 
 
-#: Which of two ways a family follows where transformers departed from what was released with the weights:
-#: see ``ModelConfig.conventions``.
+#: Whether a family follows transformers or the code released with the weights, where they differ: see
+#: ``ModelConfig.conventions``.
 Conventions = Literal["transformers", "released"]
 
 

@@ -150,7 +150,7 @@ def record_digests(checkpoint: Path) -> dict[str, str]:
 
 
 def changed_files(stage: Path, step: int, digests: Mapping[str, str]) -> list[Damage]:
-    """Metrics, warnings and rollouts of a stage that can be read and are not what was written.
+    """Metrics, warnings and rollouts of a stage that are not what was written, and token arrays that are missing.
 
     Args:
         stage: its directory.
@@ -161,7 +161,11 @@ def changed_files(stage: Path, step: int, digests: Mapping[str, str]) -> list[Da
     for name, digest in digests.items():
         path = stage / name
         if not path.exists():
-            continue  # that it is missing is told by ``stage_damage``
+            # Other files that are missing, and steps that lack both of their files, are told by ``stage_damage``.
+            if path.suffix == _ROLLOUTS[1] and path.with_suffix(_ROLLOUTS[0]).exists():
+                means = "the token arrays of this step are lost; the weights do not depend on them"
+                found.append(Damage(f"stages/{stage.name}/{name}", "missing", means, _COPY))
+            continue
         content = path.read_bytes() if numbered_step(name) else lines_until(path, step)
         if hashlib.sha256(content).hexdigest() != digest:
             what = f"is not what was written until step {step} (its SHA-256 differs)"

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from easyvideor1.engines.engine import Engine, Request, Result, Sampling
+from easyvideor1.engines.engine import Engine, Request, Result, Sampling, contract_error
 from easyvideor1.rollout.strategies import Strategy
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import EasyVideoError, Prompt, Sample, Trajectory
@@ -90,7 +90,7 @@ def drive(
                 yield from under_way.take(result)
                 yield from under_way.fill(waiting, window, windows)
             if under_way.tickets:
-                raise EasyVideoError(_broken(engine, f"left {len(under_way.tickets)} requests without a result"))
+                raise contract_error(engine, f"left {len(under_way.tickets)} requests without a result")
     finally:
         engine.cancel(list(under_way.tickets))
 
@@ -162,7 +162,7 @@ class _UnderWay:
         """Hand a result to the strategy; yields its job if that was the last of it."""
         turn = self.tickets.pop(result.ticket, None)
         if turn is None:
-            raise EasyVideoError(_broken(self._engine, f"returned ticket {result.ticket}, which is not pending"))
+            raise contract_error(self._engine, f"returned ticket {result.ticket}, which is not pending")
         opened, window = turn.job, turn.job.window
         window.pending -= 1
         found = opened.found[turn.draw]
@@ -188,7 +188,7 @@ class _UnderWay:
         """Note the trajectories of a result that are finished, and the next turns of the others."""
         if len(result.trajectories) != result.request.n:
             what = f"answered a request for {result.request.n} responses with {len(result.trajectories)}"
-            raise EasyVideoError(_broken(self._engine, what))
+            raise contract_error(self._engine, what)
         opened, draw = turn.job, turn.job.job.draws[turn.draw]
         found = opened.found[turn.draw]
         assert isinstance(found, dict)
@@ -219,7 +219,7 @@ class _UnderWay:
         window.following = []
         tickets = self._engine.submit(requests)
         if len(tickets) != len(requests):
-            raise EasyVideoError(_broken(self._engine, f"gave {len(tickets)} tickets for {len(requests)} requests"))
+            raise contract_error(self._engine, f"gave {len(tickets)} tickets for {len(requests)} requests")
         window.pending = len(tickets)
         self.tickets.update(zip(tickets, turns, strict=True))
 
@@ -230,7 +230,3 @@ def _outcome(opened: _OpenJob) -> Outcome:
         for found in opened.found
     )
     return Outcome(opened.position, opened.job.sample, opened.prompt, draws)
-
-
-def _broken(engine: Engine, what: str) -> str:
-    return f"engine {type(engine).__name__} {what}; an engine returns one result for each request, with its n responses"

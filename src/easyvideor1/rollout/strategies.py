@@ -12,8 +12,8 @@ from easyvideor1.types import MediaPlan, MediaRef, Prompt, Sample, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
-class PromptTools:
-    """What a strategy makes prompts with.
+class PromptBuilder:
+    """Makes the prompts of a strategy.
 
     ``render`` makes the prompt of a sample as the configuration says. ``family.extend`` makes the prompt of a further
     turn. ``plan`` plans a medium that a further turn shows.
@@ -27,7 +27,7 @@ class PromptTools:
 class Strategy(Protocol):
     """A state machine per trajectory, whose whole state is the trajectory so far.
 
-    It is made as ``Class(tools)`` and keeps no state of its own, so that any number of trajectories are under way
+    It is made as ``Class(prompts)`` and keeps no state of its own, so that any number of trajectories are under way
     together, and a resumed run does the same again. What either method raises as ``EasyVideoError`` is a fault of that
     sample alone.
     """
@@ -42,15 +42,15 @@ class Strategy(Protocol):
 
 
 #: Name -> class of a strategy; ``rollout.strategy`` names one.
-STRATEGIES: Registry[Callable[[PromptTools], Strategy]] = Registry("rollout strategy")
+STRATEGIES: Registry[Callable[[PromptBuilder], Strategy]] = Registry("rollout strategy")
 
 
 @STRATEGIES.register("single_turn")
 class SingleTurn:
     """One prompt, one response."""
 
-    def __init__(self, tools: PromptTools) -> None:
-        self._render = tools.render
+    def __init__(self, prompts: PromptBuilder) -> None:
+        self._render = prompts.render
 
     def start(self, sample: Sample) -> Prompt:
         return self._render(sample)
@@ -72,14 +72,14 @@ class SecondLook:
         "final answer in the same form."
     )
 
-    def __init__(self, tools: PromptTools) -> None:
-        self._tools = tools
+    def __init__(self, prompts: PromptBuilder) -> None:
+        self.prompts = prompts
 
     def start(self, sample: Sample) -> Prompt:
-        return self._tools.render(sample)
+        return self.prompts.render(sample)
 
     def next(self, sample: Sample, trajectory: Trajectory) -> Prompt | None:
         if len(trajectory.turns) > 1 or trajectory.finish != "stop":
             return None
         asked = trajectory.last.prompt.followed_by(trajectory.last.response_ids)
-        return self._tools.family.extend(asked, self.CHECK, (), ())
+        return self.prompts.family.extend(asked, self.CHECK, (), ())

@@ -136,7 +136,7 @@ def _alike(windows: Windows, options: CanaryConfig) -> Alarm | None:
         return None
     message = (
         f"the responses of a group are nearly all the same: {means[1]:.2f} of them differ, {means[0]:.2f} over the "
-        f"first {options.window} steps (canary.diversity is {options.diversity:g}); such groups teach nothing"
+        f"first {options.window} steps (canary.diversity is {options.diversity:g}); such groups give no useful gradient"
     )
     return Alarm("diversity", means[1], means[0], message)
 

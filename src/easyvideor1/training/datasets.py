@@ -7,18 +7,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from easyvideor1.algorithms.assembly import check_needs
-from easyvideor1.algorithms.needs import NEEDS
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.config.places import require_sources
 from easyvideor1.data import BadRow, Loaded, SampleStream, shared_ids_note, source_weights
-from easyvideor1.engines.opening import ENGINES
 from easyvideor1.rollout.requests import offline_ids
 from easyvideor1.seeds import derive_seed
 from easyvideor1.tasks import canonical_task
 from easyvideor1.training.lengths import counted_steps, in_steps, tell_length
 from easyvideor1.training.loop import Metrics
+from easyvideor1.training.names import resolve_names
 from easyvideor1.types import ConfigError, DataError, Sample
 
 
@@ -132,9 +130,10 @@ def _check_names(config: RunConfig, components: Components) -> None:
     require_sources(config, (*config.data.train, *config.data.validation, *config.data.test))
     if config.model.lora is None and {*config.model.freeze} == {"vision", "merger", "language"}:
         raise ConfigError("model.freeze freezes the whole model; leave at least one group to train")
-    ENGINES.resolve(config.rollout.engine)
+    for _, fault in resolve_names(config):
+        if fault is not None:
+            raise fault
     for options in config.stages:
-        check_needs(options, set(NEEDS))  # every need is met; the names are resolved on the way
         if options.kl.reference == "adapter-off" and config.model.lora is None:
             raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         known = [source.path for source in config.data.train]

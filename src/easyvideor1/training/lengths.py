@@ -59,13 +59,14 @@ def with_known_steps(config: RunConfig, status: Mapping[str, Any] | None) -> Run
 def known_steps(config: RunConfig, status: Mapping[str, Any] | None) -> dict[str, int]:
     """Steps of stages by name, as far as they are known: given, or counted when the run of ``status`` began.
 
-    A stage whose epochs have changed since then, because the run was extended, is counted again.
+    A stage whose epochs have changed since then, or that had its length in steps then, is counted again.
     """
     counted: Mapping[str, int] = (status or {}).get("steps", {})
-    epochs: Mapping[str, float] = (status or {}).get("epochs", {})
+    epochs: Mapping[str, float] | None = (status or {}).get("epochs")  # runs of older versions have none
     known = {}
     for options in config.stages:
-        same = epochs.get(options.name, options.epochs) == options.epochs
+        # A stage that had its length in steps then is not among ``epochs``.
+        same = epochs is None or epochs.get(options.name) == options.epochs
         if steps := options.steps or (counted.get(options.name) if same else None):
             known[options.name] = steps
     return known

@@ -102,10 +102,26 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
                     *(evaluate, evaluation_fault, watch, loggers, teller),
                 )
                 session.finish()
-            finally:
-                model.close()
-                loggers.finish()
+            except BaseException:
+                _close(model, loggers, say=watch.say)
+                raise
+            _close(model, loggers)
     return run_dir
+
+
+def _close(model: RunModel, loggers: Loggers, say: Callable[[str], None] | None = None) -> None:
+    """Close the engine, then the loggers, also where the engine fails to close.
+
+    ``say`` is given where another error is under way: it is told the error of closing, which would hide the other.
+    """
+    try:
+        model.close()
+    except Exception as error:
+        if say is None:
+            raise
+        say(f"the engine cannot be closed: {type(error).__name__}: {error}")
+    finally:
+        loggers.finish()
 
 
 def _is_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationFault) -> bool:

@@ -1,4 +1,4 @@
-"""A search for reward hacking: responses composed of moves, tested against three laws.
+"""A search for reward hacking: responses composed of moves, tested against three invariants.
 
 - A response that commits to nothing earns 0.
 - A response that commits to two things earns at most what a list of both deserves in the form of its type (0 where a
@@ -9,7 +9,8 @@ The moves are those that policies find: leave out a tag, leave it open, nest, re
 everything; quote the prompt or echo the question; hedge; switch the language. A response is one move of the thinking,
 one of what follows it and one of the end, with one finish reason.
 
-Free text has no law for replies without a tag: such a reply is the answer as a whole, and ROUGE rewards each word.
+Free text has no invariant for replies without a tag: such a reply is the answer as a whole, and ROUGE rewards each
+word.
 """
 
 from __future__ import annotations
@@ -177,14 +178,14 @@ def moves(task: str, score: ScoreFunction) -> Iterator[Move]:
         return score(task, f"<answer>{answer}</answer>", right, options=case.options, **case.row).accuracy
 
     listed = [] if task in _ONE_THING else [joined_answers(task, two) for two in ([right, wrong], [wrong, right])]
-    laws = (
+    invariants = (
         ("nothing", 0.0, (*_commit_nothing(task, right, wrong), *_never_close(right, wrong), *_cut(right, wrong))),
         ("both", max(map(worth, [wrong, *listed])), _commit_both(task, right, wrong)),
         ("wrong", worth(wrong), _commit_wrong(right, wrong)),
     )
-    for law, at_most, responses in laws:
+    for invariant, at_most, responses in invariants:
         for one in responses:
-            yield Move(task, f"{law}: {one.name}", one.text, one.finish, one.opens_thinking, at_most)
+            yield Move(task, f"{invariant}: {one.name}", one.text, one.finish, one.opens_thinking, at_most)
 
 
 def _commit_nothing(task: str, right: str, wrong: str) -> Iterator[_Response]:
@@ -244,7 +245,7 @@ def _named(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The result of a search: responses tried, and those that break a law, with their accuracy."""
+    """The result of a search: responses tried, and those that break an invariant, with their accuracy."""
 
     tried: int
     broken: tuple[tuple[Move, float], ...]

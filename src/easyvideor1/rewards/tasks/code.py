@@ -170,7 +170,7 @@ def compare_code(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
     Tests are a string of Python (one test), a list of such strings (``assert add(1, 2) == 3``), ``{"input": ...,
     "output": ...}`` or a list of these for programs that read and print, or ``{"inputs": [...], "outputs": [...]}``;
     each also as JSON text. Outputs are compared line by line without trailing space. After a program that runs out of
-    time the rest fail, and all together have ``PAIRS_SECONDS``. Without tests both programs run without input and must
+    time the rest fail, and all together have 30 seconds. Without tests both programs run without input and must
     print the same; a reference that prints nothing cannot be used. Tests in Python run in another process than the
     program, see ``sandbox.calls``.
     """

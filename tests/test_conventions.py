@@ -225,7 +225,7 @@ def test_the_architecture_page_walks_through_a_step_in_ten_files():
             assert re.search(rf"^\s*(?:def|class) {name_}\b", text, re.MULTILINE), f"{where} has no {what}"
 
 
-def test_the_architecture_page_shows_the_floors():
+def test_the_architecture_page_shows_the_layers():
     block = PAGE.partition("## Packages")[2].split("```")[1]
     shown = [re.split(r"\s{2,}", line.strip())[0] for line in block.strip().splitlines()]
     assert shown == PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
