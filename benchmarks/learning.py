@@ -1,13 +1,13 @@
 """What learns: ``python -m benchmarks.learning [--quick] [--only NAME ...] [--work DIRECTORY]``.
 
 On the toy world, from the shipped warm start, with fixed budgets and seeds; every number is the greedy accuracy on test
-questions whose clips nobody learnt from, every interval of a gain is paired by question and clustered by clip, over all
-seeds. Three questions:
+questions whose clips were never trained on, every interval of a gain is paired by question and clustered by clip, over
+all seeds. Three questions:
 
 - Does every advantage (with ``ppo_clip``) and every objective (with ``grpo``) improve over the warm start? With one
   update per rollout, and those that clip with four as well, where clipping is at work.
 - Does a hybrid stage beat an on-policy stage of the same budget on a task that the warm start hardly ever gets right,
-  and how much does it matter how its offline members are learnt from?
+  and how much does it matter how its offline members are trained on?
 - Does SFT followed by GRPO beat SFT alone, given the same number of steps? Once with demonstrations of which most are
   hasty guesses, as large pools hold them, and once with flawless ones.
 
@@ -59,9 +59,9 @@ OPTIMIZER = {"betas": [0.9, 0.99], "weight_decay": 0.0, "warmup_steps": 3}
 CLIPPING = ("ppo_clip", "gspo", "gspo_token", "gmpo", "cispo", "sapo", "reg_grpo")
 SEVERAL = {"mini_batches": 2, "ppo_epochs": 2, "optimizer": {"lr": 1.5e-4, **OPTIMIZER}}
 QUICK = ("advantage grpo", "advantage rloo", "objective cispo")
-#: How offline members of groups are learnt from (``off_policy``).
+#: How offline members of groups are trained on (``off_policy``).
 TREATMENTS = ("sft", "none", "luffy")
-#: A question kind that the warm start has unlearnt: where something is in a picture, as a box.
+#: A question kind that the warm start has unlearned: where something is in a picture, as a box.
 HARD = "box"
 
 

@@ -123,7 +123,7 @@ def render(
 
 
 def make_turn(prompt: Prompt, ids: np.ndarray[Any, Any]) -> Turn:
-    """A turn of these tokens, all learnt."""
+    """A turn of these tokens, all trained on."""
     return Turn(prompt, ids.astype(np.int64), np.ones(len(ids), dtype=bool), None, "length", "")
 
 

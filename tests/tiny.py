@@ -67,7 +67,7 @@ def make_turn(
     logprobs: Sequence[float] | None = None,
     finish: FinishReason = "stop",
 ) -> Turn:
-    """A turn of these tokens, all learnt unless ``mask`` says otherwise."""
+    """A turn of these tokens, all trained on unless ``mask`` says otherwise."""
     return Turn(
         prompt=prompt,
         response_ids=np.asarray(ids, dtype=np.int64),

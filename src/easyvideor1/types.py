@@ -42,6 +42,10 @@ class DataError(EasyVideoError):
     """A row or a data file is wrong; the message names file, line, field and remedy."""
 
 
+class TurnError(DataError):
+    """The prompt of a further turn cannot be made: a fault of one sample. The message names its row and the turn."""
+
+
 class MediaError(EasyVideoError):
     """A media file cannot be probed or decoded; ``reason`` is the short label in the health ledger."""
 
@@ -333,10 +337,11 @@ class Group:
     """One sample and its G trajectories, kept together from rollout to loss; ``scores`` is empty until scored.
 
     ``baseline`` is the reward of the greedy response to the same prompt (ReMax); ``None`` if it was not requested, or
-    could not be scored.
+    could not be scored. ``fault`` says why a group has no trajectories, unless its media could not be read.
     """
 
     sample: Sample
     trajectories: tuple[Trajectory, ...]
     scores: tuple[Score, ...] = ()
     baseline: float | None = None
+    fault: str = ""

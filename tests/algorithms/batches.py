@@ -8,7 +8,7 @@ import torch
 from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, objective_loss, token_weights
 from easyvideor1.config import StageConfig
 
-#: Ratios 1, 1.5, 0.5, 1.5, 0.5 and a token that is not learnt.
+#: Ratios 1, 1.5, 0.5, 1.5, 0.5 and a token that is not trained on.
 OLD = [-1.0, -2.0, -1.0, -2.0, -1.0, -5.0]
 RATIOS = [1.0, 1.5, 0.5, 1.5, 0.5, 9.0]
 ADVANTAGES = [2.0, 1.0, 1.0, -1.0, -1.0, 100.0]
@@ -64,7 +64,7 @@ def batch(**changes):
 
 
 def random_batch(seed=3, spread=0.3, aggregation="sequence"):
-    """Seven sequences of two groups, ragged, some tokens not learnt, one advantage per sequence; every field filled."""
+    """Seven sequences of two groups, ragged, some tokens not trained on, one advantage per sequence, all fields."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(size):

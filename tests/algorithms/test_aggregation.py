@@ -43,7 +43,7 @@ def test_under_fixed_a_token_is_worth_the_same_whatever_the_other_lengths():
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=50), st.sampled_from(["token", "sequence", "turn"])
 )
-def test_weights_sum_to_one_if_anything_is_learnt(tokens, aggregation):
+def test_weights_sum_to_one_if_anything_is_trained_on(tokens, aggregation):
     learn = torch.tensor([flag for _, flag in tokens], dtype=torch.bool)
     sequence = torch.tensor([number for number, _ in tokens], dtype=torch.int64)
     weights = token_weights(learn, sequence, aggregation)

@@ -13,8 +13,8 @@ from tests.algorithms.batches import loss_of as batch_loss
 from tests.algorithms.batches import stage
 
 from easyvideor1.algorithms.advantages import ADVANTAGES, AdvantageContext, call_advantage, is_per_token
-from easyvideor1.algorithms.assembly import stage_needs, token_batch
 from easyvideor1.algorithms.objectives import OBJECTIVES, pairs_of, token_weights
+from easyvideor1.algorithms.token_batch import stage_needs, token_batch
 from easyvideor1.algorithms.weighters import position_divergence
 
 GROUPS, SIZE, LENGTH, WORDS = 4, 6, 3, 4
@@ -23,7 +23,7 @@ GROUP_N = torch.arange(GROUPS).repeat_interleave(SIZE)
 SEQUENCE_T = torch.arange(COUNT).repeat_interleave(LENGTH)
 #: The first two tokens of a response are a turn, the third is another.
 TURN_T = torch.tensor([0, 0, 1]).repeat(COUNT) + 2 * SEQUENCE_T
-LEARNT_T = torch.ones_like(SEQUENCE_T, dtype=torch.bool)
+TRAINED_T = torch.ones_like(SEQUENCE_T, dtype=torch.bool)
 
 
 class Rollout(NamedTuple):
@@ -80,7 +80,7 @@ def loss_of(options, table, reference, rollout):
     chosen = ADVANTAGES.resolve(options.advantage.name)
     found = call_advantage(chosen, rewards, GROUP_N, context_of(options, rollout.table, rewards, tokens))
     length = getattr(options.aggregation, "length", None)
-    weights = token_weights(LEARNT_T, SEQUENCE_T, options.aggregation.name, turn_T=TURN_T, length=length).double()
+    weights = token_weights(TRAINED_T, SEQUENCE_T, options.aggregation.name, turn_T=TURN_T, length=length).double()
     log_NLV = distributions(table, tokens)
 
     def read(log):
@@ -184,7 +184,7 @@ def test_corrections_learn_from_an_older_policy(name):
     assert learn({"correction": name}, bounds, stale=2, updates=1, steps=60) > 0.6
 
 
-def test_without_a_comparison_nothing_is_learnt():
+def test_without_a_comparison_nothing_is_trained_on():
     assert learn(advantage="ones", objective="reinforce") < 0.45
 
 

@@ -28,7 +28,7 @@ STEPS = st.tuples(st.integers(-5, 5), st.integers(-5, 5), st.booleans())
     lam=st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_against_the_definition(sequences, gamma, lam):
-    """Tokens that are not learnt are passed over, wherever they stand."""
+    """Tokens that are not trained on are passed over, wherever they stand."""
     flat = [step for steps in sequences for step in steps]
     index = torch.tensor([2 * n for n, steps in enumerate(sequences) for _ in steps], dtype=torch.int64)
     rewards, values = float64([float(r) for r, _, _ in flat]), float64([float(v) for _, v, _ in flat])
@@ -36,8 +36,8 @@ def test_against_the_definition(sequences, gamma, lam):
     found, returns = generalized_advantages(rewards, values, index, learn, gamma, lam)
     expected = []
     for steps in sequences:
-        taught = [(r, v) for r, v, flag in steps if flag]
-        values_of = iter(by_definition([float(r) for r, _ in taught], [float(v) for _, v in taught], gamma, lam))
+        trained = [(r, v) for r, v, flag in steps if flag]
+        values_of = iter(by_definition([float(r) for r, _ in trained], [float(v) for _, v in trained], gamma, lam))
         expected += [next(values_of) if flag else 0.0 for _, _, flag in steps]
     assert found.tolist() == pytest.approx(expected, abs=1e-9)
     torch.testing.assert_close(returns, torch.where(learn, found + values, 0.0), rtol=0, atol=1e-12)
@@ -62,10 +62,10 @@ def gae(**context):
     )
 
 
-def test_gae_is_whitened_over_what_is_learnt():
+def test_gae_is_whitened_over_what_is_trained_on():
     index, learn = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([True, False, True, True, True])
     values = float64([0.1, 9.0, 0.3, 0.5, 0.2])
-    found = gae(sequence=index, learnt=learn, values=values)
+    found = gae(sequence=index, trained=learn, values=values)
     raw = by_definition([0.0, 1.0], [0.1, 0.3], 1.0, 0.95) + by_definition([0.0, 0.0], [0.5, 0.2], 1.0, 0.95)
     expected = (float64(raw) - float64(raw).mean()) / float64(raw).std()
     torch.testing.assert_close(found[learn], expected, rtol=1e-6, atol=1e-9)

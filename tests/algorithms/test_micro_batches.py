@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.algorithms.batches import loss_of, part, random_batch, stage
 
-from easyvideor1.algorithms.assembly import stage_needs, token_batch
 from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.algorithms.token_batch import stage_needs, token_batch
 from easyvideor1.algorithms.weighters import WEIGHTERS
 
 AROUND = [

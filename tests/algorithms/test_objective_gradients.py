@@ -8,10 +8,10 @@ import torch
 from tests.algorithms.batches import OLD, SEQUENCE, batch, float64, loss_of, random_batch, stage
 
 from easyvideor1.algorithms.aggregation import token_weights
-from easyvideor1.algorithms.assembly import token_batch
 from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.kl import full_kl
 from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.algorithms.token_batch import token_batch
 from easyvideor1.algorithms.weighters import WEIGHTERS
 
 OF_TOKENS = [name for name in OBJECTIVES.names() if name not in SEQUENCE]

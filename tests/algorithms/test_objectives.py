@@ -181,7 +181,7 @@ def test_the_entropy_bonus(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_not_learnt_does_not_count(name):
+def test_what_is_not_trained_on_does_not_count(name):
     whole = random_batch()
     base, _ = run(name, whole)
     for value in (0.0, -1e9, float("-inf")):

@@ -10,10 +10,10 @@ from tests.algorithms.batches import SEQUENCE, batch, float64, loss_of, random_b
 
 from easyvideor1.algorithms.advantages import ADVANTAGES, AdvantageContext, call_advantage, is_group_centred
 from easyvideor1.algorithms.aggregation import AGGREGATIONS
-from easyvideor1.algorithms.assembly import check_needs, token_batch
 from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.needs import NEEDS, needs_of
 from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.algorithms.token_batch import check_needs, token_batch
 from easyvideor1.algorithms.weighters import WEIGHTERS
 from easyvideor1.config import StageConfig, parse_config
 from easyvideor1.config import algorithms as options

@@ -1,11 +1,11 @@
-"""What is learnt from, and what length costs."""
+"""What is trained on, and what length costs."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easyvideor1.algorithms.selection import groups_within, refill, soft_overlong_penalty
+from easyvideor1.algorithms.selection import groups_within, needs_more, soft_overlong_penalty
 
 
 def test_bounds_are_strict():
@@ -33,6 +33,6 @@ def test_longer_never_costs_less(limit, cache, lengths):
 
 
 def test_when_a_step_generates_again():
-    assert refill(32, 32, 1, 1) == "enough" and refill(40, 32, 3, 10) == "enough"
-    assert refill(10, 32, 1, 3) == "generate" and refill(10, 32, 2, 3) == "generate"
-    assert refill(10, 32, 3, 3) == "stop" and refill(0, 32, 1, 1) == "stop"
+    assert not needs_more(32, 32, 1, 1) and not needs_more(40, 32, 3, 10)
+    assert needs_more(10, 32, 1, 3) and needs_more(10, 32, 2, 3)
+    assert not needs_more(10, 32, 3, 3) and not needs_more(0, 32, 1, 1)

@@ -12,7 +12,7 @@ from tests.algorithms.batches import float64, loss_of, part, random_batch, stage
 from easyvideor1.algorithms.advantages import ADVANTAGES as REGISTERED
 from easyvideor1.algorithms.objectives import TokenBatch, pairs_of, pairs_within, value_loss
 
-#: Two sequences of two and one learnt tokens, and a token that is not learnt; log-ratios 0.1, 0.3, 9.0 | -0.4.
+#: Two sequences of two and one trained tokens, and a token that is not trained on; log-ratios 0.1, 0.3, 9.0 | -0.4.
 TINY = TokenBatch(
     logprobs=float64([-0.9, -1.7, 0.0, -2.4]),
     old_logprobs=float64([-1.0, -2.0, -9.0, -2.0]),
@@ -45,7 +45,7 @@ def test_gspo_by_hand(name):
 
 
 def test_the_gradient_of_gspo_by_hand_and_the_same_in_its_token_form():
-    # -1/2 s A / |y| for each learnt token
+    # -1/2 s A / |y| for each trained token
     expected = float64([-math.exp(0.2) / 2, -math.exp(0.2) / 2, 0.0, math.exp(-0.4) / 2])
     for name in ("gspo", "gspo_token"):
         torch.testing.assert_close(
@@ -98,7 +98,7 @@ def test_reg_grpo_starts_as_reinforce_over_the_floor(floor):
     advantage_N = REGISTERED.resolve("grpo")(float64([1, 0, 0, 1, 0.5, 0.2, 0.9]), torch.tensor([0, 0, 0, 0, 1, 1, 1]))
     start = dataclasses.replace(whole, old_logprobs=whole.logprobs, advantages=advantage_N[whole.sequence])
     found = gradient("reg_grpo", start, objective={"floor": floor})
-    # d/dlogp of mean over sequences of -2 A R / floor, R the sum over learnt tokens; advantages of a group sum to 0
+    # d/dlogp of mean over sequences of -2 A R / floor, R the sum over trained tokens; advantages of a group sum to 0
     expected = torch.where(whole.weights > 0, -2 * start.advantages / floor / 7, 0.0)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)  # weights are float32 numbers
 
@@ -178,8 +178,8 @@ def test_pairs_of_rewards():
 def test_what_learns_nothing_is_in_no_pair():
     """Its gap to the reference would be 0 whatever it says, and the other one would be pushed by itself."""
     rewards, groups = float64([0.5, 1.0, 0.0, 0.9, 0.3, 0.1]), torch.tensor([0, 0, 0, 0, 1, 1])
-    learnt = torch.tensor([True, False, True, True, True, False])
-    assert pairs_of(rewards, groups, learnt).tolist() == [[3, 2]]
+    trained = torch.tensor([True, False, True, True, True, False])
+    assert pairs_of(rewards, groups, trained).tolist() == [[3, 2]]
     assert pairs_of(rewards, groups, torch.zeros(6, dtype=torch.bool)).shape == (0, 2)
 
 

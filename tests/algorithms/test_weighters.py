@@ -15,9 +15,9 @@ SEQUENCE = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3])
 GROUP = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
 
 
-def run(name, *, learnt=None, entropy=None, divergence=None, **options):
-    learnt = torch.ones(8, dtype=torch.bool) if learnt is None else learnt
-    tokens = TokenStatistics(SEQUENCE, GROUP, learnt, entropy, divergence)
+def run(name, *, trained=None, entropy=None, divergence=None, **options):
+    trained = torch.ones(8, dtype=torch.bool) if trained is None else trained
+    tokens = TokenStatistics(SEQUENCE, GROUP, trained, entropy, divergence)
     return WEIGHTERS.resolve(name)(tokens, stage({"weighter": name}, options).weighter)
 
 
@@ -38,8 +38,8 @@ def test_entropy_top_by_hand():
     assert run("entropy_top", entropy=entropy, weighter={"share": 0.4}).tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
     assert run("entropy_top", entropy=entropy, weighter={"share": 0.01}).tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
     assert run("entropy_top", entropy=entropy, weighter={"share": 1.0}).tolist() == [1] * 8
-    learnt = torch.tensor([True, False, True, False, True, False, False, False])
-    found = run("entropy_top", entropy=entropy, weighter={"share": 0.34}, learnt=learnt)
+    trained = torch.tensor([True, False, True, False, True, False, False, False])
+    found = run("entropy_top", entropy=entropy, weighter={"share": 0.34}, trained=trained)
     assert found.tolist() == [0, 0, 1, 0, 1, 0, 0, 0]
 
 

@@ -510,3 +510,29 @@ def test_a_configuration_of_this_version_stays_what_it_is():
 def test_options_of_a_function_of_ones_own_go_along():
     (stage,) = migrate("stages: [{name: rl, objective: 'mine:loss', clip_low: 0.3, kl: none}]", "f").config.stages
     assert stage.objective.model_extra == {"clip_low": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("options", "unused"),
+    [
+        ("objective: 'mine:loss', kl: none, kl_coef: 0.01, kl_in: reward", ["kl_coef", "kl_in"]),
+        ("kl_control: adaptive, kl_target: 0.2, kl_horizon: 99999", ["kl_control", "kl_target", "kl_horizon"]),
+        ("kl: k3, kl_coef: 0.01, kl_target: 0.2", ["kl_target"]),
+        ("reference: ema, reference_decay: 0.9", ["reference", "reference_decay"]),
+        ("filter_key: format", ["filter_key"]),
+        ("overlong_penalty: 0.5, overlong_cache: 0", ["overlong_penalty"]),
+        ("objective: dpo, advantage: reward, aggregation: sequence, reference: ema, reference_decay: 0.9", []),
+        ("filter_key: format, filter_low: 0.1, overlong_penalty: 0.5, overlong_cache: 8", []),
+    ],
+)
+def test_an_option_without_the_one_that_it_goes_with_is_listed(options, unused):
+    found = migrate(f"stages: [{{name: rl, {options}}}]", "f")
+    assert [left.key for left in found.unsupported] == [f"stages.0.{key}" for key in unused]
+
+
+@pytest.mark.parametrize(
+    "options", ["advantage: [x], gamma: 0.3", "advantage: [x], advantage_clip: 3", "kl: [x], kl_coef: 1"]
+)
+def test_a_section_that_is_none_is_named(options):
+    with pytest.raises(ConfigError, match=r"stages\.0\.(advantage|kl)"):
+        migrate(f"stages: [{{name: rl, {options}}}]", "f")

@@ -13,7 +13,7 @@ import yaml
 
 from easyvideor1.config import load_config, located
 from easyvideor1.config.migrate import _leaves, migrate, migrate_file
-from easyvideor1.config.places import require_sources
+from easyvideor1.config.paths import require_sources
 from easyvideor1.config.unsupported_keys import HOLDS, REASONS
 from easyvideor1.data import load_source, prompt_text
 from easyvideor1.types import ConfigError, DataError

@@ -98,6 +98,7 @@ def test_training_has_no_penalties_and_evaluation_has_bounded_ones():
     [
         *[(key, False) for key in ("name", "output_dir", "project", "loggers", "loggers.0", "rollout.engine")],
         *[(key, False) for key in ("canary.window", "cache.dir", "cache.workers", "evaluation.max_failed")],
+        *[(f"rewards.judge.{key}", False) for key in ("timeout", "retries", "max_wait", "api_key_env", "concurrency")],
         *[(key, False) for key in ("stages.0.save_every", "stages.1.keep_checkpoints", "stages.0.micro_batch_tokens")],
         *[(key, True) for key in ("seed", "threads", "model.path", "data.train.0.path", "cache.codec", "cache.mode")],
         *[(key, True) for key in ("stages.0.steps", "stages.0.objective.clip_low", "stages.0.kl.coef")],

@@ -16,7 +16,7 @@ from easyvideor1.curation.ledger import ResponseLedger
 from easyvideor1.curation.responses import collect_responses
 from easyvideor1.data import load_source
 from easyvideor1.types import DataError, Sample
-from training.runs import World, json_lines, write_rows
+from training.runs import OWN_TURNS, World, json_lines, write_rows
 from training.test_bad_input import damaged_pixels
 
 from .commands import EVERY_RATE, configured, evr1, numbered
@@ -160,6 +160,16 @@ def test_media_that_cannot_be_read_cost_their_rows_only(world: World, place: Pat
     done = evr1(*words, "--out", place / "again.jsonl")
     assert done.exit_code == 0 and "1 with unreadable media" in done.output
     assert (place / "again.jsonl").read_bytes() == (place / "rows.jsonl").read_bytes()
+
+
+def test_a_further_turn_without_a_prompt_costs_its_row_only(world: World, place: Path) -> None:
+    (place / "own_turns.py").write_text(OWN_TURNS)
+    rollout = {"max_new_tokens": 8, "strategy": "own_turns:Failing"}
+    settings = configured(world, place, numbered(world, 4), rollout=rollout, evaluation__max_failed=0.5)
+    done = evr1("filter", settings, "-k", 2, "--out", place / "kept.jsonl", *EVERY_RATE)
+    assert done.exit_code == 0 and "3 rows; left out of 4 rows" in done.output, done.output
+    told = "1 rows have no prompt of a further turn; first error: "
+    assert "1 without a further turn" in done.output and told in done.output and "turn 2: no such clip" in done.output
 
 
 def test_rows_that_were_refused_before_are_counted_with_what_to_do(world: World, place: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from easyvideor1.config import load_config, located, parse_config
-from easyvideor1.config.places import as_written, require_sources
+from easyvideor1.config.paths import as_written, require_sources
 from easyvideor1.config.schema import DataConfig, SourceConfig
 from easyvideor1.data import Loaded, distinct_stems, scan_source, source_files
 from easyvideor1.types import DataError

@@ -5,14 +5,14 @@ from functools import partial
 import pytest
 import torch
 
-from easyvideor1.engines.opening import ENGINES, open_engine
+from easyvideor1.engines.registry import engines, open_engine
 from tiny import load_frames, make_plan, make_prompt
 
 
 def pytest_generate_tests(metafunc):
     if "open_any" in metafunc.fixturenames:
         own = metafunc.config.getoption("--engine")
-        metafunc.parametrize("open_any", [own] if own else ENGINES.names(), indirect=True)
+        metafunc.parametrize("open_any", [own] if own else engines().names(), indirect=True)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from easyvideor1.engines.decoding import draw, truncate, uniforms
 from easyvideor1.engines.engine import Sampling, generate
 from easyvideor1.engines.local import LocalEngine
-from easyvideor1.engines.opening import open_engine
+from easyvideor1.engines.registry import open_engine
 from easyvideor1.types import ConfigError, DataError, EasyVideoError, Frames
 from tiny import load_frames, make_plan
 

@@ -11,7 +11,7 @@ pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
 
 from easyvideor1.engines import vllm as engine_module
 from easyvideor1.engines.engine import Request, Sampling, generate
-from easyvideor1.engines.opening import open_engine
+from easyvideor1.engines.registry import open_engine
 from easyvideor1.families.family import load_family
 from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate

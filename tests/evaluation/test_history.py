@@ -11,7 +11,8 @@ from easyvideor1.evaluation.curves import evaluation_series, main_panels, other_
 from easyvideor1.evaluation.history import Place, cache_dir, compared_evaluations, place_of, read_history
 from easyvideor1.evaluation.summary import write_summary
 from easyvideor1.files import json_bytes
-from easyvideor1.records.reading import read_rows, stage_damage, steps_words
+from easyvideor1.records.damage import stage_damage, steps_words
+from easyvideor1.records.reading import read_jsonl
 from easyvideor1.types import DataError
 
 from .runs import TASKS, write_evaluations, write_lines, write_run
@@ -218,7 +219,7 @@ def test_lines_survive_any_text(tmp_path: Path) -> None:
     rows = [{"text": "line\u2028separator\n"}, {"text": "視頻"}, {"text": "\ud800 half a pair"}, {"text": ""}]
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"".join(map(json_bytes, rows)))
-    assert list(read_rows(path).rows) == rows
+    assert list(read_jsonl(path).rows) == rows
     assert "視頻".encode() in path.read_bytes()
 
 

@@ -12,7 +12,7 @@ import torch
 
 from easyvideor1.config import ModelConfig, OptimizerConfig, RunConfig, StageConfig
 from easyvideor1.engines.engine import Request, Sampling, generate
-from easyvideor1.engines.opening import open_engine
+from easyvideor1.engines.registry import open_engine
 from easyvideor1.families.family import VisualFeatures
 from easyvideor1.families.features import FeatureCache, FeatureStore
 from easyvideor1.packing.logprobs import response_logprobs

@@ -51,7 +51,7 @@ class Inputs:
         self.rewards_N[8:] = 0.5  # a flat group
         self.parts = {"accuracy": draw(0, 1, 12), "format": draw(0, 1, 12).round(), "brevity": draw(0, 1, 12)}
         self.greedy_N = draw(0, 1, 12)
-        self.learnt_T = draw(0, 1, tokens) < 0.85
+        self.trained_T = draw(0, 1, tokens) < 0.85
         self.old_T = draw(-4, -0.1, tokens)
         self.new_T = self.old_T + draw(-0.4, 0.4, tokens)
         self.engine_T = self.old_T + draw(-0.3, 0.3, tokens)
@@ -106,7 +106,7 @@ def _advantage(name: str, stage: StageConfig, inputs: Inputs) -> list[float]:
         trajectory=torch.arange(12) // 2,
         turn=torch.arange(12) % 2,
         sequence=SEQUENCE_T,
-        learnt=inputs.learnt_T,
+        trained=inputs.trained_T,
         values=inputs.values_T,
     )
     return call_advantage(ADVANTAGES.resolve(name), inputs.rewards_N, GROUP_N, context).tolist()
@@ -114,7 +114,7 @@ def _advantage(name: str, stage: StageConfig, inputs: Inputs) -> list[float]:
 
 def _batch(stage: StageConfig, inputs: Inputs, leaves: Mapping[str, torch.Tensor]) -> tuple[Any, Mapping[str, Any]]:
     weights = token_weights(
-        inputs.learnt_T,
+        inputs.trained_T,
         SEQUENCE_T,
         stage.aggregation.name,
         turn_T=TURN_T,
@@ -172,13 +172,13 @@ def _critic(options: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
 
 def _others(inputs: Inputs) -> dict[str, Any]:
     weights = {
-        name: token_weights(inputs.learnt_T, SEQUENCE_T, name, turn_T=TURN_T, length=9 if name == "fixed" else None)
+        name: token_weights(inputs.trained_T, SEQUENCE_T, name, turn_T=TURN_T, length=9 if name == "fixed" else None)
         for name in AGGREGATIONS
     }
     kl_T = inputs.full_kl_T
     return {
         "aggregations": {name: value.tolist() for name, value in weights.items()},
         "full KL": full_kl(inputs.logits, inputs.reference_logits).tolist(),
-        "rewards less KL": reward_with_kl(inputs.rewards_N, kl_T, SEQUENCE_T, inputs.learnt_T, 0.1).tolist(),
+        "rewards less KL": reward_with_kl(inputs.rewards_N, kl_T, SEQUENCE_T, inputs.trained_T, 0.1).tolist(),
         "pairs": pairs_of(inputs.rewards_N, GROUP_N).tolist(),
     }

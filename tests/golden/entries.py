@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from easyvideor1.algorithms.advantages import ADVANTAGES, AdvantageContext, call_advantage
 from easyvideor1.algorithms.aggregation import AGGREGATIONS, token_weights
-from easyvideor1.algorithms.assembly import token_batch
 from easyvideor1.algorithms.corrections import CORRECTIONS
 from easyvideor1.algorithms.kl import full_kl, reward_with_kl
 from easyvideor1.algorithms.objectives import OBJECTIVES, objective_loss, pairs_of, value_loss
+from easyvideor1.algorithms.token_batch import token_batch
 from easyvideor1.algorithms.weighters import WEIGHTERS
 from easyvideor1.components import Components
 from easyvideor1.config import ImageBudget, RunConfig, StageConfig, VideoBudget

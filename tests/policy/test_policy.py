@@ -153,7 +153,7 @@ def test_the_reference_does_not_move(policy, turns):
 
 
 @pytest.mark.parametrize("objective", ["ppo_clip", "reinforce", "sft"])
-def test_an_impossible_token_that_is_not_learnt_leaves_gradients_finite(policy, turns, objective):
+def test_an_impossible_token_that_is_not_trained_on_leaves_gradients_finite(policy, turns, objective):
     """A bracket of a medium has probability 0 in this policy; inserted text may hold one."""
     inserted = make_turn(turns[0].prompt, [40, policy.family.vision_start_id, 41], mask=[True, False, True])
     policy.begin(stage(kl="k2"))

@@ -52,6 +52,38 @@ def shout(sample, step, rng):
 '''
 
 
+#: Two turns; that of ``[row 0]`` cannot be asked: as the strategy says, or because it is too long.
+OWN_TURNS = """
+from easyvideor1.rollout.strategies import SecondLook
+from easyvideor1.types import DataError
+
+
+class Looking(SecondLook):
+    def next(self, sample, trajectory):
+        if len(trajectory.turns) > 1:
+            return None
+        return self.asked(trajectory, self.CHECK)
+
+    def asked(self, trajectory, text):
+        last = trajectory.last
+        return self.prompts.family.extend(last.prompt.followed_by(last.response_ids), text, (), ())
+
+
+class Failing(Looking):
+    def next(self, sample, trajectory):
+        if "[row 0]" in sample.question:
+            raise DataError("no such clip")
+        return super().next(sample, trajectory)
+
+
+class Long(Looking):
+    def next(self, sample, trajectory):
+        if "[row 0]" in sample.question:
+            return self.asked(trajectory, self.CHECK * 400)
+        return super().next(sample, trajectory)
+"""
+
+
 class World:
     """A toy world, a checkpoint that knows its words, and a directory for frames; all are read only."""
 

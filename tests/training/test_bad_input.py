@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from curation.commands import numbered
 from easyvideor1.cli import main
 from easyvideor1.config import load_config, write_config
 from easyvideor1.types import ConfigError, DataError
 
-from .runs import OWN_PARTS, World, json_lines, train, write_rows
+from .runs import OWN_PARTS, OWN_TURNS, World, json_lines, train, write_rows
 
 pytestmark = pytest.mark.model
 
@@ -120,12 +121,12 @@ def test_bad_rows_may_be_skipped_and_are_counted(world: World, place: Path) -> N
     path = write_rows(place / "rows.jsonl", [*bad, *rows])
     train(supervised(world, path, data__on_bad_row="skip"))
     report = json.loads((place / "runs/small/data_report.json").read_text())
-    (source,), (learnt,) = report["train"], report["stage sft"]
+    (source,), (trained,) = report["train"], report["stage sft"]
     # A trace that is too long spoils its row for supervised learning only.
     assert (source["rows"], source["used"], source["refused"]) == (14, 5, 9)
-    assert (learnt["rows"], learnt["used"], learnt["refused"]) == (14, 4, 10)
+    assert (trained["rows"], trained["used"], trained["refused"]) == (14, 4, 10)
     for number, (_, field, _) in enumerate(FAULTS, 1):
-        assert sum(entry.startswith(f"{path}:{number}: field {field!r}") for entry in learnt["bad"]) == 1
+        assert sum(entry.startswith(f"{path}:{number}: field {field!r}") for entry in trained["bad"]) == 1
     used = {row["sample"] for row in json_lines(place / "runs/small/stages/01-sft/rollouts/step_000001.jsonl")}
     assert not any(name.startswith("bad") for name in used)
 
@@ -237,3 +238,23 @@ def test_a_reward_that_fails_is_told_before_frames_are_decoded(world: World, pla
     assert "reward 'wrong_reward:mine' raised KeyError: 'difficulty'. It was tried on sample" in str(told.value)
     assert str(told.value).endswith("\n  wrong_reward.py:2 in mine: return sample.extra['difficulty']")
     assert not list((place / "frames").glob("*/*.safetensors")) and not (place / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"), [("Failing", "no such clip"), ("Long", "data.max_prompt_tokens is 8192")]
+)
+def test_a_further_turn_without_a_prompt_costs_its_sample_only(
+    world: World, place: Path, strategy: str, words: str
+) -> None:
+    (place / "own_turns.py").write_text(OWN_TURNS)
+    path = write_rows(place / "rows.jsonl", numbered(world, 2))
+    rollout = {"max_new_tokens": 8, "strategy": f"own_turns:{strategy}"}
+    _, shown = train(world.short(rollout=rollout, data__train=[{"path": path}], stages__0__steps=1))
+    assert f"step 1: left out: {path}:1, turn 2: " in shown.replace("\n", "") and words in shown
+    stage = place / "runs/small/stages/01-rl"
+    (row,) = json_lines(stage / "metrics.jsonl")
+    assert (row["groups/turn_failed"], row["groups/media_failed"], row["groups/all"]) == (1, 0, 2)
+    groups = json_lines(stage / "rollouts/step_000001.jsonl")
+    (left_out,) = [group for group in groups if not group["trajectories"]]
+    (answered,) = [group for group in groups if group["trajectories"]]
+    assert words in left_out["error"] and len(answered["trajectories"]) == 3 and "error" not in answered

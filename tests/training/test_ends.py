@@ -1,4 +1,4 @@
-"""How runs end: never quietly, never as finished when nothing was learnt, and never bound to their first place."""
+"""How runs end: never quietly, never as finished when nothing was trained on, and never bound to their first place."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_stage_that_cannot_learn_stops_and_goes_on_later(
     assert stopped.stderr.count("none of 2 groups could be used") == 3 and words in stopped.stderr
     assert f"no group of steps {lost[0]} to {lost[-1]} could be used" in stopped.stderr
     kept = [path.name for path in (stage_of(faulty) / "checkpoints").glob("step_*")]
-    assert kept == ([] if lost[0] == 1 else [f"step_{lost[0] - 1:06d}"]), "what was not learnt is not kept as done"
+    assert kept == ([] if lost[0] == 1 else [f"step_{lost[0] - 1:06d}"]), "what was not trained on is not kept as done"
     (faulty / "down").unlink()
     train(config)
     train(RunConfig.model_validate({**config.model_dump(), "name": "whole"}))

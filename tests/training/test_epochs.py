@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.config import StageConfig, write_config
-from easyvideor1.training.lengths import counted_steps, in_steps
+from easyvideor1.training.stage_steps import counted_steps, in_steps
 from easyvideor1.types import ConfigError
 
 from .runs import World, json_lines, lasting, train, write_rows
@@ -58,11 +58,11 @@ def test_a_run_in_epochs_is_the_run_in_steps(world: World, place: Path) -> None:
     data = {"train": [{"path": write_rows(place / "rows.jsonl", rows)}], "validation": [], "test": []}
     data |= {kind: world.values()["data"][kind] for kind in ("image", "video")}
     options: dict[str, object] = {"data": data, "rollout__max_new_tokens": 60}
-    learnt = {"trajectories": "offline", "advantage": "ones", "objective": "sft", "group_size": 8}
+    trained = {"trajectories": "offline", "advantage": "ones", "objective": "sft", "group_size": 8}
     refilled = {"selection": {"filter_low": 0.2, "generation_rounds": 2}}
 
     def stages(sft: dict[str, object], rl: dict[str, object]) -> list[dict[str, object]]:
-        return [stage(world, name="sft", **learnt, **sft), stage(world, **refilled, **rl)]
+        return [stage(world, name="sft", **trained, **sft), stage(world, **refilled, **rl)]
 
     # Eight rows have a trajectory; all twelve can be asked.
     in_epochs = world.short(stages=stages({"epochs": 1}, {"epochs": 1.5}), name="epochs", **options)

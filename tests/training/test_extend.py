@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from easyvideor1.evaluation.history import place_of, read_history
 from easyvideor1.types import ConfigError
@@ -132,6 +133,16 @@ def finished_short(world: World, place: Path) -> Path:
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(dump_config(world.config(stages=stages(world, 3, 3))))
     return run
+
+
+def test_a_run_of_an_earlier_version_is_left_to_that_version(finished_short: Path, world: World) -> None:
+    file = finished_short / "config.yaml"
+    values = yaml.safe_load(file.read_text())
+    for stage in values["stages"]:
+        stage |= {"kl": stage["kl"]["estimator"], "kl_coef": stage["kl"]["coef"]}
+    file.write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError, match="was begun by an earlier version; finish it with that version"):
+        train(world.config(stages=stages(world, 3, 3)))
 
 
 def test_a_kill_while_it_is_extended_does_no_harm(world: World, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

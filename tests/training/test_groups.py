@@ -14,14 +14,14 @@ from easyvideor1.algorithms.advantages import ADVANTAGES, AdvantageContext, grou
 from easyvideor1.config import StageConfig
 from easyvideor1.rollout.groups import (
     GroupScorer,
-    apart,
+    attach_scores,
     filter_by_mean,
     flat_rule,
     is_trained_on,
     response_rewards,
-    score_groups,
     score_metrics,
     select_groups,
+    split_offline,
 )
 from easyvideor1.types import Completion, EasyVideoError, Group, Prompt, Sample, Score, Trajectory, Turn
 
@@ -60,7 +60,7 @@ def by_group(one: Callable[[Sample, Sequence[Completion]], Sequence[Score]]) -> 
 
 def scored(*responses: str, task: str = "math") -> Group:
     group = Group(Sample("a", "q", task, "1"), tuple(trajectory(text) for text in responses))
-    return score_groups([group], by_group(score_group))[0]
+    return attach_scores([group], by_group(score_group))[0]
 
 
 def test_scores_stay_with_their_trajectories() -> None:
@@ -77,10 +77,10 @@ def test_a_scorer_of_groups_sees_all_responses_and_answers_each() -> None:
         seen.append([response.text for response in responses])
         return score_group(sample, responses)
 
-    assert score_groups([group], by_group(whole))[0].scores == group.scores
+    assert attach_scores([group], by_group(whole))[0].scores == group.scores
     assert seen == [["1", "0"]]
     with pytest.raises(EasyVideoError, match="1 scores for 2 responses to 'a'"):
-        score_groups([group], by_group(lambda sample, responses: score_group(sample, responses)[:1]))
+        attach_scores([group], by_group(lambda sample, responses: score_group(sample, responses)[:1]))
 
 
 def test_parts_and_reasons_reach_the_metrics() -> None:
@@ -104,7 +104,7 @@ def test_what_cannot_be_judged_is_taken_out() -> None:
 
 def test_flat_and_empty_groups() -> None:
     flat, mixed = scored("1", "1"), scored("1", "0")
-    empty = score_groups([Group(Sample("b", "q", "math", "1"), ())], by_group(score_group))[0]
+    empty = attach_scores([Group(Sample("b", "q", "math", "1"), ())], by_group(score_group))[0]
     assert select_groups([flat, empty, mixed], drop_flat=always) == [mixed]
     assert select_groups([flat, empty, mixed], drop_flat=never) == [flat, mixed]
 
@@ -142,14 +142,14 @@ def test_a_function_of_ones_own_says_itself_whether_flat_groups_go() -> None:
     assert not flat_rule(stage, own)(scored("1", "1")) and flat_rule(stage, group_centred(own))(scored("1", "1"))
 
 
-def test_a_group_of_which_nothing_is_learnt_is_left_out() -> None:
+def test_a_group_of_which_nothing_is_trained_on_is_left_out() -> None:
     """Dynamic sampling then draws another in its place."""
     cut = Group(Sample("a", "q", "math", "1"), (trajectory("1", 4, "length"), trajectory("0", 4, "length")))
     half = replace(cut, trajectories=(trajectory("1", 4, "length"), trajectory("0", 4)))
-    groups = score_groups([cut, half], by_group(score_group))
+    groups = attach_scores([cut, half], by_group(score_group))
     for filtered, kept in ((True, groups[1:]), (False, groups)):
-        learnt = partial(is_trained_on, overlong_filter=filtered)
-        found = select_groups(groups, drop_flat=always, learnt=learnt)
+        trained = partial(is_trained_on, overlong_filter=filtered)
+        found = select_groups(groups, drop_flat=always, trained=trained)
         assert found == kept
     assert not is_trained_on(trajectory("", 0), overlong_filter=False), "an empty response"
 
@@ -169,7 +169,7 @@ def test_an_online_filter_looks_at_the_mean_of_its_key() -> None:
 
 def test_length_costs_near_the_limit() -> None:
     group = Group(Sample("a", "q", "math", "1"), (trajectory("1", 4), trajectory("1", 8), trajectory("1", 10)))
-    group = score_groups([group], by_group(score_group))[0]
+    group = attach_scores([group], by_group(score_group))[0]
     stage = StageConfig(name="rl", overlong={"cache": 4, "penalty": 0.5})
     assert response_rewards(group, stage, 10) == pytest.approx([1.0, 1 - 0.5 * 0.5, 0.5])
     assert response_rewards(group, StageConfig(name="rl"), 10) == [1.0, 1.0, 1.0]
@@ -180,7 +180,7 @@ def test_offline_members_are_told_apart_in_metrics() -> None:
     marked = replace(mixed, trajectories=(*mixed.trajectories[:2], replace(mixed.trajectories[2], origin="offline")))
     metrics = score_metrics([marked], [marked])
     assert metrics["reward/accuracy"] == 0.25 and metrics["offline/accuracy"] == 1.0
-    own, offline = apart([marked])
+    own, offline = split_offline([marked])
     assert len(own[0].trajectories) == 2 and [score.accuracy for score in offline] == [1.0]
     everything = [replace(each, origin="offline") for each in mixed.trajectories]
     unjudged = replace(marked, scores=(*marked.scores[:2], replace(marked.scores[2], applicable=False)))

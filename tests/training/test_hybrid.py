@@ -56,7 +56,7 @@ def test_what_is_too_long_is_left_out_or_cut(tiny_family) -> None:
     assert hybrid(tiny_family, 4).place(long, [prompt], 1).chosen == [()]
     ((cut,),) = hybrid(tiny_family, 4, too_long="cut").place(long, [prompt], 1).chosen
     assert len(cut.turns[0].response_ids) == 4 and cut.turns[0].finish == "length"
-    assert long[0].offline[0].text.startswith(cut.text), "what is scored is what is learnt"
+    assert long[0].offline[0].text.startswith(cut.text), "what is scored is what is trained on"
 
 
 def test_log_probs_are_kept_where_they_fit(tiny_family) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from easyvideor1.algorithms.advantages import ADVANTAGES
-from easyvideor1.algorithms.assembly import stage_needs
+from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.policy.policy import Policy

@@ -9,11 +9,11 @@ import torch
 from easyvideor1.config.stages import MismatchConfig
 from easyvideor1.policy.update_batch import Observations
 from easyvideor1.training.mismatch import MismatchError, MismatchWatch
-from easyvideor1.training.train_batch import Rows, lay_out
+from easyvideor1.training.train_batch import BatchRows, flatten_groups
 from easyvideor1.types import Group, MediaRef, Prompt, Sample, Trajectory, Turn
 
 
-def rows() -> Rows:
+def rows() -> BatchRows:
     """A text sample with two responses of two tokens, the second offline, and a video sample with one."""
 
     def member(text: str, origin: str = "online") -> Trajectory:
@@ -22,7 +22,9 @@ def rows() -> Rows:
 
     text = Sample("t", "q", "math", "1")
     video = Sample("v", "<video> q", "math", "1", media=(MediaRef("video", "a.mp4"),), where="rows.jsonl:7")
-    return lay_out([Group(text, (member("one"), member("given", "offline"))), Group(video, (member("far off"),))])
+    return flatten_groups(
+        [Group(text, (member("one"), member("given", "offline"))), Group(video, (member("far off"),))]
+    )
 
 
 SEQUENCE = torch.tensor([0, 0, 1, 1, 2, 2])

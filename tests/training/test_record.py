@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from easyvideor1.records.reading import changed_files
+from easyvideor1.records.damage import changed_files
 from easyvideor1.rollout.collector import REPLACED_TOKENS
 from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.timings import Timings
-from easyvideor1.training.train_batch import TrainBatch, lay_out
+from easyvideor1.training.train_batch import TrainBatch, flatten_groups
 from easyvideor1.types import (
     EasyVideoError,
     Group,
@@ -46,7 +46,7 @@ def written(directory: Path, steps: int) -> StageLog:
     for step in range(1, steps + 1):
         groups = [group("a", 1.0, 0.0), group("b", 0.5)]
         advantages = torch.tensor([1.0, -1.0])
-        record.write_rollouts(step, groups, TrainBatch(lay_out(groups[:1]), advantages, advantages))
+        record.write_rollouts(step, groups, TrainBatch(flatten_groups(groups[:1]), advantages, advantages))
         record.write_metrics(step, groups, groups[:1], {"loss": 0.25}, Timings())
     return record
 

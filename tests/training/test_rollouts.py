@@ -42,7 +42,7 @@ def test_log_probs_of_another_policy_come_along(tiny_family) -> None:
         ("done<|im_end|>more", r"special tokens <\|im_end\|>"),
     ],
 )
-def test_trajectories_that_cannot_be_learnt(tiny_family, text: str, words: str) -> None:
+def test_trajectories_that_cannot_be_trained_on(tiny_family, text: str, words: str) -> None:
     with pytest.raises(DataError, match=words) as refused:
         offline_ids(tiny_family, OfflineTrajectory(text), 20)
     assert " - " in str(refused.value), "the message names no remedy"

@@ -45,7 +45,7 @@ def test_a_run_leaves_everything_behind(finished: Path) -> None:
     assert list(finished.rglob(".*")) == []
 
 
-def test_metrics_tell_what_was_learnt(finished: Path) -> None:
+def test_metrics_tell_what_was_trained_on(finished: Path) -> None:
     sft = json_lines(finished / "stages/01-sft/metrics.jsonl")
     assert sft[-1]["loss"] < sft[0]["loss"]
     assert all(row["groups/used"] == row["groups/all"] == 2 for row in sft), "one trajectory a sample is no flat group"

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from easyvideor1.algorithms.advantages import ADVANTAGES
-from easyvideor1.algorithms.assembly import stage_needs
+from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.config import StageConfig
-from easyvideor1.training.train_batch import Sources, TrainBatch, lay_out, make_train_batch
+from easyvideor1.training.train_batch import Sources, TrainBatch, flatten_groups, make_train_batch
 from easyvideor1.types import EasyVideoError, Group, Prompt, Sample, Score, Trajectory, Turn
 
 
@@ -46,7 +46,7 @@ GROUPS = [group((1.0, [2]), (0.0, [3])), group((0.5, [1]), (0.5, [2]), (2.0, [1]
 
 
 def test_rows_are_numbered_over_the_step() -> None:
-    rows = lay_out([group((1.0, [2, 1]), (0.0, [3])), group((1.0, [1]))])
+    rows = flatten_groups([group((1.0, [2, 1]), (0.0, [3])), group((1.0, [1]))])
     assert rows.owner.tolist() == [0, 0, 1, 2] and rows.group.tolist() == [0, 0, 1]
     assert rows.sequence.tolist() == [0, 0, 0, 1, 1, 1, 2] and rows.trained.all()
     assert [each.tolist() for each in rows.split(torch.arange(7))] == [[0, 1], [2], [3, 4, 5], [6]]
@@ -54,14 +54,18 @@ def test_rows_are_numbered_over_the_step() -> None:
 
 def test_advantages_are_taken_group_by_group() -> None:
     found = train_batch(GROUPS, advantage="dr_grpo")
-    torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5, -0.5, -0.5, 1.0]))
-    assert found.has_trained_tokens and not train_batch([]).has_trained_tokens and len(train_batch([]).recorded) == 0
+    torch.testing.assert_close(found.trajectory_advantages, torch.tensor([0.5, -0.5, -0.5, -0.5, 1.0]))
+    assert (
+        found.has_trained_tokens
+        and not train_batch([]).has_trained_tokens
+        and len(train_batch([]).trajectory_advantages) == 0
+    )
 
 
 def test_what_was_cut_is_not_trained_on_but_counts_for_its_group() -> None:
     first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
     found = train_batch([first], advantage="dr_grpo", overlong={"filter": True})
-    torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5]))
+    torch.testing.assert_close(found.trajectory_advantages, torch.tensor([0.5, -0.5]))
     assert found.rows.trained.tolist() == [False, False, True, True, True]
     assert (
         found.rows.turns[0].response_mask.tolist() == [False, False]
@@ -72,16 +76,16 @@ def test_what_was_cut_is_not_trained_on_but_counts_for_its_group() -> None:
 def test_a_greedy_baseline_is_its_groups() -> None:
     judged = [replace(one, baseline=0.25 + i) for i, one in enumerate(GROUPS)]
     found = train_batch(judged, advantage="remax")
-    torch.testing.assert_close(found.recorded, torch.tensor([0.75, -0.25, -0.75, -0.75, 0.75]))
+    torch.testing.assert_close(found.trajectory_advantages, torch.tensor([0.75, -0.25, -0.75, -0.75, 0.75]))
     assert found.metrics["reward/greedy"] == 0.75
     # A greedy response that could not be judged: the mean of the group, 0.5, stands for it.
     found = train_batch([replace(judged[0], baseline=None), judged[1]], advantage="remax")
-    torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5, -0.75, -0.75, 0.75]))
+    torch.testing.assert_close(found.trajectory_advantages, torch.tensor([0.5, -0.5, -0.75, -0.75, 0.75]))
 
 
 def test_kl_goes_off_the_reward_by_length() -> None:
     found = train_batch(GROUPS, sources(kl=0.1), advantage="reward", kl={"estimator": "k1", "placement": "reward"})
-    torch.testing.assert_close(found.recorded, torch.tensor([0.9, -0.15, 0.45, 0.4, 1.95]))
+    torch.testing.assert_close(found.trajectory_advantages, torch.tensor([0.9, -0.15, 0.45, 0.4, 1.95]))
     assert found.metrics["policy/kl"] == pytest.approx(0.1)
 
 
@@ -104,7 +108,7 @@ def test_turns_share_what_their_trajectory_earned() -> None:
     found = train_batch(groups, advantage="per_turn")
     assert isinstance(found.advantages, torch.Tensor)
     torch.testing.assert_close(found.advantages, torch.tensor([0.5, 0.5, -0.5]))
-    torch.testing.assert_close(found.recorded, torch.tensor([0.5, -0.5]))
+    torch.testing.assert_close(found.trajectory_advantages, torch.tensor([0.5, -0.5]))
     torch.testing.assert_close(train_batch(groups, advantage="dr_grpo").advantages, torch.tensor([0.5, 0.5, -0.5]))
 
 
@@ -114,7 +118,7 @@ def test_pairs_are_there_for_those_who_compare() -> None:
     assert train_batch(GROUPS).pairs is None
 
 
-def test_a_response_of_which_nothing_is_learnt_is_in_no_pair() -> None:
+def test_a_response_of_which_nothing_is_trained_on_is_in_no_pair() -> None:
     """Cut at the limit, or empty: the other one of its pair would be pushed by itself."""
     cut = Trajectory((turn(2, "length"),))
     first = replace(GROUPS[1], trajectories=(cut, *GROUPS[1].trajectories[1:]))
@@ -132,7 +136,7 @@ def test_the_kl_of_reinforce_plus_plus_is_that_of_this_token_and_those_behind_it
     expected = (raw - raw.mean()) / (raw.std() + 1e-8)
     assert isinstance(found.advantages, list) and found.values is None and found.returns is None
     torch.testing.assert_close(torch.cat(found.advantages), expected)
-    torch.testing.assert_close(found.recorded, torch.stack([expected[:2].mean(), expected[2:].mean()]))
+    torch.testing.assert_close(found.trajectory_advantages, torch.stack([expected[:2].mean(), expected[2:].mean()]))
 
 
 def test_the_lengths_of_opo_are_those_that_were_generated() -> None:
@@ -140,15 +144,15 @@ def test_the_lengths_of_opo_are_those_that_were_generated() -> None:
     first = replace(GROUPS[0], trajectories=(Trajectory((turn(2, "length"),)), GROUPS[0].trajectories[1]))
     for filtered in (False, True):
         found = train_batch([first], advantage="opo", overlong={"filter": filtered})
-        torch.testing.assert_close(found.recorded, torch.tensor([1 - 2 / 5, -2 / 5]))
+        torch.testing.assert_close(found.trajectory_advantages, torch.tensor([1 - 2 / 5, -2 / 5]))
 
 
 def test_parts_reach_those_who_weigh_them() -> None:
     found = train_batch(GROUPS, advantage={"name": "gdpo", "part_weights": {"iou": 1.0}})
-    assert found.recorded[0] > 0 > found.recorded[1]
+    assert found.trajectory_advantages[0] > 0 > found.trajectory_advantages[1]
     other = replace(GROUPS[0], scores=tuple(replace(score, parts={}) for score in GROUPS[0].scores))
     found = train_batch([other], advantage={"name": "gdpo", "part_weights": {"iou": 1.0, "accuracy": 0.5}})
-    assert found.recorded[0] > 0 > found.recorded[1], "no group of this step has an iou"
+    assert found.trajectory_advantages[0] > 0 > found.trajectory_advantages[1], "no group of this step has an iou"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +179,9 @@ def test_a_part_is_the_batch_of_its_groups() -> None:
         alone = train_batch([groups[g] for g in chosen], advantage="dr_grpo", objective="dpo", aggregation="sequence")
         for name in ("owner", "group", "offline", "sequence", "trained"):
             assert torch.equal(getattr(part.rows, name), getattr(alone.rows, name)), name
-        assert torch.equal(part.advantages, alone.advantages) and torch.equal(part.recorded, alone.recorded)
+        assert torch.equal(part.advantages, alone.advantages) and torch.equal(
+            part.trajectory_advantages, alone.trajectory_advantages
+        )
         assert torch.equal(part.pairs, alone.pairs)
         turns = [i for i, owner in enumerate(whole.rows.owner.tolist()) if int(whole.rows.group[owner]) in chosen]
         assert [each.tolist() for each in part.rollout_logprobs or []] == [

@@ -2,7 +2,7 @@
 
 The same weights give different probabilities in two programs, so that a sampled response is not quite on-policy. A
 correction is ``(trainer_T, engine_T, sequence_T, options) -> (weights_T, metrics_T)``: log-probabilities of the
-sampled tokens by either, no gradient, NaN in ``engine_T`` where unknown or not learnt. ``weights_T`` multiply the
+sampled tokens by either, no gradient, NaN in ``engine_T`` where unknown or not trained on. ``weights_T`` multiply the
 tokens' weights in the loss; they are 1 where nothing is known. ``metrics_T`` are values per token for the caller to
 average. With ``rho = exp(trainer - engine)`` per token:
 """
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.sequences import local, sum_by
+from easyvideor1.algorithms.sequences import reindex, sum_by
 from easyvideor1.config.algorithms import CorrectionOptions, MaskOptions, TruncationOptions
 from easyvideor1.registry import Registry
 
@@ -35,7 +35,7 @@ def _log_ratio(trainer_T: torch.Tensor, engine_T: torch.Tensor) -> tuple[torch.T
 
 def _by_sequence(log_T: torch.Tensor, known_T: torch.Tensor, sequence_T: torch.Tensor, *, mean: bool) -> torch.Tensor:
     """The sum, or the mean over known tokens, of each token's sequence, ``(T,)``."""
-    count, index_T = local(sequence_T)
+    count, index_T = reindex(sequence_T)
     total = sum_by(log_T, index_T, count)
     if mean:
         total = total / sum_by(known_T.to(log_T.dtype), index_T, count).clamp_min(1)
@@ -101,7 +101,7 @@ def sequence_mask(
     """``prod_t rho_t`` if it lies within ``low`` and ``high``, else 0, for the whole sequence.
 
     Masked importance sampling of sequences (Liu, Li et al. 2025): a response that the trainer would hardly have written
-    is left out, not learnt with a cut weight.
+    is left out, not trained on with a cut weight.
     """
     log_T, known_T = _log_ratio(trainer_T, engine_T)
     ratio = _by_sequence(log_T, known_T, sequence_T, mean=False).clamp(-_LIMIT, _LIMIT).exp()

@@ -52,35 +52,35 @@ def full_kl(logits_TV: torch.Tensor, ref_logits_TV: torch.Tensor) -> torch.Tenso
 
 
 def reward_with_kl(
-    rewards_N: torch.Tensor, kl_T: torch.Tensor, sequence_T: torch.Tensor, learn_T: torch.Tensor, coefficient: float
+    rewards_N: torch.Tensor, kl_T: torch.Tensor, sequence_T: torch.Tensor, trained_T: torch.Tensor, coefficient: float
 ) -> torch.Tensor:
-    """Rewards ``(N,)`` less ``coefficient`` times the KL summed over each sequence's learnt tokens.
+    """Rewards ``(N,)`` less ``coefficient`` times the KL summed over each sequence's trained tokens.
 
     ``r - beta sum_t KL_t``. For advantages of whole responses (Ouyang et al. 2022, eq. 2 without its pre-training
     term).
     """
-    kl_T = torch.where(learn_T, kl_T.detach(), 0.0).to(rewards_N.dtype)
+    kl_T = torch.where(trained_T, kl_T.detach(), 0.0).to(rewards_N.dtype)
     return rewards_N - coefficient * torch.zeros_like(rewards_N).index_add(0, sequence_T, kl_T)
 
 
 def token_rewards(
     rewards_N: torch.Tensor,
     sequence_T: torch.Tensor,
-    learn_T: torch.Tensor,
+    trained_T: torch.Tensor,
     kl_T: torch.Tensor | None = None,
     coefficient: float = 0.0,
 ) -> torch.Tensor:
-    """Rewards per token, ``(T,)``: ``-coefficient * kl`` at every learnt token, the response's own reward at its last.
+    """Rewards per token, ``(T,)``: ``-coefficient * kl`` at every trained token, the response's own reward at its last.
 
     For advantages of tokens, such as ``gae`` (Ouyang et al. 2022, eq. 2) and ``reinforce_plus_plus`` (Hu et al. 2025).
-    A sequence without a learnt token has no place for its reward.
+    A sequence without a trained token has no place for its reward.
     """
     rewards_T = rewards_N.new_zeros(len(sequence_T))
     if kl_T is not None:
-        rewards_T = torch.where(learn_T, -coefficient * kl_T.detach().to(rewards_N.dtype), 0.0)
+        rewards_T = torch.where(trained_T, -coefficient * kl_T.detach().to(rewards_N.dtype), 0.0)
     order = torch.arange(len(sequence_T), device=sequence_T.device)
     last_N = order.new_full((len(rewards_N),), -1)
-    last_N = last_N.scatter_reduce(0, sequence_T[learn_T], order[learn_T], "amax")
+    last_N = last_N.scatter_reduce(0, sequence_T[trained_T], order[trained_T], "amax")
     there = last_N >= 0
     return rewards_T.index_add(0, last_N[there], rewards_N[there])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 from easyvideor1.algorithms.sequences import group_mean
@@ -43,16 +41,9 @@ def soft_overlong_penalty(lengths_N: torch.Tensor, max_length: int, cache: int) 
     return ((max_length - cache - lengths) / cache).clamp(-1.0, 0.0)
 
 
-Refill = Literal["enough", "generate", "stop"]
-
-
-def refill(usable: int, wanted: int, rounds: int, most: int) -> Refill:
-    """What a step does after ``rounds`` rounds of generation that left ``usable`` groups.
+def needs_more(usable: int, wanted: int, rounds: int, most: int) -> bool:
+    """Whether a step generates again after ``rounds`` of at most ``most`` rounds that left ``usable`` groups.
 
     The dynamic sampling of DAPO (Yu et al. 2025, sec. 3.2), with a limit.
-    ``enough``: ``wanted`` groups are there, and a surplus is cut. ``generate``: draw new prompts and generate again.
-    ``stop``: ``most`` rounds are spent, and the step learns from what there is.
     """
-    if usable >= wanted:
-        return "enough"
-    return "generate" if rounds < most else "stop"
+    return usable < wanted and rounds < most

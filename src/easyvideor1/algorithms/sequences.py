@@ -37,7 +37,7 @@ def whiten(values_N: torch.Tensor, epsilon: float) -> torch.Tensor:
     return centred / (std + epsilon)
 
 
-def local(sequence_T: torch.Tensor) -> tuple[int, torch.Tensor]:
+def reindex(sequence_T: torch.Tensor) -> tuple[int, torch.Tensor]:
     """How many different sequences there are, and the index of every token's among them, ``(T,)``."""
     present, index_T = torch.unique(sequence_T, return_inverse=True)
     return len(present), index_T

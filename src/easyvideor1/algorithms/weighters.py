@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.sequences import local
+from easyvideor1.algorithms.sequences import reindex
 from easyvideor1.config.algorithms import EntropyTopOptions, TWGRPOOptions, WeighterOptions
 from easyvideor1.registry import Registry
 
@@ -29,7 +29,7 @@ class TokenStatistics:
 
     sequence: torch.Tensor
     group: torch.Tensor
-    learnt: torch.Tensor
+    trained: torch.Tensor
     entropy: torch.Tensor | None = None
     divergence: torch.Tensor | None = None
 
@@ -56,7 +56,7 @@ def tw_grpo(tokens: TokenStatistics, options: TWGRPOOptions) -> torch.Tensor:
     """
     if tokens.divergence is None:
         raise ValueError("tw_grpo needs the divergence of every position; see position_divergence")
-    count, index_T = local(tokens.group)
+    count, index_T = reindex(tokens.group)
     value = tokens.divergence.detach()
     low = value.new_zeros(count).scatter_reduce(0, index_T, value, "amin", include_self=False)[index_T]
     high = value.new_zeros(count).scatter_reduce(0, index_T, value, "amax", include_self=False)[index_T]
@@ -67,7 +67,7 @@ def tw_grpo(tokens: TokenStatistics, options: TWGRPOOptions) -> torch.Tensor:
 @WEIGHTERS.register("entropy_top")
 @requires("entropy", "group_ids")
 def entropy_top(tokens: TokenStatistics, options: EntropyTopOptions) -> torch.Tensor:
-    """1 for the ``share`` of learnt tokens with the highest entropy, else 0 (Wang et al. 2025, sec. 5).
+    """1 for the ``share`` of trained tokens with the highest entropy, else 0 (Wang et al. 2025, sec. 5).
 
     The paper takes the share of a micro-batch; here it is of each group, so that splitting a step otherwise changes
     nothing. At least one token per group is kept, and all that are as uncertain as the last one.
@@ -77,7 +77,7 @@ def entropy_top(tokens: TokenStatistics, options: EntropyTopOptions) -> torch.Te
     entropy = tokens.entropy.detach()
     weights = torch.zeros_like(entropy)
     for group in torch.unique(tokens.group).tolist():
-        mine = (tokens.group == group) & tokens.learnt
+        mine = (tokens.group == group) & tokens.trained
         values = entropy[mine]
         if len(values):
             # Not ceil of the product as it comes: 0.28 * 25 is a little more than 7.

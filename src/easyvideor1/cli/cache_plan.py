@@ -94,7 +94,7 @@ def media_of(config: RunConfig) -> list[MediaRef]:
         DataError: a source cannot be read, or a row is bad and ``data.on_bad_row`` is ``error``.
     """
     from easyvideor1.config import located
-    from easyvideor1.config.places import require_sources
+    from easyvideor1.config.paths import require_sources
     from easyvideor1.data import embedded_media, load_source
 
     config = located(config)

@@ -87,7 +87,7 @@ def _sources(data: str, config: str) -> tuple[RunConfig, Sequence[SourceConfig]]
         ConfigError: a configuration has no source, or ``--config`` is given with a configuration.
     """
     from easyvideor1.config import RunConfig, load_config, located
-    from easyvideor1.config.places import require_sources
+    from easyvideor1.config.paths import require_sources
     from easyvideor1.config.schema import SourceConfig
     from easyvideor1.types import ConfigError
 

@@ -49,8 +49,8 @@ class Curation:
         """
         from easyvideor1.data import write_rows
 
-        asked = len(self.found.answered) + len(self.found.unreadable)
-        failed = len(self.found.unreadable) + len(self.found.unjudged)
+        without = len(self.found.unreadable) + len(self.found.unfinished)
+        asked, failed = len(self.found.answered) + without, without + len(self.found.unjudged)
         partly = sum(not all(one.score.applicable for one in found) for _, found in self.found.answered)
         partly -= len(self.found.unjudged)
         if not self.found.faults("") or self.found.lost > self.max_failed * asked:
@@ -74,8 +74,10 @@ class Curation:
             left_out: what was left out, in words.
         """
         unasked = [f"{len(self.found.unreadable)} with unreadable media"] if self.found.unreadable else []
+        unasked += [f"{len(self.found.unfinished)} without a further turn"] if self.found.unfinished else []
         unasked += [f"{len(self.refused)} that cannot be used"] if self.refused else []
-        rows = len(self.found.answered) + len(self.found.unreadable) + len(self.refused)
+        without = len(self.found.unreadable) + len(self.found.unfinished)
+        rows = len(self.found.answered) + without + len(self.refused)
         typer.echo(f"wrote {out}: {kept}; left out of {rows} rows: {', '.join([*left_out, *unasked])}")
         for line in self._missing():
             typer.echo(line)
@@ -94,6 +96,11 @@ class Curation:
             lines.append(
                 f"the media files of {len(self.found.unreadable)} rows cannot be read; first error: "
                 f"{self.found.unreadable[0][1]}"
+            )
+        if self.found.unfinished:
+            lines.append(
+                f"{len(self.found.unfinished)} rows have no prompt of a further turn; first error: "
+                f"{self.found.unfinished[0][1]}"
             )
         unjudged = sum(not (one.score.applicable or one.fault) for _, found in self.found.answered for one in found)
         if unjudged:

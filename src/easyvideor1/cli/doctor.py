@@ -236,7 +236,7 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
     from pathlib import Path
 
     from easyvideor1.config import load_config, located
-    from easyvideor1.config.places import looked_for
+    from easyvideor1.config.paths import looked_for
     from easyvideor1.families.checkpoint import checkpoint_fault
     from easyvideor1.types import EasyVideoError
 
@@ -277,7 +277,7 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
 def _source_finding(config: RunConfig, key: str, path: str) -> Finding:
     from pathlib import Path
 
-    from easyvideor1.config.places import is_hub_name, split_of
+    from easyvideor1.config.paths import is_hub_name, split_of
 
     base = split_of(path)[0]
     if is_hub_name(path):
@@ -290,12 +290,12 @@ def _source_finding(config: RunConfig, key: str, path: str) -> Finding:
 def _place_finding(config: RunConfig, key: str, path: str, kind: str) -> Finding:
     from pathlib import Path
 
-    from easyvideor1.config.places import missing
+    from easyvideor1.config.paths import not_found
 
     there = Path(path).is_dir() if kind == "directory" else Path(path).is_file()
     if there:
         return Finding(key, "ok", path)
-    fault, _, remedy = missing(config, path, kind).partition("; ")
+    fault, _, remedy = not_found(config, path, kind).partition("; ")
     return Finding(key, "broken", fault, remedy)
 
 

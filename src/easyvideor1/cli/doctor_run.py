@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.cli.doctor_stages import check_evaluations, check_stages
-from easyvideor1.cli.findings import COPY, Finding, Run, State
+from easyvideor1.cli.findings import COPY, CheckedRun, Finding, State
 
 if TYPE_CHECKING:
     from easyvideor1.config import RunConfig
@@ -25,7 +25,7 @@ def is_run(path: str) -> bool:
 def check_run(directory: Path) -> Iterator[Finding]:
     """Check a run directory file by file; nothing is changed."""
     from easyvideor1.locks import is_locked
-    from easyvideor1.training.lengths import with_known_steps
+    from easyvideor1.training.stage_steps import with_known_steps
 
     busy = is_locked(directory / ".lock")
     if busy:
@@ -39,7 +39,7 @@ def check_run(directory: Path) -> Iterator[Finding]:
     yield found
     if config is not None:
         config = with_known_steps(config, facts)
-    run = Run(directory, config, facts, busy)
+    run = CheckedRun(directory, config, facts, busy)
     yield from _same(run)
     yield from _small_file(run, "data_report.json", "the used and refused rows are unknown")
     yield from check_stages(run)
@@ -88,7 +88,7 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
     return facts, Finding("run.json", "ok", f"{stage}, {facts['starts']} starts")
 
 
-def _same(run: Run) -> Iterator[Finding]:
+def _same(run: CheckedRun) -> Iterator[Finding]:
     """Whether the configuration matches the record of the run, and its rows are unchanged."""
     from easyvideor1.data.row_files import source_digests, source_name
     from easyvideor1.training.run_directory.layout import stage_directory
@@ -124,7 +124,7 @@ def _same(run: Run) -> Iterator[Finding]:
             yield Finding(f"rows {path}", "note", words, "restore the file before you resume the run")
 
 
-def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
+def _small_file(run: CheckedRun, name: str, means: str) -> Iterator[Finding]:
     from easyvideor1.files import read_json
     from easyvideor1.types import DataError
 
@@ -142,7 +142,7 @@ def _small_file(run: Run, name: str, means: str) -> Iterator[Finding]:
         yield Finding(name, "ok", "readable")
 
 
-def _summary(run: Run) -> Iterator[Finding]:
+def _summary(run: CheckedRun) -> Iterator[Finding]:
     """``summary.json`` and the evaluations that it compares."""
     from easyvideor1.evaluation import Evaluation
     from easyvideor1.files import read_json
@@ -182,7 +182,7 @@ def _close(one: Any, other: Any) -> bool:
     return isinstance(other, int | float) and abs(one - other) < 1e-9
 
 
-def _pages(run: Run) -> Iterator[Finding]:
+def _pages(run: CheckedRun) -> Iterator[Finding]:
     remedy = f"evr1 report {run.directory}"
     for name, begin in (("curves.png", b"\x89PNG\r\n\x1a\n"), ("report.html", b"<!doctype html>")):
         file = run.directory / name
@@ -198,7 +198,7 @@ def _pages(run: Run) -> Iterator[Finding]:
             yield Finding(name, "broken", "truncated or overwritten; nothing else depends on it", remedy)
 
 
-def _dated(run: Run, file: Path, detail: str, remedy: str) -> Finding:
+def _dated(run: CheckedRun, file: Path, detail: str, remedy: str) -> Finding:
     """An intact file; a note if the files it is made from are newer."""
     made_from = [*run.directory.glob("evaluations/*.json"), *run.directory.glob("stages/*/metrics.jsonl")]
     written = file.stat().st_mtime
@@ -209,9 +209,9 @@ def _dated(run: Run, file: Path, detail: str, remedy: str) -> Finding:
     return Finding(file.name, "note", f"{detail}, but older than {shown} (or copied before it)", remedy)
 
 
-def _leftovers(run: Run) -> Iterator[Finding]:
+def _leftovers(run: CheckedRun) -> Iterator[Finding]:
     from easyvideor1.files import temporary_files
-    from easyvideor1.records.reading import ASIDE
+    from easyvideor1.records.damage import ASIDE
 
     if not run.busy and (left := temporary_files(run.directory)):
         words = f"{len(left)} left by killed processes, such as {left[0].relative_to(run.directory)}; they are not used"

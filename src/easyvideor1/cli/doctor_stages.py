@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easyvideor1.cli.findings import COPY, Finding, Run, State
+from easyvideor1.cli.findings import COPY, CheckedRun, Finding, State
 
 if TYPE_CHECKING:
     from easyvideor1.config import StageConfig
 
 
-def check_stages(run: Run) -> Iterator[Finding]:
+def check_stages(run: CheckedRun) -> Iterator[Finding]:
     """The record and the checkpoints of every stage."""
     from easyvideor1.training.run_directory.layout import stage_directory
 
@@ -36,9 +36,10 @@ def check_stages(run: Run) -> Iterator[Finding]:
             yield Finding(f"stages/{directory.name}", "note", "not started")
 
 
-def _record(run: Run, directory: Path, steps: int | None) -> Iterator[Finding]:
+def _record(run: CheckedRun, directory: Path, steps: int | None) -> Iterator[Finding]:
     """Metrics, timings, warnings and rollouts; ``steps`` is the required number of steps, if known."""
-    from easyvideor1.records.reading import read_rows, read_steps, rollout_files, stage_damage, steps_words
+    from easyvideor1.records.damage import stage_damage, steps_words
+    from easyvideor1.records.reading import read_jsonl, read_steps, rollout_files
 
     where = f"stages/{directory.name}"
     damage = stage_damage(directory, steps)
@@ -48,7 +49,7 @@ def _record(run: Run, directory: Path, steps: int | None) -> Iterator[Finding]:
             there = read_steps(directory / name)[0]
             yield Finding(f"{where}/{name}", "ok", f"all steps: {steps_words(there)}" if there else "no step yet")
     if (directory / "canary.jsonl").exists() and "canary.jsonl" not in hurt:
-        count = len(read_rows(directory / "canary.jsonl").rows)
+        count = len(read_jsonl(directory / "canary.jsonl").rows)
         yield Finding(f"{where}/canary.jsonl", "note", f"{count} warnings", "read them; see docs/canary.md")
     files = rollout_files(directory)
     if "rollouts" not in hurt:
@@ -64,7 +65,7 @@ def _record(run: Run, directory: Path, steps: int | None) -> Iterator[Finding]:
         )
 
 
-def _checkpoints(run: Run, directory: Path, options: StageConfig | None, *, through: bool) -> Iterator[Finding]:
+def _checkpoints(run: CheckedRun, directory: Path, options: StageConfig | None, *, through: bool) -> Iterator[Finding]:
     """Every checkpoint of a stage against its checksums."""
     from easyvideor1.records.reading import numbered
     from easyvideor1.training.run_directory.checkpoint import read_state
@@ -122,7 +123,7 @@ def _weights_fault(checkpoint: Path) -> str:
     return ""
 
 
-def _family_fault(run: Run, checkpoint: Path) -> str:
+def _family_fault(run: CheckedRun, checkpoint: Path) -> str:
     """Why the family and the tokenizer of a checkpoint cannot be opened; empty if they can."""
     from easyvideor1.config import ModelConfig
     from easyvideor1.families.family import configured_family
@@ -135,7 +136,7 @@ def _family_fault(run: Run, checkpoint: Path) -> str:
     return ""
 
 
-def check_evaluations(run: Run) -> Iterator[Finding]:
+def check_evaluations(run: CheckedRun) -> Iterator[Finding]:
     """Every evaluation that exists or must exist: ``NAME.json`` must match the answers in ``NAME.jsonl``."""
     from easyvideor1.evaluation import evaluation_fault
 
@@ -162,7 +163,7 @@ def check_evaluations(run: Run) -> Iterator[Finding]:
             yield Finding(where, "ok", "its numbers match its answers")
 
 
-def _wanted(run: Run) -> tuple[set[str], set[str]]:
+def _wanted(run: CheckedRun) -> tuple[set[str], set[str]]:
     """Names of the test and validation evaluations that must exist by now."""
     from easyvideor1.records.reading import read_steps
     from easyvideor1.training.run_directory.layout import due, stage_directory, validation_name

@@ -62,12 +62,12 @@ def find_checkpoint(source: Path) -> Path:
         ConfigError: there is no checkpoint, or it is damaged.
     """
     from easyvideor1.config import RunConfig
-    from easyvideor1.config.places import missing
+    from easyvideor1.config.paths import not_found
     from easyvideor1.training.run_directory.checkpoint import latest_checkpoint, read_state
     from easyvideor1.types import ConfigError
 
     if not source.exists():
-        raise ConfigError(missing(RunConfig(), str(source), "run directory"))
+        raise ConfigError(not_found(RunConfig(), str(source), "run directory"))
     if (source / "state.json").is_file():
         if fault := read_state(source)[1]:
             raise ConfigError(f"{source} is damaged: {fault}; use an earlier checkpoint")

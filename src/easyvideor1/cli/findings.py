@@ -28,7 +28,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CheckedRun:
     """The run directory to check.
 
     ``config`` and ``facts`` (``run.json``) are ``None`` if they cannot be read; ``busy`` means that a process holds

@@ -14,12 +14,12 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run director
     The page shows the frames that are still in the run's frame cache; nothing is decoded.
     """
     from easyvideor1.config import RunConfig
-    from easyvideor1.config.places import missing
+    from easyvideor1.config.paths import not_found
     from easyvideor1.evaluation import write_curves, write_report
     from easyvideor1.types import ConfigError
 
     if not run.exists():
-        raise ConfigError(missing(RunConfig(), str(run), "run directory"))
+        raise ConfigError(not_found(RunConfig(), str(run), "run directory"))
     if not (run / "config.yaml").is_file():
         raise ConfigError(f"{run} has no config.yaml, so it is not a run directory; give the output_dir of a run")
     typer.echo(f"wrote {write_curves(run)}")

@@ -48,7 +48,7 @@ def read_spec(settings: list[str] | tuple[str, ...]) -> WorldSpec:
 
     from pydantic import TypeAdapter, ValidationError
 
-    from easyvideor1.config.source import describe, parse_value
+    from easyvideor1.config.yaml_source import describe, parse_value
     from easyvideor1.toyworld import WorldSpec
     from easyvideor1.types import ConfigError
 

@@ -49,10 +49,10 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
     from easyvideor1.cli.eval import evaluate_and_write, evaluation_metrics
     from easyvideor1.cli.progress import TerminalWatch
     from easyvideor1.evaluation import evaluation_fault, write_curves, write_report, write_summary
-    from easyvideor1.training.lengths import known_steps
     from easyvideor1.training.run import run
-    from easyvideor1.training.run_directory.layout import compared_evaluations
+    from easyvideor1.training.run_directory.layout import last_stage_evaluations
     from easyvideor1.training.run_directory.status import read_status
+    from easyvideor1.training.stage_steps import known_steps
 
     prepared = 0.0 if begun is None else time.monotonic() - begun
     watch = TerminalWatch(console)
@@ -67,7 +67,7 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
         run_dir = run(config, evaluate=evaluate, evaluation_fault=evaluation_fault, watch=watch)
     finally:
         watch.close()
-    before, after = compared_evaluations(config)
+    before, after = last_stage_evaluations(config)
     status = read_status(run_dir)
     summary = write_summary(
         run_dir,

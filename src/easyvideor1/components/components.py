@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from easyvideor1.components.media import MediaComponents, Progress
 from easyvideor1.components.prompt_checks import PromptChecks, still_there
 from easyvideor1.config import RunConfig, SourceConfig, located
-from easyvideor1.config.places import as_written, located_source, require_sources
+from easyvideor1.config.paths import as_written, located_source, require_sources
 from easyvideor1.data import (
     CHECK_CACHE_NAME,
     BadRow,
@@ -75,14 +75,16 @@ class Components(MediaComponents):
 
     @cached_property
     def strategy(self) -> Strategy:
-        """The configured rollout strategy.
+        """The configured rollout strategy, with the length of its prompts checked.
 
         Raises:
             ConfigError: there is no such strategy.
         """
-        from easyvideor1.rollout.strategies import STRATEGIES, PromptBuilder
+        from easyvideor1.rollout.strategies import STRATEGIES, CheckedStrategy, PromptBuilder
 
-        return STRATEGIES.resolve(self.config.rollout.strategy)(PromptBuilder(self.render, self.family, self.plan))
+        strategy = STRATEGIES.resolve(self.config.rollout.strategy)
+        prompts = PromptBuilder(self.render, self.family, self.plan)
+        return CheckedStrategy(strategy(prompts), self.config.data.max_prompt_tokens)
 
     @cached_property
     def check_cache(self) -> CheckCache:
@@ -230,7 +232,7 @@ class Components(MediaComponents):
 
     def open_engine(self, model: Any | None = None) -> Engine:
         """The configured engine for a trainer's model, or with weights of its own from the checkpoint."""
-        from easyvideor1.engines.opening import open_engine
+        from easyvideor1.engines.registry import open_engine
 
         rollout = self.config.rollout
         return open_engine(

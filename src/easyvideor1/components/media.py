@@ -12,7 +12,7 @@ from typing import Self
 
 from easyvideor1.config import ImageBudget, RunConfig, VideoBudget
 from easyvideor1.config.media import changed
-from easyvideor1.config.places import looked_for
+from easyvideor1.config.paths import looked_for
 from easyvideor1.data import BadRow, Loaded
 from easyvideor1.data.visual_tokens import VISUAL_MISMATCH, features_fault
 from easyvideor1.families.checkpoint import checkpoint_fault

@@ -1,7 +1,7 @@
 """Configuration: the schema, reading it, and writing it."""
 
 from easyvideor1.config.load import load_config, parse_config, recipes
-from easyvideor1.config.places import located
+from easyvideor1.config.paths import located
 from easyvideor1.config.schema import (
     BaseConfig,
     CacheConfig,

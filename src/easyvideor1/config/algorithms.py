@@ -100,6 +100,13 @@ class ObjectiveOptions(BaseConfig):
     one_advantage: ClassVar[bool] = False
     """Whether a sequence must have one advantage for all of its tokens."""
 
+    pairs_responses: ClassVar[bool] = False
+    """Whether responses of a group are compared in pairs, so that a group with equal rewards has none."""
+    trains_flat_groups: ClassVar[bool] = False
+    """Whether an advantage of 0 has a gradient."""
+    shapes_offline: ClassVar[bool] = False
+    """Whether it shapes offline tokens itself, with ``off_policy: none``."""
+
     name: str
     """Which objective."""
     entropy_coef: NotNegative = 0.0
@@ -135,6 +142,8 @@ class DualClipOptions(ClipOptions):
 
 
 class LuffyOptions(DualClipOptions):
+    shapes_offline = True
+
     gamma: Positive = 0.1
     """Gamma of the shaping ``p / (p + gamma)`` of offline tokens."""
 
@@ -165,12 +174,15 @@ class RegGRPOOptions(RatioOptions):
 
 class DPOOptions(ObjectiveOptions):
     of_sequences = True
+    pairs_responses = True
 
     beta: Positive = 0.1
     """Inverse temperature."""
 
 
 class RewardWeightedOptions(ObjectiveOptions):
+    trains_flat_groups = True
+
     temperature: Positive = 1.0
     """A response has the weight ``exp(advantage / temperature)``."""
     weight_cap: Positive = 20.0

@@ -97,7 +97,8 @@ class DataConfig(BaseConfig):
     ``video_max_pixels``, ``video_total_pixels``, ``video_min_frames``, ``video_max_frames``, ``fps`` (or
     ``video_fps``) and ``nframes`` (or ``video_frames``). Off, such columns are columns like any other."""
     max_prompt_tokens: PositiveInt = 8192
-    """Samples whose planned prompt is longer are refused or skipped as ``on_bad_row`` says; never truncated."""
+    """Samples whose planned prompt is longer are refused or skipped as ``on_bad_row`` says; never truncated. A sample
+    whose prompt of a further turn is longer is left out and counted."""
     question_key: str = "problem"
     """Column of the question."""
     answer_key: str = "answer"

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from easyvideor1.config.base import ByName, Changeable, Shorthand, marker_of
 from easyvideor1.config.schema import RunConfig
-from easyvideor1.config.source import Keys
+from easyvideor1.config.yaml_source import Keys
 
 
 def inner_models(field: FieldInfo) -> list[type[BaseModel]]:

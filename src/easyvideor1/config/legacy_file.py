@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from easyvideor1.config.source import Source, describe
+from easyvideor1.config.yaml_source import Source, describe
 from easyvideor1.types import ConfigError
 
 #: Key -> what early versions called it (EasyR1 before May 2025). They are read where the later name is not there.

@@ -12,14 +12,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from easyvideor1.config import source as yaml_source
+from easyvideor1.config import yaml_source
 from easyvideor1.config.base import ByName
 from easyvideor1.config.keys import dotted, is_list_at, mark_at
 from easyvideor1.config.moved_keys import moved_to
-from easyvideor1.config.places import path_advice
+from easyvideor1.config.paths import path_advice
 from easyvideor1.config.schema import RunConfig
-from easyvideor1.config.source import Keys, Source, describe
 from easyvideor1.config.suggest import nearest, shown_key, suggest, unused
+from easyvideor1.config.yaml_source import Keys, Source, describe
 from easyvideor1.types import ConfigError
 
 

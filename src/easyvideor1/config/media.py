@@ -108,7 +108,14 @@ Budget = TypeVar("Budget", bound=ImageBudget | VideoBudget)
 _BY_RATE = ("fps", "min_frames", "max_frames")
 
 
-class ImageOverride(BaseConfig):
+class _Override(BaseConfig):
+    def change(self) -> BudgetChange | None:
+        """The same as a ``BudgetChange``; ``None`` when nothing is changed."""
+        values = self.model_dump(exclude_none=True)
+        return BudgetChange(**values) if values else None
+
+
+class ImageOverride(_Override):
     """What a source changes of ``data.image`` for its own images; null leaves a value as it is."""
 
     rule: Literal["qwen", "hf"] | None = None
@@ -118,12 +125,8 @@ class ImageOverride(BaseConfig):
     max_pixels: PositiveInt | None = None
     """Larger images are reduced to this many pixels."""
 
-    def change(self) -> BudgetChange | None:
-        """The same as a noun; ``None`` when nothing is changed."""
-        return _change(self)
 
-
-class VideoOverride(BaseConfig):
+class VideoOverride(_Override):
     """What a source changes of ``data.video`` for its own videos; null leaves a value as it is."""
 
     rule: Literal["qwen", "hf", "hf-qwen2", "hf-qwen3", "uniform", "uniform-time"] | None = None
@@ -147,15 +150,6 @@ class VideoOverride(BaseConfig):
     def _frames_are_fixed_or_by_rate(self) -> VideoOverride:
         require_one_rule(self.change())
         return self
-
-    def change(self) -> BudgetChange | None:
-        """The same as a noun; ``None`` when nothing is changed."""
-        return _change(self)
-
-
-def _change(section: BaseConfig) -> BudgetChange | None:
-    values = section.model_dump(exclude_none=True)
-    return BudgetChange(**values) if values else None
 
 
 def require_one_rule(change: BudgetChange | None) -> None:

@@ -19,9 +19,9 @@ from easyvideor1.config.migrate_sections import cache, data, evaluation, model, 
 from easyvideor1.config.migrate_stage import stage
 from easyvideor1.config.moved_keys import nested
 from easyvideor1.config.schema import RunConfig
-from easyvideor1.config.source import Source, read_yaml
 from easyvideor1.config.unsupported_keys import HOLDS, REASONS
 from easyvideor1.config.writing import dump_config
+from easyvideor1.config.yaml_source import Source, read_yaml
 from easyvideor1.types import ConfigError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from easyvideor1.config.legacy_file import LegacyFile
 from easyvideor1.config.schema import VideoBudget
-from easyvideor1.config.source import describe
+from easyvideor1.config.yaml_source import describe
 from easyvideor1.types import ConfigError
 
 #: ``owner/name``, which without a split meant the split train.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from easyvideor1.config.base import CUSTOM, ByName, Shorthand, marker_of
-from easyvideor1.config.source import Keys
 from easyvideor1.config.stages import StageConfig
+from easyvideor1.config.yaml_source import Keys
 
 #: Old key of a stage -> its section and its key there.
 MOVED: Mapping[str, tuple[str, str]] = {
@@ -54,6 +54,30 @@ MOVED: Mapping[str, tuple[str, str]] = {
 }
 
 
+#: ``is_needed(values of its section, stage)`` of options that act only beside another one, in the order in which they
+#: fall: one that goes may leave the next without its partner.
+_PARTNERS: Sequence[tuple[tuple[str, str], Callable[[Mapping[str, Any], Mapping[str, Any]], bool]]] = (
+    (("kl", "coef"), lambda kl, stage: _estimates(kl)),
+    (("kl", "placement"), lambda kl, stage: _estimates(kl)),
+    (("kl", "control"), lambda kl, stage: _estimates(kl)),
+    (("kl", "target"), lambda kl, stage: kl.get("control") == "adaptive"),
+    (("kl", "horizon"), lambda kl, stage: kl.get("control") == "adaptive"),
+    (("kl", "reference"), lambda kl, stage: _estimates(kl) or _section(stage, "objective").get("name") == "dpo"),
+    (("kl", "reference_decay"), lambda kl, stage: kl.get("reference") == "ema"),
+    (("selection", "filter_key"), lambda own, stage: (own.get("filter_low"), own.get("filter_high")) != (None, None)),
+    (("overlong", "penalty"), lambda own, stage: own.get("cache", 0) != 0),
+)
+
+
+def _estimates(kl: Mapping[str, Any]) -> bool:
+    return bool(kl.get("estimator", "none") != "none")
+
+
+def is_moved(path: Keys) -> bool:
+    """Whether a key, or one that it stands in, is an option that earlier versions had at the top of a stage."""
+    return len(path) > 2 and path[0] == "stages" and path[2] in MOVED
+
+
 def moved_to(path: Keys, values: Mapping[str, Any]) -> Keys | None:
     """Where the key at ``path`` of a configuration is now, if an earlier version had it there."""
     if len(path) != 3 or path[0] != "stages" or not isinstance(path[1], int):
@@ -73,6 +97,7 @@ def nested(stage: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """A stage of an earlier version as one of this version, and its old keys that its algorithms do not read."""
     new = {key: value for key, value in stage.items() if key not in MOVED}
     unused: list[str] = []
+    placed: dict[tuple[str, str], str] = {}
     if _section(stage, "objective").get("name") == _section(stage, "off_policy").get("name") == "luffy":
         del new["off_policy"]  # the objective shapes offline tokens itself
     for key, value in stage.items():
@@ -82,16 +107,25 @@ def nested(stage: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         section, inner = place
         if _is_read(section, inner, stage):
             new[section] = {**_section(new, section), inner: value}
+            placed[place] = key
         else:
             unused.append(key)
-    return new, unused
+    for place, is_needed in _PARTNERS:
+        section, inner = place
+        values = _section(new, section)
+        if place in placed and not is_needed(values, stage):
+            new[section] = {name: value for name, value in values.items() if name != inner}
+            if not new[section]:
+                del new[section]
+            unused.append(placed[place])
+    return new, [key for key in stage if key in unused]
 
 
 def _is_read(section: str, key: str, stage: Mapping[str, Any]) -> bool:
     mark = marker_of(StageConfig.model_fields[section])
     if not isinstance(mark, ByName):
-        return True
-    name = _section(stage, section)["name"]
+        return isinstance(stage.get(section) or {}, Mapping | str)
+    name = _section(stage, section).get("name")  # None where the section is no section, which is refused later
     options = mark.class_of(name)
     return options is not None and (key in options.model_fields or mark.entry(name) == CUSTOM)
 

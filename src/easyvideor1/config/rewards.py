@@ -20,18 +20,18 @@ class JudgeConfig(BaseConfig):
     """Base address of the endpoint, such as ``http://localhost:8000/v1``; empty for no judge."""
     model: str = ""
     """Name of the model at the endpoint; must be there with a ``url``."""
-    api_key_env: str = ""
+    api_key_env: Annotated[str, CHANGEABLE] = ""
     """Environment variable that holds the key; empty for an endpoint without one. The key itself is never written."""
     tasks: tuple[str, ...] = ("open_ended", "video_qa", "description", "preference")
     """Task types that are judged. Rows of ``preference`` that hold a label are compared with it, without a judge."""
     mode: Literal["scalar", "binary", "pairwise"] = "scalar"
     """``scalar``: a grade from 0 to 10, divided by 10. ``binary``: right or wrong. ``pairwise``: the answer against the
     reference, asked in both orders; 1 for better, 0.5 for a tie or for orders that disagree, 0 for worse."""
-    timeout: Annotated[float, Field(gt=0)] = 60.0
+    timeout: Annotated[float, Field(gt=0), CHANGEABLE] = 60.0
     """Seconds that one request may take as a whole."""
-    retries: Annotated[int, Field(ge=0)] = 4
+    retries: Annotated[int, Field(ge=0), CHANGEABLE] = 4
     """Further attempts after HTTP 408, 409, 429 and 5xx, a timeout, a broken connection or an unreadable verdict."""
-    max_wait: Annotated[float, Field(ge=0)] = 30.0
+    max_wait: Annotated[float, Field(ge=0), CHANGEABLE] = 30.0
     """Longest pause in seconds before a further attempt; pauses double from half a second, or are as long as the
     endpoint asks."""
     max_requests: PositiveInt | None = None

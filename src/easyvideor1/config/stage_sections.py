@@ -93,7 +93,7 @@ class MismatchConfig(BaseConfig):
     bound: Annotated[float, Field(gt=0)] | None = None
     """Largest mean distance per token, in nats, of any one response; null for no bound."""
     action: Literal["warn", "stop"] = "warn"
-    """Name the worst response and go on, or stop the run before it is learnt from."""
+    """Name the worst response and go on, or stop the run before it is trained on."""
 
     @model_validator(mode="after")
     def _a_stop_has_a_bound(self) -> MismatchConfig:

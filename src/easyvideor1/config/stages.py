@@ -131,7 +131,7 @@ class StageConfig(BaseConfig):
         """``steps``, of a stage whose length is known in steps.
 
         Raises:
-            ConfigError: it is given in epochs, and nobody has counted its rows (``easyvideor1.training.lengths``).
+            ConfigError: it is given in epochs, and nobody has counted its rows (``easyvideor1.training.stage_steps``).
         """
         if self.steps is None:
             raise ConfigError(f"stages.{self.name}: its epochs are counted in steps when a run begins; set steps")

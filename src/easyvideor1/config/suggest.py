@@ -9,8 +9,8 @@ from typing import Any
 
 from easyvideor1.config.base import ByName
 from easyvideor1.config.keys import all_keys, dotted, keys_at, mark_at
-from easyvideor1.config.source import Keys
 from easyvideor1.config.synonyms import LOCAL_SYNONYMS, SYNONYMS
+from easyvideor1.config.yaml_source import Keys
 
 #: A section with more keys than these is not listed: nobody reads sixty names.
 _LISTED = 20

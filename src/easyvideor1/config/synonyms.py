@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from easyvideor1.config.source import Keys
+from easyvideor1.config.yaml_source import Keys
 
 _STAGE: Keys = ("stages", 0)
 _OBJECTIVE: Keys = (*_STAGE, "objective")

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from easyvideor1.config.schema import RunConfig
-from easyvideor1.config.source import RESOLVERS
+from easyvideor1.config.yaml_source import RESOLVERS
 from easyvideor1.files import write_text
 
 

@@ -27,6 +27,7 @@ from easyvideor1.types import (
     Sample,
     Score,
     Trajectory,
+    TurnError,
 )
 
 #: Samples that a local engine generates for together.
@@ -38,10 +39,12 @@ Generate = Callable[[Sequence[Sample], Collection[str]], Generator[Outcome, None
 
 @dataclass(frozen=True, slots=True)
 class CollectedResponses:
-    """Samples with their responses, in order, and those whose media could not be read."""
+    """Samples with their responses, in order; those whose media could not be read, and those that had no prompt of a
+    further turn."""
 
     answered: tuple[tuple[Sample, tuple[TrajectoryRecord, ...]], ...]
     unreadable: tuple[tuple[Sample, MediaError], ...] = ()
+    unfinished: tuple[tuple[Sample, TurnError], ...] = ()
 
     @property
     def unjudged(self) -> list[Sample]:
@@ -52,7 +55,7 @@ class CollectedResponses:
     def lost(self) -> float:
         """How much is missing or could not be judged, in samples: one with half of its responses lost counts a half."""
         shares = (sum(not one.score.applicable for one in found) / len(found) for _, found in self.answered)
-        return len(self.unreadable) + sum(shares)
+        return len(self.unreadable) + len(self.unfinished) + sum(shares)
 
     def faults(self, kind: str) -> list[TrajectoryRecord]:
         """The responses that are missing for one reason, or, for ``""``, those that came."""
@@ -126,7 +129,8 @@ def collect_responses(
     """Every sample with its scored responses.
 
     Some samples are generated for again: those whose response an earlier start did not get, those whose media could not
-    be read, and those of whose responses some could not be judged, because the judged ones are no fair choice of them.
+    be read or whose further turn had no prompt, and those of whose responses some could not be judged, because the
+    judged ones are no fair choice of them.
 
     Args:
         samples: whose identifiers differ.
@@ -143,12 +147,15 @@ def collect_responses(
     _check_identifiers(samples)
     known = _known(samples, components, ledger)
     unreadable: dict[str, MediaError] = {}
+    unfinished: dict[str, TurnError] = {}
     on_progress(len(known), len(samples))
     with closing(generate(samples, frozenset(known))) as outcomes:
         for outcome in outcomes:
             sample = outcome.sample
             fault = _sample_fault(outcome)
-            if fault is not None:
+            if isinstance(fault, TurnError):
+                unfinished[sample.id] = fault
+            elif fault is not None:
                 components.ledger.record(fault.path, fault.reason, str(fault), "left out of the collected responses")
                 unreadable[sample.id] = fault
             else:
@@ -156,10 +163,11 @@ def collect_responses(
                 known[sample.id] = _scored(outcome, components)
                 record = sample_record(sample, outcome.prompt, trajectories=known[sample.id])
                 ledger.append(prompt_digest(outcome.prompt), record)
-            on_progress(len(known) + len(unreadable), len(samples))
+            on_progress(len(known) + len(unreadable) + len(unfinished), len(samples))
     return CollectedResponses(
         tuple((sample, known[sample.id]) for sample in samples if sample.id in known),
         tuple((sample, unreadable[sample.id]) for sample in samples if sample.id in unreadable),
+        tuple((sample, unfinished[sample.id]) for sample in samples if sample.id in unfinished),
     )
 
 
@@ -198,14 +206,14 @@ def _known(
     return responses
 
 
-def _sample_fault(outcome: Outcome) -> MediaError | None:
-    """Why the media of a sample cannot be read.
+def _sample_fault(outcome: Outcome) -> MediaError | TurnError | None:
+    """Why a sample has no responses: its media cannot be read, or it has no prompt of a further turn.
 
     Raises:
         EasyVideoError: a fault of another kind that is no missing reply of an endpoint.
     """
     for draw in outcome.draws:
-        if isinstance(draw, MediaError):
+        if isinstance(draw, MediaError | TurnError):
             return draw
         if isinstance(draw, Exception) and not isinstance(draw, ReplyError):
             raise draw

@@ -34,7 +34,7 @@ _FRAMES = "frames"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MediaEntry:
     """A path as in the row, and the other keys of its mapping; a video may have ``frames`` instead of the path."""
 
     path: str
@@ -42,7 +42,7 @@ class Entry:
     frames: tuple[str, ...] = ()
 
 
-def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: Path) -> Entry:
+def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: Path) -> MediaEntry:
     """The file of an entry of a media column.
 
     Bytes in the row or in a ``data:`` URL are written once, named by their SHA-256, into ``embedded``.
@@ -54,22 +54,24 @@ def read_entry(value: Any, column: str, number: int, kind: MediaKind, embedded: 
         named = {name: entry for name, entry in value.items() if entry is not None}
         content = named.pop("bytes", None)
         if isinstance(content, bytes | bytearray) and content:
-            return Entry(_written(bytes(content), embedded), {key: named[key] for key in named if key not in _NAMES})
+            return MediaEntry(
+                _written(bytes(content), embedded), {key: named[key] for key in named if key not in _NAMES}
+            )
         frames = next((name for name in (kind, _FRAMES) if isinstance(named.get(name), list)), None)
         if kind == "video" and frames is not None:
             listed = named.pop(frames)
-            return Entry("", named, _frames(listed, column, number, embedded))
+            return MediaEntry("", named, _frames(listed, column, number, embedded))
         for name in (kind, *_NAMES):
             if isinstance(named.get(name), str):
                 path = named.pop(name)
                 rest = {key: named[key] for key in named if key not in _NAMES}
-                return Entry(_file(path, column, number, embedded), rest)
+                return MediaEntry(_file(path, column, number, embedded), rest)
     elif isinstance(value, list) and kind == "video":
-        return Entry("", {}, _frames(value, column, number, embedded))
+        return MediaEntry("", {}, _frames(value, column, number, embedded))
     elif isinstance(value, bytes | bytearray) and value:
-        return Entry(_written(bytes(value), embedded), {})
+        return MediaEntry(_written(bytes(value), embedded), {})
     elif isinstance(value, str) and value.strip():
-        return Entry(_file(value, column, number, embedded), {})
+        return MediaEntry(_file(value, column, number, embedded), {})
     what = f"entry {number} is {type(value).__name__} {str(value)[:40]!r}, not a path"
     remedy = f'write the media into a file and put its path here, or {{"{kind}": its path}}'
     raise RowError(column, what, remedy)

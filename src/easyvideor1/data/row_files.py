@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from easyvideor1.config.places import is_hub_name, located_source, split_of
+from easyvideor1.config.paths import is_hub_name, located_source, split_of
 from easyvideor1.config.schema import RunConfig, SourceConfig
 from easyvideor1.data.bad_rows import RowError
 from easyvideor1.files import file_digest

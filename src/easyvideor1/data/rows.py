@@ -23,7 +23,7 @@ from easyvideor1.data.bad_rows import RowError, remedy_of
 from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.check_cache import ReferenceCheck
 from easyvideor1.data.formats import letter_options, listed_options
-from easyvideor1.data.media import Entry, MediaCheck, read_entry, write_frame_list
+from easyvideor1.data.media import MediaCheck, MediaEntry, read_entry, write_frame_list
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError, MediaKind, MediaRef, OfflineTrajectory, Sample
 from easyvideor1.video.formats import kinds_of_name
@@ -227,7 +227,7 @@ def _option_texts(row: Row) -> list[str]:
     return texts
 
 
-def _entries(row: Row, name: str, kind: MediaKind, embedded: Path) -> list[Entry]:
+def _entries(row: Row, name: str, kind: MediaKind, embedded: Path) -> list[MediaEntry]:
     value = row.get(name)
     if value is None:
         return []
@@ -259,7 +259,7 @@ def _media(row: Row, form: RowFormat, check: MediaCheck) -> tuple[MediaRef, ...]
 
 
 def _file(
-    entry: Entry, column: str, kind: MediaKind, form: RowFormat, check: MediaCheck
+    entry: MediaEntry, column: str, kind: MediaKind, form: RowFormat, check: MediaCheck
 ) -> tuple[str, Mapping[str, Any]]:
     """The absolute path of an entry's file and its remaining options; frames become a file that lists them."""
     named = entry.frames or (entry.path,)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.config.places import split_of
+from easyvideor1.config.paths import split_of
 from easyvideor1.config.schema import CacheConfig, DataConfig, SourceConfig
 from easyvideor1.data.bad_rows import BadRow, Policy, RowError, check_repairs, count_by_field, enforce, repaired
 from easyvideor1.data.budgets import Budgets

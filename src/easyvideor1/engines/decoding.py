@@ -184,13 +184,13 @@ class GrowingResponses:
         stopped = bool(self._lengths[row])
         length = int(self._lengths[row]) or len(self._ids)
         ids_T = np.stack([ids[row] for ids in self._ids[:length]])
-        spoken = ids_T[:-1] if stopped and ids_T[-1] in self._stop_ids else ids_T
+        text_ids = ids_T[:-1] if stopped and ids_T[-1] in self._stop_ids else ids_T
         return Turn(
             prompt=request.prompt,
             response_ids=ids_T,
             response_mask=np.ones(length, dtype=bool),
             logprobs=np.stack([logprobs[row] for logprobs in self._logprobs[:length]]),
             finish="stop" if stopped else "length",
-            text=self._tokenizer.decode(spoken),
+            text=self._tokenizer.decode(text_ids),
             versions=np.array(self._versions[:length], dtype=np.int64),
         )

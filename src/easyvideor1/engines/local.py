@@ -22,8 +22,9 @@ import torch
 from easyvideor1.config import ModelConfig
 from easyvideor1.engines.decoding import GrowingResponses, SeenTokens, draw, uniforms
 from easyvideor1.engines.engine import Request, Result
+from easyvideor1.engines.registry import ENGINES, inference_model
 from easyvideor1.families.checkpoint import weight_name
-from easyvideor1.families.family import Family, chosen_device, computing, configured_model
+from easyvideor1.families.family import Family, computing
 from easyvideor1.families.features import FeatureCache, FeatureStore, load_visual
 from easyvideor1.families.inputs import LoadFrames, load_checked
 from easyvideor1.families.vision_tower import hidden_states
@@ -43,6 +44,7 @@ from easyvideor1.types import (
 _PACE = 16
 
 
+@ENGINES.register("local")
 class LocalEngine:
     """Batched generation on the policy's own module.
 
@@ -342,10 +344,3 @@ class LocalEngine:
 
 def _batch_key(request: Request) -> tuple[Any, ...]:
     return (request.n, astuple(request.sampling), len(request.prompt))
-
-
-def inference_model(family: Family, checkpoint: Path, config: ModelConfig) -> Any:
-    """The model of a checkpoint, on its device and frozen."""
-    model = configured_model(family, config, checkpoint).requires_grad_(False).eval()
-    model.compute_dtype = getattr(torch, config.dtype)
-    return model.to(chosen_device(config))

@@ -24,6 +24,7 @@ import torch
 from easyvideor1.config import ModelConfig
 from easyvideor1.engines.decoding import StopStrings
 from easyvideor1.engines.engine import Request, Result
+from easyvideor1.engines.registry import ENGINES
 from easyvideor1.engines.vllm_core import close_core, open_core, reload
 from easyvideor1.engines.vllm_inputs import prompt_inputs, response_parameters
 from easyvideor1.families.checkpoint import weight_name
@@ -52,6 +53,7 @@ class _Running:
     turns: dict[int, Turn] = field(default_factory=dict)
 
 
+@ENGINES.register("vllm")
 class VLLMEngine:
     """vLLM behind the contract of ``Engine``.
 

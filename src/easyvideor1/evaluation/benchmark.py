@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from easyvideor1.config.places import missing
+from easyvideor1.config.paths import not_found
 from easyvideor1.config.schema import BaseConfig, ImageBudget, PromptConfig, RunConfig, SourceConfig, VideoBudget
 from easyvideor1.data import Loaded, embedded_media, load_source
 from easyvideor1.evaluation.evaluate import ScoreFunction
@@ -101,7 +101,7 @@ def published_rows(location: str) -> Benchmark:
     """
     path = Path(location)
     if not path.is_file():
-        raise DataError(missing(RunConfig(), location or "no location", "data file"))
+        raise DataError(not_found(RunConfig(), location or "no location", "data file"))
     return Benchmark(name=path.stem, version="1", rows=str(path))
 
 

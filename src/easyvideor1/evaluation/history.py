@@ -12,7 +12,8 @@ import yaml
 
 from easyvideor1.evaluation.result import EvaluationTotals, rows_fault
 from easyvideor1.files import read_json
-from easyvideor1.records.reading import Damage, canary_fault, read_rows, read_steps, rollout_files
+from easyvideor1.records.damage import Damage
+from easyvideor1.records.reading import canary_fault, read_jsonl, read_steps, rollout_files
 from easyvideor1.types import DataError
 
 
@@ -148,7 +149,7 @@ def _read_stages(directory: Path) -> tuple[StageHistory, ...]:
     for stage in sorted(path for path in directory.glob("*") if path.is_dir()):
         metrics = tuple(read_steps(stage / "metrics.jsonl")[0].values())
         warnings = stage / "canary.jsonl"
-        canary = read_rows(warnings, canary_fault).rows if warnings.exists() else ()
+        canary = read_jsonl(warnings, canary_fault).rows if warnings.exists() else ()
         stages.append(StageHistory(stage.name, first, metrics, rollout_files(stage), canary))
         first += stages[-1].steps
     return tuple(stages)

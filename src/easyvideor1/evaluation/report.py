@@ -23,7 +23,7 @@ from easyvideor1.evaluation.history import RunHistory, cache_dir, compared_evalu
 from easyvideor1.evaluation.result import Aggregate, Evaluation, evaluation_fault, greedy_difference
 from easyvideor1.evaluation.statistics import Interval
 from easyvideor1.files import write_atomic
-from easyvideor1.records.reading import Damage, stage_damage
+from easyvideor1.records.damage import Damage, stage_damage
 from easyvideor1.types import DataError, Frames
 from easyvideor1.video import FrameStore, HealthEntry, HealthLedger
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.config.places import path_advice
+from easyvideor1.config.paths import path_advice
 from easyvideor1.families.inputs import Normalisation
 from easyvideor1.types import ConfigError
 

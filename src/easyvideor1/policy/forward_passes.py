@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from easyvideor1.algorithms.assembly import stage_needs, token_batch
 from easyvideor1.algorithms.kl import kl_estimate
 from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.objectives import Objective, objective_loss
+from easyvideor1.algorithms.token_batch import stage_needs, token_batch
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, VisualInputs, computing
 from easyvideor1.families.features import FeatureCache
@@ -31,7 +31,7 @@ from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.adapters import without_adapters
 from easyvideor1.policy.critic import Critic
 from easyvideor1.policy.memory_savings import is_sharded
-from easyvideor1.policy.update_batch import Backward, Observations, UpdateBatch
+from easyvideor1.policy.update_batch import BackwardResult, Observations, UpdateBatch
 from easyvideor1.types import Turn
 
 
@@ -83,7 +83,7 @@ class ForwardPasses:
         *,
         load: LoadFrames,
         features: FeatureCache | None = None,
-    ) -> Backward:
+    ) -> BackwardResult:
         """The gradients of an update, or of a share of it: they replace those that are there, and no weight moves.
 
         Every token's weight is its share of the whole update, so gradients, loss and metrics of shares add up to those
@@ -115,7 +115,7 @@ class ForwardPasses:
                 torch.autograd.backward(loss)
             for name, value in {"loss": loss, **metrics}.items():
                 totals[name] = totals.get(name, 0.0) + value.detach()
-        return Backward(Observations.joined(seen), {name: float(value) for name, value in totals.items()})
+        return BackwardResult(Observations.joined(seen), {name: float(value) for name, value in totals.items()})
 
     def critic_forward_backward(
         self,

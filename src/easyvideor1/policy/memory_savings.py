@@ -12,7 +12,7 @@ _PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
 
 
 @torch.no_grad()
-def shrink_frozen(model: torch.nn.Module, dtype: torch.dtype) -> None:
+def cast_frozen_weights(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Keep the frozen weights of matrix products in ``dtype`` where that loses nothing, as in released checkpoints.
 
     What is computed is the same to the last bit, since autocast would turn them into ``dtype`` for every product; an
@@ -41,7 +41,7 @@ def copy_trained(model: Any) -> Any:
 
 
 @torch.no_grad()
-def follow(copied: Any, model: Any) -> None:
+def copy_weights(copied: Any, model: Any) -> None:
     """Give a copy that ``copy_trained`` made the weights that ``model`` has now."""
     for kept, new in zip(copied.parameters(), model.parameters(), strict=True):
         if kept is not new:

@@ -10,21 +10,27 @@ from typing import Any
 
 import torch
 
-from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.kl import KLWeight, move_average
 from easyvideor1.algorithms.objectives import OBJECTIVES
+from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, chosen_device, configured_family, configured_model
 from easyvideor1.policy.adapters import adapter_tensors, add_adapters, weights
 from easyvideor1.policy.critic import Critic
 from easyvideor1.policy.forward_passes import ForwardPasses
-from easyvideor1.policy.memory_savings import compile_layers, copy_trained, follow, is_sharded, shrink_frozen
+from easyvideor1.policy.memory_savings import (
+    cast_frozen_weights,
+    compile_layers,
+    copy_trained,
+    copy_weights,
+    is_sharded,
+)
 from easyvideor1.policy.optimizer import adamw, clip_gradients, learning_rate, step_at_rate
 from easyvideor1.policy.saving import (
     OPTIMIZER,
     read_adapters,
     read_optimizer,
-    read_reference,
+    read_reference_weights,
     read_weights,
     write_policy,
 )
@@ -77,7 +83,7 @@ class Policy(ForwardPasses):
         if config.lora is not None:
             add_adapters(family, model, config.lora)
         if dtype != torch.float32:
-            shrink_frozen(model, dtype)
+            cast_frozen_weights(model, dtype)
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if config.compile:
@@ -135,7 +141,7 @@ class Policy(ForwardPasses):
         self.prepare([options])
         self._keeps_copies = kept
         for use in uses:
-            follow(self.copies[use], self.model)
+            copy_weights(self.copies[use], self.model)
         return {use: self.copies[use] for use in uses}
 
     def load(self, checkpoint: Path) -> None:
@@ -165,7 +171,7 @@ class Policy(ForwardPasses):
         """Weights from a checkpoint, frozen ones in the computing type where that is exact."""
         read_weights(checkpoint, self.model, partial(configured_model, self.family, self.config, checkpoint))
         if (dtype := getattr(torch, self.config.dtype)) != torch.float32:
-            shrink_frozen(self.model, dtype)
+            cast_frozen_weights(self.model, dtype)
 
     def weights(self, *, merged: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
         """Every weight under its Hugging Face name, one after the other: see ``adapters.weights``."""
@@ -234,7 +240,7 @@ class Policy(ForwardPasses):
         else:
             self._read(directory)
         if self.reference is not None and self.options is not None and self.options.kl.reference == "ema":
-            read_reference(directory, self.reference, self.model)
+            read_reference_weights(directory, self.reference, self.model)
         read_optimizer(directory / OPTIMIZER, self.model, self.optimizer)
         if self.critic is not None:
             self.critic.restore(directory)

@@ -126,7 +126,7 @@ def _moving(reference: Any, model: Any) -> dict[str, torch.Tensor]:
     return {name: parameter for name, parameter in reference.named_parameters() if name in trained}
 
 
-def read_reference(directory: Path, reference: Any, model: Any) -> None:
+def read_reference_weights(directory: Path, reference: Any, model: Any) -> None:
     """Give a moving reference of ``model`` the weights it had when the checkpoint was written.
 
     Raises:

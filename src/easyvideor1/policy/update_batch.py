@@ -71,7 +71,7 @@ class UpdateBatch:
         return cls(turns, weights, total, advantages, trajectory=trajectory, **fields)
 
     def token_targets(self, order: Sequence[int], batch: MicroBatch) -> dict[str, Any]:
-        """Arguments of ``algorithms.assembly.token_batch``, on the batch's device; ``order`` are its turns.
+        """Arguments of ``algorithms.token_batch.token_batch``, on the batch's device; ``order`` are its turns.
 
         An idle micro-batch (``packing.micro_batch.idle_batch``) has no turns; its token counts as one of the first
         turn, with weight 0.
@@ -116,7 +116,7 @@ class Observations:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Backward:
+class BackwardResult:
     """What a share of an update's micro-batches leaves beside gradients. ``sums`` add up over shares."""
 
     observations: Observations

@@ -207,6 +207,7 @@ def rollout_row(record: SampleRecord) -> dict[str, Any]:
         "tokens": dict(record.tokens),
         "media": [asdict(media) for media in record.media],
         "used": record.used,
+        **({} if record.error is None else {"error": record.error}),
         "trajectories": [_trajectory_row(trajectory) for trajectory in record.trajectories],
     }
 

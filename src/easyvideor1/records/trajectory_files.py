@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.files import is_sealed, json_bytes, write_atomic
-from easyvideor1.records.reading import read_rows
+from easyvideor1.records.reading import read_jsonl
 from easyvideor1.records.trajectories import (
     SampleRecord,
     TrajectoryRecord,
@@ -75,7 +75,7 @@ def read_trajectories(path: Path, *, arrays: bool = False) -> Iterator[SampleRec
             return f"not a record of trajectories ({error!r})"
         return ""
 
-    found = read_rows(path, fault)
+    found = read_jsonl(path, fault)
     if found.faults:
         number, what = found.faults[0]
         raise DataError(f"{path}:{number}: {what}; the file was damaged after writing")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from easyvideor1.rewards.readers.json_answers import load_lenient
 from easyvideor1.rewards.rules import RULES
-from easyvideor1.rewards.tags import ANSWER, CLOSING, OPENING, Grammar, Layout, find_tag, split_thinking
+from easyvideor1.rewards.tags import ANSWER, CLOSING, OPENING, Grammar, SplitResponse, find_tag, split_thinking
 from easyvideor1.rewards.types import Answer, Fallback, Found, Rule
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import Completion, FinishReason
@@ -105,7 +105,7 @@ def find_boxed(text: str) -> tuple[str, int] | None:
 
 
 def find_candidates(
-    text: str, fallback: Fallback, layout: Layout, finish: FinishReason | None
+    text: str, fallback: Fallback, layout: SplitResponse, finish: FinishReason | None
 ) -> Iterator[Candidate] | str:
     """The candidates, best first; the first that can be read counts. Without candidates, the reason.
 

@@ -38,7 +38,7 @@ class Scorer:
         self.settings = read_settings(config)
         self.parts = load_parts(config.parts)
         self._alone = [part for part in self.parts if not part.group]
-        self.panel = Reviewer(config)
+        self.reviewer = Reviewer(config)
         self._time_limit = TimeLimit(config.timeout)
         self._active = ActiveWork()
         self._workers = config.workers or default_workers()
@@ -216,7 +216,7 @@ class Scorer:
             return scores
         try:
             with self._active(f"the judge or renderer of {sample.id!r}"):
-                return self.panel.review(task, sample, completions, scores, self.settings, tags)
+                return self.reviewer.review(task, sample, completions, scores, self.settings, tags)
         except Exception as error:
             name = f"judge of {task}"
             if self.config.on_error == "stop":

@@ -234,7 +234,7 @@ def last_tag(text: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class SplitResponse:
     """A response cut into thinking and what may be read: ``body`` starts at ``start``.
 
     ``open`` says that thinking began which was never closed; what stands before it is the body all the same.
@@ -246,7 +246,7 @@ class Layout:
     open: bool
 
 
-def split_thinking(text: str, grammar: Grammar = ANSWER, *, opened: bool = False) -> Layout:
+def split_thinking(text: str, grammar: Grammar = ANSWER, *, opened: bool = False) -> SplitResponse:
     """Cut a response after the last closing tag of its thinking, and before thinking that never closes.
 
     Where the grammar has tags of its own, those inside an answer are part of it: a page may hold ``<caption>``.
@@ -258,16 +258,16 @@ def split_thinking(text: str, grammar: Grammar = ANSWER, *, opened: bool = False
     """
     tags = list(grammar.thinking.finditer(text)) if "<" in text else []
     if not tags and not opened:
-        return Layout("", text, 0, open=False)
+        return SplitResponse("", text, 0, open=False)
     if tags and grammar.names and (tagged := find_tag(text)):
         tags = [tag for tag in tags if not tagged.start <= tag.start() < tagged.end]
     closings = [tag for tag in tags if tag.group(1)]
     if opened and not closings:
-        return Layout(text, "", len(text), open=True)
+        return SplitResponse(text, "", len(text), open=True)
     cut = closings[-1].end() if closings else 0
     reopened = next((tag.start() for tag in tags if tag.start() >= cut), None)
     end = len(text) if reopened is None else reopened
-    return Layout(text[:cut], text[cut:end], cut, open=reopened is not None)
+    return SplitResponse(text[:cut], text[cut:end], cut, open=reopened is not None)
 
 
 def is_well_formed(text: str, grammar: Grammar) -> bool:

@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from easyvideor1.algorithms.assembly import stage_needs
-from easyvideor1.algorithms.selection import refill
+from easyvideor1.algorithms.selection import needs_more
+from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.config import StageConfig
 from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.families.family import Family
 from easyvideor1.rewards import Scorer
 from easyvideor1.rewards.concurrency import Comparisons
-from easyvideor1.rollout.groups import response_rewards, score_groups, selector
+from easyvideor1.rollout.groups import attach_scores, response_rewards, selector
 from easyvideor1.rollout.hybrid import Hybrid
 from easyvideor1.rollout.requests import OnGroup, generate_online, read_offline, ready_prompts
-from easyvideor1.rollout.samples import Draw, StageMedia
+from easyvideor1.rollout.samples import DrawSamples, StageMedia
 from easyvideor1.rollout.strategies import Strategy
 from easyvideor1.types import Group, Sample, Trajectory
 
@@ -82,7 +82,7 @@ class StepCollector:
         *,
         family: Family,
         engine: Engine,
-        draw: Draw,
+        draw: DrawSamples,
         strategy: Strategy,
         media: StageMedia,
         scorer: Scorer,
@@ -107,9 +107,8 @@ class StepCollector:
         options, groups, used = self.options, list[Group](), list[Group]()
         counts: dict[str, float] = defaultdict(float)
         rounds = 0
-        while (
-            rounds == 0
-            or refill(len(used), options.prompts_per_step, rounds, options.selection.generation_rounds) == "generate"
+        while rounds == 0 or needs_more(
+            len(used), options.prompts_per_step, rounds, options.selection.generation_rounds
         ):
             made = self._round(step, rounds, timings, counts)
             groups += made
@@ -177,7 +176,7 @@ class StepCollector:
     def _scored(self, groups: list[Group], baselines: list[Group], begun: Comparisons | None) -> list[Group]:
         """The groups with their scores and, if there are ``baselines``, the rewards of these: one for each group."""
         scorer = self.scorer.score_groups
-        scored = score_groups([*groups, *baselines], scorer if begun is None else partial(scorer, begun=begun))
+        scored = attach_scores([*groups, *baselines], scorer if begun is None else partial(scorer, begun=begun))
         if not baselines:
             return scored
         return [
@@ -199,7 +198,7 @@ class StepCollector:
         changed, placed = hybrid.replace_failing(scored, step, round_)
         _add(counts, placed.metrics | {REPLACED_TOKENS: float(_replaced_tokens(scored, changed))})
         unscored = [group for group in changed if not group.scores and group.trajectories]
-        again = iter(score_groups(unscored, self.scorer.score_groups))
+        again = iter(attach_scores(unscored, self.scorer.score_groups))
         return [next(again) if not group.scores and group.trajectories else group for group in changed]
 
 

@@ -13,17 +13,20 @@ from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.selection import groups_within, soft_overlong_penalty
 from easyvideor1.config import StageConfig
 from easyvideor1.config.stage_sections import SelectionConfig
+from easyvideor1.records.trajectories import prompt_tokens_by_kind
 from easyvideor1.types import Completion, EasyVideoError, Group, Sample, Score, Trajectory
 
 #: Characters of a reason in the name of a metric.
 _REASON = 120
+#: Characters of a source in the name of a metric.
+_NAME = 60
 
 #: Of all samples of a step their responses, those to one sample together, so that rewards can compare them:
 #: ``rewards.Scorer.score_groups``.
 GroupScorer = Callable[[Sequence[tuple[Sample, Sequence[Completion]]]], Sequence[Sequence[Score]]]
 
 
-def score_groups(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
+def attach_scores(groups: Sequence[Group], scorer: GroupScorer) -> list[Group]:
     """Every trajectory scored by the scorer that evaluation uses too.
 
     Raises:
@@ -82,13 +85,13 @@ def flat_rule(options: StageConfig, advantage: Advantage) -> Callable[[Group], b
     ``off_policy: sft`` offline members are imitated whatever their advantage, and a KL in the reward tells responses
     apart that score the same.
     """
-    told = options.selection.drop_flat_groups
-    if told is not None:
-        return lambda group: told
-    if options.objective.name == "dpo":
+    chosen = options.selection.drop_flat_groups
+    if chosen is not None:
+        return lambda group: chosen
+    objective = options.objective
+    if objective.pairs_responses:
         return lambda group: True
-    weighted = options.objective.name == "reward_weighted_sft"
-    if not is_group_centred(advantage) or weighted or options.kl.placement == "reward":
+    if not is_group_centred(advantage) or objective.trains_flat_groups or options.kl.placement == "reward":
         return lambda group: False
     if options.off_policy.name == "sft":
         return lambda group: all(trajectory.origin != "offline" for trajectory in group.trajectories)
@@ -101,14 +104,14 @@ def select_groups(
     drop_flat: Callable[[Group], bool],
     signal: Signal = totals,
     within: Callable[[Group], bool] | None = None,
-    learnt: Callable[[Trajectory], bool] | None = None,
+    trained: Callable[[Trajectory], bool] | None = None,
 ) -> list[Group]:
     """The groups to train on.
 
     Trajectories whose score is not applicable are taken out. Where ``drop_flat`` says so, groups whose signals are all
     equal go: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any
-    trajectory, which is one whose media could not be read, one none of whose trajectories is ``learnt``, and one that
-    is not ``within`` the bounds of an online filter.
+    trajectory, which is one with a fault, one none of whose trajectories is ``trained`` on, and one that is not
+    ``within`` the bounds of an online filter.
     """
     used = []
     for group in groups:
@@ -121,7 +124,7 @@ def select_groups(
             )
         if not judged or (within is not None and not within(group)):
             continue
-        if learnt is not None and not any(map(learnt, group.trajectories)):
+        if trained is not None and not any(map(trained, group.trajectories)):
             continue
         if len(set(signal(group))) == 1 and drop_flat(group):
             continue
@@ -146,7 +149,7 @@ def selector(options: StageConfig, max_new_tokens: int) -> Callable[[Sequence[Gr
         drop_flat=flat_rule(options, advantage),
         signal=signal,
         within=filter_by_mean(options.selection) if options.selection.filters else None,
-        learnt=partial(is_trained_on, overlong_filter=options.overlong.filter),
+        trained=partial(is_trained_on, overlong_filter=options.overlong.filter),
     )
 
 
@@ -193,7 +196,7 @@ def checked_advantages(found: object, advantage: Advantage, rewards_N: torch.Ten
     return found
 
 
-def apart(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
+def split_offline(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
     """Groups with the policy's own trajectories alone, and the scores of the offline ones among them.
 
     Where all trajectories are offline, as in supervised learning, nothing is taken apart.
@@ -215,9 +218,10 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
 
     ``part/<name>`` is the mean of a part over the judged trajectories that have it. Where offline trajectories stand
     among the policy's own, they are not among those means; theirs are ``offline/<name>``, and
-    ``offline/not_applicable`` counts those that could not be judged.
+    ``offline/not_applicable`` counts those that could not be judged. ``groups/turn_failed`` counts groups without the
+    prompt of a further turn, where there are some.
     """
-    groups, offline = apart(groups)
+    groups, offline = split_offline(groups)
     values: dict[str, list[float]] = {}
     masked = 0
     reasons: dict[str, float] = {}
@@ -248,7 +252,43 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
         | {
             "groups/all": float(len(groups)),
             "groups/used": float(len(used)),
-            "groups/media_failed": float(sum(not group.trajectories for group in groups)),
+            "groups/media_failed": float(sum(not (group.trajectories or group.fault) for group in groups)),
             "response/not_applicable": float(masked),
         }
+        | ({"groups/turn_failed": float(turns)} if (turns := sum(bool(group.fault) for group in groups)) else {})
     )
+
+
+def breakdown_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Means over the judged trajectories of each source, modality and task type, and what the prompts are made of.
+
+    ``reward/source/<name>`` and ``accuracy/source/<name>``, the same for ``modality``, and ``reward/task/<task>``
+    (accuracy by task type is ``accuracy/<task>`` in ``score_metrics``); ``groups/source/<name>`` and
+    ``groups/modality/<modality>`` count samples. ``tokens/text``, ``tokens/image`` and ``tokens/video`` are the prompt
+    tokens of the step of each kind, every group counted once; ``response/tokens/modality/<modality>`` is a mean.
+    """
+    counts: dict[str, float] = dict.fromkeys(("tokens/text", "tokens/image", "tokens/video"), 0.0)
+    values: dict[str, list[float]] = {}
+    for group in groups:
+        labels = _labels(group.sample)
+        for label in labels:
+            counts[f"groups/{label}"] = counts.get(f"groups/{label}", 0.0) + 1.0
+        if group.trajectories:
+            for kind, tokens in prompt_tokens_by_kind(group.trajectories[0].prompt).items():
+                counts[f"tokens/{kind}"] += tokens
+        for trajectory, score in zip(group.trajectories, group.scores, strict=True):
+            if not score.applicable:
+                continue
+            for label in labels:
+                values.setdefault(f"reward/{label}", []).append(score.total)
+                values.setdefault(f"accuracy/{label}", []).append(score.accuracy)
+            values.setdefault(f"reward/task/{group.sample.task}", []).append(score.total)
+            tokens = trajectory.response_tokens
+            values.setdefault(f"response/tokens/modality/{group.sample.modality}", []).append(float(tokens))
+    means = {name: sum(column) / len(column) for name, column in sorted(values.items())}
+    return means | dict(sorted(counts.items()))
+
+
+def _labels(sample: Sample) -> tuple[str, ...]:
+    modality = f"modality/{sample.modality}"
+    return (modality, f"source/{sample.source[:_NAME]}") if sample.source else (modality,)

@@ -26,6 +26,7 @@ from easyvideor1.types import (
     Sample,
     Trajectory,
     Turn,
+    TurnError,
 )
 
 #: Called as ``(position of the group, the policy's trajectories)``.
@@ -81,7 +82,8 @@ def generate_online(
     """``group_size`` trajectories of every sample and, with ``baselines``, the greedy one of each, in one window.
 
     Trajectories are the policy's, but for the last ones of a sample that is given ``offline`` ones. A sample without a
-    prompt gets empty groups, and so does one whose media cannot be read (any more), which ``on_failure`` is told.
+    prompt gets empty groups, and so does one whose media cannot be read (any more), which ``on_failure`` is told. One
+    that has no prompt of a further turn (``TurnError``) gets an empty group with its ``fault``.
     ``on_group`` is called as ``(position, the policy's trajectories)`` as soon as these are
     there; the baseline of sample ``i`` has the position ``len(samples) + i``.
 
@@ -102,6 +104,7 @@ def generate_online(
             if baselines:
                 jobs[len(samples) + index] = Job(sample, (Draw(1, greedy, 0),), prompt)
     positions = list(jobs)
+    turns: dict[int, str] = {}
     found: dict[int, tuple[Trajectory, ...]] = {}
     with closing(drive(engine, jobs.values(), strategy)) as outcomes:
         for outcome in outcomes:
@@ -109,16 +112,20 @@ def generate_online(
                 if positions[outcome.position] < len(samples):
                     on_failure(outcome.fault)
                 continue
+            if isinstance(outcome.fault, TurnError):
+                turns[positions[outcome.position]] = str(outcome.fault)
+                continue
             if outcome.fault is not None:
                 raise outcome.fault
             found[positions[outcome.position]] = outcome.trajectories
             if on_group is not None:
                 on_group(positions[outcome.position], outcome.trajectories)
     groups = [
-        Group(sample, (*found[index], *placed) if index in found else ())
+        Group(sample, (*found[index], *placed) if index in found else (), fault=turns.get(index, ""))
         for index, (sample, placed) in enumerate(zip(samples, given, strict=True))
     ]
-    second = [Group(sample, found.get(len(samples) + index, ())) for index, sample in enumerate(samples)]
+    greedy_at = enumerate(samples, len(samples))
+    second = [Group(sample, found.get(index, ()), fault=turns.get(index, "")) for index, sample in greedy_at]
     return groups, second if baselines else []
 
 

@@ -15,7 +15,7 @@ from easyvideor1.video import HealthLedger
 from easyvideor1.video.memory_cache import Prefetcher
 
 #: The samples of a round of a step, as ``(step, round)``; steps count from 1, rounds from 0.
-Draw = Callable[[int, int], list[Sample]]
+DrawSamples = Callable[[int, int], list[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class StageMedia:
         self.ledger.record(error.path, error.reason, str(error), f"left out of a step of stage {self.stage}")
 
 
-def rounds_of(options: StageConfig, stream: SampleStream) -> Draw:
+def rounds_of(options: StageConfig, stream: SampleStream) -> DrawSamples:
     """What a stage draws: a function of the step and the round.
 
     Every step owns the samples of all its rounds, used or not. Those of first rounds follow each other, and further
@@ -76,7 +76,7 @@ class SamplePrefetcher:
 
     def __init__(
         self,
-        draw: Draw,
+        draw: DrawSamples,
         plan: Callable[[MediaRef], MediaPlan],
         wanted: Callable[[MediaPlan], bool],
         prefetcher: Prefetcher,

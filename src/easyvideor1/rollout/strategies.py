@@ -8,7 +8,7 @@ from typing import Protocol
 
 from easyvideor1.families.family import Family
 from easyvideor1.registry import Registry
-from easyvideor1.types import MediaPlan, MediaRef, Prompt, Sample, Trajectory
+from easyvideor1.types import DataError, MediaPlan, MediaRef, Prompt, Sample, Trajectory, TurnError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Strategy(Protocol):
     """A state machine per trajectory, whose whole state is the trajectory so far.
 
     It is made as ``Class(prompts)`` and keeps no state of its own, so that any number of trajectories are under way
-    together, and a resumed run does the same again. What either method raises as ``EasyVideoError`` is a fault of that
-    sample alone.
+    together, and a resumed run does the same again. A ``DataError`` or ``MediaError`` that ``next`` raises is a fault
+    of that sample alone.
     """
 
     def start(self, sample: Sample) -> Prompt:
@@ -39,6 +39,35 @@ class Strategy(Protocol):
     def next(self, sample: Sample, trajectory: Trajectory) -> Prompt | None:
         """The prompt of the next turn, which begins with the last prompt and its response; ``None`` ends it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedStrategy:
+    """A strategy whose further prompts are held to ``data.max_prompt_tokens``, as the first one is by ``render``."""
+
+    strategy: Strategy
+    max_prompt_tokens: int
+
+    def start(self, sample: Sample) -> Prompt:
+        return self.strategy.start(sample)
+
+    def next(self, sample: Sample, trajectory: Trajectory) -> Prompt | None:
+        """See ``Strategy``.
+
+        Raises:
+            TurnError: the strategy raises ``DataError``, or the prompt is too long.
+        """
+        try:
+            prompt = self.strategy.next(sample, trajectory)
+            if prompt is not None and len(prompt) > self.max_prompt_tokens:
+                raise DataError(
+                    f"the prompt has {len(prompt)} tokens, data.max_prompt_tokens is {self.max_prompt_tokens} - raise "
+                    "the limit, or end the trajectory earlier"
+                )
+        except DataError as error:
+            where, turn = sample.where or sample.id, len(trajectory.turns) + 1
+            raise TurnError(f"{where}, turn {turn}: {error}") from error
+        return prompt
 
 
 #: Name -> class of a strategy; ``rollout.strategy`` names one.

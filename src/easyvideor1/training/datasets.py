@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.config.places import require_sources
+from easyvideor1.config.paths import require_sources
 from easyvideor1.data import BadRow, Loaded, SampleStream, shared_ids_note, source_weights
 from easyvideor1.rollout.requests import offline_ids
 from easyvideor1.seeds import derive_seed
 from easyvideor1.tasks import canonical_task
-from easyvideor1.training.lengths import counted_steps, in_steps, tell_length
 from easyvideor1.training.loop import Metrics
 from easyvideor1.training.names import resolve_names
+from easyvideor1.training.stage_steps import counted_steps, in_steps, tell_length
 from easyvideor1.types import ConfigError, DataError, Sample
 
 
@@ -70,8 +70,8 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
             loaded[split] = components.load_sources(named, advance) if named else []
     # Before frames are decoded: this fails in seconds, decoding may take hours.
     components.scorer.try_out(sample for sources in loaded.values() for source in sources for sample in source.samples)
-    learnt = [_stage_sources(options, config, components, loaded["train"], watch) for options in config.stages]
-    for options, usable in zip(config.stages, learnt, strict=True):
+    stage_sources = [_stage_sources(options, config, components, loaded["train"], watch) for options in config.stages]
+    for options, usable in zip(config.stages, stage_sources, strict=True):
         _planned(options, config, usable, counted)
     with watch.phase("building the frame cache", "file") as advance:
         built = components.fill_cache([source for sources in loaded.values() for source in sources], advance)
@@ -83,7 +83,7 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
         which = "1 damaged entry was" if count == 1 else f"{count} damaged entries were"
         watch.say(f"frame cache: {which} not used; the first is {path}: {fault}")
     loaded = {split: components.without_failed(sources, built) for split, sources in loaded.items()}
-    learnt = [components.without_failed(sources, built) for sources in learnt]
+    stage_sources = [components.without_failed(sources, built) for sources in stage_sources]
     report: dict[str, Any] = {split: _counts(sources) for split, sources in loaded.items()}
     for split, sources in loaded.items():
         for one in sources:
@@ -91,7 +91,7 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
         if note := shared_ids_note(sources):
             watch.say(f"{split}: {note}")
     streams, steps = [], []
-    for options, usable in zip(config.stages, learnt, strict=True):
+    for options, usable in zip(config.stages, stage_sources, strict=True):
         if options.trajectories == "offline":
             report[f"stage {options.name}"] = _counts(usable)
         planned, stream = _planned(options, config, usable, counted)
@@ -222,8 +222,8 @@ def _tell_usable(
     """
     total = sum(len(sample.offline) for samples in drawn for sample in samples)
     reasons = [why for found in faults for each in found.values() for why in each]
-    told = f"; {len(reasons)} are not, the first because {reasons[0]}" if reasons else ""
-    watch.say(f"stage {options.name}: {total - len(reasons)} of {total} offline trajectories are usable{told}")
+    unusable = f"; {len(reasons)} are not, the first because {reasons[0]}" if reasons else ""
+    watch.say(f"stage {options.name}: {total - len(reasons)} of {total} offline trajectories are usable{unusable}")
     if options.hybrid is not None and len(reasons) == total:
         raise DataError(
             f"stage {options.name!r} is hybrid, but none of its {total} offline trajectories is usable, the first "

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from easyvideor1.algorithms.assembly import stage_needs
 from easyvideor1.algorithms.kl import next_weight
+from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.config.algorithms import RatioOptions

@@ -25,7 +25,7 @@ class Stage:
     timings: Callable[[int], Timings]
     collect: Callable[[int, Timed], Collected]
     train_batch: Callable[[list[Group], int], TrainBatch]
-    keep: Callable[[int, Collected, TrainBatch], None]
+    write_rollouts: Callable[[int, Collected, TrainBatch], None]
     update: Callable[[TrainBatch, int], Metrics]
     sync: Callable[[int], None]
     evaluate: Callable[[int], Metrics]
@@ -40,7 +40,7 @@ def train(stage: Stage, done: int = 0) -> None:
         collected = stage.collect(step, timings)
         with timings("advantages"):
             train_batch = stage.train_batch(collected.used, step)
-        stage.keep(step, collected, train_batch)  # before the update, which may fail
+        stage.write_rollouts(step, collected, train_batch)  # before the update, which may fail
         with timings("update"):
             metrics = collected.metrics | stage.update(train_batch, step)
         with timings("sync"):

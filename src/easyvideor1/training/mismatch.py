@@ -8,7 +8,7 @@ import torch
 
 from easyvideor1.config.stage_sections import MismatchConfig
 from easyvideor1.policy.update_batch import Observations
-from easyvideor1.training.train_batch import Rows
+from easyvideor1.training.train_batch import BatchRows
 from easyvideor1.types import EasyVideoError
 
 
@@ -29,11 +29,11 @@ class MismatchWatch:
     def __init__(self, options: MismatchConfig, say: Callable[[str], None]) -> None:
         self.options = options
         self._say = say
-        self._rows: Rows | None = None
+        self._rows: BatchRows | None = None
         self._step = 0
         self._found: dict[int, tuple[float, float, float, int]] = {}
 
-    def begin(self, rows: Rows, step: int) -> None:
+    def begin(self, rows: BatchRows, step: int) -> None:
         """A new step."""
         self._rows, self._step, self._found = rows, step, {}
 

@@ -14,7 +14,7 @@ from easyvideor1.algorithms.weighters import WEIGHTERS
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data import resolve_transforms
 from easyvideor1.engines.engine import check_contract
-from easyvideor1.engines.opening import ENGINES
+from easyvideor1.engines.registry import engines
 from easyvideor1.registry import Registry
 from easyvideor1.rewards.custom import load_reward, task_key
 from easyvideor1.rewards.parts import load_parts
@@ -45,7 +45,7 @@ def resolve_names(config: RunConfig) -> Iterator[tuple[str, EasyVideoError | Non
 
 
 def _engine(name: str) -> None:
-    check_contract(name, ENGINES.resolve(name))
+    check_contract(name, engines().resolve(name))
 
 
 def _names(config: RunConfig) -> Iterator[tuple[str, Callable[[], object]]]:

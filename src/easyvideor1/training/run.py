@@ -16,9 +16,8 @@ from easyvideor1.engines.engine import Engine
 from easyvideor1.families.family import chosen_device
 from easyvideor1.files import sweep, write_json
 from easyvideor1.policy.policy import Policy
-from easyvideor1.records.reading import Damage, record_digests
+from easyvideor1.records.damage import Damage, record_digests
 from easyvideor1.training.datasets import Datasets, Watch, load_datasets
-from easyvideor1.training.lengths import known_steps, tell_lengthened, with_steps
 from easyvideor1.training.loggers import Loggers, check_loggers
 from easyvideor1.training.loop import Metrics, train
 from easyvideor1.training.run_directory.checkpoint import (
@@ -46,6 +45,7 @@ from easyvideor1.training.run_directory.layout import (
 )
 from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.run_directory.status import FINISHED, RunStatus, read_status
+from easyvideor1.training.stage_steps import known_steps, tell_lengthened, with_steps
 from easyvideor1.training.stages import OnStep, build_stage, sync_weights
 from easyvideor1.training.timings import Waiting
 from easyvideor1.types import ConfigError, Sample
@@ -293,10 +293,10 @@ class _Session:
         else:
             self.watch.say(words)
         self.teller.tell_all(rewound.damage)
-        self._tell_done(options, latest.step, told=[one.where for one in rewound.damage])
+        self._tell_done(options, latest.step, reported=[one.where for one in rewound.damage])
 
-    def _tell_done(self, options: StageConfig, done: int, told: Sequence[str] = ()) -> None:
-        self.teller.tell_all(done_damage(self.run_dir, self.config, options, done, self.evaluation_fault, told))
+    def _tell_done(self, options: StageConfig, done: int, reported: Sequence[str] = ()) -> None:
+        self.teller.tell_all(done_damage(self.run_dir, self.config, options, done, self.evaluation_fault, reported))
 
     def _steps_before(self, number: int) -> int:
         """Steps of the run before stage ``number``, counted from 0."""

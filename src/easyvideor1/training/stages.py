@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from easyvideor1.algorithms.advantages import ADVANTAGES
-from easyvideor1.algorithms.assembly import stage_needs
+from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data import SampleStream
@@ -19,9 +19,9 @@ from easyvideor1.training.learner import Learner
 from easyvideor1.training.loop import Metrics, Stage
 from easyvideor1.training.run_directory.layout import due, validation_name
 from easyvideor1.training.run_directory.run_log import StageLog
-from easyvideor1.training.stalled import StallWatch
 from easyvideor1.training.timings import Timings
 from easyvideor1.training.train_batch import Sources, TrainBatch, make_train_batch
+from easyvideor1.training.unusable_steps import UnusableStepWatch
 from easyvideor1.types import Group
 
 #: Called as ``evaluate(name, engine)`` when an evaluation is due; returns metrics.
@@ -61,9 +61,8 @@ def build_stage(
     watched = config.canary.enabled and options.trajectories == "policy"
     grammar = grammar_of(config.rewards.grammar)
     canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
-    # The objective luffy shapes offline tokens itself, with off_policy left at none.
-    off_policy = "luffy" if options.objective.name == "luffy" else options.off_policy.name
-    stalled = StallWatch(options.name, options.max_unusable_steps, options.step_count, say)
+    off_policy = options.objective.name if options.objective.shapes_offline else options.off_policy.name
+    unusable = UnusableStepWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
     def make(used: list[Group], step: int) -> TrainBatch:
         engine.sleep()
@@ -74,17 +73,18 @@ def build_stage(
 
     def log(step: int, collected: Collected, metrics: Metrics, timings: Timings) -> None:
         groups = collected.groups
-        told = canary_metrics(groups, grammar) if canary else {}
-        row = record.write_metrics(step, groups, collected.used, metrics | told, timings)
+        canary_values = canary_metrics(groups, grammar) if canary else {}
+        row = record.write_metrics(step, groups, collected.used, metrics | canary_values, timings)
         on_step(options.name, step, options.step_count, row)
         if canary is not None:
-            spoken = canary.look(step, row, groups)
-            record.write_canary(spoken)
-            canary.stop(step, spoken)
-        stalled.look(step, groups)
+            warnings = canary.look(step, row, groups)
+            record.write_canary(warnings)
+            canary.stop(step, warnings)
+        _tell_faults(step, groups, say)
+        unusable.look(step, groups)
 
     def save_when_due(step: int) -> None:
-        if stalled.saves(step) and (due(options.save_every, step) or step == options.step_count):
+        if unusable.saves(step) and (due(options.save_every, step) or step == options.step_count):
             save(step)
 
     return Stage(
@@ -93,7 +93,7 @@ def build_stage(
         timings=timings,
         collect=collector.collect,
         train_batch=make,
-        keep=lambda step, collected, train_batch: record.write_rollouts(
+        write_rollouts=lambda step, collected, train_batch: record.write_rollouts(
             step, collected.groups, train_batch, off_policy
         ),
         update=learning.update,
@@ -102,6 +102,13 @@ def build_stage(
         log=log,
         save=save_when_due,
     )
+
+
+def _tell_faults(step: int, groups: list[Group], say: Callable[[str], None]) -> None:
+    """Say which samples were left out of a step because a further turn has no prompt."""
+    if faults := list(dict.fromkeys(group.fault for group in groups if group.fault)):
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        say(f"step {step}: left out: {faults[0]}{more}")
 
 
 def _collector(

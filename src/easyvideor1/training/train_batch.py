@@ -26,7 +26,7 @@ from easyvideor1.types import Group, Sample, Trajectory, Turn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class BatchRows:
     """The N trajectories of some groups and their M turns, in order; numbers are positions in the step.
 
     The masks of ``turns`` are of the tokens that are trained on. ``owner``, int64 ``(M,)``, is the trajectory of a
@@ -60,14 +60,14 @@ class Rows:
 class TrainBatch:
     """The rows of a step, or of a part of it, with their advantages.
 
-    ``recorded`` is one number per trajectory, ``(N,)``, for the records. ``advantages`` are a number per turn, or per
-    turn one for each of its tokens. ``values`` and ``returns`` are the critic's, per turn, where there is
-    one; ``rollout_logprobs`` the policy's own at the tokens of every turn, where it will have moved before all of them
+    ``trajectory_advantages``, ``(N,)``, is one number per trajectory, for the records. ``advantages`` are a number per
+    turn, or one for each of its tokens. ``values`` and ``returns`` are the critic's, per turn, where there is one;
+    ``rollout_logprobs`` the policy's own at the tokens of every turn, where it will have moved before all of them
     are trained on.
     """
 
-    rows: Rows
-    recorded: torch.Tensor
+    rows: BatchRows
+    trajectory_advantages: torch.Tensor
     advantages: torch.Tensor | list[torch.Tensor]
     pairs: torch.Tensor | None = None
     values: list[torch.Tensor] | None = None
@@ -90,7 +90,7 @@ class TrainBatch:
     def part(self, groups: Sequence[int], *, overlong_filter: bool) -> TrainBatch:
         """The batch of some of its groups, given by their places in ascending order, with the advantages of the whole.
 
-        ``overlong_filter`` is that of the whole batch (``lay_out``). Metrics stay with the whole.
+        ``overlong_filter`` is that of the whole batch (``flatten_groups``). Metrics stay with the whole.
         """
         rows = self.rows
         mine_N = torch.isin(rows.group, torch.tensor(groups))
@@ -106,8 +106,8 @@ class TrainBatch:
         else:
             advantages = [self.advantages[n] for n in turns.tolist()]
         return TrainBatch(
-            lay_out([rows.groups[g] for g in groups], overlong_filter=overlong_filter),
-            self.recorded[mine_N],
+            flatten_groups([rows.groups[g] for g in groups], overlong_filter=overlong_filter),
+            self.trajectory_advantages[mine_N],
             advantages,
             None if self.pairs is None else place_N[self.pairs[mine_N[self.pairs[:, 0]]]],
             of_turns(self.values),
@@ -125,7 +125,7 @@ class Sources:
     kl_coefficient: Callable[[], float]
 
 
-def lay_out(groups: Sequence[Group], *, overlong_filter: bool = False) -> Rows:
+def flatten_groups(groups: Sequence[Group], *, overlong_filter: bool = False) -> BatchRows:
     """The rows of some groups; trajectories that are not ``is_trained_on`` have no token to train on."""
     trajectories = [trajectory for group in groups for trajectory in group.trajectories]
     turns, owner = [], []
@@ -138,7 +138,7 @@ def lay_out(groups: Sequence[Group], *, overlong_filter: bool = False) -> Rows:
     lengths_M = torch.tensor([len(turn.response_ids) for turn in turns], dtype=torch.int64)
     masks = [torch.from_numpy(turn.response_mask) for turn in turns]
     sizes = torch.tensor([len(group.trajectories) for group in groups], dtype=torch.int64)
-    return Rows(
+    return BatchRows(
         tuple(groups),
         tuple(turns),
         owner_M,
@@ -165,14 +165,14 @@ def make_train_batch(
         advantage: the stage's function.
         options: of the stage.
         max_new_tokens: the length limit of responses.
-        needs: ``algorithms.assembly.stage_needs`` of the stage.
+        needs: ``algorithms.token_batch.stage_needs`` of the stage.
         sources: of what is not in the groups.
         step: 1-based step of the stage.
 
     Raises:
         EasyVideoError: the advantage function returned another shape, or a value that is not finite.
     """
-    rows = lay_out(groups, overlong_filter=options.overlong.filter)
+    rows = flatten_groups(groups, overlong_filter=options.overlong.filter)
     rewards_N = torch.tensor([r for group in groups for r in response_rewards(group, options, max_new_tokens)])
     if not rows.turns:
         return TrainBatch(rows, rewards_N, rewards_N)
@@ -191,7 +191,7 @@ def make_train_batch(
         lengths=torch.tensor(written, dtype=torch.float32),
         baseline_rewards=greedy,
         sequence=rows.sequence,
-        learnt=rows.trained,
+        trained=rows.trained,
         values=values_T,
         rewards=rewards_T,
         step=step,
@@ -220,7 +220,7 @@ def _baseline(group: Group, options: StageConfig, max_new_tokens: int) -> float:
     return sum(rewards) / len(rewards)
 
 
-def _with_trained_tokens(rows: Rows) -> torch.Tensor:
+def _with_trained_tokens(rows: BatchRows) -> torch.Tensor:
     """Which trajectories have a token that is trained on, bool ``(N,)``."""
     trained_N = torch.zeros(len(rows.group), dtype=torch.bool)
     trained_N[rows.sequence[rows.trained]] = True
@@ -228,7 +228,7 @@ def _with_trained_tokens(rows: Rows) -> torch.Tensor:
 
 
 def _with_kl(
-    rows: Rows,
+    rows: BatchRows,
     rewards_N: torch.Tensor,
     advantage: Advantage,
     options: StageConfig,
@@ -248,7 +248,7 @@ def _with_kl(
 
 
 def _advantages(
-    rows: Rows, advantage: Advantage, rewards_N: torch.Tensor, context: AdvantageContext
+    rows: BatchRows, advantage: Advantage, rewards_N: torch.Tensor, context: AdvantageContext
 ) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor]]:
     """Of trajectories, for the records, and of turns or their tokens, for the update."""
     if is_per_token(advantage):

@@ -2,11 +2,11 @@
 
 from easyvideor1.video.build import BuildProgress, BuildReport, build, check_cached
 from easyvideor1.video.decode import decode
+from easyvideor1.video.frame_source import FrameSource
 from easyvideor1.video.health import BadFile, HealthEntry, HealthLedger, bad_files
 from easyvideor1.video.maintenance import GcReport, StoreStats, collect_garbage, store_stats
 from easyvideor1.video.plan import plan, plan_from_json, plan_to_json
 from easyvideor1.video.probe import probe
-from easyvideor1.video.source import FrameSource
 from easyvideor1.video.store import EntryFile, FrameStore, StoreError
 from easyvideor1.video.worker_pool import DecodePool
 

@@ -24,10 +24,10 @@ class AdvantageContext:
 
     ``options`` are its own: the section ``advantage`` of the stage, or an instance of the model that it declares.
 
-    Per sequence, ``(N,)``: ``parts`` of the score by name, ``lengths`` in tokens that the policy wrote, learnt or
+    Per sequence, ``(N,)``: ``parts`` of the score by name, ``lengths`` in tokens that the policy wrote, trained on or
     not, ``baseline_rewards`` (the reward of a greedy response to the same prompt). For rows that are turns:
     ``trajectory`` numbers the trajectory and ``turn`` the turn within it, int64 ``(N,)``. Per token, ``(T,)``:
-    ``sequence``, ``learnt`` (bool), ``values`` of the critic and ``rewards`` (``token_rewards``). ``step`` is the
+    ``sequence``, ``trained`` (bool), ``values`` of the critic and ``rewards`` (``token_rewards``). ``step`` is the
     1-based step of the stage.
     """
 
@@ -38,7 +38,7 @@ class AdvantageContext:
     trajectory: torch.Tensor | None = None
     turn: torch.Tensor | None = None
     sequence: torch.Tensor | None = None
-    learnt: torch.Tensor | None = None
+    trained: torch.Tensor | None = None
     values: torch.Tensor | None = None
     rewards: torch.Tensor | None = None
     step: int = 1

@@ -8,7 +8,7 @@ import torch
 
 from easyvideor1.algorithms.advantages.contract import ADVANTAGES, AdvantageContext
 from easyvideor1.algorithms.needs import group_centred, requires
-from easyvideor1.algorithms.sequences import centred_by_group, group_mean, local, whiten
+from easyvideor1.algorithms.sequences import centred_by_group, group_mean, reindex, whiten
 from easyvideor1.config.algorithms import GDPOOptions, PassAtKOptions, PerTurnOptions
 from easyvideor1.types import EasyVideoError
 
@@ -55,7 +55,7 @@ def opo(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageContex
 
     The baseline that makes the variance of the gradient smallest, if a response's squared gradient norm grows with its
     length. Equal lengths make it ``dr_grpo``. As in the paper, lengths are those that were generated: a response that
-    overlong filtering keeps from being learnt has a part in the baseline even so, like its reward.
+    overlong filtering keeps from being trained on has a part in the baseline even so, like its reward.
     """
     if context.lengths is None:
         raise EasyVideoError("advantage opo needs the lengths of responses, which its caller did not give")
@@ -114,7 +114,7 @@ def per_turn(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageC
         return mean_only(rewards_N, group_N)
     options: PerTurnOptions = context.options
     turn = context.turn
-    count, index_N = local(context.trajectory)
+    count, index_N = reindex(context.trajectory)
     table = rewards_N.new_zeros(count, int(turn.max()) + 1 if len(turn) else 0)
     table[index_N, turn] = rewards_N
     for column in range(table.shape[1] - 2, -1, -1):

@@ -22,8 +22,8 @@ class TokenBatch:
 
     ``logprobs`` carry the gradient. ``old_logprobs`` are of the policy that the ratio is taken against,
     ``ref_logprobs`` of the reference policy (``None`` when no KL is asked for). ``sequence`` numbers sequences over the
-    whole step; a sequence is never split between micro-batches. ``weights`` are zero for tokens that are not learnt;
-    over the whole step they sum to 1, before token weighters and corrections multiply them.
+    whole step; a sequence is never split between micro-batches. ``weights`` are zero for tokens not trained on; over
+    the whole step they sum to 1, before token weighters and corrections multiply them.
 
     The fields below are ``None`` unless a stage needs them (``stage_needs``). ``base_weights`` are the weights before
     that multiplication (``None``: there was none) and ``total_weight`` is their sum over the whole step, 1 but for
@@ -59,13 +59,13 @@ class TokenBatch:
         return self.weights if self.base_weights is None else self.base_weights
 
     @property
-    def learnt(self) -> torch.Tensor:
-        """Which tokens are learnt, whatever a weighter or a correction makes of them."""
+    def trained(self) -> torch.Tensor:
+        """Which tokens are trained on, whatever a weighter or a correction makes of them."""
         return self.base > 0
 
     def mean(self, values_T: torch.Tensor) -> torch.Tensor:
         """This micro-batch's part of the step's weighted mean."""
-        # where, not multiplication alone: an infinite value of a token that is not learnt must not become NaN. (Its
+        # where, not multiplication alone: an infinite value of a token that is not trained on must not become NaN. (Its
         # gradient would be NaN even so: whoever fills the batch keeps log-probabilities of such tokens finite.)
         return (torch.where(self.weights > 0, values_T, 0.0) * self.weights).sum()
 
@@ -84,21 +84,21 @@ Metrics = Mapping[str, torch.Tensor]
 LOG_RATIO = 20.0
 
 
-def missing(what: str, who: str) -> ValueError:
+def missing_field(what: str, who: str) -> ValueError:
     """The error of a batch that lacks a field which a stage's options ask for."""
     return ValueError(f"{who} needs {what}, which this batch does not have; stage_needs says what to fill in")
 
 
 def log_ratio(batch: TokenBatch) -> torch.Tensor:
-    """``log(pi / old)`` per token, ``(T,)``; 0 where nothing is learnt."""
-    return torch.where(batch.learnt, batch.logprobs - batch.old_logprobs, 0.0)
+    """``log(pi / old)`` per token, ``(T,)``; 0 where nothing is trained on."""
+    return torch.where(batch.trained, batch.logprobs - batch.old_logprobs, 0.0)
 
 
 def off_policy_loss(options: OffPolicyOptions, values_T: torch.Tensor, batch: TokenBatch) -> torch.Tensor:
     """The loss per token ``(T,)`` with that of offline tokens replaced.
 
     - ``none``: nothing is replaced. Where old log-probs are the trainer's own, the ratio of an offline token starts
-      at 1 whoever wrote it, so that it is learnt like an example, weighted with its advantage (what EasyVideoR1 did).
+      at 1 whoever wrote it: it is trained on like an example, weighted with its advantage (what EasyVideoR1 did).
     - ``importance``: nothing is replaced either; ``old_logprobs`` of these tokens are those of the policy that wrote
       them (``ratio_base``), so that the ratio is the true one and clipped as all others (Precup et al. 2000, per
       decision, under PPO's clipping).
@@ -127,7 +127,7 @@ def luffy_shaped(values_T: torch.Tensor, batch: TokenBatch, gamma: float) -> tor
 
 def _offline(batch: TokenBatch, who: str) -> torch.Tensor:
     if batch.offline is None:
-        raise missing("offline", who)
+        raise missing_field("offline", who)
     return batch.offline
 
 
@@ -195,7 +195,7 @@ def objective_loss(
         metrics["policy/kl"] = batch.report(kl_T)
     if options.objective.entropy_coef > 0:
         if batch.entropy is None:
-            raise missing("entropy", "entropy_coef")
+            raise missing_field("entropy", "entropy_coef")
         loss = loss - options.objective.entropy_coef * batch.plain_mean(batch.entropy)
     return loss, metrics
 
@@ -208,8 +208,8 @@ def kl_tokens(batch: TokenBatch, kind: str) -> torch.Tensor:
     """
     if kind == "full":
         if batch.full_kl is None:
-            raise missing("full_kl", "kl: full")
+            raise missing_field("full_kl", "kl: full")
         return batch.full_kl
     if batch.ref_logprobs is None:
-        raise missing("ref_logprobs", f"kl: {kind}")
+        raise missing_field("ref_logprobs", f"kl: {kind}")
     return kl_estimate(kind, batch.logprobs, batch.ref_logprobs)

@@ -1,7 +1,7 @@
 """Objectives of whole sequences.
 
 They read a sequence's terms together, which holds in every micro-batch because a sequence is never split between
-micro-batches. ``aggregation: sequence`` makes the mean over sequences of the papers; within a sequence only learnt
+micro-batches. ``aggregation: sequence`` makes the mean over sequences of the papers; within a sequence only trained
 tokens count.
 """
 
@@ -10,15 +10,22 @@ from __future__ import annotations
 import torch
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.objectives.contract import LOG_RATIO, OBJECTIVES, Metrics, TokenBatch, log_ratio, missing
-from easyvideor1.algorithms.sequences import first_by, local, sum_by
+from easyvideor1.algorithms.objectives.contract import (
+    LOG_RATIO,
+    OBJECTIVES,
+    Metrics,
+    TokenBatch,
+    log_ratio,
+    missing_field,
+)
+from easyvideor1.algorithms.sequences import first_by, reindex, sum_by
 from easyvideor1.config.algorithms import ClipOptions, RegGRPOOptions
 
 
 def _mean_log_ratio(batch: TokenBatch) -> torch.Tensor:
     """The mean log-ratio of each token's sequence, ``(T,)``."""
-    count, index_T = local(batch.sequence)
-    length = sum_by(batch.learnt.to(batch.logprobs.dtype), index_T, count).clamp_min(1)
+    count, index_T = reindex(batch.sequence)
+    length = sum_by(batch.trained.to(batch.logprobs.dtype), index_T, count).clamp_min(1)
     return (sum_by(log_ratio(batch), index_T, count) / length)[index_T]
 
 
@@ -52,7 +59,7 @@ def gspo_token(batch: TokenBatch, options: ClipOptions) -> tuple[torch.Tensor, M
     its own.
     """
     mean = _mean_log_ratio(batch).detach().clamp(-LOG_RATIO, LOG_RATIO)
-    ratio = mean.exp() * torch.where(batch.learnt, batch.logprobs - batch.logprobs.detach(), 0.0).exp()
+    ratio = mean.exp() * torch.where(batch.trained, batch.logprobs - batch.logprobs.detach(), 0.0).exp()
     values_T, metrics = _clipped(ratio, batch, options)
     return batch.mean(values_T), metrics
 
@@ -69,8 +76,8 @@ def gmpo(batch: TokenBatch, options: ClipOptions) -> tuple[torch.Tensor, Metrics
     log = log_ratio(batch)
     clipped = log.clamp(-options.clip_low, options.clip_high)
     held = torch.where(batch.advantages >= 0, torch.minimum(log, clipped), torch.maximum(log, clipped))
-    count, index_T = local(batch.sequence)
-    length = sum_by(batch.learnt.to(log.dtype), index_T, count).clamp_min(1)
+    count, index_T = reindex(batch.sequence)
+    length = sum_by(batch.trained.to(log.dtype), index_T, count).clamp_min(1)
     mean = (sum_by(held, index_T, count) / length).clamp(-LOG_RATIO, LOG_RATIO)
     ratio = mean.exp()[index_T]
     metrics = {
@@ -94,17 +101,17 @@ def reg_grpo(batch: TokenBatch, options: RegGRPOOptions) -> tuple[torch.Tensor, 
     (``std(R)`` well above the floor) it is the paper's form. With one update per rollout the start is where every
     step is made, unless ``old_logprobs: engine`` says otherwise; this floor is ours, not the paper's.
 
-    A group of one has ``z = 0`` and no gradient. Sequences of which nothing is learnt are in neither mean nor variance.
+    A group of one has ``z = 0`` and no gradient. Sequences without trained tokens are in neither mean nor variance.
     """
     if batch.group is None:
-        raise missing("group_ids", "objective: reg_grpo")
-    count, index_T = local(batch.sequence)
+        raise missing_field("group_ids", "objective: reg_grpo")
+    count, index_T = reindex(batch.sequence)
     log_S = sum_by(log_ratio(batch), index_T, count)
-    groups, group_S = local(first_by(batch.group, index_T, count))
-    # A sequence without learnt tokens has a log-ratio of 0 that says nothing; it would move mean and variance.
-    taught_S = (sum_by(batch.learnt.to(log_S.dtype), index_T, count) > 0).to(log_S.dtype)
-    size = sum_by(taught_S, group_S, groups)
-    centred = (log_S - (sum_by(log_S, group_S, groups) / size.clamp_min(1))[group_S]) * taught_S
+    groups, group_S = reindex(first_by(batch.group, index_T, count))
+    # A sequence without trained tokens has a log-ratio of 0 that says nothing; it would move mean and variance.
+    trained_S = (sum_by(batch.trained.to(log_S.dtype), index_T, count) > 0).to(log_S.dtype)
+    size = sum_by(trained_S, group_S, groups)
+    centred = (log_S - (sum_by(log_S, group_S, groups) / size.clamp_min(1))[group_S]) * trained_S
     variance = sum_by(centred.square(), group_S, groups) / (size - 1).clamp_min(1)
     # The root of variance plus floor has a gradient everywhere; that of the variance alone has none at 0.
     fitted = (centred / (variance[group_S] + options.floor**2).sqrt())[index_T]

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.objectives.contract import OBJECTIVES, Metrics, TokenBatch, missing, token_objective
-from easyvideor1.algorithms.sequences import local, sum_by
+from easyvideor1.algorithms.objectives.contract import OBJECTIVES, Metrics, TokenBatch, missing_field, token_objective
+from easyvideor1.algorithms.sequences import reindex, sum_by
 from easyvideor1.config.algorithms import DPOOptions, ObjectiveOptions, RewardWeightedOptions
 
 
@@ -43,11 +43,11 @@ def dpo(batch: TokenBatch, options: DPOOptions) -> tuple[torch.Tensor, Metrics]:
     adds 0. Advantages are not read; ``pairs_of`` makes the pairs from rewards.
     """
     if batch.pairs is None or batch.pair_weights is None:
-        raise missing("pairs", "objective: dpo")
+        raise missing_field("pairs", "objective: dpo")
     if batch.ref_logprobs is None:
-        raise missing("ref_logprobs", "objective: dpo")
-    count, index_T = local(batch.sequence)
-    gap = torch.where(batch.learnt, batch.logprobs - batch.ref_logprobs, 0.0)
+        raise missing_field("ref_logprobs", "objective: dpo")
+    count, index_T = reindex(batch.sequence)
+    gap = torch.where(batch.trained, batch.logprobs - batch.ref_logprobs, 0.0)
     gap_S = sum_by(gap, index_T, count)
     place_K2 = torch.searchsorted(torch.unique(batch.sequence), batch.pairs)
     chosen, other = place_K2.unbind(1)
@@ -62,19 +62,19 @@ def dpo(batch: TokenBatch, options: DPOOptions) -> tuple[torch.Tensor, Metrics]:
     return loss, metrics
 
 
-def pairs_of(rewards_N: torch.Tensor, group_N: torch.Tensor, learnt_N: torch.Tensor | None = None) -> torch.Tensor:
+def pairs_of(rewards_N: torch.Tensor, group_N: torch.Tensor, trained_N: torch.Tensor | None = None) -> torch.Tensor:
     """Pairs of a better and a worse sequence of each group, int64 ``(K, 2)``, for ``dpo``.
 
     The best against the worst of every group (as Yuan et al. 2024, self-rewarding models, pair judged samples), the
-    first of each where several are equal. A group whose rewards are equal has none. Sequences of which nothing is
-    learnt, bool ``learnt_N``, are in no pair: they would have no gap to the reference, and the other one would be
+    first of each where several are equal. A group whose rewards are equal has none. Sequences that are not
+    trained on, bool ``trained_N``, are in no pair: they would have no gap to the reference, and the other one would be
     pushed by itself.
     """
     rewards, groups = rewards_N.tolist(), group_N.tolist()
-    learnt = [True] * len(rewards) if learnt_N is None else learnt_N.tolist()
+    trained = [True] * len(rewards) if trained_N is None else trained_N.tolist()
     members: dict[int, list[int]] = {}
     for number, group in enumerate(groups):
-        if learnt[number]:
+        if trained[number]:
             members.setdefault(group, []).append(number)
     pairs = []
     for numbers in members.values():

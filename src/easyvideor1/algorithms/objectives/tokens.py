@@ -11,7 +11,7 @@ from easyvideor1.algorithms.objectives.contract import (
     Metrics,
     TokenBatch,
     luffy_shaped,
-    missing,
+    missing_field,
     token_objective,
 )
 from easyvideor1.config.algorithms import ClipOptions, DualClipOptions, LuffyOptions, ObjectiveOptions, SAPOOptions
@@ -108,7 +108,7 @@ def value_loss(batch: TokenBatch, options: CriticConfig) -> tuple[torch.Tensor, 
     neither KL nor entropy.
     """
     if batch.values is None or batch.returns is None or batch.old_values is None:
-        raise missing("values", "the loss of the critic")
+        raise missing_field("values", "the loss of the critic")
     error = (batch.values - batch.returns).square()
     metrics = {"critic/value": batch.report(batch.values), "critic/return": batch.report(batch.returns)}
     clip = options.value_clip

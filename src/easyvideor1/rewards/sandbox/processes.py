@@ -110,7 +110,7 @@ _TIME_SIGNALS = (-signal.SIGXCPU, -signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ProgramRun:
     """What a program printed, and how it finished: ``ended`` by itself without an error, or ``timed_out``.
 
     ``reason`` says in a few fixed words what kept it from ending; empty if nothing did.
@@ -162,7 +162,7 @@ def protection() -> tuple[str, ...]:
     return tuple(json.loads(said))
 
 
-def run_program(source: str, given: str, limits: Limits, barriers: Barriers = _BOTH) -> Run:
+def run_program(source: str, given: str, limits: Limits, barriers: Barriers = _BOTH) -> ProgramRun:
     """Run a program with ``given`` as its standard input and return what it printed."""
     with tempfile.TemporaryDirectory(prefix="evr1-run-") as box, tempfile.TemporaryFile() as output:
         with tempfile.TemporaryFile() as standard_input:
@@ -174,13 +174,13 @@ def run_program(source: str, given: str, limits: Limits, barriers: Barriers = _B
         finally:
             end_session(process)
         if not ended or process.returncode in _TIME_SIGNALS:
-            return Run("", ended=False, timed_out=True, reason=_out_of_time(limits))
+            return ProgramRun("", ended=False, timed_out=True, reason=_out_of_time(limits))
         output.seek(0)
         printed = output.read(limits.output_bytes)
         reason = _end_of(process.returncode)
         if reason and len(printed) == limits.output_bytes:
             reason = "the program wrote more than it may"
-        return Run(printed.decode("utf-8", "replace"), ended=process.returncode == 0, reason=reason)
+        return ProgramRun(printed.decode("utf-8", "replace"), ended=process.returncode == 0, reason=reason)
 
 
 def _out_of_time(limits: Limits) -> str:

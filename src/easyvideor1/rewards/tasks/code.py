@@ -13,7 +13,7 @@ from textwrap import dedent
 from typing import Any
 
 from easyvideor1.rewards.readers.plain_text import Block, fenced_blocks, is_displayed
-from easyvideor1.rewards.sandbox import Checked, Limits, Names, Run, run_checks, run_program
+from easyvideor1.rewards.sandbox import Checked, Limits, Names, ProgramRun, run_checks, run_program
 from easyvideor1.rewards.tasks.code_tests import TEST_COLUMNS, Tests, asked_names, names_of, program_tree, read_tests
 from easyvideor1.rewards.types import ColumnError, Reading, Rule, Verdict, cannot_judge, unread
 
@@ -220,14 +220,14 @@ def _run_pairs(program: str, pairs: Sequence[tuple[str, str]]) -> Checked:
     return Checked(passed + [False] * (len(pairs) - len(passed)), reason)
 
 
-def _told(run: Run) -> str:
+def _told(run: ProgramRun) -> str:
     if run.timed_out:
         return "the program ran out of time"  # what was left of it differs from run to run
     return run.reason or "it printed something else"
 
 
 @lru_cache(maxsize=256)
-def _reference_run(reference: str) -> Run:
+def _reference_run(reference: str) -> ProgramRun:
     return run_program(reference, "", Limits())
 
 

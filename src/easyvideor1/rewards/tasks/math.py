@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from easyvideor1.rewards.concurrency import Pool
 from easyvideor1.rewards.readers.number_words import number_in_words
-from easyvideor1.rewards.tasks.math_expressions import STOP, formula, unboxed, unwrapped, wording
+from easyvideor1.rewards.tasks.math_expressions import STOP, formula, unboxed, unwrapped_math, wording
 from easyvideor1.rewards.types import Reading, RewardError, Rule, Verdict, cannot_judge, unread
 
 #: Seconds that one comparison may take.
@@ -209,14 +209,14 @@ def _stated(text: str) -> str | None:
     """The expression that a sentence states: 42 of "The total is 42", x = 5 of "So we get x = 5"."""
     if len(text) > 400 or _goes_on(text):
         return None
-    text = unwrapped(_LEADS.sub("", text.strip(), count=1) if _LEADS.match(text.strip()) else text)
+    text = unwrapped_math(_LEADS.sub("", text.strip(), count=1) if _LEADS.match(text.strip()) else text)
     for match, group in ((_FIRST.fullmatch(text), 1), (_STATEMENT.fullmatch(text), 2)):
         if match is None:
             continue
         before = match[1] if group == 2 else ""
         if STOP & _REFUSING & set(re.findall(r"[a-z]+", before.lower())):
             return None
-        value = unwrapped(match[group].strip())
+        value = unwrapped_math(match[group].strip())
         if formula(value) is not None and _VALUE.search(value):
             return value
     return text if formula(text) is not None and _VALUE.search(text) else None
@@ -239,7 +239,7 @@ def read_math(text: str, options: tuple[str, ...]) -> Reading | None:
         return Reading(bare)
     if not _plain(text):
         return unread("the answer is empty")
-    whole = unwrapped(text)
+    whole = unwrapped_math(text)
     canonical = not bare.startswith(_EMPHASIS)
     if formula(whole) is not None:
         return Reading(whole or bare, canonical)
@@ -256,7 +256,7 @@ def read_math(text: str, options: tuple[str, ...]) -> Reading | None:
 
 def read_math_reply(text: str, options: tuple[str, ...]) -> Reading | None:
     """The same for an untagged reply: one expression, an option letter, or one sentence that states an expression."""
-    whole = unwrapped(text)
+    whole = unwrapped_math(text)
     if len(whole) <= _LONGEST:
         if re.fullmatch(r"\(?[A-Za-z]\)?", whole):
             return Reading(whole, canonical=False)
@@ -302,7 +302,7 @@ def compare_math(predicted: str, reference: str, row: Mapping[str, Any]) -> Verd
         return Verdict(0.0, reason="a text of this length is compared as text only")
     if wording(predicted) == wording(reference) != "":
         return Verdict(1.0)
-    if len(r) == 1 and r.isalpha() and (letter := _LETTER.fullmatch(unwrapped(predicted))):
+    if len(r) == 1 and r.isalpha() and (letter := _LETTER.fullmatch(unwrapped_math(predicted))):
         return Verdict(float(letter[1] == r.upper()))
     p_formula, r_formula = formula(_in_digits(predicted)), formula(_in_digits(reference))
     if p_formula is None or r_formula is None:

@@ -124,7 +124,7 @@ def unboxed(text: str) -> str:
     return ", ".join(contents) if contents else text
 
 
-def unwrapped(text: str) -> str:
+def unwrapped_math(text: str) -> str:
     """A text without what only marks it as an answer: boxes, emphasis, code marks, quotes, a final stop."""
     text = text.strip()
     if "\\boxed" in text or "\\fbox" in text:
@@ -148,14 +148,14 @@ def unwrapped(text: str) -> str:
 
 def wording(text: str) -> str:
     """A text as words: case, spacing, LaTeX text commands and a final stop aside; empty where other commands stand."""
-    plain = _WORDING.sub(r" \1 ", unwrapped(text)).replace("$", " ")
+    plain = _WORDING.sub(r" \1 ", unwrapped_math(text)).replace("$", " ")
     return "" if "\\" in plain else " ".join(plain.casefold().split()).rstrip(". ")
 
 
 @lru_cache(maxsize=4096)
 def formula(text: str) -> str | None:
     """The whole text as one expression, in LaTeX; ``None`` for words and for what cannot be an expression."""
-    text = _signs(unwrapped(text))
+    text = _signs(unwrapped_math(text))
     text = _latex(text)
     text = _without_unit(text).strip()
     if "=" in text:

@@ -11,7 +11,8 @@ from typing import Any
 
 from easyvideor1.config import StageConfig
 from easyvideor1.files import file_digest, is_sealed, json_bytes, seal, write_directory
-from easyvideor1.records.reading import Damage, numbered
+from easyvideor1.records.damage import Damage
+from easyvideor1.records.reading import numbered
 from easyvideor1.training.run_directory.layout import checkpoint_path
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.records.reading import Damage, stage_damage, steps_words
+from easyvideor1.records.damage import Damage, stage_damage, steps_words
 from easyvideor1.training.run_directory.checkpoint import Latest, unsaved_words
 from easyvideor1.training.run_directory.layout import due, stage_directory, validation_name
 from easyvideor1.training.run_directory.run_log import Rewound
@@ -52,18 +52,18 @@ def done_damage(
     options: StageConfig,
     done: int,
     fault: EvaluationFault,
-    told: Collection[str] = (),
+    reported: Collection[str] = (),
 ) -> list[Damage]:
     """What is damaged in the first ``done`` steps of a stage, which will not be repeated.
 
-    ``told`` are places that were reported already.
+    ``reported`` are places that were reported already.
     """
     stage = stage_directory(run_dir, config, options)
     if done == 0:
         return []
     if not stage.is_dir():
         return [Damage(f"stages/{stage.name}", "missing", "the record of its training is lost")]
-    found = stage_damage(stage, done, told)
+    found = stage_damage(stage, done, reported)
     names = [validation_name(options, step) for step in range(1, done + 1) if due(config.evaluation.every, step)]
     means = "its answers are lost, but metrics.jsonl still has its accuracies"
     return [*found, *evaluation_damage(run_dir, names if config.data.validation else [], means, fault)]

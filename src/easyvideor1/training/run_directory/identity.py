@@ -12,7 +12,8 @@ import yaml
 from easyvideor1.config import RunConfig, dump_config
 from easyvideor1.config.keys import identifies_run, keys_of
 from easyvideor1.config.load import validate
-from easyvideor1.config.source import Source
+from easyvideor1.config.moved_keys import is_moved
+from easyvideor1.config.yaml_source import Source
 from easyvideor1.files import flat, write_text
 from easyvideor1.types import ConfigError
 
@@ -52,6 +53,11 @@ def check_configuration(run_dir: Path, config: RunConfig) -> bool:
     if not changed:
         write_text(file, text)
         return False
+    if any(is_moved(keys_of(key)) for key in old):
+        raise ConfigError(
+            f"{run_dir} contains a run that was begun by an earlier version; finish it with that version, or give this "
+            "run another name or output_dir"
+        )
     if extends(old, new, changed):
         return True
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])

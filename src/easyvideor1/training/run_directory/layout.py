@@ -62,7 +62,7 @@ def test_evaluations(config: RunConfig) -> list[str]:
     return ["before", *(stage_directory(Path(), config, stage).name for stage in config.stages)]
 
 
-def compared_evaluations(config: RunConfig) -> tuple[str, str]:
+def last_stage_evaluations(config: RunConfig) -> tuple[str, str]:
     """Names of the test evaluations before and after the last stage."""
     names = test_evaluations(config)
     return names[-2], names[-1]

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.files import append, json_bytes, write_atomic
+from easyvideor1.records.damage import ASIDE, Damage
 from easyvideor1.records.reading import (
-    ASIDE,
-    Damage,
     array_files,
     lines_until,
     numbered_step,
@@ -27,8 +26,7 @@ from easyvideor1.records.reading import (
 from easyvideor1.records.trajectories import SampleRecord, sample_record, trajectory_record
 from easyvideor1.records.trajectory_files import write_trajectories
 from easyvideor1.rollout.collector import REPLACED_TOKENS
-from easyvideor1.rollout.groups import apart, score_metrics
-from easyvideor1.training.grouped_metrics import breakdown_metrics
+from easyvideor1.rollout.groups import breakdown_metrics, score_metrics, split_offline
 from easyvideor1.training.timings import Timings
 from easyvideor1.training.train_batch import TrainBatch
 from easyvideor1.types import EasyVideoError, Group
@@ -47,7 +45,7 @@ class StageLog:
 
     ``metrics.jsonl`` holds nothing that differs between two runs of the same seed; seconds go to ``timings.jsonl``.
     Every checkpoint keeps the ``digests`` of what was written until then, so that a digit that was changed later is
-    told (``records.reading.changed_files``).
+    told (``records.damage.changed_files``).
     """
 
     def __init__(self, directory: Path) -> None:
@@ -110,12 +108,12 @@ class StageLog:
         trains on offline members of its groups; it stands beside each of them.
         """
         of_turns = iter(batch.token_advantages())
-        learnt = {
+        advantages = {
             id(trajectory): (value, [next(of_turns) for _ in trajectory.turns])
-            for trajectory, value in zip(batch.rows.trajectories, batch.recorded.tolist(), strict=True)
+            for trajectory, value in zip(batch.rows.trajectories, batch.trajectory_advantages.tolist(), strict=True)
         }
         file = self.rollouts / f"step_{step:06d}.jsonl"
-        digests = write_trajectories(file, [_group_record(step, group, learnt, off_policy) for group in groups])
+        digests = write_trajectories(file, [_group_record(step, group, advantages, off_policy) for group in groups])
         place = self.rollouts.relative_to(self.directory)
         self._digests |= {(place / name).as_posix(): digest for name, digest in digests.items()}
 
@@ -127,7 +125,7 @@ class StageLog:
         ``new_tokens`` beside the seconds are the tokens that the engine wrote for this step's groups: none of offline
         trajectories, but those of responses that gave way to them.
         """
-        row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(apart(groups)[0]), **metrics}
+        row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(split_offline(groups)[0]), **metrics}
         _check_finite(step, row)
         append(self.metrics_file, json_bytes(row))
         seconds = {name: round(value, 6) for name, value in timings.seconds.items()}
@@ -139,11 +137,11 @@ class StageLog:
 
 
 def _group_record(
-    step: int, group: Group, learnt: Mapping[int, tuple[float, list[NDArray[np.float32]]]], off_policy: str
+    step: int, group: Group, advantages: Mapping[int, tuple[float, list[NDArray[np.float32]]]], off_policy: str
 ) -> SampleRecord:
     found = []
     for trajectory, score in zip(group.trajectories, group.scores, strict=True):
-        advantage, of_turns = learnt.get(id(trajectory), (None, None))
+        advantage, of_turns = advantages.get(id(trajectory), (None, None))
         found.append(
             trajectory_record(
                 trajectory,
@@ -155,7 +153,7 @@ def _group_record(
             )
         )
     prompt = group.trajectories[0].prompt if group.trajectories else None
-    return sample_record(group.sample, prompt, trajectories=tuple(found), step=step)
+    return sample_record(group.sample, prompt, trajectories=tuple(found), step=step, error=group.fault or None)
 
 
 def _check_finite(step: int, row: Mapping[str, float]) -> None:

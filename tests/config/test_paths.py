@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from easyvideor1.config import dump_config, load_config, located, parse_config
-from easyvideor1.config.places import require_sources
+from easyvideor1.config.paths import require_sources
 from easyvideor1.types import ConfigError, DataError
 
 TEXT = """

@@ -10,24 +10,25 @@ from easyvideor1.types import Group, StoppedError
 #: Causes that a message names.
 _SHOWN = 3
 _MEDIA = "media that cannot be read, or do not fit their visual tokens"
+_TURN = "a further turn that has no prompt"
 
 
 def outside_causes(groups: Sequence[Group]) -> Counter[str]:
     """The causes of unusable groups, with counts; empty if any group is usable, or unusable because of the policy.
 
-    A cause is outside the policy if the media of the group could not be read, or none of its responses could be
-    scored. Equal scores of all responses are the policy's own doing.
+    A cause is outside the policy if the media of the group could not be read, a further turn has no prompt, or none of
+    its responses could be scored. Equal scores of all responses are the policy's own doing.
     """
     causes: Counter[str] = Counter()
     for group in groups:
         if any(score.applicable for score in group.scores):
             return Counter()
         reasons = Counter(f"{group.sample.task}: {score.reason}" for score in group.scores)
-        causes[reasons.most_common(1)[0][0] if reasons else _MEDIA] += 1
+        causes[reasons.most_common(1)[0][0] if reasons else _TURN if group.fault else _MEDIA] += 1
     return causes
 
 
-class StallWatch:
+class UnusableStepWatch:
     """Watches one start of a stage for steps without a usable group.
 
     While such steps follow each other no checkpoint is saved (``saves``), so that a resumed run repeats them once the
@@ -77,9 +78,13 @@ class StallWatch:
     def _remedy(self) -> str:
         if self._causes[_MEDIA] == self._causes.total():
             return "`evr1 cache doctor CONFIG` lists the files with remedies; restore them, or remove their rows"
+        if self._causes[_TURN] == self._causes.total():
+            return "correct the strategy, or raise data.max_prompt_tokens"
         return "correct the reward, or restart the judge"
 
 
 def _words(causes: Counter[str]) -> str:
-    shown = [f"{count} with {what}" if what == _MEDIA else f"{count} {what}" for what, count in causes.most_common()]
+    shown = [
+        f"{count} with {what}" if what in (_MEDIA, _TURN) else f"{count} {what}" for what, count in causes.most_common()
+    ]
     return "; ".join(shown[:_SHOWN]) + (f"; and {len(shown) - _SHOWN} other causes" if len(shown) > _SHOWN else "")

@@ -89,10 +89,10 @@ def length_traces(options: StageConfig, config: RunConfig) -> list[str]:
 
 def tell_lengthened(options: StageConfig, config: RunConfig, before: int) -> str:
     """That a stage has more steps than ``before``, and whether it is as if it had always had them."""
-    told = f"stage {options.name}: extended from {before} to {options.step_count} steps"
+    line = f"stage {options.name}: extended from {before} to {options.step_count} steps"
     if not (traces := length_traces(options, config)):
-        return f"{told}, with the same result as if it had had them from the start"
-    return f"{told}; its first {before} steps were trained as those of a shorter stage: {'; '.join(traces)}"
+        return f"{line}, with the same result as if it had had them from the start"
+    return f"{line}; its first {before} steps were trained as those of a shorter stage: {'; '.join(traces)}"
 
 
 def tell_length(options: StageConfig, rows: int, steps: int, say: Callable[[str], None]) -> None:
@@ -100,6 +100,6 @@ def tell_length(options: StageConfig, rows: int, steps: int, say: Callable[[str]
     if options.epochs is None:
         return
     times = f"{options.epochs:g} epoch" + ("" if options.epochs == 1 else "s")
-    told = f"stage {options.name}: {times} of {rows} samples at {options.prompts_per_step} a step are {steps} steps"
+    line = f"stage {options.name}: {times} of {rows} samples at {options.prompts_per_step} a step are {steps} steps"
     now = counted_steps(options, rows)
-    say(told if now == steps else f"{told}, as counted when the run started; now they would be {now}")
+    say(line if now == steps else f"{line}, as counted when the run started; now they would be {now}")

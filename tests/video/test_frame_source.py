@@ -14,8 +14,8 @@ from easyvideor1 import video
 from easyvideor1.config.schema import CacheConfig, ImageBudget
 from easyvideor1.types import Frames, MediaError, MediaPlan, MediaRef
 from easyvideor1.video import DecodePool, FrameSource, FrameStore, HealthLedger
+from easyvideor1.video.frame_source import AHEAD_PER_WORKER
 from easyvideor1.video.media_files import media_version
-from easyvideor1.video.source import AHEAD_PER_WORKER
 
 from .clips import GEOMETRY, picture, plan_clip, write_audio, write_clip
 

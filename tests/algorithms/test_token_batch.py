@@ -6,9 +6,9 @@ import pytest
 import torch
 from tests.algorithms.batches import float64, loss_of, random_batch, stage
 
-from easyvideor1.algorithms.assembly import check_needs, stage_needs, token_batch
 from easyvideor1.algorithms.needs import NEEDS
 from easyvideor1.algorithms.objectives import token_weights
+from easyvideor1.algorithms.token_batch import check_needs, stage_needs, token_batch
 from easyvideor1.types import ConfigError
 
 NAN = math.nan

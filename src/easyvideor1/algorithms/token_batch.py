@@ -95,7 +95,7 @@ def token_batch(
 
     Args:
         options: of the stage.
-        logprobs: with gradient; finite where a token is learnt, anything elsewhere.
+        logprobs: with gradient; finite where a token is trained on, anything elsewhere.
         engine_logprobs: that came with the responses, NaN where unknown.
         advantages: per token.
         sequence: number of the sequence in the step.
@@ -119,20 +119,20 @@ def token_batch(
         ConfigError: a name in the options means nothing.
         ValueError: the weighter lacks something that it needs.
     """
-    learnt = weights > 0
-    logprobs = torch.where(learnt, logprobs, 0.0)
-    current = logprobs.detach() if rollout_logprobs is None else torch.where(learnt, rollout_logprobs, 0.0)
-    tokens = None if group is None else TokenStatistics(sequence, group, learnt, entropy, divergence)
+    trained = weights > 0
+    logprobs = torch.where(trained, logprobs, 0.0)
+    current = logprobs.detach() if rollout_logprobs is None else torch.where(trained, rollout_logprobs, 0.0)
+    tokens = None if group is None else TokenStatistics(sequence, group, trained, entropy, divergence)
     # Offline responses are of no engine; what makes them learnable is off_policy's affair.
-    engine = engine_logprobs.masked_fill(~learnt if offline is None else ~learnt | offline, float("nan"))
+    engine = engine_logprobs.masked_fill(~trained if offline is None else ~trained | offline, float("nan"))
     factors, metrics_T = _factors(options, tokens, current, engine, sequence)
     pairs = pair_weights = None
     if step_pairs is not None:
         pairs, pair_weights = pairs_within(step_pairs, sequence)
     batch = TokenBatch(
         logprobs=logprobs,
-        old_logprobs=ratio_base(options, current, engine_logprobs.masked_fill(~learnt, float("nan")), offline),
-        ref_logprobs=None if ref_logprobs is None else torch.where(learnt, ref_logprobs, 0.0),
+        old_logprobs=ratio_base(options, current, engine_logprobs.masked_fill(~trained, float("nan")), offline),
+        ref_logprobs=None if ref_logprobs is None else torch.where(trained, ref_logprobs, 0.0),
         advantages=advantages,
         sequence=sequence,
         weights=weights if factors is None else weights * factors.to(weights.dtype),

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easyvideor1.config.source import describe, parse_value, read_yaml
 from easyvideor1.config.writing import dump_values
+from easyvideor1.config.yaml_source import describe, parse_value, read_yaml
 from easyvideor1.types import ConfigError
 
 

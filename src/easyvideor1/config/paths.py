@@ -102,10 +102,10 @@ def require_sources(config: RunConfig, sources: Iterable[SourceConfig]) -> None:
         path = found(config, source.path)
         if is_hub_name(path):
             if importlib.util.find_spec("datasets") is None:
-                what = missing(config, source.path, "data file")
+                what = not_found(config, source.path, "data file")
                 raise DataError(f"{what}; for a data set on the Hub: pip install 'easyvideor1[datasets]'")
         elif not Path(split_of(path)[0]).exists():
-            raise DataError(missing(config, split_of(source.path)[0], "data file"))
+            raise DataError(not_found(config, split_of(source.path)[0], "data file"))
         if source.media_root is not None:
             _require_directory(config, f"media_root of {source.path}", source.media_root)
     if config.prompts.templates is not None:
@@ -114,7 +114,7 @@ def require_sources(config: RunConfig, sources: Iterable[SourceConfig]) -> None:
         _require_directory(config, "rewards.judge.templates", config.rewards.judge.templates)
 
 
-def missing(config: RunConfig, path: str, kind: str) -> str:
+def not_found(config: RunConfig, path: str, kind: str) -> str:
     """``PATH: no such KIND``, every place where it was looked for, and what is there of a similar name, if anything."""
     places = looked_for(config, path)
     return (
@@ -150,7 +150,7 @@ def near_names(places: Iterable[str | Path]) -> list[str]:
 
 def _require_directory(config: RunConfig, key: str, path: str) -> None:
     if not Path(found(config, path)).is_dir():
-        raise ConfigError(f"{key}: {missing(config, path, 'directory')}")
+        raise ConfigError(f"{key}: {not_found(config, path, 'directory')}")
 
 
 def _beside(config: RunConfig, path: str) -> str | None:

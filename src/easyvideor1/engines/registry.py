@@ -1,22 +1,31 @@
-"""The engines by name, and how a configuration opens one."""
+"""The engines that a configuration can name, and how one is opened."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from easyvideor1.config import ModelConfig
 from easyvideor1.engines.engine import Engine, check_contract
-from easyvideor1.engines.local import LocalEngine, inference_model
-from easyvideor1.engines.vllm import VLLMEngine
-from easyvideor1.families.family import Family
+from easyvideor1.families.family import Family, chosen_device, configured_model
 from easyvideor1.families.features import FeatureStore
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.registry import Registry
 
 ENGINES: Registry[Any] = Registry("engine")
-ENGINES.register("local")(LocalEngine)
-ENGINES.register("vllm")(VLLMEngine)  # imports vLLM when it is opened
+
+#: Modules that register engines when they are imported.
+MODULES = ("local", "vllm")
+
+
+def engines() -> Registry[Any]:
+    """``ENGINES``, with the engines that come with this package."""
+    for name in MODULES:
+        importlib.import_module(f"easyvideor1.engines.{name}")
+    return ENGINES
 
 
 def open_engine(
@@ -41,7 +50,7 @@ def open_engine(
         config: how a checkpoint is loaded; given, with the directory, to classes that say ``opens_checkpoints``. Others
             receive a module that was loaded so.
     """
-    kind = ENGINES.resolve(name)
+    kind = engines().resolve(name)
     check_contract(name, kind)
     options: dict[str, Any] = {"batch_tokens": batch_tokens}
     if features is not None and getattr(kind, "takes_features", False):
@@ -53,3 +62,10 @@ def open_engine(
             model = inference_model(family, model, config or ModelConfig())
     engine: Engine = kind(family, model, load, **options)
     return engine
+
+
+def inference_model(family: Family, checkpoint: Path, config: ModelConfig) -> Any:
+    """The model of a checkpoint, on its device and frozen."""
+    model = configured_model(family, config, checkpoint).requires_grad_(False).eval()
+    model.compute_dtype = getattr(torch, config.dtype)
+    return model.to(chosen_device(config))
