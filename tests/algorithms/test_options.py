@@ -11,9 +11,9 @@ from tests.algorithms.batches import SEQUENCE, batch, float64, loss_of, random_b
 from easyvideor1.algorithms.advantages import ADVANTAGES, AdvantageContext, call_advantage, is_group_centred
 from easyvideor1.algorithms.aggregation import AGGREGATIONS
 from easyvideor1.algorithms.corrections import CORRECTIONS
-from easyvideor1.algorithms.needs import NEEDS, needs_of
+from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.objectives import OBJECTIVES
-from easyvideor1.algorithms.token_batch import check_needs, token_batch
+from easyvideor1.algorithms.token_batch import ALGORITHMS, check_algorithm, token_batch
 from easyvideor1.algorithms.weighters import WEIGHTERS
 from easyvideor1.config import StageConfig, parse_config
 from easyvideor1.config import algorithms as options
@@ -158,9 +158,14 @@ def configured(lines):
     return found
 
 
+def check_all(options):
+    for kind in ALGORITHMS:
+        check_algorithm(options, kind)
+
+
 def test_an_objective_of_ones_own_gets_its_options(own):
     chosen = configured(["objective: {name: 'own_options:tanh', tau: 2.0}", "kl: {estimator: k2, coef: 0.5}"])
-    check_needs(chosen, set(NEEDS))
+    check_all(chosen)
     tokens = batch(ref_logprobs=batch().logprobs + 0.5)
     loss, metrics = loss_of(tokens, chosen)
     expected = (
@@ -187,7 +192,7 @@ def test_a_function_without_a_model_takes_any_key(own):
 )
 def test_options_that_are_not_what_it_declares_are_refused_before_training(own, line, message):
     with pytest.raises(ConfigError, match=message):
-        check_needs(configured([line]), set(NEEDS))
+        check_all(configured([line]))
 
 
 def test_every_kind_gets_its_own_options(own):
@@ -198,7 +203,7 @@ def test_every_kind_gets_its_own_options(own):
             "correction: {name: 'own_options:halved', power: 1}",
         ]
     )
-    check_needs(chosen, set(NEEDS))
+    check_all(chosen)
     context = AdvantageContext(chosen.advantage)
     found = call_advantage(
         ADVANTAGES.resolve("own_options:powers"), float64([1.0, 2.0]), torch.zeros(2).long(), context
@@ -225,4 +230,4 @@ def test_an_advantage_without_a_context_takes_no_options():
         {"name": "rl", "advantage": {"name": "tests.algorithms.test_options:two_arguments", "clp": 1}}
     )
     with pytest.raises(ConfigError, match=r"stages\.rl\.advantage\.clp: .* takes no options"):
-        check_needs(options, set(NEEDS))
+        check_all(options)

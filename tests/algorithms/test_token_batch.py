@@ -8,7 +8,7 @@ from tests.algorithms.batches import float64, loss_of, random_batch, stage
 
 from easyvideor1.algorithms.needs import NEEDS
 from easyvideor1.algorithms.objectives import token_weights
-from easyvideor1.algorithms.token_batch import check_needs, stage_needs, token_batch
+from easyvideor1.algorithms.token_batch import stage_needs, token_batch
 from easyvideor1.types import ConfigError
 
 NAN = math.nan
@@ -81,14 +81,6 @@ def test_pairs_of_the_step_are_those_of_the_micro_batch():
 )
 def test_needs(options, expected):
     assert stage_needs(stage(**options)) == expected and expected <= set(NEEDS)
-
-
-def test_a_stage_that_asks_for_too_much_is_refused():
-    check_needs(stage(kl="k3"), {"ref_logprobs"})
-    with pytest.raises(
-        ConfigError, match=r"stages.stage \(advantage remax, .*\) needs the reward of a greedy response"
-    ):
-        check_needs(stage(advantage="remax"), {"ref_logprobs"})
 
 
 def test_a_function_of_the_users_own_that_is_not_there_is_named():

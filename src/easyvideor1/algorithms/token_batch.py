@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
+from typing import Any
 
 import torch
 
 from easyvideor1.algorithms.advantages import ADVANTAGES, wants_context
 from easyvideor1.algorithms.corrections import CORRECTIONS
-from easyvideor1.algorithms.needs import NEEDS, needs_of, own_options
+from easyvideor1.algorithms.needs import needs_of, own_options
 from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, pairs_within, ratio_base
 from easyvideor1.algorithms.weighters import WEIGHTERS, TokenStatistics
-from easyvideor1.config import BaseConfig, StageConfig
+from easyvideor1.config import StageConfig
+from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError
+
+#: The keys of a stage that name an algorithm, and where each is looked up.
+ALGORITHMS: dict[str, Registry[Any]] = {
+    "advantage": ADVANTAGES,
+    "objective": OBJECTIVES,
+    "weighter": WEIGHTERS,
+    "correction": CORRECTIONS,
+}
 
 
 def stage_needs(options: StageConfig) -> frozenset[str]:
@@ -24,7 +33,8 @@ def stage_needs(options: StageConfig) -> frozenset[str]:
     Raises:
         ConfigError: a name in the options means nothing.
     """
-    needs = frozenset[str]().union(*(needs_of(function) for _, _, function in _functions(options)))
+    chosen = {kind: getattr(options, kind).name for kind in ALGORITHMS}
+    needs = frozenset[str]().union(*(needs_of(ALGORITHMS[kind].resolve(name)) for kind, name in chosen.items()))
     if options.kl.estimator != "none":
         needs |= {"full_kl" if options.kl.estimator == "full" else "ref_logprobs"}
     if options.objective.entropy_coef > 0:
@@ -36,38 +46,24 @@ def stage_needs(options: StageConfig) -> frozenset[str]:
     return needs
 
 
-def check_needs(options: StageConfig, provided: AbstractSet[str]) -> None:
-    """Refuse a stage that asks for more than its caller can give, before anything is trained.
+def check_algorithm(options: StageConfig, kind: str) -> None:
+    """Resolve an algorithm of a stage, and check the options of a function of the user's own.
+
+    Args:
+        options: of the stage.
+        kind: a key of ``ALGORITHMS``.
 
     Raises:
-        ConfigError: a need is not among ``provided`` (names of ``NEEDS``), a name in the options means nothing, or the
-            options of a function of the user's own are not what it declares.
+        ConfigError: the name means nothing, or the options are not what the function declares or can read.
     """
-    for kind, chosen, function in _functions(options):
-        own_options(function, chosen, f"stages.{options.name}.{kind}")
-    free = options.advantage.model_extra
-    if free and not wants_context(ADVANTAGES.resolve(options.advantage.name)):
+    chosen = getattr(options, kind)
+    function = ALGORITHMS[kind].resolve(chosen.name)
+    own_options(function, chosen, f"stages.{options.name}.{kind}")
+    if kind == "advantage" and chosen.model_extra and not wants_context(function):
         raise ConfigError(
-            f"stages.{options.name}.advantage.{next(iter(free))}: {options.advantage.name} takes no options; give the "
-            "function a third parameter, context, which has them as context.options, or leave out the key"
+            f"stages.{options.name}.advantage.{next(iter(chosen.model_extra))}: {chosen.name} takes no options; give "
+            "the function a third parameter, context, which has them as context.options, or leave out the key"
         )
-    absent = sorted(stage_needs(options) - provided)
-    if absent:
-        raise ConfigError(
-            f"stages.{options.name} (advantage {options.advantage.name}, objective {options.objective.name}, weighter "
-            f"{options.weighter.name}, correction {options.correction.name}, kl {options.kl.estimator}) needs "
-            f"{NEEDS[absent[0]]}, which cannot be had here; choose others (docs/algorithms.md)"
-        )
-
-
-def _functions(options: StageConfig) -> list[tuple[str, BaseConfig, object]]:
-    """The key of every algorithm of a stage, its section, and its function."""
-    return [
-        ("advantage", options.advantage, ADVANTAGES.resolve(options.advantage.name)),
-        ("objective", options.objective, OBJECTIVES.resolve(options.objective.name)),
-        ("weighter", options.weighter, WEIGHTERS.resolve(options.weighter.name)),
-        ("correction", options.correction, CORRECTIONS.resolve(options.correction.name)),
-    ]
 
 
 def token_batch(

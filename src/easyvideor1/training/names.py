@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
-from easyvideor1.algorithms.advantages import ADVANTAGES
-from easyvideor1.algorithms.corrections import CORRECTIONS
-from easyvideor1.algorithms.needs import own_options
-from easyvideor1.algorithms.objectives import OBJECTIVES
-from easyvideor1.algorithms.weighters import WEIGHTERS
-from easyvideor1.config import RunConfig, StageConfig
+from easyvideor1.algorithms.token_batch import ALGORITHMS, check_algorithm
+from easyvideor1.config import RunConfig
 from easyvideor1.data import resolve_transforms
 from easyvideor1.engines.engine import check_contract
 from easyvideor1.engines.registry import engines
-from easyvideor1.registry import Registry
 from easyvideor1.rewards.custom import load_reward, task_key
 from easyvideor1.rewards.parts import load_parts
 from easyvideor1.rollout.strategies import STRATEGIES
 from easyvideor1.training.loggers import check_loggers
 from easyvideor1.types import EasyVideoError
-
-_ALGORITHMS: dict[str, Registry[Any]] = {
-    "advantage": ADVANTAGES,
-    "objective": OBJECTIVES,
-    "weighter": WEIGHTERS,
-    "correction": CORRECTIONS,
-}
 
 
 def resolve_names(config: RunConfig) -> Iterator[tuple[str, EasyVideoError | None]]:
@@ -52,8 +39,8 @@ def _names(config: RunConfig) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "rollout.engine", partial(_engine, config.rollout.engine)
     yield "rollout.strategy", partial(STRATEGIES.resolve, config.rollout.strategy)
     for options in config.stages:
-        for kind in _ALGORITHMS:
-            yield f"stages.{options.name}.{kind}", partial(_algorithm, options, kind)
+        for kind in ALGORITHMS:
+            yield f"stages.{options.name}.{kind}", partial(check_algorithm, options, kind)
         if options.transforms:
             yield f"stages.{options.name}.transforms", partial(resolve_transforms, options.transforms)
     if config.data.transforms:
@@ -64,11 +51,6 @@ def _names(config: RunConfig) -> Iterator[tuple[str, Callable[[], object]]]:
         yield "rewards.parts", partial(load_parts, config.rewards.parts)
     if config.loggers:
         yield "loggers", partial(check_loggers, config)
-
-
-def _algorithm(options: StageConfig, kind: str) -> None:
-    chosen = getattr(options, kind)
-    own_options(_ALGORITHMS[kind].resolve(chosen.name), chosen, f"stages.{options.name}.{kind}")
 
 
 def _custom_reward(task: str, target: str) -> None:
