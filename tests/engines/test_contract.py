@@ -87,7 +87,7 @@ def test_visual_tokens_are_never_sampled(open_any, pushed, tiny_family, prompts,
     assert set(logits.argmax(-1).tolist()) <= set(tiny_family.visual_token_ids)  # the model wants nothing else
     for turn in turns_of(generate(open_any(model), requests_for(prompts, **sampling))):
         assert not set(turn.response_ids.tolist()) & set(tiny_family.visual_token_ids)
-        assert np.isfinite(turn.logprobs).all()
+        assert turn.logprobs is None or np.isfinite(turn.logprobs).all()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,9 @@ def test_logprobs_are_the_trainers(open_any, pushed, tiny_family, prompts, sampl
     batch = collate(pack_turns(turns, share_prefix=True), tiny_family, load_frames)
     temperature = 1.0 if sampling.get("greedy") else sampling.get("temperature", 1.0)
     expected, _ = response_logprobs(tiny_family, model, batch, temperature=temperature)
-    torch.testing.assert_close(batch.engine_logprobs, expected, rtol=0, atol=1e-5)
+    known = ~batch.engine_logprobs.isnan()
+    assert known.all() or (not known.any() and {"top_p", "top_k"} & sampling.keys()), "all, or none of a cut one"
+    torch.testing.assert_close(batch.engine_logprobs[known], expected[known], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 200, 65536])
@@ -333,7 +335,7 @@ def test_a_stop_string_ends_a_response_with_the_token_that_completes_it(open_any
         lengths = [k for k in range(1, len(ids) + 1) if string in decode(ids[:k])]
         expected = lengths[0] if lengths else len(ids)
         assert short.response_ids.tolist() == ids[:expected]
-        assert np.array_equal(short.logprobs, long.logprobs[:expected])
+        np.testing.assert_allclose(short.logprobs, long.logprobs[:expected], rtol=0, atol=1e-5)
         if lengths:
             assert short.finish == "stop" and string in short.text
         else:

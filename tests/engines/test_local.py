@@ -1,5 +1,7 @@
 """How the local engine draws, by itself."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,14 @@ def test_an_engine_is_found_by_name_or_by_import_string(tiny_family, tiny_model)
         assert isinstance(open_engine(name, tiny_family, tiny_model, None, batch_tokens=300), LocalEngine)
     with pytest.raises(ConfigError, match="unknown engine 'locl': did you mean local"):
         open_engine("locl", tiny_family, tiny_model, None, batch_tokens=300)
+
+
+@pytest.mark.model
+def test_vllm_that_is_not_installed_is_told(tiny_family, tiny_checkpoint, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "vllm" else find(name, *rest))
+    with pytest.raises(ConfigError, match=r'pip install "easyvideor1\[vllm\]"'):
+        open_engine("vllm", tiny_family, tiny_checkpoint, load_frames, batch_tokens=300)
 
 
 @pytest.mark.model

@@ -130,8 +130,8 @@ class RolloutConfig(BaseConfig):
     max_new_tokens: PositiveInt = 512
     """Length limit of one response, in tokens."""
     batch_tokens: Annotated[PositiveInt, CHANGEABLE] = 65_536
-    """Tokens, prompts and responses together, that the local engine keeps in its cache at a time; a prompt that needs
-    more goes alone."""
+    """Tokens, prompts and responses together, that the engine keeps in its cache at a time. A prompt that needs more
+    goes alone in the local engine; the vllm engine refuses it."""
 
 
 class EvaluationConfig(BaseConfig):

@@ -96,6 +96,26 @@ class SeenTokens:
         return out - taken / sampling.temperature
 
 
+class StopStrings:
+    """The strings that end a response."""
+
+    def __init__(self, strings: Sequence[str], tokenizer: Any) -> None:
+        self._strings = tuple(strings)
+        self._tokenizer = tokenizer
+        #: Last tokens that are looked at: one of a byte-level vocabulary holds at least one byte.
+        self.tokens = max((len(string.encode()) for string in strings), default=0) + 4
+
+    def __bool__(self) -> bool:
+        return bool(self._strings)
+
+    def said(self, ids: Sequence[int]) -> bool:
+        """Whether the last of these tokens completes a string; earlier ones have been asked about."""
+        if not self._strings:
+            return False
+        text = self._tokenizer.decode(ids[-self.tokens :])
+        return any(string in text for string in self._strings)
+
+
 class GrowingResponses:
     """Token ids and log-probs of ``P`` requests with ``n`` responses each, ``N = P * n`` in all, requests first.
 
@@ -112,9 +132,7 @@ class GrowingResponses:
         self._ids: list[NDArray[np.int64]] = []
         self._logprobs: list[NDArray[np.float32]] = []
         self._versions: list[int] = []
-        self._strings = requests[0].sampling.stop
-        # A token of a byte-level vocabulary holds at least one byte: a string lies within this many tokens.
-        self._tail = max((len(string.encode()) for string in self._strings), default=0) + 4
+        self._stop = StopStrings(requests[0].sampling.stop, tokenizer)
         count = len(requests) * requests[0].n
         #: Tokens of each response that has ended, else 0.
         self._lengths = np.zeros(count, dtype=np.int64)
@@ -134,8 +152,12 @@ class GrowingResponses:
         self._logprobs.append(logprobs_N)
         self._versions.append(version)
         ended = ~self.finished & np.isin(ids_N, self._stop_ids)
-        if self._strings:
-            ended |= [not done and self._says_stop(row) for row, done in enumerate(self.finished.tolist())]
+        if self._stop:
+            tail = self._ids[-self._stop.tokens :]
+            ended |= [
+                not done and self._stop.said([int(ids[row]) for ids in tail])
+                for row, done in enumerate(self.finished.tolist())
+            ]
         self._lengths[ended] = len(self._ids)
         self.finished |= ended
         rows_Pn = self.finished.reshape(len(self._requests), -1).tolist()
@@ -172,7 +194,3 @@ class GrowingResponses:
             text=self._tokenizer.decode(text_ids),
             versions=np.array(self._versions[:length], dtype=np.int64),
         )
-
-    def _says_stop(self, row: int) -> bool:
-        text = self._tokenizer.decode([int(ids[row]) for ids in self._ids[-self._tail :]])
-        return any(string in text for string in self._strings)

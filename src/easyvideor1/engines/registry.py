@@ -18,7 +18,7 @@ from easyvideor1.registry import Registry
 ENGINES: Registry[Any] = Registry("engine")
 
 #: Modules that register engines when they are imported.
-MODULES = ("local",)
+MODULES = ("local", "vllm")
 
 
 def engines() -> Registry[Any]:
