@@ -39,9 +39,9 @@ from easyvideor1.training.run_directory.identity import check_configuration
 from easyvideor1.training.run_directory.layout import (
     checkpoint_path,
     claimed,
+    held_out_evaluations,
     run_directory,
     stage_directory,
-    test_evaluations,
 )
 from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.run_directory.status import FINISHED, RunStatus, read_status
@@ -129,7 +129,7 @@ def _is_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationF
     status = read_status(run_dir)
     if status is None or status["stage"] != FINISHED:
         return False
-    names = test_evaluations(config) if config.data.test else []
+    names = held_out_evaluations(config) if config.data.test else []
     if any(evaluation_fault(run_dir / "evaluations", name) for name in names):
         return False
     last = config.stages[-1]
@@ -209,7 +209,7 @@ class _Session:
     def finish(self) -> None:
         """Do all that is not done yet."""
         start = self.components.checkpoint
-        order = [*test_evaluations(self.config), FINISHED]
+        order = [*held_out_evaluations(self.config), FINISHED]
         # The stage that was under way: all evaluations before its own had been made.
         reached = order.index(stage) if (stage := self.status.facts["stage"]) in order else 0
         self._test("before", start, 0, expected=reached > 0)

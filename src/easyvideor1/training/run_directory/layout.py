@@ -57,14 +57,14 @@ def checkpoint_path(stage_dir: Path, step: int) -> Path:
     return stage_dir / "checkpoints" / f"step_{step:06d}"
 
 
-def test_evaluations(config: RunConfig) -> list[str]:
+def held_out_evaluations(config: RunConfig) -> list[str]:
     """Names of the evaluations of the test questions, in order: before the first stage, and after each stage."""
     return ["before", *(stage_directory(Path(), config, stage).name for stage in config.stages)]
 
 
 def last_stage_evaluations(config: RunConfig) -> tuple[str, str]:
     """Names of the test evaluations before and after the last stage."""
-    names = test_evaluations(config)
+    names = held_out_evaluations(config)
     return names[-2], names[-1]
 
 
