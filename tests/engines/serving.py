@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from easyvideor1.engines.engine import Request, Sampling, generate
+from easyvideor1.engines.engine import Request, Sampling, finished, generate
 from easyvideor1.types import MediaError
 from tiny import load_frames
 
@@ -22,14 +24,13 @@ def tokens_of(results):
 
 def load_none_of(prompts, names):
     """Frames of all prompts but some."""
-    gone = {plan.digest for name in names for plan in prompts[name].plans}
+    return partial(_load_but, frozenset(plan.digest for name in names for plan in prompts[name].plans))
 
-    def load(ref, plan):
-        if plan.digest in gone:
-            raise MediaError(f"{ref.path}: truncated", path=ref.path, reason="truncated")
-        return load_frames(ref, plan)
 
-    return load
+def _load_but(gone, ref, plan):
+    if plan.digest in gone:
+        raise MediaError(f"{ref.path}: truncated", path=ref.path, reason="truncated")
+    return load_frames(ref, plan)
 
 
 class ServingLaws:
@@ -46,7 +47,7 @@ class ServingLaws:
         tickets = engine.submit(requests)
         assert len(set(tickets)) == len(requests)
         by_ticket = dict(zip(tickets, requests, strict=True))
-        found = list(engine.results())
+        found = list(finished(engine))
         assert sorted(result.ticket for result in found) == sorted(tickets)
         for result in found:
             request = by_ticket[result.ticket]
@@ -61,35 +62,35 @@ class ServingLaws:
     def test_tickets_are_never_used_again(self, engine, prompts):
         requests = requests_for(prompts, n=1, max_new_tokens=1)
         seen = engine.submit(requests)
-        list(engine.results())
+        list(finished(engine))
         assert not set(seen) & set(engine.submit(requests))
 
     def test_nothing_submitted_is_nothing_answered(self, engine):
-        assert engine.submit([]) == [] and list(engine.results()) == [] and generate(engine, []) == []
+        assert engine.submit([]) == [] and list(finished(engine)) == [] and generate(engine, []) == []
 
     def test_media_that_cannot_be_read_are_the_fault_of_their_request(self, serve, prompts):
         engine = serve(load_none_of(prompts, UNREADABLE))
         engine.submit(requests_for(prompts))
-        found = {result.request.id: result for result in engine.results()}
+        found = {result.request.id: result for result in finished(engine)}
         assert found.keys() == prompts.keys()
         for name, result in found.items():
             assert isinstance(result.fault, MediaError) == (name in UNREADABLE)
             assert len(result.trajectories) == (0 if name in UNREADABLE else 3)
         with pytest.raises(MediaError, match="truncated"):
             generate(engine, requests_for(prompts))
-        assert list(engine.results()) == [], "the others were cancelled"
+        assert list(finished(engine)) == [], "the others were cancelled"
 
     def test_what_is_cancelled_gives_no_result(self, engine, prompts):
         tickets = engine.submit(requests_for(prompts, n=1))
         engine.cancel([tickets[1], tickets[3]])
         engine.cancel([tickets[1], 10**6])
-        assert sorted(result.ticket for result in engine.results()) == [tickets[0], tickets[2]]
+        assert sorted(result.ticket for result in finished(engine)) == [tickets[0], tickets[2]]
         engine.cancel(tickets)
-        assert list(engine.results()) == []
+        assert list(finished(engine)) == []
 
     def test_requests_can_be_cancelled_while_results_are_read(self, engine, prompts):
         first, *others = engine.submit(requests_for(prompts, n=2))
-        results = engine.results()
+        results = finished(engine)
         came = [next(results).ticket]
         left = [ticket for ticket in (first, *others) if ticket not in came]
         engine.cancel(left[:-1])
@@ -98,7 +99,7 @@ class ServingLaws:
     def test_an_iterator_that_is_left_loses_nothing(self, engine, prompts):
         tickets = engine.submit(requests_for(prompts, n=1))
         came = []
-        while (result := next(engine.results(), None)) is not None:
+        while (result := next(finished(engine), None)) is not None:
             came.append(result.ticket)
         assert sorted(came) == tickets
 
@@ -106,11 +107,22 @@ class ServingLaws:
         requests = requests_for(prompts, n=1, max_new_tokens=2)
         tickets = engine.submit(requests[:1])
         came = []
-        for result in engine.results():
+        for result in finished(engine):
             came.append(result.ticket)
             if len(tickets) < len(requests):
                 tickets += engine.submit([requests[len(tickets)]])
         assert came == tickets and len(came) == len(requests)
+
+    def test_more_can_be_submitted_and_cancelled_in_pauses(self, engine, prompts):
+        requests = requests_for(prompts, n=1, max_new_tokens=6)
+        tickets, came = engine.submit(requests[:2]), []
+        for result in engine.results():
+            if result is not None:
+                came.append(result.ticket)
+            if len(tickets) < 4:  # an engine that yields no pause gets here with a result
+                tickets += engine.submit(requests[2:])
+                engine.cancel([gone := tickets[3]])
+        assert sorted(came) == [ticket for ticket in tickets if ticket != gone]
 
     def test_an_engine_that_slept_answers(self, engine, prompts):
         engine.sleep()
@@ -123,4 +135,4 @@ class ServingLaws:
         engine.submit(requests_for(prompts))
         engine.close()
         engine.close()
-        assert list(engine.results()) == []
+        assert list(finished(engine)) == []

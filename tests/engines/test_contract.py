@@ -1,17 +1,19 @@
 """The requirements of an engine with weights, for every registered one, or yours: ``pytest --engine module:attr``."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from easyvideor1.engines.engine import Request, Sampling, generate
+from easyvideor1.engines.engine import Request, Sampling, finished, generate
 from easyvideor1.families.inputs import load_media
 from easyvideor1.families.vision_tower import hidden_states
 from easyvideor1.packing.logprobs import masked_logits, response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
-from easyvideor1.types import ConfigError
-from tiny import load_frames, make_turn
+from easyvideor1.types import ConfigError, DataError
+from tiny import load_frames, make_prompt, make_turn
 
 from .serving import ServingLaws, load_none_of, requests_for, tokens_of
 
@@ -52,7 +54,7 @@ def test_each_result_comes_once(open_any, pushed, tiny_family, prompts):
     engine = open_any(pushed({tiny_family.stop_token_ids[0]: 6.0}))
     requests = requests_for(prompts, n=2, max_new_tokens=40)
     tickets = engine.submit(requests)
-    results = list(engine.results())
+    results = list(finished(engine))
     assert sorted(result.ticket for result in results) == sorted(tickets)
     by_ticket = {result.ticket: result.trajectories for result in results}
     assert tokens_of([by_ticket[ticket] for ticket in tickets]) == tokens_of(generate(engine, requests))
@@ -108,6 +110,15 @@ def test_logprobs_are_the_trainers(open_any, pushed, tiny_family, prompts, sampl
     torch.testing.assert_close(batch.engine_logprobs[known], expected[known], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("sampling", [{}, {"greedy": True}], ids=str)
+@torch.no_grad()
+def test_logprobs_are_the_trainers_for_every_kind_of_prompt(open_any, tiny_model, tiny_family, kinds, sampling):
+    turns = turns_of(generate(open_any(tiny_model), requests_for(kinds, n=2, **sampling)))
+    batch = collate(pack_turns(turns, share_prefix=True), tiny_family, load_frames)
+    expected, _ = response_logprobs(tiny_family, tiny_model, batch)
+    torch.testing.assert_close(batch.engine_logprobs, expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 200, 65536])
 def test_a_request_is_answered_alike_in_any_company(open_any, pushed, tiny_family, prompts, batch_tokens):
     model = pushed({tiny_family.stop_token_ids[0]: 3.5})  # rows end at different steps and leave the batch
@@ -145,9 +156,12 @@ def test_the_seed_decides(open_any, tiny_model, prompts):
     assert tokens_of(negative) != tokens_of(first)
 
 
-@pytest.mark.parametrize("name", ["text", "image", "video", "both"])
-def test_greedy_is_transformers_greedy(open_any, pushed, tiny_family, prompts, name):
-    model, prompt = pushed({tiny_family.stop_token_ids[0]: 1.0}), prompts[name]
+KINDS = ("text", "image", "video", "both", "images", "videos", "interleaved", "again", "frame list", "unicode", "empty")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_greedy_is_transformers_greedy(open_any, pushed, tiny_family, prompts, kinds, name):
+    model, prompt = pushed({tiny_family.stop_token_ids[0]: 1.0}), (prompts | kinds)[name]
     (ours,) = turns_of(
         generate(open_any(model), [Request("r", prompt, 1, Sampling(greedy=True, max_new_tokens=16), 0)])
     )
@@ -283,7 +297,7 @@ def test_a_request_that_fails_changes_no_other(open_any, pushed, tiny_family, pr
     for batch_tokens in (1, 200, 65_536):
         engine = open_any(model, batch_tokens, load=load_none_of(prompts, ("image", "both")))
         engine.submit(list(requests.values()))
-        found = {result.request.id: result.trajectories for result in engine.results() if result.fault is None}
+        found = {result.request.id: result.trajectories for result in finished(engine) if result.fault is None}
         alone = generate(open_any(model, batch_tokens), [requests[name] for name in readable])
         assert tokens_of([found[name] for name in readable]) == tokens_of(alone)
 
@@ -294,7 +308,7 @@ def test_a_cancelled_request_changes_no_random_number_of_the_others(open_any, pu
     whole = generate(open_any(model), requests)
     engine = open_any(model)
     tickets = engine.submit(requests)
-    results = engine.results()
+    results = finished(engine)
     came = {(first := next(results)).ticket: first.trajectories}
     engine.cancel([gone := next(ticket for ticket in tickets if ticket not in came)])
     came |= {result.ticket: result.trajectories for result in results}
@@ -307,7 +321,7 @@ def test_tokens_carry_the_version_of_the_weights_that_drew_them(open_any, pushed
     engine = open_any(pushed({tiny_family.stop_token_ids[0]: 4.0}))
     engine.update_weights(7, [])
     engine.submit(requests_for(prompts, n=2, max_new_tokens=60))
-    results = engine.results()
+    results = finished(engine)
     first = next(results)
     engine.update_weights(9, [])
     turns = [trajectory.last for result in (first, *results) for trajectory in result.trajectories]
@@ -340,3 +354,73 @@ def test_a_stop_string_ends_a_response_with_the_token_that_completes_it(open_any
             assert short.finish == "stop" and string in short.text
         else:
             assert (short.finish, short.text) == (long.finish, long.text)
+
+
+def test_a_stop_string_may_end_within_a_token_or_take_several(open_any, pushed, tiny_family, prompts):
+    tokenizer = tiny_family.tokenizer
+    letters = tokenizer("é日", add_special_tokens=False)["input_ids"]
+    assert len(letters) > 2, "each letter is several tokens"
+    model = pushed(dict.fromkeys(letters, 8.0))
+    texts = {string: [] for string in ("é", "日", "\ufffd")}
+    for string, found in texts.items():
+        for turn in turns_of(generate(open_any(model), requests_for(prompts, n=8, max_new_tokens=30, stop=(string,)))):
+            ids = turn.response_ids.tolist()
+            ends = [k for k in range(1, len(ids) + 1) if string in tokenizer.decode(ids[:k])]
+            assert ends in ([], [len(ids)]), "it ends with the token that completes the string"
+            assert (turn.finish == "stop") == bool(ends or ids[-1] in tiny_family.stop_token_ids)
+            found += ends
+    assert texts["é"] and texts["日"], "both were said"
+
+
+def test_a_prompt_that_is_too_long_fails_alone_if_it_fails(open_any, tiny_model, tiny_family, prompts):
+    long = make_prompt(tiny_family, "What moves? " * 2400)
+    assert len(long) > 2 * 4096 + 1024
+    engine = open_any(tiny_model, batch_tokens=4096)
+    expected = tokens_of(generate(engine, requests_for(prompts)))
+    tickets = engine.submit([Request("long", long, 2, Sampling(max_new_tokens=2), 0), *requests_for(prompts)])
+    found = {result.ticket: result for result in finished(engine)}
+    assert sorted(found) == sorted(tickets)
+    first, *others = (found[ticket] for ticket in tickets)
+    assert tokens_of([result.trajectories for result in others]) == expected
+    assert isinstance(first.fault, DataError) if first.fault else len(first.trajectories) == 2
+
+
+def test_a_prompt_without_a_token_is_refused(prompts):
+    nothing = replace(prompts["text"], token_ids=prompts["text"].token_ids[:0])
+    with pytest.raises(DataError, match="request 'r': its prompt has no token"):
+        Request("r", nothing, 1, Sampling(), 0)
+
+
+def test_what_is_said_so_far_is_the_beginning_of_what_is_said(open_any, tiny_model, prompts):
+    engine = open_any(tiny_model)
+    if not hasattr(engine, "partial"):
+        pytest.skip("an optional method")
+    requests = requests_for(prompts, n=3, max_new_tokens=20)
+    tickets = engine.submit(requests)
+    seen, found = {ticket: [] for ticket in tickets}, {}
+    for result in engine.results():
+        if result is not None:
+            found[result.ticket] = tokens_of([result.trajectories])[0]
+        for ticket in set(tickets) - set(found):
+            seen[ticket].append([list(ids) for ids in engine.partial(ticket)])
+    for ticket, whole in found.items():
+        for moment in seen[ticket]:
+            assert len(moment) == 3
+            assert all(ids == final[: len(ids)] for ids, final in zip(moment, whole, strict=True))
+    assert any(any(ids for ids in moment) for moments in seen.values() for moment in moments)
+
+
+def test_counters_grow_with_what_is_done(open_any, tiny_model, prompts):
+    engine = open_any(tiny_model)
+    if not hasattr(engine, "stats"):
+        pytest.skip("an optional method")
+    before = engine.stats()
+    groups = generate(engine, requests_for(prompts, n=3))
+    after = engine.stats()
+    assert all(isinstance(value, float) for value in after.values())
+    assert all(after[name] >= value for name, value in before.items())
+    said = sum(len(turn.response_ids) for turn in turns_of(groups))
+    grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    assert grown.get("new_tokens", said) == said
+    if {"prompt_tokens", "cached_tokens", "prefilled_tokens"} <= after.keys():
+        assert grown["prompt_tokens"] == grown["cached_tokens"] + grown["prefilled_tokens"]

@@ -5,7 +5,7 @@ import pytest
 from curation.commands import serving
 from easyvideor1.config import JudgeConfig
 from easyvideor1.engines.endpoint import DOWN_AFTER, EndpointEngine, ReplyError, chat_messages
-from easyvideor1.engines.engine import Request, Sampling, generate
+from easyvideor1.engines.engine import Request, Sampling, finished, generate
 from easyvideor1.types import ConfigError, DataError, EasyVideoError, Prompt
 from tiny import load_frames
 
@@ -77,12 +77,12 @@ def test_the_responses_that_came_stand_beside_the_fault(serve, server, prompts):
     server.answer = lambda body: next(answers)
     engine = serve(concurrency=1)
     engine.submit(requests_for({"text": prompts["text"]}, n=3))
-    (result,) = engine.results()
+    (result,) = finished(engine)
     assert isinstance(result.fault, ReplyError) and result.fault.refused and "too long" in str(result.fault)
     assert [trajectory.text for trajectory in result.trajectories] == ["aaa", "bbb"]
     server.answer = lambda body: (200, None)
     engine.submit(requests_for({"text": prompts["text"]}, n=1))
-    (result,) = engine.results()
+    (result,) = finished(engine)
     assert isinstance(result.fault, ReplyError) and not result.fault.refused
     assert "in 2 attempts" in str(result.fault) and result.trajectories == ()
 
@@ -92,11 +92,11 @@ def test_an_endpoint_that_is_down_fails_as_an_engine(serve, server, prompts):
     engine = serve(retries=0)
     requests = [Request(name, prompts["text"], 1, Sampling(), 0) for name in "aaaaaaaabcdefgh"]
     engine.submit(requests)
-    results, came = engine.results(), []
+    results, came = finished(engine), []
     with pytest.raises(EasyVideoError, match=f"failed for {DOWN_AFTER} rows one after the other"):
         came.extend(result.request.id for result in results)
     assert set(came) <= set("abcdef"), "requests with one id count once"
-    assert list(engine.results()) == []
+    assert list(finished(engine)) == []
     server.answer = lambda body: (200, "aaa")
     assert generate(engine, requests[:1])
 
@@ -105,10 +105,10 @@ def test_closing_ends_the_retries_that_are_under_way(serve, server, prompts):
     server.answer = lambda body: (200, "aaa") if body["max_tokens"] == 7 else (503, "busy")
     engine = serve(retries=10**6)
     engine.submit([Request("r", prompts["text"], 1, Sampling(max_new_tokens=limit), 0) for limit in (7, 8, 9)])
-    assert next(engine.results()).trajectories[0].text == "aaa"
+    assert next(finished(engine)).trajectories[0].text == "aaa"
     engine.close()
     sent = len(server.seen)
-    assert list(engine.results()) == [] and len(server.seen) == sent
+    assert list(finished(engine)) == [] and len(server.seen) == sent
 
 
 def test_weights_cannot_be_updated(serve, server):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easyvideor1.engines.decoding import draw, truncate, uniforms
-from easyvideor1.engines.engine import Sampling, generate
+from easyvideor1.engines.engine import Sampling, finished, generate
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.engines.registry import open_engine
 from easyvideor1.types import ConfigError, DataError, EasyVideoError, Frames
@@ -25,10 +25,25 @@ UNIFORM = st.one_of(st.sampled_from([0.0, 0.5, 1 - 2**-53]), st.floats(0, 1, exc
 
 @given(LOGITS, UNIFORM, st.integers(0, 45), st.floats(0.01, 1.0))
 def test_what_is_impossible_is_never_drawn(values, uniform, top_k, top_p):
-    logits = torch.tensor(values, dtype=torch.float32)[None, None]
-    ids, logprobs = draw(logits, np.array([[uniform]]), Sampling(top_k=top_k, top_p=top_p))
-    assert np.isfinite(values[ids[0, 0]]) and np.isfinite(logprobs[0, 0])
-    assert logprobs[0, 0] == pytest.approx(torch.log_softmax(logits, -1)[0, 0, ids[0, 0]].item())
+    logits = torch.tensor(values, dtype=torch.float32)[None]
+    uniforms_R = torch.tensor([uniform], dtype=torch.float64)
+    ids, logprobs = draw(logits, uniforms_R, Sampling(top_k=top_k, top_p=top_p))
+    assert np.isfinite(values[ids[0]]) and logprobs[0].isfinite()
+    assert logprobs[0].item() == pytest.approx(torch.log_softmax(logits, -1)[0, ids[0]].item())
+
+
+@pytest.mark.parametrize("vocabulary", [1, 7, 128, 300, 1024, 5000])
+def test_a_draw_inverts_the_cumulative_distribution(vocabulary):
+    """By blocks, it is the token that one sum over the vocabulary in float64 gives."""
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = 4 * torch.randn(2000, vocabulary, generator=generator)
+    numbers = torch.rand(2000, generator=generator, dtype=torch.float64)
+    ids, _ = draw(logits, numbers, Sampling())
+    cumulative = torch.softmax(logits.double(), -1).cumsum(-1)
+    threshold = numbers * cumulative[:, -1]
+    near = (cumulative - threshold[:, None]).abs().amin(-1) < 1e-6  # rounding may decide there
+    wanted = torch.searchsorted(cumulative, threshold[:, None], right=True).squeeze(1)
+    assert torch.equal(ids[~near], wanted[~near]) and near.float().mean() < 0.05
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=30), st.integers(1, 30))
@@ -110,7 +125,7 @@ def test_a_request_that_fails_changes_no_bit_of_the_others(tiny_family, tiny_mod
     requests = {request.id: request for request in requests_for(prompts)}
     engine = LocalEngine(tiny_family, tiny_model, load_none_of(prompts, UNREADABLE), batch_tokens=batch_tokens)
     engine.submit(list(requests.values()))
-    found = {result.request.id: result.trajectories for result in engine.results()}
+    found = {result.request.id: result.trajectories for result in finished(engine)}
     readable = [name for name in requests if name not in UNREADABLE]
     plain = LocalEngine(tiny_family, tiny_model, load_frames, batch_tokens=batch_tokens)
     for name, group in zip(readable, generate(plain, [requests[name] for name in readable]), strict=True):
@@ -127,7 +142,7 @@ def test_windows_are_batched_apart(tiny_family, tiny_model, prompts):
     requests = requests_for(prompts, n=1, max_new_tokens=2)
     for window in (requests[:2], requests[2:]):
         engine.submit(window)
-    assert len(list(engine.results())) == 4 and len(rows) == 2
+    assert len(list(finished(engine))) == 4 and len(rows) == 2
 
 
 @pytest.mark.model
@@ -136,7 +151,7 @@ def test_nothing_is_generated_for_cancelled_requests(tiny_family, tiny_model, pr
     tiny_model.lm_head.register_forward_hook(lambda module, args, out: steps.append(1))
     engine = LocalEngine(tiny_family, tiny_model, load_frames, batch_tokens=1)
     first, *others = engine.submit(requests_for(dict.fromkeys("abc", prompts["text"]), n=1, max_new_tokens=3))
-    results = engine.results()
+    results = finished(engine)
     assert next(results).ticket == first
     count = len(steps)
     engine.cancel(others)
@@ -144,7 +159,7 @@ def test_nothing_is_generated_for_cancelled_requests(tiny_family, tiny_model, pr
     together = LocalEngine(tiny_family, tiny_model, load_frames)
     tickets = together.submit(requests_for(prompts, n=1, max_new_tokens=40))
     together.cancel(tickets)
-    assert list(together.results()) == [] and len(steps) == count
+    assert list(finished(together)) == [] and len(steps) == count
 
 
 @pytest.mark.model
@@ -156,8 +171,8 @@ def test_a_failure_of_the_engine_leaves_nothing_pending(tiny_family, tiny_model,
     engine = LocalEngine(tiny_family, tiny_model, broken)
     engine.submit(requests_for(prompts))
     with pytest.raises(RuntimeError, match="on fire"):
-        list(engine.results())
-    assert list(engine.results()) == [] and tiny_model.training
+        list(finished(engine))
+    assert list(finished(engine)) == [] and tiny_model.training
 
 
 @pytest.mark.model
@@ -192,7 +207,7 @@ def test_what_ends_first_comes_first(tiny_family, pushed, prompts, batch_tokens)
     model = pushed({tiny_family.stop_token_ids[0]: 6.0})
     engine = LocalEngine(tiny_family, model, load_frames, batch_tokens=batch_tokens)
     tickets = engine.submit(requests_for(prompts, n=2, max_new_tokens=40))
-    came = [result.ticket for result in engine.results()]
+    came = [result.ticket for result in finished(engine)]
     assert sorted(came) == tickets and (came != tickets or batch_tokens == 300)
 
 
@@ -233,7 +248,7 @@ def test_under_autocast_results_come_in_bundles(tiny_family, pushed, prompts):
     engine = LocalEngine(tiny_family, model, load_frames)
     requests = requests_for(prompts, n=2, max_new_tokens=50)
     tickets = engine.submit(requests)
-    found = {result.ticket: result.trajectories for result in engine.results()}
+    found = {result.ticket: result.trajectories for result in finished(engine)}
     assert sorted(found) == tickets and model.compute_dtype == torch.bfloat16
     again = generate(LocalEngine(tiny_family, model, load_frames), requests)
     assert tokens_of([found[ticket] for ticket in tickets]) == tokens_of(again)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from answering import AnsweringEngine
-from easyvideor1.engines.engine import Request, Result, Sampling
+from easyvideor1.engines.engine import Request, Result, Sampling, finished
 from easyvideor1.rollout.driver import Draw, Job, Outcome, drive
 from easyvideor1.types import DataError, EasyVideoError, MediaError, Prompt, Sample, Trajectory, Turn
 
@@ -126,7 +126,7 @@ def test_who_stops_listening_leaves_nothing_pending() -> None:
     outcomes = drive(engine, [job("a", 1), job("b", 2)], Turns())
     next(outcomes)
     outcomes.close()
-    assert list(engine.results()) == []
+    assert list(finished(engine)) == []
 
 
 @pytest.mark.parametrize("fault", ["forgets", "repeats", "too few", "tickets"])

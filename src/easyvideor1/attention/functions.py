@@ -4,15 +4,19 @@ A row holds a forest of text in depth-first order (``packing.prefix_tree``). A t
 itself. ``attention.tree`` computes the visible pairs only.
 
 transformers calls the function by its registered name. The layout of a row reaches it through the keyword arguments of
-the language model. Without a layout (vision tower, decoding with a cache) it is transformers' ``sdpa``.
+the language model. Without a layout (vision tower, decoding with a cache) it is transformers' ``sdpa``. The keys of
+responses that grow (``attention.branches``) travel in the same way, and attend by themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from easyvideor1.attention.branches import BranchKeys
 from easyvideor1.attention.flex import flex_tree_attention
 from easyvideor1.attention.layout import Layout, dense_mask
 from easyvideor1.attention.tree import CpuKernel, CudaKernel, TreeAttention
@@ -22,19 +26,24 @@ from easyvideor1.types import ConfigError
 PREFIX_TREE = "sdpa_prefix_tree"
 
 
-def attention_arguments(mask: torch.Tensor | Layout | None, config: Any, dtype: torch.dtype) -> dict[str, Any]:
+def attention_arguments(
+    mask: torch.Tensor | Layout | BranchKeys | None, config: Any, dtype: torch.dtype
+) -> dict[str, Any]:
     """Keyword arguments that make a language model of transformers attend as ``mask`` says.
 
     Args:
-        mask: bool ``(B, 1, T, S)``, or a layout if ``config`` asks for ``PREFIX_TREE``; causal if None.
+        mask: bool ``(B, 1, T, S)``; a layout, or the keys of growing responses, if ``config`` asks for ``PREFIX_TREE``;
+            causal if None.
         config: of the language model.
         dtype: of its activations.
     """
     implementation = config._attn_implementation
-    if isinstance(mask, Layout):
+    if isinstance(mask, Layout | BranchKeys):
         if implementation != PREFIX_TREE:
             raise ValueError(f"a layout needs the attention {PREFIX_TREE!r}, and this model has {implementation!r}")
-        return {"attention_mask": None, "prefix_layout": mask}
+        if isinstance(mask, Layout):
+            return {"attention_mask": None, "prefix_layout": mask}
+        return {"attention_mask": None, "prefix_layout": mask.layout, "branch_keys": mask}
     if mask is None or implementation != "eager":
         return {"attention_mask": mask}
     # The eager implementation adds its mask: a bool would raise seen keys by 1 and hide nothing.
@@ -45,6 +54,20 @@ def attention_arguments(mask: torch.Tensor | Layout | None, config: Any, dtype: 
 def takes_layout(model: Any) -> bool:
     """Whether the language model of ``model`` was loaded with ``PREFIX_TREE``."""
     return bool(model.config.get_text_config()._attn_implementation == PREFIX_TREE)
+
+
+@contextmanager
+def taking_layouts(model: Any) -> Iterator[None]:
+    """Within, a language model that was loaded with ``sdpa`` has ``PREFIX_TREE``, which does the same and more."""
+    config = model.config.get_text_config()
+    before = config._attn_implementation
+    if before == "sdpa":
+        config._attn_implementation = register()
+    try:
+        yield
+    finally:
+        if before == "sdpa":
+            config._attn_implementation = before
 
 
 def register() -> str:
@@ -69,9 +92,15 @@ def _attention_forward(
     dropout: float = 0.0,
     scaling: float | None = None,
     prefix_layout: Layout | None = None,
+    branch_keys: BranchKeys | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """transformers' contract: ``(1, H, T, D)`` queries, ``(1, K, T, D)`` keys and values to ``(1, T, H, D)``."""
+    if branch_keys is not None and branch_keys.filling:
+        branch_keys.keep(_layer(module), key, value)
+    elif branch_keys is not None:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return branch_keys.attend(_layer(module), query, key, value, scale), None
     if prefix_layout is None:
         return plain_attention(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options)
     window = options.get("sliding_window")
@@ -83,6 +112,10 @@ def _attention_forward(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     out = tree_attention(query, key, value, prefix_layout, scale)
     return out.transpose(1, 2).contiguous(), None
+
+
+def _layer(module: Any) -> int:
+    return int(module.layer_idx)
 
 
 def plain_attention(
@@ -98,6 +131,13 @@ def plain_attention(
 
     out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     return out, None
+
+
+def joins_parts(device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    """Whether torch has fused kernels there that return their normaliser, for heads of this width."""
+    if device.type == "cuda":
+        return CudaKernel.takes(torch.empty(0, width, dtype=dtype, device="meta"))
+    return device.type == "cpu"
 
 
 def tree_attention(

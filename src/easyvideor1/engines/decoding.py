@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from easyvideor1.engines.engine import Request, Sampling
 from easyvideor1.types import Prompt, Trajectory, Turn
 
+#: Tokens that are summed at a time when one is drawn: a divisor of it and of the size of the vocabulary.
+BLOCK = 128
+
 
 def uniforms(seed: int, response: int, count: int) -> NDArray[np.float64]:
     """The random numbers of one response: a function of its seed and index, whatever else is in the batch."""
@@ -21,27 +25,52 @@ def uniforms(seed: int, response: int, count: int) -> NDArray[np.float64]:
 
 
 def draw(
-    logits_PnV: torch.Tensor,
-    uniforms_Pn: NDArray[np.float64],
+    logits_RV: torch.Tensor,
+    uniforms_R: torch.Tensor,
     sampling: Sampling,
-    drawn_from_PnV: torch.Tensor | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    drawn_from_RV: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids by inverting the cumulative distribution at the given uniforms, and their log-probabilities.
 
-    ``drawn_from_PnV`` are logits to draw from in place of the policy's; log-probabilities are the policy's either way.
+    Nothing waits for the device.
+
+    Args:
+        logits_RV: the policy's.
+        uniforms_R: in [0, 1), float64.
+        sampling: of all ``R`` responses.
+        drawn_from_RV: logits to draw from in place of the policy's; log-probabilities are the policy's either way.
+
+    Returns:
+        int64 ``(R,)`` and float32 ``(R,)``.
     """
-    log_PnV = torch.log_softmax(logits_PnV, dim=-1)
+    log_RV = torch.log_softmax(logits_RV, dim=-1)
     if sampling.greedy:
-        ids = log_PnV.argmax(-1)
+        ids = log_RV.argmax(-1)
     else:
-        full = log_PnV.exp() if drawn_from_PnV is None else torch.softmax(drawn_from_PnV, dim=-1)
-        probabilities = truncate(full, sampling).double()
-        cumulative = probabilities.cumsum(-1)
-        threshold = torch.from_numpy(uniforms_Pn).to(logits_PnV.device)[..., None] * cumulative[..., -1:]
-        # right=True skips tokens of probability 0, whose cumulative value equals their predecessor's.
-        ids = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp_max(logits_PnV.shape[-1] - 1)
-    picked = log_PnV.gather(-1, ids[..., None]).squeeze(-1)
-    return ids.cpu().numpy(), picked.float().cpu().numpy()
+        full = log_RV.exp() if drawn_from_RV is None else torch.softmax(drawn_from_RV, dim=-1)
+        ids = _inverse(truncate(full, sampling), uniforms_R)
+    return ids, log_RV.gather(-1, ids[:, None]).squeeze(-1).float()
+
+
+def _inverse(probabilities_RV: torch.Tensor, uniforms_R: torch.Tensor) -> torch.Tensor:
+    """The tokens at which the cumulative sums pass the uniforms' share of the total, int64 ``(R,)``.
+
+    The vocabulary is summed in blocks, and only the block that is hit token by token: cumulative sums of all tokens in
+    float64 would cost more than the softmax. A token of probability 0 is never hit.
+    """
+    rows, vocabulary = probabilities_RV.shape
+    blocks = probabilities_RV.view(rows, -1, math.gcd(vocabulary, BLOCK))
+    sums = blocks.sum(-1).double()
+    cumulative = sums.cumsum(-1)
+    threshold = uniforms_R[:, None] * cumulative[:, -1:]
+    # right=True skips what has probability 0, whose cumulative value equals its predecessor's.
+    block = torch.searchsorted(cumulative, threshold, right=True).clamp_max(blocks.shape[1] - 1)
+    mass = sums.gather(1, block)
+    share = (threshold - cumulative.gather(1, block) + mass).clamp_min(0.0) / mass
+    within = blocks.gather(1, block[..., None].expand(-1, -1, blocks.shape[2])).squeeze(1).double().cumsum(-1)
+    # A share must not be rounded up to the whole, behind which there is no token.
+    token = torch.searchsorted(within, share.clamp_max(1 - 2**-53) * within[:, -1:], right=True)
+    return (block * blocks.shape[2] + token).squeeze(1)
 
 
 def truncate(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
@@ -61,38 +90,39 @@ def truncate(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 
 
 class SeenTokens:
-    """The tokens of the prompts and of the growing responses of one batch of ``R`` rows with ``n`` responses each.
+    """The tokens of ``R`` growing responses and of their prompts.
 
     ``repetition_penalty`` is that of CTRL (Keskar et al. 2019), over prompt and response, as transformers and vLLM have
     it; ``presence_penalty`` and ``frequency_penalty`` are OpenAI's, over the response alone.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], n: int, vocabulary: int, device: torch.device) -> None:
-        self._in_prompt_R1V = torch.zeros(len(prompts), 1, vocabulary, dtype=torch.bool, device=device)
+    def __init__(self, prompts: Sequence[Prompt], vocabulary: int, device: torch.device) -> None:
+        """``prompts`` are those of the responses, one for each."""
+        self._in_prompt_RV = torch.zeros(len(prompts), vocabulary, dtype=torch.bool, device=device)
         for row, prompt in enumerate(prompts):
-            self._in_prompt_R1V[row, 0, torch.from_numpy(prompt.token_ids).to(device)] = True
+            self._in_prompt_RV[row, torch.from_numpy(prompt.token_ids).to(device)] = True
         # Counts are whole numbers below the length of a response, which float32 holds exactly.
-        self._counts_RnV = torch.zeros(len(prompts), n, vocabulary, device=device)
+        self._counts_RV = torch.zeros(len(prompts), vocabulary, device=device)
 
-    def add(self, ids_Rn: torch.Tensor) -> None:
+    def add(self, ids_R: torch.Tensor) -> None:
         """Note the next token of every response."""
-        once = torch.ones_like(ids_Rn, dtype=self._counts_RnV.dtype)[..., None]
-        self._counts_RnV.scatter_add_(-1, ids_Rn[..., None], once)
+        once = torch.ones_like(ids_R, dtype=self._counts_RV.dtype)[:, None]
+        self._counts_RV.scatter_add_(-1, ids_R[:, None], once)
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Keep these rows only."""
-        self._in_prompt_R1V, self._counts_RnV = self._in_prompt_R1V[rows], self._counts_RnV[rows]
+    def select(self, kept: torch.Tensor) -> None:
+        """Keep these responses only."""
+        self._in_prompt_RV, self._counts_RV = self._in_prompt_RV[kept], self._counts_RV[kept]
 
-    def penalised(self, logits_RnV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    def penalised(self, logits_RV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         """Logits of what is drawn from, of logits that are divided by the temperature already.
 
         The repetition penalty is the same before and after that division; the others are divided, too.
         """
-        said = self._counts_RnV > 0
+        said = self._counts_RV > 0
         factor = sampling.repetition_penalty
-        repeated = torch.where(logits_RnV > 0, logits_RnV / factor, logits_RnV * factor)
-        out = torch.where(self._in_prompt_R1V | said, repeated, logits_RnV)
-        taken = sampling.frequency_penalty * self._counts_RnV + sampling.presence_penalty * said
+        repeated = torch.where(logits_RV > 0, logits_RV / factor, logits_RV * factor)
+        out = torch.where(self._in_prompt_RV | said, repeated, logits_RV)
+        taken = sampling.frequency_penalty * self._counts_RV + sampling.presence_penalty * said
         return out - taken / sampling.temperature
 
 
@@ -129,68 +159,84 @@ class GrowingResponses:
         self._requests = requests
         self._stop_ids = stop_ids
         self._tokenizer = tokenizer
-        self._ids: list[NDArray[np.int64]] = []
-        self._logprobs: list[NDArray[np.float32]] = []
-        self._versions: list[int] = []
         self._stop = StopStrings(requests[0].sampling.stop, tokenizer)
-        count = len(requests) * requests[0].n
+        count, limit = len(requests) * requests[0].n, requests[0].sampling.max_new_tokens
+        #: Tokens drawn so far.
+        self.length = 0
+        self._ids = np.zeros((count, limit), dtype=np.int64)
+        self._logprobs = np.zeros((count, limit), dtype=np.float32)
+        self._versions = np.zeros(limit, dtype=np.int64)
         #: Tokens of each response that has ended, else 0.
         self._lengths = np.zeros(count, dtype=np.int64)
-        self._open = set(range(len(requests)))
+        self._open = np.ones(len(requests), dtype=bool)
         #: Which responses have ended, or belong to a dropped request, bool ``(N,)``.
         self.finished = np.zeros(count, dtype=bool)
 
-    def add(self, ids_N: NDArray[np.int64], logprobs_N: NDArray[np.float32], version: int) -> list[int]:
-        """Take the next token of every response, drawn from the weights of ``version``.
+    def add(
+        self, rows: NDArray[np.int64], ids_R: NDArray[np.int64], logprobs_R: NDArray[np.float32], version: int
+    ) -> int:
+        """Take the next token of the responses ``rows``, drawn from the weights of ``version``.
 
-        Values of responses that have ended are ignored.
-
-        Returns:
-            The requests whose last response ended with this token.
+        All responses that have not ended are among them; values of others are ignored. Returns how many are not.
         """
-        self._ids.append(ids_N)
-        self._logprobs.append(logprobs_N)
-        self._versions.append(version)
-        ended = ~self.finished & np.isin(ids_N, self._stop_ids)
+        grown = ~self.finished[rows]
+        rows, ids_R, step = rows[grown], ids_R[grown], self.length
+        self._ids[rows, step], self._logprobs[rows, step] = ids_R, logprobs_R[grown]
+        self._versions[step] = version
+        self.length += 1
+        ended = np.isin(ids_R, self._stop_ids)
         if self._stop:
-            tail = self._ids[-self._stop.tokens :]
-            ended |= [
-                not done and self._stop.said([int(ids[row]) for ids in tail])
-                for row, done in enumerate(self.finished.tolist())
-            ]
-        self._lengths[ended] = len(self._ids)
-        self.finished |= ended
-        rows_Pn = self.finished.reshape(len(self._requests), -1).tolist()
-        return sorted(request for request in self._open if all(rows_Pn[request]))
+            first = max(self.length - self._stop.tokens, 0)
+            ended |= [self._stop.said(tail) for tail in self._ids[rows, first : self.length].tolist()]
+        self._lengths[rows[ended]] = self.length
+        self.finished[rows[ended]] = True
+        return len(rows)
 
     def drop(self, request: int) -> None:
         """Generate no more for a request."""
         self.finished.reshape(len(self._requests), -1)[request] = True
-        self._open.discard(request)
+        self._open[request] = False
 
     @property
     def open(self) -> list[int]:
         """The requests that were neither taken nor dropped, in order."""
-        return sorted(self._open)
+        return np.flatnonzero(self._open).tolist()
+
+    @property
+    def complete(self) -> list[int]:
+        """The open requests whose responses have all ended."""
+        return np.flatnonzero(self._open & self.finished.reshape(len(self._requests), -1).all(1)).tolist()
+
+    def said(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The tokens so far of responses that have not ended, ``(R, length)``."""
+        return self._ids[rows, : self.length]
+
+    def so_far(self, request: int) -> list[list[int]]:
+        """The tokens so far of every response of a request."""
+        return [self._ids[row, : self._length(row)].tolist() for row in self._rows(request)]
 
     def take(self, request: int) -> tuple[Trajectory, ...]:
         """The responses of a request, those that have not ended as they are."""
-        self._open.discard(request)
+        self._open[request] = False
+        return tuple(Trajectory((self._turn(self._requests[request], row),)) for row in self._rows(request))
+
+    def _rows(self, request: int) -> range:
         n = self._requests[request].n
-        rows = range(request * n, (request + 1) * n)
-        return tuple(Trajectory((self._turn(self._requests[request], row),)) for row in rows)
+        return range(request * n, (request + 1) * n)
+
+    def _length(self, row: int) -> int:
+        return int(self._lengths[row]) or self.length
 
     def _turn(self, request: Request, row: int) -> Turn:
-        stopped = bool(self._lengths[row])
-        length = int(self._lengths[row]) or len(self._ids)
-        ids_T = np.stack([ids[row] for ids in self._ids[:length]])
+        stopped, length = bool(self._lengths[row]), self._length(row)
+        ids_T = self._ids[row, :length].copy()
         text_ids = ids_T[:-1] if stopped and ids_T[-1] in self._stop_ids else ids_T
         return Turn(
             prompt=request.prompt,
             response_ids=ids_T,
             response_mask=np.ones(length, dtype=bool),
-            logprobs=np.stack([logprobs[row] for logprobs in self._logprobs[:length]]),
+            logprobs=self._logprobs[row, :length].copy(),
             finish="stop" if stopped else "length",
             text=self._tokenizer.decode(text_ids),
-            versions=np.array(self._versions[:length], dtype=np.int64),
+            versions=self._versions[:length].copy(),
         )

@@ -64,6 +64,8 @@ class EndpointEngine:
     (``ReplyError``); the responses that came are in the result all the same. ``results`` raises ``ConfigError`` when
     address, key or model are wrong, and ``EasyVideoError`` when the endpoint is down (``DOWN_AFTER``).
 
+    Requests that are submitted while others run join them (``joins_running``).
+
     Args:
         family: whose tokenizer makes token ids of the responses.
         load: reads the frames.
@@ -74,11 +76,13 @@ class EndpointEngine:
         ConfigError: the key is not in the environment.
     """
 
+    joins_running = True
+
     def __init__(self, family: Family, load: LoadFrames, endpoint: JudgeConfig, *, system: str = "") -> None:
         if endpoint.api_key_env and not os.environ.get(endpoint.api_key_env):
             raise ConfigError(
                 f"--api-key-env {endpoint.api_key_env}: this environment variable is not set; set it to the endpoint's "
-                "key, or leave the option out for an endpoint without one"
+                "key, or leave the option (rollout.endpoint.api_key_env) out for an endpoint without one"
             )
         self.version = 0
         self._family = family

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from easyvideor1.types import ConfigError, EasyVideoError, Prompt, Trajectory
+from easyvideor1.types import ConfigError, DataError, EasyVideoError, Prompt, Trajectory
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +69,8 @@ class Request:
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ConfigError(f"request {self.id!r} asks for {self.n} responses; ask for at least 1")
+        if not len(self.prompt):
+            raise DataError(f"request {self.id!r}: its prompt has no token; a prompt has at least one")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,9 +86,22 @@ class Result:
 class Engine(Protocol):
     """Generates trajectories. One thread uses an engine at a time.
 
-    Attributes that an engine may have, all ``False`` where they are missing: with ``takes_features`` and
+    Attributes that an engine may have; where they are missing, they are ``False`` or empty: with ``takes_features`` and
     ``opens_checkpoints`` a class is opened with more (``open_engine``); an engine with ``takes_adapters`` receives
-    adapters beside the weights that they change, not merged weights.
+    adapters beside the weights that they change, not merged weights, and adapters alone once it has these. With
+    ``runs_ahead`` an engine has weights of its own and generates in the background, whether or not its caller waits for
+    results; where nothing has finished, its ``results`` yields ``None`` soon. With ``joins_running`` requests that are
+    submitted while others run join them at once; otherwise they wait until these are done. A class with
+    ``tensor_parallel`` can be opened so that several devices share each layer.
+    ``unknown_logprobs`` names the fields of ``Sampling`` with which it returns no log-probs, such as
+    ``("top_p", "top_k")``. ``requires`` names a package that the class needs, and the command that installs it:
+    ``("vllm", 'pip install "easyvideor1[vllm]"')``.
+
+    Methods that an engine may have: ``partial(ticket)`` returns the token ids so far of the ``n`` responses of a
+    pending request, for streaming; ``arrived()`` returns the results that are there already, without a wait;
+    ``stats()`` returns counters since it was opened, such as ``prompt_tokens`` and ``cached_tokens``; ``spans()``
+    returns what the engine did since the last call (``spans.Span``), by the name of each worker, for the trace and the
+    idle shares of a run.
 
     Requirements:
 
@@ -113,11 +129,12 @@ class Engine(Protocol):
         """Accept requests and return their tickets. One call is one window of batching."""
         ...
 
-    def results(self) -> Iterator[Result]:
+    def results(self) -> Iterator[Result | None]:
         """Yield each result as soon as it is there, and end when nothing is pending.
 
-        More may be submitted or cancelled meanwhile. An iterator that was left early loses nothing: the next call
-        continues.
+        More may be submitted or cancelled meanwhile, and weights updated. An iterator that was left early loses
+        nothing: the next call continues. ``None`` says that nothing has finished yet: an engine may yield it after a
+        decoding step, so that its caller gets control while long responses grow.
         """
         ...
 
@@ -148,6 +165,16 @@ class Engine(Protocol):
         ...
 
 
+def finished(engine: Engine) -> Iterator[Result]:
+    """The results of an engine, without the pauses between them."""
+    return (result for result in engine.results() if result is not None)
+
+
+def added(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Two sets of counters in sum (``Engine.stats``)."""
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
+
+
 def generate(engine: Engine, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
     """The trajectories of all requests, in their order: for scripts that generate without a run.
 
@@ -163,7 +190,7 @@ def generate(engine: Engine, requests: Sequence[Request]) -> list[tuple[Trajecto
     places = {ticket: place for place, ticket in enumerate(tickets)}
     found: dict[int, tuple[Trajectory, ...]] = {}
     try:
-        for result in engine.results():
+        for result in finished(engine):
             place = places.get(result.ticket)
             if place is None or place in found:
                 raise contract_error(engine, f"returned ticket {result.ticket}, which is not pending")
@@ -187,10 +214,12 @@ _METHODS = ("submit", "results", "cancel", "update_weights", "sleep", "wake", "c
 
 
 def check_contract(name: str, engine: object) -> None:
-    """Check that a class of engines has the methods of the contract; a function that makes engines is not looked into.
+    """Check that a class of engines has the methods of the contract, and that what it ``requires`` is installed.
+
+    A function that makes engines is not looked into.
 
     Raises:
-        ConfigError: it lacks some; the message names them.
+        ConfigError: it lacks some methods, or the package is not installed; the message names them.
     """
     missing = [method for method in _METHODS if not callable(getattr(engine, method, None))]
     if isinstance(engine, type) and missing:
@@ -198,9 +227,17 @@ def check_contract(name: str, engine: object) -> None:
             f"engine {name!r} has no {', '.join(missing)}; an engine has the methods "
             f"{', '.join(_METHODS)} (docs/engines.md)"
         )
+    package, command = getattr(engine, "requires", ("", ""))
+    if package and importlib.util.find_spec(package) is None:
+        raise ConfigError(f"rollout.engine: {name!r} needs {package}, which is not installed; {command}")
 
 
 def contract_error(engine: Engine, what: str) -> EasyVideoError:
     """The error of an engine that breaks its contract; ``what`` says how."""
-    name = type(engine).__name__
-    return EasyVideoError(f"engine {name} {what}; an engine returns one result for each request, with its n responses")
+    words = f"engine {class_name(engine)} {what}"
+    return EasyVideoError(f"{words}; an engine returns one result for each request, with its n responses")
+
+
+def class_name(engine: Engine) -> str:
+    """The class of an engine, for messages; something that stands for an engine says whose it is (``class_name``)."""
+    return str(getattr(engine, "class_name", type(engine).__name__))

@@ -1,8 +1,8 @@
-"""Generation with transformers alone: every prompt is prefilled once and its cache serves all its responses.
+"""Generation with transformers alone: every prompt is prefilled once and its keys serve all its responses.
 
-The n responses of a prompt live in one row: after the prompt's keys come n keys per decoded step, and a mask lets
-response ``i`` see the prompt and its own tokens only. Nothing is copied n times, and the vision tower runs once per
-prompt. (For very long responses the masked siblings cost attention time; a paged engine is the better choice there.)
+The n responses of a prompt branch off it (``attention.branches``): each attends to its prompt and to its own tokens.
+Nothing is copied n times, the vision tower runs once per prompt, and what the prompts of a batch begin with, such as a
+video with several questions, is computed once. Responses that have ended leave the batch.
 
 A family whose layers cannot branch (``shares_prefix`` is False) gets a row per response: the prompt is still prefilled
 once, and its cache is then copied n times.
@@ -16,32 +16,22 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from easyvideor1.attention.functions import taking_layouts
 from easyvideor1.config import ModelConfig
-from easyvideor1.engines.decoding import GrowingResponses, SeenTokens, draw, uniforms
 from easyvideor1.engines.engine import Request, Result
+from easyvideor1.engines.local_batch import Batch, BatchMedia
 from easyvideor1.engines.registry import ENGINES, inference_model
 from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family, computing
-from easyvideor1.families.features import FeatureCache, FeatureStore, load_visual
-from easyvideor1.families.inputs import LoadFrames, load_checked
-from easyvideor1.families.vision_tower import hidden_states
-from easyvideor1.packing.logprobs import masked_logits
-from easyvideor1.types import (
-    ConfigError,
-    DataError,
-    EasyVideoError,
-    Frames,
-    MediaError,
-    MediaPlan,
-    MediaRef,
-)
+from easyvideor1.families.features import FeatureCache, FeatureStore
+from easyvideor1.families.inputs import LoadFrames
+from easyvideor1.spans import Span, SpanRecorder
+from easyvideor1.types import ConfigError, DataError, EasyVideoError, MediaError
 
-#: Under autocast, results are yielded after every so many tokens only: a pause ends autocast, which then casts all
-#: weights again.
-_PACE = 16
+#: What ``stats`` counts.
+COUNTERS = ("prompt_tokens", "cached_tokens", "prefilled_tokens", "prefills", "new_tokens")
 
 
 @ENGINES.register("local")
@@ -59,6 +49,8 @@ class LocalEngine:
 
     takes_features = True
     opens_checkpoints = True
+    #: On a GPU, record decoding steps as CUDA graphs; layers that cannot be recorded run step by step.
+    cuda_graphs = True
 
     def __init__(
         self,
@@ -83,8 +75,13 @@ class LocalEngine:
         self._tickets = 0
         self._windows: deque[list[int]] = deque()
         self._pending: dict[int, Request] = {}
-        self._stream: Iterator[Result] | None = None
+        self._stream: Iterator[Result | None] | None = None
         self._incomplete: int | None = None
+        #: Updates that brought tensors: keys that were computed before are of other weights.
+        self._changes = 0
+        self._batch: Batch | None = None
+        self._counters = dict.fromkeys(COUNTERS, 0.0)
+        self._recorder = SpanRecorder()
 
     def submit(self, requests: Sequence[Request]) -> list[int]:
         """See ``Engine``."""
@@ -95,18 +92,47 @@ class LocalEngine:
             self._windows.append(tickets)
         return tickets
 
-    def results(self) -> Iterator[Result]:
-        """See ``Engine``. Nothing is computed between two results unless the next one is asked for."""
-        while (result := self._next_result()) is not None:
-            yield result
+    def results(self) -> Iterator[Result | None]:
+        """See ``Engine``. It pauses after every step, and nothing is computed unless what comes next is asked for."""
+        end = object()
+        while (result := self._next_result(end)) is not end:
+            yield result  # type: ignore[misc]
+
+    def partial(self, ticket: int) -> list[list[int]]:
+        """The token ids so far of the ``n`` responses of a pending request; empty where it waits for its batch.
+
+        Raises:
+            KeyError: the request is not pending.
+        """
+        request = self._pending[ticket]
+        said = None if self._batch is None else self._batch.partial(ticket)
+        return [[] for _ in range(request.n)] if said is None else said
+
+    def stats(self) -> dict[str, float]:
+        """Counters since the engine was opened.
+
+        ``prompt_tokens`` are those of all responses, and ``cached_tokens`` those among them that were not computed for
+        that response, because another one has the same prompt or begins alike. ``prefilled_tokens`` are what prefills
+        computed, ``prefills`` the prompts in them: more than there were requests, after weights that came in the middle
+        of responses. ``new_tokens`` were drawn.
+        """
+        return dict(self._counters)
+
+    def spans(self) -> dict[str, list[Span]]:
+        """What the engine did since the last call: steps of generation, and the prefills within them."""
+        return {"local": self._recorder.take()}
 
     def cancel(self, tickets: Collection[int]) -> None:
         """See ``Engine``."""
         for ticket in tickets:
             self._pending.pop(ticket, None)
+        if not self._pending:
+            self._forget()
 
     def update_weights(self, version: int, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Take the weights of ``version``, one tensor after the other.
+
+        Responses that were begun go on from their tokens: keys that older weights made are computed anew.
 
         Raises:
             ConfigError: the version is older, or a tensor is not of this model. Where tensors had been copied before,
@@ -117,7 +143,7 @@ class LocalEngine:
         self.wake()
         # Tied weights go by either name.
         own = {weight_name(name): p for name, p in self.model.named_parameters(remove_duplicate=False)}
-        before, copied = self._incomplete, False
+        before, copied, came = self._incomplete, False, False
         self._incomplete = version
         with torch.no_grad():
             for name, tensor in tensors:
@@ -128,10 +154,12 @@ class LocalEngine:
                         f"weights of version {version}: {name!r} has shape {tuple(tensor.shape)}, the engine's model "
                         f"has {shape}; they are of another model"
                     )
+                came = True
                 if own[name].data_ptr() != tensor.data_ptr():
                     own[name].copy_(tensor)
                     copied = True
         self.version, self._incomplete = version, None
+        self._changes += came
 
     def sleep(self) -> None:
         """Move weights of its own to the CPU. A trainer's weights stay where they are; caches live for one batch."""
@@ -143,19 +171,22 @@ class LocalEngine:
         """Move weights of its own back."""
         if self._owns_weights and self._asleep:
             self.model.to(self._device)
+            if self._batch is not None:
+                self._batch.forget_graph()
         self._asleep = False
 
     def close(self) -> None:
-        """Drop what is pending, and let go of the model."""
+        """Drop what is pending, and sleep."""
         self._forget()
         self.sleep()
 
     def _forget(self) -> None:
+        """Drop what is pending, and the keys of the batch under way."""
         self._pending.clear()
         self._windows.clear()
-        self._stream = None
+        self._stream = self._batch = None
 
-    def _next_result(self) -> Result | None:
+    def _next_result(self, end: object) -> object:
         if self._incomplete is not None:
             self._forget()
             raise EasyVideoError(
@@ -165,46 +196,54 @@ class LocalEngine:
             self._stream = self._all_results()
         self.wake()
         was_training = self.model.training
-        self.model.eval()
+        if was_training:
+            self.model.eval()
         try:
-            # Compiled layers are for long rows: with a cache that grows they would be compiled again and again.
-            with torch.no_grad(), computing(self.model), torch.compiler.set_stance("force_eager"):
-                result = next(self._stream, None)
+            # Compiled layers are for long rows: responses that grow and leave would have them compiled again and again.
+            with (
+                torch.no_grad(),
+                computing(self.model),
+                torch.compiler.set_stance("force_eager"),
+                taking_layouts(self.model),
+                self._recorder("generate"),
+            ):
+                result = next(self._stream, end)
         except BaseException:
             self._forget()
             raise
         finally:
-            self.model.train(was_training)
-        if result is None:
-            self._stream = None
+            if was_training:
+                self.model.train()
+        if not self._pending:
+            self._forget()  # a caller that has what it wants may never ask again, and the keys would stay
         return result
 
-    def _all_results(self) -> Iterator[Result]:
+    def _all_results(self) -> Iterator[Result | None]:
         while self._windows:
             yield from self._window_results(self._windows.popleft())
 
-    def _window_results(self, window: Sequence[int]) -> Iterator[Result]:
+    def _window_results(self, window: Sequence[int]) -> Iterator[Result | None]:
         waiting = deque(sorted((t for t in window if t in self._pending), key=lambda t: _batch_key(self._pending[t])))
         while waiting:
-            batch: dict[int, Request] = {}
-            frames: dict[tuple[str, tuple[int, int, int]], Frames] = {}
+            requests: dict[int, Request] = {}
+            media = BatchMedia(self.load, self.features)
             while waiting:
                 request = self._pending.get(waiting[0])
-                if request is not None and not self._fits(request, batch):
+                if request is not None and not self._fits(request, requests):
                     break
                 ticket = waiting.popleft()
                 if request is None:  # cancelled
                     continue
                 try:
-                    self._read(request, frames)
+                    media.read(request)
                 except (MediaError, DataError) as error:
                     del self._pending[ticket]
                     yield Result(ticket, request, fault=error)
                 else:
-                    batch[ticket] = request
-            batch = {ticket: request for ticket, request in batch.items() if ticket in self._pending}
-            if batch:
-                yield from self._batch_results(batch, frames)
+                    requests[ticket] = request
+            requests = {ticket: request for ticket, request in requests.items() if ticket in self._pending}
+            if requests:
+                yield from self._batch_results(requests, media)
 
     def _fits(self, request: Request, batch: dict[int, Request]) -> bool:
         """Whether a request may join a batch; its prompt is the longest then."""
@@ -218,128 +257,16 @@ class LocalEngine:
         copies = 1 if self.family.shares_prefix else request.n
         return copies * len(request.prompt) + request.n * request.sampling.max_new_tokens
 
-    def _read(self, request: Request, frames: dict[tuple[str, tuple[int, int, int]], Frames]) -> None:
-        """Add the frames that a request needs to those of its batch.
-
-        Raises:
-            MediaError: a medium cannot be read.
-            DataError: frames are not those of their plan.
-        """
-        for ref, plan in zip(request.prompt.media, request.prompt.plans, strict=True):
-            key = (plan.digest, plan.grid)
-            if key not in frames and not (self.features is not None and self.features.has(plan)):
-                frames[key] = load_checked(ref, plan, self.load)
-
-    def _batch_results(
-        self, batch: dict[int, Request], frames: dict[tuple[str, tuple[int, int, int]], Frames]
-    ) -> Iterator[Result]:
-        from transformers import DynamicCache
-
-        def load(ref: MediaRef, plan: MediaPlan) -> Frames:
-            found = frames.get((plan.digest, plan.grid))
-            return self.load(ref, plan) if found is None else found
-
-        tickets, requests = list(batch), list(batch.values())
-        n, sampling = requests[0].n, requests[0].sampling
-        device = next(self.model.parameters()).device
-        text = self.model.config.get_text_config()
-        cache = DynamicCache(config=text)
-        hidden, following, key_mask = self._prefill(requests, load, cache, device)
-        frames.clear()
-        numbers = np.stack([[uniforms(r.seed, i, sampling.max_new_tokens) for i in range(n)] for r in requests])
-        rows = len(requests)
-        if not self.family.shares_prefix:
-            copies = torch.arange(rows, device=device).repeat_interleave(n)
-            cache.reorder_cache(copies)  # any selection of rows, not for beams alone
-            hidden, following, key_mask = hidden[copies], following[copies], key_mask[copies]
-            rows, n, numbers = rows * n, 1, numbers.reshape(rows * n, 1, -1)
-        own_keys = torch.eye(n, dtype=torch.bool, device=device)[None, None]
-        alive = np.arange(rows)
-        pace = 1 if getattr(self.model, "compute_dtype", torch.float32) == torch.float32 else _PACE
-        out = GrowingResponses(requests, np.asarray(self.family.stop_token_ids), self.family.tokenizer)
-        hidden = hidden.expand(-1, n, -1)
-        seen: SeenTokens | None = None
-        if sampling.penalises:
-            prompts = [request.prompt for request in requests for _ in range(rows // len(requests))]
-            seen = SeenTokens(prompts, n, text.vocab_size, device)
-        for step in range(sampling.max_new_tokens):
-            logits = masked_logits(self.family, self.model, hidden, 1.0 if sampling.greedy else sampling.temperature)
-            drawn_from = None if seen is None else seen.penalised(logits, sampling)
-            ids_Rn, logprobs_Rn = draw(logits, numbers[alive, :, step], sampling, drawn_from)
-            if seen is not None:
-                seen.add(torch.from_numpy(ids_Rn).to(device))
-            full_ids = np.full((rows, n), self.family.pad_token_id)
-            full_logprobs = np.zeros((rows, n), dtype=np.float32)
-            full_ids[alive], full_logprobs[alive] = ids_Rn, logprobs_Rn
-            done = out.add(full_ids.reshape(-1), full_logprobs.reshape(-1), self.version)
-            for row in done if (step + 1) % pace == 0 else ():
-                if self._pending.pop(tickets[row], None) is not None:
-                    yield Result(tickets[row], requests[row], out.take(row))
-            for row in out.open:
-                if tickets[row] not in self._pending:
-                    out.drop(row)
-            if out.finished.all() or step + 1 == sampling.max_new_tokens:
-                break
-            keep = ~out.finished.reshape(rows, n)[alive].all(axis=1)
-            if keep.mean() <= 0.75:  # drop finished rows only when it frees enough to pay for the copy
-                kept = torch.from_numpy(np.flatnonzero(keep)).to(device)
-                cache.reorder_cache(kept)
-                key_mask, following = key_mask[kept], following[kept]
-                alive, ids_Rn = alive[keep], ids_Rn[keep]
-                if seen is not None:
-                    seen.keep(kept)
-            grown = own_keys.expand(len(alive), 1, n, n)
-            key_mask = torch.cat([key_mask.expand(-1, -1, n, -1), grown], dim=-1)
-            positions = (following + step)[None, :, None].expand(3, -1, n)
-            hidden = hidden_states(
-                self.family, self.model, torch.from_numpy(ids_Rn).to(device), positions, key_mask, None, cache
-            )
-        for row in out.open:
-            if self._pending.pop(tickets[row], None) is not None:
-                yield Result(tickets[row], requests[row], out.take(row))
-
-    def _prefill(
-        self, requests: Sequence[Request], load: LoadFrames, cache: Any, device: torch.device
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Fill the cache with padded prompts.
-
-        Padding stands behind the prompts, where no token of theirs sees it: attention is causal, and no mask of
-        ``T x T`` is made. Layers that carry a state from token to token would carry it into that state, so for them
-        padding stands before the prompts, under a mask.
-
-        Returns:
-            The last hidden state ``(P, 1, D)``, the position of the first response token ``(P,)``, and the mask
-            ``(P, 1, 1, T)`` of the keys that are no padding.
-        """
-        prompts = [request.prompt for request in requests]
-        length = max(len(prompt) for prompt in prompts)
-        ids = np.full((len(prompts), length), self.family.pad_token_id, dtype=np.int64)
-        positions = np.zeros((3, len(prompts), length), dtype=np.int64)
-        following = np.zeros(len(prompts), dtype=np.int64)
-        real = np.zeros((len(prompts), length), dtype=bool)
-        for row, prompt in enumerate(prompts):
-            start = 0 if self.family.shares_prefix else length - len(prompt)
-            own = slice(start, start + len(prompt))
-            ids[row, own], real[row, own] = prompt.token_ids, True
-            positions[:, row, own], following[row] = self.family.positions(prompt)
-        visual = load_visual(prompts, self.family, load, features=self.features, device=device)
-        keys = torch.from_numpy(real).to(device)[:, None, None, :]
-        mask = None
-        if not self.family.shares_prefix:
-            causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-            # Padding queries see themselves, so that no row of the softmax is empty.
-            mask = (causal & keys) | torch.eye(length, dtype=torch.bool, device=device)
-        hidden = hidden_states(
-            self.family,
-            self.model,
-            torch.from_numpy(ids).to(device),
-            torch.from_numpy(positions).to(device),
-            mask,
-            None if visual is None else visual.to(device),
-            cache,
+    def _batch_results(self, requests: dict[int, Request], media: BatchMedia) -> Iterator[Result | None]:
+        self._batch = Batch(
+            *(self.family, self.model, requests),
+            media=media,
+            counters=self._counters,
+            spans=self._recorder,
+            graphs=self.cuda_graphs,
         )
-        last = [len(prompt) - 1 if self.family.shares_prefix else length - 1 for prompt in prompts]
-        return hidden[range(len(prompts)), last][:, None], torch.from_numpy(following).to(device), keys
+        yield from self._batch.results(self._pending, lambda: (self.version, self._changes))
+        self._batch = None
 
 
 def _batch_key(request: Request) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ prefix cache, and its media through the encoder cache.
 
 from __future__ import annotations
 
-import importlib.util
+import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +25,12 @@ from easyvideor1.config import ModelConfig
 from easyvideor1.engines.decoding import StopStrings
 from easyvideor1.engines.engine import Request, Result
 from easyvideor1.engines.registry import ENGINES
-from easyvideor1.engines.vllm_core import close_core, open_core, reload
-from easyvideor1.engines.vllm_inputs import prompt_inputs, response_parameters
+from easyvideor1.engines.vllm_core import close_core, open_core
+from easyvideor1.engines.vllm_inputs import prompt_inputs, response_parameters, tower_only
+from easyvideor1.engines.vllm_weights import Intake, adapters_of
 from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family
+from easyvideor1.families.features import FeatureCache, FeatureStore
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.types import ConfigError, DataError, EasyVideoError, MediaError, Trajectory, Turn
 
@@ -63,11 +65,15 @@ class VLLMEngine:
     Caches serve one version of the weights only: ``update_weights`` empties them, and their keys hold the version.
     Requests that are running at that time keep their tokens, and their keys are computed anew.
 
-    ``prompt_tokens`` counts the prompt tokens of all finished responses, and ``cached_tokens`` those among them that
-    came from the prefix cache.
+    With LoRA, updates bring the base once and then adapters only.
     """
 
     opens_checkpoints = True
+    takes_features = True
+    joins_running = True
+    tensor_parallel = True
+    unknown_logprobs = ("top_p", "top_k")
+    requires = ("vllm", 'pip install "easyvideor1[vllm]"')
 
     def __init__(
         self,
@@ -76,14 +82,16 @@ class VLLMEngine:
         load: LoadFrames,
         *,
         batch_tokens: int = 65_536,
+        features: FeatureStore | None = None,
         config: ModelConfig | None = None,
+        tensor_parallel_size: int = 1,
     ) -> None:
-        if importlib.util.find_spec("vllm") is None:
-            raise ConfigError('rollout.engine: "vllm" is not installed; pip install "easyvideor1[vllm]"')
         self.family = family
         self.load = load
         self.version = 0
-        self.prompt_tokens = self.cached_tokens = 0
+        self._counts = dict.fromkeys(("prompt_tokens", "cached_tokens", "new_tokens"), 0.0)
+        self._sync_seconds = 0.0
+        self._ranks = tensor_parallel_size
         self._checkpoint = model if isinstance(model, Path) else Path(family.tokenizer.name_or_path)
         self._config = config or ModelConfig()
         self._batch_tokens = batch_tokens
@@ -94,24 +102,24 @@ class VLLMEngine:
         self._running: dict[int, _Running] = {}
         self._responses: dict[str, _Response] = {}
         self._done: deque[Result] = deque()
-        self._incomplete: int | None = None
         self._asleep = False
         module = _shapes_only(family, model, self._config) if isinstance(model, Path) else model
-        # Tied weights go by either name; vLLM knows the first.
-        first: dict[int, str] = {}
-        self._own: dict[str, tuple[str, tuple[int, ...]]] = {}
-        for name, parameter in module.named_parameters(remove_duplicate=False):
-            if ".lora_" not in name:
-                name = weight_name(name)
-                self._own[name] = (first.setdefault(id(parameter), name), tuple(parameter.shape))
         weights = next(module.parameters())
         computing = getattr(torch, self._config.dtype) if isinstance(model, Path) else weights.dtype
         self._dtype: torch.dtype = getattr(model, "compute_dtype", computing)
+        adapters = adapters_of(module, self._config.lora)
+        self.takes_adapters = adapters is not None
+        self._features: FeatureCache | None = None
+        tower = None
+        if features is not None:
+            tower = tower_only(family, model, self._config) if isinstance(model, Path) else None
+            self._features = FeatureCache(family, model if tower is None else tower, features)
+        self._intake = Intake(module, self._dtype, adapters, from_checkpoint=isinstance(model, Path), tower=tower)
         self._core: Any = None
-        self._open_core()
-        adapted = any(".lora_" in name for name, _ in module.named_parameters())
-        if not isinstance(model, Path) and not adapted:  # adapters come merged with the first update
-            reload(self._core, ((weight_name(name), p.detach()) for name, p in model.named_parameters()))
+        self._start()
+        # A model with adapters comes with the first update.
+        if not isinstance(model, Path) and not any(".lora_" in name for name, _ in model.named_parameters()):
+            self._load(0, ((weight_name(name), p.detach()) for name, p in model.named_parameters()))
 
     @property
     def max_tokens(self) -> int:
@@ -126,10 +134,34 @@ class VLLMEngine:
         self._waiting.extend(tickets)
         return tickets
 
-    def results(self) -> Iterator[Result]:
-        """See ``Engine``. Nothing is computed between two results unless the next one is asked for."""
-        while (result := self._next_result()) is not None:
-            yield result
+    def results(self) -> Iterator[Result | None]:
+        """See ``Engine``. ``None`` comes after every decoding step in which no request has finished."""
+        while self._pending:
+            if (result := self._next_result()) is None or self._pending.pop(result.ticket, None) is not None:
+                yield result
+
+    def partial(self, ticket: int) -> list[list[int]]:
+        """Token ids so far of each of the ``n`` responses of a pending request."""
+        request = self._pending[ticket]
+        running = self._running.get(ticket)
+        turns = running.turns if running is not None else {}
+        grown = (self._responses.get(f"{ticket}-{index}") for index in range(request.n))
+        return [
+            turns[index].response_ids.tolist() if index in turns else list(response.ids) if response else []
+            for index, response in enumerate(grown)
+        ]
+
+    def stats(self) -> dict[str, float]:
+        """Counters since the engine was opened.
+
+        ``prompt_tokens`` are those of all responses that have finished, each with its whole prompt; ``cached_tokens``
+        those among them that came from the prefix cache. ``prefilled_tokens`` are all prompt tokens that were computed,
+        once more after an eviction or an update too. ``media_encoded`` are media that went through the vision tower, or
+        whose kept features were handed over; ``media_hits`` were taken from the encoder cache, ``stale_hits`` those
+        among them that older weights had computed, which is 0.
+        """
+        self._count()
+        return {**self._counts, "sync_bytes": float(self._intake.bytes), "sync_seconds": self._sync_seconds}
 
     def cancel(self, tickets: Collection[int]) -> None:
         """See ``Engine``."""
@@ -150,25 +182,18 @@ class VLLMEngine:
             raise ConfigError(f"weights of version {version}: the engine has version {self.version} already")
         self.wake()
         if self._core is None:
-            self._open_core()
-        stream = self._checked(version, tensors)
-        first = next(stream, None)
-        if first is not None:
-            self._incomplete = version
-            try:
-                reload(self._core, _chain(first, stream))
-            except BaseException:
-                self._close_core()  # what vLLM holds is half old and half new, and some of it in neither place
-                raise
-        elif self._incomplete is not None:
-            raise ConfigError(
-                f"weights of version {version}: none came, and those of {self._incomplete} were incomplete"
-            )
-        self.version, self._incomplete = version, None
+            self._start()
+        adapted = self._intake.request is not None
+        if not self._load(version, tensors) and (before := self._intake.incomplete) is not None:
+            raise ConfigError(f"weights of version {version}: none came, and those of {before} were incomplete")
+        self.version = version
+        if adapted != (self._intake.request is not None):
+            self._begin_anew()
 
     def sleep(self) -> None:
         """Release device memory while nothing is running. vLLM cannot on the CPU: nothing happens there."""
-        if self._sleeps and not self._asleep and not self._core.has_unfinished_requests():
+        can = self._core is not None and torch.cuda.is_available()
+        if can and not self._asleep and not self._core.has_unfinished_requests():
             self._core.sleep(level=1)
             self._asleep = True
 
@@ -185,67 +210,68 @@ class VLLMEngine:
 
     # -- vLLM
 
+    def _start(self) -> None:
+        self._open_core()
+        self._counted = self._core.counters.totals()
+
     def _open_core(self) -> None:
-        self._core = open_core(self.family, self._checkpoint, self._config, self._dtype, self._batch_tokens)
+        self._core = open_core(
+            self.family,
+            self._checkpoint,
+            self._config,
+            self._dtype,
+            self._batch_tokens,
+            adapters=self._intake.adapters,
+            ranks=self._ranks,
+        )
+
+    def _count(self) -> None:
+        """Add what the core has counted since it was counted last."""
+        if self._core is None:
+            return
+        totals = self._core.counters.totals()
+        for name, total in totals.items():
+            self._counts[name] = self._counts.get(name, 0.0) + total - self._counted.get(name, 0)
+        self._counted = totals
 
     def _close_core(self) -> None:
         if self._core is not None:
+            self._count()
             close_core(self._core)
             self._core = None
 
-    @property
-    def _sleeps(self) -> bool:
-        return self._core is not None and torch.cuda.is_available()
-
-    def _checked(self, version: int, tensors: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
-        missing = {first for first, _ in self._own.values()}
-        came = False
-        for name, tensor in tensors:
-            first, shape = self._own.get(name, ("", ()))
-            if not first or shape != tuple(tensor.shape):
-                raise ConfigError(
-                    f"weights of version {version}: {name!r} has shape {tuple(tensor.shape)}, the engine's model has "
-                    f"{shape if first else 'no such tensor'}; they are of another model"
-                )
-            came = True
-            missing.discard(first)
-            yield first, tensor
-        if came and missing:
-            raise ConfigError(
-                f"weights of version {version}: {len(missing)} of the model's did not come, such as "
-                f"{min(missing)!r}; the vllm engine takes all of them or none"
-            )
+    def _load(self, version: int, tensors: Iterable[tuple[str, torch.Tensor]]) -> bool:
+        begun = time.monotonic()
+        try:
+            return self._intake.load(self._core, version, tensors)
+        except BaseException:
+            if self._intake.incomplete is not None:
+                self._close_core()  # what vLLM holds is half old and half new, and some of it in neither place
+            raise
+        finally:
+            self._sync_seconds += time.monotonic() - begun
 
     # -- requests
 
     def _next_result(self) -> Result | None:
-        if self._incomplete is not None:
+        """A result, whose ticket may have been cancelled; or one decoding step, if there is none."""
+        if (version := self._intake.incomplete) is not None:
             self._forget()
-            raise EasyVideoError(
-                f"weights of version {self._incomplete} came only in part; update the engine's weights again"
-            )
-        if not self._pending:
-            return None
+            raise EasyVideoError(f"weights of version {version} came only in part; update the engine's weights again")
         if self._core is None:
             self._forget()
             raise EasyVideoError("the engine was closed; open another")
         self.wake()
         try:
-            while True:
-                while self._done:
-                    result = self._done.popleft()
-                    if self._pending.pop(result.ticket, None) is not None:
-                        return result
+            if not self._done:
                 self._send_waiting()
-                if self._done:
-                    continue
-                if not self._responses:
-                    return None
+            if not self._done and self._responses:
                 for output in self._core.step():
                     self._take(output)
         except BaseException:
             self._forget()
             raise
+        return self._done.popleft() if self._done else None
 
     def _send_waiting(self) -> None:
         """Send requests until vLLM's batch is full: frames of requests that wait are not held in memory."""
@@ -268,12 +294,12 @@ class VLLMEngine:
                 f"{self.max_tokens}; raise rollout.batch_tokens or shorten the prompt"
             )
         every = [response_parameters(request, index, self._stop_ids) for index in range(request.n)]
-        inputs = prompt_inputs(request.prompt, self.family, self.load, self.version)
+        inputs = prompt_inputs(request.prompt, self.family, self.load, self.version, self._features)
         self._running[ticket] = _Running(request, StopStrings(request.sampling.stop, self.family.tokenizer))
         for index, parameters in enumerate(every):
             name = f"{ticket}-{index}"
             self._responses[name] = _Response(ticket, index)
-            self._core.add_request(name, inputs, parameters)
+            self._core.add_request(name, inputs, parameters, lora_request=self._intake.request)
 
     def _take(self, output: Any) -> None:
         """Take the tokens of one step of one response."""
@@ -282,7 +308,8 @@ class VLLMEngine:
             return
         running, (part,) = self._running[response.ticket], output.outputs
         request = running.request
-        if not np.array_equal(output.prompt_token_ids, request.prompt.token_ids):
+        # The prompt of a response does not change: once is enough, and it costs as much as the prompt is long.
+        if not response.ids and not np.array_equal(output.prompt_token_ids, request.prompt.token_ids):
             self._fail(response.ticket, _other_prompt(request, output.prompt_token_ids))
             return
         response.ids += part.token_ids
@@ -298,8 +325,9 @@ class VLLMEngine:
         if not output.finished:
             self._core.abort_request([output.request_id])
         del self._responses[output.request_id]
-        self.prompt_tokens += len(request.prompt)
-        self.cached_tokens += output.num_cached_tokens or 0
+        self._counts["prompt_tokens"] += len(request.prompt)
+        self._counts["cached_tokens"] += output.num_cached_tokens or 0
+        self._counts["new_tokens"] += len(response.ids)
         running.turns[response.index] = self._turn(request, response, said)
         if len(running.turns) == request.n:
             del self._running[response.ticket]
@@ -329,7 +357,15 @@ class VLLMEngine:
             names = [name for index in range(running.request.n) if (name := f"{ticket}-{index}") in self._responses]
             for name in names:
                 del self._responses[name]
-            self._core.abort_request(names)
+            if self._core is not None:
+                self._core.abort_request(names)
+
+    def _begin_anew(self) -> None:
+        """Draw running responses again: vLLM cannot give adapters to a request that has none, or take them away."""
+        running = list(self._running)
+        for ticket in running:
+            self._abort(ticket)
+        self._waiting.extendleft(reversed(running))
 
     def _forget(self) -> None:
         for ticket in list(self._running):
@@ -350,8 +386,3 @@ def _shapes_only(family: Family, checkpoint: Path, config: ModelConfig) -> Any:
     return family.load_model(
         checkpoint, dtype=torch.float32, attention="sdpa", trust_remote_code=config.trust_remote_code, meta=True
     )
-
-
-def _chain(first: tuple[str, torch.Tensor], rest: Iterator[tuple[str, torch.Tensor]]) -> Iterator[Any]:
-    yield first
-    yield from rest

@@ -1,4 +1,4 @@
-"""Opening, reloading and closing vLLM's engine in this process."""
+"""Opening, watching and closing vLLM's engine in this process."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import gc
 import math
 import os
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from easyvideor1.config import ModelConfig
 from easyvideor1.engines.vllm_inputs import SUPPORTED
+from easyvideor1.engines.vllm_weights import Adapters
 from easyvideor1.families.family import Family
 from easyvideor1.types import ConfigError
 
@@ -27,13 +30,25 @@ _BLOCK = 32
 #: Tokens that the KV cache holds at least.
 _MIN_TOKENS = 4096
 
+#: torch's own: vLLM puts a function in its place that does nothing.
+_set_num_threads = torch.set_num_threads
+
 #: vLLM's distributed state belongs to the process, and closing one engine would take it from the others. Closed ones
 #: are torn down with the last.
 _OPEN: list[Any] = []
 _CLOSED: list[Any] = []
 
 
-def open_core(family: Family, checkpoint: Path, config: ModelConfig, dtype: torch.dtype, batch_tokens: int) -> Any:
+def open_core(
+    family: Family,
+    checkpoint: Path,
+    config: ModelConfig,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    *,
+    adapters: Adapters | None = None,
+    ranks: int = 1,
+) -> Any:
     """vLLM's ``LLMEngine`` with the weights of a checkpoint.
 
     Args:
@@ -42,38 +57,147 @@ def open_core(family: Family, checkpoint: Path, config: ModelConfig, dtype: torc
         config: how it is loaded.
         dtype: of weights and computation.
         batch_tokens: tokens that the KV cache holds.
+        adapters: that vLLM makes room for.
+        ranks: devices that share every layer (tensor parallelism).
 
     Raises:
         ConfigError: the model type is not supported.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if ranks > 1:  # functions that look into the model travel to the processes of the ranks
+        os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
     arguments = _arguments(family, checkpoint, config, dtype, batch_tokens)
+    arguments["tensor_parallel_size"] = ranks
+    if adapters is not None:
+        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapters.room}
     with _untouched():
         from vllm import EngineArgs, LLMEngine
 
+        _pack_with_one_thread()
         core = LLMEngine.from_engine_args(EngineArgs(**arguments))
+    if not torch.cuda.is_available():
+        core.collective_rpc(_make_generators_rewind)
+    core.counters = Counters(core.engine_core.engine_core.scheduler)
     _OPEN.append(core)
     return core
 
 
-def reload(core: Any, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Load all weights, and empty every cache that holds what older ones computed."""
-    with torch.no_grad():
-        core.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors})
-        core.apply_model(_renew_tied_head)
-    core.reset_prefix_cache(reset_running_requests=True)
-    core.reset_mm_cache()
-    core.reset_encoder_cache()
+def _pack_with_one_thread() -> None:
+    """Make vLLM pack weights for the CPU with one thread, whatever their number is when weights come.
+
+    oneDNN chooses the form of packed weights by the number of threads, and vLLM 0.32 keeps the code that multiplies
+    with them by the sizes of the matrices alone, for all engines of a process. After an update under another number of
+    threads, that code would read weights in a form that they do not have.
+    """
+    from vllm import _custom_ops as operators
+
+    pack = operators.create_onednn_mm
+    if getattr(pack, "with_one_thread", False):
+        return
+
+    @wraps(pack)
+    def packed(*args: Any, **options: Any) -> Any:
+        threads = torch.get_num_threads()
+        _set_num_threads(1)
+        try:
+            return pack(*args, **options)
+        finally:
+            _set_num_threads(threads)
+
+    packed.with_one_thread = True  # type: ignore[attr-defined]
+    operators.create_onednn_mm = packed
 
 
-def _renew_tied_head(model: Any) -> None:
-    """Make a tied output head use the new embeddings: vLLM 0.32 keeps the head's old weights as packed for the CPU."""
-    language = model.get_language_model()
-    head, embeddings = language.lm_head, language.model.embed_tokens
-    if language.config.tie_word_embeddings and head is not embeddings:
-        head.weight = embeddings.weight
-        head.quant_method.process_weights_after_loading(head)
+class Counters:
+    """What vLLM's scheduler has computed and what it has taken from its caches.
+
+    Prompt tokens are counted in the steps that compute them, whatever the reason: a first pass, an eviction, new
+    weights. A hit in the encoder cache is stale if the tower saw the medium before ``renew`` was called last.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        self.prefilled_tokens = self.media_encoded = self.media_hits = self.stale_hits = 0
+        self._renewed = 0
+        self._seen: dict[str, int] = {}
+        self._scheduler, self._cache = scheduler, scheduler.encoder_cache_manager
+        self._schedule = scheduler.schedule
+        self._allocate = self._cache.allocate
+        self._look_up = self._cache.check_and_update_cache
+        scheduler.schedule = self._counted_schedule
+        self._cache.allocate = self._counted_allocate
+        self._cache.check_and_update_cache = self._counted_look_up
+
+    def renew(self) -> None:
+        """The weights are other ones from now on."""
+        self._renewed += 1
+
+    def totals(self) -> dict[str, int]:
+        """All of them by name."""
+        return {
+            "prefilled_tokens": self.prefilled_tokens,
+            "media_encoded": self.media_encoded,
+            "media_hits": self.media_hits,
+            "stale_hits": self.stale_hits,
+        }
+
+    def _counted_schedule(self, *args: Any, **options: Any) -> Any:
+        output = self._schedule(*args, **options)
+        for name, tokens in output.num_scheduled_tokens.items():
+            request = self._scheduler.requests[name]
+            before = request.num_computed_tokens - tokens
+            self.prefilled_tokens += max(min(request.num_computed_tokens, request.num_prompt_tokens) - before, 0)
+        return output
+
+    def _counted_allocate(self, request: Any, index: int) -> None:
+        self.media_encoded += 1
+        self._seen[request.mm_features[index].identifier] = self._renewed
+        self._allocate(request, index)
+
+    def _counted_look_up(self, request: Any, index: int) -> bool:
+        found = bool(self._look_up(request, index))
+        if found:
+            self.media_hits += 1
+            self.stale_hits += self._seen.get(request.mm_features[index].identifier) != self._renewed
+        return found
+
+
+class _RewindingGenerator(torch.Generator):
+    """Goes back by one draw. vLLM does this after each chunk of a prompt but the last, and torch on a GPU only."""
+
+    before: torch.Tensor
+
+    def get_offset(self) -> int:
+        return 0
+
+    def set_offset(self, offset: int) -> torch.Generator:
+        return self.set_state(self.before)
+
+
+class _Generators(dict[int, torch.Generator]):
+    """Generators by row of the batch, as vLLM keeps them; each step draws once from every one of ``items``."""
+
+    def __init__(self) -> None:
+        self._rewinding: WeakKeyDictionary[torch.Generator, _RewindingGenerator] = WeakKeyDictionary()
+
+    def __setitem__(self, row: int, generator: torch.Generator) -> None:
+        if not isinstance(generator, _RewindingGenerator):
+            known = self._rewinding.get(generator)
+            if known is None:
+                known = self._rewinding[generator] = _RewindingGenerator()
+                known.set_state(generator.get_state())
+            generator = known
+        super().__setitem__(row, generator)
+
+    def items(self) -> Any:
+        for generator in self.values():
+            assert isinstance(generator, _RewindingGenerator)
+            generator.before = generator.get_state()
+        return super().items()
+
+
+def _make_generators_rewind(worker: Any) -> None:
+    worker.model_runner.input_batch.generators = _Generators()
 
 
 def close_core(core: Any) -> None:
@@ -112,6 +236,7 @@ def _arguments(
         "logprobs_mode": "processed_logprobs",
         "logits_processors": [_visual_mask(family.visual_token_ids)],
         "enable_prefix_caching": True,
+        "enable_chunked_prefill": True,
         "async_scheduling": False,  # a token ahead would be drawn from weights that are about to change
         "mm_processor_cache_gb": 0,  # the store and this engine keep frames
         "mm_device_do_normalize": False,  # it knows one mean and deviation, checkpoints two
@@ -129,8 +254,6 @@ def _arguments(
         "block_size": _BLOCK,
         "enforce_eager": True,
         "skip_mm_profiling": True,
-        # vLLM 0.32 rewinds the random numbers of a prompt that comes in chunks, and on the CPU they cannot be rewound.
-        "enable_chunked_prefill": False,
         "max_num_batched_tokens": longest,
     }
 

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from easyvideor1.config import ModelConfig
 from easyvideor1.engines.engine import Request, Sampling
-from easyvideor1.families.family import Family
+from easyvideor1.families.family import Family, VisualFeatures, chosen_device, configured_model
+from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames, load_media
 from easyvideor1.types import ConfigError, DataError, MediaPlan, Prompt
 
 #: Model types (``config.json``) whose inputs are known here, and whether the range of a video's tokens begins with the
 #: token that opens its first span: vLLM looks for these tokens in the range to place the steps of a video.
-SUPPORTED = {"qwen2_vl": False, "qwen2_5_vl": False, "qwen3_vl": True, "qwen3_vl_moe": True}
+SUPPORTED = {"qwen2_vl": False, "qwen2_5_vl": False, "qwen3_vl": True}
 
-#: Names of the pixels and grids of each kind of medium.
-_FIELDS = {"image": ("pixel_values", "image_grid_thw"), "video": ("pixel_values_videos", "video_grid_thw")}
+#: Names of the pixels, features and grids of each kind of medium.
+_FIELDS = {
+    "image": ("pixel_values", "image_embeds", "image_grid_thw"),
+    "video": ("pixel_values_videos", "video_embeds", "video_grid_thw"),
+}
 
 
-def prompt_inputs(prompt: Prompt, family: Family, load: LoadFrames, version: int) -> Any:
-    """The inputs of one prompt, with the frames of its media as normalised patches.
+def prompt_inputs(
+    prompt: Prompt, family: Family, load: LoadFrames, version: int, features: FeatureCache | None = None
+) -> Any:
+    """The inputs of one prompt, with the frames of its media as normalised patches, or with their features.
 
     Args:
         prompt: with visual tokens expanded; its ids are used as they are.
         family: of the model.
         load: reads frames.
         version: of the weights: part of every key in vLLM's caches.
+        features: kept of a frozen vision tower, which vLLM then need not call.
 
     Raises:
         MediaError: a medium cannot be read.
@@ -39,17 +48,27 @@ def prompt_inputs(prompt: Prompt, family: Family, load: LoadFrames, version: int
     ids, salt = prompt.token_ids.tolist(), str(version)
     if not prompt.plans:
         return tokens_input(ids, cache_salt=salt)
-    media = load_media(prompt, load)
     model_type = family.config["model_type"]  # type: ignore[attr-defined]
+    media = [] if features is not None else load_media(prompt, load)
+    kept = None if features is None else features.read([prompt], load)
+    merge = family.geometry.merge_size
     values: dict[str, torch.Tensor] = {}
     fields: dict[str, Any] = {}
-    for kind, (pixels, grid) in _FIELDS.items():
-        visual = family.visual_inputs([frames for frames in media if frames.plan.kind == kind])
-        if visual is None:
+    for kind, (pixels, embeds, grid) in _FIELDS.items():
+        plans = [plan for plan in prompt.plans if plan.kind == kind]
+        if not plans:
             continue
-        values[pixels], values[grid] = visual.pixel_patches, visual.grid_thw
-        fields[pixels] = MultiModalFieldConfig.flat_from_sizes(kind, visual.grid_thw.prod(-1))
+        values[grid] = torch.tensor([plan.grid for plan in plans], dtype=torch.int64)
         fields[grid] = MultiModalFieldConfig.batched(kind, keep_on_cpu=True)
+        sizes = values[grid].prod(-1)
+        if kept is not None:
+            values[embeds] = _features_of(kind, prompt, kept)
+            fields[embeds] = MultiModalFieldConfig.flat_from_sizes(kind, sizes // merge**2)
+            continue
+        visual = family.visual_inputs([frames for frames in media if frames.plan.kind == kind])
+        assert visual is not None
+        values[pixels] = visual.pixel_patches
+        fields[pixels] = MultiModalFieldConfig.flat_from_sizes(kind, sizes)
     videos = [plan for plan in prompt.plans if plan.kind == "video"]
     if family.conventions != "released":  # type: ignore[attr-defined]
         _refuse_other_positions(prompt, family)
@@ -67,6 +86,25 @@ def prompt_inputs(prompt: Prompt, family: Family, load: LoadFrames, version: int
         ranges.setdefault(plan.kind, []).append(_token_range(prompt, media_index, opened))
     items = MultiModalKwargsItems.from_hf_inputs(values, fields)
     return mm_input(ids, items, keys, ranges, cache_salt=salt)
+
+
+def _features_of(kind: str, prompt: Prompt, kept: VisualFeatures) -> torch.Tensor:
+    """The features of the media of a kind, ``(T, (1 + layers) * D)``: those of DeepStack stand behind a token's own."""
+    joined = torch.cat([kept.tokens, *kept.deepstack], dim=-1).cpu()
+    parts = torch.split(joined, [plan.tokens for plan in prompt.plans])
+    return torch.cat([part for part, plan in zip(parts, prompt.plans, strict=True) if plan.kind == kind])
+
+
+def tower_only(family: Family, checkpoint: Path, config: ModelConfig) -> Any:
+    """The model of a checkpoint on its device, frozen, with its vision tower alone: the rest holds no memory."""
+    model = configured_model(family, config, checkpoint).requires_grad_(False).eval()
+    model.compute_dtype = getattr(torch, config.dtype)
+    for module in family.groups(model)["language"]:
+        module.to("meta")
+    for group in ("vision", "merger"):
+        for module in family.groups(model)[group]:
+            module.to(chosen_device(config))
+    return model
 
 
 def response_parameters(request: Request, index: int, stop_ids: frozenset[int]) -> Any:

@@ -222,3 +222,21 @@ def _split_whole(rows: Sequence[PackedTurns], max_tokens: int, together: Sequenc
         else:
             batches.append(list(unit))
     return batches
+
+
+def rank_shares(
+    micro_batches: Sequence[MicroBatchRows], ranks: int, cost: Callable[[MicroBatchRows], float]
+) -> list[list[MicroBatchRows]]:
+    """Micro-batches of each rank, in their order: equally many up to one, and of like work.
+
+    Ranks that share a model run as many passes as the one with the most micro-batches. So the dearest comes first, and
+    goes to the rank with the least work among those that have room (Graham 1969).
+    """
+    most = -(-len(micro_batches) // ranks)
+    found: list[list[int]] = [[] for _ in range(ranks)]
+    work = [0.0] * ranks
+    for price, number in sorted(((-cost(rows), number) for number, rows in enumerate(micro_batches))):
+        rank = min((rank for rank in range(ranks) if len(found[rank]) < most), key=lambda rank: (work[rank], rank))
+        found[rank].append(number)
+        work[rank] -= price
+    return [[micro_batches[number] for number in sorted(numbers)] for numbers in found]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,12 +28,25 @@ def masked_logits(family: Family, model: Any, hidden: torch.Tensor, temperature:
     agree on what distribution a response was drawn from.
     """
     with computing(model):
-        logits = family.logits(model, hidden)
+        # In two dimensions: with more, torch chooses the kernel by whether the matrix has a gradient, so that engines
+        # with frozen weights of their own would differ from the trainer in the last bit.
+        logits = family.logits(model, hidden.reshape(-1, hidden.shape[-1]))
+        logits = logits.reshape(*hidden.shape[:-1], logits.shape[-1])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    banned = torch.tensor(family.visual_token_ids, device=logits.device)
+    banned = _indices(family.visual_token_ids, logits.device)
     if not logits.requires_grad:  # nobody else holds them, and they are the largest thing there is
         return logits.index_fill_(-1, banned, float("-inf")).div_(temperature)
     return logits.index_fill(-1, banned, float("-inf")) / temperature
+
+
+def _indices(ids: Sequence[int], device: torch.device) -> torch.Tensor:
+    return torch.tensor(ids, device=device) if device.type == "cpu" else _indices_there(tuple(ids), device)
+
+
+@functools.lru_cache(maxsize=8)
+def _indices_there(ids: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    # Made once, since a copy to another device makes the host wait for it.
+    return torch.tensor(ids, device=device)
 
 
 def response_hidden(family: Family, model: Any, batch: MicroBatch) -> torch.Tensor:
@@ -69,7 +83,7 @@ def hidden_logprobs(
 
     trained = _leaves(head, hidden_TD) if torch.is_grad_enabled() else ()
     found: tuple[torch.Tensor, torch.Tensor]
-    found = _Picked.apply(hidden_TD, targets_T, head, _chunk(model), *trained)  # type: ignore[no-untyped-call]
+    found = _Picked.apply(hidden_TD, targets_T, head, chunk_tokens(model), *trained)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -98,7 +112,7 @@ def hidden_full_kl(
             wanted = masked_logits(family, reference, other, temperature)
         return full_kl(masked_logits(family, model, part, temperature), wanted)
 
-    size = _chunk(model)
+    size = chunk_tokens(model)
     pieces = [
         checkpoint(chunk, part, other, use_reentrant=False) if torch.is_grad_enabled() else chunk(part, other)
         for part, other in zip(torch.split(hidden_TD, size), torch.split(reference_TD, size), strict=True)
@@ -106,7 +120,7 @@ def hidden_full_kl(
     return torch.cat(pieces)
 
 
-def _chunk(model: Any) -> int:
+def chunk_tokens(model: Any) -> int:
     """Tokens whose logits exist at a time."""
     text = model.config.get_text_config()
     return max(CHUNK_LOGITS // int(text.vocab_size), int(text.hidden_size) // 4, 1)

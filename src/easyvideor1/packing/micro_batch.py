@@ -80,7 +80,7 @@ def collate(
     turns = [turn for row in rows for turn in row.turns]
     sequences = [sequence for row in rows for sequence in row.sequences]
     if all(row.shared for row in rows):
-        ids, positions, layout, columns, media = _one_row(turns, family)
+        ids, positions, layout, columns, media = one_row(turns, family)
         reach, in_row = layout.reach()[None], [0] * len(turns)
     else:
         ids, positions, reach, columns = _padded_rows(turns, family)
@@ -122,10 +122,14 @@ def text_of(turn: Turn, family: Family) -> tuple[NDArray[np.int64], NDArray[np.i
     return np.concatenate([turn.prompt.token_ids, fed]), np.concatenate([positions, following], axis=1)
 
 
-def _one_row(
+def one_row(
     turns: Sequence[Turn], family: Family
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Layout, tuple[NDArray[np.int64], ...], list[Prompt]]:
-    """Ids ``(1, L)``, positions ``(3, 1, L)``, layout, columns per turn, and the row's media in its order."""
+    """Texts of turns in one row that holds every shared prefix once.
+
+    Returns:
+        Ids ``(1, L)``, positions ``(3, 1, L)``, layout, columns per turn, and the row's media in its order.
+    """
     forest = build_forest(turns)
     ids = np.empty((1, forest.layout.length), dtype=np.int64)
     positions = np.empty((3, 1, forest.layout.length), dtype=np.int64)

@@ -1,10 +1,8 @@
 """Collecting: the scored groups of a step, and those of them that are trained on.
 
 ``StepCollector`` is the synchronous collector: it generates the groups of a step when the step asks for them, under the
-weights of that moment, and returns when all are scored. An asynchronous collector is another class with the same
-``collect``: it submits the samples of later steps while the policy is updated, scores groups as their results come,
-returns the next ones that are complete, and leaves out (or asks for again) those whose turns name weight versions that
-are too old. What it draws is the same, because samples are a function of the step. The training loop does not change.
+weights of that moment, and returns when all are scored. ``AheadCollector`` (``rollout/ahead.py``) generates those of
+later steps while the policy is updated. What both draw is the same, because samples are a function of the step.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from easyvideor1.rollout.hybrid import Hybrid
 from easyvideor1.rollout.requests import OnGroup, generate_online, read_offline, ready_prompts
 from easyvideor1.rollout.samples import DrawSamples, StageMedia
 from easyvideor1.rollout.strategies import Strategy
-from easyvideor1.types import Group, Sample, Trajectory
+from easyvideor1.types import Group, Prompt, Sample, Trajectory
 
 #: Metric: tokens of responses that were generated and gave way to offline ones, so that no group holds them.
 REPLACED_TOKENS = "hybrid/replaced_tokens"
@@ -49,8 +47,19 @@ class Collected:
 class Collector(Protocol):
     """Where the groups of a step come from."""
 
+    #: Whether requests of later steps are pending when ``collect`` returns: the engine must not sleep then.
+    runs_ahead: bool
+
     def collect(self, step: int, timings: Timed) -> Collected:
         """The groups of 1-based ``step``; ``timings`` measures the phases ``sample``, ``rollout`` and ``score``."""
+        ...
+
+    def updating(self, timings: Timed) -> AbstractContextManager[None]:
+        """Around an update of the engine's weights: what was pending before is finished, goes on or is drawn again."""
+        ...
+
+    def settle(self) -> None:
+        """Wait until nothing is scored in the background, as before an evaluation, which uses the same rewards."""
         ...
 
 
@@ -73,6 +82,8 @@ class StepCollector:
         scorer: scores whole groups.
         overlap: whether comparisons that wait for a process begin as soon as the responses of their group are there.
     """
+
+    runs_ahead = False
 
     def __init__(
         self,
@@ -114,28 +125,41 @@ class StepCollector:
             groups += made
             used += self.select(made)
             rounds += 1
-        surplus = max(len(used) - options.prompts_per_step, 0)
-        mismatches = float(len(self.media.mismatches))
-        self.media.mismatches.clear()
+        counts["groups/visual_mismatch"] = self._mismatches()
+        return self._collected(groups, used, rounds, counts)
+
+    @contextmanager
+    def updating(self, timings: Timed) -> Iterator[None]:
+        """Nothing is pending while weights are updated."""
+        yield
+
+    def settle(self) -> None:
+        """Nothing is scored in the background."""
+
+    def _collected(self, groups: list[Group], used: list[Group], rounds: int, counts: dict[str, float]) -> Collected:
+        """What a step gets: a surplus of groups that could be trained on is cut."""
+        surplus = max(len(used) - self.options.prompts_per_step, 0)
         metrics = {"groups/rounds": float(rounds), "groups/surplus": float(surplus), **counts}
-        return Collected(groups, used[: options.prompts_per_step], metrics | {"groups/visual_mismatch": mismatches})
+        return Collected(groups, used[: self.options.prompts_per_step], metrics)
+
+    def _mismatches(self) -> float:
+        """How many files were found, since this was asked last, whose frames are not those of their visual tokens."""
+        count = len(self.media.mismatches)
+        self.media.mismatches.clear()
+        return float(count)
 
     def _round(self, step: int, round_: int, timings: Timed, counts: dict[str, float]) -> list[Group]:
         """The scored groups of one round."""
         with timings("sample"):
             samples = self.draw(step, round_)
         with timings("rollout"):
-            prompts = ready_prompts(samples, self.strategy.start, self.media.check, self.media.failed)
+            prompts = self._prompts(samples)
             if self.options.trajectories == "offline":
                 limit = self.sampling.max_new_tokens
                 groups, begun = read_offline(samples, prompts, family=self.family, max_tokens=limit), None
                 baselines: list[Group] = []
             else:
-                placed = None
-                if self.hybrid is not None and self.hybrid.options.policy != "below":
-                    placement = self.hybrid.place(samples, prompts, step, round_)
-                    placed = placement.chosen
-                    _add(counts, placement.metrics)
+                placed = self._placed(samples, prompts, step, round_, counts)
                 with self._scoring_ahead(samples) as (on_group, begun):
                     groups, baselines = generate_online(
                         samples,
@@ -144,7 +168,7 @@ class StepCollector:
                         strategy=self.strategy,
                         sampling=self.sampling,
                         group_size=self.options.group_size,
-                        seed=(self.seed, self.options.name, step, *(("round", round_) if round_ else ())),
+                        seed=self._seeds(step, round_),
                         on_failure=self.media.failed,
                         offline=placed,
                         baselines=self.baselines,
@@ -152,9 +176,29 @@ class StepCollector:
                     )
         with timings("score"):
             scored = self._scored(groups, baselines, begun)
-            if self.hybrid is not None and self.hybrid.options.policy == "below":
-                return self._with_failing_replaced(self.hybrid, scored, step, round_, counts)
-            return scored
+            return self._hybrid_below(scored, step, round_, counts)
+
+    def _prompts(self, samples: Sequence[Sample]) -> list[Prompt | None]:
+        return ready_prompts(samples, self.strategy.start, self.media.check, self.media.failed)
+
+    def _seeds(self, step: int, round_: int) -> tuple[int | str, ...]:
+        """What the seeds of a round's responses are derived from."""
+        return (self.seed, self.options.name, step, *(("round", round_) if round_ else ()))
+
+    def _placed(
+        self,
+        samples: Sequence[Sample],
+        prompts: Sequence[Prompt | None],
+        step: int,
+        round_: int,
+        counts: dict[str, float],
+    ) -> list[tuple[Trajectory, ...]] | None:
+        """The offline trajectories that stand in the groups of a round before it is generated."""
+        if self.hybrid is None or self.hybrid.options.policy == "below":
+            return None
+        placement = self.hybrid.place(samples, prompts, step, round_)
+        _add(counts, placement.metrics)
+        return placement.chosen
 
     @contextmanager
     def _scoring_ahead(self, samples: Sequence[Sample]) -> Iterator[tuple[OnGroup | None, Comparisons | None]]:
@@ -177,12 +221,13 @@ class StepCollector:
         """The groups with their scores and, if there are ``baselines``, the rewards of these: one for each group."""
         scorer = self.scorer.score_groups
         scored = attach_scores([*groups, *baselines], scorer if begun is None else partial(scorer, begun=begun))
-        if not baselines:
-            return scored
-        return [
-            replace(group, baseline=self._baseline(greedy))
-            for group, greedy in zip(scored[: len(groups)], scored[len(groups) :], strict=True)
-        ]
+        return self._with_baselines(scored[: len(groups)], scored[len(groups) :])
+
+    def _with_baselines(self, groups: list[Group], greedy: list[Group]) -> list[Group]:
+        """The groups with the rewards of their greedy responses, if there are any: one for each group."""
+        if not greedy:
+            return groups
+        return [replace(group, baseline=self._baseline(one)) for group, one in zip(groups, greedy, strict=True)]
 
     def _baseline(self, greedy: Group) -> float | None:
         """The reward of a greedy response, which loses to length what the responses of its group lose to it."""
@@ -191,15 +236,20 @@ class StepCollector:
         (reward,) = response_rewards(greedy, self.options, self.sampling.max_new_tokens)
         return reward
 
-    def _with_failing_replaced(
-        self, hybrid: Hybrid, scored: list[Group], step: int, round_: int, counts: dict[str, float]
-    ) -> list[Group]:
+    def _hybrid_below(self, scored: list[Group], step: int, round_: int, counts: dict[str, float]) -> list[Group]:
         """Under ``hybrid.policy: below`` groups that fail are changed and scored again."""
+        hybrid = self.hybrid
+        if hybrid is None or hybrid.options.policy != "below":
+            return scored
         changed, placed = hybrid.replace_failing(scored, step, round_)
         _add(counts, placed.metrics | {REPLACED_TOKENS: float(_replaced_tokens(scored, changed))})
         unscored = [group for group in changed if not group.scores and group.trajectories]
-        again = iter(attach_scores(unscored, self.scorer.score_groups))
+        again = iter(self._score_again(unscored))
         return [next(again) if not group.scores and group.trajectories else group for group in changed]
+
+    def _score_again(self, groups: list[Group]) -> list[Group]:
+        """The scores of groups that were changed."""
+        return attach_scores(groups, self.scorer.score_groups)
 
 
 def _add(counts: dict[str, float], metrics: dict[str, float]) -> None:

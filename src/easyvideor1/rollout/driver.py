@@ -1,13 +1,14 @@
-"""The one driver of requests: training, evaluation and curation ask engines through ``drive``.
+"""The one driver of requests: training, evaluation and curation ask engines through it.
 
-It submits the first turns of some samples as one window, hands every result to the strategy, and submits the next turns
-of that window together once its present turns are done. So what an engine batches together depends on the samples
-alone, never on which response ended first.
+``Windows`` submits the first turns of some samples as one window, hands every result to the strategy, and submits the
+next turns of that window together once its present turns are done. So what an engine batches together depends on the
+samples alone, never on which response ended first. ``drive`` does so for a list of jobs, from begin to end; whoever has
+windows under way while other things happen (``rollout/ahead.py``) uses ``Windows`` itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -63,7 +64,13 @@ class Outcome:
 
 
 def drive(
-    engine: Engine, jobs: Iterable[Job], strategy: Strategy, *, window: int | None = None, windows: int = 1
+    engine: Engine,
+    jobs: Iterable[Job],
+    strategy: Strategy,
+    *,
+    window: int | None = None,
+    windows: int = 1,
+    ready: Callable[[], bool] = lambda: True,
 ) -> Generator[Outcome, None, None]:
     """Generate what jobs ask for; yields the outcome of each job as soon as it is there, in any order.
 
@@ -75,20 +82,30 @@ def drive(
         strategy: makes the prompts of all turns.
         window: jobs that are submitted together; all of them if None.
         windows: how many windows may be under way; an engine that works on many requests at a time wants several.
+        ready: whether the next window of jobs can be read without a wait. Unless it is, the window begins when no other
+            is under way, so that an engine never waits for jobs while it has work.
 
     Raises:
         EasyVideoError: the engine fails, or breaks its contract.
     """
     waiting = enumerate(jobs)
-    under_way = _UnderWay(engine, strategy)
+    under_way = Windows(engine, strategy)
+
+    def fill() -> Iterator[Outcome]:
+        while (
+            under_way.count < windows and (under_way.count == 0 or ready()) and (begun := list(islice(waiting, window)))
+        ):
+            yield from under_way.begin(begun)
+
     try:
         while True:
-            yield from under_way.fill(waiting, window, windows)
+            yield from fill()
             if not under_way.tickets:
                 return
             for result in engine.results():
-                yield from under_way.take(result)
-                yield from under_way.fill(waiting, window, windows)
+                if result is not None:  # else the engine pauses
+                    yield from under_way.take(result)
+                yield from fill()
             if under_way.tickets:
                 raise contract_error(engine, f"left {len(under_way.tickets)} requests without a result")
     finally:
@@ -100,7 +117,7 @@ class _Window:
     """Jobs whose turns are submitted together."""
 
     pending: int = 0
-    following: list[tuple[_Turn, Request]] = field(default_factory=list)
+    following: list[_Turn] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -117,46 +134,73 @@ class _OpenJob:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Turn:
-    """A request under way: the first turn of all trajectories of a draw, or a further one of the trajectory
+    """A ``request`` under way: the first turn of all trajectories of a draw, or a further one of the trajectory
     ``before``, which is number ``index`` of its draw."""
 
     job: _OpenJob
     draw: int
+    request: Request
     index: int = 0
     before: Trajectory | None = None
 
 
-class _UnderWay:
-    """The windows under way, and the turn that each pending ticket stands for."""
+class Windows:
+    """The windows under way on an engine, and the turn that each pending ticket stands for.
+
+    Attributes:
+        count: windows under way.
+        tickets: what is pending.
+    """
 
     def __init__(self, engine: Engine, strategy: Strategy) -> None:
         self._engine = engine
         self._strategy = strategy
-        self._windows = 0
+        self.count = 0
         self.tickets: dict[int, _Turn] = {}
 
-    def fill(self, waiting: Iterator[tuple[int, Job]], size: int | None, limit: int) -> Iterator[Outcome]:
-        """Begin windows until ``limit`` are under way; yields the jobs that end at once."""
-        while self._windows < limit and (jobs := list(islice(waiting, size))):
-            window = _Window()
-            for position, job in jobs:
-                try:
-                    prompt = self._strategy.start(job.sample) if job.prompt is None else job.prompt
-                except EasyVideoError as error:
-                    yield Outcome(position, job.sample, None, tuple(error for _ in job.draws))
-                    continue
-                if not job.draws:
-                    yield Outcome(position, job.sample, prompt, ())
-                    continue
-                opened = _OpenJob(
-                    position, job, prompt, window, [{} for _ in job.draws], sum(draw.n for draw in job.draws)
-                )
-                for number, draw in enumerate(job.draws):
-                    request = Request(job.sample.id, prompt, draw.n, draw.sampling, draw.seed)
-                    window.following.append((_Turn(opened, number), request))
-            if window.following:
-                self._windows += 1
-                self._submit(window)
+    def begin(self, jobs: Iterable[tuple[int, Job]]) -> Iterator[Outcome]:
+        """Submit a window of jobs, each with its position, in the order of positions; yields those that end at once.
+
+        The window is submitted when the iterator is exhausted.
+        """
+        window = _Window()
+        for position, job in jobs:
+            try:
+                prompt = self._strategy.start(job.sample) if job.prompt is None else job.prompt
+            except EasyVideoError as error:
+                yield Outcome(position, job.sample, None, tuple(error for _ in job.draws))
+                continue
+            if not job.draws:
+                yield Outcome(position, job.sample, prompt, ())
+                continue
+            opened = _OpenJob(position, job, prompt, window, [{} for _ in job.draws], sum(draw.n for draw in job.draws))
+            for number, draw in enumerate(job.draws):
+                request = Request(job.sample.id, prompt, draw.n, draw.sampling, draw.seed)
+                window.following.append(_Turn(opened, number, request))
+        if window.following:
+            self.count += 1
+            self._submit(window)
+
+    def cancel(self, positions: Collection[int]) -> None:
+        """Drop the jobs at some positions; they give no outcome any more."""
+        gone = [ticket for ticket, turn in self.tickets.items() if turn.job.position in positions]
+        self._engine.cancel(gone)
+        windows = {id(turn.job.window): turn.job.window for turn in self.tickets.values()}
+        for ticket in gone:
+            self.tickets.pop(ticket).job.window.pending -= 1
+        for window in windows.values():
+            window.following = [turn for turn in window.following if turn.job.position not in positions]
+            self._go_on(window)
+
+    def renew(self) -> None:
+        """Cancel all pending requests and submit them again, window by window: their responses are drawn anew."""
+        windows: dict[int, list[_Turn]] = {}
+        for turn in self.tickets.values():
+            windows.setdefault(id(turn.job.window), []).append(turn)
+        self._engine.cancel(list(self.tickets))
+        self.tickets.clear()
+        for turns in windows.values():
+            self._send(turns)
 
     def take(self, result: Result) -> Iterator[Outcome]:
         """Hand a result to the strategy; yields its job if that was the last of it."""
@@ -172,17 +216,19 @@ class _UnderWay:
                 opened.found[turn.draw] = fault
                 opened.open -= opened.job.draws[turn.draw].n - len(found)
                 window.following = [
-                    (other, request)
-                    for other, request in window.following
-                    if (other.job, other.draw) != (opened, turn.draw)
+                    other for other in window.following if (other.job, other.draw) != (opened, turn.draw)
                 ]
             if opened.open == 0:
                 yield _outcome(opened)
+        self._go_on(window)
+
+    def _go_on(self, window: _Window) -> None:
+        """Submit the next turns of a window if its present ones are done."""
         if window.pending == 0:
             if window.following:
                 self._submit(window)
             else:
-                self._windows -= 1
+                self.count -= 1
 
     def _advance(self, turn: _Turn, result: Result) -> EasyVideoError | None:
         """Note the trajectories of a result that are finished, and the next turns of the others."""
@@ -192,7 +238,7 @@ class _UnderWay:
         opened, draw = turn.job, turn.job.job.draws[turn.draw]
         found = opened.found[turn.draw]
         assert isinstance(found, dict)
-        following: list[tuple[_Turn, Request]] = []
+        following: list[_Turn] = []
         ended: dict[int, Trajectory] = {}
         for place, new in enumerate(result.trajectories):
             index = place if turn.before is None else turn.index
@@ -206,7 +252,7 @@ class _UnderWay:
                 continue
             seed = derive_seed(draw.seed, index, len(trajectory.turns))
             request = Request(opened.job.sample.id, prompt, 1, draw.sampling, seed)
-            following.append((_Turn(opened, turn.draw, index, trajectory), request))
+            following.append(_Turn(opened, turn.draw, request, index, trajectory))
         found.update(ended)
         opened.open -= len(ended)
         opened.window.following += following
@@ -214,13 +260,15 @@ class _UnderWay:
 
     def _submit(self, window: _Window) -> None:
         # In the order of samples, draws and trajectories, whichever ended first.
-        window.following.sort(key=lambda each: (each[0].job.position, each[0].draw, each[0].index))
-        turns, requests = zip(*window.following, strict=True)
+        turns = sorted(window.following, key=lambda turn: (turn.job.position, turn.draw, turn.index))
         window.following = []
-        tickets = self._engine.submit(requests)
-        if len(tickets) != len(requests):
-            raise contract_error(self._engine, f"gave {len(tickets)} tickets for {len(requests)} requests")
-        window.pending = len(tickets)
+        window.pending = len(turns)
+        self._send(turns)
+
+    def _send(self, turns: list[_Turn]) -> None:
+        tickets = self._engine.submit([turn.request for turn in turns])
+        if len(tickets) != len(turns):
+            raise contract_error(self._engine, f"gave {len(tickets)} tickets for {len(turns)} requests")
         self.tickets.update(zip(tickets, turns, strict=True))
 
 

@@ -219,7 +219,7 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
     ``part/<name>`` is the mean of a part over the judged trajectories that have it. Where offline trajectories stand
     among the policy's own, they are not among those means; theirs are ``offline/<name>``, and
     ``offline/not_applicable`` counts those that could not be judged. ``groups/turn_failed`` counts groups without the
-    prompt of a further turn, where there are some.
+    prompt of a further turn, and ``groups/request_failed`` those that the engine did not answer, where there are some.
     """
     groups, offline = split_offline(groups)
     values: dict[str, list[float]] = {}
@@ -255,8 +255,14 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
             "groups/media_failed": float(sum(not (group.trajectories or group.fault) for group in groups)),
             "response/not_applicable": float(masked),
         }
-        | ({"groups/turn_failed": float(turns)} if (turns := sum(bool(group.fault) for group in groups)) else {})
+        | _fault_counts(groups)
     )
+
+
+def _fault_counts(groups: Sequence[Group]) -> dict[str, float]:
+    faults = [group.request_failed for group in groups if group.fault]
+    counts = {"groups/turn_failed": len(faults) - sum(faults), "groups/request_failed": sum(faults)}
+    return {name: float(count) for name, count in counts.items() if count}
 
 
 def breakdown_metrics(groups: Sequence[Group]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 
 from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.families.family import Family, control_tokens
-from easyvideor1.rollout.driver import Draw, Job, drive
+from easyvideor1.rollout.driver import Draw, Job, Outcome, drive
 from easyvideor1.rollout.strategies import Strategy
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
     DataError,
+    EasyVideoError,
     Group,
     MediaError,
     MediaPlan,
     MediaRef,
     OfflineTrajectory,
     Prompt,
+    RequestFailed,
     Sample,
     Trajectory,
     Turn,
@@ -65,6 +67,71 @@ def ready_prompts(
     return [prompts[id(sample)] for sample in samples]
 
 
+@dataclass(slots=True, eq=False)
+class OnlineRound:
+    """The jobs of some samples, and what has become of them so far.
+
+    ``jobs[i]`` asks for the policy's trajectories of sample ``i``; with baselines, ``jobs[len(samples) + i]`` for the
+    greedy one. A sample without a prompt has no job. ``offline[i]`` stand behind the policy's own in group ``i``.
+    """
+
+    samples: Sequence[Sample]
+    offline: Sequence[tuple[Trajectory, ...]]
+    jobs: dict[int, Job]
+    baselines: bool
+    found: dict[int, tuple[Trajectory, ...]] = field(default_factory=dict)
+    faults: dict[int, TurnError | RequestFailed] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        samples: Sequence[Sample],
+        prompts: Sequence[Prompt | None],
+        *,
+        sampling: Sampling,
+        group_size: int,
+        seed: Sequence[int | str],
+        offline: Sequence[tuple[Trajectory, ...]] | None = None,
+        baselines: bool = False,
+    ) -> OnlineRound:
+        """What is to be generated: ``generate_online`` says what the arguments mean."""
+        given = [()] * len(samples) if offline is None else offline
+        jobs: dict[int, Job] = {}
+        greedy = replace(sampling, greedy=True)
+        for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True)):
+            if prompt is not None:
+                own = derive_seed(*seed, index, sample.id)
+                jobs[index] = Job(sample, (Draw(group_size - len(placed), sampling, own),), prompt)
+                if baselines:
+                    jobs[len(samples) + index] = Job(sample, (Draw(1, greedy, 0),), prompt)
+        return cls(samples, given, jobs, baselines)
+
+    def take(self, index: int, outcome: Outcome, on_failure: Callable[[MediaError], None]) -> bool:
+        """Note the outcome of ``jobs[index]``; returns whether it has trajectories.
+
+        Raises:
+            EasyVideoError: a fault that is not of this sample alone.
+        """
+        if isinstance(outcome.fault, MediaError):
+            if index < len(self.samples):
+                on_failure(outcome.fault)
+            return False
+        if isinstance(outcome.fault, TurnError | RequestFailed):
+            self.faults[index] = outcome.fault
+            return False
+        if outcome.fault is not None:
+            raise outcome.fault
+        self.found[index] = outcome.trajectories
+        return True
+
+    def group(self, index: int) -> Group:
+        """The group of ``jobs[index]``, without scores; empty if nothing was found."""
+        place = index % len(self.samples)
+        placed = self.offline[place] if index == place else ()
+        found = (*self.found[index], *placed) if index in self.found else ()
+        return _group(self.samples[place], found, self.faults.get(index))
+
+
 def generate_online(
     samples: Sequence[Sample],
     prompts: Sequence[Prompt | None],
@@ -83,9 +150,9 @@ def generate_online(
 
     Trajectories are the policy's, but for the last ones of a sample that is given ``offline`` ones. A sample without a
     prompt gets empty groups, and so does one whose media cannot be read (any more), which ``on_failure`` is told. One
-    that has no prompt of a further turn (``TurnError``) gets an empty group with its ``fault``.
-    ``on_group`` is called as ``(position, the policy's trajectories)`` as soon as these are
-    there; the baseline of sample ``i`` has the position ``len(samples) + i``.
+    that has no prompt of a further turn (``TurnError``), or that the engine does not answer (``RequestFailed``), gets
+    an empty group with its ``fault``. ``on_group`` is called as ``(position, the policy's trajectories)`` as soon as
+    these are there; the baseline of sample ``i`` has the position ``len(samples) + i``.
 
     Returns:
         The groups, and those of the baselines with one trajectory each; without ``baselines`` there are none.
@@ -94,39 +161,28 @@ def generate_online(
         EasyVideoError: the first other fault of a sample, after all requests were cancelled; or the engine breaks its
             contract.
     """
-    given = [()] * len(samples) if offline is None else offline
-    jobs: dict[int, Job] = {}
-    greedy = replace(sampling, greedy=True)
-    for index, (sample, prompt, placed) in enumerate(zip(samples, prompts, given, strict=True)):
-        if prompt is not None:
-            own = derive_seed(*seed, index, sample.id)
-            jobs[index] = Job(sample, (Draw(group_size - len(placed), sampling, own),), prompt)
-            if baselines:
-                jobs[len(samples) + index] = Job(sample, (Draw(1, greedy, 0),), prompt)
-    positions = list(jobs)
-    turns: dict[int, str] = {}
-    found: dict[int, tuple[Trajectory, ...]] = {}
-    with closing(drive(engine, jobs.values(), strategy)) as outcomes:
+    wanted = OnlineRound.of(
+        *(samples, prompts),
+        sampling=sampling,
+        group_size=group_size,
+        seed=seed,
+        offline=offline,
+        baselines=baselines,
+    )
+    indices = list(wanted.jobs)
+    with closing(drive(engine, wanted.jobs.values(), strategy)) as outcomes:
         for outcome in outcomes:
-            if isinstance(outcome.fault, MediaError):
-                if positions[outcome.position] < len(samples):
-                    on_failure(outcome.fault)
-                continue
-            if isinstance(outcome.fault, TurnError):
-                turns[positions[outcome.position]] = str(outcome.fault)
-                continue
-            if outcome.fault is not None:
-                raise outcome.fault
-            found[positions[outcome.position]] = outcome.trajectories
-            if on_group is not None:
-                on_group(positions[outcome.position], outcome.trajectories)
-    groups = [
-        Group(sample, (*found[index], *placed) if index in found else (), fault=turns.get(index, ""))
-        for index, (sample, placed) in enumerate(zip(samples, given, strict=True))
-    ]
-    greedy_at = enumerate(samples, len(samples))
-    second = [Group(sample, found.get(index, ()), fault=turns.get(index, "")) for index, sample in greedy_at]
-    return groups, second if baselines else []
+            index = indices[outcome.position]
+            if wanted.take(index, outcome, on_failure) and on_group is not None:
+                on_group(index, outcome.trajectories)
+    count = len(samples)
+    groups = [wanted.group(index) for index in range(count)]
+    return groups, [wanted.group(count + index) for index in range(count)] if baselines else []
+
+
+def _group(sample: Sample, trajectories: tuple[Trajectory, ...], fault: EasyVideoError | None) -> Group:
+    words = "" if fault is None else str(fault)
+    return Group(sample, trajectories, fault=words, request_failed=isinstance(fault, RequestFailed))
 
 
 def read_offline(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -45,16 +46,27 @@ class StageMedia:
         self.ledger.record(error.path, error.reason, str(error), f"left out of a step of stage {self.stage}")
 
 
-def rounds_of(options: StageConfig, stream: SampleStream) -> DrawSamples:
+def extra_samples(options: StageConfig, rate: float) -> int:
+    """How many samples more than ``prompts_per_step`` a round draws, for a share of ``rollout.over_sample_rate``."""
+    return math.ceil(rate * options.prompts_per_step - 1e-9)  # tolerant of 0.1 * 30, which is a hair above 3
+
+
+def rounds_of(options: StageConfig, stream: SampleStream, extra: int = 0) -> DrawSamples:
     """What a stage draws: a function of the step and the round.
 
     Every step owns the samples of all its rounds, used or not. Those of first rounds follow each other, and further
     rounds draw behind the stage: a stage that refills nothing goes through its sources as often as ``epochs`` says.
+    ``extra`` samples of every round (``rollout.over_sample_rate``), at most ``prompts_per_step``, are drawn behind all
+    these, and come last.
     """
+    rounds, count = options.selection.generation_rounds, options.prompts_per_step
 
     def draw(step: int, round_: int) -> list[Sample]:
-        further = options.step_count + (step - 1) * (options.selection.generation_rounds - 1) + round_ - 1
-        return stream.batch(further if round_ else step - 1, options.prompts_per_step)
+        further = options.step_count + (step - 1) * (rounds - 1) + round_ - 1
+        drawn = stream.batch(further if round_ else step - 1, count)
+        if extra:
+            drawn = drawn + stream.batch((options.step_count + step - 1) * rounds + round_, count)[:extra]
+        return drawn
 
     return draw
 
@@ -72,6 +84,7 @@ class SamplePrefetcher:
         prefetcher: loads what is announced.
         steps: last step there is.
         depth: steps to look ahead; above 0.
+        kept: steps before the one that is drawn whose frames are still wanted, where samples are drawn ahead.
     """
 
     def __init__(
@@ -83,6 +96,7 @@ class SamplePrefetcher:
         *,
         steps: int,
         depth: int,
+        kept: int = 0,
     ) -> None:
         self._draw = draw
         self._plan = plan
@@ -90,13 +104,14 @@ class SamplePrefetcher:
         self._prefetcher = prefetcher
         self._steps = steps
         self._depth = depth
+        self._kept = kept
         self._drawn: dict[int, list[Sample] | Exception] = {}
 
     def __call__(self, step: int, round_: int = 0) -> list[Sample]:
         """The samples of a round of ``step``; steps come in ascending order."""
         if round_:
             return self._draw(step, round_)
-        self._prefetcher.begin(step)
+        self._prefetcher.begin(step - self._kept)
         drawn = self._drawn.pop(step) if step in self._drawn else self._draw(step, 0)
         if isinstance(drawn, Exception):
             raise drawn

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from easyvideor1.families.family import Family
 from easyvideor1.registry import Registry
 from easyvideor1.types import DataError, MediaPlan, MediaRef, Prompt, Sample, Trajectory, TurnError
+
+if TYPE_CHECKING:
+    from easyvideor1.families.family import Family  # loads torch, which reports and comparisons do without
 
 
 @dataclass(frozen=True, slots=True)
