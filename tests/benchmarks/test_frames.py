@@ -82,6 +82,7 @@ def test_the_last_line_holds_all_figures(
         step_rounds=1,
         step=StepSize(prompts=1, responses=2, tokens=8),
         picture=(320, 192),
+        real_files=(),
     )
     monkeypatch.setattr(benchmark, "QUICK", tiny)
     result = benchmark.main(["--quick", "--work", str(work / "all")])

@@ -10,6 +10,7 @@ import numpy as np
 
 from easyvideor1.config.schema import EvaluationConfig
 from easyvideor1.engines.engine import Sampling
+from easyvideor1.evaluation.asking import Asking
 from easyvideor1.evaluation.evaluate import evaluate
 from easyvideor1.types import Frames, Sample
 from easyvideor1.video import HealthLedger
@@ -50,12 +51,8 @@ def write_evaluations(run_dir: Path, *names: str) -> None:
         evaluate(
             name,
             samples,
-            engine=TableEngine(table),
-            strategy=ASKING,
-            scorer=letter_score,
-            config=EvaluationConfig(samples=2),
-            sampling=Sampling(max_new_tokens=64),
-            seed=0,
+            Asking(TableEngine(table), ASKING, EvaluationConfig(samples=2), Sampling(max_new_tokens=64), seed=0),
+            letter_score,
         ).write(run_dir / "evaluations")
 
 

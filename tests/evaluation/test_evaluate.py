@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from easyvideor1.benchmarks import ScoreFunction
+from easyvideor1.benchmarks.metrics import Metric, greedy_answers
 from easyvideor1.config.schema import EvaluationConfig
 from easyvideor1.engines.engine import Sampling
-from easyvideor1.evaluation.evaluate import ScoreFunction, choose_samples, derive_seed, evaluate
+from easyvideor1.evaluation.asking import Asking, choose_samples
+from easyvideor1.evaluation.evaluate import evaluate
+from easyvideor1.evaluation.numbers import number_of
 from easyvideor1.evaluation.result import Evaluation, greedy_difference, paired_records
 from easyvideor1.evaluation.statistics import wilson_interval
+from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
     Completion,
     ConfigError,
@@ -25,11 +30,11 @@ from .worlds import ASKING, TableEngine, letter_score, make_sample
 
 
 def run(questions: list[Sample], engine: TableEngine, name: str = "before", **options: object) -> Evaluation:
-    config = EvaluationConfig.model_validate(
-        {key: options.pop(key) for key in EvaluationConfig.model_fields if key in options}
-    )
-    settings = {"sampling": Sampling(max_new_tokens=16, top_p=0.9), "seed": 3, "scorer": letter_score, **options}
-    return evaluate(name, questions, engine=engine, strategy=ASKING, config=config, **settings)  # type: ignore[arg-type]
+    settings = {key: options.pop(key) for key in EvaluationConfig.model_fields if key in options}
+    how = {"sampling": Sampling(max_new_tokens=16, top_p=0.9), "seed": 3}
+    how |= {key: options.pop(key) for key in ("sampling", "seed", "window", "try_again") if key in options}
+    asking = Asking(engine, ASKING, EvaluationConfig.model_validate(settings), **how)  # type: ignore[arg-type]
+    return evaluate(name, questions, asking, **{"scorer": letter_score, **options})  # type: ignore[arg-type]
 
 
 def test_greedy_and_sampled_are_counted_per_task() -> None:
@@ -78,7 +83,7 @@ def test_result_does_not_depend_on_batching() -> None:
     samples = [make_sample(i) for i in range(9)]
     table = {i: "AB"[i % 2] for i in range(9)}
     whole = run(samples, TableEngine(table), samples=4)
-    parts = run(samples, TableEngine(table), samples=4, batch_size=2)
+    parts = run(samples, TableEngine(table), samples=4, window=2)
     assert whole == parts
 
 
@@ -95,10 +100,24 @@ def test_broken_media_are_named_and_neither_right_nor_wrong() -> None:
     )
 
 
+def test_questions_that_failed_stay_in_the_cluster_of_their_video() -> None:
+    """Six questions about each of three videos, one of which is broken: three clusters, not eight."""
+    samples = [make_sample(i, video=("a.mp4", "b.mp4", "broken.mp4")[i // 6]) for i in range(18)]
+    result = run(samples, TableEngine(dict.fromkeys(range(12), "A")), samples=1)
+    assert [record.cluster for record in result.records] == [sample.media[0].path for sample in samples]
+    assert not result.records[12].seen and result.records[0].seen
+    found = number_of(Metric("accuracy"), greedy_answers(result.records), confidence=0.95, seed=0)
+    assert found is not None and (found.count, found.failed, found.clusters) == (18, 6, 3)
+    assert found.interval.mean == pytest.approx(2 / 3)
+    assert (found.interval.low, found.interval.high) == (0.0, 1.0)  # one of three videos says as much as that
+
+
 def test_nothing_but_failures_is_no_result() -> None:
     samples = [make_sample(0, video="broken.mp4"), make_sample(1, answer="?"), make_sample(2)]
     with pytest.raises(StoppedError, match=r"evaluation before: 2 of 3 .*1 with MediaError.*and 1 for 1 other cause"):
         run(samples, TableEngine({1: "A", 2: "B"}))
+    with pytest.raises(StoppedError, match=r"^evaluation mvbench grpo-000050: 2 of 3 questions failed"):
+        run(samples, TableEngine({1: "A", 2: "B"}), shown="mvbench grpo-000050")
     result = run(samples, TableEngine({1: "A", 2: "B"}), max_failed=0.7)
     assert (result.count, result.failed, result.overall.not_applicable) == (3, 1, 1)
 
@@ -131,16 +150,7 @@ def test_other_errors_reach_the_caller() -> None:
         raise EasyVideoError("reward 'mine' raised")
 
     with pytest.raises(EasyVideoError, match="reward 'mine' raised"):
-        evaluate(
-            "x",
-            [make_sample(0)],
-            engine=TableEngine({0: "A"}),
-            strategy=ASKING,
-            scorer=scorer,  # type: ignore[arg-type]
-            config=EvaluationConfig(),
-            sampling=Sampling(),
-            seed=0,
-        )
+        run([make_sample(0)], TableEngine({0: "A"}), scorer=scorer)
 
 
 def test_scoring_in_threads_changes_nothing_but_the_wait() -> None:
@@ -154,17 +164,7 @@ def test_scoring_in_threads_changes_nothing_but_the_wait() -> None:
         return letter_score(sample, response)
 
     def result(scorer: ScoreFunction, threads: int) -> Evaluation:
-        return evaluate(
-            "x",
-            samples,
-            engine=TableEngine(table),
-            strategy=ASKING,
-            scorer=scorer,
-            config=EvaluationConfig(samples=0),
-            sampling=Sampling(),
-            seed=0,
-            scoring_threads=threads,
-        )
+        return run(samples, TableEngine(table), scorer=scorer, samples=0, scoring_threads=threads)
 
     assert result(scorer, 4) == result(letter_score, 1)
 
@@ -173,18 +173,9 @@ def test_an_error_in_a_scoring_thread_reaches_the_caller() -> None:
     def scorer(sample: Sample, response: Completion) -> Score:
         raise EasyVideoError("reward 'mine' raised")
 
+    engine = TableEngine({0: "A", 1: "A", 2: "A"})
     with pytest.raises(EasyVideoError, match="reward 'mine' raised"):
-        evaluate(
-            "x",
-            [make_sample(i) for i in range(3)],
-            engine=TableEngine({0: "A", 1: "A", 2: "A"}),
-            strategy=ASKING,
-            scorer=scorer,
-            config=EvaluationConfig(),
-            sampling=Sampling(),
-            seed=0,
-            scoring_threads=2,
-        )
+        run([make_sample(i) for i in range(3)], engine, scorer=scorer, scoring_threads=2)
 
 
 @pytest.mark.parametrize("name", ["", "../before", "a/b", ".hidden"])
@@ -193,15 +184,24 @@ def test_names_that_are_no_file_names(name: str) -> None:
         run([make_sample(0)], TableEngine({0: "A"}), name=name)
 
 
-def test_progress_counts_questions() -> None:
+def test_questions_that_fail_are_put_once_more_and_counted_once() -> None:
+    engine = TableEngine(dict.fromkeys(range(5), "A"), unreadable=[1, 3])
     seen: list[tuple[int, int]] = []
-    run(
+    result = run(
         [make_sample(i) for i in range(5)],
-        TableEngine(dict.fromkeys(range(5), "A")),
-        batch_size=2,
+        engine,
+        samples=0,
+        try_again=lambda: engine.unreadable.discard(3),  # as a disk that is there again
         on_progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(2, 5), (4, 5), (5, 5)]
+    assert [[request.id for request in batch] for batch in engine.batches] == [
+        ["q0", "q1", "q2", "q3", "q4"],
+        ["q1", "q3"],
+    ]
+    assert result.failures == (("q1", "MediaError: clip_1.mp4: truncated"),)
+    assert result.greedy == wilson_interval(4, 4)
+    assert {record.cluster for record in result.records} == {f"clip_{i}.mp4" for i in range(5)}
+    assert seen == [(done, 5) for done in range(1, 6)]
 
 
 def test_subset_is_seeded_ordered_and_stable() -> None:

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -13,49 +12,14 @@ from PIL import Image
 
 from easyvideor1.evaluation import write_curves, write_report
 from easyvideor1.evaluation.gallery import choose_groups, data_uri, strips
-from easyvideor1.evaluation.report import placeholders
+from easyvideor1.evaluation.templating import placeholders
 from easyvideor1.records.trajectories import MediaRecord, SampleRecord, TrajectoryRecord
 from easyvideor1.types import Frames, MediaError, Score
 from easyvideor1.video import FrameStore
 
+from .pages import Page
 from .runs import HOSTILE, frames_of, rollout_row, write_evaluations, write_lines, write_run, write_stage
 from .worlds import make_plan
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page; complains of tags that are not closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
-        self.open.pop()
-        if tag in {"td", "th", "li", "summary"}:
-            self.text += " "
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easyvideor1.evaluation.statistics import (
-    Interval,
-    difference_interval,
-    mean_interval,
-    wilson_interval,
-)
+from easyvideor1.evaluation.metric_intervals import difference_interval, mean_interval
+from easyvideor1.evaluation.statistics import Interval, wilson_interval
 
 
 def test_wilson_closed_forms() -> None:
@@ -105,6 +101,10 @@ def test_difference_without_variation_keeps_a_width() -> None:
     assert change.mean == 1.0
     assert change.high == 1.0
     assert 0.0 < change.low < 0.7
+    # Nothing moved: as many gains as losses may be hidden as Wilson's limit of 0 of 5 says.
+    same = difference_interval([0.5] * 5, [0.5] * 5, list("abcde"))
+    assert same.mean == 0.0
+    assert (same.low, same.high) == pytest.approx((-wilson_interval(0, 5).high, wilson_interval(0, 5).high))
 
 
 @settings(max_examples=25, deadline=None)

@@ -85,6 +85,30 @@ def test_regression_by_thresholds_and_by_relative_error(
 
 
 @pytest.mark.parametrize(
+    ("predicted", "reference", "accuracy"),
+    [
+        # Errors on the thresholds: 5% meets 0.95, 10% meets 0.90, 50% meets 0.50 alone; 1 - 0.8 is a float below 0.2.
+        ("19", "20", 1.0),
+        ("21", "20", 1.0),
+        ("0.95", "1", 1.0),
+        ("9", "10", 0.9),
+        ("17", "20", 0.8),
+        ("8", "10", 0.6),
+        ("3", "4", 0.6),
+        ("5", "10", 0.1),
+        ("15", "10", 0.1),
+        ("4.9", "10", 0.0),
+        ("1", "0", 0.0),
+        ("0", "0", 1.0),
+        ("no idea", "10", 0.0),
+    ],
+)
+def test_regression_as_the_authors_of_vsi_bench_score_it(predicted: str, reference: str, accuracy: float) -> None:
+    found = score("regression", tagged(predicted), reference, reward_form="vsi-bench")
+    assert (found.accuracy, found.applicable) == (pytest.approx(accuracy), True)
+
+
+@pytest.mark.parametrize(
     ("content", "answer", "subset", "exact"),
     [
         ("A, C", "A, C", 1.0, 1.0),

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,107 +16,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from tests.rewards.judge_server import Behaviour, Server, chat, token, verdict
 
 from easyvideor1.config.schema import JudgeConfig, RewardConfig
 from easyvideor1.rewards import RewardError, Scorer
-from easyvideor1.rewards.judge.judge import DOWN, REST, SPENT, UNREADABLE, Budget, Judge, JudgeItem
+from easyvideor1.rewards.judge.asking import DOWN, REST, SPENT, UNREADABLE, Budget
+from easyvideor1.rewards.judge.judge import Judge, JudgeItem
 from easyvideor1.rewards.judge.prompts import UnreadableVerdictError, ask, quoted, read_verdict
 from easyvideor1.types import ConfigError, Sample
 
 ITEM = JudgeItem("What does the man open?", "a red door", "the door, which is red")
 
-#: ``(number of the request, its body) -> (status, headers, content)``; ``None`` breaks the connection.
-Behaviour = Callable[[int, dict[str, Any]], tuple[int, dict[str, str], str] | None]
-
-
-def token(body: dict[str, Any]) -> str:
-    """The id in a request, as an honest judge repeats it."""
-    found = re.search(r'"id": "([0-9a-f]{8})"', body["messages"][0]["content"])
-    assert found is not None
-    return found.group(1)
-
-
-def chat(content: str, *, tokens: int = 50, finish: str = "stop") -> tuple[int, dict[str, str], str]:
-    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}
-    return 200, {}, json.dumps({"choices": [choice], "usage": {"total_tokens": tokens}})
-
-
-def verdict(body: dict[str, Any], **fields: Any) -> tuple[int, dict[str, str], str]:
-    return chat(json.dumps({"id": token(body), "reason": "because", **fields}))
-
 
 def grades(score: float) -> Behaviour:
     return lambda number, body: verdict(body, score=score)
-
-
-class Server:
-    """A judge's endpoint; ``bodies`` are the requests that came, ``most`` how many were under way together."""
-
-    def __init__(self, behaviour: Behaviour) -> None:
-        self.behaviour = behaviour
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.paths: list[str] = []
-        self.now = self.most = 0
-        self.lock = threading.Lock()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with outer.lock:
-                    number = len(outer.bodies)
-                    outer.bodies.append(body)
-                    outer.headers.append(dict(self.headers))
-                    outer.paths.append(self.path)
-                    outer.now += 1
-                    outer.most = max(outer.most, outer.now)
-                try:
-                    said = outer.behaviour(number, body)
-                finally:
-                    with outer.lock:
-                        outer.now -= 1
-                if said is None:
-                    return
-                status, headers, content = said
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                for piece in content.split("\0"):  # a NUL is a pause between two bytes
-                    self.wfile.write(piece.encode())
-                    if piece != content:
-                        time.sleep(0.2)
-
-            def log_message(self, *args: object) -> None:
-                """Say nothing."""
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.http.handle_error = lambda *args: None  # type: ignore[method-assign]  # clients go away on purpose
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.http.server_port}/v1"
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Behaviour], Server]]:
-    servers: list[Server] = []
-
-    def start(behaviour: Behaviour) -> Server:
-        servers.append(Server(behaviour))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 def settings(server: Server, **changes: Any) -> JudgeConfig:
@@ -374,6 +287,32 @@ def test_a_wrong_configuration_stops(serve: Serve, status: int) -> None:
     judge = Judge(settings(serve(lambda number, body: (status, {}, "no such model"))))
     with pytest.raises(RewardError, match=rf"HTTP {status}.*no such model.*rewards.judge"):
         judge.judge_many([ITEM])[0]
+
+
+def test_a_judge_is_checked_before_anything_depends_on_it(serve: Serve) -> None:
+    opened = sample("open_ended", "red")
+
+    def check(behaviour: Behaviour, asked: Sample = opened, **changes: Any) -> int:
+        server = serve(behaviour)
+        scorer = Scorer(RewardConfig(judge=settings(server, retries=1, max_requests=1, **changes)))
+        try:
+            scorer.check_judge([asked])
+        finally:
+            assert scorer.reviewer.judge is not None and scorer.reviewer.judge.usage.requests == 0
+        return len(server.bodies)
+
+    assert check(lambda number, body: chat("anything")) == 1
+    assert check(lambda number, body: chat("busy") if number else (503, {}, "starting")) == 2
+    assert check(lambda number, body: (200, {}, "no chat completion")) == 1, "it answers, whatever it says"
+    assert check(lambda number, body: None, sample("numerical", "1")) == 0, "nothing is asked that no score needs"
+    for behaviour, said in (
+        (lambda number, body: None, "does not answer.*in 2 attempts - start it"),
+        (lambda number, body: (503, {}, "starting"), "HTTP 503 starting, in 2 attempts"),
+        (lambda number, body: (400, {}, "no such field"), "HTTP 400 no such field, in 1 attempt - start it"),
+        (lambda number, body: (404, {}, "nothing here"), "HTTP 404.*correct rewards.judge: url"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            check(behaviour)
 
 
 def test_a_refused_request_stops_at_first_and_is_masked_later(serve: Serve) -> None:

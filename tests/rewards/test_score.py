@@ -221,6 +221,8 @@ def test_missing_and_invented_boxes_of_a_tube_cost(boxes: Any, expected: float) 
     assert result.parts["box_iou"] == pytest.approx(expected)
     assert result.accuracy == pytest.approx(0.25 + expected / 2)
     assert result.parts["box_iou_common"] == (1.0 if expected and "there" not in str(boxes) else expected)
+    # Over the seconds that either side has: a box at second 40, outside the true span, costs here.
+    assert result.parts["box_iou_union"] == pytest.approx(3 / 4 if "40" in boxes else expected)
 
 
 def test_one_easy_frame_of_a_track_is_a_third() -> None:

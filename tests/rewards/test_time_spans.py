@@ -192,6 +192,8 @@ def test_only_the_form_that_was_asked_for_is_canonical() -> None:
         ("From 1 second to 2 seconds.", (1.0, 2.0)),
         ("The man opens the door from 0:01 to 0:02.", (1.0, 2.0)),
         ("1 - 2", (1.0, 2.0)),
+        ("The event starts at 1 and ends at 2.", (1.0, 2.0)),
+        ("Timestamps: 1 to 2", (1.0, 2.0)),
         ("从1秒到2秒。", (1.0, 2.0)),
     ],
 )

@@ -67,6 +67,16 @@ def interval_chart(before: Interval | None, after: Interval | None, *, width: in
     )
 
 
+def share_bar(share: Interval, top: float = 1.0) -> Markup:
+    """A value from 0 to ``top`` as a bar with its interval, for a box of any width, which it fills."""
+    start, bar, end = (100 * min(1.0, max(0.0, each / top)) for each in (share.low, share.mean, share.high))
+    whisker = f"M{start:.2f} 5H{end:.2f}M{start:.2f} 2.5V7.5M{end:.2f} 2.5V7.5"
+    return Markup(
+        f'<svg class="share" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect width="{bar:.2f}" height="10"/><path d="{whisker}"/></svg>'
+    )
+
+
 def nice_ticks(low: float, high: float, wanted: int) -> list[float]:
     """About ``wanted`` round numbers (1, 2 or 5 times a power of ten apart) from ``low`` to ``high``."""
     if high <= low:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
@@ -9,15 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from easyvideor1 import __version__
 from easyvideor1.evaluation.history import RunHistory, place_of, read_history
+from easyvideor1.evaluation.statistics import Interval
 from easyvideor1.files import write_atomic
 from easyvideor1.tasks import TASKS
 
 _BY_PART = re.compile(r"(.*)/(modality|source)/(.+)")
 _NAMED = {"reward/total": "total", "reward/accuracy": "accuracy", "reward/format": "format"}
 _COLOURS = ("#2f6fde", "#d9730d", "#2e9e6b", "#a64ac9")
+#: Key in the picture's metadata of the digest of what it shows.
+_MARK = "Source"
 _GRID = 12  # columns: a main panel takes 6, a task 3
 
 
@@ -84,13 +89,50 @@ def other_panels(history: RunHistory) -> list[Panel]:
     keys = dict.fromkeys(
         key for stage in history.stages for row in stage.metrics for key, value in row.items() if _is_number(value)
     )
-    left = [key for key in keys if key not in shown and not key.startswith("evaluation/")]
+    left = [key for key in keys if key not in shown and not key.startswith(("evaluation/", "benchmark/"))]
     panels: dict[str, dict[str, str]] = {}
     for key in left:
         kind = _BY_PART.fullmatch(key)
         title = f"{kind[1]} by {kind[2]}" if kind else key
         panels.setdefault(title, {})[key] = kind[3] if kind else key
     return [Panel(title, "", _metrics(history, names)) for title, names in panels.items()]
+
+
+def benchmark_panels(history: RunHistory) -> list[Panel]:
+    """The numbers of benchmarks with their intervals, one panel each, as they are shown in tables."""
+    panels = []
+    for label, evaluations in history.benchmarks.items():
+        found: dict[str, dict[int, Interval]] = {}
+        for name, totals in evaluations.items():
+            if (place := place_of(name, history)) is not None:
+                for number, interval in totals.numbers.items():
+                    found.setdefault(number, {})[place.step] = interval
+        for number, at in found.items():
+            panels.append(Panel(f"{label}: {number}", "", (_evaluated(number, sorted(at.items())),)))
+    return panels
+
+
+def _evaluated(label: str, points: Sequence[tuple[int, Interval]]) -> Series:
+    """A series of evaluations, in the order of their steps."""
+    return Series(
+        label,
+        tuple(float(step) for step, _ in points),
+        tuple(interval.mean for _, interval in points),
+        low=tuple(interval.low for _, interval in points),
+        high=tuple(interval.high for _, interval in points),
+    )
+
+
+def speed_panels(history: RunHistory) -> list[Panel]:
+    """Seconds and idle shares of steps, from ``timings.jsonl``."""
+    seconds = {name: name for name in ("rollout", "score", "update", "sync")}
+    idle = {f"idle/{name}": name for name in ("trainer", "engine", "rewards")}
+    candidates = [
+        Panel("Seconds of a step", "seconds", _series(history, seconds, "clocks")),
+        Panel("Idle share of a step", "share", _series(history, idle, "clocks"), (0.0, 1.0)),
+        Panel("Tokens per second", "tokens", _series(history, {"tokens_per_second": "generated"}, "clocks")),
+    ]
+    return [panel for panel in candidates if panel.series]
 
 
 def boundaries(history: RunHistory) -> list[tuple[int, str]]:
@@ -112,15 +154,7 @@ def evaluation_series(history: RunHistory) -> tuple[Series, ...]:
             if place.split == split and (interval := getattr(history.evaluations[name], kind)) is not None
         ]
         if points:
-            found.append(
-                Series(
-                    f"{split}, {kind}",
-                    tuple(float(step) for step, _ in points),
-                    tuple(interval.mean for _, interval in points),
-                    low=tuple(interval.low for _, interval in points),
-                    high=tuple(interval.high for _, interval in points),
-                )
-            )
+            found.append(_evaluated(f"{split}, {kind}", points))
     return tuple(found)
 
 
@@ -143,12 +177,16 @@ def _is_number(value: object) -> bool:
 
 
 def _metrics(history: RunHistory, keys: dict[str, str]) -> tuple[Series, ...]:
+    return _series(history, keys, "metrics")
+
+
+def _series(history: RunHistory, keys: dict[str, str], table: Literal["metrics", "clocks"]) -> tuple[Series, ...]:
     found = []
     for key, label in keys.items():
         points: list[tuple[float, float]] = []
         starts: list[int] = []
         for stage in history.stages:
-            rows = [row for row in stage.metrics if _is_number(row.get(key))]
+            rows = [row for row in getattr(stage, table) if _is_number(row.get(key))]
             if rows:
                 starts.append(len(points))
                 points += [(float(stage.first + row["step"]), float(row[key])) for row in rows]
@@ -157,11 +195,15 @@ def _metrics(history: RunHistory, keys: dict[str, str]) -> tuple[Series, ...]:
     return tuple(found)
 
 
-def write_curves(run_dir: Path) -> Path:
+def write_curves(run_dir: Path, *, redraw: bool = True) -> Path:
     """Draw reward, held-out accuracy, response length, loss and accuracy by task type into ``run_dir/curves.png``.
 
     Raw values are faint, their moving average is strong; evaluations are points with intervals. A run without metrics
     gives a picture that says so. Unreadable lines of damaged files are left out.
+
+    Args:
+        run_dir: of the run.
+        redraw: also where the picture that is there is whole and shows the same, which takes a second or two.
 
     Returns:
         The path of the picture.
@@ -169,11 +211,15 @@ def write_curves(run_dir: Path) -> Path:
     Raises:
         DataError: no such run directory.
     """
+    history = read_history(run_dir)
+    main, tasks, stages = main_panels(history), task_panels(history), boundaries(history)
+    path, name = run_dir / "curves.png", run_dir.resolve().name
+    mark = hashlib.sha256(repr((__version__, name, main, tasks, stages)).encode()).hexdigest()
+    if not redraw and _mark_of(path) == mark:
+        return path
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    history = read_history(run_dir)
-    main, tasks, stages = main_panels(history), task_panels(history), boundaries(history)
     main_rows, task_rows = -(-len(main) // 2), -(-len(tasks) // 4)
     heights = [3.0] * main_rows + [2.0] * task_rows or [3.0]
     figure = Figure(figsize=(11, sum(heights) + 0.6), layout="constrained")
@@ -187,12 +233,24 @@ def write_curves(run_dir: Path) -> Path:
         _draw(figure.add_subplot(grid[row, column : column + 3]), panel, stages, small=True)
     if not main and not tasks:
         figure.text(0.5, 0.5, "No metrics yet: no step is finished.", ha="center", va="center", color="#666666")
-    figure.suptitle(run_dir.resolve().name, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(name, fontsize=12, fontweight="bold", x=0.01, ha="left")
     buffer = io.BytesIO()
-    canvas.print_png(buffer, metadata={"Software": None})
-    path = run_dir / "curves.png"
+    canvas.print_png(buffer, metadata={"Software": None, _MARK: mark})
     write_atomic(path, buffer.getvalue())
     return path
+
+
+def _mark_of(path: Path) -> str | None:
+    """The digest of what a picture shows; None if there is none, or not a whole one."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            mark = picture.info.get(_MARK)
+            picture.verify()
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises at damage
+        return None
+    return mark if isinstance(mark, str) else None
 
 
 def _draw(axes: Any, panel: Panel, stages: list[tuple[int, str]], *, small: bool) -> None:

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
-from itertools import islice
 
+from easyvideor1.benchmarks import ScoreFunction
 from easyvideor1.config.schema import EvaluationConfig
-from easyvideor1.engines.engine import Engine, Sampling
+from easyvideor1.evaluation.asking import Asking, ask_twice, choose_samples
 from easyvideor1.evaluation.result import Evaluation, summarise
-from easyvideor1.records.trajectories import SampleRecord, sample_record, trajectory_record
-from easyvideor1.rewards import Scorer
-from easyvideor1.rollout.driver import Draw, Job, Outcome, drive
-from easyvideor1.rollout.strategies import Strategy
-from easyvideor1.seeds import derive_seed
-from easyvideor1.types import (
-    Completion,
-    ConfigError,
-    Sample,
-    Score,
-    StoppedError,
-    Trajectory,
-)
-
-ScoreFunction = Callable[[Sample, Completion], Score]
+from easyvideor1.evaluation.scoring import Scoring
+from easyvideor1.records.trajectories import SampleRecord
+from easyvideor1.types import ConfigError, Sample, StoppedError
 
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -35,65 +21,82 @@ _NAME = re.compile(r"\w[\w.-]*")
 def evaluate(
     name: str,
     samples: Sequence[Sample],
-    *,
-    engine: Engine,
-    strategy: Strategy,
+    asking: Asking,
     scorer: ScoreFunction,
-    config: EvaluationConfig,
-    sampling: Sampling,
-    seed: int,
-    on_progress: Callable[[int, int], None] | None = None,
-    batch_size: int = 64,
+    *,
+    shown: str = "",
     scoring_threads: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """One greedy and ``config.samples`` sampled responses to every question, scored.
+    """One greedy and ``asking.config.samples`` sampled responses to every question, scored; nothing is written.
 
-    Each request has its own seed, made from ``seed`` and the sample's id, so the random numbers of a response do not
-    depend on ``batch_size`` or on the batch. The last bits of the logits may, because matrix products of other shapes
-    round differently: where two tokens are almost equally likely, another batching can give another response.
+    A question that fails is put once more when all others are done, and is a failure if it fails again. Each request
+    has its own seed, made from ``asking.seed`` and the sample's id, so the random numbers of a response do not depend
+    on ``asking.window`` or on the batch. The last bits of the logits may, because matrix products of other shapes round
+    differently: where two tokens are almost equally likely, another batching can give another response.
 
     Args:
         name: Name of the evaluation, and of its files: letters, digits, ``.``, ``_`` and ``-``.
-        samples: The questions; if there are more than ``config.max_samples``, a subset drawn by ``seed``.
-        engine: Generates the responses.
-        strategy: Makes the prompts of a sample, turn by turn. A sample for which it raises ``EasyVideoError`` is
-            counted as failed and named in ``Evaluation.failures``; so is one that the engine cannot answer, as when its
-            frames cannot be read (``MediaError``).
+        samples: The questions; if there are more than ``max_samples``, a subset drawn by the seed.
+        asking: How they are put. A sample for which the strategy raises ``EasyVideoError`` fails and is named in
+            ``Evaluation.failures``; so is one that the engine cannot answer, as when its frames cannot be read
+            (``MediaError``).
         scorer: Scores a response; what it raises goes to the caller.
-        config: Number of sampled responses and how they are drawn, limit, confidence level.
-        sampling: ``max_new_tokens`` is taken from it, and ``top_p`` and ``top_k`` where ``config`` leaves them open.
-        seed: Everything random follows from this number.
-        on_progress: Called with (questions done, questions in all) after each batch.
-        batch_size: Questions handed to the engine together.
+        shown: What errors call the evaluation; its name by default.
         scoring_threads: Responses scored at the same time, for scorers that wait for a service, such as an LLM judge;
             with more than one, ``scorer`` must be thread-safe.
+        on_progress: Called with (questions done, questions in all); a question that failed is done when it was put
+            once more.
 
     Raises:
         ConfigError: the name cannot be a file name.
-        StoppedError: more than ``config.max_failed`` of the questions failed or could not be scored.
+        StoppedError: more than ``max_failed`` of the questions failed or could not be scored.
         EasyVideoError: the engine breaks its contract.
     """
+    check_name(name)
+    config, seed, done = asking.config, asking.seed, 0
+    chosen = choose_samples(samples, config.max_samples, seed)
+    with Scoring(scorer, threads=scoring_threads) as scoring, closing(ask_twice(chosen, asking)) as answers:
+        for place, answer in answers:
+            scoring.add(place, answer)
+            done += answer.is_final
+            if on_progress is not None and answer.is_final:
+                on_progress(done, len(chosen))
+        found = scoring.finish()
+    return evaluation_of(name, found, config=config, seed=seed, shown=shown)
+
+
+def evaluation_of(
+    name: str, records: Mapping[int, SampleRecord], *, config: EvaluationConfig, seed: int, shown: str = ""
+) -> Evaluation:
+    """The evaluation that records come to, in the order of their places; errors call it ``shown``, else ``name``.
+
+    Raises:
+        StoppedError: more than ``config.max_failed`` of the questions failed or could not be scored.
+    """
+    ordered = [records[place] for place in sorted(records)]
+    _check_failed(shown or name, ordered, config.max_failed)
+    return summarise(name, ordered, seed=seed, confidence=config.confidence)
+
+
+def check_name(name: str) -> None:
+    """Raises ``ConfigError`` where the name of an evaluation cannot be a file name."""
     if not _NAME.fullmatch(name):
         raise ConfigError(
             f"evaluation name {name!r}: use letters, digits, '.', '_' and '-', because it becomes a file name"
         )
-    chosen = choose_samples(samples, config.max_samples, seed)
-    jobs = (Job(sample, _draws(sample, config, sampling, seed)) for sample in chosen)
-    records: list[SampleRecord] = []
-    with closing(drive(engine, jobs, strategy, window=batch_size)) as outcomes:
-        while batch := list(islice(outcomes, batch_size)):  # those of one window
-            records += _records(sorted(batch, key=lambda outcome: outcome.position), scorer, scoring_threads)
-            if on_progress is not None:
-                on_progress(len(records), len(chosen))
-    _check_failed(name, records, config.max_failed)
-    return summarise(name, records, seed=seed, confidence=config.confidence)
+
+
+def failed_share(records: Sequence[SampleRecord]) -> float:
+    """The share of questions that failed or could not be scored; 0 without questions."""
+    return sum(failure[1] for record in records if (failure := _failure(record))) / max(len(records), 1)
 
 
 def _check_failed(name: str, records: Sequence[SampleRecord], bound: float) -> None:
     """Refuse a mean over only those questions that happened to work."""
-    failures = [failure for record in records if (failure := _failure(record))]
-    if sum(share for _, share in failures) <= bound * len(records):
+    if failed_share(records) <= bound:
         return
+    failures = [failure for record in records if (failure := _failure(record))]
     causes = Counter(cause for cause, _ in failures)
     failed = causes.total()
     (first, times), *others = causes.most_common()
@@ -117,58 +120,3 @@ def _failure(record: SampleRecord) -> tuple[str, float] | None:
         return f"{record.task}: {record.greedy.score.reason}", 1.0
     lost = [one.score.reason for one in record.trajectories if not one.score.applicable]
     return (f"{record.task}: {lost[0]}", len(lost) / len(record.trajectories)) if lost else None
-
-
-def choose_samples(samples: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
-    """At most ``limit`` samples in their given order.
-
-    Files are often sorted by task, so the first samples would be biased. Each sample gets a number from (seed, id), and
-    the lowest are taken: two evaluations of a run get the same subset, and a longer file changes it only a little.
-    """
-    if limit is None or len(samples) <= limit:
-        return list(samples)
-    order = sorted(range(len(samples)), key=lambda i: (derive_seed(seed, samples[i].id, "choose"), i))
-    return [samples[i] for i in sorted(order[:limit])]
-
-
-def _draws(sample: Sample, config: EvaluationConfig, sampling: Sampling, seed: int) -> tuple[Draw, ...]:
-    """The greedy response to a sample, and the sampled ones if there are any."""
-    greedy = Draw(1, replace(sampling, greedy=True), derive_seed(seed, sample.id, "greedy"))
-    if config.samples == 0:
-        return (greedy,)
-    warm = replace(
-        sampling,
-        greedy=False,
-        temperature=config.temperature,
-        top_p=sampling.top_p if config.top_p is None else config.top_p,
-        top_k=sampling.top_k if config.top_k is None else config.top_k,
-        repetition_penalty=config.repetition_penalty,
-        presence_penalty=config.presence_penalty,
-        frequency_penalty=config.frequency_penalty,
-    )
-    return greedy, Draw(config.samples, warm, derive_seed(seed, sample.id, "sampled"))
-
-
-def _records(batch: Sequence[Outcome], scorer: ScoreFunction, threads: int) -> list[SampleRecord]:
-    """The records of a window, scored together."""
-    answered = [outcome for outcome in batch if outcome.fault is None]
-    given = [(outcome.sample, trajectory) for outcome in answered for trajectory in outcome.trajectories]
-    scores = iter(_scores(given, scorer, threads))
-    records = []
-    for outcome in batch:
-        if (fault := outcome.fault) is not None:
-            records.append(sample_record(outcome.sample, error=f"{type(fault).__name__}: {fault}"))
-            continue
-        greedy, *sampled = [trajectory_record(each, next(scores)) for each in outcome.trajectories]
-        records.append(sample_record(outcome.sample, outcome.prompt, greedy=greedy, trajectories=tuple(sampled)))
-    return records
-
-
-def _scores(given: Sequence[tuple[Sample, Trajectory]], scorer: ScoreFunction, threads: int) -> list[Score]:
-    """The score of each response, in their order."""
-    if isinstance(scorer, Scorer) and threads == 1:
-        return scorer.score_each([(sample, trajectory.completion) for sample, trajectory in given])
-    if threads == 1:
-        return [scorer(sample, trajectory.completion) for sample, trajectory in given]
-    with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:
-        return list(pool.map(lambda one: scorer(one[0], one[1].completion), given))

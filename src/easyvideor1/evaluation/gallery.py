@@ -152,12 +152,26 @@ def _by_task_in_turn(pairs: Sequence[Pair], count: int) -> list[Pair]:
     return [pairs[i] for _, i in sorted(order)[:count]]
 
 
-def strips(media: Sequence[MediaRecord], frames: FrameLookup) -> tuple[Strip, ...]:
-    """The frames of a record's media, read from the store by digest."""
-    return tuple(_strip(item, frames) for item in media)
+def strips(
+    media: Sequence[MediaRecord],
+    frames: FrameLookup,
+    *,
+    near: Sequence[float] = (),
+    height: int = _THUMBNAIL_HEIGHT,
+) -> tuple[Strip, ...]:
+    """The frames of a record's media, read from the store by digest.
+
+    Args:
+        media: what the model saw.
+        frames: finds frames by digest.
+        near: seconds whose frames are shown rather than frames from end to end, where a video has any within half a
+            second.
+        height: pixels of a picture at most.
+    """
+    return tuple(_strip(item, frames, near, height) for item in media)
 
 
-def _strip(item: MediaRecord, frames: FrameLookup) -> Strip:
+def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height: int) -> Strip:
     found, missing = None, "The frame cache does not have these frames."
     if item.digest:
         try:
@@ -167,12 +181,10 @@ def _strip(item: MediaRecord, frames: FrameLookup) -> Strip:
     times = item.timestamps
     thumbnails: tuple[Thumbnail, ...] = ()
     if found is not None and len(found.pixels):
-        shown = np.unique(
-            np.linspace(0, len(found.pixels) - 1, min(FRAMES_SHOWN, len(found.pixels))).round().astype(int)
-        )
         video = item.kind == "video"
         thumbnails = tuple(
-            Thumbnail(data_uri(found.pixels[i]), float(times[i]) if video and i < len(times) else None) for i in shown
+            Thumbnail(data_uri(found.pixels[i], height), float(times[i]) if video and i < len(times) else None)
+            for i in _shown(len(found.pixels), times, near)
         )
     return Strip(
         path=item.path,
@@ -185,13 +197,21 @@ def _strip(item: MediaRecord, frames: FrameLookup) -> Strip:
     )
 
 
-def data_uri(pixels: np.typing.NDArray[np.uint8]) -> str:
-    """A frame as a data URI: lossless when it is small, else a reduced JPEG."""
+def _shown(count: int, times: Sequence[float], near: Sequence[float]) -> list[int]:
+    """Which of the frames are shown: at most ``FRAMES_SHOWN``, spread over those that are close to ``near``."""
+    places = [i for i in range(min(count, len(times))) if any(abs(times[i] - second) <= 0.5 for second in near)]
+    places = places or list(range(count))
+    spread = np.linspace(0, len(places) - 1, min(FRAMES_SHOWN, len(places))).round().astype(int)
+    return [places[i] for i in np.unique(spread)]
+
+
+def data_uri(pixels: np.typing.NDArray[np.uint8], height: int = _THUMBNAIL_HEIGHT) -> str:
+    """A frame as a data URI: lossless when it is at most ``height`` pixels high, else a reduced JPEG."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     buffer = io.BytesIO()
-    if image.height <= _THUMBNAIL_HEIGHT:
+    if image.height <= height:
         image.save(buffer, "PNG", optimize=True)
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    image.thumbnail((10 * _THUMBNAIL_HEIGHT, _THUMBNAIL_HEIGHT), Image.Resampling.LANCZOS)
+    image.thumbnail((10 * height, height), Image.Resampling.LANCZOS)
     image.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

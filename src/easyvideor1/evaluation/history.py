@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ class StageHistory:
     """One stage: its directory name, its metrics by step, and its rollout files in order of steps.
 
     ``first`` is the number of steps of the stages before it, so ``first + step`` counts the whole run. ``canary`` are
-    the warnings of ``canary.jsonl``. Unreadable rows are left out.
+    the warnings of ``canary.jsonl``, ``clocks`` the rows of ``timings.jsonl``. Unreadable rows are left out.
     """
 
     name: str
@@ -41,6 +41,7 @@ class StageHistory:
     metrics: tuple[Mapping[str, Any], ...]
     rollouts: Mapping[int, Path]
     canary: tuple[Mapping[str, Any], ...] = ()
+    clocks: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def steps(self) -> int:
@@ -63,6 +64,8 @@ class RunHistory:
     stages: tuple[StageHistory, ...]
     evaluations: Mapping[str, EvaluationTotals]
     damage: tuple[Damage, ...] = ()
+    benchmarks: Mapping[str, Mapping[str, EvaluationTotals]] = field(default_factory=dict)
+    """The evaluations of every benchmark, by its label."""
 
     @property
     def steps(self) -> int:
@@ -84,7 +87,9 @@ def read_history(run_dir: Path) -> RunHistory:
     )
     stages = _read_stages(run_dir / "stages")
     evaluations = _read_totals(run_dir / "evaluations", damage)
-    return RunHistory(run_dir, run, config, data_report, summary, stages, evaluations, tuple(damage))
+    labels = sorted(path.name for path in (run_dir / "evaluations").glob("*") if path.is_dir())
+    benchmarks = {label: _read_totals(run_dir / "evaluations" / label, damage, f"{label}/") for label in labels}
+    return RunHistory(run_dir, run, config, data_report, summary, stages, evaluations, tuple(damage), benchmarks)
 
 
 def compared_evaluations(history: RunHistory) -> tuple[str | None, str | None]:
@@ -150,16 +155,17 @@ def _read_stages(directory: Path) -> tuple[StageHistory, ...]:
         metrics = tuple(read_steps(stage / "metrics.jsonl")[0].values())
         warnings = stage / "canary.jsonl"
         canary = read_jsonl(warnings, canary_fault).rows if warnings.exists() else ()
-        stages.append(StageHistory(stage.name, first, metrics, rollout_files(stage), canary))
+        clocks = tuple(read_steps(stage / "timings.jsonl")[0].values())
+        stages.append(StageHistory(stage.name, first, metrics, rollout_files(stage), canary, clocks))
         first += stages[-1].steps
     return tuple(stages)
 
 
-def _read_totals(directory: Path, damage: list[Damage]) -> dict[str, EvaluationTotals]:
-    """The totals of every evaluation; its rows are counted, not read."""
+def _read_totals(directory: Path, damage: list[Damage], label: str = "") -> dict[str, EvaluationTotals]:
+    """The totals of every evaluation in a directory; its rows are counted, not read."""
     found = {}
     for path in sorted(directory.glob("*.json")):
-        where = f"evaluations/{path.stem}"
+        where = f"evaluations/{label}{path.stem}"
         try:
             totals = EvaluationTotals.load(directory, path.stem)
         except DataError as error:

@@ -6,29 +6,32 @@ and runs no script. The template engine escapes everything that comes from data 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from easyvideor1.evaluation.charts import interval_chart, line_chart
-from easyvideor1.evaluation.curves import Panel, boundaries, main_panels, other_panels, task_panels
+from easyvideor1.evaluation.curves import (
+    Panel,
+    benchmark_panels,
+    boundaries,
+    main_panels,
+    other_panels,
+    speed_panels,
+    task_panels,
+)
 from easyvideor1.evaluation.gallery import Changes, FrameLookup, StepRollouts, changes, first_and_last_rollouts
 from easyvideor1.evaluation.history import RunHistory, cache_dir, compared_evaluations, read_history
 from easyvideor1.evaluation.result import Aggregate, Evaluation, evaluation_fault, greedy_difference
 from easyvideor1.evaluation.statistics import Interval
-from easyvideor1.files import write_atomic
+from easyvideor1.evaluation.templating import render
+from easyvideor1.files import is_sealed, read_json, write_atomic
 from easyvideor1.records.damage import Damage, stage_damage
 from easyvideor1.types import DataError, Frames
 from easyvideor1.video import FrameStore, HealthEntry, HealthLedger
-
-_PLACEHOLDER = re.compile("&lt;(image|video)&gt;")
-_NONE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,17 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
+class BenchmarkRow:
+    """A number of a benchmark before and after training, as it is shown; ``count`` questions."""
+
+    benchmark: str
+    number: str
+    count: int
+    before: Interval | None
+    after: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Everything that the template uses."""
 
@@ -67,14 +81,18 @@ class Page:
     health: tuple[Mapping[str, Any], ...]
     headline: Headline
     charts: tuple[Chart, ...]
+    benchmark_charts: tuple[Chart, ...]
     task_charts: tuple[Chart, ...]
     other_charts: tuple[Chart, ...]
+    speed_charts: tuple[Chart, ...]
     tasks: tuple[TaskRow, ...]
     rollouts: tuple[StepRollouts, ...]
     changes: Changes | None
     sources: tuple[tuple[str, Mapping[str, Any]], ...]
     damage: tuple[Damage, ...]
     incidents: tuple[Mapping[str, Any], ...]
+    benchmarks: tuple[BenchmarkRow, ...] = ()
+    best: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
 def write_report(run_dir: Path, frames: FrameLookup | None = None) -> Path:
@@ -123,14 +141,18 @@ def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntr
         health=tuple(asdict(entry) for entry in health),
         headline=Headline(before, after, greedy_difference(before, after) if before and after else None),
         charts=draw(main_panels(history), 520, 230),
+        benchmark_charts=draw(benchmark_panels(history), 260, 130),
         task_charts=draw(task_panels(history), 260, 130),
         other_charts=draw(other_panels(history), 260, 130),
+        speed_charts=draw(speed_panels(history), 260, 130),
         tasks=_task_rows(before, after),
         rollouts=tuple(first_and_last_rollouts(history, frames)),
         changes=changes(before, after, frames) if before and after else None,
         sources=_sources(history.data_report or {}),
+        best=_best(history, damage),  # before ``damage``, to which it may add
         damage=tuple(damage),
         incidents=_incidents(history.run or {}),
+        benchmarks=_benchmark_rows(history),
     )
 
 
@@ -155,13 +177,41 @@ def _incidents(run: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     return tuple(row for row in rows if isinstance(row, Mapping))
 
 
+def _benchmark_rows(history: RunHistory) -> tuple[BenchmarkRow, ...]:
+    """The numbers of every benchmark before the first stage, and after the last that has any."""
+    rows = []
+    for label, evaluations in history.benchmarks.items():
+        before = evaluations.get("before")
+        after = next((found for stage in reversed(history.stages) if (found := evaluations.get(stage.name))), None)
+        latest = after or before
+        for number in latest.numbers if latest else ():
+            shown = [None if one is None else one.numbers.get(number) for one in (before, after)]
+            rows.append(BenchmarkRow(label, number, latest.count if latest else 0, *shown))
+    return tuple(rows)
+
+
+def _best(history: RunHistory, damage: list[Damage]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """The mark of the best checkpoint of every stage that has one."""
+    found = []
+    for stage in history.stages:
+        file = history.directory / "stages" / stage.name / "best.json"
+        if not file.exists():
+            continue
+        where = f"stages/{stage.name}/best.json"
+        try:
+            mark = read_json(file)
+        except DataError:
+            mark = {}
+        if is_sealed(mark):
+            found.append((stage.name, mark))
+        else:
+            damage.append(Damage(where, "is not what was written", "the best checkpoint is not shown"))
+    return tuple(found)
+
+
 def render_page(page: Page) -> str:
     """The HTML of a page."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": percent, "number": number, "duration": duration, "kind": kind, "words": words}
-    environment.filters |= {"columns": columns, "placeholders": placeholders}
-    source = resources.files("easyvideor1.evaluation").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(page=page)
+    return render("report.html.j2", page=page)
 
 
 def _name(history: RunHistory) -> str:
@@ -189,50 +239,3 @@ def _sources(report: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], 
     wanted = {"path", "rows", "used", "refused", "tasks", "bad"}
     whole = all(isinstance(source, Mapping) and wanted <= set(source) for _, source in rows)
     return tuple(rows) if whole else ()
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """``0.5`` as ``50.0``; a dash for no value."""
-    return _NONE if value is None else f"{100 * value:.{digits}f}"
-
-
-def number(value: object, digits: int = 3) -> str:
-    """A number in few digits; a dash for no value; anything else as it is."""
-    if value is None:
-        return _NONE
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as text: ``2 min 05 s``."""
-    if seconds is None:
-        return _NONE
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def kind(value: object) -> str:
-    """How the template shows a value of a JSON file: as a table of keys, a table of rows, a list or text."""
-    if isinstance(value, Mapping):
-        return "mapping"
-    if isinstance(value, list | tuple) and value:
-        return "rows" if all(isinstance(item, Mapping) for item in value) else "list"
-    return "text"
-
-
-def words(name: str) -> str:
-    """A key as words."""
-    return name.replace("_", " ")
-
-
-def placeholders(question: str) -> Markup:
-    """A question, escaped, with its media placeholders as small marks."""
-    return Markup(_PLACEHOLDER.sub(r'<span class="mark">\1</span>', str(escape(question))))
-
-
-def columns(rows: list[Mapping[str, Any]]) -> list[str]:
-    """All keys of the rows, in order of appearance."""
-    return list(dict.fromkeys(key for row in rows for key in row))

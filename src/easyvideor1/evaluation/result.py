@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval
+from easyvideor1.evaluation.metric_intervals import difference_interval, mean_interval
+from easyvideor1.evaluation.statistics import Interval
 from easyvideor1.files import file_digest, is_sealed, read_json, seal, write_json
 from easyvideor1.records.trajectories import SampleRecord, TrajectoryRecord, evaluation_row
 from easyvideor1.records.trajectory_files import read_trajectories, write_trajectories
@@ -111,10 +112,14 @@ class Evaluation:
             "confidence": self.confidence,
         }
 
-    def write(self, directory: Path) -> Path:
+    def write(self, directory: Path, numbers: Sequence[Mapping[str, Any]] = ()) -> Path:
         """Write ``NAME.jsonl``, then ``NAME.json``, each atomically: if the second exists, the first is complete.
 
         The second holds the SHA-256 of the first as ``records``, and a ``checksum`` of itself.
+
+        Args:
+            directory: where they are written.
+            numbers: those of a benchmark (``Number.to_json``), which the second file then has as ``numbers``.
 
         Returns:
             The path of ``NAME.json``.
@@ -122,7 +127,8 @@ class Evaluation:
         records = directory / f"{self.name}.jsonl"
         write_trajectories(records, self.records, evaluation_row)
         path = directory / f"{self.name}.json"
-        write_json(path, seal({**self.to_json(), "records": file_digest(records)}))
+        more = {"numbers": list(numbers)} if numbers else {}
+        write_json(path, seal({**self.to_json(), **more, "records": file_digest(records)}))
         return path
 
     @classmethod
@@ -209,6 +215,8 @@ class EvaluationTotals:
     sampled: Interval | None
     records: str = ""
     """SHA-256 of ``NAME.jsonl``; empty of an evaluation of an earlier version."""
+    numbers: Mapping[str, Interval] = field(default_factory=dict)
+    """The numbers of a benchmark by name, as they are shown (in points where the benchmark counts in points)."""
 
     @classmethod
     def load(cls, directory: Path, name: str) -> EvaluationTotals:
@@ -224,7 +232,11 @@ class EvaluationTotals:
                 None if head[kind] is None else Interval(**{key: float(head[kind][key]) for key in _LIMITS})
                 for kind in ("greedy", "sampled")
             )
-            return cls(name, int(head["count"]), greedy, sampled, str(head.get("records", "")))
+            numbers = {
+                str(number["name"]): Interval(**{key: float(number["scaled"][key]) for key in _LIMITS})
+                for number in head.get("numbers", ())
+            }
+            return cls(name, int(head["count"]), greedy, sampled, str(head.get("records", "")), numbers)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not the totals of an evaluation ({error!r}); evaluate again") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -73,6 +73,11 @@ class Reviewer:
                 return [shown, *pool.map(seen, others)]
         return list(scores)
 
+    def check_judge(self, tasks: Collection[str]) -> None:
+        """Raises ``ConfigError`` if the judge judges any of these task types and does not answer."""
+        if self.judge is not None and not self._judged.isdisjoint(tasks):
+            self.judge.check()
+
     def close(self) -> None:
         """End threads and connections; they start again when needed."""
         if self.judge is not None:
@@ -102,7 +107,7 @@ class Reviewer:
                 reviewed[at] = score
             if answer.value is None:
                 reviewed[at] = scored(score, Verdict(0.0, reason=answer.reason), settings)
-            elif _plain(answer.text) in map(_plain, accepted):
+            elif plain_words(answer.text) in map(plain_words, accepted):
                 reviewed[at] = scored(score, Verdict(1.0), settings)
             else:
                 asked.append(at)
@@ -129,5 +134,6 @@ def _seen(
     return scored(score, renderer.review(task, score.accuracy, predicted, reference), settings)
 
 
-def _plain(text: str) -> str:
+def plain_words(text: str) -> str:
+    """A text as it is compared with a reference word by word: letter case, blanks and a final point do not count."""
     return " ".join(nfkc(text).casefold().split()).rstrip(". ")

@@ -216,7 +216,7 @@ def _verdict(task: str, predicted: Any, reference: Any, row: Mapping[str, Any], 
     if rule.places is None:
         return compare(predicted, reference, row)
     try:
-        moved = _on_the_scale_of(rule, predicted, reference, row, settings)
+        moved = on_scale_of_reference(rule, predicted, reference, row, settings)
     except ColumnError as error:
         return cannot_judge(error.cause)
     if isinstance(moved, Verdict):
@@ -225,10 +225,14 @@ def _verdict(task: str, predicted: Any, reference: Any, row: Mapping[str, Any], 
     return compare(moved, reference, row if stated is None else {**row, "coordinates": stated})
 
 
-def _on_the_scale_of(
+def on_scale_of_reference(
     rule: Rule, predicted: Any, reference: Any, row: Mapping[str, Any], settings: ScoringSettings
 ) -> Any:
-    """The answer with its boxes and points on the scale of the reference, or a verdict where that is impossible."""
+    """The answer with its boxes and points on the scale of the reference, or a ``Verdict`` where that is impossible.
+
+    Raises:
+        ColumnError: the row says its scale or size in a way that is not understood.
+    """
     assert rule.places is not None
     points = rule.places.points
     stated = declared_scale(row) or settings.coordinates

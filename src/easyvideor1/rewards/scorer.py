@@ -20,6 +20,7 @@ from easyvideor1.rewards.review import Reviewer
 from easyvideor1.rewards.score import format_of, read_settings, score_response
 from easyvideor1.rewards.tags import full_response
 from easyvideor1.rewards.types import RewardError, masked
+from easyvideor1.spans import SpanRecorder
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import Completion, ConfigError, Sample, Score
 
@@ -41,6 +42,8 @@ class Scorer:
         self.reviewer = Reviewer(config)
         self._time_limit = TimeLimit(config.timeout)
         self._active = ActiveWork()
+        #: Scoring of groups, and comparisons that run in threads.
+        self.spans = SpanRecorder()
         self._workers = config.workers or default_workers()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="score")
         self._custom = {task_key(name): (target, load_reward(target)) for name, target in config.custom.items()}
@@ -134,9 +137,23 @@ class Scorer:
         if task not in _WAITING or task in self._custom or "*" in self._custom:
             return []
         return [
-            partial(self._one, task, sample, one, require_tag=self._requires_tag(one, training=training))
+            partial(self._compared, task, sample, one, require_tag=self._requires_tag(one, training=training))
             for one in completions
         ]
+
+    def _compared(self, task: str, sample: Sample, completion: Completion, *, require_tag: bool) -> Score:
+        """``_one`` in a thread of the pool."""
+        with self.spans(f"compare {task}", sample=sample.id):
+            return self._one(task, sample, completion, require_tag=require_tag)
+
+    def check_judge(self, samples: Iterable[Sample]) -> None:
+        """Make sure that the judge answers, if the score of any sample needs it.
+
+        Raises:
+            ConfigError: it does not, or its address, key or model are wrong.
+        """
+        tasks = {canonical_task(sample.task) for sample in samples}
+        self.reviewer.check_judge({task for task in tasks if task not in self._custom and "*" not in self._custom})
 
     def waiting(self) -> str:
         """What scoring waits for at the moment, in words; empty if for nothing."""
@@ -184,6 +201,18 @@ class Scorer:
         *,
         training: bool,
         begun: Sequence[Future[Score]] = (),
+    ) -> list[Score]:
+        with self.spans(f"score {sample.task}", sample=sample.id):
+            return self._scored_now(sample, given, parts, training=training, begun=begun)
+
+    def _scored_now(
+        self,
+        sample: Sample,
+        given: Sequence[str | Completion],
+        parts: Sequence[Part],
+        *,
+        training: bool,
+        begun: Sequence[Future[Score]],
     ) -> list[Score]:
         task = canonical_task(sample.task)
         completions = [one if isinstance(one, Completion) else Completion(one) for one in given]

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -124,7 +125,18 @@ def check_templates(mode: Mode, directory: str | None) -> None:
 def read_verdict(mode: Mode, reply: str, wanted_id: str) -> float:
     """The grade of the answer (of the first one for ``pairwise``) in [0, 1].
 
-    The reply must be one JSON object, in a Markdown fence or not, after the thinking if the judge thinks aloud.
+    Raises:
+        UnreadableVerdictError: see ``verdict_fields``; or the grade is none.
+    """
+    key = {"scalar": "score", "binary": "correct", "pairwise": "better"}[mode]
+    return _worth(mode, verdict_fields(reply, wanted_id, (key,))[key])
+
+
+def verdict_fields(reply: str, wanted_id: str, names: Sequence[str]) -> dict[str, Any]:
+    """The fields of a verdict.
+
+    The reply must be one JSON object, in a Markdown fence or not, after the thinking if the judge thinks aloud. It has
+    the id and these fields, and may have a reason.
 
     Raises:
         UnreadableVerdictError: it is anything else.
@@ -140,10 +152,10 @@ def read_verdict(mode: Mode, reply: str, wanted_id: str) -> float:
         raise UnreadableVerdictError("it is not one JSON object")
     if verdict.get("id") != wanted_id:
         raise UnreadableVerdictError(f'its "id" is not "{wanted_id}"')
-    key = {"scalar": "score", "binary": "correct", "pairwise": "better"}[mode]
-    if key not in verdict or set(verdict) - {"id", "reason", key}:
-        raise UnreadableVerdictError(f'it must have "id", "reason" and "{key}" and nothing else')
-    return _worth(mode, verdict[key])
+    if set(verdict) - {"reason"} != {"id", *names}:
+        wanted = " and ".join(f'"{name}"' for name in names)
+        raise UnreadableVerdictError(f'it must have "id", "reason" and {wanted} and nothing else')
+    return verdict
 
 
 def _worth(mode: Mode, value: Any) -> float:

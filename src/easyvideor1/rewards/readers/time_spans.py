@@ -175,9 +175,10 @@ _MORE = re.compile(r"[!?\u3002]\s?\S|(?<!\d)\.\s\S|\.\s[a-z]|\n\s?\n")
 _HEDGES = re.compile(
     r"\b(?:but|however|although|unless|wait|if|whether|would|instead|cannot|don t|unsure|not sure)\b|\?"
 )
+#: Words beside bare numbers that state nothing else. No word may begin a later one, as nothing is tried again.
 _BARE = re.compile(
-    r"(?:time|range|window|seconds?|span|spans|answer|final|segment|segments|event|events|start|starts|end|ends|from|between|and|to|at|is|the|it|"
-    r"timestamp|interval|[\W\d_])*+"
+    r"(?:timestamps?|times?|range|window|seconds?|spans?|answer|final|segments?|events?|starts?|ends?|from|between|and|to"
+    r"|at|is|the|interval|it|[\W\d_])*+"
 )
 _WORDLESS = re.compile(r"[\s,;\[\]():.-]*+")
 

@@ -112,7 +112,8 @@ def compare_tubes(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> V
 
     The mean runs over the annotated seconds and the predicted seconds inside the true span: a missing or an invented
     box counts 0. A reference without boxes, whose span holds no whole second, is scored on its span alone.
-    ``box_iou_common`` is the published form, over the seconds that both sides have.
+    ``box_iou_common`` is the published form, over the seconds that both sides have, and ``box_iou_union`` the sum of
+    box IoU over the number of seconds that either side has (sIoU and stIoU of LLaVA-ST, arXiv 2501.08282).
     """
     if reference.time is None:
         raise ValueError("the reference of a tube has no time")
@@ -122,7 +123,13 @@ def compare_tubes(predicted: Tube, reference: Tube, row: Mapping[str, Any]) -> V
         return Verdict(tiou, {"temporal_iou": tiou})
     seconds = set(reference.boxes) | {second for second in predicted.boxes if start <= second <= end}
     mean = math.fsum(_iou_at(predicted, reference, second) for second in seconds) / len(seconds)
-    parts = {"temporal_iou": tiou, "box_iou": mean, "box_iou_common": _common_iou(predicted, reference)}
+    either = set(reference.boxes) | set(predicted.boxes)
+    parts = {
+        "temporal_iou": tiou,
+        "box_iou": mean,
+        "box_iou_common": _common_iou(predicted, reference),
+        "box_iou_union": math.fsum(_iou_at(predicted, reference, second) for second in either) / len(either),
+    }
     return Verdict((tiou + mean) / 2, parts)
 
 

@@ -27,6 +27,7 @@ from easyvideor1.rewards.readers.number_words import (
     why_only_mentioned,
 )
 from easyvideor1.rewards.readers.plain_text import nfkc
+from easyvideor1.rewards.tasks.relative_accuracy import mean_relative, relative, vsi_bench
 from easyvideor1.rewards.types import ColumnError, Reading, Rule, Verdict, cannot_judge, unread
 
 #: A longer text is not a number.
@@ -337,19 +338,6 @@ def compare_numerical(predicted: Number, reference: Number, row: Mapping[str, An
     return Verdict(float(close))
 
 
-def _relative(p: float, r: float) -> float:
-    if r == 0 or p == r:
-        return float(p == r)
-    return max(0.0, 1.0 - abs(p - r) / abs(r))
-
-
-def _mean_relative(p: float, r: float) -> float:
-    if r == 0 or p == r:
-        return float(p == r)
-    error = round(abs(p - r) / abs(r) * 100, 9)
-    return sum(error < step for step in range(5, 55, 5)) / 10
-
-
 def compare_regression(predicted: Number, reference: Number, row: Mapping[str, Any]) -> Verdict:
     """Mean relative accuracy: the share of thresholds t = 0.50, 0.55, ..., 0.95 with |p - r| / |r| < 1 - t.
 
@@ -357,14 +345,22 @@ def compare_regression(predicted: Number, reference: Number, row: Mapping[str, A
     t = 0.90 whatever floats say. With a reference of 0 only 0 is right. ``relative_accuracy`` is ``max(0, 1 - |p - r| /
     |r|)``.
     """
-    accuracy, relative = max((_mean_relative(p, r), _relative(p, r)) for p, r in _pairs(predicted, reference))
-    return Verdict(accuracy, {"relative_accuracy": relative})
+    pairs = _pairs(predicted, reference)
+    accuracy, near = max((mean_relative(p, r), relative(p, r)) for p, r in pairs)
+    return Verdict(accuracy, {"relative_accuracy": near})
 
 
 def compare_relative(predicted: Number, reference: Number, row: Mapping[str, Any]) -> Verdict:
     """The simpler form: ``max(0, 1 - |p - r| / |r|)``; ``mean_relative_accuracy`` is the one over thresholds."""
-    relative, mean = max((_relative(p, r), _mean_relative(p, r)) for p, r in _pairs(predicted, reference))
-    return Verdict(relative, {"mean_relative_accuracy": mean})
+    near, mean = max((relative(p, r), mean_relative(p, r)) for p, r in _pairs(predicted, reference))
+    return Verdict(near, {"mean_relative_accuracy": mean})
+
+
+def compare_vsi_bench(predicted: Number, reference: Number, row: Mapping[str, Any]) -> Verdict:
+    """The mean relative accuracy as VSI-Bench's own scorer computes it: thresholds are met with equality, in floats, so
+    an error of 10% meets t = 0.90 and one of 20% misses t = 0.80."""
+    accuracy, near = max((vsi_bench(p, r), relative(p, r)) for p, r in _pairs(predicted, reference))
+    return Verdict(accuracy, {"relative_accuracy": near})
 
 
 NUMERICAL = Rule(
@@ -383,7 +379,7 @@ REGRESSION = Rule(
     compare_regression,
     "one number ('0.4')",
     form="mra",
-    forms={"relative": compare_relative},
+    forms={"relative": compare_relative, "vsi-bench": compare_vsi_bench},
     read_reply=read_number_reply,
     lists=True,
 )

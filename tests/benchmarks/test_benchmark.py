@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.evaluation.worlds import ASKING, TableEngine, letter_score, make_sample
 
+from easyvideor1.benchmarks.benchmark import published_rows
+from easyvideor1.benchmarks.metrics import greedy_answers
 from easyvideor1.config.schema import EvaluationConfig, RunConfig, VideoBudget
 from easyvideor1.engines.engine import Sampling
 from easyvideor1.evaluation import BENCHMARKS, Benchmark, evaluate, open_benchmark
-from easyvideor1.evaluation.benchmark import accuracy_and_task_average
+from easyvideor1.evaluation.asking import Asking
 from easyvideor1.types import ConfigError, DataError, Sample
-
-from .worlds import ASKING, TableEngine, letter_score, make_sample
 
 
 @pytest.fixture
@@ -52,6 +53,9 @@ def test_settings_of_the_benchmark_win(rows: Path) -> None:
     base = RunConfig()
     config = benchmark.configure(base)
     assert config.data.video.max_frames == 16
+    assert config.data.max_prompt_tokens == base.rollout.batch_tokens > base.data.max_prompt_tokens
+    own = RunConfig.model_validate({"data": {"max_prompt_tokens": 900}})
+    assert benchmark.configure(own).data.max_prompt_tokens == 900
     assert (config.data.image, config.prompts) == (base.data.image, base.prompts)
     assert benchmark.load(config).samples[3].question == "Level 3: Is 3 even?"
     assert base.data.test == ()
@@ -73,18 +77,13 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
         open_benchmark("pathlib:Path=x")
 
 
-def test_quoted_numbers() -> None:
+def test_quoted_numbers(rows: Path) -> None:
     def samples(kinds: list[str]) -> list[Sample]:
         return [make_sample(i, kind) for i, kind in enumerate(kinds)]
 
-    result = evaluate(
-        "mine",
-        samples(["boolean"] * 4 + ["math"]),
-        engine=TableEngine({0: "A", 1: "A", 2: "A", 3: "B", 4: "B"}),
-        strategy=ASKING,
-        scorer=letter_score,
-        config=EvaluationConfig(samples=0),
-        sampling=Sampling(),
-        seed=0,
-    )
-    assert accuracy_and_task_average(result) == {"accuracy": 0.6, "task_average": 0.375}
+    engine = TableEngine({0: "A", 1: "A", 2: "A", 3: "B", 4: "B"})
+    asking = Asking(engine, ASKING, EvaluationConfig(samples=0), Sampling(), seed=0)
+    result = evaluate("mine", samples(["boolean"] * 4 + ["math"]), asking, letter_score)
+    answers = greedy_answers(result.records)
+    found = {metric.name: metric(answers) for metric in published_rows(str(rows)).metrics}
+    assert found == {"accuracy": 0.6, "task_average": 0.375}
