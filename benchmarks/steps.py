@@ -26,6 +26,7 @@ from easyvideor1.policy.policy import Policy
 from easyvideor1.training.loop import Stage, train
 from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.stages import build_stage
+from easyvideor1.training.timeline import Timeline
 from easyvideor1.training.timings import Timings
 from easyvideor1.types import Frames, MediaPlan, MediaRef
 from easyvideor1.video import FrameSource
@@ -159,7 +160,8 @@ def _stage(config: RunConfig, source: type[FrameSource], directory: Path) -> Ite
             evaluate=lambda name, engine: {},
             on_step=_finite,
             save=lambda step: None,
-            timings=lambda step: Timings(),
+            is_best=lambda step: False,
+            timeline=Timeline(engine, components.scorer.spans, None, lambda step: Timings()),
         )
 
 

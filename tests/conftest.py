@@ -1,5 +1,8 @@
 """What tests of several rooms share: one tiny checkpoint, its family, and a fresh model of it."""
 
+import atexit
+import contextlib
+import gc
 import json
 import os
 import signal
@@ -14,6 +17,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+gc.set_threshold(10_000, 10, 10)  # both as in evr1's own process (``easyvideor1.cli.main``)
+atexit.register(gc.freeze)
 
 # How long an example takes depends on what else the machine does; what must be fast has a test that measures it.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,6 +38,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("golden files", sep="-")
         for line in lines:
             terminalreporter.write_line(str(line))
+
+
+@pytest.fixture
+def serve():
+    """Starts judges that behave as a function says; they end with the test."""
+    from tests.rewards.judge_server import Server
+
+    with contextlib.ExitStack() as servers:
+        yield lambda behaviour: servers.enter_context(contextlib.closing(Server(behaviour)))
 
 
 @pytest.fixture(scope="session")

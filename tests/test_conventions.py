@@ -77,7 +77,7 @@ def test_there_are_no_drawers(path):
 
 def test_every_floor_is_there():
     rooms = (
-        "algorithms attention cli components config curation data engines evaluation families packing policy recipes"
+        "algorithms attention benchmarks cli components config curation data engines evaluation families packing policy"
     )
     rooms += " recipes records rewards rollout toyworld training video"
     missing = [room for room in rooms.split() if not (PACKAGE / room / "__init__.py").is_file()]
@@ -93,13 +93,17 @@ def test_every_room_is_on_a_floor():
     assert unlisted == set(), "add them to the layers in pyproject.toml, so that their imports are checked"
 
 
+#: Between the processes of one run, as torch.distributed does it; no file is read with it.
+PICKLES_MESSAGES = {"src/easyvideor1/training/ranks/line.py"}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_no_pickle_is_read(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     unsafe = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-    assert not unsafe & {module.split(".")[0] for module in modules}
+    assert not unsafe & {module.split(".")[0] for module in modules} or name(path) in PICKLES_MESSAGES
     for function, keywords, line in calls(path):
         if function == "torch.load":
             safe = keywords.get("weights_only")

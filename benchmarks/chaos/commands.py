@@ -18,7 +18,7 @@ from easyvideor1.training.run_directory.status import read_status
 from easyvideor1.video import FrameStore
 
 #: Files of a run that tell the time, or are made from such.
-_CLOCKS = {"run.json", "summary.json", "timings.jsonl", "report.html", "curves.png"}
+_CLOCKS = {"run.json", "summary.json", "timings.jsonl", "trace.json", "report.html", "curves.png"}
 _SPLITS = ("train", "validation", "test")
 
 Outcome = dict[str, bytes]
@@ -99,8 +99,10 @@ def _is_bad_entry(out: Path, name: str) -> bool:
 def _evaluations(out: Path) -> Outcome:
     # A killed start may leave a file under a temporary name, which nothing reads: the directory may be shared with
     # others that write at the moment, so nobody clears it away.
+    # Answers are appended as they come, in an order that a kill changes; what they come to is in the other files.
     found = _files(out / "evaluations")
-    return {name: content for name, content in found.items() if not Path(name).name.startswith(".")}
+    own = ("answers.jsonl", "timings.json")
+    return {name: text for name, text in found.items() if not Path(name).name.startswith((".", *own))}
 
 
 def _rows(out: Path) -> Outcome:
@@ -183,7 +185,7 @@ def _config(model: str, judge: str) -> RunConfig:
         "output_dir": "out/{name}",
         "seed": 11,
         "threads": 1,
-        "model": {"path": model, "conventions": "released"},
+        "model": {"path": model},
         "data": {
             **{split: [{"path": f"world/{split}.jsonl"}] for split in _SPLITS},
             "video": {"rule": "uniform", "frames": 4, "min_pixels": 4096, "max_pixels": 4096},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -36,19 +37,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
 
 
-def write_atomic(path: str | Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
+def write_atomic(path: str | Path, content: bytes | Callable[[IO[bytes]], object], *, durable: bool = True) -> None:
     """Replace ``path`` whole or not at all: a temporary file beside it, fsync, rename.
 
     Args:
         path: the file; its directory is created.
         content: bytes, or a function that writes them to an open file.
+        durable: whether it is on the disk when this returns. Without, a crash of the machine, not of the process, may
+            leave it empty; but nothing waits for the disk.
 
     Raises:
         OSError: the directory cannot be written, or the disk is full; what was there before is intact.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(target, _beside(target, "tmp")) as temporary, temporary.open("xb") as file:
+    with _replacing(target, _beside(target, "tmp"), durable) as temporary, temporary.open("xb") as file:
         if callable(content):
             content(file)
         else:
@@ -215,6 +218,19 @@ def sweep(directory: str | Path) -> int:
     return swept
 
 
+def sweep_beside(path: str | Path) -> None:
+    """Clear away what killed writers of ``path`` left beside it, only while nobody else writes it."""
+    target = Path(path)
+    for entry in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        found = _LEFT_BEHIND.fullmatch(entry.name)
+        if found is None or (found["name"], found["kind"]) != (target.name, "tmp"):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
 def temporary_files(directory: str | Path) -> list[Path]:
     """Temporary files of killed and of running writers in a directory and below."""
     return [entry for entry in sorted(Path(directory).rglob(".*")) if _LEFT_BEHIND.fullmatch(entry.name)]
@@ -225,16 +241,18 @@ def _beside(target: Path, kind: str) -> Path:
 
 
 @contextmanager
-def _replacing(target: Path, temporary: Path) -> Iterator[Path]:
+def _replacing(target: Path, temporary: Path, durable: bool = True) -> Iterator[Path]:
     try:
         yield temporary
-        _sync(temporary)
+        if durable:
+            _sync(temporary)
         temporary.replace(target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         _name(error, target)
         raise
-    _sync(target.parent)
+    if durable:
+        _sync(target.parent)
 
 
 def _name(error: BaseException, target: Path) -> None:

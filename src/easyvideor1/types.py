@@ -6,7 +6,7 @@ importing torch. Tensors begin in ``easyvideor1.families``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -44,6 +44,10 @@ class DataError(EasyVideoError):
 
 class TurnError(DataError):
     """The prompt of a further turn cannot be made: a fault of one sample. The message names its row and the turn."""
+
+
+class RequestFailed(EasyVideoError):  # noqa: N818 (what happened to it, and no mistake of the user's)
+    """An engine lost a request twice, or it ran longer than ``rollout.deadline``: a fault of one sample."""
 
 
 class MediaError(EasyVideoError):
@@ -188,6 +192,10 @@ class MediaPlan:
     source_fps: float
     sample_fps: float
     digest: str
+
+
+#: Changes how a sample is asked once the plans of its media are known: subtitles of the frames, other frames.
+Show = Callable[[Sample, tuple[MediaPlan, ...]], tuple[Sample, tuple[MediaPlan, ...]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -337,7 +345,8 @@ class Group:
     """One sample and its G trajectories, kept together from rollout to loss; ``scores`` is empty until scored.
 
     ``baseline`` is the reward of the greedy response to the same prompt (ReMax); ``None`` if it was not requested, or
-    could not be scored. ``fault`` says why a group has no trajectories, unless its media could not be read.
+    could not be scored. ``fault`` says why a group has no trajectories, unless its media could not be read;
+    ``request_failed`` means that the engine did not answer (``RequestFailed``).
     """
 
     sample: Sample
@@ -345,3 +354,4 @@ class Group:
     scores: tuple[Score, ...] = ()
     baseline: float | None = None
     fault: str = ""
+    request_failed: bool = False

@@ -1,5 +1,6 @@
 """The command line as a user meets it: processes, exit statuses, stderr."""
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from easyvideor1.cli import main
 from easyvideor1.cli.app import VERBS
 
 EVR1 = (sys.executable, "-c", "from easyvideor1.cli import main; main()")
@@ -31,6 +33,33 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "config" in done.stdout
+
+
+def test_a_mistake_is_told_before_torch_is_loaded(tmp_path):
+    """Loading it takes seconds, in which the user waits for one line."""
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    (tmp_path / "run.yaml").write_text("stages: [{name: grpo}]\n")
+    commands = [
+        ["train", "none.yaml"],
+        ["eval", "none.yaml", "--data", "rows.jsonl"],
+        ["eval", "run.yaml", "--data", "."],
+        ["report", "none"],
+        ["export", "none", "out"],
+        ["cache", "build"],
+    ]
+    code = (
+        "import json, sys\n"
+        "from easyvideor1.cli import main\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    try:\n        main(words)\n    except SystemExit as done:\n        assert done.code == 2, words\n"
+        "    assert 'torch' not in sys.modules, words\n"
+        "import easyvideor1.evaluation\n"
+        "assert 'torch' not in sys.modules, 'a report is made without it'\n"
+    )
+    started = [sys.executable, "-c", code, json.dumps(commands)]
+    done = subprocess.run(started, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("error: ") == len(commands)
 
 
 def test_every_verb_is_there():
@@ -105,14 +134,22 @@ def test_the_installed_command_is_this_one():
         (("report", "run.yam"), "run.yam: no such run directory: looked for {place}/run.yam; did you mean"),
         (("export", "run.yam", "out"), "run.yam: no such run directory: looked for {place}/run.yam; did you mean"),
         (("eval", "run.yaml", "--data", "."), ".: give the file of rows (.json, .jsonl or .parquet), not a directory"),
+        (("eval", "run", "run.yaml", "--data", "."), ".: give the file of rows (.json, .jsonl or .parquet), not"),
+        (("eval", "--data", ".", "run.yaml"), ".: give the file of rows (.json, .jsonl or .parquet), not a directory"),
+        (("eval", "rn", "run.yaml"), "No such command 'rn'. Did you mean 'run'?"),
         (("cache", "build", "--geometry", "qwen3", "--video", "a.mp4", "b.mp4"), "b.mp4: --video and --image take one"),
         (("config", "docs", "--dir", "run.yaml/docs"), "Not a directory - a file exists where a directory is needed"),
     ],
 )
-def test_what_newcomers_type_is_put_right(tmp_path, words, message):
+def test_what_newcomers_type_is_put_right(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
     (tmp_path / "run.yaml").write_text("stages: [{name: grpo}]\n")
     (tmp_path / "rows.jsonl").write_text("{}\n")
-    done = evr1(*words, cwd=tmp_path)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    said = " ".join(re.sub("[│╭╮╰╯─]", " ", done.stderr).split())  # without the frame around what typer says
+    with pytest.raises(SystemExit) as done:
+        main(list(words))
+    told = capsys.readouterr().err
+    assert done.value.code == 2 and "Traceback" not in told
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", told).split())  # without the frame around what typer says
     assert message.format(place=tmp_path) in said

@@ -155,10 +155,11 @@ def test_tests_that_an_empty_answer_passes_are_named(tmp_path: Path) -> None:
     done = check(path, "--json")
     assert done.exit_code == 0, done.output
     assert [row["where"] for row in tasks_of(done)["code"]["vacuous"]] == [f"{path}:{line}" for line in (1, 3, 4, 5)]
-    text = check(path)
+    two = write(tmp_path / "two.jsonl", [row("code", double, tests=[vacuous])] * 2)
+    text = check(two)
     assert text.exit_code == 0
-    assert "4 rows have tests that an empty program passes:" in text.stderr
-    assert f"{path}:1: its tests are passed by functions that return []" in text.stderr
+    assert "2 rows have tests that an empty program passes:" in text.stderr
+    assert f"{two}:1: its tests are passed by functions that return []" in text.stderr
 
 
 def test_a_configuration_names_columns_sources_and_rewards(tmp_path: Path) -> None:

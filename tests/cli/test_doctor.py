@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.benchmarks.releases.video_mmlu import FIXTURES as VIDEO_MMLU
+from tests.rewards.judge_server import Server, chat
 from typer.testing import CliRunner
 
 from easyvideor1.cli import doctor
@@ -70,6 +72,79 @@ def test_what_is_broken_is_named(config, override, subject):
     broken = {s: f for s, f in findings(config, override).items() if f.state == "broken"}
     assert set(broken) == {subject}
     assert broken[subject].remedy
+
+
+@pytest.mark.parametrize(
+    ("model_type", "words"),
+    [("qwen3_vl", ("the video has none", "another pair")), ("qwen2_5_vl", ("its last position", "its longer side"))],
+)
+def test_the_convention_of_prompts_is_told_where_two_differ(config, model_type, words):
+    assert "model.conventions" not in findings(config), "nothing is known of this model"
+    (config.parent / "model" / "config.json").write_text(json.dumps({"model_type": model_type}))
+    for convention, mine, other in (("released", *words), ("transformers", *reversed(words))):
+        chosen = [] if convention == "released" else [f"model.conventions={convention}"]
+        detail = findings(config, *chosen)["model.conventions"].detail
+        assert detail.startswith(f"{convention}: ")
+        assert detail.index(mine) < detail.index(" (in ") < detail.index(other)
+
+
+def video_mmlu(place):
+    """A release of three captions, with the videos of two."""
+    release = VIDEO_MMLU[0].write(place / "video_mmlu")
+    (release / "youtube_videos").mkdir()
+    for name in ("a", "b"):
+        (release / "youtube_videos" / f"{name}.mp4").write_bytes(b"no video, but a file")
+    return release
+
+
+def test_benchmarks_are_looked_for_before_a_run(config, request):
+    release = video_mmlu(config.parent)
+    server = Server(lambda number, body: chat("yes"))
+    request.addfinalizer(server.close)
+    judge = (f"rewards.judge.url={server.url}", "rewards.judge.model=m")
+    before = sorted(config.parent.rglob("*"))
+
+    def found(*overrides):
+        return findings(config, f"evaluation.benchmarks=[video_mmlu={release}]", *overrides)["evaluation.benchmarks.0"]
+
+    there = found(*judge)
+    assert there.state == "note" and "3 questions" in there.detail and "3 rows refused" in there.detail
+    assert "1 of 3 media files missing, such as " in there.detail and "c.mp4, which costs 1 question" in there.detail
+    few = found(*judge, "evaluation.max_samples=2", "evaluation.max_failed=0.1", "seed=1")
+    assert "2 questions of 3, as evaluation.max_samples says" in few.detail
+    stops = found(*judge, "evaluation.max_failed=0.1")
+    assert stops.state == "broken" and "a run would stop" in stops.remedy
+    without = found()
+    assert without.state == "broken" and "rewards.judge.url" in f"{without.detail} {without.remedy}"
+    assert sorted(config.parent.rglob("*")) == before, "doctor writes nothing"
+    (release / "youtube_videos" / "c.mp4").write_bytes(b"here it is")
+    assert "all 3 media files there" in found(*judge).detail
+    (release / "Video_MMLU_CAP.tsv").unlink()
+    gone = found(*judge)
+    assert gone.state == "broken" and "no annotations of" in gone.detail and gone.remedy
+
+
+def test_rows_of_benchmarks_are_checked_before_a_run(config):
+    rows = config.parent / "rows.jsonl"
+    row = {"problem": "<image>What?", "answer": "4", "problem_type": "numerical", "images": ["a.png"]}
+    rows.write_text(json.dumps(row) + "\n")
+    (config.parent / "a.png").write_bytes(b"a file")
+
+    def found(*targets):
+        named = findings(config, f"evaluation.benchmarks=[{', '.join(map(str, targets))}]")
+        return {key: one for key, one in named.items() if key.startswith("evaluation.")}
+
+    (good,) = found(rows).values()
+    assert (good.state, good.detail) == ("ok", f"{rows}: 1 question, all 1 media file there")
+    assert {key: one.state for key, one in found(rows, rows, "/nowhere.jsonl").items()} == {
+        "evaluation.benchmarks.0": "ok",
+        "evaluation.benchmarks.1": "ok",
+        "evaluation.benchmarks.2": "broken",
+        "evaluation.benchmarks": "broken",  # two of one name
+    }
+    rows.write_text(json.dumps({**row, "answer": None}) + "\n")
+    (bad,) = found(rows).values()
+    assert bad.state == "broken" and "rows.jsonl:1" in bad.detail
 
 
 def test_something_broken_is_exit_status_1(config):

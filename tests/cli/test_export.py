@@ -19,17 +19,15 @@ pytestmark = pytest.mark.model
 RUN = CliRunner()
 
 BENCHMARK = """
+from easyvideor1.benchmarks import Metric
 from easyvideor1.evaluation import Benchmark
 from easyvideor1.types import Score
 
 def strict(sample, response):
     return Score(0.0, 1.0, 0.1)
 
-def points(result):
-    return {"points": 100 * result.greedy.mean}
-
 def mine(location):
-    return Benchmark("mine", "1", location, scorer=strict, aggregate=points)
+    return Benchmark("mine", "1", location, scorer=strict, metrics=(Metric("points"),))
 """
 
 
@@ -44,7 +42,7 @@ def place(world: World) -> Path:
     place = world.home / "place"
     place.mkdir()
     (place / "own_parts.py").write_text(OWN_PARTS)
-    (place / "own_benchmark.py").write_text(BENCHMARK)
+    (place / "benchmark_to_export.py").write_text(BENCHMARK)
     config = world.short(data__test=[{"path": world.rows("test")}])
     write_config(config, place / "run.yaml")
     with pytest.MonkeyPatch.context() as patch:
@@ -81,15 +79,23 @@ def test_an_export_is_a_plain_checkpoint(place: Path, exported: Path) -> None:
         assert torch.equal(model(input_ids=ids).logits, again(input_ids=ids).logits)
 
 
+def result_of(out: Path, name: str = "test") -> Path:
+    """The one directory of a result."""
+    (found,) = (out / name).iterdir()
+    return found
+
+
 def test_an_exported_checkpoint_gives_the_numbers_of_the_run(place: Path, exported: Path, tmp_path: Path) -> None:
     done = RUN.invoke(app, ["eval", "run.yaml", "--checkpoint", str(exported), "--out", str(tmp_path)])
     assert done.exit_code == 0, done.stderr
-    assert done.stdout.startswith("test: 4 questions, 0 refused, 0 failed: greedy accuracy 0.")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["test.json", "test.jsonl"]
-    found = json.loads((tmp_path / "test.json").read_text())
-    known = json.loads((place / "runs/small/evaluations/01-rl.json").read_text())
-    assert {**found, "name": "", "checksum": ""} == {**known, "name": "", "checksum": ""}
-    assert json_lines(tmp_path / "test.jsonl") == json_lines(place / "runs/small/evaluations/01-rl.jsonl")
+    assert done.stdout.startswith("test: 4 questions, 0 refused, 0 failed\n  greedy accuracy 0.")
+    found = result_of(tmp_path)
+    files = ["answers.jsonl", "certificate.json", "result.json", "result.jsonl", "timings.json"]
+    assert sorted(path.name for path in found.iterdir()) == files
+    ours = json.loads((found / "result.json").read_text())
+    theirs = json.loads((place / "runs/small/evaluations/01-rl.json").read_text())
+    assert {**ours, "name": "", "checksum": ""} == {**theirs, "name": "", "checksum": ""}
+    assert json_lines(found / "result.jsonl") == json_lines(place / "runs/small/evaluations/01-rl.jsonl")
 
 
 def test_a_run_directory_stands_for_its_last_checkpoint(place: Path, tmp_path: Path) -> None:
@@ -99,24 +105,41 @@ def test_a_run_directory_stands_for_its_last_checkpoint(place: Path, tmp_path: P
     last = "runs/small/stages/01-rl/checkpoints/step_000002"
     assert f"checkpoint: {last}, the last complete one of runs/small" in done.stderr
     known = json_lines(place / "runs/small/evaluations/01-rl.jsonl")
-    assert json_lines(tmp_path / "test.jsonl") == known
+    assert json_lines(result_of(tmp_path) / "result.jsonl") == known
+    assert result_of(tmp_path).name.startswith("small-01-rl-step_000002-")
     (tmp_path / "begun/stages").mkdir(parents=True)
     done = RUN.invoke(app, [*words[:3], str(tmp_path / "begun")])
     assert done.exit_code == 2 and "has no complete checkpoint; give a run directory that has saved one" in done.stderr
 
 
+def test_another_convention_than_that_of_the_training_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from easyvideor1.cli.export import checkpoint_to_use
+    from easyvideor1.config import RunConfig
+
+    run = place / "runs/small"
+    config = RunConfig.model_validate({"model": {"conventions": "transformers"}})
+    for given in (run, checkpoint_to_use(run, RunConfig())):
+        assert "WARNING" not in capsys.readouterr().err
+        assert checkpoint_to_use(given, config).name == "step_000002"
+        said = capsys.readouterr().err
+        assert said.count("WARNING") == 1 and "Set model.conventions=released" in said
+    outside = place / "outside"
+    shutil.copytree(checkpoint_to_use(run, RunConfig()), outside)
+    capsys.readouterr()
+    assert checkpoint_to_use(outside, config) == outside and not capsys.readouterr().err
+
+
 def test_files_of_rows_and_benchmarks_of_the_user(world: World, place: Path, exported: Path, tmp_path: Path) -> None:
     rows = world.rows("validation")
     words = ["eval", "run.yaml", "--checkpoint", str(exported), "--out", str(tmp_path)]
-    done = RUN.invoke(app, [*words, "--data", rows, "--data", f"own_benchmark:mine={rows}"])
+    done = RUN.invoke(app, [*words, "--data", rows, "--data", f"benchmark_to_export:mine={rows}"])
     assert done.exit_code == 0, done.stderr
-    plain, _, mine, _ = done.stdout.splitlines()
-    assert plain.startswith("validation: 4 questions") and "task_average 0." in plain
-    assert mine.startswith("mine: 4 questions") and mine.endswith("points 0.0000")
-    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["mine.json", "validation.json"]
+    assert "validation: 4 questions" in done.stdout and "task_average" in done.stdout
+    assert "mine: 4 questions" in done.stdout and "points 0.00" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "validation"]
     done = RUN.invoke(app, [*words, "--data", rows, "--name", "again"])
     assert done.exit_code == 0, done.stderr
-    first, again = (json_lines(tmp_path / f"{name}.jsonl") for name in ("validation", "again"))
+    first, again = (json_lines(result_of(tmp_path, name) / "result.jsonl") for name in ("validation", "again"))
     assert first == again
 
 

@@ -85,3 +85,30 @@ def test_a_mistake_is_told_before_anything_is_written(tmp_path):
     assert done.exit_code == 2
     assert "did you mean" in done.stderr and "steps" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ("vlm", "unknown engine 'vlm': did you mean vllm"),
+        ("own_engine:Lacking", "'own_engine:Lacking' needs no_such_package, which is not installed; pip install it"),
+        ("own_engine:Empty", "engine 'own_engine:Empty' has no submit"),
+    ],
+)
+def test_an_engine_that_cannot_be_used_is_told_before_anything_is_written(tmp_path, monkeypatch, engine, said):
+    monkeypatch.chdir(tmp_path)
+    own = "from answering import AnsweringEngine\n\nclass Empty: pass\n\n"
+    own += "class Lacking(AnsweringEngine):\n    requires = ('no_such_package', 'pip install it')\n"
+    (tmp_path / "own_engine.py").write_text(own)
+    done = RUN.invoke(app, ["quickstart", "--engine", engine])
+    assert done.exit_code == 2 and said in " ".join(done.stderr.split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_printed_command_names_the_engine(tmp_path, small_world, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "answering_engine.py").write_text("from answering import AnsweringEngine\n")
+    done = RUN.invoke(app, ["quickstart", "--prepare", "--engine", "answering_engine:AnsweringEngine"])
+    assert done.exit_code == 0, done.output
+    command = shlex.split(done.stdout.partition("train with: ")[2])
+    assert load_config(command[2], command[3:]).rollout.engine == "answering_engine:AnsweringEngine"

@@ -57,6 +57,27 @@ def test_a_world_is_written_whole_and_never_over_another(tmp_path):
     assert "world of another spec" in again.stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("kinds=[no_such_kind]", "no_such_kind"),
+        ("questions_per_clip=40", "WorldSpec.questions_per_clip is 40"),
+        ("codec=nonesuch", "no encoder 'nonesuch'"),
+        ("rotations=[0,90]", ".avi cannot have a rotation"),
+    ],
+)
+def test_a_world_that_cannot_be_written_leaves_nothing(tmp_path, setting, reason):
+    out = tmp_path / "new" / "world"
+    small = ["train=4", "validation=0", "test=0", "kinds=[mc_direction]", "container=.avi"]
+    done = RUN.invoke(app, ["toyworld", str(out), *small, setting])
+    assert done.exit_code == 2 and reason in done.stderr, done.output
+    assert list(tmp_path.iterdir()) == []
+    out.mkdir(parents=True)
+    assert RUN.invoke(app, ["toyworld", str(out), *small, setting]).exit_code == 2
+    assert list(out.iterdir()) == []
+    assert RUN.invoke(app, ["toyworld", str(out), *small]).exit_code == 0
+
+
 def test_an_interrupted_world_is_continued_and_a_complete_one_reused(tmp_path):
     command = ["toyworld", str(tmp_path / "world"), "train=4", "validation=2", "test=2"]
     assert RUN.invoke(app, command).exit_code == 0

@@ -111,7 +111,7 @@ def test_an_unchanged_start_makes_no_prompt(config: Callable[..., RunConfig], re
         {"prompts__system": "Look closely."},
         {"prompts__thinking": False},
         {"data__max_prompt_tokens": 4000},
-        {"model__conventions": "released"},
+        {"model__conventions": "transformers"},
         {"model__trust_remote_code": True},
     ],
     ids=lambda changes: next(iter(changes)),

@@ -501,6 +501,19 @@ def test_an_earlier_version_arrives_with_its_options_where_they_are_read():
     assert parse_config(done.text, "new.yaml") == done.config
 
 
+@pytest.mark.parametrize(("written", "kept"), [("", "transformers"), ("released", "released")])
+def test_an_earlier_version_keeps_the_convention_of_its_prompts(written, kept):
+    text = EARLIER + (f"model: {{conventions: {written}}}\n" if written else "model: {path: m}\n")
+    done = migrate(text, "run.yaml")
+    assert done.config.model.conventions == kept
+    assert parse_config(done.text, "new.yaml") == done.config
+    assert ("was the default" in done.text) == (not written)
+
+
+def test_other_frameworks_have_the_released_convention():
+    assert migrate("data: {}", "old.yaml").config.model.conventions == "released"
+
+
 def test_a_configuration_of_this_version_stays_what_it_is():
     text = dump_config(migrate(EARLIER, "run.yaml").config)
     again = migrate(text, "new.yaml")

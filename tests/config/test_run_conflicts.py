@@ -80,3 +80,18 @@ def written_parts():
 def test_the_parts_of_the_rules_are_known():
     """Those that the source does not spell out where they are set are named here."""
     assert written_parts() | {"positive_points", "negative_points", "rouge1", "rouge2", "rougeL"} == RULE_PARTS
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"cluster": {"ranks": 4, "shard_size": 3}}, r"shard_size \(3\) does not divide ranks \(4\); set a divisor"),
+        ({"cluster": {"ranks": 2, "shard_size": 1}}, "nothing would be spread; set 2 or more, or 0"),
+        ({"cluster": {"ranks": 2}, "rollout": {"engine": "vllm"}}, "vllm in the process .* set rollout.workers=1"),
+        ({"cluster": {"ranks": 2}, "model": {"device": "cuda:1"}}, "set it to auto, cpu or cuda"),
+    ],
+)
+def test_ranks_need_a_device_each_and_a_group_of_their_own(sections, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        config({}, **sections)
+    assert config({}, cluster={"ranks": 4, "shard_size": 2}, rollout={"engine": "vllm", "workers": 1})

@@ -26,6 +26,12 @@ def test_limits_are_in_order(section, low, high):
         section(**{low: 51, high: 50})
 
 
+def test_a_deadline_of_requests_needs_a_worker():
+    with pytest.raises(ConfigError, match=r"f:1: rollout: deadline would have no effect.*set rollout\.workers=1"):
+        parse_config("rollout: {deadline: 60}", "f")
+    assert parse_config("rollout: {deadline: 60, workers: 1}", "f").rollout.deadline == 60
+
+
 def test_a_contradiction_in_a_file_is_told_with_its_place():
     with pytest.raises(ConfigError, match=r"f:2: data\.video: min_frames \(9\) is larger than max_frames \(8\)"):
         parse_config("data:\n  video: {min_frames: 9, max_frames: 8}", "f")
@@ -36,6 +42,29 @@ def test_numbers_are_finite(value):
     for section, field in ((CacheConfig, "deadline"), (OptimizerConfig, "lr"), (VideoBudget, "fps")):
         with pytest.raises(ValidationError, match="finite"):
             section(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("rollout", "words"),
+    [
+        ("{deadline: 5}", "deadline would have no effect"),
+        ("{placement: ray}", "placement and weight_sync would have no effect"),
+        ("{weight_sync: collective}", "placement and weight_sync would have no effect"),
+        ("{workers: 2, gpus_per_worker: 0.5}", "gpus_per_worker would have no effect"),
+        ("{workers: 2, placement: ray, gpus_per_worker: 2}", "gpus_per_worker"),
+        ("{workers: -1}", "workers"),
+    ],
+)
+def test_options_of_workers_need_workers(rollout, words):
+    with pytest.raises(ConfigError, match=words):
+        parse_config(f"rollout: {rollout}", "f")
+
+
+def test_where_workers_run_does_not_identify_a_run():
+    text = "rollout: {workers: 3, placement: ray, gpus_per_worker: 0.5, weight_sync: shared_memory}"
+    assert parse_config(text, "f").rollout.workers == 3
+    for key in ("workers", "placement", "gpus_per_worker", "weight_sync"):
+        assert not identifies_run(keys_of(f"rollout.{key}"))
 
 
 def test_gradients_may_be_left_at_any_norm():

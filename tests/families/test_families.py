@@ -74,13 +74,13 @@ def no_brackets(checkpoint, *, trust_remote_code, conventions):
 
 
 def other_pixels(checkpoint, *, trust_remote_code, conventions):
-    family = load_family(checkpoint)
+    family = load_family(checkpoint, conventions=conventions)
     family.normalisation["video"] = ((0.5, 0.5, 0.49), (0.5, 0.5, 0.5))
     return family
 
 
 def other_norm(checkpoint, *, trust_remote_code, conventions):
-    family = load_family(checkpoint)
+    family = load_family(checkpoint, conventions=conventions)
     load_model = family.load_model
 
     def load(*args, **options):
@@ -127,7 +127,8 @@ def released_positions(family, prompt):
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5"])
 @pytest.mark.parametrize("case", CASES)
 def test_released_positions_are_those_of_the_paper(family_checkpoints, name, case):
-    family = load_family(family_checkpoints[name], conventions="released")
+    family = load_family(family_checkpoints[name])
+    assert family.conventions == "released"  # unless told otherwise
     prompt = render_case(family, CASES[case])
     expected, following = released_positions(family, prompt)
     positions, first = family.positions(prompt)

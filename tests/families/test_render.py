@@ -42,17 +42,17 @@ def test_every_temporal_step_is_a_span_behind_its_time(tiny_family):
     prompt = make_prompt(tiny_family, "<video>What moves?", plan)
     # Steps hold frames at 0 and 0.25, 0.5 and 0.75, and the last one alone at 1.
     visual = "".join(f"<{second} seconds>{START}{VIDEO * 4}{END}" for second in ("0.1", "0.6", "1.0"))
-    assert f"user\n{START}{visual}{END}What moves?" in decoded(tiny_family, prompt)
+    assert f"user\n{visual}What moves?" in decoded(tiny_family, prompt)
     assert [(span.media, span.length) for span in prompt.spans] == [(0, 4)] * 3
     assert sum(span.length for span in prompt.spans) == plan.tokens
 
 
-def test_as_released_no_brackets_stand_around_a_video(tiny_checkpoint):
+def test_as_in_transformers_brackets_stand_around_a_video(tiny_checkpoint):
     from easyvideor1.families.family import load_family
 
-    family = load_family(tiny_checkpoint, conventions="released")
+    family = load_family(tiny_checkpoint, conventions="transformers")
     prompt = make_prompt(family, "<video>What moves?", make_plan("video", frames=2, fps=4.0))
-    assert f"user\n<0.1 seconds>{START}{VIDEO * 4}{END}What" in decoded(family, prompt)
+    assert f"user\n{START}<0.1 seconds>{START}{VIDEO * 4}{END}{END}What" in decoded(family, prompt)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 8])

@@ -16,7 +16,7 @@ _BUDGETS = {
 }
 #: Sections of the configuration, by the name under which their prompts are kept.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "as usual": {},
+    "as usual": {"model": {"conventions": "transformers"}},
     "as released, system message, no thinking, boxes in thousandths": {
         "model": {"conventions": "released"},
         "prompts": {"system": "Be brief.", "thinking": False},

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from easyvideor1.packing.balance import split_rows
+from easyvideor1.packing.balance import rank_shares, split_rows
 from easyvideor1.packing.prefix_tree import PackedTurns, pack_turns
 from easyvideor1.types import Prompt
 from tiny import make_turn
@@ -104,3 +104,15 @@ def test_padded_rows_count_their_padding():
     turns = [make_turn(text_prompt(np.arange(length)), [1]) for length in (10, 30, 12, 28)]
     batches = split_rows(pack_turns(turns, share_prefix=False), 60)
     assert [[len(row.turns[0].prompt) for row in batch] for batch in batches] == [[10, 12], [28, 30]]
+
+
+def test_ranks_get_equally_many_micro_batches_of_like_work():
+    """Worked out by hand: 9 and 1 for one rank, 6 and 5 for the other; then one of them has room for no more."""
+    turns = [make_turn(text_prompt([5, 6, n + 10]), [7]) for n in range(5)]
+    whole = [[row] for row in pack_turns(turns, share_prefix=False)]
+    costs = {0: 1.0, 1: 9.0, 2: 6.0, 3: 5.0, 4: 20.0}
+    shares = rank_shares(whole[:4], 2, lambda rows: costs[rows[0].sequences[0]])
+    assert [[rows[0].sequences[0] for rows in share] for share in shares] == [[0, 1], [2, 3]]
+    shares = rank_shares(whole, 2, lambda rows: costs[rows[0].sequences[0]])
+    assert [[rows[0].sequences[0] for rows in share] for share in shares] == [[0, 4], [1, 2, 3]]
+    assert rank_shares(whole[:1], 3, lambda rows: 1.0) == [whole[:1], [], []]

@@ -181,3 +181,20 @@ def test_the_local_engine_says_what_the_trainer_says(tiny_checkpoint, dtype):
     near = 2e-3 if dtype == "float32" else 0.2
     for turn, found in zip(turns, policy.logprobs(turns, temperature=1.0, load=load_frames).values(), strict=True):
         assert (found - torch.from_numpy(turn.logprobs)).abs().max() < near
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_steps_recorded_as_graphs_draw_the_same(tiny_family, tiny_model, dtype):
+    model = tiny_model.cuda()
+    model.compute_dtype = getattr(torch, dtype)
+    prompts = [make_prompt(tiny_family, "What?"), make_prompt(tiny_family, "<video>What moves?", make_plan("video"))]
+    requests = [Request("r", prompt, 4, Sampling(max_new_tokens=150), seed) for seed, prompt in enumerate(prompts)]
+    found = {}
+    for graphs in (True, False):
+        engine = LocalEngine(tiny_family, model, load_frames)
+        engine.cuda_graphs = graphs
+        found[graphs] = [trajectory.last for group in generate(engine, requests) for trajectory in group]
+    for one, other in zip(found[True], found[False], strict=True):
+        same = int((one.response_ids[: len(other.response_ids)] == other.response_ids[: len(one.response_ids)]).sum())
+        assert same == len(one.response_ids) == len(other.response_ids)
+        assert abs(one.logprobs - other.logprobs).max() < (1e-4 if dtype == "float32" else 5e-2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
-from easyvideor1.policy import memory_savings
+from easyvideor1.policy import spread
 from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.update_batch import Observations, UpdateBatch, update_metrics
 from tiny import load_frames, make_plan, make_prompt, random_turns
@@ -136,7 +136,7 @@ def test_copies_are_made_before_sharding_and_follow_in_place(tiny_checkpoint, tu
     other = Policy.open(ModelConfig(path=str(tiny_checkpoint), device="cpu", **options))
     with pytest.raises(RuntimeError, match=r"stage rl needs a reference: call prepare\(\) before sharding"):
         other.begin(STAGE)
-    assert memory_savings.is_sharded(policy.model) is False
+    assert spread.is_sharded(policy.model) is False
 
 
 def test_copies_of_a_stage_are_released_behind_it(tiny_checkpoint) -> None:

@@ -1,8 +1,10 @@
 """Weights come in from another checkpoint in place, and leave under the names of Hugging Face checkpoints."""
 
+import shutil
+
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import tiny
 from easyvideor1.config import LoraConfig, ModelConfig, OptimizerConfig, StageConfig
@@ -65,7 +67,26 @@ def test_loading_in_place_is_opening(tiny_checkpoint, turns, tmp_path, kind) -> 
     assert found[0] == found[1] and found[0][0]["policy/kl"] == pytest.approx(0, abs=1e-6)
 
 
-def test_old_weights_are_released_before_new_ones_are_read(tiny_checkpoint, tmp_path) -> None:
+def test_weights_are_read_one_at_a_time(tiny_checkpoint, tmp_path) -> None:
+    """A checkpoint with the names of the model never becomes a second model."""
+    policy = open_policy(tiny_checkpoint, "whole")
+    load, kinds = policy.family.load_model, []
+
+    def watched(*args, meta, **options):
+        kinds.append("shapes" if meta else "whole")
+        return load(*args, meta=meta, **options)
+
+    policy.family.load_model = watched
+    shaken = {name: tensor + 1 for name, tensor in load_file(tiny_checkpoint / "model.safetensors").items()}
+    shutil.copytree(tiny_checkpoint, tmp_path / "shaken")
+    save_file(shaken, tmp_path / "shaken" / "model.safetensors")
+    policy.load(tmp_path / "shaken")
+    assert kinds == ["shapes"]
+    assert all(torch.equal(tensor, shaken[name]) for name, tensor in policy.weights())
+
+
+def test_old_weights_are_released_before_a_model_of_older_names_is_loaded(tiny_checkpoint, tmp_path) -> None:
+    """As released checkpoints of Qwen2-VL have them: transformers knows which they are."""
     policy = open_policy(tiny_checkpoint, "whole")
     whole = sum(p.numel() for p in policy.model.parameters())
     load, held = policy.family.load_model, []
@@ -75,9 +96,12 @@ def test_old_weights_are_released_before_new_ones_are_read(tiny_checkpoint, tmp_
         return load(*args, meta=meta, **options)
 
     policy.family.load_model = watched
-    policy.load(tiny_checkpoint)
+    older = shutil.copytree(tiny_checkpoint, tmp_path / "older")
+    tensors = load_file(older / "model.safetensors")
+    save_file({name.removeprefix("model."): tensor for name, tensor in tensors.items()}, older / "model.safetensors")
+    policy.load(older)
     assert held == [(True, whole), (False, 0)]
-    assert sum(p.numel() for p in policy.model.parameters()) == whole
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in policy.weights())
 
 
 def test_a_checkpoint_of_another_model_changes_nothing(tiny_checkpoint, tmp_path) -> None:

@@ -144,7 +144,7 @@ class World:
             "data": {split: [{"path": self.rows(split)}] for split in ("train", "validation", "test")},
             "cache": {"dir": str(self.home / "frames"), "workers": 1},
             "rewards": {"custom": {"*": "own_parts:vowels"}},
-            "rollout": {"max_new_tokens": 80},
+            "rollout": {"max_new_tokens": 48},  # as many as the offline answers have
             "stages": [sft, grpo],
             "evaluation": {"every": 2, "samples": 1},
         }
@@ -183,7 +183,7 @@ def write_rows(path: Path, rows: list[Mapping[str, Any]]) -> str:
 
 def lasting(run_dir: Path) -> dict[str, bytes]:
     """Everything of a run that must not depend on how often it was interrupted."""
-    clocks = {"run.json", "summary.json", "timings.jsonl", "report.html", "curves.png"}
+    clocks = {"run.json", "summary.json", "timings.jsonl", "trace.json", "report.html", "curves.png"}
     return {
         path.relative_to(run_dir).as_posix(): path.read_bytes()
         for path in sorted(run_dir.rglob("*"))

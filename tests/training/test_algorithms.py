@@ -16,9 +16,11 @@ from easyvideor1.algorithms.weighters import WEIGHTERS
 from easyvideor1.components import Components
 from easyvideor1.data import SampleStream
 from easyvideor1.policy.policy import Policy
+from easyvideor1.spans import SpanRecorder
 from easyvideor1.training.loop import train as train_stage
 from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.stages import build_stage
+from easyvideor1.training.timeline import Timeline
 from easyvideor1.training.timings import Timings
 from easyvideor1.types import Completion, Sample, Score
 
@@ -87,7 +89,7 @@ def stage(**options: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def components(world: World) -> Iterator[Components]:
-    with Components.open(world.short(rewards__custom={})) as opened:
+    with Components.open(world.short(rewards__custom={}, model__conventions="transformers")) as opened:
         opened.__dict__["scorer"] = Vowels()
         yield opened
 
@@ -106,27 +108,29 @@ class Vowels:
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, case: str) -> None:
-    config = world.short(stages=[stage(**CASES[case])], rollout__max_new_tokens=24)
+    config = world.short(stages=[stage(**CASES[case])], rollout__max_new_tokens=24, model__conventions="transformers")
     components.config = config
     (options,) = config.stages
     (loaded,) = components.load_sources(config.data.train)
     policy = Policy.open(config.model)
     policy.begin(options)
     before = {name: tensor.clone() for name, tensor in policy.weights()}
+    engine = components.open_engine(policy.model)
     train_stage(
         build_stage(
             options,
             config,
             components=components,
             policy=policy,
-            engine=components.open_engine(policy.model),
+            engine=engine,
             stream=SampleStream([loaded.samples], [1.0], config.seed),
             first=0,
             record=StageLog(tmp_path),
             evaluate=lambda name, engine: {},
             on_step=lambda name, step, steps, metrics: None,
             save=lambda step: None,
-            timings=lambda step: Timings(),
+            is_best=lambda step: False,
+            timeline=Timeline(engine, SpanRecorder(), None, lambda step: Timings()),
         )
     )
     rows = json_lines(tmp_path / "metrics.jsonl")

@@ -82,7 +82,7 @@ FAULTS: list[tuple[Callable[[Row, Path], Row], str, str]] = [
     (unusable_answer, "answer", "many"),
     (image_as_video, "videos", "still.png"),
     (long_question, "problem", "data.max_prompt_tokens is 800"),
-    (endless_trace, "offline_output", "rollout.max_new_tokens is 80"),
+    (endless_trace, "offline_output", "rollout.max_new_tokens is 48"),
 ]
 IDS = [fault.__name__ for fault, _, _ in FAULTS]
 

@@ -287,7 +287,9 @@ def test_it_is_silent_on_a_run_that_learns() -> None:
 
 
 def test_a_stage_is_stopped_and_can_be_resumed_with_a_warning(world: World, place: Path) -> None:
-    values = {"output_dir": str(place / "run"), "stages__0__steps": 6, "stages__0__save_every": 2}
+    # Prompts whose responses end early enough, in this untrained model, to get longer.
+    prompts = {"model__conventions": "transformers", "rollout__max_new_tokens": 80}
+    values = {"output_dir": str(place / "run"), "stages__0__steps": 6, "stages__0__save_every": 2, **prompts}
     watched = {"canary__window": 1, "canary__length_ratio": 1.0001, "canary__cut_off": 1.0, "canary__action": "stop"}
     with pytest.raises(CanaryStopError, match=r"The stage was stopped \(canary.action: stop\)"):
         train(world.short(**values, **watched))

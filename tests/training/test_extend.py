@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from easyvideor1.evaluation.history import place_of, read_history
+from easyvideor1.training.run_directory.identity import check_configuration
 from easyvideor1.types import ConfigError
 
 from .runs import World, json_lines, lasting, train
@@ -143,6 +144,20 @@ def test_a_run_of_an_earlier_version_is_left_to_that_version(finished_short: Pat
     file.write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError, match="was begun by an earlier version; finish it with that version"):
         train(world.config(stages=stages(world, 3, 3)))
+
+
+def test_a_run_under_the_earlier_convention_is_continued_under_it_or_not_at_all(
+    finished_short: Path, world: World
+) -> None:
+    file = finished_short / "config.yaml"
+    there = file.read_text().replace("conventions: released", "conventions: transformers")
+    file.write_text(there)
+    for more in (0, 2):
+        with pytest.raises(ConfigError, match=r"set model\.conventions=transformers to continue that run"):
+            check_configuration(finished_short, world.config(stages=stages(world, 3, 3 + more)))
+        assert file.read_text() == there
+        same = world.config(stages=stages(world, 3, 3 + more), model__conventions="transformers")
+        assert check_configuration(finished_short, same) == (more > 0)
 
 
 def test_a_kill_while_it_is_extended_does_no_harm(world: World, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,5 +172,5 @@ def test_a_supervised_stage_looks_at_what_it_draws_alone(world: World, place: Pa
     path = hybrid_rows(world, place, offline_output="word " * 200)
     sft = {"trajectories": "offline", "advantage": "ones", "objective": "sft", "hybrid": None, "off_policy": "none"}
     train(only(world, path, sources=[world.rows("train")], **sft))
-    with pytest.raises(DataError, match=r"rollout\.max_new_tokens is 80"):
+    with pytest.raises(DataError, match=r"rollout\.max_new_tokens is 48"):
         train(only(world, path, sources=[path], **sft).model_copy(update={"name": "other"}))

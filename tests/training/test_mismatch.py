@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,3 +65,18 @@ def test_a_stop_names_the_worst_response() -> None:
     watch.begin(rows(), 3)
     with pytest.raises(MismatchError, match=r"step 3: .* sample 'v'.*This step did not change the weights"):
         watch.look(SEEN)
+
+
+def test_tokens_of_older_weights_are_told_apart_and_break_no_bound() -> None:
+    watch = MismatchWatch(MismatchConfig(bound=0.2, action="stop"), lambda text: None)
+    found, drawn_by = rows(), ([5, 6], [6, 6], [5, 5])
+    turns = [replace(turn, versions=np.array(drawn)) for turn, drawn in zip(found.turns, drawn_by, strict=True)]
+    watch.begin(replace(found, turns=tuple(turns)), 3, version=6)
+    watch.look(SEEN)
+    metrics = watch.metrics()
+    assert metrics["mismatch/logprob_abs"] == metrics["mismatch/largest"] == pytest.approx(0.1)
+    assert metrics["staleness/logprob_abs"] == pytest.approx((0.1 + 0.5) / 2)
+    assert metrics["staleness/kl"] == pytest.approx(np.mean([np.exp(d) - 1 - d for d in (-0.1, -0.5)]), rel=1e-5)
+    watch.begin(replace(found, turns=tuple(turns)), 3, version=7)
+    watch.look(SEEN)
+    assert set(watch.metrics()) == {"staleness/logprob_abs", "staleness/kl"}, "no token is of the present weights"

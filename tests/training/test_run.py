@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from easyvideor1.evaluation import write_report
+from easyvideor1.evaluation import write_curves, write_report
 from easyvideor1.evaluation.result import Evaluation
 from easyvideor1.files import json_bytes, seal
 from easyvideor1.records.trajectory_files import read_trajectories
@@ -117,8 +117,15 @@ def test_a_finished_run_returns_at_once(finished: Path, world: World, place: Pat
     run = copy_run(finished, place)
     write_report(run)  # it shows the ledger of the cache, to which runs of other tests may have added since
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    curves = run / "curves.png"
+    drawn = curves.stat().st_mtime_ns
     _, shown = train(world.config())
     assert "is finished" in shown and "checking" not in shown
+    assert curves.stat().st_mtime_ns == drawn, "nothing new to draw"
+    whole = curves.read_bytes()
+    for damage in (whole[:-40], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]):
+        curves.write_bytes(damage)
+        assert write_curves(run, redraw=False).read_bytes() == whole
     after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert after.keys() == before.keys()
     assert [path.name for path in before if after[path] != before[path]] == []

@@ -87,6 +87,31 @@ def test_a_hanging_file_costs_its_deadline_once(tmp_path: Path) -> None:
     assert [(item.path, item.reason, item.action) for item in ledger.entries()] == [(pipe, "timeout", "refused")]
 
 
+def test_a_file_that_fails_is_tried_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that evaluates a hundred times must not wait for a hanging file a hundred times."""
+    path = write_clip(tmp_path / "a.mp4", 20)
+    ref, plan = MediaRef("video", path), plan_clip(path)
+    tried: list[str] = []
+
+    def slow(self: DecodePool, path: str, *_: object) -> None:
+        tried.append(path)
+        raise MediaError(f"{path} took longer", path=path, reason="timeout")
+
+    monkeypatch.setattr(DecodePool, "decode", slow)
+    monkeypatch.setattr(DecodePool, "probe", slow)
+    source, _, _ = make(tmp_path, deadline=1.0)
+    for ask in (lambda: source.load(ref, plan), lambda: source.probe(path)):
+        counts = []
+        tried.clear()
+        for _ in range(4):
+            for _ in range(2):
+                with pytest.raises(MediaError, match="longer"):
+                    ask()
+            counts.append(len(tried))
+            source.try_again()
+        assert counts == [1, 2, 2, 2]
+
+
 def test_many_threads_share_the_workers(tmp_path: Path) -> None:
     paths = [write_clip(tmp_path / f"{k}.mp4", 12 + k) for k in range(4)]
     source, _, _ = make(tmp_path)

@@ -42,8 +42,11 @@ class Verb:
 VERBS: tuple[Verb, ...] = (
     Verb("quickstart", "easyvideor1.cli.quickstart", "quickstart"),
     Verb("doctor", "easyvideor1.cli.doctor", "doctor"),
+    Verb("fit", "easyvideor1.cli.fit", "fit"),
     Verb("train", "easyvideor1.cli.train", "train"),
-    Verb("eval", "easyvideor1.cli.eval", "evaluate"),
+    Verb("eval", "easyvideor1.cli.evaluation", "app"),
+    Verb("generate", "easyvideor1.cli.generate", "generate"),
+    Verb("serve", "easyvideor1.cli.serve", "serve"),
     Verb("report", "easyvideor1.cli.report", "report"),
     Verb("export", "easyvideor1.cli.export", "export"),
     Verb("filter", "easyvideor1.cli.curation", "filter_rows"),

@@ -62,11 +62,7 @@ def build(
     A file that cannot be decoded does not stop the others: the command lists it and exits with status 1. Files that
     exceeded cache.deadline before are tried again; a training run does not do that.
     """
-    from easyvideor1.cli.cache_plan import geometry_of, media_of, show_plan
-    from easyvideor1.cli.progress import progress
-    from easyvideor1.components import Components
     from easyvideor1.types import ConfigError
-    from easyvideor1.video.formats import find_media
 
     options = {
         "model.path": model,
@@ -86,6 +82,11 @@ def build(
         )
     if settings.cache.mode == "decode_only" and not dry_run:
         raise ConfigError("cache.mode is decode_only, so nothing is cached; set cache.mode=prefer_cache to build")
+    from easyvideor1.cli.cache_plan import geometry_of, media_of, show_plan
+    from easyvideor1.cli.progress import progress
+    from easyvideor1.components import Components
+    from easyvideor1.video.formats import find_media
+
     shape = None if geometry is None else geometry_of(geometry)
     with Components.open(settings, geometry=shape, retry_timeouts=not dry_run) as components:
         _ = components.geometry  # before rows are read: a wrong model fails at once

@@ -64,10 +64,13 @@ def schema() -> None:
 
 @app.command()
 def migrate(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="YAML file of EasyR1 or EasyVideoR1.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="YAML file of EasyR1, EasyVideoR1 or an earlier version.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout by default.")] = None,
 ) -> None:
-    """Convert a YAML file of EasyR1 or EasyVideoR1; keys without a counterpart are listed with the reason."""
+    """Convert a YAML file of EasyR1, EasyVideoR1 or an earlier version of this package.
+
+    Keys without a counterpart are listed with the reason.
+    """
     from easyvideor1.config.migrate import migrate_file
     from easyvideor1.files import write_text
     from easyvideor1.types import ConfigError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from easyvideor1.cli.config import ConfigArgument, GenerationOverrides
-from easyvideor1.types import ConfigError, StoppedError
+from easyvideor1.types import ConfigError, RequestFailed, StoppedError, TurnError
 
 if TYPE_CHECKING:
     from easyvideor1.components import Components
@@ -74,7 +74,10 @@ class Curation:
             left_out: what was left out, in words.
         """
         unasked = [f"{len(self.found.unreadable)} with unreadable media"] if self.found.unreadable else []
-        unasked += [f"{len(self.found.unfinished)} without a further turn"] if self.found.unfinished else []
+        lost = sum(isinstance(fault, RequestFailed) for _, fault in self.found.unfinished)
+        turns = len(self.found.unfinished) - lost
+        unasked += [f"{turns} without a further turn"] if turns else []
+        unasked += [f"{lost} that the engine did not answer"] if lost else []
         unasked += [f"{len(self.refused)} that cannot be used"] if self.refused else []
         without = len(self.found.unreadable) + len(self.found.unfinished)
         rows = len(self.found.answered) + without + len(self.refused)
@@ -97,11 +100,9 @@ class Curation:
                 f"the media files of {len(self.found.unreadable)} rows cannot be read; first error: "
                 f"{self.found.unreadable[0][1]}"
             )
-        if self.found.unfinished:
-            lines.append(
-                f"{len(self.found.unfinished)} rows have no prompt of a further turn; first error: "
-                f"{self.found.unfinished[0][1]}"
-            )
+        for fault_kind, what in ((TurnError, "have no prompt of a further turn"), (RequestFailed, "have no answer")):
+            if faults := [fault for _, fault in self.found.unfinished if isinstance(fault, fault_kind)]:
+                lines.append(f"{len(faults)} rows {what}; first error: {faults[0]}")
         unjudged = sum(not (one.score.applicable or one.fault) for _, found in self.found.answered for one in found)
         if unjudged:
             none = f"; {len(self.found.unjudged)} rows have none that could" if self.found.unjudged else ""
@@ -159,7 +160,7 @@ def open_curation(
             raise ConfigError(f"another process is writing {out}; wait for it, or choose another --out")
         if out.exists() and not _ledger_path(out).exists():
             raise ConfigError(f"{out} exists already; remove it, or choose another --out")
-        used = None if checkpoint is None else checkpoint_to_use(checkpoint)
+        used = None if checkpoint is None else checkpoint_to_use(checkpoint, settings)
         with Components.open(settings, used) as components:
             if out.exists():  # complete, but an earlier start was killed before it removed the ledger
                 _open_ledger(settings, components, out, k, endpoint).remove()

@@ -12,6 +12,8 @@ from easyvideor1.cli.config import OverridesArgument
 from easyvideor1.cli.findings import Finding, State, conclude
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from easyvideor1.config import RunConfig
 
 
@@ -214,6 +216,8 @@ EXTRAS = {
     "tensorboard": ("tensorboard", "loggers: [tensorboard]"),
     "wandb": ("wandb", "loggers: [wandb]"),
     "vllm": ("vllm", "rollout.engine: vllm"),
+    "serve": ("uvicorn", "evr1 serve"),
+    "ray": ("ray", "rollout.placement: ray"),
 }
 #: What of vLLM the engine was tested with.
 VLLM_TESTED = "0.32"
@@ -248,10 +252,11 @@ def _vllm() -> Finding:
 
 
 def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
-    """The configuration, and every file and name in it."""
+    """The configuration, and every file, name and benchmark in it."""
     import os
     from pathlib import Path
 
+    from easyvideor1.cli.doctor_benchmarks import check_benchmarks
     from easyvideor1.config import load_config, located
     from easyvideor1.config.paths import looked_for
     from easyvideor1.families.checkpoint import checkpoint_fault
@@ -273,6 +278,7 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
         yield Finding("model.path", "broken", fault.removeprefix("model.path "), "give the directory of a checkpoint")
     else:
         yield Finding("model.path", "ok", str(checkpoint))
+        yield from _conventions_finding(config, checkpoint)
     data = config.data
     for section, sources in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         for index, source in enumerate(sources):
@@ -289,6 +295,25 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
         writable = existing.is_dir() and os.access(existing, os.W_OK)
         yield Finding(key, "ok" if writable else "broken", f"{place}: {'writable' if writable else 'not writable'}")
     yield from _check_names(config)
+    yield from check_benchmarks(config, overrides)
+
+
+def _conventions_finding(config: RunConfig, checkpoint: Path) -> Iterator[Finding]:
+    """Which convention the prompts of this model follow, where the two differ."""
+    from easyvideor1.families.family import conventions_in_words
+    from easyvideor1.types import EasyVideoError
+
+    try:
+        own, other = conventions_in_words(config.model, checkpoint)
+    except EasyVideoError as error:
+        yield Finding("model.conventions", "broken", str(error), "correct model.family, or restore the checkpoint")
+        return
+    if own:
+        released = config.model.conventions == "released"
+        followers = "vLLM and the code released with the weights", "the processors of transformers"
+        who, others = followers if released else reversed(followers)
+        detail = f"{config.model.conventions}: {own}, as in {who} (in {others}: {other})"
+        yield Finding("model.conventions", "ok", detail)
 
 
 def _source_finding(config: RunConfig, key: str, path: str) -> Finding:

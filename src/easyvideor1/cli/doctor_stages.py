@@ -29,6 +29,7 @@ def check_stages(run: CheckedRun) -> Iterator[Finding]:
         if directory.is_dir():
             yield from _record(run, directory, options.steps if through else None)
             yield from _checkpoints(run, directory, options, through=through)
+            yield from _best(directory)
         elif through:
             words = "missing, although later stages exist: the record of its training is lost"
             yield Finding(f"stages/{directory.name}", "broken", words, COPY)
@@ -98,6 +99,25 @@ def _checkpoints(run: CheckedRun, directory: Path, options: StageConfig | None, 
         )
 
 
+def _best(directory: Path) -> Iterator[Finding]:
+    """The mark of the best checkpoint, if there is one."""
+    from easyvideor1.training.run_directory.best import BEST, read_best
+    from easyvideor1.training.run_directory.layout import checkpoint_path
+    from easyvideor1.types import DataError
+
+    where = f"stages/{directory.name}/{BEST}"
+    remedy = "remove it; the next start of the run marks the best that is there"
+    try:
+        best = read_best(directory)
+    except DataError:
+        yield Finding(where, "broken", "is not what was written", remedy)
+        return
+    if best is not None and checkpoint_path(directory, best.step).is_dir():
+        yield Finding(where, "ok", f"step {best.step} is the best by {best.metric} ({best.value:.4f})")
+    elif best is not None:
+        yield Finding(where, "broken", f"the checkpoint of step {best.step} is missing", f"{COPY}; or {remedy}")
+
+
 def _damaged_words(step: int, fault: str, whole: list[int], *, through: bool) -> tuple[str, str]:
     newer = [other for other in whole if other > step]
     if newer:
@@ -138,16 +158,26 @@ def _family_fault(run: CheckedRun, checkpoint: Path) -> str:
 
 def check_evaluations(run: CheckedRun) -> Iterator[Finding]:
     """Every evaluation that exists or must exist: ``NAME.json`` must match the answers in ``NAME.jsonl``."""
-    from easyvideor1.evaluation import evaluation_fault
+    benchmarks = sorted(path.name for path in (run.directory / "evaluations").glob("*") if path.is_dir())
+    kept = (run.facts or {}).get("benchmarks", {})
+    for label in dict.fromkeys(["", *kept, *benchmarks]):
+        yield from _check_evaluations(run, label, known=label in kept)
 
-    directory = run.directory / "evaluations"
+
+def _check_evaluations(run: CheckedRun, label: str, *, known: bool) -> Iterator[Finding]:
+    """Those of the run's own questions, or of a benchmark, which is ``known`` if it is one of the run."""
+    from easyvideor1.evaluation import evaluation_fault
+    from easyvideor1.training.run_directory.layout import evaluations_directory
+
+    directory = evaluations_directory(run.directory, label)
+    place = directory.relative_to(run.directory).as_posix()
     there = {path.stem for path in (*directory.glob("*.json"), *directory.glob("*.jsonl"))}
-    tests, validations = _wanted(run)
+    tests, validations = _wanted(run, benchmark=known) if known or not label else (set(), set())
     names = sorted(there | tests | validations)
-    if not names:
-        yield Finding("evaluations", "ok", "none yet")
+    if not names and not label:
+        yield Finding(place, "ok", "none yet")
     for name in names:
-        where = f"evaluations/{name}"
+        where = f"{place}/{name}"
         remedy = "evaluate again (evr1 eval)"
         if name in tests:
             remedy = "run the command of this run again, which repeats it"
@@ -163,8 +193,8 @@ def check_evaluations(run: CheckedRun) -> Iterator[Finding]:
             yield Finding(where, "ok", "its numbers match its answers")
 
 
-def _wanted(run: CheckedRun) -> tuple[set[str], set[str]]:
-    """Names of the test and validation evaluations that must exist by now."""
+def _wanted(run: CheckedRun, *, benchmark: bool) -> tuple[set[str], set[str]]:
+    """Names of the test and validation evaluations that must exist by now, of a benchmark both."""
     from easyvideor1.records.reading import read_steps
     from easyvideor1.training.run_directory.layout import due, stage_directory, validation_name
 
@@ -175,9 +205,9 @@ def _wanted(run: CheckedRun) -> tuple[set[str], set[str]]:
     directories = [stage_directory(run.directory, run.config, stage) for stage in run.config.stages]
     moments = ["before", *(path.name for path in directories)]
     through = [any(path.is_dir() for path in directories[i:]) or run.finished for i in range(len(directories) + 1)]
-    if run.config.data.test:
+    if benchmark or run.config.data.test:
         tests = {name for name, after in zip(moments, through, strict=True) if after}
-    if run.config.data.validation:
+    if benchmark or run.config.data.validation:
         for stage, path, after in zip(run.config.stages, directories, through[1:], strict=True):
             whole = after and stage.steps is not None
             done = range(1, stage.step_count + 1) if whole else read_steps(path / "metrics.jsonl")[0]

@@ -18,6 +18,9 @@ def quickstart(
     overrides: OverridesArgument = None,
     seed: Annotated[int, typer.Option(help="Seed of the world, the data order and the rollouts.")] = 0,
     out: Annotated[Path, typer.Option(help="Output directory.")] = RECIPE_OUT,
+    engine: Annotated[
+        str, typer.Option(help="Engine of the rollouts: local, vllm, or module:attr of your own.")
+    ] = "local",
     prepare: Annotated[bool, typer.Option("--prepare", help="Write the world and the checkpoint, then stop.")] = False,
 ) -> None:
     """Write a toy world of videos, cache its frames, and train a tiny Qwen3-VL on it with GRPO.
@@ -32,14 +35,18 @@ def quickstart(
     from easyvideor1.cli.progress import progress
     from easyvideor1.cli.train import train_and_report
     from easyvideor1.config import load_config
+    from easyvideor1.engines.registry import resolve_engine
     from easyvideor1.evaluation import print_summary
     from easyvideor1.recipes.toy import all_tasks_world, quickstart_world
     from easyvideor1.toyworld import write_world
 
     begun = time.monotonic()
+    chosen = [] if engine == "local" else [f"rollout.engine={engine}"]
+    overrides = [*chosen, *(overrides or ())]
     console = Console(stderr=True)
     # Errors in the configuration appear before minutes are spent on the world.
-    config = load_config("quickstart", [*_places(seed, out), _output(seed, out), *(overrides or ())])
+    config = load_config("quickstart", [*_places(seed, out), _output(seed, out), *overrides])
+    resolve_engine(config.rollout.engine)
     checkpoint = _warm_start(out)
     world = out / f"world-{seed}"
     with progress("writing the toy world", unit="clip", console=console) as on_progress:
@@ -47,12 +54,12 @@ def quickstart(
     with progress("writing a world of all task types", unit="clip", console=console) as on_progress:
         write_world(all_tasks_world(seed), out / f"all-tasks-{seed}", on_progress)
     if prepare:
-        command = shlex.join(training_command(seed, out, overrides or ()))
+        command = shlex.join(training_command(seed, out, overrides))
         typer.echo(f"{world} and {checkpoint} are ready; train with: {command}")
         return
-    summary = train_and_report(config, console, begun=begun)
+    summary = train_and_report(config, console, overrides=overrides, begun=begun)
     print_summary(summary, Console())
-    shorter = [*training_command(seed, out)[1:], "stages.grpo.steps=20"]
+    shorter = [*training_command(seed, out, chosen)[1:], "stages.grpo.steps=20"]
     typer.echo('To train on your own videos, see "Train on your own videos" in README.md. To try other settings here:')
     typer.echo(f"next: {shlex.join([command_to_type(), *shorter])}")
 

@@ -15,12 +15,13 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run director
     """
     from easyvideor1.config import RunConfig
     from easyvideor1.config.paths import not_found
-    from easyvideor1.evaluation import write_curves, write_report
     from easyvideor1.types import ConfigError
 
     if not run.exists():
         raise ConfigError(not_found(RunConfig(), str(run), "run directory"))
     if not (run / "config.yaml").is_file():
         raise ConfigError(f"{run} has no config.yaml, so it is not a run directory; give the output_dir of a run")
+    from easyvideor1.evaluation import write_curves, write_report
+
     typer.echo(f"wrote {write_curves(run)}")
     typer.echo(f"wrote {write_report(run)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.cli.config import ConfigArgument, OverridesArgument
@@ -12,10 +11,7 @@ from easyvideor1.cli.config import ConfigArgument, OverridesArgument
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from easyvideor1.components import Components
     from easyvideor1.config import RunConfig
-    from easyvideor1.engines.engine import Engine
-    from easyvideor1.types import Sample
 
 
 def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
@@ -27,26 +23,47 @@ def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
     from rich.console import Console
 
     from easyvideor1.config import load_config
-    from easyvideor1.evaluation import print_summary
 
-    console = Console(stderr=True)
-    summary = train_and_report(load_config(config, overrides or ()), console)
+    settings = load_config(config, overrides or ())  # a mistake in it is told before the seconds that torch takes
+    if _follows(settings):
+        return
+    summary = train_and_report(settings, Console(stderr=True), overrides=overrides or ())
     if summary["accuracy_after"] is not None:
+        from easyvideor1.evaluation import print_summary
+
         print_summary(summary, Console())
 
 
-def train_and_report(config: RunConfig, console: Console, *, begun: float | None = None) -> dict[str, Any]:
+def _follows(config: RunConfig) -> bool:
+    """Whether this is a further rank of ``torchrun``; it has then followed the first one to the end of the run."""
+    from easyvideor1.training.ranks.processes import launched
+
+    place = launched(config.cluster)
+    if place is None or place.rank == 0:
+        return False
+    from easyvideor1.training.ranks.line import Line
+    from easyvideor1.training.ranks.member import follow
+
+    line = Line(place.host, place.port, prefix=place.prefix)
+    follow(line, place.rank, place.ranks, place.local_rank)
+    return True
+
+
+def train_and_report(
+    config: RunConfig, console: Console, *, overrides: Sequence[str] = (), begun: float | None = None
+) -> dict[str, Any]:
     """Start or resume a run, then write its summary, curves and report; returns the summary.
 
     Args:
         config: the run.
         console: where progress is shown.
+        overrides: those of ``config`` that come from the command line, which go before a benchmark's own settings.
         begun: ``time.monotonic()`` at the start of preparations that count as part of the run, if there were any.
 
     Raises:
         EasyVideoError: see ``easyvideor1.training.run.run`` and ``write_report``.
     """
-    from easyvideor1.cli.eval import evaluate_and_write, evaluation_metrics
+    from easyvideor1.cli.evaluation.of_training import TrainingEvaluator
     from easyvideor1.cli.progress import TerminalWatch
     from easyvideor1.evaluation import evaluation_fault, write_curves, write_report, write_summary
     from easyvideor1.training.run import run
@@ -57,14 +74,10 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
     prepared = 0.0 if begun is None else time.monotonic() - begun
     watch = TerminalWatch(console)
 
-    def evaluate(
-        name: str, samples: Sequence[Sample], engine: Engine, components: Components, run_dir: Path
-    ) -> dict[str, float]:
-        result = evaluate_and_write(name, samples, engine, components, run_dir / "evaluations", watch=watch)
-        return evaluation_metrics(result)
-
     try:
-        run_dir = run(config, evaluate=evaluate, evaluation_fault=evaluation_fault, watch=watch)
+        run_dir = run(
+            config, evaluator=TrainingEvaluator(watch, overrides), evaluation_fault=evaluation_fault, watch=watch
+        )
     finally:
         watch.close()
     before, after = last_stage_evaluations(config)
@@ -77,7 +90,7 @@ def train_and_report(config: RunConfig, console: Console, *, begun: float | None
         before=before,
         after=after,
     )
-    write_curves(run_dir)
+    write_curves(run_dir, redraw=False)
     page = write_report(run_dir)
     console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
     return summary

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.components.media import MediaComponents, Progress
 from easyvideor1.components.prompt_checks import PromptChecks, still_there
-from easyvideor1.config import RunConfig, SourceConfig, located
+from easyvideor1.config import JudgeConfig, RunConfig, SourceConfig, located
 from easyvideor1.config.paths import as_written, located_source, require_sources
 from easyvideor1.data import (
     CHECK_CACHE_NAME,
@@ -24,11 +24,12 @@ from easyvideor1.data import (
 )
 from easyvideor1.data.visual_tokens import tokens_fault
 from easyvideor1.rewards import Scorer
-from easyvideor1.types import DataError, Geometry, MediaError, MediaRef, Prompt, Sample
+from easyvideor1.types import DataError, Geometry, MediaError, MediaPlan, MediaRef, Prompt, Sample, Show
 from easyvideor1.video.maintenance import FEATURES_NAME
 
 if TYPE_CHECKING:
     from easyvideor1.engines.engine import Engine, Sampling
+    from easyvideor1.engines.worker_messages import WorkerMedia
     from easyvideor1.families.features import FeatureCache, FeatureStore
     from easyvideor1.policy.policy import Policy
     from easyvideor1.rollout.strategies import Strategy
@@ -46,7 +47,9 @@ class Components(MediaComponents):
     in a benchmark table come from one function.
     """
 
-    _prompts: dict[tuple[str, tuple[MediaRef, ...]], Prompt] = field(default_factory=dict)
+    #: What a benchmark changes of a sample and its plans before the prompt is made.
+    shown: Show | None = None
+    _prompts: dict[tuple[str, tuple[MediaRef, ...], tuple[str, ...]], Prompt] = field(default_factory=dict)
     _remembered: int = 0
 
     @classmethod
@@ -57,6 +60,7 @@ class Components(MediaComponents):
         geometry: Geometry | None = None,
         *,
         retry_timeouts: bool = False,
+        shown: Show | None = None,
     ) -> Components:
         """The components for ``checkpoint``, or for ``config.model.path``.
 
@@ -65,9 +69,34 @@ class Components(MediaComponents):
             checkpoint: the model; the configuration's if None.
             geometry: with it, media can be planned without a checkpoint.
             retry_timeouts: whether media that ran into ``cache.deadline`` before, by the ledger, are tried again.
+            shown: changes a sample and the plans of its media before they become a prompt.
         """
         config = located(config)
-        return cls(config, Path(checkpoint or config.model.path), geometry, retry_timeouts)
+        return cls(config, Path(checkpoint or config.model.path), geometry, retry_timeouts, shown=shown)
+
+    def variant(self, config: RunConfig, shown: Show | None = None) -> Components:
+        """Components with other prompts and budgets, such as those of a benchmark, that share the rest with these.
+
+        They have one tokenizer, one frame store and one set of processes that read media, so that many of them cost
+        little more than one. Closing any of them ends these processes; what is used again is opened again.
+
+        Args:
+            config: with the same ``model`` and ``cache``.
+            shown: as for ``open``.
+
+        Raises:
+            ConfigError: there is no such model.
+            ValueError: the configuration has another model or cache.
+        """
+        found = Components.open(
+            config, self.checkpoint, self.geometry_given, retry_timeouts=self.retry_timeouts, shown=shown
+        )
+        if (found.config.model, found.config.cache) != (self.config.model, self.config.cache):
+            raise ValueError("components with another model or cache cannot share what reads them")
+        found.family, found.check_cache = self.family, self.check_cache
+        found.store, found.ledger = self.store, self.ledger
+        found.frames, found.prefetcher = self.frames, self.prefetcher
+        return found
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -105,16 +134,21 @@ class Components(MediaComponents):
             MediaError: a medium cannot be probed.
             DataError: the prompt is longer than ``data.max_prompt_tokens``, or text and media disagree.
         """
-        return self._prompt(self._text(sample), sample.media)
+        if self.shown is None:
+            return self._prompt(self._text(sample), sample.media)
+        asked, plans = self.shown(sample, tuple(self.plan(ref) for ref in sample.media))
+        return self._prompt(self._text(asked), asked.media, plans)
 
     def _text(self, sample: Sample) -> str:
         return prompt_text(sample, self.config.prompts, self.config.rewards)
 
-    def _prompt(self, text: str, media: tuple[MediaRef, ...]) -> Prompt:
-        key = (text, media)  # all that a prompt is made of, whatever columns the templates read
+    def _prompt(self, text: str, media: tuple[MediaRef, ...], shown: tuple[MediaPlan, ...] | None = None) -> Prompt:
+        """The prompt of a text and its media, with other plans than the budget's if some are ``shown``."""
+        # All that a prompt is made of, whatever columns the templates read.
+        key = (text, media, tuple(plan.digest for plan in shown or ()))
         if key in self._prompts:
             return self._prompts[key]
-        plans = [self.plan(ref) for ref in media]
+        plans = [self.plan(ref) for ref in media] if shown is None else list(shown)
         prompt = self.family.render(text, media, plans, system=self.config.prompts.system)
         if (fault := tokens_fault(prompt)) is not None:
             raise DataError(f"{fault} - correct the render of {type(self.family).__name__}")
@@ -131,8 +165,12 @@ class Components(MediaComponents):
             self._remembered -= len(self._prompts.pop(next(iter(self._prompts))))
         return prompt
 
-    def load_sources(self, sources: Sequence[SourceConfig], on_progress: Progress | None = None) -> list[Loaded]:
+    def load_sources(
+        self, sources: Sequence[SourceConfig], on_progress: Progress | None = None, *, keep_unreadable: bool = False
+    ) -> list[Loaded]:
         """Read and check all rows of some sources, media and prompt lengths included; nothing is decoded.
+
+        With ``keep_unreadable`` rows stay whose media are missing or cannot be probed: whoever asks them sees why.
 
         Raises:
             ConfigError: there is no such model; before any row is read.
@@ -152,16 +190,19 @@ class Components(MediaComponents):
                     stem=stem,
                     embedded=embedded,
                     check_cache=self.check_cache,
+                    check_media=not keep_unreadable,
                 )
                 for source, stem in zip(
                     sources, distinct_stems([as_written(config, source.path) for source in sources]), strict=True
                 )
             ]
-            return self.check(loaded, on_progress)
+            return self.check(loaded, on_progress, keep_unreadable=keep_unreadable)
         finally:
             self.check_cache.save()  # of sources with bad rows too: once these are mended, only they are new
 
-    def check(self, loaded: Sequence[Loaded], on_progress: Progress | None = None) -> list[Loaded]:
+    def check(
+        self, loaded: Sequence[Loaded], on_progress: Progress | None = None, *, keep_unreadable: bool = False
+    ) -> list[Loaded]:
         """Render every sample of sources that were read already; those that cannot be asked leave.
 
         What was rendered at an earlier start, and would be rendered from the same things now, is not rendered again.
@@ -171,18 +212,22 @@ class Components(MediaComponents):
         """
         _ = self.family  # before files are read, which may take long: this fails at once
         try:
-            return self._checked(loaded, on_progress)
+            return self._checked(loaded, on_progress, keep_unreadable)
         finally:
             self.check_cache.save()
 
-    def _checked(self, loaded: Sequence[Loaded], on_progress: Progress | None) -> list[Loaded]:
+    def _checked(self, loaded: Sequence[Loaded], on_progress: Progress | None, keep_unreadable: bool) -> list[Loaded]:
         total, done = sum(len(source.samples) for source in loaded), 0
         checked = []
         with self._probing(ref for source in loaded for sample in source.samples for ref in sample.media):
             for source in loaded:
                 bad: dict[str, BadRow] = {}
                 for sample in source.samples:
-                    if (fault := self._fault(sample)) is not None:
+                    try:
+                        fault = self._fault(sample)
+                    except MediaError as error:
+                        fault = None if keep_unreadable else self._media_fault(sample, error)
+                    if fault is not None:
                         bad[sample.id] = fault
                     done += 1
                     if on_progress is not None:
@@ -192,18 +237,22 @@ class Components(MediaComponents):
 
     def _fault(self, sample: Sample) -> BadRow | None:
         try:
+            if self.shown is not None:  # the text depends on plans, so no check of an earlier start stands for it
+                self.render(sample)
+                return None
             text = self._text(sample)
             key, versions = self._prompt_checks.key(text, sample.media, list(map(self._budget_text, sample.media)))
             if not self.check_cache.knows(key):
                 self._prompt(text, sample.media)
                 self.check_cache.add(key if still_there(versions) else None)
-        except MediaError as error:
-            kinds = [ref.kind for ref in sample.media if ref.path == error.path] or [sample.media[0].kind]
-            return BadRow(sample.where, self._column(kinds[0]), str(error), "replace the file or remove the row")
         except DataError as error:
             what, _, remedy = str(error).partition(" - ")
             return BadRow(sample.where, self.config.data.question_key, what, remedy or "correct the row")
         return None
+
+    def _media_fault(self, sample: Sample, error: MediaError) -> BadRow:
+        kinds = [ref.kind for ref in sample.media if ref.path == error.path] or [sample.media[0].kind]
+        return BadRow(sample.where, self._column(kinds[0]), str(error), "replace the file or remove the row")
 
     def open_policy(self) -> Policy:
         """The model with its weights, ready to train."""
@@ -219,10 +268,11 @@ class Components(MediaComponents):
         """
         from easyvideor1.families.features import FeatureCache
 
-        store = self._feature_store()
+        store = self.features_store()
         return None if store is None else FeatureCache(self.family, model, store)
 
-    def _feature_store(self) -> FeatureStore | None:
+    def features_store(self) -> FeatureStore | None:
+        """Where features are kept, with ``cache.features``; else None."""
         from easyvideor1.families.features import FeatureStore
 
         cache = self.config.cache
@@ -231,19 +281,57 @@ class Components(MediaComponents):
         return FeatureStore(Path(cache.dir) / FEATURES_NAME, cache.features_mb << 20, self.ledger)
 
     def open_engine(self, model: Any | None = None) -> Engine:
-        """The configured engine for a trainer's model, or with weights of its own from the checkpoint."""
+        """The configured engine for a trainer's model, or with weights of its own from the checkpoint.
+
+        An engine in a process of its own always begins with those of the checkpoint, until it is given others.
+        """
         from easyvideor1.engines.registry import open_engine
+        from easyvideor1.engines.worker_messages import Opening, TorchSettings
+        from easyvideor1.engines.worker_pool import WorkerPool, open_worker
 
         rollout = self.config.rollout
+        if rollout.engine == "endpoint":
+            return self._open_endpoint()
+        if rollout.workers:
+            opening = Opening(
+                rollout.engine,
+                self._located(),
+                self.config.model,
+                rollout.batch_tokens,
+                self.worker_media(),
+                TorchSettings.of_this_process(),
+                rollout.tensor_parallel_size,
+            )
+            if rollout.workers == 1 and rollout.placement == "process" and rollout.weight_sync != "collective":
+                return open_worker(opening, deadline=rollout.deadline)
+            return WorkerPool(
+                opening,
+                workers=rollout.workers,
+                deadline=rollout.deadline,
+                placement=rollout.placement,
+                gpus_per_worker=rollout.gpus_per_worker,
+                weight_sync=rollout.weight_sync,
+            )
         return open_engine(
             rollout.engine,
             self.family,
             self._located() if model is None else model,
             self.load,
             batch_tokens=rollout.batch_tokens,
-            features=self._feature_store(),
+            features=self.features_store(),
             config=self.config.model,
+            tensor_parallel_size=rollout.tensor_parallel_size,
         )
+
+    def _open_endpoint(self) -> Engine:
+        from easyvideor1.engines.endpoint import EndpointEngine
+
+        endpoint = JudgeConfig(**self.config.rollout.endpoint.model_dump())
+        return EndpointEngine(self.family, self.load, endpoint, system=self.config.prompts.system)
+
+    def worker_media(self) -> Callable[[], WorkerMedia]:
+        """What opens the media of these components in the process of an engine."""
+        return partial(open_worker_media, self.config, self.checkpoint, self.geometry)
 
     def sampling(self) -> Sampling:
         """How training draws tokens."""
@@ -251,3 +339,11 @@ class Components(MediaComponents):
 
         rollout = self.config.rollout
         return Sampling(rollout.temperature, rollout.top_p, rollout.top_k, rollout.max_new_tokens)
+
+
+def open_worker_media(config: RunConfig, checkpoint: Path, geometry: Geometry) -> WorkerMedia:
+    """What reads media in the process of an engine: frames and features come from the store, not from the trainer."""
+    from easyvideor1.engines.worker_messages import WorkerMedia
+
+    components = Components.open(config, checkpoint, geometry)
+    return WorkerMedia(components.load, components.features_store(), components.close)

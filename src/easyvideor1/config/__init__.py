@@ -5,6 +5,7 @@ from easyvideor1.config.paths import located
 from easyvideor1.config.schema import (
     BaseConfig,
     CacheConfig,
+    ClusterConfig,
     DataConfig,
     EvaluationConfig,
     ImageBudget,
@@ -28,6 +29,7 @@ from easyvideor1.config.writing import dump_config, write_config
 __all__ = [
     "BaseConfig",
     "CacheConfig",
+    "ClusterConfig",
     "DataConfig",
     "EvaluationConfig",
     "ImageBudget",

@@ -8,7 +8,7 @@ described.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from easyvideor1.config.unsupported_keys import HOLDS, REASONS
 from easyvideor1.config.writing import dump_config
 from easyvideor1.config.yaml_source import Source, read_yaml
 from easyvideor1.types import ConfigError
+
+#: Default of ``model.conventions`` in earlier versions of this package.
+EARLIER_CONVENTIONS = "transformers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +95,13 @@ def _from_earlier_version(source: Source, name: str) -> Migration:
                 for key in unused
             ]
         values["stages"] = stages
+    notes = []
+    if isinstance(own := values.get("model", {}), Mapping) and "conventions" not in own:
+        values["model"] = {**own, "conventions": EARLIER_CONVENTIONS}
+        notes.append(f"model.conventions: {EARLIER_CONVENTIONS} was the default; without that line it is released")
     config = validate(Source(values, source.marks))
-    return Migration(
-        config, _comments(name, tuple(unsupported)) + dump_config(config, only_set=True), tuple(unsupported)
-    )
+    comments = _comments(name, tuple(unsupported), notes)
+    return Migration(config, comments + dump_config(config, only_set=True), tuple(unsupported))
 
 
 def _run(old: LegacyFile) -> dict[str, Any]:
@@ -141,8 +147,8 @@ def _leaves(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
     return out
 
 
-def _comments(name: str, unsupported: tuple[UnsupportedKey, ...]) -> str:
-    lines = [f"# Migrated from {Path(name).name} by `evr1 config migrate`."]
+def _comments(name: str, unsupported: tuple[UnsupportedKey, ...], notes: Sequence[str] = ()) -> str:
+    lines = [f"# Migrated from {Path(name).name} by `evr1 config migrate`.", *(f"# {note}." for note in notes)]
     if unsupported:
         lines.append("# Not carried over:")
         lines += [f"#   {item.key} ({item.value}): {item.reason}".replace("\n", " ") for item in unsupported]

@@ -64,7 +64,7 @@ def as_written(config: RunConfig, path: str) -> str:
 def located(config: RunConfig) -> RunConfig:
     """The configuration with every path that exists as it is found; nothing is required to exist.
 
-    These are the paths of sources, media roots, templates and the model. What a run writes (``output_dir``,
+    These are the paths of sources, benchmarks, media roots, templates and the model. What a run writes (``output_dir``,
     ``cache.dir``, ``rewards.judge.cache_dir``) stays relative to the working directory.
     """
     data = config.data
@@ -81,7 +81,16 @@ def located(config: RunConfig) -> RunConfig:
         model=_with(config.model, path=found(config, config.model.path)),
         prompts=_with(config.prompts, templates=_found(config, config.prompts.templates)),
         rewards=_with(config.rewards, judge=judge),
+        evaluation=_with(
+            config.evaluation, benchmarks=tuple(_target(config, target) for target in config.evaluation.benchmarks)
+        ),
     )
+
+
+def _target(config: RunConfig, target: str) -> str:
+    """A benchmark as it is named, with its location as that is found."""
+    name, named, location = target.partition("=")
+    return f"{name}={found(config, location)}" if named and location else found(config, name)
 
 
 def located_source(config: RunConfig, source: SourceConfig) -> SourceConfig:

@@ -94,6 +94,7 @@ RULE_PARTS = frozenset(
         "beyond_video",
         "box_iou",
         "box_iou_common",
+        "box_iou_union",
         "character_accuracy",
         "image",
         "judge",

@@ -5,24 +5,28 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
 from easyvideor1.config.algorithms import GDPOOptions
 from easyvideor1.config.base import CHANGEABLE, BaseConfig, NonNegativeInt, Origin, PositiveInt, Probability
 from easyvideor1.config.canary import CanaryConfig
+from easyvideor1.config.cluster import ClusterConfig
 from easyvideor1.config.data import DataConfig, ModalityShares, SourceConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, ImageOverride, VideoBudget, VideoOverride
 from easyvideor1.config.rewards import RULE_PARTS, JudgeConfig, RewardConfig
 from easyvideor1.config.stage_sections import OptimizerConfig
 from easyvideor1.config.stages import StageConfig
+from easyvideor1.config.staleness import rollout_conflicts, staleness_conflicts, with_correction
 
 __all__ = [
     "BaseConfig",
     "CacheConfig",
     "CanaryConfig",
+    "ClusterConfig",
     "DataConfig",
+    "EndpointConfig",
     "EvaluationConfig",
     "ImageBudget",
     "ImageOverride",
@@ -68,10 +72,11 @@ class ModelConfig(BaseConfig):
     family: str = ""
     """Adapter of the model family: a registered name or ``module:attr``; found by the checkpoint's ``model_type`` if
     empty."""
-    conventions: Literal["transformers", "released"] = "transformers"
-    """Follow transformers or the code released with the weights, where they differ.
-    ``transformers``: its processors and positions, exactly. ``released``: text behind a video starts behind the video's
-    last position (Qwen2-VL, Qwen2.5-VL), and no second pair of brackets stands around a video (Qwen3-VL, Qwen3.5)."""
+    conventions: Literal["released", "transformers"] = "released"
+    """Follow the code released with the weights or transformers, where they differ on prompts with a video.
+    ``released``, as vLLM does: text behind a video starts behind the video's last position (Qwen2-VL, Qwen2.5-VL), and
+    no second pair of brackets stands around a video (Qwen3-VL, Qwen3.5). ``transformers``: its processors and
+    positions, exactly."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of activations, the residual stream included. Parameters that learn, and the optimiser's state, are float32
     either way: in bfloat16 the small updates of reinforcement learning would be rounded away. Frozen weights are kept
@@ -112,12 +117,38 @@ class PromptConfig(BaseConfig):
     """Ask for ``<think>`` reasoning before the ``<answer>``."""
 
 
+class EndpointConfig(BaseConfig):
+    """The model that ``engine: endpoint`` asks: an OpenAI-compatible server, for evaluations only. It is sent the
+    frames that ``data.video`` plans for the family of ``model.path``, as JPEG pictures."""
+
+    url: str = ""
+    """Base address, such as ``https://host/v1``."""
+    model: str = ""
+    """Name of the model at the endpoint."""
+    api_key_env: Annotated[str, CHANGEABLE] = ""
+    """Environment variable that holds the key; empty for an endpoint without one. The key itself is never written."""
+    timeout: Annotated[float, Field(gt=0), CHANGEABLE] = 300.0
+    """Seconds that one request may take as a whole."""
+    retries: Annotated[int, Field(ge=0), CHANGEABLE] = 4
+    """Further attempts after HTTP 408, 409, 429 and 5xx, a timeout, a broken connection or a reply without text."""
+    max_wait: Annotated[float, Field(ge=0), CHANGEABLE] = 30.0
+    """Longest pause in seconds before a further attempt; pauses double from half a second, or are as long as the
+    endpoint asks."""
+    concurrency: Annotated[PositiveInt, CHANGEABLE] = 8
+    """Requests under way at the same time."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request, such as ``reasoning_effort: low``."""
+
+
 class RolloutConfig(BaseConfig):
     """How responses are generated. There are no penalties here: they draw from a distribution that differs from the
     policy's at every token, and the trainer would learn from samples of another policy. Evaluations have them."""
 
     engine: Annotated[str, CHANGEABLE] = "local"
-    """Registered engine or ``module:attr``. It may change in a run that has begun; engines differ in rounding."""
+    """Registered engine or ``module:attr``. It may change in a run that has begun; engines differ in rounding.
+    ``endpoint`` asks a server that keeps its own weights (``rollout.endpoint``); only evaluations can use it."""
+    endpoint: EndpointConfig = EndpointConfig()
+    """The server of ``engine: endpoint``."""
     strategy: str = "single_turn"
     """How a sample becomes a trajectory: ``single_turn``; ``second_look`` asks the model to check its answer and takes
     the answer of its second turn; or ``module:attr``. Training, evaluation and data curation use the same."""
@@ -129,16 +160,80 @@ class RolloutConfig(BaseConfig):
     """Sample among the k likeliest tokens; 0 is off."""
     max_new_tokens: PositiveInt = 512
     """Length limit of one response, in tokens."""
+    max_staleness: NonNegativeInt = 0
+    """Steps that responses may be older than the weights they train (docs/async.md). 0 is synchronous. With 1, the
+    responses of the next step are generated while a step is optimised, by an engine in another process: set
+    ``workers``. Above 0, a stage whose ``correction`` is not set is corrected with ``tis``."""
+    at_update: Literal["finish", "continue", "redraw"] = "finish"
+    """With ``max_staleness``, what becomes of responses that are under way at a weight update. ``continue``: they go on
+    with the new weights (partial rollouts). ``redraw``: they are drawn again. ``finish``: the update waits for those of
+    the next step, which training would wait for in any case; others go on."""
+    over_sample_rate: Probability = 0.0
+    """Draw this share of ``prompts_per_step`` more samples in each step, train on the first groups to be complete, and
+    cancel the rest, so that a step does not wait for its longest responses. What is cancelled is not trained on."""
     batch_tokens: Annotated[PositiveInt, CHANGEABLE] = 65_536
     """Tokens, prompts and responses together, that the engine keeps in its cache at a time. A prompt that needs more
     goes alone in the local engine; the vllm engine refuses it."""
+    tensor_parallel_size: Annotated[PositiveInt, CHANGEABLE] = 1
+    """Devices that share each layer of the engine (tensor parallelism); only ``vllm`` has it. Not tried yet, for lack
+    of a machine with several GPUs."""
+    workers: Annotated[int, Field(ge=0), CHANGEABLE] = 0
+    """Processes with an engine each: 0 generates in the process of the trainer, 1 in a process of its own, more share
+    the requests. One that dies is replaced. Responses are the same, but for rounding where adapters are trained
+    (``model.lora``) or requests are batched otherwise."""
+    placement: Annotated[Literal["process", "ray"], CHANGEABLE] = "process"
+    """Where ``workers`` run: ``process`` is on this machine; with ``ray`` they are actors of the Ray cluster that
+    ``RAY_ADDRESS`` names, or of one that is started on this machine (extra ``ray``)."""
+    gpus_per_worker: Annotated[float, Field(ge=0, le=1), CHANGEABLE] = 0.0
+    """What Ray reserves of a GPU for each worker: a fraction, or one. An engine on several GPUs is not possible yet."""
+    weight_sync: Annotated[Literal["auto", "shared_memory", "collective"], CHANGEABLE] = "auto"
+    """How ``workers`` get new weights: through shared memory, or broadcast in a group of ``torch.distributed``.
+    ``auto`` broadcasts to workers that Ray places on other machines or devices."""
+    deadline: Annotated[float, Field(ge=0), CHANGEABLE] = 0.0
+    """Seconds after which a request that has not finished is cancelled and its sample left out of the step; 0 is never.
+    An engine that is silent so long is killed and replaced. Waiting for other requests counts, so allow for a whole
+    step. It goes with ``workers``."""
+
+    @model_validator(mode="after")
+    def _endpoint_is_complete(self) -> RolloutConfig:
+        if self.engine != "endpoint":
+            return self
+        if not self.endpoint.url or not self.endpoint.model:
+            raise ValueError("engine is endpoint, which needs rollout.endpoint.url and rollout.endpoint.model")
+        if self.workers:
+            raise ValueError("workers would have no effect: an endpoint is asked by this process; leave them out")
+        JudgeConfig(url=self.endpoint.url, model=self.endpoint.model)  # checks the address
+        return self
+
+    @model_validator(mode="after")
+    def _options_of_workers(self) -> RolloutConfig:
+        if self.deadline and not self.workers:
+            raise ValueError(
+                "deadline would have no effect: an engine in the process of the trainer cannot be interrupted; "
+                "set rollout.workers=1, or leave out deadline"
+            )
+        if not self.workers and (self.placement != "process" or self.weight_sync != "auto"):
+            raise ValueError(
+                "placement and weight_sync would have no effect: the engine is in the process of the trainer; "
+                "set rollout.workers=1 or more, or leave them out"
+            )
+        if self.gpus_per_worker and self.placement != "ray":
+            raise ValueError(
+                "gpus_per_worker would have no effect: Ray reserves GPUs, and workers in processes use the device of "
+                "model.device; set rollout.placement=ray, or leave it out"
+            )
+        return self
 
 
 class EvaluationConfig(BaseConfig):
     """Evaluation during and after training."""
 
     every: Annotated[int, Field(ge=0)] = 0
-    """Steps between evaluations on ``data.validation``; 0 is never."""
+    """Steps between evaluations on ``data.validation`` and ``benchmarks``; 0 is never."""
+    benchmarks: tuple[str, ...] = ()
+    """Benchmarks that training is measured on every so many steps, before the first stage and after each stage:
+    ``NAME=DIRECTORY``, a file of rows, or ``module:attr=LOCATION``, as ``evr1 eval run --data`` takes them. Their
+    numbers are the metrics ``benchmark/NAME/METRIC`` (docs/evaluation.md)."""
     samples: Annotated[int, Field(ge=0)] = 1
     """Sampled responses per question, reported beside the greedy one; 0 is greedy only."""
     temperature: Annotated[float, Field(ge=0.01, le=10)] = 1.0
@@ -155,7 +250,7 @@ class EvaluationConfig(BaseConfig):
     frequency_penalty: Penalty = 0.0
     """Sampled responses: taken off the logits of a token for each time that the response holds it."""
     max_samples: PositiveInt | None = None
-    """Evaluate at most this many samples of each split."""
+    """Evaluate at most this many samples of each split or benchmark."""
     max_failed: Annotated[Probability, CHANGEABLE] = 0.5
     """Largest share of questions that failed or could not be scored. Above it there is no result: an evaluation,
     ``evr1 filter`` or ``evr1 trajectories`` stops with exit status 3, and resumes when rerun after the cause is fixed.
@@ -187,6 +282,8 @@ class RunConfig(BaseConfig):
     """The rewards."""
     rollout: RolloutConfig = RolloutConfig()
     """Generation."""
+    cluster: Annotated[ClusterConfig, CHANGEABLE] = ClusterConfig()
+    """The ranks that train."""
     stages: tuple[StageConfig, ...] = ()
     """What is done, in order; each stage hands its checkpoint to the next."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -197,6 +294,9 @@ class RunConfig(BaseConfig):
     that fails or cannot be reached never stops a run."""
     project: Annotated[str, CHANGEABLE] = "easyvideor1"
     """Name of the project in services of ``loggers``."""
+    trace_steps: Annotated[NonNegativeInt, CHANGEABLE] = 20
+    """Last steps of each stage of which ``stages/*/trace.json`` shows what trainer, engine and rewards did when; 0
+    writes no trace."""
     canary: Annotated[CanaryConfig, CHANGEABLE] = CanaryConfig()
     """Warnings of policies that are paid for something else than answering."""
 
@@ -219,14 +319,22 @@ class RunConfig(BaseConfig):
         return self
 
     @model_validator(mode="after")
+    def _stale_responses_are_corrected(self) -> RunConfig:
+        stages = tuple(with_correction(stage, self.rollout.max_staleness) for stage in self.stages)
+        self.__dict__["stages"] = stages  # the model is frozen for its users
+        return self
+
+    @model_validator(mode="after")
     def _stages_fit_the_run(self) -> RunConfig:
-        if faults := [fault for stage in self.stages for fault in self._conflicts(stage)]:
+        of_stages = [fault for stage in self.stages for fault in self._conflicts(stage)]
+        if faults := [*rollout_conflicts(self.rollout), *of_stages]:
             raise ValueError("; ".join(faults))
         return self
 
     def _conflicts(self, stage: StageConfig) -> Iterator[str]:
         """A sentence for each option of a stage that contradicts another section, and what to set instead."""
         limit = self.rollout.max_new_tokens
+        yield from staleness_conflicts(stage, self.rollout)
         if stage.overlong.cache > limit:
             yield (
                 f"stages.{stage.name}.overlong.cache ({stage.overlong.cache}) is larger than rollout.max_new_tokens "
@@ -242,6 +350,22 @@ class RunConfig(BaseConfig):
         if isinstance(stage.advantage, GDPOOptions):
             key = f"stages.{stage.name}.advantage.part_weights"
             yield from _unknown(key, stage.advantage.part_weights, ["accuracy", "format", *parts])
+
+    @model_validator(mode="after")
+    def _ranks_have_what_they_need(self) -> RunConfig:
+        if self.cluster.ranks == 1:
+            return self
+        if self.rollout.engine == "vllm" and not self.rollout.workers:
+            raise ValueError(
+                "cluster.ranks: vllm in the process of the trainer would meet in the process group of the ranks; set "
+                "rollout.workers=1"
+            )
+        if self.model.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(
+                f"model.device is {self.model.device}, and cluster.ranks takes a device for each rank; set it to auto, "
+                "cpu or cuda"
+            )
+        return self
 
     @model_validator(mode="after")
     def _features_need_a_frozen_tower(self) -> RunConfig:

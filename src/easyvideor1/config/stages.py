@@ -109,6 +109,10 @@ class StageConfig(BaseConfig):
     """Steps between checkpoints; the last step is always saved. It may be changed in a run that has begun."""
     keep_checkpoints: Annotated[PositiveInt, CHANGEABLE] = 2
     """Resumable checkpoints that are kept; older ones are removed."""
+    best_by: Annotated[str, CHANGEABLE] = ""
+    """Metric of an evaluation between steps, such as ``evaluation/greedy`` or ``benchmark/NAME/METRIC``: a step with a
+    higher value than all before is saved, marked in ``best.json``, and kept beside the ``keep_checkpoints`` newest.
+    ``RUN@best`` names it. None is marked if empty."""
     max_unusable_steps: Annotated[PositiveInt, CHANGEABLE] = 3
     """Steps in a row in which no group can be used for a cause outside the policy (media that are gone, a judge that is
     down, a reward that applies to nothing) after which the stage stops, with exit status 3 and nothing saved since."""

@@ -11,11 +11,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from easyvideor1.components import Components
-from easyvideor1.curation.ledger import ResponseLedger, prompt_digest
+from easyvideor1.curation.ledger import ResponseLedger
 from easyvideor1.engines.endpoint import ReplyError
 from easyvideor1.engines.engine import Engine
 from easyvideor1.families.family import Family
-from easyvideor1.records.trajectories import TrajectoryRecord, sample_record, trajectory_record
+from easyvideor1.records.trajectories import TrajectoryRecord, prompt_digest, sample_record, trajectory_record
 from easyvideor1.rollout.driver import Draw, Job, Outcome, drive
 from easyvideor1.rollout.requests import offline_ids
 from easyvideor1.seeds import derive_seed
@@ -24,6 +24,7 @@ from easyvideor1.types import (
     DataError,
     MediaError,
     OfflineTrajectory,
+    RequestFailed,
     Sample,
     Score,
     Trajectory,
@@ -40,11 +41,11 @@ Generate = Callable[[Sequence[Sample], Collection[str]], Generator[Outcome, None
 @dataclass(frozen=True, slots=True)
 class CollectedResponses:
     """Samples with their responses, in order; those whose media could not be read, and those that had no prompt of a
-    further turn."""
+    further turn or were not answered by the engine."""
 
     answered: tuple[tuple[Sample, tuple[TrajectoryRecord, ...]], ...]
     unreadable: tuple[tuple[Sample, MediaError], ...] = ()
-    unfinished: tuple[tuple[Sample, TurnError], ...] = ()
+    unfinished: tuple[tuple[Sample, TurnError | RequestFailed], ...] = ()
 
     @property
     def unjudged(self) -> list[Sample]:
@@ -147,13 +148,13 @@ def collect_responses(
     _check_identifiers(samples)
     known = _known(samples, components, ledger)
     unreadable: dict[str, MediaError] = {}
-    unfinished: dict[str, TurnError] = {}
+    unfinished: dict[str, TurnError | RequestFailed] = {}
     on_progress(len(known), len(samples))
     with closing(generate(samples, frozenset(known))) as outcomes:
         for outcome in outcomes:
             sample = outcome.sample
             fault = _sample_fault(outcome)
-            if isinstance(fault, TurnError):
+            if isinstance(fault, TurnError | RequestFailed):
                 unfinished[sample.id] = fault
             elif fault is not None:
                 components.ledger.record(fault.path, fault.reason, str(fault), "left out of the collected responses")
@@ -206,14 +207,15 @@ def _known(
     return responses
 
 
-def _sample_fault(outcome: Outcome) -> MediaError | TurnError | None:
-    """Why a sample has no responses: its media cannot be read, or it has no prompt of a further turn.
+def _sample_fault(outcome: Outcome) -> MediaError | TurnError | RequestFailed | None:
+    """Why a sample has no responses: its media cannot be read, it has no prompt of a further turn, or the engine did
+    not answer.
 
     Raises:
         EasyVideoError: a fault of another kind that is no missing reply of an endpoint.
     """
     for draw in outcome.draws:
-        if isinstance(draw, MediaError | TurnError):
+        if isinstance(draw, MediaError | TurnError | RequestFailed):
             return draw
         if isinstance(draw, Exception) and not isinstance(draw, ReplyError):
             raise draw

@@ -134,7 +134,10 @@ def _entry_limits(ref: MediaRef, column: str, options: Mapping[str, Any]) -> Bud
             known = [key for key in ENTRY_LIMITS if ref.kind == "video" or key.endswith("_pixels")]
             known = [*known, "video_start", "video_end"] if ref.kind == "video" else known
             raise RowError(column, f"an entry has the unknown key {name!r}", f"known are {', '.join(known)}")
-        values[field] = _number(column, value, whole=field != "fps")
+        try:
+            values[field] = _number(column, value, whole=field != "fps")
+        except RowError as error:
+            raise RowError(column, f"{name} of an entry {error.what}", "correct it or leave it out") from None
     return BudgetChange(**values) if values else None
 
 

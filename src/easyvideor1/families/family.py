@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from easyvideor1.attention.branches import BranchKeys
 from easyvideor1.attention.functions import register
 from easyvideor1.attention.layout import Layout
 from easyvideor1.config import ModelConfig
@@ -99,7 +100,7 @@ Visual = VisualInputs | VisualFeatures
 
 #: Whether a family follows transformers or the code released with the weights, where they differ: see
 #: ``ModelConfig.conventions``.
-Conventions = Literal["transformers", "released"]
+Conventions = Literal["released", "transformers"]
 
 
 class Family(Protocol):
@@ -170,7 +171,7 @@ class Family(Protocol):
         model: Any,
         embeddings: Embeddings,
         positions: torch.Tensor,
-        mask: torch.Tensor | Layout | None,
+        mask: torch.Tensor | Layout | BranchKeys | None,
         cache: Any = None,
     ) -> torch.Tensor:
         """Last hidden states ``(B, T, D)`` of the language model.
@@ -180,8 +181,9 @@ class Family(Protocol):
             embeddings: what the layers start from.
             positions: int64 ``(3, B, T)``.
             mask: bool ``(B, 1, T, S)``, true where a query may look at a key; or the layout of one packed row, for
-                a model that was loaded with ``attention.PREFIX_TREE``. ``attention_arguments`` turns either into what
-                transformers takes. None: every token sees those before it.
+                a model that was loaded with ``attention.PREFIX_TREE``, or the keys of growing responses, for such a
+                model too. ``attention_arguments`` turns each into what transformers takes. None: every token sees those
+                before it.
             cache: transformers cache with the ``S - T`` keys before ``embeddings``.
         """
         ...
@@ -235,7 +237,7 @@ def load_family(
     *,
     trust_remote_code: bool = False,
     name: str = "",
-    conventions: Conventions = "transformers",
+    conventions: Conventions = "released",
 ) -> Family:
     """The adapter for a checkpoint directory.
 
@@ -278,6 +280,22 @@ def configured_family(config: ModelConfig, checkpoint: str | Path) -> Family:
         name=config.family,
         conventions=config.conventions,
     )
+
+
+def conventions_in_words(config: ModelConfig, checkpoint: Path) -> tuple[str, str]:
+    """What ``config.conventions`` means for prompts of this checkpoint, and what the other convention would mean.
+
+    Both are empty where the family does not say so, or is not known. Neither tokenizer nor weights are read.
+
+    Raises:
+        ConfigError: ``config.json`` of the checkpoint cannot be read, or the family cannot be imported.
+    """
+    name = config.family or read_config(checkpoint).get("model_type", "")
+    if name not in family_names() and ":" not in name:
+        return "", ""
+    words: Mapping[Conventions, str] = getattr(FAMILIES.resolve(name), "by_convention", {})
+    other: Conventions = "transformers" if config.conventions == "released" else "released"
+    return words.get(config.conventions, ""), words.get(other, "")
 
 
 def configured_model(family: Family, config: ModelConfig, checkpoint: Path, meta: bool = False) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from easyvideor1.attention.branches import BranchKeys
 from easyvideor1.attention.functions import attention_arguments
 from easyvideor1.attention.layout import Layout
 from easyvideor1.families.checkpoint import normalisation, open_tokenizer, read_config, stop_token_ids
@@ -47,12 +48,17 @@ class GridVL:
         "spatial_merge_size",
         "temporal_patch_size",
     )
+    #: What ``ModelConfig.conventions`` decides in this family, in words.
+    by_convention: Mapping[Conventions, str] = {
+        "released": "text behind a video begins behind its last position",
+        "transformers": "text behind a video begins behind its longer side, rows or columns",
+    }
     shares_prefix = True
     #: True where frames attend to nothing beyond their own temporal step, whatever else is in the batch.
     feature_cache = True
 
     def __init__(
-        self, checkpoint: Path, *, trust_remote_code: bool = False, conventions: Conventions = "transformers"
+        self, checkpoint: Path, *, trust_remote_code: bool = False, conventions: Conventions = "released"
     ) -> None:
         self.config = read_config(checkpoint)
         self.conventions = conventions
@@ -325,7 +331,7 @@ class GridVL:
         model: Any,
         embeddings: Embeddings,
         positions: torch.Tensor,
-        mask: torch.Tensor | Layout | None,
+        mask: torch.Tensor | Layout | BranchKeys | None,
         cache: Any = None,
     ) -> torch.Tensor:
         """See ``Family.decode``."""
@@ -343,7 +349,9 @@ class GridVL:
         hidden: torch.Tensor = out.last_hidden_state
         return hidden
 
-    def attention_arguments(self, model: Any, mask: torch.Tensor | Layout | None, dtype: torch.dtype) -> dict[str, Any]:
+    def attention_arguments(
+        self, model: Any, mask: torch.Tensor | Layout | BranchKeys | None, dtype: torch.dtype
+    ) -> dict[str, Any]:
         """Keyword arguments that make the language model attend as ``mask`` says."""
         return attention_arguments(mask, model.model.language_model.config, dtype)
 

@@ -7,13 +7,14 @@ its own, and padding before a prompt is zeroed (transformers' mask of two dimens
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
+from easyvideor1.attention.branches import BranchKeys
 from easyvideor1.attention.layout import Layout
-from easyvideor1.families.family import FAMILIES
+from easyvideor1.families.family import FAMILIES, Conventions
 from easyvideor1.families.grid_vl import GridVL
 from easyvideor1.types import MediaPlan
 
@@ -24,6 +25,10 @@ class Qwen3VL(GridVL):
 
     model_class = "Qwen3VLForConditionalGeneration"
     tower_shape = (*GridVL.tower_shape, "num_position_embeddings", "deepstack_visual_indexes")
+    by_convention: Mapping[Conventions, str] = {
+        "released": "every step of a video has brackets, the video has none",
+        "transformers": "every step of a video has brackets, and the whole video has another pair",
+    }
 
     def video_text(self, plan: MediaPlan) -> str:
         """A span per step behind its time.
@@ -63,8 +68,10 @@ class Qwen35(Qwen3VL):
     tower_shape = (*GridVL.tower_shape, "num_position_embeddings")
     shares_prefix = False
 
-    def attention_arguments(self, model: Any, mask: torch.Tensor | Layout | None, dtype: torch.dtype) -> dict[str, Any]:
-        if isinstance(mask, Layout):
+    def attention_arguments(
+        self, model: Any, mask: torch.Tensor | Layout | BranchKeys | None, dtype: torch.dtype
+    ) -> dict[str, Any]:
+        if isinstance(mask, Layout | BranchKeys):
             raise ValueError("layers of linear attention see all that is before them in a row: give a mask, row by row")
         found = super().attention_arguments(model, mask, dtype)
         if mask is None:

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from easyvideor1.attention.branches import BranchKeys
 from easyvideor1.attention.functions import plain_attention
 from easyvideor1.attention.layout import Layout
 from easyvideor1.families.family import Family, Visual, VisualFeatures, VisualInputs
@@ -135,7 +136,7 @@ def hidden_states(
     model: Any,
     input_ids: torch.Tensor,
     positions: torch.Tensor,
-    mask: torch.Tensor | Layout | None,
+    mask: torch.Tensor | Layout | BranchKeys | None,
     visual: Visual | None,
     cache: Any = None,
 ) -> torch.Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ import torch
 from easyvideor1.config import LoraConfig
 from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.family import Family
+from easyvideor1.families.weight_files import LazyTensor
+from easyvideor1.policy.spread import whole
 from easyvideor1.types import ConfigError
 
 #: peft's name of an adapter that is given none.
@@ -76,48 +79,63 @@ def adapter_tensors(model: Any) -> dict[str, torch.nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if ".lora_" in name}
 
 
-def weights(model: Any, *, merged: bool) -> Iterator[tuple[str, torch.Tensor]]:
+def weights(model: Any, *, merged: bool, base: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
     """Every parameter under the name of Hugging Face checkpoints, one after the other and without gradient.
 
-    Tied weights come once. Without adapters, and for all that has none, the tensors are the model's own.
+    Tied weights come once. Without adapters, and for all that has none, the tensors are the model's own. Of what ranks
+    hold in parts, each weight is gathered when it is its turn: all of them must iterate, and to the end.
 
     Args:
         model: with or without adapters.
         merged: add adapters to the weights they change, in float32, one weight at a time. Else the weights come as they
             are, and the adapters beside them as ``<layer>.lora_A.weight`` and ``<layer>.lora_B.weight``.
+        base: with ``merged=False``, give the weights under the adapters too; else the adapters alone.
     """
     adapted = dict(_adapted(model)) if merged else {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in adapter_tensors(model).items() if not base else model.named_parameters():
         owner, _, kind = name.partition(".base_layer.")
         if merged and ".lora_" in name:
             continue
         if kind == "weight" and owner in adapted:
-            with torch.no_grad():
-                yield weight_name(name), _merged(parameter, adapted[owner])
+            yield weight_name(name), whole(_merged(parameter, adapted[owner]))
         else:
-            yield weight_name(name), parameter.detach()
+            yield weight_name(name), whole(parameter.detach())
 
 
-@torch.no_grad()
-def merged_state(model: Any) -> dict[str, torch.Tensor]:
-    """The state of the model without adapters that computes the same, under the names of the base, on the CPU."""
-    adapted = dict(_adapted(model))
+def merged_state(model: Any) -> dict[str, LazyTensor]:
+    """The state of the model without adapters that computes the same, under the names of the base.
+
+    What adapters change is merged when it is loaded, in float32; all else is the model's own. Tied weights come once,
+    under the name that the others are tied to.
+    """
+    adapted, whole = dict(_adapted(model)), model.state_dict()
+    tied = getattr(model, "all_tied_weights_keys", {}).items()
+    again = {name for name, first in tied if first in whole and name in whole and _is_same(whole[name], whole[first])}
     state = {}
-    moved: dict[int, torch.Tensor] = {}  # tied weights stay one tensor, and are written once
-    for name, tensor in model.state_dict().items():
-        if ".lora_" in name:
-            continue
-        if ".base_layer." not in name:
-            state[name] = moved.setdefault(tensor.data_ptr(), tensor.cpu())
+    for name, tensor in whole.items():
+        if ".lora_" in name or name in again:
             continue
         owner, _, kind = name.partition(".base_layer.")
         if kind == "weight":
-            state[f"{owner}.{kind}"] = _merged(tensor, adapted[owner]).cpu()
+            load = partial(_merged, tensor, adapted[owner])
+            state[f"{owner}.{kind}"] = LazyTensor(torch.float32, tuple(tensor.shape), load)
         else:
-            state[f"{owner}.{kind}"] = moved.setdefault(tensor.data_ptr(), tensor.cpu())
+            state[f"{owner}.{kind}" if kind else name] = LazyTensor.of(tensor)
     return state
 
 
+def adapter_settings(model: Any) -> dict[str, str]:
+    """Rank, alpha and dropout of the adapters of a model, as text; they are the same in all layers."""
+    layer = next(module for _, module in _adapted(model))
+    dropout = getattr(layer.lora_dropout[_NAME], "p", 0.0)  # without, peft has an identity there
+    return {"rank": str(layer.r[_NAME]), "alpha": str(layer.lora_alpha[_NAME]), "dropout": str(dropout)}
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape
+
+
+@torch.no_grad()
 def _merged(weight: torch.Tensor, layer: Any) -> torch.Tensor:
     """Added in float32, whatever type a frozen base is kept in."""
     found: torch.Tensor = weight.float() + layer.get_delta_weight(_NAME).float()

@@ -119,10 +119,10 @@ class Critic:
         step_at_rate(self.optimizer, rate)
         return {"critic/grad_norm": norm, "critic/lr": rate}
 
-    def save(self, directory: Path) -> None:
-        """Write what is trained, and the optimiser's state, into a checkpoint."""
-        write_trained(directory / _WEIGHTS, self.model)
-        write_optimizer(directory / _OPTIMIZER, self.model, self.optimizer)
+    def save(self, directory: Path, *, writes: bool = True) -> None:
+        """Write what is trained, and the optimiser's state, into a checkpoint; see ``write_policy`` for ``writes``."""
+        write_trained(directory / _WEIGHTS, self.model, writes=writes)
+        write_optimizer(directory / _OPTIMIZER, self.model, self.optimizer, writes=writes)
 
     def restore(self, directory: Path) -> None:
         """Take both from a checkpoint.

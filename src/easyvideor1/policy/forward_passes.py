@@ -30,7 +30,7 @@ from easyvideor1.packing.micro_batch import MicroBatch, collate, equal_micro_bat
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.adapters import without_adapters
 from easyvideor1.policy.critic import Critic
-from easyvideor1.policy.memory_savings import is_sharded
+from easyvideor1.policy.spread import is_sharded
 from easyvideor1.policy.update_batch import BackwardResult, Observations, UpdateBatch
 from easyvideor1.types import Turn
 

@@ -1,14 +1,32 @@
-"""Memory savings: frozen weights in the computing type, and shared by all copies of a model."""
+"""Memory savings: what is frozen, adapted and recomputed, frozen weights in the computing type or shared."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from easyvideor1.config import ModelConfig
+from easyvideor1.families.family import Family
+from easyvideor1.policy.adapters import add_adapters
+from easyvideor1.policy.spread import is_spread
+
 #: Modules whose weights are only ever used after autocast has turned them into the computing type.
 _PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
+
+
+def prepare_training(family: Family, model: Any, config: ModelConfig) -> None:
+    """Freeze, adapt and recompute what the config says, in a model with or without memory."""
+    model.compute_dtype = getattr(torch, config.dtype)
+    for group in config.freeze:
+        for module in family.groups(model)[group]:
+            module.requires_grad_(False)
+    if config.lora is not None:
+        add_adapters(family, model, config.lora)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 @torch.no_grad()
@@ -17,17 +35,21 @@ def cast_frozen_weights(model: torch.nn.Module, dtype: torch.dtype) -> None:
 
     What is computed is the same to the last bit, since autocast would turn them into ``dtype`` for every product; an
     embedding that is tied to such a weight is looked up in it, and holds the same numbers. A module whose weights
-    ``dtype`` cannot hold stays as it is, so that what is written is what was read.
+    ``dtype`` cannot hold stays as it is, so that what is written is what was read. What ranks hold in parts was cast
+    before it was spread.
     """
-    for module in model.modules():
-        if not isinstance(module, _PRODUCTS):
-            continue
-        own = list(module.parameters(recurse=False))
-        if any(parameter.requires_grad for parameter in own):
-            continue
+    for own in frozen_products(model):
         if all(torch.equal(parameter.to(dtype).to(parameter.dtype), parameter) for parameter in own):
             for parameter in own:
                 parameter.data = parameter.data.to(dtype)
+
+
+def frozen_products(model: torch.nn.Module) -> Iterator[list[torch.nn.Parameter]]:
+    """The parameters of every matrix product that has no trained one, module by module."""
+    for module in model.modules():
+        own = list(module.parameters(recurse=False)) if isinstance(module, _PRODUCTS) else []
+        if own and not any(parameter.requires_grad or is_spread(parameter) for parameter in own):
+            yield own
 
 
 def copy_trained(model: Any) -> Any:
@@ -46,15 +68,6 @@ def copy_weights(copied: Any, model: Any) -> None:
     for kept, new in zip(copied.parameters(), model.parameters(), strict=True):
         if kept is not new:
             kept.copy_(new)
-
-
-def is_sharded(model: torch.nn.Module) -> bool:
-    """Whether parameters are spread over ranks."""
-    if not torch.distributed.is_available():
-        return False
-    from torch.distributed.tensor import DTensor
-
-    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def compile_layers(model: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 
 from easyvideor1.config import OptimizerConfig
+from easyvideor1.policy.spread import clip_spread, is_spread
 
 
 def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
@@ -21,10 +22,14 @@ def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
 
 
 def adamw(parameters: Iterable[torch.nn.Parameter], settings: OptimizerConfig, lr: float) -> torch.optim.AdamW:
-    """An optimiser of some parameters that lie on one device."""
+    """An optimiser of some parameters that lie on one device.
+
+    Those that ranks hold in parts are a group of their own: one kernel cannot move both kinds.
+    """
     trained = list(parameters)
+    kinds = [[p for p in trained if not is_spread(p)], [p for p in trained if is_spread(p)]]
     return torch.optim.AdamW(
-        trained,
+        [{"params": kind} for kind in kinds if kind],
         lr=lr,
         betas=settings.betas,
         eps=settings.eps,
@@ -35,6 +40,10 @@ def adamw(parameters: Iterable[torch.nn.Parameter], settings: OptimizerConfig, l
 
 def clip_gradients(parameters: Iterable[torch.nn.Parameter], settings: OptimizerConfig) -> float:
     """Scale gradients down to ``max_grad_norm``, and return their norm before that; 0 without any gradient."""
+    parameters = list(parameters)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if any(is_spread(gradient) for gradient in gradients):
+        return clip_spread(gradients, settings.max_grad_norm)
     return float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import torch
 
@@ -15,7 +16,7 @@ from easyvideor1.algorithms.objectives import OBJECTIVES
 from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.family import Family, chosen_device, configured_family, configured_model
-from easyvideor1.policy.adapters import adapter_tensors, add_adapters, weights
+from easyvideor1.policy.adapters import adapter_tensors, weights
 from easyvideor1.policy.critic import Critic
 from easyvideor1.policy.forward_passes import ForwardPasses
 from easyvideor1.policy.memory_savings import (
@@ -23,7 +24,7 @@ from easyvideor1.policy.memory_savings import (
     compile_layers,
     copy_trained,
     copy_weights,
-    is_sharded,
+    prepare_training,
 )
 from easyvideor1.policy.optimizer import adamw, clip_gradients, learning_rate, step_at_rate
 from easyvideor1.policy.saving import (
@@ -34,6 +35,7 @@ from easyvideor1.policy.saving import (
     read_weights,
     write_policy,
 )
+from easyvideor1.policy.spread import assign, is_sharded, local
 from easyvideor1.types import ConfigError, EasyVideoError
 
 
@@ -56,9 +58,13 @@ class Policy(ForwardPasses):
         #: Weight of the stage's KL; an adaptive one is saved beside the checkpoint.
         self.kl_weight = KLWeight(0.0)
         self._waits = 0
+        #: Whether this process writes checkpoints: of several ranks, one does.
+        self.writes = True
         #: Copies of the model by use: ``reference``, ``critic``.
         self.copies: dict[str, Any] = {}
         self._keeps_copies = False
+        #: Engines that have the weights under the adapters, which change with a checkpoint only.
+        self.base_holders: WeakSet[Any] = WeakSet()
         # With B at 0, where every adapter starts, these decide it.
         self._first_adapters = {
             name: tensor.detach().cpu().clone() for name, tensor in adapter_tensors(model).items() if ".lora_A." in name
@@ -75,17 +81,9 @@ class Policy(ForwardPasses):
     @classmethod
     def of(cls, family: Family, model: Any, directory: Path, config: ModelConfig) -> Policy:
         """A policy of a loaded model: what the config says is frozen, adapted, recomputed and compiled."""
-        dtype = getattr(torch, config.dtype)
-        model.compute_dtype = dtype
-        for group in config.freeze:
-            for module in family.groups(model)[group]:
-                module.requires_grad_(False)
-        if config.lora is not None:
-            add_adapters(family, model, config.lora)
-        if dtype != torch.float32:
+        prepare_training(family, model, config)
+        if (dtype := getattr(torch, config.dtype)) != torch.float32:
             cast_frozen_weights(model, dtype)
-        if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if config.compile:
             compile_layers(model)
         return cls(family, model, directory, config)
@@ -158,7 +156,7 @@ class Policy(ForwardPasses):
         with torch.no_grad():
             for name, tensor in adapter_tensors(self.model).items():
                 if name in self._first_adapters:
-                    tensor.copy_(self._first_adapters[name])
+                    assign(tensor, self._first_adapters[name])
                 else:
                     tensor.zero_()
         if not self._keeps_copies:
@@ -169,13 +167,14 @@ class Policy(ForwardPasses):
 
     def _read(self, checkpoint: Path) -> None:
         """Weights from a checkpoint, frozen ones in the computing type where that is exact."""
+        self.base_holders.clear()
         read_weights(checkpoint, self.model, partial(configured_model, self.family, self.config, checkpoint))
         if (dtype := getattr(torch, self.config.dtype)) != torch.float32:
             cast_frozen_weights(self.model, dtype)
 
-    def weights(self, *, merged: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
+    def weights(self, *, merged: bool = True, base: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
         """Every weight under its Hugging Face name, one after the other: see ``adapters.weights``."""
-        return weights(self.model, merged=merged)
+        return weights(self.model, merged=merged, base=base)
 
     def optimizer_step(self, step: int) -> dict[str, float]:
         """Move the weights along the gradients that are there, and release these; legal without any gradient.
@@ -205,7 +204,7 @@ class Policy(ForwardPasses):
         step_at_rate(optimizer, rate)
         if options.kl.reference == "ema" and self.reference is not None:
             pairs = zip(self.reference.parameters(), self.model.parameters(), strict=True)
-            moving = [(kept, new) for kept, new in pairs if new.requires_grad]
+            moving = [(local(kept), local(new)) for kept, new in pairs if new.requires_grad]
             move_average([kept for kept, _ in moving], [new for _, new in moving], options.kl.reference_decay)
         return {"grad_norm": norm, "lr": rate}
 
@@ -220,9 +219,17 @@ class Policy(ForwardPasses):
         Adapters are merged into its weights, and beside them for ``restore``.
         """
         average = self.reference if self.options is not None and self.options.kl.reference == "ema" else None
-        write_policy(directory, self.model, self.family.tokenizer, self.checkpoint, self.optimizer, average)
+        write_policy(
+            directory,
+            self.model,
+            self.family.tokenizer,
+            self.checkpoint,
+            self.optimizer,
+            average,
+            writes=self.writes,
+        )
         if self.critic is not None:
-            self.critic.save(directory)
+            self.critic.save(directory, writes=self.writes)
 
     def restore(self, directory: Path) -> None:
         """Take weights and optimiser state from a checkpoint written by ``save`` in the same stage.

@@ -87,7 +87,8 @@ class UpdateBatch:
             "sequence": batch.sequence.clamp_min(0) if self.trajectory is None else _spread(self.trajectory, batch),
             "group": None if self.group is None else _spread(self.group, batch),
             "offline": None if self.offline is None else _spread(self.offline, batch),
-            "step_pairs": None if self.pairs is None else self.pairs.to(batch.sequence.device),
+            # An idle token must not stand for a sequence whose pair is elsewhere.
+            "step_pairs": None if self.pairs is None else self.pairs[: None if order else 0].to(batch.sequence.device),
             "kl_coef": self.kl_coef,
             "rollout_logprobs": None if self.rollout_logprobs is None else joined(self.rollout_logprobs, order, batch),
         }

@@ -5,6 +5,7 @@ A line of a JSON Lines file is one sample with its trajectories. ``trajectory_fi
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -24,10 +25,14 @@ from easyvideor1.types import (
     Trajectory,
 )
 
+#: Columns of a row without which its boxes and spans cannot be drawn.
+MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "duration")
+
 
 @dataclass(frozen=True, slots=True)
 class MediaRecord:
-    """Which frames of which file the model saw; ``digest`` finds them in the frame store."""
+    """Which frames of which file the model saw; ``digest`` finds them in the frame store, and is empty if it saw
+    none."""
 
     kind: MediaKind
     path: str
@@ -83,8 +88,10 @@ class SampleRecord:
     """One sample with its trajectories: a line of a file.
 
     ``prompt`` is the text of the first turn's prompt and ``prompt_tokens`` its length; ``tokens`` are those by kind:
-    ``text``, ``image``, ``video``. ``greedy`` is the greedy response of an evaluation. A sample that could not be put
-    before the model has an ``error`` and no trajectories. ``step`` is that of a rollout.
+    ``text``, ``image``, ``video``. ``facets`` are what results are told apart by, such as duration or subject, from
+    the row's column of this name. ``measures`` are the row's columns that say what its boxes and spans are measured by
+    (``MEASURES``). ``greedy`` is the greedy response of an evaluation. A sample that could not be put before the model
+    has an ``error`` and no trajectories. ``step`` is that of a rollout.
     """
 
     sample: str
@@ -101,12 +108,19 @@ class SampleRecord:
     source: str = ""
     modality: Modality = "text"
     tokens: Mapping[Modality, int] = field(default_factory=dict)
+    facets: Mapping[str, str] = field(default_factory=dict)
+    measures: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None
 
     @property
     def cluster(self) -> str:
         """Questions about one file stand and fall together; a sample without media is a cluster of its own."""
         return self.media[0].path if self.media else f"sample:{self.sample}"
+
+    @property
+    def seen(self) -> bool:
+        """Whether the model saw any of the media."""
+        return any(media.digest for media in self.media)
 
     @property
     def used(self) -> bool:
@@ -122,6 +136,19 @@ def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
     )
 
 
+def unseen_media(sample: Sample) -> tuple[MediaRecord, ...]:
+    """The media of a sample that no model saw anything of."""
+    return tuple(MediaRecord(ref.kind, ref.path, "", (), (), 0, 0) for ref in sample.media)
+
+
+def prompt_digest(prompt: Prompt) -> str:
+    """SHA-256 of the tokens and pixels of a prompt: of question, template, tokenizer, media and budgets."""
+    found = hashlib.sha256(prompt.token_ids.tobytes())
+    for plan in prompt.plans:
+        found.update(plan.digest.encode())
+    return found.hexdigest()
+
+
 def prompt_tokens_by_kind(prompt: Prompt) -> dict[Modality, int]:
     """Tokens of a prompt that are text, and that stand for its images and its videos."""
     counts: dict[Modality, int] = {"text": len(prompt), "image": 0, "video": 0}
@@ -131,13 +158,23 @@ def prompt_tokens_by_kind(prompt: Prompt) -> dict[Modality, int]:
     return counts
 
 
-def sample_record(sample: Sample, prompt: Prompt | None = None, **values: Any) -> SampleRecord:
+def prompt_fields(prompt: Prompt) -> dict[str, Any]:
+    """The fields of ``SampleRecord`` about a prompt."""
+    return {
+        "prompt": prompt.text,
+        "prompt_tokens": len(prompt),
+        "media": media_records(prompt),
+        "tokens": prompt_tokens_by_kind(prompt),
+    }
+
+
+def sample_record(sample: Sample, prompt: Prompt | None = None, /, **values: Any) -> SampleRecord:
     """The record of a sample and of the prompt that it was put before the model with, if it was; ``values`` are the
-    other fields of ``SampleRecord``."""
-    asked: dict[str, Any] = {}
-    if prompt is not None:
-        asked = {"prompt": prompt.text, "prompt_tokens": len(prompt), "media": media_records(prompt)}
-        asked["tokens"] = prompt_tokens_by_kind(prompt)
+    other fields of ``SampleRecord``, those about the prompt included.
+
+    Without a prompt it has the media of the sample, unseen, so that questions about one file are still one cluster.
+    """
+    asked = {"media": unseen_media(sample)} if prompt is None else prompt_fields(prompt)
     return SampleRecord(
         sample=sample.id,
         task=sample.task,
@@ -146,9 +183,14 @@ def sample_record(sample: Sample, prompt: Prompt | None = None, **values: Any) -
         options=sample.options,
         source=sample.source,
         modality=sample.modality,
-        **asked,
-        **values,
+        facets=_facets(sample.extra.get("facets")),
+        measures={name: sample.extra[name] for name in MEASURES if sample.extra.get(name) is not None},
+        **{**asked, **values},
     )
+
+
+def _facets(value: Any) -> dict[str, str]:
+    return {str(name): str(each) for name, each in value.items()} if isinstance(value, Mapping) else {}
 
 
 def trajectory_record(
@@ -244,6 +286,8 @@ def evaluation_row(record: SampleRecord) -> dict[str, Any]:
         "source": record.source,
         "modality": record.modality,
         "tokens": dict(record.tokens),
+        **({"facets": dict(record.facets)} if record.facets else {}),
+        **({"measures": dict(record.measures)} if record.measures else {}),
     }
 
 
@@ -266,7 +310,7 @@ def record_from_json(row: Mapping[str, Any]) -> SampleRecord:
 
     Lines of older runs lack source and tokens; their modality follows from their media.
     """
-    media = tuple(_media_from_json(media) for media in row["media"])
+    media = tuple(media_from_json(media) for media in row["media"])
     kinds = {each.kind for each in media}
     trajectories = row["samples"] if "samples" in row else row["trajectories"]
     greedy = row.get("greedy")
@@ -285,6 +329,8 @@ def record_from_json(row: Mapping[str, Any]) -> SampleRecord:
         source=row.get("source", ""),
         modality=row.get("modality", "video" if "video" in kinds else "image" if kinds else "text"),
         tokens=row.get("tokens", {}),
+        facets=_facets(row.get("facets")),
+        measures=row.get("measures", {}),
         step=row.get("step"),
     )
 
@@ -305,7 +351,8 @@ def _trajectory_from_json(row: Mapping[str, Any]) -> TrajectoryRecord:
     )
 
 
-def _media_from_json(row: Mapping[str, Any]) -> MediaRecord:
+def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
+    """The record of a medium, as ``asdict`` wrote it."""
     return MediaRecord(
         kind=row["kind"],
         path=row["path"],

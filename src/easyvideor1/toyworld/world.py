@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from easyvideor1.toyworld.encode import Encoding, write_image, write_video
 from easyvideor1.toyworld.plan import Clip, PlannedSplit, plan_world
 from easyvideor1.toyworld.scene import paint, paint_all
 from easyvideor1.toyworld.spec import WorldSpec, spec_from_json
-from easyvideor1.types import DataError
+from easyvideor1.types import DataError, EasyVideoError
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -64,25 +66,26 @@ def write_world(
         on_progress: Called with (done, total) after each media file.
 
     Raises:
-        ConfigError: the spec cannot be met.
+        ConfigError: the spec cannot be met; nothing is written.
         DataError: ``out`` contains a world of another spec, or other files.
-        MediaError: a clip cannot be encoded as asked.
+        MediaError: a clip cannot be encoded as asked. Of a world that this call began, nothing is left then.
     """
     root = Path(out)
     found = _open_world(spec, root)
     if found is not None:
         return found
-    splits = list(plan_world(spec))
-    total = sum(len(split.clips) for split in splits)
-    done = 0
-    for split in splits:
-        (root / "media" / split.name).mkdir(parents=True, exist_ok=True)
-        for clip in split.clips:
-            if not (root / clip.path).exists():  # a file with its final name is complete
-                _write_clip(spec, clip, root)
-            done += 1
-            if on_progress is not None:
-                on_progress(done, total)
+    splits = list(plan_world(spec))  # before the directory is claimed: a spec that cannot be met leaves nothing
+    with _begun(spec, root):
+        total = sum(len(split.clips) for split in splits)
+        done = 0
+        for split in splits:
+            (root / "media" / split.name).mkdir(parents=True, exist_ok=True)
+            for clip in split.clips:
+                if not (root / clip.path).exists():  # a file with its final name is complete
+                    _write_clip(spec, clip, root)
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, total)
     infos = {}
     for split in splits:
         write_text(root / f"{split.name}.jsonl", _lines(split.rows))
@@ -96,19 +99,16 @@ def write_world(
 
 
 def _open_world(spec: WorldSpec, root: Path) -> Manifest | None:
-    """The complete world in the directory, or ``None`` after marking the directory with this spec."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{root} cannot be a directory: {error}; choose another one") from error
+    """The complete world in the directory, or ``None`` if it can be written there; nothing is changed."""
     path = root / _MANIFEST
     if not path.exists():
-        others = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
+        others = (
+            sorted(entry.name for entry in root.iterdir() if not entry.name.startswith(".")) if root.is_dir() else []
+        )
         if others:
             raise DataError(
                 f"{root} contains files but no {_MANIFEST} ({', '.join(others[:3])}); choose an empty directory"
             )
-        _write_manifest(Manifest(root, spec, {}), complete=False)
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -126,6 +126,30 @@ def _open_world(spec: WorldSpec, root: Path) -> Manifest | None:
     splits = {name: SplitInfo(**info) for name, info in data["splits"].items()}
     manifest = Manifest(root, spec_from_json(data["spec"]), splits, reused=True)
     return manifest if _whole(manifest) else None
+
+
+@contextmanager
+def _begun(spec: WorldSpec, root: Path) -> Iterator[None]:
+    """The directory, marked with this spec. A world that begins here and cannot be encoded as asked is removed again,
+    for its mark would refuse every other spec."""
+    made = [path for path in (root, *root.parents) if not path.exists()]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{root} cannot be a directory: {error}; choose another one") from error
+    continued = (root / _MANIFEST).exists()
+    if not continued:
+        _write_manifest(Manifest(root, spec, {}), complete=False)
+    try:
+        yield
+    except EasyVideoError:
+        if not continued:
+            shutil.rmtree(root / "media", ignore_errors=True)
+            (root / _MANIFEST).unlink(missing_ok=True)
+            with suppress(OSError):  # somebody else has put something there
+                for path in made:
+                    path.rmdir()
+        raise
 
 
 def _difference(data: Mapping[str, Any], mine: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from easyvideor1.rollout.requests import offline_ids
 from easyvideor1.seeds import derive_seed
 from easyvideor1.tasks import canonical_task
 from easyvideor1.training.loop import Metrics
-from easyvideor1.training.names import resolve_names
+from easyvideor1.training.names import cut_of, resolve_names
 from easyvideor1.training.stage_steps import counted_steps, in_steps, tell_length
 from easyvideor1.types import ConfigError, DataError, Sample
 
@@ -63,6 +63,11 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
     """
     _ = components.family  # first of all: without a model nothing else matters
     _check_names(config, components)
+    if cut := cut_of(config.rollout):
+        watch.say(
+            f"warning: rollout.{cut[0]} draws from a cut distribution; ratios, KL and entropy are those of the whole "
+            "one, and nothing corrects the difference (docs/engines.md). Leave it out, unless you mean it"
+        )
     splits = {"train": config.data.train, "validation": config.data.validation, "test": config.data.test}
     loaded: dict[str, list[Loaded]] = {}
     for split, named in splits.items():
@@ -117,7 +122,7 @@ def _drawn_rows(options: StageConfig, config: RunConfig, sources: Sequence[Loade
     data = config.data
     parts = data.modality_shares.by_name() if data.balance == "modality" else None
     return sum(
-        _takes(options, source)(sample) and (parts is None or parts[sample.modality] > 0)
+        takes(options, source)(sample) and (parts is None or parts[sample.modality] > 0)
         for source in sources
         for sample in source.samples
     )
@@ -159,7 +164,7 @@ def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) 
     named = options.sources or [source.path for source in config.data.train]
     samples = [source.samples if source.path in named else [] for source in sources]
     data = config.data
-    sizes = [sum(map(_takes(options, source), source.samples)) for source in sources]
+    sizes = [sum(map(takes(options, source), source.samples)) for source in sources]
     draws = options.step_count * options.prompts_per_step
     try:
         weights = source_weights(data.train, sizes, temperature=data.temperature, draws=draws)
@@ -175,7 +180,7 @@ def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) 
     )
 
 
-def _takes(options: StageConfig, source: Loaded) -> Callable[[Sample], bool]:
+def takes(options: StageConfig, source: Loaded) -> Callable[[Sample], bool]:
     """Whether a stage may draw a sample of a source: its ``sources`` and ``tasks`` say so."""
     named = not options.sources or source.path in options.sources
     tasks = {canonical_task(task) for task in options.tasks}
@@ -195,7 +200,7 @@ def _stage_sources(
     """
     if options.trajectories == "policy" and options.hybrid is None:
         return list(sources)
-    drawn = [list(filter(_takes(options, source), source.samples)) for source in sources]
+    drawn = [list(filter(takes(options, source), source.samples)) for source in sources]
     if not any(sample.offline for samples in drawn for sample in samples):
         raise DataError(_without_offline(options, sources))
     faults = [_offline_faults(samples, options, config, components) for samples in drawn]

@@ -37,6 +37,7 @@ class Learner:
         policy: that is trained.
         media: of the stage.
         say: takes warnings.
+        first: steps of the run before the stage: step ``s`` trains the weights of version ``first + s - 1``.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Learner:
         policy: Policy,
         media: StageMedia,
         say: Callable[[str], None],
+        first: int = 0,
     ) -> None:
         self.options = options
         self.policy = policy
@@ -54,6 +56,9 @@ class Learner:
         self.features = media.features
         self.seed = config.seed
         self.watch = MismatchWatch(options.mismatch, say)
+        # Without staleness all tokens are of the weights that are trained.
+        self.stale = config.rollout.max_staleness > 0 and options.trajectories == "policy"
+        self.first = first
         # Offline trajectories were drawn from another distribution; supervised learning is at temperature 1.
         self.temperature = components.sampling().temperature if options.trajectories == "policy" else 1.0
         # Without a critic there is nothing that warms up.
@@ -79,7 +84,7 @@ class Learner:
             return dict(train_batch.metrics)  # groups/used says that nothing is trained on
         # For objectives that draw, and for dropout: a resumed step must draw the same.
         torch.manual_seed(derive_seed(self.seed, self.options.name, "update", step))
-        self.watch.begin(train_batch.rows, step)
+        self.watch.begin(train_batch.rows, step, self.first + step - 1 if self.stale else None)
         several = self.options.mini_batches * self.options.ppo_epochs > 1
         if several:
             train_batch = self._with_rollout_logprobs(train_batch, step)
@@ -92,6 +97,8 @@ class Learner:
         if several:
             metrics["policy/updates"] = float(len(found))
         self._steer(metrics, len(train_batch.rows.trajectories))
+        if self.stale:  # the watch measures it without tokens of older weights
+            metrics.pop("mismatch/logprob_abs", None)
         return metrics | self.watch.metrics()
 
     def _with_rollout_logprobs(self, train_batch: TrainBatch, step: int) -> TrainBatch:

@@ -27,7 +27,7 @@ class Stage:
     train_batch: Callable[[list[Group], int], TrainBatch]
     write_rollouts: Callable[[int, Collected, TrainBatch], None]
     update: Callable[[TrainBatch, int], Metrics]
-    sync: Callable[[int], None]
+    sync: Callable[[int, Timed], None]
     evaluate: Callable[[int], Metrics]
     log: Callable[[int, Collected, Metrics, Timings], None]
     save: Callable[[int], None]
@@ -43,9 +43,9 @@ def train(stage: Stage, done: int = 0) -> None:
         stage.write_rollouts(step, collected, train_batch)  # before the update, which may fail
         with timings("update"):
             metrics = collected.metrics | stage.update(train_batch, step)
-        with timings("sync"):
-            stage.sync(step)
+        stage.sync(step, timings)
         with timings("evaluate"):
             metrics |= stage.evaluate(step)
         stage.log(step, collected, metrics, timings)
-        stage.save(step)
+        with timings("save"):
+            stage.save(step)

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from easyvideor1.algorithms.token_batch import ALGORITHMS, check_algorithm
-from easyvideor1.config import RunConfig
+from easyvideor1.config import RolloutConfig, RunConfig, StageConfig
 from easyvideor1.data import resolve_transforms
-from easyvideor1.engines.engine import check_contract
-from easyvideor1.engines.registry import engines
+from easyvideor1.engines.registry import resolve_engine
 from easyvideor1.rewards.custom import load_reward, task_key
 from easyvideor1.rewards.parts import load_parts
 from easyvideor1.rollout.strategies import STRATEGIES
 from easyvideor1.training.loggers import check_loggers
-from easyvideor1.types import EasyVideoError
+from easyvideor1.types import ConfigError, EasyVideoError
 
 
 def resolve_names(config: RunConfig) -> Iterator[tuple[str, EasyVideoError | None]]:
@@ -31,14 +30,11 @@ def resolve_names(config: RunConfig) -> Iterator[tuple[str, EasyVideoError | Non
             yield key, None
 
 
-def _engine(name: str) -> None:
-    check_contract(name, engines().resolve(name))
-
-
 def _names(config: RunConfig) -> Iterator[tuple[str, Callable[[], object]]]:
-    yield "rollout.engine", partial(_engine, config.rollout.engine)
+    yield "rollout.engine", partial(resolve_engine, config.rollout.engine)
     yield "rollout.strategy", partial(STRATEGIES.resolve, config.rollout.strategy)
     for options in config.stages:
+        yield f"stages.{options.name}.rollout", partial(_check_logprobs, options, config.rollout)
         for kind in ALGORITHMS:
             yield f"stages.{options.name}.{kind}", partial(check_algorithm, options, kind)
         if options.transforms:
@@ -51,6 +47,31 @@ def _names(config: RunConfig) -> Iterator[tuple[str, Callable[[], object]]]:
         yield "rewards.parts", partial(load_parts, config.rewards.parts)
     if config.loggers:
         yield "loggers", partial(check_loggers, config)
+
+
+def cut_of(rollout: RolloutConfig) -> list[str]:
+    """The settings that cut the distribution of training's responses, such as ``top_p=0.9``."""
+    return [f"top_p={rollout.top_p:g}"] * (rollout.top_p < 1) + [f"top_k={rollout.top_k}"] * (rollout.top_k > 0)
+
+
+def _check_logprobs(options: StageConfig, rollout: RolloutConfig) -> None:
+    """Refuse a stage that needs the engine's log-probs where the engine has none.
+
+    Raises:
+        ConfigError: names the cut, the engine, and what needs its log-probs.
+    """
+    needs = [f"correction: {options.correction.name}"] * (options.correction.name != "none")
+    needs += ["objective.old_logprobs: engine"] * (options.old_logprobs == "engine")
+    cuts = cut_of(rollout)
+    if not needs or not cuts or options.trajectories != "policy":
+        return
+    unknown = getattr(resolve_engine(rollout.engine), "unknown_logprobs", ())
+    if lost := [cut for cut in cuts if cut.partition("=")[0] in unknown]:
+        raise ConfigError(
+            f"stages.{options.name}.{needs[0]} needs the engine's log-probs, and rollout.engine: {rollout.engine} has "
+            f"none of responses drawn with {lost[0]}: leave rollout.{lost[0].partition('=')[0]} out, or set "
+            f"{'correction: none' if options.correction.name != 'none' else 'objective.old_logprobs: current'}"
+        )
 
 
 def _custom_reward(task: str, target: str) -> None:

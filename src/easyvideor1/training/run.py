@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,11 +17,12 @@ from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.engines.engine import Engine
 from easyvideor1.families.family import chosen_device
 from easyvideor1.files import sweep, write_json
-from easyvideor1.policy.policy import Policy
 from easyvideor1.records.damage import Damage, record_digests
 from easyvideor1.training.datasets import Datasets, Watch, load_datasets
+from easyvideor1.training.held_out import Evaluator, HeldOut, check_best_by
 from easyvideor1.training.loggers import Loggers, check_loggers
 from easyvideor1.training.loop import Metrics, train
+from easyvideor1.training.run_directory.best import BestCheckpoint
 from easyvideor1.training.run_directory.checkpoint import (
     Latest,
     intact_state,
@@ -39,23 +42,24 @@ from easyvideor1.training.run_directory.identity import check_configuration
 from easyvideor1.training.run_directory.layout import (
     checkpoint_path,
     claimed,
+    due,
+    evaluations_directory,
     held_out_evaluations,
     run_directory,
     stage_directory,
 )
 from easyvideor1.training.run_directory.run_log import StageLog
 from easyvideor1.training.run_directory.status import FINISHED, RunStatus, read_status
+from easyvideor1.training.run_directory.trace import Trace
+from easyvideor1.training.run_model import RunModel, ranks_of
 from easyvideor1.training.stage_steps import known_steps, tell_lengthened, with_steps
-from easyvideor1.training.stages import OnStep, build_stage, sync_weights
+from easyvideor1.training.stages import OnStep, build_stage
+from easyvideor1.training.timeline import Timeline
 from easyvideor1.training.timings import Waiting
-from easyvideor1.types import ConfigError, Sample
-
-#: ``evaluate(name, samples, engine, components, run_dir) -> metrics``: given by whoever puts the run together. It
-#: writes ``evaluations/NAME.json`` into the run directory, last and at once.
-EvaluateRun = Callable[[str, Sequence[Sample], Engine, Components, Path], Metrics]
+from easyvideor1.types import ConfigError
 
 
-def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: EvaluationFault, watch: Watch) -> Path:
+def run(config: RunConfig, *, evaluator: Evaluator, evaluation_fault: EvaluationFault, watch: Watch) -> Path:
     """Do, resume or extend the run that ``config`` describes, and return its directory.
 
     Called again with the same configuration after a kill, it resumes from the last checkpoint and ends with the same
@@ -72,7 +76,7 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
         raise ConfigError("the configuration has no stages; see `evr1 config show quickstart` for an example")
     run_dir = run_directory(config)
     check_loggers(config)
-    with claimed(run_dir):
+    with claimed(run_dir), ranks_of(config) as ranks:
         extended = check_configuration(run_dir, config)
         if not extended and _is_finished(run_dir, config, evaluation_fault):
             _tell_finished(run_dir, config, evaluation_fault, watch)
@@ -87,6 +91,12 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
         with Components.open(config) as components:
             datasets = load_datasets(components.config, components, watch, known_steps(config, read_status(run_dir)))
             planned = with_steps(config, datasets.steps)
+            benchmarks = evaluator.benchmarks(components)
+            validation, test = (
+                [*([evaluator.split(samples, components)] if samples else []), *benchmarks]
+                for samples in (datasets.validation, datasets.test)
+            )
+            check_best_by(planned, validation)
             status = RunStatus.open(run_dir, config, known_steps(planned, None), extended=extended)
             if status.facts["threads"] != torch.get_num_threads():
                 watch.say(
@@ -94,13 +104,15 @@ def run(config: RunConfig, *, evaluate: EvaluateRun, evaluation_fault: Evaluatio
                     f"{torch.get_num_threads()}: results will differ in the last digits; set `threads` to avoid this"
                 )
             write_json(run_dir / "data_report.json", datasets.report)
-            model, loggers = RunModel(components), Loggers(config, run_dir, watch.say)
+            model, loggers = RunModel(components, ranks), Loggers(config, run_dir, watch.say)
             try:
                 teller = Teller(watch.say, status)
                 session = _Session(
                     *(planned, run_dir, components, datasets, status, model),
-                    *(evaluate, evaluation_fault, watch, loggers, teller),
+                    *(validation, test, evaluation_fault, watch, loggers, teller),
                 )
+                for label in status.keep_benchmarks({one.label: one.digest for one in benchmarks}):
+                    teller.tell(f"benchmark {label} has changed since this run started: its numbers do not compare")
                 session.finish()
             except BaseException:
                 _close(model, loggers, say=watch.say)
@@ -129,8 +141,9 @@ def _is_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationF
     status = read_status(run_dir)
     if status is None or status["stage"] != FINISHED:
         return False
-    names = held_out_evaluations(config) if config.data.test else []
-    if any(evaluation_fault(run_dir / "evaluations", name) for name in names):
+    labels = [*([""] if config.data.test else []), *_benchmarks_of(status)]
+    places = [evaluations_directory(run_dir, label) for label in labels]
+    if any(evaluation_fault(place, name) for place in places for name in held_out_evaluations(config)):
         return False
     last = config.stages[-1]
     steps = known_steps(config, status).get(last.name)
@@ -139,55 +152,24 @@ def _is_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationF
     )
 
 
+def _benchmarks_of(status: Mapping[str, Any] | None) -> list[str]:
+    """The labels of the benchmarks of a run; those of versions before benchmarks have none."""
+    return list((status or {}).get("benchmarks", {}))
+
+
 def _tell_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationFault, watch: Watch) -> None:
     watch.say(f"{run_dir}: this run is finished")
-    steps = known_steps(config, read_status(run_dir))
-    found = [done_damage(run_dir, config, one, steps[one.name], evaluation_fault) for one in config.stages]
+    status = read_status(run_dir)
+    steps, benchmarks = known_steps(config, status), _benchmarks_of(status)
+    found = [
+        done_damage(run_dir, config, one, steps[one.name], evaluation_fault, benchmarks=benchmarks)
+        for one in config.stages
+    ]
     damage = [one for stage in found for one in stage]
     for text in shown(damage):
         watch.say(text)
     if damage:
         watch.say(f"`evr1 doctor {run_dir}` shows remedies")
-
-
-class RunModel:
-    """The one policy and the one engine of a run. Both are opened when first needed, and read weights in place."""
-
-    def __init__(self, components: Components) -> None:
-        self._components = components
-        self._policy: Policy | None = None
-        self._engine: Engine | None = None
-        self._holds: Path | None = None
-
-    def at(self, checkpoint: Path) -> Policy:
-        """The policy with the weights of a checkpoint, and no stage begun."""
-        if self._policy is None:
-            self._policy = Policy.open(self._components.config.model, checkpoint)
-        elif self._holds != checkpoint:
-            self._policy.load(checkpoint)
-        self._holds = checkpoint
-        return self._policy
-
-    def begin(self, checkpoint: Path, options: StageConfig) -> Policy:
-        """The policy at the start of a stage, ready to be trained."""
-        policy = self.at(checkpoint)
-        self._holds = None  # from here on its weights are those of no file
-        policy.begin(options)
-        return policy
-
-    def engine(self, version: int) -> Engine:
-        """The engine, awake, with the policy's weights as they are, which are of this version."""
-        assert self._policy is not None
-        if self._engine is None:
-            self._engine = self._components.open_engine(self._policy.model)
-        sync_weights(self._engine, version, self._policy)
-        return self._engine
-
-    def close(self) -> None:
-        """Let go of both."""
-        if self._engine is not None:
-            self._engine.close()
-        self._policy = self._engine = self._holds = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +182,8 @@ class _Session:
     datasets: Datasets
     status: RunStatus
     model: RunModel
-    evaluate: EvaluateRun
+    validation: Sequence[HeldOut]
+    test: Sequence[HeldOut]
     evaluation_fault: EvaluationFault
     watch: Watch
     loggers: Loggers
@@ -228,11 +211,14 @@ class _Session:
     def _stage(self, number: int, options: StageConfig, directory: Path, start: Path) -> Path:
         """Train one stage from ``start``, or resume it, and return its last checkpoint."""
         final = checkpoint_path(directory, options.step_count)
+        record = StageLog(directory)
+        best = BestCheckpoint(directory, options.best_by, record.metrics)
         if intact_state(final) is not None:
+            best.mark(options.step_count)
             self._tell_done(options, options.step_count)
             return final
         policy = self.model.begin(start, options)
-        latest, record = latest_checkpoint(directory), StageLog(directory)
+        latest = latest_checkpoint(directory)
         if latest.step > options.step_count:
             raise ConfigError(
                 f"stages.{options.name}: {latest.path} is of step {latest.step}, but the stage now has only "
@@ -245,6 +231,7 @@ class _Session:
             policy.kl_weight = KLWeight.of(options.kl, state.get("kl_coef"))
         if directory.is_dir():
             self._resume(options, latest, record)
+            best.mark(latest.step)
         done, first = latest.step, self._steps_before(number)
         saved = [] if latest.path is None else [latest.path]
 
@@ -255,32 +242,38 @@ class _Session:
                 "kl_coef": policy.kl_weight.coefficient,
                 "record": record.digests(step),
             }
-            saved.append(save_checkpoint(policy.save, directory, step, state, options.keep_checkpoints))
+            saved.append(save_checkpoint(policy.save, directory, step, state, options.keep_checkpoints, best.mark))
             self.status.note()
 
-        waiting = Waiting(partial(self._tell_waiting, options), self.components.scorer.waiting)
+        scorer, engine = self.components.scorer, self.model.engine(first + done)
+        waiting = Waiting(partial(self._tell_waiting, options), scorer.waiting)
+        trace = Trace(record.trace_file, self.config.trace_steps, done) if self.config.trace_steps else None
+        timeline = Timeline(engine, scorer.spans, trace, waiting.timings)
         stage = build_stage(
             options,
             self.config,
             components=self.components,
             policy=policy,
-            engine=self.model.engine(first + done),
+            engine=engine,
             stream=self.datasets.streams[number],
             first=first,
             record=record,
             evaluate=self._validate,
             on_step=self._on_step(first),
             save=save,
-            timings=waiting.timings,
+            is_best=lambda step: due(self.config.evaluation.every, step) and best.is_new(step),
+            timeline=timeline,
             say=self.watch.say,
         )
         try:
-            with waiting.watched():
+            with waiting.watched(), closing(timeline):
                 train(stage, done)
         except KeyboardInterrupt:
             saved_words = f"stage {options.name}: run the same command to resume from {saved[-1]}" if saved else ""
             self.watch.say(saved_words or unsaved_words(options))
             raise
+        if options.best_by:
+            self.watch.say(f"stage {options.name}: {best.words()}")
         return final
 
     def _resume(self, options: StageConfig, latest: Latest, record: StageLog) -> None:
@@ -296,7 +289,10 @@ class _Session:
         self._tell_done(options, latest.step, reported=[one.where for one in rewound.damage])
 
     def _tell_done(self, options: StageConfig, done: int, reported: Sequence[str] = ()) -> None:
-        self.teller.tell_all(done_damage(self.run_dir, self.config, options, done, self.evaluation_fault, reported))
+        benchmarks = _benchmarks_of(self.status.facts)
+        self.teller.tell_all(
+            done_damage(self.run_dir, self.config, options, done, self.evaluation_fault, reported, benchmarks)
+        )
 
     def _steps_before(self, number: int) -> int:
         """Steps of the run before stage ``number``, counted from 0."""
@@ -315,20 +311,27 @@ class _Session:
         self.watch.waiting(options.name, step, options.step_count, what, seconds)
 
     def _validate(self, name: str, engine: Engine) -> Metrics:
-        questions = self.datasets.validation
-        return self.evaluate(name, questions, engine, self.components, self.run_dir) if questions else {}
+        found = [one.evaluate(name, engine, self.run_dir) for one in self.validation]
+        return {metric: value for metrics in found for metric, value in metrics.items()}
 
     def _test(self, name: str, checkpoint: Path, version: int, *, expected: bool) -> None:
-        """Evaluate a checkpoint on the test questions, if there are any and there is no whole evaluation of it yet.
+        """Evaluate a checkpoint on the test questions and benchmarks that have no whole evaluation of it yet.
 
         That one which is ``expected`` to be there is missing or damaged is reported.
         """
-        questions, directory = self.datasets.test, self.run_dir / "evaluations"
-        if not questions or not self.evaluation_fault(directory, name):
+        missing = []
+        for one in self.test:
+            directory = evaluations_directory(self.run_dir, one.label)
+            if not self.evaluation_fault(directory, name):
+                continue
+            missing.append(one)
+            if expected or (directory / f"{name}.json").exists():
+                means, fault = "this evaluation is repeated", self.evaluation_fault
+                self.teller.tell_all(evaluation_damage(self.run_dir, [name], means, fault, one.label))
+        if not missing:
             return
-        if expected or (directory / f"{name}.json").exists():
-            means = "this evaluation is repeated"
-            self.teller.tell_all(evaluation_damage(self.run_dir, [name], means, self.evaluation_fault))
         self.model.at(checkpoint)
-        self.evaluate(name, questions, self.model.engine(version), self.components, self.run_dir)
-        self.status.note()
+        engine = self.model.engine(version)
+        for one in missing:
+            one.evaluate(name, engine, self.run_dir)
+            self.status.note()

@@ -80,6 +80,8 @@ def length_traces(options: StageConfig, config: RunConfig) -> list[str]:
         found.append("the learning rate follows the length of the stage (optimizer.schedule, optimizer.warmup_ratio)")
     if options.selection.generation_rounds > 1:
         found.append("further rounds draw samples that lie behind the stage (generation_rounds)")
+    if config.rollout.over_sample_rate > 0 and options.trajectories == "policy":
+        found.append("the samples of over-sampling lie behind the stage (rollout.over_sample_rate)")
     if hybrid is not None and hybrid.policy == "schedule" and not hybrid.fraction_steps:
         found.append("the share of offline trajectories follows the length of the stage (hybrid.fraction_steps)")
     if any(source.epochs is not None for source in config.data.train):

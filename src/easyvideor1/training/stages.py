@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.token_batch import stage_needs
@@ -12,21 +13,25 @@ from easyvideor1.data import SampleStream
 from easyvideor1.engines.engine import Engine
 from easyvideor1.policy.policy import Policy
 from easyvideor1.rewards.tags import grammar_of
-from easyvideor1.rollout.collector import Collected, Collector, StepCollector
-from easyvideor1.rollout.samples import SamplePrefetcher, StageMedia, rounds_of
+from easyvideor1.rollout.ahead import AheadCollector, AheadOptions
+from easyvideor1.rollout.collector import Collected, Collector, StepCollector, Timed
+from easyvideor1.rollout.samples import SamplePrefetcher, StageMedia, extra_samples, rounds_of
+from easyvideor1.rollout.sharing import SharedEngine
 from easyvideor1.training.canary import Canary, canary_metrics
 from easyvideor1.training.learner import Learner
 from easyvideor1.training.loop import Metrics, Stage
 from easyvideor1.training.run_directory.layout import due, validation_name
 from easyvideor1.training.run_directory.run_log import StageLog
+from easyvideor1.training.timeline import Timeline, perf_metrics
 from easyvideor1.training.timings import Timings
 from easyvideor1.training.train_batch import Sources, TrainBatch, make_train_batch
 from easyvideor1.training.unusable_steps import UnusableStepWatch
-from easyvideor1.types import Group
+from easyvideor1.types import ConfigError, Group
 
 #: Called as ``evaluate(name, engine)`` when an evaluation is due; returns metrics.
 Evaluate = Callable[[str, Engine], Metrics]
-#: Called after every step with the stage's name, the step, the number of steps and the metrics.
+#: Called after every step with the stage's name, the step, the number of steps and the metrics; those under ``perf/``,
+#: of speed, differ from run to run.
 OnStep = Callable[[str, int, int, Metrics], None]
 
 
@@ -43,19 +48,20 @@ def build_stage(
     evaluate: Evaluate,
     on_step: OnStep,
     save: Callable[[int], None],
-    timings: Callable[[int], Timings],
+    is_best: Callable[[int], bool],
+    timeline: Timeline,
     say: Callable[[str], None] = print,
 ) -> Stage:
     """Choose the parts of a stage. Every ``if`` that the loop would need is decided here.
 
     ``first`` are the steps of the run before this stage: the version of the weights after step ``s`` is ``first + s``,
-    so that versions only grow over a whole run and are the same after a resume. The engine sleeps while the policy is
-    updated; it has generated everything that the step needs by then.
+    so that versions only grow over a whole run and are the same after a resume. A step that ``is_best`` is saved, too.
     """
     features = components.open_features(policy.model)
     media = StageMedia(options.name, components.load, components.ledger, features)
-    collector = _collector(options, components, policy, engine, stream, media)
-    learning = Learner(options, config, components, policy, media, say)
+    shared = SharedEngine(engine)
+    collector = _collector(options, components, policy, shared, stream, media, first)
+    learning = Learner(options, config, components, policy, media, say, first)
     advantage, needs = ADVANTAGES.resolve(options.advantage.name), stage_needs(options)
     sources = Sources(learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
     watched = config.canary.enabled and options.trajectories == "policy"
@@ -65,17 +71,26 @@ def build_stage(
     unusable = UnusableStepWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
     def make(used: list[Group], step: int) -> TrainBatch:
-        engine.sleep()
+        if not collector.runs_ahead:  # else it generates for later steps meanwhile
+            engine.sleep()
         return make_train_batch(used, advantage, options, config.rollout.max_new_tokens, needs, sources, step)
 
+    def sync(step: int, timings: Timed) -> None:
+        with collector.updating(timings), timings("sync"):
+            sync_weights(engine, first + step, policy)
+
     def evaluate_when_due(step: int) -> Metrics:
-        return evaluate(validation_name(options, step), engine) if due(config.evaluation.every, step) else {}
+        if not due(config.evaluation.every, step):
+            return {}
+        collector.settle()
+        return evaluate(validation_name(options, step), shared.share())
 
     def log(step: int, collected: Collected, metrics: Metrics, timings: Timings) -> None:
         groups = collected.groups
         canary_values = canary_metrics(groups, grammar) if canary else {}
-        row = record.write_metrics(step, groups, collected.used, metrics | canary_values, timings)
-        on_step(options.name, step, options.step_count, row)
+        figures = timeline.figures(step, timings)
+        row, clock = record.write_metrics(step, groups, collected.used, metrics | canary_values, timings, figures)
+        on_step(options.name, step, options.step_count, row | perf_metrics(clock))
         if canary is not None:
             warnings = canary.look(step, row, groups)
             record.write_canary(warnings)
@@ -84,20 +99,18 @@ def build_stage(
         unusable.look(step, groups)
 
     def save_when_due(step: int) -> None:
-        if unusable.saves(step) and (due(options.save_every, step) or step == options.step_count):
+        if unusable.saves(step) and (due(options.save_every, step) or step == options.step_count or is_best(step)):
             save(step)
 
     return Stage(
         name=options.name,
         steps=options.step_count,
-        timings=timings,
+        timings=timeline.timings,
         collect=collector.collect,
         train_batch=make,
-        write_rollouts=lambda step, collected, train_batch: record.write_rollouts(
-            step, collected.groups, train_batch, off_policy
-        ),
+        write_rollouts=lambda step, found, batch: record.write_rollouts(step, found.groups, batch, off_policy),
         update=learning.update,
-        sync=lambda step: sync_weights(engine, first + step, policy),
+        sync=sync,
         evaluate=evaluate_when_due,
         log=log,
         save=save_when_due,
@@ -105,7 +118,7 @@ def build_stage(
 
 
 def _tell_faults(step: int, groups: list[Group], say: Callable[[str], None]) -> None:
-    """Say which samples were left out of a step because a further turn has no prompt."""
+    """Say which samples were left out of a step because a further turn has no prompt, or the engine did not answer."""
     if faults := list(dict.fromkeys(group.fault for group in groups if group.fault)):
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         say(f"step {step}: left out: {faults[0]}{more}")
@@ -115,23 +128,45 @@ def _collector(
     options: StageConfig,
     components: Components,
     policy: Policy,
-    engine: Engine,
+    shared: SharedEngine,
     stream: SampleStream,
     media: StageMedia,
+    first: int,
 ) -> Collector:
-    """The collector of a stage; with ``cache.prefetch_steps`` it reads the media of steps to come ahead."""
+    """The collector of a stage; with ``cache.prefetch_steps`` it reads the media of steps to come ahead.
+
+    Raises:
+        ConfigError: the engine cannot run ahead as ``rollout.max_staleness`` asks.
+    """
     config = components.config
-    draw, depth = rounds_of(options, stream), config.cache.prefetch_steps
+    rollout, depth = config.rollout, config.cache.prefetch_steps
+    generates = options.trajectories == "policy"
+    ahead = rollout.max_staleness if generates else 0
+    over_sample = generates and rollout.over_sample_rate > 0
+    if ahead and not getattr(shared.engine, "runs_ahead", False):
+        raise ConfigError(
+            f"rollout.max_staleness ({ahead}) asks for responses that are generated while the policy is updated, and "
+            f"engine {type(shared.engine).__name__} cannot do this: set rollout.workers to 1 or more, or "
+            "rollout.max_staleness to 0"
+        )
+    draw = rounds_of(options, stream, extra_samples(options, rollout.over_sample_rate) if over_sample else 0)
     if depth:
         plan, prefetcher = components.plan, components.prefetcher
-        draw = SamplePrefetcher(draw, plan, media.reads_frames, prefetcher, steps=options.step_count, depth=depth)
+        draw = SamplePrefetcher(
+            draw, plan, media.reads_frames, prefetcher, steps=options.step_count, depth=depth, kept=ahead
+        )
     overlap = config.rewards.overlap
-    return StepCollector(
+    make: Callable[..., StepCollector] = StepCollector
+    if ahead or over_sample:
+        corrected = options.correction.name != "none" or options.old_logprobs == "engine"
+        how = AheadOptions(options.step_count, first, ahead, rollout.at_update, over_sample, corrected)
+        make = partial(AheadCollector, ahead=how)
+    return make(
         options,
         components.sampling(),
         config.seed,
         family=policy.family,
-        engine=engine,
+        engine=shared.share() if ahead else shared.engine,
         draw=draw,
         strategy=components.strategy,
         media=media,
@@ -141,6 +176,16 @@ def _collector(
 
 
 def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
-    """Wake an engine and give it the policy's weights; adapters are merged unless it takes them."""
+    """Wake an engine and give it the policy's weights.
+
+    Adapters are merged, unless the engine takes them. It then has the weights under them once, and adapters alone
+    afterwards.
+    """
     engine.wake()
-    engine.update_weights(version, policy.weights(merged=not getattr(engine, "takes_adapters", False)))
+    if policy.config.lora is None or not getattr(engine, "takes_adapters", False):
+        engine.update_weights(version, policy.weights())
+        return
+    base = engine not in policy.base_holders
+    policy.base_holders.discard(engine)
+    engine.update_weights(version, policy.weights(merged=False, base=base))
+    policy.base_holders.add(engine)

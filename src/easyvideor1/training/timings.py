@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from easyvideor1.spans import Span, now
+
 #: Seconds between two looks at the phase under way.
 TICK = 1.0
 #: Phases of a step in words. An evaluation has a progress bar of its own.
@@ -24,29 +26,31 @@ OnWaiting = Callable[[int, str, float], None]
 
 
 class Timings:
-    """``with timings("rollout"): ...`` adds the block's seconds to ``seconds["rollout"]``.
+    """``with timings("rollout"): ...`` adds the block's seconds to ``seconds["rollout"]``, and a span to ``spans``.
 
     ``on_phase`` is called with the name of each phase when it begins, and with ``None`` when it ends.
     """
 
     def __init__(self, on_phase: Callable[[str | None], None] = lambda phase: None) -> None:
         self.seconds: dict[str, float] = {}
+        self.spans: list[Span] = []
+        self.begun = now()
         self._on_phase = on_phase
-        self._begun = time.perf_counter()
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        begun = time.perf_counter()
+        begun = now()
         self._on_phase(phase)
         try:
             yield
         finally:
             self._on_phase(None)
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begun
+            self.spans.append(Span(phase, begun, now()))
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + self.spans[-1].seconds
 
     def total(self) -> float:
         """Seconds since this object was made."""
-        return time.perf_counter() - self._begun
+        return now() - self.begun
 
 
 class Waiting:

@@ -11,20 +11,22 @@ from easyvideor1.types import Group, StoppedError
 _SHOWN = 3
 _MEDIA = "media that cannot be read, or do not fit their visual tokens"
 _TURN = "a further turn that has no prompt"
+_REQUEST = "a request that the engine did not answer"
 
 
 def outside_causes(groups: Sequence[Group]) -> Counter[str]:
     """The causes of unusable groups, with counts; empty if any group is usable, or unusable because of the policy.
 
-    A cause is outside the policy if the media of the group could not be read, a further turn has no prompt, or none of
-    its responses could be scored. Equal scores of all responses are the policy's own doing.
+    A cause is outside the policy if the media of the group could not be read, a further turn has no prompt, the engine
+    did not answer, or none of its responses could be scored. Equal scores of all responses are the policy's own doing.
     """
     causes: Counter[str] = Counter()
     for group in groups:
         if any(score.applicable for score in group.scores):
             return Counter()
         reasons = Counter(f"{group.sample.task}: {score.reason}" for score in group.scores)
-        causes[reasons.most_common(1)[0][0] if reasons else _TURN if group.fault else _MEDIA] += 1
+        fault = _REQUEST if group.request_failed else _TURN if group.fault else _MEDIA
+        causes[reasons.most_common(1)[0][0] if reasons else fault] += 1
     return causes
 
 
@@ -80,11 +82,12 @@ class UnusableStepWatch:
             return "`evr1 cache doctor CONFIG` lists the files with remedies; restore them, or remove their rows"
         if self._causes[_TURN] == self._causes.total():
             return "correct the strategy, or raise data.max_prompt_tokens"
+        if self._causes[_REQUEST] == self._causes.total():
+            return "see above what the engine printed when it ended, give it more memory or raise rollout.deadline"
         return "correct the reward, or restart the judge"
 
 
 def _words(causes: Counter[str]) -> str:
-    shown = [
-        f"{count} with {what}" if what in (_MEDIA, _TURN) else f"{count} {what}" for what, count in causes.most_common()
-    ]
+    own = (_MEDIA, _TURN, _REQUEST)
+    shown = [f"{count} with {what}" if what in own else f"{count} {what}" for what, count in causes.most_common()]
     return "; ".join(shown[:_SHOWN]) + (f"; and {len(shown) - _SHOWN} other causes" if len(shown) > _SHOWN else "")

@@ -40,6 +40,7 @@ class FrameSource:
         self._config = cache_config
         self._pool: DecodePool | None = None
         self._refused: dict[str, tuple[str, str, str]] = {}
+        self._forgotten: set[str] = set()
         self._decoded = MemoryCache(cache_config.keep_mb << 20)  # used with ``decode_only``; the store has its own
         self._lock = threading.Lock()
         self._retry_hung = retry_timeouts
@@ -86,6 +87,18 @@ class FrameSource:
             raise not_cached(ref, self._store)
         return self._guarded(ref, plan, keep=True)
 
+    def try_again(self) -> None:
+        """Forget what failed, so that files are tried again, those that exceeded the deadline too.
+
+        Each failure is forgotten once, however often this is called: a file that hangs costs its deadline twice, not
+        once more for every evaluation of a run.
+        """
+        with self._lock:
+            self._retry_hung = True
+            _forget_once(self._refused, self._forgotten)
+            self.__dict__.pop("timed_out", None)
+        self._prober.forget_failures()
+
     @property
     def pool(self) -> DecodePool:
         """The worker processes, started when first needed."""
@@ -111,8 +124,8 @@ class FrameSource:
         self.close()
 
     def _guarded(self, ref: MediaRef, plan: MediaPlan, *, keep: bool) -> Frames:
-        if plan.digest in self._refused:
-            message, path, reason = self._refused[plan.digest]
+        if (refused := self._refused.get(plan.digest)) is not None:
+            message, path, reason = refused
             raise MediaError(message, path=path, reason=reason)
         if plan.digest in self.timed_out:
             raise timed_out_before(ref.path, self._config.deadline)
@@ -145,6 +158,7 @@ def not_cached(ref: MediaRef, store: FrameStore) -> MediaError:
 
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 #: Maximum number of files probed ahead of their use, per worker: the description of a long video takes half a megabyte,
 #: and cached descriptions are read faster than they are used.
@@ -181,6 +195,7 @@ class Prober:
         self._cache = cache
         self._infos: VersionCache[MediaInfo] = VersionCache(limit=4_000_000, weigh=lambda info: info.frame_count)
         self._failed: dict[FileVersion, tuple[str, str]] = {}
+        self._forgotten: set[FileVersion] = set()
         self._missing: set[str] = set()
         self._ahead: dict[str, Future[MediaInfo]] = {}
         self._later: dict[str, None] = {}
@@ -225,6 +240,11 @@ class Prober:
             del self._later[path]
             self._ahead[path] = self._threads.submit(self._probe, path)
 
+    def forget_failures(self) -> None:
+        """Try files again that could not be probed; each once, however often this is called."""
+        with self._lock:
+            _forget_once(self._failed, self._forgotten)
+
     def close(self) -> None:
         """Drop probes that were started and not requested."""
         with self._lock:
@@ -242,8 +262,8 @@ class Prober:
                 self._missing.add(path)
                 self._note(error)
             raise
-        if key in self._failed:
-            message, reason = self._failed[key]
+        if (failed := self._failed.get(key)) is not None:
+            message, reason = failed
             raise MediaError(message, path=path, reason=reason)
         return self._infos.get(key, lambda: self._remembered(path, key))
 
@@ -277,6 +297,13 @@ def timed_out_before(path: str, deadline: float) -> MediaError:
 def _subject(key: FileVersion) -> str:
     """The version of a file as a subject of the ledger."""
     return ":".join(map(str, key))
+
+
+def _forget_once(failures: dict[T, U], forgotten: set[T]) -> None:
+    """Remove the failures that are not among those ``forgotten`` before, and add them there."""
+    for key in failures.keys() - forgotten:
+        del failures[key]
+        forgotten.add(key)
 
 
 def _drop_until(path: str, announced: dict[str, T]) -> None:

@@ -17,9 +17,16 @@ from easyvideor1.training.run_directory.layout import checkpoint_path
 
 
 def save_checkpoint(
-    write: Callable[[Path], None], stage_dir: Path, step: int, state: Mapping[str, Any], keep: int
+    write: Callable[[Path], None],
+    stage_dir: Path,
+    step: int,
+    state: Mapping[str, Any],
+    keep: int,
+    best: Callable[[int], int | None] = lambda step: None,
 ) -> Path:
-    """Write the checkpoint of ``step`` and remove all but the newest ``keep`` up to it.
+    """Write the checkpoint of ``step`` and remove all but the newest ``keep`` up to it, and the best.
+
+    ``best(step)`` is called in between: it gives the step of the best checkpoint, if one is to be kept.
 
     ``write`` puts any number of files into an empty directory, in directories below it, too: whole tensors or the
     shards of several ranks. ``state.json``, written last, lists each with its SHA-256: without it, or with a file that
@@ -36,9 +43,10 @@ def save_checkpoint(
         (directory / "state.json").write_bytes(json_bytes(seal({**state, "step": step, "files": files}), indent=2))
 
     write_directory(target, fill)
-    saved = numbered(stage_dir / "checkpoints")
+    saved, kept = numbered(stage_dir / "checkpoints"), best(step)
     for number in [number for number in saved if number <= step][:-keep]:
-        shutil.rmtree(saved[number])
+        if number != kept:
+            shutil.rmtree(saved[number])
     return target
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.records.damage import Damage, stage_damage, steps_words
 from easyvideor1.training.run_directory.checkpoint import Latest, unsaved_words
-from easyvideor1.training.run_directory.layout import due, stage_directory, validation_name
+from easyvideor1.training.run_directory.layout import due, evaluations_directory, stage_directory, validation_name
 from easyvideor1.training.run_directory.run_log import Rewound
 from easyvideor1.training.run_directory.status import RunStatus
 
@@ -53,10 +53,11 @@ def done_damage(
     done: int,
     fault: EvaluationFault,
     reported: Collection[str] = (),
+    benchmarks: Collection[str] = (),
 ) -> list[Damage]:
     """What is damaged in the first ``done`` steps of a stage, which will not be repeated.
 
-    ``reported`` are places that were reported already.
+    ``reported`` are places that were reported already, ``benchmarks`` the labels of those of the run.
     """
     stage = stage_directory(run_dir, config, options)
     if done == 0:
@@ -66,13 +67,19 @@ def done_damage(
     found = stage_damage(stage, done, reported)
     names = [validation_name(options, step) for step in range(1, done + 1) if due(config.evaluation.every, step)]
     means = "its answers are lost, but metrics.jsonl still has its accuracies"
-    return [*found, *evaluation_damage(run_dir, names if config.data.validation else [], means, fault)]
+    labels = [*([""] if config.data.validation else []), *benchmarks]
+    hurt = [one for label in labels for one in evaluation_damage(run_dir, names, means, fault, label)]
+    return [*found, *hurt]
 
 
-def evaluation_damage(run_dir: Path, names: Sequence[str], means: str, fault: EvaluationFault) -> list[Damage]:
-    """The damaged ones among some evaluations."""
-    faults = {name: fault(run_dir / "evaluations", name) for name in names}
-    return [Damage(f"evaluations/{name}", what, means) for name, what in faults.items() if what]
+def evaluation_damage(
+    run_dir: Path, names: Sequence[str], means: str, fault: EvaluationFault, label: str = ""
+) -> list[Damage]:
+    """The damaged ones among some evaluations of a split, or of the benchmark with this label."""
+    directory = evaluations_directory(run_dir, label)
+    where = directory.relative_to(run_dir).as_posix()
+    faults = {name: fault(directory, name) for name in names}
+    return [Damage(f"{where}/{name}", what, means) for name, what in faults.items() if what]
 
 
 def resumes(options: StageConfig, latest: Latest, rewound: Rewound) -> str:

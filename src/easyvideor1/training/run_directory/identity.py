@@ -17,6 +17,9 @@ from easyvideor1.config.yaml_source import Source
 from easyvideor1.files import flat, write_text
 from easyvideor1.types import ConfigError
 
+#: Key whose default has changed: a run that began under the earlier one is not told to start over.
+CONVENTIONS = "model.conventions"
+
 
 def check_configuration(run_dir: Path, config: RunConfig) -> bool:
     """Make sure that the directory is new, holds a run of this very configuration, or holds one that it extends.
@@ -60,6 +63,8 @@ def check_configuration(run_dir: Path, config: RunConfig) -> bool:
         )
     if extends(old, new, changed):
         return True
+    if CONVENTIONS in changed and extends(old, new, [key for key in changed if key != CONVENTIONS]):
+        raise ConfigError(_other_conventions(run_dir, old[CONVENTIONS], new[CONVENTIONS]))
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])
     raise ConfigError(
         f"{run_dir} contains a run with another configuration: {shown}. Give this run another name or output_dir, or "
@@ -83,6 +88,14 @@ def extends(old: Mapping[str, Any], new: Mapping[str, Any], changed: Sequence[st
 
     lengths = {f"{last}steps", f"{last}epochs"}
     return all(is_behind(key) or (key in lengths and longer(key)) for key in changed)
+
+
+def _other_conventions(run_dir: Path, there: str, here: str) -> str:
+    return (
+        f"{run_dir} contains a run whose prompts follow {CONVENTIONS}={there}, here it is {here}. The default was "
+        f"transformers and is now released: set {CONVENTIONS}={there} to continue that run, or give this run another "
+        "name or output_dir"
+    )
 
 
 def _unreadable(file: Path, fault: str) -> str:

@@ -57,6 +57,11 @@ def checkpoint_path(stage_dir: Path, step: int) -> Path:
     return stage_dir / "checkpoints" / f"step_{step:06d}"
 
 
+def evaluations_directory(run_dir: Path, label: str = "") -> Path:
+    """``evaluations`` of the run's own questions, ``evaluations/LABEL`` of a benchmark."""
+    return run_dir / "evaluations" / label
+
+
 def held_out_evaluations(config: RunConfig) -> list[str]:
     """Names of the evaluations of the test questions, in order: before the first stage, and after each stage."""
     return ["before", *(stage_directory(Path(), config, stage).name for stage in config.stages)]

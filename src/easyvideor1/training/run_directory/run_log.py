@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class StageLog:
         self.metrics_file = directory / "metrics.jsonl"
         self.timings_file = directory / "timings.jsonl"
         self.canary_file = directory / "canary.jsonl"
+        self.trace_file = directory / "trace.json"
         self.rollouts = directory / "rollouts"
         self._digests: dict[str, str] = {}
 
@@ -118,12 +120,19 @@ class StageLog:
         self._digests |= {(place / name).as_posix(): digest for name, digest in digests.items()}
 
     def write_metrics(
-        self, step: int, groups: Sequence[Group], used: Sequence[Group], metrics: dict[str, float], timings: Timings
-    ) -> dict[str, float]:
-        """Write a finished step's metrics and timings; returns the metrics with those of the scores.
+        self,
+        step: int,
+        groups: Sequence[Group],
+        used: Sequence[Group],
+        metrics: dict[str, float],
+        timings: Timings,
+        figures: Mapping[str, float] = MappingProxyType({}),
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Write a finished step's metrics and timings; returns both rows, the metrics with those of the scores.
 
         ``new_tokens`` beside the seconds are the tokens that the engine wrote for this step's groups: none of offline
-        trajectories, but those of responses that gave way to them.
+        trajectories, but those of responses that gave way to them. ``tokens_per_second`` is their number over the
+        seconds of the whole step. ``figures`` stand behind them.
         """
         row = {"step": step, **score_metrics(groups, used), **breakdown_metrics(split_offline(groups)[0]), **metrics}
         _check_finite(step, row)
@@ -131,9 +140,12 @@ class StageLog:
         seconds = {name: round(value, 6) for name, value in timings.seconds.items()}
         written = [each for group in groups for each in group.trajectories if each.origin == "online"]
         tokens = sum(each.response_tokens for each in written) + int(metrics.get(REPLACED_TOKENS, 0))
-        row_of_seconds = {"step": step, **seconds, "total": round(timings.total(), 6), "new_tokens": tokens}
-        append(self.timings_file, json_bytes(row_of_seconds))
-        return row
+        total = timings.total()
+        clock: dict[str, float] = {"step": step, **seconds, "total": round(total, 6), "new_tokens": tokens}
+        clock["tokens_per_second"] = round(tokens / max(total, 1e-9), 3)
+        clock |= {name: round(value, 6) for name, value in figures.items()}
+        append(self.timings_file, json_bytes(clock))
+        return row, clock
 
 
 def _group_record(

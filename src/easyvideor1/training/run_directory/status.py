@@ -17,7 +17,7 @@ from easyvideor1 import __version__
 from easyvideor1.config import RunConfig, dump_config
 from easyvideor1.data.row_files import source_digests
 from easyvideor1.files import is_sealed, seal, write_json, write_text
-from easyvideor1.training.run_directory.layout import stage_directory
+from easyvideor1.training.run_directory.layout import evaluations_directory, stage_directory
 from easyvideor1.types import ConfigError, DataError
 
 #: What ``run.json`` calls the stage of a run that is through.
@@ -87,6 +87,15 @@ class RunStatus:
             incidents.append({"start": self.facts["starts"], "time": now, "text": text})
             self.note()
 
+    def keep_benchmarks(self, digests: Mapping[str, str]) -> list[str]:
+        """Keep the digests of the run's benchmarks by label; returns the labels of those that are not what they were
+        when the run began."""
+        known: Mapping[str, str] = self.facts.get("benchmarks", {})
+        if digests and dict(known) != dict(digests):
+            self.facts["benchmarks"] = dict(digests)
+            self.note()
+        return [label for label, digest in digests.items() if known.get(label, digest) != digest]
+
     def note(self, stage: str | None = None) -> None:
         """Write down the seconds so far and, if given, the stage that is under way."""
         if stage is not None:
@@ -120,14 +129,20 @@ def _extend(run_dir: Path, config: RunConfig, steps: Mapping[str, int], facts: d
             )
         if new > old:
             lengthened[options.name] = old
-            for suffix in ("jsonl", "json"):  # the rows first: without them the other file counts for nothing
-                file = run_dir / "evaluations" / f"{directory.name}.{suffix}"
-                if file.exists():
-                    file.rename(file.with_name(f"{directory.name}-{old:06d}.{suffix}"))
+            for label in ("", *facts.get("benchmarks", {})):
+                _rename(evaluations_directory(run_dir, label), directory.name, f"{directory.name}-{old:06d}")
     if facts["stage"] == FINISHED:
         longer = [one for one in config.stages if before.get(one.name) != steps[one.name]]
         facts["stage"] = stage_directory(run_dir, config, longer[0]).name if longer else FINISHED
     return lengthened
+
+
+def _rename(evaluations: Path, name: str, new: str) -> None:
+    """Give an evaluation another name, if it is there."""
+    for suffix in ("jsonl", "json"):  # the rows first: without them the other file counts for nothing
+        file = evaluations / f"{name}.{suffix}"
+        if file.exists():
+            file.rename(file.with_name(f"{new}.{suffix}"))
 
 
 def read_status(run_dir: Path) -> dict[str, Any] | None:
@@ -146,6 +161,7 @@ def read_status(run_dir: Path) -> dict[str, Any] | None:
         if not all(isinstance(steps, int) and steps > 0 for steps in counted.values()):
             raise ValueError(f"steps {counted!r}")
         dict(facts.get("epochs", {}))
+        {str(label): str(digest) for label, digest in dict(facts.get("benchmarks", {})).items()}
         [str(incident["text"]) for incident in facts.get("incidents", [])]
         if "checksum" in facts and not is_sealed(facts):  # an earlier version wrote none
             raise ValueError("its checksum is wrong")

@@ -1,0 +1,224 @@
+"""Predicted peaks of memory against measured ones: ``python -m benchmarks.fit [--case NAME]``.
+
+Every case is a random model in a process of its own. It makes two updates, and the peak of the second is measured: what
+torch's allocator has given out, weights and optimiser state included, and what the kernel counts as resident. The
+prediction is that of ``evr1 fit``, which reads ``config.json`` alone. The last line is JSON; ``peak_prediction_error``
+is the largest relative error of the allocator's peaks, ``resident_prediction_error`` that of resident memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.family_cases import corpus
+from benchmarks.measure import check_packages, table
+from benchmarks.memory import allocator_peak, extra_memory
+from easyvideor1.config import ModelConfig, StageConfig
+from easyvideor1.families.family import load_family
+from easyvideor1.families.tiny import write_tiny_checkpoint
+from easyvideor1.policy.policy import Policy
+from easyvideor1.policy.sizing.measure import measure_model
+from easyvideor1.policy.sizing.memory import update_peak
+from easyvideor1.policy.sizing.workload import Asked, micro_batches, stage_facts
+from easyvideor1.policy.update_batch import UpdateBatch
+from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef, Prompt, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A model, how it is trained, and the update: prompts with a video each, and responses to them."""
+
+    family: str = "qwen3_vl"
+    width: int = 256
+    layers: int = 8
+    vocabulary: int = 8192
+    frames: int = 16
+    side: int = 256
+    prompts: int = 2
+    responses: int = 4
+    tokens: int = 128
+    model: Mapping[str, Any] = field(default_factory=dict)
+    stage: Mapping[str, Any] = field(default_factory=dict)
+
+
+LORA = {"rank": 8, "targets": ["language"]}
+
+CASES = {
+    "plain": Case(),
+    "checkpointed": Case(model={"gradient_checkpointing": True}),
+    "bfloat16": Case(model={"dtype": "bfloat16"}),
+    "bfloat16, checkpointed": Case(model={"dtype": "bfloat16", "gradient_checkpointing": True}),
+    "one micro-batch": Case(stage={"micro_batch_tokens": 65536}),
+    "frozen tower": Case(model={"freeze": ["vision", "merger"]}),
+    "adapters": Case(model={"lora": LORA}),
+    "with a reference": Case(stage={"kl": "k3"}),
+    "middle-sized": Case(width=768, layers=6, vocabulary=16384, prompts=1),
+    "qwen2_vl": Case(family="qwen2_vl", side=252),
+    "qwen2_5_vl": Case(family="qwen2_5_vl", side=252),
+    "qwen3_vl_moe": Case(family="qwen3_vl_moe"),
+    "qwen3_5": Case(family="qwen3_5", responses=2),
+}
+
+
+def video_plan(geometry: Geometry, frames: int, side: int, number: int = 0) -> MediaPlan:
+    """A plan of square frames."""
+    steps, patches = frames // geometry.temporal_patch_size, side // geometry.patch_size
+    name = f"{frames}/{side}/{number}"
+    times = tuple(index / 2 for index in range(frames))
+    tokens = steps * patches**2 // geometry.merge_size**2
+    return MediaPlan(
+        "video", name, tuple(range(frames)), times, side, side, (steps, patches, patches), tokens, 2, 2, name
+    )
+
+
+def measured(case: Case, checkpoint: Path, *, resident: bool = False) -> int:
+    """The peak of the second of two updates, from before the model is opened."""
+    _, turns = _asked(case, checkpoint)
+    options = _stage(case)
+
+    def two_updates() -> None:
+        policy = Policy.open(_model(case, checkpoint))
+        policy.begin(options)
+        for step in (1, 2):
+            batch = UpdateBatch.of(turns, torch.linspace(-1, 1, len(turns)), options)
+            policy.forward_backward(batch, load=_noise)
+            policy.optimizer_step(step)
+
+    return extra_memory(two_updates) if resident else allocator_peak(two_updates)
+
+
+def predicted(case: Case, checkpoint: Path) -> dict[str, int]:
+    """The parts of the peak, by ``evr1 fit``."""
+    model, options = _model(case, checkpoint), _stage(case)
+    family = load_family(checkpoint)
+    sizes = measure_model(family, model, checkpoint)
+    facts = stage_facts(
+        options, checkpointing=model.gradient_checkpointing, lora=model.lora is not None, cached_features=False
+    )
+    asked, _ = _asked(case, checkpoint)
+    batches = micro_batches(asked, options, sizes.costs, shared=family.shares_prefix)
+    return update_peak(sizes, facts, batches, on_cpu=True).parts
+
+
+def write(case: Case, out: Path) -> Path:
+    """The checkpoint of a case."""
+    return write_tiny_checkpoint(
+        out,
+        [*corpus(), _words(case.vocabulary)],
+        family=case.family,
+        width=case.width,
+        layers=case.layers,
+        vision_layers=case.layers // 2,
+        vocabulary=case.vocabulary,
+    )
+
+
+def _words(count: int) -> str:
+    """Random words, enough for a tokenizer of ``count`` tokens."""
+    rng = np.random.default_rng(0)
+    return " ".join("".join(map(chr, rng.integers(97, 123, 8))) for _ in range(count))
+
+
+def _stage(case: Case) -> StageConfig:
+    options = {"micro_batch_tokens": 2048, "group_size": case.responses, **case.stage}
+    return StageConfig(name="grpo", prompts_per_step=case.prompts, **options)
+
+
+def _model(case: Case, checkpoint: Path) -> ModelConfig:
+    return ModelConfig(path=str(checkpoint), device="cpu", **case.model)
+
+
+def _asked(case: Case, checkpoint: Path) -> tuple[list[Asked], list[Turn]]:
+    family, rng = load_family(checkpoint), np.random.default_rng(0)
+    asked, turns = [], []
+    for number in range(case.prompts):
+        plan = video_plan(family.geometry, case.frames, case.side, number)
+        prompt: Prompt = family.render("<video>What moves?", (MediaRef("video", f"/{number}"),), (plan,))
+        asked.append(Asked(prompt, (case.tokens,) * case.responses))
+        for _ in range(case.responses):
+            ids = rng.integers(10, 250, case.tokens)
+            turns.append(Turn(prompt, ids, np.ones(case.tokens, dtype=bool), None, "length", ""))
+    return asked, turns
+
+
+def _noise(ref: MediaRef, plan: MediaPlan) -> Frames:
+    rng = np.random.default_rng(0)
+    return Frames(rng.integers(0, 256, (len(plan.frame_indices), plan.height, plan.width, 3), dtype=np.uint8), plan)
+
+
+def compare(name: str) -> dict[str, int]:
+    """A case in a process of its own: predicted and measured bytes."""
+    threshold = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.fit", "--case", name, "--work", folder]
+        done = [
+            subprocess.run([*command, *more], env=os.environ | threshold, check=True, capture_output=True, text=True)
+            for more in ([], ["--resident"])
+        ]
+    found: dict[str, int] = {}
+    for each in done:
+        found |= json.loads(each.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Every case, or one; a table of both peaks and the largest errors."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--case", choices=list(CASES), help="one case in this process")
+    parser.add_argument("--work", type=Path, help="directory of the checkpoint")
+    parser.add_argument("--resident", action="store_true", help="measure resident memory, not the allocator")
+    arguments = parser.parse_args()
+    check_packages()
+    if arguments.case:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(_one(CASES[arguments.case], arguments.work or Path(folder), resident=arguments.resident)))
+        return
+    found = {name: compare(name) for name in CASES}
+    rows = [
+        [
+            name,
+            *(f"{one[key] / 2**20:,.1f}" for key in ("predicted", "allocator", "resident")),
+            f"{one['predicted'] / one['allocator'] - 1:+.1%}",
+            f"{one['predicted'] / one['resident'] - 1:+.1%}",
+        ]
+        for name, one in found.items()
+    ]
+    print(table("peak of an update, MiB", ["case", "predicted", "allocator", "resident", "error", "error"], rows))
+    print(
+        json.dumps(
+            {
+                "cases": found,
+                "peak_prediction_error": round(_largest(found, "allocator"), 4),
+                "resident_prediction_error": round(_largest(found, "resident"), 4),
+            }
+        )
+    )
+
+
+def _one(case: Case, work: Path, *, resident: bool) -> dict[str, int]:
+    checkpoint = work / "checkpoint"
+    if not (checkpoint / "config.json").exists():
+        write(case, checkpoint)
+    if resident:
+        return {"resident": measured(case, checkpoint, resident=True)}
+    return {"predicted": sum(predicted(case, checkpoint).values()), "allocator": measured(case, checkpoint)}
+
+
+def _largest(found: Mapping[str, Mapping[str, int]], measure: str) -> float:
+    return max(abs(one["predicted"] / one[measure] - 1) for one in found.values())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The policy of one of several ranks, which train one model together.
+
+All ranks call the same methods with the same arguments. Each plans the whole of it, does its share, and returns what
+its share gives; ``training.ranks`` puts the shares together. Gradients are summed over the ranks, so that every rank
+moves its part of the weights as a single process would have done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from easyvideor1.config import ModelConfig, StageConfig
+from easyvideor1.families.family import Family, configured_family, configured_model
+from easyvideor1.families.features import FeatureCache
+from easyvideor1.families.inputs import LoadFrames
+from easyvideor1.packing.balance import MicroBatchRows, model_costs, rank_shares, turns_cost
+from easyvideor1.packing.micro_batch import MicroBatch
+from easyvideor1.policy.phase import Phase
+from easyvideor1.policy.policy import Policy
+from easyvideor1.policy.sharding import RankPlace, shard_model
+from easyvideor1.policy.spread import sum_gradients
+from easyvideor1.policy.update_batch import BackwardResult, UpdateBatch
+from easyvideor1.types import Turn
+
+
+class ShardedPolicy(Policy):
+    """One rank's part of a policy; made by ``open_sharded``, once the ranks have their process group."""
+
+    def __init__(self, family: Family, model: Any, checkpoint: Path, config: ModelConfig) -> None:
+        super().__init__(family, model, checkpoint, config)
+        self.place = RankPlace(0, 1, 1, self.device)
+        self.phase = Phase()
+
+    @classmethod
+    def open_sharded(
+        cls, config: ModelConfig, checkpoint: Path, stages: Sequence[StageConfig], place: RankPlace
+    ) -> ShardedPolicy:
+        """Load a checkpoint, copy it for references and critics of all stages of the run, and keep this rank's part.
+
+        The whole model passes through the memory of the host; a device has no more of it than a layer at a time.
+        """
+        family = configured_family(config, checkpoint)
+        policy = cls.of(family, configured_model(family, config, checkpoint), checkpoint, config)
+        assert isinstance(policy, ShardedPolicy)
+        policy.prepare(stages)
+        policy._costs = model_costs(family, policy.model)
+        mesh = place.mesh()
+        for model in (policy.model, *policy.copies.values()):
+            shard_model(family, model, mesh, place.device)
+        policy.place, policy.device = place, place.device
+        policy.writes = place.rank == 0
+        return policy
+
+    def plan(
+        self, turns: Sequence[Turn], together: torch.Tensor | None = None, max_tokens: int | None = None
+    ) -> list[MicroBatchRows]:
+        """Micro-batches of all ranks: smaller ones than in a single process, where these fill the ranks better."""
+        found = super().plan(turns, together, max_tokens)
+        ranks = self.place.ranks
+        if len(found) % ranks == 0:
+            return found
+        passes = -(-len(found) // ranks)
+        tokens = sum(row.row_length for rows in found for row in rows)
+        finer = super().plan(turns, together, -(-tokens // (passes * ranks)))
+        return min(found, finer, key=self._longest)
+
+    def share(self, micro_batches: Sequence[MicroBatchRows]) -> list[MicroBatchRows]:
+        """Those of this rank."""
+        return rank_shares(micro_batches, self.place.ranks, self._cost)[self.place.rank]
+
+    def _cost(self, rows: MicroBatchRows) -> float:
+        assert self._costs is not None
+        costs = self._costs
+        return sum(turns_cost(row, costs) for row in rows)
+
+    def _longest(self, micro_batches: Sequence[MicroBatchRows]) -> float:
+        """Work of the rank that has most."""
+        return max(sum(map(self._cost, share)) for share in rank_shares(micro_batches, self.place.ranks, self._cost))
+
+    def forward_backward(
+        self,
+        batch: UpdateBatch,
+        micro_batches: Sequence[MicroBatchRows] | None = None,
+        *,
+        load: LoadFrames,
+        features: FeatureCache | None = None,
+    ) -> BackwardResult:
+        """As ``ForwardPasses.forward_backward``, with the gradients of all ranks, and what this rank's share gives."""
+        plan = self.plan_update(batch) if micro_batches is None else micro_batches
+        found = super().forward_backward(batch, self.share(plan), load=load, features=features)
+        self._sum_gradients(self.model, self.model, batch)
+        return found
+
+    def critic_forward_backward(
+        self,
+        batch: UpdateBatch,
+        micro_batches: Sequence[MicroBatchRows] | None = None,
+        *,
+        load: LoadFrames,
+        features: FeatureCache | None = None,
+    ) -> dict[str, float]:
+        """As ``forward_backward``, of the critic."""
+        assert self.critic is not None
+        plan = self.plan(batch.turns) if micro_batches is None else micro_batches
+        found = super().critic_forward_backward(batch, self.share(plan), load=load, features=features)
+        self._sum_gradients(self.critic.model, self.critic.model.model, batch)
+        return found
+
+    def _sum_gradients(self, trained: torch.nn.Module, model: Any, batch: UpdateBatch) -> None:
+        self.phase.at("sums gradients")
+        sum_gradients(trained.parameters())
+        if any(turn.prompt.media for turn in batch.turns):
+            return
+        # Ranks that share the tower call it all the same. Its gradients are 0 then, and those of a process are absent:
+        # an optimiser would go on moving it.
+        groups = self.family.groups(model)
+        for module in (*groups["vision"], *groups["merger"]):
+            module.zero_grad(set_to_none=True)
+
+    def _scan(self, turns: Sequence[Turn], micro_batches: Sequence[MicroBatchRows] | None, *rest: Any) -> Any:
+        plan = self.plan(turns) if micro_batches is None else micro_batches
+        return super()._scan(turns, self.share(plan), *rest)
+
+    def batches(
+        self, micro_batches: Sequence[MicroBatchRows], load: LoadFrames, features: FeatureCache | None = None
+    ) -> Iterator[tuple[Sequence[int], MicroBatch]]:
+        """As ``ForwardPasses.batches``; ``phase`` says how far they are."""
+        found, many = super().batches(micro_batches, load, features), len(micro_batches)
+        for number in count(1):
+            self.phase.at(f"reads the media of micro-batch {number} of {many}", alone=True)
+            batch = next(found, None)
+            if batch is None:
+                break
+            self.phase.at(f"computes micro-batch {number} of {many}")
+            yield batch
+        self.phase.at(f"has computed its {many} micro-batches")

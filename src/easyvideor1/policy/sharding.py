@@ -1,0 +1,95 @@
+"""Which parts of a model ranks hold in parts: FSDP2, layer by layer.
+
+Every repeated layer is gathered when it runs, and freed after it. Embeddings and the matrix of the logits stay whole on
+every rank: log-probs call the latter in chunks, whose number differs from rank to rank. A vision tower that is not
+trained stays whole, too; so features of it can be cached, and no rank waits for another where it has no media.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from easyvideor1.families.family import Family
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+
+@dataclass(frozen=True, slots=True)
+class RankPlace:
+    """One of the ranks that train together.
+
+    ``shard_size`` is the number of ranks that a layer is spread over; where that is not all of them, each such group
+    has the whole model (hybrid sharding: Zhao et al. 2023, sec. 3.2.2). ``device`` is where this rank computes.
+    """
+
+    rank: int
+    ranks: int
+    shard_size: int
+    device: torch.device
+
+    def mesh(self) -> DeviceMesh:
+        """All ranks; their process group is there already."""
+        from torch.distributed.device_mesh import init_device_mesh
+
+        kind = self.device.type
+        if self.shard_size == self.ranks:
+            return init_device_mesh(kind, (self.ranks,), mesh_dim_names=("shard",))
+        replicas = self.ranks // self.shard_size
+        return init_device_mesh(kind, (replicas, self.shard_size), mesh_dim_names=("replica", "shard"))
+
+
+def shard_model(family: Family, model: Any, mesh: DeviceMesh, device: torch.device) -> None:
+    """Spread a model on the CPU over ranks, and move what stays whole to the ``device`` of this one.
+
+    Gradients of what is spread are sums over all ranks: a token's weight is its share of the whole update.
+    """
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    groups = family.groups(model)
+    kept = {*model.get_input_embeddings().parameters()}
+    if (logits := model.get_output_embeddings()) is not None:
+        kept |= {*logits.parameters()}
+    tower = [*groups["vision"], *groups["merger"]]
+    roots = list(groups["language"])
+    if any(parameter.requires_grad for module in tower for parameter in module.parameters()):
+        roots += _together(model, tower, apart_from=groups["language"])
+    for root in roots:
+        layers = list(_layers(root))
+        for layer in layers:
+            fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+        # Without a layer of its own it may be called otherwise than as a whole, as the matrix of the logits is.
+        if layers and root not in layers and not isinstance(root, torch.nn.ModuleList):
+            fully_shard(root, mesh=mesh, reshard_after_forward=True, ignored_params=kept)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no sum that multiplies
+    # A module that is spread was moved as it was cut; to move it again would take its parts apart.
+    for owner in model.modules():
+        for tensor in (*owner.parameters(recurse=False), *owner.buffers(recurse=False)):
+            if tensor.device.type != device.type and type(tensor) in (torch.nn.Parameter, torch.Tensor):
+                tensor.data = tensor.data.to(device)
+
+
+def _layers(root: torch.nn.Module) -> Iterable[torch.nn.Module]:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return (module for module in root.modules() if isinstance(module, GradientCheckpointingLayer))
+
+
+def _together(
+    model: torch.nn.Module, parts: Iterable[torch.nn.Module], apart_from: Iterable[torch.nn.Module]
+) -> list[torch.nn.Module]:
+    """The least module that has all ``parts`` and none of the others; the parts if there is none."""
+    parts, others = list(parts), set(apart_from)
+    found: list[torch.nn.Module] = []
+    for module in model.modules():  # from the outside inwards
+        own = set(module.modules())
+        if own.issuperset(parts) and own.isdisjoint(others):
+            found = [module]
+    return found or parts

@@ -1,0 +1,105 @@
+"""Bytes as functions of lengths, and what a model takes by part: plain numbers, made by ``measure``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from easyvideor1.packing.balance import Costs
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """``constant + linear * n + square * n ** 2`` bytes for ``n`` tokens or patches."""
+
+    constant: float = 0.0
+    linear: float = 0.0
+    square: float = 0.0
+
+    @classmethod
+    def through(cls, lengths: Sequence[int], values: Sequence[float]) -> Curve:
+        """The line through two points, or the parabola through three (Newton's divided differences)."""
+        a, b, x, y = lengths[0], lengths[1], values[0], values[1]
+        first, square = (y - x) / (b - a), 0.0
+        if len(lengths) == 3:
+            c, z = lengths[2], values[2]
+            square = ((z - y) / (c - b) - first) / (c - a)
+        linear = first - square * (a + b)
+        return cls(x - linear * a - square * a * a, linear, square)
+
+    def at(self, length: float) -> float:
+        """Bytes for ``length``; none for none."""
+        return self.constant + self.linear * length + self.square * length**2 if length > 0 else 0.0
+
+    def __add__(self, other: Curve) -> Curve:
+        return Curve(self.constant + other.constant, self.linear + other.linear, self.square + other.square)
+
+    def __mul__(self, factor: float) -> Curve:
+        return Curve(self.constant * factor, self.linear * factor, self.square * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class PassMemory:
+    """What some layers take for ``n`` tokens.
+
+    ``kept`` is there between forward and backward pass. ``forward`` and ``backward`` are the most that a pass needs
+    beyond what is kept at that moment. ``alone`` is the peak of a pass without gradient, ``layer`` what the backward
+    pass still needs of the layers when only the first is left.
+    """
+
+    kept: Curve = Curve()
+    forward: Curve = Curve()
+    backward: Curve = Curve()
+    alone: Curve = Curve()
+    layer: Curve = Curve()
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMemory:
+    """What log-probs of ``n`` response tokens take: the peak, forward or backward, and what is kept in between.
+
+    Logits exist for ``chunk`` tokens at a time, so the peak is one line below that number and another above it.
+    """
+
+    chunk: int
+    below: Curve
+    above: Curve
+    kept: Curve
+
+    def peak(self, targets: float) -> float:
+        """Bytes of logits, their gradients and that of the output matrix at the worst moment."""
+        return (self.below if targets <= self.chunk else self.above).at(targets)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSizes:
+    """Sizes of a model as a configuration trains it, in bytes unless said otherwise.
+
+    ``trained`` and ``frozen`` are weights by module group; ``trained_values`` counts trained numbers, each of which has
+    a float32 gradient and two float32 moments. ``largest`` is the largest trained tensor. ``key_values`` are those of
+    one token in the engine's cache. ``pixels`` are those of one patch as the tower takes them, ``features`` what a
+    visual token is given, ``hidden`` the state of one token.
+    """
+
+    trained: dict[str, int]
+    frozen: dict[str, int]
+    trained_values: int
+    largest: int
+    all_values: int
+    language: PassMemory
+    vision: PassMemory
+    head: HeadMemory
+    key_values: int
+    pixels: int
+    features: int
+    hidden: int
+    vocabulary: int
+    compute_bytes: int
+    tower_trained: bool
+    merge: int
+    costs: Costs
+
+    @property
+    def weights(self) -> int:
+        """All weights as the trainer holds them."""
+        return sum(self.trained.values()) + sum(self.frozen.values())

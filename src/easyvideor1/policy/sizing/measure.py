@@ -1,0 +1,259 @@
+"""The sizes of a model, measured by running its own code on tensors without memory.
+
+Layers are of a few kinds, so one or two of each are run and the rest is counted. A pass is run at three lengths: fused
+attention takes memory that grows with the length, the eager one with its square, and a parabola has both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from easyvideor1.attention.functions import takes_layout
+from easyvideor1.attention.layout import Layout
+from easyvideor1.config import ModelConfig
+from easyvideor1.families.checkpoint import read_config
+from easyvideor1.families.family import Embeddings, Family, computing, configured_model
+from easyvideor1.families.vision_tower import prepare_tower
+from easyvideor1.packing.balance import model_costs
+from easyvideor1.packing.logprobs import chunk_tokens, hidden_logprobs
+from easyvideor1.policy.memory_savings import frozen_products, prepare_training
+from easyvideor1.policy.sizing.curves import Curve, HeadMemory, ModelSizes, PassMemory
+from easyvideor1.policy.sizing.meter import Meter, without_memory
+from easyvideor1.types import ConfigError
+
+#: Lengths that passes are run at: two where memory grows with the length alone.
+_LENGTHS, _EAGER_LENGTHS = (256, 1024), (256, 512, 1024)
+_GROUPS = ("vision", "merger", "language")
+
+
+def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> ModelSizes:
+    """The sizes of a checkpoint's model as ``config`` trains it.
+
+    ``config.json`` is all that is read. Frozen weights are taken to be exact in the computing type if the checkpoint is
+    stored in that type.
+
+    Raises:
+        ConfigError: the family keeps its layers elsewhere than transformers' Qwen models, or cannot be run this way.
+    """
+    model = _opened(family, config, checkpoint)
+    text = model.config.get_text_config()
+    costs = model_costs(family, model)
+    groups = _by_group(family, model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    numbers = sum(p.numel() for p in model.parameters())
+    tower_trained = any(p.requires_grad for name in ("vision", "merger") for p in groups[name])
+    every = {name: _bytes(groups[name], trained=True) for name in _GROUPS}
+    frozen = {name: _bytes(groups[name], trained=False) for name in _GROUPS}
+    largest = max((p.numel() * 4 for p in trained), default=0)
+    compute = getattr(torch, config.dtype).itemsize
+    deepstack = len(getattr(model.config.vision_config, "deepstack_visual_indexes", None) or ())
+    geometry = family.geometry
+    try:
+        with without_memory():
+            model.to_empty(device="cpu")
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.grad = torch.zeros_like(parameter)
+            language = _language(family, model)
+            vision = _vision(family, model)
+            head = _head(family, model)
+    except (RuntimeError, AttributeError, TypeError, NotImplementedError) as error:
+        raise ConfigError(
+            f"model.path: the memory of {type(family).__name__} cannot be predicted: its layers do not run on tensors "
+            f"without memory ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
+        ) from error
+    return ModelSizes(
+        trained=every,
+        frozen=frozen,
+        trained_values=sum(p.numel() for p in trained),
+        largest=largest,
+        all_values=numbers,
+        language=language,
+        vision=vision,
+        head=head,
+        key_values=_key_values(text) * compute,
+        pixels=3 * geometry.temporal_patch_size * geometry.patch_size**2 * 4,
+        features=(1 + deepstack) * int(text.hidden_size) * compute,
+        hidden=int(text.hidden_size) * compute,
+        vocabulary=int(text.vocab_size),
+        compute_bytes=compute,
+        tower_trained=tower_trained,
+        merge=geometry.merge_size**2,
+        costs=costs,
+    )
+
+
+def _opened(family: Family, config: ModelConfig, checkpoint: Path) -> Any:
+    """The model on the meta device, as it is trained."""
+    model = configured_model(family, config, checkpoint, meta=True)
+    prepare_training(family, model, config)
+    dtype = getattr(torch, config.dtype)
+    if dtype != torch.float32 and _stored_type(checkpoint) == dtype:
+        for parameters in frozen_products(model):
+            for parameter in parameters:
+                parameter.data = parameter.data.to(dtype)
+    return model.train()
+
+
+def _stored_type(checkpoint: Path) -> torch.dtype | None:
+    written = read_config(checkpoint)
+    name = written.get("dtype") or written.get("torch_dtype") or ""
+    found = getattr(torch, str(name), None)
+    return found if isinstance(found, torch.dtype) else None
+
+
+def _by_group(family: Family, model: Any) -> dict[str, list[torch.nn.Parameter]]:
+    """Parameters by module group; a tied one counts where it comes first."""
+    seen: set[int] = set()
+    found: dict[str, list[torch.nn.Parameter]] = {name: [] for name in _GROUPS}
+    for name in _GROUPS:
+        for module in family.groups(model)[name]:
+            for parameter in module.parameters():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    found[name].append(parameter)
+    found["language"] += [p for p in model.parameters() if id(p) not in seen]
+    return found
+
+
+def _bytes(parameters: Sequence[torch.nn.Parameter], *, trained: bool) -> int:
+    return sum(p.numel() * p.element_size() for p in parameters if p.requires_grad == trained)
+
+
+def _key_values(text: Any) -> int:
+    """Numbers that the cache holds of one token; layers of linear attention keep a state of fixed size instead."""
+    kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return 2 * sum("linear" not in kind for kind in kinds) * int(text.num_key_value_heads) * int(head)
+
+
+def _language(family: Family, model: Any) -> PassMemory:
+    """The decoder, from embeddings to last hidden states."""
+    decoder = model.model.language_model
+    layers = decoder.layers
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or [""] * len(layers)
+    period = _period(kinds[: len(layers)])
+    dtype, width = model.compute_dtype, int(model.config.get_text_config().hidden_size)
+    trains = any(p.requires_grad for p in model.parameters())
+
+    def run(count: int, length: int) -> torch.Tensor:
+        decoder.layers = layers[:count]
+        tokens = torch.zeros(1, length, width, dtype=dtype, requires_grad=torch.is_grad_enabled() and trains)
+        mask: torch.Tensor | Layout | None = None
+        if takes_layout(model):  # a prompt and what continues it
+            mask = Layout(((0, length // 2, length), (length // 2, length, length)), length)
+        elif family.shares_prefix:
+            mask = torch.ones(1, 1, length, length, dtype=torch.bool)
+        positions = torch.zeros(3, 1, length, dtype=torch.int64)
+        return family.decode(model, Embeddings(tokens), positions, mask)
+
+    try:
+        return _passes(model, run, len(layers), period)
+    finally:
+        decoder.layers = layers
+
+
+def _period(kinds: Sequence[str]) -> int:
+    """Layers after which their kinds repeat."""
+    return next(p for p in range(1, len(kinds) + 1) if all(kinds[i] == kinds[i % p] for i in range(len(kinds))))
+
+
+def _vision(family: Family, model: Any) -> PassMemory:
+    """The vision tower behind its patch embedding, and its mergers, by patches."""
+    tower = model.model.visual
+    prepare_tower(tower)  # an eager tower reads lengths where there are none
+    shape = model.config.vision_config
+    width = int(shape.embed_dim if hasattr(shape, "embed_dim") else shape.hidden_size)
+    blocks, mergers = tower.blocks, family.groups(model)["merger"]
+    trains = any(
+        p.requires_grad for part in ("vision", "merger") for m in family.groups(model)[part] for p in m.parameters()
+    )
+    lists = [part for each in mergers for part in (each if isinstance(each, torch.nn.ModuleList) else [each])]
+
+    def run(count: int, length: int) -> torch.Tensor:
+        grad = torch.is_grad_enabled() and trains
+        hidden = torch.zeros(length, width, dtype=model.compute_dtype, requires_grad=grad)
+        turned = torch.zeros(length, width // int(shape.num_heads))
+        for block in blocks[:count]:
+            hidden = block(hidden, cu_seqlens=_BOUNDS[length], max_seqlen=length, position_embeddings=(turned, turned))
+        return torch.cat([merger(hidden) for merger in lists])
+
+    return _passes(model, run, len(blocks), 1, grad=trains)
+
+
+#: One temporal step of so many patches. Real numbers: towers read them.
+_BOUNDS = {length: torch.tensor([0, length], dtype=torch.int32) for length in _EAGER_LENGTHS}
+
+
+def _passes(
+    model: Any, run: Callable[[int, int], torch.Tensor], layers: int, period: int, *, grad: bool = True
+) -> PassMemory:
+    """Memory of ``layers`` layers, from runs of one and two periods of them."""
+    few = min(period, layers)
+    more = min(2 * period, layers)
+    lengths = _EAGER_LENGTHS if model.config._attn_implementation == "eager" else _LENGTHS
+    rows = {count: [_one(model, run, count, length, grad) for length in lengths] for count in {few, more}}
+    curves = {
+        count: [Curve.through(lengths, column) for column in zip(*row, strict=True)] for count, row in rows.items()
+    }
+
+    def whole(index: int) -> Curve:
+        first, second = curves[few][index], curves[more][index]
+        if more == few:
+            return first
+        each = (second + first * -1.0) * (1 / (more - few))
+        return first + each * (layers - few)
+
+    if not grad:
+        return PassMemory(alone=whole(3))
+    return PassMemory(whole(0), curves[more][1], curves[more][2], whole(3), curves[few][0])
+
+
+def _one(
+    model: Any, run: Callable[[int, int], torch.Tensor], count: int, length: int, grad: bool
+) -> tuple[float, float, float, float]:
+    """Bytes kept, most beyond that in the forward and in the backward pass, and the peak without gradient."""
+    with Meter() as meter:
+        with torch.no_grad(), computing(model):
+            out = run(count, length)
+        del out
+        alone = meter.take_peak()
+        if not grad:
+            return 0.0, 0.0, 0.0, float(alone)
+        with computing(model):
+            out = run(count, length)
+        kept, forward = meter.live, meter.take_peak()
+        if not out.requires_grad:
+            return 0.0, 0.0, 0.0, float(alone)
+        torch.autograd.backward(out, torch.zeros_like(out))
+        backward = meter.take_peak()
+    return float(kept), float(forward - kept), float(backward - kept), float(alone)
+
+
+def _head(family: Family, model: Any) -> HeadMemory:
+    """Log-probs of response tokens, with their backward pass."""
+    width, chunk = int(model.config.get_text_config().hidden_size), chunk_tokens(model)
+
+    def one(targets: int) -> tuple[float, float]:
+        with Meter() as meter:
+            hidden = torch.zeros(targets, width, dtype=model.compute_dtype, requires_grad=True)
+            ids = torch.zeros(targets, dtype=torch.int64)
+            logprobs, _ = hidden_logprobs(family, model, hidden, ids)
+            kept = meter.live
+            torch.autograd.backward(logprobs, torch.zeros_like(logprobs))
+            return float(meter.take_peak()), float(kept)
+
+    # From the second chunk on, gradients of the chunk before it are still there.
+    small, large = [math.ceil(chunk / 4), math.ceil(chunk / 2) + 1], [2 * chunk, 3 * chunk]
+    below, above = ([one(targets) for targets in lengths] for lengths in (small, large))
+    return HeadMemory(
+        chunk,
+        Curve.through(small, [peak for peak, _ in below]),
+        Curve.through(large, [peak for peak, _ in above]),
+        Curve.through(large, [kept for _, kept in above]),
+    )

@@ -1,0 +1,49 @@
+"""What of a prediction is neither memory of the device nor arithmetic: tokens of prompts, memory of the host, disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from easyvideor1.policy.sizing.prediction import Problem
+from easyvideor1.policy.sizing.workload import Asked
+from easyvideor1.video.entry import TYPICAL_RATIO, raw_bytes
+
+#: Libraries and interpreter of one process that has torch and transformers, and no model.
+PROCESS_BYTES = 1 << 30
+
+
+def histogram(asked: Sequence[Asked]) -> list[tuple[int, int, int]]:
+    """Prompts by tokens, ``(from, below, prompts)``, in powers of two."""
+    counts: dict[int, int] = {}
+    for one in asked:
+        power = max(int(math.log2(max(len(one.prompt), 1))), 6)
+        counts[power] = counts.get(power, 0) + 1
+    return [
+        (0 if power == 6 else 2**power, 2 ** (power + 1), counts.get(power, 0))
+        for power in range(min(counts), max(counts) + 1)
+    ]
+
+
+def cache_bytes(problem: Problem) -> int:
+    """Bytes of the frame cache for all media of the stage; exact for ``raw``, by typical ratios for other codecs."""
+    plans = {plan.digest: plan for one in problem.asked for plan in one.prompt.plans}
+    return int(sum(map(raw_bytes, plans.values())) * TYPICAL_RATIO[problem.config.cache.codec])
+
+
+def host_parts(problem: Problem) -> dict[str, int]:
+    """Most bytes of the host's memory by part, beside the device's where that is the processor.
+
+    Decoding workers and frames are limits of the configuration, not what they usually take.
+    """
+    cache, rollout = problem.config.cache, problem.config.rollout
+    frames = sum(raw_bytes(plan) for one in problem.asked for plan in one.prompt.plans)
+    parts = {
+        "processes": PROCESS_BYTES * (1 + rollout.workers),
+        "frames read lately": min(cache.keep_mb << 20, frames),
+        "frames of coming steps": min(cache.prefetch_mb << 20, frames) if cache.prefetch_steps else 0,
+        "decoding workers, at most": cache.workers * (cache.memory_mb << 20),
+    }
+    if rollout.workers:
+        parts["weights for engines in other processes"] = problem.sizes.all_values * 4
+    return {name: size for name, size in parts.items() if size}

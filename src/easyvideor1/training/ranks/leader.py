@@ -1,0 +1,271 @@
+"""The first rank's side: it calls the others, waits for what they return, and notices when one dies or stalls.
+
+A rank that is gone leaves the others in a collective operation. gloo ends that with an error, which is then said in
+words; where an operation does not end by itself, the process is ended once the words are out. No rank waits for ever.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self
+
+import torch.distributed as dist
+
+from easyvideor1.config import ClusterConfig
+from easyvideor1.policy.phase import Phase
+from easyvideor1.policy.sharding import RankPlace
+from easyvideor1.training.ranks.line import Line
+from easyvideor1.training.ranks.member import SILENT_SECONDS, Beats, join, rank_device
+from easyvideor1.training.ranks.messages import Beat, Bye, Call, Opening, RankFault
+from easyvideor1.training.ranks.processes import Launched, Processes
+from easyvideor1.types import EasyVideoError, StoppedError
+
+#: Seconds between two looks at the other ranks.
+_LOOK_SECONDS = 0.2
+#: Seconds that an operation with a dead rank gets to fail by itself.
+_GRACE_SECONDS = 20.0
+#: Seconds that its error waits for the words.
+_WORDS_SECONDS = 5.0
+_BYE_SECONDS = 10.0
+
+
+class RankError(StoppedError):
+    """A rank died or stalls; the run can be resumed from its last checkpoint."""
+
+
+class Ranks:
+    """The ranks of a run, of which this process is the first. A context: they end with it."""
+
+    def __init__(self, cluster: ClusterConfig, place: Launched | None) -> None:
+        self.cluster, self._place = cluster, place
+        self.phase = Phase()
+        self._line = Line(place.host, place.port, serves=place.serves, prefix=place.prefix) if place else None
+        self._processes: Processes | None = None
+        self._number = 0
+        self._calling = self._opened = False
+        self._verdict: EasyVideoError | None = None
+        self._closed, self._said = threading.Event(), threading.Event()
+        #: Held to interrupt the run, and to leave it: no interrupt comes after its end.
+        self._ending = threading.Lock()
+        self._thread = threading.current_thread()
+        self._beats: Beats | None = None
+        if self._line is not None:
+            self._begin(self._line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        try:
+            self._end(self._closed)
+        except KeyboardInterrupt:
+            interrupted = True
+            self._closed.set()
+        self._close(failed=error is not None or interrupted)
+        if interrupted and self._verdict is not None and not self._said.is_set():
+            self._said.set()
+            raise self._verdict from None  # the interrupt was ours
+        if interrupted and not isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt
+
+    def open(self, opening: Opening) -> RankPlace:
+        """Have all ranks, and meet them; each then opens its part of the policy (``await_opened``).
+
+        Raises:
+            ConfigError: a rank has no device.
+            RankError: a rank died.
+        """
+        ranks = self.cluster.ranks
+        device = rank_device(opening.model, self._place.local_rank if self._place else 0)
+        if self._line is None:
+            self._line = Line("127.0.0.1", 0, serves=True)
+            self._processes = Processes(self._line.host, self._line.port, ranks)
+            self._begin(self._line)
+        self._opened = True
+        self._line.put("opening", opening)
+        self._await("here")
+        with self._blaming():
+            return join(self._line, 0, ranks, opening, device)
+
+    def await_opened(self) -> None:
+        """Wait until every rank has opened its part."""
+        self._await("ready")
+
+    @contextmanager
+    def calling(self, call: Call) -> Iterator[list[Any]]:
+        """Have the other ranks do what this one does in the block; their results are in the list behind it."""
+        assert self._line is not None
+        line, number, results = self._line, self._number, list[Any]()
+        self._check()
+        self._number += 1
+        self.phase.at(f"begins {call.method}")
+        line.put(f"call/{number}", call)
+        with self._blaming():
+            yield results
+            self.phase.at("waits for the results of the others")
+            for rank in range(1, self.cluster.ranks):
+                key = f"result/{number}/{rank}"
+                results.append(line.wait(key, self._check)[0])
+                line.drop(key)
+            line.drop(f"call/{number}")
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Within the block other ranks are waited for: where it fails because one is gone, that is said."""
+        self._calling = True
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, EasyVideoError):
+                raise
+            limit = time.monotonic() + _WORDS_SECONDS
+            while self._verdict is None and time.monotonic() < limit:
+                time.sleep(_LOOK_SECONDS / 4)
+            if self._verdict is None:
+                raise
+            self._end(self._said)
+            raise self._verdict from error
+        finally:
+            self._calling = False
+
+    def _begin(self, line: Line) -> None:
+        """Give signs of life, and look for those of the others."""
+        self._beats = Beats(line.beside(), 0, self.phase)
+        self._beats.start()
+        threading.Thread(target=self._watch, args=(line.beside(),), daemon=True).start()
+
+    def _await(self, key: str) -> None:
+        assert self._line is not None
+        for rank in range(1, self.cluster.ranks):
+            self._line.wait(f"{key}/{rank}", self._check)
+
+    def _check(self) -> None:
+        if self._verdict is not None:
+            self._end(self._said)
+            raise self._verdict
+
+    def _end(self, how: threading.Event) -> None:
+        """From here on the run ends by itself, as ``how`` says, and is not interrupted."""
+        with self._ending:
+            how.set()
+
+    # -- the thread that watches
+
+    def _watch(self, line: Line) -> None:
+        heard = {rank: (0, time.monotonic()) for rank in range(1, self.cluster.ranks)}
+        with suppress(RuntimeError):  # the store is gone: so is the run, or all that it could say
+            while not self._closed.wait(_LOOK_SECONDS):
+                beats = {rank: line.get(f"beat/{rank}") for rank in heard}
+                verdict = self._ended(line, beats) or self._silent(beats, heard) or self._stalled(beats)
+                if verdict is not None:
+                    self._condemn(line, verdict)
+                    return
+
+    def _ended(self, line: Line, beats: dict[int, Beat | None]) -> EasyVideoError | None:
+        """What a rank says that failed, or that one has gone without a word, which makes others fail."""
+        faults: dict[int, RankFault] = {rank: fault for rank in beats if (fault := line.get(f"fault/{rank}"))}
+        order = sorted(faults, key=lambda rank: (faults[rank].kind is None, faults[rank].at))
+        ended = [] if self._processes is None else [rank for rank in self._processes.ended() if rank not in faults]
+        if self._closed.is_set() or not (order or ended):
+            return None
+        if order and (kind := faults[order[0]].kind) is not None:
+            with suppress(TypeError):  # an error that is made of more than its words
+                return kind(f"rank {order[0]}: {faults[order[0]].words}")
+        if ended:
+            assert self._processes is not None
+            return RankError(
+                f"rank {ended[0]} ended while it {_doing(beats[ended[0]])}: {self._processes.how(ended[0])}; run the "
+                f"same command to resume from the last checkpoint{self._last_words(ended[0])}"
+            )
+        rank = order[0]
+        if self._processes is None:  # else it is among the rank's last lines
+            print(faults[rank].trace, file=sys.stderr, flush=True)
+        return RankError(
+            f"rank {rank} failed while it {_doing(beats[rank])}: {faults[rank].words}{self._last_words(rank)}"
+        )
+
+    def _silent(self, beats: dict[int, Beat | None], heard: dict[int, tuple[int, float]]) -> EasyVideoError | None:
+        """A rank that gives no sign of life although it once did: its machine is gone, or it is stopped."""
+        for rank, beat in beats.items():
+            number, at = heard[rank]
+            if beat is None:
+                continue
+            if beat.number != number:
+                heard[rank] = (beat.number, time.monotonic())
+            elif time.monotonic() - at > SILENT_SECONDS:
+                return RankError(
+                    f"rank {rank} has been silent for {SILENT_SECONDS:g} s; it {_doing(beat)} when last heard of; run "
+                    f"the same command to resume from the last checkpoint{self._last_words(rank)}"
+                )
+        return None
+
+    def _stalled(self, beats: dict[int, Beat | None]) -> EasyVideoError | None:
+        """The rank that the others wait for, once none has done anything for the time of ``cluster.deadline``."""
+        own = Beat(0, self.phase.words, self.phase.marks, self.phase.alone, self.phase.seconds)
+        known = {0: own} | {rank: beat for rank, beat in beats.items() if beat is not None}
+        waited = min(beat.seconds for beat in known.values())
+        if not (self._calling and self.cluster.deadline and waited > self.cluster.deadline):
+            return None
+        rank = min(known, key=lambda rank: (not known[rank].alone, known[rank].marks))
+        return RankError(
+            f"no rank has done anything for {waited:.0f} s (cluster.deadline is {self.cluster.deadline:g}): they wait "
+            f"for rank {rank}, which {_doing(known[rank])}; run the same command to resume from the last checkpoint"
+            f"{self._last_words(rank)}"
+        )
+
+    def _last_words(self, rank: int) -> str:
+        return self._processes.last_words(rank) if self._processes is not None and rank else ""
+
+    def _condemn(self, line: Line, verdict: EasyVideoError) -> None:
+        """End the ranks, and then the run."""
+        self._verdict = verdict
+        with suppress(RuntimeError):
+            line.put("verdict", str(verdict))  # ranks of a launcher end themselves
+        if self._processes is not None:
+            self._processes.kill()
+        with self._ending:
+            ends = self._calling or self._said.is_set() or self._closed.is_set()
+            if not ends and self._thread is threading.main_thread():
+                _thread.interrupt_main()  # it may be generating for a long time yet
+        if self._said.wait(_GRACE_SECONDS) or self._closed.is_set() or not self._calling:
+            return
+        print(f"error: {verdict}", file=sys.stderr, flush=True)
+        os._exit(StoppedError.exit_status)
+
+    def _close(self, *, failed: bool) -> None:
+        if self._line is not None and self._verdict is None:
+            with suppress(RuntimeError):
+                if failed:
+                    self._line.put("verdict", "the run has failed")
+                else:
+                    self._say_bye(self._line)
+        if self._processes is not None:
+            if not failed:
+                self._processes.wait()
+            self._processes.kill()
+        if self._beats is not None:
+            self._beats.stop()
+        if self._opened and dist.is_initialized():
+            with suppress(RuntimeError):
+                dist.destroy_process_group()
+
+    def _say_bye(self, line: Line) -> None:
+        line.put(f"call/{self._number}" if self._opened else "opening", Bye())
+        limit = time.monotonic() + _BYE_SECONDS
+        for rank in range(1, self.cluster.ranks):
+            while line.get(f"bye/{rank}") is None and time.monotonic() < limit:
+                time.sleep(_LOOK_SECONDS / 10)
+
+
+def _doing(beat: Beat | None) -> str:
+    return "starts" if beat is None else beat.words

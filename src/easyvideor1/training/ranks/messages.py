@@ -1,0 +1,69 @@
+"""What travels between ranks: token ids, plans of media, numbers per token and settings; never frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easyvideor1.config import ModelConfig, StageConfig
+from easyvideor1.engines.worker_messages import TorchSettings, WorkerMedia
+from easyvideor1.types import EasyVideoError
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Everything that a rank needs to open its part of the policy.
+
+    ``open_media`` makes what reads frames, on every rank by itself. ``deadline`` is ``cluster.deadline``.
+    """
+
+    model: ModelConfig
+    checkpoint: Path
+    stages: tuple[StageConfig, ...]
+    shard_size: int
+    deadline: float
+    torch: TorchSettings
+    open_media: Callable[[], WorkerMedia]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """Call a method of the policy; ``cached_features`` says whether it is given the cache of features.
+
+    ``seed`` is for what draws in it, such as dropout.
+    """
+
+    method: str
+    arguments: tuple[Any, ...]
+    options: Mapping[str, Any]
+    loads: bool
+    cached_features: bool
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """The run is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life: how often it was given, what the rank does, since how many seconds, see ``policy.phase``."""
+
+    number: int
+    words: str
+    marks: int
+    alone: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankFault:
+    """What failed on a rank, and when by its clock; ``kind`` is the class of an error for the user, else ``None``."""
+
+    at: float
+    kind: type[EasyVideoError] | None
+    words: str
+    trace: str

@@ -1,0 +1,197 @@
+"""The policy of a run on several ranks, as the run sees it: what ``Policy`` is on one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from easyvideor1.config import ModelConfig, StageConfig
+from easyvideor1.engines.worker_messages import TorchSettings, WorkerMedia
+from easyvideor1.families.features import FeatureCache
+from easyvideor1.families.inputs import LoadFrames
+from easyvideor1.packing.balance import MicroBatchRows
+from easyvideor1.policy.sharded import ShardedPolicy
+from easyvideor1.policy.update_batch import BackwardResult, Observations, UpdateBatch
+from easyvideor1.training.ranks.leader import Ranks
+from easyvideor1.training.ranks.member import perform
+from easyvideor1.training.ranks.messages import Call, Opening
+from easyvideor1.types import Turn
+
+#: Numbers of the tokens of every turn, by its number.
+ByTurn = dict[int, torch.Tensor]
+
+
+class RankedPolicy(ShardedPolicy):
+    """The first rank's part of a policy. What is asked of it, all ranks do; shares are put together here."""
+
+    ranks: Ranks
+
+    @classmethod
+    def open_on(
+        cls,
+        ranks: Ranks,
+        config: ModelConfig,
+        checkpoint: Path,
+        stages: Sequence[StageConfig],
+        open_media: Callable[[], WorkerMedia],
+    ) -> RankedPolicy:
+        """Open a checkpoint on all ranks, for all stages of a run.
+
+        Raises:
+            ConfigError: the checkpoint or the devices are not as configured.
+            RankError: a rank died.
+        """
+        cluster = ranks.cluster
+        torch_settings = TorchSettings.of_this_process()
+        opening = Opening(
+            config, checkpoint, tuple(stages), cluster.shard_size, cluster.deadline, torch_settings, open_media
+        )
+        policy = cls.open_sharded(config, checkpoint, stages, ranks.open(opening))
+        assert isinstance(policy, RankedPolicy)
+        policy.ranks, policy.phase = ranks, ranks.phase
+        ranks.await_opened()
+        return policy
+
+    def begin(self, options: StageConfig) -> None:
+        """See ``Policy.begin``."""
+        self._all("begin", options)
+
+    def load(self, checkpoint: Path) -> None:
+        """See ``Policy.load``."""
+        self._all("load", checkpoint)
+
+    def save(self, directory: Path) -> None:
+        """See ``Policy.save``. This rank writes; it holds the whole model in the memory of the host meanwhile."""
+        self._all("save", directory)
+
+    def restore(self, directory: Path) -> None:
+        """See ``Policy.restore``; another number of ranks may have written it."""
+        self._all("restore", directory)
+
+    def optimizer_step(self, step: int) -> dict[str, float]:
+        """See ``Policy.optimizer_step``."""
+        found: dict[str, float] = self._all("optimizer_step", step)[0]
+        return found
+
+    def critic_step(self, step: int) -> dict[str, float]:
+        """See ``Policy.critic_step``."""
+        found: dict[str, float] = self._all("critic_step", step)[0]
+        return found
+
+    def weights(self, *, merged: bool = True, base: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
+        """See ``Policy.weights``; each weight is gathered when it is its turn."""
+        with self.ranks.calling(self._call("weights", (), {"merged": merged, "base": base})):
+            gathering = super().weights(merged=merged, base=base)
+            try:
+                yield from gathering
+            finally:
+                for _ in gathering:  # the others gather them all
+                    pass
+
+    def forward_backward(
+        self,
+        batch: UpdateBatch,
+        micro_batches: Sequence[MicroBatchRows] | None = None,
+        *,
+        load: LoadFrames,
+        features: FeatureCache | None = None,
+    ) -> BackwardResult:
+        """See ``ForwardPasses.forward_backward``."""
+        parts = self._passes_of_all("forward_backward", batch, micro_batches, load, features)
+        return BackwardResult(
+            Observations.joined([part.observations for part in parts]), _summed([part.sums for part in parts])
+        )
+
+    def critic_forward_backward(
+        self,
+        batch: UpdateBatch,
+        micro_batches: Sequence[MicroBatchRows] | None = None,
+        *,
+        load: LoadFrames,
+        features: FeatureCache | None = None,
+    ) -> dict[str, float]:
+        """See ``ForwardPasses.critic_forward_backward``."""
+        return _summed(self._passes_of_all("critic_forward_backward", batch, micro_batches, load, features))
+
+    def logprobs(
+        self,
+        turns: Sequence[Turn],
+        micro_batches: Sequence[MicroBatchRows] | None = None,
+        *,
+        temperature: float,
+        load: LoadFrames,
+        features: FeatureCache | None = None,
+        reference: bool = False,
+    ) -> ByTurn:
+        """See ``ForwardPasses.logprobs``."""
+        options = {"temperature": temperature, "reference": reference}
+        return _joined(self._passes_of_all("logprobs", turns, micro_batches, load, features, options))
+
+    def kl(
+        self,
+        turns: Sequence[Turn],
+        micro_batches: Sequence[MicroBatchRows] | None = None,
+        *,
+        temperature: float,
+        load: LoadFrames,
+        features: FeatureCache | None = None,
+    ) -> ByTurn:
+        """See ``ForwardPasses.kl``."""
+        options = {"temperature": temperature}
+        return _joined(self._passes_of_all("kl", turns, micro_batches, load, features, options))
+
+    def values(
+        self,
+        turns: Sequence[Turn],
+        micro_batches: Sequence[MicroBatchRows] | None = None,
+        *,
+        load: LoadFrames,
+        features: FeatureCache | None = None,
+    ) -> ByTurn:
+        """See ``ForwardPasses.values``."""
+        return _joined(self._passes_of_all("values", turns, micro_batches, load, features))
+
+    def _call(
+        self,
+        method: str,
+        arguments: tuple[Any, ...],
+        options: Mapping[str, Any],
+        *,
+        loads: bool = False,
+        cached: bool = False,
+    ) -> Call:
+        # Drawn here, so that what follows from the seed of a step does so on every rank.
+        return Call(method, arguments, options, loads, cached, int(torch.randint(2**62, ())))
+
+    def _all(self, method: str, *arguments: Any) -> list[Any]:
+        return self._perform(self._call(method, arguments, {}))
+
+    def _passes_of_all(
+        self,
+        method: str,
+        what: UpdateBatch | Sequence[Turn],
+        micro_batches: Sequence[MicroBatchRows] | None,
+        load: LoadFrames,
+        features: FeatureCache | None,
+        options: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        call = self._call(method, (what, micro_batches), options or {}, loads=True, cached=features is not None)
+        return self._perform(call, load, features)
+
+    def _perform(self, call: Call, load: Any = None, features: FeatureCache | None = None) -> list[Any]:
+        """What every rank returns, in their order."""
+        with self.ranks.calling(call) as others:
+            own = perform(self, call, 0, load, features)
+        return [own, *others]
+
+
+def _summed(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part[name] for part in parts if name in part) for name in names}
+
+
+def _joined(parts: Sequence[ByTurn]) -> ByTurn:
+    return dict(sorted((number, values) for part in parts for number, values in part.items()))

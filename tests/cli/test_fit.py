@@ -1,0 +1,73 @@
+"""evr1 fit, on a real checkpoint directory and real rows."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from easyvideor1.cli.app import app
+
+pytestmark = pytest.mark.model
+RUN = CliRunner(env={"COLUMNS": "250"})
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    from easyvideor1.families.tiny import write_tiny_checkpoint
+
+    root = tmp_path_factory.mktemp("fit")
+    done = RUN.invoke(app, ["toyworld", str(root / "world"), "train=6", "validation=2", "test=2", "image_share=0.5"])
+    assert done.exit_code == 0, done.output
+    write_tiny_checkpoint(root / "model", ["a question about a red square"], width=64, layers=2, vision_layers=1)
+    # Without its weights: the command reads shapes alone.
+    (root / "model" / "model.safetensors").unlink()
+    path = root / "run.yaml"
+    stage = {"name": "grpo", "prompts_per_step": 4, "group_size": 4}
+    values = {
+        "model": {"path": str(root / "model")},
+        "cache": {"dir": str(root / "frames")},
+        "data": {"train": [{"path": str(root / "world" / "train.jsonl")}]},
+        "rollout": {"max_new_tokens": 64},
+        "stages": [stage],
+    }
+    path.write_text(json.dumps(values))
+    return path
+
+
+def fit(config, *words):
+    return RUN.invoke(app, ["fit", str(config), "--device", "H100", *words])
+
+
+def test_a_run_that_fits_is_described(config):
+    done = fit(config, "--json")
+    assert done.exit_code == 0, done.output
+    (stage,) = json.loads(done.stdout.splitlines()[-1])["stages"]
+    assert stage["fits"]
+    assert sum(count for _, _, count in stage["histogram"]) == 6
+    assert stage["cache_bytes"] > 0
+    update = stage["peaks"]["update"]
+    assert update["total"] == sum(update["parts"].values())
+    assert update["parts"]["optimiser state"] == 2 * update["parts"]["weights"]
+    assert stage["flops"]["language"] > stage["flops"]["vision"] > 0
+    assert not (config.parent / "frames" / "raw").exists()
+
+
+def test_a_run_that_does_not_fit_is_refused_and_its_remedies_fit(config):
+    peak = json.loads(fit(config, "--json").stdout.splitlines()[-1])["stages"][0]["peaks"]["update"]["total"]
+    size = str(int(peak / 0.92 * 0.9))
+    refused = fit(config, "--memory", size)
+    assert refused.exit_code == 1
+    assert "it does not fit: update needs" in refused.stdout
+    remedies = [line.strip() for line in refused.stdout.splitlines() if line.strip().startswith("set ")]
+    assert remedies
+    for line in remedies:
+        changes = line.removeprefix("set ").partition(": the peak")[0]
+        if "max_frames" not in changes and "lora" not in changes:
+            mended = fit(config, *changes.split(), "--memory", size)
+            assert mended.exit_code == 0, f"{changes}\n{mended.stdout}"
+
+
+def test_a_device_without_memory_is_refused(config):
+    done = fit(config, "--memory", "0")
+    assert done.exit_code == 2
+    assert "a device needs memory" in done.stderr

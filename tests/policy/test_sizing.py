@@ -1,0 +1,92 @@
+"""Predicted memory and arithmetic against what torch allocates and counts."""
+
+import pytest
+import torch
+from benchmarks.fit import Case, measured, predicted, write
+from torch.utils.flop_counter import FlopCounterMode
+
+from easyvideor1.families.family import load_family
+from easyvideor1.families.tiny import TINY_FAMILIES
+from easyvideor1.packing.balance import model_costs
+from easyvideor1.packing.logprobs import masked_logits
+from easyvideor1.policy.sizing.curves import Curve
+from easyvideor1.policy.sizing.devices import named_device
+from easyvideor1.policy.sizing.meter import Meter, without_memory
+from easyvideor1.policy.sizing.prediction import largest_that_fits
+from easyvideor1.types import ConfigError
+
+pytestmark = pytest.mark.model
+
+SMALL = {"width": 128, "layers": 2, "vocabulary": 400, "frames": 8, "side": 192, "tokens": 64, "prompts": 1}
+CASES = {
+    "one micro-batch": Case(**SMALL),
+    "several, checkpointed": Case(
+        **SMALL | {"prompts": 2}, model={"gradient_checkpointing": True}, stage={"micro_batch_tokens": 300}
+    ),
+    "bfloat16, tower frozen": Case(**SMALL, model={"dtype": "bfloat16", "freeze": ["vision", "merger"]}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_peak_of_an_update_is_what_the_allocator_gives_out(name, tmp_path):
+    case = CASES[name]
+    checkpoint = write(case, tmp_path / "model")
+    parts = predicted(case, checkpoint)
+    assert sum(parts.values()) == pytest.approx(measured(case, checkpoint), rel=0.1), parts
+
+
+def test_the_meter_counts_what_is_made_and_freed():
+    with without_memory(), Meter() as meter:
+        first = torch.zeros(1000)
+        view = first[:10]
+        assert meter.live == 4000
+        second = first + 1
+        del first
+        assert meter.live == 8000, "the view keeps it"
+        del view
+        assert meter.live == 4000
+        assert meter.take_peak() == 8000
+        assert meter.take_peak() == 4000
+        del second
+    assert meter.live == 0
+
+
+def test_a_curve_goes_through_its_points():
+    assert Curve.through((1, 2, 4), (10.0, 17.0, 43.0)) == Curve(7.0, 1.0, 2.0)
+    assert Curve.through((10, 20), (25.0, 45.0)).at(100) == 205.0
+    assert Curve(5.0).at(0) == 0.0
+
+
+@pytest.mark.parametrize("family", [name for name in TINY_FAMILIES if "qwen3_5" not in name])
+@torch.no_grad()
+def test_operations_are_those_that_torch_counts(family, family_checkpoints):
+    """With eager attention all pairs are products, those above the diagonal too, so all of them are counted."""
+    adapter = load_family(family_checkpoints[family])
+    model = adapter.load_model(
+        family_checkpoints[family], dtype=torch.float32, attention="eager", trust_remote_code=False
+    )
+    if "moe" in family:  # else experts are one grouped product, which torch does not count
+        model.set_experts_implementation("eager")
+    costs, length = model_costs(adapter, model.eval()), 48
+    ids = torch.arange(length)[None] + 10
+    positions = torch.arange(length).expand(3, 1, length)
+    with FlopCounterMode(display=False) as counter:
+        hidden = adapter.decode(model, adapter.embed(model, ids, None), positions, None)
+        masked_logits(adapter, model, hidden, 1.0)
+    wanted = length * (costs.token + costs.target) + length**2 * costs.pair
+    # Rotary angles are products too, and in a model as small as this one they show.
+    assert counter.get_total_flops() == pytest.approx(wanted, rel=0.02)
+
+
+def test_the_largest_that_fits_is_found():
+    assert largest_that_fits(1024, 65536, lambda tokens: tokens <= 40_000) == 39 * 1024
+    assert largest_that_fits(1024, 65536, lambda tokens: True) == 65536
+    assert largest_that_fits(1024, 65536, lambda tokens: False) is None
+
+
+def test_devices_are_named_by_their_beginning():
+    assert named_device("h100").memory == 80 * 2**30
+    with pytest.raises(ConfigError, match="A100-40GB, A100-80GB"):
+        named_device("A100")
+    with pytest.raises(ConfigError, match="there is no such device"):
+        named_device("K80")
