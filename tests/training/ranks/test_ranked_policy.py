@@ -23,6 +23,7 @@ JOBS = {
     "two": ({"ranks": 2}, {}, ["grpo", "ppo", "dpo", "one turn"]),
     "two with adapters": ({"ranks": 2}, {"lora": {"rank": 4}}, ["adapters"]),
     "four": ({"ranks": 4, "shard_size": 2}, {"gradient_checkpointing": True}, ["grpo"]),
+    "sequence": ({"ranks": 2, "sequence_parallel": 2}, {}, ["grpo"]),
 }
 CASES = [(job, name) for job, (_, _, names) in JOBS.items() for name in names]
 DEADLINE = 900.0

@@ -132,7 +132,7 @@ def join(line: Line, rank: int, ranks: int, opening: Opening, device: torch.devi
     # The first rank notices a stall, and says whose it is, before this ends it.
     timeout = timedelta(seconds=opening.deadline + 60) if opening.deadline else timedelta(days=30)
     dist.init_process_group(backend, store=line.group_store(), rank=rank, world_size=ranks, timeout=timeout)
-    return RankPlace(rank, ranks, opening.shard_size or ranks, device)
+    return RankPlace(rank, ranks, opening.shard_size or ranks, device, opening.sequence_parallel)
 
 
 class Beats(threading.Thread):
