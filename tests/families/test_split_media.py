@@ -105,5 +105,11 @@ def test_media_that_belong_together_are_encoded_whole(tiny_family, prompts) -> N
     assert all(part.exchange is None for part in parts)
 
 
+def test_media_whose_steps_see_each_other_stay_whole(tiny_family, prompts, monkeypatch) -> None:
+    monkeypatch.setattr(tiny_family, "independent_steps", False)
+    parts = [of_rank(tiny_family, prompts, rank, 2) for rank in range(2)]
+    assert [part.grid_thw[:, 0].tolist() for part in parts] == [[1], [4, 1]]
+
+
 def test_text_has_nothing_to_share(tiny_family) -> None:
     assert load_split_visual([make_prompt(tiny_family, "What?")], tiny_family, load_frames, None, [0, 0]) is None

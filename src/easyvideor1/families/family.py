@@ -123,6 +123,8 @@ class Family(Protocol):
     shares_prefix: bool
     #: Whether the features of a medium depend on it alone, so that they may be kept and given in its place.
     feature_cache: bool
+    #: Whether patches attend to their own temporal step alone, so that ranks may each encode some steps of a medium.
+    independent_steps: bool
 
     def render(self, text: str, refs: Sequence[MediaRef], plans: Sequence[MediaPlan], *, system: str = "") -> Prompt:
         """Chat template, visual-token expansion and tokenisation of one user message with placeholders."""

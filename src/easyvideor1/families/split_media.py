@@ -1,7 +1,7 @@
 """Media of a row that several ranks compute together: each reads and encodes a part of them.
 
-The patches of a temporal step attend to each other alone, so media are cut between any two steps. What the tower makes
-of them then goes to the ranks whose tokens it is for (``VisualInputs.exchange``).
+Where the patches of a temporal step attend to each other alone, media are cut between any two steps, else they stay
+whole. What the tower makes of them then goes to the ranks whose tokens it is for (``VisualInputs.exchange``).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def load_split_visual(
         whole = load_visual(prompts, family, load, device=device)
         assert whole is not None
         return whole.take(torch.arange(first, last))
-    steps = _shared_steps([plan for _, plan in media], ranks.count)
+    steps = _shared_steps([plan for _, plan in media], ranks.count, cut=family.independent_steps)
     held = [0, *np.cumsum([_tokens(media, steps, rank) for rank in range(ranks.count)]).tolist()]
     frames = [
         _steps(load_checked(ref, plan, load), *own, family.geometry.temporal_patch_size)
@@ -82,16 +82,18 @@ def load_split_visual(
 _Steps = list[list[tuple[int, int]]]
 
 
-def _shared_steps(plans: Sequence[MediaPlan], ranks: int) -> _Steps:
-    """Steps of media for each rank, in their order and of nearly as many patches.
+def _shared_steps(plans: Sequence[MediaPlan], ranks: int, *, cut: bool) -> _Steps:
+    """Steps of media for each rank, in their order and of nearly as many patches; without ``cut`` all of a medium.
 
-    A step goes to the rank in whose part of all patches its middle lies.
+    A step, or a medium, goes to the rank in whose part of all patches its middle lies.
     """
-    patches = np.repeat([plan.grid[1] * plan.grid[2] for plan in plans], [plan.grid[0] for plan in plans])
+    counts = [plan.grid[0] for plan in plans]
+    patches = np.array([plan.grid[1] * plan.grid[2] for plan in plans])
+    patches = np.repeat(patches, counts) if cut else patches * counts
     ends = np.cumsum(patches)
     rank_of = (ends - patches / 2) * ranks // ends[-1]
     found = []
-    for of_medium in np.split(rank_of, np.cumsum([plan.grid[0] for plan in plans])[:-1]):
+    for of_medium in np.split(rank_of if cut else np.repeat(rank_of, counts), np.cumsum(counts)[:-1]):
         bounds = np.searchsorted(of_medium, np.arange(ranks + 1)).tolist()
         found.append(list(itertools.pairwise(bounds)))
     return found
