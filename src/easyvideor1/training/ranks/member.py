@@ -171,7 +171,8 @@ class Beats(threading.Thread):
 
 def _end_with_run() -> None:
     """The other end of stdin belongs to the run, and closes with it."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not through sys.stdin, whose lock the interpreter would wait for at its end
+        pass
     _end("the run is gone")
 
 
