@@ -20,8 +20,10 @@ from safetensors.torch import load_file, save_file
 from benchmarks.family_cases import CASES, corpus, load_noise, render_case
 from easyvideor1.config import ClusterConfig, ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.engines.worker_messages import WorkerMedia
-from easyvideor1.families.family import Family
+from easyvideor1.families.family import Family, VisualInputs
 from easyvideor1.families.tiny import write_tiny_checkpoint
+from easyvideor1.packing.micro_batch import collate
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.update_batch import UpdateBatch, update_metrics
 from easyvideor1.training.ranks.leader import Ranks
@@ -67,7 +69,7 @@ def play(policy: Policy | RankedPolicy, out: Path) -> None:
         # The third step has text alone: no rank has anything for its vision tower.
         kept = [n for n, turn in enumerate(turns) if step != 3 or not turn.prompt.media]
         advantages = torch.linspace(-1, 1, len(kept)) if len(kept) > 1 else torch.ones(1)
-        batch = UpdateBatch.of([turns[n] for n in kept], advantages, policy.options, group=groups[kept])
+        batch = UpdateBatch.of([turns[n] for n in kept], advantages, _STAGE, group=groups[kept])
         found = policy.forward_backward(batch, load=load_noise)
         metrics.append(update_metrics(found.sums) | policy.optimizer_step(step))
     out.mkdir(parents=True, exist_ok=True)
@@ -85,7 +87,34 @@ def largest_difference(one: Path, other: Path) -> float:
     if weights[0].keys() != weights[1].keys() or [row.keys() for row in rows[0]] != [row.keys() for row in rows[1]]:
         raise ValueError(f"{one} and {other} have not the same tensors and metrics")
     numbers = [abs(mine[key] - theirs[key]) for mine, theirs in zip(*rows, strict=True) for key in mine]
-    return max(*numbers, *(float((tensor - weights[1][name]).abs().max()) for name, tensor in weights[0].items()))
+    tensors = [float((tensor - weights[1][name]).abs().max()) for name, tensor in weights[0].items()]
+    return float(max(*numbers, *tensors))
+
+
+@torch.no_grad()
+def logit_difference(checkpoint: Path, exported: Path) -> float:
+    """The largest difference of logits between a policy and what transformers alone makes of an exported directory.
+
+    Of a prompt with a video; by the policy's family on one side, by the model's own ``forward`` on the other.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    policy = Policy.open(ModelConfig(path=str(checkpoint), device="cpu", attention="eager"))
+    batch = collate(pack_turns([turns_of(policy.family)[0][0]], share_prefix=False), policy.family, load_noise)
+    length = batch.input_ids.shape[1]
+    assert isinstance(batch.visual, VisualInputs)
+    features = policy.family.encode(policy.model, batch.visual)
+    embeddings = policy.family.embed(policy.model, batch.input_ids, features)
+    mask = torch.ones(length, length, dtype=torch.bool).tril()[None, None]
+    wanted = policy.family.logits(policy.model, policy.family.decode(policy.model, embeddings, batch.positions, mask))
+    model, loading = AutoModelForImageTextToText.from_pretrained(
+        exported, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+    )
+    if any(loading.values()):
+        raise ValueError(f"transformers did not find in {exported} all that it needs: {loading}")
+    inputs = {"pixel_values_videos": batch.visual.pixel_patches, "video_grid_thw": batch.visual.grid_thw}
+    found = model.eval()(input_ids=batch.input_ids, position_ids=batch.positions, **inputs).logits
+    return float((found - wanted).abs().max())
 
 
 def main(words: list[str] | None = None) -> None:
