@@ -137,6 +137,7 @@ def test_what_has_no_counterpart_says_why(old, key, reason):
     ("old", "key", "reason"),
     [
         ("worker: {actor: {fsdp: {enable_full_shard: false}}}", "worker.actor.fsdp.enable_full_shard", "ZeRO-3"),
+        ("worker: {actor: {ulysses_size: 3}}", "worker.actor.ulysses_size", "does not divide the 8 GPUs"),
         ("worker: {actor: {fsdp: {fsdp_size: 3}}}", "worker.actor.fsdp.fsdp_size", "does not divide the 8 GPUs"),
         (
             "data: {max_prompt_length: 9000}\nworker: {rollout: {max_num_batched_tokens: 9000}}",
@@ -148,6 +149,12 @@ def test_what_has_no_counterpart_says_why(old, key, reason):
 def test_scale_that_cannot_be_kept_says_why(old, key, reason):
     left = {item.key: item.reason for item in migrate(old, "old.yaml").unsupported}
     assert reason in left[key]
+
+
+@pytest.mark.parametrize("name", ["ulysses_size", "ulysses_sequence_parallel_size"])
+def test_sequence_parallelism_arrives_under_its_name(name):
+    done = migrate(f"worker: {{actor: {{{name}: 4}}, rollout: {{n: 4}}}}", "old.yaml")
+    assert done.config.cluster.sequence_parallel == 4 and not done.unsupported
 
 
 def test_a_shard_of_a_part_of_the_ranks():

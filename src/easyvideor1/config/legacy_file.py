@@ -18,6 +18,7 @@ EARLY: Mapping[str, tuple[str, ...]] = {
     "trainer.val_freq": ("trainer.test_freq",),
     "worker.actor.clip_ratio_low": ("worker.actor.clip_ratio",),
     "worker.actor.clip_ratio_high": ("worker.actor.clip_ratio",),
+    "worker.actor.ulysses_size": ("worker.actor.ulysses_sequence_parallel_size",),
     "worker.actor.optim.lr_warmup_ratio": ("worker.actor.optim.lr_warmup_steps_ratio",),
     "worker.actor.optim.lr_scheduler_type": ("worker.actor.optim.warmup_style",),
     "worker.reward.reward_function": ("worker.reward.score_function", "worker.reward.compute_score"),

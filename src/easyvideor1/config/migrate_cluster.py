@@ -24,6 +24,12 @@ def cluster(old: LegacyFile) -> dict[str, Any]:
         out["shard_size"] = size
     elif old.has(key) and 0 < size < out["ranks"]:
         old.drop(key, f"it does not divide the {out['ranks']} GPUs into groups of two or more: cluster.shard_size")
+    key = f"{_ACTOR}.ulysses_size"
+    together = old.integer(key, 1)
+    if together > 1 and out["ranks"] % together == 0:
+        out["sequence_parallel"] = together
+    elif together != 1:
+        old.drop(key, f"it does not divide the {out['ranks']} GPUs: cluster.sequence_parallel")
     return out
 
 

@@ -369,6 +369,11 @@ class RunConfig(BaseConfig):
                 f"model.device is {self.model.device}, and cluster.ranks takes a device for each rank; set it to auto, "
                 "cpu or cuda"
             )
+        if self.cluster.sequence_parallel > 1 and self.model.attention != "sdpa":
+            raise ValueError(
+                f"model.attention is {self.model.attention}, and cluster.sequence_parallel exchanges heads in the "
+                "attention over packed rows: set model.attention to sdpa, or cluster.sequence_parallel to 1"
+            )
         return self
 
     @model_validator(mode="after")

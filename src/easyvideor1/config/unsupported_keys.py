@@ -15,8 +15,6 @@ HOLDS: Mapping[str, object] = {
     "worker.hybrid_engine": True,
     "worker.actor.padding_free": True,
     "worker.actor.dynamic_batching": True,
-    "worker.actor.ulysses_size": 1,
-    "worker.actor.ulysses_sequence_parallel_size": 1,
     "worker.actor.fsdp.enable_cpu_offload": False,
     "worker.actor.offload.offload_params": False,
     "worker.actor.offload.offload_optimizer": False,
