@@ -21,6 +21,9 @@ class ClusterConfig(BaseConfig):
     deadline: Annotated[float, Field(ge=0)] = 1800.0
     """Seconds after which ranks that wait for one of them end the run, and name it; 0 is never. Longer than one
     micro-batch may take, and than reading its media."""
+    max_restarts: NonNegativeInt = 2
+    """How often ``evr1 train`` resumes by itself from the last checkpoint after a rank was lost (killed, silent or
+    stalled). Ranks of a launcher are its own to start again (``torchrun --max-restarts``)."""
 
     @model_validator(mode="after")
     def _shards_fill_the_ranks(self) -> ClusterConfig:

@@ -13,17 +13,21 @@ from easyvideor1.policy.policy import Policy
 from easyvideor1.training.ranks.leader import Ranks
 from easyvideor1.training.ranks.policy import RankedPolicy
 from easyvideor1.training.ranks.processes import launched
+from easyvideor1.training.ranks.restart import NO_RESTART, Restart
 from easyvideor1.training.stages import sync_weights
 
 
 @contextmanager
-def ranks_of(config: RunConfig) -> Iterator[Ranks | None]:
-    """The ranks of a run, while the block lasts; ``None`` where this process trains alone."""
+def ranks_of(config: RunConfig, restart: Restart = NO_RESTART) -> Iterator[Ranks | None]:
+    """The ranks of a run, while the block lasts; ``None`` where this process trains alone.
+
+    ``restart``: see ``Ranks``.
+    """
     place = launched(config.cluster)
     if config.cluster.ranks == 1:
         yield None
         return
-    with Ranks(config.cluster, place) as ranks:
+    with Ranks(config.cluster, place, restart) as ranks:
         yield ranks
 
 

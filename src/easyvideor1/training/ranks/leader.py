@@ -25,6 +25,7 @@ from easyvideor1.training.ranks.line import Line
 from easyvideor1.training.ranks.member import SILENT_SECONDS, Beats, join, rank_device
 from easyvideor1.training.ranks.messages import Beat, Bye, Call, Opening, RankFault
 from easyvideor1.training.ranks.processes import Launched, Processes
+from easyvideor1.training.ranks.restart import NO_RESTART, Restart
 from easyvideor1.types import EasyVideoError, StoppedError
 
 #: Seconds between two looks at the other ranks.
@@ -37,14 +38,21 @@ _BYE_SECONDS = 10.0
 
 
 class RankError(StoppedError):
-    """A rank died or stalls; the run can be resumed from its last checkpoint."""
+    """A rank failed or is lost; the run can be resumed from its last checkpoint."""
+
+
+class RankLost(RankError):  # noqa: N818 (what happened to it, and no mistake of the user's)
+    """A rank ended, is silent or stalls. Unlike an error of its own, this need not come again."""
 
 
 class Ranks:
-    """The ranks of a run, of which this process is the first. A context: they end with it."""
+    """The ranks of a run, of which this process is the first. A context: they end with it.
 
-    def __init__(self, cluster: ClusterConfig, place: Launched | None) -> None:
-        self.cluster, self._place = cluster, place
+    ``restart`` says what becomes of the process where a rank is lost and an operation with it does not end.
+    """
+
+    def __init__(self, cluster: ClusterConfig, place: Launched | None, restart: Restart = NO_RESTART) -> None:
+        self.cluster, self._place, self._restart = cluster, place, restart
         self.phase = Phase()
         self._line = Line(place.host, place.port, serves=place.serves, prefix=place.prefix) if place else None
         self._processes: Processes | None = None
@@ -183,9 +191,9 @@ class Ranks:
                 return kind(f"rank {order[0]}: {faults[order[0]].words}")
         if ended:
             assert self._processes is not None
-            return RankError(
-                f"rank {ended[0]} ended while it {_doing(beats[ended[0]])}: {self._processes.how(ended[0])}; run the "
-                f"same command to resume from the last checkpoint{self._last_words(ended[0])}"
+            return RankLost(
+                f"rank {ended[0]} ended while it {_doing(beats[ended[0]])}: {self._processes.how(ended[0])}; "
+                f"{self._restart.remedy}{self._last_words(ended[0])}"
             )
         rank = order[0]
         if self._processes is None:  # else it is among the rank's last lines
@@ -203,9 +211,9 @@ class Ranks:
             if beat.number != number:
                 heard[rank] = (beat.number, time.monotonic())
             elif time.monotonic() - at > SILENT_SECONDS:
-                return RankError(
-                    f"rank {rank} has been silent for {SILENT_SECONDS:g} s; it {_doing(beat)} when last heard of; run "
-                    f"the same command to resume from the last checkpoint{self._last_words(rank)}"
+                return RankLost(
+                    f"rank {rank} has been silent for {SILENT_SECONDS:g} s; it {_doing(beat)} when last heard of; "
+                    f"{self._restart.remedy}{self._last_words(rank)}"
                 )
         return None
 
@@ -217,10 +225,9 @@ class Ranks:
         if not (self._calling and self.cluster.deadline and waited > self.cluster.deadline):
             return None
         rank = min(known, key=lambda rank: (not known[rank].alone, known[rank].marks))
-        return RankError(
+        return RankLost(
             f"no rank has done anything for {waited:.0f} s (cluster.deadline is {self.cluster.deadline:g}): they wait "
-            f"for rank {rank}, which {_doing(known[rank])}; run the same command to resume from the last checkpoint"
-            f"{self._last_words(rank)}"
+            f"for rank {rank}, which {_doing(known[rank])}; {self._restart.remedy}{self._last_words(rank)}"
         )
 
     def _last_words(self, rank: int) -> str:
@@ -240,6 +247,8 @@ class Ranks:
         if self._said.wait(_GRACE_SECONDS) or self._closed.is_set() or not self._calling:
             return
         print(f"error: {verdict}", file=sys.stderr, flush=True)
+        if isinstance(verdict, RankLost) and self._restart.left:
+            self._restart.begin(str(verdict))
         os._exit(StoppedError.exit_status)
 
     def _close(self, *, failed: bool) -> None:
