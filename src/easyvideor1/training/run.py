@@ -260,7 +260,7 @@ class _Session:
         scorer, engine = self.components.scorer, self.model.engine(first + done)
         waiting = Waiting(partial(self._tell_waiting, options), scorer.waiting)
         trace = Trace(record.trace_file, self.config.trace_steps, done) if self.config.trace_steps else None
-        timeline = Timeline(engine, scorer.spans, trace, waiting.timings)
+        timeline = Timeline(engine, scorer.spans, trace, waiting.timings, self.model.sent_bytes)
         stage = build_stage(
             options,
             self.config,

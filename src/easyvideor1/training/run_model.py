@@ -74,6 +74,10 @@ class RunModel:
         sync_weights(self._engine, version, self._policy)
         return self._engine
 
+    def sent_bytes(self) -> int:
+        """Bytes of all calls so far that each of the other ranks was sent."""
+        return 0 if self._ranks is None else self._ranks.sent_bytes
+
     def close(self) -> None:
         """Let go of both."""
         if self._engine is not None:

@@ -26,6 +26,7 @@ from easyvideor1.training.ranks.member import SILENT_SECONDS, Beats, join, rank_
 from easyvideor1.training.ranks.messages import Beat, Bye, Call, Opening, RankFault
 from easyvideor1.training.ranks.processes import Launched, Processes
 from easyvideor1.training.ranks.restart import NO_RESTART, Restart
+from easyvideor1.training.ranks.wire import Sender
 from easyvideor1.types import EasyVideoError, StoppedError
 
 #: Seconds between two looks at the other ranks.
@@ -56,7 +57,9 @@ class Ranks:
         self.phase = Phase()
         self._line = Line(place.host, place.port, serves=place.serves, prefix=place.prefix) if place else None
         self._processes: Processes | None = None
-        self._number = 0
+        self._sender, self._number = Sender(), 0
+        #: Of all calls so far; each of the other ranks gets all of them.
+        self.sent_bytes = 0
         self._calling = self._opened = False
         self._verdict: EasyVideoError | None = None
         self._closed, self._said = threading.Event(), threading.Event()
@@ -117,7 +120,9 @@ class Ranks:
         self._check()
         self._number += 1
         self.phase.at(f"begins {call.method}")
-        line.put(f"call/{number}", call)
+        data = self._sender.pack(call)
+        self.sent_bytes += len(data)
+        line.put_bytes(f"call/{number}", data)
         with self._blaming():
             yield results
             self.phase.at("waits for the results of the others")
@@ -269,7 +274,10 @@ class Ranks:
                 dist.destroy_process_group()
 
     def _say_bye(self, line: Line) -> None:
-        line.put(f"call/{self._number}" if self._opened else "opening", Bye())
+        if self._opened:
+            line.put_bytes(f"call/{self._number}", self._sender.pack(Bye()))
+        else:
+            line.put("opening", Bye())
         limit = time.monotonic() + _BYE_SECONDS
         for rank in range(1, self.cluster.ranks):
             while line.get(f"bye/{rank}") is None and time.monotonic() < limit:
