@@ -27,7 +27,8 @@ def ranks_of(config: RunConfig, restart: Restart = NO_RESTART) -> Iterator[Ranks
     if config.cluster.ranks == 1:
         yield None
         return
-    with Ranks(config.cluster, place, restart) as ranks:
+    share = config.cluster.engine_share(config.rollout.workers, config.rollout.gpus_per_worker)
+    with Ranks(config.cluster, place, restart, engine_share=share) as ranks:
         yield ranks
 
 
@@ -70,7 +71,10 @@ class RunModel:
         """The engine, awake, with the policy's weights as they are, which are of this version."""
         assert self._policy is not None
         if self._engine is None:
-            self._engine = self._components.open_engine(None if self._ranks else self._policy.model)
+            if self._ranks is None:
+                self._engine = self._components.open_engine(self._policy.model)
+            else:
+                self._engine = self._components.open_engine(None, group=self._ranks.shared_group)
         sync_weights(self._engine, version, self._policy)
         return self._engine
 

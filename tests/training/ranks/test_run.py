@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from easyvideor1.config import write_config
+from easyvideor1.training.ranks.traffic import driver_bytes_per_sample
+from easyvideor1.types import DataError
 from training.runs import json_lines, train
 
 pytestmark = pytest.mark.model
@@ -74,6 +76,9 @@ def test_runs_on_two_ranks_are_those_of_one_process(alone) -> None:
     said = finish(one := start(TRAIN, "name=two"))
     assert one.returncode == 0, said
     same_run(alone.parent / "two", alone)
+    assert 0 < driver_bytes_per_sample(alone.parent / "two/stages/02-grpo") < 64_000
+    with pytest.raises(DataError, match="no step was trained on several ranks"):
+        driver_bytes_per_sample(alone / "stages/02-grpo")
     said = finish(other := start([*TORCHRUN, *TRAIN], "name=torchrun"))
     assert other.returncode == 0, said
     same_run(alone.parent / "torchrun", alone)

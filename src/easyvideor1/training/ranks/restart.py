@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from easyvideor1.engines.ray_channel import leave_cluster
+
+#: Seconds that it may take to leave a Ray cluster.
+_LEAVE_SECONDS = 20.0
 _COUNT, _CAUSE = "EVR1_RESTARTS", "EVR1_RESTART_CAUSE"
 
 
@@ -51,6 +56,9 @@ class Restart:
 
         What other processes hold the other end of (workers, ranks) closes with it, as at an exit.
         """
+        leaving = threading.Thread(target=leave_cluster, daemon=True)  # what it waits for may be gone, too
+        leaving.start()
+        leaving.join(_LEAVE_SECONDS)
         sys.stdout.flush()
         sys.stderr.flush()
         told = cause.partition("; ")[0].partition("\n")[0]
