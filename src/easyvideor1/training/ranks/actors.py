@@ -6,6 +6,7 @@ an actor that does nothing else: Ray knows what its actors use, and not what its
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -20,6 +21,8 @@ from easyvideor1.types import ConfigError, StoppedError
 
 #: Seconds after which the user is told that Ray does not place the ranks.
 _PATIENCE = 60.0
+#: Seconds between two looks at the machines of the cluster.
+_LOOK_SECONDS = 2
 #: Seconds that a run which has lost a machine waits for another.
 _MACHINE_SECONDS = 300.0
 #: Seconds that a rank may take to end by itself.
@@ -169,38 +172,46 @@ def _reserved(cluster: ClusterConfig, resource: str, *, again: bool) -> Any:
     """A placement group with a bundle on each machine, the first on that of this process."""
     import ray
 
-    need = cluster.ranks_per_node
-    until = time.monotonic() + (_MACHINE_SECONDS if again else 0.0)
-    own = ray.get_runtime_context().get_node_id()
-    while True:
-        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(resource, 0) >= need]
-        if own not in [node["NodeID"] for node in nodes]:
-            raise ConfigError(
-                f"the first rank is this process, whose machine offers Ray fewer than {need} {resource}s; start it on "
-                "a machine of the cluster that has them, or lower cluster.gpus_per_node or cluster.ranks"
-            )
-        if len(nodes) >= cluster.nodes:
-            break
-        words = (
-            f"the ranks need {cluster.nodes} machines with {need} {resource}s each, and the Ray cluster has "
-            f"{len(nodes)}; add machines to it, or lower cluster.nodes"
-        )
-        if not again:
-            raise ConfigError(words)
-        if time.monotonic() > until:
-            raise StoppedError(f"{words}. The same command resumes the run from its last checkpoint")
-        time.sleep(1.0)
-    group = ray.util.placement_group(
-        [{resource: need}] * cluster.nodes,
-        strategy="STRICT_SPREAD" if cluster.nodes > 1 else "STRICT_PACK",
-        bundle_label_selector=[{"ray.io/node-id": own}, *([{}] * (cluster.nodes - 1))],
-    )
-    if not group.wait(_PATIENCE):
-        warnings.warn(
-            f"Ray has not reserved {cluster.nodes} times {need} {resource}s for {_PATIENCE:g} s; others may use them: "
-            "see `ray status`",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        ray.get(group.ready())
-    return group
+    need, own = cluster.ranks_per_node, ray.get_runtime_context().get_node_id()
+    begun, short = time.monotonic(), 0.0
+    group: Any = None
+    try:
+        while True:
+            nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(resource, 0) >= need]
+            if own not in [node["NodeID"] for node in nodes]:
+                raise ConfigError(
+                    f"the first rank is this process, whose machine offers Ray fewer than {need} {resource}s; start it "
+                    "on a machine of the cluster that has them, or lower cluster.gpus_per_node or cluster.ranks"
+                )
+            if len(nodes) < cluster.nodes:
+                words = (
+                    f"the ranks need {cluster.nodes} machines with {need} {resource}s each, and the Ray cluster has "
+                    f"{len(nodes)}; add machines to it, or lower cluster.nodes"
+                )
+                if not again:
+                    raise ConfigError(words)
+                if short > _MACHINE_SECONDS:
+                    raise StoppedError(f"{words}; the same command resumes the run from its last checkpoint")
+                time.sleep(_LOOK_SECONDS)
+                short += _LOOK_SECONDS
+                continue
+            if group is None:
+                group = ray.util.placement_group(
+                    [{resource: need}] * cluster.nodes,
+                    strategy="STRICT_SPREAD" if cluster.nodes > 1 else "STRICT_PACK",
+                    bundle_label_selector=[{"ray.io/node-id": own}, *([{}] * (cluster.nodes - 1))],
+                )
+            if group.wait(_LOOK_SECONDS):
+                return group
+            if time.monotonic() - begun > _PATIENCE:
+                begun = math.inf
+                warnings.warn(
+                    f"Ray has not reserved {cluster.nodes} times {need} {resource}s for {_PATIENCE:g} s; others may "
+                    "use them: see `ray status`",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+    except BaseException:
+        if group is not None:
+            ray.util.remove_placement_group(group)
+        raise

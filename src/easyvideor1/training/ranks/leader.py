@@ -255,7 +255,7 @@ class Ranks:
         rank = order[0]
         if self._fault_seen is None:
             self._fault_seen = time.monotonic()
-        if time.monotonic() - self._fault_seen < self._late:
+        if self._started is not None and time.monotonic() - self._fault_seen < self._started.late:
             return None  # another rank that has ended may be what made it fail
         if self._started is None or not self._started.shows_output:  # else it is among the rank's last lines
             print(faults[rank].trace, file=sys.stderr, flush=True)
