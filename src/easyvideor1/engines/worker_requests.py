@@ -127,5 +127,5 @@ class WorkerRequests:
 def _too_long(request: Request, needed: int, limit: int) -> DataError:
     return DataError(
         f"request {request.id!r}: prompt and response may have {needed} tokens together, the engine takes {limit}; "
-        "raise rollout.batch_tokens or shorten the prompt"
+        "raise rollout.batch_tokens or rollout.vllm.max_model_len, or shorten the prompt"
     )

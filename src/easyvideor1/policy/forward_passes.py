@@ -79,6 +79,10 @@ class ForwardPasses:
         compared = stage_needs(self._stage()) & {"group_ids", "pairs"}
         return self.plan(batch.turns, batch.group if compared else batch.trajectory)
 
+    def plan_scan(self, turns: Sequence[Turn]) -> list[MicroBatchRows]:
+        """Micro-batches of passes without gradients (``logprob_micro_batch_tokens``)."""
+        return self.plan(turns, max_tokens=None if self.options is None else self.options.logprob_micro_batch_tokens)
+
     def forward_backward(
         self,
         batch: UpdateBatch,
@@ -206,7 +210,7 @@ class ForwardPasses:
         features: FeatureCache | None,
     ) -> dict[int, torch.Tensor]:
         """What a function of batches makes of the tokens of every turn, without gradient or dropout, on the CPU."""
-        plan = self.plan(turns) if micro_batches is None else micro_batches
+        plan = self.plan_scan(turns) if micro_batches is None else micro_batches
         found: dict[int, torch.Tensor] = {}
         models = [self.model] if self.critic is None else [self.model, self.critic.model]
         modes = [model.training for model in models]

@@ -134,7 +134,7 @@ class ShardedPolicy(Policy):
             module.zero_grad(set_to_none=True)
 
     def _scan(self, turns: Sequence[Turn], micro_batches: Sequence[MicroBatchRows] | None, *rest: Any) -> Any:
-        plan = self.plan(turns) if micro_batches is None else micro_batches
+        plan = self.plan_scan(turns) if micro_batches is None else micro_batches
         found = super()._scan(turns, self.share(plan), *rest)
         return found if self.place.speaks else {}
 
