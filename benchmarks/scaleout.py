@@ -65,6 +65,7 @@ def faults(work: Path) -> Figures:
             begin = time.perf_counter()
             found[injection.name] = place.recovers(injection)
             words = found[injection.name] or "yes"
+            print(f"{injection.name}: {words}", file=sys.stderr, flush=True)
             rows.append([injection.name, f"{time.perf_counter() - begin:.0f}", words.replace("\n", " ")])
     finally:
         judge.close()
