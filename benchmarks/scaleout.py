@@ -66,7 +66,7 @@ def faults(work: Path) -> Figures:
             found[injection.name] = place.recovers(injection)
             words = found[injection.name] or "yes"
             print(f"{injection.name}: {words}", file=sys.stderr, flush=True)
-            rows.append([injection.name, f"{time.perf_counter() - begin:.0f}", words.replace("\n", " ")])
+            rows.append([injection.name, f"{time.perf_counter() - begin:.0f}", words.splitlines()[0][:60]])
     finally:
         judge.close()
     print(table("failures", ["injected", "s", "got over"], rows), flush=True)
