@@ -72,14 +72,14 @@ def same_run(found: Path, wanted: Path) -> None:
 
 
 def test_runs_on_two_ranks_are_those_of_one_process(alone) -> None:
-    """Started by the run, or by torchrun."""
+    """Started by the run, or by torchrun; then both compute every micro-batch together."""
     said = finish(one := start(TRAIN, "name=two"))
     assert one.returncode == 0, said
     same_run(alone.parent / "two", alone)
     assert 0 < driver_bytes_per_sample(alone.parent / "two/stages/02-grpo") < 64_000
     with pytest.raises(DataError, match="no step was trained on several ranks"):
         driver_bytes_per_sample(alone / "stages/02-grpo")
-    said = finish(other := start([*TORCHRUN, *TRAIN], "name=torchrun"))
+    said = finish(other := start([*TORCHRUN, *TRAIN], "name=torchrun", "cluster.sequence_parallel=2"))
     assert other.returncode == 0, said
     same_run(alone.parent / "torchrun", alone)
 
