@@ -3,6 +3,7 @@
 - Ten steps of training on 1, 2 and 4 ranks: the largest difference of metrics, weights and log-probs from one process.
 - Failures injected into whole runs of ``evr1 train``: a run has got over one if it comes to the metrics and weights of
   a run that nothing was done to.
+- What shared prefixes gain on two ranks over what they gain on one (``benchmarks.shared_prefix``).
 - A run exported: logits of transformers on the exported directory against those of the run's last checkpoint.
 
 The last line is JSON. ``--only`` runs some of the sections.
@@ -32,7 +33,9 @@ LAYOUTS: dict[str, dict[str, int]] = {
     "one process": {"ranks": 1},
     "2 ranks": {"ranks": 2},
     "4 ranks": {"ranks": 4},
-    "2 x 2 ranks (hybrid)": {"ranks": 4, "shard_size": 2},
+    "2 x 2 ranks, hybrid": {"ranks": 4, "shard_size": 2},
+    "2 ranks, one row": {"ranks": 2, "sequence_parallel": 2},
+    "2 x 2 ranks, one row each": {"ranks": 4, "sequence_parallel": 2},
 }
 
 Figures = dict[str, Any]
@@ -62,7 +65,8 @@ def faults(work: Path) -> Figures:
             begin = time.perf_counter()
             found[injection.name] = place.recovers(injection)
             words = found[injection.name] or "yes"
-            rows.append([injection.name, f"{time.perf_counter() - begin:.0f}", words.replace("\n", " ")])
+            print(f"{injection.name}: {words}", file=sys.stderr, flush=True)
+            rows.append([injection.name, f"{time.perf_counter() - begin:.0f}", words.splitlines()[0][:60]])
     finally:
         judge.close()
     print(table("failures", ["injected", "s", "got over"], rows), flush=True)
@@ -87,7 +91,21 @@ def export(work: Path) -> Figures:
     return {"export_roundtrip": found}
 
 
-SECTIONS: Mapping[str, Callable[[Path], Figures]] = {"steps": steps, "faults": faults, "export": export}
+def prefix(work: Path) -> Figures:
+    """Gain of shared prefixes, data parallel and sequence parallel; the lower one counts."""
+    command = [sys.executable, "-m", "benchmarks.shared_prefix", "--rounds", "3"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    *lines, last = done.stdout.splitlines()
+    print("\n".join(lines), flush=True)
+    return {"shared_prefix_kept": round(min(each["shared_prefix_kept"] for each in json.loads(last).values()), 3)}
+
+
+SECTIONS: Mapping[str, Callable[[Path], Figures]] = {
+    "steps": steps,
+    "prefix": prefix,
+    "faults": faults,
+    "export": export,
+}
 
 
 def main() -> None:

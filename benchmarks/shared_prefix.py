@@ -23,6 +23,7 @@ from benchmarks.step_paths import PASS_TOKENS, StepData, make_step_data, write_m
 from easyvideor1.config import ClusterConfig, ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.engines.worker_messages import WorkerMedia
 from easyvideor1.families.family import Family
+from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.training.ranks.leader import Ranks
@@ -36,6 +37,12 @@ CLUSTERS: Mapping[str, ClusterConfig] = {
 }
 GOAL = 0.9
 LENGTHS = (56, 72)
+STAGE = StageConfig(
+    name="benchmark",
+    objective="reinforce",
+    micro_batch_tokens=PASS_TOKENS,
+    optimizer=OptimizerConfig(lr=1e-6, max_grad_norm=1e9),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +93,16 @@ def shared_prefix_kept(
         of the first process, which is less sensitive to what else the machine does.
     """
     size = size or Size()
-    options = StageConfig(
-        name="benchmark",
-        objective="reinforce",
-        micro_batch_tokens=PASS_TOKENS,
-        optimizer=OptimizerConfig(lr=1e-6, max_grad_norm=1e9),
-    )
     model = ModelConfig(path=str(checkpoint), device="cpu")
     alone = Policy.open(model)
-    alone.begin(options)
+    alone.begin(STAGE)
     updates = _updates(alone.family, size)
     load = Noise().load
     with Ranks(cluster, None) as ranks:
-        shared = RankedPolicy.open_on(ranks, model, checkpoint, [options], open_noise)
-        shared.begin(options)
+        shared = RankedPolicy.open_on(ranks, model, checkpoint, [STAGE], open_noise)
+        shared.begin(STAGE)
         works = {
-            f"{place}, {what}": timed(_update(policy, data, load))
+            f"{place}, {what}": timed(update_of(policy, data, load))
             for place, policy in (("alone", alone), ("ranks", shared))
             for what, data in updates.items()
         }
@@ -135,7 +136,9 @@ def _updates(family: Family, size: Size) -> dict[str, StepData]:
     return {"separate": StepData(turns, shared.advantages, {}), "shared": shared}
 
 
-def _update(policy: Policy, data: StepData, load: Callable[[MediaRef, MediaPlan], Frames]) -> Callable[[], None]:
+def update_of(policy: Policy, data: StepData, load: LoadFrames) -> Callable[[], None]:
+    """An update of a policy that has begun ``STAGE``."""
+
     def run() -> None:
         assert policy.options is not None
         batch = UpdateBatch.of(data.turns, data.advantages, policy.options)
