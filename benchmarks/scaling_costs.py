@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from easyvideor1.training.ranks.wire import Receiver, Sender
 
 from benchmarks.released_shapes import write_shape
 from easyvideor1.config import StageConfig
@@ -26,6 +25,7 @@ from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.rewards.score import score
 from easyvideor1.training.ranks.line import Line
 from easyvideor1.training.ranks.messages import Call
+from easyvideor1.training.ranks.wire import Receiver, Sender
 from easyvideor1.types import Frames, MediaPlan, MediaRef, Prompt, Turn, VisualSpan
 from easyvideor1.video.store import FrameStore
 

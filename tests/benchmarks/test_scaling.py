@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,18 @@ MODEL = Model(Costs(1.4e10, 5.9e5, 1.2e9, 9e8, 1.2e5), 8.8e9, 36, 147_456.0, 1.2
 NOTHING = Controller(call_bytes=0, again_bytes=0, pack=0, unpack=0, plan=0, score=0, line=1e18, read=1e18, result=0)
 COSTLY = Controller(call_bytes=2e4, again_bytes=2e3, pack=1e-4, unpack=1e-4, plan=2e-4, score=1e-4, line=4e8, read=5e8)
 EVEN = Workload(prompts=64, least=1.0, spread=0.0)
-FAST = {"uneven": 0.0, "store": 1e18, "store_per_node": 1e18, "hop_in_node": 0.0, "hop_between_nodes": 0.0}
+FAST: dict[str, Any] = {
+    "uneven": 0.0,
+    "store": 1e18,
+    "store_per_node": 1e18,
+    "hop_in_node": 0.0,
+    "hop_between_nodes": 0.0,
+}
 
 
 def test_flows_share_a_link_and_none_gets_more_than_its_most() -> None:
-    clock, ends = Clock(), {}
+    clock = Clock()
+    ends: dict[str, float] = {}
     link = Link(clock, rate=10.0, most=8.0)
     link.read(16.0, lambda: ends.setdefault("short", clock.now))
     link.read(40.0, lambda: ends.setdefault("long", clock.now))
