@@ -89,6 +89,10 @@ class ModelConfig(BaseConfig):
     """Train adapters and nothing else (extra ``lora``); null trains the weights themselves."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
+    offload: Annotated[tuple[Literal["activations", "optimizer", "parameters"], ...], CHANGEABLE] = ()
+    """What is kept in the memory of the host while the device does not compute with it (docs/performance.md).
+    ``activations``: the inputs of checkpointed layers. ``optimizer``: the moments of AdamW. ``parameters``: weights that
+    ranks share, their gradients and moments; the optimiser then moves them on the host. Results stay the same."""
     compile: bool = False
     """Compile the layers with ``torch.compile`` when they first run, which takes a minute or so. Worth it on a GPU
     (docs/performance.md); on a CPU it needs a C++ compiler, and gains little."""
@@ -102,6 +106,15 @@ class ModelConfig(BaseConfig):
         frozen = [group for group in (self.lora.targets if self.lora else ()) if group in self.freeze]
         if frozen:
             raise ValueError(f"{frozen[0]} is in both freeze and lora.targets; with lora everything else is frozen")
+        return self
+
+    @model_validator(mode="after")
+    def _offloaded_activations_are_inputs_of_layers(self) -> ModelConfig:
+        if "activations" in self.offload and not self.gradient_checkpointing:
+            raise ValueError(
+                "offload: activations keeps the inputs of checkpointed layers on the host, and no layer is "
+                "checkpointed; set gradient_checkpointing=true, or leave activations out"
+            )
         return self
 
 
@@ -354,6 +367,11 @@ class RunConfig(BaseConfig):
     @model_validator(mode="after")
     def _ranks_have_what_they_need(self) -> RunConfig:
         if self.cluster.ranks == 1:
+            if "parameters" in self.model.offload:
+                raise ValueError(
+                    "model.offload: parameters are offloaded where ranks share them; set cluster.ranks=2 or more, or "
+                    "leave parameters out"
+                )
             return self
         if self.rollout.engine == "vllm" and not self.rollout.workers:
             raise ValueError(

@@ -14,7 +14,7 @@ from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.objectives import Objective, objective_loss
 from easyvideor1.algorithms.token_batch import stage_needs, token_batch
 from easyvideor1.config import ModelConfig, StageConfig
-from easyvideor1.families.family import Family, VisualInputs, computing
+from easyvideor1.families.family import Family, VisualInputs, compute_device, computing
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.families.vision_tower import tower_is_sharded, visual_features
@@ -46,7 +46,7 @@ class ForwardPasses:
         self.family = family
         self.model = model
         self.config = config
-        self.device = next(model.parameters()).device
+        self.device = compute_device(model)
         self.options: StageConfig | None = None
         self.objective: Objective | None = None
         self.reference: Any = None

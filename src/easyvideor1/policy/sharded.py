@@ -51,7 +51,7 @@ class ShardedPolicy(Policy):
         policy._costs = model_costs(family, policy.model)
         mesh = place.mesh()
         for model in (policy.model, *policy.copies.values()):
-            shard_model(family, model, mesh, place.device)
+            shard_model(family, model, mesh, place.device, parameters_on_host="parameters" in config.offload)
         policy.place, policy.device = place, place.device
         policy.writes = place.rank == 0
         return policy
