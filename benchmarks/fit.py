@@ -30,7 +30,7 @@ from easyvideor1.families.family import load_family
 from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.sizing.measure import measure_model
-from easyvideor1.policy.sizing.memory import update_peak
+from easyvideor1.policy.sizing.memory import Placement, update_peak
 from easyvideor1.policy.sizing.workload import Asked, micro_batches, stage_facts
 from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef, Prompt, Turn
@@ -60,6 +60,7 @@ CASES = {
     "checkpointed": Case(model={"gradient_checkpointing": True}),
     "bfloat16": Case(model={"dtype": "bfloat16"}),
     "bfloat16, checkpointed": Case(model={"dtype": "bfloat16", "gradient_checkpointing": True}),
+    "offloaded": Case(model={"gradient_checkpointing": True, "offload": ["activations", "optimizer"]}),
     "one micro-batch": Case(stage={"micro_batch_tokens": 65536}),
     "frozen tower": Case(model={"freeze": ["vision", "merger"]}),
     "adapters": Case(model={"lora": LORA}),
@@ -109,7 +110,7 @@ def predicted(case: Case, checkpoint: Path) -> dict[str, int]:
     )
     asked, _ = _asked(case, checkpoint)
     batches = micro_batches(asked, options, sizes.costs, shared=family.shares_prefix)
-    return update_peak(sizes, facts, batches, on_cpu=True).parts
+    return update_peak(sizes, facts, batches, Placement(offload=model.offload, on_cpu=True)).parts
 
 
 def write(case: Case, out: Path) -> Path:

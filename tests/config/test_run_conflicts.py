@@ -95,3 +95,21 @@ def test_ranks_need_a_device_each_and_a_group_of_their_own(sections, message) ->
     with pytest.raises(ValueError, match=message):
         config({}, **sections)
     assert config({}, cluster={"ranks": 4, "shard_size": 2}, rollout={"engine": "vllm", "workers": 1})
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"model": {"offload": ["activations"]}}, "no layer is checkpointed; set gradient_checkpointing=true"),
+        ({"model": {"offload": ["parameters"]}}, "offloaded where ranks share them; set cluster.ranks=2 or more"),
+        (
+            {"cluster": {"ranks": 2}, "model": {"vision_chunk": 512}},
+            r"set model.vision_chunk=0, or model.freeze=\[vision,merger\]",
+        ),
+    ],
+)
+def test_savings_need_what_they_act_on(sections, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        config({}, **sections)
+    whole = {"offload": ["parameters"], "vision_chunk": 512, "freeze": ["vision", "merger"]}
+    assert config({}, cluster={"ranks": 2}, model=whole)

@@ -23,6 +23,9 @@ CASES = {
     "several, checkpointed": Case(
         **SMALL | {"prompts": 2}, model={"gradient_checkpointing": True}, stage={"micro_batch_tokens": 300}
     ),
+    "tower in chunks, offloaded": Case(
+        **SMALL, model={"gradient_checkpointing": True, "offload": ["activations", "optimizer"], "vision_chunk": 36}
+    ),
     "bfloat16, tower frozen": Case(**SMALL, model={"dtype": "bfloat16", "freeze": ["vision", "merger"]}),
 }
 

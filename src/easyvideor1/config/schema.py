@@ -91,8 +91,11 @@ class ModelConfig(BaseConfig):
     """Recompute activations in the backward pass: less memory, more time."""
     offload: Annotated[tuple[Literal["activations", "optimizer", "parameters"], ...], CHANGEABLE] = ()
     """What is kept in the memory of the host while the device does not compute with it (docs/performance.md).
-    ``activations``: the inputs of checkpointed layers. ``optimizer``: the moments of AdamW. ``parameters``: weights that
-    ranks share, their gradients and moments; the optimiser then moves them on the host. Results stay the same."""
+    ``activations``: the inputs of checkpointed layers. ``optimizer``: the moments of AdamW. ``parameters``: weights
+    that ranks share, their gradients and moments; the optimiser then moves them on the host. Results stay the same."""
+    vision_chunk: Annotated[NonNegativeInt, CHANGEABLE] = 0
+    """Visual tokens that the vision tower computes at a time; 0 is those of a whole micro-batch. A tower that learns
+    computes each chunk once more in the backward pass, and keeps its activations for one chunk only."""
     compile: bool = False
     """Compile the layers with ``torch.compile`` when they first run, which takes a minute or so. Worth it on a GPU
     (docs/performance.md); on a CPU it needs a C++ compiler, and gains little."""
@@ -366,6 +369,16 @@ class RunConfig(BaseConfig):
 
     @model_validator(mode="after")
     def _ranks_have_what_they_need(self) -> RunConfig:
+        if (
+            self.model.vision_chunk
+            and self.cluster.ranks > 1
+            and "vision" not in self.model.freeze
+            and not self.model.lora
+        ):
+            raise ValueError(
+                "model.vision_chunk: ranks that share the vision tower all call it once in a pass, whatever media they "
+                "have; set model.vision_chunk=0, or model.freeze=[vision,merger]"
+            )
         if self.cluster.ranks == 1:
             if "parameters" in self.model.offload:
                 raise ValueError(

@@ -65,7 +65,8 @@ REASONS: Mapping[str, str] = {
     "worker.actor.padding_free": "micro batches are always rows without padding",
     "worker.actor.dynamic_batching": "micro batches are always balanced by their work",
     "worker.actor.fsdp": "how a model is sharded follows from cluster.ranks and cluster.shard_size",
-    "worker.actor.offload": "offloading is not a setting of this version",
+    "worker.actor.offload": "model.offload says what is kept on the host while the policy is updated, and between "
+    "updates; set it to [optimizer], or to [parameters] where ranks share the policy",
     "worker.actor.model.override_config": "the checkpoint's configuration is taken as it is",
     "worker.actor.model.lora": "its rank is 0 in this file, which trains the weights themselves",
     "worker.actor": "how a step is computed is not a setting",

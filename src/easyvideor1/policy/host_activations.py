@@ -10,7 +10,7 @@ the bus is slower than the layers. Values are those of a run without it, to the 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -60,7 +60,7 @@ class HostActivations:
         if device.type != "cuda":
             return None
         if device not in self._streams:
-            self._streams[device] = torch.cuda.Stream(device)
+            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         return self._streams[device]
 
 
@@ -125,10 +125,11 @@ class _Kept:
         return found
 
 
-def keep_inputs_on_host(model: Any) -> HostActivations:
-    """Have a model whose layers are checkpointed keep their inputs on the host."""
+def keep_inputs_on_host(model: Any, apart_from: Iterable[torch.nn.Module] = ()) -> HostActivations:
+    """Have a model whose layers are checkpointed keep their inputs on the host, but those in some of its modules."""
     found = HostActivations()
+    others = {module for root in apart_from for module in root.modules()}
     for module in model.modules():
-        if hasattr(module, "_gradient_checkpointing_func"):
+        if hasattr(module, "_gradient_checkpointing_func") and module not in others:
             module._gradient_checkpointing_func = found.checkpoint
     return found

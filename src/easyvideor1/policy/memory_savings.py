@@ -21,6 +21,7 @@ _PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
 def prepare_training(family: Family, model: Any, config: ModelConfig) -> None:
     """Freeze, adapt, recompute and offload what the config says, in a model with or without memory."""
     model.compute_dtype = getattr(torch, config.dtype)
+    model.vision_chunk = config.vision_chunk
     for group in config.freeze:
         for module in family.groups(model)[group]:
             module.requires_grad_(False)
@@ -29,7 +30,9 @@ def prepare_training(family: Family, model: Any, config: ModelConfig) -> None:
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if "activations" in config.offload:
-        model.host_activations = keep_inputs_on_host(model)
+        # A tower that runs in chunks keeps nothing that would be worth it.
+        tower = [module for group in ("vision", "merger") for module in family.groups(model)[group]]
+        model.host_activations = keep_inputs_on_host(model, apart_from=tower if config.vision_chunk else ())
 
 
 @torch.no_grad()

@@ -30,8 +30,8 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 class HostAdamW(torch.optim.AdamW):
     """AdamW whose moments are in the memory of the host between updates.
 
-    Its step is AdamW's own, on a bucket of parameters after the other, so that a device has the moments of one bucket at
-    a time and results are equal to the bit. Moments of a GPU are kept in pinned memory.
+    Its step is AdamW's own, on one bucket of parameters after the other. So a device has the moments of one bucket at a
+    time, and results are equal to the bit. Moments of a GPU are kept in pinned memory.
     """
 
     @torch.no_grad()

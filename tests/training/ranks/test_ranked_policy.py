@@ -22,9 +22,14 @@ ROOT = Path(__file__).parents[3]
 JOBS = {
     "two": ({"ranks": 2}, {}, ["grpo", "ppo", "dpo", "one turn"]),
     "two with adapters": ({"ranks": 2}, {"lora": {"rank": 4}}, ["adapters"]),
-    "four": ({"ranks": 4, "shard_size": 2}, {"gradient_checkpointing": True}, ["grpo"]),
+    "four": (
+        {"ranks": 4, "shard_size": 2},
+        {"gradient_checkpointing": True, "offload": ["activations", "optimizer", "parameters"]},
+        ["grpo"],
+    ),
 }
 CASES = [(job, name) for job, (_, _, names) in JOBS.items() for name in names]
+BFLOAT16 = ({"ranks": 2}, {"dtype": "bfloat16"}, ["brief"])
 DEADLINE = 900.0
 
 
@@ -52,7 +57,7 @@ def job(tiny_checkpoint, tmp_path_factory, alone):
     def get(name):
         if name not in made:
             made[name] = out = tmp_path_factory.mktemp("job")
-            cluster, model, scenarios = JOBS[name]
+            cluster, model, scenarios = {**JOBS, "bfloat16": BFLOAT16}[name]
             again = {"ppo": str(alone(model, "ppo") / "ppo 5")} if "ppo" in scenarios else {}
             asked = {"checkpoint": str(tiny_checkpoint), "cluster": cluster, "model": model, "scenarios": scenarios}
             (out / "job.json").write_text(json.dumps(asked | {"resume": again}))
@@ -117,6 +122,33 @@ def test_a_rank_that_stalls_is_named(job, name) -> None:
     assert re.search(r"they wait for rank [123], which reads the media of micro-batch \d of \d; run the same", said), (
         said
     )
+
+
+def test_ranks_in_bfloat16_are_one_process_in_bfloat16(job, alone) -> None:
+    """They gather weights in that type: norms have theirs rounded, which autocast leaves alone, and nothing else."""
+    found, expected = job("bfloat16") / "out", alone(BFLOAT16[1], "brief")
+    first, wanted = (
+        torch.cat(
+            [
+                tensor.flatten()
+                for key, tensor in sorted(load_file(each / "brief 1/optimizer.safetensors").items())
+                if "exp_avg/" in key
+            ]
+        )
+        for each in (found, expected)
+    )
+    assert torch.linalg.vector_norm(first - wanted) < 0.03 * torch.linalg.vector_norm(wanted), "gradients"
+    mine, theirs = (load_file(each / "brief.safetensors") for each in (found, expected))
+    print(
+        torch.linalg.vector_norm(first - wanted) / torch.linalg.vector_norm(wanted),
+        (mine["logprobs"] - theirs["logprobs"]).abs().max(),
+        max((mine[key] - tensor).abs().max() for key, tensor in theirs.items() if key not in ("kl", "logprobs")),
+        mine["logprobs"].std(),
+    )
+    assert (mine["logprobs"] - theirs["logprobs"]).abs().max() < 0.05
+    for key in theirs.keys() - {"logprobs", "kl"}:
+        assert (mine[key] - theirs[key]).abs().max() < 3e-3, key  # three steps at a rate of 1e-3
+        assert mine[key].dtype == torch.float32, "what is trained stays exact"
 
 
 def test_ranks_resume_what_one_process_wrote(job, alone) -> None:

@@ -22,7 +22,8 @@ from easyvideor1.families.vision_tower import prepare_tower
 from easyvideor1.packing.balance import model_costs
 from easyvideor1.packing.logprobs import chunk_tokens, hidden_logprobs
 from easyvideor1.policy.memory_savings import frozen_products, prepare_training
-from easyvideor1.policy.sizing.curves import Curve, HeadMemory, ModelSizes, PassMemory
+from easyvideor1.policy.sharding import sharded_modules
+from easyvideor1.policy.sizing.curves import Curve, HeadMemory, ModelSizes, PassMemory, SharedSizes
 from easyvideor1.policy.sizing.meter import Meter, without_memory
 from easyvideor1.types import ConfigError
 
@@ -53,6 +54,7 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
     compute = getattr(torch, config.dtype).itemsize
     deepstack = len(getattr(model.config.vision_config, "deepstack_visual_indexes", None) or ())
     geometry = family.geometry
+    shared = _shared(family, model)
     try:
         with without_memory():
             model.to_empty(device="cpu")
@@ -85,7 +87,27 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
         tower_trained=tower_trained,
         merge=geometry.merge_size**2,
         costs=costs,
+        shared=shared,
+        vision_chunk=config.vision_chunk * geometry.merge_size**2 if family.feature_cache else 0,
     )
+
+
+def _shared(family: Family, model: Any) -> SharedSizes:
+    """What ranks would share; a module inside another one is gathered by itself."""
+    modules, whole = sharded_modules(family, model)
+    seen = {id(parameter) for parameter in whole}
+    dtype = model.compute_dtype
+    trained = frozen = largest = largest_values = 0
+    for module in modules:
+        own = [p for p in module.parameters() if id(p) not in seen]
+        seen |= {id(parameter) for parameter in own}
+        values = sum(p.numel() for p in own if p.requires_grad)
+        trained += values
+        frozen += _bytes(own, trained=False)
+        gathered = sum(p.numel() * (p.element_size() if dtype == torch.float32 else dtype.itemsize) for p in own)
+        if gathered > largest:
+            largest, largest_values = gathered, values
+    return SharedSizes(trained, frozen, largest, largest_values)
 
 
 def _opened(family: Family, config: ModelConfig, checkpoint: Path) -> Any:
@@ -211,28 +233,31 @@ def _passes(
 
     if not grad:
         return PassMemory(alone=whole(3))
-    return PassMemory(whole(0), curves[more][1], curves[more][2], whole(3), curves[few][0])
+    return PassMemory(whole(0), curves[more][1], curves[more][2], whole(3), curves[few][0], whole(4))
 
 
 def _one(
     model: Any, run: Callable[[int, int], torch.Tensor], count: int, length: int, grad: bool
-) -> tuple[float, float, float, float]:
-    """Bytes kept, most beyond that in the forward and in the backward pass, and the peak without gradient."""
+) -> tuple[float, float, float, float, float]:
+    """Bytes kept, most beyond that in the forward and in the backward pass, the peak without gradient, and bytes that
+    the host keeps."""
     with Meter() as meter:
+        if (activations := getattr(model, "host_activations", None)) is not None:
+            activations.host = meter.on_host
         with torch.no_grad(), computing(model):
             out = run(count, length)
         del out
         alone = meter.take_peak()
         if not grad:
-            return 0.0, 0.0, 0.0, float(alone)
+            return 0.0, 0.0, 0.0, float(alone), 0.0
         with computing(model):
             out = run(count, length)
-        kept, forward = meter.live, meter.take_peak()
+        kept, host, forward = meter.live, meter.host, meter.take_peak()
         if not out.requires_grad:
-            return 0.0, 0.0, 0.0, float(alone)
+            return 0.0, 0.0, 0.0, float(alone), 0.0
         torch.autograd.backward(out, torch.zeros_like(out))
         backward = meter.take_peak()
-    return float(kept), float(forward - kept), float(backward - kept), float(alone)
+    return float(kept), float(forward - kept), float(backward - kept), float(alone), float(host)
 
 
 def _head(family: Family, model: Any) -> HeadMemory:
@@ -248,7 +273,7 @@ def _head(family: Family, model: Any) -> HeadMemory:
             torch.autograd.backward(logprobs, torch.zeros_like(logprobs))
             return float(meter.take_peak()), float(kept)
 
-    # From the second chunk on, gradients of the chunk before it are still there.
+    # A chunk that is not whole takes less for each token.
     small, large = [math.ceil(chunk / 4), math.ceil(chunk / 2) + 1], [2 * chunk, 3 * chunk]
     below, above = ([one(targets) for targets in lengths] for lengths in (small, large))
     return HeadMemory(
