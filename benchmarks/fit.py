@@ -1,9 +1,10 @@
 """Predicted peaks of memory against measured ones: ``python -m benchmarks.fit [--case NAME]``.
 
-Every case is a random model in a process of its own. It makes two updates, and the peak of the second is measured: what
-torch's allocator has given out, weights and optimiser state included, and what the kernel counts as resident. The
-prediction is that of ``evr1 fit``, which reads ``config.json`` alone. The last line is JSON; ``peak_prediction_error``
-is the largest relative error of the allocator's peaks, ``resident_prediction_error`` that of resident memory.
+Every case is a random model in a process of its own, or on two ranks, of which the first is measured. It makes two
+updates. Measured is the peak, weights and optimiser state included, of what torch's allocator has given out, and of
+what the kernel counts as resident. The prediction is that of ``evr1 fit``, which reads ``config.json`` alone. The last
+line is JSON; ``peak_prediction_error`` is the largest relative error of the allocator's peaks,
+``resident_prediction_error`` that of resident memory.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,8 @@ import torch
 from benchmarks.family_cases import corpus
 from benchmarks.measure import check_packages, table
 from benchmarks.memory import allocator_peak, extra_memory
-from easyvideor1.config import ModelConfig, StageConfig
+from easyvideor1.config import ClusterConfig, ModelConfig, StageConfig
+from easyvideor1.engines.worker_messages import WorkerMedia
 from easyvideor1.families.family import load_family
 from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.policy.policy import Policy
@@ -33,6 +37,8 @@ from easyvideor1.policy.sizing.measure import measure_model
 from easyvideor1.policy.sizing.memory import Placement, update_peak
 from easyvideor1.policy.sizing.workload import Asked, micro_batches, stage_facts
 from easyvideor1.policy.update_batch import UpdateBatch
+from easyvideor1.training.ranks.leader import Ranks
+from easyvideor1.training.ranks.policy import RankedPolicy
 from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef, Prompt, Turn
 
 
@@ -49,6 +55,7 @@ class Case:
     prompts: int = 2
     responses: int = 4
     tokens: int = 128
+    ranks: int = 1
     model: Mapping[str, Any] = field(default_factory=dict)
     stage: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,10 +68,13 @@ CASES = {
     "bfloat16": Case(model={"dtype": "bfloat16"}),
     "bfloat16, checkpointed": Case(model={"dtype": "bfloat16", "gradient_checkpointing": True}),
     "offloaded": Case(model={"gradient_checkpointing": True, "offload": ["activations", "optimizer"]}),
+    "tower in chunks": Case(model={"gradient_checkpointing": True, "offload": ["activations"], "vision_chunk": 128}),
     "one micro-batch": Case(stage={"micro_batch_tokens": 65536}),
     "frozen tower": Case(model={"freeze": ["vision", "merger"]}),
     "adapters": Case(model={"lora": LORA}),
     "with a reference": Case(stage={"kl": "k3"}),
+    "two ranks": Case(ranks=2, prompts=4),
+    "two ranks, bfloat16": Case(ranks=2, prompts=4, model={"dtype": "bfloat16", "gradient_checkpointing": True}),
     "middle-sized": Case(width=768, layers=6, vocabulary=16384, prompts=1),
     "qwen2_vl": Case(family="qwen2_vl", side=252),
     "qwen2_5_vl": Case(family="qwen2_5_vl", side=252),
@@ -85,19 +95,30 @@ def video_plan(geometry: Geometry, frames: int, side: int, number: int = 0) -> M
 
 
 def measured(case: Case, checkpoint: Path, *, resident: bool = False) -> int:
-    """The peak of the second of two updates, from before the model is opened."""
+    """The peak of opening the model and two updates."""
     _, turns = _asked(case, checkpoint)
     options = _stage(case)
 
     def two_updates() -> None:
-        policy = Policy.open(_model(case, checkpoint))
-        policy.begin(options)
-        for step in (1, 2):
-            batch = UpdateBatch.of(turns, torch.linspace(-1, 1, len(turns)), options)
-            policy.forward_backward(batch, load=_noise)
-            policy.optimizer_step(step)
+        with Ranks(ClusterConfig(ranks=case.ranks), None) as ranks:
+            policy = _opened(case, checkpoint, options, ranks)
+            policy.begin(options)
+            for step in (1, 2):
+                batch = UpdateBatch.of(turns, torch.linspace(-1, 1, len(turns)), options)
+                policy.forward_backward(batch, load=_noise)
+                policy.optimizer_step(step)
 
     return extra_memory(two_updates) if resident else allocator_peak(two_updates)
+
+
+def _opened(case: Case, checkpoint: Path, options: StageConfig, ranks: Ranks) -> Policy:
+    """The policy in this process; of several ranks, the part of the first."""
+    from benchmarks import fit  # other ranks know it by this name
+
+    model = _model(case, checkpoint)
+    if case.ranks == 1:
+        return Policy.open(model)
+    return RankedPolicy.open_on(ranks, model, checkpoint, [options], partial(WorkerMedia, fit._noise))
 
 
 def predicted(case: Case, checkpoint: Path) -> dict[str, int]:
@@ -110,7 +131,8 @@ def predicted(case: Case, checkpoint: Path) -> dict[str, int]:
     )
     asked, _ = _asked(case, checkpoint)
     batches = micro_batches(asked, options, sizes.costs, shared=family.shares_prefix)
-    return update_peak(sizes, facts, batches, Placement(offload=model.offload, on_cpu=True)).parts
+    place = Placement(case.ranks, case.ranks, model.offload, on_cpu=True)
+    return update_peak(sizes, facts, batches, place).parts
 
 
 def write(case: Case, out: Path) -> Path:
@@ -186,7 +208,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(_one(CASES[arguments.case], arguments.work or Path(folder), resident=arguments.resident)))
         return
-    found = {name: compare(name) for name in CASES}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # of memory, not of time
+        found = dict(zip(CASES, pool.map(compare, CASES), strict=True))
     rows = [
         [
             name,

@@ -124,31 +124,35 @@ def test_a_rank_that_stalls_is_named(job, name) -> None:
     )
 
 
+def gradient_of(out: Path) -> torch.Tensor:
+    """That of the first step: a tenth of it is the optimiser's first moment."""
+    moments = load_file(out / "brief 1" / "optimizer.safetensors")
+    return torch.cat([tensor.flatten() for key, tensor in sorted(moments.items()) if "exp_avg/" in key])
+
+
 def test_ranks_in_bfloat16_are_one_process_in_bfloat16(job, alone) -> None:
-    """They gather weights in that type: norms have theirs rounded, which autocast leaves alone, and nothing else."""
-    found, expected = job("bfloat16") / "out", alone(BFLOAT16[1], "brief")
-    first, wanted = (
-        torch.cat(
-            [
-                tensor.flatten()
-                for key, tensor in sorted(load_file(each / "brief 1/optimizer.safetensors").items())
-                if "exp_avg/" in key
-            ]
-        )
-        for each in (found, expected)
-    )
-    assert torch.linalg.vector_norm(first - wanted) < 0.03 * torch.linalg.vector_norm(wanted), "gradients"
-    mine, theirs = (load_file(each / "brief.safetensors") for each in (found, expected))
-    print(
-        torch.linalg.vector_norm(first - wanted) / torch.linalg.vector_norm(wanted),
-        (mine["logprobs"] - theirs["logprobs"]).abs().max(),
-        max((mine[key] - tensor).abs().max() for key, tensor in theirs.items() if key not in ("kl", "logprobs")),
-        mine["logprobs"].std(),
-    )
-    assert (mine["logprobs"] - theirs["logprobs"]).abs().max() < 0.05
+    """Within 3% of the gradient, and 0.03 nats of a token's log-prob after three steps.
+
+    Weights are gathered in that type, those of norms too, which autocast leaves in float32: so ranks are as far from
+    one process as that is from float32. What is trained stays float32.
+    """
+    found, one, exact = job("bfloat16") / "out", alone(BFLOAT16[1], "brief"), alone({}, "brief")
+
+    def apart(first: Path, second: Path) -> tuple[float, float]:
+        gradients, logprobs = [], []
+        for each in (first, second):
+            gradients.append(gradient_of(each))
+            logprobs.append(load_file(each / "brief.safetensors")["logprobs"])
+        difference = torch.linalg.vector_norm(gradients[0] - gradients[1]) / torch.linalg.vector_norm(gradients[1])
+        return float(difference), float((logprobs[0] - logprobs[1]).abs().mean())
+
+    near, rounding = apart(found, one), apart(one, exact)
+    assert max(near) < 0.03
+    assert all(mine < 1.5 * theirs for mine, theirs in zip(near, rounding, strict=True)), (near, rounding)
+    mine, theirs = (load_file(out / "brief.safetensors") for out in (found, one))
     for key in theirs.keys() - {"logprobs", "kl"}:
-        assert (mine[key] - theirs[key]).abs().max() < 3e-3, key  # three steps at a rate of 1e-3
-        assert mine[key].dtype == torch.float32, "what is trained stays exact"
+        assert mine[key].dtype == torch.float32
+        assert (mine[key] - theirs[key]).abs().max() < 3e-3, f"{key}: three steps at a rate of 1e-3"
 
 
 def test_ranks_resume_what_one_process_wrote(job, alone) -> None:

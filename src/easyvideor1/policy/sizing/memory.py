@@ -37,11 +37,12 @@ class EngineFacts:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the trainer keeps things: ``shards`` ranks share each layer, ``offload`` as ``ModelConfig`` has it.
+    """Where the trainer keeps things: ``shards`` of all ``ranks`` share each layer, ``offload`` as in ``ModelConfig``.
 
     With ``on_cpu`` the device is the host, and offload saves nothing.
     """
 
+    ranks: int = 1
     shards: int = 1
     offload: tuple[str, ...] = ()
     on_cpu: bool = False
@@ -118,10 +119,10 @@ def _host_activations(sizes: ModelSizes, batch: MicroBatchWork) -> float:
 def update_peak(sizes: ModelSizes, facts: StageFacts, batches: Sequence[MicroBatchWork], place: Placement) -> Peak:
     """The worst moment of an update: in the largest micro-batch, or when the optimiser moves the weights.
 
-    The first micro-batch finds no gradients, so with a single one the worst moment is where its backward pass begins,
-    or where it ends.
+    The first micro-batch of a rank finds no gradients, so with a single one the worst moment is where its backward pass
+    begins, or where it ends.
     """
-    peaks = [_micro_batch_peak(sizes, facts, batch, place, later=len(batches) > 1) for batch in batches]
+    peaks = [_micro_batch_peak(sizes, facts, batch, place, later=len(batches) > place.ranks) for batch in batches]
     device, _ = held(sizes, place)
     step = {"gradients": device.gradients}
     if place.on_cpu:  # the fused optimiser of a GPU needs nothing more

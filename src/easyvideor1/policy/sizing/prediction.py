@@ -54,7 +54,8 @@ class Problem:
     def place(self) -> Placement:
         """Where a rank keeps things."""
         cluster = self.config.cluster
-        return Placement(cluster.shard_size or cluster.ranks, self.config.model.offload, self.device.on_cpu)
+        shards = cluster.shard_size or cluster.ranks
+        return Placement(cluster.ranks, shards, self.config.model.offload, self.device.on_cpu)
 
     @cached_property
     def engine(self) -> EngineFacts:
