@@ -36,6 +36,7 @@ from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.sizing.measure import measure_model
 from easyvideor1.policy.sizing.memory import Placement, update_peak
 from easyvideor1.policy.sizing.workload import Asked, micro_batches, stage_facts
+from easyvideor1.policy.spread import local
 from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.training.ranks.leader import Ranks
 from easyvideor1.training.ranks.policy import RankedPolicy
@@ -95,30 +96,36 @@ def video_plan(geometry: Geometry, frames: int, side: int, number: int = 0) -> M
 
 
 def measured(case: Case, checkpoint: Path, *, resident: bool = False) -> int:
-    """The peak of opening the model and two updates."""
+    """The peak of opening the model and two updates.
+
+    On ranks the model passes through other threads, whose allocations the profiler does not see. So its weights are
+    counted, and the updates measured.
+    """
     _, turns = _asked(case, checkpoint)
-    options = _stage(case)
+    options, peak = _stage(case), extra_memory if resident else allocator_peak
+    opened: list[Policy] = []
 
     def two_updates() -> None:
-        with Ranks(ClusterConfig(ranks=case.ranks), None) as ranks:
-            policy = _opened(case, checkpoint, options, ranks)
-            policy.begin(options)
-            for step in (1, 2):
-                batch = UpdateBatch.of(turns, torch.linspace(-1, 1, len(turns)), options)
-                policy.forward_backward(batch, load=_noise)
-                policy.optimizer_step(step)
+        policy = opened[0] if opened else Policy.open(_model(case, checkpoint))
+        policy.begin(options)
+        for step in (1, 2):
+            batch = UpdateBatch.of(turns, torch.linspace(-1, 1, len(turns)), options)
+            policy.forward_backward(batch, load=_noise)
+            policy.optimizer_step(step)
 
-    return extra_memory(two_updates) if resident else allocator_peak(two_updates)
+    if case.ranks == 1:
+        return peak(two_updates)
+    with Ranks(ClusterConfig(ranks=case.ranks), None) as ranks:
+        opened.append(_opened(case, checkpoint, options, ranks))
+        return sum(local(weight).nbytes for weight in opened[0].model.parameters()) + peak(two_updates)
 
 
 def _opened(case: Case, checkpoint: Path, options: StageConfig, ranks: Ranks) -> Policy:
-    """The policy in this process; of several ranks, the part of the first."""
+    """The part of the first rank."""
     from benchmarks import fit  # other ranks know it by this name
 
-    model = _model(case, checkpoint)
-    if case.ranks == 1:
-        return Policy.open(model)
-    return RankedPolicy.open_on(ranks, model, checkpoint, [options], partial(WorkerMedia, fit._noise))
+    media = partial(WorkerMedia, fit._noise)
+    return RankedPolicy.open_on(ranks, _model(case, checkpoint), checkpoint, [options], media)
 
 
 def predicted(case: Case, checkpoint: Path) -> dict[str, int]:

@@ -113,8 +113,12 @@ def shard_model(
     # A module that is spread was moved as it was cut; to move it again would take its parts apart.
     for owner in model.modules():
         for tensor in (*owner.parameters(recurse=False), *owner.buffers(recurse=False)):
-            if tensor.device.type != device.type and type(tensor) in (torch.nn.Parameter, torch.Tensor):
+            if type(tensor) not in (torch.nn.Parameter, torch.Tensor):
+                continue
+            if tensor.device.type != device.type:
                 tensor.data = tensor.data.to(device)
+            elif tensor.untyped_storage().nbytes() > tensor.nbytes:  # all weights were read into one piece of memory
+                tensor.data = tensor.data.clone()
 
 
 def _layers(root: torch.nn.Module) -> Iterable[torch.nn.Module]:

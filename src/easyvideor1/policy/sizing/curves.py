@@ -74,14 +74,23 @@ class HeadMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered:
+    """Bytes of layers that ranks share while they run: weights, of two layers and of what is around all of them, and in
+    the backward pass the gradient of a layer until it is summed."""
+
+    weights: int = 0
+    gradients: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SharedSizes:
-    """What ranks share of a model (``policy.sharding``): trained numbers, bytes of frozen weights, and of the largest
-    module that is gathered as a whole, bytes of its weights and trained numbers."""
+    """What ranks share of a model (``policy.sharding``): trained numbers, bytes of frozen weights, and what is gathered
+    while the language model and while the vision tower runs."""
 
     trained_values: int = 0
     frozen: int = 0
-    gathered: int = 0
-    gathered_values: int = 0
+    language: Gathered = Gathered()
+    vision: Gathered = Gathered()
 
 
 @dataclass(frozen=True, slots=True)

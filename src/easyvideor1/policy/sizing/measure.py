@@ -7,7 +7,7 @@ attention takes memory that grows with the length, the eager one with its square
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from easyvideor1.packing.balance import model_costs
 from easyvideor1.packing.logprobs import chunk_tokens, hidden_logprobs
 from easyvideor1.policy.memory_savings import frozen_products, prepare_training
 from easyvideor1.policy.sharding import sharded_modules
-from easyvideor1.policy.sizing.curves import Curve, HeadMemory, ModelSizes, PassMemory, SharedSizes
+from easyvideor1.policy.sizing.curves import Curve, Gathered, HeadMemory, ModelSizes, PassMemory, SharedSizes
 from easyvideor1.policy.sizing.meter import Meter, without_memory
 from easyvideor1.types import ConfigError
 
@@ -95,19 +95,34 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
 def _shared(family: Family, model: Any) -> SharedSizes:
     """What ranks would share; a module inside another one is gathered by itself."""
     modules, whole = sharded_modules(family, model)
-    seen = {id(parameter) for parameter in whole}
-    dtype = model.compute_dtype
-    trained = frozen = largest = largest_values = 0
+    groups = family.groups(model)
+    tower = {part for name in ("vision", "merger") for module in groups[name] for part in module.modules()}
+    taken = {id(parameter) for parameter in whole}
+    own: dict[torch.nn.Module, list[torch.nn.Parameter]] = {}
     for module in modules:
-        own = [p for p in module.parameters() if id(p) not in seen]
-        seen |= {id(parameter) for parameter in own}
-        values = sum(p.numel() for p in own if p.requires_grad)
-        trained += values
-        frozen += _bytes(own, trained=False)
-        gathered = sum(p.numel() * (p.element_size() if dtype == torch.float32 else dtype.itemsize) for p in own)
-        if gathered > largest:
-            largest, largest_values = gathered, values
-    return SharedSizes(trained, frozen, largest, largest_values)
+        own[module] = [parameter for parameter in module.parameters() if id(parameter) not in taken]
+        taken |= {id(parameter) for parameter in own[module]}
+    seen = [module for module in modules if not tower.isdisjoint(module.modules())]
+    every = [parameter for parameters in own.values() for parameter in parameters]
+    return SharedSizes(
+        sum(p.numel() for p in every if p.requires_grad),
+        _bytes(every, trained=False),
+        _gathered({module: own[module] for module in modules if module not in seen}, model.compute_dtype),
+        _gathered({module: own[module] for module in seen}, model.compute_dtype),
+    )
+
+
+def _gathered(own: Mapping[torch.nn.Module, Sequence[torch.nn.Parameter]], dtype: torch.dtype) -> Gathered:
+    """A layer and the next one, beside what is gathered around them. Gradients are summed in float32."""
+    around = weights = gradients = 0
+    for module, parameters in own.items():
+        size = sum(p.numel() * (p.element_size() if dtype == torch.float32 else dtype.itemsize) for p in parameters)
+        if any(other is not module and other in own for other in module.modules()):
+            around += size
+            continue
+        weights = max(weights, size)
+        gradients = max(gradients, sum(p.numel() for p in parameters if p.requires_grad) * (dtype.itemsize + 4))
+    return Gathered(around + 2 * weights, gradients)
 
 
 def _opened(family: Family, config: ModelConfig, checkpoint: Path) -> Any:
@@ -165,7 +180,7 @@ def _language(family: Family, model: Any) -> PassMemory:
 
     def run(count: int, length: int) -> torch.Tensor:
         decoder.layers = layers[:count]
-        tokens = torch.zeros(1, length, width, dtype=dtype, requires_grad=torch.is_grad_enabled() and trains)
+        tokens = _input(1, length, width, dtype=dtype, grad=torch.is_grad_enabled() and trains)
         mask: torch.Tensor | Layout | None = None
         if takes_layout(model):  # a prompt and what continues it
             mask = Layout(((0, length // 2, length), (length // 2, length, length)), length)
@@ -178,6 +193,12 @@ def _language(family: Family, model: Any) -> PassMemory:
         return _passes(model, run, len(layers), period)
     finally:
         decoder.layers = layers
+
+
+def _input(*shape: int, dtype: torch.dtype, grad: bool) -> torch.Tensor:
+    """What layers start from. With a gradient it is the result of something, so that it goes when they let go of it."""
+    found = torch.zeros(shape, dtype=dtype)
+    return found + torch.zeros((), dtype=dtype, requires_grad=True) if grad else found
 
 
 def _period(kinds: Sequence[str]) -> int:
@@ -199,7 +220,7 @@ def _vision(family: Family, model: Any) -> PassMemory:
 
     def run(count: int, length: int) -> torch.Tensor:
         grad = torch.is_grad_enabled() and trains
-        hidden = torch.zeros(length, width, dtype=model.compute_dtype, requires_grad=grad)
+        hidden = _input(length, width, dtype=model.compute_dtype, grad=grad)
         turned = torch.zeros(length, width // int(shape.num_heads))
         for block in blocks[:count]:
             hidden = block(hidden, cu_seqlens=_BOUNDS[length], max_seqlen=length, position_embeddings=(turned, turned))

@@ -80,19 +80,13 @@ def held(sizes: ModelSizes, place: Placement) -> tuple[Held, Held]:
 
 
 def static_parts(sizes: ModelSizes, facts: StageFacts, place: Placement) -> dict[str, int]:
-    """What lasts for a stage: weights, AdamW's two moments, copies of what is trained, and layers that are gathered.
-
-    A layer is gathered while the next one is on its way, and has a gradient before this is summed over the ranks.
-    """
+    """What lasts for a stage: weights, AdamW's two moments, and copies of what is trained."""
     device, _ = held(sizes, place)
     parts = {"weights": device.weights, "optimiser state": device.moments}
     if facts.reference_copy:
         parts["reference"] = device.trained
     if facts.critic:
         parts["critic"] = device.trained + device.moments
-    if place.shards > 1:
-        shared = sizes.shared
-        parts["gathered layers"] = 2 * shared.gathered + shared.gathered_values * (sizes.compute_bytes + 4)
     return {name: size for name, size in parts.items() if size}
 
 
@@ -146,6 +140,15 @@ def _micro_batch_peak(
     if place.on_cpu:  # the host is the device
         kept += language.host.at(n)
         seen += sizes.vision.host.at(stays)
+    shared = sizes.shared if place.shards > 1 else SharedSizes()
+    gathered = {
+        "forward": shared.language.weights,
+        "reference": shared.language.weights,
+        "backward": shared.language.weights + shared.language.gradients,
+        "end": shared.language.weights + shared.language.gradients,
+        "vision": shared.vision.weights,
+        "vision backward": shared.vision.weights + shared.vision.gradients,
+    }
     moments = {
         "forward": (kept, language.forward.at(n), 0.0, seen),
         "logits": (kept, 0.0, head.peak(batch.targets), seen),
@@ -167,6 +170,7 @@ def _micro_batch_peak(
     parts = [
         {
             "gradients": gradients if later else own if name in late else 0,
+            "gathered layers": gathered.get(name, 0),
             "activations, kept": int(remains),
             "activations, at work": int(works),
             "logits": int(logits),
