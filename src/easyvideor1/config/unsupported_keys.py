@@ -7,9 +7,6 @@ from collections.abc import Mapping
 #: Keys that ask, with this value, for what is so in every run: nothing is lost, and nothing is told.
 HOLDS: Mapping[str, object] = {
     "algorithm.use_kl_loss": False,
-    "data.shuffle": True,
-    "trainer.nnodes": 1,
-    "trainer.n_gpus_per_node": 1,
     "trainer.val_only": False,
     "trainer.save_model_only": False,
     "trainer.find_last_checkpoint": True,
@@ -18,17 +15,53 @@ HOLDS: Mapping[str, object] = {
     "worker.hybrid_engine": True,
     "worker.actor.padding_free": True,
     "worker.actor.dynamic_batching": True,
-    "worker.actor.ulysses_size": 1,
-    "worker.actor.ulysses_sequence_parallel_size": 1,
     "worker.actor.fsdp.enable_cpu_offload": False,
     "worker.actor.offload.offload_params": False,
     "worker.actor.offload.offload_optimizer": False,
+    **{
+        f"worker.{model}.fsdp.{name}": value
+        for model in ("actor", "critic", "ref")
+        for name, value in {
+            "enable_full_shard": True,
+            "use_orig_params": False,
+            "mp_reduce_dtype": "fp32",
+            "mp_buffer_dtype": "fp32",
+        }.items()
+    },
     "worker.ref.fsdp.enable_cpu_offload": False,
     "worker.ref.offload.offload_params": False,
     "worker.rollout.limit_images": 0,
     "worker.rollout.ignore_eos": False,
     "worker.rollout.do_sample": True,
+    "worker.rollout.name": "vllm",
+    "worker.rollout.disable_log_stats": True,
 }
+
+#: Prefixes of keys that did nothing in the old run where nothing here asks for them, with what switched them off in
+#: ``REASONS``.
+IDLE = (
+    "algorithm.filter_",
+    "algorithm.gamma",
+    "algorithm.gdpo_reward_keys",
+    "algorithm.kl_",
+    "algorithm.lam",
+    "algorithm.use_kl_loss",
+    "data.val_video_fps",
+    "data.val_video_max_frames",
+    "data.val_video_min_pixels",
+    "data.val_video_max_pixels",
+    "data.val_video_total_pixels",
+    "trainer.critic_warmup",
+    "trainer.max_try_make_batch",
+    "trainer.val_before_train",
+    "trainer.val_only",
+    "worker.actor.clip_ratio_dual",
+    "worker.actor.kl_loss",
+    "worker.actor.model.lora",
+    "worker.actor.tau_",
+    "worker.critic",
+    "worker.rollout.mix_policy",
+)
 
 _PENALTY = "in training it would draw from another policy than the one that learns; evaluation has it"
 
@@ -37,15 +70,12 @@ REASONS: Mapping[str, str] = {
     "data.format_prompt": "one template for all rows is _base.j2 here: put yours into a directory, with {{ question }} "
     "for {{ content }} or {{ problem }}, and name it in prompts.templates; <task>.j2 beside it is for one task type",
     "data.override_chat_template": "the chat template is the checkpoint's",
-    "data.shuffle": "rows are always drawn in an order that the seed and the step decide",
     "data.mini_rollout_batch_size": "how rows are fetched is not a setting",
     "data.val_video_": "it is for data.val_files, of which this file has none",
     "data.val_batch_size": "evaluation sizes its own batches",
     "data.val_preprocessed_video_dir": "the frame cache keeps another format: run `evr1 cache build` once",
     "data.val_video_source_mode": "training and evaluation share one frame cache and its cache.mode",
     "data.filter_overlong_prompts_workers": "lengths are planned without decoding, which needs no workers",
-    "data.use_preprocessed_videos": "frames are always cached (cache.dir), whoever decodes them first, but with "
-    "cache.mode: decode_only",
     "data.preprocessed_video_dir": "the frame cache keeps another format: run `evr1 cache build` once",
     "data.return_raw": "what a row gives to the engine is not a setting",
     "algorithm.filter_": "online_filtering is off in this file",
@@ -55,16 +85,18 @@ REASONS: Mapping[str, str] = {
     "algorithm.use_kl_loss": "disable_kl is on in this file",
     "algorithm.kl_": "there is no KL in this run, or it is in the loss, where it was never adaptive",
     "worker.critic": "a critic trains as the policy does, and there is one with gae alone (stages.0.critic)",
-    "worker.ref": "the reference is the stage's initial policy and runs as the policy does",
+    "worker.ref": "there is a reference with a KL alone; it is the stage's initial policy and runs as the policy does",
     "worker.hybrid_engine": "how engines share the machine is not a setting",
     "worker.actor.clip_ratio_dual": "it lies inside the clip range, or the objective has no dual clip",
     "worker.actor.tau_": "it is for the objective sapo",
     "worker.actor.kl_loss": "worker.actor.use_kl_loss is off in this file",
-    "worker.actor.micro_batch_size": "micro batches are counted in tokens: stages.0.micro_batch_tokens",
     "worker.actor.use_torch_compile": "model.compile compiles the layers, if it is set",
     "worker.actor.padding_free": "micro batches are always rows without padding",
     "worker.actor.dynamic_batching": "micro batches are always balanced by their work",
     "worker.actor.fsdp": "how a model is sharded follows from cluster.ranks and cluster.shard_size",
+    "worker.actor.fsdp.enable_full_shard": "layers are always gathered when they run and freed again (ZeRO-3)",
+    "worker.actor.fsdp.enable_rank0_init": "every rank reads the checkpoint and keeps its part (docs/scaling.md)",
+    "worker.actor.fsdp.mp_": "gradients are summed in float32, and buffers are as the model has them",
     "worker.actor.offload": "model.offload says what is kept on the host while the policy is updated, and between "
     "updates; set it to [optimizer], or to [parameters] where ranks share the policy",
     "worker.actor.model.override_config": "the checkpoint's configuration is taken as it is",
@@ -77,14 +109,15 @@ REASONS: Mapping[str, str] = {
     "worker.rollout.limit_images": "a row may hold any number of media",
     "worker.rollout.ignore_eos": "a response ends with its stop token",
     "worker.rollout.do_sample": "responses of training are always sampled",
-    "worker.rollout": "a setting of the vLLM engine; the local engine is used (rollout.engine)",
+    "worker.rollout.disable_tqdm": "a bar counts the steps of a run; generation has none of its own",
+    "worker.rollout.dtype": "the engine computes in model.dtype",
+    "worker.rollout.name": "the engine is vllm (rollout.engine)",
+    "worker.rollout": "how vLLM is run is in rollout and rollout.vllm, which do not have it",
     "worker.reward.reward_type": "a reward of your own takes one response, and one of rewards.parts may take a group",
     "worker.reward.skip_special_tokens": "rewards read a response up to its stop token, with all tokens before it",
     "worker.reward.num_cpus": "rewards.workers says how many answers are compared side by side",
     "worker.reward": "rewards are configured under rewards",
     "trainer.logger": "metrics are files of the run directory",
-    "trainer.nnodes": "set cluster.ranks to the GPUs of all machines, and start the run on each with torchrun",
-    "trainer.n_gpus_per_node": "set cluster.ranks to the number of GPUs",
     "trainer.max_try_make_batch": "online_filtering is off in this file",
     "trainer.critic_warmup": "there is a critic with gae alone",
     "trainer.val_before_train": "there are no validation files in this file",

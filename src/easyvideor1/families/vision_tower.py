@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from easyvideor1.attention.branches import BranchKeys
 from easyvideor1.attention.functions import plain_attention
 from easyvideor1.attention.layout import Layout
+from easyvideor1.attention.sequence_parallel import RowExchange
 from easyvideor1.families.family import Family, Visual, VisualFeatures, VisualInputs
 from easyvideor1.types import Geometry
 
@@ -125,7 +126,8 @@ def idle_tower(family: Family, model: Any, device: torch.device) -> torch.Tensor
 
 
 def visual_features(family: Family, model: Any, visual: Visual) -> VisualFeatures:
-    """What the visual tokens of a batch are given: features as they are, or those of one call, repeated as asked.
+    """What the visual tokens of a batch are given: features as they are, or those of one call, repeated or exchanged
+    as asked.
 
     With ``model.vision_chunk`` there is a call for so many visual tokens at a time, if frames attend to nothing but
     their own temporal step and no other rank waits for the calls.
@@ -137,6 +139,8 @@ def visual_features(family: Family, model: Any, visual: Visual) -> VisualFeature
         seen = _encode_in_chunks(family, model, visual, most)
     else:
         seen = family.encode(model, visual)
+    if visual.exchange is not None:
+        return _exchanged(seen, visual.exchange)
     return seen if visual.repeats is None else seen.take(visual.repeats)
 
 
@@ -188,6 +192,15 @@ def frame_chunks(visual: VisualInputs, most: int) -> list[VisualInputs]:
             steps -= taken
     close()
     return found
+
+
+def _exchanged(seen: VisualFeatures, exchange: RowExchange) -> VisualFeatures:
+    """The features of this rank's visual tokens, in one message; all ranks of the group call this."""
+    layers = [seen.tokens, *seen.deepstack]
+    # Without rows to send the product with the tower stays, so that the message goes back as well.
+    found = exchange(torch.cat(layers, dim=1)[: sum(exchange.sends)])
+    tokens, *deepstack = torch.split(found, [layer.shape[1] for layer in layers], dim=1)
+    return VisualFeatures(tokens, tuple(deepstack))
 
 
 def hidden_states(

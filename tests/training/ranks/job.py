@@ -36,7 +36,9 @@ STAGES = {
     "dpo": stage("dpo", objective="dpo", aggregation="sequence", advantage="reward"),
     "one turn": stage("one", objective="sft", advantage="ones"),
     "brief": stage("brief", kl=ADAPTIVE),
-    "adapters": stage("adapters", kl={"estimator": "full", "coef": 0.1, "reference": "adapter-off"}),
+    "adapters": stage(
+        "adapters", kl={"estimator": "full", "coef": 0.1, "reference": "adapter-off"}, weighter={"name": "tw_grpo"}
+    ),
 }
 
 

@@ -69,11 +69,11 @@ def same_run(found: Path, wanted: Path) -> None:
 
 
 def test_runs_on_two_ranks_are_those_of_one_process(alone) -> None:
-    """Started by the run, or by torchrun."""
+    """Started by the run, or by torchrun; then both compute every micro-batch together."""
     said = finish(one := start(TRAIN, "name=two"))
     assert one.returncode == 0, said
     same_run(alone.parent / "two", alone)
-    said = finish(other := start([*TORCHRUN, *TRAIN], "name=torchrun"))
+    said = finish(other := start([*TORCHRUN, *TRAIN], "name=torchrun", "cluster.sequence_parallel=2"))
     assert other.returncode == 0, said
     same_run(alone.parent / "torchrun", alone)
 
