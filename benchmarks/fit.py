@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -188,35 +188,45 @@ def _noise(ref: MediaRef, plan: MediaPlan) -> Frames:
     return Frames(rng.integers(0, 256, (len(plan.frame_indices), plan.height, plan.width, 3), dtype=np.uint8), plan)
 
 
-def compare(name: str) -> dict[str, int]:
-    """A case in a process of its own: predicted and measured bytes."""
-    threshold = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.fit", "--case", name, "--work", folder]
-        done = [
-            subprocess.run([*command, *more], env=os.environ | threshold, check=True, capture_output=True, text=True)
-            for more in ([], ["--resident"])
-        ]
-    found: dict[str, int] = {}
-    for each in done:
-        found |= json.loads(each.stdout.splitlines()[-1])
+def compare(name: str, folder: Path, *, resident: bool = False) -> dict[str, int]:
+    """Bytes of a case: predicted and of the allocator, or resident. Run in a process of its own."""
+    case, checkpoint = CASES[name], folder / name.replace(" ", "_")
+    torch.set_num_threads(1)
+    if not (checkpoint / "config.json").exists():
+        write(case, checkpoint)
+    if resident:
+        return {"resident": measured(case, checkpoint, resident=True)}
+    return {"predicted": sum(predicted(case, checkpoint).values()), "allocator": measured(case, checkpoint)}
+
+
+def compare_all(names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Every case in a process of its own, as many at a time as there are cores, since it is not time that is measured.
+
+    The processes are forked from one that has the libraries and has computed nothing.
+    """
+    os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.family_cases", "easyvideor1.training.ranks.policy", "transformers"])
+    found: dict[str, dict[str, int]] = {name: {} for name in names}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(os.cpu_count(), context, max_tasks_per_child=1) as pool,
+    ):
+        for resident in (False, True):
+            running = {pool.submit(compare, name, Path(folder), resident=resident): name for name in names}
+            for done in as_completed(running):
+                found[running[done]] |= done.result()
+                print(running[done], done.result(), file=sys.stderr, flush=True)
     return found
 
 
 def main() -> None:
     """Every case, or one; a table of both peaks and the largest errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", choices=list(CASES), help="one case in this process")
-    parser.add_argument("--work", type=Path, help="directory of the checkpoint")
-    parser.add_argument("--resident", action="store_true", help="measure resident memory, not the allocator")
+    parser.add_argument("--case", choices=list(CASES), help="one of them")
     arguments = parser.parse_args()
     check_packages()
-    if arguments.case:
-        with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(_one(CASES[arguments.case], arguments.work or Path(folder), resident=arguments.resident)))
-        return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # of memory, not of time
-        found = dict(zip(CASES, pool.map(compare, CASES), strict=True))
+    found = compare_all([arguments.case] if arguments.case else list(CASES))
     rows = [
         [
             name,
@@ -236,15 +246,6 @@ def main() -> None:
             }
         )
     )
-
-
-def _one(case: Case, work: Path, *, resident: bool) -> dict[str, int]:
-    checkpoint = work / "checkpoint"
-    if not (checkpoint / "config.json").exists():
-        write(case, checkpoint)
-    if resident:
-        return {"resident": measured(case, checkpoint, resident=True)}
-    return {"predicted": sum(predicted(case, checkpoint).values()), "allocator": measured(case, checkpoint)}
 
 
 def _largest(found: Mapping[str, Mapping[str, int]], measure: str) -> float:

@@ -61,7 +61,7 @@ def test_ranks_and_offload_take_less_of_the_device(config):
     one, two = stage(), stage("cluster.ranks=2")
     offloaded = stage("cluster.ranks=2", "model.gradient_checkpointing=true", "model.offload=[activations,optimizer]")
     parts = [each["peaks"]["update"]["parts"] for each in (one, two, offloaded)]
-    assert parts[1]["weights"] < parts[0]["weights"] and "gathered layers" in parts[1]
+    assert parts[1]["weights"] < parts[0]["weights"]
     assert "optimiser state" not in parts[2]
     assert offloaded["host"]["offloaded optimiser state"] == 2 * parts[1]["optimiser state"], "of both ranks"
     assert offloaded["host"]["offloaded activations"] > 0

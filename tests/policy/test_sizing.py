@@ -29,9 +29,6 @@ CASES = {
     "tower in chunks, offloaded": Case(
         **SMALL, model={"gradient_checkpointing": True, "offload": ["activations", "optimizer"], "vision_chunk": 36}
     ),
-    "the first of two ranks": Case(
-        **SMALL | {"prompts": 2, "frames": 2, "ranks": 2}, stage={"micro_batch_tokens": 400}
-    ),
     "bfloat16, tower frozen": Case(**SMALL, model={"dtype": "bfloat16", "freeze": ["vision", "merger"]}),
 }
 

@@ -75,8 +75,8 @@ class HeadMemory:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Bytes of layers that ranks share while they run: weights, of two layers and of what is around all of them, and in
-    the backward pass the gradient of a layer until it is summed."""
+    """Bytes of layers that ranks share while they run: weights of two layers and of what is around all of them, and in
+    the backward pass gradients, of one layer and of what is around, until they are summed."""
 
     weights: int = 0
     gradients: int = 0

@@ -114,15 +114,17 @@ def _shared(family: Family, model: Any) -> SharedSizes:
 
 def _gathered(own: Mapping[torch.nn.Module, Sequence[torch.nn.Parameter]], dtype: torch.dtype) -> Gathered:
     """A layer and the next one, beside what is gathered around them. Gradients are summed in float32."""
-    around = weights = gradients = 0
+    around = layer = Gathered()
     for module, parameters in own.items():
-        size = sum(p.numel() * (p.element_size() if dtype == torch.float32 else dtype.itemsize) for p in parameters)
+        one = Gathered(
+            sum(p.numel() * (p.element_size() if dtype == torch.float32 else dtype.itemsize) for p in parameters),
+            sum(p.numel() for p in parameters if p.requires_grad) * (dtype.itemsize + 4),
+        )
         if any(other is not module and other in own for other in module.modules()):
-            around += size
-            continue
-        weights = max(weights, size)
-        gradients = max(gradients, sum(p.numel() for p in parameters if p.requires_grad) * (dtype.itemsize + 4))
-    return Gathered(around + 2 * weights, gradients)
+            around = Gathered(around.weights + one.weights, around.gradients + one.gradients)
+        else:
+            layer = max(layer, one, key=lambda each: each.weights)
+    return Gathered(around.weights + 2 * layer.weights, around.gradients + layer.gradients)
 
 
 def _opened(family: Family, config: ModelConfig, checkpoint: Path) -> Any:
