@@ -35,6 +35,8 @@ HOLDS: Mapping[str, object] = {
     "worker.rollout.do_sample": True,
     "worker.rollout.name": "vllm",
     "worker.rollout.disable_log_stats": True,
+    "worker.rollout.disable_tqdm": False,
+    "worker.rollout.tensor_parallel_size": 1,
 }
 
 #: Prefixes of keys that did nothing in the old run where nothing here asks for them, with what switched them off in
@@ -109,7 +111,7 @@ REASONS: Mapping[str, str] = {
     "worker.rollout.limit_images": "a row may hold any number of media",
     "worker.rollout.ignore_eos": "a response ends with its stop token",
     "worker.rollout.do_sample": "responses of training are always sampled",
-    "worker.rollout.disable_tqdm": "a bar counts the steps of a run; generation has none of its own",
+    "worker.rollout.disable_tqdm": "a bar counts the steps of a run; where there is no terminal, lines do",
     "worker.rollout.dtype": "the engine computes in model.dtype",
     "worker.rollout.name": "the engine is vllm (rollout.engine)",
     "worker.rollout": "how vLLM is run is in rollout and rollout.vllm, which do not have it",

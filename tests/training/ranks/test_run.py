@@ -1,5 +1,6 @@
 """``evr1 train`` on several ranks is the run of one process, however its ranks are started; a dead rank ends it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from easyvideor1.config import write_config
+from easyvideor1.training.ranks.traffic import driver_bytes_per_sample
+from easyvideor1.types import DataError
 from training.runs import json_lines, train
 
 pytestmark = pytest.mark.model
@@ -73,6 +76,9 @@ def test_runs_on_two_ranks_are_those_of_one_process(alone) -> None:
     said = finish(one := start(TRAIN, "name=two"))
     assert one.returncode == 0, said
     same_run(alone.parent / "two", alone)
+    assert 0 < driver_bytes_per_sample(alone.parent / "two/stages/02-grpo") < 64_000
+    with pytest.raises(DataError, match="no step was trained on several ranks"):
+        driver_bytes_per_sample(alone / "stages/02-grpo")
     said = finish(other := start([*TORCHRUN, *TRAIN], "name=torchrun", "cluster.sequence_parallel=2"))
     assert other.returncode == 0, said
     same_run(alone.parent / "torchrun", alone)
@@ -85,19 +91,35 @@ def rank_of(process) -> int:
     return int(found)
 
 
-def test_a_killed_rank_ends_the_run_in_one_sentence(alone) -> None:
-    run = alone.parent / "killed"
-    process = start(TRAIN, "name=killed", "stages.grpo.steps=200")
+def last_saved(run: Path) -> int:
+    """The step of the last whole checkpoint of the second stage, 0 without one."""
+    files = run.glob("stages/02-grpo/checkpoints/step_*/state.json")
+    return max((int(file.parent.name.removeprefix("step_")) for file in files), default=0)
+
+
+def kill_rank(process, run: Path, step: int) -> None:
+    """Kill rank 1 once there is a checkpoint of ``step`` or later."""
     until = time.monotonic() + DEADLINE
-    while not (run / "stages/02-grpo/checkpoints/step_000001/state.json").exists():
+    while last_saved(run) < step:
         assert process.poll() is None and time.monotonic() < until, finish(process)
         time.sleep(0.05)
     os.kill(rank_of(process), signal.SIGKILL)
+
+
+def test_a_run_resumes_by_itself_after_a_killed_rank_and_ends_after_too_many(alone) -> None:
+    run = alone.parent / "killed"
+    process = start(TRAIN, "name=killed", "stages.grpo.steps=200", "cluster.max_restarts=1")
+    kill_rank(process, run, 1)
+    kill_rank(process, run, last_saved(run) + 2)  # one may have been under way; the next is of the ranks after these
     killed = time.monotonic()
     said = finish(process)
     assert process.returncode == 3, said
     assert time.monotonic() - killed < 60
-    (sentence,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert sentence.startswith("error: rank 1 ended while it "), sentence
-    assert "killed by SIGKILL" in sentence and "run the same command to resume" in sentence
+    first, second = [line for line in said.splitlines() if line.startswith("error: ")]
+    for sentence in (first, second):
+        assert sentence.startswith("error: rank 1 ended while it ") and "killed by SIGKILL" in sentence, sentence
+    assert "the run resumes by itself from the last checkpoint (restart 1 of 1)" in first
+    assert "run the same command to resume from the last checkpoint" in second
     assert "Traceback" not in said
+    incidents = json.loads((run / "run.json").read_text())["incidents"]
+    assert any(each["text"].startswith("restart 1 of 1: rank 1 ended while it ") for each in incidents), incidents

@@ -35,11 +35,11 @@ def cache_bytes(problem: Problem) -> int:
 def host_parts(problem: Problem) -> dict[str, int]:
     """Most bytes of the host's memory by part, beside the device's where that is the processor.
 
-    All ranks are taken to be on one machine. Decoding workers and frames are limits of the configuration, not what they
-    usually take.
+    With ranks on several machines (``cluster.nodes``) it is that of each. Decoding workers and frames are limits of the
+    configuration, not what they usually take.
     """
-    cache, rollout, ranks = problem.config.cache, problem.config.rollout, problem.config.cluster.ranks
-    sizes = problem.sizes
+    cache, rollout, cluster = problem.config.cache, problem.config.rollout, problem.config.cluster
+    sizes, ranks = problem.sizes, cluster.ranks // cluster.nodes
     frames = sum(raw_bytes(plan) for one in problem.asked for plan in one.prompt.plans)
     parts = {
         "processes": PROCESS_BYTES * (ranks + rollout.workers),
@@ -51,7 +51,7 @@ def host_parts(problem: Problem) -> dict[str, int]:
         parts["weights for engines in other processes"] = sizes.all_values * 4
     for name, size in offloaded_parts(sizes, problem.facts, problem.worst, problem.place).items():
         parts[name] = ranks * size
-    if ranks > 1:  # every rank reads all of a checkpoint; the first one writes all of it
+    if cluster.ranks > 1:  # every rank reads all of a checkpoint; the first one writes all of it
         opened, written = ranks * 4 * sizes.all_values, 4 * sizes.all_values + 8 * sizes.trained_values
         parts["a checkpoint, opened or written"] = max(opened, written)
     return {name: size for name, size in parts.items() if size}
