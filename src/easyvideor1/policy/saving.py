@@ -20,6 +20,7 @@ from easyvideor1.families.weight_files import (
     write_weights,
 )
 from easyvideor1.policy.adapters import adapter_settings, adapter_tensors, merged_state
+from easyvideor1.policy.optimizer import HostAdamW, on_host
 from easyvideor1.policy.spread import assign, gathered, is_sharded, is_spread, part_of, whole
 from easyvideor1.types import ConfigError
 
@@ -257,7 +258,8 @@ def read_optimizer(file: Path, model: Any, optimizer: torch.optim.Optimizer) -> 
             raise ConfigError(f"{str(file)!r} is of an optimiser of {name!r}, which this model does not have")
         # AdamW keeps its step counter on the CPU, unless it is one fused kernel.
         if kind != "step":
-            optimizer.state[named[name]][kind] = part_of(value, named[name])
+            value = part_of(value, named[name])
+            optimizer.state[named[name]][kind] = on_host(value) if isinstance(optimizer, HostAdamW) else value
         else:
             fused = optimizer.defaults.get("fused")
             optimizer.state[named[name]][kind] = value.to(named[name].device) if fused else value

@@ -60,8 +60,9 @@ class ShardedPolicy(Policy):
         policy.prepare(stages)
         policy._costs = model_costs(family, policy.model)
         mesh = place.mesh()
+        on_host = "parameters" in config.offload
         for each in (policy.model, *policy.copies.values()):
-            shard_model(family, each, mesh, place.device)
+            shard_model(family, each, mesh, place.device, parameters_on_host=on_host)
         policy.place, policy.device = place, place.device
         policy.sequence_ranks = place.sequence_ranks()
         policy.writes = place.rank == 0

@@ -88,15 +88,17 @@ def clip_spread(gradients: Sequence[torch.Tensor], most: float) -> float:
     if not gradients:
         return 0.0
     spread = [gradient for gradient in gradients if is_spread(gradient)]
+    # Whole gradients are on the device; parts may be on the host (``model.offload``), and are added up there.
     total = _squares([gradient for gradient in gradients if not is_spread(gradient)], gradients[0].device)
     if spread:
         parts = _squares([local(gradient) for gradient in spread], spread[0].device)
         dist.all_reduce(parts, group=_sharing(spread[0]))
-        total = total + parts
+        total = total + parts.to(total.device)
     norm = total.sqrt()
     factor = (most / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
-        local(gradient).mul_(factor.to(gradient.dtype))
+        own = local(gradient)
+        own.mul_(factor.to(own.device, own.dtype))
     return float(norm)
 
 
