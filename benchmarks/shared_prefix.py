@@ -1,10 +1,10 @@
 """``python -m benchmarks.shared_prefix``: what shared prefixes gain on two ranks, beside what they gain on one.
 
-The gain is the time of an update's forward and backward passes over equal sequences that share nothing, each with a
-video of its own, over that of groups that answer one video each. Gradients are summed over ranks; the step of the
-optimiser, which does not depend on sharing, is left out. Both go through the same code, in rows of the same bound.
-Ranks take micro-batches of their own (data parallel), and compute every micro-batch together (sequence parallel). The
-last line is JSON.
+The gain is the time per response of an update's forward and backward passes over sequences that share nothing, each
+with a video of its own, over that of groups that answer one video each. Gradients are summed over ranks; the step of
+the optimiser, which does not depend on sharing, is left out. Both go through the same code, in rows of the same bound
+that are half full at least, as in a run. Ranks take micro-batches of their own (data parallel), and compute every
+micro-batch together (sequence parallel). The last line is JSON.
 """
 
 from __future__ import annotations
@@ -49,10 +49,11 @@ STAGE = StageConfig(
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Groups of responses to prompts of so many tokens at least."""
+    """Groups of responses to prompts of so many tokens at least, and sequences by themselves."""
 
-    groups: int = 2
+    groups: int = 4
     responses: int = 4
+    sequences: int = 8
     prompt: int = 2000
 
 
@@ -90,8 +91,8 @@ def shared_prefix_kept(
         size: of the updates.
 
     Returns:
-        ``gain_alone`` and ``gain_ranks``: how many times faster passes are where responses share their prompt, by
-        the clock; ``shared_prefix_kept``, the second over the first; and ``cpu_kept``, the same by the processor time
+        ``gain_alone`` and ``gain_ranks``: how many times faster a response is where it shares its prompt, by the
+        clock; ``shared_prefix_kept``, the second over the first; and ``cpu_kept``, the same by the processor time
         of the first process, which is less sensitive to what else the machine does.
     """
     size = size or Size()
@@ -109,7 +110,8 @@ def shared_prefix_kept(
             for what, data in updates.items()
         }
         timings = interleaved(works, rounds, warm_up=1)
-    gains = {place: by_round(*_pair(timings, place)) for place in ("alone", "ranks")}
+    times = size.groups * size.responses / size.sequences
+    gains = {place: times * by_round(*_pair(timings, place)) for place in ("alone", "ranks")}
     cpus = {place: separate.cpu / together.cpu for place in gains for separate, together in [_pair(timings, place)]}
     return {
         "gain_alone": gains["alone"],
@@ -125,17 +127,17 @@ def _pair(timings: Mapping[str, Timing], place: str) -> tuple[Timing, Timing]:
 
 
 def _updates(family: Family, size: Size) -> dict[str, StepData]:
-    """The same number of responses of the same lengths, in groups and each to a video of its own."""
+    """Responses in groups, and some of the same lengths each to a video of its own."""
     shared = make_step_data(
         family, prompt_tokens=size.prompt, responses=size.responses, lengths=LENGTHS, groups=size.groups
     )
-    lengths = [len(turn.response_ids) for turn in shared.turns]
+    lengths = [len(turn.response_ids) for turn in shared.turns[: size.sequences]]
     singles = [
         make_step_data(family, prompt_tokens=size.prompt, responses=1, lengths=(length, length), seed=1 + number)
         for number, length in enumerate(lengths)
     ]
     turns = tuple(turn for each in singles for turn in each.turns)
-    return {"separate": StepData(turns, shared.advantages, {}), "shared": shared}
+    return {"separate": StepData(turns, shared.advantages[: len(turns)], {}), "shared": shared}
 
 
 def passes_of(policy: Policy, data: StepData, load: LoadFrames) -> Callable[[], None]:
