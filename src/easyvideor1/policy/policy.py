@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import torch
+import torch.distributed as dist
 
 from easyvideor1.algorithms.kl import KLWeight, move_average
 from easyvideor1.algorithms.objectives import OBJECTIVES
@@ -27,14 +29,9 @@ from easyvideor1.policy.memory_savings import (
     prepare_training,
 )
 from easyvideor1.policy.optimizer import adamw, clip_gradients, learning_rate, step_at_rate
-from easyvideor1.policy.saving import (
-    OPTIMIZER,
-    read_adapters,
-    read_optimizer,
-    read_reference_weights,
-    read_weights,
-    write_policy,
-)
+from easyvideor1.policy.restoring import read_adapters, read_optimizer, read_reference_weights, read_weights
+from easyvideor1.policy.saving import OPTIMIZER, policy_snapshot
+from easyvideor1.policy.snapshot import Snapshot
 from easyvideor1.policy.spread import assign, is_sharded, local
 from easyvideor1.types import ConfigError, EasyVideoError
 
@@ -60,6 +57,8 @@ class Policy(ForwardPasses):
         self._waits = 0
         #: Whether this process writes checkpoints: of several ranks, one does.
         self.writes = True
+        #: The ranks that hold parts which a checkpoint is put together from; none in a process that is alone.
+        self.holders: dist.ProcessGroup | None = None
         #: Copies of the model by use: ``reference``, ``critic``.
         self.copies: dict[str, Any] = {}
         self._keeps_copies = False
@@ -216,20 +215,34 @@ class Policy(ForwardPasses):
     def save(self, directory: Path) -> None:
         """Write a Hugging Face checkpoint plus the optimiser's state into an existing empty directory.
 
-        Adapters are merged into its weights, and beside them for ``restore``.
+        Adapters are merged into its weights, and beside them for ``restore``. One tensor at a time is copied.
         """
+        with closing(self._snapshot(copied=False)) as found:
+            if self.writes:
+                found.write(directory)
+            else:
+                found.answer()
+
+    def snapshot(self) -> Snapshot:
+        """What ``save`` would write now, as copies in the memory of the host: it can be written while training goes on.
+
+        The caller writes it or not, and closes it.
+        """
+        return self._snapshot(copied=True)
+
+    def _snapshot(self, *, copied: bool) -> Snapshot:
         average = self.reference if self.options is not None and self.options.kl.reference == "ema" else None
-        write_policy(
-            directory,
+        return policy_snapshot(
             self.model,
             self.family.tokenizer,
             self.checkpoint,
             self.optimizer,
             average,
+            {} if self.critic is None else self.critic.contents(),
+            group=self.holders,
             writes=self.writes,
+            copied=copied,
         )
-        if self.critic is not None:
-            self.critic.save(directory, writes=self.writes)
 
     def restore(self, directory: Path) -> None:
         """Take weights and optimiser state from a checkpoint written by ``save`` in the same stage.

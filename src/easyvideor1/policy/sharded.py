@@ -53,7 +53,7 @@ class ShardedPolicy(Policy):
         for model in (policy.model, *policy.copies.values()):
             shard_model(family, model, mesh, place.device)
         policy.place, policy.device = place, place.device
-        policy.writes = place.rank == 0
+        policy.writes, policy.holders = place.rank == 0, place.holders()
         return policy
 
     def plan(
