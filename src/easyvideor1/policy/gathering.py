@@ -9,6 +9,7 @@ the ranks train.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -88,7 +89,8 @@ class Gathering:
     def end(self) -> None:
         """Need nothing more, and let go of everything; may be called again."""
         if self._writes and self._group is not None and not self._ended:
-            self._ask(_END)
+            with suppress(RuntimeError):  # a rank that is gone waits for nothing
+                self._ask(_END)
         self._ended = True
         self._held = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -78,11 +78,21 @@ class Policy(ForwardPasses):
         return cls.of(family, model.to(chosen_device(config)), directory, config)
 
     @classmethod
-    def of(cls, family: Family, model: Any, directory: Path, config: ModelConfig) -> Policy:
-        """A policy of a loaded model: what the config says is frozen, adapted, recomputed and compiled."""
+    def of(
+        cls,
+        family: Family,
+        model: Any,
+        directory: Path,
+        config: ModelConfig,
+        cast: Callable[[Any, torch.dtype], None] = cast_frozen_weights,
+    ) -> Policy:
+        """A policy of a loaded model: what the config says is frozen, adapted, recomputed and compiled.
+
+        ``cast`` keeps frozen weights in the computing type.
+        """
         prepare_training(family, model, config)
         if (dtype := getattr(torch, config.dtype)) != torch.float32:
-            cast_frozen_weights(model, dtype)
+            cast(model, dtype)
         if config.compile:
             compile_layers(model)
         return cls(family, model, directory, config)
@@ -113,9 +123,10 @@ class Policy(ForwardPasses):
         # The policy's schedule begins with its own first step.
         self._waits = 0 if self.critic is None else options.critic.warmup_steps
 
-    def prepare(self, stages: Sequence[StageConfig]) -> None:
+    def prepare(self, stages: Sequence[StageConfig], *, contents: bool = True) -> None:
         """Copy the model for the references and critics of some stages, and keep the ``copies``.
 
+        Without ``contents`` these have room for weights only; the ``begin`` of their stage gives them the policy's.
         ``begin`` does this for its own stage. A sharded model is not copied: where ranks share it, call this before it
         is sharded, with all stages of the run, and shard the copies like the model.
 
@@ -127,7 +138,7 @@ class Policy(ForwardPasses):
                 if use not in self.copies:
                     if is_sharded(self.model):
                         raise RuntimeError(f"stage {options.name} needs a {use}: call prepare() before sharding")
-                    self.copies[use] = copy_trained(self.model)
+                    self.copies[use] = copy_trained(self.model, contents=contents)
         self._keeps_copies = True
 
     def _copies_for(self, options: StageConfig) -> dict[str, Any]:

@@ -24,9 +24,9 @@ from easyvideor1.types import ConfigError
 def read_weights(directory: Path, model: Any, load: Callable[[bool], Any]) -> None:
     """Give ``model`` the weights of a checkpoint in place: parameter objects, and adapters, stay as they are.
 
-    A checkpoint whose files name weights as the model does, as those of runs do, is read one weight at a time. Others
-    are loaded by transformers, which knows older names: without a GPU the old weights are released first, so there is
-    no second model; with one, a copy passes through the memory of the host.
+    A checkpoint whose files have the model's weights, under its names or older ones, is read one weight at a time.
+    Others are loaded and converted by transformers: without a GPU the old weights are released first, so there is no
+    second model; with one, a copy passes through the memory of the host.
 
     Args:
         directory: the checkpoint.
@@ -38,9 +38,10 @@ def read_weights(directory: Path, model: Any, load: Callable[[bool], Any]) -> No
         DataError: a file of weights is damaged.
     """
     own = {weight_name(name): parameter for name, parameter in model.named_parameters() if ".lora_" not in name}
-    empty = dict(load(True).named_parameters())
+    described = load(True)
+    empty = dict(described.named_parameters())
     _check_shapes(empty, own, directory)
-    if (stored := _stored(directory)) is not None and shapes(stored) == shapes(own):
+    if (stored := model_weights(directory, described)) is not None:
         for name, parameter in own.items():
             new = stored_part(stored[name], parameter, empty[name].dtype)
             if is_spread(parameter):
@@ -71,11 +72,34 @@ def _assign_exactly(parameter: torch.nn.Parameter, new: torch.Tensor, name: str,
     kept.copy_(read)
 
 
-def _stored(directory: Path) -> dict[str, LazyTensor] | None:
-    """The weights in safetensors files; ``None`` where there are others."""
-    if not (directory / WHOLE).is_file() and not (directory / INDEX).is_file():
+def model_weights(checkpoint: Path, model: Any) -> dict[str, LazyTensor] | None:
+    """The weights of a checkpoint by the names of the parameters of its ``model``, which needs no contents.
+
+    transformers knows older names. ``None`` where the files are no safetensors, or where weights have to be converted,
+    as experts that the files have one by one.
+
+    Raises:
+        DataError: a file of weights is damaged.
+    """
+    if not (checkpoint / WHOLE).is_file() and not (checkpoint / INDEX).is_file():
         return None
-    return stored_weights(directory)
+    stored, own = stored_weights(checkpoint), shapes(dict(model.named_parameters()))
+    if shapes(stored) == own:
+        return stored
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, rename_source_key
+
+    changes = get_model_conversion_mapping(model)
+    converters = [change for change in changes if isinstance(change, WeightConverter)]
+    renamings = [change for change in changes if not isinstance(change, WeightConverter)]
+    known, found = model.state_dict(), {}
+    for name, tensor in stored.items():
+        renamed, converted = rename_source_key(name, renamings, converters, model.base_model_prefix, known)
+        if converted is not None:
+            return None
+        if renamed in own or renamed not in known:  # else it is tied to one that is there
+            found[renamed] = tensor
+    return found if shapes(found) == own else None
 
 
 def read_adapters(directory: Path, model: Any) -> None:

@@ -58,7 +58,9 @@ class Snapshot:
             for file in self._files:
                 write_tensors(directory / file.name, file.tensors, file.settings)
         except RuntimeError as error:
-            raise self.explain(error) from error
+            if (explained := self.explain(error)) is error:
+                raise
+            raise explained from error
 
     def answer(self) -> None:
         """Give what the rank that writes asks for, until it is done."""

@@ -1,10 +1,9 @@
 """``evr1 train`` on several ranks is the run of one process, however its ranks are started; a dead rank ends it."""
 
 import os
-import signal
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from easyvideor1.config import write_config
+from easyvideor1.training.run_directory.sameness import differing_files
 from training.runs import json_lines, train
 
 pytestmark = pytest.mark.model
@@ -41,9 +41,9 @@ def alone(world, place):
     return place / "runs/small"
 
 
-def start(arguments, *overrides):
+def start(arguments, *overrides, ranks=2):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *arguments, "cluster.ranks=2", *overrides]
+    command = [sys.executable, *arguments, f"cluster.ranks={ranks}", *overrides]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -68,36 +68,58 @@ def same_run(found: Path, wanted: Path) -> None:
             torch.testing.assert_close(one[name], tensor, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: name + text)
 
 
-def test_runs_on_two_ranks_are_those_of_one_process(alone) -> None:
-    """Started by the run, or by torchrun."""
-    said = finish(one := start(TRAIN, "name=two"))
-    assert one.returncode == 0, said
-    same_run(alone.parent / "two", alone)
-    said = finish(other := start([*TORCHRUN, *TRAIN], "name=torchrun"))
-    assert other.returncode == 0, said
+def test_a_run_that_torchrun_starts_is_that_of_one_process(alone) -> None:
+    said = finish(process := start([*TORCHRUN, *TRAIN], "name=torchrun"))
+    assert process.returncode == 0, said
     same_run(alone.parent / "torchrun", alone)
 
 
-def rank_of(process) -> int:
-    """The process of rank 1."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    (found,) = [pid for pid in children if b"ranks.member" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return int(found)
+#: Ends rank 1 in the second step of reinforcement learning, once the first is saved, where there is a file ``kill``.
+KILLING = """
+import os
+import signal
+import time
+from pathlib import Path
+
+from own_parts import vowels
+
+STAGE = Path("runs/small/stages/02-grpo")
 
 
-def test_a_killed_rank_ends_the_run_in_one_sentence(alone) -> None:
-    run = alone.parent / "killed"
-    process = start(TRAIN, "name=killed", "stages.grpo.steps=200")
-    until = time.monotonic() + DEADLINE
-    while not (run / "stages/02-grpo/checkpoints/step_000001/state.json").exists():
-        assert process.poll() is None and time.monotonic() < until, finish(process)
-        time.sleep(0.05)
-    os.kill(rank_of(process), signal.SIGKILL)
-    killed = time.monotonic()
-    said = finish(process)
-    assert process.returncode == 3, said
-    assert time.monotonic() - killed < 60
+def reward(sample, response):
+    if Path("kill").exists() and (STAGE / "rollouts/step_000001.jsonl").exists():
+        while not (STAGE / "checkpoints/step_000001").exists():
+            time.sleep(0.01)
+        for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
+            if b"ranks.member" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+    return vowels(sample, response)
+"""
+
+
+def test_a_run_whose_rank_is_killed_resumes_on_any_number_of_ranks(alone, world, place) -> None:
+    """On as many it ends as if nothing had been, to the bit. Checkpoints are written in the background."""
+    (place / "killing.py").write_text(KILLING)
+    write_config(world.config(**CHANGES, rewards__custom={"*": "killing:reward"}), place / "run.yaml")
+    asynchronous = "stages.grpo.async_save=true"
+    said = finish(whole := start(TRAIN, asynchronous))
+    assert whole.returncode == 0, said
+    same_run(place / "runs/small", alone)
+    shutil.move(place / "runs/small", place / "whole")
+    (place / "kill").touch()
+    said = finish(killed := start(TRAIN, asynchronous))
+    assert killed.returncode == 3, said
     (sentence,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert sentence.startswith("error: rank 1 ended while it "), sentence
     assert "killed by SIGKILL" in sentence and "run the same command to resume" in sentence
     assert "Traceback" not in said
+    (place / "kill").unlink()
+    shutil.copytree(place / "runs/small", place / "kept")
+    said = finish(again := start(TRAIN, asynchronous))
+    assert again.returncode == 0 and "resuming after step 1" in said, said
+    assert differing_files(place / "runs/small", place / "whole") == []
+    shutil.rmtree(place / "runs/small")
+    shutil.move(place / "kept", place / "runs/small")
+    said = finish(one := start(TRAIN, ranks=1))
+    assert one.returncode == 0 and "resuming after step 1" in said, said
+    same_run(place / "runs/small", alone)

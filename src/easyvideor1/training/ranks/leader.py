@@ -126,17 +126,21 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
-            if isinstance(error, EasyVideoError):
-                raise
-            limit = time.monotonic() + _WORDS_SECONDS
-            while self._verdict is None and time.monotonic() < limit:
-                time.sleep(_LOOK_SECONDS / 4)
-            if self._verdict is None:
+            if (verdict := self.explained(error)) is error:
                 raise
             self._end(self._said)
-            raise self._verdict from error
+            raise verdict from error
         finally:
             self._calling = False
+
+    def explained(self, error: RuntimeError) -> Exception:
+        """What is to be said of an operation that failed: that a rank is gone, or the error as it is."""
+        if isinstance(error, EasyVideoError):
+            return error
+        limit = time.monotonic() + _WORDS_SECONDS
+        while self._verdict is None and time.monotonic() < limit:
+            time.sleep(_LOOK_SECONDS / 4)
+        return self._verdict or error
 
     def _begin(self, line: Line) -> None:
         """Give signs of life, and look for those of the others."""
