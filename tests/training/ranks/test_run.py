@@ -83,7 +83,7 @@ from pathlib import Path
 
 from own_parts import vowels
 
-STAGE = Path("runs/small/stages/02-grpo")
+STAGE = Path("runs/ranked/stages/02-grpo")
 
 
 def reward(sample, response):
@@ -100,12 +100,12 @@ def reward(sample, response):
 def test_a_run_whose_rank_is_killed_resumes_on_any_number_of_ranks(alone, world, place) -> None:
     """On as many it ends as if nothing had been, to the bit. Checkpoints are written in the background."""
     (place / "killing.py").write_text(KILLING)
-    write_config(world.config(**CHANGES, rewards__custom={"*": "killing:reward"}), place / "run.yaml")
+    write_config(world.config(**CHANGES, name="ranked", rewards__custom={"*": "killing:reward"}), place / "run.yaml")
     asynchronous = "stages.grpo.async_save=true"
     said = finish(whole := start(TRAIN, asynchronous))
     assert whole.returncode == 0, said
-    same_run(place / "runs/small", alone)
-    shutil.move(place / "runs/small", place / "whole")
+    same_run(place / "runs/ranked", alone)
+    shutil.move(place / "runs/ranked", place / "whole")
     (place / "kill").touch()
     said = finish(killed := start(TRAIN, asynchronous))
     assert killed.returncode == 3, said
@@ -114,12 +114,12 @@ def test_a_run_whose_rank_is_killed_resumes_on_any_number_of_ranks(alone, world,
     assert "killed by SIGKILL" in sentence and "run the same command to resume" in sentence
     assert "Traceback" not in said
     (place / "kill").unlink()
-    shutil.copytree(place / "runs/small", place / "kept")
+    shutil.copytree(place / "runs/ranked", place / "kept")
     said = finish(again := start(TRAIN, asynchronous))
     assert again.returncode == 0 and "resuming after step 1" in said, said
-    assert differing_files(place / "runs/small", place / "whole") == []
-    shutil.rmtree(place / "runs/small")
-    shutil.move(place / "kept", place / "runs/small")
+    assert differing_files(place / "runs/ranked", place / "whole") == []
+    shutil.rmtree(place / "runs/ranked")
+    shutil.move(place / "kept", place / "runs/ranked")
     said = finish(one := start(TRAIN, ranks=1))
     assert one.returncode == 0 and "resuming after step 1" in said, said
-    same_run(place / "runs/small", alone)
+    same_run(place / "runs/ranked", alone)
