@@ -43,10 +43,16 @@ def test_schema_is_what_is_shipped():
 
 def test_migrate_writes_and_lists(tmp_path):
     old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
-    old.write_text("data: {train_files: a.json, shuffle: false}\ntrainer: {max_steps: 3}\n")
+    old.write_text(
+        "data: {train_files: a.json, val_batch_size: 4}\n"
+        "algorithm: {filter_low: 0.1}\n"
+        "worker: {rollout: {n: 4}}\n"
+        "trainer: {max_steps: 3}\n"
+    )
     done = RUN.invoke(app, ["config", "migrate", str(old), "-o", str(new)])
     assert done.exit_code == 0
-    assert "data.shuffle (false): " in done.stderr
+    assert "not converted: 1\n  data.val_batch_size (4): " in done.stderr
+    assert "without effect in that file: 1\n  algorithm.filter_low (0.1): " in done.stderr
     assert load_config(new).stages[0].steps == 3
     printed = RUN.invoke(app, ["config", "migrate", str(old)])
     assert printed.stdout == new.read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -18,6 +19,12 @@ from training.runs import OWN_PARTS, World
 pytestmark = pytest.mark.model
 
 RUN = CliRunner()
+
+
+def of_accuracy(told: dict[str, Any]) -> dict[str, Any]:
+    """The difference in accuracy that a probe.json tells."""
+    (difference,) = [each for each in told["differences"] if each["metric"] == "accuracy"]
+    return dict(difference)
 
 
 def test_a_benchmark_and_its_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +51,7 @@ def test_a_benchmark_and_its_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         name: [r.greedy.score.accuracy for r in result.evaluation.records if r.sample in videos]
         for name, result in found.items()
     }
-    (difference,) = [each for each in told["differences"] if each["metric"] == "accuracy"]
+    difference = of_accuracy(told)
     change = sum(accuracy["validation-blind"]) / len(videos) - sum(accuracy["validation"]) / len(videos)
     assert difference["difference"]["mean"] == pytest.approx(change) and difference["count"] == len(videos)
 
@@ -59,10 +66,16 @@ def test_a_benchmark_and_its_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert f"scoring validation: {scored}/{scored}" in done.stderr
     assert "without the video, beside the same" in done.stdout and "frames in random order" in done.stdout
     told = json.loads((blind.directory / "probe.json").read_text())
-    (difference,) = [each for each in told["differences"] if each["metric"] == "accuracy"]
+    difference = of_accuracy(told)
     assert is_sealed(told) and difference["before"] == 1.0 and not told["scored_alike"]
     assert "note: other rewards scored" in done.stdout
     assert difference["after"] == pytest.approx(sum(accuracy["validation-blind"]) / len(videos))
+    # Evaluated again as at first, without a probe: so do they.
+    done = RUN.invoke(app, words)
+    assert done.exit_code == 0 and done.stdout.count("wrote") == 3, done.output
+    difference = of_accuracy(json.loads((blind.directory / "probe.json").read_text()))
+    assert difference["before"] == pytest.approx(sum(accuracy["validation"]) / len(videos))
+    assert RUN.invoke(app, words).stdout.count("wrote") == 1  # nothing has changed
     shutil.rmtree(real.directory)
     done = RUN.invoke(app, ["eval", "rescore", str(blind.directory)])
     assert done.exit_code == 0 and "removed" in done.stdout and not (blind.directory / "probe.json").exists()

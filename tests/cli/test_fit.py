@@ -71,3 +71,9 @@ def test_a_device_without_memory_is_refused(config):
     done = fit(config, "--memory", "0")
     assert done.exit_code == 2
     assert "a device needs memory" in done.stderr
+
+
+def test_ranks_that_compute_together_are_not_predicted(config):
+    refused = fit(config, "cluster.ranks=2", "cluster.sequence_parallel=2")
+    assert refused.exit_code != 0 and "add cluster.sequence_parallel=1 to this command" in refused.output
+    assert fit(config, "cluster.ranks=2", "cluster.sequence_parallel=1", "--json").exit_code == 0

@@ -78,8 +78,6 @@ def test_every_key_is_either_translated_or_listed_with_a_reason():
     migration = migrate(OLD, "old.yaml")
     assert {item.key for item in migration.unsupported} == {
         "data.format_prompt",
-        "worker.actor.fsdp.enable_full_shard",
-        "worker.rollout.tensor_parallel_size",
     }
     assert all(item.reason for item in migration.unsupported)
     for item in migration.unsupported:
@@ -130,8 +128,61 @@ def test_old_defaults_are_kept_where_ours_differ():
     ],
 )
 def test_what_has_no_counterpart_says_why(old, key, reason):
+    done = migrate(old, "old.yaml")
+    left = {item.key: item.reason for item in (*done.unsupported, *done.without_effect)}
+    assert reason in left[key]
+
+
+@pytest.mark.parametrize(
+    ("old", "key", "reason"),
+    [
+        ("worker: {actor: {fsdp: {enable_full_shard: false}}}", "worker.actor.fsdp.enable_full_shard", "ZeRO-3"),
+        ("worker: {actor: {ulysses_size: 3}}", "worker.actor.ulysses_size", "does not divide the 8 GPUs"),
+        ("worker: {actor: {fsdp: {fsdp_size: 3}}}", "worker.actor.fsdp.fsdp_size", "does not divide the 8 GPUs"),
+        (
+            "data: {max_prompt_length: 9000}\nworker: {rollout: {max_num_batched_tokens: 9000}}",
+            "worker.rollout.max_num_batched_tokens",
+            "raised to 9512",
+        ),
+    ],
+)
+def test_scale_that_cannot_be_kept_says_why(old, key, reason):
     left = {item.key: item.reason for item in migrate(old, "old.yaml").unsupported}
     assert reason in left[key]
+
+
+@pytest.mark.parametrize("name", ["ulysses_size", "ulysses_sequence_parallel_size"])
+def test_sequence_parallelism_arrives_under_its_name(name):
+    done = migrate(f"worker: {{actor: {{{name}: 4}}, rollout: {{n: 4}}}}", "old.yaml")
+    assert done.config.cluster.sequence_parallel == 4 and not done.unsupported
+
+
+def test_a_shard_of_a_part_of_the_ranks():
+    old = "worker: {actor: {fsdp: {fsdp_size: 8}}, rollout: {n: 4}}\ntrainer: {nnodes: 4, n_gpus_per_node: 8}"
+    done = migrate(old, "old.yaml")
+    assert (done.config.cluster.ranks, done.config.cluster.shard_size) == (32, 8)
+    assert done.config.rollout.workers == 16  # of two GPUs each, which was the default
+    assert not done.unsupported
+
+
+@pytest.mark.parametrize(
+    ("old", "mode", "idle"),
+    [
+        ("{use_preprocessed_videos: true}", "prefer_cache", []),
+        ("{use_preprocessed_videos: false}", "decode_only", []),
+        ("{use_preprocessed_videos: true, video_source_mode: preprocessed_only}", "cache_only", []),
+        (
+            "{use_preprocessed_videos: false, video_source_mode: preprocessed_only}",
+            "cache_only",
+            ["data.use_preprocessed_videos"],
+        ),
+    ],
+)
+def test_the_earlier_switch_of_the_frame_cache(old, mode, idle):
+    done = migrate(f"data: {old}", "old.yaml")
+    assert done.config.cache.mode == mode
+    assert [item.key for item in done.without_effect] == idle
+    assert not [item for item in done.unsupported if item.key.startswith("data.")]
 
 
 @pytest.mark.parametrize(

@@ -23,73 +23,74 @@ FILES = sorted(PUBLISHED.glob("*.yaml"))
 
 #: What stays behind of every file.
 ALWAYS = {
-    "trainer.n_gpus_per_node",
     "trainer.val_generations_to_log",
-    "worker.actor.fsdp.enable_full_shard",
     "worker.actor.fsdp.enable_rank0_init",
-    "worker.actor.micro_batch_size_per_device_for_experience",
-    "worker.actor.micro_batch_size_per_device_for_update",
-    "worker.ref.fsdp.enable_full_shard",
-    "worker.ref.fsdp.enable_rank0_init",
-    "worker.rollout.enable_chunked_prefill",
-    "worker.rollout.enforce_eager",
-    "worker.rollout.gpu_memory_utilization",
-    "worker.rollout.tensor_parallel_size",
 }
 #: Of the three of today.
 LATE = ALWAYS | {
-    "algorithm.filter_high",
-    "algorithm.filter_key",
-    "algorithm.filter_low",
     "data.format_prompt",
     "data.val_batch_size",
-    "trainer.max_try_make_batch",
-    "worker.reward.reward_function",
     "worker.rollout.disable_tqdm",
 }
 OFFLOADING = {
     "worker.actor.offload.offload_optimizer",
     "worker.actor.offload.offload_params",
+}
+#: With a KL, and so with a reference.
+REFERENCE = {
     "worker.ref.fsdp.enable_cpu_offload",
+    "worker.ref.fsdp.enable_rank0_init",
 }
 LEFT = {
     "video_rl.yaml": LATE
     | {
-        "algorithm.kl_coef",
-        "algorithm.kl_penalty",
         "data.preprocessed_video_dir",
-        "data.shuffle",
-        "data.use_preprocessed_videos",
         "trainer.find_last_checkpoint",
         "worker.rollout.limit_images",
-        "worker.rollout.max_num_batched_tokens",
     },
-    "unified_rl.yaml": LATE
-    | OFFLOADING
-    | {
-        "algorithm.kl_coef",
-        "algorithm.kl_penalty",
-        "algorithm.use_kl_loss",
-        "data.shuffle",
-        "data.use_preprocessed_videos",
-        "worker.rollout.max_num_batched_tokens",
-    },
-    "easyr1.yaml": LATE
-    | OFFLOADING
-    | {f"worker.actor.model.lora.{name}" for name in ("alpha", "exclude_modules", "target_modules")},
+    "unified_rl.yaml": LATE | OFFLOADING,
+    "easyr1.yaml": LATE | OFFLOADING | REFERENCE | {"worker.reward.reward_function"},
     "easyr1_early.yaml": ALWAYS
     | OFFLOADING
+    | REFERENCE
     | {
-        "algorithm.kl_coef",
         "trainer.remove_previous_ckpt",
         "worker.reward.compute_score",
         "worker.reward.reward_type",
     },
 }
+FILTER = {
+    "algorithm.filter_high",
+    "algorithm.filter_key",
+    "algorithm.filter_low",
+    "trainer.max_try_make_batch",
+}
+KL = {"algorithm.kl_coef", "algorithm.kl_penalty"}
+#: What did nothing in the old runs either.
+WITHOUT_EFFECT = {
+    "video_rl.yaml": FILTER
+    | KL
+    | {
+        "worker.actor.micro_batch_size_per_device_for_experience",
+        "worker.actor.micro_batch_size_per_device_for_update",
+        "worker.ref.fsdp.enable_rank0_init",
+    },
+    "unified_rl.yaml": FILTER
+    | KL
+    | {"algorithm.use_kl_loss", "worker.ref.fsdp.enable_cpu_offload", "worker.ref.fsdp.enable_rank0_init"},
+    "easyr1.yaml": FILTER
+    | {f"worker.actor.model.lora.{name}" for name in ("alpha", "exclude_modules", "target_modules")},
+    "easyr1_early.yaml": {"algorithm.kl_coef"},
+}
 
 
 def reasons(name):
     return {item.key: item.reason for item in migrate_file(PUBLISHED / name).unsupported}
+
+
+def told(done):
+    """The keys that are listed, as left behind or as without effect."""
+    return {item.key for item in (*done.unsupported, *done.without_effect)}
 
 
 def at(values, key):
@@ -101,9 +102,14 @@ def at(values, key):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_what_stays_behind(path):
-    left = reasons(path.name)
-    assert left.keys() == LEFT[path.name]
-    assert not any("not a key of" in reason for reason in left.values())
+    done = migrate_file(path)
+    left, idle = done.unsupported, done.without_effect
+    assert {item.key for item in left} == LEFT[path.name]
+    assert {item.key for item in idle} == WITHOUT_EFFECT[path.name]
+    assert len(left) <= 10
+    assert not any("not a key of" in item.reason for item in (*left, *idle))
+    for item in (*left, *idle):
+        assert f"#   {item.key} ({item.value}): {item.reason}" in done.text
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -122,7 +128,7 @@ def test_the_migrated_file_loads_though_its_rows_and_model_are_elsewhere(path, t
 def test_every_key_changes_the_outcome_or_is_listed(path):
     """Each value of a file is changed in turn: nothing that was said may vanish without a word."""
     values, done = yaml.safe_load(path.read_text()), migrate_file(path)
-    listed = {item.key for item in done.unsupported}
+    listed = told(done)
     # Both kinds of media have limits of their own in this file, so that the common one was without effect.
     without_effect = {"data.max_pixels"} if path.name == "video_rl.yaml" else set()
     silent = set()
@@ -143,7 +149,7 @@ def test_every_key_changes_the_outcome_or_is_listed(path):
             changed = migrate(yaml.safe_dump(other), "other.yaml")
         except ConfigError:
             continue  # told loudly
-        if changed.config == done.config and {item.key for item in changed.unsupported} == listed:
+        if changed.config == done.config and told(changed) == listed:
             silent.add(key)
     assert silent == without_effect
 
@@ -161,7 +167,11 @@ def test_video_rl_arrives():
     assert (config.model.dtype, config.cache.mode) == ("bfloat16", "prefer_cache")
     found = reasons("video_rl.yaml")
     assert "_base.j2" in found["data.format_prompt"] and "prompts.templates" in found["data.format_prompt"]
-    assert "rewards.profile: easyvideor1-video " in found["worker.reward.reward_function"]
+    assert (config.rewards.profile, config.data.shuffle) == ("easyvideor1-video", False)
+    assert (
+        "rewards.profile: easyvideor1-video scores as the published file did"
+        in migrate_file(PUBLISHED / "video_rl.yaml").text
+    )
 
 
 def test_unified_rl_arrives():
@@ -171,7 +181,27 @@ def test_unified_rl_arrives():
     assert (shown.repetition_penalty, shown.presence_penalty, shown.frequency_penalty) == (1.0, 1.5, 0.0)
     assert (config.stages[0].epochs, config.stages[0].mini_batches) == (10, 2)
     assert config.data.train[0].media_root == "/path/to/your/image_dir"
-    assert "rewards.profile: easyvideor1-unified " in reasons("unified_rl.yaml")["worker.reward.reward_function"]
+    assert (config.rewards.profile, config.cache.mode) == ("easyvideor1-unified", "decode_only")
+
+
+@pytest.mark.parametrize(
+    ("name", "shared", "share", "longest", "step", "chunked", "tokens"),
+    [
+        ("video_rl.yaml", 2, 0.8, 24_096, 25_000, False, (24_096, None)),
+        ("unified_rl.yaml", 4, 0.8, 32_768, 32_768, True, (32_768, 32_768)),
+        ("easyr1.yaml", 2, 0.6, 4096, 8192, False, (4096, 8192)),
+    ],
+)
+def test_scale_arrives(name, shared, share, longest, step, chunked, tokens):
+    """Eight GPUs, each with a rank and a part of an engine of vLLM; micro-batches of as many padded sequences."""
+    config = migrate_file(PUBLISHED / name).config
+    rollout, engine = config.rollout, config.rollout.vllm
+    assert (config.cluster.ranks, config.cluster.shard_size) == (8, 0)
+    assert (rollout.engine, rollout.tensor_parallel_size, rollout.workers) == ("vllm", shared, 8 // shared)
+    assert (engine.gpu_memory_utilization, engine.enforce_eager, engine.chunked_prefill) == (share, False, chunked)
+    assert (engine.max_model_len, engine.max_num_batched_tokens) == (longest, step)
+    (stage,) = config.stages
+    assert (stage.micro_batch_tokens, stage.logprob_micro_batch_tokens) == tokens
 
 
 @pytest.fixture
@@ -256,3 +286,11 @@ trainer: {total_episodes: 4, test_freq: 7}
 def test_keys_that_hold_have_a_reason_for_other_values():
     for key in HOLDS:
         assert any(key.startswith(prefix) for prefix in REASONS), key
+
+
+def test_a_machine_without_their_gpus_takes_four_overrides(tmp_path):
+    written = tmp_path / "new.yaml"
+    written.write_text(migrate_file(PUBLISHED / "video_rl.yaml").text)
+    here = ("cluster.ranks=1", "rollout.engine=local", "rollout.workers=0", "rollout.tensor_parallel_size=1")
+    config = load_config(written, here)
+    assert (config.cluster.ranks, config.rollout.engine, config.rollout.workers) == (1, "local", 0)

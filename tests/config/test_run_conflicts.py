@@ -87,6 +87,14 @@ def test_the_parts_of_the_rules_are_known():
     [
         ({"cluster": {"ranks": 4, "shard_size": 3}}, r"shard_size \(3\) does not divide ranks \(4\); set a divisor"),
         ({"cluster": {"ranks": 2, "shard_size": 1}}, "nothing would be spread; set 2 or more, or 0"),
+        (
+            {"cluster": {"ranks": 4, "sequence_parallel": 3}},
+            r"sequence_parallel \(3\) does not divide ranks \(4\); set",
+        ),
+        (
+            {"cluster": {"ranks": 2, "sequence_parallel": 2}, "model": {"attention": "eager"}},
+            "set model.attention to sdpa, or cluster.sequence_parallel to 1",
+        ),
         ({"cluster": {"ranks": 2}, "rollout": {"engine": "vllm"}}, "vllm in the process .* set rollout.workers=1"),
         ({"cluster": {"ranks": 2}, "model": {"device": "cuda:1"}}, "set it to auto, cpu or cuda"),
     ],

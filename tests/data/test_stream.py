@@ -56,6 +56,17 @@ def test_every_epoch_of_a_source_has_every_sample_once(sizes: list[int], seed: i
                 assert set(epoch) == set(ids(whole))
 
 
+def test_without_shuffling_sources_keep_their_order() -> None:
+    sources = [source("a", 5), source("b", 3)]
+    stream = SampleStream(sources, [2, 1], 7, shuffle=False)
+    drawn = [sample for step in range(8) for sample in stream.batch(step, 6)]
+    for whole in sources:
+        own = [sample.id for sample in drawn if sample.source == whole[0].source]
+        assert len(own) > 2 * len(whole)
+        assert own == [whole[place % len(whole)].id for place in range(len(own))]
+    assert ids(SampleStream(sources, [2, 1], 7).batch(0, 6)) != ids(stream.batch(0, 6))
+
+
 @pytest.mark.parametrize("weights", [(1, 1), (3, 1), (0.7, 0.3), (1000, 1), (1, 1e-30)])
 def test_every_stretch_holds_the_weights(weights: tuple[float, float]) -> None:
     stream = SampleStream([source("a", 7), source("b", 30)], weights, seed=5)

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from benchmarks.family_cases import load_noise
 from safetensors.torch import load_file
-from tests.packing.two_ranks import SCENARIOS, backward, batches_of, open_policy, update_of
+from tests.packing.two_ranks import HEADS, SCENARIOS, TOGETHER, backward, batches_of, open_policy, update_of
 
 from easyvideor1.families.vision_tower import least_visual, tower_is_sharded
 from easyvideor1.packing.micro_batch import equal_micro_batches, idle_batch
@@ -86,22 +86,39 @@ def test_shared_towers_have_no_cache_of_features(job) -> None:
         assert all("ranks share the vision tower" in text for text in refused.values())
 
 
+def same_gradients(job, policy, micro_batches, scenario) -> dict[str, torch.Tensor]:
+    """Those of ``micro_batches`` in this process are those that the ranks wrote; they are returned."""
+    policy.model.train()
+    for order, batch in batches_of(policy.family, micro_batches):
+        backward(policy, order, batch)
+    expected = {key: p.grad for key, p in policy.model.named_parameters() if p.grad is not None}
+    found = load_file(job / f"{scenario}.safetensors")
+    assert expected.keys() <= found.keys()
+    for key, grad in found.items():
+        wanted = expected.get(key, torch.zeros_like(grad))
+        torch.testing.assert_close(grad, wanted, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+    return expected
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("name", POLICIES)
 def test_gradients_are_those_of_one_process(job, checkpoints, name, scenario) -> None:
     policy = open_policy(name, checkpoints[name])
-    policy.model.train()
-    for micro_batches in SCENARIOS[scenario]:
-        for order, batch in batches_of(policy.family, micro_batches):
-            backward(policy, order, batch)
-    expected = {key: p.grad for key, p in policy.model.named_parameters() if p.grad is not None}
-    found = load_file(job / f"{name}, {scenario}.safetensors")
-    assert expected.keys() <= found.keys()
+    micro_batches = [cases for rank in SCENARIOS[scenario] for cases in rank]
+    expected = same_gradients(job, policy, micro_batches, f"{name}, {scenario}")
     learning = sum("visual" in key and bool(grad.any()) for key, grad in expected.items())
     assert learning > (10 if name in FAMILIES else 5) or (name == FROZEN[-1] and learning == 0)
-    for key, grad in found.items():
-        wanted = expected.get(key, torch.zeros_like(grad))
-        torch.testing.assert_close(grad, wanted, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@pytest.mark.parametrize("name", [name for name in POLICIES if name != "qwen3_5"])
+def test_ranks_that_compute_a_row_together_learn_what_one_process_does(job, checkpoints, name) -> None:
+    same_gradients(job, open_policy(name, checkpoints[name]), TOGETHER, f"{name}, together")
+
+
+def test_heads_that_go_to_ranks_attend_as_they_do_together(job) -> None:
+    for rank in range(2):
+        apart = json.loads((job / f"heads.{rank}.json").read_text())
+        assert len(apart) == len(HEADS) and max(apart) < 1e-12, apart
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -1,8 +1,8 @@
 """One of two processes that train a model together: ``python -m tests.packing.two_ranks JOB RANK``.
 
 ``JOB`` is a directory with ``job.json``: checkpoints by name. Each rank writes ``calls.RANK.json``,
-``updates.RANK.json`` and ``refused.RANK.json``; the first one ``<name>, <scenario>.safetensors``, the summed gradients
-of both ranks.
+``updates.RANK.json``, ``refused.RANK.json`` and ``heads.RANK.json``; the first one ``<name>, <scenario>.safetensors``,
+the summed gradients of both ranks.
 """
 
 import json
@@ -19,11 +19,14 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from easyvideor1.attention.functions import split_attention, tree_attention
+from easyvideor1.attention.layout import Layout, SplitLayout
+from easyvideor1.attention.sequence_parallel import SequenceRanks
 from easyvideor1.config import ModelConfig, StageConfig
 from easyvideor1.families.features import FeatureCache, FeatureStore
 from easyvideor1.families.vision_tower import tower_is_sharded
 from easyvideor1.packing.logprobs import response_logprobs
-from easyvideor1.packing.micro_batch import collate, equal_micro_batches
+from easyvideor1.packing.micro_batch import collate, equal_micro_batches, idle_batch
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.update_batch import UpdateBatch
@@ -34,6 +37,10 @@ SCENARIOS = {
     "text beside media": ([["text"]], [["image", "interleaved"]]),
     "fewer beside more": ([["text"], ["video"], ["text", "image"]], [["text"]]),
 }
+#: Micro-batches that both ranks compute together: one has an image of a single step, and one has no media.
+TOGETHER = [["video", "text"], ["image"], ["interleaved"], ["text"]]
+#: Heads and those of keys: as many as ranks or more, fewer, and numbers that ranks do not divide.
+HEADS = [(4, 4), (4, 2), (4, 1), (6, 3)]
 
 
 def open_policy(name, checkpoint):
@@ -46,11 +53,12 @@ def open_policy(name, checkpoint):
     )
 
 
-def batches_of(family, micro_batches):
+def batches_of(family, micro_batches, ranks=None):
     """Two responses to each case, and of each token its weight in the loss."""
     for cases in micro_batches:
         turns = [turn for case in cases for turn in random_turns(render_case(family, CASES[case]), [4, 3], len(case))]
-        yield range(len(turns)), collate(pack_turns(turns, share_prefix=family.shares_prefix), family, load_noise)
+        rows = pack_turns(turns, share_prefix=family.shares_prefix)
+        yield range(len(turns)), collate(rows, family, load_noise, ranks=ranks)
 
 
 def backward(policy, order, batch):
@@ -81,6 +89,33 @@ def update_of(policy):
     turns = [turn for n, prompt in enumerate(prompts) for turn in random_turns(prompt, [4, 3], n)]
     batch = UpdateBatch.of(turns, torch.linspace(-1, 1, len(turns)), policy.options)
     return batch, policy.plan_update(batch)
+
+
+def together(policy, ranks):
+    """Gradients of micro-batches that the ranks compute together, an idle one among them."""
+    policy.model.train()
+    policy.model.zero_grad()
+    for order, batch in batches_of(policy.family, TOGETHER, ranks):
+        backward(policy, order, batch)
+    backward(policy, (), idle_batch(policy.family, torch.device("cpu"), ranks))
+    return gradients(policy.model)
+
+
+def heads_apart(heads, keys, ranks):
+    """Largest difference of this rank's part of an attention, and of its gradients, from that of one process."""
+    stretches = ((0, 7, 16), (7, 10, 10), (10, 16, 16), (16, 22, 22))
+    shapes = [(1, count, 22, 8) for count in (heads, keys, keys)]
+    generator = torch.Generator().manual_seed(heads * keys)
+    whole = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+    wanted = tree_attention(*whole, Layout(stretches, 22), 0.3)
+    weights = torch.randn(wanted.shape, generator=generator, dtype=torch.float64)
+    (wanted * weights).sum().backward()
+    own = slice(ranks.index * 11, (ranks.index + 1) * 11)
+    parts = [tensor.detach()[:, :, own].clone().requires_grad_() for tensor in whole]
+    found = split_attention(*parts, SplitLayout(stretches, 22, ranks), 0.3)
+    (found * weights[:, :, own]).sum().backward()
+    pairs = [(found, wanted), *((part.grad, tensor.grad) for part, tensor in zip(parts, whole, strict=True))]
+    return max(float((one - other[:, :, own]).abs().max()) for one, other in pairs)
 
 
 def refusal(policy, directory: Path) -> str:
@@ -114,6 +149,9 @@ def main(job: Path, rank: int) -> None:
         "gloo", init_method=f"file://{job / 'meet'}", rank=rank, world_size=2, timeout=timedelta(seconds=100)
     )
     mesh = init_device_mesh("cpu", (2,))
+    ranks = SequenceRanks(mesh.get_group(), rank, 2)
+    apart = [heads_apart(heads, keys, ranks) for heads, keys in HEADS]
+    (job / f"heads.{rank}.json").write_text(json.dumps(apart))
     calls: dict[str, list[int]] = {}
     refused = {}
     updates = {}
@@ -147,6 +185,10 @@ def main(job: Path, rank: int) -> None:
         summed = gradients(policy.model)
         if rank == 0:
             save_file(summed, job / f"{name}, update.safetensors")
+        if policy.family.shares_prefix:
+            summed = together(policy, ranks)
+            if rank == 0:
+                save_file(summed, job / f"{name}, together.safetensors")
         with torch.no_grad():  # the weights stay gathered after this one, and the next must know all the same
             policy.model.eval()
             calls[f"{name}, no gradient"] = []

@@ -61,6 +61,21 @@ def test_logprobs_come_turn_by_turn_however_they_are_batched(tiny_checkpoint, tu
         torch.testing.assert_close(values, wanted.detach(), rtol=0, atol=1e-5)
 
 
+def test_passes_without_gradients_have_micro_batches_of_their_own(tiny_checkpoint, turns):
+    policy = open_policy(tiny_checkpoint)
+    values = []
+    for tokens in (None, 1, 10**6):
+        policy.begin(stage(micro_batch_tokens=60, logprob_micro_batch_tokens=tokens))
+        passes = policy.plan_scan(turns)
+        wanted = 60 if tokens is None else tokens
+        assert list(map(len, passes)) == list(map(len, policy.plan(turns, max_tokens=wanted)))
+        assert list(map(len, policy.plan(turns))) == list(map(len, policy.plan(turns, max_tokens=60)))
+        values.append(thoughts(policy, turns))
+    assert len(policy.plan_scan(turns)) < len(policy.plan(turns))
+    for found in values[1:]:
+        torch.testing.assert_close(found, values[0], rtol=0, atol=1e-5)
+
+
 def test_the_reference_is_asked_by_name(tiny_checkpoint, turns):
     policy = open_policy(tiny_checkpoint)
     with pytest.raises(RuntimeError, match="no reference"):

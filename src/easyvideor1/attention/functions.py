@@ -18,7 +18,8 @@ import torch
 
 from easyvideor1.attention.branches import BranchKeys
 from easyvideor1.attention.flex import flex_tree_attention
-from easyvideor1.attention.layout import Layout, dense_mask
+from easyvideor1.attention.layout import Layout, SplitLayout, dense_mask
+from easyvideor1.attention.sequence_parallel import heads_for_tokens, tokens_for_heads
 from easyvideor1.attention.tree import CpuKernel, CudaKernel, TreeAttention
 from easyvideor1.types import ConfigError
 
@@ -110,7 +111,10 @@ def _attention_forward(
             "packed rows do not support; set model.attention to eager"
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out = tree_attention(query, key, value, prefix_layout, scale)
+    if isinstance(prefix_layout, SplitLayout):
+        out = split_attention(query, key, value, prefix_layout, scale)
+    else:
+        out = tree_attention(query, key, value, prefix_layout, scale)
     return out.transpose(1, 2).contiguous(), None
 
 
@@ -140,6 +144,15 @@ def joins_parts(device: torch.device, dtype: torch.dtype, width: int) -> bool:
     return device.type == "cpu"
 
 
+def split_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: SplitLayout, scale: float
+) -> torch.Tensor:
+    """``tree_attention`` of a row that N ranks compute together: this rank's tokens, ``(1, H, T / N, D)``."""
+    query, key, value = _in_computing_type(query, key, value)  # which travels, and all three in one message
+    heads = tokens_for_heads(query, key, value, layout.ranks)
+    return heads_for_tokens(tree_attention(*heads, layout, scale), layout.ranks)
+
+
 def tree_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scale: float
 ) -> torch.Tensor:
@@ -160,9 +173,7 @@ def tree_attention(
             f"a layout of {layout.length} tokens, but queries {tuple(query.shape)} and keys {tuple(key.shape)}"
         )
     kind = query.device.type
-    # The kernels below are not among those that autocast prepares arguments for.
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value.dtype
-    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    query, key, value = _in_computing_type(query, key, value)
     kernel = CpuKernel() if kind == "cpu" else CudaKernel() if kind == "cuda" and CudaKernel.takes(query) else None
     if kernel is not None:
         out: torch.Tensor
@@ -174,3 +185,12 @@ def tree_attention(
     return torch.nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, scale=scale, enable_gqa=True
     )
+
+
+def _in_computing_type(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Autocast prepares arguments for torch's own functions, and neither for kernels called here nor for messages."""
+    kind = query.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value.dtype
+    return query.to(dtype), key.to(dtype), value.to(dtype)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from easyvideor1.attention.sequence_parallel import SequenceRanks
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -27,6 +29,13 @@ class Layout:
     def pairs(self) -> int:
         """Pairs of a query and a key that it sees."""
         return sum((b - a) * (b - a + 1) // 2 + (b - a) * (end - b) for a, b, end in self.stretches)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitLayout(Layout):
+    """The layout of a whole row that ``ranks`` compute together: each has an equal part of its tokens, in order."""
+
+    ranks: SequenceRanks
 
 
 def dense_mask(reach: torch.Tensor) -> torch.Tensor:

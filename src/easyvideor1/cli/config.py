@@ -83,7 +83,11 @@ def migrate(
     else:
         write_text(output, migration.text)
         typer.echo(f"wrote {output}", err=True)
-    if migration.unsupported:
-        typer.echo(f"{len(migration.unsupported)} keys were not converted:", err=True)
-    for item in migration.unsupported:
-        typer.echo(f"  {item.key} ({item.value}): {item.reason}", err=True)
+    for what, keys in (
+        ("not converted", migration.unsupported),
+        ("without effect in that file", migration.without_effect),
+    ):
+        if keys:
+            typer.echo(f"{what}: {len(keys)}", err=True)
+        for item in keys:
+            typer.echo(f"  {item.key} ({item.value}): {item.reason}", err=True)

@@ -45,6 +45,11 @@ def fit(
         raise ConfigError(f"{config} has no stage, so there is nothing to predict; add stages")
     if not settings.data.train:
         raise ConfigError(f"{config} has no training rows; set data.train")
+    if (ranks := settings.cluster.sequence_parallel) > 1:
+        raise ConfigError(
+            f"cluster.sequence_parallel is {ranks}, and evr1 fit predicts what one device needs that computes its "
+            "micro-batches alone: add cluster.sequence_parallel=1 to this command to see that"
+        )
     target = _device(settings, device, memory)
     with Components.open(settings) as components:
         problems, sizes_of = _problems(settings, components, target)

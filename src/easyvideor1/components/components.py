@@ -301,6 +301,7 @@ class Components(MediaComponents):
                 self.worker_media(),
                 TorchSettings.of_this_process(),
                 rollout.tensor_parallel_size,
+                rollout.vllm,
             )
             if rollout.workers == 1 and rollout.placement == "process" and rollout.weight_sync != "collective":
                 return open_worker(opening, deadline=rollout.deadline)
@@ -321,6 +322,7 @@ class Components(MediaComponents):
             features=self.features_store(),
             config=self.config.model,
             tensor_parallel_size=rollout.tensor_parallel_size,
+            vllm=rollout.vllm,
         )
 
     def _open_endpoint(self) -> Engine:

@@ -107,6 +107,9 @@ class DataConfig(BaseConfig):
     """Column of image paths."""
     video_key: str = "videos"
     """Column of video paths."""
+    shuffle: bool = True
+    """Draw the rows of a source in a new order in every epoch. Off, they come in the order of the file, as a curriculum
+    may want; sources are mixed all the same."""
     transforms: tuple[str, ...] = ()
     """Sample transforms in order: registered names or ``module:attr``."""
     image: ImageBudget = ImageBudget()

@@ -18,6 +18,7 @@ EARLY: Mapping[str, tuple[str, ...]] = {
     "trainer.val_freq": ("trainer.test_freq",),
     "worker.actor.clip_ratio_low": ("worker.actor.clip_ratio",),
     "worker.actor.clip_ratio_high": ("worker.actor.clip_ratio",),
+    "worker.actor.ulysses_size": ("worker.actor.ulysses_sequence_parallel_size",),
     "worker.actor.optim.lr_warmup_ratio": ("worker.actor.optim.lr_warmup_steps_ratio",),
     "worker.actor.optim.lr_scheduler_type": ("worker.actor.optim.warmup_style",),
     "worker.reward.reward_function": ("worker.reward.score_function", "worker.reward.compute_score"),
@@ -44,6 +45,7 @@ class LegacyFile:
     source: Source
     asked: set[str] = field(default_factory=set)
     unsupported: list[UnsupportedKey] = field(default_factory=list)
+    without_effect: list[UnsupportedKey] = field(default_factory=list)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value at a dotted key, or the old framework's default when it is absent or null."""
@@ -117,13 +119,19 @@ class LegacyFile:
 
     def drop(self, key: str, reason: str, value: Any = None) -> None:
         """Put a key on the list of what has no counterpart, under the name that the file gives it."""
+        self._note(self.unsupported, key, reason, value)
+
+    def idle(self, key: str, reason: str, value: Any = None) -> None:
+        """The same for a key that did nothing in the old run either, so that nothing is lost."""
+        self._note(self.without_effect, key, reason, value)
+
+    def _note(self, notes: list[UnsupportedKey], key: str, reason: str, value: Any) -> None:
         key = self._written(key)
         self.asked.add(key)
         value = self._at(key) if value is None else value
-        if all(item.key != key for item in self.unsupported):
-            self.unsupported.append(
-                UnsupportedKey(key, "not set" if value is None else json.dumps(value, ensure_ascii=False), reason)
-            )
+        if all(item.key != key for item in (*self.unsupported, *self.without_effect)):
+            text = "not set" if value is None else json.dumps(value, ensure_ascii=False)
+            notes.append(UnsupportedKey(key, text, reason))
 
 
 def _is_finite(value: float) -> bool:

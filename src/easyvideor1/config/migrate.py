@@ -15,11 +15,12 @@ from typing import Any
 
 from easyvideor1.config.legacy_file import LATER, LegacyFile, UnsupportedKey
 from easyvideor1.config.load import validate
+from easyvideor1.config.migrate_cluster import cluster
 from easyvideor1.config.migrate_sections import cache, data, evaluation, model, prompts, rewards, rollout
 from easyvideor1.config.migrate_stage import stage
 from easyvideor1.config.moved_keys import nested
 from easyvideor1.config.schema import RunConfig
-from easyvideor1.config.unsupported_keys import HOLDS, REASONS
+from easyvideor1.config.unsupported_keys import HOLDS, IDLE, REASONS
 from easyvideor1.config.writing import dump_config
 from easyvideor1.config.yaml_source import Source, read_yaml
 from easyvideor1.types import ConfigError
@@ -30,11 +31,16 @@ EARLIER_CONVENTIONS = "transformers"
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """``text`` is the new YAML, with the keys without a counterpart are listed in its comments."""
+    """``text`` is the new YAML, and its comments list the keys without a counterpart.
+
+    ``unsupported`` asked for something that this version does otherwise or not at all; ``without_effect`` asked for
+    nothing in the old file either, such as the bounds of a filter that is off.
+    """
 
     config: RunConfig
     text: str
     unsupported: tuple[UnsupportedKey, ...]
+    without_effect: tuple[UnsupportedKey, ...] = ()
 
 
 def migrate_file(path: str | Path) -> Migration:
@@ -71,13 +77,23 @@ def migrate(text: str, name: str) -> Migration:
         )
     new = _run(old)
     sections_of = {"model": model, "data": data, "cache": cache, "prompts": prompts, "rewards": rewards}
-    sections_of |= {"rollout": rollout, "evaluation": evaluation}
+    sections_of |= {"rollout": rollout, "cluster": cluster, "evaluation": evaluation}
     new |= {name: section for name, of in sections_of.items() if (section := of(old))}
     new["stages"] = [stage(old)]
     _leave_the_rest(old)
     config = validate(Source(new, {(): name}))
-    unsupported = tuple(sorted(old.unsupported, key=lambda item: item.key))
-    return Migration(config, _comments(name, unsupported) + dump_config(config, only_set=True), unsupported)
+    unsupported, idle = (
+        tuple(sorted(keys, key=lambda item: item.key)) for keys in (old.unsupported, old.without_effect)
+    )
+    comments = _comments(name, unsupported, _notes(config), idle)
+    return Migration(config, comments + dump_config(config, only_set=True), unsupported, idle)
+
+
+def _notes(config: RunConfig) -> list[str]:
+    """What a reader of the new file should know of lines that are in it."""
+    if (profile := config.rewards.profile) == "strict":
+        return []
+    return [f"rewards.profile: {profile} scores as the published file did, faults included; the default is strict"]
 
 
 def _from_earlier_version(source: Source, name: str) -> Migration:
@@ -126,6 +142,7 @@ def _run(old: LegacyFile) -> dict[str, Any]:
 
 def _leave_the_rest(old: LegacyFile) -> None:
     """List every key of the file that no translation asked for, but what asks for nothing that is not so anyway."""
+    idle = (*IDLE, "worker.ref") if old.flag("algorithm.disable_kl", False) else IDLE
     for key, value in _leaves(old.source.values, ""):
         if key in old.asked or value is None or (key in HOLDS and HOLDS[key] == value):
             continue
@@ -134,7 +151,8 @@ def _leave_the_rest(old: LegacyFile) -> None:
             continue
         fitting = [prefix for prefix in REASONS if key.startswith(prefix)]
         reason = REASONS[max(fitting, key=len)] if fitting else "not a key of EasyR1 or EasyVideoR1 known here"
-        old.drop(key, reason, value)
+        note = old.idle if key.startswith(idle) else old.drop
+        note(key, reason, value)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
@@ -147,9 +165,14 @@ def _leaves(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
     return out
 
 
-def _comments(name: str, unsupported: tuple[UnsupportedKey, ...], notes: Sequence[str] = ()) -> str:
+def _comments(
+    name: str,
+    unsupported: tuple[UnsupportedKey, ...],
+    notes: Sequence[str] = (),
+    idle: tuple[UnsupportedKey, ...] = (),
+) -> str:
     lines = [f"# Migrated from {Path(name).name} by `evr1 config migrate`.", *(f"# {note}." for note in notes)]
-    if unsupported:
-        lines.append("# Not carried over:")
-        lines += [f"#   {item.key} ({item.value}): {item.reason}".replace("\n", " ") for item in unsupported]
+    for heading, keys in (("Not carried over", unsupported), ("Without effect in that file", idle)):
+        lines += [f"# {heading}:"] * bool(keys)
+        lines += [f"#   {item.key} ({item.value}): {item.reason}".replace("\n", " ") for item in keys]
     return "\n".join(lines) + "\n\n"

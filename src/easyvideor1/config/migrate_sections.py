@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.config.legacy_file import LegacyFile
+from easyvideor1.config.migrate_cluster import engine
 from easyvideor1.config.schema import VideoBudget
 from easyvideor1.config.yaml_source import describe
 from easyvideor1.types import ConfigError
@@ -27,6 +28,7 @@ def data(old: LegacyFile) -> dict[str, Any]:
         "video_key": str(old.get("data.video_key", "videos")),
         "max_prompt_tokens": old.integer("data.max_prompt_length", 512),
         "on_bad_row": "skip" if old.flag("data.filter_overlong_prompts", True) else "error",
+        "shuffle": old.flag("data.shuffle", True),
     }
     least, most = old.integer("data.min_pixels", 262_144), old.integer("data.max_pixels", 4_194_304)
     out["image"] = {
@@ -117,7 +119,11 @@ def cache(old: LegacyFile) -> dict[str, Any]:
         "preprocessed_only": "cache_only",
         "realtime_only": "decode_only",
     }
-    mode = old.get(key)
+    mode, earlier = old.get(key), "data.use_preprocessed_videos"
+    if mode is None and old.has(earlier):
+        mode = "prefer_preprocessed" if old.flag(earlier, True) else "realtime_only"
+    elif old.has(earlier) and old.flag(earlier, True) is (mode == "realtime_only"):
+        old.idle(earlier, "video_source_mode went before it, and is cache.mode")
     if mode is not None and str(mode) not in modes:
         old.drop(key, f"cache.mode takes {', '.join(modes.values())}")
     return {} if str(mode) not in modes else {"mode": modes[str(mode)]}
@@ -136,6 +142,7 @@ def rollout(old: LegacyFile) -> dict[str, Any]:
         "top_p": old.number("worker.rollout.top_p", 1.0),
         "top_k": max(old.integer("worker.rollout.top_k", -1), 0),
         "max_new_tokens": old.integer("data.max_response_length", 512),
+        **engine(old),
     }
 
 
@@ -168,29 +175,31 @@ def evaluation(old: LegacyFile) -> dict[str, Any]:
     return out
 
 
+#: Reward files of EasyVideoR1 that are restated here.
+_PROFILES = {
+    "video_reward.py:compute_score": "easyvideor1-video",
+    "unified.py:compute_score": "easyvideor1-unified",
+}
+
+
 def rewards(old: LegacyFile) -> dict[str, Any]:
-    """The section ``rewards``: weights. A reward function is code and stays behind, with what takes its place."""
+    """The section ``rewards``: weights, and a published reward by name. Another one is code and stays behind."""
     base = "worker.reward.reward_function_kwargs"
     names = ("accuracy_weight", "format_weight")
-    weights = {name: old.number(f"{base}.{name}", 0.0) for name in names if old.has(f"{base}.{name}")}
+    weights: dict[str, Any] = {name: old.number(f"{base}.{name}", 0.0) for name in names if old.has(f"{base}.{name}")}
     if len(weights) == 1:
         (only,) = weights
         weights[names[1 - names.index(only)]] = round(1 - weights[only], 12)
     key = "worker.reward.reward_function"
-    if old.has(key):
-        old.drop(key, _reward_reason(str(old.get(key))))
+    if (profile := _PROFILES.get(Path(str(old.get(key, ""))).name)) is not None:
+        weights["profile"] = profile
+    elif old.has(key):
+        old.drop(
+            key,
+            "rewards are built in and chosen by a row's problem_type, or by data.train.0.task for rows that have none; "
+            "your own goes in as rewards.custom: {'*': module:attr}, a function of a sample and a response",
+        )
     return weights
-
-
-def _reward_reason(function: str) -> str:
-    file = Path(function.partition(":")[0])
-    profiles = {"video_reward.py": "easyvideor1-video", "unified.py": "easyvideor1-unified"}
-    if (profile := profiles.get(file.name)) is not None:
-        return f"rewards are built in; rewards.profile: {profile} scores as this file did, faults included"
-    return (
-        "rewards are built in and chosen by a row's problem_type, or by data.train.0.task for rows that have none; "
-        "your own goes in as rewards.custom: {'*': module:attr}, a function of a sample and a response"
-    )
 
 
 _BASE = "worker.actor.model"

@@ -7,6 +7,7 @@ from typing import Any
 
 from easyvideor1.config.algorithms import ADVANTAGE_OPTIONS
 from easyvideor1.config.legacy_file import LegacyFile
+from easyvideor1.config.migrate_cluster import micro_batches
 
 _ACTOR = "worker.actor"
 
@@ -25,8 +26,7 @@ def stage(old: LegacyFile) -> dict[str, Any]:
         old.drop("trainer.critic_warmup", "the stage ends before it: set stages.0.critic.warmup_steps below its steps")
         critic["warmup_steps"] = 0
     out["optimizer"] = _optimizer(old, steps)
-    if old.has(f"{_ACTOR}.max_token_len_per_gpu"):
-        out["micro_batch_tokens"] = old.integer(f"{_ACTOR}.max_token_len_per_gpu", 0)
+    out |= micro_batches(old)
     save, keep = old.integer("trainer.save_freq", -1), old.integer("trainer.save_limit", -1)
     if save > 0 or steps:
         out["save_every"] = save if save > 0 else steps
@@ -184,7 +184,7 @@ def _kl(old: LegacyFile, stage: dict[str, Any]) -> None:
         coefficient = old.number("worker.actor.kl_loss_coef", 1e-3)
         for key in ("algorithm.kl_penalty", "algorithm.kl_coef"):
             if old.has(key):
-                old.drop(key, "it was for a KL in the reward; worker.actor.use_kl_loss put it into the loss")
+                old.idle(key, "it was for a KL in the reward; worker.actor.use_kl_loss put it into the loss")
     if kind not in _KL:
         old.drop("algorithm.kl_penalty", "the KL estimators are k1, k2, k3, abs and full (stages.0.kl.estimator)")
         return

@@ -14,6 +14,7 @@ from easyvideor1.config.base import CHANGEABLE, BaseConfig, NonNegativeInt, Orig
 from easyvideor1.config.canary import CanaryConfig
 from easyvideor1.config.cluster import ClusterConfig
 from easyvideor1.config.data import DataConfig, ModalityShares, SourceConfig
+from easyvideor1.config.engines import VLLMConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, ImageOverride, VideoBudget, VideoOverride
 from easyvideor1.config.rewards import RULE_PARTS, JudgeConfig, RewardConfig
 from easyvideor1.config.stage_sections import OptimizerConfig
@@ -41,6 +42,7 @@ __all__ = [
     "RunConfig",
     "SourceConfig",
     "StageConfig",
+    "VLLMConfig",
     "VideoBudget",
     "VideoOverride",
 ]
@@ -149,6 +151,8 @@ class RolloutConfig(BaseConfig):
     ``endpoint`` asks a server that keeps its own weights (``rollout.endpoint``); only evaluations can use it."""
     endpoint: EndpointConfig = EndpointConfig()
     """The server of ``engine: endpoint``."""
+    vllm: Annotated[VLLMConfig, CHANGEABLE] = VLLMConfig()
+    """Settings of ``engine: vllm``."""
     strategy: str = "single_turn"
     """How a sample becomes a trajectory: ``single_turn``; ``second_look`` asks the model to check its answer and takes
     the answer of its second turn; or ``module:attr``. Training, evaluation and data curation use the same."""
@@ -364,6 +368,11 @@ class RunConfig(BaseConfig):
             raise ValueError(
                 f"model.device is {self.model.device}, and cluster.ranks takes a device for each rank; set it to auto, "
                 "cpu or cuda"
+            )
+        if self.cluster.sequence_parallel > 1 and self.model.attention != "sdpa":
+            raise ValueError(
+                f"model.attention is {self.model.attention}, and cluster.sequence_parallel exchanges heads in the "
+                "attention over packed rows: set model.attention to sdpa, or cluster.sequence_parallel to 1"
             )
         return self
 

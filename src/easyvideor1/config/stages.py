@@ -99,6 +99,9 @@ class StageConfig(BaseConfig):
     """The value model, for ``gae``."""
     micro_batch_tokens: Annotated[PositiveInt, CHANGEABLE] = 16384
     """Tokens of one forward and backward pass; splitting a step changes nothing but memory and time."""
+    logprob_micro_batch_tokens: Annotated[PositiveInt | None, CHANGEABLE] = None
+    """The same for passes without gradients, which keep no activations: log-probs before the update, values of a
+    critic, KL in the reward. Null is ``micro_batch_tokens``."""
     tasks: tuple[str, ...] = ()
     """Train on these task types only; all if empty."""
     sources: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 
 
 class Mixture:
-    """An endless sequence of samples from several sources, each shuffled anew in every epoch."""
+    """An endless sequence of samples from several sources, each shuffled anew in every epoch, or in its own order."""
 
     def __init__(
         self,
@@ -29,6 +29,7 @@ class Mixture:
         *,
         names: Sequence[int],
         salt: Sequence[str] = (),
+        shuffle: bool = True,
     ) -> None:
         """Make a mixture.
 
@@ -38,7 +39,9 @@ class Mixture:
             seed: Determines all randomness, with ``names`` and ``salt``.
             names: The number of each source in the seeds of its order.
             salt: Distinguishes mixtures with the same seed.
+            shuffle: Whether a source has a new order in every epoch, or its own in all of them.
         """
+        self._shuffle = shuffle
         self._sources = sources
         self._names = names
         self._key: tuple[int | str, ...] = (seed, *salt)
@@ -82,6 +85,8 @@ class Mixture:
 
     def _nth(self, source: int, rank: int) -> Sample:
         epoch, place = divmod(rank, len(self._sources[source]))
+        if not self._shuffle:
+            return self._sources[source][place]
         return self._sources[source][int(self._order(source, epoch)[place])]
 
     def _order(self, source: int, epoch: int) -> NDArray[np.intp]:

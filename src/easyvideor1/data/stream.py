@@ -16,7 +16,7 @@ _PATIENCE = 64
 
 
 class SampleStream:
-    """An endless mixture of sources, each shuffled anew in every epoch.
+    """An endless mixture of sources, each shuffled anew in every epoch, or in its own order.
 
     ``batch(step, size)`` depends only on the constructor's arguments, ``step`` and ``size``, so a resumed run gets the
     samples of an uninterrupted one. If all steps have one ``size``, draw ``i`` of step ``t`` is draw ``t * size + i``
@@ -33,6 +33,8 @@ class SampleStream:
         transforms: Sequence[Transform | str] = (),
         tasks: Sequence[str] = (),
         balance: Mapping[Modality, float] | None = None,
+        *,
+        shuffle: bool = True,
     ) -> None:
         """Make a stream.
 
@@ -44,6 +46,7 @@ class SampleStream:
             tasks: Task types to keep; all if empty. A source without any of them is left out.
             balance: Relative shares of the modalities in every step, exact to within one sample before transforms.
                 Modalities without samples are left out, and so are samples of modalities without a share.
+            shuffle: Whether a source has a new order in every epoch, or its own in all of them.
 
         Raises:
             ConfigError: a transform is unknown, or weights and sources do not match.
@@ -76,6 +79,7 @@ class SampleStream:
                 seed,
                 names=[index for index, source in enumerate(part) if source],
                 salt=salt,
+                shuffle=shuffle,
             )
             for salt, _, part, own in parts
         ]

@@ -116,7 +116,9 @@ class BranchDecoder:
         self._refuse_windows(max(map(len, texts.prompts)) + limit)
         turns, said = texts.turns(), texts.said.shape[1]
         if self._packs and _shared(turns) >= SHARED:
-            ids, positions, layout, columns, media = one_row(turns, self.family)
+            packed = one_row(turns, self.family)
+            ids, positions, layout = packed.ids, packed.positions, packed.layout
+            columns, media = packed.columns, packed.media
         else:
             ids, positions, columns = _rows(turns, self.family)
             layout, media = None, [turn.prompt for turn in turns]

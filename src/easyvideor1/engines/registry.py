@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from easyvideor1.config import ModelConfig
+from easyvideor1.config.engines import VLLMConfig
 from easyvideor1.engines.engine import Engine, check_contract
 from easyvideor1.families.family import Family, chosen_device, configured_model
 from easyvideor1.families.features import FeatureStore
@@ -50,6 +51,7 @@ def open_engine(
     features: FeatureStore | None = None,
     config: ModelConfig | None = None,
     tensor_parallel_size: int = 1,
+    vllm: VLLMConfig | None = None,
 ) -> Engine:
     """The engine that a configuration names; whoever opens it closes it.
 
@@ -63,6 +65,7 @@ def open_engine(
         config: how a checkpoint is loaded; given, with the directory, to classes that say ``opens_checkpoints``. Others
             receive a module that was loaded so.
         tensor_parallel_size: devices that share each layer; for classes that say ``tensor_parallel``.
+        vllm: settings of vLLM; given to classes that say ``takes_vllm_settings``.
 
     Raises:
         ConfigError: there is no such engine, or it is to share layers and cannot.
@@ -76,6 +79,8 @@ def open_engine(
                 f"{name!r}; leave it out, or use rollout.engine=vllm"
             )
         options["tensor_parallel_size"] = tensor_parallel_size
+    if vllm is not None and getattr(kind, "takes_vllm_settings", False):
+        options["settings"] = vllm
     if features is not None and getattr(kind, "takes_features", False):
         options["features"] = features
     if isinstance(model, Path):

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from easyvideor1.config import ModelConfig
+from easyvideor1.config.engines import VLLMConfig
 from easyvideor1.engines.decoding import StopStrings
 from easyvideor1.engines.engine import Request, Result
 from easyvideor1.engines.registry import ENGINES
@@ -72,6 +73,7 @@ class VLLMEngine:
     takes_features = True
     joins_running = True
     tensor_parallel = True
+    takes_vllm_settings = True
     unknown_logprobs = ("top_p", "top_k")
     requires = ("vllm", 'pip install "easyvideor1[vllm]"')
 
@@ -85,6 +87,7 @@ class VLLMEngine:
         features: FeatureStore | None = None,
         config: ModelConfig | None = None,
         tensor_parallel_size: int = 1,
+        settings: VLLMConfig | None = None,
     ) -> None:
         self.family = family
         self.load = load
@@ -92,6 +95,7 @@ class VLLMEngine:
         self._counts = dict.fromkeys(("prompt_tokens", "cached_tokens", "new_tokens"), 0.0)
         self._sync_seconds = 0.0
         self._ranks = tensor_parallel_size
+        self._settings = settings or VLLMConfig()
         self._checkpoint = model if isinstance(model, Path) else Path(family.tokenizer.name_or_path)
         self._config = config or ModelConfig()
         self._batch_tokens = batch_tokens
@@ -223,6 +227,7 @@ class VLLMEngine:
             self._batch_tokens,
             adapters=self._intake.adapters,
             ranks=self._ranks,
+            settings=self._settings,
         )
 
     def _count(self) -> None:
@@ -291,7 +296,7 @@ class VLLMEngine:
         if needed > self.max_tokens:
             raise DataError(
                 f"request {request.id!r}: prompt and response may have {needed} tokens together, the engine takes "
-                f"{self.max_tokens}; raise rollout.batch_tokens or shorten the prompt"
+                f"{self.max_tokens}; raise rollout.batch_tokens or rollout.vllm.max_model_len, or shorten the prompt"
             )
         every = [response_parameters(request, index, self._stop_ids) for index in range(request.n)]
         inputs = prompt_inputs(request.prompt, self.family, self.load, self.version, self._features)

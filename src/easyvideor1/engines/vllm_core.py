@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from easyvideor1.config import ModelConfig
+from easyvideor1.config.engines import VLLMConfig
 from easyvideor1.engines.vllm_inputs import SUPPORTED
 from easyvideor1.engines.vllm_weights import Adapters
 from easyvideor1.families.family import Family
@@ -48,6 +49,7 @@ def open_core(
     *,
     adapters: Adapters | None = None,
     ranks: int = 1,
+    settings: VLLMConfig | None = None,
 ) -> Any:
     """vLLM's ``LLMEngine`` with the weights of a checkpoint.
 
@@ -59,6 +61,7 @@ def open_core(
         batch_tokens: tokens that the KV cache holds.
         adapters: that vLLM makes room for.
         ranks: devices that share every layer (tensor parallelism).
+        settings: of vLLM.
 
     Raises:
         ConfigError: the model type is not supported.
@@ -67,7 +70,7 @@ def open_core(
         os.environ.setdefault(name, value)
     if ranks > 1:  # functions that look into the model travel to the processes of the ranks
         os.environ.setdefault("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
-    arguments = _arguments(family, checkpoint, config, dtype, batch_tokens)
+    arguments = _arguments(family, checkpoint, config, dtype, batch_tokens, settings or VLLMConfig())
     arguments["tensor_parallel_size"] = ranks
     if adapters is not None:
         arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapters.room}
@@ -212,7 +215,12 @@ def close_core(core: Any) -> None:
 
 
 def _arguments(
-    family: Family, checkpoint: Path, config: ModelConfig, dtype: torch.dtype, batch_tokens: int
+    family: Family,
+    checkpoint: Path,
+    config: ModelConfig,
+    dtype: torch.dtype,
+    batch_tokens: int,
+    settings: VLLMConfig,
 ) -> dict[str, Any]:
     from transformers import AutoConfig
 
@@ -225,7 +233,7 @@ def _arguments(
         )
     text = shape.get_text_config()
     tokens = max(batch_tokens, _MIN_TOKENS)
-    longest = min(tokens, text.max_position_embeddings)
+    longest = min(settings.max_model_len or tokens, text.max_position_embeddings)
     on_cpu = not torch.cuda.is_available()
     arguments = {
         "model": str(checkpoint),
@@ -243,7 +251,7 @@ def _arguments(
         "disable_log_stats": True,
     }
     if not on_cpu:
-        return {**arguments, "enable_sleep_mode": True}
+        return {**arguments, "enable_sleep_mode": True, **on_gpu(settings, longest)}
     if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         values = 2 * text.num_hidden_layers * text.num_key_value_heads * head
@@ -255,6 +263,24 @@ def _arguments(
         "enforce_eager": True,
         "skip_mm_profiling": True,
         "max_num_batched_tokens": longest,
+    }
+
+
+def on_gpu(settings: VLLMConfig, longest: int) -> dict[str, Any]:
+    """The settings as arguments of vLLM's ``EngineArgs``; what is null is left to vLLM.
+
+    Args:
+        settings: of the configuration.
+        longest: ``max_model_len``. vLLM refuses a step that is shorter where it may not cut prompts.
+    """
+    step = settings.max_num_batched_tokens
+    if not settings.chunked_prefill:
+        step = max(step or 0, longest)
+    chosen = {"gpu_memory_utilization": settings.gpu_memory_utilization, "max_num_batched_tokens": step}
+    return {
+        "enable_chunked_prefill": settings.chunked_prefill,
+        "enforce_eager": settings.enforce_eager,
+        **{name: value for name, value in chosen.items() if value is not None},
     }
 
 

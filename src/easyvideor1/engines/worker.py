@@ -162,6 +162,7 @@ class _Worker:
                 features=self._media.features,
                 config=opening.config,
                 tensor_parallel_size=opening.tensor_parallel_size,
+                vllm=opening.vllm,
             )
         except EasyVideoError as error:
             self._port.send(Failed(Fault.of(error)))

@@ -85,9 +85,8 @@ class WorkerEngine:
         self._deadline, self._pause = deadline, pause
         self._owns_weights = weights is None
         self._weights = WorkerWeights(SharedWeights() if weights is None else weights, source)
-        #: What the engine raised, and the requests that it gave up with it, as long as somebody asks for one of them.
+        #: What the engine raised, as long as somebody asks for a request that it gave up.
         self._error: EasyVideoError | None = None
-        self._given_up: set[int] = set()
         self._calls = self._deaths = 0
         self._requests = WorkerRequests()
         self._awaited: int | None = None
@@ -138,8 +137,7 @@ class WorkerEngine:
     def cancel(self, tickets: Collection[int]) -> None:
         """See ``Engine``."""
         self._tell_cancelled(self._requests.cancel(tickets))
-        self._given_up.difference_update(tickets)
-        if not self._given_up:
+        if not self._requests.given_up:
             self._error = None
 
     def update_weights(self, version: int, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
@@ -314,10 +312,9 @@ class WorkerEngine:
             self._channel.kill()
             self._channel = None
             raise message.fault.error()
-        elif given_up := self._requests.cancel(message.tickets):  # else they were cancelled meanwhile
-            later = self._requests.cancel(list(self._requests.pending))
-            self._error, self._given_up = message.fault.error(), {*given_up, *later}
-            self._tell_cancelled(later)
+        elif self._requests.give_up(message.tickets):  # else they were cancelled meanwhile
+            self._error = message.fault.error()
+            self._tell_cancelled(list(self._requests.given_up - {*message.tickets}))
 
     @property
     def _line(self) -> Channel:

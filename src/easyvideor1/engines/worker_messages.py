@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from easyvideor1.config import ModelConfig
+from easyvideor1.config.engines import VLLMConfig
 from easyvideor1.engines.engine import Request
 from easyvideor1.engines.packed import Fault, PackedPrompt, PackedRequest, Response
 from easyvideor1.spans import Span
@@ -133,6 +134,7 @@ class Opening:
             function of a module.
         torch: settings of the trainer.
         tensor_parallel_size: see ``registry.open_engine``.
+        vllm: see ``registry.open_engine``.
     """
 
     engine: str
@@ -142,6 +144,7 @@ class Opening:
     open_media: Callable[[], WorkerMedia]
     torch: TorchSettings
     tensor_parallel_size: int = 1
+    vllm: VLLMConfig | None = None
 
 
 class WeightSource(Protocol):

@@ -30,6 +30,8 @@ class WorkerRequests:
         self._sent: dict[int, _Sent] = {}
         #: Results to be taken, in the order in which they came.
         self.done: dict[int, Result] = {}
+        #: What an engine gave up with an error that nobody has been told yet.
+        self.given_up: set[int] = set()
 
     @property
     def pending(self) -> Mapping[int, Request]:
@@ -72,9 +74,17 @@ class WorkerRequests:
 
     def cancel(self, tickets: Collection[int]) -> list[int]:
         """Drop requests; returns those that were under way."""
+        self.given_up.difference_update(tickets)
         for ticket in tickets:
             self.done.pop(ticket, None)
         return [ticket for ticket in tickets if self._sent.pop(ticket, None) is not None]
+
+    def give_up(self, tickets: Collection[int]) -> bool:
+        """An engine gave up these requests: with those that are under way among them, all others end."""
+        if self._sent.keys().isdisjoint(tickets):
+            return False
+        self.given_up = set(self.cancel(list(self._sent)))
+        return True
 
     def finish(self, message: Finished) -> None:
         """Take a result, unless it was cancelled meanwhile."""
@@ -117,5 +127,5 @@ class WorkerRequests:
 def _too_long(request: Request, needed: int, limit: int) -> DataError:
     return DataError(
         f"request {request.id!r}: prompt and response may have {needed} tokens together, the engine takes {limit}; "
-        "raise rollout.batch_tokens or shorten the prompt"
+        "raise rollout.batch_tokens or rollout.vllm.max_model_len, or shorten the prompt"
     )

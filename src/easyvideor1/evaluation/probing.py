@@ -84,7 +84,7 @@ class ComparedAgain:
 
 
 def compare_again(
-    changed: Collection[Path], benchmark_of: Callable[[Certificate], Benchmark]
+    changed: Collection[Path], benchmark_of: Callable[[Certificate], Benchmark], written: Collection[Path] = ()
 ) -> Iterator[ComparedAgain]:
     """Make the differences of all probes again that rest on results which have changed: on a probe's own, or on the
     score that it is compared to.
@@ -95,11 +95,12 @@ def compare_again(
     Args:
         changed: directories of results.
         benchmark_of: the benchmark of a result, for its metrics.
+        written: directories of probes that were compared already.
     """
     known = _certificates(changed)
-    moved = {directory.resolve() for directory in changed}
+    moved, done = ({directory.resolve() for directory in each} for each in (changed, written))
     for place, (directory, certificate) in known.items():
-        if not certificate.probe:
+        if not certificate.probe or place in done:
             continue
         score = _score_of(place, certificate, known)
         if moved.isdisjoint({place, score}):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from easyvideor1.attention.branches import BranchKeys
 from easyvideor1.attention.functions import register
 from easyvideor1.attention.layout import Layout
+from easyvideor1.attention.sequence_parallel import RowExchange
 from easyvideor1.config import ModelConfig
 from easyvideor1.families.checkpoint import read_config
 from easyvideor1.families.torchvision_import import import_torchvision
@@ -34,16 +35,19 @@ class VisualInputs:
 
     ``pixel_patches`` is ``(patches, channels * temporal_patch_size * patch_size ** 2)``; ``grid_thw`` is int64
     ``(media, 3)``, in patches; media are in prompt order. Where several rows hold the same media, these are here once,
-    and ``repeats``, int64, says for every visual token of all rows which of the tower's features it is given.
+    and ``repeats``, int64, says for every visual token of all rows which of the tower's features it is given. Where
+    several ranks compute a row together, these are the media that this one encodes, and ``exchange`` says which of
+    their features go to whom; a rank that has none to encode has a picture here whose features go to nobody.
     """
 
     pixel_patches: torch.Tensor
     grid_thw: torch.Tensor
     repeats: torch.Tensor | None = None
+    exchange: RowExchange | None = None
 
     def to(self, device: torch.device) -> VisualInputs:
         repeats = None if self.repeats is None else self.repeats.to(device)
-        return VisualInputs(self.pixel_patches.to(device), self.grid_thw.to(device), repeats)
+        return VisualInputs(self.pixel_patches.to(device), self.grid_thw.to(device), repeats, self.exchange)
 
     def take(self, tokens: torch.Tensor) -> VisualInputs:
         """The same pixels, whose features ``tokens`` (int64) go to the visual tokens."""
@@ -119,6 +123,8 @@ class Family(Protocol):
     shares_prefix: bool
     #: Whether the features of a medium depend on it alone, so that they may be kept and given in its place.
     feature_cache: bool
+    #: Whether patches attend to their own temporal step alone, so that ranks may each encode some steps of a medium.
+    independent_steps: bool
 
     def render(self, text: str, refs: Sequence[MediaRef], plans: Sequence[MediaPlan], *, system: str = "") -> Prompt:
         """Chat template, visual-token expansion and tokenisation of one user message with placeholders."""

@@ -56,6 +56,7 @@ class GridVL:
     shares_prefix = True
     #: True where frames attend to nothing beyond their own temporal step, whatever else is in the batch.
     feature_cache = True
+    independent_steps = True
 
     def __init__(
         self, checkpoint: Path, *, trust_remote_code: bool = False, conventions: Conventions = "released"

@@ -26,6 +26,7 @@ import torch.distributed as dist
 from easyvideor1.attention.branches import BranchKeys
 from easyvideor1.attention.functions import plain_attention
 from easyvideor1.attention.layout import Layout
+from easyvideor1.attention.sequence_parallel import RowExchange
 from easyvideor1.families.family import Family, Visual, VisualFeatures, VisualInputs
 from easyvideor1.types import Geometry
 
@@ -124,11 +125,23 @@ def idle_tower(family: Family, model: Any, device: torch.device) -> torch.Tensor
 
 
 def visual_features(family: Family, model: Any, visual: Visual) -> VisualFeatures:
-    """What the visual tokens of a batch are given: features as they are, or those of one call, repeated as asked."""
+    """What the visual tokens of a batch are given: features as they are, or those of one call, repeated or exchanged
+    as asked."""
     if isinstance(visual, VisualFeatures):
         return visual
     seen = family.encode(model, visual)
+    if visual.exchange is not None:
+        return _exchanged(seen, visual.exchange)
     return seen if visual.repeats is None else seen.take(visual.repeats)
+
+
+def _exchanged(seen: VisualFeatures, exchange: RowExchange) -> VisualFeatures:
+    """The features of this rank's visual tokens, in one message; all ranks of the group call this."""
+    layers = [seen.tokens, *seen.deepstack]
+    # Without rows to send the product with the tower stays, so that the message goes back as well.
+    found = exchange(torch.cat(layers, dim=1)[: sum(exchange.sends)])
+    tokens, *deepstack = torch.split(found, [layer.shape[1] for layer in layers], dim=1)
+    return VisualFeatures(tokens, tuple(deepstack))
 
 
 def hidden_states(

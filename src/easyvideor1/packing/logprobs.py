@@ -50,16 +50,21 @@ def _indices_there(ids: tuple[int, ...], device: torch.device) -> torch.Tensor:
 
 
 def response_hidden(family: Family, model: Any, batch: MicroBatch) -> torch.Tensor:
-    """Last hidden states ``(T, D)`` that predict the batch's response tokens: what a value head reads, too."""
+    """Last hidden states ``(T, D)`` that predict the batch's response tokens: what a value head reads, too.
+
+    Where several ranks compute the batch together, they are those of the tokens that this one takes: ``batch.own``.
+    """
     with computing(model):
         hidden = hidden_states(family, model, batch.input_ids, batch.positions, batch.visibility(model), batch.visual)
+    if batch.split is not None:
+        return batch.split.handed_out(hidden[0])
     return hidden[batch.predictor_rows, batch.predictor_columns]
 
 
 def response_values(family: Family, model: Any, head: torch.nn.Linear, batch: MicroBatch) -> torch.Tensor:
     """Values ``(T,)`` of the states in which the batch's response tokens are chosen: a head ``(D, 1)`` on ``model``."""
     values: torch.Tensor = head(response_hidden(family, model, batch).to(head.weight.dtype)).squeeze(-1)
-    return values
+    return batch.whole(values)
 
 
 def response_logprobs(
@@ -70,7 +75,18 @@ def response_logprobs(
     Prompt tokens get no logits. Those of response tokens exist for a chunk at a time, forward and backward: between the
     two only hidden states and one number per token are kept.
     """
-    return hidden_logprobs(family, model, response_hidden(family, model, batch), batch.targets, temperature=temperature)
+    return batch_logprobs(family, model, response_hidden(family, model, batch), batch, temperature=temperature)
+
+
+def batch_logprobs(
+    family: Family, model: Any, hidden_TD: torch.Tensor, batch: MicroBatch, *, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``response_logprobs`` of hidden states that ``response_hidden`` has given: ``(T,)`` each, on all ranks."""
+    found = hidden_logprobs(family, model, hidden_TD, batch.own(batch.targets), temperature=temperature)
+    if batch.split is None:
+        return found
+    logprobs, entropy = batch.whole(torch.stack(found, dim=1)).unbind(1)
+    return logprobs, entropy
 
 
 def hidden_logprobs(

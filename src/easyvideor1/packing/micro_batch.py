@@ -18,10 +18,20 @@ from numpy.typing import NDArray
 
 from easyvideor1.attention.functions import takes_layout
 from easyvideor1.attention.layout import Layout, dense_mask
+from easyvideor1.attention.sequence_parallel import SequenceRanks
 from easyvideor1.families.family import Family, Visual
 from easyvideor1.families.features import FeatureCache, load_visual
 from easyvideor1.families.inputs import LoadFrames
+from easyvideor1.families.split_media import load_split_visual
 from easyvideor1.packing.prefix_tree import PackedTurns, build_forest, fed_tokens, media_of, pack_turns
+from easyvideor1.packing.row_split import (
+    PackedRow,
+    RowSplit,
+    own_columns,
+    padded_row,
+    visual_bounds,
+    visual_columns,
+)
 from easyvideor1.types import Frames, MediaPlan, MediaRef, Prompt, Turn
 
 
@@ -36,6 +46,9 @@ class MicroBatch:
     Response tokens are flat: entry ``i`` was predicted at ``(predictor_rows[i], predictor_columns[i])``, is token
     ``targets[i]`` and belongs to sequence ``sequence[i]`` of the whole step. ``engine_logprobs`` holds NaN where the
     engine gave none.
+
+    Where several ranks compute the row together, ``input_ids``, ``positions`` and ``visual`` are of this one's part of
+    it, and ``split`` says how they share the response tokens; all else is of the whole row.
     """
 
     input_ids: torch.Tensor
@@ -48,6 +61,15 @@ class MicroBatch:
     targets: torch.Tensor
     sequence: torch.Tensor
     engine_logprobs: torch.Tensor
+    split: RowSplit | None = None
+
+    def own(self, values_T: torch.Tensor) -> torch.Tensor:
+        """Of values of the response tokens those that this rank computes: all, if no other computes the row."""
+        return values_T if self.split is None else self.split.own(values_T)
+
+    def whole(self, own: torch.Tensor) -> torch.Tensor:
+        """Values of all response tokens from those that each rank computes; its ranks all call this."""
+        return own if self.split is None else self.split.whole(own)
 
     def attention_mask(self) -> torch.Tensor:
         """Bool ``(B, 1, L, L)``, for attention that takes no layout."""
@@ -70,30 +92,48 @@ def collate(
     *,
     features: FeatureCache | None = None,
     device: torch.device | None = None,
+    ranks: SequenceRanks | None = None,
 ) -> MicroBatch:
     """Tensors of a micro-batch; those of its media are on ``device``, where pixels arrive as uint8.
 
+    With ``ranks``, which all call this, it is this one's part of the row.
+
     Raises:
+        ValueError: ``ranks`` are given, and a text has a row of its own.
         DataError: a medium's pixels disagree with the visual tokens of its prompt (see ``load_checked``).
     """
-    repeats = None
+    repeats = split = packed = None
     turns = [turn for row in rows for turn in row.turns]
     sequences = [sequence for row in rows for sequence in row.sequences]
+    counts = [len(turn.response_ids) for turn in turns]
     if all(row.shared for row in rows):
-        ids, positions, layout, columns, media = one_row(turns, family)
-        reach, in_row = layout.reach()[None], [0] * len(turns)
+        packed = one_row(turns, family)
+        if ranks is not None:
+            packed = padded_row(packed, ranks, family.pad_token_id)
+        ids, positions, layout, columns = packed.ids, packed.positions, packed.layout, packed.columns
+        reach, in_row, media = layout.reach()[None], [0] * len(turns), packed.media
     else:
         ids, positions, reach, columns = _padded_rows(turns, family)
         layout, in_row = None, list(range(len(turns)))
         media, repeats = _distinct([turn.prompt for turn in turns])
-    counts = [len(turn.response_ids) for turn in turns]
-    visual = load_visual(media, family, load, features=features, device=device)
+    # The first token is predicted by the prompt's last one, each other by the one before it.
+    predictors = np.concatenate(
+        [column[len(turn.prompt) - 1 :][:count] for turn, column, count in zip(turns, columns, counts, strict=True)]
+    ).astype(np.int64)
+    visual: Visual | None
+    if ranks is None:
+        visual = load_visual(media, family, load, features=features, device=device)
+    elif packed is None:
+        raise ValueError(
+            f"texts of {type(family).__name__} have rows of their own, which ranks cannot compute together"
+        )
+    else:
+        ids, positions = own_columns(packed, ranks)
+        split = RowSplit.of(predictors, packed.layout.length, ranks)
+        wanted = visual_bounds(packed, ranks)
+        visual = load_split_visual(media, family, load, ranks, wanted, features=features, device=device)
     if visual is not None and repeats is not None:
         visual = visual.take(torch.from_numpy(repeats))
-    # The first token is predicted by the prompt's last one, each other by the one before it.
-    predictors = [
-        column[len(turn.prompt) - 1 :][:count] for turn, column, count in zip(turns, columns, counts, strict=True)
-    ]
     return MicroBatch(
         input_ids=torch.from_numpy(ids),
         positions=torch.from_numpy(positions),
@@ -101,10 +141,11 @@ def collate(
         layout=layout,
         visual=visual,
         predictor_rows=torch.from_numpy(np.repeat(np.asarray(in_row, np.int64), counts)),
-        predictor_columns=torch.from_numpy(np.concatenate(predictors).astype(np.int64)),
+        predictor_columns=torch.from_numpy(predictors),
         targets=torch.from_numpy(np.concatenate([turn.response_ids for turn in turns]).astype(np.int64)),
         sequence=torch.from_numpy(np.repeat(np.asarray(sequences, np.int64), counts)),
         engine_logprobs=engine_logprobs(turns),
+        split=split,
     )
 
 
@@ -122,14 +163,8 @@ def text_of(turn: Turn, family: Family) -> tuple[NDArray[np.int64], NDArray[np.i
     return np.concatenate([turn.prompt.token_ids, fed]), np.concatenate([positions, following], axis=1)
 
 
-def one_row(
-    turns: Sequence[Turn], family: Family
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Layout, tuple[NDArray[np.int64], ...], list[Prompt]]:
-    """Texts of turns in one row that holds every shared prefix once.
-
-    Returns:
-        Ids ``(1, L)``, positions ``(3, 1, L)``, layout, columns per turn, and the row's media in its order.
-    """
+def one_row(turns: Sequence[Turn], family: Family) -> PackedRow:
+    """Texts of turns in one row that holds every shared prefix once."""
     forest = build_forest(turns)
     ids = np.empty((1, forest.layout.length), dtype=np.int64)
     positions = np.empty((3, 1, forest.layout.length), dtype=np.int64)
@@ -146,7 +181,7 @@ def one_row(
     for (own_ids, own_positions), column in zip(texts, forest.columns, strict=True):
         if not (np.array_equal(ids[0, column], own_ids) and np.array_equal(positions[:, 0, column], own_positions)):
             raise RuntimeError(f"positions of {type(family).__name__} depend on later tokens: its texts share no row")
-    return ids, positions, forest.layout, forest.columns, media
+    return PackedRow(ids, positions, forest.layout, forest.columns, media, visual_columns(forest, turns))
 
 
 def _padded_rows(
@@ -194,11 +229,11 @@ def to_device(batch: MicroBatch, device: torch.device) -> MicroBatch:
     return MicroBatch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in moved.items()})
 
 
-def idle_batch(family: Family, device: torch.device) -> MicroBatch:
+def idle_batch(family: Family, device: torch.device, sequence: SequenceRanks | None = None) -> MicroBatch:
     """The smallest micro-batch: a response of one token to a prompt of one, in no sequence of the step (-1)."""
     token = np.asarray([family.stop_token_ids[0]], dtype=np.int64)
     turn = Turn(Prompt(token, (), ()), token, np.zeros(1, dtype=bool), None, "stop", "")
-    batch = collate(pack_turns([turn], share_prefix=family.shares_prefix), family, _no_media)
+    batch = collate(pack_turns([turn], share_prefix=family.shares_prefix), family, _no_media, ranks=sequence)
     batch.sequence.fill_(-1)
     return to_device(batch, device)
 
@@ -209,6 +244,7 @@ def equal_micro_batches(
     family: Family,
     device: torch.device,
     ranks: dist.ProcessGroup | None = None,
+    sequence: SequenceRanks | None = None,
 ) -> Iterator[tuple[Sequence[int], MicroBatch]]:
     """A rank's micro-batches, then idle ones until it has as many as the rank with the most.
 
@@ -221,6 +257,7 @@ def equal_micro_batches(
         family: of the model.
         device: of the model.
         ranks: those that share the model; all if None. Each of them must call this, and iterate.
+        sequence: those that compute a micro-batch together; they have the same ones.
 
     Raises:
         ValueError: there were not ``count`` micro-batches.
@@ -235,7 +272,7 @@ def equal_micro_batches(
     if given != count:
         raise ValueError(f"{given} micro-batches where {count} were announced to the other ranks")
     for _ in range(int(most) - count):
-        yield (), idle_batch(family, device)
+        yield (), idle_batch(family, device, sequence)
 
 
 def _no_media(ref: MediaRef, plan: MediaPlan) -> Frames:

@@ -13,16 +13,17 @@ from easyvideor1.algorithms.kl import kl_estimate
 from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.objectives import Objective, objective_loss
 from easyvideor1.algorithms.token_batch import stage_needs, token_batch
+from easyvideor1.attention.sequence_parallel import SequenceRanks
 from easyvideor1.config import ModelConfig, StageConfig
-from easyvideor1.families.family import Family, VisualInputs, computing
+from easyvideor1.families.family import Family, VisualFeatures, VisualInputs, computing
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.families.vision_tower import tower_is_sharded, visual_features
 from easyvideor1.packing.balance import Costs, MicroBatchRows, model_costs, split_rows, turns_cost
 from easyvideor1.packing.logprobs import (
+    batch_logprobs,
     hidden_divergence,
     hidden_full_kl,
-    hidden_logprobs,
     response_hidden,
     response_logprobs,
 )
@@ -51,6 +52,8 @@ class ForwardPasses:
         self.objective: Objective | None = None
         self.reference: Any = None
         self.critic: Critic | None = None
+        #: Those that compute every micro-batch together with this process, if there are any.
+        self.sequence_ranks: SequenceRanks | None = None
         self._costs: Costs | None = None
 
     def plan(
@@ -75,6 +78,10 @@ class ForwardPasses:
         """Micro-batches of an update; turns that the stage's objective compares stay together."""
         compared = stage_needs(self._stage()) & {"group_ids", "pairs"}
         return self.plan(batch.turns, batch.group if compared else batch.trajectory)
+
+    def plan_scan(self, turns: Sequence[Turn]) -> list[MicroBatchRows]:
+        """Micro-batches of passes without gradients (``logprob_micro_batch_tokens``)."""
+        return self.plan(turns, max_tokens=None if self.options is None else self.options.logprob_micro_batch_tokens)
 
     def forward_backward(
         self,
@@ -171,7 +178,7 @@ class ForwardPasses:
         def values(batch: MicroBatch) -> torch.Tensor:
             options = self._stage()
             hidden = response_hidden(self.family, self.model, batch)
-            logprobs, _ = hidden_logprobs(self.family, self.model, hidden, batch.targets, temperature=temperature)
+            logprobs, _ = batch_logprobs(self.family, self.model, hidden, batch, temperature=temperature)
             full = options.kl.estimator == "full"
             reference, found = self._against(batch, hidden, temperature, logprobs=not full, full=full)
             if reference is not None:
@@ -203,7 +210,7 @@ class ForwardPasses:
         features: FeatureCache | None,
     ) -> dict[int, torch.Tensor]:
         """What a function of batches makes of the tokens of every turn, without gradient or dropout, on the CPU."""
-        plan = self.plan(turns) if micro_batches is None else micro_batches
+        plan = self.plan_scan(turns) if micro_batches is None else micro_batches
         found: dict[int, torch.Tensor] = {}
         models = [self.model] if self.critic is None else [self.model, self.critic.model]
         modes = [model.training for model in models]
@@ -248,7 +255,7 @@ class ForwardPasses:
         batches = self.batches(micro_batches, load, features)
         if not is_sharded(model):
             return batches
-        return equal_micro_batches(batches, len(micro_batches), self.family, self.device)
+        return equal_micro_batches(batches, len(micro_batches), self.family, self.device, sequence=self.sequence_ranks)
 
     def batches(
         self, micro_batches: Sequence[MicroBatchRows], load: LoadFrames, features: FeatureCache | None = None
@@ -257,12 +264,18 @@ class ForwardPasses:
 
         A tower that is not trained is the same in all models of a stage; it runs here, once for all that read a batch.
         """
+        options: dict[str, Any] = {"features": features, "device": self.device, "ranks": self.sequence_ranks}
         for rows in micro_batches:
-            batch = to_device(collate(rows, self.family, load, features=features, device=self.device), self.device)
+            batch = to_device(collate(rows, self.family, load, **options), self.device)
             if isinstance(batch.visual, VisualInputs) and self._tower_stays():
-                with torch.no_grad(), computing(self.model):
-                    batch = replace(batch, visual=visual_features(self.family, self.model, batch.visual))
+                batch = replace(batch, visual=self._frozen_features(batch.visual))
             yield [n for row in rows for n in row.sequences], batch
+
+    @torch.no_grad()
+    def _frozen_features(self, visual: VisualInputs) -> VisualFeatures:
+        """What a tower makes of media that is not trained."""
+        with computing(self.model):
+            return visual_features(self.family, self.model, visual)
 
     def _tower_stays(self) -> bool:
         """Whether vision tower and merger are frozen, and no other rank waits for their next call."""
@@ -278,7 +291,7 @@ class ForwardPasses:
         options = self._stage()
         needs = stage_needs(options)
         hidden = response_hidden(self.family, self.model, batch)
-        logprobs, entropy = hidden_logprobs(self.family, self.model, hidden, batch.targets, temperature=temperature)
+        logprobs, entropy = batch_logprobs(self.family, self.model, hidden, batch, temperature=temperature)
         if options.objective.entropy_coef == 0:
             entropy = entropy.detach()
         reference = full = divergence = None
@@ -288,8 +301,9 @@ class ForwardPasses:
         if any(asked.values()):
             reference, full = self._against(batch, hidden, temperature, **asked)
         if "full_logits" in needs and targets["group"] is not None:
+            every = batch.whole(hidden.detach())
             divergence = hidden_divergence(
-                self.family, self.model, hidden, batch.sequence, targets["group"], temperature=temperature
+                self.family, self.model, every, batch.sequence, targets["group"], temperature=temperature
             )
         tokens, corrections = token_batch(
             options,
@@ -324,9 +338,10 @@ class ForwardPasses:
         with torch.no_grad(), self._as_reference() as model:
             seen = response_hidden(self.family, model, batch)
             if logprobs:
-                reference, _ = hidden_logprobs(self.family, model, seen, batch.targets, temperature=temperature)
+                reference, _ = batch_logprobs(self.family, model, seen, batch, temperature=temperature)
         if not full:
             return reference, None
         # Logits come from a matrix that has no adapter, so the model itself stands for its base there.
         model = self.model if self.reference is None else self.reference
-        return reference, hidden_full_kl(self.family, self.model, model, hidden, seen, temperature=temperature)
+        full_kl = hidden_full_kl(self.family, self.model, model, hidden, seen, temperature=temperature)
+        return reference, batch.whole(full_kl)

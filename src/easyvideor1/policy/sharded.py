@@ -16,8 +16,15 @@ from typing import Any
 
 import torch
 
+from easyvideor1.attention.functions import takes_layout
 from easyvideor1.config import ModelConfig, StageConfig
-from easyvideor1.families.family import Family, configured_family, configured_model
+from easyvideor1.families.family import (
+    Family,
+    VisualFeatures,
+    VisualInputs,
+    configured_family,
+    configured_model,
+)
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.packing.balance import MicroBatchRows, model_costs, rank_shares, turns_cost
@@ -28,8 +35,8 @@ from easyvideor1.policy.sharding import RankPlace, shard_model
 from easyvideor1.policy.snapshot import Snapshot
 from easyvideor1.policy.spread import sum_gradients
 from easyvideor1.policy.unfilled import cast_as_stored, fill, unfilled_model, untouched_memory
-from easyvideor1.policy.update_batch import BackwardResult, UpdateBatch
-from easyvideor1.types import Turn
+from easyvideor1.policy.update_batch import BackwardResult, Observations, UpdateBatch
+from easyvideor1.types import ConfigError, Turn
 
 
 class ShardedPolicy(Policy):
@@ -54,12 +61,15 @@ class ShardedPolicy(Policy):
         """
         family = configured_family(config, checkpoint)
         model, stored = unfilled_model(family, config, checkpoint)
+        whole = configured_model(family, config, checkpoint) if stored is None else model
+        if place.sequence_parallel > 1:
+            _refuse_to_split(family, whole, place.sequence_parallel)
         if stored is None:
-            policy = cls.of(family, configured_model(family, config, checkpoint), checkpoint, config)
+            policy = cls.of(family, whole, checkpoint, config)
             policy.prepare(stages)
         else:
             cast = partial(cast_as_stored, stored=stored, rank=place.rank, ranks=place.ranks, device=place.device)
-            policy = cls.of(family, model, checkpoint, config, cast)
+            policy = cls.of(family, whole, checkpoint, config, cast)
             with untouched_memory():
                 policy.prepare(stages, contents=False)
         assert isinstance(policy, ShardedPolicy)
@@ -70,6 +80,7 @@ class ShardedPolicy(Policy):
         if stored is not None:
             fill(policy.model, stored)
         policy.place, policy.device = place, place.device
+        policy.sequence_ranks = place.sequence_ranks()
         policy.writes, policy.holders = place.rank == 0, place.holders()
         return policy
 
@@ -87,17 +98,17 @@ class ShardedPolicy(Policy):
     ) -> list[MicroBatchRows]:
         """Micro-batches of all ranks: smaller ones than in a single process, where these fill the ranks better."""
         found = super().plan(turns, together, max_tokens)
-        ranks = self.place.ranks
-        if len(found) % ranks == 0:
+        groups = self.place.groups
+        if len(found) % groups == 0:
             return found
-        passes = -(-len(found) // ranks)
+        passes = -(-len(found) // groups)
         tokens = sum(row.row_length for rows in found for row in rows)
-        finer = super().plan(turns, together, -(-tokens // (passes * ranks)))
+        finer = super().plan(turns, together, -(-tokens // (passes * groups)))
         return min(found, finer, key=self._longest)
 
     def share(self, micro_batches: Sequence[MicroBatchRows]) -> list[MicroBatchRows]:
-        """Those of this rank."""
-        return rank_shares(micro_batches, self.place.ranks, self._cost)[self.place.rank]
+        """Those of this rank, and of the others that compute them with it."""
+        return rank_shares(micro_batches, self.place.groups, self._cost)[self.place.group]
 
     def _cost(self, rows: MicroBatchRows) -> float:
         assert self._costs is not None
@@ -106,7 +117,7 @@ class ShardedPolicy(Policy):
 
     def _longest(self, micro_batches: Sequence[MicroBatchRows]) -> float:
         """Work of the rank that has most."""
-        return max(sum(map(self._cost, share)) for share in rank_shares(micro_batches, self.place.ranks, self._cost))
+        return max(sum(map(self._cost, share)) for share in rank_shares(micro_batches, self.place.groups, self._cost))
 
     def forward_backward(
         self,
@@ -120,7 +131,7 @@ class ShardedPolicy(Policy):
         plan = self.plan_update(batch) if micro_batches is None else micro_batches
         found = super().forward_backward(batch, self.share(plan), load=load, features=features)
         self._sum_gradients(self.model, self.model, batch)
-        return found
+        return found if self.place.speaks else BackwardResult(Observations.joined([]), {})
 
     def critic_forward_backward(
         self,
@@ -135,7 +146,7 @@ class ShardedPolicy(Policy):
         plan = self.plan(batch.turns) if micro_batches is None else micro_batches
         found = super().critic_forward_backward(batch, self.share(plan), load=load, features=features)
         self._sum_gradients(self.critic.model, self.critic.model.model, batch)
-        return found
+        return found if self.place.speaks else {}
 
     def _sum_gradients(self, trained: torch.nn.Module, model: Any, batch: UpdateBatch) -> None:
         self.phase.at("sums gradients")
@@ -149,8 +160,9 @@ class ShardedPolicy(Policy):
             module.zero_grad(set_to_none=True)
 
     def _scan(self, turns: Sequence[Turn], micro_batches: Sequence[MicroBatchRows] | None, *rest: Any) -> Any:
-        plan = self.plan(turns) if micro_batches is None else micro_batches
-        return super()._scan(turns, self.share(plan), *rest)
+        plan = self.plan_scan(turns) if micro_batches is None else micro_batches
+        found = super()._scan(turns, self.share(plan), *rest)
+        return found if self.place.speaks else {}
 
     def batches(
         self, micro_batches: Sequence[MicroBatchRows], load: LoadFrames, features: FeatureCache | None = None
@@ -165,3 +177,30 @@ class ShardedPolicy(Policy):
             self.phase.at(f"computes micro-batch {number} of {many}")
             yield batch
         self.phase.at(f"has computed its {many} micro-batches")
+
+    def _frozen_features(self, visual: VisualInputs) -> VisualFeatures:
+        if visual.exchange is not None:
+            self.phase.at("exchanges visual features")
+        return super()._frozen_features(visual)
+
+
+def _refuse_to_split(family: Family, model: Any, ranks: int) -> None:
+    """Whether ``ranks`` can compute a row together.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    name, heads = type(family).__name__, int(model.config.get_text_config().num_attention_heads)
+    if not family.shares_prefix:
+        raise ConfigError(
+            f"cluster.sequence_parallel is {ranks}, and models of {name} have layers of linear attention, whose state "
+            "goes from token to token through the whole row, so that ranks cannot share it: set "
+            "cluster.sequence_parallel=1; the ranks then take micro-batches of their own"
+        )
+    if not takes_layout(model):
+        raise ConfigError("cluster.sequence_parallel needs the attention over packed rows: set model.attention to sdpa")
+    if heads % ranks:
+        raise ConfigError(
+            f"cluster.sequence_parallel is {ranks}, which does not divide the {heads} attention heads of this model: "
+            "each rank takes as many of them; set a divisor of both them and cluster.ranks"
+        )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
+from easyvideor1.attention.sequence_parallel import SequenceRanks
 from easyvideor1.families.family import Family
 
 if TYPE_CHECKING:
@@ -27,12 +28,39 @@ class RankPlace:
 
     ``shard_size`` is the number of ranks that a layer is spread over; where that is not all of them, each such group
     has the whole model (hybrid sharding: Zhao et al. 2023, sec. 3.2.2). ``device`` is where this rank computes.
+    ``sequence_parallel`` neighbours each compute the same micro-batches together.
     """
 
     rank: int
     ranks: int
     shard_size: int
     device: torch.device
+    sequence_parallel: int = 1
+
+    @property
+    def groups(self) -> int:
+        """Groups of ranks that have micro-batches of their own."""
+        return self.ranks // self.sequence_parallel
+
+    @property
+    def group(self) -> int:
+        """That of this rank."""
+        return self.rank // self.sequence_parallel
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this rank says what its group has found, which all of the group know."""
+        return self.rank % self.sequence_parallel == 0
+
+    def sequence_ranks(self) -> SequenceRanks | None:
+        """The ranks of this one's group, if it is not alone in it; all ranks call this."""
+        from torch.distributed.device_mesh import init_device_mesh
+
+        if self.sequence_parallel == 1:
+            return None
+        shape = (self.groups, self.sequence_parallel)
+        mesh = init_device_mesh(self.device.type, shape, mesh_dim_names=("data", "sequence"))
+        return SequenceRanks(mesh.get_group("sequence"), mesh.get_local_rank("sequence"), self.sequence_parallel)
 
     def mesh(self) -> DeviceMesh:
         """All ranks; their process group is there already."""

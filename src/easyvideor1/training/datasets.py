@@ -177,6 +177,7 @@ def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) 
         (*data.transforms, *options.transforms),
         options.tasks,
         data.modality_shares.by_name() if data.balance == "modality" else None,
+        shuffle=data.shuffle,
     )
 
 

@@ -37,7 +37,9 @@ STAGES = {
     "ppo": stage("ppo", advantage="gae", kl={"estimator": "k2", "coef": 0.05, "reference": "ema"}),
     "dpo": stage("dpo", objective="dpo", aggregation="sequence", advantage="reward"),
     "one turn": stage("one", objective="sft", advantage="ones"),
-    "adapters": stage("adapters", kl={"estimator": "full", "coef": 0.1, "reference": "adapter-off"}),
+    "adapters": stage(
+        "adapters", kl={"estimator": "full", "coef": 0.1, "reference": "adapter-off"}, weighter={"name": "tw_grpo"}
+    ),
 }
 
 

@@ -18,11 +18,16 @@ from easyvideor1.policy.policy import Policy
 pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).parents[3]
-#: Jobs by name: ranks, model, scenarios.
+#: Jobs by name: ranks, model, scenarios. "together": on the same micro-batches, by sequence parallelism.
 JOBS = {
     "two": ({"ranks": 2}, {}, ["grpo", "ppo", "dpo", "one turn"]),
     "two with adapters": ({"ranks": 2}, {"lora": {"rank": 4}}, ["adapters"]),
-    "four": ({"ranks": 4, "shard_size": 2}, {"gradient_checkpointing": True}, ["grpo"]),
+    "two together": ({"ranks": 2, "sequence_parallel": 2}, {"lora": {"rank": 4}}, ["adapters", "ppo"]),
+    "four": (
+        {"ranks": 4, "shard_size": 2, "sequence_parallel": 2},
+        {"gradient_checkpointing": True},
+        ["grpo"],
+    ),
 }
 CASES = [(job, name) for job, (_, _, names) in JOBS.items() for name in names]
 DEADLINE = 900.0
@@ -53,7 +58,7 @@ def job(tiny_checkpoint, tmp_path_factory, alone):
         if name not in made:
             made[name] = out = tmp_path_factory.mktemp("job")
             cluster, model, scenarios = JOBS[name]
-            again = {"ppo": str(alone(model, "ppo") / "ppo 5")} if "ppo" in scenarios else {}
+            again = {"ppo": str(alone(model, "ppo") / "ppo 5")} if name == "two" else {}
             asked = {"checkpoint": str(tiny_checkpoint), "cluster": cluster, "model": model, "scenarios": scenarios}
             (out / "job.json").write_text(json.dumps(asked | {"resume": again}))
             environment = {

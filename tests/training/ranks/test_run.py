@@ -69,7 +69,8 @@ def same_run(found: Path, wanted: Path) -> None:
 
 
 def test_a_run_that_torchrun_starts_is_that_of_one_process(alone) -> None:
-    said = finish(process := start([*TORCHRUN, *TRAIN], "name=torchrun"))
+    """Both ranks compute every micro-batch together."""
+    said = finish(process := start([*TORCHRUN, *TRAIN], "name=torchrun", "cluster.sequence_parallel=2"))
     assert process.returncode == 0, said
     same_run(alone.parent / "torchrun", alone)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from easyvideor1.evaluation import Benchmark, Evaluation, Interval
+    from easyvideor1.evaluation.certificate import Certificate
     from easyvideor1.evaluation.probing import ProbeComparison
 
 #: Ids of failed questions that are named for each reason; all are in result.json.
@@ -76,6 +77,37 @@ def print_probe(directory: Path, title: str, found: ProbeComparison) -> None:
         before, after = (f"{each.scale * number:.{digits}f}" for number in (each.before, each.after))
         typer.echo(f"  {each.metric} {before} -> {after}, difference {_shown(each.interval, each.scale)}")
     typer.echo(f"wrote {directory / PROBE}")
+
+
+def compare_probes_again(
+    changed: Collection[Path], given: Mapping[str, Benchmark], written: Collection[Path] = ()
+) -> None:
+    """Make and print the differences of all probes that rest on results which have changed.
+
+    Args:
+        changed: directories of these results.
+        given: benchmarks by what they were named by; others are found by the certificates.
+        written: directories of probes that were compared already.
+    """
+    from easyvideor1.benchmarks.probes import PROBES
+    from easyvideor1.evaluation.certificate import PROBE, Certificate
+    from easyvideor1.evaluation.numbers import benchmark_of
+    from easyvideor1.evaluation.probing import compare_again
+
+    def benchmark(certificate: Certificate) -> Benchmark:
+        return given.get(certificate.scoring.get("benchmark", "")) or benchmark_of(certificate.score)
+
+    for each in compare_again(changed, benchmark, written):
+        certificate = Certificate.load(each.directory)
+        typer.echo(f"{certificate.benchmark}: {each.directory}")
+        if each.comparison is None:
+            typer.echo(f"  removed {each.directory / PROBE}, which is of earlier scores: {each.reason}")
+            continue
+        known = certificate.probe in PROBES.names()
+        title = PROBES.resolve(certificate.probe).title if known else certificate.probe
+        print_probe(each.directory, title, each.comparison)
+        if each.reason:
+            typer.echo(f"  note: {each.reason}")
 
 
 def failure_lines(result: Evaluation) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from easyvideor1.evaluation import Benchmark
     from easyvideor1.evaluation.certificate import Certificate
@@ -33,7 +33,7 @@ def command(
 
     The differences of probes that rest on these results are made again, too.
     """
-    from easyvideor1.cli.evaluation.printing import print_result
+    from easyvideor1.cli.evaluation.printing import compare_probes_again, print_result
     from easyvideor1.cli.progress import progress
     from easyvideor1.config import RewardConfig, load_config, located
     from easyvideor1.config.schema import EvaluationConfig
@@ -81,7 +81,7 @@ def command(
             print_result(directory, certificate.benchmark, done.after, shown, refused=refused, timed=False)
             _print_moved(done)
     finally:  # also where a later result stops the command
-        _compare_probes_again(scored, given)
+        compare_probes_again(scored, given)
 
 
 def _print_moved(done: Rescored) -> None:
@@ -91,30 +91,6 @@ def _print_moved(done: Rescored) -> None:
         typer.echo(f"    {each.sample}: {_words(each.before)} -> {_words(each.after)}")
     if len(moved) > _SHOWN:
         typer.echo(f"    and {len(moved) - _SHOWN} more")
-
-
-def _compare_probes_again(scored: Sequence[Path], given: Mapping[str, Benchmark]) -> None:
-    """Make and print the differences of all probes that rest on results which were scored again."""
-    from easyvideor1.benchmarks.probes import PROBES
-    from easyvideor1.cli.evaluation.printing import print_probe
-    from easyvideor1.evaluation.certificate import PROBE, Certificate
-    from easyvideor1.evaluation.numbers import benchmark_of
-    from easyvideor1.evaluation.probing import compare_again
-
-    def benchmark(certificate: Certificate) -> Benchmark:
-        return given.get(certificate.scoring.get("benchmark", "")) or benchmark_of(certificate.score)
-
-    for each in compare_again(scored, benchmark):
-        certificate = Certificate.load(each.directory)
-        typer.echo(f"{certificate.benchmark}: {each.directory}")
-        if each.comparison is None:
-            typer.echo(f"  removed {each.directory / PROBE}, which is of earlier scores: {each.reason}")
-            continue
-        known = certificate.probe in PROBES.names()
-        title = PROBES.resolve(certificate.probe).title if known else certificate.probe
-        print_probe(each.directory, title, each.comparison)
-        if each.reason:
-            typer.echo(f"  note: {each.reason}")
 
 
 def _benchmark(certificate: Certificate, given: Mapping[str, Benchmark]) -> Benchmark | None:

@@ -135,7 +135,7 @@ def _evaluate_all(
     share model and cache, and frames are read by their plans."""
     from contextlib import closing
 
-    from easyvideor1.cli.evaluation.printing import print_probe, print_result
+    from easyvideor1.cli.evaluation.printing import compare_probes_again, print_probe, print_result
     from easyvideor1.evaluation.probing import compare_probe, write_probe
 
     engines: list[Engine] = []
@@ -146,15 +146,23 @@ def _evaluate_all(
         return engines[0]
 
     plain: dict[str, tuple[Path, Evaluation]] = {}  # by target: what its probes are compared to
+    changed: list[Path] = []
+    probes: list[Path] = []
     for each in asked:
-        directory, result = _evaluated(each, engine, out, watch, retry_failed=retry_failed)
+        directory, result, is_new = _evaluated(each, engine, out, watch, retry_failed=retry_failed)
+        changed += [directory] if is_new else []
         print_result(directory, each.label, result, each.benchmark, refused=each.refused)
         if each.benchmark is not None and each.benchmark.probe is not None:
             real, score = plain[each.target]
             compared = compare_probe(each.benchmark, score, result)
             write_probe(directory, real, compared)
             print_probe(directory, each.benchmark.probe.title, compared)
+            probes.append(directory)
         plain.setdefault(each.target, (directory, result))
+    given = {
+        each.target.partition("=")[0]: each.benchmark for each in asked if each.benchmark and not each.benchmark.probe
+    }
+    compare_probes_again(changed, given, probes)
 
 
 def _configured(
@@ -202,12 +210,15 @@ def _planned(
 
 def _evaluated(
     asked: _Questions, engine: Callable[[], Engine], out: Path, watch: TerminalWatch, *, retry_failed: bool
-) -> tuple[Path, Evaluation]:
-    """Evaluate into the result's directory, which is returned beside the result."""
+) -> tuple[Path, Evaluation, bool]:
+    """Evaluate into the result's directory, which is returned beside the result and whether it is another one than an
+    earlier start left there."""
     from easyvideor1.evaluation.asking import Asking
+    from easyvideor1.evaluation.certificate import RECORDS
     from easyvideor1.evaluation.certify import certify
     from easyvideor1.evaluation.pipeline import Questions, evaluate_into
     from easyvideor1.evaluation.scoring import scoring_threads
+    from easyvideor1.files import file_digest
 
     components = asked.components
     config = components.config
@@ -232,6 +243,8 @@ def _evaluated(
         return Asking.of(components, engine(), timings.spans)
 
     directory = certificate.directory(out)
+    records = directory / f"{RECORDS}.jsonl"
+    before = file_digest(records) if records.exists() else ""
     with watch.phase(f"evaluating {asked.label}", "question") as advance:
         result = evaluate_into(
             directory,
@@ -242,4 +255,4 @@ def _evaluated(
             on_progress=advance,
             say=watch.say,
         )
-    return directory, result
+    return directory, result, file_digest(records) != before

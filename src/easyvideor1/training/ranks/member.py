@@ -132,7 +132,7 @@ def join(line: Line, rank: int, ranks: int, opening: Opening, device: torch.devi
     # The first rank notices a stall, and says whose it is, before this ends it.
     timeout = timedelta(seconds=opening.deadline + 60) if opening.deadline else timedelta(days=30)
     dist.init_process_group(backend, store=line.group_store(), rank=rank, world_size=ranks, timeout=timeout)
-    return RankPlace(rank, ranks, opening.shard_size or ranks, device)
+    return RankPlace(rank, ranks, opening.shard_size or ranks, device, opening.sequence_parallel)
 
 
 class Beats(threading.Thread):
@@ -171,7 +171,8 @@ class Beats(threading.Thread):
 
 def _end_with_run() -> None:
     """The other end of stdin belongs to the run, and closes with it."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not through sys.stdin, whose lock the interpreter would wait for at its end
+        pass
     _end("the run is gone")
 
 

@@ -16,13 +16,15 @@ from easyvideor1.types import EasyVideoError
 class Opening:
     """Everything that a rank needs to open its part of the policy.
 
-    ``open_media`` makes what reads frames, on every rank by itself. ``deadline`` is ``cluster.deadline``.
+    ``open_media`` makes what reads frames, on every rank by itself. What is of ``config.cluster`` has its
+    name there.
     """
 
     model: ModelConfig
     checkpoint: Path
     stages: tuple[StageConfig, ...]
     shard_size: int
+    sequence_parallel: int
     deadline: float
     torch: TorchSettings
     open_media: Callable[[], WorkerMedia]

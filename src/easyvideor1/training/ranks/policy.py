@@ -48,7 +48,14 @@ class RankedPolicy(ShardedPolicy):
         cluster = ranks.cluster
         torch_settings = TorchSettings.of_this_process()
         opening = Opening(
-            config, checkpoint, tuple(stages), cluster.shard_size, cluster.deadline, torch_settings, open_media
+            config,
+            checkpoint,
+            tuple(stages),
+            cluster.shard_size,
+            cluster.sequence_parallel,
+            cluster.deadline,
+            torch_settings,
+            open_media,
         )
         policy = cls.open_sharded(config, checkpoint, stages, ranks.open(opening))
         assert isinstance(policy, RankedPolicy)

@@ -1,0 +1,77 @@
+"""What EasyR1 and EasyVideoR1 say of scale: ranks, their engines, and how much a device computes at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from easyvideor1.config.legacy_file import LegacyFile
+
+_ACTOR = "worker.actor"
+_ENGINE = "worker.rollout"
+
+
+def ranks(old: LegacyFile) -> int:
+    """GPUs of all machines, each of which had a rank of the trainer and a part of an engine."""
+    return max(old.integer("trainer.n_gpus_per_node", 8), 1) * max(old.integer("trainer.nnodes", 1), 1)
+
+
+def cluster(old: LegacyFile) -> dict[str, Any]:
+    """The section ``cluster``."""
+    out: dict[str, Any] = {"ranks": ranks(old)}
+    key = f"{_ACTOR}.fsdp.fsdp_size"
+    size = old.integer(key, -1)
+    if 1 < size < out["ranks"] and out["ranks"] % size == 0:
+        out["shard_size"] = size
+    elif old.has(key) and 0 < size < out["ranks"]:
+        old.drop(key, f"it does not divide the {out['ranks']} GPUs into groups of two or more: cluster.shard_size")
+    key = f"{_ACTOR}.ulysses_size"
+    together = old.integer(key, 1)
+    if together > 1 and out["ranks"] % together == 0:
+        out["sequence_parallel"] = together
+    elif together != 1:
+        old.drop(key, f"it does not divide the {out['ranks']} GPUs: cluster.sequence_parallel")
+    return out
+
+
+def longest(old: LegacyFile) -> int:
+    """Tokens of a prompt and its response, padded: what their limits of a batch were multiples of."""
+    return old.integer("data.max_prompt_length", 512) + old.integer("data.max_response_length", 512)
+
+
+def engine(old: LegacyFile) -> dict[str, Any]:
+    """Keys of ``rollout`` that say which engine generates, on which devices and with how much memory."""
+    shared = max(old.integer(f"{_ENGINE}.tensor_parallel_size", 2), 1)
+    chunked = old.flag(f"{_ENGINE}.enable_chunked_prefill", False)
+    limit = old.integer(f"{_ENGINE}.max_model_len", longest(old))
+    step = old.integer(f"{_ENGINE}.max_num_batched_tokens", 8192)
+    if step < limit and not chunked:
+        if old.has(f"{_ENGINE}.max_num_batched_tokens"):
+            reason = f"raised to {limit}: without chunked prefill a prompt goes into one step"
+            old.drop(f"{_ENGINE}.max_num_batched_tokens", reason)
+        step = limit
+    return {
+        "engine": "vllm",
+        "workers": max(ranks(old) // shared, 1),
+        "tensor_parallel_size": shared,
+        "vllm": {
+            "gpu_memory_utilization": old.number(f"{_ENGINE}.gpu_memory_utilization", 0.6),
+            "max_model_len": limit,
+            "max_num_batched_tokens": step,
+            "chunked_prefill": chunked,
+            "enforce_eager": old.flag(f"{_ENGINE}.enforce_eager", False),
+        },
+    }
+
+
+def micro_batches(old: LegacyFile) -> dict[str, Any]:
+    """Tokens of a pass: a number of padded sequences, unless ``max_token_len_per_gpu`` counts tokens."""
+    keys = {
+        "micro_batch_tokens": (f"{_ACTOR}.micro_batch_size_per_device_for_update", 4),
+        "logprob_micro_batch_tokens": (f"{_ACTOR}.micro_batch_size_per_device_for_experience", 16),
+    }
+    if old.has(tokens := f"{_ACTOR}.max_token_len_per_gpu"):
+        for key, _ in keys.values():
+            if old.has(key):
+                old.idle(key, "max_token_len_per_gpu went before it, and is stages.0.micro_batch_tokens")
+        return {"micro_batch_tokens": old.integer(tokens, 0)}
+    return {name: old.integer(key, default) * longest(old) for name, (key, default) in keys.items()}
