@@ -78,8 +78,6 @@ class RankPlace:
         Their group is for the memory of the host, and has no other use. All ranks call this; ``None`` on one that holds
         what another does as well.
         """
-        if self.ranks == 1:
-            return None
         # A rank that is lost is noticed otherwise; a slow disk is no loss.
         group = dist.new_group(list(range(self.shard_size)), timeout=timedelta(days=1), backend="gloo")
         return group if self.rank < self.shard_size else None
