@@ -160,7 +160,6 @@ def _stage(config: RunConfig, source: type[FrameSource], directory: Path) -> Ite
             evaluate=lambda name, engine: {},
             on_step=_finite,
             save=lambda step: None,
-            check_saved=lambda: None,
             is_best=lambda step: False,
             timeline=Timeline(engine, components.scorer.spans, None, lambda step: Timings()),
         )

@@ -129,7 +129,6 @@ def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, c
             evaluate=lambda name, engine: {},
             on_step=lambda name, step, steps, metrics: None,
             save=lambda step: None,
-            check_saved=lambda: None,
             is_best=lambda step: False,
             timeline=Timeline(engine, SpanRecorder(), None, lambda step: Timings()),
         )

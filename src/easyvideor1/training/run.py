@@ -265,9 +265,8 @@ class _Session:
             first=first,
             record=record,
             evaluate=self._validate,
-            on_step=self._on_step(first),
+            on_step=self._on_step(first, saver),
             save=save,
-            check_saved=saver.check,
             is_best=is_best,
             timeline=timeline,
             say=self.watch.say,
@@ -305,12 +304,16 @@ class _Session:
         """Steps of the run before stage ``number``, counted from 0."""
         return sum(options.step_count for options in self.config.stages[:number])
 
-    def _on_step(self, first: int) -> OnStep:
-        """Show a step and hand it to the loggers, whose steps count through all stages."""
+    def _on_step(self, first: int, saver: CheckpointSaver) -> OnStep:
+        """Show a step and hand it to the loggers, whose steps count through all stages.
+
+        It is the last one if a save has failed in the background.
+        """
 
         def on_step(stage: str, step: int, steps: int, metrics: Metrics) -> None:
             self.watch.step(stage, step, steps, metrics)
             self.loggers.log(first + step, {f"{stage}/{name}": value for name, value in metrics.items()})
+            saver.check()
 
         return on_step
 

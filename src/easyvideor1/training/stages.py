@@ -48,7 +48,6 @@ def build_stage(
     evaluate: Evaluate,
     on_step: OnStep,
     save: Callable[[int], None],
-    check_saved: Callable[[], None],
     is_best: Callable[[int], bool],
     timeline: Timeline,
     say: Callable[[str], None] = print,
@@ -57,7 +56,6 @@ def build_stage(
 
     ``first`` are the steps of the run before this stage: the version of the weights after step ``s`` is ``first + s``,
     so that versions only grow over a whole run and are the same after a resume. A step that ``is_best`` is saved, too.
-    After every step ``check_saved`` raises what a save in the background has failed with.
     """
     features = components.open_features(policy.model)
     media = StageMedia(options.name, components.load, components.ledger, features)
@@ -101,7 +99,6 @@ def build_stage(
         unusable.look(step, groups)
 
     def save_when_due(step: int) -> None:
-        check_saved()
         if unusable.saves(step) and (due(options.save_every, step) or step == options.step_count or is_best(step)):
             save(step)
 
