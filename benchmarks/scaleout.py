@@ -65,7 +65,8 @@ def faults(work: Path) -> Figures:
             begin = time.perf_counter()
             found[injection.name] = place.recovers(injection)
             words = found[injection.name] or "yes"
-            rows.append([injection.name, f"{time.perf_counter() - begin:.0f}", words.replace("\n", " ")])
+            print(f"{injection.name}: {words}", file=sys.stderr, flush=True)
+            rows.append([injection.name, f"{time.perf_counter() - begin:.0f}", words.splitlines()[0][:60]])
     finally:
         judge.close()
     print(table("failures", ["injected", "s", "got over"], rows), flush=True)

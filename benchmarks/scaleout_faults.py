@@ -119,7 +119,9 @@ class Place:
         place = self._home / f"place-{self._count}"
         self._template.copy(place)
         custom = "rewards.custom={'*': 'damaging:reward'}"
-        write_config(load_config(str(place / "plain.yaml"), [custom]), place / "plain.yaml")
+        # A gradient that is nothing but rounding must not become a step of AdamW.
+        words = [f"stages.{name}.optimizer.eps=1e-4" for name in ("sft", "grpo")]
+        write_config(load_config(str(place / "plain.yaml"), [custom, *words]), place / "plain.yaml")
         (place / "damaging.py").write_text(_MODULE, encoding="utf-8")
         first = fault = ""
         for start in starts:
@@ -263,7 +265,7 @@ def injections(judge: Judge) -> list[Injection]:
         ),
         # What has finished is not asked again, so the others are in a batch of another shape, which rounds otherwise.
         Injection("the worker of the engine is killed", (damaging("worker", 8, *worker),), "", worker, 1e-4),
-        Injection("the disk is full at a checkpoint", (Start(two, 3, file_bytes=_FULL_BYTES), Start(two)), like=two),
+        Injection("the disk is full at a checkpoint", (Start(two, 2, file_bytes=_FULL_BYTES), Start(two)), like=two),
         Injection(
             "the last checkpoint is cut short",
             (damaging("rank", 20, *two, status=3), Start(two, before=_cut_the_last_checkpoint)),

@@ -81,14 +81,17 @@ def play(policy: Policy | RankedPolicy, out: Path) -> None:
 
 
 def largest_difference(one: Path, other: Path) -> float:
-    """Of all metrics, weights and log-probs that two plays have written."""
+    """Of all metrics, weights and log-probs that two plays have written; relative where a number is larger than 1."""
     rows = [json.loads((out / "metrics.json").read_text()) for out in (one, other)]
     weights = [load_file(out / "weights.safetensors") for out in (one, other)]
     if weights[0].keys() != weights[1].keys() or [row.keys() for row in rows[0]] != [row.keys() for row in rows[1]]:
         raise ValueError(f"{one} and {other} have not the same tensors and metrics")
-    numbers = [abs(mine[key] - theirs[key]) for mine, theirs in zip(*rows, strict=True) for key in mine]
-    tensors = [float((tensor - weights[1][name]).abs().max()) for name, tensor in weights[0].items()]
-    return float(max(*numbers, *tensors))
+    pairs = [(mine[key], theirs[key]) for mine, theirs in zip(*rows, strict=True) for key in mine]
+    numbers = [abs(mine - theirs) / max(1.0, abs(mine)) for mine, theirs in pairs]
+    tensors = [
+        ((tensor - weights[1][name]).abs() / tensor.abs().clamp(min=1)).max() for name, tensor in weights[0].items()
+    ]
+    return float(max(*numbers, *map(float, tensors)))
 
 
 @torch.no_grad()

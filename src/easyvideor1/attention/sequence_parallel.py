@@ -140,7 +140,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, rows: torch.Tensor, ranks: SequenceRanks) -> torch.Tensor:
         ctx.own = slice(ranks.index * len(rows), (ranks.index + 1) * len(rows))
         found = rows.new_empty(ranks.count * len(rows), *rows.shape[1:])
-        dist.all_gather_into_tensor(found, rows.contiguous(), group=ranks.group)
+        dist.all_gather(list(found.chunk(ranks.count)), rows.contiguous(), group=ranks.group)
         return found
 
     @staticmethod
