@@ -253,12 +253,13 @@ def _masked_and_counted(run: Path) -> str:
 def injections(judge: Judge) -> list[Injection]:
     """All failures that are injected."""
     two, worker = ("cluster.ranks=2",), ("rollout.workers=1",)
+    stops = (*two, "cluster.max_restarts=0")
     return [
-        Injection("a rank is killed", (damaging("rank", 14, *two, status=3), Start(two)), "error: rank 1 ended", two),
+        Injection("a rank is killed", (damaging("rank", 14, *two),), "the run resumes by itself", two),
         Injection("the controller is killed", (damaging("controller", 14, *two, status=-9), Start(two)), like=two),
         Injection(
             "two ranks, then one",
-            (damaging("rank", 14, *two, status=3), Start()),
+            (damaging("rank", 14, *stops, status=3), Start()),
             "error: rank 1 ended",
             two,
             tolerance=1e-4,
@@ -268,7 +269,7 @@ def injections(judge: Judge) -> list[Injection]:
         Injection("the disk is full at a checkpoint", (Start(two, 2, file_bytes=_FULL_BYTES), Start(two)), like=two),
         Injection(
             "the last checkpoint is cut short",
-            (damaging("rank", 20, *two, status=3), Start(two, before=_cut_the_last_checkpoint)),
+            (damaging("rank", 20, *stops, status=3), Start(two, before=_cut_the_last_checkpoint)),
             like=two,
         ),
         Injection(

@@ -1,7 +1,8 @@
 """``python -m benchmarks.sequence_memory``: what an update with one long video takes of a rank's memory.
 
-Alone, and with two ranks that compute every micro-batch together: bytes that an update takes at its peak beyond what is
-resident before it, in the first rank, each in processes of its own. Linux only. The last line is JSON.
+Alone, and with two ranks that compute every micro-batch together: bytes that forward and backward passes take at their
+peak beyond what is resident before them, in the first rank, each in processes of its own. Linux only. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 
 from benchmarks.measure import check_packages, table
 from benchmarks.memory import extra_memory
-from benchmarks.shared_prefix import CLUSTERS, STAGE, Noise, open_noise, update_of
+from benchmarks.shared_prefix import CLUSTERS, STAGE, Noise, open_noise, passes_of
 from benchmarks.step_paths import make_step_data, write_model
 from easyvideor1.config import ModelConfig
 from easyvideor1.policy.policy import Policy
@@ -30,7 +31,7 @@ RESPONSES = 4
 
 
 def update_peak(checkpoint: Path, way: str, prompt: int) -> int:
-    """Most bytes that an update over a prompt of ``prompt`` tokens takes of this process, which is to do no more."""
+    """Most bytes that passes over a prompt of ``prompt`` tokens take of this process, which is to do no more."""
     model, load = ModelConfig(path=str(checkpoint), device="cpu"), Noise().load
     with ExitStack() as stack:
         if way == "alone":
@@ -44,8 +45,8 @@ def update_peak(checkpoint: Path, way: str, prompt: int) -> int:
         data = make_step_data(policy.family, **sizes)  # type: ignore[arg-type]
         for turn in data.turns:
             load(turn.prompt.media[0], turn.prompt.plans[0])
-        update_of(policy, small, load)()  # optimiser state and what libraries set up are there from here on
-        return extra_memory(update_of(policy, data, load))
+        passes_of(policy, small, load)()  # gradients and what libraries set up are there from here on
+        return extra_memory(passes_of(policy, data, load))
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ def test_every_room_is_on_a_floor():
 
 
 #: Between the processes of one run, as torch.distributed does it; no file is read with it.
-PICKLES_MESSAGES = {"src/easyvideor1/training/ranks/line.py"}
+PICKLES_MESSAGES = {"src/easyvideor1/training/ranks/wire.py"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)

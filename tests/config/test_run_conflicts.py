@@ -97,9 +97,29 @@ def test_the_parts_of_the_rules_are_known():
         ),
         ({"cluster": {"ranks": 2}, "rollout": {"engine": "vllm"}}, "vllm in the process .* set rollout.workers=1"),
         ({"cluster": {"ranks": 2}, "model": {"device": "cuda:1"}}, "set it to auto, cpu or cuda"),
+        (
+            {"cluster": {"ranks": 4, "nodes": 2, "gpus_per_node": 4}},
+            r"ranks \(4\) is not nodes \(2\) times gpus_per_node \(4\); leave out ranks",
+        ),
+        ({"cluster": {"ranks": 3, "nodes": 2}}, r"nodes \(2\) does not divide ranks \(3\)"),
+        ({"cluster": {"placement": "ray"}}, "a single rank is the process of the run"),
+        (
+            {
+                "cluster": {"placement": "ray", "ranks": 2},
+                "rollout": {"placement": "ray", "workers": 4, "gpus_per_worker": 0.5},
+            },
+            "4 workers on 2 ranks would take 1 of each GPU",
+        ),
     ],
 )
 def test_ranks_need_a_device_each_and_a_group_of_their_own(sections, message) -> None:
     with pytest.raises(ValueError, match=message):
         config({}, **sections)
     assert config({}, cluster={"ranks": 4, "shard_size": 2}, rollout={"engine": "vllm", "workers": 1})
+
+
+def test_ranks_follow_from_machines_and_gpus() -> None:
+    assert config({}, cluster={"nodes": 2, "gpus_per_node": 4}).cluster.ranks == 8
+    assert config({}, cluster={"gpus_per_node": "4"}).cluster.ranks == 4  # as a command line gives it
+    assert config({}, cluster={"nodes": 3}).cluster.ranks == 3
+    assert config({}).cluster.ranks == 1

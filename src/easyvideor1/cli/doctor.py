@@ -217,7 +217,7 @@ EXTRAS = {
     "wandb": ("wandb", "loggers: [wandb]"),
     "vllm": ("vllm", "rollout.engine: vllm"),
     "serve": ("uvicorn", "evr1 serve"),
-    "ray": ("ray", "rollout.placement: ray"),
+    "ray": ("ray", "rollout.placement: ray, cluster.placement: ray"),
 }
 #: What of vLLM the engine was tested with.
 VLLM_TESTED = "0.32"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from easyvideor1.config import RunConfig
+    from easyvideor1.training.ranks.restart import Restart
 
 
 def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
@@ -19,6 +20,7 @@ def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
 
     After an interruption, run the same command again: training resumes from the last checkpoint, with the same result
     as an uninterrupted run. With more steps of the last stage, or another stage behind it, the same run gets longer.
+    After the loss of a rank it resumes by itself, cluster.max_restarts times.
     """
     from rich.console import Console
 
@@ -27,11 +29,30 @@ def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
     settings = load_config(config, overrides or ())  # a mistake in it is told before the seconds that torch takes
     if _follows(settings):
         return
-    summary = train_and_report(settings, Console(stderr=True), overrides=overrides or ())
+    summary = _train_with_restarts(settings, Console(stderr=True), overrides or ())
     if summary["accuracy_after"] is not None:
         from easyvideor1.evaluation import print_summary
 
         print_summary(summary, Console())
+
+
+def _train_with_restarts(config: RunConfig, console: Console, overrides: Sequence[str]) -> dict[str, Any]:
+    """``train_and_report``; where a rank is lost, this command begins again, and resumes the run."""
+    if config.cluster.ranks == 1:
+        return train_and_report(config, console, overrides=overrides)
+    from easyvideor1.cli.app import show_error
+    from easyvideor1.training.ranks.leader import RankLost
+    from easyvideor1.training.ranks.processes import launched
+    from easyvideor1.training.ranks.restart import Restart
+
+    restart = Restart.of_this_process(config.cluster.max_restarts if launched(config.cluster) is None else 0)
+    try:
+        return train_and_report(config, console, overrides=overrides, restart=restart)
+    except RankLost as error:
+        if not restart.left:
+            raise
+        show_error(str(error))
+        restart.begin(str(error))
 
 
 def _follows(config: RunConfig) -> bool:
@@ -50,7 +71,12 @@ def _follows(config: RunConfig) -> bool:
 
 
 def train_and_report(
-    config: RunConfig, console: Console, *, overrides: Sequence[str] = (), begun: float | None = None
+    config: RunConfig,
+    console: Console,
+    *,
+    overrides: Sequence[str] = (),
+    begun: float | None = None,
+    restart: Restart | None = None,
 ) -> dict[str, Any]:
     """Start or resume a run, then write its summary, curves and report; returns the summary.
 
@@ -59,6 +85,7 @@ def train_and_report(
         console: where progress is shown.
         overrides: those of ``config`` that come from the command line, which go before a benchmark's own settings.
         begun: ``time.monotonic()`` at the start of preparations that count as part of the run, if there were any.
+        restart: see ``easyvideor1.training.run.run``.
 
     Raises:
         EasyVideoError: see ``easyvideor1.training.run.run`` and ``write_report``.
@@ -66,6 +93,7 @@ def train_and_report(
     from easyvideor1.cli.evaluation.of_training import TrainingEvaluator
     from easyvideor1.cli.progress import TerminalWatch
     from easyvideor1.evaluation import evaluation_fault, write_curves, write_report, write_summary
+    from easyvideor1.training.ranks.restart import NO_RESTART
     from easyvideor1.training.run import run
     from easyvideor1.training.run_directory.layout import last_stage_evaluations
     from easyvideor1.training.run_directory.status import read_status
@@ -76,7 +104,11 @@ def train_and_report(
 
     try:
         run_dir = run(
-            config, evaluator=TrainingEvaluator(watch, overrides), evaluation_fault=evaluation_fault, watch=watch
+            config,
+            evaluator=TrainingEvaluator(watch, overrides),
+            evaluation_fault=evaluation_fault,
+            watch=watch,
+            restart=restart or NO_RESTART,
         )
     finally:
         watch.close()

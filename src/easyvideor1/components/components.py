@@ -280,10 +280,11 @@ class Components(MediaComponents):
             return None
         return FeatureStore(Path(cache.dir) / FEATURES_NAME, cache.features_mb << 20, self.ledger)
 
-    def open_engine(self, model: Any | None = None) -> Engine:
+    def open_engine(self, model: Any | None = None, *, group: Any = None) -> Engine:
         """The configured engine for a trainer's model, or with weights of its own from the checkpoint.
 
         An engine in a process of its own always begins with those of the checkpoint, until it is given others.
+        ``group`` is a placement group of Ray for workers that share what it has reserved.
         """
         from easyvideor1.engines.registry import open_engine
         from easyvideor1.engines.worker_messages import Opening, TorchSettings
@@ -311,6 +312,7 @@ class Components(MediaComponents):
                 deadline=rollout.deadline,
                 placement=rollout.placement,
                 gpus_per_worker=rollout.gpus_per_worker,
+                group=group,
                 weight_sync=rollout.weight_sync,
             )
         return open_engine(

@@ -1,8 +1,8 @@
-"""Where a policy is trained: the ranks that share it."""
+"""Where a policy is trained: the ranks that share it, and the machines they are on."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,9 +12,17 @@ from easyvideor1.config.base import BaseConfig, NonNegativeInt, PositiveInt
 class ClusterConfig(BaseConfig):
     """Ranks that train one policy together (docs/scaling.md). A run may resume with another number of them."""
 
+    placement: Literal["auto", "process", "ray"] = "auto"
+    """Where the ranks beside the first are: ``process`` is on this machine, or where a launcher such as ``torchrun``
+    has started them; with ``ray`` they are actors of the Ray cluster that ``RAY_ADDRESS`` names (extra ``ray``).
+    ``auto`` is ``ray`` where ``nodes`` is more than 1 and no launcher has started this process."""
+    nodes: PositiveInt = 1
+    """Machines that the ranks are spread over evenly."""
+    gpus_per_node: NonNegativeInt = 0
+    """Ranks on each machine, with a GPU each; 0 leaves it to ``ranks``, as on the CPU."""
     ranks: PositiveInt = 1
-    """Processes that hold the policy in parts, with a device each. The run starts them on its machine, or is one of
-    those that ``torchrun`` has started."""
+    """Processes that hold the policy in parts, with a device each. Where it is left out it follows from ``nodes`` and
+    ``gpus_per_node``. The run starts them, or is one of those that ``torchrun`` has started."""
     shard_size: NonNegativeInt = 0
     """Ranks that each layer is spread over; 0 is all of them. Where it is less, every so many ranks have the whole
     policy (hybrid sharding), such as those of one machine."""
@@ -24,6 +32,43 @@ class ClusterConfig(BaseConfig):
     deadline: Annotated[float, Field(ge=0)] = 1800.0
     """Seconds after which ranks that wait for one of them end the run, and name it; 0 is never. Longer than one
     micro-batch may take, and than reading its media."""
+    max_restarts: NonNegativeInt = 2
+    """How often ``evr1 train`` resumes by itself from the last checkpoint after a rank was lost (killed, silent or
+    stalled). Ranks of a launcher are its own to start again (``torchrun --max-restarts``)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ranks_follow(cls, values: Any) -> Any:
+        """The number of ranks, where only machines and GPUs are given."""
+        if not isinstance(values, dict) or "ranks" in values:
+            return values
+        nodes, gpus = values.get("nodes", 1), values.get("gpus_per_node", 0)
+        try:
+            ranks = int(nodes) * (int(gpus) or 1)
+        except (TypeError, ValueError):
+            return values  # told with their own key
+        return {**values, "ranks": ranks} if ranks > 1 else values
+
+    @model_validator(mode="after")
+    def _ranks_fit_the_machines(self) -> ClusterConfig:
+        if self.gpus_per_node and self.ranks != self.nodes * self.gpus_per_node:
+            raise ValueError(
+                f"ranks ({self.ranks}) is not nodes ({self.nodes}) times gpus_per_node ({self.gpus_per_node}); leave "
+                "out ranks, or correct one of them"
+            )
+        if self.ranks % self.nodes:
+            raise ValueError(f"nodes ({self.nodes}) does not divide ranks ({self.ranks}); each has equally many")
+        if self.placement == "ray" and self.ranks == 1:
+            raise ValueError(
+                "placement would have no effect: a single rank is the process of the run; set nodes and gpus_per_node, "
+                "or ranks, or leave out placement"
+            )
+        return self
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Ranks on each machine."""
+        return self.ranks // self.nodes
 
     @model_validator(mode="after")
     def _shards_fill_the_ranks(self) -> ClusterConfig:
@@ -38,3 +83,21 @@ class ClusterConfig(BaseConfig):
         if self.shard_size == 1 < self.ranks:
             raise ValueError("shard_size is 1, so that nothing would be spread; set 2 or more, or 0 for all ranks")
         return self
+
+    def engine_share(self, workers: int, gpus_per_worker: float) -> float:
+        """What workers have of the GPU of each rank: where Ray places both, those that ask for less than a GPU share
+        the GPUs of the ranks.
+
+        Raises:
+            ValueError: they would leave a rank nothing.
+        """
+        by_ray = self.placement == "ray" or (self.placement == "auto" and self.nodes > 1)
+        if not by_ray or not 0 < gpus_per_worker < 1:
+            return 0.0
+        share = gpus_per_worker * -(-workers // self.ranks)
+        if share >= 1:
+            raise ValueError(
+                f"rollout.gpus_per_worker: {workers} workers on {self.ranks} ranks would take {share:g} of each GPU, "
+                "and leave a rank nothing; lower it, or set it to 1 for GPUs apart"
+            )
+        return share

@@ -189,7 +189,9 @@ class RolloutConfig(BaseConfig):
     """Where ``workers`` run: ``process`` is on this machine; with ``ray`` they are actors of the Ray cluster that
     ``RAY_ADDRESS`` names, or of one that is started on this machine (extra ``ray``)."""
     gpus_per_worker: Annotated[float, Field(ge=0, le=1), CHANGEABLE] = 0.0
-    """What Ray reserves of a GPU for each worker: a fraction, or one. An engine on several GPUs is not possible yet."""
+    """What Ray reserves of a GPU for each worker: a fraction, or one. Where Ray places ranks, too
+    (``cluster.placement``), workers with a fraction share the GPUs of the ranks, and those with one have GPUs apart. An
+    engine on several GPUs is not possible yet."""
     weight_sync: Annotated[Literal["auto", "shared_memory", "collective"], CHANGEABLE] = "auto"
     """How ``workers`` get new weights: through shared memory, or broadcast in a group of ``torch.distributed``.
     ``auto`` broadcasts to workers that Ray places on other machines or devices."""
@@ -369,6 +371,7 @@ class RunConfig(BaseConfig):
                 f"model.device is {self.model.device}, and cluster.ranks takes a device for each rank; set it to auto, "
                 "cpu or cuda"
             )
+        self.cluster.engine_share(self.rollout.workers, self.rollout.gpus_per_worker)  # refuses what does not fit
         if self.cluster.sequence_parallel > 1 and self.model.attention != "sdpa":
             raise ValueError(
                 f"model.attention is {self.model.attention}, and cluster.sequence_parallel exchanges heads in the "

@@ -63,7 +63,9 @@ SYNONYMS: Mapping[Keys, tuple[str, ...]] = {
         *("max_completion_length", "max_response_length", "response_length", "max_tokens", "max_length"),
         *("completion_length", "max_output_tokens"),
     ),
-    ("cluster", "ranks"): ("n_gpus_per_node", "world_size", "nproc_per_node", "num_processes", "num_gpus"),
+    ("cluster", "ranks"): ("world_size", "num_processes", "num_gpus"),
+    ("cluster", "nodes"): ("nnodes", "num_nodes", "num_machines"),
+    ("cluster", "gpus_per_node"): ("n_gpus_per_node", "nproc_per_node", "num_gpus_per_node"),
     (*_STAGE, "steps"): ("max_steps", "num_steps", "total_steps", "total_training_steps", "training_steps"),
     (*_STAGE, "epochs"): ("num_train_epochs", "total_epochs", "num_epochs", "total_episodes", "epoch"),
     (*_STAGE, "prompts_per_step"): (

@@ -48,9 +48,15 @@ def join_cluster() -> None:
         ray.init(address=address or "local", log_to_driver=False, logging_level="WARNING", **local)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"rollout.placement: the Ray cluster at {address or 'this machine'} cannot be joined: {error}; "
-            "correct or unset RAY_ADDRESS, or set rollout.placement to process"
+            f"placement: the Ray cluster at {address or 'this machine'} cannot be joined: {error}; correct or unset "
+            "RAY_ADDRESS, or set rollout.placement and cluster.placement to process"
         ) from error
+
+
+def leave_cluster() -> None:
+    """Leave the cluster, where this process has joined one: one that was started here ends, others go on."""
+    if "ray" in sys.modules and _ray().is_initialized():
+        _ray().shutdown()
 
 
 def require_gpus(count: float) -> None:
@@ -79,14 +85,29 @@ class RayChannel:
     Args:
         gpus: GPUs of the actor, may be a fraction; Ray hides the others from it.
         on_message: called from a thread whenever a message comes or the actor dies.
+        group: a placement group that the actor is in; ``number`` says in which of its bundles, in turn.
     """
 
-    def __init__(self, *, gpus: float = 0.0, on_message: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        *,
+        gpus: float = 0.0,
+        on_message: Callable[[], None] = lambda: None,
+        group: Any = None,
+        number: int = 0,
+    ) -> None:
         join_cluster()
         ray = _ray()
         host = ray.remote(num_gpus=gpus, max_restarts=0, concurrency_groups={"inbox": 1, "outbox": 1})(_Host)
         # One actor after the other goes to the node with the most room.
-        self._actor = host.options(scheduling_strategy="SPREAD").remote(sys.path, str(Path.cwd()))
+        where: dict[str, Any] = {"scheduling_strategy": "SPREAD"}
+        if group is not None:
+            bundle = number % group.bundle_count
+            strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=bundle
+            )
+            where = {"scheduling_strategy": strategy, "num_cpus": 0}  # bundles of GPUs have no CPUs
+        self._actor = host.options(**where).remote(sys.path, str(Path.cwd()))
         self._place = self._actor.place.remote()  # before the loop, which does not end
         self._serving = self._actor.serve.remote()
         self._incoming: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
@@ -239,7 +260,7 @@ def _ray() -> Any:
         import ray
     except ImportError as error:
         raise ConfigError(
-            'rollout.placement: ray needs the package ray; run pip install "easyvideor1[ray]", or set '
-            "rollout.placement to process"
+            'placement: ray needs the package ray; run pip install "easyvideor1[ray]", or set rollout.placement and '
+            "cluster.placement to process"
         ) from error
     return ray

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Iterable
 from functools import partial
 from operator import methodcaller
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -35,6 +35,7 @@ class WorkerPool(EnginePool):
         deadline: of ``WorkerEngine``, in seconds.
         placement: processes of this machine, or actors that Ray places.
         gpus_per_worker: GPUs of an actor; may be a fraction.
+        group: a placement group of Ray; actors go to its bundles in turn, and share what these have reserved.
         weight_sync: how weights reach the workers. ``auto`` is by shared memory where a worker can map memory of this
             process, and by collective elsewhere.
 
@@ -51,10 +52,12 @@ class WorkerPool(EnginePool):
         deadline: float = 0.0,
         placement: Placement = "process",
         gpus_per_worker: float = 0.0,
+        group: Any = None,
         weight_sync: WeightSync = "auto",
     ) -> None:
         self._placement = placement
         self._gpus = gpus_per_worker
+        self._group = group
         self._weight_sync = weight_sync
         self._bell = threading.Event()
         self._weights = SharedWeights()
@@ -64,7 +67,8 @@ class WorkerPool(EnginePool):
         try:
             if placement == "ray":
                 join_cluster()
-                require_gpus(workers * gpus_per_worker)
+                if group is None:
+                    require_gpus(workers * gpus_per_worker)
             for number in range(workers):
                 engines[f"worker {number}"] = WorkerEngine(
                     opening,
@@ -94,7 +98,7 @@ class WorkerPool(EnginePool):
         """Start the worker of an engine, also one that takes the place of another."""
         channel: Channel
         if self._placement == "ray":
-            channel = RayChannel(gpus=self._gpus, on_message=self._bell.set)
+            channel = RayChannel(gpus=self._gpus, on_message=self._bell.set, group=self._group, number=number)
         else:
             channel = ProcessChannel(self._bell.set)
         self._channels[number] = channel

@@ -155,12 +155,28 @@ def engine_logprobs(turns: Sequence[Turn]) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(known).astype(np.float32))
 
 
-def text_of(turn: Turn, family: Family) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids ``(T,)`` of prompt and response but its last token, and their rotary positions ``(3, T)``."""
-    fed = fed_tokens(turn)
-    positions, first = family.positions(turn.prompt)
-    following = np.broadcast_to(np.arange(first, first + len(fed)), (3, len(fed)))
-    return np.concatenate([turn.prompt.token_ids, fed]), np.concatenate([positions, following], axis=1)
+#: Token ids ``(T,)`` of prompt and response but its last token, and their rotary positions ``(3, T)``.
+Text = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def text_of(turn: Turn, family: Family) -> Text:
+    """The text of a turn as it is fed."""
+    return texts_of([turn], family)[0]
+
+
+def texts_of(turns: Sequence[Turn], family: Family) -> list[Text]:
+    """Those of several turns; positions of a prompt, of which a long video has many, are computed once."""
+    found = []
+    of_prompt: dict[int, tuple[NDArray[np.int64], int]] = {}
+    for turn in turns:
+        if id(turn.prompt) not in of_prompt:
+            of_prompt[id(turn.prompt)] = family.positions(turn.prompt)
+        positions, first = of_prompt[id(turn.prompt)]
+        fed = fed_tokens(turn)
+        following = np.broadcast_to(np.arange(first, first + len(fed)), (3, len(fed)))
+        ids = np.concatenate([turn.prompt.token_ids, fed])
+        found.append((ids, np.concatenate([positions, following], axis=1)))
+    return found
 
 
 def one_row(turns: Sequence[Turn], family: Family) -> PackedRow:
@@ -168,7 +184,7 @@ def one_row(turns: Sequence[Turn], family: Family) -> PackedRow:
     forest = build_forest(turns)
     ids = np.empty((1, forest.layout.length), dtype=np.int64)
     positions = np.empty((3, 1, forest.layout.length), dtype=np.int64)
-    texts = [text_of(turn, family) for turn in turns]
+    texts = texts_of(turns, family)
     media = []
     for stretch, (start, stop, _) in zip(forest.stretches, forest.layout.stretches, strict=True):
         own_ids, own_positions = texts[stretch.turn]
@@ -188,7 +204,7 @@ def _padded_rows(
     turns: Sequence[Turn], family: Family
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], torch.Tensor, tuple[NDArray[np.int64], ...]]:
     """Ids ``(B, L)``, positions ``(3, B, L)``, reach ``(B, L)`` and columns per turn; padding is behind the text."""
-    texts = [text_of(turn, family) for turn in turns]
+    texts = texts_of(turns, family)
     length = max(len(ids) for ids, _ in texts)
     ids = np.full((len(turns), length), family.pad_token_id, dtype=np.int64)
     positions = np.zeros((3, len(turns), length), dtype=np.int64)

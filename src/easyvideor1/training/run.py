@@ -22,6 +22,7 @@ from easyvideor1.training.datasets import Datasets, Watch, load_datasets
 from easyvideor1.training.held_out import Evaluator, HeldOut, check_best_by
 from easyvideor1.training.loggers import Loggers, check_loggers
 from easyvideor1.training.loop import Metrics, train
+from easyvideor1.training.ranks.restart import NO_RESTART, Restart
 from easyvideor1.training.run_directory.best import BestCheckpoint
 from easyvideor1.training.run_directory.checkpoint import (
     Latest,
@@ -59,13 +60,22 @@ from easyvideor1.training.timings import Waiting
 from easyvideor1.types import ConfigError
 
 
-def run(config: RunConfig, *, evaluator: Evaluator, evaluation_fault: EvaluationFault, watch: Watch) -> Path:
+def run(
+    config: RunConfig,
+    *,
+    evaluator: Evaluator,
+    evaluation_fault: EvaluationFault,
+    watch: Watch,
+    restart: Restart = NO_RESTART,
+) -> Path:
     """Do, resume or extend the run that ``config`` describes, and return its directory.
 
     Called again with the same configuration after a kill, it resumes from the last checkpoint and ends with the same
     weights and metrics as an uninterrupted run. Called with a configuration that only makes the run longer (more steps
     of the last stage, another stage behind it), it extends the run. Finished work is not repeated. Damage is reported:
     checkpoints that are skipped, evaluations that are repeated, and records of earlier steps that are lost.
+
+    ``restart`` says whether the program may begin again by itself where a rank is lost.
 
     Raises:
         ConfigError: the directory holds a run of another configuration, or another process owns it.
@@ -76,7 +86,7 @@ def run(config: RunConfig, *, evaluator: Evaluator, evaluation_fault: Evaluation
         raise ConfigError("the configuration has no stages; see `evr1 config show quickstart` for an example")
     run_dir = run_directory(config)
     check_loggers(config)
-    with claimed(run_dir), ranks_of(config) as ranks:
+    with claimed(run_dir), ranks_of(config, restart) as ranks:
         extended = check_configuration(run_dir, config)
         if not extended and _is_finished(run_dir, config, evaluation_fault):
             _tell_finished(run_dir, config, evaluation_fault, watch)
@@ -107,6 +117,8 @@ def run(config: RunConfig, *, evaluator: Evaluator, evaluation_fault: Evaluation
             model, loggers = RunModel(components, ranks), Loggers(config, run_dir, watch.say)
             try:
                 teller = Teller(watch.say, status)
+                if restart.cause:
+                    teller.tell(f"restart {restart.done} of {restart.limit}: {restart.cause}")
                 session = _Session(
                     *(planned, run_dir, components, datasets, status, model),
                     *(validation, test, evaluation_fault, watch, loggers, teller),
@@ -254,7 +266,7 @@ class _Session:
         scorer, engine = self.components.scorer, self.model.engine(first + done)
         waiting = Waiting(partial(self._tell_waiting, options), scorer.waiting)
         trace = Trace(record.trace_file, self.config.trace_steps, done) if self.config.trace_steps else None
-        timeline = Timeline(engine, scorer.spans, trace, waiting.timings)
+        timeline = Timeline(engine, scorer.spans, trace, waiting.timings, self.model.sent_bytes)
         stage = build_stage(
             options,
             self.config,

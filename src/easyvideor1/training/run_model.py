@@ -13,17 +13,22 @@ from easyvideor1.policy.policy import Policy
 from easyvideor1.training.ranks.leader import Ranks
 from easyvideor1.training.ranks.policy import RankedPolicy
 from easyvideor1.training.ranks.processes import launched
+from easyvideor1.training.ranks.restart import NO_RESTART, Restart
 from easyvideor1.training.stages import sync_weights
 
 
 @contextmanager
-def ranks_of(config: RunConfig) -> Iterator[Ranks | None]:
-    """The ranks of a run, while the block lasts; ``None`` where this process trains alone."""
+def ranks_of(config: RunConfig, restart: Restart = NO_RESTART) -> Iterator[Ranks | None]:
+    """The ranks of a run, while the block lasts; ``None`` where this process trains alone.
+
+    ``restart``: see ``Ranks``.
+    """
     place = launched(config.cluster)
     if config.cluster.ranks == 1:
         yield None
         return
-    with Ranks(config.cluster, place) as ranks:
+    share = config.cluster.engine_share(config.rollout.workers, config.rollout.gpus_per_worker)
+    with Ranks(config.cluster, place, restart, engine_share=share) as ranks:
         yield ranks
 
 
@@ -66,9 +71,16 @@ class RunModel:
         """The engine, awake, with the policy's weights as they are, which are of this version."""
         assert self._policy is not None
         if self._engine is None:
-            self._engine = self._components.open_engine(None if self._ranks else self._policy.model)
+            if self._ranks is None:
+                self._engine = self._components.open_engine(self._policy.model)
+            else:
+                self._engine = self._components.open_engine(None, group=self._ranks.shared_group)
         sync_weights(self._engine, version, self._policy)
         return self._engine
+
+    def sent_bytes(self) -> int:
+        """Bytes of all calls so far that each of the other ranks was sent."""
+        return 0 if self._ranks is None else self._ranks.sent_bytes
 
     def close(self) -> None:
         """Let go of both."""

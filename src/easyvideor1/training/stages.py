@@ -88,7 +88,7 @@ def build_stage(
     def log(step: int, collected: Collected, metrics: Metrics, timings: Timings) -> None:
         groups = collected.groups
         canary_values = canary_metrics(groups, grammar) if canary else {}
-        figures = timeline.figures(step, timings)
+        figures = timeline.figures(step, timings, samples=len(collected.used))
         row, clock = record.write_metrics(step, groups, collected.used, metrics | canary_values, timings, figures)
         on_step(options.name, step, options.step_count, row | perf_metrics(clock))
         if canary is not None:

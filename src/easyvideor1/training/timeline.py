@@ -26,15 +26,23 @@ class Timeline:
         rewards: records scoring.
         trace: takes what was done; ``None``: nobody wants to look at it.
         begin: makes the timings of a step.
+        sent_bytes: counts what every other rank is sent (``training/ranks``); without ranks it stays 0.
     """
 
     def __init__(
-        self, engine: Engine, rewards: SpanRecorder, trace: Trace | None, begin: Callable[[int], Timings]
+        self,
+        engine: Engine,
+        rewards: SpanRecorder,
+        trace: Trace | None,
+        begin: Callable[[int], Timings],
+        sent_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self._engine = engine
         self._rewards = rewards
         self._trace = trace
         self._begin = begin
+        self._sent_bytes = sent_bytes
+        self._sent = sent_bytes()
         self._under_way: tuple[int, Timings] | None = None
         self._counted = _stats(engine)
         self._tracks: set[str] = set()
@@ -48,12 +56,14 @@ class Timeline:
         self._under_way = step, timings
         return timings
 
-    def figures(self, step: int, timings: Timings) -> dict[str, float]:
+    def figures(self, step: int, timings: Timings, samples: int = 0) -> dict[str, float]:
         """Figures of a step whose work is done, by name.
 
         ``idle/trainer``, ``idle/engine`` and ``idle/rewards`` are shares of the time since the step began. With several
         engines the share is the mean of theirs. What an engine in another process has done is counted in the step that
         learns of it. ``engine/NAME`` is the increase of a counter of the engine during the step; its evaluations count.
+        On several ranks, ``ranks/driver_bytes`` is what every other rank was sent in the step's calls, and
+        ``ranks/driver_bytes_per_sample`` the same by the ``samples`` that are trained on, with all their responses.
         """
         total = max(timings.total(), 1e-9)
         engine, rewards = _spans(self._engine), self._rewards.take()
@@ -76,7 +86,11 @@ class Timeline:
             f"engine/{name}": value - (0.0 if name in GAUGES else before.get(name, 0.0))
             for name, value in self._counted.items()
         }
-        return {f"idle/{name}": 1 - min(1.0, seconds / total) for name, seconds in shares.items()} | counted
+        found = {f"idle/{name}": 1 - min(1.0, seconds / total) for name, seconds in shares.items()} | counted
+        sent, self._sent = self._sent_bytes() - self._sent, self._sent_bytes()
+        if sent:
+            found |= {"ranks/driver_bytes": sent, "ranks/driver_bytes_per_sample": sent / max(samples, 1)}
+        return found
 
     def close(self) -> None:
         """End the step that is under way, also one that has failed, and write the trace."""
@@ -96,7 +110,7 @@ class Timeline:
 
 def perf_metrics(row: Mapping[str, float]) -> dict[str, float]:
     """A row of ``timings.jsonl`` as metrics for loggers: ``perf/...``, with seconds under ``perf/seconds/...``."""
-    figures = ("idle/", "engine/", "new_tokens", "tokens_per_second")
+    figures = ("idle/", "engine/", "ranks/", "new_tokens", "tokens_per_second")
     return {
         f"perf/{name}" if name.startswith(figures) else f"perf/seconds/{name}": float(value)
         for name, value in row.items()

@@ -1,9 +1,12 @@
 """``evr1 train`` on several ranks is the run of one process, however its ranks are started; a dead rank ends it."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from easyvideor1.config import write_config
+from easyvideor1.training.ranks.traffic import driver_bytes_per_sample
 from easyvideor1.training.run_directory.sameness import differing_files
+from easyvideor1.types import DataError
 from training.runs import json_lines, train
 
 pytestmark = pytest.mark.model
@@ -78,19 +83,23 @@ def test_a_run_that_torchrun_starts_is_that_of_one_process(alone) -> None:
 #: Ends rank 1 in the second step of reinforcement learning, once the first is saved, where there is a file ``kill``.
 KILLING = """
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
 from own_parts import vowels
 
-STAGE = Path("runs/ranked/stages/02-grpo")
+RUN = Path("runs/ranked")
+STAGE = RUN / "stages/02-grpo"
 
 
 def reward(sample, response):
     if Path("kill").exists() and (STAGE / "rollouts/step_000001.jsonl").exists():
         while not (STAGE / "checkpoints/step_000001").exists():
             time.sleep(0.01)
+        shutil.copytree(RUN, "interrupted")
+        Path("kill").unlink()
         for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
             if b"ranks.member" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(int(pid), signal.SIGKILL)
@@ -98,30 +107,66 @@ def reward(sample, response):
 """
 
 
-def test_a_run_whose_rank_is_killed_resumes_on_any_number_of_ranks(alone, world, place) -> None:
+def test_a_run_that_is_interrupted_on_ranks_resumes_on_any_number_of_them(alone, world, place) -> None:
     """On as many it ends as if nothing had been, to the bit. Checkpoints are written in the background."""
     (place / "killing.py").write_text(KILLING)
     config = world.config(**CHANGES, name="ranked", rewards__custom={"*": "killing:reward"})
     write_config(config, place / "run.yaml")
-    asynchronous = "stages.grpo.async_save=true"
-    said = finish(whole := start(TRAIN, asynchronous))
+    run = place / "runs/ranked"
+    said = finish(whole := start(TRAIN, "stages.grpo.async_save=true"))
     assert whole.returncode == 0, said
-    same_run(place / "runs/ranked", alone)
-    shutil.move(place / "runs/ranked", place / "whole")
+    same_run(run, alone)
+    assert 0 < driver_bytes_per_sample(run / "stages/02-grpo") < 64_000
+    with pytest.raises(DataError, match="no step was trained on several ranks"):
+        driver_bytes_per_sample(alone / "stages/02-grpo")
+    shutil.move(run, place / "whole")
     (place / "kill").touch()
-    said = finish(killed := start(TRAIN, asynchronous))
-    assert killed.returncode == 3, said
-    (sentence,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert sentence.startswith("error: rank 1 ended while it "), sentence
-    assert "killed by SIGKILL" in sentence and "run the same command to resume" in sentence
-    assert "Traceback" not in said
-    (place / "kill").unlink()
-    shutil.copytree(place / "runs/ranked", place / "kept")
-    said = finish(again := start(TRAIN, asynchronous))
-    assert again.returncode == 0 and "resuming after step 1" in said, said
-    assert differing_files(place / "runs/ranked", place / "whole") == []
-    shutil.rmtree(place / "runs/ranked")
-    shutil.move(place / "kept", place / "runs/ranked")
+    said = finish(resumed := start(TRAIN, "stages.grpo.async_save=true"))
+    assert resumed.returncode == 0 and "restart 1 of 2" in said and "resuming after step 1" in said, said
+    assert differing_files(run, place / "whole") == []
+    shutil.rmtree(run)
+    shutil.move(place / "interrupted", run)
     _, said = train(config)
     assert "resuming after step 1" in said, said
-    same_run(place / "runs/ranked", alone)
+    same_run(run, alone)
+
+
+def rank_of(process) -> int:
+    """The process of rank 1."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (found,) = [pid for pid in children if b"ranks.member" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return int(found)
+
+
+def last_saved(run: Path) -> int:
+    """The step of the last whole checkpoint of the second stage, 0 without one."""
+    files = run.glob("stages/02-grpo/checkpoints/step_*/state.json")
+    return max((int(file.parent.name.removeprefix("step_")) for file in files), default=0)
+
+
+def kill_rank(process, run: Path, step: int) -> None:
+    """Kill rank 1 once there is a checkpoint of ``step`` or later."""
+    until = time.monotonic() + DEADLINE
+    while last_saved(run) < step:
+        assert process.poll() is None and time.monotonic() < until, finish(process)
+        time.sleep(0.05)
+    os.kill(rank_of(process), signal.SIGKILL)
+
+
+def test_a_run_resumes_by_itself_after_a_killed_rank_and_ends_after_too_many(alone) -> None:
+    run = alone.parent / "killed"
+    process = start(TRAIN, "name=killed", "stages.grpo.steps=200", "cluster.max_restarts=1")
+    kill_rank(process, run, 1)
+    kill_rank(process, run, last_saved(run) + 2)  # one may have been under way; the next is of the ranks after these
+    killed = time.monotonic()
+    said = finish(process)
+    assert process.returncode == 3, said
+    assert time.monotonic() - killed < 60
+    first, second = [line for line in said.splitlines() if line.startswith("error: ")]
+    for sentence in (first, second):
+        assert sentence.startswith("error: rank 1 ended while it ") and "killed by SIGKILL" in sentence, sentence
+    assert "the run resumes by itself from the last checkpoint (restart 1 of 1)" in first
+    assert "run the same command to resume from the last checkpoint" in second
+    assert "Traceback" not in said
+    incidents = json.loads((run / "run.json").read_text())["incidents"]
+    assert any(each["text"].startswith("restart 1 of 1: rank 1 ended while it ") for each in incidents), incidents

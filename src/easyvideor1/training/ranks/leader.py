@@ -16,16 +16,22 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 import torch.distributed as dist
 
 from easyvideor1.config import ClusterConfig
+from easyvideor1.engines.ray_channel import own_address
+from easyvideor1.families.family import chosen_device
 from easyvideor1.policy.phase import Phase
 from easyvideor1.policy.sharding import RankPlace
+from easyvideor1.training.ranks.actors import Actors
 from easyvideor1.training.ranks.line import Line
 from easyvideor1.training.ranks.member import SILENT_SECONDS, Beats, join, rank_device
 from easyvideor1.training.ranks.messages import Beat, Bye, Call, Opening, RankFault
-from easyvideor1.training.ranks.processes import Launched, Processes
-from easyvideor1.types import EasyVideoError, StoppedError
+from easyvideor1.training.ranks.processes import Launched, Processes, by_ray
+from easyvideor1.training.ranks.restart import NO_RESTART, Restart
+from easyvideor1.training.ranks.wire import Sender
+from easyvideor1.types import ConfigError, EasyVideoError, StoppedError
 
 #: Seconds between two looks at the other ranks.
 _LOOK_SECONDS = 0.2
@@ -34,23 +40,51 @@ _GRACE_SECONDS = 20.0
 #: Seconds that its error waits for the words.
 _WORDS_SECONDS = 5.0
 _BYE_SECONDS = 10.0
+#: Seconds without a sign of life, once an operation has failed, after which a rank is taken for the cause.
+_FAILED_SECONDS = 10.0
+#: Seconds that may pass until it is known that a rank which this process did not start has ended.
+_REMOTE_SECONDS = 15.0
 
 
 class RankError(StoppedError):
-    """A rank died or stalls; the run can be resumed from its last checkpoint."""
+    """A rank failed or is lost; the run can be resumed from its last checkpoint."""
+
+
+class RankLost(RankError):  # noqa: N818 (what happened to it, and no mistake of the user's)
+    """A rank ended, is silent or stalls. Unlike an error of its own, this need not come again."""
 
 
 class Ranks:
-    """The ranks of a run, of which this process is the first. A context: they end with it."""
+    """The ranks of a run, of which this process is the first. A context: they end with it.
 
-    def __init__(self, cluster: ClusterConfig, place: Launched | None) -> None:
-        self.cluster, self._place = cluster, place
+    ``restart`` says what becomes of the process where a rank is lost and an operation with it does not end.
+    ``engine_share`` is what engines have of every GPU that Ray reserves.
+
+    Raises:
+        ConfigError: ranks cannot be where the configuration wants them.
+    """
+
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        place: Launched | None,
+        restart: Restart = NO_RESTART,
+        *,
+        engine_share: float = 0.0,
+    ) -> None:
+        self.cluster, self._place, self._restart = cluster, place, restart
+        self._by_ray, self._engine_share = by_ray(cluster, place), engine_share
         self.phase = Phase()
         self._line = Line(place.host, place.port, serves=place.serves, prefix=place.prefix) if place else None
-        self._processes: Processes | None = None
-        self._number = 0
+        self._started: Processes | Actors | None = None
+        self._sender, self._number = Sender(), 0
+        #: Of all calls so far; each of the other ranks gets all of them.
+        self.sent_bytes = 0
         self._calling = self._opened = False
         self._verdict: EasyVideoError | None = None
+        #: Since when an operation with the others has failed, and when an error of one was first seen.
+        self._failing: float | None = None
+        self._fault_seen: float | None = None
         self._closed, self._said = threading.Event(), threading.Event()
         #: Held to interrupt the run, and to leave it: no interrupt comes after its end.
         self._ending = threading.Lock()
@@ -86,16 +120,34 @@ class Ranks:
             RankError: a rank died.
         """
         ranks = self.cluster.ranks
-        device = rank_device(opening.model, self._place.local_rank if self._place else 0)
-        if self._line is None:
-            self._line = Line("127.0.0.1", 0, serves=True)
-            self._processes = Processes(self._line.host, self._line.port, ranks)
-            self._begin(self._line)
+        device = self._start(opening) if self._place is None else rank_device(opening.model, self._place.local_rank)
+        assert self._line is not None
         self._opened = True
         self._line.put("opening", opening)
         self._await("here")
         with self._blaming():
             return join(self._line, 0, ranks, opening, device)
+
+    def _start(self, opening: Opening) -> torch.device:
+        """Start the other ranks; returns the device of this one."""
+        kind = chosen_device(opening.model).type
+        if self.cluster.gpus_per_node and kind != "cuda":
+            raise ConfigError(
+                f"cluster.gpus_per_node is {self.cluster.gpus_per_node}, and the first rank, this process, computes on "
+                f"the {kind.upper()}; start it where torch finds GPUs, or leave it out and set cluster.ranks"
+            )
+        if self._by_ray:
+            gpus = 1.0 - self._engine_share if kind == "cuda" else 0.0
+            self._started = actors = Actors(self.cluster, gpus=gpus, again=self._restart.done > 0)
+            device = rank_device(opening.model, actors.own_gpu())
+            self._line = Line(own_address(), 0, serves=True)
+            actors.start(self._line.host, self._line.port)
+        else:
+            device = rank_device(opening.model, 0)
+            self._line = Line("127.0.0.1", 0, serves=True)
+            self._started = Processes(self._line.host, self._line.port, self.cluster.ranks)
+        self._begin(self._line)
+        return device
 
     def await_opened(self) -> None:
         """Wait until every rank has opened its part."""
@@ -109,7 +161,9 @@ class Ranks:
         self._check()
         self._number += 1
         self.phase.at(f"begins {call.method}")
-        line.put(f"call/{number}", call)
+        data = self._sender.pack(call)
+        self.sent_bytes += len(data)
+        line.put_bytes(f"call/{number}", data)
         with self._blaming():
             yield results
             self.phase.at("waits for the results of the others")
@@ -137,10 +191,21 @@ class Ranks:
         """What is to be said of an operation that failed: that a rank is gone, or the error as it is."""
         if isinstance(error, EasyVideoError):
             return error
-        limit = time.monotonic() + _WORDS_SECONDS
+        self._failing = time.monotonic()
+        limit = self._failing + _WORDS_SECONDS + self._late
         while self._verdict is None and time.monotonic() < limit:
             time.sleep(_LOOK_SECONDS / 4)
         return self._verdict or error
+
+    @property
+    def shared_group(self) -> Any:
+        """The placement group of Ray in which engines share GPUs with the ranks; ``None`` where they do not."""
+        return self._started.group if isinstance(self._started, Actors) and self._engine_share else None
+
+    @property
+    def _late(self) -> float:
+        """Seconds that may pass until it is known that a rank has ended."""
+        return _REMOTE_SECONDS if self._started is None else self._started.late
 
     def _begin(self, line: Line) -> None:
         """Give signs of life, and look for those of the others."""
@@ -179,20 +244,24 @@ class Ranks:
         """What a rank says that failed, or that one has gone without a word, which makes others fail."""
         faults: dict[int, RankFault] = {rank: fault for rank in beats if (fault := line.get(f"fault/{rank}"))}
         order = sorted(faults, key=lambda rank: (faults[rank].kind is None, faults[rank].at))
-        ended = [] if self._processes is None else [rank for rank in self._processes.ended() if rank not in faults]
+        ended = [] if self._started is None else [rank for rank in self._started.ended() if rank not in faults]
         if self._closed.is_set() or not (order or ended):
             return None
         if order and (kind := faults[order[0]].kind) is not None:
             with suppress(TypeError):  # an error that is made of more than its words
                 return kind(f"rank {order[0]}: {faults[order[0]].words}")
         if ended:
-            assert self._processes is not None
-            return RankError(
-                f"rank {ended[0]} ended while it {_doing(beats[ended[0]])}: {self._processes.how(ended[0])}; run the "
-                f"same command to resume from the last checkpoint{self._last_words(ended[0])}"
+            assert self._started is not None
+            return RankLost(
+                f"rank {ended[0]} ended while it {_doing(beats[ended[0]])}: {self._started.how(ended[0])}; "
+                f"{self._restart.remedy}{self._last_words(ended[0])}"
             )
         rank = order[0]
-        if self._processes is None:  # else it is among the rank's last lines
+        if self._fault_seen is None:
+            self._fault_seen = time.monotonic()
+        if self._started is not None and time.monotonic() - self._fault_seen < self._started.late:
+            return None  # another rank that has ended may be what made it fail
+        if self._started is None or not self._started.shows_output:  # else it is among the rank's last lines
             print(faults[rank].trace, file=sys.stderr, flush=True)
         return RankError(
             f"rank {rank} failed while it {_doing(beats[rank])}: {faults[rank].words}{self._last_words(rank)}"
@@ -206,10 +275,10 @@ class Ranks:
                 continue
             if beat.number != number:
                 heard[rank] = (beat.number, time.monotonic())
-            elif time.monotonic() - at > SILENT_SECONDS:
-                return RankError(
-                    f"rank {rank} has been silent for {SILENT_SECONDS:g} s; it {_doing(beat)} when last heard of; run "
-                    f"the same command to resume from the last checkpoint{self._last_words(rank)}"
+            elif time.monotonic() - at > (limit := SILENT_SECONDS if self._failing is None else _FAILED_SECONDS):
+                return RankLost(
+                    f"rank {rank} has been silent for {limit:g} s; it {_doing(beat)} when last heard of; "
+                    f"{self._restart.remedy}{self._last_words(rank)}"
                 )
         return None
 
@@ -221,22 +290,21 @@ class Ranks:
         if not (self._calling and self.cluster.deadline and waited > self.cluster.deadline):
             return None
         rank = min(known, key=lambda rank: (not known[rank].alone, known[rank].marks))
-        return RankError(
+        return RankLost(
             f"no rank has done anything for {waited:.0f} s (cluster.deadline is {self.cluster.deadline:g}): they wait "
-            f"for rank {rank}, which {_doing(known[rank])}; run the same command to resume from the last checkpoint"
-            f"{self._last_words(rank)}"
+            f"for rank {rank}, which {_doing(known[rank])}; {self._restart.remedy}{self._last_words(rank)}"
         )
 
     def _last_words(self, rank: int) -> str:
-        return self._processes.last_words(rank) if self._processes is not None and rank else ""
+        return self._started.last_words(rank) if self._started is not None and rank else ""
 
     def _condemn(self, line: Line, verdict: EasyVideoError) -> None:
         """End the ranks, and then the run."""
         self._verdict = verdict
         with suppress(RuntimeError):
             line.put("verdict", str(verdict))  # ranks of a launcher end themselves
-        if self._processes is not None:
-            self._processes.kill()
+        if self._started is not None:
+            self._started.kill()
         with self._ending:
             ends = self._calling or self._said.is_set() or self._closed.is_set()
             if not ends and self._thread is threading.main_thread():
@@ -244,6 +312,8 @@ class Ranks:
         if self._said.wait(_GRACE_SECONDS) or self._closed.is_set() or not self._calling:
             return
         print(f"error: {verdict}", file=sys.stderr, flush=True)
+        if isinstance(verdict, RankLost) and self._restart.left:
+            self._restart.begin(str(verdict))
         os._exit(StoppedError.exit_status)
 
     def _close(self, *, failed: bool) -> None:
@@ -253,10 +323,10 @@ class Ranks:
                     self._line.put("verdict", "the run has failed")
                 else:
                     self._say_bye(self._line)
-        if self._processes is not None:
+        if self._started is not None:
             if not failed:
-                self._processes.wait()
-            self._processes.kill()
+                self._started.wait()
+            self._started.kill()
         if self._beats is not None:
             self._beats.stop()
         if self._opened and dist.is_initialized():
@@ -264,7 +334,10 @@ class Ranks:
                 dist.destroy_process_group()
 
     def _say_bye(self, line: Line) -> None:
-        line.put(f"call/{self._number}" if self._opened else "opening", Bye())
+        if self._opened:
+            line.put_bytes(f"call/{self._number}", self._sender.pack(Bye()))
+        else:
+            line.put("opening", Bye())
         limit = time.monotonic() + _BYE_SECONDS
         for rank in range(1, self.cluster.ranks):
             while line.get(f"bye/{rank}") is None and time.monotonic() < limit:

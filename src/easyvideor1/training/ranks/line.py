@@ -6,12 +6,13 @@ long as a rollout does, and ends at once when the others are gone.
 
 from __future__ import annotations
 
-import pickle
 import socket
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+
+from easyvideor1.training.ranks.wire import packed, unpacked
 
 #: Bytes of one entry; the store takes up to 8 MiB.
 _PIECE = 4 << 20
@@ -62,24 +63,27 @@ class Line:
 
     def put(self, key: str, value: Any) -> None:
         """Write an object of any size."""
-        data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        self.put_bytes(key, packed(value))
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        """Write what is packed already."""
         pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
         for number, piece in enumerate(pieces):
             self._store.set(f"{self.prefix}{key}/{number}", piece)  # type: ignore[arg-type]  # bytes are taken, too
         self._store.set(f"{self.prefix}{key}", str(len(pieces)))  # last: what has a number is whole
 
-    def get(self, key: str) -> Any:
+    def get(self, key: str, unpack: Callable[[bytes], Any] = unpacked) -> Any:
         """The object of a key, ``None`` if there is none yet."""
         if not self._store.check([f"{self.prefix}{key}"]):
             return None
         count = int(self._store.get(f"{self.prefix}{key}"))
         data = b"".join(self._store.get(f"{self.prefix}{key}/{number}") for number in range(count))
-        return pickle.loads(data)  # noqa: S301 - of a rank of this run
+        return unpack(data)
 
-    def wait(self, key: str, look: Callable[[], None] = lambda: None) -> Any:
+    def wait(self, key: str, look: Callable[[], None] = lambda: None, unpack: Callable[[bytes], Any] = unpacked) -> Any:
         """The object of a key, once it is there; ``look`` is called meanwhile, and may raise."""
         pause = _SHORTEST
-        while (found := self.get(key)) is None:
+        while (found := self.get(key, unpack)) is None:
             look()
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST)

@@ -23,6 +23,7 @@ from easyvideor1.policy.sharding import RankPlace
 from easyvideor1.seeds import derive_seed
 from easyvideor1.training.ranks.line import Line
 from easyvideor1.training.ranks.messages import Beat, Bye, Call, Opening, RankFault
+from easyvideor1.training.ranks.wire import Receiver
 from easyvideor1.types import ConfigError, EasyVideoError
 
 #: Seconds between two signs of life.
@@ -64,10 +65,10 @@ def follow(line: Line, rank: int, ranks: int, local_rank: int | None = None) -> 
         policy.phase = phase
         media = opening.open_media()
         line.put(f"ready/{rank}", True)
-        number = 0
+        number, receiver = 0, Receiver()
         while True:
             phase.at(_WAITS)
-            call = line.wait(f"call/{number}")
+            call = line.wait(f"call/{number}", unpack=receiver.unpack)
             if isinstance(call, Bye):
                 beats.stop()
                 line.put(f"bye/{rank}", True)

@@ -63,8 +63,34 @@ def launched(cluster: ClusterConfig) -> Launched | None:
     )
 
 
+def by_ray(cluster: ClusterConfig, place: Launched | None) -> bool:
+    """Whether the further ranks are actors of Ray.
+
+    Raises:
+        ConfigError: they cannot be where the configuration wants them.
+    """
+    if place is not None:
+        if cluster.placement == "ray":
+            raise ConfigError(
+                "cluster.placement is ray, and a launcher has started this process (RANK and WORLD_SIZE are set); "
+                "start one process without it, or set cluster.placement=process"
+            )
+        return False
+    if cluster.placement == "process" and cluster.nodes > 1:
+        raise ConfigError(
+            f"cluster.placement is process, and cluster.nodes is {cluster.nodes}: this process starts ranks on its own "
+            "machine alone; set cluster.placement=ray, or start it on every machine with torchrun"
+        )
+    return cluster.placement == "ray" or cluster.nodes > 1
+
+
 class Processes:
     """Ranks 1 and up, as processes on this machine. What they print comes out on stderr, and the end of it is kept."""
+
+    #: Seconds that may pass before ``ended`` says that a rank has ended.
+    late = 0.0
+    #: Whether what ranks print is seen.
+    shows_output = True
 
     def __init__(self, host: str, port: int, ranks: int) -> None:
         path = os.pathsep.join(dict.fromkeys(filter(None, sys.path)))
