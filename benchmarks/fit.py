@@ -1,21 +1,24 @@
 """Predicted peaks of memory against measured ones: ``python -m benchmarks.fit [--case NAME]``.
 
-Every case is a random model in a process of its own. It makes two updates, and the peak of the second is measured: what
-torch's allocator has given out, weights and optimiser state included, and what the kernel counts as resident. The
-prediction is that of ``evr1 fit``, which reads ``config.json`` alone. The last line is JSON; ``peak_prediction_error``
-is the largest relative error of the allocator's peaks, ``resident_prediction_error`` that of resident memory.
+Every case is a random model in a process of its own, or on two ranks, of which the first is measured. It makes two
+updates. Measured is the peak, weights and optimiser state included, of what torch's allocator has given out, and of
+what the kernel counts as resident. The prediction is that of ``evr1 fit``, which reads ``config.json`` alone. The last
+line is JSON; ``peak_prediction_error`` is the largest relative error of the allocator's peaks,
+``resident_prediction_error`` that of resident memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +28,18 @@ import torch
 from benchmarks.family_cases import corpus
 from benchmarks.measure import check_packages, table
 from benchmarks.memory import allocator_peak, extra_memory
-from easyvideor1.config import ModelConfig, StageConfig
+from easyvideor1.config import ClusterConfig, ModelConfig, StageConfig
+from easyvideor1.engines.worker_messages import WorkerMedia
 from easyvideor1.families.family import load_family
 from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.sizing.measure import measure_model
-from easyvideor1.policy.sizing.memory import update_peak
+from easyvideor1.policy.sizing.memory import Placement, update_peak
 from easyvideor1.policy.sizing.workload import Asked, micro_batches, stage_facts
+from easyvideor1.policy.spread import local
 from easyvideor1.policy.update_batch import UpdateBatch
+from easyvideor1.training.ranks.leader import Ranks
+from easyvideor1.training.ranks.policy import RankedPolicy
 from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef, Prompt, Turn
 
 
@@ -49,6 +56,7 @@ class Case:
     prompts: int = 2
     responses: int = 4
     tokens: int = 128
+    ranks: int = 1
     model: Mapping[str, Any] = field(default_factory=dict)
     stage: Mapping[str, Any] = field(default_factory=dict)
 
@@ -60,10 +68,14 @@ CASES = {
     "checkpointed": Case(model={"gradient_checkpointing": True}),
     "bfloat16": Case(model={"dtype": "bfloat16"}),
     "bfloat16, checkpointed": Case(model={"dtype": "bfloat16", "gradient_checkpointing": True}),
+    "offloaded": Case(model={"gradient_checkpointing": True, "offload": ["activations", "optimizer"]}),
+    "tower in chunks": Case(model={"gradient_checkpointing": True, "offload": ["activations"], "vision_chunk": 128}),
     "one micro-batch": Case(stage={"micro_batch_tokens": 65536}),
     "frozen tower": Case(model={"freeze": ["vision", "merger"]}),
     "adapters": Case(model={"lora": LORA}),
     "with a reference": Case(stage={"kl": "k3"}),
+    "two ranks": Case(ranks=2, prompts=4),
+    "two ranks, bfloat16": Case(ranks=2, prompts=4, model={"dtype": "bfloat16", "gradient_checkpointing": True}),
     "middle-sized": Case(width=768, layers=6, vocabulary=16384, prompts=1),
     "qwen2_vl": Case(family="qwen2_vl", side=252),
     "qwen2_5_vl": Case(family="qwen2_5_vl", side=252),
@@ -84,19 +96,36 @@ def video_plan(geometry: Geometry, frames: int, side: int, number: int = 0) -> M
 
 
 def measured(case: Case, checkpoint: Path, *, resident: bool = False) -> int:
-    """The peak of the second of two updates, from before the model is opened."""
+    """The peak of opening the model and two updates.
+
+    On ranks the model passes through other threads, whose allocations the profiler does not see. So its weights are
+    counted, and the updates measured.
+    """
     _, turns = _asked(case, checkpoint)
-    options = _stage(case)
+    options, peak = _stage(case), extra_memory if resident else allocator_peak
+    opened: list[Policy] = []
 
     def two_updates() -> None:
-        policy = Policy.open(_model(case, checkpoint))
+        policy = opened[0] if opened else Policy.open(_model(case, checkpoint))
         policy.begin(options)
         for step in (1, 2):
             batch = UpdateBatch.of(turns, torch.linspace(-1, 1, len(turns)), options)
             policy.forward_backward(batch, load=_noise)
             policy.optimizer_step(step)
 
-    return extra_memory(two_updates) if resident else allocator_peak(two_updates)
+    if case.ranks == 1:
+        return peak(two_updates)
+    with Ranks(ClusterConfig(ranks=case.ranks), None) as ranks:
+        opened.append(_opened(case, checkpoint, options, ranks))
+        return sum(local(weight).nbytes for weight in opened[0].model.parameters()) + peak(two_updates)
+
+
+def _opened(case: Case, checkpoint: Path, options: StageConfig, ranks: Ranks) -> Policy:
+    """The part of the first rank."""
+    from benchmarks import fit  # other ranks know it by this name
+
+    media = partial(WorkerMedia, fit._noise)
+    return RankedPolicy.open_on(ranks, _model(case, checkpoint), checkpoint, [options], media)
 
 
 def predicted(case: Case, checkpoint: Path) -> dict[str, int]:
@@ -109,7 +138,8 @@ def predicted(case: Case, checkpoint: Path) -> dict[str, int]:
     )
     asked, _ = _asked(case, checkpoint)
     batches = micro_batches(asked, options, sizes.costs, shared=family.shares_prefix)
-    return update_peak(sizes, facts, batches, on_cpu=True).parts
+    place = Placement(case.ranks, case.ranks, model.offload, on_cpu=True)
+    return update_peak(sizes, facts, batches, place).parts
 
 
 def write(case: Case, out: Path) -> Path:
@@ -158,34 +188,45 @@ def _noise(ref: MediaRef, plan: MediaPlan) -> Frames:
     return Frames(rng.integers(0, 256, (len(plan.frame_indices), plan.height, plan.width, 3), dtype=np.uint8), plan)
 
 
-def compare(name: str) -> dict[str, int]:
-    """A case in a process of its own: predicted and measured bytes."""
-    threshold = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.fit", "--case", name, "--work", folder]
-        done = [
-            subprocess.run([*command, *more], env=os.environ | threshold, check=True, capture_output=True, text=True)
-            for more in ([], ["--resident"])
-        ]
-    found: dict[str, int] = {}
-    for each in done:
-        found |= json.loads(each.stdout.splitlines()[-1])
+def compare(name: str, folder: Path, *, resident: bool = False) -> dict[str, int]:
+    """Bytes of a case: predicted and of the allocator, or resident. Run in a process of its own."""
+    case, checkpoint = CASES[name], folder / name.replace(" ", "_")
+    torch.set_num_threads(1)
+    if not (checkpoint / "config.json").exists():
+        write(case, checkpoint)
+    if resident:
+        return {"resident": measured(case, checkpoint, resident=True)}
+    return {"predicted": sum(predicted(case, checkpoint).values()), "allocator": measured(case, checkpoint)}
+
+
+def compare_all(names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Every case in a process of its own, as many at a time as there are cores, since it is not time that is measured.
+
+    The processes are forked from one that has the libraries and has computed nothing.
+    """
+    os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.family_cases", "easyvideor1.training.ranks.policy", "transformers"])
+    found: dict[str, dict[str, int]] = {name: {} for name in names}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(os.cpu_count(), context, max_tasks_per_child=1) as pool,
+    ):
+        for resident in (False, True):
+            running = {pool.submit(compare, name, Path(folder), resident=resident): name for name in names}
+            for done in as_completed(running):
+                found[running[done]] |= done.result()
+                print(running[done], done.result(), file=sys.stderr, flush=True)
     return found
 
 
 def main() -> None:
     """Every case, or one; a table of both peaks and the largest errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", choices=list(CASES), help="one case in this process")
-    parser.add_argument("--work", type=Path, help="directory of the checkpoint")
-    parser.add_argument("--resident", action="store_true", help="measure resident memory, not the allocator")
+    parser.add_argument("--case", choices=list(CASES), help="one of them")
     arguments = parser.parse_args()
     check_packages()
-    if arguments.case:
-        with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(_one(CASES[arguments.case], arguments.work or Path(folder), resident=arguments.resident)))
-        return
-    found = {name: compare(name) for name in CASES}
+    found = compare_all([arguments.case] if arguments.case else list(CASES))
     rows = [
         [
             name,
@@ -205,15 +246,6 @@ def main() -> None:
             }
         )
     )
-
-
-def _one(case: Case, work: Path, *, resident: bool) -> dict[str, int]:
-    checkpoint = work / "checkpoint"
-    if not (checkpoint / "config.json").exists():
-        write(case, checkpoint)
-    if resident:
-        return {"resident": measured(case, checkpoint, resident=True)}
-    return {"predicted": sum(predicted(case, checkpoint).values()), "allocator": measured(case, checkpoint)}
 
 
 def _largest(found: Mapping[str, Mapping[str, int]], measure: str) -> float:

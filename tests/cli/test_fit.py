@@ -52,6 +52,25 @@ def test_a_run_that_fits_is_described(config):
     assert not (config.parent / "frames" / "raw").exists()
 
 
+def test_ranks_and_offload_take_less_of_the_device(config):
+    def stage(*words):
+        done = fit(config, "--json", *words)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout.splitlines()[-1])["stages"][0]
+
+    one, two = stage(), stage("cluster.ranks=2")
+    offloaded = stage("cluster.ranks=2", "model.gradient_checkpointing=true", "model.offload=[activations,optimizer]")
+    parts = [each["peaks"]["update"]["parts"] for each in (one, two, offloaded)]
+    assert parts[1]["weights"] < parts[0]["weights"]
+    assert "optimiser state" not in parts[2]
+    assert offloaded["host"]["offloaded optimiser state"] == 2 * parts[1]["optimiser state"], "of both ranks"
+    assert offloaded["host"]["offloaded activations"] > 0
+    assert (
+        "engine's weights" in two["peaks"]["generation"]["parts"]
+        and two["seconds"]["trainer"] < one["seconds"]["trainer"]
+    )
+
+
 def test_a_run_that_does_not_fit_is_refused_and_its_remedies_fit(config):
     peak = json.loads(fit(config, "--json").stdout.splitlines()[-1])["stages"][0]["peaks"]["update"]["total"]
     size = str(int(peak / 0.92 * 0.9))

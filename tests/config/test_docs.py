@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 def sections(cls=BaseConfig):
     for sub in cls.__subclasses__():
-        if sub.__module__ == "easyvideor1.config.schema":
+        if sub.__module__ in ("easyvideor1.config.schema", "easyvideor1.config.model"):
             yield sub
 
 

@@ -78,6 +78,7 @@ def test_every_key_is_either_translated_or_listed_with_a_reason():
     migration = migrate(OLD, "old.yaml")
     assert {item.key for item in migration.unsupported} == {
         "data.format_prompt",
+        "worker.rollout.tensor_parallel_size",
     }
     assert all(item.reason for item in migration.unsupported)
     for item in migration.unsupported:
@@ -157,11 +158,19 @@ def test_sequence_parallelism_arrives_under_its_name(name):
     assert done.config.cluster.sequence_parallel == 4 and not done.unsupported
 
 
+def test_one_gpu_has_the_engine_in_a_process_of_its_own():
+    done = migrate("worker: {rollout: {n: 4, tensor_parallel_size: 1}}\ntrainer: {n_gpus_per_node: 1}", "old.yaml")
+    assert (done.config.cluster.ranks, done.config.cluster.placement) == (1, "auto")
+    assert (done.config.rollout.workers, done.config.rollout.placement) == (1, "process")
+    assert not done.unsupported
+
+
 def test_a_shard_of_a_part_of_the_ranks():
     old = "worker: {actor: {fsdp: {fsdp_size: 8}}, rollout: {n: 4}}\ntrainer: {nnodes: 4, n_gpus_per_node: 8}"
     done = migrate(old, "old.yaml")
-    assert (done.config.cluster.ranks, done.config.cluster.shard_size) == (32, 8)
-    assert done.config.rollout.workers == 16  # of two GPUs each, which was the default
+    cluster = done.config.cluster
+    assert (cluster.nodes, cluster.gpus_per_node, cluster.ranks, cluster.shard_size) == (4, 8, 32, 8)
+    assert done.config.rollout.workers == 32
     assert not done.unsupported
 
 

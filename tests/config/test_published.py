@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from easyvideor1.config import load_config, located
+from easyvideor1.config import load_config, located, parse_config
 from easyvideor1.config.migrate import _leaves, migrate, migrate_file
 from easyvideor1.config.paths import require_sources
 from easyvideor1.config.unsupported_keys import HOLDS, REASONS
@@ -25,12 +25,12 @@ FILES = sorted(PUBLISHED.glob("*.yaml"))
 ALWAYS = {
     "trainer.val_generations_to_log",
     "worker.actor.fsdp.enable_rank0_init",
+    "worker.rollout.tensor_parallel_size",
 }
 #: Of the three of today.
 LATE = ALWAYS | {
     "data.format_prompt",
     "data.val_batch_size",
-    "worker.rollout.disable_tqdm",
 }
 OFFLOADING = {
     "worker.actor.offload.offload_optimizer",
@@ -46,6 +46,7 @@ LEFT = {
     | {
         "data.preprocessed_video_dir",
         "trainer.find_last_checkpoint",
+        "worker.rollout.disable_tqdm",
         "worker.rollout.limit_images",
     },
     "unified_rl.yaml": LATE | OFFLOADING,
@@ -185,19 +186,21 @@ def test_unified_rl_arrives():
 
 
 @pytest.mark.parametrize(
-    ("name", "shared", "share", "longest", "step", "chunked", "tokens"),
+    ("name", "share", "longest", "step", "chunked", "tokens"),
     [
-        ("video_rl.yaml", 2, 0.8, 24_096, 25_000, False, (24_096, None)),
-        ("unified_rl.yaml", 4, 0.8, 32_768, 32_768, True, (32_768, 32_768)),
-        ("easyr1.yaml", 2, 0.6, 4096, 8192, False, (4096, 8192)),
+        ("video_rl.yaml", 0.8, 24_096, 25_000, False, (24_096, None)),
+        ("unified_rl.yaml", 0.8, 32_768, 32_768, True, (32_768, 32_768)),
+        ("easyr1.yaml", 0.6, 4096, 8192, False, (4096, 8192)),
     ],
 )
-def test_scale_arrives(name, shared, share, longest, step, chunked, tokens):
-    """Eight GPUs, each with a rank and a part of an engine of vLLM; micro-batches of as many padded sequences."""
+def test_scale_arrives(name, share, longest, step, chunked, tokens):
+    """Eight GPUs, each with a rank and an engine of vLLM; micro-batches of as many padded sequences."""
     config = migrate_file(PUBLISHED / name).config
-    rollout, engine = config.rollout, config.rollout.vllm
-    assert (config.cluster.ranks, config.cluster.shard_size) == (8, 0)
-    assert (rollout.engine, rollout.tensor_parallel_size, rollout.workers) == ("vllm", shared, 8 // shared)
+    cluster, rollout, engine = config.cluster, config.rollout, config.rollout.vllm
+    assert (cluster.ranks, cluster.nodes, cluster.gpus_per_node, cluster.shard_size) == (8, 1, 8, 0)
+    assert (cluster.placement, rollout.placement) == ("ray", "ray")
+    assert (rollout.engine, rollout.workers, rollout.tensor_parallel_size) == ("vllm", 8, 1)
+    assert 0 < cluster.engine_share(rollout.workers, rollout.gpus_per_worker) < 1
     assert (engine.gpu_memory_utilization, engine.enforce_eager, engine.chunked_prefill) == (share, False, chunked)
     assert (engine.max_model_len, engine.max_num_batched_tokens) == (longest, step)
     (stage,) = config.stages
@@ -288,9 +291,11 @@ def test_keys_that_hold_have_a_reason_for_other_values():
         assert any(key.startswith(prefix) for prefix in REASONS), key
 
 
-def test_a_machine_without_their_gpus_takes_four_overrides(tmp_path):
-    written = tmp_path / "new.yaml"
-    written.write_text(migrate_file(PUBLISHED / "video_rl.yaml").text)
-    here = ("cluster.ranks=1", "rollout.engine=local", "rollout.workers=0", "rollout.tensor_parallel_size=1")
-    config = load_config(written, here)
+def test_without_their_cluster_it_is_one_process():
+    """As docs/configuration.md says: without ``cluster``, and without what places the engine."""
+    values = yaml.safe_load(migrate_file(PUBLISHED / "video_rl.yaml").text)
+    del values["cluster"]
+    for name in ("engine", "workers", "placement", "gpus_per_worker"):
+        del values["rollout"][name]
+    config = parse_config(yaml.safe_dump(values), "new.yaml")
     assert (config.cluster.ranks, config.rollout.engine, config.rollout.workers) == (1, "local", 0)

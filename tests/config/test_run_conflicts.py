@@ -123,3 +123,21 @@ def test_ranks_follow_from_machines_and_gpus() -> None:
     assert config({}, cluster={"gpus_per_node": "4"}).cluster.ranks == 4  # as a command line gives it
     assert config({}, cluster={"nodes": 3}).cluster.ranks == 3
     assert config({}).cluster.ranks == 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"model": {"offload": ["activations"]}}, "no layer is checkpointed; set gradient_checkpointing=true"),
+        ({"model": {"offload": ["parameters"]}}, "offloaded where ranks share them; set cluster.ranks=2 or more"),
+        (
+            {"cluster": {"ranks": 2}, "model": {"vision_chunk": 512}},
+            r"set model.vision_chunk=0, or model.freeze=\[vision,merger\]",
+        ),
+    ],
+)
+def test_savings_need_what_they_act_on(sections, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        config({}, **sections)
+    whole = {"offload": ["parameters"], "vision_chunk": 512, "freeze": ["vision", "merger"]}
+    assert config({}, cluster={"ranks": 2}, model=whole)

@@ -5,7 +5,7 @@ import torch
 from benchmarks.family_cases import CASES, load_noise, render_case
 
 from easyvideor1.families import vision_tower as tower_
-from easyvideor1.families.family import load_family
+from easyvideor1.families.family import VisualInputs, load_family
 from easyvideor1.families.inputs import load_media
 from easyvideor1.families.tiny import TINY_FAMILIES
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.model
 
 
 def features_and_gradients(family, model, visual):
-    seen = family.encode(model, visual)
+    seen = tower_.visual_features(family, model, visual)
     parts = (seen.tokens, *seen.deepstack)
     sum((part * torch.linspace(-1, 1, part.numel()).view_as(part).sin()).sum() for part in parts).backward()
     grads = {name: p.grad for name, p in model.model.visual.named_parameters() if p.grad is not None}
@@ -58,6 +58,38 @@ def test_a_run_of_equal_frames_is_one_call(family_checkpoints, monkeypatch):
     prompt = render_case(family, CASES["long video"])
     family.encode(model, family.visual_inputs(load_media(prompt, load_noise)))
     assert calls == [prompt.plans[0].grid[0]] * len(model.model.visual.blocks)
+
+
+@pytest.mark.parametrize("name", TINY_FAMILIES)
+def test_chunks_of_frames_give_the_same_features_and_gradients(name, family_checkpoints):
+    family = load_family(family_checkpoints[name])
+    prompt = render_case(family, CASES["interleaved"])
+    visual = family.visual_inputs(load_media(prompt, load_noise))
+    found, calls = [], []
+    for chunk in (0, 8):
+        model = family.load_model(
+            family_checkpoints[name], dtype=torch.float32, attention="sdpa", trust_remote_code=False
+        )
+        model.vision_chunk = chunk
+        model.model.visual.register_forward_pre_hook(lambda *_, chunk=chunk: calls.append(chunk))
+        found.append(features_and_gradients(family, model, visual))
+    chunks = len(tower_.frame_chunks(visual, 8 * family.geometry.merge_size**2))
+    assert chunks > 2 and calls == [0] + [8] * 2 * chunks, "each is computed again for its backward pass"
+    (whole, wanted), (parts, grads) = found
+    for mine, right in zip(parts, whole, strict=True):
+        torch.testing.assert_close(mine, right, rtol=0, atol=1e-5)
+    assert grads.keys() == wanted.keys()
+    norm = sum(float(grad.square().sum()) for grad in wanted.values()) ** 0.5
+    assert sum(float((grads[n] - wanted[n]).square().sum()) for n in wanted) ** 0.5 < 1e-5 * norm
+
+
+def test_media_are_cut_between_steps():
+    grid = torch.tensor([[1, 4, 4], [5, 2, 4], [1, 8, 8]])
+    visual = VisualInputs(torch.arange(16 + 40 + 64)[:, None].float(), grid)
+    chunks = tower_.frame_chunks(visual, 34)
+    assert [chunk.grid_thw.tolist() for chunk in chunks] == [[[1, 4, 4], [2, 2, 4]], [[3, 2, 4]], [[1, 8, 8]]]
+    assert [len(chunk.pixel_patches) for chunk in chunks] == [32, 24, 64]
+    assert torch.equal(torch.cat([chunk.pixel_patches for chunk in chunks]), visual.pixel_patches)
 
 
 @pytest.mark.parametrize("name", TINY_FAMILIES)

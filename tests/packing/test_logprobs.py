@@ -146,6 +146,21 @@ def test_memory_does_not_grow_with_tokens_times_vocabulary(tiny_family, tiny_mod
     assert peaks[1] - peaks[0] < 960 * (64 * 4 * 3 + 64) < 960 * vocabulary * 4
 
 
+def test_a_chunk_is_gone_when_the_next_one_begins(tiny_family, tiny_model, monkeypatch):
+    """Its gradient of the output matrix, which is as large as the matrix, above all."""
+    monkeypatch.setattr(logprobs, "chunk_tokens", lambda model: 4)
+    matrix = tiny_model.lm_head.weight
+    peaks = []
+    for tokens in (4, 8):
+        hidden = torch.randn(tokens, 64).requires_grad_()
+        with Peak() as peak:
+            values, _ = hidden_logprobs(tiny_family, tiny_model, hidden, torch.full((tokens,), 40))
+            values.sum().backward()
+        peaks.append(peak.most)
+        matrix.grad = None
+    assert matrix.requires_grad and peaks[1] - peaks[0] < matrix.nbytes / 4
+
+
 @pytest.mark.parametrize("chunk", [2, 1000])
 def test_kl_over_the_vocabulary(tiny_family, tiny_model, monkeypatch, chunk):
     monkeypatch.setattr(logprobs, "CHUNK_LOGITS", chunk * tiny_model.config.text_config.vocab_size)

@@ -1,6 +1,7 @@
 """What keeps models small changes nothing that they compute."""
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -149,6 +150,54 @@ def test_features_of_a_frozen_tower_change_nothing(tiny_checkpoint, turns):
     (ours, grads), (plain, wanted) = found
     assert torch.equal(ours, plain) and len(grads) == len(wanted) > 10
     assert all(torch.equal(grad, right) for grad, right in zip(grads, wanted, strict=True))
+
+
+OFFLOADED = {"gradient_checkpointing": True, "offload": ("activations", "optimizer")}
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "bfloat16", **ADAPTED}], ids=["float32", "bfloat16 and adapters"])
+def test_offload_changes_nothing(tiny_checkpoint, turns, tmp_path, monkeypatch, options):
+    """Metrics and weights are equal to the bit, before and after a checkpoint that was written without it."""
+    monkeypatch.setattr("easyvideor1.policy.optimizer.BUCKET_BYTES", 20_000)
+    plain = open_policy(tiny_checkpoint, gradient_checkpointing=True, **options)
+    policy = open_policy(tiny_checkpoint, **OFFLOADED, **options)
+    assert steps(policy, turns) == steps(plain, turns)
+    plain.save(tmp_path)
+    policy.restore(tmp_path)
+    assert steps(policy, turns) == steps(plain, turns)
+    for (name, mine), other in zip(policy.model.named_parameters(), plain.model.parameters(), strict=True):
+        assert torch.equal(mine, other), name
+
+
+def test_inputs_of_every_layer_go_to_the_host_once(tiny_checkpoint, turns):
+    policy = open_policy(tiny_checkpoint, **OFFLOADED)
+    times = []
+
+    @contextmanager
+    def counting():
+        times.append(1)
+        yield
+
+    policy.model.host_activations.host = counting
+    steps(policy, turns, 1)
+    layers = len(policy.model.model.visual.blocks) + len(policy.model.model.language_model.layers)
+    assert len(times) == layers * len(policy.plan(turns))
+
+
+def test_moments_are_on_the_device_one_bucket_at_a_time(tiny_checkpoint, turns, monkeypatch):
+    moved = []
+    monkeypatch.setattr("easyvideor1.policy.optimizer.BUCKET_BYTES", 100_000)
+    policy = open_policy(tiny_checkpoint, **OFFLOADED)
+    before = policy.optimizer._move
+
+    def move(bucket, *, to_host):
+        moved.append((to_host, sum(2 * 4 * parameter.numel() for parameter in bucket), len(bucket)))
+        before(bucket, to_host=to_host)
+
+    policy.optimizer._move = move
+    steps(policy, turns, 1)
+    assert [there for there, _, _ in moved] == [False, True] * (len(moved) // 2)
+    assert all(size <= 100_000 or count == 1 for _, size, count in moved) and len(moved) > 4
 
 
 @pytest.mark.slow

@@ -5,12 +5,15 @@ import torch
 from benchmarks.fit import Case, measured, predicted, write
 from torch.utils.flop_counter import FlopCounterMode
 
+from easyvideor1.config import ModelConfig
 from easyvideor1.families.family import load_family
 from easyvideor1.families.tiny import TINY_FAMILIES
 from easyvideor1.packing.balance import model_costs
 from easyvideor1.packing.logprobs import masked_logits
 from easyvideor1.policy.sizing.curves import Curve
 from easyvideor1.policy.sizing.devices import named_device
+from easyvideor1.policy.sizing.measure import measure_model
+from easyvideor1.policy.sizing.memory import Placement, held
 from easyvideor1.policy.sizing.meter import Meter, without_memory
 from easyvideor1.policy.sizing.prediction import largest_that_fits
 from easyvideor1.types import ConfigError
@@ -23,6 +26,9 @@ CASES = {
     "several, checkpointed": Case(
         **SMALL | {"prompts": 2}, model={"gradient_checkpointing": True}, stage={"micro_batch_tokens": 300}
     ),
+    "tower in chunks, offloaded": Case(
+        **SMALL, model={"gradient_checkpointing": True, "offload": ["activations", "optimizer"], "vision_chunk": 36}
+    ),
     "bfloat16, tower frozen": Case(**SMALL, model={"dtype": "bfloat16", "freeze": ["vision", "merger"]}),
 }
 
@@ -33,6 +39,39 @@ def test_the_peak_of_an_update_is_what_the_allocator_gives_out(name, tmp_path):
     checkpoint = write(case, tmp_path / "model")
     parts = predicted(case, checkpoint)
     assert sum(parts.values()) == pytest.approx(measured(case, checkpoint), rel=0.1), parts
+
+
+def test_inputs_of_layers_leave_the_device(tmp_path):
+    """All of them but none of the rest: a number per token, layer and channel."""
+    case = Case(**SMALL)
+    checkpoint = write(case, tmp_path / "model")
+    plain, offloaded = (
+        measure_model(
+            load_family(checkpoint),
+            ModelConfig(path=str(checkpoint), device="cpu", gradient_checkpointing=True, offload=offload),
+            checkpoint,
+        )
+        for offload in ((), ("activations",))
+    )
+    inputs = 4 * 1000 * case.layers * case.width
+    assert plain.language.host.at(1000) == 0
+    assert offloaded.language.host.at(1000) == pytest.approx(inputs)
+    saved = plain.language.kept.at(1000) - offloaded.language.kept.at(1000)
+    assert saved == pytest.approx(inputs, rel=0.01)
+
+
+def test_what_ranks_share_is_divided_among_them(tmp_path):
+    case = Case(**SMALL)
+    checkpoint = write(case, tmp_path / "model")
+    sizes = measure_model(load_family(checkpoint), ModelConfig(path=str(checkpoint), device="cpu"), checkpoint)
+    (whole, nothing), (part, _) = held(sizes, Placement()), held(sizes, Placement(4, 4))
+    assert nothing.weights == nothing.moments == 0 and whole.weights == sizes.weights
+    vocabulary = 4 * sizes.vocabulary * case.width  # embeddings, tied to the matrix of the logits
+    assert part.weights - vocabulary == pytest.approx((whole.weights - vocabulary) / 4, rel=0.01)
+    assert part.gradients == part.weights and part.moments == 2 * part.weights
+    device, host = held(sizes, Placement(4, 4, ("parameters", "optimizer")))
+    assert device.weights == pytest.approx(vocabulary) and device.moments == 0
+    assert host.weights + device.weights == part.weights and host.moments == part.moments
 
 
 def test_the_meter_counts_what_is_made_and_freed():

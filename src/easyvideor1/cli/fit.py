@@ -173,8 +173,10 @@ def _show(problem: Problem, remedies: Sequence[Remedy]) -> None:
     for low, high, count in histogram(problem.asked):
         bar = "#" * round(40 * count / len(problem.asked))
         typer.echo(f"    {low:>7} to {high - 1:>7}  {count:>7}  {bar}".rstrip())
+    ranks = problem.config.cluster.ranks
+    whose = "" if ranks == 1 else f" of the first of {ranks} ranks"
     for peak in problem.peaks:
-        typer.echo(f"  memory of the device, {peak.phase}: {size_words(peak.total)}")
+        typer.echo(f"  memory of the device{whose}, {peak.phase}: {size_words(peak.total)}")
         for name, size in peak.parts.items():
             typer.echo(f"    {name:<22} {size_words(size):>10}")
     parts = host_parts(problem)

@@ -45,10 +45,10 @@ resumes.
 
 `evr1 config migrate OLD.yaml -o NEW.yaml` rewrites a configuration of EasyR1, EasyVideoR1 or an earlier version. Keys
 with a counterpart are converted; all others are listed with the reason, on the terminal and in the comments of the new
-file, and apart from them those that had no effect in the old file either. The new file asks for the GPUs and the engine
-of the old one: for a machine without them set `cluster.ranks=1 rollout.engine=local rollout.workers=0
-rollout.tensor_parallel_size=1`. `total_epochs` becomes the `epochs` of a stage. EasyR1 drops the last incomplete batch
-of an epoch, so the step count here can be larger.
+file, and apart from them those that had no effect in the old file either. `total_epochs` becomes the `epochs` of a
+stage. EasyR1 drops the last incomplete batch of an epoch, so the step count here can be larger. The new file asks for
+the GPUs of the old one, with a rank and an engine of vLLM on each, placed by Ray. To run it in one process, delete
+`cluster`, and `engine`, `workers`, `placement` and `gpus_per_worker` of `rollout`.
 """
 
 

@@ -10,26 +10,37 @@ _ACTOR = "worker.actor"
 _ENGINE = "worker.rollout"
 
 
+#: What an engine has of the GPU of a rank in the books of Ray, which bounds no memory.
+_SHARE = 0.4
+
+
 def ranks(old: LegacyFile) -> int:
     """GPUs of all machines, each of which had a rank of the trainer and a part of an engine."""
-    return max(old.integer("trainer.n_gpus_per_node", 8), 1) * max(old.integer("trainer.nnodes", 1), 1)
+    nodes, gpus = _machines(old)
+    return nodes * gpus
+
+
+def _machines(old: LegacyFile) -> tuple[int, int]:
+    return max(old.integer("trainer.nnodes", 1), 1), max(old.integer("trainer.n_gpus_per_node", 8), 1)
 
 
 def cluster(old: LegacyFile) -> dict[str, Any]:
-    """The section ``cluster``."""
-    out: dict[str, Any] = {"ranks": ranks(old)}
+    """The section ``cluster``. Ray placed everything, and does again."""
+    nodes, gpus = _machines(old)
+    many = nodes * gpus
+    out: dict[str, Any] = {"nodes": nodes, "gpus_per_node": gpus} | ({"placement": "ray"} if many > 1 else {})
     key = f"{_ACTOR}.fsdp.fsdp_size"
     size = old.integer(key, -1)
-    if 1 < size < out["ranks"] and out["ranks"] % size == 0:
+    if 1 < size < many and many % size == 0:
         out["shard_size"] = size
-    elif old.has(key) and 0 < size < out["ranks"]:
-        old.drop(key, f"it does not divide the {out['ranks']} GPUs into groups of two or more: cluster.shard_size")
+    elif old.has(key) and 0 < size < many:
+        old.drop(key, f"it does not divide the {many} GPUs into groups of two or more: cluster.shard_size")
     key = f"{_ACTOR}.ulysses_size"
     together = old.integer(key, 1)
-    if together > 1 and out["ranks"] % together == 0:
+    if together > 1 and many % together == 0:
         out["sequence_parallel"] = together
     elif together != 1:
-        old.drop(key, f"it does not divide the {out['ranks']} GPUs: cluster.sequence_parallel")
+        old.drop(key, f"it does not divide the {many} GPUs: cluster.sequence_parallel")
     return out
 
 
@@ -40,7 +51,13 @@ def longest(old: LegacyFile) -> int:
 
 def engine(old: LegacyFile) -> dict[str, Any]:
     """Keys of ``rollout`` that say which engine generates, on which devices and with how much memory."""
-    shared = max(old.integer(f"{_ENGINE}.tensor_parallel_size", 2), 1)
+    key, many = f"{_ENGINE}.tensor_parallel_size", ranks(old)
+    if old.has(key) and old.integer(key, 1) > 1:
+        old.drop(
+            key,
+            "Ray gives an engine one GPU: each GPU has one of its own. For a model that no GPU can hold set "
+            "rollout.placement: process, rollout.workers: 1 and rollout.tensor_parallel_size",
+        )
     chunked = old.flag(f"{_ENGINE}.enable_chunked_prefill", False)
     limit = old.integer(f"{_ENGINE}.max_model_len", longest(old))
     step = old.integer(f"{_ENGINE}.max_num_batched_tokens", 8192)
@@ -51,8 +68,8 @@ def engine(old: LegacyFile) -> dict[str, Any]:
         step = limit
     return {
         "engine": "vllm",
-        "workers": max(ranks(old) // shared, 1),
-        "tensor_parallel_size": shared,
+        "workers": many,
+        **({"placement": "ray", "gpus_per_worker": _SHARE} if many > 1 else {}),
         "vllm": {
             "gpu_memory_utilization": old.number(f"{_ENGINE}.gpu_memory_utilization", 0.6),
             "max_model_len": limit,

@@ -16,6 +16,7 @@ from easyvideor1.config.cluster import ClusterConfig
 from easyvideor1.config.data import DataConfig, ModalityShares, SourceConfig
 from easyvideor1.config.engines import VLLMConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, ImageOverride, VideoBudget, VideoOverride
+from easyvideor1.config.model import LoraConfig, ModelConfig
 from easyvideor1.config.rewards import RULE_PARTS, JudgeConfig, RewardConfig
 from easyvideor1.config.stage_sections import OptimizerConfig
 from easyvideor1.config.stages import StageConfig
@@ -50,61 +51,6 @@ __all__ = [
 
 #: Taken off logits; beyond 2, the bound of endpoints, a token that was said once is all but forbidden.
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-
-
-class LoraConfig(BaseConfig):
-    """Low-rank adapters that are trained in place of the weights."""
-
-    rank: PositiveInt = 16
-    """Rank of the adapters."""
-    alpha: Annotated[float, Field(gt=0)] = 32.0
-    """Adapters count ``alpha / rank``."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of an adapter's inputs that is dropped in training."""
-    targets: Annotated[tuple[Literal["vision", "merger", "language"], ...], Field(min_length=1)] = ("language",)
-    """Module groups whose linear layers get adapters; the matrix of the logits gets none."""
-
-
-class ModelConfig(BaseConfig):
-    """The policy that is trained."""
-
-    path: str = ""
-    """Directory of a Hugging Face checkpoint, from the working directory or beside the YAML file. A later stage starts
-    from the stage before it, not from here."""
-    family: str = ""
-    """Adapter of the model family: a registered name or ``module:attr``; found by the checkpoint's ``model_type`` if
-    empty."""
-    conventions: Literal["released", "transformers"] = "released"
-    """Follow the code released with the weights or transformers, where they differ on prompts with a video.
-    ``released``, as vLLM does: text behind a video starts behind the video's last position (Qwen2-VL, Qwen2.5-VL), and
-    no second pair of brackets stands around a video (Qwen3-VL, Qwen3.5). ``transformers``: its processors and
-    positions, exactly."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of activations, the residual stream included. Parameters that learn, and the optimiser's state, are float32
-    either way: in bfloat16 the small updates of reinforcement learning would be rounded away. Frozen weights are kept
-    in this type where it holds them exactly."""
-    attention: Literal["sdpa", "eager"] = "sdpa"
-    """Attention implementation asked of transformers."""
-    freeze: tuple[Literal["vision", "merger", "language"], ...] = ()
-    """Module groups that are not trained."""
-    lora: LoraConfig | None = None
-    """Train adapters and nothing else (extra ``lora``); null trains the weights themselves."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, more time."""
-    compile: bool = False
-    """Compile the layers with ``torch.compile`` when they first run, which takes a minute or so. Worth it on a GPU
-    (docs/performance.md); on a CPU it needs a C++ compiler, and gains little."""
-    device: str = "auto"
-    """``auto`` takes the first GPU, else the CPU."""
-    trust_remote_code: bool = False
-    """Let the checkpoint run Python of its own. Leave it off unless you have read that code."""
-
-    @model_validator(mode="after")
-    def _adapters_are_trained(self) -> ModelConfig:
-        frozen = [group for group in (self.lora.targets if self.lora else ()) if group in self.freeze]
-        if frozen:
-            raise ValueError(f"{frozen[0]} is in both freeze and lora.targets; with lora everything else is frozen")
-        return self
 
 
 class PromptConfig(BaseConfig):
@@ -359,7 +305,22 @@ class RunConfig(BaseConfig):
 
     @model_validator(mode="after")
     def _ranks_have_what_they_need(self) -> RunConfig:
+        if (
+            self.model.vision_chunk
+            and self.cluster.ranks > 1
+            and "vision" not in self.model.freeze
+            and not self.model.lora
+        ):
+            raise ValueError(
+                "model.vision_chunk: ranks that share the vision tower all call it once in a pass, whatever media they "
+                "have; set model.vision_chunk=0, or model.freeze=[vision,merger]"
+            )
         if self.cluster.ranks == 1:
+            if "parameters" in self.model.offload:
+                raise ValueError(
+                    "model.offload: parameters are offloaded where ranks share them; set cluster.ranks=2 or more, or "
+                    "leave parameters out"
+                )
             return self
         if self.rollout.engine == "vllm" and not self.rollout.workers:
             raise ValueError(

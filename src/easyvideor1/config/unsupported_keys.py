@@ -35,6 +35,8 @@ HOLDS: Mapping[str, object] = {
     "worker.rollout.do_sample": True,
     "worker.rollout.name": "vllm",
     "worker.rollout.disable_log_stats": True,
+    "worker.rollout.disable_tqdm": False,
+    "worker.rollout.tensor_parallel_size": 1,
 }
 
 #: Prefixes of keys that did nothing in the old run where nothing here asks for them, with what switched them off in
@@ -97,7 +99,8 @@ REASONS: Mapping[str, str] = {
     "worker.actor.fsdp.enable_full_shard": "layers are always gathered when they run and freed again (ZeRO-3)",
     "worker.actor.fsdp.enable_rank0_init": "every rank reads the checkpoint and keeps its part (docs/scaling.md)",
     "worker.actor.fsdp.mp_": "gradients are summed in float32, and buffers are as the model has them",
-    "worker.actor.offload": "offloading is not a setting of this version",
+    "worker.actor.offload": "model.offload says what is kept on the host while the policy is updated, and between "
+    "updates; set it to [optimizer], or to [parameters] where ranks share the policy",
     "worker.actor.model.override_config": "the checkpoint's configuration is taken as it is",
     "worker.actor.model.lora": "its rank is 0 in this file, which trains the weights themselves",
     "worker.actor": "how a step is computed is not a setting",
@@ -108,7 +111,7 @@ REASONS: Mapping[str, str] = {
     "worker.rollout.limit_images": "a row may hold any number of media",
     "worker.rollout.ignore_eos": "a response ends with its stop token",
     "worker.rollout.do_sample": "responses of training are always sampled",
-    "worker.rollout.disable_tqdm": "a bar counts the steps of a run; generation has none of its own",
+    "worker.rollout.disable_tqdm": "a bar counts the steps of a run; where there is no terminal, lines do",
     "worker.rollout.dtype": "the engine computes in model.dtype",
     "worker.rollout.name": "the engine is vllm (rollout.engine)",
     "worker.rollout": "how vLLM is run is in rollout and rollout.vllm, which do not have it",

@@ -203,13 +203,19 @@ class Family(Protocol):
         ...
 
 
+def compute_device(model: Any) -> torch.device:
+    """Where a model computes: where its parameters are, unless they are kept on the host (``model.offload``)."""
+    found: torch.device = getattr(model, "compute_device", None) or next(model.parameters()).device
+    return found
+
+
 def computing(model: Any) -> AbstractContextManager[None]:
     """The type a model computes in: autocast to its ``compute_dtype``, which ``Policy.open`` sets.
 
     Parameters stay float32; a model without the attribute computes in the type of its parameters.
     """
     dtype = getattr(model, "compute_dtype", torch.float32)
-    device = next(model.parameters()).device.type
+    device = compute_device(model).type
     context: AbstractContextManager[None] = torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
     return context
 

@@ -25,7 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from easyvideor1.families.family import Family, Visual, VisualFeatures, computing
+from easyvideor1.families.family import Family, Visual, VisualFeatures, compute_device, computing
 from easyvideor1.families.inputs import LoadFrames, load_checked, load_media
 from easyvideor1.families.vision_tower import tower_is_sharded
 from easyvideor1.files import atomic_path
@@ -199,7 +199,7 @@ class FeatureCache:
                 missing[key] = (ref, plan)
             else:
                 found[key] = features
-        device = next(self.model.parameters()).device
+        device = compute_device(self.model)
         found = {key: features.to(device) for key, features in found.items()}
         if missing:
             found |= dict(zip(missing, self._encode(list(missing.values()), load, device), strict=True))

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.utils.checkpoint import checkpoint
 
 from easyvideor1.attention.branches import BranchKeys
 from easyvideor1.attention.functions import plain_attention
@@ -126,13 +127,71 @@ def idle_tower(family: Family, model: Any, device: torch.device) -> torch.Tensor
 
 def visual_features(family: Family, model: Any, visual: Visual) -> VisualFeatures:
     """What the visual tokens of a batch are given: features as they are, or those of one call, repeated or exchanged
-    as asked."""
+    as asked.
+
+    With ``model.vision_chunk`` there is a call for so many visual tokens at a time, if frames attend to nothing but
+    their own temporal step and no other rank waits for the calls.
+    """
     if isinstance(visual, VisualFeatures):
         return visual
-    seen = family.encode(model, visual)
+    most = getattr(model, "vision_chunk", 0) * family.geometry.merge_size**2
+    if 0 < most < len(visual.pixel_patches) and family.feature_cache and not tower_is_sharded(family, model):
+        seen = _encode_in_chunks(family, model, visual, most)
+    else:
+        seen = family.encode(model, visual)
     if visual.exchange is not None:
         return _exchanged(seen, visual.exchange)
     return seen if visual.repeats is None else seen.take(visual.repeats)
+
+
+def _encode_in_chunks(family: Family, model: Any, visual: VisualInputs, most: int) -> VisualFeatures:
+    """Features of all media, from chunks of at most ``most`` patches.
+
+    In a pass with gradients a chunk is computed again when its backward pass comes. So what the tower keeps is that of
+    one chunk, beside the features of all.
+    """
+
+    def encode(patches: torch.Tensor, grid_thw: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        seen = family.encode(model, VisualInputs(patches, grid_thw))
+        return (seen.tokens, *seen.deepstack)
+
+    learns = torch.is_grad_enabled() and any(
+        parameter.requires_grad
+        for group in ("vision", "merger")
+        for module in family.groups(model)[group]
+        for parameter in module.parameters()
+    )
+    parts = []
+    for chunk in frame_chunks(visual, most):
+        inputs = (chunk.pixel_patches, chunk.grid_thw)
+        parts.append(checkpoint(encode, *inputs, use_reentrant=False) if learns else encode(*inputs))
+    tokens, *deepstack = (torch.cat(column) for column in zip(*parts, strict=True))
+    return VisualFeatures(tokens, tuple(deepstack))
+
+
+def frame_chunks(visual: VisualInputs, most: int) -> list[VisualInputs]:
+    """Media cut between temporal steps, into parts of at most ``most`` patches, or of one step that has more."""
+    found: list[VisualInputs] = []
+    grids: list[tuple[int, int, int]] = []
+    start = size = 0
+
+    def close() -> None:
+        nonlocal start, size
+        patches = visual.pixel_patches[start : start + size]
+        found.append(VisualInputs(patches, visual.grid_thw.new_tensor(grids)))
+        grids.clear()
+        start, size = start + size, 0
+
+    for steps, height, width in visual.grid_thw.tolist():
+        while steps:
+            if grids and size + height * width > most:
+                close()
+            taken = min(max((most - size) // (height * width), 1), steps)
+            grids.append((taken, height, width))
+            size += taken * height * width
+            steps -= taken
+    close()
+    return found
 
 
 def _exchanged(seen: VisualFeatures, exchange: RowExchange) -> VisualFeatures:
@@ -155,9 +214,9 @@ def hidden_states(
 ) -> torch.Tensor:
     """Last hidden states ``(B, T, D)`` of token ids and their media, in one pass.
 
-    The vision tower is called once for all media, or not at all when ``visual`` are features or None; where ranks share
-    it, it is called once all the same. Arguments are those of ``Family.embed`` and ``Family.decode``; ``visual`` is the
-    media of all rows, row by row.
+    The vision tower is called once for all media, or in chunks of them (``visual_features``), or not at all when
+    ``visual`` are features or None; where ranks share it, it is called once all the same. Arguments are those of
+    ``Family.embed`` and ``Family.decode``; ``visual`` is the media of all rows, row by row.
     """
     features = nothing = None
     if not isinstance(visual, VisualInputs) and tower_is_sharded(family, model):

@@ -11,7 +11,7 @@ import torch
 
 from easyvideor1.algorithms.objectives import TokenBatch, value_loss
 from easyvideor1.config import StageConfig
-from easyvideor1.families.family import Family
+from easyvideor1.families.family import Family, compute_device
 from easyvideor1.packing.logprobs import response_values
 from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.policy.optimizer import adamw, clip_gradients, learning_rate, step_at_rate
@@ -43,19 +43,19 @@ class Critic:
         family: of the policy.
         model: a copy of the policy, where the critic starts; it becomes the critic's.
         options: of the stage.
+        on_host: whether the moments of its optimiser are in the memory of the host.
     """
 
-    def __init__(self, family: Family, model: Any, options: StageConfig) -> None:
+    def __init__(self, family: Family, model: Any, options: StageConfig, *, on_host: bool = False) -> None:
         self.family = family
         self.options = options
-        device = next(model.parameters()).device
         logits = model.get_output_embeddings()
         if logits is not None and logits.weight is not model.get_input_embeddings().weight:
             logits.requires_grad_(False)  # the value head replaces it; its gradients would be computed for nothing
-        self.model = ValueModel(model).to(device)
-        self.model.head.to(torch.float32)
+        self.model = ValueModel(model)
+        self.model.head.to(compute_device(model), torch.float32)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = adamw(self.trained, options.optimizer, options.critic.lr)
+        self.optimizer = adamw(self.trained, options.optimizer, options.critic.lr, on_host=on_host)
 
     def values(self, batch: MicroBatch) -> torch.Tensor:
         """Values ``(T,)`` of the batch's response tokens, with gradient where that is on."""

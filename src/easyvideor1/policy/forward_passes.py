@@ -15,7 +15,7 @@ from easyvideor1.algorithms.objectives import Objective, objective_loss
 from easyvideor1.algorithms.token_batch import stage_needs, token_batch
 from easyvideor1.attention.sequence_parallel import SequenceRanks
 from easyvideor1.config import ModelConfig, StageConfig
-from easyvideor1.families.family import Family, VisualFeatures, VisualInputs, computing
+from easyvideor1.families.family import Family, VisualFeatures, VisualInputs, compute_device, computing
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.families.vision_tower import tower_is_sharded, visual_features
@@ -47,7 +47,7 @@ class ForwardPasses:
         self.family = family
         self.model = model
         self.config = config
-        self.device = next(model.parameters()).device
+        self.device = compute_device(model)
         self.options: StageConfig | None = None
         self.objective: Objective | None = None
         self.reference: Any = None

@@ -1,4 +1,4 @@
-"""Memory savings: what is frozen, adapted and recomputed, frozen weights in the computing type or shared."""
+"""Memory savings: what is frozen, adapted, recomputed and offloaded, frozen weights in the computing type or shared."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from easyvideor1.config import ModelConfig
 from easyvideor1.families.family import Family
 from easyvideor1.policy.adapters import add_adapters
+from easyvideor1.policy.host_activations import keep_inputs_on_host
 from easyvideor1.policy.spread import is_spread
 
 #: Modules whose weights are only ever used after autocast has turned them into the computing type.
@@ -18,8 +19,9 @@ _PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
 
 
 def prepare_training(family: Family, model: Any, config: ModelConfig) -> None:
-    """Freeze, adapt and recompute what the config says, in a model with or without memory."""
+    """Freeze, adapt, recompute and offload what the config says, in a model with or without memory."""
     model.compute_dtype = getattr(torch, config.dtype)
+    model.vision_chunk = config.vision_chunk
     for group in config.freeze:
         for module in family.groups(model)[group]:
             module.requires_grad_(False)
@@ -27,6 +29,10 @@ def prepare_training(family: Family, model: Any, config: ModelConfig) -> None:
         add_adapters(family, model, config.lora)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if "activations" in config.offload:
+        # A tower that runs in chunks keeps nothing that would be worth it.
+        tower = [module for group in ("vision", "merger") for module in family.groups(model)[group]]
+        model.host_activations = keep_inputs_on_host(model, apart_from=tower if config.vision_chunk else ())
 
 
 @torch.no_grad()

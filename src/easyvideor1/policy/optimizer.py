@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 
 from easyvideor1.config import OptimizerConfig
-from easyvideor1.policy.spread import clip_spread, is_spread
+from easyvideor1.policy.spread import clip_spread, is_spread, local
 
 
 def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
@@ -21,20 +22,82 @@ def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
     return settings.lr * (settings.min_lr_ratio + (1 - settings.min_lr_ratio) * shape)
 
 
-def adamw(parameters: Iterable[torch.nn.Parameter], settings: OptimizerConfig, lr: float) -> torch.optim.AdamW:
-    """An optimiser of some parameters that lie on one device.
+#: Bytes of moments that are on the device at a time while their home is the host.
+BUCKET_BYTES = 1 << 28
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class HostAdamW(torch.optim.AdamW):
+    """AdamW whose moments are in the memory of the host between updates.
+
+    Its step is AdamW's own, on one bucket of parameters after the other. So a device has the moments of one bucket at a
+    time, and results are equal to the bit. Moments of a GPU are kept in pinned memory.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step; there is no ``closure``."""
+        groups = self.param_groups
+        try:
+            for group in groups:
+                for bucket in _buckets(group["params"]):
+                    self._move(bucket, to_host=False)
+                    self.param_groups = [{**group, "params": bucket}]
+                    super().step()
+                    self._move(bucket, to_host=True)
+        finally:
+            self.param_groups = groups
+
+    def _move(self, parameters: Iterable[torch.nn.Parameter], *, to_host: bool) -> None:
+        for parameter in parameters:
+            state = self.state.get(parameter, {})
+            for name in _MOMENTS:
+                if name in state:
+                    state[name] = on_host(state[name]) if to_host else state[name].to(parameter.device)
+
+
+def on_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor in the memory of the host; of a GPU's in pinned memory, unless ranks hold it in parts."""
+    if tensor.device.type == "cpu" or is_spread(tensor):
+        return tensor.cpu()
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor)
+
+
+def _buckets(parameters: Iterable[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:
+    """Parameters that have a gradient, so many at a time that their moments fill ``BUCKET_BYTES``, or one that is
+    larger."""
+    found: list[torch.nn.Parameter] = []
+    size = 0
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        own = 2 * local(parameter).numel() * parameter.element_size()
+        if found and size + own > BUCKET_BYTES:
+            yield found
+            found, size = [], 0
+        found.append(parameter)
+        size += own
+    if found:
+        yield found
+
+
+def adamw(
+    parameters: Iterable[torch.nn.Parameter], settings: OptimizerConfig, lr: float, *, on_host: bool = False
+) -> torch.optim.AdamW:
+    """An optimiser of some parameters that lie on one device, with its moments there or ``on_host``.
 
     Those that ranks hold in parts are a group of their own: one kernel cannot move both kinds.
     """
     trained = list(parameters)
     kinds = [[p for p in trained if not is_spread(p)], [p for p in trained if is_spread(p)]]
-    return torch.optim.AdamW(
+    optimizer = HostAdamW if on_host else torch.optim.AdamW
+    return optimizer(
         [{"params": kind} for kind in kinds if kind],
         lr=lr,
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
-        fused=trained[0].device.type == "cuda",
+        fused=all(parameter.device.type == "cuda" for parameter in trained),
     )
 
 

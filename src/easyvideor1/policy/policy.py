@@ -111,7 +111,8 @@ class Policy(ForwardPasses):
         self.options = options
         self.objective = OBJECTIVES.resolve(options.objective.name)
         settings = options.optimizer
-        self.optimizer = adamw(trained, settings, settings.lr)
+        offloaded = "optimizer" in self.config.offload
+        self.optimizer = adamw(trained, settings, settings.lr, on_host=offloaded)
         self.kl_weight = KLWeight.of(options.kl)
         copies = self._copies_for(options)
         self.reference = copies.get("reference")
@@ -119,7 +120,7 @@ class Policy(ForwardPasses):
             self.reference.requires_grad_(False).eval()
         self.critic = None
         if "critic" in copies:
-            self.critic = Critic(self.family, copies["critic"], options)
+            self.critic = Critic(self.family, copies["critic"], options, on_host=offloaded)
         # The policy's schedule begins with its own first step.
         self._waits = 0 if self.critic is None else options.critic.warmup_steps
 

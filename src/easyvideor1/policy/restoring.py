@@ -15,6 +15,7 @@ import torch
 from easyvideor1.families.checkpoint import weight_name
 from easyvideor1.families.weight_files import INDEX, WHOLE, LazyTensor, stored_tensors, stored_weights
 from easyvideor1.policy.adapters import adapter_tensors
+from easyvideor1.policy.optimizer import HostAdamW, on_host
 from easyvideor1.policy.saving import ADAPTERS, REFERENCE, moving, shapes, trained
 from easyvideor1.policy.spread import assign_stored, is_spread, local, part_of, stored_part
 from easyvideor1.types import ConfigError
@@ -147,7 +148,8 @@ def read_optimizer(file: Path, model: Any, optimizer: torch.optim.Optimizer) -> 
             raise ConfigError(f"{str(file)!r} is of an optimiser of {name!r}, which this model does not have")
         # AdamW keeps its step counter on the CPU, unless it is one fused kernel.
         if kind != "step":
-            optimizer.state[named[name]][kind] = stored_part(value, named[name])
+            part = stored_part(value, named[name])
+            optimizer.state[named[name]][kind] = on_host(part) if isinstance(optimizer, HostAdamW) else part
         else:
             fused = optimizer.defaults.get("fused")
             optimizer.state[named[name]][kind] = value.load().to(named[name].device if fused else "cpu")

@@ -75,8 +75,9 @@ class ShardedPolicy(Policy):
         assert isinstance(policy, ShardedPolicy)
         policy._costs = model_costs(family, policy.model)
         mesh = place.mesh()
+        on_host = "parameters" in config.offload
         for each in (policy.model, *policy.copies.values()):
-            shard_model(family, each, mesh, place.device)
+            shard_model(family, each, mesh, place.device, parameters_on_host=on_host)
         if stored is not None:
             fill(policy.model, stored)
         policy.place, policy.device = place, place.device

@@ -83,13 +83,8 @@ class RankPlace:
         return group if self.rank < self.shard_size else None
 
 
-def shard_model(family: Family, model: Any, mesh: DeviceMesh, device: torch.device) -> None:
-    """Spread a model on the CPU over ranks, and move what stays whole to the ``device`` of this one.
-
-    Gradients of what is spread are sums over all ranks: a token's weight is its share of the whole update.
-    """
-    from torch.distributed.fsdp import FSDPModule, fully_shard
-
+def sharded_modules(family: Family, model: Any) -> tuple[list[torch.nn.Module], set[torch.nn.Parameter]]:
+    """The modules that are gathered as a whole, from the inside outwards, and parameters in them that stay whole."""
     groups = family.groups(model)
     kept = {*model.get_input_embeddings().parameters()}
     if (logits := model.get_output_embeddings()) is not None:
@@ -98,13 +93,59 @@ def shard_model(family: Family, model: Any, mesh: DeviceMesh, device: torch.devi
     roots = list(groups["language"])
     if any(parameter.requires_grad for module in tower for parameter in module.parameters()):
         roots += _together(model, tower, apart_from=groups["language"])
+    found = []
     for root in roots:
         layers = list(_layers(root))
-        for layer in layers:
-            fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+        found += layers
         # Without a layer of its own it may be called otherwise than as a whole, as the matrix of the logits is.
         if layers and root not in layers and not isinstance(root, torch.nn.ModuleList):
-            fully_shard(root, mesh=mesh, reshard_after_forward=True, ignored_params=kept)
+            found.append(root)
+    return found, kept
+
+
+def shard_model(
+    family: Family, model: Any, mesh: DeviceMesh, device: torch.device, *, parameters_on_host: bool = False
+) -> None:
+    """Spread a model on the CPU over ranks, and move what stays whole to the ``device`` of this one.
+
+    Gradients of what is spread are sums over all ranks, in float32: a token's weight is its share of the whole update.
+    A model that computes in bfloat16 is gathered in that type, which halves what ranks send each other; autocast would
+    turn the weights of its products into it in any case.
+
+    Args:
+        family: of the model.
+        model: on the CPU, as it is trained.
+        mesh: the ranks.
+        device: where this rank computes.
+        parameters_on_host: keep this rank's parts, and their gradients, in the memory of the host.
+    """
+    from torch.distributed.fsdp import (
+        CPUOffloadPolicy,
+        FSDPModule,
+        MixedPrecisionPolicy,
+        OffloadPolicy,
+        fully_shard,
+    )
+
+    dtype = getattr(model, "compute_dtype", torch.float32)
+    # Inputs stay as they are: angles of rotary positions are float32.
+    precision = MixedPrecisionPolicy(
+        param_dtype=None if dtype == torch.float32 else dtype,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,
+    )
+    offload = CPUOffloadPolicy(pin_memory=device.type == "cuda") if parameters_on_host else OffloadPolicy()
+    modules, kept = sharded_modules(family, model)
+    for module in modules:
+        fully_shard(
+            module,
+            mesh=mesh,
+            reshard_after_forward=True,
+            mp_policy=precision,
+            offload_policy=offload,
+            ignored_params=kept & {*module.parameters()} or None,
+        )
+    model.compute_device = device
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
@@ -112,8 +153,12 @@ def shard_model(family: Family, model: Any, mesh: DeviceMesh, device: torch.devi
     # A module that is spread was moved as it was cut; to move it again would take its parts apart.
     for owner in model.modules():
         for tensor in (*owner.parameters(recurse=False), *owner.buffers(recurse=False)):
-            if tensor.device.type != device.type and type(tensor) in (torch.nn.Parameter, torch.Tensor):
+            if type(tensor) not in (torch.nn.Parameter, torch.Tensor):
+                continue
+            if tensor.device.type != device.type:
                 tensor.data = tensor.data.to(device)
+            elif tensor.untyped_storage().nbytes() > tensor.nbytes:  # all weights were read into one piece of memory
+                tensor.data = tensor.data.clone()
 
 
 def _layers(root: torch.nn.Module) -> Iterable[torch.nn.Module]:

@@ -79,15 +79,17 @@ def stored_part(stored: LazyTensor, like: Any, dtype: torch.dtype | None = None)
     from torch.distributed.tensor import DTensor
 
     rows = stored.rows(*own_rows(like)).to(like.device, dtype)
-    return DTensor.from_local(
+    found = DTensor.from_local(
         rows, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
     )
+    return found.to(like.device)  # parts of a GPU's ranks may be on the host (``model.offload``)
 
 
 @torch.no_grad()
 def assign_stored(parameter: torch.Tensor, stored: LazyTensor) -> None:
     """Give a parameter the numbers of a tensor of a file, in place."""
-    local(parameter).copy_(local(stored_part(stored, parameter)))
+    rows = stored.rows(*own_rows(parameter)) if is_spread(parameter) else stored.load()
+    local(parameter).copy_(rows)
 
 
 @torch.no_grad()
@@ -128,15 +130,17 @@ def clip_spread(gradients: Sequence[torch.Tensor], most: float) -> float:
     if not gradients:
         return 0.0
     spread = [gradient for gradient in gradients if is_spread(gradient)]
+    # Whole gradients are on the device; parts may be on the host (``model.offload``), and are added up there.
     total = _squares([gradient for gradient in gradients if not is_spread(gradient)], gradients[0].device)
     if spread:
         parts = _squares([local(gradient) for gradient in spread], spread[0].device)
         dist.all_reduce(parts, group=_sharing(spread[0]))
-        total = total + parts
+        total = total + parts.to(total.device)
     norm = total.sqrt()
     factor = (most / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
-        local(gradient).mul_(factor.to(gradient.dtype))
+        own = local(gradient)
+        own.mul_(factor.to(own.device, own.dtype))
     return float(norm)
 
 

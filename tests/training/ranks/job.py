@@ -37,6 +37,7 @@ STAGES = {
     "ppo": stage("ppo", advantage="gae", kl={"estimator": "k2", "coef": 0.05, "reference": "ema"}),
     "dpo": stage("dpo", objective="dpo", aggregation="sequence", advantage="reward"),
     "one turn": stage("one", objective="sft", advantage="ones"),
+    "brief": stage("brief", kl=ADAPTIVE),
     "adapters": stage(
         "adapters", kl={"estimator": "full", "coef": 0.1, "reference": "adapter-off"}, weighter={"name": "tw_grpo"}
     ),
@@ -45,7 +46,7 @@ STAGES = {
 
 def steps_of(name: str) -> int:
     """Ten, but of the smallest."""
-    return 3 if name == "one turn" else 10
+    return 3 if name in ("one turn", "brief") else 10
 
 
 def open_media(job: Path):

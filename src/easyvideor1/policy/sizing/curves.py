@@ -44,7 +44,8 @@ class PassMemory:
 
     ``kept`` is there between forward and backward pass. ``forward`` and ``backward`` are the most that a pass needs
     beyond what is kept at that moment. ``alone`` is the peak of a pass without gradient, ``layer`` what the backward
-    pass still needs of the layers when only the first is left.
+    pass still needs of the layers when only the first is left. ``host`` is what the memory of the host keeps between
+    forward and backward pass (``model.offload``).
     """
 
     kept: Curve = Curve()
@@ -52,6 +53,7 @@ class PassMemory:
     backward: Curve = Curve()
     alone: Curve = Curve()
     layer: Curve = Curve()
+    host: Curve = Curve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,34 @@ class HeadMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered:
+    """Bytes of layers that ranks share while they run: weights of two layers and of what is around all of them, and in
+    the backward pass gradients, of one layer and of what is around, until they are summed."""
+
+    weights: int = 0
+    gradients: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSizes:
+    """What ranks share of a model (``policy.sharding``): trained numbers, bytes of frozen weights, and what is gathered
+    while the language model and while the vision tower runs."""
+
+    trained_values: int = 0
+    frozen: int = 0
+    language: Gathered = Gathered()
+    vision: Gathered = Gathered()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSizes:
     """Sizes of a model as a configuration trains it, in bytes unless said otherwise.
 
     ``trained`` and ``frozen`` are weights by module group; ``trained_values`` counts trained numbers, each of which has
     a float32 gradient and two float32 moments. ``largest`` is the largest trained tensor. ``key_values`` are those of
     one token in the engine's cache. ``pixels`` are those of one patch as the tower takes them, ``features`` what a
-    visual token is given, ``hidden`` the state of one token.
+    visual token is given, ``hidden`` the state of one token. ``vision_chunk`` are patches that the tower computes at a
+    time, 0 all of them.
     """
 
     trained: dict[str, int]
@@ -98,6 +121,16 @@ class ModelSizes:
     tower_trained: bool
     merge: int
     costs: Costs
+    shared: SharedSizes = SharedSizes()
+    vision_chunk: int = 0
+
+    def patches_at_once(self, patches: int) -> int:
+        """Patches that the tower computes at a time."""
+        return min(patches, self.vision_chunk) if self.vision_chunk else patches
+
+    def patches_kept(self, patches: int) -> int:
+        """Patches whose activations the tower keeps between forward and backward pass: none if it learns in chunks."""
+        return patches if self.tower_trained and self.patches_at_once(patches) == patches else 0
 
     @property
     def weights(self) -> int:

@@ -7,7 +7,7 @@ attention takes memory that grows with the length, the eager one with its square
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from easyvideor1.families.vision_tower import prepare_tower
 from easyvideor1.packing.balance import model_costs
 from easyvideor1.packing.logprobs import chunk_tokens, hidden_logprobs
 from easyvideor1.policy.memory_savings import frozen_products, prepare_training
-from easyvideor1.policy.sizing.curves import Curve, HeadMemory, ModelSizes, PassMemory
+from easyvideor1.policy.sharding import sharded_modules
+from easyvideor1.policy.sizing.curves import Curve, Gathered, HeadMemory, ModelSizes, PassMemory, SharedSizes
 from easyvideor1.policy.sizing.meter import Meter, without_memory
 from easyvideor1.types import ConfigError
 
@@ -53,6 +54,7 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
     compute = getattr(torch, config.dtype).itemsize
     deepstack = len(getattr(model.config.vision_config, "deepstack_visual_indexes", None) or ())
     geometry = family.geometry
+    shared = _shared(family, model)
     try:
         with without_memory():
             model.to_empty(device="cpu")
@@ -85,7 +87,44 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
         tower_trained=tower_trained,
         merge=geometry.merge_size**2,
         costs=costs,
+        shared=shared,
+        vision_chunk=config.vision_chunk * geometry.merge_size**2 if family.feature_cache else 0,
     )
+
+
+def _shared(family: Family, model: Any) -> SharedSizes:
+    """What ranks would share; a module inside another one is gathered by itself."""
+    modules, whole = sharded_modules(family, model)
+    groups = family.groups(model)
+    tower = {part for name in ("vision", "merger") for module in groups[name] for part in module.modules()}
+    taken = {id(parameter) for parameter in whole}
+    own: dict[torch.nn.Module, list[torch.nn.Parameter]] = {}
+    for module in modules:
+        own[module] = [parameter for parameter in module.parameters() if id(parameter) not in taken]
+        taken |= {id(parameter) for parameter in own[module]}
+    seen = [module for module in modules if not tower.isdisjoint(module.modules())]
+    every = [parameter for parameters in own.values() for parameter in parameters]
+    return SharedSizes(
+        sum(p.numel() for p in every if p.requires_grad),
+        _bytes(every, trained=False),
+        _gathered({module: own[module] for module in modules if module not in seen}, model.compute_dtype),
+        _gathered({module: own[module] for module in seen}, model.compute_dtype),
+    )
+
+
+def _gathered(own: Mapping[torch.nn.Module, Sequence[torch.nn.Parameter]], dtype: torch.dtype) -> Gathered:
+    """A layer and the next one, beside what is gathered around them. Gradients are summed in float32."""
+    around = layer = Gathered()
+    for module, parameters in own.items():
+        one = Gathered(
+            sum(p.numel() * (p.element_size() if dtype == torch.float32 else dtype.itemsize) for p in parameters),
+            sum(p.numel() for p in parameters if p.requires_grad) * (dtype.itemsize + 4),
+        )
+        if any(other is not module and other in own for other in module.modules()):
+            around = Gathered(around.weights + one.weights, around.gradients + one.gradients)
+        else:
+            layer = max(layer, one, key=lambda each: each.weights)
+    return Gathered(around.weights + 2 * layer.weights, around.gradients + layer.gradients)
 
 
 def _opened(family: Family, config: ModelConfig, checkpoint: Path) -> Any:
@@ -143,7 +182,7 @@ def _language(family: Family, model: Any) -> PassMemory:
 
     def run(count: int, length: int) -> torch.Tensor:
         decoder.layers = layers[:count]
-        tokens = torch.zeros(1, length, width, dtype=dtype, requires_grad=torch.is_grad_enabled() and trains)
+        tokens = _input(1, length, width, dtype=dtype, grad=torch.is_grad_enabled() and trains)
         mask: torch.Tensor | Layout | None = None
         if takes_layout(model):  # a prompt and what continues it
             mask = Layout(((0, length // 2, length), (length // 2, length, length)), length)
@@ -156,6 +195,12 @@ def _language(family: Family, model: Any) -> PassMemory:
         return _passes(model, run, len(layers), period)
     finally:
         decoder.layers = layers
+
+
+def _input(*shape: int, dtype: torch.dtype, grad: bool) -> torch.Tensor:
+    """What layers start from. With a gradient it is the result of something, so that it goes when they let go of it."""
+    found = torch.zeros(shape, dtype=dtype)
+    return found + torch.zeros((), dtype=dtype, requires_grad=True) if grad else found
 
 
 def _period(kinds: Sequence[str]) -> int:
@@ -177,7 +222,7 @@ def _vision(family: Family, model: Any) -> PassMemory:
 
     def run(count: int, length: int) -> torch.Tensor:
         grad = torch.is_grad_enabled() and trains
-        hidden = torch.zeros(length, width, dtype=model.compute_dtype, requires_grad=grad)
+        hidden = _input(length, width, dtype=model.compute_dtype, grad=grad)
         turned = torch.zeros(length, width // int(shape.num_heads))
         for block in blocks[:count]:
             hidden = block(hidden, cu_seqlens=_BOUNDS[length], max_seqlen=length, position_embeddings=(turned, turned))
@@ -211,28 +256,31 @@ def _passes(
 
     if not grad:
         return PassMemory(alone=whole(3))
-    return PassMemory(whole(0), curves[more][1], curves[more][2], whole(3), curves[few][0])
+    return PassMemory(whole(0), curves[more][1], curves[more][2], whole(3), curves[few][0], whole(4))
 
 
 def _one(
     model: Any, run: Callable[[int, int], torch.Tensor], count: int, length: int, grad: bool
-) -> tuple[float, float, float, float]:
-    """Bytes kept, most beyond that in the forward and in the backward pass, and the peak without gradient."""
+) -> tuple[float, float, float, float, float]:
+    """Bytes kept, most beyond that in the forward and in the backward pass, the peak without gradient, and bytes that
+    the host keeps."""
     with Meter() as meter:
+        if (activations := getattr(model, "host_activations", None)) is not None:
+            activations.host = meter.on_host
         with torch.no_grad(), computing(model):
             out = run(count, length)
         del out
         alone = meter.take_peak()
         if not grad:
-            return 0.0, 0.0, 0.0, float(alone)
+            return 0.0, 0.0, 0.0, float(alone), 0.0
         with computing(model):
             out = run(count, length)
-        kept, forward = meter.live, meter.take_peak()
+        kept, host, forward = meter.live, meter.host, meter.take_peak()
         if not out.requires_grad:
-            return 0.0, 0.0, 0.0, float(alone)
+            return 0.0, 0.0, 0.0, float(alone), 0.0
         torch.autograd.backward(out, torch.zeros_like(out))
         backward = meter.take_peak()
-    return float(kept), float(forward - kept), float(backward - kept), float(alone)
+    return float(kept), float(forward - kept), float(backward - kept), float(alone), float(host)
 
 
 def _head(family: Family, model: Any) -> HeadMemory:
@@ -248,7 +296,7 @@ def _head(family: Family, model: Any) -> HeadMemory:
             torch.autograd.backward(logprobs, torch.zeros_like(logprobs))
             return float(meter.take_peak()), float(kept)
 
-    # From the second chunk on, gradients of the chunk before it are still there.
+    # A chunk that is not whole takes less for each token.
     small, large = [math.ceil(chunk / 4), math.ceil(chunk / 2) + 1], [2 * chunk, 3 * chunk]
     below, above = ([one(targets) for targets in lengths] for lengths in (small, large))
     return HeadMemory(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from easyvideor1.policy.sizing.curves import ModelSizes
+from easyvideor1.policy.optimizer import BUCKET_BYTES
+from easyvideor1.policy.sizing.curves import ModelSizes, SharedSizes
 from easyvideor1.policy.sizing.workload import Asked, MicroBatchWork, StageFacts
 
 
@@ -33,40 +35,120 @@ class EngineFacts:
     max_new_tokens: int
 
 
-def static_parts(sizes: ModelSizes, facts: StageFacts) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the trainer keeps things: ``shards`` of all ``ranks`` share each layer, ``offload`` as in ``ModelConfig``.
+
+    With ``on_cpu`` the device is the host, and offload saves nothing.
+    """
+
+    ranks: int = 1
+    shards: int = 1
+    offload: tuple[str, ...] = ()
+    on_cpu: bool = False
+
+    def keeps_on_host(self, what: str) -> bool:
+        """Whether something is not on the device while it is not needed there."""
+        return what in self.offload and not self.on_cpu
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes that last for a stage: weights, gradients and moments, and the trained weights among the first."""
+
+    weights: int
+    trained: int
+    gradients: int
+    moments: int
+
+
+def held(sizes: ModelSizes, place: Placement) -> tuple[Held, Held]:
+    """What one process has on its device, and what in the memory of the host.
+
+    Trained numbers are float32, their gradients too, and AdamW has two moments of each.
+    """
+    shared = sizes.shared if place.shards > 1 else SharedSizes()
+    own, frozen = (math.ceil(each / place.shards) for each in (shared.trained_values, shared.frozen))
+    whole = sizes.trained_values - shared.trained_values
+    rest = sizes.weights - 4 * shared.trained_values - shared.frozen
+    away = place.keeps_on_host("parameters")
+    here, there = (whole, own) if away else (whole + own, 0)
+    moments = 0 if place.keeps_on_host("optimizer") else 8 * here
+    device = Held(rest if away else rest + 4 * own + frozen, 4 * here, 4 * here, moments)
+    host = Held(4 * own + frozen if away else 0, 4 * there, 4 * there, 8 * (here + there) - moments)
+    return device, host
+
+
+def static_parts(sizes: ModelSizes, facts: StageFacts, place: Placement) -> dict[str, int]:
     """What lasts for a stage: weights, AdamW's two moments, and copies of what is trained."""
-    trained = sum(sizes.trained.values())
-    parts = {"weights": sizes.weights, "optimiser state": 8 * sizes.trained_values}
+    device, _ = held(sizes, place)
+    parts = {"weights": device.weights, "optimiser state": device.moments}
     if facts.reference_copy:
-        parts["reference"] = trained
+        parts["reference"] = device.trained
     if facts.critic:
-        parts["critic"] = trained + 8 * sizes.trained_values
-    return parts
+        parts["critic"] = device.trained + device.moments
+    return {name: size for name, size in parts.items() if size}
 
 
-def update_peak(sizes: ModelSizes, facts: StageFacts, batches: Sequence[MicroBatchWork], *, on_cpu: bool) -> Peak:
+def offloaded_parts(
+    sizes: ModelSizes, facts: StageFacts, batches: Sequence[MicroBatchWork], place: Placement
+) -> dict[str, int]:
+    """Bytes in the memory of the host for each process that trains."""
+    if place.on_cpu:
+        return {}
+    _, host = held(sizes, place)
+    copies = 1 + facts.critic
+    parts = {
+        "parameters": host.weights + host.gradients + host.trained * (facts.reference_copy + facts.critic),
+        "optimiser state": copies * host.moments,
+        "activations": int(max(_host_activations(sizes, batch) for batch in batches)) if batches else 0,
+    }
+    return {f"offloaded {name}": size for name, size in parts.items() if size}
+
+
+def _host_activations(sizes: ModelSizes, batch: MicroBatchWork) -> float:
+    return sizes.language.host.at(batch.tokens) + sizes.vision.host.at(sizes.patches_kept(batch.patches))
+
+
+def update_peak(sizes: ModelSizes, facts: StageFacts, batches: Sequence[MicroBatchWork], place: Placement) -> Peak:
     """The worst moment of an update: in the largest micro-batch, or when the optimiser moves the weights.
 
-    The first micro-batch finds no gradients, so with a single one the worst moment is where its backward pass begins,
-    or where it ends.
+    The first micro-batch of a rank finds no gradients, so with a single one the worst moment is where its backward pass
+    begins, or where it ends.
     """
-    peaks = [_micro_batch_peak(sizes, facts, batch, later=len(batches) > 1) for batch in batches]
-    static, gradients = static_parts(sizes, facts), 4 * sizes.trained_values
-    step = {"gradients": gradients}
-    if on_cpu:  # the fused optimiser of a GPU needs nothing more
+    peaks = [_micro_batch_peak(sizes, facts, batch, place, later=len(batches) > place.ranks) for batch in batches]
+    device, _ = held(sizes, place)
+    step = {"gradients": device.gradients}
+    if place.on_cpu:  # the fused optimiser of a GPU needs nothing more
         step["optimiser's own"] = 2 * sizes.largest
+    elif place.keeps_on_host("optimizer"):
+        step["optimiser's own"] = min(max(BUCKET_BYTES, 2 * sizes.largest), 2 * device.gradients)
     worst = max([*peaks, step], key=lambda parts: sum(parts.values()))
-    return Peak("update", {**static, **{name: size for name, size in worst.items() if size}})
+    return Peak("update", {**static_parts(sizes, facts, place), **{name: size for name, size in worst.items() if size}})
 
 
-def _micro_batch_peak(sizes: ModelSizes, facts: StageFacts, batch: MicroBatchWork, *, later: bool) -> dict[str, int]:
+def _micro_batch_peak(
+    sizes: ModelSizes, facts: StageFacts, batch: MicroBatchWork, place: Placement, *, later: bool
+) -> dict[str, int]:
     """The parts of the worst moment of one micro-batch."""
-    n, patches = batch.tokens, batch.patches
+    n, patches, stays = batch.tokens, sizes.patches_at_once(batch.patches), sizes.patches_kept(batch.patches)
     language, head = sizes.language, sizes.head
-    gradients = 4 * sizes.trained_values
+    gradients = held(sizes, place)[0].gradients
     tower = _tower(sizes, facts, batch)
     kept = language.kept.at(n) + batch.targets * sizes.hidden
-    seen = sizes.vision.kept.at(patches) if sizes.tower_trained else 0.0
+    seen = sizes.vision.kept.at(stays)
+    if place.on_cpu:  # the host is the device
+        kept += language.host.at(n)
+        seen += sizes.vision.host.at(stays)
+    shared = sizes.shared if place.shards > 1 else SharedSizes()
+    gathered = {
+        "forward": shared.language.weights,
+        "reference": shared.language.weights,
+        "backward": shared.language.weights + shared.language.gradients,
+        "end": shared.language.weights + shared.language.gradients,
+        "vision": shared.vision.weights,
+        "vision backward": shared.vision.weights + shared.vision.gradients,
+    }
     moments = {
         "forward": (kept, language.forward.at(n), 0.0, seen),
         "logits": (kept, 0.0, head.peak(batch.targets), seen),
@@ -76,22 +158,25 @@ def _micro_batch_peak(sizes: ModelSizes, facts: StageFacts, batch: MicroBatchWor
     if facts.reference_in_loss:
         moments["reference"] = (kept, language.alone.at(n), head.kept.at(batch.targets), seen)
     if patches and not facts.cached_features:
-        running = seen + sizes.vision.forward.at(patches) if sizes.tower_trained else sizes.vision.alone.at(patches)
+        # A chunk that will be computed again keeps nothing the first time.
+        again = seen if stays else sizes.vision.kept.at(patches)
+        running = seen + sizes.vision.forward.at(patches) if stays else sizes.vision.alone.at(patches)
         moments["vision"] = (0.0, 0.0, 0.0, running)
         if sizes.tower_trained:
-            moments["vision backward"] = (0.0, 0.0, 0.0, seen + sizes.vision.backward.at(patches))
+            moments["vision backward"] = (0.0, 0.0, 0.0, again + sizes.vision.backward.at(patches))
     # Where there were none before: the decoder's are there when its first layer is reached, the tower's are not.
-    own = 4 * sizes.trained_values * sizes.trained["language"] // max(sum(sizes.trained.values()), 1)
+    own = gradients * sizes.trained["language"] // max(sum(sizes.trained.values()), 1)
     late = ("end", "vision backward")
     parts = [
         {
             "gradients": gradients if later else own if name in late else 0,
-            "activations, kept": int(stays),
+            "gathered layers": gathered.get(name, 0),
+            "activations, kept": int(remains),
             "activations, at work": int(works),
             "logits": int(logits),
             "vision tower": int(vision + tower),
         }
-        for name, (stays, works, logits, vision) in moments.items()
+        for name, (remains, works, logits, vision) in moments.items()
     ]
     return max(parts, key=lambda one: sum(one.values()))
 
@@ -103,7 +188,13 @@ def _tower(sizes: ModelSizes, facts: StageFacts, batch: MicroBatchWork) -> int:
 
 
 def generation_peak(
-    sizes: ModelSizes, facts: StageFacts, engine: EngineFacts, asked: Sequence[Asked], *, prompts: int
+    sizes: ModelSizes,
+    facts: StageFacts,
+    engine: EngineFacts,
+    asked: Sequence[Asked],
+    place: Placement,
+    *,
+    prompts: int,
 ) -> Peak:
     """The worst moment of generation: the trainer's own beside weights, cache and prefill of the engine.
 
@@ -112,6 +203,7 @@ def generation_peak(
         facts: of the stage.
         engine: how responses are generated.
         asked: all prompts; the longest decide.
+        place: where the trainer keeps things.
         prompts: of a step, at most as many in a batch.
     """
     one = max(asked, key=lambda each: len(each.prompt))
@@ -122,8 +214,9 @@ def generation_peak(
     patches = together * one.visual * sizes.merge
     prefill = sizes.language.alone.at(together * len(one.prompt))
     if not facts.cached_features:
-        prefill = max(prefill, sizes.vision.alone.at(patches) + patches * sizes.pixels)
-    parts = static_parts(sizes, facts)
+        running = sizes.vision.alone.at(sizes.patches_at_once(patches))
+        prefill = max(prefill, running + patches * sizes.pixels)
+    parts = static_parts(sizes, facts, place)
     if engine.copies:
         parts["engine's weights"] = engine.copies * sizes.all_values * engine.weight_bytes
     parts["KV cache"] = max(tokens, engine.batch_tokens if engine.copies else 0) * sizes.key_values

@@ -19,14 +19,27 @@ from torch.utils._pytree import tree_leaves
 
 
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the storages that are made while it is on. What there was before counts nothing, views neither."""
+    """Counts the storages that are made while it is on. What there was before counts nothing, views neither.
+
+    ``live`` are bytes of the device; those that are made within ``on_host`` are ``host``.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.live = 0
+        self.live = self.host = 0
         self._peak = 0
-        #: By address of the storage, which is used again once it is freed.
-        self._known: dict[int, int] = {}
+        self._host_is_meant = False
+        #: Bytes of the device and of the host by address of the storage, which is used again once it is freed.
+        self._known: dict[int, tuple[int, int]] = {}
+
+    @contextmanager
+    def on_host(self) -> Iterator[None]:
+        """Within, memory of the host is taken."""
+        self._host_is_meant = True
+        try:
+            yield
+        finally:
+            self._host_is_meant = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for tensor in tree_leaves((args, kwargs or {})):
@@ -43,13 +56,18 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         key = storage._cdata
         if key in self._known:
             return
-        self._known[key] = storage.nbytes() if size is None else size
-        self.live += self._known[key]
+        made = storage.nbytes() if size is None else size
+        self._known[key] = (0, made) if self._host_is_meant else (made, 0)
+        self._count(self._known[key], 1)
         self._peak = max(self._peak, self.live)
         weakref.finalize(storage, self._forget, key)
 
     def _forget(self, key: int) -> None:
-        self.live -= self._known.pop(key, 0)
+        self._count(self._known.pop(key, (0, 0)), -1)
+
+    def _count(self, made: tuple[int, int], sign: int) -> None:
+        self.live += sign * made[0]
+        self.host += sign * made[1]
 
     def take_peak(self) -> int:
         """Most bytes alive at a time since the last call."""

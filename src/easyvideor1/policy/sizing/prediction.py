@@ -9,7 +9,7 @@ from functools import cached_property
 from easyvideor1.config import ModelConfig, RunConfig, StageConfig
 from easyvideor1.policy.sizing.curves import ModelSizes
 from easyvideor1.policy.sizing.devices import BANDWIDTH_UTILISATION, Device
-from easyvideor1.policy.sizing.memory import EngineFacts, Peak, generation_peak, update_peak
+from easyvideor1.policy.sizing.memory import EngineFacts, Peak, Placement, generation_peak, update_peak
 from easyvideor1.policy.sizing.workload import (
     Asked,
     MicroBatchWork,
@@ -30,7 +30,7 @@ WORST = 16
 
 @dataclass(frozen=True)
 class Problem:
-    """One stage of a run on one device, with the prompts that it may draw."""
+    """One stage of a run on a device, or on one for each of its ranks, with the prompts that it may draw."""
 
     config: RunConfig
     options: StageConfig
@@ -50,13 +50,22 @@ class Problem:
             cached_features=self.config.cache.features,
         )
 
+    @property
+    def place(self) -> Placement:
+        """Where a rank keeps things."""
+        cluster = self.config.cluster
+        shards = cluster.shard_size or cluster.ranks
+        return Placement(cluster.ranks, shards, self.config.model.offload, self.device.on_cpu)
+
     @cached_property
     def engine(self) -> EngineFacts:
         """How responses are generated."""
         rollout = self.config.rollout
         vllm = rollout.engine == "vllm"
         elsewhere = rollout.engine == "endpoint" or (rollout.placement == "ray" and rollout.gpus_per_worker > 0)
-        copies = 0 if elsewhere else max(rollout.workers, int(vllm))
+        # The first of several ranks generates with weights of its own.
+        own = vllm or self.config.cluster.ranks > 1
+        copies = 0 if elsewhere else max(rollout.workers, int(own))
         itemsize = self.sizes.compute_bytes if vllm else 4
         return EngineFacts(copies, itemsize, rollout.batch_tokens, rollout.max_new_tokens)
 
@@ -69,10 +78,10 @@ class Problem:
     @cached_property
     def peaks(self) -> tuple[Peak, ...]:
         """The worst moments of the phases of a step."""
-        found = [update_peak(self.sizes, self.facts, self.worst, on_cpu=self.device.on_cpu)]
+        found = [update_peak(self.sizes, self.facts, self.worst, self.place)]
         if self.facts.generates:
             prompts = self.options.prompts_per_step
-            found.append(generation_peak(self.sizes, self.facts, self.engine, self.asked, prompts=prompts))
+            found.append(generation_peak(self.sizes, self.facts, self.engine, self.asked, self.place, prompts=prompts))
         return tuple(found)
 
     @property
@@ -130,7 +139,8 @@ def _seconds(problem: Problem, chosen: Sequence[Asked], flops: StepFlops) -> Ste
         batches = max(-(-int(cached) // engine.batch_tokens), 1)
         read = batches * new * sizes.all_values * sizes.compute_bytes + new * cached * sizes.key_values
         decoding = max(flops.decoding / rate, read / (device.bandwidth * BANDWIDTH_UTILISATION))
-    return StepTime((flops.prefill + flops.generation_vision) / rate, decoding, flops.trainer / rate)
+    trainer = flops.trainer / rate / problem.config.cluster.ranks
+    return StepTime((flops.prefill + flops.generation_vision) / rate, decoding, trainer)
 
 
 def largest_that_fits(low: int, high: int, fits: Callable[[int], bool]) -> int | None:
@@ -153,7 +163,7 @@ def best_micro_batch(problem: Problem) -> int | None:
 
     def fits(tokens: int) -> bool:
         tried = problem.with_stage(micro_batch_tokens=tokens)
-        peak = update_peak(tried.sizes, tried.facts, tried.worst, on_cpu=tried.device.on_cpu)
+        peak = update_peak(tried.sizes, tried.facts, tried.worst, tried.place)
         return peak.total <= tried.device.usable
 
     return largest_that_fits(GRAIN, -(-most // GRAIN) * GRAIN, fits)
@@ -168,7 +178,7 @@ def best_batch_tokens(problem: Problem) -> int | None:
     def fits(tokens: int) -> bool:
         tried = problem.with_rollout(batch_tokens=tokens)
         prompts = tried.options.prompts_per_step
-        peak = generation_peak(tried.sizes, tried.facts, tried.engine, tried.asked, prompts=prompts)
+        peak = generation_peak(tried.sizes, tried.facts, tried.engine, tried.asked, tried.place, prompts=prompts)
         return peak.total <= tried.device.usable
 
     most = longest * problem.options.prompts_per_step
@@ -197,7 +207,14 @@ def remedies(problem: Problem, sizes_of: SizesOf) -> list[Remedy]:
         return found
     applied: tuple[str, ...] = ()
     current = problem
-    for step in (_checkpointed, _smaller_batches, _computing_in_bfloat16, _with_adapters, _fewer_frames):
+    for step in (
+        _checkpointed,
+        _smaller_batches,
+        _computing_in_bfloat16,
+        _offloaded,
+        _with_adapters,
+        _fewer_frames,
+    ):
         for key, changed in step(current, sizes_of):
             if changed.peak.total < current.peak.total:
                 current, applied = changed, (*applied, key)
@@ -207,7 +224,7 @@ def remedies(problem: Problem, sizes_of: SizesOf) -> list[Remedy]:
 
 
 def _changes(problem: Problem, sizes_of: SizesOf) -> Iterator[tuple[str, Problem]]:
-    for step in (_smaller_batches, _checkpointed, _computing_in_bfloat16, _fewer_frames, _with_adapters):
+    for step in (_smaller_batches, _checkpointed, _computing_in_bfloat16, _offloaded, _fewer_frames, _with_adapters):
         yield from step(problem, sizes_of)
 
 
@@ -224,6 +241,19 @@ def _checkpointed(problem: Problem, sizes_of: SizesOf) -> Iterator[tuple[str, Pr
 def _computing_in_bfloat16(problem: Problem, sizes_of: SizesOf) -> Iterator[tuple[str, Problem]]:
     if problem.config.model.dtype != "bfloat16":
         yield "model.dtype=bfloat16", _with_model(problem, sizes_of, dtype="bfloat16")
+
+
+def _offloaded(problem: Problem, sizes_of: SizesOf) -> Iterator[tuple[str, Problem]]:
+    """What may go to the host, one after the other; a processor has nothing else."""
+    if problem.device.on_cpu:
+        return
+    for what in ("activations", "optimizer"):
+        model = problem.config.model
+        if what in model.offload or (what == "activations" and not model.gradient_checkpointing):
+            continue
+        offload = (*model.offload, what)
+        problem = _with_model(problem, sizes_of, offload=offload)
+        yield f"model.offload=[{','.join(offload)}]", problem
 
 
 def _with_adapters(problem: Problem, sizes_of: SizesOf) -> Iterator[tuple[str, Problem]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from easyvideor1.policy.sizing.memory import offloaded_parts
 from easyvideor1.policy.sizing.prediction import Problem
 from easyvideor1.policy.sizing.workload import Asked
 from easyvideor1.video.entry import TYPICAL_RATIO, raw_bytes
@@ -34,16 +35,23 @@ def cache_bytes(problem: Problem) -> int:
 def host_parts(problem: Problem) -> dict[str, int]:
     """Most bytes of the host's memory by part, beside the device's where that is the processor.
 
-    Decoding workers and frames are limits of the configuration, not what they usually take.
+    With ranks on several machines (``cluster.nodes``) it is that of each. Decoding workers and frames are limits of the
+    configuration, not what they usually take.
     """
-    cache, rollout = problem.config.cache, problem.config.rollout
+    cache, rollout, cluster = problem.config.cache, problem.config.rollout, problem.config.cluster
+    sizes, ranks = problem.sizes, cluster.ranks // cluster.nodes
     frames = sum(raw_bytes(plan) for one in problem.asked for plan in one.prompt.plans)
     parts = {
-        "processes": PROCESS_BYTES * (1 + rollout.workers),
+        "processes": PROCESS_BYTES * (ranks + rollout.workers),
         "frames read lately": min(cache.keep_mb << 20, frames),
         "frames of coming steps": min(cache.prefetch_mb << 20, frames) if cache.prefetch_steps else 0,
         "decoding workers, at most": cache.workers * (cache.memory_mb << 20),
     }
     if rollout.workers:
-        parts["weights for engines in other processes"] = problem.sizes.all_values * 4
+        parts["weights for engines in other processes"] = sizes.all_values * 4
+    for name, size in offloaded_parts(sizes, problem.facts, problem.worst, problem.place).items():
+        parts[name] = ranks * size
+    if cluster.ranks > 1:  # every rank reads all of a checkpoint; the first one writes all of it
+        opened, written = ranks * 4 * sizes.all_values, 4 * sizes.all_values + 8 * sizes.trained_values
+        parts["a checkpoint, opened or written"] = max(opened, written)
     return {name: size for name, size in parts.items() if size}

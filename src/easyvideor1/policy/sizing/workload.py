@@ -166,7 +166,7 @@ def step_flops(
     """Operations of a step on some prompts, whose micro-batches are ``batches``.
 
     A backward pass costs two forward passes, or one where the weights are frozen under adapters; recomputation costs
-    another one. Logits are computed twice (``packing.logprobs``).
+    another one, and of a vision tower that learns in chunks one more. Logits are computed twice (``packing.logprobs``).
     """
     costs = sizes.costs
     language = sum(batch.language(costs) for batch in batches)
@@ -176,11 +176,12 @@ def step_flops(
     passes = 1 + backward + facts.checkpointing
     update = facts.epochs * (language * passes + logits * (2 + backward))
     scoring = (language + logits) * (facts.reference * (facts.epochs if facts.reference_in_loss else 1) + facts.several)
-    seen = vision * facts.epochs * ((3 + facts.checkpointing) if sizes.tower_trained else 1)
+    passes_of_tower = 3 + facts.checkpointing + (sizes.vision_chunk > 0) if sizes.tower_trained else 1
+    seen = vision * facts.epochs * passes_of_tower
     if facts.critic:
         scoring += language
         update += facts.epochs * language * passes
-        seen += vision * facts.epochs * ((3 + facts.checkpointing) if sizes.tower_trained else 1)
+        seen += vision * facts.epochs * passes_of_tower
     prefill = decoding = 0.0
     if facts.generates:
         for one in asked:
