@@ -199,8 +199,10 @@ class Ranks:
 
     @property
     def shared_group(self) -> Any:
-        """The placement group of Ray in which engines share GPUs with the ranks; ``None`` where they do not."""
-        return self._started.group if isinstance(self._started, Actors) and self._engine_share else None
+        """The placement group of Ray in which engines share GPUs or CPUs with the ranks; ``None`` where they do not."""
+        if not isinstance(self._started, Actors):
+            return None
+        return self._started.group if self._engine_share or self._started.on_cpu else None
 
     @property
     def _late(self) -> float:
