@@ -3,6 +3,7 @@
 - Ten steps of training on 1, 2 and 4 ranks: the largest difference of metrics, weights and log-probs from one process.
 - Failures injected into whole runs of ``evr1 train``: a run has got over one if it comes to the metrics and weights of
   a run that nothing was done to.
+- Bytes that the first rank sends to each of the others per sample, for long videos.
 - What shared prefixes gain on two ranks over what they gain on one (``benchmarks.shared_prefix``).
 - A run exported: logits of transformers on the exported directory against those of the run's last checkpoint.
 
@@ -23,6 +24,7 @@ from typing import Any
 
 from benchmarks.chaos.judge import Judge
 from benchmarks.measure import check_packages, table
+from benchmarks.scaleout_bytes import driver_bytes_per_sample
 from benchmarks.scaleout_faults import Place, Start, injections
 from benchmarks.scaleout_steps import largest_difference, logit_difference, write_checkpoint
 from easyvideor1.cli.export import checkpoint_to_use
@@ -100,9 +102,19 @@ def prefix(work: Path) -> Figures:
     return {"shared_prefix_kept": round(min(each["shared_prefix_kept"] for each in json.loads(last).values()), 3)}
 
 
+def traffic(work: Path) -> Figures:
+    """Bytes per sample with 8 responses; the figure is that of 256 frames and responses of 500 tokens."""
+    sizes = [(256, 500), (256, 1000), (768, 1000)]
+    found = {size: driver_bytes_per_sample(*size, 8) for size in sizes}
+    rows = [[str(frames), str(tokens), f"{found[frames, tokens] / 1000:.1f}"] for frames, tokens in sizes]
+    print(table("what travels to a rank", ["frames", "tokens per response", "kB per sample"], rows), flush=True)
+    return {"driver_bytes_per_sample": round(found[sizes[0]])}
+
+
 SECTIONS: Mapping[str, Callable[[Path], Figures]] = {
     "steps": steps,
     "prefix": prefix,
+    "traffic": traffic,
     "faults": faults,
     "export": export,
 }

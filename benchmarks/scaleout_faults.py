@@ -43,18 +43,15 @@ WHAT, AFTER = os.environ.get("DAMAGE", ""), int(os.environ.get("DAMAGE_AFTER", "
 seen = 0
 
 
-def children(words):
-    """The processes that this one has started whose command line has these words."""
+def processes(words):
+    """Those whose command line has these words, of this run: they are in its directory."""
     found = []
-    for directory in Path("/proc").iterdir():
-        if directory.name.isdigit():
-            try:
-                status = (directory / "stat").read_text().rpartition(")")[2].split()
-                line = (directory / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if int(status[1]) == os.getpid() and words in line:
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if words in (directory / "cmdline").read_bytes() and (directory / "cwd").resolve() == Path.cwd():
                 found.append(int(directory.name))
+        except OSError:
+            continue  # it has ended, or is somebody else's
     return found
 
 
@@ -63,8 +60,8 @@ def reward(sample, response):
     seen += 1
     if WHAT and seen > AFTER and not Path("damaged").exists():
         Path("damaged").touch()
-        words = {"rank": b"ranks.member", "worker": b"engines.worker"}
-        victims = [os.getpid()] if WHAT == "controller" else children(words[WHAT])[:1]
+        words = {"rank": b"ranks.member", "actor": b"_RankHost.follow", "worker": b"engines.worker"}
+        victims = [os.getpid()] if WHAT == "controller" else processes(words[WHAT])[:1]
         assert victims, f"no {WHAT} was found"
         os.kill(victims[0], signal.SIGKILL)
     share = sum(letter in "aeiou" for letter in response) / max(len(response), 1)
@@ -253,13 +250,15 @@ def _masked_and_counted(run: Path) -> str:
 def injections(judge: Judge) -> list[Injection]:
     """All failures that are injected."""
     two, worker = ("cluster.ranks=2",), ("rollout.workers=1",)
-    stops = (*two, "cluster.max_restarts=0")
+    once = (*two, "cluster.max_restarts=0")
+    by_ray = (*two, "cluster.placement=ray")
     return [
         Injection("a rank is killed", (damaging("rank", 14, *two),), "the run resumes by itself", two),
+        Injection("a rank that is an actor of Ray is killed", (damaging("actor", 14, *by_ray),), "by itself", two),
         Injection("the controller is killed", (damaging("controller", 14, *two, status=-9), Start(two)), like=two),
         Injection(
-            "two ranks, then one",
-            (damaging("rank", 14, *stops, status=3), Start()),
+            "a rank is killed; the run goes on in one process",
+            (damaging("rank", 14, *once, status=3), Start()),
             "error: rank 1 ended",
             two,
             tolerance=1e-4,
@@ -269,7 +268,7 @@ def injections(judge: Judge) -> list[Injection]:
         Injection("the disk is full at a checkpoint", (Start(two, 2, file_bytes=_FULL_BYTES), Start(two)), like=two),
         Injection(
             "the last checkpoint is cut short",
-            (damaging("rank", 20, *stops, status=3), Start(two, before=_cut_the_last_checkpoint)),
+            (damaging("rank", 20, *once, status=3), Start(once, before=_cut_the_last_checkpoint)),
             like=two,
         ),
         Injection(

@@ -180,7 +180,7 @@ def _turns(prompts: int, group: int, tokens: int) -> list[Turn]:
                     prompt=prompt,
                     response_ids=rng.integers(0, 150_000, tokens),
                     response_mask=np.ones(tokens, dtype=bool),
-                    logprobs=np.zeros(tokens, dtype=np.float32),
+                    logprobs=-rng.exponential(size=tokens).astype(np.float32),
                     finish="stop",
                     text="x" * 4 * tokens,
                     versions=np.zeros(tokens, dtype=np.int64),
@@ -193,7 +193,7 @@ def measured(costs: Costs, prompts: int = 8, group: int = 8) -> Controller:
     """The controller's costs, measured on this machine with the code that a run uses."""
     turns = _turns(prompts, group, 512)
     options = StageConfig(name="scaling", micro_batch_tokens=32_768)
-    batch = UpdateBatch.of(turns, torch.zeros(len(turns)), options)
+    batch = UpdateBatch.of(turns, torch.randn(len(turns)), options)
     # A step asks for log-probs of its turns, and then for an update with them.
     scoring = Call("logprobs", (turns,), {"temperature": 1.0}, True, False, 0)
     sender = Sender()

@@ -158,6 +158,42 @@ def test_sequence_parallelism_arrives_under_its_name(name):
     assert done.config.cluster.sequence_parallel == 4 and not done.unsupported
 
 
+@pytest.mark.parametrize(
+    ("actor", "reference", "gpus", "offload", "left", "idle"),
+    [
+        ("offload: {offload_optimizer: true}", "", 8, ("optimizer",), [], []),
+        ("fsdp: {enable_cpu_offload: true}", "", 8, ("parameters",), [], []),
+        (
+            "fsdp: {enable_cpu_offload: true}, offload: {offload_params: true}",
+            "offload: {offload_params: true}",
+            8,
+            ("parameters",),
+            [],
+            ["worker.actor.offload.offload_params"],
+        ),
+        ("", "fsdp: {enable_cpu_offload: true}", 8, (), ["worker.ref.fsdp.enable_cpu_offload"], []),
+        (
+            "offload: {offload_params: true}",
+            "offload: {offload_params: false}",
+            8,
+            ("parameters",),
+            ["worker.ref.offload.offload_params"],
+            [],
+        ),
+        ("offload: {offload_params: true}", "", 1, (), ["worker.actor.offload.offload_params"], []),
+    ],
+)
+def test_what_is_kept_on_the_host(actor, reference, gpus, offload, left, idle):
+    old = f"""
+worker: {{actor: {{{actor}}}, ref: {{{reference}}}, rollout: {{n: 4}}}}
+trainer: {{n_gpus_per_node: {gpus}}}
+"""
+    done = migrate(old, "old.yaml")
+    assert done.config.model.offload == offload
+    assert [item.key for item in done.unsupported] == left
+    assert [item.key for item in done.without_effect] == idle
+
+
 def test_one_gpu_has_the_engine_in_a_process_of_its_own():
     done = migrate("worker: {rollout: {n: 4, tensor_parallel_size: 1}}\ntrainer: {n_gpus_per_node: 1}", "old.yaml")
     assert (done.config.cluster.ranks, done.config.cluster.placement) == (1, "auto")

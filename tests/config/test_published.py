@@ -32,15 +32,6 @@ LATE = ALWAYS | {
     "data.format_prompt",
     "data.val_batch_size",
 }
-OFFLOADING = {
-    "worker.actor.offload.offload_optimizer",
-    "worker.actor.offload.offload_params",
-}
-#: With a KL, and so with a reference.
-REFERENCE = {
-    "worker.ref.fsdp.enable_cpu_offload",
-    "worker.ref.fsdp.enable_rank0_init",
-}
 LEFT = {
     "video_rl.yaml": LATE
     | {
@@ -49,13 +40,12 @@ LEFT = {
         "worker.rollout.disable_tqdm",
         "worker.rollout.limit_images",
     },
-    "unified_rl.yaml": LATE | OFFLOADING,
-    "easyr1.yaml": LATE | OFFLOADING | REFERENCE | {"worker.reward.reward_function"},
+    "unified_rl.yaml": LATE,
+    "easyr1.yaml": LATE | {"worker.ref.fsdp.enable_rank0_init", "worker.reward.reward_function"},
     "easyr1_early.yaml": ALWAYS
-    | OFFLOADING
-    | REFERENCE
     | {
         "trainer.remove_previous_ckpt",
+        "worker.ref.fsdp.enable_rank0_init",
         "worker.reward.compute_score",
         "worker.reward.reward_type",
     },
@@ -203,6 +193,7 @@ def test_scale_arrives(name, share, longest, step, chunked, tokens):
     assert 0 < cluster.engine_share(rollout.workers, rollout.gpus_per_worker) < 1
     assert (engine.gpu_memory_utilization, engine.enforce_eager, engine.chunked_prefill) == (share, False, chunked)
     assert (engine.max_model_len, engine.max_num_batched_tokens) == (longest, step)
+    assert config.model.offload == (() if name == "video_rl.yaml" else ("optimizer", "parameters"))
     (stage,) = config.stages
     assert (stage.micro_batch_tokens, stage.logprob_micro_batch_tokens) == tokens
 

@@ -85,8 +85,9 @@ def test_weights_are_read_one_at_a_time(tiny_checkpoint, tmp_path) -> None:
     assert all(torch.equal(tensor, shaken[name]) for name, tensor in policy.weights())
 
 
-def test_old_weights_are_released_before_a_model_of_older_names_is_loaded(tiny_checkpoint, tmp_path) -> None:
-    """As released checkpoints of Qwen2-VL have them: transformers knows which they are."""
+@pytest.mark.parametrize("stored", ["safetensors", "pickle"])
+def test_older_names_are_read_and_never_two_models(tiny_checkpoint, tmp_path, stored) -> None:
+    """As released checkpoints of Qwen2-VL have them. What is no safetensors file is loaded by transformers."""
     policy = open_policy(tiny_checkpoint, "whole")
     whole = sum(p.numel() for p in policy.model.parameters())
     load, held = policy.family.load_model, []
@@ -98,9 +99,14 @@ def test_old_weights_are_released_before_a_model_of_older_names_is_loaded(tiny_c
     policy.family.load_model = watched
     older = shutil.copytree(tiny_checkpoint, tmp_path / "older")
     tensors = load_file(older / "model.safetensors")
-    save_file({name.removeprefix("model."): tensor for name, tensor in tensors.items()}, older / "model.safetensors")
+    renamed = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    if stored == "safetensors":
+        save_file(renamed, older / "model.safetensors")
+    else:
+        (older / "model.safetensors").unlink()
+        torch.save(renamed, older / "pytorch_model.bin")
     policy.load(older)
-    assert held == [(True, whole), (False, 0)]
+    assert held == [(True, whole), *([(False, 0)] if stored == "pickle" else [])]
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in policy.weights())
 
 

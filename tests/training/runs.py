@@ -13,6 +13,7 @@ from rich.console import Console
 
 from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import RunConfig
+from easyvideor1.training.run_directory.sameness import lasting_files
 
 #: What a user puts beside the configuration: a reward that differs between any two responses, and the rest.
 OWN_PARTS = '''
@@ -183,12 +184,7 @@ def write_rows(path: Path, rows: list[Mapping[str, Any]]) -> str:
 
 def lasting(run_dir: Path) -> dict[str, bytes]:
     """Everything of a run that must not depend on how often it was interrupted."""
-    clocks = {"run.json", "summary.json", "timings.jsonl", "trace.json", "report.html", "curves.png"}
-    return {
-        path.relative_to(run_dir).as_posix(): path.read_bytes()
-        for path in sorted(run_dir.rglob("*"))
-        if path.is_file() and path.name not in clocks
-    }
+    return {name: path.read_bytes() for name, path in lasting_files(run_dir).items()}
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:

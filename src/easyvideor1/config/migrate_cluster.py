@@ -7,6 +7,7 @@ from typing import Any
 from easyvideor1.config.legacy_file import LegacyFile
 
 _ACTOR = "worker.actor"
+_REFERENCE = "worker.ref"
 _ENGINE = "worker.rollout"
 
 
@@ -42,6 +43,34 @@ def cluster(old: LegacyFile) -> dict[str, Any]:
     elif together != 1:
         old.drop(key, f"it does not divide the {many} GPUs: cluster.sequence_parallel")
     return out
+
+
+def offload(old: LegacyFile) -> list[str]:
+    """``model.offload``: what was kept on the host, as a whole or between its uses. A reference is as the policy is."""
+    out = ["optimizer"] if old.flag(f"{_ACTOR}.offload.offload_optimizer", False) else []
+    parameters = _parameters_on_host(old, _ACTOR)
+    if parameters and ranks(old) > 1:
+        out.append("parameters")
+    elif parameters:
+        for key in _PARAMETERS:
+            if old.flag(f"{_ACTOR}.{key}", False):
+                old.drop(f"{_ACTOR}.{key}", "parameters are offloaded where ranks share them: cluster.ranks")
+    if not old.flag("algorithm.disable_kl", False) and _parameters_on_host(old, _REFERENCE) != ("parameters" in out):
+        for key in _PARAMETERS:
+            if old.has(f"{_REFERENCE}.{key}"):
+                old.drop(f"{_REFERENCE}.{key}", "a reference is kept where the policy is: model.offload")
+    return out
+
+
+#: FSDP's offload, and that of one phase to the next.
+_PARAMETERS = ("fsdp.enable_cpu_offload", "offload.offload_params")
+
+
+def _parameters_on_host(old: LegacyFile, model: str) -> bool:
+    always, between = (f"{model}.{key}" for key in _PARAMETERS)
+    if old.flag(always, False) and old.flag(between, False):
+        old.idle(between, "enable_cpu_offload keeps parameters on the host all the time")
+    return old.flag(always, False) or old.flag(between, False)
 
 
 def longest(old: LegacyFile) -> int:

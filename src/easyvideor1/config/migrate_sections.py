@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.config.legacy_file import LegacyFile
-from easyvideor1.config.migrate_cluster import engine
+from easyvideor1.config.migrate_cluster import engine, offload
 from easyvideor1.config.schema import VideoBudget
 from easyvideor1.config.yaml_source import describe
 from easyvideor1.types import ConfigError
@@ -221,6 +221,8 @@ def model(old: LegacyFile) -> dict[str, Any]:
     if old.flag(f"{_BASE}.trust_remote_code", False):
         out["trust_remote_code"] = True
     out["dtype"] = _dtype(old)
+    if offloaded := offload(old):
+        out["offload"] = offloaded
     tokenizer = f"{_BASE}.tokenizer_path"
     if old.get(tokenizer) not in (None, old.get(f"{_BASE}.model_path")):
         old.drop(tokenizer, "the tokenizer is read from model.path")

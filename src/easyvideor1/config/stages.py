@@ -112,6 +112,9 @@ class StageConfig(BaseConfig):
     """Steps between checkpoints; the last step is always saved. It may be changed in a run that has begun."""
     keep_checkpoints: Annotated[PositiveInt, CHANGEABLE] = 2
     """Resumable checkpoints that are kept; older ones are removed."""
+    async_save: Annotated[bool, CHANGEABLE] = False
+    """Write checkpoints while training goes on, from a copy in the memory of the host: of the weights that are trained
+    and of the optimiser's state, on several ranks a part on each. The next one waits for the one under way."""
     best_by: Annotated[str, CHANGEABLE] = ""
     """Metric of an evaluation between steps, such as ``evaluation/greedy`` or ``benchmark/NAME/METRIC``: a step with a
     higher value than all before is saved, marked in ``best.json``, and kept beside the ``keep_checkpoints`` newest.

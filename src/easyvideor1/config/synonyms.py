@@ -64,6 +64,11 @@ SYNONYMS: Mapping[Keys, tuple[str, ...]] = {
         *("completion_length", "max_output_tokens"),
     ),
     ("cluster", "ranks"): ("world_size", "num_processes", "num_gpus"),
+    ("rollout", "vllm", "gpu_memory_utilization"): ("vllm_gpu_memory_utilization", "gpu_memory_util", "gpu_mem_util"),
+    ("rollout", "vllm", "max_model_len"): ("vllm_max_model_len", "vllm_max_model_length"),
+    ("rollout", "vllm", "chunked_prefill"): ("enable_chunked_prefill",),
+    ("cluster", "sequence_parallel"): ("ulysses_size", "ulysses_sequence_parallel_size", "context_parallel_size"),
+    ("cluster", "shard_size"): ("fsdp_size",),
     ("cluster", "nodes"): ("nnodes", "num_nodes", "num_machines"),
     ("cluster", "gpus_per_node"): ("n_gpus_per_node", "nproc_per_node", "num_gpus_per_node"),
     (*_STAGE, "steps"): ("max_steps", "num_steps", "total_steps", "total_training_steps", "training_steps"),
@@ -78,6 +83,10 @@ SYNONYMS: Mapping[Keys, tuple[str, ...]] = {
     (*_STAGE, "micro_batch_tokens"): (
         *("gradient_accumulation_steps", "micro_batch_size", "max_token_len_per_gpu", "ppo_max_token_len_per_gpu"),
         "micro_batch_size_per_device_for_update",
+    ),
+    (*_STAGE, "logprob_micro_batch_tokens"): (
+        *("log_prob_max_token_len_per_gpu", "log_prob_micro_batch_size_per_gpu"),
+        "micro_batch_size_per_device_for_experience",
     ),
     (*_STAGE, "advantage"): ("adv_estimator", "advantage_estimator"),
     (*_STAGE, "objective"): ("loss_type", "loss_mode", "policy_loss"),

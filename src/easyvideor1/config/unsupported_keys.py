@@ -15,9 +15,6 @@ HOLDS: Mapping[str, object] = {
     "worker.hybrid_engine": True,
     "worker.actor.padding_free": True,
     "worker.actor.dynamic_batching": True,
-    "worker.actor.fsdp.enable_cpu_offload": False,
-    "worker.actor.offload.offload_params": False,
-    "worker.actor.offload.offload_optimizer": False,
     **{
         f"worker.{model}.fsdp.{name}": value
         for model in ("actor", "critic", "ref")
@@ -99,8 +96,6 @@ REASONS: Mapping[str, str] = {
     "worker.actor.fsdp.enable_full_shard": "layers are always gathered when they run and freed again (ZeRO-3)",
     "worker.actor.fsdp.enable_rank0_init": "every rank reads the checkpoint and keeps its part (docs/scaling.md)",
     "worker.actor.fsdp.mp_": "gradients are summed in float32, and buffers are as the model has them",
-    "worker.actor.offload": "model.offload says what is kept on the host while the policy is updated, and between "
-    "updates; set it to [optimizer], or to [parameters] where ranks share the policy",
     "worker.actor.model.override_config": "the checkpoint's configuration is taken as it is",
     "worker.actor.model.lora": "its rank is 0 in this file, which trains the weights themselves",
     "worker.actor": "how a step is computed is not a setting",

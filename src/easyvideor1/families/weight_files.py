@@ -49,11 +49,15 @@ _MAX_HEADER = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class LazyTensor:
-    """A tensor that is made when it is needed: ``load`` gives it, on any device."""
+    """A tensor that is made when it is needed: ``load`` gives it, on any device.
+
+    ``load_rows(begin, end)`` gives some of its rows alone, where they can be had without the others.
+    """
 
     dtype: torch.dtype
     shape: tuple[int, ...]
     load: Callable[[], torch.Tensor]
+    load_rows: Callable[[int, int], torch.Tensor] | None = None
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> LazyTensor:
@@ -63,6 +67,10 @@ class LazyTensor:
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
+
+    def rows(self, begin: int, end: int) -> torch.Tensor:
+        """The rows ``begin`` to ``end`` of its first dimension; from a file, these alone are read."""
+        return self.load()[begin:end] if self.load_rows is None else self.load_rows(begin, end)
 
     def to(self, dtype: torch.dtype) -> LazyTensor:
         """The same in another type; whole numbers stay what they are."""
@@ -112,7 +120,8 @@ def stored_tensors(file: Path) -> dict[str, LazyTensor]:
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             dtype, shape = _TYPES[entry["dtype"]], tuple(map(int, entry["shape"]))
             begin, end = (start + int(offset) for offset in entry["data_offsets"])
-            found[name] = LazyTensor(dtype, shape, partial(_read, file, begin, dtype, shape))
+            load_rows = partial(_read_rows, file, begin, dtype, shape) if shape else None
+            found[name] = LazyTensor(dtype, shape, partial(_read, file, begin, dtype, shape), load_rows)
             if end - begin != found[name].nbytes:
                 raise ValueError(f"{name!r} has {end - begin} bytes")
     except (KeyError, TypeError, ValueError) as error:
@@ -157,6 +166,13 @@ def _read(file: Path, begin: int, dtype: torch.dtype, shape: tuple[int, ...]) ->
                 raise DataError(f"{file}: ended while it was read")
             view = view[count:]
     return tensor
+
+
+def _read_rows(
+    file: Path, start: int, dtype: torch.dtype, shape: tuple[int, ...], begin: int, end: int
+) -> torch.Tensor:
+    row = math.prod(shape[1:]) * dtype.itemsize
+    return _read(file, start + begin * row, dtype, (end - begin, *shape[1:]))
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:

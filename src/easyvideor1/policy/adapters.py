@@ -6,7 +6,7 @@ Checkpoints hold the merged weights, which anything can load, and the adapters, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -102,26 +102,37 @@ def weights(model: Any, *, merged: bool, base: bool = True) -> Iterator[tuple[st
             yield weight_name(name), whole(parameter.detach())
 
 
-def merged_state(model: Any) -> dict[str, LazyTensor]:
+def model_state(model: Any) -> dict[str, torch.Tensor]:
+    """The state of a model with or without adapters, of which tied weights come once: under the name of the first."""
+    state = model.state_dict()
+    tied = getattr(model, "all_tied_weights_keys", {}).items()
+    again = {name for name, first in tied if first in state and name in state and _is_same(state[name], state[first])}
+    return {name: tensor for name, tensor in state.items() if name not in again}
+
+
+def merged_state(model: Any, state: Mapping[str, LazyTensor] | None = None) -> dict[str, LazyTensor]:
     """The state of the model without adapters that computes the same, under the names of the base.
 
-    What adapters change is merged when it is loaded, in float32; all else is the model's own. Tied weights come once,
-    under the name that the others are tied to.
+    What adapters change is merged when it is loaded, in float32.
+
+    Args:
+        model: with or without adapters.
+        state: what ``model_state`` has, as it is to be merged; the model's own if ``None``.
     """
-    adapted, whole = dict(_adapted(model)), model.state_dict()
-    tied = getattr(model, "all_tied_weights_keys", {}).items()
-    again = {name for name, first in tied if first in whole and name in whole and _is_same(whole[name], whole[first])}
-    state = {}
-    for name, tensor in whole.items():
-        if ".lora_" in name or name in again:
+    if state is None:
+        state = {name: LazyTensor.of(tensor) for name, tensor in model_state(model).items()}
+    adapted, found = dict(_adapted(model)), {}
+    for name, tensor in state.items():
+        if ".lora_" in name:
             continue
         owner, _, kind = name.partition(".base_layer.")
         if kind == "weight":
-            load = partial(_merged, tensor, adapted[owner])
-            state[f"{owner}.{kind}"] = LazyTensor(torch.float32, tuple(tensor.shape), load)
+            first, second = (state[f"{owner}.lora_{part}.{_NAME}.weight"] for part in "AB")
+            load = partial(_merged_parts, tensor, first, second, adapted[owner].scaling[_NAME])
+            found[f"{owner}.{kind}"] = LazyTensor(torch.float32, tensor.shape, load)
         else:
-            state[f"{owner}.{kind}" if kind else name] = LazyTensor.of(tensor)
-    return state
+            found[f"{owner}.{kind}" if kind else name] = tensor
+    return found
 
 
 def adapter_settings(model: Any) -> dict[str, str]:
@@ -139,6 +150,13 @@ def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
 def _merged(weight: torch.Tensor, layer: Any) -> torch.Tensor:
     """Added in float32, whatever type a frozen base is kept in."""
     found: torch.Tensor = weight.float() + layer.get_delta_weight(_NAME).float()
+    return found
+
+
+@torch.no_grad()
+def _merged_parts(weight: LazyTensor, first: LazyTensor, second: LazyTensor, scaling: float) -> torch.Tensor:
+    """``_merged`` of tensors that are no layer's, in the order of peft."""
+    found: torch.Tensor = weight.load().float() + (second.load() @ first.load() * scaling).float()
     return found
 
 

@@ -15,7 +15,8 @@ from easyvideor1.families.family import Family, compute_device
 from easyvideor1.packing.logprobs import response_values
 from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.policy.optimizer import adamw, clip_gradients, learning_rate, step_at_rate
-from easyvideor1.policy.saving import read_optimizer, read_trained, write_optimizer, write_trained
+from easyvideor1.policy.restoring import read_optimizer, read_trained
+from easyvideor1.policy.saving import optimizer_state, trained
 from easyvideor1.policy.update_batch import UpdateBatch, joined
 from easyvideor1.types import EasyVideoError
 
@@ -119,10 +120,9 @@ class Critic:
         step_at_rate(self.optimizer, rate)
         return {"critic/grad_norm": norm, "critic/lr": rate}
 
-    def save(self, directory: Path, *, writes: bool = True) -> None:
-        """Write what is trained, and the optimiser's state, into a checkpoint; see ``write_policy`` for ``writes``."""
-        write_trained(directory / _WEIGHTS, self.model, writes=writes)
-        write_optimizer(directory / _OPTIMIZER, self.model, self.optimizer, writes=writes)
+    def contents(self) -> dict[str, dict[str, torch.Tensor]]:
+        """What a checkpoint holds of it, by file: what is trained, and the optimiser's state."""
+        return {_WEIGHTS: trained(self.model), _OPTIMIZER: optimizer_state(self.model, self.optimizer)}
 
     def restore(self, directory: Path) -> None:
         """Take both from a checkpoint.

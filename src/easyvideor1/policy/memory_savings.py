@@ -58,10 +58,16 @@ def frozen_products(model: torch.nn.Module) -> Iterator[list[torch.nn.Parameter]
             yield own
 
 
-def copy_trained(model: Any) -> Any:
-    """A copy with trained parameters of its own; frozen ones, which nothing changes, are shared with ``model``."""
-    shared = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
-    copied = copy.deepcopy(model, shared)
+def copy_trained(model: Any, *, contents: bool = True) -> Any:
+    """A copy with trained parameters of its own; frozen ones, which nothing changes, are shared with ``model``.
+
+    Without ``contents``, its own parameters have room and nothing in it.
+    """
+    others = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
+    if not contents:
+        own = (parameter for parameter in model.parameters() if parameter.requires_grad)
+        others |= {id(parameter): torch.nn.Parameter(torch.empty_like(parameter)) for parameter in own}
+    copied = copy.deepcopy(model, others)
     for module, other in zip(model.modules(), copied.modules(), strict=True):
         if module._compiled_call_impl is not None:  # which is not copied
             other.compile(dynamic=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import torch
+import torch.distributed as dist
 
 from easyvideor1.algorithms.kl import KLWeight, move_average
 from easyvideor1.algorithms.objectives import OBJECTIVES
@@ -27,14 +29,9 @@ from easyvideor1.policy.memory_savings import (
     prepare_training,
 )
 from easyvideor1.policy.optimizer import adamw, clip_gradients, learning_rate, step_at_rate
-from easyvideor1.policy.saving import (
-    OPTIMIZER,
-    read_adapters,
-    read_optimizer,
-    read_reference_weights,
-    read_weights,
-    write_policy,
-)
+from easyvideor1.policy.restoring import read_adapters, read_optimizer, read_reference_weights, read_weights
+from easyvideor1.policy.saving import OPTIMIZER, policy_snapshot
+from easyvideor1.policy.snapshot import Snapshot
 from easyvideor1.policy.spread import assign, is_sharded, local
 from easyvideor1.types import ConfigError, EasyVideoError
 
@@ -60,6 +57,8 @@ class Policy(ForwardPasses):
         self._waits = 0
         #: Whether this process writes checkpoints: of several ranks, one does.
         self.writes = True
+        #: The ranks that hold parts which a checkpoint is put together from; none in a process that is alone.
+        self.holders: dist.ProcessGroup | None = None
         #: Copies of the model by use: ``reference``, ``critic``.
         self.copies: dict[str, Any] = {}
         self._keeps_copies = False
@@ -79,11 +78,21 @@ class Policy(ForwardPasses):
         return cls.of(family, model.to(chosen_device(config)), directory, config)
 
     @classmethod
-    def of(cls, family: Family, model: Any, directory: Path, config: ModelConfig) -> Policy:
-        """A policy of a loaded model: what the config says is frozen, adapted, recomputed and compiled."""
+    def of(
+        cls,
+        family: Family,
+        model: Any,
+        directory: Path,
+        config: ModelConfig,
+        cast: Callable[[Any, torch.dtype], None] = cast_frozen_weights,
+    ) -> Policy:
+        """A policy of a loaded model: what the config says is frozen, adapted, recomputed and compiled.
+
+        ``cast`` keeps frozen weights in the computing type.
+        """
         prepare_training(family, model, config)
         if (dtype := getattr(torch, config.dtype)) != torch.float32:
-            cast_frozen_weights(model, dtype)
+            cast(model, dtype)
         if config.compile:
             compile_layers(model)
         return cls(family, model, directory, config)
@@ -115,9 +124,10 @@ class Policy(ForwardPasses):
         # The policy's schedule begins with its own first step.
         self._waits = 0 if self.critic is None else options.critic.warmup_steps
 
-    def prepare(self, stages: Sequence[StageConfig]) -> None:
+    def prepare(self, stages: Sequence[StageConfig], *, contents: bool = True) -> None:
         """Copy the model for the references and critics of some stages, and keep the ``copies``.
 
+        Without ``contents`` these have room for weights only; the ``begin`` of their stage gives them the policy's.
         ``begin`` does this for its own stage. A sharded model is not copied: where ranks share it, call this before it
         is sharded, with all stages of the run, and shard the copies like the model.
 
@@ -129,7 +139,7 @@ class Policy(ForwardPasses):
                 if use not in self.copies:
                     if is_sharded(self.model):
                         raise RuntimeError(f"stage {options.name} needs a {use}: call prepare() before sharding")
-                    self.copies[use] = copy_trained(self.model)
+                    self.copies[use] = copy_trained(self.model, contents=contents)
         self._keeps_copies = True
 
     def _copies_for(self, options: StageConfig) -> dict[str, Any]:
@@ -217,20 +227,34 @@ class Policy(ForwardPasses):
     def save(self, directory: Path) -> None:
         """Write a Hugging Face checkpoint plus the optimiser's state into an existing empty directory.
 
-        Adapters are merged into its weights, and beside them for ``restore``.
+        Adapters are merged into its weights, and beside them for ``restore``. One tensor at a time is copied.
         """
+        with closing(self._snapshot(copied=False)) as found:
+            if self.writes:
+                found.write(directory)
+            else:
+                found.answer()
+
+    def snapshot(self) -> Snapshot:
+        """What ``save`` would write now, as copies in the memory of the host: it can be written while training goes on.
+
+        The caller writes it or not, and closes it.
+        """
+        return self._snapshot(copied=True)
+
+    def _snapshot(self, *, copied: bool) -> Snapshot:
         average = self.reference if self.options is not None and self.options.kl.reference == "ema" else None
-        write_policy(
-            directory,
+        return policy_snapshot(
             self.model,
             self.family.tokenizer,
             self.checkpoint,
             self.optimizer,
             average,
+            {} if self.critic is None else self.critic.contents(),
+            group=self.holders,
             writes=self.writes,
+            copied=copied,
         )
-        if self.critic is not None:
-            self.critic.save(directory, writes=self.writes)
 
     def restore(self, directory: Path) -> None:
         """Take weights and optimiser state from a checkpoint written by ``save`` in the same stage.

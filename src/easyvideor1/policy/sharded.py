@@ -7,7 +7,9 @@ moves its part of the weights as a single process would have done.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,9 @@ from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.policy.phase import Phase
 from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.sharding import RankPlace, shard_model
+from easyvideor1.policy.snapshot import Snapshot
 from easyvideor1.policy.spread import sum_gradients
+from easyvideor1.policy.unfilled import cast_as_stored, fill, unfilled_model, untouched_memory
 from easyvideor1.policy.update_batch import BackwardResult, Observations, UpdateBatch
 from easyvideor1.types import ConfigError, Turn
 
@@ -42,31 +46,53 @@ class ShardedPolicy(Policy):
         super().__init__(family, model, checkpoint, config)
         self.place = RankPlace(0, 1, 1, self.device)
         self.phase = Phase()
+        #: The snapshot that was taken last.
+        self.held: Snapshot | None = None
+        self._gives: threading.Thread | None = None
 
     @classmethod
     def open_sharded(
         cls, config: ModelConfig, checkpoint: Path, stages: Sequence[StageConfig], place: RankPlace
     ) -> ShardedPolicy:
-        """Load a checkpoint, copy it for references and critics of all stages of the run, and keep this rank's part.
+        """Open this rank's part of a checkpoint, with room for references and critics of all stages of the run.
 
-        The whole model passes through the memory of the host; a device has no more of it than a layer at a time.
+        Of weights that ranks share, this rank reads its own rows. Where a checkpoint's weights have to be converted,
+        the whole model passes through the memory of the host.
         """
         family = configured_family(config, checkpoint)
-        model = configured_model(family, config, checkpoint)
+        model, stored = unfilled_model(family, config, checkpoint)
+        whole = configured_model(family, config, checkpoint) if stored is None else model
         if place.sequence_parallel > 1:
-            _refuse_to_split(family, model, place.sequence_parallel)
-        policy = cls.of(family, model, checkpoint, config)
+            _refuse_to_split(family, whole, place.sequence_parallel)
+        if stored is None:
+            policy = cls.of(family, whole, checkpoint, config)
+            policy.prepare(stages)
+        else:
+            cast = partial(cast_as_stored, stored=stored, rank=place.rank, ranks=place.ranks, device=place.device)
+            policy = cls.of(family, whole, checkpoint, config, cast)
+            with untouched_memory():
+                policy.prepare(stages, contents=False)
         assert isinstance(policy, ShardedPolicy)
-        policy.prepare(stages)
         policy._costs = model_costs(family, policy.model)
         mesh = place.mesh()
         on_host = "parameters" in config.offload
         for each in (policy.model, *policy.copies.values()):
             shard_model(family, each, mesh, place.device, parameters_on_host=on_host)
+        if stored is not None:
+            fill(policy.model, stored)
         policy.place, policy.device = place, place.device
         policy.sequence_ranks = place.sequence_ranks()
-        policy.writes = place.rank == 0
+        policy.writes, policy.holders = place.rank == 0, place.holders()
         return policy
+
+    def hold_snapshot(self) -> None:
+        """Take a snapshot, ``held``, of this rank's part; a rank that does not write gives it in the background."""
+        if self._gives is not None:
+            self._gives.join()  # the one before is written
+        self.held = Policy.snapshot(self)  # not that of all ranks
+        if not self.writes:
+            self._gives = threading.Thread(target=self.held.answer, daemon=True)
+            self._gives.start()
 
     def plan(
         self, turns: Sequence[Turn], together: torch.Tensor | None = None, max_tokens: int | None = None

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 
 from easyvideor1.attention.sequence_parallel import SequenceRanks
 from easyvideor1.families.family import Family
@@ -69,6 +71,16 @@ class RankPlace:
             return init_device_mesh(kind, (self.ranks,), mesh_dim_names=("shard",))
         replicas = self.ranks // self.shard_size
         return init_device_mesh(kind, (replicas, self.shard_size), mesh_dim_names=("replica", "shard"))
+
+    def holders(self) -> dist.ProcessGroup | None:
+        """The ranks that hold one whole model together, of which the first is one: checkpoints are put together there.
+
+        Their group is for the memory of the host, and has no other use. All ranks call this; ``None`` on one that holds
+        what another does as well.
+        """
+        # A rank that is lost is noticed otherwise; a slow disk is no loss.
+        group = dist.new_group(list(range(self.shard_size)), timeout=timedelta(days=1), backend="gloo")
+        return group if self.rank < self.shard_size else None
 
 
 def sharded_modules(family: Family, model: Any) -> tuple[list[torch.nn.Module], set[torch.nn.Parameter]]:

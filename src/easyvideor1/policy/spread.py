@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from easyvideor1.families.weight_files import LazyTensor
+
 
 def is_spread(tensor: torch.Tensor) -> bool:
     """Whether ranks hold parts of it."""
@@ -48,6 +50,46 @@ def part_of(value: torch.Tensor, like: Any) -> torch.Tensor:
 
     # Every rank has the value, so nothing is sent.
     return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def own_rows(tensor: Any) -> tuple[int, int]:
+    """Which rows of a spread tensor this rank holds, ``begin`` and ``end``; FSDP2 cuts the first dimension.
+
+    Raises:
+        RuntimeError: it is cut otherwise.
+    """
+    (dimension,) = [number for number, placement in enumerate(tensor.placements) if placement.is_shard()]
+    if not tensor.placements[dimension].is_shard(0):
+        raise RuntimeError(f"a tensor is spread as {tensor.placements}, which checkpoints do not know")
+    mesh = tensor.device_mesh
+    return rows_of(len(tensor), mesh.size(dimension), mesh.get_local_rank(dimension))
+
+
+def rows_of(rows: int, ranks: int, rank: int) -> tuple[int, int]:
+    """The rows of one of several ranks, ``begin`` and ``end``, as ``torch.chunk`` cuts: the last ones may have none."""
+    most = -(-rows // ranks)
+    return min(rank * most, rows), min((rank + 1) * most, rows)
+
+
+def stored_part(stored: LazyTensor, like: Any, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """A tensor of a file as ``like`` is kept: the rows of this rank, which alone are read, or whole; on its device."""
+    dtype = dtype or stored.dtype
+    if not is_spread(like):
+        return stored.load().to(like.device, dtype)
+    from torch.distributed.tensor import DTensor
+
+    rows = stored.rows(*own_rows(like)).to(like.device, dtype)
+    found = DTensor.from_local(
+        rows, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
+    )
+    return found.to(like.device)  # parts of a GPU's ranks may be on the host (``model.offload``)
+
+
+@torch.no_grad()
+def assign_stored(parameter: torch.Tensor, stored: LazyTensor) -> None:
+    """Give a parameter the numbers of a tensor of a file, in place."""
+    rows = stored.rows(*own_rows(parameter)) if is_spread(parameter) else stored.load()
+    local(parameter).copy_(rows)
 
 
 @torch.no_grad()
@@ -112,13 +154,3 @@ def _sharing(tensor: Any) -> dist.ProcessGroup:
     (dimension,) = [number for number, placement in enumerate(tensor.placements) if placement.is_shard()]
     group: dist.ProcessGroup = tensor.device_mesh.get_group(dimension)
     return group
-
-
-def gathered(tensors: Iterable[tuple[str, torch.Tensor]], *, keep: bool) -> dict[str, torch.Tensor]:
-    """Whole tensors by name on the CPU, gathered one after the other; none where ``keep`` is off."""
-    found = {}
-    for name, tensor in tensors:
-        full = whole(tensor.detach())
-        if keep:
-            found[name] = full.cpu()
-    return found

@@ -28,7 +28,6 @@ from easyvideor1.training.run_directory.checkpoint import (
     Latest,
     intact_state,
     latest_checkpoint,
-    save_checkpoint,
     unsaved_words,
 )
 from easyvideor1.training.run_directory.damage import (
@@ -50,6 +49,7 @@ from easyvideor1.training.run_directory.layout import (
     stage_directory,
 )
 from easyvideor1.training.run_directory.run_log import StageLog
+from easyvideor1.training.run_directory.saver import CheckpointSaver
 from easyvideor1.training.run_directory.status import FINISHED, RunStatus, read_status
 from easyvideor1.training.run_directory.trace import Trace
 from easyvideor1.training.run_model import RunModel, ranks_of
@@ -245,7 +245,7 @@ class _Session:
             self._resume(options, latest, record)
             best.mark(latest.step)
         done, first = latest.step, self._steps_before(number)
-        saved = [] if latest.path is None else [latest.path]
+        saver = CheckpointSaver(policy, directory, options, best, latest.path, self.watch.say)
 
         def save(step: int) -> None:
             state = {
@@ -254,8 +254,14 @@ class _Session:
                 "kl_coef": policy.kl_weight.coefficient,
                 "record": record.digests(step),
             }
-            saved.append(save_checkpoint(policy.save, directory, step, state, options.keep_checkpoints, best.mark))
+            saver.save(step, state)
             self.status.note()
+
+        def is_best(step: int) -> bool:
+            if not options.best_by or not due(self.config.evaluation.every, step):
+                return False
+            saver.wait()  # it is compared with what is saved
+            return best.is_new(step)
 
         scorer, engine = self.components.scorer, self.model.engine(first + done)
         waiting = Waiting(partial(self._tell_waiting, options), scorer.waiting)
@@ -271,18 +277,18 @@ class _Session:
             first=first,
             record=record,
             evaluate=self._validate,
-            on_step=self._on_step(first),
+            on_step=self._on_step(first, saver),
             save=save,
-            is_best=lambda step: due(self.config.evaluation.every, step) and best.is_new(step),
+            is_best=is_best,
             timeline=timeline,
             say=self.watch.say,
         )
         try:
-            with waiting.watched(), closing(timeline):
+            with waiting.watched(), closing(timeline), saver:
                 train(stage, done)
         except KeyboardInterrupt:
-            saved_words = f"stage {options.name}: run the same command to resume from {saved[-1]}" if saved else ""
-            self.watch.say(saved_words or unsaved_words(options))
+            resumed = f"stage {options.name}: run the same command to resume from {saver.last}"
+            self.watch.say(unsaved_words(options) if saver.last is None else resumed)
             raise
         if options.best_by:
             self.watch.say(f"stage {options.name}: {best.words()}")
@@ -310,12 +316,16 @@ class _Session:
         """Steps of the run before stage ``number``, counted from 0."""
         return sum(options.step_count for options in self.config.stages[:number])
 
-    def _on_step(self, first: int) -> OnStep:
-        """Show a step and hand it to the loggers, whose steps count through all stages."""
+    def _on_step(self, first: int, saver: CheckpointSaver) -> OnStep:
+        """Show a step and hand it to the loggers, whose steps count through all stages.
+
+        It is the last one if a save has failed in the background.
+        """
 
         def on_step(stage: str, step: int, steps: int, metrics: Metrics) -> None:
             self.watch.step(stage, step, steps, metrics)
             self.loggers.log(first + step, {f"{stage}/{name}": value for name, value in metrics.items()})
+            saver.check()
 
         return on_step
 

@@ -7,6 +7,8 @@
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -118,16 +120,26 @@ def step_of(policy, name, step):
     return metrics | {"kl_coef": policy.kl_weight.coefficient}
 
 
-def play(policy, name, checkpoint, out: Path) -> None:
-    """Ten steps of a stage: metrics, weights, and checkpoints of the first and the fifth step."""
+def play(policy, name, checkpoint, out: Path, *, background: bool = False) -> None:
+    """Ten steps of a stage: metrics, weights, and checkpoints of the first and the fifth step.
+
+    In the ``background`` the latter is written while the sixth is done.
+    """
     policy.load(checkpoint)
     policy.begin(STAGES[name])
     metrics = []
     for step in range(1, steps_of(name) + 1):
-        metrics.append(step_of(policy, name, step))
+        if step == 6 and background:
+            with closing(policy.snapshot()) as snapshot, ThreadPoolExecutor(1) as pool:
+                written = pool.submit(snapshot.write, out / f"{name} 5")
+                metrics.append(step_of(policy, name, step))
+                written.result()
+        else:
+            metrics.append(step_of(policy, name, step))
         if step in (1, 5):
             (out / f"{name} {step}").mkdir(parents=True)
-            policy.save(out / f"{name} {step}")
+            if step == 1 or not background:
+                policy.save(out / f"{name} {step}")
     finish(policy, name, out, metrics)
 
 
@@ -164,7 +176,7 @@ def main(job: Path) -> None:
             ranks, model, checkpoint, [STAGES[name] for name in scenarios], partial(open_media, job)
         )
         for name in scenarios:
-            play(policy, name, checkpoint, job / "out")
+            play(policy, name, checkpoint, job / "out", background=True)
         for name, before in asked["resume"].items():
             resume(policy, name, checkpoint, Path(before), job / "resumed")
         (job / "stalled.txt").write_text(stall(ranks, policy, job))

@@ -105,11 +105,16 @@ def test_ten_steps_are_those_of_one_process(job, alone, name, scenario) -> None:
 
 @pytest.mark.parametrize(("name", "scenario"), CASES)
 def test_checkpoints_and_gradients_are_those_of_one_process(job, alone, name, scenario) -> None:
-    """After the first step the optimiser's first moment is a tenth of the gradient."""
-    expected, found = alone(JOBS[name][1], scenario) / f"{scenario} 1", job(name) / "out" / f"{scenario} 1"
-    assert sorted(p.name for p in found.iterdir()) == sorted(p.name for p in expected.iterdir())
-    for file in expected.glob("*.safetensors"):
-        close(load_file(found / file.name), load_file(file), file.name)
+    """After the first step the optimiser's first moment is a tenth of the gradient.
+
+    The checkpoint of the fifth step was written while ranks did the sixth.
+    """
+    one, other = alone(JOBS[name][1], scenario), job(name) / "out"
+    expected, found = one / f"{scenario} 1", other / f"{scenario} 1"
+    for place in [expected] if scenario == "one turn" else [one / f"{scenario} 5", expected]:
+        assert sorted(p.name for p in (other / place.name).iterdir()) == sorted(p.name for p in place.iterdir())
+        for file in place.glob("*.safetensors"):
+            close(load_file(other / place.name / file.name), load_file(file), f"{place.name}, {file.name}")
     moments = [tensor for key, tensor in load_file(found / "optimizer.safetensors").items() if "exp_avg/" in key]
     # Of adapters it is half: with B at 0, A has no gradient yet.
     assert sum(bool(tensor.any()) for tensor in moments) >= len(moments) / 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from easyvideor1.config import write_config
 from easyvideor1.training.ranks.traffic import driver_bytes_per_sample
+from easyvideor1.training.run_directory.sameness import differing_files
 from easyvideor1.types import DataError
 from training.runs import json_lines, train
 
@@ -71,17 +73,62 @@ def same_run(found: Path, wanted: Path) -> None:
             torch.testing.assert_close(one[name], tensor, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: name + text)
 
 
-def test_runs_on_two_ranks_are_those_of_one_process(alone) -> None:
-    """Started by the run, or by torchrun; then both compute every micro-batch together."""
-    said = finish(one := start(TRAIN, "name=two"))
-    assert one.returncode == 0, said
-    same_run(alone.parent / "two", alone)
-    assert 0 < driver_bytes_per_sample(alone.parent / "two/stages/02-grpo") < 64_000
+def test_a_run_that_torchrun_starts_is_that_of_one_process(alone) -> None:
+    """Both ranks compute every micro-batch together."""
+    said = finish(process := start([*TORCHRUN, *TRAIN], "name=torchrun", "cluster.sequence_parallel=2"))
+    assert process.returncode == 0, said
+    same_run(alone.parent / "torchrun", alone)
+
+
+#: Ends rank 1 in the second step of reinforcement learning, once the first is saved, where there is a file ``kill``.
+KILLING = """
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from own_parts import vowels
+
+RUN = Path("runs/ranked")
+STAGE = RUN / "stages/02-grpo"
+
+
+def reward(sample, response):
+    if Path("kill").exists() and (STAGE / "rollouts/step_000001.jsonl").exists():
+        while not (STAGE / "checkpoints/step_000001").exists():
+            time.sleep(0.01)
+        shutil.copytree(RUN, "interrupted")
+        Path("kill").unlink()
+        for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
+            if b"ranks.member" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+    return vowels(sample, response)
+"""
+
+
+def test_a_run_that_is_interrupted_on_ranks_resumes_on_any_number_of_them(alone, world, place) -> None:
+    """On as many it ends as if nothing had been, to the bit. Checkpoints are written in the background."""
+    (place / "killing.py").write_text(KILLING)
+    config = world.config(**CHANGES, name="ranked", rewards__custom={"*": "killing:reward"})
+    write_config(config, place / "run.yaml")
+    run = place / "runs/ranked"
+    said = finish(whole := start(TRAIN, "stages.grpo.async_save=true"))
+    assert whole.returncode == 0, said
+    same_run(run, alone)
+    assert 0 < driver_bytes_per_sample(run / "stages/02-grpo") < 64_000
     with pytest.raises(DataError, match="no step was trained on several ranks"):
         driver_bytes_per_sample(alone / "stages/02-grpo")
-    said = finish(other := start([*TORCHRUN, *TRAIN], "name=torchrun", "cluster.sequence_parallel=2"))
-    assert other.returncode == 0, said
-    same_run(alone.parent / "torchrun", alone)
+    shutil.move(run, place / "whole")
+    (place / "kill").touch()
+    said = finish(resumed := start(TRAIN, "stages.grpo.async_save=true"))
+    assert resumed.returncode == 0 and "restart 1 of 2" in said and "resuming after step 1" in said, said
+    assert differing_files(run, place / "whole") == []
+    shutil.rmtree(run)
+    shutil.move(place / "interrupted", run)
+    _, said = train(config)
+    assert "resuming after step 1" in said, said
+    same_run(run, alone)
 
 
 def rank_of(process) -> int:

@@ -5,59 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from benchmarks.scaleout_bytes import call, driver_bytes_per_sample, step_calls, turns_of, video_prompt
 
-from easyvideor1.config import StageConfig
-from easyvideor1.policy.update_batch import UpdateBatch
-from easyvideor1.training.ranks.messages import Call
 from easyvideor1.training.ranks.wire import Receiver, Sender, packed, unpacked
-from easyvideor1.types import MediaPlan, MediaRef, Prompt, Turn, VisualSpan
-
-STAGE = StageConfig(name="grpo")
-
-
-def video_prompt(seed, frames=256, tokens_per_step=128):
-    """A question about a video of ``frames`` frames: a span of visual tokens behind every time."""
-    rng = np.random.default_rng(seed)
-    times = np.cumsum(rng.uniform(0.4, 0.6, frames))
-    ids, spans = list(rng.integers(0, 150_000, 60)), []
-    for _ in range(frames // 2):
-        ids += [*rng.integers(0, 150_000, 7)]
-        spans.append(VisualSpan(0, len(ids), tokens_per_step))
-        ids += [151_656] * tokens_per_step
-    ids += list(rng.integers(0, 150_000, 60))
-    plan = MediaPlan(
-        "video",
-        f"{seed:064x}",
-        tuple(range(0, 12 * frames, 12)),
-        tuple(times.tolist()),
-        *(448, 256),
-        (frames // 2, 28, 16),
-        frames // 2 * tokens_per_step,
-        *(30.0, 2.0),
-        f"{seed + 1:064x}",
-    )
-    media = (MediaRef("video", f"/data/videos/{seed:012x}.mp4"),)
-    return Prompt(np.array(ids, dtype=np.int64), media, (plan,), tuple(spans), "What happens in it? " * 20)
-
-
-def turns_of(prompt, lengths, seed=0):
-    rng = np.random.default_rng(seed)
-    return [
-        Turn(
-            prompt,
-            rng.integers(0, 150_000, length),
-            np.ones(length, dtype=bool),
-            -rng.exponential(0.5, length).astype(np.float32),
-            "stop",
-            "words " * length,
-            np.full(length, 7),
-        )
-        for length in lengths
-    ]
-
-
-def call(method, *arguments):
-    return Call(method, arguments, {}, True, False, 1)
 
 
 def same_turn(found, wanted):
@@ -70,18 +20,10 @@ def same_turn(found, wanted):
 
 
 def test_a_step_of_long_videos_takes_less_than_64_kb_a_sample() -> None:
-    """Eight responses of 500 tokens to each of two prompts of 17,400 tokens; log-probs first, then two epochs."""
+    """Eight responses of 500 tokens to each of two prompts of 17,400 tokens."""
     groups = [turns_of(video_prompt(seed), [500] * 8, seed) for seed in (1, 2)]
-    turns = [turn for group in groups for turn in group]
-    before = list(torch.split(torch.randn(sum(len(turn.response_ids) for turn in turns)), 500))
     sender, receiver, sent = Sender(), Receiver(), 0
-    calls = [call("logprobs", turns, None)]
-    for _ in range(2):
-        for part in (slice(0, 8), slice(8, 16)):
-            advantages = torch.linspace(-1, 1, 8)
-            batch = UpdateBatch.of(turns[part], advantages, STAGE, rollout_logprobs=before[part])
-            calls += [call("forward_backward", batch, None), call("optimizer_step", 1)]
-    for each in calls:
+    for each in step_calls(groups):
         data = sender.pack(each)
         sent += len(data)
         found = receiver.unpack(data)
@@ -94,6 +36,7 @@ def test_a_step_of_long_videos_takes_less_than_64_kb_a_sample() -> None:
                 assert all(map(torch.equal, getattr(mine, name), getattr(theirs, name)))
             assert len({id(turn.prompt) for turn in mine.turns}) == 1, "its computation would not be shared"
     assert sent / len(groups) < 64_000
+    assert sent / len(groups) == driver_bytes_per_sample(256, 500, 8)
 
 
 def test_what_was_sent_is_not_sent_again_and_is_the_same_object() -> None:

@@ -54,6 +54,11 @@ class Actors:
         self._seat: Any = None
         self.group = _reserved(cluster, "GPU" if gpus else "CPU", again=again)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the ranks have reserved CPUs, of which engines would find none left on a small machine."""
+        return not self._gpus
+
     def own_gpu(self) -> int:
         """The number that torch has here for the GPU of the first rank; 0 on the CPU.
 

@@ -180,23 +180,29 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
-            if isinstance(error, EasyVideoError):
-                raise
-            self._failing = time.monotonic()
-            limit = self._failing + _WORDS_SECONDS + self._late
-            while self._verdict is None and time.monotonic() < limit:
-                time.sleep(_LOOK_SECONDS / 4)
-            if self._verdict is None:
+            if (verdict := self.explained(error)) is error:
                 raise
             self._end(self._said)
-            raise self._verdict from error
+            raise verdict from error
         finally:
             self._calling = False
 
+    def explained(self, error: RuntimeError) -> Exception:
+        """What is to be said of an operation that failed: that a rank is gone, or the error as it is."""
+        if isinstance(error, EasyVideoError):
+            return error
+        self._failing = time.monotonic()
+        limit = self._failing + _WORDS_SECONDS + self._late
+        while self._verdict is None and time.monotonic() < limit:
+            time.sleep(_LOOK_SECONDS / 4)
+        return self._verdict or error
+
     @property
     def shared_group(self) -> Any:
-        """The placement group of Ray in which engines share GPUs with the ranks; ``None`` where they do not."""
-        return self._started.group if isinstance(self._started, Actors) and self._engine_share else None
+        """The placement group of Ray in which engines share GPUs or CPUs with the ranks; ``None`` where they do not."""
+        if not isinstance(self._started, Actors):
+            return None
+        return self._started.group if self._engine_share or self._started.on_cpu else None
 
     @property
     def _late(self) -> float:

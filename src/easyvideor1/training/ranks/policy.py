@@ -14,6 +14,7 @@ from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.packing.balance import MicroBatchRows
 from easyvideor1.policy.sharded import ShardedPolicy
+from easyvideor1.policy.snapshot import Snapshot
 from easyvideor1.policy.update_batch import BackwardResult, Observations, UpdateBatch
 from easyvideor1.training.ranks.leader import Ranks
 from easyvideor1.training.ranks.member import perform
@@ -71,8 +72,16 @@ class RankedPolicy(ShardedPolicy):
         self._all("load", checkpoint)
 
     def save(self, directory: Path) -> None:
-        """See ``Policy.save``. This rank writes; it holds the whole model in the memory of the host meanwhile."""
+        """See ``Policy.save``. This rank writes; the others give it their parts of one tensor after the other."""
         self._all("save", directory)
+
+    def snapshot(self) -> Snapshot:
+        """See ``Policy.snapshot``. Every rank copies its part, and gives it in the background as it is written."""
+        self._all("hold_snapshot")
+        found, self.held = self.held, None
+        assert found is not None
+        found.explain = self.ranks.explained
+        return found
 
     def restore(self, directory: Path) -> None:
         """See ``Policy.restore``; another number of ranks may have written it."""
