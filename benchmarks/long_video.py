@@ -29,7 +29,7 @@ from easyvideor1.families.family import Family, load_family
 from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.sizing.devices import CPU_UTILISATION
 from easyvideor1.policy.sizing.measure import measure_model
-from easyvideor1.policy.sizing.memory import Placement, update_peak
+from easyvideor1.policy.sizing.memory import Placement, micro_batch_peak
 from easyvideor1.policy.sizing.workload import Asked, micro_batches, stage_facts, step_flops
 from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.types import Frames, MediaPlan, MediaRef, Prompt, Turn
@@ -97,14 +97,14 @@ def update(
 
 
 def predicted(directory: Path, one: Asked, options: StageConfig, settings: Mapping[str, Any]) -> tuple[int, float]:
-    """Peak beyond the weights and seconds, by ``evr1 fit``; there is no optimiser's step, so no moments either."""
+    """Peak beyond the weights and seconds, by ``evr1 fit``, of passes alone: there is no optimiser's step here."""
     family = load_family(directory)
     model = ModelConfig(path=str(directory), device="cpu", dtype="bfloat16", **settings)
     sizes = measure_model(family, model, directory)
     facts = stage_facts(options, checkpointing=model.gradient_checkpointing, lora=False, cached_features=False)
     batches = micro_batches([one], options, sizes.costs, shared=family.shares_prefix)
-    parts = update_peak(sizes, facts, batches, Placement(offload=model.offload, on_cpu=True)).parts
-    peak = sum(size for name, size in parts.items() if name not in ("weights", "optimiser state"))
+    place = Placement(offload=model.offload, on_cpu=True)
+    peak = max(sum(micro_batch_peak(sizes, facts, batch, place, later=False).values()) for batch in batches)
     return peak, step_flops([one], batches, sizes, facts).trainer / (products_per_second() * CPU_UTILISATION)
 
 
