@@ -40,7 +40,7 @@ from easyvideor1.policy.spread import local
 from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.training.ranks.leader import Ranks
 from easyvideor1.training.ranks.policy import RankedPolicy
-from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef, Prompt, Turn
+from easyvideor1.types import ConfigError, Frames, Geometry, MediaPlan, MediaRef, Prompt, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,8 @@ def compare(name: str, folder: Path, *, resident: bool = False) -> dict[str, int
 def compare_all(names: Sequence[str]) -> dict[str, dict[str, int]]:
     """Every case in a process of its own, as many at a time as there are cores, since it is not time that is measured.
 
-    The processes are forked from one that has the libraries and has computed nothing.
+    The processes are forked from one that has the libraries and has computed nothing. Cases that ``evr1 fit`` refuses
+    to predict are named on stderr, and left out.
     """
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     context = multiprocessing.get_context("forkserver")
@@ -215,8 +216,14 @@ def compare_all(names: Sequence[str]) -> dict[str, dict[str, int]]:
         for resident in (False, True):
             running = {pool.submit(compare, name, Path(folder), resident=resident): name for name in names}
             for done in as_completed(running):
-                found[running[done]] |= done.result()
-                print(running[done], done.result(), file=sys.stderr, flush=True)
+                name = running[done]
+                try:
+                    found[name] |= done.result()
+                    print(name, done.result(), file=sys.stderr, flush=True)
+                except ConfigError as error:  # evr1 fit refuses to predict it
+                    del found[name]
+                    print(name, error, file=sys.stderr, flush=True)
+            names = list(found)
     return found
 
 
@@ -227,6 +234,8 @@ def main() -> None:
     arguments = parser.parse_args()
     check_packages()
     found = compare_all([arguments.case] if arguments.case else list(CASES))
+    if not found:
+        return
     rows = [
         [
             name,

@@ -198,3 +198,18 @@ def test_steps_recorded_as_graphs_draw_the_same(tiny_family, tiny_model, dtype):
         same = int((one.response_ids[: len(other.response_ids)] == other.response_ids[: len(one.response_ids)]).sum())
         assert same == len(one.response_ids) == len(other.response_ids)
         assert abs(one.logprobs - other.logprobs).max() < (1e-4 if dtype == "float32" else 5e-2)
+
+
+def test_offload_changes_nothing_but_where_things_are(tiny_checkpoint, turns):
+    options = {"dtype": "bfloat16", "gradient_checkpointing": True}
+    plain = policy_on("cuda", tiny_checkpoint, **options)
+    policy = policy_on("cuda", tiny_checkpoint, offload=("activations", "optimizer"), **options)
+    for number in (1, 2, 3):
+        wanted, grads = step(plain, turns, number)
+        metrics, found = step(policy, turns, number)
+        assert metrics == pytest.approx(wanted, rel=1e-2, abs=1e-4)
+        assert found.keys() == grads.keys()
+        apart = sum(float((found[name] - grads[name]).square().sum()) for name in grads) ** 0.5
+        assert apart < 1e-2 * sum(float(grad.square().sum()) for grad in grads.values()) ** 0.5
+    moments = [state[name] for state in policy.optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    assert moments and all(moment.is_pinned() for moment in moments)

@@ -169,6 +169,13 @@ def test_offload_changes_nothing(tiny_checkpoint, turns, tmp_path, monkeypatch, 
         assert torch.equal(mine, other), name
 
 
+def test_the_path_of_long_videos_is_that_of_short_ones(tiny_checkpoint, turns):
+    """Frames in chunks, layers checkpointed, their inputs and the moments on the host, against none of these."""
+    plain, policy = open_policy(tiny_checkpoint), open_policy(tiny_checkpoint, vision_chunk=4, **OFFLOADED)
+    for mine, theirs in zip(steps(policy, turns), steps(plain, turns), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+
+
 def test_inputs_of_every_layer_go_to_the_host_once(tiny_checkpoint, turns):
     policy = open_policy(tiny_checkpoint, **OFFLOADED)
     times = []

@@ -116,7 +116,7 @@ def update_peak(sizes: ModelSizes, facts: StageFacts, batches: Sequence[MicroBat
     The first micro-batch of a rank finds no gradients, so with a single one the worst moment is where its backward pass
     begins, or where it ends.
     """
-    peaks = [_micro_batch_peak(sizes, facts, batch, place, later=len(batches) > place.ranks) for batch in batches]
+    peaks = [micro_batch_peak(sizes, facts, batch, place, later=len(batches) > place.ranks) for batch in batches]
     device, _ = held(sizes, place)
     step = {"gradients": device.gradients}
     if place.on_cpu:  # the fused optimiser of a GPU needs nothing more
@@ -127,10 +127,10 @@ def update_peak(sizes: ModelSizes, facts: StageFacts, batches: Sequence[MicroBat
     return Peak("update", {**static_parts(sizes, facts, place), **{name: size for name, size in worst.items() if size}})
 
 
-def _micro_batch_peak(
+def micro_batch_peak(
     sizes: ModelSizes, facts: StageFacts, batch: MicroBatchWork, place: Placement, *, later: bool
 ) -> dict[str, int]:
-    """The parts of the worst moment of one micro-batch."""
+    """The worst moment of one micro-batch beside what lasts, by part; a ``later`` one finds gradients."""
     n, patches, stays = batch.tokens, sizes.patches_at_once(batch.patches), sizes.patches_kept(batch.patches)
     language, head = sizes.language, sizes.head
     gradients = held(sizes, place)[0].gradients
