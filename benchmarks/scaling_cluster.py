@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 
@@ -17,22 +19,49 @@ class Setting:
     """How a cluster is used. ``staleness`` 0 has engines on the trainer's GPUs; more gives them GPUs apart.
 
     ``engine_share`` is the share of GPUs that generate then. ``shard`` is ``cluster.shard_size``. ``split`` cuts the
-    responses of a prompt over engines where there are more engines than prompts, which a run does not.
+    responses of a prompt over engines where there are more engines than prompts, which a run does not. Of ``steps`` the
+    first are left out, ``lead`` of them, until the state is steady; and the last ones, which no later step disturbs.
     """
 
     staleness: int = 0
     engine_share: float = 0.5
     shard: int = 0
     split: bool = False
-    steps: int = 3
+    steps: int = 20
     seed: int = 0
+
+    @property
+    def lead(self) -> int:
+        """Steps before those that count: a synchronous step begins with idle engines, whatever came before it."""
+        return 4 if self.staleness else 1
+
+    @property
+    def counted(self) -> slice:
+        """The steps that count, at least one. A step ahead, short and long steps take turns: an even number counts."""
+        first = min(self.lead, self.steps - 1)
+        count = max(self.steps - self.staleness - first, 1)
+        if self.staleness and count > 1:
+            count -= count % 2
+        return slice(first, first + count)
+
+
+@cache
+def _normal(count: int) -> np.ndarray:
+    """The middles of ``count`` equally likely parts of a normal distribution, in their order."""
+    return np.array([NormalDist().inv_cdf((number + 0.5) / count) for number in range(count)])
 
 
 def draw(workload: Workload, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Visual tokens ``(P,)`` of the prompts of a step, and tokens ``(P, G)`` of the responses to them."""
-    rng = np.random.default_rng((seed, step))
-    video = workload.video_tokens * rng.uniform(workload.least, 1.0, workload.prompts)
-    lengths = workload.median * np.exp(workload.spread * rng.standard_normal((workload.prompts, workload.group)))
+    """Visual tokens ``(P,)`` of the prompts of a step, and tokens ``(P, G)`` of the responses to them.
+
+    Every part of a distribution occurs equally often and only the order is drawn: steps and clusters of any size have
+    the same work per prompt.
+    """
+    rng, count = np.random.default_rng((seed, step)), workload.prompts
+    places = (rng.permutation(count) + 0.5) / count
+    video = workload.video_tokens * (workload.least + (1.0 - workload.least) * places)
+    normal = rng.permutation(_normal(count * workload.group)).reshape(count, workload.group)
+    lengths = workload.median * np.exp(workload.spread * normal)
     return video, np.clip(np.rint(lengths), 1, workload.limit).astype(np.int64)
 
 
@@ -59,7 +88,8 @@ class Cluster:
         self.engines = max(round(hardware.gpus * setting.engine_share), 1) if apart else hardware.gpus
         self.ranks = hardware.gpus - self.engines if apart else hardware.gpus
         rng = np.random.default_rng(setting.seed)
-        slow = np.exp(hardware.uneven * np.abs(rng.standard_normal(hardware.gpus)))
+        # Parts of half a normal distribution, in an order that is drawn: clusters of any size have the same mean speed.
+        slow = np.exp(hardware.uneven * rng.permutation(_normal(2 * hardware.gpus)[hardware.gpus :]))
         self.engine_slowness = slow[: self.engines]
         self.rank_slowness = slow[-self.ranks :]
         self.nodes = -(-hardware.gpus // hardware.per_node)
@@ -85,17 +115,17 @@ class Cluster:
         return size * (ranks - 1) / ranks / rate + operations * hops
 
     @property
-    def spread_bytes(self) -> float:
-        """Bytes of the parameters that are spread, in float32."""
-        return 4 * (self.model.parameters - self.model.whole)
+    def spread(self) -> float:
+        """Parameters that are spread over ranks."""
+        return self.model.parameters - self.model.whole
 
     def pass_gathers(self, *, backward: bool) -> float:
-        """Seconds that a pass of the trainer waits for the network, beside its arithmetic."""
-        layers, found = self.model.layers, self.gather(self.spread_bytes, self.shard, self.model.layers)
+        """Seconds of the network in a pass of the trainer: weights in bfloat16, sums of gradients in float32."""
+        layers, shard = self.model.layers, self.shard
+        found = self.gather(2 * self.spread, shard, layers)
         if backward:
-            replicas = self.ranks // self.shard
-            found += 2 * self.gather(self.spread_bytes, self.shard, layers)
-            found += 2 * self.gather(self.spread_bytes / self.shard, replicas, layers)
+            found += self.gather(2 * self.spread, shard, layers) + self.gather(4 * self.spread, shard, layers)
+            found += 2 * self.gather(4 * self.spread / shard, self.ranks // shard, layers)
         return found
 
     def optimizer(self) -> float:
@@ -104,11 +134,16 @@ class Cluster:
         return 2 * self.gather(4 * self.model.whole, self.ranks, 2) + 28 * moved / self.hardware.memory
 
     def new_weights(self) -> float:
-        """Seconds until every engine has the weights: gathered on the ranks, then sent by the first one to engines."""
-        gathered = self.gather(self.spread_bytes, self.shard, 10 * self.model.layers)
-        if self.hardware.gpus == 1:
-            return 2 * self.model.parameters / self.hardware.memory
+        """Seconds until every engine has the weights: gathered on the ranks, then sent by the first one to engines.
+
+        Engines on the GPUs of ranks get them by gloo through the CPU, those on GPUs of their own by NCCL.
+        """
         size, hardware = 2 * self.model.parameters, self.hardware
+        if self.hardware.gpus == 1:
+            return size / self.hardware.memory
+        gathered = self.gather(4 * self.spread, self.shard, 10 * self.model.layers)
+        if not self.setting.staleness:
+            return gathered + size / hardware.through_cpu
         if self.hardware.gpus <= hardware.per_node:
             return gathered + size / hardware.ring_in_node
         return gathered + size / hardware.card + 2 * math.log2(self.engines) * hardware.hop_between_nodes

@@ -61,6 +61,8 @@ class Hardware:
     ring_between_nodes: float = 200e9
     #: One card: what the first rank sends.
     card: float = 40e9
+    #: New weights by gloo from the first rank to engines on the GPUs of ranks, however many they are.
+    through_cpu: float = 1e9
     #: Of one hop of a collective.
     hop_in_node: float = 10e-6
     hop_between_nodes: float = 30e-6
@@ -109,7 +111,7 @@ class Controller:
     plan: float
     #: Seconds to score one answer (of one scorer).
     score: float
-    #: Bytes per second that the first rank hands out to others.
+    #: Bytes per second that the first rank hands out to others, at least.
     line: float
     #: Bytes per second that one process reads from a frame store in the page cache, checksum included.
     read: float
@@ -166,7 +168,7 @@ def _plan(number: int, frames: int, side: int) -> MediaPlan:
 
 
 def _turns(prompts: int, group: int, tokens: int) -> list[Turn]:
-    """Responses to prompts with a video of 167 frames: the mean of the workload."""
+    """Responses to prompts with a video of 166 frames: the mean of the workload."""
     rng, turns = np.random.default_rng(0), []
     for number in range(prompts):
         plan = _plan(number, 166, 512)
@@ -218,7 +220,11 @@ def measured(costs: Costs, prompts: int = 8, group: int = 8) -> Controller:
 
 
 def _line_rate(megabytes: int = 32) -> float:
-    """Bytes per second through the store that ranks are called by, from one process to itself."""
+    """Bytes per second through the store that ranks are called by: the whole round trip of one reader, itself.
+
+    Rates of calls to many ranks that follow from it are lower bounds, and seconds upper bounds: part of a round trip is
+    the reader's, and readers work side by side.
+    """
     line = Line("127.0.0.1", 0, serves=True)
     value = np.random.default_rng(0).integers(0, 256, megabytes << 20, dtype=np.uint8).tobytes()
     line.put_bytes("call", value)

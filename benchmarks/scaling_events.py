@@ -78,6 +78,31 @@ class Link:
         done()
 
 
+class Reader:
+    """A process that reads from a store: one thing after the other."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._queue: deque[tuple[float, Event]] = deque()
+        self._reading = False
+
+    def read(self, size: float, done: Event) -> None:
+        """Read ``size`` bytes behind all that was asked for before, then ``done``."""
+        self._queue.append((size, done))
+        if not self._reading:
+            self._next()
+
+    def _next(self) -> None:
+        self._reading = bool(self._queue)
+        if self._reading:
+            size, done = self._queue.popleft()
+            self._link.read(size, lambda: self._end(done))
+
+    def _end(self, done: Event) -> None:
+        self._next()
+        done()
+
+
 class Servers:
     """Like servers with one queue."""
 

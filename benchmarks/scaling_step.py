@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.scaling_cluster import Cluster, Setting, draw, forward_operations
 from benchmarks.scaling_costs import Controller, Hardware, Model, Workload
-from benchmarks.scaling_events import Clock, Engine, Job, Link, Servers
+from benchmarks.scaling_events import Clock, Engine, Job, Link, Reader, Servers
 from benchmarks.scaling_trainer import Passes, shares, units
 
 
@@ -28,7 +28,7 @@ class Outcome:
 
 
 def simulate(model: Model, hardware: Hardware, workload: Workload, controller: Controller, setting: Setting) -> Outcome:
-    """Several steps; what is returned is the mean of those behind the first."""
+    """Several steps; seconds, phases and busy shares are means of ``setting.counted``, the rest is of all of them."""
     return _Run(Cluster(model, hardware, workload, controller, setting)).outcome()
 
 
@@ -40,6 +40,9 @@ class _Run:
         hardware, workload, setting = cluster.hardware, cluster.workload, cluster.setting
         each = hardware.store_per_node / min(hardware.per_node, hardware.gpus)
         self.link = Link(self.clock, hardware.store, min(each, cluster.controller.read))
+        # Engines and ranks are processes, and each reads one video at a time: no node has more flows than GPUs.
+        self.engine_readers = [Reader(self.link) for _ in range(cluster.engines)]
+        self.rank_readers = [Reader(self.link) for _ in range(cluster.ranks)]
         self.driver = Servers(self.clock, 1)
         self.scorers = Servers(self.clock, hardware.scorers * cluster.nodes)
         room = hardware.cache / cluster.model.key_values
@@ -55,21 +58,24 @@ class _Run:
         self.begun: list[float] = []
         self.phases: dict[str, list[float]] = {}
         self.ranks_busy = 0.0
+        self.busy: list[tuple[float, float]] = []  # seconds of all engines and of all ranks, at the ends of steps
 
     def outcome(self) -> Outcome:
         """All events, and what they come to."""
         self._open()
         self.clock.run()
-        ends, steps = self.ends, len(self.ends)
-        behind = slice(min(1, steps - 1), None)
+        counted = self.cluster.setting.counted
+        begin, end = ([0.0, *self.ends][place] for place in (counted.start, counted.stop))
+        before, after = ([(0.0, 0.0), *self.busy][place] for place in (counted.start, counted.stop))
+        engines, ranks = ((late - early) / (end - begin) for early, late in zip(before, after, strict=True))
         return Outcome(
-            (ends[-1] - ends[0]) / (steps - 1) if steps > 1 else ends[0],
-            {name: float(np.mean(found[behind])) for name, found in self.phases.items()},
+            (end - begin) / (counted.stop - counted.start),
+            {name: float(np.mean(found[counted])) for name, found in self.phases.items()},
             sum(engine.tokens for engine in self.engines),
             sum(self.scored),
             self.link.bytes,
-            sum(engine.busy for engine in self.engines) / len(self.engines) / ends[-1],
-            self.ranks_busy / self.cluster.ranks / ends[-1],
+            engines / self.cluster.engines,
+            ranks / self.cluster.ranks,
             self.ranks_busy,
         )
 
@@ -94,7 +100,7 @@ class _Run:
                 engine = engines[number]
                 engine.waiting += len(part)
                 job = self._job(step, float(video[prompt]), [int(length) for length in part])
-                self.link.read(job.size, lambda job=job, engine=engine: engine.add(job))  # type: ignore[misc]
+                self.engine_readers[number].read(job.size, lambda job=job, engine=engine: engine.add(job))  # type: ignore[misc]
 
     def _job(self, step: int, video: float, lengths: list[int]) -> Job:
         cluster, workload = self.cluster, self.cluster.workload
@@ -121,7 +127,7 @@ class _Run:
         self.training = True
         waited = self.clock.now - max(self.begun[step], self.ends[-1] if self.ends else 0.0)
         parts = shares(units(cluster.model, workload, *self.work[step], cluster.ranks), cluster.ranks)
-        passes = Passes(self.clock, cluster, self.link, parts, lambda: self._updated(passes, waited))
+        passes = Passes(self.clock, cluster, self.rank_readers, parts, lambda: self._updated(passes, waited))
         passes.begin()
 
     def _updated(self, passes: Passes, waited: float) -> None:
@@ -136,6 +142,7 @@ class _Run:
 
     def _next(self) -> None:
         self.ends.append(self.clock.now)
+        self.busy.append((sum(engine.busy for engine in self.engines), self.ranks_busy))
         self.version += 1
         self.training = False
         self._open()

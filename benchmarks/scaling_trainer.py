@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.scaling_cluster import Cluster, forward_operations
 from benchmarks.scaling_costs import Model, Workload
-from benchmarks.scaling_events import Clock, Event, Link
+from benchmarks.scaling_events import Clock, Event, Reader
 
 #: What an update costs in forward passes: one, one again for checkpointed layers, and two for the backward pass.
 UPDATE = 4.0
@@ -54,9 +54,9 @@ class Passes:
     before. ``seconds`` are sums by what they were spent on; their sum is that of the step."""
 
     def __init__(
-        self, clock: Clock, cluster: Cluster, link: Link, parts: Sequence[Sequence[Unit]], done: Event
+        self, clock: Clock, cluster: Cluster, readers: Sequence[Reader], parts: Sequence[Sequence[Unit]], done: Event
     ) -> None:
-        self._clock, self._cluster, self._link, self._parts, self._done = clock, cluster, link, parts, done
+        self._clock, self._cluster, self._readers, self._parts, self._done = clock, cluster, readers, parts, done
         rounds = [1.0] * cluster.workload.scoring + [UPDATE]
         self._plan = [(factor, number) for factor in rounds for number in range(max(map(len, parts)))]
         self._ready: set[int] = set()
@@ -74,8 +74,12 @@ class Passes:
         if place == len(self._plan):
             return
         number = self._plan[place][1]
-        sizes = [part[number].size for part in self._parts if number < len(part)]
-        left = len(sizes)
+        reads = [
+            (reader, part[number].size)
+            for reader, part in zip(self._readers, self._parts, strict=True)
+            if number < len(part)
+        ]
+        left = len(reads)
 
         def arrived() -> None:
             nonlocal left
@@ -85,8 +89,8 @@ class Passes:
                 if self._waiting is not None and self._waiting[0] == place:
                     self._go(place)
 
-        for size in sizes:
-            self._link.read(size, arrived)
+        for reader, size in reads:
+            reader.read(size, arrived)
 
     def _go(self, place: int) -> None:
         cluster, seconds = self._cluster, self.seconds

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from benchmarks.scaling_cluster import Cluster, Setting, draw, forward_operations
 from benchmarks.scaling_costs import Controller, Hardware, Model, Workload
-from benchmarks.scaling_events import Clock, Decoding, Engine, Job, Link, Servers
+from benchmarks.scaling_events import Clock, Decoding, Engine, Job, Link, Reader, Servers
 from benchmarks.scaling_step import simulate
 from benchmarks.scaling_trainer import UPDATE, shares, units
 
@@ -27,6 +27,11 @@ FAST: dict[str, Any] = {
     "hop_in_node": 0.0,
     "hop_between_nodes": 0.0,
 }
+#: Nothing takes time but reading.
+READING: dict[str, Any] = {
+    **dict.fromkeys(("arithmetic", "memory", "ring_in_node", "through_cpu"), 1e30),
+    **dict.fromkeys(("step_overhead", "uneven", "hop_in_node"), 0.0),
+}
 
 
 def test_flows_share_a_link_and_none_gets_more_than_its_most() -> None:
@@ -42,6 +47,74 @@ def test_flows_share_a_link_and_none_gets_more_than_its_most() -> None:
     assert ends["short"] == pytest.approx(2.5 + (16 - 5 - 5) / 5)
     assert ends["long"] == pytest.approx(3.7 + (40 - 16) / 8)
     assert link.bytes == 61.0
+
+
+def test_a_process_reads_one_video_at_a_time() -> None:
+    clock = Clock()
+    link, ends = Link(clock, rate=10.0, most=2.0), []
+    readers = [Reader(link), Reader(link)]
+    for reader, sizes in zip(readers, ((4.0, 6.0), (5.0,)), strict=True):
+        for size in sizes:
+            reader.read(size, lambda: ends.append(clock.now))
+    clock.run()
+    assert ends == [2.0, 2.5, 5.0]
+
+
+@pytest.mark.parametrize(("gpus", "rate"), [(1, 0.46e9), (8, 8 * 0.46e9)])
+def test_no_node_reads_faster_than_its_processes(gpus: int, rate: float) -> None:
+    """With arithmetic and decoding for nothing, a step is reading: each video three times, as fast as processes can."""
+    workload = replace(EVEN, median=1.0)
+    hardware = Hardware(gpus, **READING)
+    found = simulate(MODEL, hardware, workload, replace(NOTHING, read=0.46e9), Setting(steps=3))
+    size = workload.prompts * workload.video_tokens * workload.bytes_per_token
+    assert found.seconds == pytest.approx(3 * size / rate, rel=1e-6)
+
+
+def test_the_share_of_a_node_in_the_store_is_its_limit() -> None:
+    workload = replace(EVEN, median=1.0)
+    hardware = Hardware(8, **READING)
+    found = simulate(MODEL, hardware, workload, NOTHING, Setting(steps=3))
+    size = workload.prompts * workload.video_tokens * workload.bytes_per_token
+    assert found.seconds == pytest.approx(3 * size / hardware.store_per_node, rel=1e-6)
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(8, 0.375), (8, 0.5), (32, 0.375), (32, 0.5)])
+def test_a_step_ahead_is_in_a_steady_state(gpus: int, share: float) -> None:
+    workload = Workload(prompts=8 * gpus)
+    few, many = (
+        simulate(MODEL, Hardware(gpus), workload, COSTLY, Setting(1, share, steps=steps)).seconds for steps in (24, 48)
+    )
+    assert few == pytest.approx(many, rel=0.03)
+
+
+@pytest.mark.parametrize("gpus", [8, 32])
+def test_new_weights_go_through_the_cpu_to_engines_on_the_gpus_of_ranks(gpus: int) -> None:
+    hardware = Hardware(gpus)
+    together, apart = (
+        Cluster(MODEL, hardware, EVEN, NOTHING, Setting(staleness)).new_weights() for staleness in (0, 1)
+    )
+    assert together > 2 * MODEL.parameters / hardware.through_cpu
+    assert apart < 2 * MODEL.parameters / hardware.card + 1.0
+
+
+def test_layers_are_gathered_in_bfloat16_and_gradients_summed_in_float32() -> None:
+    hardware = Hardware(8, hop_in_node=0.0)
+    cluster = Cluster(MODEL, hardware, EVEN, NOTHING, Setting())
+    moved = (MODEL.parameters - MODEL.whole) * 7 / 8 / hardware.ring_in_node
+    assert cluster.pass_gathers(backward=False) == pytest.approx(2 * moved)
+    assert cluster.pass_gathers(backward=True) == pytest.approx((2 + 2 + 4) * moved)
+
+
+def test_clusters_of_any_size_have_the_same_work_per_prompt_and_are_equally_fast() -> None:
+    def mean(prompts: int, step: int) -> float:
+        workload = Workload(prompts=prompts)
+        found = units(MODEL, workload, *draw(workload, 0, step), 1)
+        return sum(unit.forward for unit in found) / prompts
+
+    works = [mean(prompts, step) for prompts in (8, 64, 2048) for step in (0, 1)]
+    assert max(works) / min(works) < 1.01
+    speeds = [Cluster(MODEL, Hardware(gpus), EVEN, NOTHING, Setting()).rank_slowness.mean() for gpus in (1, 8, 1024)]
+    assert max(speeds) / min(speeds) < 1.01
 
 
 def test_servers_take_one_work_each() -> None:
@@ -92,7 +165,7 @@ def test_without_variance_a_step_is_what_the_formula_says(gpus: int) -> None:
 def test_in_the_ideal_case_more_gpus_are_never_slower() -> None:
     seconds = []
     for gpus in (1, 2, 4, 8, 16, 32, 64, 128, 512):
-        hardware = Hardware(gpus, ring_in_node=1e18, ring_between_nodes=1e18, card=1e18, **FAST)
+        hardware = Hardware(gpus, ring_in_node=1e18, ring_between_nodes=1e18, through_cpu=1e18, **FAST)
         seconds.append(simulate(MODEL, hardware, EVEN, NOTHING, Setting(split=True, steps=2)).seconds)
     assert all(later <= earlier * (1 + 1e-9) for earlier, later in itertools.pairwise(seconds))
     assert seconds[0] / seconds[3] > 7  # nearly eight times as fast on eight
