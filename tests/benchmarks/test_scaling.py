@@ -27,6 +27,7 @@ FAST: dict[str, Any] = {
     "hop_in_node": 0.0,
     "hop_between_nodes": 0.0,
 }
+
 #: Nothing takes time but reading.
 READING: dict[str, Any] = {
     **dict.fromkeys(("arithmetic", "memory", "ring_in_node", "through_cpu"), 1e30),
