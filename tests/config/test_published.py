@@ -277,6 +277,14 @@ trainer: {total_episodes: 4, test_freq: 7}
     assert [item.key for item in done.unsupported] == ["worker.reward.score_function"]
 
 
+def test_a_limit_of_the_engine_below_those_of_rows_is_raised():
+    old = "data: {train_files: a.jsonl, max_prompt_length: 900, max_response_length: 100}\nworker: {rollout: "
+    done = migrate(old + "{max_model_len: 800}}", "old.yaml")
+    assert done.config.rollout.vllm.max_model_len == 1000
+    assert ("worker.rollout.max_model_len", "800") in [(item.key, item.value) for item in done.unsupported]
+    assert migrate(old + "{max_model_len: 1200}}", "old.yaml").config.rollout.vllm.max_model_len == 1200
+
+
 def test_keys_that_hold_have_a_reason_for_other_values():
     for key in HOLDS:
         assert any(key.startswith(prefix) for prefix in REASONS), key
@@ -286,7 +294,7 @@ def test_without_their_cluster_it_is_one_process():
     """As docs/configuration.md says: without ``cluster``, and without what places the engine."""
     values = yaml.safe_load(migrate_file(PUBLISHED / "video_rl.yaml").text)
     del values["cluster"]
-    for name in ("engine", "workers", "placement", "gpus_per_worker"):
+    for name in ("engine", "vllm", "workers", "placement", "gpus_per_worker"):
         del values["rollout"][name]
     config = parse_config(yaml.safe_dump(values), "new.yaml")
     assert (config.cluster.ranks, config.rollout.engine, config.rollout.workers) == (1, "local", 0)

@@ -101,3 +101,15 @@ class ClusterConfig(BaseConfig):
                 "and leave a rank nothing; lower it, or set it to 1 for GPUs apart"
             )
         return share
+
+    def engines_per_gpu(self, workers: int, gpus_per_worker: float) -> int:
+        """The most workers that Ray places on one GPU; 0 where it reserves no GPUs for them.
+
+        Raises:
+            ValueError: see ``engine_share``.
+        """
+        if not gpus_per_worker:
+            return 0
+        if self.engine_share(workers, gpus_per_worker):
+            return -(-workers // self.ranks)
+        return min(workers, int(1 / gpus_per_worker + 1e-9))  # 1 / (1 / 3) is a little less than 3

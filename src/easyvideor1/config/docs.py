@@ -48,7 +48,7 @@ with a counterpart are converted; all others are listed with the reason, on the 
 file, and apart from them those that had no effect in the old file either. `total_epochs` becomes the `epochs` of a
 stage. EasyR1 drops the last incomplete batch of an epoch, so the step count here can be larger. The new file asks for
 the GPUs of the old one, with a rank and an engine of vLLM on each, placed by Ray. To run it in one process, delete
-`cluster`, and `engine`, `workers`, `placement` and `gpus_per_worker` of `rollout`.
+`cluster`, and `engine`, `vllm`, `workers`, `placement` and `gpus_per_worker` of `rollout`.
 """
 
 

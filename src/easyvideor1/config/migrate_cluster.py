@@ -89,6 +89,10 @@ def engine(old: LegacyFile) -> dict[str, Any]:
         )
     chunked = old.flag(f"{_ENGINE}.enable_chunked_prefill", False)
     limit = old.integer(f"{_ENGINE}.max_model_len", longest(old))
+    if limit < longest(old):
+        reason = f"raised to {longest(old)}: a prompt and a response may be so long together"
+        old.drop(f"{_ENGINE}.max_model_len", reason)
+        limit = longest(old)
     step = old.integer(f"{_ENGINE}.max_num_batched_tokens", 8192)
     if step < limit and not chunked:
         if old.has(f"{_ENGINE}.max_num_batched_tokens"):

@@ -74,6 +74,7 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
         frozen=frozen,
         trained_values=sum(p.numel() for p in trained),
         largest=largest,
+        largest_file=max(p.numel() * 4 for p in model.parameters()),
         all_values=numbers,
         language=language,
         vision=vision,
