@@ -130,7 +130,7 @@ def test_an_engine_on_the_gpu_of_a_rank_is_counted(config):
 
 def test_engines_that_share_a_gpu_take_as_much_each(config):
     _, one = predicted(config, *SHARED)
-    _, two = predicted(config, *SHARED, "rollout.workers=4")
+    _, two = predicted(config, *SHARED, "rollout.workers=4", "rollout.gpus_per_worker=0.2")
     for name in ("engine's weights", "KV cache"):
         assert two["peaks"]["generation"]["parts"][name] == 2 * one["peaks"]["generation"]["parts"][name]
 

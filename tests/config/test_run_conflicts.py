@@ -106,9 +106,9 @@ def test_the_parts_of_the_rules_are_known():
         (
             {
                 "cluster": {"placement": "ray", "ranks": 2},
-                "rollout": {"placement": "ray", "workers": 4, "gpus_per_worker": 0.5},
+                "rollout": {"placement": "ray", "workers": 2, "gpus_per_worker": 0.5},
             },
-            "4 workers on 2 ranks would take 1 of each GPU",
+            "2 workers on 2 ranks would take 0.5 of each GPU, and Ray may place two ranks on one GPU",
         ),
     ],
 )
@@ -161,8 +161,8 @@ def on_gpus(workers, share, **vllm):
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        (on_gpus(16, 0.4), r"2 engines on each GPU.* takes 0\.9 .*null.* below 0\.5, rollout\.workers to 8, or"),
-        (on_gpus(16, 0.4, gpu_memory_utilization=0.5), "takes 0.5 of the memory: set it below 0.5"),
+        (on_gpus(16, 0.2), r"2 engines on each GPU.* takes 0\.9 .*null.* below 0\.5, rollout\.workers to 8, or"),
+        (on_gpus(16, 0.2, gpu_memory_utilization=0.5), "takes 0.5 of the memory: set it below 0.5"),
         (on_gpus(8, 0.4, gpu_memory_utilization=1.0), "an engine on each GPU"),
         (
             on_gpus(4, 1 / 3, gpu_memory_utilization=0.4) | {"cluster": {}},
@@ -183,7 +183,7 @@ def test_vllm_is_given_what_it_can_use(sections, message) -> None:
 def test_settings_of_vllm_that_fit() -> None:
     for sections in (
         on_gpus(8, 0.4),
-        on_gpus(16, 0.4, gpu_memory_utilization=0.45),
+        on_gpus(16, 0.2, gpu_memory_utilization=0.45),
         on_gpus(8, 1.0, gpu_memory_utilization=1.0),
         {"rollout": {"engine": "vllm", "vllm": {"max_model_len": 9512}}, "data": {"max_prompt_tokens": 9000}},
         {"rollout": {"engine": "my_module:Engine", "vllm": {"enforce_eager": True}}},
