@@ -99,7 +99,11 @@ def prefix(work: Path) -> Figures:
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     *lines, last = done.stdout.splitlines()
     print("\n".join(lines), flush=True)
-    return {"shared_prefix_kept": round(min(each["shared_prefix_kept"] for each in json.loads(last).values()), 3)}
+    found = json.loads(last).values()
+    return {
+        "shared_prefix_kept": round(min(each["shared_prefix_kept"] for each in found), 3),
+        "shared_prefix_kept_cpu": round(min(each["cpu_kept"] for each in found), 3),
+    }
 
 
 def traffic(work: Path) -> Figures:

@@ -190,11 +190,11 @@ def difference(run: Path, wanted: Path, tolerance: float = 0.0) -> str:
             return f"stage {stage.name} has steps {[row['step'] for row in one]}"
         for row, like in zip(one, other, strict=True):
             for name, number in row.items():
-                if abs(number - like[name]) > tolerance * max(1.0, abs(like[name])):
+                if not abs(number - like[name]) <= tolerance * max(1.0, abs(like[name])):  # nor is it NaN
                     return f"stage {stage.name}, step {row['step']}: {name} is {number} instead of {like[name]}"
         weights = [load_file(_last(each) / "model.safetensors") for each in (mine, stage)]
         for name, tensor in weights[1].items():
-            if float((weights[0][name] - tensor).abs().max()) > tolerance:
+            if not float((weights[0][name] - tensor).abs().max()) <= tolerance:
                 return f"stage {stage.name}: weights {name} differ"
     return ""
 

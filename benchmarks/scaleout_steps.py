@@ -1,13 +1,14 @@
-"""The steps that ``benchmarks.scaleout`` compares: ``python -m benchmarks.scaleout_steps CHECKPOINT OUT --ranks N``.
+"""The steps that ``benchmarks.scaleout`` compares: ``python -m benchmarks.scaleout_steps CHECKPOINT OUT``.
 
 Ten steps of GRPO on random responses to prompts with text, images and videos, in groups of unequal size; frames are
-noise. Metrics, weights and a checkpoint of the last step go to ``OUT``.
+noise. Metrics, weights and log-probs go to ``OUT``. ``--cluster '{"ranks": 2}'`` is on two ranks.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -87,11 +88,12 @@ def largest_difference(one: Path, other: Path) -> float:
     if weights[0].keys() != weights[1].keys() or [row.keys() for row in rows[0]] != [row.keys() for row in rows[1]]:
         raise ValueError(f"{one} and {other} have not the same tensors and metrics")
     pairs = [(mine[key], theirs[key]) for mine, theirs in zip(*rows, strict=True) for key in mine]
-    numbers = [abs(mine - theirs) / max(1.0, abs(mine)) for mine, theirs in pairs]
-    tensors = [
-        ((tensor - weights[1][name]).abs() / tensor.abs().clamp(min=1)).max() for name, tensor in weights[0].items()
-    ]
-    return float(max(*numbers, *map(float, tensors)))
+    found: list[float] = [abs(mine - theirs) / max(1.0, abs(mine)) for mine, theirs in pairs]
+    for name, tensor in weights[0].items():
+        found.append(float(((tensor - weights[1][name]).abs() / tensor.abs().clamp(min=1)).max()))
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"{one} or {other} has numbers that are not finite")
+    return max(found)
 
 
 @torch.no_grad()

@@ -46,7 +46,7 @@ def test_migrate_writes_and_lists(tmp_path):
     old.write_text(
         "data: {train_files: a.json, val_batch_size: 4}\n"
         "algorithm: {filter_low: 0.1}\n"
-        "worker: {rollout: {n: 4}}\n"
+        "worker: {rollout: {n: 4, tensor_parallel_size: 1}}\n"
         "trainer: {max_steps: 3}\n"
     )
     done = RUN.invoke(app, ["config", "migrate", str(old), "-o", str(new)])

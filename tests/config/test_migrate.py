@@ -154,7 +154,7 @@ def test_scale_that_cannot_be_kept_says_why(old, key, reason):
 
 @pytest.mark.parametrize("name", ["ulysses_size", "ulysses_sequence_parallel_size"])
 def test_sequence_parallelism_arrives_under_its_name(name):
-    done = migrate(f"worker: {{actor: {{{name}: 4}}, rollout: {{n: 4}}}}", "old.yaml")
+    done = migrate(f"worker: {{actor: {{{name}: 4}}, rollout: {{n: 4, tensor_parallel_size: 1}}}}", "old.yaml")
     assert done.config.cluster.sequence_parallel == 4 and not done.unsupported
 
 
@@ -185,13 +185,30 @@ def test_sequence_parallelism_arrives_under_its_name(name):
 )
 def test_what_is_kept_on_the_host(actor, reference, gpus, offload, left, idle):
     old = f"""
-worker: {{actor: {{{actor}}}, ref: {{{reference}}}, rollout: {{n: 4}}}}
+worker: {{actor: {{{actor}}}, ref: {{{reference}}}, rollout: {{n: 4, tensor_parallel_size: 1}}}}
 trainer: {{n_gpus_per_node: {gpus}}}
 """
     done = migrate(old, "old.yaml")
     assert done.config.model.offload == offload
     assert [item.key for item in done.unsupported] == left
     assert [item.key for item in done.without_effect] == idle
+
+
+@pytest.mark.parametrize(
+    ("rollout", "gpus", "left"),
+    [
+        ("{n: 4}", 8, ["not set"]),
+        ("{n: 4, tensor_parallel_size: 4}", 8, ["4"]),
+        ("{n: 4, tensor_parallel_size: 1}", 8, []),
+        ("{n: 4}", 1, []),
+    ],
+)
+def test_engines_of_more_than_one_gpu_are_told_even_by_default(rollout, gpus, left):
+    done = migrate(f"worker: {{rollout: {rollout}}}\ntrainer: {{n_gpus_per_node: {gpus}}}", "old.yaml")
+    assert done.config.rollout.tensor_parallel_size == 1
+    assert [item.key for item in done.unsupported] == ["worker.rollout.tensor_parallel_size"] * len(left)
+    assert [item.value for item in done.unsupported] == left
+    assert all(item.reason.startswith("the default, 2,") for item in done.unsupported if item.value == "not set")
 
 
 def test_one_gpu_has_the_engine_in_a_process_of_its_own():
@@ -202,7 +219,8 @@ def test_one_gpu_has_the_engine_in_a_process_of_its_own():
 
 
 def test_a_shard_of_a_part_of_the_ranks():
-    old = "worker: {actor: {fsdp: {fsdp_size: 8}}, rollout: {n: 4}}\ntrainer: {nnodes: 4, n_gpus_per_node: 8}"
+    rollout = "{n: 4, tensor_parallel_size: 1}"
+    old = f"worker: {{actor: {{fsdp: {{fsdp_size: 8}}}}, rollout: {rollout}}}\ntrainer: {{nnodes: 4}}"
     done = migrate(old, "old.yaml")
     cluster = done.config.cluster
     assert (cluster.nodes, cluster.gpus_per_node, cluster.ranks, cluster.shard_size) == (4, 8, 32, 8)
@@ -332,11 +350,11 @@ def test_both_ends_are_measured_as_they_were(trainer, tested):
 
 
 def test_sapo_has_gates_in_place_of_a_clip_range():
-    old = "worker: {actor: {loss_type: sapo, tau_positive: 0.9, clip_ratio_low: 0.1}, rollout: {n: 4}}"
-    done = migrate(old, "old.yaml")
+    actor = "{loss_type: sapo, tau_positive: 0.9, clip_ratio_low: 0.1, clip_ratio_dual: 3}"
+    done = migrate(f"worker: {{actor: {actor}, rollout: {{n: 4}}}}", "old.yaml")
     (stage,) = done.config.stages
     assert (stage.objective.name, stage.objective.tau_positive, stage.objective.tau_negative) == ("sapo", 0.9, 1.05)
-    assert [item.key for item in done.unsupported] == ["worker.actor.clip_ratio_low"]
+    assert [item.key for item in done.without_effect] == ["worker.actor.clip_ratio_dual", "worker.actor.clip_ratio_low"]
 
 
 @pytest.mark.parametrize(
@@ -455,7 +473,7 @@ trainer: {critic_warmup: 3, max_try_make_batch: 5}
         "f",
     ).config.stages[0]
     assert (stage.advantage.name, stage.advantage.gamma, stage.advantage.lam) == ("gae", 0.9, 0.8)
-    assert (stage.critic.lr, stage.critic.value_clip, stage.critic.warmup_steps) == (2e-6, 0.4, 3)
+    assert (stage.critic.lr, stage.critic.value_clip, stage.critic.warmup_steps) == (2e-6, 0.4, 2)
     assert (stage.objective.name, stage.aggregation.name) == ("gspo_token", "sequence")
     assert (stage.kl.estimator, stage.kl.placement, stage.kl.control, stage.kl.target) == (
         "full",
@@ -502,7 +520,7 @@ trainer: {critic_warmup: 3, max_try_make_batch: 5}
             {"kl.horizon": 20_480},
         ),
         (
-            "algorithm: {adv_estimator: gae}\ntrainer: {critic_warmup: 20, max_steps: 20}",
+            "algorithm: {adv_estimator: gae}\ntrainer: {critic_warmup: 21, max_steps: 20}",
             "trainer.critic_warmup",
             {"steps": 20},
         ),
@@ -516,6 +534,11 @@ trainer: {critic_warmup: 3, max_try_make_batch: 5}
             "worker: {actor: {loss_type: gspo, clip_ratio_dual: 4.0}, rollout: {n: 4}}",
             "worker.actor.clip_ratio_dual",
             {"objective.name": "gspo"},
+        ),
+        (
+            "worker: {actor: {clip_ratio_dual: 1.1}, rollout: {n: 4}}",
+            "worker.actor.clip_ratio_dual",
+            {"objective.clip_dual": None, "objective.clip_high": 0.3},
         ),
     ],
 )

@@ -106,9 +106,9 @@ def test_the_parts_of_the_rules_are_known():
         (
             {
                 "cluster": {"placement": "ray", "ranks": 2},
-                "rollout": {"placement": "ray", "workers": 4, "gpus_per_worker": 0.5},
+                "rollout": {"placement": "ray", "workers": 2, "gpus_per_worker": 0.5},
             },
-            "4 workers on 2 ranks would take 1 of each GPU",
+            "2 workers on 2 ranks would take 0.5 of each GPU, and Ray may place two ranks on one GPU",
         ),
     ],
 )
@@ -132,7 +132,15 @@ def test_ranks_follow_from_machines_and_gpus() -> None:
         ({"model": {"offload": ["parameters"]}}, "offloaded where ranks share them; set cluster.ranks=2 or more"),
         (
             {"cluster": {"ranks": 2}, "model": {"vision_chunk": 512}},
-            r"set model.vision_chunk=0, or model.freeze=\[vision,merger\]",
+            r"vision and merger can learn.* set model.vision_chunk=0, or model.freeze=\[vision,merger\]",
+        ),
+        (
+            {"cluster": {"ranks": 2}, "model": {"vision_chunk": 512, "freeze": ["vision"]}},
+            r"tower merger can learn.* model.freeze=\[vision,merger\]",
+        ),
+        (
+            {"cluster": {"ranks": 2}, "model": {"vision_chunk": 512, "lora": {"targets": ["vision", "language"]}}},
+            "tower vision can learn.* leave vision and merger out of model.lora.targets",
         ),
     ],
 )
@@ -141,3 +149,43 @@ def test_savings_need_what_they_act_on(sections, message) -> None:
         config({}, **sections)
     whole = {"offload": ["parameters"], "vision_chunk": 512, "freeze": ["vision", "merger"]}
     assert config({}, cluster={"ranks": 2}, model=whole)
+    assert config({}, cluster={"ranks": 2}, model={"vision_chunk": 512, "lora": {"targets": ["language"]}})
+    assert config({}, model={"vision_chunk": 512})
+
+
+def on_gpus(workers, share, **vllm):
+    rollout = {"engine": "vllm", "placement": "ray", "workers": workers, "gpus_per_worker": share, "vllm": vllm}
+    return {"cluster": {"placement": "ray", "gpus_per_node": 8}, "rollout": rollout}
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (on_gpus(16, 0.2), r"2 engines on each GPU.* takes 0\.9 .*null.* below 0\.5, rollout\.workers to 8, or"),
+        (on_gpus(16, 0.2, gpu_memory_utilization=0.5), "takes 0.5 of the memory: set it below 0.5"),
+        (on_gpus(8, 0.4, gpu_memory_utilization=1.0), "an engine on each GPU"),
+        (
+            on_gpus(4, 1 / 3, gpu_memory_utilization=0.4) | {"cluster": {}},
+            "3 engines on each GPU.* below 0.33, or rollout.gpus_per_worker to 1",
+        ),
+        ({"rollout": {"vllm": {"enforce_eager": True}}}, "enforce_eager would have no effect.*engine is local; set"),
+        (
+            {"rollout": {"engine": "vllm", "vllm": {"max_model_len": 64}}, "data": {"max_prompt_tokens": 9000}},
+            r"max_model_len \(64\) is less than .* raise it to 9512",
+        ),
+    ],
+)
+def test_vllm_is_given_what_it_can_use(sections, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        config({}, **sections)
+
+
+def test_settings_of_vllm_that_fit() -> None:
+    for sections in (
+        on_gpus(8, 0.4),
+        on_gpus(16, 0.2, gpu_memory_utilization=0.45),
+        on_gpus(8, 1.0, gpu_memory_utilization=1.0),
+        {"rollout": {"engine": "vllm", "vllm": {"max_model_len": 9512}}, "data": {"max_prompt_tokens": 9000}},
+        {"rollout": {"engine": "my_module:Engine", "vllm": {"enforce_eager": True}}},
+    ):
+        assert config({}, **sections)

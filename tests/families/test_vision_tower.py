@@ -4,10 +4,13 @@ import pytest
 import torch
 from benchmarks.family_cases import CASES, load_noise, render_case
 
+from easyvideor1.config import ModelConfig
 from easyvideor1.families import vision_tower as tower_
 from easyvideor1.families.family import VisualInputs, load_family
 from easyvideor1.families.inputs import load_media
 from easyvideor1.families.tiny import TINY_FAMILIES
+from easyvideor1.policy.memory_savings import prepare_training
+from easyvideor1.types import ConfigError
 
 pytestmark = pytest.mark.model
 
@@ -81,6 +84,15 @@ def test_chunks_of_frames_give_the_same_features_and_gradients(name, family_chec
     assert grads.keys() == wanted.keys()
     norm = sum(float(grad.square().sum()) for grad in wanted.values()) ** 0.5
     assert sum(float((grads[n] - wanted[n]).square().sum()) for n in wanted) ** 0.5 < 1e-5 * norm
+
+
+@pytest.mark.parametrize("name", ("feature_cache", "independent_steps"))
+def test_a_tower_whose_frames_depend_on_others_runs_in_no_chunks(name, tiny_family, tiny_model, monkeypatch):
+    monkeypatch.setattr(tiny_family, name, False, raising=False)
+    with pytest.raises(
+        ConfigError, match=r"model\.vision_chunk is 8, and in the vision tower of Qwen3VL frames depend"
+    ):
+        prepare_training(tiny_family, tiny_model, ModelConfig(path="x", vision_chunk=8))
 
 
 def test_media_are_cut_between_steps():

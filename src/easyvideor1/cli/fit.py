@@ -143,7 +143,12 @@ def _asked(stage: StageConfig, components: Components, loaded: Sequence[Loaded])
 def _as_json(problem: Problem, remedies: Sequence[Remedy]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from easyvideor1.policy.sizing.prediction import best_batch_tokens, best_micro_batch, typical_step
+    from easyvideor1.policy.sizing.prediction import (
+        best_batch_tokens,
+        best_micro_batch,
+        best_utilisation,
+        typical_step,
+    )
     from easyvideor1.policy.sizing.report import cache_bytes, histogram, host_parts
 
     flops, seconds = typical_step(problem)
@@ -158,13 +163,19 @@ def _as_json(problem: Problem, remedies: Sequence[Remedy]) -> dict[str, Any]:
         "seconds": {"total": seconds.total, **asdict(seconds)},
         "micro_batch_tokens": best_micro_batch(problem),
         "batch_tokens": best_batch_tokens(problem),
+        "gpu_memory_utilization": best_utilisation(problem),
         "remedies": [{"set": list(one.changes), "peak": one.peak} for one in remedies],
     }
 
 
 def _show(problem: Problem, remedies: Sequence[Remedy]) -> None:
     from easyvideor1.cli.cache_plan import size_words
-    from easyvideor1.policy.sizing.prediction import best_batch_tokens, best_micro_batch, typical_step
+    from easyvideor1.policy.sizing.prediction import (
+        best_batch_tokens,
+        best_micro_batch,
+        best_utilisation,
+        typical_step,
+    )
     from easyvideor1.policy.sizing.report import cache_bytes, histogram, host_parts
 
     device, options = problem.device, problem.options
@@ -192,12 +203,14 @@ def _show(problem: Problem, remedies: Sequence[Remedy]) -> None:
         f"training {seconds.trainer:.3g}) at {device.rate(problem.config.model.dtype) / 1e12:.3g} TFLOP/s, "
         f"{device.utilisation:.0%} of the peak of {device.name} ({device.source})"
     )
-    micro, cache = best_micro_batch(problem), best_batch_tokens(problem)
+    micro, cache, utilisation = best_micro_batch(problem), best_batch_tokens(problem), best_utilisation(problem)
     if micro is not None:
         typer.echo(f"  largest micro-batch that fits: stages.{options.name}.micro_batch_tokens={micro}")
     if cache is not None:
         share = cache * problem.sizes.key_values / device.memory
         typer.echo(f"  largest cache of the engine that fits: rollout.batch_tokens={cache} ({share:.0%} of the memory)")
+    if utilisation is not None:
+        typer.echo(f"  largest share of vLLM that fits: rollout.vllm.gpu_memory_utilization={utilisation:g}")
     usable, memory, needed = (size_words(each) for each in (device.usable, device.memory, problem.peak.total))
     room = f"{usable} of {device.name}" if usable == memory else f"{usable} of the {memory} of {device.name}"
     if problem.fits:

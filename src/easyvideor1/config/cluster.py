@@ -89,15 +89,28 @@ class ClusterConfig(BaseConfig):
         the GPUs of the ranks.
 
         Raises:
-            ValueError: they would leave a rank nothing.
+            ValueError: they would leave a rank so little that Ray may give one GPU to two ranks.
         """
         by_ray = self.placement == "ray" or (self.placement == "auto" and self.nodes > 1)
         if not by_ray or not 0 < gpus_per_worker < 1:
             return 0.0
         share = gpus_per_worker * -(-workers // self.ranks)
-        if share >= 1:
+        if share >= 0.5:
             raise ValueError(
                 f"rollout.gpus_per_worker: {workers} workers on {self.ranks} ranks would take {share:g} of each GPU, "
-                "and leave a rank nothing; lower it, or set it to 1 for GPUs apart"
+                "and Ray may place two ranks on one GPU if each asks for half of it or less; have the workers take "
+                "less than half (how much memory an engine takes is set apart), or set it to 1 for GPUs apart"
             )
         return share
+
+    def engines_per_gpu(self, workers: int, gpus_per_worker: float) -> int:
+        """The most workers that Ray places on one GPU; 0 where it reserves no GPUs for them.
+
+        Raises:
+            ValueError: see ``engine_share``.
+        """
+        if not gpus_per_worker:
+            return 0
+        if self.engine_share(workers, gpus_per_worker):
+            return -(-workers // self.ranks)
+        return min(workers, int(1 / gpus_per_worker + 1e-9))  # 1 / (1 / 3) is a little less than 3

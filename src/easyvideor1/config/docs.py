@@ -44,11 +44,12 @@ outcome (place, name, engine, caches, batch sizes in tokens, logging, warnings, 
 resumes.
 
 `evr1 config migrate OLD.yaml -o NEW.yaml` rewrites a configuration of EasyR1, EasyVideoR1 or an earlier version. Keys
-with a counterpart are converted; all others are listed with the reason, on the terminal and in the comments of the new
-file, and apart from them those that had no effect in the old file either. `total_epochs` becomes the `epochs` of a
-stage. EasyR1 drops the last incomplete batch of an epoch, so the step count here can be larger. The new file asks for
-the GPUs of the old one, with a rank and an engine of vLLM on each, placed by Ray. To run it in one process, delete
-`cluster`, and `engine`, `workers`, `placement` and `gpus_per_worker` of `rollout`.
+with a counterpart are converted; keys without one are listed with the reason, on the terminal and in the comments of
+the new file. Keys that had no effect in the old file, such as the bounds of a filter that is off, have their own list.
+`total_epochs` becomes the `epochs` of a stage. EasyR1 drops the last incomplete batch of an epoch, so the step count
+here can be larger. The new file asks for the GPUs of the old one, with a rank and an engine of vLLM on each, placed by
+Ray. To run it in one process, delete `cluster`; `engine`, `vllm`, `workers`, `placement` and `gpus_per_worker` of
+`rollout`; and `parameters` of `model.offload`.
 """
 
 

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from easyvideor1.config.base import BaseConfig, PositiveInt
 
+#: What vLLM takes of a GPU's memory where ``gpu_memory_utilization`` is null.
+VLLM_SHARE = 0.9
+
 
 class VLLMConfig(BaseConfig):
     """What ``engine: vllm`` hands to vLLM, beside what ``rollout`` says for every engine. All of it is for GPUs, but
@@ -26,6 +29,11 @@ class VLLMConfig(BaseConfig):
     holds at least a whole prompt, so that ``max_num_batched_tokens`` is raised to the longest if it is less."""
     enforce_eager: bool = False
     """Run without CUDA graphs and compilation: slower, with less memory and a quick start."""
+
+    @property
+    def share(self) -> float:
+        """Share of a GPU's memory that an engine takes."""
+        return self.gpu_memory_utilization or VLLM_SHARE
 
     @model_validator(mode="after")
     def _a_step_holds_a_prompt(self) -> VLLMConfig:

@@ -21,6 +21,8 @@ EARLY: Mapping[str, tuple[str, ...]] = {
     "worker.actor.ulysses_size": ("worker.actor.ulysses_sequence_parallel_size",),
     "worker.actor.optim.lr_warmup_ratio": ("worker.actor.optim.lr_warmup_steps_ratio",),
     "worker.actor.optim.lr_scheduler_type": ("worker.actor.optim.warmup_style",),
+    "worker.critic.optim.lr_warmup_ratio": ("worker.critic.optim.lr_warmup_steps_ratio",),
+    "worker.critic.optim.lr_scheduler_type": ("worker.critic.optim.warmup_style",),
     "worker.reward.reward_function": ("worker.reward.score_function", "worker.reward.compute_score"),
     "worker.reward.reward_function_kwargs.accuracy_weight": ("worker.reward.score_function_kwargs.accuracy_weight",),
     "worker.reward.reward_function_kwargs.format_weight": ("worker.reward.score_function_kwargs.format_weight",),
@@ -101,6 +103,10 @@ class LegacyFile:
 
     def has(self, key: str) -> bool:
         return self.get(key) is not None
+
+    def written(self, key: str) -> Any:
+        """The value at a key as it stands, or None; that does not count as asked for."""
+        return self._at(self._written(key))
 
     def where(self, key: str) -> str:
         return self.source.where(tuple(self._written(key).split(".")))

@@ -16,17 +16,20 @@ from typing import Any
 from easyvideor1.config.legacy_file import LATER, LegacyFile, UnsupportedKey
 from easyvideor1.config.load import validate
 from easyvideor1.config.migrate_cluster import cluster
+from easyvideor1.config.migrate_critic import same_as_policy
 from easyvideor1.config.migrate_sections import cache, data, evaluation, model, prompts, rewards, rollout
 from easyvideor1.config.migrate_stage import stage
+from easyvideor1.config.migrate_switches import without_effect
 from easyvideor1.config.moved_keys import nested
 from easyvideor1.config.schema import RunConfig
-from easyvideor1.config.unsupported_keys import HOLDS, IDLE, REASONS
+from easyvideor1.config.unsupported_keys import HOLDS, REASONS
 from easyvideor1.config.writing import dump_config
 from easyvideor1.config.yaml_source import Source, read_yaml
 from easyvideor1.types import ConfigError
 
 #: Default of ``model.conventions`` in earlier versions of this package.
 EARLIER_CONVENTIONS = "transformers"
+_CRITIC = "worker.critic."
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +145,22 @@ def _run(old: LegacyFile) -> dict[str, Any]:
 
 def _leave_the_rest(old: LegacyFile) -> None:
     """List every key of the file that no translation asked for, but what asks for nothing that is not so anyway."""
-    idle = (*IDLE, "worker.ref") if old.flag("algorithm.disable_kl", False) else IDLE
+    idle = without_effect(old)
     for key, value in _leaves(old.source.values, ""):
         if key in old.asked or value is None or (key in HOLDS and HOLDS[key] == value):
             continue
-        if (later := LATER.get(key)) is not None:
+        if (reason := _longest(idle, key)) is not None:
+            old.idle(key, reason, value)
+        elif (later := LATER.get(key)) is not None:
             old.drop(key, f"an early name of {later}, which is there as well", value)
-            continue
-        fitting = [prefix for prefix in REASONS if key.startswith(prefix)]
-        reason = REASONS[max(fitting, key=len)] if fitting else "not a key of EasyR1 or EasyVideoR1 known here"
-        note = old.idle if key.startswith(idle) else old.drop
-        note(key, reason, value)
+        elif not (key.startswith(_CRITIC) and same_as_policy(old, key.removeprefix(_CRITIC))):
+            old.drop(key, _longest(REASONS, key) or "not a key of EasyR1 or EasyVideoR1 known here", value)
+
+
+def _longest(reasons: Mapping[str, str], key: str) -> str | None:
+    """The reason of the longest prefix that fits."""
+    fitting = [prefix for prefix in reasons if key.startswith(prefix)]
+    return reasons[max(fitting, key=len)] if fitting else None
 
 
 def _leaves(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:

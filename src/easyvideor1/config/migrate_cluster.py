@@ -13,6 +13,8 @@ _ENGINE = "worker.rollout"
 
 #: What an engine has of the GPU of a rank in the books of Ray, which bounds no memory.
 _SHARE = 0.4
+#: GPUs of an engine by default; one GPU alone had to say 1.
+_TENSOR_PARALLEL = 2
 
 
 def ranks(old: LegacyFile) -> int:
@@ -81,14 +83,20 @@ def longest(old: LegacyFile) -> int:
 def engine(old: LegacyFile) -> dict[str, Any]:
     """Keys of ``rollout`` that say which engine generates, on which devices and with how much memory."""
     key, many = f"{_ENGINE}.tensor_parallel_size", ranks(old)
-    if old.has(key) and old.integer(key, 1) > 1:
+    default = min(_TENSOR_PARALLEL, many)
+    if old.integer(key, default) > 1:
         old.drop(
             key,
-            "Ray gives an engine one GPU: each GPU has one of its own. For a model that no GPU can hold set "
+            ("" if old.has(key) else f"the default, {default}, held. ")
+            + "Ray gives an engine one GPU: each GPU has one of its own. For a model that no GPU can hold set "
             "rollout.placement: process, rollout.workers: 1 and rollout.tensor_parallel_size",
         )
     chunked = old.flag(f"{_ENGINE}.enable_chunked_prefill", False)
     limit = old.integer(f"{_ENGINE}.max_model_len", longest(old))
+    if limit < longest(old):
+        reason = f"raised to {longest(old)}: a prompt and a response may be so long together"
+        old.drop(f"{_ENGINE}.max_model_len", reason)
+        limit = longest(old)
     step = old.integer(f"{_ENGINE}.max_num_batched_tokens", 8192)
     if step < limit and not chunked:
         if old.has(f"{_ENGINE}.max_num_batched_tokens"):

@@ -8,6 +8,7 @@ from typing import Any
 from easyvideor1.config.algorithms import ADVANTAGE_OPTIONS
 from easyvideor1.config.legacy_file import LegacyFile
 from easyvideor1.config.migrate_cluster import micro_batches
+from easyvideor1.config.migrate_critic import critic
 
 _ACTOR = "worker.actor"
 
@@ -21,10 +22,10 @@ def stage(old: LegacyFile) -> dict[str, Any]:
     }
     algorithms(old, out)
     steps = _length(old, out)
-    critic = out.get("critic", {})
-    if steps is not None and critic.get("warmup_steps", 0) >= steps:
+    of_critic = out.get("critic", {})
+    if steps is not None and of_critic.get("warmup_steps", 0) >= steps:
         old.drop("trainer.critic_warmup", "the stage ends before it: set stages.0.critic.warmup_steps below its steps")
-        critic["warmup_steps"] = 0
+        of_critic["warmup_steps"] = 0
     out["optimizer"] = _optimizer(old, steps)
     out |= micro_batches(old)
     save, keep = old.integer("trainer.save_freq", -1), old.integer("trainer.save_limit", -1)
@@ -114,7 +115,7 @@ def _objective(old: LegacyFile, stage: dict[str, Any]) -> None:
         options["tau_negative"] = old.number("worker.actor.tau_negative", 1.05)
         for bound in ("low", "high"):
             if old.has(f"worker.actor.clip_ratio_{bound}"):
-                old.drop(f"worker.actor.clip_ratio_{bound}", "sapo has gates in place of a clip range")
+                old.idle(f"worker.actor.clip_ratio_{bound}", "sapo has gates in place of a clip range")
     else:
         options["clip_low"] = old.number("worker.actor.clip_ratio_low", 0.2)
         options["clip_high"] = old.number("worker.actor.clip_ratio_high", 0.3)
@@ -122,9 +123,15 @@ def _objective(old: LegacyFile, stage: dict[str, Any]) -> None:
         options["entropy_coef"] = bonus
     key = "worker.actor.clip_ratio_dual"
     if name == "ppo_clip" and chosen:
-        dual = old.number(key, 3.0)
-        if dual >= 1 + options["clip_high"]:
+        dual, end = old.number(key, 3.0), 1 + options["clip_high"]
+        if dual >= end:
             options["clip_dual"] = dual
+        else:
+            reason = f"it lies inside the clip range, which ends at {end:g}, so there is no dual clip"
+            old.drop(key, f"{reason}: set stages.0.objective.clip_dual to {end:g} or more")
+    elif name in ("cispo", "sapo"):
+        if old.has(key):
+            old.idle(key, f"{name} never read it")
     elif old.has(key):
         old.drop(key, "a bound on the ratio belongs to ppo_clip; the objective chosen here has none")
 
@@ -143,11 +150,7 @@ def _advantage(old: LegacyFile, stage: dict[str, Any]) -> None:
     if _named(stage, "advantage") == "gae":
         stage["advantage"]["gamma"] = old.number("algorithm.gamma", 1.0)
         stage["advantage"]["lam"] = old.number("algorithm.lam", 1.0)
-        stage["critic"] = {
-            "lr": old.number("worker.critic.optim.lr", 1e-6),
-            "value_clip": old.number("worker.critic.cliprange_value", 0.5),
-            "warmup_steps": old.integer("trainer.critic_warmup", 0),
-        }
+        stage["critic"] = critic(old)
     if _named(stage, "advantage") == "gdpo":
         key = "algorithm.gdpo_reward_keys"
         keys = old.get(key, ["accuracy", "format"])
@@ -177,16 +180,18 @@ def _choose(
 def _kl(old: LegacyFile, stage: dict[str, Any]) -> None:
     if old.flag("algorithm.disable_kl", False):
         return
-    kind, coefficient = str(old.get("algorithm.kl_penalty", "kl")), old.number("algorithm.kl_coef", 1e-3)
+    of_kind = "algorithm.kl_penalty"
+    kind, coefficient = str(old.get(of_kind, "kl")), old.number("algorithm.kl_coef", 1e-3)
     in_loss = old.flag("algorithm.use_kl_loss", False)
     if old.flag("worker.actor.use_kl_loss", False):  # of early versions, whose KL in the reward gave way to it
-        in_loss, kind = True, str(old.get("worker.actor.kl_loss_type", "low_var_kl"))
+        in_loss, of_kind = True, "worker.actor.kl_loss_type"
+        kind = str(old.get(of_kind, "low_var_kl"))
         coefficient = old.number("worker.actor.kl_loss_coef", 1e-3)
         for key in ("algorithm.kl_penalty", "algorithm.kl_coef"):
             if old.has(key):
                 old.idle(key, "it was for a KL in the reward; worker.actor.use_kl_loss put it into the loss")
     if kind not in _KL:
-        old.drop("algorithm.kl_penalty", "the KL estimators are k1, k2, k3, abs and full (stages.0.kl.estimator)")
+        old.drop(of_kind, "the KL estimators are k1, k2, k3, abs and full (stages.0.kl.estimator)")
         return
     if not in_loss and _named(stage, "advantage") == "gdpo":
         old.drop("algorithm.kl_penalty", "gdpo reads no total reward, so the KL was lost: set stages.0.kl", kind)
@@ -195,7 +200,7 @@ def _kl(old: LegacyFile, stage: dict[str, Any]) -> None:
     stage["kl"] = kl
     if in_loss and kl["estimator"] == "k1":
         kl["estimator"] = "k2"
-        old.drop("algorithm.kl_penalty", "k1 in the loss has no gradient in expectation; k2 has that of KL", kind)
+        old.drop(of_kind, "k1 in the loss has no gradient in expectation; k2 has that of KL", kind)
     # Only a KL in the reward was steered.
     if not in_loss and old.get("algorithm.kl_type", "fixed") == "adaptive" and coefficient > 0:
         kl["control"] = "adaptive"

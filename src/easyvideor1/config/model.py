@@ -63,6 +63,11 @@ class ModelConfig(BaseConfig):
     trust_remote_code: bool = False
     """Let the checkpoint run Python of its own. Leave it off unless you have read that code."""
 
+    @property
+    def learning(self) -> set[str]:
+        """Module groups that are trained, or whose adapters are."""
+        return set(self.lora.targets) if self.lora else {"vision", "merger", "language"} - set(self.freeze)
+
     @model_validator(mode="after")
     def _adapters_are_trained(self) -> ModelConfig:
         frozen = [group for group in (self.lora.targets if self.lora else ()) if group in self.freeze]

@@ -18,6 +18,7 @@ from easyvideor1.config.engines import VLLMConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, ImageOverride, VideoBudget, VideoOverride
 from easyvideor1.config.model import LoraConfig, ModelConfig
 from easyvideor1.config.rewards import RULE_PARTS, JudgeConfig, RewardConfig
+from easyvideor1.config.serving import vllm_conflicts
 from easyvideor1.config.stage_sections import OptimizerConfig
 from easyvideor1.config.stages import StageConfig
 from easyvideor1.config.staleness import rollout_conflicts, staleness_conflicts, with_correction
@@ -136,8 +137,9 @@ class RolloutConfig(BaseConfig):
     ``RAY_ADDRESS`` names, or of one that is started on this machine (extra ``ray``)."""
     gpus_per_worker: Annotated[float, Field(ge=0, le=1), CHANGEABLE] = 0.0
     """What Ray reserves of a GPU for each worker: a fraction, or one. Where Ray places ranks, too
-    (``cluster.placement``), workers with a fraction share the GPUs of the ranks, and those with one have GPUs apart. An
-    engine on several GPUs is not possible yet."""
+    (``cluster.placement``), workers with a fraction share the GPUs of the ranks, and those with one have GPUs apart.
+    Ray does not know the GPUs of ranks that it has not placed: start its cluster with ``CUDA_VISIBLE_DEVICES`` set to
+    others. An engine on several GPUs is not possible yet."""
     weight_sync: Annotated[Literal["auto", "shared_memory", "collective"], CHANGEABLE] = "auto"
     """How ``workers`` get new weights: through shared memory, or broadcast in a group of ``torch.distributed``.
     ``auto`` broadcasts to workers that Ray places on other machines or devices."""
@@ -279,7 +281,8 @@ class RunConfig(BaseConfig):
     @model_validator(mode="after")
     def _stages_fit_the_run(self) -> RunConfig:
         of_stages = [fault for stage in self.stages for fault in self._conflicts(stage)]
-        if faults := [*rollout_conflicts(self.rollout), *of_stages]:
+        of_engines = vllm_conflicts(self.rollout, self.cluster, self.data.max_prompt_tokens)
+        if faults := [*rollout_conflicts(self.rollout), *of_engines, *of_stages]:
             raise ValueError("; ".join(faults))
         return self
 
@@ -305,15 +308,17 @@ class RunConfig(BaseConfig):
 
     @model_validator(mode="after")
     def _ranks_have_what_they_need(self) -> RunConfig:
-        if (
-            self.model.vision_chunk
-            and self.cluster.ranks > 1
-            and "vision" not in self.model.freeze
-            and not self.model.lora
-        ):
+        learns = self.model.learning & {"vision", "merger"}
+        if self.model.vision_chunk and self.cluster.ranks > 1 and learns:
+            frozen = (
+                "leave vision and merger out of model.lora.targets"
+                if self.model.lora
+                else "model.freeze=[vision,merger]"
+            )
+            names = " and ".join(sorted(learns, reverse=True))
             raise ValueError(
-                "model.vision_chunk: ranks that share the vision tower all call it once in a pass, whatever media they "
-                "have; set model.vision_chunk=0, or model.freeze=[vision,merger]"
+                f"model.vision_chunk would have no effect: of the vision tower {names} can learn, so that ranks share "
+                f"it and call it once in a pass, whatever media they have; set model.vision_chunk=0, or {frozen}"
             )
         if self.cluster.ranks == 1:
             if "parameters" in self.model.offload:
@@ -332,7 +337,7 @@ class RunConfig(BaseConfig):
                 f"model.device is {self.model.device}, and cluster.ranks takes a device for each rank; set it to auto, "
                 "cpu or cuda"
             )
-        self.cluster.engine_share(self.rollout.workers, self.rollout.gpus_per_worker)  # refuses what does not fit
+        self.cluster.engine_share(self.rollout.workers, self.rollout.gpus_per_worker)  # refuses what leaves no rest
         if self.cluster.sequence_parallel > 1 and self.model.attention != "sdpa":
             raise ValueError(
                 f"model.attention is {self.model.attention}, and cluster.sequence_parallel exchanges heads in the "

@@ -1,4 +1,4 @@
-"""Media of a row that several ranks compute together: each reads and encodes a part of them.
+"""Media of a row that several ranks compute together: each encodes a part of them, and reads the media that it is of.
 
 Where the patches of a temporal step attend to each other alone, media are cut between any two steps, else they stay
 whole. What the tower makes of them then goes to the ranks whose tokens it is for (``VisualInputs.exchange``).
@@ -53,6 +53,8 @@ def load_split_visual(
         return None
     first, last = wanted[ranks.index], wanted[ranks.index + 1]
     if features is not None:
+        if first == last:
+            return None
         ends = np.cumsum([plan.tokens for _, plan in media])
         touched = [n for n, (_, plan) in enumerate(media) if ends[n] - plan.tokens < last and ends[n] > first]
         if not touched:

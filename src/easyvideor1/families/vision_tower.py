@@ -129,19 +129,24 @@ def visual_features(family: Family, model: Any, visual: Visual) -> VisualFeature
     """What the visual tokens of a batch are given: features as they are, or those of one call, repeated or exchanged
     as asked.
 
-    With ``model.vision_chunk`` there is a call for so many visual tokens at a time, if frames attend to nothing but
-    their own temporal step and no other rank waits for the calls.
+    With ``model.vision_chunk`` there is a call for so many visual tokens at a time, if the family's tower can be cut so
+    (``cuts_frames``) and no other rank waits for the calls.
     """
     if isinstance(visual, VisualFeatures):
         return visual
     most = getattr(model, "vision_chunk", 0) * family.geometry.merge_size**2
-    if 0 < most < len(visual.pixel_patches) and family.feature_cache and not tower_is_sharded(family, model):
+    if 0 < most < len(visual.pixel_patches) and cuts_frames(family) and not tower_is_sharded(family, model):
         seen = _encode_in_chunks(family, model, visual, most)
     else:
         seen = family.encode(model, visual)
     if visual.exchange is not None:
         return _exchanged(seen, visual.exchange)
     return seen if visual.repeats is None else seen.take(visual.repeats)
+
+
+def cuts_frames(family: Family) -> bool:
+    """Whether a tower gives each temporal step the same features, whatever else is in the call."""
+    return family.feature_cache and family.independent_steps
 
 
 def _encode_in_chunks(family: Family, model: Any, visual: VisualInputs, most: int) -> VisualFeatures:

@@ -155,8 +155,12 @@ def _merged(weight: torch.Tensor, layer: Any) -> torch.Tensor:
 
 @torch.no_grad()
 def _merged_parts(weight: LazyTensor, first: LazyTensor, second: LazyTensor, scaling: float) -> torch.Tensor:
-    """``_merged`` of tensors that are no layer's, in the order of peft."""
-    found: torch.Tensor = weight.load().float() + (second.load() @ first.load() * scaling).float()
+    """``_merged`` of tensors that are no layer's, in the order of peft.
+
+    Of a snapshot, adapters are copies on the host, while a frozen base stays where it is.
+    """
+    delta = second.load() @ first.load() * scaling
+    found: torch.Tensor = weight.load().to(delta.device).float() + delta.float()
     return found
 
 

@@ -10,16 +10,27 @@ import torch
 
 from easyvideor1.config import ModelConfig
 from easyvideor1.families.family import Family
+from easyvideor1.families.vision_tower import cuts_frames
 from easyvideor1.policy.adapters import add_adapters
 from easyvideor1.policy.host_activations import keep_inputs_on_host
 from easyvideor1.policy.spread import is_spread
+from easyvideor1.types import ConfigError
 
 #: Modules whose weights are only ever used after autocast has turned them into the computing type.
 _PRODUCTS = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.Conv3d)
 
 
 def prepare_training(family: Family, model: Any, config: ModelConfig) -> None:
-    """Freeze, adapt, recompute and offload what the config says, in a model with or without memory."""
+    """Freeze, adapt, recompute and offload what the config says, in a model with or without memory.
+
+    Raises:
+        ConfigError: the vision tower of this family cannot run in chunks.
+    """
+    if config.vision_chunk and not cuts_frames(family):
+        raise ConfigError(
+            f"model.vision_chunk is {config.vision_chunk}, and in the vision tower of {type(family).__name__} frames "
+            "depend on other frames or media; set it to 0"
+        )
     model.compute_dtype = getattr(torch, config.dtype)
     model.vision_chunk = config.vision_chunk
     for group in config.freeze:

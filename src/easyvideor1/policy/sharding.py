@@ -110,7 +110,7 @@ def shard_model(
 
     Gradients of what is spread are sums over all ranks, in float32: a token's weight is its share of the whole update.
     A model that computes in bfloat16 is gathered in that type, which halves what ranks send each other; autocast would
-    turn the weights of its products into it in any case.
+    turn the weights of its products into it in any case; those of norms are rounded on ranks only.
 
     Args:
         family: of the model.

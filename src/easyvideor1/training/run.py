@@ -287,8 +287,9 @@ class _Session:
             with waiting.watched(), closing(timeline), saver:
                 train(stage, done)
         except KeyboardInterrupt:
-            resumed = f"stage {options.name}: run the same command to resume from {saver.last}"
-            self.watch.say(unsaved_words(options) if saver.last is None else resumed)
+            if not self.model.has_lost_a_rank:
+                resumed = f"stage {options.name}: run the same command to resume from {saver.last}"
+                self.watch.say(unsaved_words(options) if saver.last is None else resumed)
             raise
         if options.best_by:
             self.watch.say(f"stage {options.name}: {best.words()}")

@@ -78,6 +78,11 @@ class RunModel:
         sync_weights(self._engine, version, self._policy)
         return self._engine
 
+    @property
+    def has_lost_a_rank(self) -> bool:
+        """Whether the run ends because of another rank, which its last words then say."""
+        return self._ranks is not None and self._ranks.condemned
+
     def sent_bytes(self) -> int:
         """Bytes of all calls so far that each of the other ranks was sent."""
         return 0 if self._ranks is None else self._ranks.sent_bytes

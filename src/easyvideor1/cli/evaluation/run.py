@@ -148,21 +148,23 @@ def _evaluate_all(
     plain: dict[str, tuple[Path, Evaluation]] = {}  # by target: what its probes are compared to
     changed: list[Path] = []
     probes: list[Path] = []
-    for each in asked:
-        directory, result, is_new = _evaluated(each, engine, out, watch, retry_failed=retry_failed)
-        changed += [directory] if is_new else []
-        print_result(directory, each.label, result, each.benchmark, refused=each.refused)
-        if each.benchmark is not None and each.benchmark.probe is not None:
-            real, score = plain[each.target]
-            compared = compare_probe(each.benchmark, score, result)
-            write_probe(directory, real, compared)
-            print_probe(directory, each.benchmark.probe.title, compared)
-            probes.append(directory)
-        plain.setdefault(each.target, (directory, result))
     given = {
         each.target.partition("=")[0]: each.benchmark for each in asked if each.benchmark and not each.benchmark.probe
     }
-    compare_probes_again(changed, given, probes)
+    try:
+        for each in asked:
+            directory, result, is_new = _evaluated(each, engine, out, watch, retry_failed=retry_failed)
+            changed += [directory] if is_new else []
+            print_result(directory, each.label, result, each.benchmark, refused=each.refused)
+            if each.benchmark is not None and each.benchmark.probe is not None:
+                real, score = plain[each.target]
+                compared = compare_probe(each.benchmark, score, result)
+                write_probe(directory, real, compared)
+                print_probe(directory, each.benchmark.probe.title, compared)
+                probes.append(directory)
+            plain.setdefault(each.target, (directory, result))
+    finally:  # a benchmark that stops leaves the results before it, which the next start does not find new
+        compare_probes_again(changed, given, probes)
 
 
 def _configured(

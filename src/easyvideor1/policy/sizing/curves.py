@@ -98,16 +98,17 @@ class ModelSizes:
     """Sizes of a model as a configuration trains it, in bytes unless said otherwise.
 
     ``trained`` and ``frozen`` are weights by module group; ``trained_values`` counts trained numbers, each of which has
-    a float32 gradient and two float32 moments. ``largest`` is the largest trained tensor. ``key_values`` are those of
-    one token in the engine's cache. ``pixels`` are those of one patch as the tower takes them, ``features`` what a
-    visual token is given, ``hidden`` the state of one token. ``vision_chunk`` are patches that the tower computes at a
-    time, 0 all of them.
+    a float32 gradient and two float32 moments. ``largest`` is the largest trained tensor, ``largest_file`` the largest
+    of a checkpoint. ``key_values`` are those of one token in the engine's cache. ``pixels`` are those of one patch as
+    the tower takes them, ``features`` what a visual token is given, ``hidden`` the state of one token. ``vision_chunk``
+    are patches that the tower computes at a time, 0 all of them.
     """
 
     trained: dict[str, int]
     frozen: dict[str, int]
     trained_values: int
     largest: int
+    largest_file: int
     all_values: int
     language: PassMemory
     vision: PassMemory

@@ -74,6 +74,7 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
         frozen=frozen,
         trained_values=sum(p.numel() for p in trained),
         largest=largest,
+        largest_file=max(p.numel() * 4 for p in model.parameters()),
         all_values=numbers,
         language=language,
         vision=vision,
@@ -88,7 +89,7 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
         merge=geometry.merge_size**2,
         costs=costs,
         shared=shared,
-        vision_chunk=config.vision_chunk * geometry.merge_size**2 if family.feature_cache else 0,
+        vision_chunk=config.vision_chunk * geometry.merge_size**2,
     )
 
 

@@ -27,12 +27,18 @@ class Peak:
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
     """How responses are generated: ``copies`` of the weights beside the trainer's on the device, and their bytes per
-    number; tokens in the cache at a time; the longest response."""
+    number; tokens in the cache of each at a time; the longest response.
+
+    ``reserved`` are bytes that the engines on the device take whatever they need (vLLM), ``apart`` is whether there are
+    none on it.
+    """
 
     copies: int
     weight_bytes: int
     batch_tokens: int
     max_new_tokens: int
+    reserved: int = 0
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,18 @@ def offloaded_parts(
         "activations": int(max(_host_activations(sizes, batch) for batch in batches)) if batches else 0,
     }
     return {f"offloaded {name}": size for name, size in parts.items() if size}
+
+
+def save_copy(sizes: ModelSizes, place: Placement, ranks: int, *, critic: bool, moving_reference: bool) -> int:
+    """Bytes that ``async_save`` copies into the memory of the first machine, which has so many ``ranks``.
+
+    These are trained weights in float32 and their moments: of each rank its part, and of the first what all hold whole.
+    Ranks that hold what others do as well (hybrid sharding) copy nothing.
+    """
+    shared = sizes.shared if place.shards > 1 else SharedSizes()
+    own = math.ceil(shared.trained_values / place.shards)
+    values = sizes.trained_values - shared.trained_values + min(ranks, place.shards) * own
+    return values * (12 * (1 + critic) + 4 * moving_reference)
 
 
 def _host_activations(sizes: ModelSizes, batch: MicroBatchWork) -> float:
@@ -187,39 +205,37 @@ def _tower(sizes: ModelSizes, facts: StageFacts, batch: MicroBatchWork) -> int:
     return features + (batch.patches * sizes.pixels if sizes.tower_trained and not facts.cached_features else 0)
 
 
-def generation_peak(
-    sizes: ModelSizes,
-    facts: StageFacts,
-    engine: EngineFacts,
-    asked: Sequence[Asked],
-    place: Placement,
-    *,
-    prompts: int,
-) -> Peak:
-    """The worst moment of generation: the trainer's own beside weights, cache and prefill of the engine.
+def engine_parts(
+    sizes: ModelSizes, facts: StageFacts, engine: EngineFacts, asked: Sequence[Asked], *, prompts: int
+) -> dict[str, int]:
+    """What generation takes of the device beside what the trainer keeps: weights, cache and prefill of the engines.
 
     Args:
         sizes: of the model.
         facts: of the stage.
         engine: how responses are generated.
         asked: all prompts; the longest decide.
-        place: where the trainer keeps things.
         prompts: of a step, at most as many in a batch.
     """
+    if engine.apart:
+        return {}
+    if engine.reserved:
+        return {"engines": engine.reserved}
+    engines = max(engine.copies, 1)
     one = max(asked, key=lambda each: len(each.prompt))
     responses = max((len(each.responses) for each in asked), default=1)
     each = len(one.prompt) + responses * engine.max_new_tokens
-    together = min(max(engine.batch_tokens // each, 1), prompts)
+    together = min(engines * max(engine.batch_tokens // each, 1), prompts)
     tokens = together * each
     patches = together * one.visual * sizes.merge
     prefill = sizes.language.alone.at(together * len(one.prompt))
     if not facts.cached_features:
         running = sizes.vision.alone.at(sizes.patches_at_once(patches))
         prefill = max(prefill, running + patches * sizes.pixels)
-    parts = static_parts(sizes, facts, place)
-    if engine.copies:
-        parts["engine's weights"] = engine.copies * sizes.all_values * engine.weight_bytes
-    parts["KV cache"] = max(tokens, engine.batch_tokens if engine.copies else 0) * sizes.key_values
-    parts["prefill"] = int(prefill)
-    parts["logits"] = 3 * 4 * together * responses * sizes.vocabulary
-    return Peak("generation", parts)
+    weights = {"engine's weights": engine.copies * sizes.all_values * engine.weight_bytes} if engine.copies else {}
+    return {
+        **weights,
+        "KV cache": max(tokens, engine.copies * engine.batch_tokens) * sizes.key_values,
+        "prefill": int(prefill),
+        "logits": 3 * 4 * together * responses * sizes.vocabulary,
+    }

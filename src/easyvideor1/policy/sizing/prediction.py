@@ -9,7 +9,7 @@ from functools import cached_property
 from easyvideor1.config import ModelConfig, RunConfig, StageConfig
 from easyvideor1.policy.sizing.curves import ModelSizes
 from easyvideor1.policy.sizing.devices import BANDWIDTH_UTILISATION, Device
-from easyvideor1.policy.sizing.memory import EngineFacts, Peak, Placement, generation_peak, update_peak
+from easyvideor1.policy.sizing.memory import EngineFacts, Peak, Placement, engine_parts, static_parts, update_peak
 from easyvideor1.policy.sizing.workload import (
     Asked,
     MicroBatchWork,
@@ -60,14 +60,18 @@ class Problem:
     @cached_property
     def engine(self) -> EngineFacts:
         """How responses are generated."""
-        rollout = self.config.rollout
+        rollout, cluster = self.config.rollout, self.config.cluster
         vllm = rollout.engine == "vllm"
-        elsewhere = rollout.engine == "endpoint" or (rollout.placement == "ray" and rollout.gpus_per_worker > 0)
+        by_ray = rollout.placement == "ray" and rollout.gpus_per_worker > 0
+        shares = cluster.engine_share(rollout.workers, rollout.gpus_per_worker) > 0
+        apart = rollout.engine == "endpoint" or (by_ray and not shares)
         # The first of several ranks generates with weights of its own.
-        own = vllm or self.config.cluster.ranks > 1
-        copies = 0 if elsewhere else max(rollout.workers, int(own))
+        own = vllm or cluster.ranks > 1
+        here = cluster.engines_per_gpu(rollout.workers, rollout.gpus_per_worker) if shares else rollout.workers
+        copies = 0 if apart else max(here, int(own))
+        reserved = int(copies * rollout.vllm.share * self.device.memory) if vllm and not self.device.on_cpu else 0
         itemsize = self.sizes.compute_bytes if vllm else 4
-        return EngineFacts(copies, itemsize, rollout.batch_tokens, rollout.max_new_tokens)
+        return EngineFacts(copies, itemsize, rollout.batch_tokens, rollout.max_new_tokens, reserved, apart)
 
     @cached_property
     def worst(self) -> list[MicroBatchWork]:
@@ -78,11 +82,25 @@ class Problem:
     @cached_property
     def peaks(self) -> tuple[Peak, ...]:
         """The worst moments of the phases of a step."""
-        found = [update_peak(self.sizes, self.facts, self.worst, self.place)]
-        if self.facts.generates:
-            prompts = self.options.prompts_per_step
-            found.append(generation_peak(self.sizes, self.facts, self.engine, self.asked, self.place, prompts=prompts))
-        return tuple(found)
+        return (self.updating, self.generating) if self.facts.generates else (self.updating,)
+
+    @cached_property
+    def updating(self) -> Peak:
+        """The worst moment of an update. An engine sleeps meanwhile, unless it may work steps ahead."""
+        peak = update_peak(self.sizes, self.facts, self.worst, self.place)
+        if not (self.facts.generates and self.config.rollout.max_staleness):
+            return peak
+        return Peak(peak.phase, {**peak.parts, "generation meanwhile": sum(self._engine_parts.values())})
+
+    @cached_property
+    def generating(self) -> Peak:
+        """The worst moment of generation: what the trainer keeps, and the engines."""
+        return Peak("generation", {**static_parts(self.sizes, self.facts, self.place), **self._engine_parts})
+
+    @cached_property
+    def _engine_parts(self) -> dict[str, int]:
+        prompts = self.options.prompts_per_step
+        return engine_parts(self.sizes, self.facts, self.engine, self.asked, prompts=prompts)
 
     @property
     def peak(self) -> Peak:
@@ -163,26 +181,36 @@ def best_micro_batch(problem: Problem) -> int | None:
 
     def fits(tokens: int) -> bool:
         tried = problem.with_stage(micro_batch_tokens=tokens)
-        peak = update_peak(tried.sizes, tried.facts, tried.worst, tried.place)
-        return peak.total <= tried.device.usable
+        return tried.updating.total <= tried.device.usable
 
     return largest_that_fits(GRAIN, -(-most // GRAIN) * GRAIN, fits)
 
 
 def best_batch_tokens(problem: Problem) -> int | None:
-    """The largest number of tokens in the engine's cache that fits; None if none does, or nothing is generated."""
-    if not problem.facts.generates:
+    """The largest number of tokens in the engine's cache that fits; None if none does, or it is not what decides."""
+    if not problem.facts.generates or problem.engine.reserved or problem.engine.apart:
         return None
     longest = max(len(one.prompt) + len(one.responses) * problem.engine.max_new_tokens for one in problem.asked)
 
     def fits(tokens: int) -> bool:
         tried = problem.with_rollout(batch_tokens=tokens)
-        prompts = tried.options.prompts_per_step
-        peak = generation_peak(tried.sizes, tried.facts, tried.engine, tried.asked, tried.place, prompts=prompts)
-        return peak.total <= tried.device.usable
+        return tried.generating.total <= tried.device.usable
 
     most = longest * problem.options.prompts_per_step
     return largest_that_fits(GRAIN, -(-most // GRAIN) * GRAIN, fits)
+
+
+def best_utilisation(problem: Problem) -> float | None:
+    """The largest share of the device for each vLLM, in steps of 0.05, that fits and holds its weights and the longest
+    prompt with one response; None if none does, or it is not what decides."""
+    engine, sizes, memory = problem.engine, problem.sizes, problem.device.memory
+    if not problem.facts.generates or not engine.reserved:
+        return None
+    longest = max(len(one.prompt) for one in problem.asked) + engine.max_new_tokens
+    least = sizes.all_values * engine.weight_bytes + longest * sizes.key_values
+    room = problem.device.usable - problem.generating.total + engine.reserved
+    share = min(int(20 * room / (engine.copies * memory)), 19) / 20
+    return share if share * memory >= least else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +302,13 @@ def _smaller_batches(problem: Problem, sizes_of: SizesOf) -> Iterator[tuple[str,
             words.append(f"stages.{_place(problem)}.micro_batch_tokens={tokens}")
     if "generation" in too_large:
         tokens = best_batch_tokens(problem) or GRAIN
-        if tokens < problem.engine.batch_tokens:
+        share = best_utilisation(problem)
+        if share is not None:
+            changed = changed.with_rollout(
+                vllm=problem.config.rollout.vllm.model_copy(update={"gpu_memory_utilization": share})
+            )
+            words.append(f"rollout.vllm.gpu_memory_utilization={share:g}")
+        elif tokens < problem.engine.batch_tokens and not problem.engine.reserved:
             changed = changed.with_rollout(batch_tokens=tokens)
             words.append(f"rollout.batch_tokens={tokens}")
     if words:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from easyvideor1.policy.sizing.memory import offloaded_parts
+from easyvideor1.policy.sizing.memory import held, offloaded_parts, save_copy
 from easyvideor1.policy.sizing.prediction import Problem
 from easyvideor1.policy.sizing.workload import Asked
 from easyvideor1.video.entry import TYPICAL_RATIO, raw_bytes
@@ -51,7 +51,11 @@ def host_parts(problem: Problem) -> dict[str, int]:
         parts["weights for engines in other processes"] = sizes.all_values * 4
     for name, size in offloaded_parts(sizes, problem.facts, problem.worst, problem.place).items():
         parts[name] = ranks * size
-    if cluster.ranks > 1:  # every rank reads all of a checkpoint; the first one writes all of it
-        opened, written = ranks * 4 * sizes.all_values, 4 * sizes.all_values + 8 * sizes.trained_values
-        parts["a checkpoint, opened or written"] = max(opened, written)
+    if cluster.ranks > 1:  # each rank reads its rows, and one tensor at a time that it holds whole or writes
+        own = 0 if problem.device.on_cpu else sum(each.weights for each in held(sizes, problem.place))
+        parts["a checkpoint, opened"] = ranks * (own + sizes.largest_file)
+    if problem.options.async_save:
+        moving = problem.options.kl.reference == "ema"
+        copied = save_copy(sizes, problem.place, ranks, critic=problem.facts.critic, moving_reference=moving)
+        parts["a checkpoint, copied to be written"] = copied
     return {name: size for name, size in parts.items() if size}

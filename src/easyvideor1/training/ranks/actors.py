@@ -109,7 +109,8 @@ class Actors:
         except ray.exceptions.ActorUnavailableError:
             cause = "its process or its machine cannot be reached"
         except ray.exceptions.RayError as error:
-            cause = str(error).strip().splitlines()[-1].strip().partition(". ")[0]  # more of it is guesses
+            words = str(error).strip() or type(error).__name__
+            cause = words.splitlines()[-1].strip().partition(". ")[0]  # more of it is guesses
         else:
             return "it was closed"
         return f"its actor is gone ({cause}); what it printed is in the logs of Ray"

@@ -195,6 +195,7 @@ class Ranks:
         limit = self._failing + _WORDS_SECONDS + self._late
         while self._verdict is None and time.monotonic() < limit:
             time.sleep(_LOOK_SECONDS / 4)
+        self._failing = None  # no rank is gone: silence counts as before
         return self._verdict or error
 
     @property
@@ -203,6 +204,11 @@ class Ranks:
         if not isinstance(self._started, Actors):
             return None
         return self._started.group if self._engine_share or self._started.on_cpu else None
+
+    @property
+    def condemned(self) -> bool:
+        """Whether the run ends because of another rank."""
+        return self._verdict is not None
 
     @property
     def _late(self) -> float:
@@ -244,9 +250,11 @@ class Ranks:
 
     def _ended(self, line: Line, beats: dict[int, Beat | None]) -> EasyVideoError | None:
         """What a rank says that failed, or that one has gone without a word, which makes others fail."""
+        # In this order: a rank says what its fault is before it ends.
+        gone = [] if self._started is None else self._started.ended()
         faults: dict[int, RankFault] = {rank: fault for rank in beats if (fault := line.get(f"fault/{rank}"))}
         order = sorted(faults, key=lambda rank: (faults[rank].kind is None, faults[rank].at))
-        ended = [] if self._started is None else [rank for rank in self._started.ended() if rank not in faults]
+        ended = [rank for rank in gone if rank not in faults]
         if self._closed.is_set() or not (order or ended):
             return None
         if order and (kind := faults[order[0]].kind) is not None:
@@ -313,10 +321,12 @@ class Ranks:
                 _thread.interrupt_main()  # it may be generating for a long time yet
         if self._said.wait(_GRACE_SECONDS) or self._closed.is_set() or not self._calling:
             return
-        print(f"error: {verdict}", file=sys.stderr, flush=True)
-        if isinstance(verdict, RankLost) and self._restart.left:
-            self._restart.begin(str(verdict))
-        os._exit(StoppedError.exit_status)
+        try:
+            print(f"error: {verdict}", file=sys.stderr, flush=True)
+            if isinstance(verdict, RankLost) and self._restart.left:
+                self._restart.begin(str(verdict))
+        finally:  # also where nobody reads the words any more, or the program cannot begin again
+            os._exit(StoppedError.exit_status)
 
     def _close(self, *, failed: bool) -> None:
         if self._line is not None and self._verdict is None:

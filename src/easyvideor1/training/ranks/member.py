@@ -130,6 +130,8 @@ def rank_device(config: ModelConfig, index: int) -> torch.device:
 def join(line: Line, rank: int, ranks: int, opening: Opening, device: torch.device) -> RankPlace:
     """Meet the other ranks in a process group."""
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    # By default NCCL's own watchdog aborts a process whose peer is gone, before its run can say so and begin again.
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
     # The first rank notices a stall, and says whose it is, before this ends it.
     timeout = timedelta(seconds=opening.deadline + 60) if opening.deadline else timedelta(days=30)
     dist.init_process_group(backend, store=line.group_store(), rank=rank, world_size=ranks, timeout=timeout)

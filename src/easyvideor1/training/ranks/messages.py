@@ -34,6 +34,8 @@ class Opening:
 class Call:
     """Call a method of the policy; ``cached_features`` says whether it is given the cache of features.
 
+    Prompts and arrays among ``arguments`` and ``options`` are known again by identity, and must not be changed.
+
     ``seed`` is for what draws in it, such as dropout.
     """
 

@@ -102,7 +102,8 @@ class RankedPolicy(ShardedPolicy):
         with self.ranks.calling(self._call("weights", (), {"merged": merged, "base": base})):
             gathering = super().weights(merged=merged, base=base)
             try:
-                yield from gathering
+                for pair in gathering:  # noqa: UP028 - ``yield from`` would close it with this one
+                    yield pair
             finally:
                 for _ in gathering:  # the others gather them all
                     pass

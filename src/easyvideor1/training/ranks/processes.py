@@ -143,7 +143,8 @@ class Processes:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)  # what a rank has started, too
         for process in self._processes.values():
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):  # the kernel holds it, as for a disk or a driver that hangs
+                process.wait(_END_SECONDS)
             if process.stdin is not None:
                 with suppress(OSError):
                     process.stdin.close()

@@ -75,8 +75,7 @@ class Sender:
 
         file = io.BytesIO()
         _Pickler(file, number_of).dump(value)
-        prompts = _Pickler(parts := io.BytesIO())
-        prompts.dump(new)
+        _Pickler(parts := io.BytesIO()).dump(new)
         anew = any(isinstance(part, Prompt) for part in new.values()) or self._bytes > _KEPT_BYTES
         if anew:
             self._numbers = {key: entry for key, entry in self._numbers.items() if entry[0] in used}

@@ -15,6 +15,9 @@ from easyvideor1.policy.snapshot import Snapshot
 from easyvideor1.training.run_directory.best import BestCheckpoint
 from easyvideor1.training.run_directory.checkpoint import save_checkpoint
 
+#: Seconds that a save gets to end once the run has failed: what it waits for may be a rank on a machine that is gone.
+_PATIENCE = 300.0
+
 
 class CheckpointSaver:
     """Saves a policy. A context: at its end the save under way is finished, and an error of it raised.
@@ -72,10 +75,14 @@ class CheckpointSaver:
         self._join()
         self.check()
 
-    def _join(self) -> None:
+    def _join(self, timeout: float | None = None) -> bool:
+        """Wait for the thread; whether it has ended."""
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                return False
             self._thread = None
+        return True
 
     def _write(self, write: Callable[[Path], None], step: int, state: Mapping[str, Any]) -> None:
         keep = self._options.keep_checkpoints
@@ -97,6 +104,7 @@ class CheckpointSaver:
         if error is None:
             self.wait()
             return
-        self._join()
+        if not self._join(_PATIENCE):
+            self._say(f"the last checkpoint is given up, {_PATIENCE:g} s after the error: its disk or a rank hangs")
         if self._error is not None:
             self._say(f"the last checkpoint could not be saved: {self._error}")
