@@ -137,9 +137,9 @@ class RolloutConfig(BaseConfig):
     ``RAY_ADDRESS`` names, or of one that is started on this machine (extra ``ray``)."""
     gpus_per_worker: Annotated[float, Field(ge=0, le=1), CHANGEABLE] = 0.0
     """What Ray reserves of a GPU for each worker: a fraction, or one. Where Ray places ranks, too
-    (``cluster.placement``), workers with a fraction share the GPUs of the ranks, and those with one have GPUs apart.
-    Ray does not know the GPUs of ranks that it has not placed: start its cluster with ``CUDA_VISIBLE_DEVICES`` set to
-    others. An engine on several GPUs is not possible yet."""
+    (``cluster.placement``), workers with a fraction share the GPUs of the ranks (less than half of each), and those
+    with one have GPUs apart. Ray does not know the GPUs of ranks that it has not placed: start its cluster with
+    ``CUDA_VISIBLE_DEVICES`` set to others. An engine on several GPUs is not possible yet."""
     weight_sync: Annotated[Literal["auto", "shared_memory", "collective"], CHANGEABLE] = "auto"
     """How ``workers`` get new weights: through shared memory, or broadcast in a group of ``torch.distributed``.
     ``auto`` broadcasts to workers that Ray places on other machines or devices."""
