@@ -1,7 +1,10 @@
 """The learning core on a CUDA device: the same numbers as on the CPU, in every way it can be run."""
 
+from contextlib import closing
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from attention.test_attention import TREE, layout_of, plain, tensors, tree_attention, with_gradients
 from easyvideor1.attention.flex import flex_tree_attention
@@ -152,6 +155,21 @@ def test_adapters_over_a_base_in_bfloat16(tiny_checkpoint, turns):
     policy = policy_on("cuda", tiny_checkpoint, stage, dtype="bfloat16", lora=LoraConfig(rank=4, targets=("language",)))
     metrics, grads = step(policy, turns)
     assert metrics["grad_norm"] > 0 and all(".lora_" in name for name in grads)
+
+
+def test_a_snapshot_with_adapters_is_what_a_save_writes(tiny_checkpoint, turns, tmp_path):
+    pytest.importorskip("peft")
+    policy = policy_on("cuda", tiny_checkpoint, lora=LoraConfig(rank=4, targets=("language",)))
+    step(policy, turns)
+    for name in ("saved", "held"):
+        (tmp_path / name).mkdir()
+    policy.save(tmp_path / "saved")
+    with closing(policy.snapshot()) as snapshot:
+        snapshot.write(tmp_path / "held")
+    saved, held = (load_file(tmp_path / name / "model.safetensors") for name in ("saved", "held"))
+    assert saved.keys() == held.keys()
+    for name, tensor in saved.items():  # merged on the device, and on the host
+        torch.testing.assert_close(held[name], tensor, rtol=0, atol=1e-5)
 
 
 def test_a_resumed_step_is_the_same(tiny_checkpoint, turns, tmp_path):

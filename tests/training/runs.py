@@ -13,7 +13,9 @@ from rich.console import Console
 
 from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import RunConfig
-from easyvideor1.training.run_directory.sameness import lasting_files
+
+#: Files of a run that hold times, or are drawn from such.
+CLOCKS = {"run.json", "summary.json", "timings.jsonl", "trace.json", "report.html", "curves.png"}
 
 #: What a user puts beside the configuration: a reward that differs between any two responses, and the rest.
 OWN_PARTS = '''
@@ -183,8 +185,15 @@ def write_rows(path: Path, rows: list[Mapping[str, Any]]) -> str:
 
 
 def lasting(run_dir: Path) -> dict[str, bytes]:
-    """Everything of a run that must not depend on how often it was interrupted."""
-    return {name: path.read_bytes() for name, path in lasting_files(run_dir).items()}
+    """Everything of a run that must not depend on how often it was interrupted, by the names of the files."""
+    files = (path for path in sorted(run_dir.rglob("*")) if path.is_file() and path.name not in CLOCKS)
+    return {path.relative_to(run_dir).as_posix(): path.read_bytes() for path in files}
+
+
+def differing(run_dir: Path, other: Path) -> list[str]:
+    """Names of such files that differ between two runs, or that one of them lacks."""
+    one, two = lasting(run_dir), lasting(other)
+    return [name for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)]
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:

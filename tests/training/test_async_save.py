@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import resource
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from easyvideor1.config import ModelConfig, OptimizerConfig, StageConfig
 from easyvideor1.policy.policy import Policy
+from easyvideor1.training.run_directory import saver as saver_module
 from easyvideor1.training.run_directory.best import BestCheckpoint
 from easyvideor1.training.run_directory.checkpoint import checkpoints, latest_checkpoint
-from easyvideor1.training.run_directory.sameness import differing_files
 from easyvideor1.training.run_directory.saver import CheckpointSaver
 from tiny import make_plan, make_prompt, random_turns, update
 
-from .runs import World, train
+from .runs import World, differing, train
 
 pytestmark = pytest.mark.model
 
@@ -67,8 +69,8 @@ def test_a_snapshot_is_of_its_moment(tiny_checkpoint: Path, tmp_path: Path, kind
         step(2)
         snapshot.write(tmp_path / "held")
     policy.save(tmp_path / "later")
-    assert differing_files(tmp_path / "saved", tmp_path / "held") == []
-    changed = set(differing_files(tmp_path / "saved", tmp_path / "later"))
+    assert differing(tmp_path / "saved", tmp_path / "held") == []
+    changed = set(differing(tmp_path / "saved", tmp_path / "later"))
     assert changed >= {"model.safetensors", "optimizer.safetensors"}
 
 
@@ -102,6 +104,37 @@ def test_a_save_that_fails_leaves_the_one_before(tiny_checkpoint: Path, tmp_path
     assert (
         len(said) == 1 and said[0].startswith("the last checkpoint could not be saved: ") and "step_000005" in said[0]
     )
+
+
+class OnADiskThatHangs:
+    """A policy whose snapshots are not written before ``hangs`` is set."""
+
+    def __init__(self) -> None:
+        self.hangs = threading.Event()
+
+    def snapshot(self) -> OnADiskThatHangs:
+        return self
+
+    def write(self, directory: Path) -> None:
+        self.hangs.wait()
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_error_does_not_wait_for_a_save_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saver_module, "_PATIENCE", 0.2)
+    policy: Any = OnADiskThatHangs()
+    said: list[str] = []
+    options = StageConfig(name="rl", async_save=True)
+    with (
+        pytest.raises(ValueError, match="the stage fails"),
+        CheckpointSaver(policy, tmp_path, options, BestCheckpoint(tmp_path, "", list), None, said.append) as saver,
+    ):
+        saver.save(1, {})
+        raise ValueError("the stage fails")
+    policy.hangs.set()
+    assert said == ["the last checkpoint is given up, 0.2 s after the error: its disk or a rank hangs"]
 
 
 def test_a_full_disk_ends_the_run_which_then_resumes(world: World, place: Path) -> None:

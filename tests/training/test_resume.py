@@ -17,10 +17,9 @@ from rich.console import Console
 
 from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import write_config
-from easyvideor1.training.run_directory.sameness import differing_files
 from easyvideor1.types import ConfigError
 
-from .runs import World, lasting, train
+from .runs import World, differing, lasting, train
 
 pytestmark = pytest.mark.model
 
@@ -55,7 +54,7 @@ def test_kills_at_any_moment_leave_no_trace(finished: Path, world: World, place:
     run = place / "runs/small"
     assert "resuming after step" in errors
     assert json.loads((run / "run.json").read_text())["starts"] > 9
-    assert differing_files(run, finished) == ["config.yaml"], "which says that one of them saves in the background"
+    assert differing(run, finished) == ["config.yaml"], "which says that one of them saves in the background"
 
 
 def test_the_same_command_again_finishes_a_killed_run(finished: Path, world: World, place: Path) -> None:

@@ -156,6 +156,8 @@ def finish(policy, name, out, metrics):
     turns, _ = turns_of(policy.family)
     numbers = policy.logprobs(turns, temperature=0.9, load=load_frames)
     assert list(numbers) == list(range(len(turns)))
+    with closing(policy.weights()) as given_up:  # the other ranks gather them all, and do not wait for ever
+        next(given_up)
     tensors = {key: tensor.clone().contiguous() for key, tensor in policy.weights()}
     tensors["logprobs"] = torch.cat(list(numbers.values()))
     if policy.options.kl.estimator != "none":
