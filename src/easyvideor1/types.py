@@ -104,14 +104,40 @@ class BudgetChange:
 
 
 @dataclass(frozen=True, slots=True)
+class EffectFile:
+    """A file that an effect reads. Pixels depend on its content (``sha256``, hex), not on its absolute path."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A named change of the pixels of frames after they are read from the store (``easyvideor1.video.effects``).
+
+    ``options`` is canonical JSON. They and the files decide the pixels: nothing else is random or remembered.
+    """
+
+    name: str
+    options: str = "{}"
+    files: tuple[EffectFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MediaRef:
-    """A media file of a row: absolute path, the clip in seconds (videos only), and the change to the run's budget."""
+    """A media file of a row: absolute path, the clip in seconds (videos only), and the change to the run's budget.
+
+    ``effects`` change the pixels of its frames, in order. An image with ``still`` is the first or the last frame of the
+    clip of a video, cut from the frames that are planned for that clip.
+    """
 
     kind: MediaKind
     path: str
     start: float | None = None
     end: float | None = None
     budget: BudgetChange | None = None
+    effects: tuple[Effect, ...] = ()
+    still: Literal["", "first", "last"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +205,9 @@ class MediaPlan:
 
     ``timestamps`` are seconds in the source, one per entry of ``frame_indices``. ``grid`` is ``(t, h, w)`` in patches;
     ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` identifies content and plan; it is the key in the store.
+
+    A plan with a ``source`` is made from the stored frames of that plan: those of its ``frame_indices``, changed by its
+    ``effects`` (``easyvideor1.video.derived``). Its digest is its own, and the store has no entry of it.
     """
 
     kind: MediaKind
@@ -192,6 +221,8 @@ class MediaPlan:
     source_fps: float
     sample_fps: float
     digest: str
+    effects: tuple[Effect, ...] = ()
+    source: MediaPlan | None = None
 
 
 #: Changes how a sample is asked once the plans of its media are known: subtitles of the frames, other frames.

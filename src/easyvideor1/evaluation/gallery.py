@@ -15,6 +15,7 @@ from easyvideor1.evaluation.result import Evaluation, paired_records
 from easyvideor1.records.reading import read_rollouts
 from easyvideor1.records.trajectories import MediaRecord, SampleRecord
 from easyvideor1.types import EasyVideoError, Frames
+from easyvideor1.video.derived import derive_pixels
 
 FrameLookup = Callable[[str], Frames | None]
 #: The records of one sample in two evaluations.
@@ -175,7 +176,11 @@ def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height
     found, missing = None, "The frame cache does not have these frames."
     if item.digest:
         try:
-            found = frames(item.digest)
+            found = frames(item.source or item.digest)
+            if found is not None and item.source:
+                size = (item.height, item.width)
+                pixels = derive_pixels(found, item.frame_indices, item.timestamps, item.effects, size)
+                found = Frames(pixels, found.plan)
         except EasyVideoError as error:  # an unreadable entry loses its pictures, not the page
             missing = f"The frames cannot be read: {error}"
     times = item.timestamps

@@ -134,8 +134,9 @@ def digest(kind: str, fingerprint: str, indices: tuple[int, ...], height: int, w
 
 
 def plan_to_json(value: MediaPlan) -> str:
-    """Canonical JSON of a plan: equal plans have equal texts."""
-    return json.dumps(dataclasses.asdict(value), sort_keys=True, separators=(",", ":"))
+    """Canonical JSON of a plan without a source, as entries of the store keep it: equal plans have equal texts."""
+    fields = {name: part for name, part in dataclasses.asdict(value).items() if name not in ("effects", "source")}
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def plan_from_json(text: str) -> MediaPlan:
