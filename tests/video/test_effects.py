@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from easyvideor1.toyworld.scene import Body, Scene, frame_times, paint_all
-from easyvideor1.tracks import tracks_file
 from easyvideor1.types import ConfigError, Frames, Geometry, MediaError, MediaInfo, MediaPlan
 from easyvideor1.video.derived import derive_frames, still_plan, stored_plan
 from easyvideor1.video.effects import EFFECTS, FrameEffect, hidden_frames, make_effect, plan_effects
 from easyvideor1.video.effects.degrade import MaskFramesOptions
 from easyvideor1.video.effects.overlay import glyphs
 from easyvideor1.video.plan import digest, plan_from_json, plan_to_json
+from easyvideor1.video.tracks import tracks_file
 
 GEOMETRY = Geometry()
 INDICES = (0, 2, 4, 6, 8, 8)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from easyvideor1.tracks import Box, read_tracks, video_fault
 from easyvideor1.types import EffectFile, MediaInfo, MediaPlan
 from easyvideor1.video.effects.composite import Channel
 from easyvideor1.video.effects.contract import EFFECTS, EffectFrames, FrameEffect, Pixels
+from easyvideor1.video.tracks import Box, read_tracks, video_fault
 
 #: Rows of the digits 0 to 9, three pixels wide and five high, the leftmost pixel in the highest bit.
 _DIGITS = ("75557", "26227", "71747", "71717", "55711", "74717", "74757", "71122", "75757", "75717")

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from easyvideor1.tracks import read_tracks, tracks_beside, tracks_file, video_fault
 from easyvideor1.types import DataError, MediaInfo
+from easyvideor1.video.tracks import read_tracks, tracks_beside, tracks_file, video_fault
 
 GOOD = {
     "width": 64,
