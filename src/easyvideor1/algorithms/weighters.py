@@ -112,7 +112,7 @@ def position_divergence(
     size = max(slice_logits // max(alive_GC.numel(), 1), 1)
     alive = alive_GC[..., None]
     normaliser = count = None
-    for part in logits_GCV.split(size, -1):
+    for part in torch.split(logits_GCV, size, -1):
         allowed = _allowed(part, alive)
         # Where a response has ended its logits may be anything; its normaliser is not read.
         found = torch.logsumexp(part.masked_fill(~allowed, float("-inf")), -1, keepdim=True)
@@ -123,7 +123,7 @@ def position_divergence(
         return logits_GCV.new_zeros(logits_GCV.shape[1])
     uniform = -count.to(logits_GCV.dtype).log()
     total = logits_GCV.new_zeros(logits_GCV.shape[1])
-    for part in logits_GCV.split(size, -1):
+    for part in torch.split(logits_GCV, size, -1):
         allowed = _allowed(part, alive)
         log = torch.where(alive, part - normaliser, uniform).masked_fill(~allowed, 0.0)
         d = (log.mean(0, keepdim=True) - log).clamp(-clamp, clamp)
