@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from easyvideor1.toyworld.scene import Body, Scene, frame_times, paint_all
-from easyvideor1.types import ConfigError, Frames, Geometry, MediaError, MediaInfo, MediaPlan
-from easyvideor1.video.derived import derive_frames, still_plan, stored_plan
+from easyvideor1.types import ConfigError, Frames, Geometry, MediaError, MediaInfo, MediaPlan, MediaRef
+from easyvideor1.video.derived import derived_frames, effects_of, stored_plan
 from easyvideor1.video.effects import EFFECTS, FrameEffect, hidden_frames, make_effect, plan_effects
 from easyvideor1.video.effects.degrade import MaskFramesOptions
 from easyvideor1.video.effects.overlay import glyphs
+from easyvideor1.video.part import part, window
 from easyvideor1.video.plan import digest, plan_from_json, plan_to_json
 from easyvideor1.video.tracks import tracks_file
 
@@ -43,9 +44,21 @@ PIXELS[5] = PIXELS[4]
 PIXELS.flags.writeable = False
 
 
+def load(planned: MediaPlan, pixels=PIXELS) -> Frames:
+    """The frames of a plan where the store has those of ``PLAN`` alone."""
+
+    def whole(ref: MediaRef, wanted: MediaPlan) -> Frames:
+        if (made := derived_frames(whole, ref, wanted)) is not None:
+            return made
+        assert wanted == PLAN
+        return Frames(pixels, PLAN)
+
+    return whole(MediaRef("video", "a.mp4"), planned)
+
+
 def made(*effects, pixels=PIXELS, info=INFO) -> Frames:
     planned = plan_effects(PLAN, effects, GEOMETRY, info)
-    found = derive_frames(Frames(pixels, PLAN), planned)
+    found = load(planned, pixels)
     assert found.pixels.shape == (len(planned.frame_indices), planned.height, planned.width, 3)
     assert not found.pixels.flags.writeable
     assert planned.tokens == planned.grid[0] * (planned.height // 32) * (planned.width // 32)
@@ -271,13 +284,19 @@ def test_raising_the_version_changes_the_digest(monkeypatch) -> None:
     assert before != after
 
 
-def test_stills_come_from_the_frames_of_their_clip() -> None:
-    first, last = still_plan(PLAN, "first", GEOMETRY), still_plan(PLAN, "last", GEOMETRY)
-    assert (first.kind, first.grid, first.tokens, first.source) == ("image", (1, 4, 6), 6, PLAN)
-    assert first.digest == digest("image", "f", (0,), 64, 96) and last.frame_indices == (8,)
-    stored = Frames(PIXELS, PLAN)
-    np.testing.assert_array_equal(derive_frames(stored, first).pixels, PIXELS[:1])
-    np.testing.assert_array_equal(derive_frames(stored, last).pixels, PIXELS[4:5])
-    noisy = plan_effects(first, (make_effect("noise", seed=4),), GEOMETRY, INFO)
-    assert noisy.source == PLAN and noisy.tokens == 6
-    assert not np.array_equal(derive_frames(stored, noisy).pixels, PIXELS[:1])
+def test_parts_show_what_effects_make_of_the_whole() -> None:
+    first = part(PLAN, [0], GEOMETRY, "image")
+    np.testing.assert_array_equal(load(first).pixels, PIXELS[:1])
+    noisy = plan_effects(PLAN, (make_effect("noise", seed=4), make_effect("composite", gap=0)), GEOMETRY, INFO)
+    still, middle = part(noisy, [4], GEOMETRY, "image"), window(noisy, 1, 2, GEOMETRY)
+    assert (still.kind, still.grid, still.tokens) == ("image", (1, 4, 18), 18)
+    assert len({first.digest, still.digest, middle.digest, part(noisy, [3], GEOMETRY, "image").digest}) == 4
+    whole = load(noisy).pixels
+    np.testing.assert_array_equal(load(still).pixels, whole[4:5])
+    np.testing.assert_array_equal(load(middle).pixels, whole[2:4])
+    assert stored_plan(still) == stored_plan(noisy) == stored_plan(first) == PLAN
+    assert effects_of(still) == noisy.effects and effects_of(first) == ()
+    for plan in (first, noisy, still):
+        assert plan_from_json(plan_to_json(plan)) == plan
+    with pytest.raises(ValueError, match="effects change a whole clip"):
+        plan_effects(still, (make_effect("noise"),), GEOMETRY, INFO)

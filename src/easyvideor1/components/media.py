@@ -39,11 +39,11 @@ from easyvideor1.video import (
     check_cached,
     plan,
 )
-from easyvideor1.video.derived import still_plan, stored_plan
+from easyvideor1.video.derived import stored_plan
 from easyvideor1.video.effects import plan_effects
-from easyvideor1.video.frame_source import derived_of
 from easyvideor1.video.media_files import FileVersion, is_settled, media_version
 from easyvideor1.video.memory_cache import Prefetcher
+from easyvideor1.video.part import part
 
 Progress = Callable[[int, int], None]
 
@@ -146,9 +146,7 @@ class MediaComponents:
                 and ``data.on_visual_mismatch`` is ``drop``.
             DataError: the same when it is ``stop``.
         """
-        frames = self.prefetcher.load(ref, stored_plan(media_plan))
-        if media_plan.source is not None:
-            frames = derived_of(frames, ref, media_plan)
+        frames = self.prefetcher.load(ref, media_plan)
         fault = features_fault(ref, media_plan, frames, self.geometry)
         if fault is None:
             return frames
@@ -163,9 +161,11 @@ class MediaComponents:
 
     def _plan_of(self, ref: MediaRef, info: MediaInfo) -> MediaPlan:
         found = plan(info, self.budget(ref), self.geometry, start=ref.start, end=ref.end)
-        if ref.still:
-            found = still_plan(found, ref.still, self.geometry)
-        return plan_effects(found, ref.effects, self.geometry, info)
+        found = plan_effects(found, ref.effects, self.geometry, info)
+        if not ref.still:
+            return found
+        place = 0 if ref.still == "first" else len(found.frame_indices) - 1
+        return part(found, [place], self.geometry, "image")
 
     def budget(self, ref: MediaRef) -> ImageBudget | VideoBudget:
         """The budget that is in force for a medium; for the still of a clip, that of the clip.

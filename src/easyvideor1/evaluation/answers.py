@@ -22,9 +22,7 @@ from easyvideor1.files import is_sealed, json_bytes, seal
 from easyvideor1.locks import file_lock, locks_unsupported
 from easyvideor1.records.trajectories import (
     SampleRecord,
-    effects_from_json,
     media_from_json,
-    media_to_json,
     prompt_digest,
     prompt_fields,
     sample_record,
@@ -39,6 +37,7 @@ from easyvideor1.types import (
     Trajectory,
     Turn,
 )
+from easyvideor1.video.plan import effects_from_json
 
 #: How often a question is put before its failure counts.
 TRIES = 2
@@ -214,7 +213,7 @@ def _read(path: Path) -> tuple[list[Answer], tuple[str, ...], int]:
 def _row(answer: Answer) -> dict[str, Any]:
     asked = dict(answer.asked)
     if asked:
-        asked["media"] = [media_to_json(media) for media in asked["media"]]
+        asked["media"] = [media.as_json() for media in asked["media"]]
     text = asked.get("prompt", "")
     return {
         "id": answer.sample.id,
@@ -289,17 +288,13 @@ def _ref_row(ref: MediaRef) -> dict[str, Any]:
     return {name: value for name, value in asdict(ref).items() if value or name not in ("effects", "still")}
 
 
+def _ref(row: Mapping[str, Any]) -> MediaRef:
+    budget = None if row["budget"] is None else BudgetChange(**row["budget"])
+    return MediaRef(**{**row, "budget": budget, "effects": effects_from_json(row.get("effects", ()))})
+
+
 def _sample(row: Mapping[str, Any]) -> Sample:
-    media = [
-        MediaRef(
-            **{
-                **ref,
-                "budget": None if ref["budget"] is None else BudgetChange(**ref["budget"]),
-                "effects": effects_from_json(ref.get("effects", ())),
-            }
-        )
-        for ref in row["media"]
-    ]
+    media = map(_ref, row["media"])
     return Sample(**{**row, "media": tuple(media), "options": tuple(row["options"])})
 
 

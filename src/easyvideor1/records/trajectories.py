@@ -16,11 +16,8 @@ from numpy.typing import NDArray
 
 from easyvideor1.types import (
     Effect,
-    EffectFile,
     FinishReason,
     MediaKind,
-    MediaPlan,
-    MediaRef,
     Modality,
     Origin,
     Prompt,
@@ -28,6 +25,8 @@ from easyvideor1.types import (
     Score,
     Trajectory,
 )
+from easyvideor1.video.derived import effects_of, stored_plan
+from easyvideor1.video.plan import effects_from_json
 
 #: Columns of a row without which its boxes and spans cannot be drawn.
 MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "duration")
@@ -36,10 +35,8 @@ MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "durat
 @dataclass(frozen=True, slots=True)
 class MediaRecord:
     """Which frames of which file the model saw; ``digest`` finds them in the frame store, and is empty if it saw
-    none.
-
-    Frames with ``effects``, a still or a window of a clip are made from the stored frames of ``source``.
-    """
+    none. Frames with ``effects``, or a part of those of another plan, are made from the stored frames of ``part_of``:
+    effects first."""
 
     kind: MediaKind
     path: str
@@ -48,8 +45,12 @@ class MediaRecord:
     timestamps: tuple[float, ...]
     height: int
     width: int
+    part_of: str = ""
     effects: tuple[Effect, ...] = ()
-    source: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields; ``part_of`` and ``effects`` only where there are any."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("part_of", "effects")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,13 +140,14 @@ class SampleRecord:
 
 def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
     """What the model sees of each media file of a prompt."""
-    return tuple(_media_record(ref, plan) for ref, plan in zip(prompt.media, prompt.plans, strict=True))
-
-
-def _media_record(ref: MediaRef, plan: MediaPlan) -> MediaRecord:
-    frames = (plan.frame_indices, plan.timestamps, plan.height, plan.width)
-    source = "" if plan.source is None else plan.source.digest
-    return MediaRecord(plan.kind, ref.path, plan.digest, *frames, plan.effects, source)
+    return tuple(
+        MediaRecord(
+            *(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width),
+            part_of="" if (stored := stored_plan(plan)) is plan else stored.digest,
+            effects=effects_of(plan),
+        )
+        for ref, plan in zip(prompt.media, prompt.plans, strict=True)
+    )
 
 
 def unseen_media(sample: Sample) -> tuple[MediaRecord, ...]:
@@ -259,7 +261,7 @@ def rollout_row(record: SampleRecord) -> dict[str, Any]:
         "prompt": record.prompt,
         "prompt_tokens": record.prompt_tokens,
         "tokens": dict(record.tokens),
-        "media": [media_to_json(media) for media in record.media],
+        "media": [media.as_json() for media in record.media],
         "used": record.used,
         **({} if record.error is None else {"error": record.error}),
         "trajectories": [_trajectory_row(trajectory) for trajectory in record.trajectories],
@@ -291,7 +293,7 @@ def evaluation_row(record: SampleRecord) -> dict[str, Any]:
         "options": list(record.options),
         "prompt": record.prompt,
         "prompt_tokens": record.prompt_tokens,
-        "media": [media_to_json(media) for media in record.media],
+        "media": [media.as_json() for media in record.media],
         "greedy": None if record.greedy is None else _evaluated_row(record.greedy),
         "samples": [_evaluated_row(trajectory) for trajectory in record.trajectories],
         "error": record.error,
@@ -363,14 +365,8 @@ def _trajectory_from_json(row: Mapping[str, Any]) -> TrajectoryRecord:
     )
 
 
-def media_to_json(record: MediaRecord) -> dict[str, Any]:
-    """The record of a medium as JSON; what most media do not have is left out."""
-    row = asdict(record)
-    return {name: value for name, value in row.items() if value or name not in ("effects", "source")}
-
-
 def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
-    """The record of a medium, as ``media_to_json`` wrote it."""
+    """The record of a medium, as ``MediaRecord.as_json`` wrote it."""
     return MediaRecord(
         kind=row["kind"],
         path=row["path"],
@@ -379,13 +375,6 @@ def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
         timestamps=tuple(row["timestamps"]),
         height=row["height"],
         width=row["width"],
+        part_of=row.get("part_of", ""),
         effects=effects_from_json(row.get("effects", ())),
-        source=row.get("source", ""),
-    )
-
-
-def effects_from_json(rows: Sequence[Mapping[str, Any]]) -> tuple[Effect, ...]:
-    """Effects of a medium, as ``asdict`` wrote them."""
-    return tuple(
-        Effect(each["name"], each["options"], tuple(EffectFile(**file) for file in each["files"])) for each in rows
     )

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import TypeVar
 
 from easyvideor1.config.schema import CacheConfig
-from easyvideor1.types import DataError, Frames, MediaError, MediaInfo, MediaPlan, MediaRef
-from easyvideor1.video.derived import derive_frames
+from easyvideor1.types import Frames, MediaError, MediaInfo, MediaPlan, MediaRef
+from easyvideor1.video.derived import derived_frames
 from easyvideor1.video.health import HealthLedger
 from easyvideor1.video.media_files import FileVersion, VersionCache, media_version
 from easyvideor1.video.memory_cache import MemoryCache
@@ -71,15 +71,15 @@ class FrameSource:
         self._prober.ahead(paths)
 
     def load(self, ref: MediaRef, plan: MediaPlan) -> Frames:
-        """The frames of a plan; pixels are read-only. Those of a plan with a source are made from the source's.
+        """The frames of a plan; pixels are read-only. Those of a part, or with effects, are made from stored ones.
 
         Raises:
             MediaError: the file cannot be decoded (recorded in the ledger), ``not_cached`` with
                 ``cache.mode = "cache_only"``, or ``effect``: a file that an effect reads is gone or was changed.
             StoreError: the store cannot be read or written.
         """
-        if plan.source is not None:
-            return derived_of(self.load(ref, plan.source), ref, plan)
+        if (made := derived_frames(self.load, ref, plan)) is not None:
+            return made
         if self._config.mode == "decode_only":
             frames = self._decoded.get(plan.digest, lambda: self._guarded(ref, plan, keep=False))
             return Frames(pixels=frames.pixels, plan=plan)
@@ -149,18 +149,6 @@ class FrameSource:
             f"the frames of {ref.path} were written to {self._store.directory} but cannot be read back; "
             f"see {self._store.ledger.path}"
         )
-
-
-def derived_of(stored: Frames, ref: MediaRef, plan: MediaPlan) -> Frames:
-    """The frames of a plan with a source, from the source's.
-
-    Raises:
-        MediaError: a file that an effect reads is gone or was changed (``effect``).
-    """
-    try:
-        return derive_frames(stored, plan)
-    except DataError as error:
-        raise MediaError(f"{ref.path}: {error}", path=ref.path, reason="effect") from error
 
 
 def not_cached(ref: MediaRef, store: FrameStore) -> MediaError:

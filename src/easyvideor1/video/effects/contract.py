@@ -132,6 +132,8 @@ def plan_effects(plan: MediaPlan, effects: Sequence[Effect], geometry: Geometry,
     """
     if not effects:
         return plan
+    if plan.part is not None:
+        raise ValueError("effects change a whole clip: take the part of the plan with effects")
     height, width = plan.height, plan.width
     for effect in effects:
         found, options = _opened(effect)
@@ -147,7 +149,6 @@ def plan_effects(plan: MediaPlan, effects: Sequence[Effect], geometry: Geometry,
     height, width = -(-height // factor) * factor, -(-width // factor) * factor
     grid = (plan.grid[0], height // geometry.patch_size, width // geometry.patch_size)
     every = (*plan.effects, *effects)
-    stored = plan.source or plan
     return replace(
         plan,
         height=height,
@@ -155,7 +156,7 @@ def plan_effects(plan: MediaPlan, effects: Sequence[Effect], geometry: Geometry,
         grid=grid,
         tokens=grid[0] * grid[1] * grid[2] // geometry.merge_size**2,
         effects=every,
-        source=stored,
+        source=plan.source or plan,
         digest=_digest(plan.digest, effects, height, width),
     )
 
