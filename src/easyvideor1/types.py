@@ -179,6 +179,7 @@ class MediaPlan:
 
     ``timestamps`` are seconds in the source, one per entry of ``frame_indices``. ``grid`` is ``(t, h, w)`` in patches;
     ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` identifies content and plan; it is the key in the store.
+    With a ``part`` the frames are taken of another plan, which is the one that the store keeps (``video/part.py``).
     """
 
     kind: MediaKind
@@ -192,6 +193,18 @@ class MediaPlan:
     source_fps: float
     sample_fps: float
     digest: str
+    part: PlanPart | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPart:
+    """Which frames of ``whole`` a plan shows: ``places`` among its frames, one per frame of the plan.
+
+    ``whole`` is no part itself. Its entry in the store serves the plan, so that nothing is decoded again.
+    """
+
+    whole: MediaPlan
+    places: tuple[int, ...]
 
 
 #: Changes how a sample is asked once the plans of its media are known: subtitles of the frames, other frames.
@@ -277,7 +290,8 @@ class Completion:
 class Trajectory:
     """The turns of one response to one sample, in order, at least one. ``origin`` is ``online`` for the trained policy.
 
-    Each turn's prompt begins with the prompt and the response of the turn before.
+    A further turn's prompt either continues the turn before, and then begins with its prompt and its response, or is
+    fresh: a prompt of its own, which holds of the turns before only what its strategy writes into it.
     """
 
     turns: tuple[Turn, ...]
@@ -315,8 +329,11 @@ class Trajectory:
 
     @property
     def completion(self) -> Completion:
-        """The last turn's response as rewards read it; any turn's prompt may have asked for the answer tag."""
-        asks_tag = any("<answer>" in turn.prompt.text for turn in self.turns)
+        """The last turn's response as rewards read it.
+
+        The text of a prompt that continues others has theirs, so that any of these may have asked for the answer tag.
+        """
+        asks_tag = "<answer>" in self.last.prompt.text
         return Completion(self.text, self.finish, self.last.prompt.opens_thinking, asks_tag, self)
 
 

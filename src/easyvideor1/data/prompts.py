@@ -22,6 +22,9 @@ from easyvideor1.rewards.tags import GrammarConfig, filled_tags, tags_before
 from easyvideor1.tasks import TASKS, canonical_task
 from easyvideor1.types import ConfigError, Sample
 
+#: Column of a choice question that may have several right options; its prompt asks for all of their letters.
+SEVERAL_ANSWERS = "several_answers"
+
 _PACKAGED = Path(__file__).parent / "templates"
 
 _BOXES = '{"boxes": {"2": [30, 40, 200, 310], "3": [35, 42, 205, 312]}}'
@@ -53,12 +56,13 @@ _EXAMPLES: MappingProxyType[str, str] = MappingProxyType(
 )
 
 
-def example_answer(task: str, *, video: bool = False, scale: Scale | None = None) -> str:
+def example_answer(task: str, *, video: bool = False, several: bool = False, scale: Scale | None = None) -> str:
     """The example answer in a prompt.
 
     Args:
         task: Canonical name or alias of the task type.
         video: Whether the row has a video; segmentation then names the second as well.
+        several: Whether several options may be right.
         scale: Scale of coordinates; only ``normalized`` changes the example.
 
     Raises:
@@ -66,6 +70,8 @@ def example_answer(task: str, *, video: bool = False, scale: Scale | None = None
     """
     name = canonical_task(task)
     example = _EXAMPLES[name]
+    if several and name == "multiple_choice":
+        return "A, C"
     if scale == "normalized" and name in _PLACED:
         # The time span of a tube is in seconds on any scale of boxes.
         head, key, places = example.partition('"boxes"')
@@ -96,6 +102,7 @@ def prompt_text(sample: Sample, config: PromptConfig, rewards: RewardConfig | No
     kinds = [ref.kind for ref in sample.media]
     scale = (rewards.coordinates or declared_scale(sample.extra)) if sample.task in _PLACED else None
     thinking, tags = _asked_tags(rewards.grammar, config.thinking)
+    several = bool(sample.extra.get(SEVERAL_ANSWERS))
     try:
         text = environment.get_template(name).render(
             question=sample.question,
@@ -103,7 +110,7 @@ def prompt_text(sample: Sample, config: PromptConfig, rewards: RewardConfig | No
             task=sample.task,
             thinking=thinking,
             tags=tags,
-            example=example_answer(sample.task, video="video" in kinds, scale=scale),
+            example=example_answer(sample.task, video="video" in kinds, several=several, scale=scale),
             scale=_scale_words(scale, picture_size(sample.extra)) if scale else "",
             video="video" in kinds,
             media=kinds,

@@ -206,7 +206,7 @@ def _read(path: Path) -> tuple[list[Answer], tuple[str, ...], int]:
 def _row(answer: Answer) -> dict[str, Any]:
     asked = dict(answer.asked)
     if asked:
-        asked["media"] = [asdict(media) for media in asked["media"]]
+        asked["media"] = [media.as_json() for media in asked["media"]]
     text = asked.get("prompt", "")
     return {
         "id": answer.sample.id,

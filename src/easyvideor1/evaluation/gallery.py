@@ -175,7 +175,7 @@ def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height
     found, missing = None, "The frame cache does not have these frames."
     if item.digest:
         try:
-            found = frames(item.digest)
+            found = _of_item(frames(item.part_of or item.digest), item)
         except EasyVideoError as error:  # an unreadable entry loses its pictures, not the page
             missing = f"The frames cannot be read: {error}"
     times = item.timestamps
@@ -195,6 +195,14 @@ def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height
         thumbnails=thumbnails,
         missing="" if thumbnails else missing,
     )
+
+
+def _of_item(found: Frames | None, item: MediaRecord) -> Frames | None:
+    """The frames of a record among those of the whole that they are a part of."""
+    if found is None or not item.part_of:
+        return found
+    place = {index: number for number, index in enumerate(found.plan.frame_indices)}
+    return Frames(found.pixels[[place[index] for index in item.frame_indices]], found.plan)
 
 
 def _shown(count: int, times: Sequence[float], near: Sequence[float]) -> list[int]:

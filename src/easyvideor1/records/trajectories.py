@@ -32,7 +32,7 @@ MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "durat
 @dataclass(frozen=True, slots=True)
 class MediaRecord:
     """Which frames of which file the model saw; ``digest`` finds them in the frame store, and is empty if it saw
-    none."""
+    none. Frames that are a part of those of another plan are found there by ``part_of``, the digest of the whole."""
 
     kind: MediaKind
     path: str
@@ -41,6 +41,12 @@ class MediaRecord:
     timestamps: tuple[float, ...]
     height: int
     width: int
+    part_of: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields; ``part_of`` only of a part."""
+        values = asdict(self)
+        return values if self.part_of else {name: value for name, value in values.items() if name != "part_of"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +137,10 @@ class SampleRecord:
 def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
     """What the model sees of each media file of a prompt."""
     return tuple(
-        MediaRecord(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width)
+        MediaRecord(
+            *(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width),
+            part_of="" if plan.part is None else plan.part.whole.digest,
+        )
         for ref, plan in zip(prompt.media, prompt.plans, strict=True)
     )
 
@@ -247,7 +256,7 @@ def rollout_row(record: SampleRecord) -> dict[str, Any]:
         "prompt": record.prompt,
         "prompt_tokens": record.prompt_tokens,
         "tokens": dict(record.tokens),
-        "media": [asdict(media) for media in record.media],
+        "media": [media.as_json() for media in record.media],
         "used": record.used,
         **({} if record.error is None else {"error": record.error}),
         "trajectories": [_trajectory_row(trajectory) for trajectory in record.trajectories],
@@ -279,7 +288,7 @@ def evaluation_row(record: SampleRecord) -> dict[str, Any]:
         "options": list(record.options),
         "prompt": record.prompt,
         "prompt_tokens": record.prompt_tokens,
-        "media": [asdict(media) for media in record.media],
+        "media": [media.as_json() for media in record.media],
         "greedy": None if record.greedy is None else _evaluated_row(record.greedy),
         "samples": [_evaluated_row(trajectory) for trajectory in record.trajectories],
         "error": record.error,
@@ -352,7 +361,7 @@ def _trajectory_from_json(row: Mapping[str, Any]) -> TrajectoryRecord:
 
 
 def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
-    """The record of a medium, as ``asdict`` wrote it."""
+    """The record of a medium, as ``MediaRecord.as_json`` wrote it."""
     return MediaRecord(
         kind=row["kind"],
         path=row["path"],
@@ -361,4 +370,5 @@ def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
         timestamps=tuple(row["timestamps"]),
         height=row["height"],
         width=row["width"],
+        part_of=row.get("part_of", ""),
     )
