@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.components.media import MediaComponents, Progress
+from easyvideor1.components.preparing import prepare
 from easyvideor1.components.prompt_checks import PromptChecks, still_there
 from easyvideor1.config import JudgeConfig, RunConfig, SourceConfig, located
 from easyvideor1.config.paths import as_written, located_source, require_sources
@@ -168,7 +169,8 @@ class Components(MediaComponents):
     def load_sources(
         self, sources: Sequence[SourceConfig], on_progress: Progress | None = None, *, keep_unreadable: bool = False
     ) -> list[Loaded]:
-        """Read and check all rows of some sources, media and prompt lengths included; nothing is decoded.
+        """Read, prepare (``data.prepare``) and check all rows of some sources, media and prompt lengths included;
+        nothing is decoded.
 
         With ``keep_unreadable`` rows stay whose media are missing or cannot be probed: whoever asks them sees why.
 
@@ -196,9 +198,19 @@ class Components(MediaComponents):
                     sources, distinct_stems([as_written(config, source.path) for source in sources]), strict=True
                 )
             ]
-            return self.check(loaded, on_progress, keep_unreadable=keep_unreadable)
+            return self.check(self._prepared(loaded), on_progress, keep_unreadable=keep_unreadable)
         finally:
             self.check_cache.save()  # of sources with bad rows too: once these are mended, only they are new
+
+    def _prepared(self, loaded: Sequence[Loaded]) -> list[Loaded]:
+        """The sources after ``data.prepare``."""
+        data = self.config.data
+        if not data.prepare:
+            return list(loaded)
+        with self._probing(ref for source in loaded for sample in source.samples for ref in sample.media):
+            return [
+                prepare(source, data.prepare, self.config.seed, self.frames.probe, data.on_bad_row) for source in loaded
+            ]
 
     def check(
         self, loaded: Sequence[Loaded], on_progress: Progress | None = None, *, keep_unreadable: bool = False
