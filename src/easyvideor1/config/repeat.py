@@ -1,8 +1,8 @@
 """Loops of stages: an entry ``{repeat: 2, stages: [...]}`` of ``stages`` stands for its stages, so many times over.
 
-They are written out before anything else reads them: a run has stages one after the other, each with a name, a directory
-and a seed of its own. Those of the second round are called ``NAME-2``, and so on. Where a stage names another one of the
-loop, it means that of its own round.
+They are written out before anything else reads them: a run has stages one after the other, each with a name, a
+directory and a seed of its own. Those of the second round are called ``NAME-2``, and so on. Where a stage names another
+one of the loop, it means that of its own round.
 """
 
 from __future__ import annotations
