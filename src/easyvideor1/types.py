@@ -104,14 +104,40 @@ class BudgetChange:
 
 
 @dataclass(frozen=True, slots=True)
+class EffectFile:
+    """A file that an effect reads. Pixels depend on its content (``sha256``, hex), not on its absolute path."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A named change of the pixels of frames after they are read from the store (``easyvideor1.video.effects``).
+
+    ``options`` is canonical JSON. They and the files decide the pixels: nothing else is random or remembered.
+    """
+
+    name: str
+    options: str = "{}"
+    files: tuple[EffectFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MediaRef:
-    """A media file of a row: absolute path, the clip in seconds (videos only), and the change to the run's budget."""
+    """A media file of a row: absolute path, the clip in seconds (videos only), and the change to the run's budget.
+
+    ``effects`` change the pixels of its frames, in order. An image with ``still`` is the first or the last frame of the
+    clip of a video, a part of the frames that are planned for that clip.
+    """
 
     kind: MediaKind
     path: str
     start: float | None = None
     end: float | None = None
     budget: BudgetChange | None = None
+    effects: tuple[Effect, ...] = ()
+    still: Literal["", "first", "last"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +205,8 @@ class MediaPlan:
 
     ``timestamps`` are seconds in the source, one per entry of ``frame_indices``. ``grid`` is ``(t, h, w)`` in patches;
     ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` identifies content and plan; it is the key in the store.
+    With ``effects`` the frames are made from those of ``source``, which is the plan that the store keeps
+    (``video/effects``). With a ``part`` they are taken of another plan, with or without effects (``video/part.py``).
     """
 
     kind: MediaKind
@@ -192,6 +220,21 @@ class MediaPlan:
     source_fps: float
     sample_fps: float
     digest: str
+    part: PlanPart | None = None
+    effects: tuple[Effect, ...] = ()
+    source: MediaPlan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPart:
+    """Which frames of ``whole`` a plan shows: ``places`` among its frames, one per frame of the plan.
+
+    ``whole`` is no part itself. Its entry in the store, or that of its source, serves the plan, so that nothing is
+    decoded again.
+    """
+
+    whole: MediaPlan
+    places: tuple[int, ...]
 
 
 #: Changes how a sample is asked once the plans of its media are known: subtitles of the frames, other frames.
@@ -277,7 +320,8 @@ class Completion:
 class Trajectory:
     """The turns of one response to one sample, in order, at least one. ``origin`` is ``online`` for the trained policy.
 
-    Each turn's prompt begins with the prompt and the response of the turn before.
+    A further turn's prompt either continues the turn before, and then begins with its prompt and its response, or is
+    fresh: a prompt of its own, which holds of the turns before only what its strategy writes into it.
     """
 
     turns: tuple[Turn, ...]
@@ -315,8 +359,11 @@ class Trajectory:
 
     @property
     def completion(self) -> Completion:
-        """The last turn's response as rewards read it; any turn's prompt may have asked for the answer tag."""
-        asks_tag = any("<answer>" in turn.prompt.text for turn in self.turns)
+        """The last turn's response as rewards read it.
+
+        The text of a prompt that continues others has theirs, so that any of these may have asked for the answer tag.
+        """
+        asks_tag = "<answer>" in self.last.prompt.text
         return Completion(self.text, self.finish, self.last.prompt.opens_thinking, asks_tag, self)
 
 

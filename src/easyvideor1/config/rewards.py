@@ -122,16 +122,28 @@ RULE_PARTS = frozenset(
 Block = str | tuple[str, ...]
 
 
+class TagContent(BaseConfig):
+    """What stands in a tag before the answer."""
+
+    asks: str = ""
+    """What to write, in a few words; they stand in the tag in the prompt. Empty: a span is asked for as start and end
+    in seconds, and text as a blank."""
+    holds: Literal["text", "span", "spans"] = "text"
+    """What the format reward wants to find: ``text``, some words; ``span``, one time span in seconds that lies inside
+    the clip (column ``duration`` of the row); ``spans``, one or more of them."""
+
+
 class RewardPart(BaseConfig):
-    """One more term of the total."""
+    """One more term of the total, or with weight 0 a number that is recorded beside it."""
 
     name: str
     """Its name in ``Score.parts`` and in the metrics."""
     reward: str
-    """A built-in (``length_bonus``, ``brevity``, ``diversity``) or ``module:attr``: ``(sample, response) -> float |
-    Score | None`` or, for a whole group, ``(sample, responses, scores) -> list[float | None]``, all in [0, 1]."""
+    """A built-in (``length_bonus``, ``brevity``, ``diversity``, ``trace_span_iou``) or ``module:attr``: ``(sample,
+    response) -> float | Score | None`` or, for a whole group, ``(sample, responses, scores) -> list[float | None]``,
+    all in [0, 1]."""
     weight: Annotated[float, Field(ge=-10, le=10)] = 0.1
-    """Weight in the total; a negative one makes it a penalty."""
+    """Weight in the total; a negative one makes it a penalty. 0 records the number and pays nothing for it."""
     gate: str = ""
     """Counts only where this holds, else the part is 0: ``accuracy > 0``, ``format >= 1 and accuracy > 0.5``; names are
     ``accuracy``, ``format`` and earlier parts."""
@@ -142,8 +154,6 @@ class RewardPart(BaseConfig):
     def _is_readable(self) -> RewardPart:
         if not re.fullmatch(r"[A-Za-z_]\w*", self.name) or self.name in {"accuracy", "format", "total"}:
             raise ValueError(f"name {self.name!r}: use letters, digits and _, and none of accuracy, format, total")
-        if self.weight == 0:
-            raise ValueError(f"part {self.name!r} has weight 0; leave it out, or give it a weight")
         for condition in re.split(r"\s+and\s+", self.gate.strip()) if self.gate.strip() else ():
             if not GATE.fullmatch(condition.strip()):
                 raise ValueError(f"gate {self.gate!r}: write conditions as 'accuracy > 0', joined by 'and'")
@@ -159,6 +169,9 @@ class RewardConfig(BaseConfig):
     """Tags of a well-formed response. ``answer``: an answer tag, whatever stands before it. ``think-answer``: thinking,
     then the answer, and nothing else. A list names the tags before the answer in order, such as ``[time, caption,
     think]``; a list inside it may repeat (``[[time, caption], think]``), and ``think/plan`` stands inside ``think``."""
+    tags: dict[str, TagContent] = Field(default_factory=dict)
+    """What stands in innermost tags of ``grammar``, such as ``time: {holds: span}``. The prompt asks for it, and a
+    response whose tags hold something else is not well-formed."""
     require_tag: bool | None = None
     """Whether accuracy counts only for an answer in the closed answer tag. Null: in training where the prompt asks for
     the tag, and not in evaluation, where a model may never have seen the prompt; how many answers came without the tag

@@ -2,6 +2,7 @@
 
 from easyvideor1.data.bad_rows import BadRow
 from easyvideor1.data.check_cache import CHECK_CACHE_NAME, CheckCache, check_key
+from easyvideor1.data.inversion import invert_question
 from easyvideor1.data.mixture import source_weights
 from easyvideor1.data.prompts import example_answer, prompt_text
 from easyvideor1.data.row_files import source_files
@@ -32,6 +33,7 @@ __all__ = [
     "distinct_stems",
     "embedded_media",
     "example_answer",
+    "invert_question",
     "load_source",
     "prompt_text",
     "resolve_transforms",

@@ -57,7 +57,7 @@ def shuffle_options(sample: Sample, step: int, rng: np.random.Generator) -> list
     their wording depends on the order ("both A and B", "all of the above", an offline response that mentions letters in
     other ways), or if their offline responses have log-probs, which belong to the exact tokens.
     """
-    if sample.task != "multiple_choice" or len(sample.options) < 2 or _depends_on_order(sample):
+    if sample.task != "multiple_choice" or len(sample.options) < 2 or depends_on_order(sample):
         return [sample]
     pairs = sorted(split_option(option) for option in sample.options)
     order = rng.permutation(len(pairs))
@@ -68,7 +68,7 @@ def shuffle_options(sample: Sample, step: int, rng: np.random.Generator) -> list
     return [replace(sample, options=options, answer=_new_answer(sample.answer, new_letter), offline=offline)]
 
 
-def _depends_on_order(sample: Sample) -> bool:
+def depends_on_order(sample: Sample) -> bool:
     texts = [split_option(option)[1] for option in sample.options]
     if any(_TIED.search(text) for text in (sample.question, *texts)):
         return True

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.types import (
+    Effect,
     FinishReason,
     MediaKind,
     Modality,
@@ -24,6 +25,8 @@ from easyvideor1.types import (
     Score,
     Trajectory,
 )
+from easyvideor1.video.derived import effects_of, stored_plan
+from easyvideor1.video.plan import effects_from_json
 
 #: Columns of a row without which its boxes and spans cannot be drawn.
 MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "duration")
@@ -32,7 +35,8 @@ MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "durat
 @dataclass(frozen=True, slots=True)
 class MediaRecord:
     """Which frames of which file the model saw; ``digest`` finds them in the frame store, and is empty if it saw
-    none."""
+    none. Frames with ``effects``, or a part of those of another plan, are made from the stored frames of ``part_of``:
+    effects first."""
 
     kind: MediaKind
     path: str
@@ -41,6 +45,12 @@ class MediaRecord:
     timestamps: tuple[float, ...]
     height: int
     width: int
+    part_of: str = ""
+    effects: tuple[Effect, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields; ``part_of`` and ``effects`` only where there are any."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("part_of", "effects")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +141,11 @@ class SampleRecord:
 def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
     """What the model sees of each media file of a prompt."""
     return tuple(
-        MediaRecord(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width)
+        MediaRecord(
+            *(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width),
+            part_of="" if (stored := stored_plan(plan)) is plan else stored.digest,
+            effects=effects_of(plan),
+        )
         for ref, plan in zip(prompt.media, prompt.plans, strict=True)
     )
 
@@ -247,7 +261,7 @@ def rollout_row(record: SampleRecord) -> dict[str, Any]:
         "prompt": record.prompt,
         "prompt_tokens": record.prompt_tokens,
         "tokens": dict(record.tokens),
-        "media": [asdict(media) for media in record.media],
+        "media": [media.as_json() for media in record.media],
         "used": record.used,
         **({} if record.error is None else {"error": record.error}),
         "trajectories": [_trajectory_row(trajectory) for trajectory in record.trajectories],
@@ -279,7 +293,7 @@ def evaluation_row(record: SampleRecord) -> dict[str, Any]:
         "options": list(record.options),
         "prompt": record.prompt,
         "prompt_tokens": record.prompt_tokens,
-        "media": [asdict(media) for media in record.media],
+        "media": [media.as_json() for media in record.media],
         "greedy": None if record.greedy is None else _evaluated_row(record.greedy),
         "samples": [_evaluated_row(trajectory) for trajectory in record.trajectories],
         "error": record.error,
@@ -352,7 +366,7 @@ def _trajectory_from_json(row: Mapping[str, Any]) -> TrajectoryRecord:
 
 
 def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
-    """The record of a medium, as ``asdict`` wrote it."""
+    """The record of a medium, as ``MediaRecord.as_json`` wrote it."""
     return MediaRecord(
         kind=row["kind"],
         path=row["path"],
@@ -361,4 +375,6 @@ def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
         timestamps=tuple(row["timestamps"]),
         height=row["height"],
         width=row["width"],
+        part_of=row.get("part_of", ""),
+        effects=effects_from_json(row.get("effects", ())),
     )

@@ -25,6 +25,7 @@ from easyvideor1.rewards.parts import BUILT_IN, Part, Values, combined, load_par
 from easyvideor1.rewards.references import one_answer
 from easyvideor1.rewards.review import Reviewer
 from easyvideor1.rewards.score import format_of, read_settings, score_response
+from easyvideor1.rewards.tag_contents import example_words
 from easyvideor1.rewards.tags import full_response
 from easyvideor1.rewards.types import RewardError, masked
 from easyvideor1.spans import SpanRecorder
@@ -211,7 +212,8 @@ class Scorer:
 
     def _tried(self, target: str, sample: Sample, call: Callable[[str], object]) -> None:
         try:
-            response = full_response(one_answer(canonical_task(sample.task), sample.answer), self.config.grammar)
+            words = example_words(self.config.tags)
+            response = full_response(one_answer(canonical_task(sample.task), sample.answer), self.config.grammar, words)
             self._time_limit.call(target, lambda: call(response))
         except Exception as error:
             if self.config.on_error == "mask" and not isinstance(error, RewardError):
@@ -309,7 +311,7 @@ class Scorer:
         form = 0.0
         if result is not None and not isinstance(result, Score):
             parsed = parse(task, completion, sample.options, self.settings.grammar)
-            form = format_of(parsed, completion.text, self.settings.grammar)
+            form = format_of(parsed, completion.text, self.settings, sample.extra)
         return checked_score(name, result, form=form)
 
     def _values(
