@@ -41,6 +41,7 @@ class Verb:
 
 VERBS: tuple[Verb, ...] = (
     Verb("quickstart", "easyvideor1.cli.quickstart", "quickstart"),
+    Verb("recipes", "easyvideor1.cli.recipes", "recipes"),
     Verb("doctor", "easyvideor1.cli.doctor", "doctor"),
     Verb("fit", "easyvideor1.cli.fit", "fit"),
     Verb("train", "easyvideor1.cli.train", "train"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -100,7 +101,20 @@ class Components(MediaComponents):
 
     @cached_property
     def scorer(self) -> Scorer:
-        return Scorer(self.config.rewards)
+        """Scores responses, in this process or in others (``rewards.processes``)."""
+        rewards, cluster = self.config.rewards, self.config.cluster
+        if not rewards.processes:
+            return Scorer(rewards)
+        from easyvideor1.rollout.reward_workers import RewardWorkers
+
+        launched = "WORLD_SIZE" in os.environ and cluster.placement == "auto"
+        return RewardWorkers(rewards, by_ray=cluster.asks_for_ray and not launched)
+
+    def close(self) -> None:
+        """End the processes that decode or score, if any were started; what is used again is opened again."""
+        super().close()
+        if "scorer" in self.__dict__:
+            self.scorer.close()
 
     @cached_property
     def strategy(self) -> Strategy:

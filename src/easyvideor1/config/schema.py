@@ -17,6 +17,7 @@ from easyvideor1.config.data import DataConfig, ModalityShares, SourceConfig
 from easyvideor1.config.engines import VLLMConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, ImageOverride, VideoBudget, VideoOverride
 from easyvideor1.config.model import LoraConfig, ModelConfig
+from easyvideor1.config.repeat import Loops
 from easyvideor1.config.rewards import RULE_PARTS, JudgeConfig, RewardConfig
 from easyvideor1.config.serving import vllm_conflicts
 from easyvideor1.config.stage_sections import OptimizerConfig
@@ -242,8 +243,9 @@ class RunConfig(BaseConfig):
     """Generation."""
     cluster: Annotated[ClusterConfig, CHANGEABLE] = ClusterConfig()
     """The ranks that train."""
-    stages: tuple[StageConfig, ...] = ()
-    """What is done, in order; each stage hands its checkpoint to the next."""
+    stages: Annotated[tuple[StageConfig, ...], Loops()] = ()
+    """What is done, in order; each stage hands its checkpoint to the next. An entry ``{repeat: 2, stages: [...]}`` is a
+    loop: its stages twice, those of the second round with names that end in ``-2`` (docs/stages.md)."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
     loggers: Annotated[tuple[str, ...], CHANGEABLE] = ()

@@ -31,7 +31,7 @@ from easyvideor1.packing.balance import MicroBatchRows, model_costs, rank_shares
 from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.policy.phase import Phase
 from easyvideor1.policy.policy import Policy
-from easyvideor1.policy.sharding import RankPlace, shard_model
+from easyvideor1.policy.sharding import RankPlace, shard_model, share_frozen
 from easyvideor1.policy.snapshot import Snapshot
 from easyvideor1.policy.spread import sum_gradients
 from easyvideor1.policy.unfilled import cast_as_stored, fill, unfilled_model, untouched_memory
@@ -46,8 +46,6 @@ class ShardedPolicy(Policy):
         super().__init__(family, model, checkpoint, config)
         self.place = RankPlace(0, 1, 1, self.device)
         self.phase = Phase()
-        #: The snapshot that was taken last.
-        self.held: Snapshot | None = None
         self._gives: threading.Thread | None = None
 
     @classmethod
@@ -66,18 +64,19 @@ class ShardedPolicy(Policy):
             _refuse_to_split(family, whole, place.sequence_parallel)
         if stored is None:
             policy = cls.of(family, whole, checkpoint, config)
-            policy.prepare(stages)
         else:
             cast = partial(cast_as_stored, stored=stored, rank=place.rank, ranks=place.ranks, device=place.device)
             policy = cls.of(family, whole, checkpoint, config, cast)
-            with untouched_memory():
-                policy.prepare(stages, contents=False)
+        with untouched_memory():
+            policy.prepare(stages, contents=False)
         assert isinstance(policy, ShardedPolicy)
         policy._costs = model_costs(family, policy.model)
         mesh = place.mesh()
         on_host = "parameters" in config.offload
         for each in (policy.model, *policy.copies.values()):
             shard_model(family, each, mesh, place.device, parameters_on_host=on_host)
+        for each in policy.copies.values():
+            share_frozen(each, policy.model)
         if stored is not None:
             fill(policy.model, stored)
         policy.place, policy.device = place, place.device
@@ -85,14 +84,16 @@ class ShardedPolicy(Policy):
         policy.writes, policy.holders = place.rank == 0, place.holders()
         return policy
 
-    def hold_snapshot(self) -> None:
-        """Take a snapshot, ``held``, of this rank's part; a rank that does not write gives it in the background."""
+    def snapshot_part(self) -> Snapshot | None:
+        """The snapshot on the rank that writes; any other gives its part of it in the background."""
         if self._gives is not None:
             self._gives.join()  # the one before is written
-        self.held = Policy.snapshot(self)  # not that of all ranks
-        if not self.writes:
-            self._gives = threading.Thread(target=self.held.answer, daemon=True)
-            self._gives.start()
+        found = Policy.snapshot(self)  # not that of all ranks
+        if self.writes:
+            return found
+        self._gives = threading.Thread(target=found.answer, daemon=True)
+        self._gives.start()
+        return None
 
     def plan(
         self, turns: Sequence[Turn], together: torch.Tensor | None = None, max_tokens: int | None = None

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.types import (
+    Effect,
     FinishReason,
     MediaKind,
     Modality,
@@ -25,6 +26,8 @@ from easyvideor1.types import (
     Score,
     Trajectory,
 )
+from easyvideor1.video.derived import effects_of, stored_plan
+from easyvideor1.video.plan import effects_from_json
 
 #: Columns of a row without which its boxes and spans cannot be drawn.
 MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "duration")
@@ -33,7 +36,8 @@ MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "durat
 @dataclass(frozen=True, slots=True)
 class MediaRecord:
     """Which frames of which file the model saw; ``digest`` finds them in the frame store, and is empty if it saw
-    none. Frames that are a part of those of another plan are found there by ``part_of``, the digest of the whole."""
+    none. Frames with ``effects``, or a part of those of another plan, are made from the stored frames of ``part_of``:
+    effects first."""
 
     kind: MediaKind
     path: str
@@ -43,11 +47,11 @@ class MediaRecord:
     height: int
     width: int
     part_of: str = ""
+    effects: tuple[Effect, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """All fields; ``part_of`` only of a part."""
-        values = asdict(self)
-        return values if self.part_of else {name: value for name, value in values.items() if name != "part_of"}
+        """All fields; ``part_of`` and ``effects`` only where there are any."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("part_of", "effects")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +146,8 @@ def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
     return tuple(
         MediaRecord(
             *(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width),
-            part_of="" if plan.part is None else plan.part.whole.digest,
+            part_of="" if (stored := stored_plan(plan)) is plan else stored.digest,
+            effects=effects_of(plan),
         )
         for ref, plan in zip(prompt.media, prompt.plans, strict=True)
     )
@@ -384,4 +389,5 @@ def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
         height=row["height"],
         width=row["width"],
         part_of=row.get("part_of", ""),
+        effects=effects_from_json(row.get("effects", ())),
     )

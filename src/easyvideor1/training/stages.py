@@ -171,7 +171,7 @@ def _collector(
         strategy=components.strategy if generates else components.offline_strategy,
         media=media,
         scorer=components.scorer,
-        overlap=policy.device.type != "cpu" if overlap is None else overlap,
+        overlap=policy.device.type != "cpu" or config.rewards.processes > 0 if overlap is None else overlap,
     )
 
 
