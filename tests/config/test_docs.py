@@ -109,7 +109,7 @@ def test_the_json_schema_forbids_unknown_keys_and_knows_all_sections():
     free = {name for name, part in schema["$defs"].items() if part["additionalProperties"] is not False}
     assert free == {
         *("CustomAdvantage", "CustomObjective", "CustomWeighter", "CustomCorrection"),
-        *("CustomTransform", "CustomCurriculum"),
+        *("CustomCurriculum", "CustomStrategy", "CustomTransform"),
     }
 
 
