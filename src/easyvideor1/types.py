@@ -104,14 +104,40 @@ class BudgetChange:
 
 
 @dataclass(frozen=True, slots=True)
+class EffectFile:
+    """A file that an effect reads. Pixels depend on its content (``sha256``, hex), not on its absolute path."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A named change of the pixels of frames after they are read from the store (``easyvideor1.video.effects``).
+
+    ``options`` is canonical JSON. They and the files decide the pixels: nothing else is random or remembered.
+    """
+
+    name: str
+    options: str = "{}"
+    files: tuple[EffectFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MediaRef:
-    """A media file of a row: absolute path, the clip in seconds (videos only), and the change to the run's budget."""
+    """A media file of a row: absolute path, the clip in seconds (videos only), and the change to the run's budget.
+
+    ``effects`` change the pixels of its frames, in order. An image with ``still`` is the first or the last frame of the
+    clip of a video, a part of the frames that are planned for that clip.
+    """
 
     kind: MediaKind
     path: str
     start: float | None = None
     end: float | None = None
     budget: BudgetChange | None = None
+    effects: tuple[Effect, ...] = ()
+    still: Literal["", "first", "last"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +205,8 @@ class MediaPlan:
 
     ``timestamps`` are seconds in the source, one per entry of ``frame_indices``. ``grid`` is ``(t, h, w)`` in patches;
     ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` identifies content and plan; it is the key in the store.
-    With a ``part`` the frames are taken of another plan, which is the one that the store keeps (``video/part.py``).
+    With ``effects`` the frames are made from those of ``source``, which is the plan that the store keeps
+    (``video/effects``). With a ``part`` they are taken of another plan, with or without effects (``video/part.py``).
     """
 
     kind: MediaKind
@@ -194,13 +221,16 @@ class MediaPlan:
     sample_fps: float
     digest: str
     part: PlanPart | None = None
+    effects: tuple[Effect, ...] = ()
+    source: MediaPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlanPart:
     """Which frames of ``whole`` a plan shows: ``places`` among its frames, one per frame of the plan.
 
-    ``whole`` is no part itself. Its entry in the store serves the plan, so that nothing is decoded again.
+    ``whole`` is no part itself. Its entry in the store, or that of its source, serves the plan, so that nothing is
+    decoded again.
     """
 
     whole: MediaPlan

@@ -16,6 +16,7 @@ from easyvideor1.config.base import ByName
 from easyvideor1.config.keys import dotted, is_list_at, mark_at
 from easyvideor1.config.moved_keys import moved_to
 from easyvideor1.config.paths import path_advice
+from easyvideor1.config.repeat import written_out
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.config.shipped import RECIPE_FILE, recipe_file, recipe_name, recipes
 from easyvideor1.config.suggest import nearest, shown_key, suggest, unused
@@ -45,7 +46,7 @@ def load_config(path_or_recipe: str | Path, overrides: Sequence[str] = ()) -> Ru
 
 def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
     """``load_config`` for text already at hand; ``name`` is what messages call it."""
-    source = yaml_source.read_yaml(text, name)
+    source = written_out(yaml_source.read_yaml(text, name))
     marks = dict(source.marks)
     for override in overrides:
         _apply(source.values, marks, override)

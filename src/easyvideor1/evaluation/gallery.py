@@ -15,6 +15,7 @@ from easyvideor1.evaluation.result import Evaluation, paired_records
 from easyvideor1.records.reading import read_rollouts
 from easyvideor1.records.trajectories import MediaRecord, SampleRecord
 from easyvideor1.types import EasyVideoError, Frames
+from easyvideor1.video.derived import with_effects
 
 FrameLookup = Callable[[str], Frames | None]
 #: The records of one sample in two evaluations.
@@ -198,8 +199,12 @@ def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height
 
 
 def _of_item(found: Frames | None, item: MediaRecord) -> Frames | None:
-    """The frames of a record among those of the whole that they are a part of."""
+    """The frames of a record, made from the stored ones."""
     if found is None or not item.part_of:
+        return found
+    if item.effects:
+        found = Frames(with_effects(found, item.effects, (item.height, item.width)), found.plan)
+    if item.frame_indices == found.plan.frame_indices:
         return found
     place = {index: number for number, index in enumerate(found.plan.frame_indices)}
     return Frames(found.pixels[[place[index] for index in item.frame_indices]], found.plan)

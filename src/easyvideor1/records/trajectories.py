@@ -6,6 +6,7 @@ A line of a JSON Lines file is one sample with its trajectories. ``trajectory_fi
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.types import (
+    Effect,
     FinishReason,
     MediaKind,
     Modality,
@@ -24,6 +26,8 @@ from easyvideor1.types import (
     Score,
     Trajectory,
 )
+from easyvideor1.video.derived import effects_of, stored_plan
+from easyvideor1.video.plan import effects_from_json
 
 #: Columns of a row without which its boxes and spans cannot be drawn.
 MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "duration")
@@ -32,7 +36,8 @@ MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "durat
 @dataclass(frozen=True, slots=True)
 class MediaRecord:
     """Which frames of which file the model saw; ``digest`` finds them in the frame store, and is empty if it saw
-    none. Frames that are a part of those of another plan are found there by ``part_of``, the digest of the whole."""
+    none. Frames with ``effects``, or a part of those of another plan, are made from the stored frames of ``part_of``:
+    effects first."""
 
     kind: MediaKind
     path: str
@@ -42,11 +47,11 @@ class MediaRecord:
     height: int
     width: int
     part_of: str = ""
+    effects: tuple[Effect, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """All fields; ``part_of`` only of a part."""
-        values = asdict(self)
-        return values if self.part_of else {name: value for name, value in values.items() if name != "part_of"}
+        """All fields; ``part_of`` and ``effects`` only where there are any."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("part_of", "effects")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +78,8 @@ class TrajectoryRecord:
     the sum over all response tokens, ``advantage`` one number for the whole trajectory; ``None`` if there is none.
     ``off_policy`` says how a stage trains on an offline trajectory. With a ``fault`` there is no response: ``refused``
     or ``failed``, and ``score.reason`` says why. ``logprobs`` are those of the response's tokens where the text alone
-    gives the same tokens again. ``turns`` are empty unless arrays were kept and read.
+    gives the same tokens again. ``turns`` are empty unless arrays were kept and read. ``responses`` are the texts of
+    all turns where one of them had a fresh prompt, and empty elsewhere.
     """
 
     response: str
@@ -87,6 +93,7 @@ class TrajectoryRecord:
     fault: str = ""
     logprobs: tuple[float, ...] | None = None
     turns: tuple[TurnArrays, ...] = field(default=(), compare=False)
+    responses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +146,8 @@ def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
     return tuple(
         MediaRecord(
             *(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width),
-            part_of="" if plan.part is None else plan.part.whole.digest,
+            part_of="" if (stored := stored_plan(plan)) is plan else stored.digest,
+            effects=effects_of(plan),
         )
         for ref, plan in zip(prompt.media, prompt.plans, strict=True)
     )
@@ -239,7 +247,14 @@ def trajectory_record(
         )
         if arrays
         else (),
+        responses=tuple(turn.text for turn in trajectory.turns) if _has_fresh_turn(trajectory) else (),
     )
+
+
+def _has_fresh_turn(trajectory: Trajectory) -> bool:
+    """Whether a further turn has a prompt that does not begin with the one before."""
+    pairs = itertools.pairwise(turn.prompt.token_ids for turn in trajectory.turns)
+    return any(not np.array_equal(before, after[: len(before)]) for before, after in pairs)
 
 
 def rollout_row(record: SampleRecord) -> dict[str, Any]:
@@ -269,6 +284,7 @@ def _trajectory_row(record: TrajectoryRecord) -> dict[str, Any]:
         **({"off_policy": record.off_policy} if record.off_policy else {}),
         **({"fault": record.fault} if record.fault else {}),
         "response": record.response,
+        **({"responses": list(record.responses)} if record.responses else {}),
         "tokens": record.tokens,
         "finish": record.finish,
         "logprob": record.logprob,
@@ -303,6 +319,7 @@ def evaluation_row(record: SampleRecord) -> dict[str, Any]:
 def _evaluated_row(record: TrajectoryRecord) -> dict[str, Any]:
     return {
         "response": record.response,
+        **({"responses": list(record.responses)} if record.responses else {}),
         "tokens": record.tokens,
         "finish": record.finish,
         "score": score_to_json(record.score),
@@ -357,6 +374,7 @@ def _trajectory_from_json(row: Mapping[str, Any]) -> TrajectoryRecord:
         advantage=row.get("advantage"),
         fault=row.get("fault", ""),
         logprobs=None if logprobs is None else tuple(logprobs),
+        responses=tuple(row.get("responses", ())),
     )
 
 
@@ -371,4 +389,5 @@ def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
         height=row["height"],
         width=row["width"],
         part_of=row.get("part_of", ""),
+        effects=effects_from_json(row.get("effects", ())),
     )

@@ -13,6 +13,7 @@ from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.types import MediaError, MediaPlan, MediaRef, Sample
 from easyvideor1.video import HealthLedger
+from easyvideor1.video.derived import stored_plan
 from easyvideor1.video.memory_cache import Prefetcher
 
 #: The samples of a round of a step, as ``(step, round)``; steps count from 1, rounds from 0.
@@ -138,5 +139,5 @@ class SamplePrefetcher:
             except MediaError:
                 continue  # the step renders the sample, meets the same error, and records it
             if self._wanted(plan):
-                media.append((ref, plan))
+                media.append((ref, stored_plan(plan)))
         self._prefetcher.announce(step, media)

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import Frames, MediaError, MediaInfo, MediaPlan, MediaRef
+from easyvideor1.video.derived import derived_frames
 from easyvideor1.video.health import HealthLedger
 from easyvideor1.video.media_files import FileVersion, VersionCache, media_version
 from easyvideor1.video.memory_cache import MemoryCache
-from easyvideor1.video.part import taken, whole_media
 from easyvideor1.video.probe_cache import PROBE_CACHE_NAME, ProbeCache
 from easyvideor1.video.store import FrameStore, StoreError
 from easyvideor1.video.worker_pool import DecodePool
@@ -71,15 +71,15 @@ class FrameSource:
         self._prober.ahead(paths)
 
     def load(self, ref: MediaRef, plan: MediaPlan) -> Frames:
-        """The frames of a plan; pixels are read-only. Those of a part come from the entry of the whole.
+        """The frames of a plan; pixels are read-only. Those of a part, or with effects, are made from stored ones.
 
         Raises:
-            MediaError: the file cannot be decoded (recorded in the ledger), or ``not_cached`` with
-                ``cache.mode = "cache_only"``.
+            MediaError: the file cannot be decoded (recorded in the ledger), ``not_cached`` with
+                ``cache.mode = "cache_only"``, or ``effect``: a file that an effect reads is gone or was changed.
             StoreError: the store cannot be read or written.
         """
-        if plan.part is not None:
-            return taken(self.load(*whole_media(ref, plan)), plan)
+        if (made := derived_frames(self.load, ref, plan)) is not None:
+            return made
         if self._config.mode == "decode_only":
             frames = self._decoded.get(plan.digest, lambda: self._guarded(ref, plan, keep=False))
             return Frames(pixels=frames.pixels, plan=plan)

@@ -1,7 +1,8 @@
 """Parts of a plan: a window of a video, or single frames of it, taken from the entry that the store has of the whole.
 
 A strategy of several turns shows a video piece by piece. A part has true timestamps, exact token counts and a digest of
-its own, which is that of the same frames planned by themselves. Its pixels are a view of the whole entry's.
+its own, which is that of the same frames planned by themselves. Its pixels are a view of the whole entry's. Of a plan
+with effects, a part shows what the effects make of the whole.
 
 A family cuts a video into temporal steps of ``temporal_patch_size`` frames. Windows are cut at whole steps wherever
 that is asked for (``window``); other parts are filled up by a repeated last frame, as any plan of an odd number is.
@@ -9,6 +10,7 @@ that is asked for (``window``); other parts are filled up by a repeated last fra
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -39,6 +41,7 @@ def part(plan: MediaPlan, places: Sequence[int], geometry: Geometry, kind: Media
         places = [*places, *[places[-1]] * (-len(places) % geometry.temporal_patch_size)]
     indices = tuple(plan.frame_indices[place] for place in places)
     steps = 1 if kind == "image" else len(places) // geometry.temporal_patch_size
+    whole = plan if plan.part is None else plan.part.whole
     of_whole = tuple(places) if plan.part is None else tuple(plan.part.places[place] for place in places)
     return replace(
         plan,
@@ -48,9 +51,18 @@ def part(plan: MediaPlan, places: Sequence[int], geometry: Geometry, kind: Media
         grid=(steps, *plan.grid[1:]),
         tokens=plan.tokens // plan.grid[0] * steps,
         sample_fps=0.0 if kind == "image" else _rate(plan, places),
-        digest=digest(kind, plan.fingerprint, indices, plan.height, plan.width),
-        part=PlanPart(plan if plan.part is None else plan.part.whole, of_whole),
+        digest=_digest(whole, kind, indices, of_whole),
+        part=PlanPart(whole, of_whole),
+        effects=(),
+        source=None,
     )
+
+
+def _digest(whole: MediaPlan, kind: MediaKind, indices: tuple[int, ...], places: tuple[int, ...]) -> str:
+    if not whole.effects:
+        return digest(kind, whole.fingerprint, indices, whole.height, whole.width)
+    # Effects know the place of a frame among all frames.
+    return hashlib.sha256(f"{whole.digest}|{kind}|{places}".encode()).hexdigest()
 
 
 def window(plan: MediaPlan, first: int, last: int, geometry: Geometry) -> MediaPlan:
