@@ -168,10 +168,10 @@ def _collector(
         family=policy.family,
         engine=shared.share() if ahead else shared.engine,
         draw=draw,
-        strategy=components.strategy,
+        strategy=components.strategy if generates else components.offline_strategy,
         media=media,
         scorer=components.scorer,
-        overlap=policy.device.type != "cpu" if overlap is None else overlap,
+        overlap=policy.device.type != "cpu" or config.rewards.processes > 0 if overlap is None else overlap,
     )
 
 
