@@ -18,7 +18,8 @@ from easyvideor1.engines.engine import Engine
 from easyvideor1.families.family import chosen_device
 from easyvideor1.files import sweep, write_json
 from easyvideor1.records.damage import Damage, record_digests
-from easyvideor1.training.datasets import Datasets, Watch, load_datasets
+from easyvideor1.training.datasets import Watch, load_datasets
+from easyvideor1.training.from_rollouts import EarlierRollouts
 from easyvideor1.training.held_out import Evaluator, HeldOut, check_best_by
 from easyvideor1.training.loggers import Loggers, check_loggers
 from easyvideor1.training.loop import Metrics, train
@@ -119,8 +120,9 @@ def run(
                 teller = Teller(watch.say, status)
                 if restart.cause:
                     teller.tell(f"restart {restart.done} of {restart.limit}: {restart.cause}")
+                earlier = EarlierRollouts(run_dir, planned, datasets.streams, watch.say)
                 session = _Session(
-                    *(planned, run_dir, components, datasets, status, model),
+                    *(planned, run_dir, components, earlier, status, model),
                     *(validation, test, evaluation_fault, watch, loggers, teller),
                 )
                 for label in status.keep_benchmarks({one.label: one.digest for one in benchmarks}):
@@ -191,7 +193,7 @@ class _Session:
     config: RunConfig
     run_dir: Path
     components: Components
-    datasets: Datasets
+    earlier: EarlierRollouts
     status: RunStatus
     model: RunModel
     validation: Sequence[HeldOut]
@@ -244,6 +246,9 @@ class _Session:
         if directory.is_dir():
             self._resume(options, latest, record)
             best.mark(latest.step)
+        drawn = self.earlier.drawn(number)
+        if drawn.words:
+            self.watch.say(drawn.words)
         done, first = latest.step, self._steps_before(number)
         saver = CheckpointSaver(policy, directory, options, best, latest.path, self.watch.say)
 
@@ -273,7 +278,8 @@ class _Session:
             components=self.components,
             policy=policy,
             engine=engine,
-            stream=self.datasets.streams[number],
+            stream=drawn.stream,
+            stored=self.earlier.stored(drawn, policy.family, self.components.strategy),
             first=first,
             record=record,
             evaluate=self._validate,

@@ -17,6 +17,7 @@ from easyvideor1.rollout.ahead import AheadCollector, AheadOptions
 from easyvideor1.rollout.collector import Collected, Collector, StepCollector, Timed
 from easyvideor1.rollout.samples import SamplePrefetcher, StageMedia, extra_samples, rounds_of
 from easyvideor1.rollout.sharing import SharedEngine
+from easyvideor1.rollout.stored import StoredGroups
 from easyvideor1.training.canary import Canary, canary_metrics
 from easyvideor1.training.learner import Learner
 from easyvideor1.training.loop import Metrics, Stage
@@ -50,17 +51,19 @@ def build_stage(
     save: Callable[[int], None],
     is_best: Callable[[int], bool],
     timeline: Timeline,
+    stored: StoredGroups | None = None,
     say: Callable[[str], None] = print,
 ) -> Stage:
     """Choose the parts of a stage. Every ``if`` that the loop would need is decided here.
 
     ``first`` are the steps of the run before this stage: the version of the weights after step ``s`` is ``first + s``,
     so that versions only grow over a whole run and are the same after a resume. A step that ``is_best`` is saved, too.
+    ``stored`` makes the groups of a stage of earlier rollouts.
     """
     features = components.open_features(policy.model)
     media = StageMedia(options.name, components.load, components.ledger, features)
     shared = SharedEngine(engine)
-    collector = _collector(options, components, policy, shared, stream, media, first)
+    collector = _collector(options, components, policy, shared, stream, media, first, stored)
     learning = Learner(options, config, components, policy, media, say, first)
     advantage, needs = ADVANTAGES.resolve(options.advantage.name), stage_needs(options)
     sources = Sources(learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
@@ -132,6 +135,7 @@ def _collector(
     stream: SampleStream,
     media: StageMedia,
     first: int,
+    stored: StoredGroups | None,
 ) -> Collector:
     """The collector of a stage; with ``cache.prefetch_steps`` it reads the media of steps to come ahead.
 
@@ -172,6 +176,7 @@ def _collector(
         media=media,
         scorer=components.scorer,
         overlap=policy.device.type != "cpu" if overlap is None else overlap,
+        stored=stored,
     )
 
 
