@@ -75,7 +75,7 @@ def test_repetition_and_length():
     assert repeated_share("a b c", 4) == 0.0
     record = group(one("it is red", tokens=4), one(again, tokens=14), one("wrong", 0.0, tokens=2))
     assert pairs("repetition", record) == [(0, 1)]
-    assert pairs("repetition", record, limit=0.5) == []
+    assert pairs("repetition", record, limit=0.6) == []
     assert pairs("length", record) == [(0, 1)]
     assert pairs("length", record, ratio=3.5) == [(0, 1)] and pairs("length", record, ratio=3.6) == []
 

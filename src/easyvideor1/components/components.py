@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from easyvideor1.engines.worker_messages import WorkerMedia
     from easyvideor1.families.features import FeatureCache, FeatureStore
     from easyvideor1.policy.policy import Policy
-    from easyvideor1.rollout.strategies import Strategy
+    from easyvideor1.rollout.strategies import PromptBuilder, Strategy
 
 #: Prompts are remembered up to this many tokens in all; the oldest go first. With its text and plans a prompt takes
 #: some 10 bytes a token when its frames are large and up to 50 when they are many and small: 80 to 400 MB.
@@ -100,7 +101,20 @@ class Components(MediaComponents):
 
     @cached_property
     def scorer(self) -> Scorer:
-        return Scorer(self.config.rewards)
+        """Scores responses, in this process or in others (``rewards.processes``)."""
+        rewards, cluster = self.config.rewards, self.config.cluster
+        if not rewards.processes:
+            return Scorer(rewards)
+        from easyvideor1.rollout.reward_workers import RewardWorkers
+
+        launched = "WORLD_SIZE" in os.environ and cluster.placement == "auto"
+        return RewardWorkers(rewards, by_ray=cluster.asks_for_ray and not launched)
+
+    def close(self) -> None:
+        """End the processes that decode or score, if any were started; what is used again is opened again."""
+        super().close()
+        if "scorer" in self.__dict__:
+            self.scorer.close()
 
     @cached_property
     def strategy(self) -> Strategy:
@@ -109,11 +123,40 @@ class Components(MediaComponents):
         Raises:
             ConfigError: there is no such strategy.
         """
-        from easyvideor1.rollout.strategies import STRATEGIES, CheckedStrategy, PromptBuilder
+        from easyvideor1.rollout.strategies import open_strategy
 
-        strategy = STRATEGIES.resolve(self.config.rollout.strategy)
-        prompts = PromptBuilder(self.render, self.family, self.plan)
-        return CheckedStrategy(strategy(prompts), self.config.data.max_prompt_tokens)
+        return open_strategy(self.config.rollout.strategy, self._prompt_builder(), self.config.data.max_prompt_tokens)
+
+    @cached_property
+    def offline_strategy(self) -> Strategy:
+        """What makes the prompts that rows' offline trajectories answer: those are of a question with its media whole.
+
+        It is the rollout strategy where that begins with this prompt, else a single turn.
+
+        Raises:
+            ConfigError: there is no such strategy.
+        """
+        from easyvideor1.rollout.strategies import SingleTurn
+
+        return self.strategy if self._shows_whole else SingleTurn(self._prompt_builder())
+
+    @property
+    def _shows_whole(self) -> bool:
+        return self.config.rollout.strategy.shows_whole
+
+    def _prompt_builder(self) -> PromptBuilder:
+        from easyvideor1.rewards.tags import grammar_of
+        from easyvideor1.rollout.strategies import PromptBuilder
+
+        return PromptBuilder(
+            self.render,
+            self.family,
+            self.plan,
+            text=self._text,
+            shown=None if self.shown is None else self._shown,
+            grammar=grammar_of(self.config.rewards.grammar),
+            system=self.config.prompts.system,
+        )
 
     @cached_property
     def check_cache(self) -> CheckCache:
@@ -136,8 +179,13 @@ class Components(MediaComponents):
         """
         if self.shown is None:
             return self._prompt(self._text(sample), sample.media)
-        asked, plans = self.shown(sample, tuple(self.plan(ref) for ref in sample.media))
+        asked, plans = self._shown(sample)
         return self._prompt(self._text(asked), asked.media, plans)
+
+    def _shown(self, sample: Sample) -> tuple[Sample, tuple[MediaPlan, ...]]:
+        """A sample and the plans of its media as they are asked."""
+        plans = tuple(self.plan(ref) for ref in sample.media)
+        return (sample, plans) if self.shown is None else self.shown(sample, plans)
 
     def _text(self, sample: Sample) -> str:
         return prompt_text(sample, self.config.prompts, self.config.rewards)
@@ -237,6 +285,9 @@ class Components(MediaComponents):
 
     def _fault(self, sample: Sample) -> BadRow | None:
         try:
+            if not self._shows_whole:  # what is asked first may be short where the whole would not fit
+                self.strategy.start(sample)
+                return None
             if self.shown is not None:  # the text depends on plans, so no check of an earlier start stands for it
                 self.render(sample)
                 return None

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from easyvideor1.config.base import CHANGEABLE, BaseConfig, PositiveInt, Probability
+from easyvideor1.config.base import CHANGEABLE, BaseConfig, NonNegativeInt, PositiveInt, Probability
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError
 
@@ -207,9 +207,15 @@ class RewardConfig(BaseConfig):
     workers: Annotated[PositiveInt | None, CHANGEABLE] = None
     """Programs, expressions of mathematics and pictures that are compared side by side, each in a process of its own;
     null for one per processor, 16 at most."""
+    processes: Annotated[NonNegativeInt, CHANGEABLE] = 0
+    """Processes that score whole groups; 0 scores in the process of the run. They are actors of Ray where the ranks are
+    (``cluster.placement``), else on this machine. One that hangs or dies is replaced, and what it had is masked."""
+    deadline: Annotated[float, Field(gt=0), CHANGEABLE] = 600.0
+    """Seconds that the responses to one sample may take together in a process of ``processes``, which then is ended."""
     overlap: Annotated[bool | None, CHANGEABLE] = None
-    """Whether comparisons of a step begin while its other responses are still being generated. Null: where the model is
-    on another device than the processors, which comparisons would take away from it."""
+    """Whether comparisons of a step begin while its other responses are still being generated, and with ``processes``
+    all of its scores. Null: with ``processes``, and where the model is on another device than the processors, which
+    comparisons would take away from it."""
     step_seconds: Annotated[float, Field(gt=0)] | None = 900.0
     """Seconds that a step may wait for its comparisons together. What has not begun by then is masked and counted; null
     waits for all."""
@@ -225,6 +231,12 @@ class RewardConfig(BaseConfig):
     def _weights_sum_to_one(self) -> RewardConfig:
         if abs(self.accuracy_weight + self.format_weight - 1) > 1e-9:
             raise ValueError("accuracy_weight and format_weight must sum to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _deadline_is_used(self) -> RewardConfig:
+        for fault in () if self.processes else self.unused(["deadline"], "processes"):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

@@ -27,18 +27,27 @@ def task_key(name: str) -> str:
 
 def load_reward(target: str) -> CustomReward:
     """The reward ``(sample, response)`` that a name stands for; one that takes ``trajectory`` is given that, too."""
+    reward = _loaded(target)
+    if takes_trajectory(target):
+        return lambda sample, completion: reward(sample, completion.text, trajectory=completion.trajectory)
+    return lambda sample, completion: reward(sample, completion.text)
+
+
+def takes_trajectory(target: str) -> bool:
+    """Whether a reward of this name is given the trajectory of a response."""
+    try:
+        return "trajectory" in inspect.signature(_loaded(target)).parameters
+    except ValueError:  # some callables of compiled modules do not say what they take
+        return False
+
+
+def _loaded(target: str) -> Callable[..., Score | float | None]:
     if ":" not in target:
         raise ConfigError(f"rewards.custom: {target!r} is not of the form 'module:attr'")
     reward: Callable[..., Score | float | None] = load_attribute(target, "reward")
     if not callable(reward):
         raise ConfigError(f"rewards.custom: {target!r} is {reward!r}, which cannot be called")
-    try:
-        takes_trajectory = "trajectory" in inspect.signature(reward).parameters
-    except ValueError:  # some callables of compiled modules do not say what they take
-        takes_trajectory = False
-    if takes_trajectory:
-        return lambda sample, completion: reward(sample, completion.text, trajectory=completion.trajectory)
-    return lambda sample, completion: reward(sample, completion.text)
+    return reward
 
 
 #: How far sums of single precision may leave [0, 1].

@@ -89,13 +89,22 @@ class StoredGroups:
             if asked is None or not np.array_equal(asked.token_ids, kept.prompt_ids):
                 raise DataError(f"the prompt of turn {number} is not the one that its rollout answered")
             last = number == len(record.turns)
-            turns = (*turns, self._turn(asked, kept, record, last=last))
+            text = record.response if last else self._text(kept, record, number)
+            turns = (*turns, self._turn(asked, kept, text, record.finish if last else None))
         return Trajectory(turns, "offline")
 
-    def _turn(self, prompt: Prompt, kept: TurnArrays, record: TrajectoryRecord, *, last: bool) -> Turn:
+    def _text(self, kept: TurnArrays, record: TrajectoryRecord, number: int) -> str:
+        """The response of a turn that is not the last one."""
+        if record.responses:
+            return record.responses[number - 1]
         tokenizer: Any = self._family.tokenizer
-        ended = bool(len(kept.response_ids)) and int(kept.response_ids[-1]) in self._family.stop_token_ids
-        text = record.response if last else tokenizer.decode(kept.response_ids[:-1] if ended else kept.response_ids)
-        finish: FinishReason = record.finish if last else "stop" if ended else "length"
+        text: str = tokenizer.decode(kept.response_ids[:-1] if self._ended(kept) else kept.response_ids)
+        return text
+
+    def _ended(self, kept: TurnArrays) -> bool:
+        return len(kept.response_ids) > 0 and int(kept.response_ids[-1]) in self._family.stop_token_ids
+
+    def _turn(self, prompt: Prompt, kept: TurnArrays, text: str, known: FinishReason | None) -> Turn:
+        finish: FinishReason = known or ("stop" if self._ended(kept) else "length")
         # Without the log-probs of the policy that drew them: the present one has moved since, which is no mismatch.
         return Turn(prompt, kept.response_ids, kept.response_mask, None, finish, text)

@@ -12,7 +12,7 @@ from easyvideor1.engines.registry import resolve_engine
 from easyvideor1.rewards.custom import load_reward, task_key
 from easyvideor1.rewards.parts import load_parts
 from easyvideor1.rollout.pairs import load_builders
-from easyvideor1.rollout.strategies import STRATEGIES
+from easyvideor1.rollout.strategies import check_strategy
 from easyvideor1.training.loggers import check_loggers
 from easyvideor1.types import ConfigError, EasyVideoError
 
@@ -33,7 +33,7 @@ def resolve_names(config: RunConfig) -> Iterator[tuple[str, EasyVideoError | Non
 
 def _names(config: RunConfig) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "rollout.engine", partial(resolve_engine, config.rollout.engine)
-    yield "rollout.strategy", partial(STRATEGIES.resolve, config.rollout.strategy)
+    yield "rollout.strategy", partial(check_strategy, config.rollout.strategy)
     for options in config.stages:
         yield f"stages.{options.name}.rollout", partial(_check_logprobs, options, config.rollout)
         for kind in ALGORITHMS:

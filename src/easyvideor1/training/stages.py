@@ -58,7 +58,7 @@ def build_stage(
 
     ``first`` are the steps of the run before this stage: the version of the weights after step ``s`` is ``first + s``,
     so that versions only grow over a whole run and are the same after a resume. A step that ``is_best`` is saved, too.
-    ``stored`` makes the groups of a stage of earlier rollouts.
+    ``stored`` makes the groups of a stage that draws earlier ones.
     """
     features = components.open_features(policy.model)
     media = StageMedia(options.name, components.load, components.ledger, features)
@@ -67,9 +67,8 @@ def build_stage(
     learning = Learner(options, config, components, policy, media, say, first)
     advantage, needs = ADVANTAGES.resolve(options.advantage.name), stage_needs(options)
     sources = Sources(learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
-    watched = config.canary.enabled and options.trajectories == "policy"
     grammar = grammar_of(config.rewards.grammar)
-    canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
+    canary = Canary(config.canary, say, record.metrics(), grammar) if _is_watched(options, config) else None
     off_policy = options.objective.name if options.objective.shapes_offline else options.off_policy.name
     unusable = UnusableStepWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
@@ -118,6 +117,11 @@ def build_stage(
         log=log,
         save=save_when_due,
     )
+
+
+def _is_watched(options: StageConfig, config: RunConfig) -> bool:
+    """Whether the canary looks at a stage: at one whose responses are the policy's own."""
+    return config.canary.enabled and options.trajectories == "policy"
 
 
 def _tell_faults(step: int, groups: list[Group], say: Callable[[str], None]) -> None:
@@ -172,10 +176,10 @@ def _collector(
         family=policy.family,
         engine=shared.share() if ahead else shared.engine,
         draw=draw,
-        strategy=components.strategy,
+        strategy=components.strategy if generates or stored is not None else components.offline_strategy,
         media=media,
         scorer=components.scorer,
-        overlap=policy.device.type != "cpu" if overlap is None else overlap,
+        overlap=policy.device.type != "cpu" or config.rewards.processes > 0 if overlap is None else overlap,
         stored=stored,
     )
 
