@@ -227,8 +227,8 @@ class MediaPlan:
 
 @dataclass(frozen=True, slots=True)
 class PlanPart:
-    """Which frames of ``whole``, no part itself, a plan shows: ``places`` among them. The store serves it from the entry
-    of the whole, or of its source, so that nothing is decoded again."""
+    """Which frames of ``whole``, no part itself, a plan shows: ``places`` among them. The store serves it from the
+    entry of the whole, or of its source, so that nothing is decoded again."""
 
     whole: MediaPlan
     places: tuple[int, ...]
