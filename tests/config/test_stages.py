@@ -289,7 +289,7 @@ PAIRED = "name: dpo, trajectories: rollouts, objective: dpo, aggregation: sequen
         ),
         (GRPO + f"  - {{{PAIRED}, epochs: 1, rollouts: {{pairs: [{{builder: accuracy}}]}}}}", "set steps"),
         (
-            GRPO + f"  - {{{PAIRED}, transforms: [a], rollouts: {{pairs: [{{builder: accuracy}}]}}}}",
+            GRPO + f"  - {{{PAIRED}, transforms: [shuffle_options], rollouts: {{pairs: [{{builder: accuracy}}]}}}}",
             "leave transforms out",
         ),
         (f"  - {{{PAIRED}, rollouts: {{pairs: [{{builder: accuracy}}]}}}}", "no earlier stage generates responses"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from easyvideor1.config.base import BaseConfig, PositiveInt, Probability
 
@@ -33,9 +33,3 @@ class RolloutsConfig(BaseConfig):
     drop_solved: Annotated[Probability, Field(validate_default=True)] = 0.0
     """Share of the solved samples that this stage does not draw. A sample is solved if all responses to it were right
     when it was drawn last. Which ones are dropped follows from the seed."""
-
-    @model_validator(mode="after")
-    def _is_read_for_something(self) -> RolloutsConfig:
-        if not self.pairs and not self.drop_solved:
-            raise ValueError("rollouts would have no effect: set pairs or drop_solved, or leave rollouts out")
-        return self

@@ -332,6 +332,12 @@ class RunConfig(BaseConfig):
                 f"stages.{stage.name}.rollouts.stages: {unknown[0]!r} is no earlier stage that generates responses; "
                 f"those are {', '.join(made)}"
             )
+        read = [one for one in earlier if one.name in (wanted or made)]
+        if stage.rollouts.pairs and (moved := [one.name for one in read if one.curriculum.name != "none"]):
+            yield (
+                f"stages.{stage.name}.rollouts: the samples of {moved[0]} follow a curriculum, so that its prompts "
+                "cannot be made again: leave it out of rollouts.stages, or its curriculum out"
+            )
 
     @model_validator(mode="after")
     def _ranks_have_what_they_need(self) -> RunConfig:

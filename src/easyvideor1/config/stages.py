@@ -38,6 +38,7 @@ from easyvideor1.config.stage_sections import (
     OverlongConfig,
     SelectionConfig,
 )
+from easyvideor1.config.transforms import Curriculum, CurriculumOptions, Transform
 from easyvideor1.types import ConfigError
 
 Advantage = Annotated[AdvantageOptions, ByName(default="grpo", classes=ADVANTAGE_OPTIONS)]
@@ -110,8 +111,10 @@ class StageConfig(BaseConfig):
     """Train on these task types only; all if empty."""
     sources: tuple[str, ...] = ()
     """Draw from these sources of ``data.train`` only, named by their paths; all if empty."""
-    transforms: tuple[str, ...] = ()
+    transforms: tuple[Transform, ...] = ()
     """Sample transforms of this stage, after those of ``data.transforms``."""
+    curriculum: Curriculum = CurriculumOptions(name="none")
+    """What the transforms may know of the rewards of earlier steps."""
     save_every: Annotated[PositiveInt, CHANGEABLE] = 50
     """Steps between checkpoints; the last step is always saved. It may be changed in a run that has begun."""
     keep_checkpoints: Annotated[PositiveInt, CHANGEABLE] = 2
@@ -327,6 +330,8 @@ class StageConfig(BaseConfig):
         reads, read = self.trajectories == "rollouts", self.rollouts
         if reads and (read is None or not read.pairs):
             yield "trajectories: rollouts trains on pairs of earlier responses: set rollouts.pairs, such as accuracy"
+        if read is not None and not read.pairs and not read.drop_solved:
+            yield "rollouts would have no effect: set pairs or drop_solved, or leave rollouts out"
         if not reads and read is not None and read.pairs:
             yield "rollouts.pairs would have no effect: it goes with trajectories: rollouts; set that, or leave it out"
         if not reads:

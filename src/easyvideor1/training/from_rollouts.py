@@ -88,9 +88,17 @@ class EarlierRollouts:
             self._drawn[number] = self._draw(number)
         return self._drawn[number]
 
-    def stored(self, drawn: Drawn, family: Family, strategy: Strategy) -> StoredGroups | None:
-        """What makes the groups of a stage that draws stored ones; ``None`` for any other."""
-        return None if drawn.places is None else StoredGroups(self.store, drawn.places, family, strategy)
+    def begin(self, number: int, family: Family, strategy: Strategy) -> tuple[SampleStream, StoredGroups | None]:
+        """Say what stage ``number`` has taken, and return its stream, with what makes its groups if these are stored.
+
+        Raises:
+            DataError: see ``drawn``.
+        """
+        drawn = self.drawn(number)
+        if drawn.words:
+            self.say(drawn.words)
+        stored = None if drawn.places is None else StoredGroups(self.store, drawn.places, family, strategy)
+        return drawn.stream, stored
 
     def _draw(self, number: int) -> Drawn:
         options, stream = self.config.stages[number], self._streams[number]
