@@ -198,6 +198,12 @@ def _reserved(cluster: ClusterConfig, resource: str, *, again: bool) -> Any:
                     raise ConfigError(words)
                 if short > _MACHINE_SECONDS:
                     raise StoppedError(f"{words}; the same command resumes the run from its last checkpoint")
+                if not short:
+                    warnings.warn(
+                        f"{words}; the run waits {_MACHINE_SECONDS:g} s for another machine",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
                 time.sleep(_LOOK_SECONDS)
                 short += _LOOK_SECONDS
                 continue
