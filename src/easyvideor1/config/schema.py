@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from easyvideor1.config.algorithms import GDPOOptions
-from easyvideor1.config.base import CHANGEABLE, BaseConfig, NonNegativeInt, Origin, PositiveInt, Probability
+from easyvideor1.config.base import CHANGEABLE, BaseConfig, ByName, NonNegativeInt, Origin, PositiveInt, Probability
 from easyvideor1.config.canary import CanaryConfig
 from easyvideor1.config.cluster import ClusterConfig
 from easyvideor1.config.data import DataConfig, ModalityShares, SourceConfig
@@ -23,6 +23,7 @@ from easyvideor1.config.serving import vllm_conflicts
 from easyvideor1.config.stage_sections import OptimizerConfig
 from easyvideor1.config.stages import StageConfig
 from easyvideor1.config.staleness import rollout_conflicts, staleness_conflicts, with_correction
+from easyvideor1.config.strategies import STRATEGY_OPTIONS, StrategyOptions, strategy_conflicts
 
 __all__ = [
     "BaseConfig",
@@ -101,9 +102,12 @@ class RolloutConfig(BaseConfig):
     """The server of ``engine: endpoint``."""
     vllm: Annotated[VLLMConfig, CHANGEABLE] = VLLMConfig()
     """Settings of ``engine: vllm``."""
-    strategy: str = "single_turn"
+    strategy: Annotated[StrategyOptions, ByName(default="single_turn", classes=STRATEGY_OPTIONS)] = StrategyOptions(
+        name="single_turn"
+    )
     """How a sample becomes a trajectory: ``single_turn``; ``second_look`` asks the model to check its answer and takes
-    the answer of its second turn; or ``module:attr``. Training, evaluation and data curation use the same."""
+    the answer of its second turn; ``streaming``, ``span_then_frames`` and ``recursive`` show a video piece by piece;
+    or ``module:attr``. Training, evaluation and data curation use the same."""
     temperature: Annotated[float, Field(ge=0.01, le=10)] = 1.0
     """Sampling temperature in training; the trainer's log-probs use the same."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -292,6 +296,7 @@ class RunConfig(BaseConfig):
         """A sentence for each option of a stage that contradicts another section, and what to set instead."""
         limit = self.rollout.max_new_tokens
         yield from staleness_conflicts(stage, self.rollout)
+        yield from strategy_conflicts(stage, self.rollout.strategy)
         if stage.overlong.cache > limit:
             yield (
                 f"stages.{stage.name}.overlong.cache ({stage.overlong.cache}) is larger than rollout.max_new_tokens "

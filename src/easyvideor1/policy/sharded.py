@@ -1,8 +1,8 @@
 """The policy of one of several ranks, which train one model together.
 
-All ranks call the same methods with the same arguments. Each plans the whole of it, does its share, and returns what
-its share gives; ``training.ranks`` puts the shares together. Gradients are summed over the ranks, so that every rank
-moves its part of the weights as a single process would have done.
+All ranks call the same methods. Of a pass each is given its share alone, which may be empty, and returns what that
+gives; ``training.ranks`` plans and cuts the shares and puts together what they give. Gradients are summed over the
+ranks, so that every rank moves its part of the weights as a single process would have done.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from easyvideor1.attention.functions import takes_layout
 from easyvideor1.config import ModelConfig, StageConfig
@@ -108,9 +109,9 @@ class ShardedPolicy(Policy):
         finer = super().plan(turns, together, -(-tokens // (passes * groups)))
         return min(found, finer, key=self._longest)
 
-    def share(self, micro_batches: Sequence[MicroBatchRows]) -> list[MicroBatchRows]:
-        """Those of this rank, and of the others that compute them with it."""
-        return rank_shares(micro_batches, self.place.groups, self._cost)[self.place.group]
+    def shares(self, micro_batches: Sequence[MicroBatchRows]) -> list[list[MicroBatchRows]]:
+        """Those of every group of ranks that compute together."""
+        return rank_shares(micro_batches, self.place.groups, self._cost)
 
     def _cost(self, rows: MicroBatchRows) -> float:
         assert self._costs is not None
@@ -119,7 +120,7 @@ class ShardedPolicy(Policy):
 
     def _longest(self, micro_batches: Sequence[MicroBatchRows]) -> float:
         """Work of the rank that has most."""
-        return max(sum(map(self._cost, share)) for share in rank_shares(micro_batches, self.place.groups, self._cost))
+        return max(sum(map(self._cost, share)) for share in self.shares(micro_batches))
 
     def forward_backward(
         self,
@@ -129,9 +130,8 @@ class ShardedPolicy(Policy):
         load: LoadFrames,
         features: FeatureCache | None = None,
     ) -> BackwardResult:
-        """As ``ForwardPasses.forward_backward``, with the gradients of all ranks, and what this rank's share gives."""
-        plan = self.plan_update(batch) if micro_batches is None else micro_batches
-        found = super().forward_backward(batch, self.share(plan), load=load, features=features)
+        """As ``ForwardPasses.forward_backward`` of this rank's share, with the gradients of all ranks."""
+        found = super().forward_backward(batch, micro_batches, load=load, features=features)
         self._sum_gradients(self.model, self.model, batch)
         return found if self.place.speaks else BackwardResult(Observations.joined([]), {})
 
@@ -145,8 +145,7 @@ class ShardedPolicy(Policy):
     ) -> dict[str, float]:
         """As ``forward_backward``, of the critic."""
         assert self.critic is not None
-        plan = self.plan(batch.turns) if micro_batches is None else micro_batches
-        found = super().critic_forward_backward(batch, self.share(plan), load=load, features=features)
+        found = super().critic_forward_backward(batch, micro_batches, load=load, features=features)
         self._sum_gradients(self.critic.model, self.critic.model.model, batch)
         return found if self.place.speaks else {}
 
@@ -160,7 +159,9 @@ class ShardedPolicy(Policy):
     def _sum_gradients(self, trained: torch.nn.Module, model: Any, batch: UpdateBatch) -> None:
         self.phase.at("sums gradients")
         sum_gradients(trained.parameters())
-        if any(turn.prompt.media for turn in batch.turns):
+        media = torch.tensor(any(turn.prompt.media for turn in batch.turns), dtype=torch.int32, device=self.device)
+        dist.all_reduce(media, dist.ReduceOp.MAX)
+        if media:
             return
         # Ranks that share the tower call it all the same. Its gradients are 0 then, and those of a process are absent:
         # an optimiser would go on moving it.
@@ -169,8 +170,7 @@ class ShardedPolicy(Policy):
             module.zero_grad(set_to_none=True)
 
     def _scan(self, turns: Sequence[Turn], micro_batches: Sequence[MicroBatchRows] | None, *rest: Any) -> Any:
-        plan = self.plan_scan(turns) if micro_batches is None else micro_batches
-        found = super()._scan(turns, self.share(plan), *rest)
+        found = super()._scan(turns, micro_batches, *rest)
         return found if self.place.speaks else {}
 
     def batches(

@@ -6,6 +6,7 @@ A line of a JSON Lines file is one sample with its trajectories. ``trajectory_fi
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -77,7 +78,8 @@ class TrajectoryRecord:
     the sum over all response tokens, ``advantage`` one number for the whole trajectory; ``None`` if there is none.
     ``off_policy`` says how a stage trains on an offline trajectory. With a ``fault`` there is no response: ``refused``
     or ``failed``, and ``score.reason`` says why. ``logprobs`` are those of the response's tokens where the text alone
-    gives the same tokens again. ``turns`` are empty unless arrays were kept and read.
+    gives the same tokens again. ``turns`` are empty unless arrays were kept and read. ``responses`` are the texts of
+    all turns where one of them had a fresh prompt, and empty elsewhere.
     """
 
     response: str
@@ -91,6 +93,7 @@ class TrajectoryRecord:
     fault: str = ""
     logprobs: tuple[float, ...] | None = None
     turns: tuple[TurnArrays, ...] = field(default=(), compare=False)
+    responses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +247,14 @@ def trajectory_record(
         )
         if arrays
         else (),
+        responses=tuple(turn.text for turn in trajectory.turns) if _has_fresh_turn(trajectory) else (),
     )
+
+
+def _has_fresh_turn(trajectory: Trajectory) -> bool:
+    """Whether a further turn has a prompt that does not begin with the one before."""
+    pairs = itertools.pairwise(turn.prompt.token_ids for turn in trajectory.turns)
+    return any(not np.array_equal(before, after[: len(before)]) for before, after in pairs)
 
 
 def rollout_row(record: SampleRecord) -> dict[str, Any]:
@@ -274,6 +284,7 @@ def _trajectory_row(record: TrajectoryRecord) -> dict[str, Any]:
         **({"off_policy": record.off_policy} if record.off_policy else {}),
         **({"fault": record.fault} if record.fault else {}),
         "response": record.response,
+        **({"responses": list(record.responses)} if record.responses else {}),
         "tokens": record.tokens,
         "finish": record.finish,
         "logprob": record.logprob,
@@ -308,6 +319,7 @@ def evaluation_row(record: SampleRecord) -> dict[str, Any]:
 def _evaluated_row(record: TrajectoryRecord) -> dict[str, Any]:
     return {
         "response": record.response,
+        **({"responses": list(record.responses)} if record.responses else {}),
         "tokens": record.tokens,
         "finish": record.finish,
         "score": score_to_json(record.score),
@@ -315,8 +327,14 @@ def _evaluated_row(record: TrajectoryRecord) -> dict[str, Any]:
 
 
 def score_to_json(score: Score) -> dict[str, Any]:
-    """All fields of a score, ready for JSON."""
-    return {item.name: getattr(score, item.name) for item in fields(Score)} | {"parts": dict(score.parts)}
+    """All fields of a score, ready for JSON; ``turns`` where it has rewards of turns."""
+    values = {item.name: getattr(score, item.name) for item in fields(Score) if item.name != "turns"}
+    return values | {"parts": dict(score.parts)} | ({"turns": list(score.turns)} if score.turns else {})
+
+
+def score_from_json(row: Mapping[str, Any]) -> Score:
+    """The score that ``score_to_json`` wrote."""
+    return Score(**{**row, "turns": tuple(row.get("turns", ()))})
 
 
 def record_from_json(row: Mapping[str, Any]) -> SampleRecord:
@@ -355,13 +373,14 @@ def _trajectory_from_json(row: Mapping[str, Any]) -> TrajectoryRecord:
         response=row["response"],
         tokens=row["tokens"],
         finish=cast("FinishReason", row["finish"]),
-        score=Score(**row["score"]),
+        score=score_from_json(row["score"]),
         origin=row.get("origin", "online"),
         off_policy=row.get("off_policy", ""),
         logprob=row.get("logprob"),
         advantage=row.get("advantage"),
         fault=row.get("fault", ""),
         logprobs=None if logprobs is None else tuple(logprobs),
+        responses=tuple(row.get("responses", ())),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -25,8 +25,8 @@ from easyvideor1.rollout.groups import attach_scores, response_rewards, selector
 from easyvideor1.rollout.hybrid import Hybrid
 from easyvideor1.rollout.requests import OnGroup, generate_online, read_offline, ready_prompts
 from easyvideor1.rollout.samples import DrawSamples, StageMedia
-from easyvideor1.rollout.strategies import Strategy
-from easyvideor1.types import Group, Prompt, Sample, Trajectory
+from easyvideor1.rollout.strategies import Strategy, turn_counts
+from easyvideor1.types import Group, MediaError, Prompt, Sample, Trajectory
 
 #: Metric: tokens of responses that were generated and gave way to offline ones, so that no group holds them.
 REPLACED_TOKENS = "hybrid/replaced_tokens"
@@ -140,6 +140,7 @@ class StepCollector:
         """What a step gets: a surplus of groups that could be trained on is cut."""
         surplus = max(len(used) - self.options.prompts_per_step, 0)
         metrics = {"groups/rounds": float(rounds), "groups/surplus": float(surplus), **counts}
+        metrics |= _turn_metrics(self.strategy, groups)
         return Collected(groups, used[: self.options.prompts_per_step], metrics)
 
     def _mismatches(self) -> float:
@@ -253,6 +254,18 @@ class StepCollector:
     def _score_again(self, groups: list[Group]) -> list[Group]:
         """The scores of groups that were changed."""
         return attach_scores(groups, self.scorer.score_groups)
+
+
+def _turn_metrics(strategy: Strategy, groups: Sequence[Group]) -> dict[str, float]:
+    """Sums of what a strategy counts in the policy's trajectories."""
+    found: dict[str, float] = {}
+    for group in groups:
+        for trajectory in group.trajectories:
+            if trajectory.origin == "online":
+                with suppress(MediaError):  # a file that has gone since is found, and recorded, by the next step
+                    for name, value in turn_counts(strategy, group.sample, trajectory).items():
+                        found[f"turns/{name}"] = found.get(f"turns/{name}", 0.0) + value
+    return found
 
 
 def _add(counts: dict[str, float], metrics: dict[str, float]) -> None:
