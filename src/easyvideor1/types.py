@@ -105,7 +105,7 @@ class BudgetChange:
 
 @dataclass(frozen=True, slots=True)
 class EffectFile:
-    """A file that an effect reads. Pixels depend on its content (``sha256``, hex), not on its absolute path."""
+    """A file that an effect reads: its content (``sha256``, hex) decides pixels, its absolute path does not."""
 
     path: str
     sha256: str
@@ -113,10 +113,7 @@ class EffectFile:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A named change of the pixels of frames after they are read from the store (``easyvideor1.video.effects``).
-
-    ``options`` is canonical JSON. They and the files decide the pixels: nothing else is random or remembered.
-    """
+    """A named change of pixels (``easyvideor1.video.effects``): options (canonical JSON) and files decide it alone."""
 
     name: str
     options: str = "{}"
@@ -227,11 +224,8 @@ class MediaPlan:
 
 @dataclass(frozen=True, slots=True)
 class PlanPart:
-    """Which frames of ``whole`` a plan shows: ``places`` among its frames, one per frame of the plan.
-
-    ``whole`` is no part itself. Its entry in the store, or that of its source, serves the plan, so that nothing is
-    decoded again.
-    """
+    """Which frames of ``whole``, no part itself, a plan shows: ``places`` among them. The store serves it from the
+    entry of the whole, or of its source, so that nothing is decoded again."""
 
     whole: MediaPlan
     places: tuple[int, ...]
@@ -359,10 +353,7 @@ class Trajectory:
 
     @property
     def completion(self) -> Completion:
-        """The last turn's response as rewards read it.
-
-        The text of a prompt that continues others has theirs, so that any of these may have asked for the answer tag.
-        """
+        """The last turn's response as rewards read it; a prompt that continues others has their texts in its own."""
         asks_tag = "<answer>" in self.last.prompt.text
         return Completion(self.text, self.finish, self.last.prompt.opens_thinking, asks_tag, self)
 
@@ -374,7 +365,8 @@ class Score:
     ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the parsed
     answer, and ``found`` the kind of place where it was found (``rewards.types.Found``; empty for custom rewards). A
     response that could not be scored has ``applicable=False`` and a ``reason``, never a silent 0. A scored one has a
-    reason if no answer could be parsed, or its answer could not be compared.
+    reason if no answer could be parsed, or its answer could not be compared. ``turns`` are rewards of single turns, one
+    for each turn of the trajectory, where the score has such: advantages of turns read them in place of ``total``.
     """
 
     accuracy: float
@@ -385,6 +377,7 @@ class Score:
     applicable: bool = True
     reason: str = ""
     found: str = ""
+    turns: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
