@@ -29,7 +29,7 @@ def _evr1(*arguments: str) -> None:
 
 def _partial(rows: Path) -> float:
     found = [json.loads(line)["partial"] for line in rows.read_text(encoding="utf-8").splitlines()]
-    return sum(found) / len(found)
+    return float(sum(found) / len(found))
 
 
 EFFECT = Effect(

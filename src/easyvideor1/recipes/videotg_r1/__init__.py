@@ -44,7 +44,7 @@ class BoundaryReflection:
                 f"{sample.where or sample.id}: the column {PRESENCE!r} is {question!r} - give it a question whose "
                 "answer is Yes where the query is seen and No where it is not"
             )
-        hidden = with_effect(sample, make_effect("mask_frames", inside=reference_spans(sample)))
+        hidden = with_effect(sample, make_effect("mask_frames", inside=reference_spans(sample), fill="mean"))
         asked = replace(hidden, question=f"<video>\n{question}", task="boolean", answer="No", offline=())
         return [View("outside", asked)]
 
@@ -59,7 +59,7 @@ class BoundaryReflection:
 
 
 def write_toy(root: Path) -> None:
-    """Write ``world/videotg-train.jsonl``: the rows of ``world`` with the question, every fourth with a quarter of its label."""
+    """Write ``world/videotg-train.jsonl``: rows of ``world`` with the question, every fourth with part of a label."""
     world = root / "world"
     scenes = {line["clip"]: line for line in map(json.loads, (world / "scenes.jsonl").read_text("utf-8").splitlines())}
     rows = []
