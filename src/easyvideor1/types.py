@@ -105,7 +105,7 @@ class BudgetChange:
 
 @dataclass(frozen=True, slots=True)
 class EffectFile:
-    """A file that an effect reads. Pixels depend on its content (``sha256``, hex), not on its absolute path."""
+    """A file that an effect reads: its content (``sha256``, hex) decides pixels, its absolute path does not."""
 
     path: str
     sha256: str
@@ -113,10 +113,7 @@ class EffectFile:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A named change of the pixels of frames after they are read from the store (``easyvideor1.video.effects``).
-
-    ``options`` is canonical JSON. They and the files decide the pixels: nothing else is random or remembered.
-    """
+    """A named change of pixels (``easyvideor1.video.effects``): options (canonical JSON) and files decide it alone."""
 
     name: str
     options: str = "{}"
@@ -229,8 +226,7 @@ class MediaPlan:
 class PlanPart:
     """Which frames of ``whole`` a plan shows: ``places`` among its frames, one per frame of the plan.
 
-    ``whole`` is no part itself. Its entry in the store, or that of its source, serves the plan, so that nothing is
-    decoded again.
+    ``whole`` is no part itself. Its entry in the store (or its source's) serves the plan: nothing is decoded again.
     """
 
     whole: MediaPlan

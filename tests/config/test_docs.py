@@ -107,7 +107,10 @@ def test_the_json_schema_forbids_unknown_keys_and_knows_all_sections():
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == set(RunConfig.model_fields)
     free = {name for name, part in schema["$defs"].items() if part["additionalProperties"] is not False}
-    assert free == {"CustomAdvantage", "CustomObjective", "CustomWeighter", "CustomCorrection", "CustomStrategy"}
+    assert free == {
+        *("CustomAdvantage", "CustomObjective", "CustomWeighter", "CustomCorrection"),
+        *("CustomCurriculum", "CustomStrategy", "CustomTransform"),
+    }
 
 
 def test_the_json_schema_takes_a_word_for_a_section():

@@ -68,7 +68,7 @@ def opened(directory):
     return copy.deepcopy(model).eval()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ["qwen3_vl", "qwen3_5", "qwen3_5_moe"])
 @torch.no_grad()
 def test_merged_adapters_compute_the_same_function(checkpoints, name) -> None:
     """In float64 nothing is left of what float32 rounds: 1e-5 of logits, and more with linear attention."""

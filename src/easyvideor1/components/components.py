@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.components.media import MediaComponents, Progress
+from easyvideor1.components.preparing import read_prepared
 from easyvideor1.components.prompt_checks import PromptChecks, still_there
 from easyvideor1.config import JudgeConfig, RunConfig, SourceConfig, located
-from easyvideor1.config.paths import as_written, located_source, require_sources
+from easyvideor1.config.paths import require_sources
 from easyvideor1.data import (
     CHECK_CACHE_NAME,
     BadRow,
     CheckCache,
     Loaded,
-    distinct_stems,
-    embedded_media,
-    load_source,
     prompt_text,
 )
 from easyvideor1.data.visual_tokens import tokens_fault
@@ -216,7 +214,8 @@ class Components(MediaComponents):
     def load_sources(
         self, sources: Sequence[SourceConfig], on_progress: Progress | None = None, *, keep_unreadable: bool = False
     ) -> list[Loaded]:
-        """Read and check all rows of some sources, media and prompt lengths included; nothing is decoded.
+        """Read, prepare (``data.prepare``) and check all rows of some sources, media and prompt lengths included;
+        nothing is decoded.
 
         With ``keep_unreadable`` rows stay whose media are missing or cannot be probed: whoever asks them sees why.
 
@@ -227,23 +226,16 @@ class Components(MediaComponents):
         """
         _ = self.family
         require_sources(self.config, sources)
-        coordinates, config = self.config.rewards.coordinates, self.config
-        embedded = embedded_media(config.cache)
+        config = self.config
         try:
-            loaded = [
-                load_source(
-                    located_source(config, source),
-                    config.data,
-                    coordinates=coordinates,
-                    stem=stem,
-                    embedded=embedded,
-                    check_cache=self.check_cache,
-                    check_media=not keep_unreadable,
-                )
-                for source, stem in zip(
-                    sources, distinct_stems([as_written(config, source.path) for source in sources]), strict=True
-                )
-            ]
+            loaded = read_prepared(
+                config,
+                sources,
+                self.check_cache,
+                check_media=not keep_unreadable,
+                probe=self.frames.probe,
+                probing=self._probing,
+            )
             return self.check(loaded, on_progress, keep_unreadable=keep_unreadable)
         finally:
             self.check_cache.save()  # of sources with bad rows too: once these are mended, only they are new

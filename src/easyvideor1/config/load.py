@@ -114,8 +114,11 @@ def _apply(values: dict[str, Any], marks: dict[Keys, str], override: str) -> Non
         key = _step(at, path, word, name)
         path = (*path, key)
         last = position == len(words) - 1
-        if not last and isinstance(at, dict) and (mark := mark_at(path)) is not None:
-            at[key] = mark.expand(at.get(str(key)))  # a word that stands for a section
+        if not last and (mark := mark_at(path)) is not None:  # a word that stands for a section
+            if isinstance(at, dict):
+                at[key] = mark.expand(at.get(str(key)))
+            elif isinstance(key, int) and key < len(at):
+                at[key] = mark.expand(at[key])
         following: Any = value if last else _empty(path, words[position + 1])
         if isinstance(at, list) and key == len(at):
             at.append(following)

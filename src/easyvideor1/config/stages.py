@@ -37,6 +37,7 @@ from easyvideor1.config.stage_sections import (
     OverlongConfig,
     SelectionConfig,
 )
+from easyvideor1.config.transforms import Curriculum, CurriculumOptions, Transform
 from easyvideor1.types import ConfigError
 
 Advantage = Annotated[AdvantageOptions, ByName(default="grpo", classes=ADVANTAGE_OPTIONS)]
@@ -106,8 +107,10 @@ class StageConfig(BaseConfig):
     """Train on these task types only; all if empty."""
     sources: tuple[str, ...] = ()
     """Draw from these sources of ``data.train`` only, named by their paths; all if empty."""
-    transforms: tuple[str, ...] = ()
+    transforms: tuple[Transform, ...] = ()
     """Sample transforms of this stage, after those of ``data.transforms``."""
+    curriculum: Curriculum = CurriculumOptions(name="none")
+    """What the transforms may know of the rewards of earlier steps."""
     save_every: Annotated[PositiveInt, CHANGEABLE] = 50
     """Steps between checkpoints; the last step is always saved. It may be changed in a run that has begun."""
     keep_checkpoints: Annotated[PositiveInt, CHANGEABLE] = 2

@@ -178,6 +178,7 @@ def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) 
         options.tasks,
         data.modality_shares.by_name() if data.balance == "modality" else None,
         shuffle=data.shuffle,
+        steps=options.step_count,
     )
 
 

@@ -54,7 +54,7 @@ from easyvideor1.training.run_directory.status import FINISHED, RunStatus, read_
 from easyvideor1.training.run_directory.trace import Trace
 from easyvideor1.training.run_model import RunModel, ranks_of
 from easyvideor1.training.stage_steps import known_steps, tell_lengthened, with_steps
-from easyvideor1.training.stages import OnStep, build_stage
+from easyvideor1.training.stages import OnStep, build_stage, curriculum_track
 from easyvideor1.training.timeline import Timeline
 from easyvideor1.training.timings import Waiting
 from easyvideor1.types import ConfigError
@@ -237,10 +237,13 @@ class _Session:
                 f"{options.step_count} steps: its rows have changed since it started, and run.json, which records its "
                 f"length, is missing or was replaced. Restore them, or set steps={latest.step} instead of epochs"
             )
+        track = curriculum_track(options, self.config)
         if latest.path is not None:
             policy.restore(latest.path)
             state = intact_state(latest.path) or {}
             policy.kl_weight = KLWeight.of(options.kl, state.get("kl_coef"))
+            if track is not None:
+                track.restore(state["curriculum"])
         if directory.is_dir():
             self._resume(options, latest, record)
             best.mark(latest.step)
@@ -253,6 +256,7 @@ class _Session:
                 "seed": self.config.seed,
                 "kl_coef": policy.kl_weight.coefficient,
                 "record": record.digests(step),
+                **({} if track is None else {"curriculum": track.state()}),
             }
             saver.save(step, state)
             self.status.note()
@@ -281,6 +285,7 @@ class _Session:
             save=save,
             is_best=is_best,
             timeline=timeline,
+            track=track,
             say=self.watch.say,
         )
         try:
