@@ -154,3 +154,12 @@ def test_what_a_part_shows_can_be_found(tmp_path: Path) -> None:
     pixels = np.arange(4, dtype=np.uint8).repeat(32 * 32 * 3).reshape(4, 32, 32, 3)
     (strip,) = strips([media], lambda digest: Frames(pixels, whole) if digest == "digest" else None)
     assert [each.uri for each in strip.thumbnails] == [data_uri(pixels[2]), data_uri(pixels[3])]
+
+
+def test_rewards_of_turns_are_kept_where_there_are_some(tmp_path: Path) -> None:
+    record = group()
+    with_turns = replace(record.trajectories[0], score=replace(record.trajectories[0].score, turns=(0.25, 0.5)))
+    rows = [rollout_row(replace(record, trajectories=(member,))) for member in (with_turns, record.trajectories[0])]
+    assert [row["trajectories"][0]["score"].get("turns") for row in rows] == [[0.25, 0.5], None]
+    found = [record_from_json(json.loads(json_bytes(row))).trajectories[0].score for row in rows]
+    assert [score.turns for score in found] == [(0.25, 0.5), ()]

@@ -121,40 +121,22 @@ class Components(MediaComponents):
         Raises:
             ConfigError: there is no such strategy.
         """
-        from easyvideor1.rollout.strategies import open_strategy
+        from easyvideor1.components.prompting import open_strategy
 
-        return open_strategy(self.config.rollout.strategy, self._prompt_builder(), self.config.data.max_prompt_tokens)
+        return open_strategy(self.config, self._prompt_builder())
 
     @cached_property
     def offline_strategy(self) -> Strategy:
-        """What makes the prompts that rows' offline trajectories answer: those are of a question with its media whole.
+        """What makes the prompts that rows' offline trajectories answer; raises as ``strategy``."""
+        from easyvideor1.components.prompting import offline_strategy
 
-        It is the rollout strategy where that begins with this prompt, else a single turn.
-
-        Raises:
-            ConfigError: there is no such strategy.
-        """
-        from easyvideor1.rollout.strategies import SingleTurn
-
-        return self.strategy if self._shows_whole else SingleTurn(self._prompt_builder())
-
-    @property
-    def _shows_whole(self) -> bool:
-        return self.config.rollout.strategy.shows_whole
+        return offline_strategy(self.config, self._prompt_builder(), self.strategy)
 
     def _prompt_builder(self) -> PromptBuilder:
-        from easyvideor1.rewards.tags import grammar_of
-        from easyvideor1.rollout.strategies import PromptBuilder
+        from easyvideor1.components.prompting import prompt_builder
 
-        return PromptBuilder(
-            self.render,
-            self.family,
-            self.plan,
-            text=self._text,
-            shown=None if self.shown is None else self._shown,
-            grammar=grammar_of(self.config.rewards.grammar),
-            system=self.config.prompts.system,
-        )
+        shown = None if self.shown is None else self.as_shown
+        return prompt_builder(self.config, self.family, render=self.render, plan=self.plan, text=self.text, shown=shown)
 
     @cached_property
     def check_cache(self) -> CheckCache:
@@ -176,16 +158,17 @@ class Components(MediaComponents):
             DataError: the prompt is longer than ``data.max_prompt_tokens``, or text and media disagree.
         """
         if self.shown is None:
-            return self._prompt(self._text(sample), sample.media)
-        asked, plans = self._shown(sample)
-        return self._prompt(self._text(asked), asked.media, plans)
+            return self._prompt(self.text(sample), sample.media)
+        asked, plans = self.as_shown(sample)
+        return self._prompt(self.text(asked), asked.media, plans)
 
-    def _shown(self, sample: Sample) -> tuple[Sample, tuple[MediaPlan, ...]]:
+    def as_shown(self, sample: Sample) -> tuple[Sample, tuple[MediaPlan, ...]]:
         """A sample and the plans of its media as they are asked."""
         plans = tuple(self.plan(ref) for ref in sample.media)
         return (sample, plans) if self.shown is None else self.shown(sample, plans)
 
-    def _text(self, sample: Sample) -> str:
+    def text(self, sample: Sample) -> str:
+        """The user message of a sample, by the template of its task type."""
         return prompt_text(sample, self.config.prompts, self.config.rewards)
 
     def _prompt(self, text: str, media: tuple[MediaRef, ...], shown: tuple[MediaPlan, ...] | None = None) -> Prompt:
@@ -277,13 +260,15 @@ class Components(MediaComponents):
 
     def _fault(self, sample: Sample) -> BadRow | None:
         try:
-            if not self._shows_whole:  # what is asked first may be short where the whole would not fit
+            if (
+                not self.config.rollout.strategy.shows_whole
+            ):  # what is asked first may be short where the whole would not fit
                 self.strategy.start(sample)
                 return None
             if self.shown is not None:  # the text depends on plans, so no check of an earlier start stands for it
                 self.render(sample)
                 return None
-            text = self._text(sample)
+            text = self.text(sample)
             key, versions = self._prompt_checks.key(text, sample.media, list(map(self._budget_text, sample.media)))
             if not self.check_cache.knows(key):
                 self._prompt(text, sample.media)

@@ -327,8 +327,14 @@ def _evaluated_row(record: TrajectoryRecord) -> dict[str, Any]:
 
 
 def score_to_json(score: Score) -> dict[str, Any]:
-    """All fields of a score, ready for JSON."""
-    return {item.name: getattr(score, item.name) for item in fields(Score)} | {"parts": dict(score.parts)}
+    """All fields of a score, ready for JSON; ``turns`` where it has rewards of turns."""
+    values = {item.name: getattr(score, item.name) for item in fields(Score) if item.name != "turns"}
+    return values | {"parts": dict(score.parts)} | ({"turns": list(score.turns)} if score.turns else {})
+
+
+def score_from_json(row: Mapping[str, Any]) -> Score:
+    """The score that ``score_to_json`` wrote."""
+    return Score(**{**row, "turns": tuple(row.get("turns", ()))})
 
 
 def record_from_json(row: Mapping[str, Any]) -> SampleRecord:
@@ -367,7 +373,7 @@ def _trajectory_from_json(row: Mapping[str, Any]) -> TrajectoryRecord:
         response=row["response"],
         tokens=row["tokens"],
         finish=cast("FinishReason", row["finish"]),
-        score=Score(**row["score"]),
+        score=score_from_json(row["score"]),
         origin=row.get("origin", "online"),
         off_policy=row.get("off_policy", ""),
         logprob=row.get("logprob"),

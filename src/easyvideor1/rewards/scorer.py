@@ -312,7 +312,8 @@ class Scorer:
         if result is not None and not isinstance(result, Score):
             parsed = parse(task, completion, sample.options, self.settings.grammar)
             form = format_of(parsed, completion.text, self.settings, sample.extra)
-        return checked_score(name, result, form=form)
+        turns = None if completion.trajectory is None else len(completion.trajectory.turns)
+        return checked_score(name, result, form=form, turns=turns)
 
     def _values(
         self, task: str, part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]

@@ -247,6 +247,19 @@ def _with_kl(
     return None, rewards_N
 
 
+def _turn_rewards(rows: BatchRows, rewards_M: torch.Tensor, lasts: torch.Tensor) -> torch.Tensor:
+    """Rewards of turns: those of scores that have such, else the trajectory's at its last turn.
+
+    What a trajectory lost to length or KL stays with its last turn.
+    """
+    scores = [score for group in rows.groups for score in group.scores]
+    if not any(score.turns for score in scores):
+        return rewards_M
+    given = [value for t, s in zip(rows.trajectories, scores, strict=True) for value in s.turns or [0.0] * len(t.turns)]
+    paid = torch.tensor([score.total if score.turns else 0.0 for score in scores], dtype=rewards_M.dtype)
+    return torch.tensor(given, dtype=rewards_M.dtype) + torch.where(lasts, rewards_M - paid[rows.owner], 0.0)
+
+
 def _advantages(
     rows: BatchRows, advantage: Advantage, rewards_N: torch.Tensor, context: AdvantageContext
 ) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor]]:
@@ -263,7 +276,7 @@ def _advantages(
         lasts = torch.cat([rows.owner[1:] != rows.owner[:-1], torch.tensor([True])])
         start_N = torch.nonzero(firsts).squeeze(1)
         turn_M = torch.arange(len(rows.owner)) - start_N[rows.owner]
-        rewards_M = torch.where(lasts, rewards_N[rows.owner], 0.0)
+        rewards_M = _turn_rewards(rows, torch.where(lasts, rewards_N[rows.owner], 0.0), lasts)
         group_M = rows.group[rows.owner]
         context = replace(context, trajectory=rows.owner, turn=turn_M)
         found_M = checked_advantages(
