@@ -139,10 +139,12 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class OfflineTrajectory:
-    """A collected response of another policy; ``logprobs`` are that policy's, one per token, if known."""
+    """A collected response of another policy; ``logprobs`` are that policy's, one per token, if known. ``before`` are
+    the responses of the turns before it, where there are several."""
 
     text: str
     logprobs: tuple[float, ...] | None = None
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
