@@ -149,6 +149,13 @@ class ShardedPolicy(Policy):
         self._sum_gradients(self.critic.model, self.critic.model.model, batch)
         return found if self.place.speaks else {}
 
+    def _snapshot(self, *, copied: bool) -> Snapshot:
+        """As ``Policy``. A save that all ranks take part in may last: as long as tensors go by, it is no stall."""
+        found = super()._snapshot(copied=copied)
+        if not copied:
+            found.tell_each(lambda: self.phase.at("saves a checkpoint"))
+        return found
+
     def _sum_gradients(self, trained: torch.nn.Module, model: Any, batch: UpdateBatch) -> None:
         self.phase.at("sums gradients")
         sum_gradients(trained.parameters())
