@@ -139,10 +139,12 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class OfflineTrajectory:
-    """A collected response of another policy; ``logprobs`` are that policy's, one per token, if known."""
+    """A collected response of another policy; ``logprobs`` are that policy's, one per token, if known. ``before`` are
+    the responses of the turns before it, where there are several."""
 
     text: str
     logprobs: tuple[float, ...] | None = None
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +388,8 @@ class Group:
 
     ``baseline`` is the reward of the greedy response to the same prompt (ReMax); ``None`` if it was not requested, or
     could not be scored. ``fault`` says why a group has no trajectories, unless its media could not be read;
-    ``request_failed`` means that the engine did not answer (``RequestFailed``).
+    ``request_failed`` means that the engine did not answer (``RequestFailed``). ``pairs`` are the places of better and
+    worse trajectories that an objective over pairs trains on; where they are ``None``, it makes its own from rewards.
     """
 
     sample: Sample
@@ -395,3 +398,4 @@ class Group:
     baseline: float | None = None
     fault: str = ""
     request_failed: bool = False
+    pairs: tuple[tuple[int, int], ...] | None = None

@@ -65,6 +65,7 @@ def test_what_is_called_required_is_refused_when_missing_and_nothing_else():
     assert {model.__name__: keys for model, keys in marked.items() if keys} == {
         "SourceConfig": {"path"},
         "StageConfig": {"name"},
+        "PairConfig": {"builder"},
         "RewardPart": {"name", "reward"},
     }
     for model, keys in marked.items():

@@ -154,6 +154,16 @@ def test_pairs_are_there_for_those_who_compare() -> None:
     assert train_batch(GROUPS).pairs is None
 
 
+def test_pairs_that_a_group_comes_with_go_before_those_of_rewards() -> None:
+    given = replace(group((1.0, [2]), (1.0, [3]), (1.0, [1])), pairs=((2, 0), (1, 0)))
+    dpo = {"objective": "dpo", "aggregation": "sequence"}
+    assert train_batch([given, GROUPS[0]], **dpo).pairs.tolist() == [[2, 0], [1, 0], [3, 4]]
+    assert train_batch([GROUPS[0], given], **dpo).pairs.tolist() == [[4, 2], [3, 2], [0, 1]]
+    assert train_batch([replace(given, pairs=())], **dpo).pairs.tolist() == []
+    cut = replace(given, trajectories=(*given.trajectories[:2], Trajectory((turn(1, "length"),))))
+    assert train_batch([cut], **dpo, overlong={"filter": True}).pairs.tolist() == [[1, 0]]
+
+
 def test_a_response_of_which_nothing_is_trained_on_is_in_no_pair() -> None:
     """Cut at the limit, or empty: the other one of its pair would be pushed by itself."""
     cut = Trajectory((turn(2, "length"),))

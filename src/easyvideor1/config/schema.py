@@ -296,6 +296,7 @@ class RunConfig(BaseConfig):
         """A sentence for each option of a stage that contradicts another section, and what to set instead."""
         limit = self.rollout.max_new_tokens
         yield from staleness_conflicts(stage, self.rollout)
+        yield from self._unread_stages(stage)
         yield from strategy_conflicts(stage, self.rollout.strategy)
         if stage.overlong.cache > limit:
             yield (
@@ -312,6 +313,31 @@ class RunConfig(BaseConfig):
         if isinstance(stage.advantage, GDPOOptions):
             key = f"stages.{stage.name}.advantage.part_weights"
             yield from _unknown(key, stage.advantage.part_weights, ["accuracy", "format", *parts])
+
+    def _unread_stages(self, stage: StageConfig) -> Iterator[str]:
+        """A sentence if a stage reads rollouts that no earlier stage makes."""
+        if stage.rollouts is None:
+            return
+        names = [one.name for one in self.stages]
+        earlier = self.stages[: names.index(stage.name)]
+        made = [one.name for one in earlier if one.trajectories == "policy"]
+        wanted = stage.rollouts.stages
+        if not made:
+            yield (
+                f"stages.{stage.name}.rollouts: no earlier stage generates responses; put one with trajectories: "
+                "policy before it"
+            )
+        elif unknown := [name for name in wanted if name not in made]:
+            yield (
+                f"stages.{stage.name}.rollouts.stages: {unknown[0]!r} is no earlier stage that generates responses; "
+                f"those are {', '.join(made)}"
+            )
+        read = [one for one in earlier if one.name in (wanted or made)]
+        if stage.rollouts.pairs and (moved := [one.name for one in read if one.curriculum.name != "none"]):
+            yield (
+                f"stages.{stage.name}.rollouts: the samples of {moved[0]} follow a curriculum, so that its prompts "
+                "cannot be made again: leave it out of rollouts.stages, or its curriculum out"
+            )
 
     @model_validator(mode="after")
     def _ranks_have_what_they_need(self) -> RunConfig:

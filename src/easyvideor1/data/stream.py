@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +92,20 @@ class SampleStream:
         total = sum(share for _, share, _, _ in parts)
         self._parts = [share / total for _, share, _, _ in parts]
         self._quota = ModalityQuota(self._parts, seed)
+
+        def rebuilt(ids: Collection[str]) -> SampleStream:
+            left = [[sample for sample in source if sample.id not in ids] for source in samples]
+            return SampleStream(left, weights, seed, transforms, tasks, balance, shuffle=shuffle, steps=steps)
+
+        self._rebuilt = rebuilt
+
+    def without(self, ids: Collection[str]) -> SampleStream:
+        """The stream of the same sources without some samples, in the same order otherwise.
+
+        Raises:
+            DataError: no sample is left.
+        """
+        return self._rebuilt(ids)
 
     def __len__(self) -> int:
         """Number of samples of all sources, after the filter by task type."""

@@ -25,6 +25,7 @@ from easyvideor1.rollout.groups import attach_scores, response_rewards, selector
 from easyvideor1.rollout.hybrid import Hybrid
 from easyvideor1.rollout.requests import OnGroup, generate_online, read_offline, ready_prompts
 from easyvideor1.rollout.samples import DrawSamples, StageMedia
+from easyvideor1.rollout.stored import StoredGroups
 from easyvideor1.rollout.strategies import Strategy, turn_counts
 from easyvideor1.types import Group, MediaError, Prompt, Sample, Trajectory
 
@@ -81,6 +82,7 @@ class StepCollector:
         media: of the stage.
         scorer: scores whole groups.
         overlap: whether scores that wait for a process begin as soon as the responses of their group are there.
+        stored: makes the groups of a stage of earlier rollouts, which have their scores.
     """
 
     runs_ahead = False
@@ -98,6 +100,7 @@ class StepCollector:
         media: StageMedia,
         scorer: Scorer,
         overlap: bool,
+        stored: StoredGroups | None = None,
     ) -> None:
         self.options = options
         self.sampling = sampling
@@ -109,6 +112,7 @@ class StepCollector:
         self.media = media
         self.scorer = scorer
         self.overlap = overlap
+        self.stored = stored
         self.select = selector(options, sampling.max_new_tokens)
         self.hybrid = Hybrid.of(options, family, sampling.max_new_tokens, seed)
         self.baselines = "greedy" in stage_needs(options)
@@ -153,11 +157,15 @@ class StepCollector:
         """The scored groups of one round."""
         with timings("sample"):
             samples = self.draw(step, round_)
+        if self.stored is not None:
+            with timings("rollout"):
+                return self.stored.groups(samples, self._prompts(samples))
         with timings("rollout"):
             prompts = self._prompts(samples)
             if self.options.trajectories == "offline":
                 limit = self.sampling.max_new_tokens
-                groups, begun = read_offline(samples, prompts, family=self.family, max_tokens=limit), None
+                groups = read_offline(samples, prompts, family=self.family, max_tokens=limit, strategy=self.strategy)
+                begun = None
                 baselines: list[Group] = []
             else:
                 placed = self._placed(samples, prompts, step, round_, counts)

@@ -109,9 +109,9 @@ def select_groups(
     """The groups to train on.
 
     Trajectories whose score is not applicable are taken out. Where ``drop_flat`` says so, groups whose signals are all
-    equal go: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any
-    trajectory, which is one with a fault, one none of whose trajectories is ``trained`` on, and one that is not
-    ``within`` the bounds of an online filter.
+    equal go, unless they have pairs: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So
+    does a group without any trajectory, which is one with a fault, one none of whose trajectories is ``trained`` on,
+    and one that is not ``within`` the bounds of an online filter.
     """
     used = []
     for group in groups:
@@ -121,15 +121,24 @@ def select_groups(
                 group,
                 trajectories=tuple(group.trajectories[i] for i in judged),
                 scores=tuple(group.scores[i] for i in judged),
+                pairs=_pairs_among(group, judged),
             )
         if not judged or (within is not None and not within(group)):
             continue
         if trained is not None and not any(map(trained, group.trajectories)):
             continue
-        if len(set(signal(group))) == 1 and drop_flat(group):
+        if not group.pairs and len(set(signal(group))) == 1 and drop_flat(group):
             continue
         used.append(group)
     return used
+
+
+def _pairs_among(group: Group, kept: Sequence[int]) -> tuple[tuple[int, int], ...] | None:
+    """The pairs of a group of which the trajectories at these places are kept, by their new places."""
+    if group.pairs is None:
+        return None
+    place = {old: new for new, old in enumerate(kept)}
+    return tuple((place[one], place[other]) for one, other in group.pairs if one in place and other in place)
 
 
 def selector(options: StageConfig, max_new_tokens: int) -> Callable[[Sequence[Group]], list[Group]]:

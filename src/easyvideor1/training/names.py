@@ -13,6 +13,7 @@ from easyvideor1.data.curricula import make_curriculum
 from easyvideor1.engines.registry import resolve_engine
 from easyvideor1.rewards.custom import load_reward, task_key
 from easyvideor1.rewards.parts import load_parts
+from easyvideor1.rollout.pairs import load_builders
 from easyvideor1.rollout.strategies import check_strategy
 from easyvideor1.training.loggers import check_loggers
 from easyvideor1.types import ConfigError, EasyVideoError
@@ -39,6 +40,8 @@ def _names(config: RunConfig) -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"stages.{options.name}.rollout", partial(_check_logprobs, options, config.rollout)
         for kind in ALGORITHMS:
             yield f"stages.{options.name}.{kind}", partial(check_algorithm, options, kind)
+        if options.rollouts is not None:
+            yield f"stages.{options.name}.rollouts.pairs", partial(load_builders, options.rollouts.pairs)
         if options.curriculum.name != "none":
             place = f"stages.{options.name}.curriculum"
             yield place, partial(make_curriculum, options.curriculum, place)

@@ -18,7 +18,8 @@ from easyvideor1.engines.engine import Engine
 from easyvideor1.families.family import chosen_device
 from easyvideor1.files import sweep, write_json
 from easyvideor1.records.damage import Damage, record_digests
-from easyvideor1.training.datasets import Datasets, Watch, load_datasets
+from easyvideor1.training.datasets import Watch, load_datasets
+from easyvideor1.training.from_rollouts import EarlierRollouts
 from easyvideor1.training.held_out import Evaluator, HeldOut, check_best_by
 from easyvideor1.training.loggers import Loggers, check_loggers
 from easyvideor1.training.loop import Metrics, train
@@ -119,8 +120,9 @@ def run(
                 teller = Teller(watch.say, status)
                 if restart.cause:
                     teller.tell(f"restart {restart.done} of {restart.limit}: {restart.cause}")
+                earlier = EarlierRollouts(run_dir, planned, datasets.streams, watch.say)
                 session = _Session(
-                    *(planned, run_dir, components, datasets, status, model),
+                    *(planned, run_dir, components, earlier, status, model),
                     *(validation, test, evaluation_fault, watch, loggers, teller),
                 )
                 for label in status.keep_benchmarks({one.label: one.digest for one in benchmarks}):
@@ -184,6 +186,20 @@ def _tell_finished(run_dir: Path, config: RunConfig, evaluation_fault: Evaluatio
         watch.say(f"`evr1 doctor {run_dir}` shows remedies")
 
 
+def _check_length(options: StageConfig, latest: Latest) -> None:
+    """Make sure that a stage is at least as long as it has been trained.
+
+    Raises:
+        ConfigError: it has become shorter.
+    """
+    if latest.step > options.step_count:
+        raise ConfigError(
+            f"stages.{options.name}: {latest.path} is of step {latest.step}, but the stage now has only "
+            f"{options.step_count} steps: its rows have changed since it started, and run.json, which records its "
+            f"length, is missing or was replaced. Restore them, or set steps={latest.step} instead of epochs"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Session:
     """One start of a run: everything that its stages share. ``config`` has their lengths in steps."""
@@ -191,7 +207,7 @@ class _Session:
     config: RunConfig
     run_dir: Path
     components: Components
-    datasets: Datasets
+    earlier: EarlierRollouts
     status: RunStatus
     model: RunModel
     validation: Sequence[HeldOut]
@@ -231,12 +247,7 @@ class _Session:
             return final
         policy = self.model.begin(start, options)
         latest = latest_checkpoint(directory)
-        if latest.step > options.step_count:
-            raise ConfigError(
-                f"stages.{options.name}: {latest.path} is of step {latest.step}, but the stage now has only "
-                f"{options.step_count} steps: its rows have changed since it started, and run.json, which records its "
-                f"length, is missing or was replaced. Restore them, or set steps={latest.step} instead of epochs"
-            )
+        _check_length(options, latest)
         track = curriculum_track(options, self.config)
         if latest.path is not None:
             policy.restore(latest.path)
@@ -247,6 +258,7 @@ class _Session:
         if directory.is_dir():
             self._resume(options, latest, record)
             best.mark(latest.step)
+        stream, stored = self.earlier.begin(number, policy.family, self.components.strategy)
         done, first = latest.step, self._steps_before(number)
         saver = CheckpointSaver(policy, directory, options, best, latest.path, self.watch.say)
 
@@ -277,7 +289,8 @@ class _Session:
             components=self.components,
             policy=policy,
             engine=engine,
-            stream=self.datasets.streams[number],
+            stream=stream,
+            stored=stored,
             first=first,
             record=record,
             evaluate=self._validate,

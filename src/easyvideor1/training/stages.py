@@ -19,6 +19,7 @@ from easyvideor1.rollout.collector import Collected, Collector, StepCollector, T
 from easyvideor1.rollout.observed import ObservedCollector
 from easyvideor1.rollout.samples import SamplePrefetcher, StageMedia, extra_samples, rounds_of
 from easyvideor1.rollout.sharing import SharedEngine
+from easyvideor1.rollout.stored import StoredGroups
 from easyvideor1.training.canary import Canary, canary_metrics
 from easyvideor1.training.learner import Learner
 from easyvideor1.training.loop import Metrics, Stage
@@ -52,23 +53,23 @@ def build_stage(
     save: Callable[[int], None],
     is_best: Callable[[int], bool],
     timeline: Timeline,
+    stored: StoredGroups | None = None,
     track: CurriculumTrack | None = None,
     say: Callable[[str], None] = print,
 ) -> Stage:
     """Choose the parts of a stage. Every ``if`` that the loop would need is decided here.
 
     ``first`` are the steps of the run before this stage: the version of the weights after step ``s`` is ``first + s``,
-    so that versions only grow over a whole run and are the same after a resume. A step that ``is_best`` is saved, too.
+    so that versions only grow over a run. A step that ``is_best`` is saved, too; ``stored`` makes groups of rollouts.
     """
     media = StageMedia(options.name, components.load, components.ledger, components.open_features(policy.model))
     shared = SharedEngine(engine)
-    collector = _collector(options, components, policy, shared, stream, media, first, track)
+    collector = _collector(options, components, policy, shared, stream, media, first, stored, track)
     learning = Learner(options, config, components, policy, media, say, first)
     advantage, needs = ADVANTAGES.resolve(options.advantage.name), stage_needs(options)
     sources = Sources(learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
-    watched = config.canary.enabled and options.trajectories == "policy"
     grammar = grammar_of(config.rewards.grammar)
-    canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
+    canary = Canary(config.canary, say, record.metrics(), grammar) if _is_watched(options, config) else None
     off_policy = options.objective.name if options.objective.shapes_offline else options.off_policy.name
     unusable = UnusableStepWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
@@ -119,6 +120,11 @@ def build_stage(
     )
 
 
+def _is_watched(options: StageConfig, config: RunConfig) -> bool:
+    """Whether the canary looks at a stage: at one whose responses are the policy's own."""
+    return config.canary.enabled and options.trajectories == "policy"
+
+
 def _tell_faults(step: int, groups: list[Group], say: Callable[[str], None]) -> None:
     """Say which samples were left out of a step because a further turn has no prompt, or the engine did not answer."""
     if faults := list(dict.fromkeys(group.fault for group in groups if group.fault)):
@@ -134,6 +140,7 @@ def _collector(
     stream: SampleStream,
     media: StageMedia,
     first: int,
+    stored: StoredGroups | None,
     track: CurriculumTrack | None,
 ) -> Collector:
     """The collector of a stage, which its curriculum observes; with ``cache.prefetch_steps`` it reads the media of
@@ -177,10 +184,11 @@ def _collector(
         family=policy.family,
         engine=shared.share() if ahead else shared.engine,
         draw=draw,
-        strategy=components.strategy if generates else components.offline_strategy,
+        strategy=components.strategy if generates or stored is not None else components.offline_strategy,
         media=media,
         scorer=components.scorer,
         overlap=policy.device.type != "cpu" or config.rewards.processes > 0 if overlap is None else overlap,
+        stored=stored,
     )
     return collector if track is None else ObservedCollector(collector, track)
 

@@ -205,7 +205,7 @@ def make_train_batch(
         rows,
         advantages_N,
         advantages,
-        pairs_of(rewards_N, rows.group, _with_trained_tokens(rows)) if "pairs" in needs else None,
+        _pairs(groups, rewards_N, rows) if "pairs" in needs else None,
         None if values_T is None else rows.split(values_T),
         None if returns is None else rows.split(returns),
         metrics=metrics,
@@ -218,6 +218,23 @@ def _baseline(group: Group, options: StageConfig, max_new_tokens: int) -> float:
         return group.baseline
     rewards = response_rewards(group, options, max_new_tokens)
     return sum(rewards) / len(rewards)
+
+
+def _pairs(groups: Sequence[Group], rewards_N: torch.Tensor, rows: BatchRows) -> torch.Tensor:
+    """The pairs of the step, int64 ``(K, 2)``: those that groups come with, and those that rewards make of others."""
+    trained_N = _with_trained_tokens(rows)
+    given: list[tuple[int, int]] = []
+    first = 0
+    free_N = torch.ones(len(rewards_N), dtype=torch.bool)
+    for group in groups:
+        last = first + len(group.trajectories)
+        if group.pairs is not None:
+            free_N[first:last] = False
+            given += [(first + better, first + worse) for better, worse in group.pairs]
+        first = last
+    kept = [pair for pair in given if bool(trained_N[list(pair)].all())]
+    made_K2 = pairs_of(rewards_N, rows.group, trained_N & free_N)
+    return torch.cat([torch.tensor(kept, dtype=torch.int64).reshape(-1, 2), made_K2]) if given else made_K2
 
 
 def _with_trained_tokens(rows: BatchRows) -> torch.Tensor:
