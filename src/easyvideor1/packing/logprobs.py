@@ -27,7 +27,7 @@ def masked_logits(family: Family, model: Any, hidden: torch.Tensor, temperature:
     They are float32 whatever the model computes in, float64 if it does. Engine and trainer both call this, so that they
     agree on what distribution a response was drawn from.
     """
-    with computing(model):
+    with computing(model, hidden.device):
         # In two dimensions: with more, torch chooses the kernel by whether the matrix has a gradient, so that engines
         # with frozen weights of their own would differ from the trainer in the last bit.
         logits = family.logits(model, hidden.reshape(-1, hidden.shape[-1]))
