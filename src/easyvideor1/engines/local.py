@@ -76,7 +76,7 @@ class LocalEngine:
         self._windows: deque[list[int]] = deque()
         self._pending: dict[int, Request] = {}
         self._stream: Iterator[Result | None] | None = None
-        self._modules: tuple[torch.nn.Module, ...] = ()
+        self._modes: tuple[dict[str, Any], ...] = ()
         self._computes_on = self._device
         self._incomplete: int | None = None
         #: Updates that brought tensors: keys that were computed before are of other weights.
@@ -197,7 +197,7 @@ class LocalEngine:
         if self._stream is None:
             self._stream = self._all_results()
             # Both take long to find for a step of a small model.
-            self._modules, self._computes_on = tuple(self.model.modules()), compute_device(self.model)
+            self._modes, self._computes_on = tuple(map(vars, self.model.modules())), compute_device(self.model)
         self.wake()
         try:
             # Compiled layers are for long rows: responses that grow and leave would have them compiled again and again.
@@ -207,7 +207,7 @@ class LocalEngine:
                 computing(self.model, self._computes_on),
                 torch.compiler.set_stance("force_eager"),
                 taking_layouts(self.model),
-                evaluating(self._modules),
+                evaluating(self._modes),
                 self._recorder("generate"),
             ):
                 result = next(self._stream, end)

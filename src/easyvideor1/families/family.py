@@ -222,13 +222,16 @@ def computing(model: Any, device: torch.device | None = None) -> AbstractContext
 
 
 @contextmanager
-def evaluating(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
-    """Within, all these modules are in evaluation mode; afterwards each is in the mode in which it was.
+def evaluating(modules: Sequence[dict[str, Any]]) -> Iterator[None]:
+    """Within, modules are in evaluation mode; afterwards each is in the mode in which it was.
 
     As ``model.eval()`` and ``model.train()``, for callers that switch at every token: those go through the tree of
     modules and through ``Module.__setattr__``, which takes a tenth of a step of a tiny model.
+
+    Args:
+        modules: their attributes, ``vars(module)`` for each of ``model.modules()``.
     """
-    training = [vars(module) for module in modules if module.training]
+    training = [attributes for attributes in modules if attributes["training"]]
     for attributes in training:
         attributes["training"] = False
     try:

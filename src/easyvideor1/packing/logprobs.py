@@ -35,7 +35,8 @@ def masked_logits(family: Family, model: Any, hidden: torch.Tensor, temperature:
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     banned = _indices(family.visual_token_ids, logits.device)
     if not logits.requires_grad:  # nobody else holds them, and they are the largest thing there is
-        return logits.index_fill_(-1, banned, float("-inf")).div_(temperature)
+        logits = logits.index_fill_(-1, banned, float("-inf"))
+        return logits if temperature == 1.0 else logits.div_(temperature)
     return logits.index_fill(-1, banned, float("-inf")) / temperature
 
 
