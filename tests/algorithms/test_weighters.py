@@ -112,13 +112,15 @@ def test_equal_responses_have_no_divergence_and_all_weights_are_one():
     assert run("tw_grpo", divergence=torch.zeros(8)).tolist() == [1.0] * 8
 
 
-@given(order=st.permutations(range(4)), chunk=st.integers(1, 6))
-def test_the_order_of_a_group_and_the_chunks_do_not_matter(order, chunk):
+@given(order=st.permutations(range(4)), chunk=st.integers(1, 6), slice_logits=st.integers(1, 260))
+def test_the_order_of_a_group_the_chunks_and_the_slices_do_not_matter(order, chunk, slice_logits):
     values = logits(3, 4, 6, 9)
     whole = position_divergence(values, ALL)
     parts = [position_divergence(a, b) for a, b in zip(values.split(chunk, 1), ALL.split(chunk, 1), strict=True)]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(position_divergence(values[list(order)], ALL), whole, rtol=1e-12, atol=1e-12)
+    sliced = position_divergence(values, ALL, slice_logits=slice_logits)
+    torch.testing.assert_close(sliced, whole, rtol=1e-12, atol=1e-12)
 
 
 def test_excluded_tokens_are_no_part_of_the_vocabulary():
@@ -126,6 +128,9 @@ def test_excluded_tokens_are_no_part_of_the_vocabulary():
     alive[2, 3:] = False
     shut = torch.full((4, 6, 2), float("-inf"), dtype=torch.float64)
     found = position_divergence(torch.cat([values, shut], -1), alive)
+    for slice_logits in (1, 24, 72, 200):  # also slices in which nothing is allowed
+        sliced = position_divergence(torch.cat([values, shut], -1), alive, slice_logits=slice_logits)
+        torch.testing.assert_close(sliced, found, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found, position_divergence(values, alive), rtol=1e-12, atol=1e-12)
     # what stands at a position where a response has ended does not matter
     values[2, 3:] = float("nan")

@@ -68,10 +68,14 @@ class PromptChecks:
             return None, []
         versions = [media_version(ref.path) for ref in media]
         named = [
-            (ref.kind, ref.start, ref.end, budget, version)
+            (ref.kind, ref.start, ref.end, budget, version, *((ref.still, ref.effects) if _is_derived(ref) else ()))
             for ref, budget, version in zip(media, budgets, versions, strict=True)
         ]
         return check_key("prompt", self._identity, text, named), versions
+
+
+def _is_derived(ref: MediaRef) -> bool:
+    return bool(ref.still or ref.effects)
 
 
 def still_there(versions: Sequence[FileVersion]) -> bool:

@@ -59,7 +59,12 @@ class PassAtKOptions(PartsAdvantage):
 
 class PerTurnOptions(GroupAdvantage):
     gamma: Probability = 1.0
-    """Discount per turn."""
+    """Discount per turn. With 0 each turn has its own reward alone."""
+    baseline: Literal["first", "same"] = "first"
+    """What is taken off the return of a turn: the group's mean at the first turn, or at the same turn, over the
+    trajectories that have it."""
+    scale: Literal["none", "std"] = "none"
+    """Whether it is divided by the group's standard deviation there, as GRPO does."""
 
 
 class GAEOptions(AdvantageOptions):

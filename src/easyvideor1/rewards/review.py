@@ -102,7 +102,7 @@ class Reviewer:
         for at, (response, score, tag) in enumerate(zip(responses, scores, require_tag, strict=True)):
             answer = counted_answer(read_as, response, sample.options, settings, require_tag=tag)
             if read_as != task:  # the rule looked for a label
-                form = format_of(answer, response.text, settings.grammar)
+                form = format_of(answer, response.text, settings, sample.extra)
                 score = replace(score, format=form, parsed=shown(answer), found=answer.found)
                 reviewed[at] = score
             if answer.value is None:
