@@ -25,6 +25,7 @@ from easyvideor1.families.family import (
     VisualInputs,
     configured_family,
     configured_model,
+    untouched_memory,
 )
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
@@ -35,7 +36,7 @@ from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.sharding import RankPlace, shard_model, share_frozen
 from easyvideor1.policy.snapshot import Snapshot
 from easyvideor1.policy.spread import sum_gradients
-from easyvideor1.policy.unfilled import cast_as_stored, fill, unfilled_model, untouched_memory
+from easyvideor1.policy.unfilled import cast_as_stored, fill, unfilled_model
 from easyvideor1.policy.update_batch import BackwardResult, Observations, UpdateBatch
 from easyvideor1.types import ConfigError, Turn
 
