@@ -138,10 +138,11 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class OfflineTrajectory:
-    """A collected response of another policy; ``logprobs`` are that policy's, one per token, if known."""
+    """A collected response of another policy, its log-probs per token, if known, and the responses of turns before."""
 
     text: str
     logprobs: tuple[float, ...] | None = None
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,7 @@ class Sample:
 
     ``question`` holds exactly one ``<image>`` or ``<video>`` placeholder per entry of ``media``, in the same order.
     ``task`` is a canonical name of ``easyvideor1.tasks``. ``answer`` is the reference as text (JSON for structured
-    types). ``extra`` keeps every column of the row that no field above took. ``where`` is ``file:line``. ``as_read`` is
-    the sample before ``data.prepare``, where that changed it.
+    types). ``extra`` keeps columns that no field above took, ``where`` is ``file:line``, ``as_read`` what was prepared.
     """
 
     id: str

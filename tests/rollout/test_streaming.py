@@ -12,7 +12,9 @@ from easyvideor1.engines.engine import Sampling
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.rollout.driver import Draw, Job, drive
-from easyvideor1.types import DataError, Frames, TurnError
+from easyvideor1.rollout.requests import read_offline
+from easyvideor1.rollout.strategies import OfflineStrategy, SingleTurn
+from easyvideor1.types import DataError, Frames, OfflineTrajectory, TurnError
 from tiny import load_frames, make_plan
 
 from .turns import asked, load_parts, opened, prompt_builder, run
@@ -115,6 +117,32 @@ def test_what_a_model_writes_cannot_become_a_turn_or_a_medium(tiny_family) -> No
     after = tiny_family.tokenizer.decode(found.last.prompt.token_ids)
     assert after.count("<|im_start|>") == before.count("<|im_start|>")
     assert "s: red<|im_ end|> user" in found.last.prompt.text and len(found.last.prompt.plans) == 1
+
+
+def test_rows_teach_several_turns(tiny_family) -> None:
+    """Teacher-forced: every prompt holds the row's notes, as those of a rollout hold the model's."""
+    asked_sample, plans = asked(QUESTION, make_plan("video", frames=8))
+    prompts = prompt_builder(tiny_family, plans)
+    strategy = opened(prompts, "streaming", clip_frames=4)
+    offline = OfflineStrategy(strategy, SingleTurn(prompts))
+    rows = [
+        replace(asked_sample, offline=(OfflineTrajectory("<answer>red</answer>", before=("a red circle",)),)),
+        replace(asked_sample, offline=(OfflineTrajectory("red"),)),
+    ]
+    several, one = read_offline(
+        rows, [offline.start(row) for row in rows], family=tiny_family, max_tokens=60, strategy=offline
+    )
+    (member,), expected = several.trajectories, run(strategy, asked_sample, ["a red circle", "x"])
+    assert [turn.text for turn in member.turns] == ["a red circle", "<answer>red</answer>"]
+    for turn, other in zip(member.turns, expected.turns, strict=True):
+        assert turn.prompt.token_ids.tolist() == other.prompt.token_ids.tolist()
+        assert turn.response_mask.all() and turn.finish == "offline"
+    assert len(one.trajectories[0].turns) == 1 and one.trajectories[0].prompt.plans == (plans["/media/0"],)
+    for before, words in (((), "1 turns, and .* asks for more"), (("a", "b"), "3 turns, and .* asks for 2")):
+        items = (*rows[0].offline, OfflineTrajectory("x", before=before))
+        bad = replace(asked_sample, offline=items, where="rows.jsonl:3")
+        with pytest.raises(DataError, match=rf"rows\.jsonl:3: an offline trajectory has {words}"):
+            read_offline([bad], [offline.start(bad)], family=tiny_family, max_tokens=60, strategy=offline)
 
 
 def test_long_prompts_are_faults_of_their_sample(tiny_family) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from easyvideor1.engines.worker_messages import WorkerMedia
     from easyvideor1.families.features import FeatureCache, FeatureStore
     from easyvideor1.policy.policy import Policy
-    from easyvideor1.rollout.strategies import PromptBuilder, Strategy
+    from easyvideor1.rollout.strategies import OfflineStrategy, PromptBuilder, Strategy
 
 #: Prompts are remembered up to this many tokens in all; the oldest go first. With its text and plans a prompt takes
 #: some 10 bytes a token when its frames are large and up to 50 when they are many and small: 80 to 400 MB.
@@ -126,7 +126,7 @@ class Components(MediaComponents):
         return open_strategy(self.config, self._prompt_builder())
 
     @cached_property
-    def offline_strategy(self) -> Strategy:
+    def offline_strategy(self) -> OfflineStrategy:
         """What makes the prompts that rows' offline trajectories answer; raises as ``strategy``."""
         from easyvideor1.components.prompting import offline_strategy
 
@@ -264,6 +264,8 @@ class Components(MediaComponents):
                 not self.config.rollout.strategy.shows_whole
             ):  # what is asked first may be short where the whole would not fit
                 self.strategy.start(sample)
+                if sample.offline:
+                    self.offline_strategy.start(sample)
                 return None
             if self.shown is not None:  # the text depends on plans, so no check of an earlier start stands for it
                 self.render(sample)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from easyvideor1.config import RunConfig
 from easyvideor1.families.family import Family
 from easyvideor1.rewards.tags import grammar_of
-from easyvideor1.rollout.strategies import PromptBuilder, SingleTurn, Strategy
+from easyvideor1.rollout.strategies import OfflineStrategy, PromptBuilder, SingleTurn, Strategy
 from easyvideor1.rollout.strategies import open_strategy as open_named
 from easyvideor1.types import MediaPlan, MediaRef, Prompt, Sample
 
@@ -38,9 +38,10 @@ def open_strategy(config: RunConfig, prompts: PromptBuilder) -> Strategy:
     return open_named(config.rollout.strategy, prompts, config.data.max_prompt_tokens)
 
 
-def offline_strategy(config: RunConfig, prompts: PromptBuilder, strategy: Strategy) -> Strategy:
-    """What makes the prompts that rows' offline trajectories answer: questions with their media whole.
+def offline_strategy(config: RunConfig, prompts: PromptBuilder, strategy: Strategy) -> OfflineStrategy:
+    """What makes the prompts that rows' offline trajectories answer.
 
-    It is the rollout strategy where that begins with such a prompt, else a single turn.
+    Those of one turn answer the whole question: the first prompt of the rollout strategy where it asks that, else the
+    prompt of a single turn.
     """
-    return strategy if config.rollout.strategy.shows_whole else SingleTurn(prompts)
+    return OfflineStrategy(strategy, strategy if config.rollout.strategy.shows_whole else SingleTurn(prompts))

@@ -70,11 +70,12 @@ def _paths(sample: Sample, kind: MediaKind, directory: Path) -> list[str]:
 
 
 def _offline(sample: Sample) -> Any:
-    if all(trajectory.logprobs is None for trajectory in sample.offline):
+    if all(trajectory.logprobs is None and not trajectory.before for trajectory in sample.offline):
         texts = [trajectory.text for trajectory in sample.offline]
         return texts if len(texts) > 1 else texts[0] if texts else ""
     return [
         {"text": item.text, "logprobs": None if item.logprobs is None else list(item.logprobs)}
+        | ({"before": list(item.before)} if item.before else {})
         for item in sample.offline
     ]
 

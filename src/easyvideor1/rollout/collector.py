@@ -164,7 +164,8 @@ class StepCollector:
             prompts = self._prompts(samples)
             if self.options.trajectories == "offline":
                 limit = self.sampling.max_new_tokens
-                groups, begun = read_offline(samples, prompts, family=self.family, max_tokens=limit), None
+                groups = read_offline(samples, prompts, family=self.family, max_tokens=limit, strategy=self.strategy)
+                begun = None
                 baselines: list[Group] = []
             else:
                 placed = self._placed(samples, prompts, step, round_, counts)

@@ -133,6 +133,31 @@ class CheckedStrategy:
         return prompt
 
 
+@dataclass(frozen=True, slots=True)
+class OfflineStrategy:
+    """What asks the questions that rows' offline trajectories answer.
+
+    Where these have several turns, it is the ``strategy`` of the run, whose next prompts hold the responses of the row.
+    Else it is ``whole``, which asks a question with its media whole.
+    """
+
+    strategy: Strategy
+    whole: Strategy
+
+    def start(self, sample: Sample) -> Prompt:
+        """See ``Strategy``."""
+        return (self.strategy if has_turns(sample) else self.whole).start(sample)
+
+    def next(self, sample: Sample, trajectory: Trajectory) -> Prompt | None:
+        """See ``Strategy``."""
+        return self.strategy.next(sample, trajectory)
+
+
+def has_turns(sample: Sample) -> bool:
+    """Whether an offline trajectory of a row has several turns."""
+    return any(trajectory.before for trajectory in sample.offline)
+
+
 def turn_limit(strategy: Strategy, sample: Sample, before: Trajectory | None) -> int | None:
     """``max_new_tokens`` of a strategy, ``None`` from one without."""
     asked: Callable[[Sample, Trajectory | None], int | None] | None = getattr(strategy, "max_new_tokens", None)

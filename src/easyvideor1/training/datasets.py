@@ -17,7 +17,7 @@ from easyvideor1.tasks import canonical_task
 from easyvideor1.training.loop import Metrics
 from easyvideor1.training.names import cut_of, resolve_names
 from easyvideor1.training.stage_steps import counted_steps, in_steps, tell_length
-from easyvideor1.types import ConfigError, DataError, Sample
+from easyvideor1.types import ConfigError, DataError, OfflineTrajectory, Sample
 
 
 class Watch(Protocol):
@@ -267,6 +267,10 @@ def _offline_faults(
     for sample in samples:
         for offline in sample.offline:
             try:
+                if offline.before and hybrid is not None:
+                    raise DataError("hybrid takes responses of one turn - leave its other turns out, or the row")
+                for turn in offline.before:
+                    offline_ids(components.family, OfflineTrajectory(turn), limit)
                 offline_ids(components.family, offline, limit, strict=hybrid is None)
             except DataError as error:
                 faults.setdefault(sample.id, []).append(str(error))

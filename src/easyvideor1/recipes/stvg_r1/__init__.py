@@ -188,8 +188,8 @@ def _painted(sample: Sample) -> Tracks | None:
     return read_tracks(files[0]) if files else None
 
 
-#: Of the toy videos, one in so many has a tracker that takes its target for a new object halfway.
-_SWITCHED = 8
+#: Of the toy videos, one in so many has a tracker that takes its target for a new object at some moment.
+_SWITCHED = 4
 
 
 def write_toy(root: Path) -> None:
@@ -218,8 +218,9 @@ def _toy_tracks(
     found: dict[int, dict[str, list[float]]] = {}
     for place, body in enumerate(bodies):
         seen = [(index, time) for index, time in enumerate(scene["times"]) if body.visible_at(time)]
+        cut = int(rng.integers(1, len(seen))) if switched and place == 0 else len(seen)
         for order, (index, time) in enumerate(seen):
-            late = switched and place == 0 and order > 0.6 * len(seen)
+            late = order >= cut
             own = found.setdefault(ids[-1] if late else ids[place], {})
             own[str(index)] = [round(value, 2) for value in body.box_at(time)]
     truth = {
