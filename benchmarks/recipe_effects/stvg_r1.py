@@ -1,4 +1,4 @@
-"""STVG-R1: what a perfect choice of number is worth, labelled by majority vote against the number of the first frame."""
+"""STVG-R1: what a perfect choice of number is worth, by majority vote against the number of the first frame."""
 
 import json
 from collections.abc import Iterator
