@@ -139,8 +139,7 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class OfflineTrajectory:
-    """A collected response of another policy; ``logprobs`` are that policy's, one per token, if known. ``before`` are
-    the responses of the turns before it, where there are several."""
+    """A response of another policy, its log-probs per token if known, and the responses of the turns ``before`` it."""
 
     text: str
     logprobs: tuple[float, ...] | None = None
