@@ -1,4 +1,4 @@
-"""VerIPO: right answers that are reasoned, against GRPO alone in the same time."""
+"""VerIPO: right answers that are reasoned, against GRPO alone with as many responses generated."""
 
 import json
 import re
@@ -36,18 +36,17 @@ def _names_what_is_seen(row: dict[str, Any], said: str) -> bool:
 
 
 def measure(trial: Trial) -> Sides:
-    """The whole loop against GRPO that gets the time of the DPO stage in further steps, two for five of its own."""
-    explore, align, again = (trial.steps(small=few, full=many) for few, many in ((8, 24), (6, 18), (4, 12)))
+    """The whole loop against GRPO alone, which generates as many responses; the DPO stage generates none."""
+    explore, align, again = (trial.steps(small=few, full=many) for few, many in ((4, 8), (8, 16), (2, 4)))
     steps = [f"stages.explore.steps={explore}", f"stages.align.steps={align}", f"stages.explore-again.steps={again}"]
     recipe = trial.run("veripo", steps)
-    more = explore + again + round(0.4 * align)
-    alone = trial.run("veripo/grpo_alone", [f"stages.explore.steps={more}"], label="grpo")
+    alone = trial.run("veripo/grpo_alone", [f"stages.explore.steps={explore + again}"], label="grpo")
     return Sides(reasoned_accuracy(alone, "01-explore"), reasoned_accuracy(recipe, "03-explore-again"))
 
 
 EFFECT = Effect(
     recipe="veripo",
-    measures="right and reasoned test answers, over GRPO alone in the same time",
+    measures="right and reasoned test answers, over GRPO alone, equal responses",
     measure=measure,
     tests=("tests/recipes/test_veripo.py", "tests/rollout/test_pairs.py", "tests/training/test_from_rollouts.py"),
 )
