@@ -19,10 +19,10 @@ def reasoned_accuracy(run: Path, evaluation: str) -> float:
     rule that chose the pairs reads letters, and what is said last; this one reads neither.
     """
     lines = (run / "evaluations" / f"{evaluation}.jsonl").read_text(encoding="utf-8").splitlines()
-    found = []
+    found: list[bool] = []
     for row in map(json.loads, lines):
         said = row["greedy"]["response"].partition("<answer>")[0].lower()
-        found.append(row["greedy"]["score"]["accuracy"] == 1 and _names_what_is_seen(row, said))
+        found.append(bool(row["greedy"]["score"]["accuracy"] == 1) and _names_what_is_seen(row, said))
     return sum(found) / len(found)
 
 
