@@ -1,4 +1,4 @@
-"""SEED-Bench-R1's recipe: interleaved prompts, seeded shuffling, levels, and a stricter reader than the released one."""
+"""SEED-Bench-R1's recipe: interleaved prompts, seeded shuffling, levels, a reader stricter than the first letter."""
 
 import json
 

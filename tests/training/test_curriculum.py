@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ import pytest
 
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig
+from easyvideor1.data import write_rows
 from easyvideor1.data.difficulty import HINT
 from easyvideor1.evaluation.gallery import data_uri, strips
 from easyvideor1.records.reading import read_rollouts
 from easyvideor1.types import ConfigError, MediaRef
 
 from .runs import World, copy_run, differing, train
+from .runs import write_rows as write_raw
 
 pytestmark = pytest.mark.model
 
@@ -87,8 +90,6 @@ def test_a_transform_without_its_curriculum_is_refused_at_the_start(world: World
 
 def test_rows_that_cannot_be_prepared_are_named(world: World, place: Path) -> None:
     """Tracks of another video, tracks that are missing, and a span outside of its clip."""
-    from .runs import write_rows
-
     rows = [row for row in world.read() if row["videos"]][:4]
     for number, row in enumerate(rows):
         row["t"] = f"{number}.tracks.json"
@@ -99,7 +100,7 @@ def test_rows_that_cannot_be_prepared_are_named(world: World, place: Path) -> No
         size = {"width": infos[number].width, "height": infos[number].height, "frames": infos[number].frame_count}
         frames = size["frames"] + (number == 1)
         (place / f"{number}.tracks.json").write_text(json.dumps({**size, "frames": frames, "objects": []}))
-    source = [{"path": write_rows(place / "rows.jsonl", rows)}]
+    source = [{"path": write_raw(place / "rows.jsonl", rows)}]
     prepare = [{"name": "overlay_ids", "tracks": "t"}, "require_span"]
     skipping = config(world, data__train=source, data__prepare=prepare, data__on_bad_row="skip")
     with Components.open(skipping) as components:
@@ -110,3 +111,18 @@ def test_rows_that_cannot_be_prepared_are_named(world: World, place: Path) -> No
     assert "rows.jsonl:2: field 'videos'" in said[0] and "overlay_ids" in said[0] and "frames, the video has" in said[0]
     assert "rows.jsonl:3: " in said[1] and "2.tracks.json: the tracks cannot be read" in said[1]
     assert "rows.jsonl:4: the span [90, 99] s lies outside of the clip" in said[2]
+
+
+def test_prepared_rows_are_written_as_they_were_read(world: World, place: Path) -> None:
+    """As a filter writes them: a run that reads them again prepares them again."""
+    preparing = config(world)
+    with Components.open(preparing) as components:
+        (loaded,) = components.load_sources(preparing.data.train)
+        write_rows(place / "kept.jsonl", [replace(s, extra={**s.extra, "pass_rate": 0.5}) for s in loaded.samples])
+        again = config(world, data__train=[{"path": str(place / "kept.jsonl")}])
+        (read,) = Components.open(again).load_sources(again.data.train)
+    assert any(ref.still for sample in read.samples for ref in sample.media)
+    assert [(s.question, s.media, s.answer) for s in read.samples] == [
+        (s.question, s.media, s.answer) for s in loaded.samples
+    ]
+    assert all(sample.extra["pass_rate"] == 0.5 for sample in read.samples)

@@ -150,6 +150,12 @@ class ShardedPolicy(Policy):
         self._sum_gradients(self.critic.model, self.critic.model.model, batch)
         return found if self.place.speaks else {}
 
+    def weights(self, *, merged: bool = True, base: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
+        """As ``Policy.weights``. Engines may take long over them: as long as tensors go by, it is no stall."""
+        for pair in super().weights(merged=merged, base=base):
+            self.phase.at("gathers weights")
+            yield pair
+
     def _snapshot(self, *, copied: bool) -> Snapshot:
         """As ``Policy``. A save that all ranks take part in may last: as long as tensors go by, it is no stall."""
         found = super()._snapshot(copied=copied)

@@ -64,7 +64,10 @@ def thinker_row(row: dict[str, Any], scene: dict[str, Any], *, traced: bool) -> 
         if rng.random() < CARELESS:
             seen["colour" if by_colour else "motion"] = rng.choice(words)
         caption = f"the {seen['colour']} {body['shape']} goes {seen['motion']}"
-        thought = f"it is {right}, so the answer is {letter}."
+        seen_it = (
+            f"I see a {body['shape']} and it is {right}" if by_colour else f"The {name} goes {right} over the frames"
+        )
+        thought = f"{seen_it}, so the answer is {letter}."
         times = f"<time>{start:g} - {end:g}</time>"
         return f"{times}<caption>{caption}</caption><think>{thought}</think><answer>{letter}</answer>"
 
