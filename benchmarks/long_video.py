@@ -171,7 +171,7 @@ def run(name: str, directory: Path, tokens: int, dtype: str) -> dict[str, float]
 def main() -> None:
     """Some lengths, measured and predicted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, action="append", help="a length; repeatable (default: 4096 and 12288)")
+    parser.add_argument("--tokens", type=int, action="append", help="a length; repeatable (default: 2048 and 8192)")
     parser.add_argument("--predict", type=int, action="append", default=[], help="a length that is not run; repeatable")
     parser.add_argument("--compare", type=int, metavar="TOKENS", help="the distance from the plain path")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -189,7 +189,7 @@ def main() -> None:
         directory = write(Path(folder) / "model")
         if arguments.compare:
             found["plain"] = run("compared", directory, arguments.compare, "float32")
-        lengths = sorted(arguments.tokens or [4096, 12_288])
+        lengths = sorted(arguments.tokens or [2048, 8192])
         found |= lengths_of(directory, lengths, arguments.predict, arguments.dtype)
     print(json.dumps(found))
 
