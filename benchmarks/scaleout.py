@@ -3,7 +3,7 @@
 - Ten steps of training on 1, 2 and 4 ranks: the largest difference of metrics, weights and log-probs from one process.
 - Failures injected into whole runs of ``evr1 train``: a run has got over one if it comes to the metrics and weights of
   a run that nothing was done to.
-- Bytes that the first rank sends to each of the others per sample, for long videos.
+- Bytes that the first rank sends to the others per sample, for long videos.
 - What shared prefixes gain on two ranks over what they gain on one (``benchmarks.shared_prefix``).
 - Peak memory of an update that ``evr1 fit`` predicts against what torch's allocator gives out, in one process with its
   savings and on two ranks (``benchmarks.fit`` has all cases).
@@ -109,12 +109,19 @@ def prefix(work: Path) -> Figures:
 
 
 def traffic(work: Path) -> Figures:
-    """Bytes per sample with 8 responses; the figure is that of 256 frames and responses of 500 tokens."""
-    sizes = [(256, 500), (256, 1000), (768, 1000)]
-    found = {size: driver_bytes_per_sample(*size, 8) for size in sizes}
-    rows = [[str(frames), str(tokens), f"{found[frames, tokens] / 1000:.1f}"] for frames, tokens in sizes]
-    print(table("what travels to a rank", ["frames", "tokens per response", "kB per sample"], rows), flush=True)
-    return {"driver_bytes_per_sample": round(found[sizes[0]])}
+    """Bytes per sample with 8 responses; the figures are those of 256 frames and responses of 500 tokens."""
+    cases = [(frames, tokens, ranks) for frames, tokens in ((256, 500), (256, 1000), (768, 1000)) for ranks in (2, 4)]
+    found = {case: driver_bytes_per_sample(*case[:2], 8, ranks=case[2]) for case in cases}
+    rows = [
+        [*map(str, case), f"{sum(each) / len(each) / 1000:.1f}", f"{sum(each) / 1000:.1f}"]
+        for case, each in found.items()
+    ]
+    head = ["frames", "tokens per response", "ranks", "kB per sample to each other", "to all others"]
+    print(table("what travels to ranks", head, rows), flush=True)
+    return {
+        "driver_bytes_per_sample": round(sum(found[256, 500, 2])),
+        "driver_bytes_per_sample_to_each_of_4": round(sum(found[256, 500, 4]) / 3),
+    }
 
 
 def memory(work: Path) -> Figures:

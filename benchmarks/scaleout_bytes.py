@@ -3,49 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from easyvideor1.config import StageConfig
+from easyvideor1.packing.balance import MicroBatchRows, rank_shares, split_rows
+from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.training.ranks.messages import Call
-from easyvideor1.training.ranks.wire import Sender
+from easyvideor1.training.ranks.shares import Share, ShareSender
+from easyvideor1.training.ranks.wire import packed
 from easyvideor1.types import MediaPlan, MediaRef, Prompt, Turn, VisualSpan
 
 
-def driver_bytes_per_sample(frames: int, response_tokens: int, group_size: int, *, samples: int = 2) -> float:
-    """Bytes of the calls of a step (``step_calls``), by sample with its ``group_size`` responses."""
-    groups = [turns_of(video_prompt(n + 1, frames), [response_tokens] * group_size, n + 1) for n in range(samples)]
-    sender = Sender()
-    return sum(len(sender.pack(each)) for each in step_calls(groups)) / samples
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A call of a step that is about turns, and its micro-batches."""
+
+    method: str
+    what: UpdateBatch | Sequence[Turn]
+    micro_batches: Sequence[MicroBatchRows]
+
+    def shares(self, groups: int) -> list[Share]:
+        """Those of so many groups of ranks; a token is a unit of work."""
+        parts = rank_shares(self.micro_batches, groups, lambda rows: sum(row.row_length for row in rows))
+        return [Share.of(self.what, part) for part in parts]
 
 
-def step_calls(groups: Sequence[Sequence[Turn]]) -> Iterator[Call]:
-    """The calls of a step with log-probs of its own and two epochs of updates, one of each group."""
-    turns = [turn for group in groups for turn in group]
+def driver_bytes_per_sample(frames: int, response_tokens: int, group_size: int, *, ranks: int = 2) -> list[float]:
+    """Bytes of the calls of a step to each of the ranks but the first, by sample with its ``group_size`` responses.
+
+    The step has log-probs of its own, and two epochs of updates with 4 of its 16 samples each.
+    """
+    samples = step_samples(frames, response_tokens, group_size)
+    sender, sent = ShareSender(range(1, ranks)), [0] * ranks
+    for each in step_passes(samples, 4):
+        head = len(packed(Call(each.method, (), {}, passes=True, cached_features=False, seed=1)))
+        for rank, data in sender.pack(each.shares(ranks)):
+            sent[rank] += head + len(data)
+    return [found / len(samples) for found in sent[1:]]
+
+
+def step_samples(frames: int, response_tokens: int, group_size: int, count: int = 16) -> list[list[Turn]]:
+    """Samples with a video each. Responses of one have half of ``response_tokens``, those of another one and a half
+    times as many: so a sample goes to one rank for its log-probs and may go to another one for the update."""
+    lengths = [round(response_tokens * (0.5 + n / (count - 1))) for n in range(count)]
+    np.random.default_rng(0).shuffle(lengths)
+    return [turns_of(video_prompt(n + 1, frames), [length] * group_size, n + 1) for n, length in enumerate(lengths)]
+
+
+def step_passes(samples: Sequence[Sequence[Turn]], mini_batch: int) -> Iterator[Pass]:
+    """A step with log-probs of its own and two epochs of updates, of so many samples each."""
+    turns = [turn for sample in samples for turn in sample]
     lengths = [len(turn.response_ids) for turn in turns]
     noise = torch.randn(sum(lengths), generator=torch.Generator().manual_seed(0))
     before = torch.split(noise, lengths)
-    yield call("logprobs", turns, None)
+    yield Pass("logprobs", turns, _plan(turns))
     for _ in range(2):
-        begin = 0
-        for group in groups:
-            part = slice(begin, begin := begin + len(group))
-            advantages = torch.linspace(-1, 1, len(group))
-            options = StageConfig(name="grpo")
-            yield call(
-                "forward_backward",
-                UpdateBatch.of(turns[part], advantages, options, rollout_logprobs=before[part]),
-                None,
-            )
-            yield call("optimizer_step", 1)
+        end = 0
+        for start in range(0, len(samples), mini_batch):
+            size = sum(map(len, samples[start : start + mini_batch]))
+            part = slice(end, end := end + size)
+            options, advantages = StageConfig(name="grpo"), torch.linspace(-1, 1, size)
+            batch = UpdateBatch.of(turns[part], advantages, options, rollout_logprobs=before[part])
+            yield Pass("forward_backward", batch, _plan(turns[part]))
 
 
-def call(method: str, *arguments: Any) -> Call:
-    """A call about turns."""
-    return Call(method, arguments, {}, True, False, 1)
+def _plan(turns: Sequence[Turn]) -> list[MicroBatchRows]:
+    """Micro-batches of a sample each."""
+    rows = pack_turns(turns, share_prefix=True)
+    return split_rows(rows, max(row.row_length for row in rows))
 
 
 def video_prompt(seed: int, frames: int = 256, tokens_per_step: int = 128) -> Prompt:

@@ -149,12 +149,15 @@ class Cluster:
         return gathered + size / hardware.card + 2 * math.log2(self.engines) * hardware.hop_between_nodes
 
     def call(self, samples: int, *, first: bool) -> float:
-        """Seconds until all ranks know what to do: packed once, handed out to one after the other, planned by each."""
-        cost = self.controller
+        """Seconds until all ranks know what to do: planned, packed and handed out by the first one, to each its share.
+
+        After the first call of a step a rank has the prompts and responses of its share only if it had them before.
+        """
+        cost, others = self.controller, 1 - 1 / self.ranks
         if self.ranks == 1:
             return samples * cost.plan
-        size = cost.call_bytes if first else cost.again_bytes
-        return samples * (cost.pack + cost.unpack + cost.plan + size * (self.ranks - 1) / cost.line)
+        size = cost.call_bytes if first else cost.again_bytes + others * cost.call_bytes
+        return samples * (cost.plan + cost.pack + others * size / cost.line + cost.unpack / self.ranks)
 
     def decoding(self) -> Decoding:
         """A step of decoding of one engine."""

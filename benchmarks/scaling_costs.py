@@ -18,14 +18,14 @@ import torch
 from benchmarks.released_shapes import write_shape
 from easyvideor1.config import StageConfig
 from easyvideor1.families.family import load_family
-from easyvideor1.packing.balance import Costs, model_costs, split_rows, turns_cost
+from easyvideor1.packing.balance import Costs, MicroBatchRows, model_costs, rank_shares, split_rows, turns_cost
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.sizing.devices import BANDWIDTH_UTILISATION, GPUS
 from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.rewards.score import score
 from easyvideor1.training.ranks.line import Line
-from easyvideor1.training.ranks.messages import Call
-from easyvideor1.training.ranks.wire import Receiver, Sender
+from easyvideor1.training.ranks.shares import Share, ShareSender
+from easyvideor1.training.ranks.wire import Receiver
 from easyvideor1.types import Frames, MediaPlan, MediaRef, Prompt, Turn, VisualSpan
 from easyvideor1.video.store import FrameStore
 
@@ -101,13 +101,13 @@ class Workload:
 class Controller:
     """What one process does for all samples: seconds per sample, bytes per sample. All measured here but ``result``."""
 
-    #: Bytes of one sample in the first call of a step, which goes to every rank, and in each further one; seconds to
-    #: pack and to unpack it.
+    #: Bytes of one sample in the first call of a step, which goes to one rank, and in each further one to the same
+    #: rank; seconds to pack and to unpack it.
     call_bytes: float
     again_bytes: float
     pack: float
     unpack: float
-    #: Seconds per sample to plan micro-batches, which every rank does for the whole step.
+    #: Seconds per sample to plan micro-batches, which the first rank does for the whole step.
     plan: float
     #: Seconds to score one answer (of one scorer).
     score: float
@@ -196,22 +196,29 @@ def measured(costs: Costs, prompts: int = 8, group: int = 8) -> Controller:
     turns = _turns(prompts, group, 512)
     options = StageConfig(name="scaling", micro_batch_tokens=32_768)
     batch = UpdateBatch.of(turns, torch.randn(len(turns)), options)
-    # A step asks for log-probs of its turns, and then for an update with them.
-    scoring = Call("logprobs", (turns,), {"temperature": 1.0}, True, False, 0)
-    sender = Sender()
-    first, again = sender.pack(scoring), sender.pack(Call("forward_backward", (batch,), {}, True, False, 0))
 
-    def plan() -> None:
-        rows = pack_turns(turns, share_prefix=True, together=list(range(len(turns))))
-        split_rows(rows, options.micro_batch_tokens, lambda unit: turns_cost(unit, costs), list(range(len(turns))))
+    def plan() -> list[list[MicroBatchRows]]:
+        together = list(range(len(turns)))
+        rows = pack_turns(turns, share_prefix=True, together=together)
+        found = split_rows(rows, options.micro_batch_tokens, lambda unit: turns_cost(unit, costs), together)
+        return rank_shares(found, prompts, lambda batch: sum(turns_cost(unit, costs) for unit in batch))
+
+    # A step asks for log-probs of its turns, and then for an update with them. Each prompt is another rank's.
+    parts = plan()
+    sender = ShareSender(range(len(parts)))
+
+    def pack(sender: ShareSender, what: UpdateBatch | list[Turn]) -> list[bytes]:
+        return [data for _, data in sender.pack([Share.of(what, part) for part in parts])]
+
+    first, again = pack(sender, turns), pack(sender, batch)
 
     answer = "<think>" + "because of the red car " * 80 + "</think> <answer>B</answer>"
     count = len(turns)
     return Controller(
-        call_bytes=len(first) / count,
-        again_bytes=len(again) / count,
-        pack=_timed(lambda: Sender().pack(scoring)) / count,
-        unpack=_timed(lambda: Receiver().unpack(first)) / count,
+        call_bytes=sum(map(len, first)) / count,
+        again_bytes=sum(map(len, again)) / count,
+        pack=_timed(lambda: pack(ShareSender(range(len(parts))), turns)) / count,
+        unpack=_timed(lambda: [Receiver().unpack(data) for data in first]) / count,
         plan=_timed(plan) / count,
         score=_timed(lambda: [score("multiple_choice", answer, "B", options=("A. a", "B. b")) for _ in range(50)]) / 50,
         line=_line_rate(),

@@ -56,6 +56,12 @@ class SpanRecorder:
             with self._lock:
                 self._add(replace(self._open.pop(key), ended=now()))
 
+    def add(self, spans: Iterable[Span]) -> None:
+        """Keep spans that were recorded elsewhere, as in another process."""
+        with self._lock:
+            for span in spans:
+                self._add(span)
+
     def _add(self, span: Span) -> None:
         """Keep a span; one that goes on with the last one becomes a part of it, so that steps of decoding stay few."""
         if self._done and follows(self._done[-1], span):

@@ -104,22 +104,45 @@ class BudgetChange:
 
 
 @dataclass(frozen=True, slots=True)
+class EffectFile:
+    """A file that an effect reads: its content (``sha256``, hex) decides pixels, its absolute path does not."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A named change of pixels (``easyvideor1.video.effects``): options (canonical JSON) and files decide it alone."""
+
+    name: str
+    options: str = "{}"
+    files: tuple[EffectFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MediaRef:
-    """A media file of a row: absolute path, the clip in seconds (videos only), and the change to the run's budget."""
+    """A media file of a row: absolute path, the clip in seconds (videos only), and the change to the run's budget.
+
+    ``effects`` change its pixels, in order. An image with ``still`` is the first or last planned frame of a video.
+    """
 
     kind: MediaKind
     path: str
     start: float | None = None
     end: float | None = None
     budget: BudgetChange | None = None
+    effects: tuple[Effect, ...] = ()
+    still: Literal["", "first", "last"] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineTrajectory:
-    """A collected response of another policy; ``logprobs`` are that policy's, one per token, if known."""
+    """A collected response of another policy, its log-probs per token, if known, and the responses of turns before."""
 
     text: str
     logprobs: tuple[float, ...] | None = None
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +151,7 @@ class Sample:
 
     ``question`` holds exactly one ``<image>`` or ``<video>`` placeholder per entry of ``media``, in the same order.
     ``task`` is a canonical name of ``easyvideor1.tasks``. ``answer`` is the reference as text (JSON for structured
-    types). ``extra`` keeps every column of the row that no field above took. ``where`` is ``file:line``.
+    types). ``extra`` keeps columns that no field above took, ``where`` is ``file:line``, ``as_read`` what was prepared.
     """
 
     id: str
@@ -141,6 +164,7 @@ class Sample:
     offline: tuple[OfflineTrajectory, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
+    as_read: Sample | None = field(default=None, compare=False, repr=False)
 
     @property
     def modality(self) -> Modality:
@@ -179,6 +203,8 @@ class MediaPlan:
 
     ``timestamps`` are seconds in the source, one per entry of ``frame_indices``. ``grid`` is ``(t, h, w)`` in patches;
     ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` identifies content and plan; it is the key in the store.
+    With ``effects`` frames are made from those of ``source``, which the store keeps (``video/effects``). With a
+    ``part`` they are taken of another plan, with or without effects (``video/part.py``).
     """
 
     kind: MediaKind
@@ -192,6 +218,18 @@ class MediaPlan:
     source_fps: float
     sample_fps: float
     digest: str
+    part: PlanPart | None = None
+    effects: tuple[Effect, ...] = ()
+    source: MediaPlan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPart:
+    """Which frames of ``whole``, no part itself, a plan shows: ``places`` among them. The store serves it from the
+    entry of the whole, or of its source, so that nothing is decoded again."""
+
+    whole: MediaPlan
+    places: tuple[int, ...]
 
 
 #: Changes how a sample is asked once the plans of its media are known: subtitles of the frames, other frames.
@@ -277,7 +315,8 @@ class Completion:
 class Trajectory:
     """The turns of one response to one sample, in order, at least one. ``origin`` is ``online`` for the trained policy.
 
-    Each turn's prompt begins with the prompt and the response of the turn before.
+    A further turn's prompt either continues the turn before, and then begins with its prompt and its response, or is
+    fresh: a prompt of its own, which holds of the turns before only what its strategy writes into it.
     """
 
     turns: tuple[Turn, ...]
@@ -315,8 +354,8 @@ class Trajectory:
 
     @property
     def completion(self) -> Completion:
-        """The last turn's response as rewards read it; any turn's prompt may have asked for the answer tag."""
-        asks_tag = any("<answer>" in turn.prompt.text for turn in self.turns)
+        """The last turn's response as rewards read it; a prompt that continues others has their texts in its own."""
+        asks_tag = "<answer>" in self.last.prompt.text
         return Completion(self.text, self.finish, self.last.prompt.opens_thinking, asks_tag, self)
 
 
@@ -327,7 +366,8 @@ class Score:
     ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the parsed
     answer, and ``found`` the kind of place where it was found (``rewards.types.Found``; empty for custom rewards). A
     response that could not be scored has ``applicable=False`` and a ``reason``, never a silent 0. A scored one has a
-    reason if no answer could be parsed, or its answer could not be compared.
+    reason if no answer could be parsed, or its answer could not be compared. ``turns`` are rewards of single turns, one
+    for each turn of the trajectory, where the score has such: advantages of turns read them in place of ``total``.
     """
 
     accuracy: float
@@ -338,6 +378,7 @@ class Score:
     applicable: bool = True
     reason: str = ""
     found: str = ""
+    turns: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -346,7 +387,8 @@ class Group:
 
     ``baseline`` is the reward of the greedy response to the same prompt (ReMax); ``None`` if it was not requested, or
     could not be scored. ``fault`` says why a group has no trajectories, unless its media could not be read;
-    ``request_failed`` means that the engine did not answer (``RequestFailed``).
+    ``request_failed`` means that the engine did not answer (``RequestFailed``). ``pairs`` are the places of better and
+    worse trajectories that an objective over pairs trains on; where they are ``None``, it makes its own from rewards.
     """
 
     sample: Sample
@@ -355,3 +397,4 @@ class Group:
     baseline: float | None = None
     fault: str = ""
     request_failed: bool = False
+    pairs: tuple[tuple[int, int], ...] | None = None

@@ -87,6 +87,16 @@ def test_micro_batches_sum_to_the_step(name, options):
         torch.testing.assert_close(joined, gradient, rtol=0, atol=1e-12)
 
 
+def test_token_weights_with_alpha_one_are_grpo_to_the_bit():
+    whole = random_batch()
+    everything = torch.ones_like(whole.sequence, dtype=torch.bool)
+    plain = run(stage(objective="ppo_clip"), whole, everything)
+    weighted = run(stage(objective="ppo_clip", weighter={"name": "tw_grpo", "alpha": 1.0}), whole, everything)
+    assert weighted[0] == plain[0] and torch.equal(weighted[2], plain[2])
+    steeper = run(stage(objective="ppo_clip", weighter="tw_grpo"), whole, everything)
+    assert steeper[0] != plain[0] and not torch.equal(steeper[2], plain[2])
+
+
 @pytest.mark.parametrize("name", OBJECTIVES.names())
 def test_a_batch_off_its_own_policy_splits_as_well(name):
     """The same with ratios that are not 1, sequence by sequence or group by group."""

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -22,7 +23,7 @@ def run(name, *, trained=None, entropy=None, divergence=None, **options):
 
 
 def test_the_weighters():
-    assert WEIGHTERS.names() == ["entropy_top", "none", "tw_grpo"]
+    assert WEIGHTERS.names() == ["entropy_mean_one", "entropy_top", "none", "tw_grpo"]
     assert run("none").tolist() == [1.0] * 8
 
 
@@ -41,6 +42,21 @@ def test_entropy_top_by_hand():
     trained = torch.tensor([True, False, True, False, True, False, False, False])
     found = run("entropy_top", entropy=entropy, weighter={"share": 0.34}, trained=trained)
     assert found.tolist() == [0, 0, 1, 0, 1, 0, 0, 0]
+
+
+def test_entropy_mean_one_by_hand():
+    """Sequence by sequence: min-max, a floor of 0.2, a mean of 1."""
+    entropy = float64([1.0, 3.0, 2.0, 0.5, 2.5, 4.0, 4.0, 9.0])
+    found = run("entropy_mean_one", entropy=entropy, weighter={"floor": 0.2})
+    first = np.maximum([0.0, 1.0, 0.5], 0.2)
+    second = np.maximum([0.0, 1.0], 0.2)
+    assert found.tolist() == pytest.approx([*first / first.mean(), *second / second.mean(), 1, 1, 1])
+    trained = torch.tensor([False, True, True, True, True, True, True, False])
+    found = run("entropy_mean_one", entropy=entropy, weighter={"floor": 0.2}, trained=trained)
+    third = np.array([1.0, 0.2])  # the token that is not trained on is none of the extremes
+    assert found.tolist() == pytest.approx([0, *third / third.mean(), *second / second.mean(), 1, 1, 0])
+    with pytest.raises(ValueError, match="needs the entropy"):
+        run("entropy_mean_one")
 
 
 def test_a_share_is_no_token_more_for_rounding():
@@ -112,13 +128,15 @@ def test_equal_responses_have_no_divergence_and_all_weights_are_one():
     assert run("tw_grpo", divergence=torch.zeros(8)).tolist() == [1.0] * 8
 
 
-@given(order=st.permutations(range(4)), chunk=st.integers(1, 6))
-def test_the_order_of_a_group_and_the_chunks_do_not_matter(order, chunk):
+@given(order=st.permutations(range(4)), chunk=st.integers(1, 6), slice_logits=st.integers(1, 260))
+def test_the_order_of_a_group_the_chunks_and_the_slices_do_not_matter(order, chunk, slice_logits):
     values = logits(3, 4, 6, 9)
     whole = position_divergence(values, ALL)
     parts = [position_divergence(a, b) for a, b in zip(values.split(chunk, 1), ALL.split(chunk, 1), strict=True)]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(position_divergence(values[list(order)], ALL), whole, rtol=1e-12, atol=1e-12)
+    sliced = position_divergence(values, ALL, slice_logits=slice_logits)
+    torch.testing.assert_close(sliced, whole, rtol=1e-12, atol=1e-12)
 
 
 def test_excluded_tokens_are_no_part_of_the_vocabulary():
@@ -126,6 +144,9 @@ def test_excluded_tokens_are_no_part_of_the_vocabulary():
     alive[2, 3:] = False
     shut = torch.full((4, 6, 2), float("-inf"), dtype=torch.float64)
     found = position_divergence(torch.cat([values, shut], -1), alive)
+    for slice_logits in (1, 24, 72, 200):  # also slices in which nothing is allowed
+        sliced = position_divergence(torch.cat([values, shut], -1), alive, slice_logits=slice_logits)
+        torch.testing.assert_close(sliced, found, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found, position_divergence(values, alive), rtol=1e-12, atol=1e-12)
     # what stands at a position where a response has ended does not matter
     values[2, 3:] = float("nan")

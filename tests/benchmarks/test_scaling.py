@@ -204,15 +204,16 @@ def test_a_step_ahead_the_trainer_waits_less_for_the_longest_responses() -> None
     assert waits[1] < 0.5 * waits[0]
 
 
-def test_calls_of_one_process_grow_with_samples_times_ranks() -> None:
-    def sent(gpus: int, prompts: int) -> float:
+def test_calls_of_one_process_grow_with_samples_and_not_with_ranks() -> None:
+    def called(gpus: int, prompts: int, *, first: bool = True) -> float:
         workload = Workload(prompts=prompts)
-        cluster = Cluster(MODEL, Hardware(gpus), workload, replace(COSTLY, pack=0, unpack=0, plan=0), Setting())
-        return cluster.call(prompts * workload.group, first=True)
+        return Cluster(MODEL, Hardware(gpus), workload, COSTLY, Setting()).call(prompts * workload.group, first=first)
 
-    assert sent(9, 10) == pytest.approx(8 * 80 * 2e4 / 4e8)
-    assert sent(17, 20) == pytest.approx(4 * sent(9, 10))
-    assert sent(1, 10) == 0.0
+    planned = 80 * (1e-4 + 2e-4)  # and packed
+    assert called(8, 10) == pytest.approx(planned + 80 * 7 / 8 * 2e4 / 4e8 + 10 * 1e-4)
+    assert called(8, 10, first=False) == pytest.approx(planned + 80 * 7 / 8 * (2e3 + 7 / 8 * 2e4) / 4e8 + 10 * 1e-4)
+    assert called(1000, 20) == pytest.approx(2 * called(1000, 10)) == pytest.approx(2 * called(500, 10), rel=0.01)
+    assert called(1, 10) == 80 * 2e-4, "planned alone"
 
 
 def test_units_have_all_responses_and_fill_the_ranks() -> None:

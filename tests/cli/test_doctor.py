@@ -45,6 +45,12 @@ def test_the_machine_and_a_good_configuration_pass(config):
     assert not (config.parent / "cache").exists()
 
 
+def test_ranks_that_only_a_launcher_can_place_are_told(config):
+    found = findings(config, "cluster.nodes=2", "cluster.placement=process")["cluster.placement"]
+    assert found.state == "note" and "cluster.nodes is 2" in found.detail and "torchrun" in found.remedy
+    assert "cluster.placement" not in findings(config, "cluster.nodes=2")
+
+
 @pytest.mark.parametrize(
     ("override", "subject"),
     [

@@ -65,6 +65,7 @@ def test_what_is_called_required_is_refused_when_missing_and_nothing_else():
     assert {model.__name__: keys for model, keys in marked.items() if keys} == {
         "SourceConfig": {"path"},
         "StageConfig": {"name"},
+        "PairConfig": {"builder"},
         "RewardPart": {"name", "reward"},
     }
     for model, keys in marked.items():
@@ -107,7 +108,10 @@ def test_the_json_schema_forbids_unknown_keys_and_knows_all_sections():
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == set(RunConfig.model_fields)
     free = {name for name, part in schema["$defs"].items() if part["additionalProperties"] is not False}
-    assert free == {"CustomAdvantage", "CustomObjective", "CustomWeighter", "CustomCorrection"}
+    assert free == {
+        *("CustomAdvantage", "CustomObjective", "CustomWeighter", "CustomCorrection"),
+        *("CustomCurriculum", "CustomStrategy", "CustomTransform"),
+    }
 
 
 def test_the_json_schema_takes_a_word_for_a_section():

@@ -460,6 +460,16 @@ def test_splits_stay_behind_their_paths(old, new):
     assert not [item.key for item in done.unsupported if item.key.startswith("data.")]
 
 
+@pytest.mark.parametrize("actor", ["worker: {actor: ", "actor_rollout_ref: {actor: "])
+def test_saving_is_translated_from_the_keys_of_verl_too(actor):
+    checkpoint = "{checkpoint: {async_save: true, save_contents: [model]}}}"
+    done = migrate(f"trainer: {{save_freq: 5, max_actor_ckpt_to_keep: 2}}\n{actor}{checkpoint}", "f")
+    (stage,) = done.config.stages
+    assert (stage.save_every, stage.keep_checkpoints, stage.async_save) == (5, 2, True)
+    left = {item.key.partition("checkpoint.")[2] for item in done.unsupported if "checkpoint" in item.key}
+    assert left == {"save_contents"}
+
+
 def test_algorithms_are_translated():
     stage = migrate(
         """

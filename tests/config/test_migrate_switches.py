@@ -65,6 +65,15 @@ def test_a_critic_by_default_is_told_where_the_policy_differs():
     assert "worker.critic.optim.weight_decay" not in left
 
 
+def test_a_critic_has_adapters_where_the_policy_has():
+    text = "algorithm: {adv_estimator: gae}\nworker: {actor: {model: {lora: {rank: 16}}}CRITIC}"
+    left = unsupported(text.replace("CRITIC", ""))
+    assert left["worker.critic.model.lora.rank"].endswith("the critic had the default, 0.0")
+    assert "worker.critic.model.lora.rank" not in unsupported(
+        text.replace("CRITIC", ", critic: {model: {lora: {rank: 16}}}")
+    )
+
+
 def test_without_gae_a_critic_had_no_effect():
     text = PPO.replace("adv_estimator: gae", "adv_estimator: remax")
     idle, left = without_effect(text), unsupported(text)

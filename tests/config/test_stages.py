@@ -270,3 +270,48 @@ def test_a_setting_that_would_never_act_is_refused(stage: dict[str, object], sen
     with pytest.raises(ValidationError) as refused:
         StageConfig.model_validate({"name": "rl", **stage})
     assert sentence in str(refused.value)
+
+
+GRPO = "  - {name: grpo}\n"
+PAIRED = "name: dpo, trajectories: rollouts, objective: dpo, aggregation: sequence"
+
+
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        (GRPO + f"  - {{{PAIRED}}}", "set rollouts.pairs"),
+        (GRPO + "  - {name: b, rollouts: {pairs: [{builder: accuracy}]}}", "it goes with trajectories: rollouts"),
+        (GRPO + "  - {name: b, rollouts: {}}", "set pairs or drop_solved, or leave rollouts out"),
+        (GRPO + "  - {name: b, rollouts: {drop_solved: 1.5}}", "rollouts.drop_solved: .*less than or equal to 1"),
+        (
+            GRPO + "  - {name: b, trajectories: rollouts, rollouts: {pairs: [{builder: accuracy}]}}",
+            "does not compare pairs",
+        ),
+        (GRPO + f"  - {{{PAIRED}, epochs: 1, rollouts: {{pairs: [{{builder: accuracy}}]}}}}", "set steps"),
+        (
+            GRPO + f"  - {{{PAIRED}, transforms: [shuffle_options], rollouts: {{pairs: [{{builder: accuracy}}]}}}}",
+            "leave transforms out",
+        ),
+        (f"  - {{{PAIRED}, rollouts: {{pairs: [{{builder: accuracy}}]}}}}", "no earlier stage generates responses"),
+        (
+            GRPO
+            + f"  - {{{PAIRED}, rollouts: {{stages: [later], pairs: [{{builder: accuracy}}]}}}}\n  - {{name: later}}",
+            "'later' is no earlier stage that generates responses; those are grpo",
+        ),
+        (
+            GRPO
+            + "  - {name: b, trajectories: offline, advantage: ones, objective: sft, rollouts: {drop_solved: 0.5}}",
+            "drop_solved goes with trajectories: policy",
+        ),
+    ],
+)
+def test_what_cannot_be_read_of_rollouts_is_refused(stages, told):
+    with pytest.raises(ConfigError, match=told):
+        parse_config(f"stages:\n{stages}\n", "f")
+
+
+def test_a_stage_of_rollouts_names_stages_of_its_own_round():
+    rollouts = "rollouts: {stages: [grpo], pairs: [{builder: accuracy}, {builder: length, options: {ratio: 2}}]}"
+    loop = f"stages:\n  - repeat: 2\n    stages:\n      - {{name: grpo}}\n      - {{{PAIRED}, {rollouts}}}\n"
+    config = parse_config(loop, "f")
+    assert [stage.rollouts and stage.rollouts.stages for stage in config.stages] == [None, ("grpo",), None, ("grpo-2",)]

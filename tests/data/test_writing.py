@@ -28,13 +28,14 @@ def samples(media: Path) -> list[Sample]:
         ),
         Sample("s3", "2 + 2?", "numerical", "4", source="two", offline=(OfflineTrajectory("4", (-0.5, -1.0)),)),
         Sample("s4", "2 + 3?", "numerical", "5", source="two", offline=two),
+        Sample("s5", "2 + 4?", "numerical", "6", source="two", offline=(OfflineTrajectory("6", None, ("a", "b")),)),
     ]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
 def test_round_trip(samples: list[Sample], media: Path, suffix: str) -> None:
     path = media / f"written{suffix}"
-    assert write_rows(path, samples) == 4
+    assert write_rows(path, samples) == 5
     loaded = load_source(SourceConfig(path=str(path)), DataConfig()).samples
     for back, sample in zip(loaded, samples, strict=True):
         # A table has every column in every row.

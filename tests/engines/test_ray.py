@@ -11,10 +11,13 @@ from contextlib import closing
 import pytest
 import torch
 
+from easyvideor1.config import RewardConfig
 from easyvideor1.engines.engine import Request, Sampling, finished, generate
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.engines.worker_pool import WorkerPool
-from easyvideor1.types import ConfigError
+from easyvideor1.rewards import Scorer
+from easyvideor1.rollout.reward_workers import RewardWorkers
+from easyvideor1.types import Completion, ConfigError, Sample
 from tiny import load_frames, make_plan, make_prompt
 
 from .serving import tokens_of
@@ -90,6 +93,23 @@ def test_more_gpus_than_there_are_are_refused(cluster, tiny_checkpoint):
     needed = int(ray.cluster_resources().get("GPU", 0)) + 1
     with pytest.raises(ConfigError, match=f"need {needed} GPUs"):
         WorkerPool(opening_of(tiny_checkpoint), workers=needed, placement="ray", gpus_per_worker=1)
+
+
+def test_rewards_in_actors_score_as_in_this_process_and_a_killed_one_is_replaced(cluster):
+    """Beside engines, which may have all CPUs."""
+    sample = Sample("s", "Which?", "multiple_choice", "B", options=("A. red", "B. blue"))
+    groups = [(sample, [Completion(f"<answer>{letter}</answer>") for letter in letters]) for letters in ("AB", "BBA")]
+    settings = {"parts": [{"name": "varied", "reward": "diversity"}]}
+    with closing(RewardWorkers(RewardConfig(processes=1, **settings), by_ray=True)) as rewards:
+        wanted = Scorer(RewardConfig(**settings)).score_groups(groups)
+        assert rewards.score_groups(groups) == wanted
+        first = rewards.pool.pids
+        kill(first[0])
+        until = time.monotonic() + 60
+        while rewards.pool.pids in ([], first):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert rewards.score_groups(groups) == wanted
 
 
 def is_gone(actor):

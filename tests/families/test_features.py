@@ -20,7 +20,9 @@ from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
 from easyvideor1.types import ConfigError, DataError, EasyVideoError
+from easyvideor1.video import part, window
 from easyvideor1.video.maintenance import feature_files
+from easyvideor1.video.part import taken
 from tiny import load_frames, make_plan, make_prompt, random_turns, update
 
 pytestmark = pytest.mark.model
@@ -333,3 +335,25 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "file", MANY)
     with pytest.raises(EasyVideoError, match=r"cannot (write|read) .*cache\.features"):
         store.put("ab" * 32, some_features(1))
+
+
+def test_windows_take_their_features_from_the_whole(tiny_family, model, store) -> None:
+    """The tower runs once for a video that several turns show piece by piece."""
+    whole = make_plan("video", frames=8, height=64, width=96)
+    windows = [window(whole, 0, 1, tiny_family.geometry), window(whole, 1, 4, tiny_family.geometry)]
+    odd = part(whole, [1, 2], tiny_family.geometry)
+    prompts = [make_prompt(tiny_family, "<video>What moves?", plan) for plan in (*windows, odd, whole)]
+
+    def load(ref, plan):
+        return load_frames(ref, plan) if plan.part is None else taken(load_frames(ref, plan.part.whole), plan)
+
+    expected = logprobs(tiny_family, model, prompts, load, None)
+    calls = Calls(model)
+    features = FeatureCache(tiny_family, model, store)
+    for prompt, turns in zip(prompts[:2], (0, 1), strict=True):
+        assert features.has(prompt.plans[0]) == bool(turns)
+        logprobs(tiny_family, model, [prompt], calls.load, features)
+    assert (calls.tower, len(calls.files)) == (1, 1), "the first window brings the whole"
+    found = logprobs(tiny_family, model, prompts, load, features)
+    assert (found - expected).abs().max() < ROUNDING
+    assert calls.tower == 2 and len(keys_of(store)) == 2, "frames that are no whole steps have features of their own"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from easyvideor1.attention.layout import dense_mask
 from easyvideor1.packing.prefix_tree import SHORTEST_SHARED, PackedTurns, build_forest, media_of, pack_turns
 from easyvideor1.types import Prompt, VisualSpan
+from easyvideor1.video import window
 from tiny import make_plan, make_prompt, make_turn, random_turns
 
 pytestmark = pytest.mark.model
@@ -150,3 +151,19 @@ def test_turns_stay_together_that_share_a_prompt_or_are_told_to():
     assert [unit.sequences for unit in packed] == [(0, 1, 2, 3, 4)]
     packed = pack_turns(turns, share_prefix=False)
     assert [unit.sequences for unit in packed] == [(n,) for n in range(5)] and not any(unit.shared for unit in packed)
+
+
+def test_fresh_prompts_that_begin_with_the_same_window_stay_together(tiny_family):
+    """The trajectories of a group see one window behind notes of their own: its tokens are in the row once."""
+    whole, geometry = make_plan("video", frames=8), tiny_family.geometry
+    first, second = window(whole, 0, 2, geometry), window(whole, 2, 4, geometry)
+    asked = [("<video>Note a.", first), ("<video>So far b.", first), ("<video>Note a.", second)]
+    prompts = [make_prompt(tiny_family, text, plan) for text, plan in asked]
+    prompts.append(make_prompt(tiny_family, "<video>Notes first.", whole))
+    prompts.append(make_prompt(tiny_family, "<video>Notes last.", whole))
+    turns = [make_turn(prompt, [40, 41]) for prompt in prompts]
+    packed = pack_turns(turns, share_prefix=True)
+    assert [unit.sequences for unit in packed] == [(0, 1), (2,), (3,), (4,)], "questions about a whole video do not"
+    lengths = [len(turn.prompt) + 1 for turn in turns[:2]]
+    shared = packed[0].row_length
+    assert sum(lengths) - shared >= first.tokens and shared > max(lengths)

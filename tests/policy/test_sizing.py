@@ -61,6 +61,41 @@ def test_inputs_of_layers_leave_the_device(tmp_path):
     assert saved == pytest.approx(inputs, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("fault", "said", "words"),
+    [
+        (RuntimeError("no numbers"), ConfigError, "do not run on tensors without memory .RuntimeError: no numbers"),
+        (AttributeError("a fault of ours"), AttributeError, "a fault of ours"),
+    ],
+    ids=["of torch", "of ours"],
+)
+def test_faults_of_ours_are_not_taken_for_those_of_a_family(tiny_checkpoint, fault, said, words):
+    class Faulty(type(load_family(tiny_checkpoint))):
+        def decode(self, *_):
+            raise fault
+
+    family = load_family(tiny_checkpoint)
+    family.__class__ = Faulty
+    with pytest.raises(said, match=words):
+        measure_model(family, ModelConfig(path=str(tiny_checkpoint), device="cpu"), tiny_checkpoint)
+
+
+def test_a_family_with_its_tower_elsewhere_is_refused(tiny_checkpoint):
+    class Moved(type(load_family(tiny_checkpoint))):
+        def load_model(self, *arguments, **options):
+            model = super().load_model(*arguments, **options)
+            model.model.visual.layers = model.model.visual.blocks
+            del model.model.visual.blocks
+            return model
+
+    family = load_family(tiny_checkpoint)
+    family.__class__ = Moved
+    with pytest.raises(
+        ConfigError, match=r"the memory of Moved cannot be predicted: it has no layers at model\.visual"
+    ):
+        measure_model(family, ModelConfig(path=str(tiny_checkpoint), device="cpu"), tiny_checkpoint)
+
+
 def test_what_ranks_share_is_divided_among_them(tmp_path):
     case = Case(**SMALL)
     checkpoint = write(case, tmp_path / "model")

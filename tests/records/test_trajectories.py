@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from easyvideor1.evaluation.gallery import data_uri, strips
 from easyvideor1.files import json_bytes, seal
 from easyvideor1.records.trajectories import (
     SampleRecord,
@@ -20,7 +21,8 @@ from easyvideor1.records.trajectories import (
     trajectory_record,
 )
 from easyvideor1.records.trajectory_files import read_trajectories, write_trajectories
-from easyvideor1.types import DataError, MediaPlan, MediaRef, Prompt, Sample, Score, Trajectory, Turn
+from easyvideor1.types import DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, Sample, Score, Trajectory, Turn
+from easyvideor1.video import window
 
 PLAN = MediaPlan("video", "f", (0, 2), (0.0, 0.5), 64, 32, (1, 4, 2), 2, 4.0, 2.0, "digest")
 SAMPLE = Sample("s", "<video>q", "math", "1", (MediaRef("video", "a.mp4"),), ("A. a",), "toy")
@@ -138,3 +140,26 @@ def test_sums_of_log_probs_are_told_only_if_all_are_known() -> None:
     assert trajectory_record(Trajectory((turn(asked, 2), turn(asked, 1, known=False))), score).logprob is None
     added = replace(turn(asked, 2), logprobs=np.array([-1.0, np.nan], np.float32))
     assert trajectory_record(Trajectory((added,), "offline"), score).logprob is None
+
+
+def test_what_a_part_shows_can_be_found(tmp_path: Path) -> None:
+    """A record names the entry of the whole; those of whole plans have no further key."""
+    whole = replace(PLAN, frame_indices=(0, 2, 4, 6), timestamps=(0.0, 0.5, 1.0, 1.5), grid=(2, 4, 2), tokens=4)
+    asked = Prompt(np.arange(5), SAMPLE.media, (window(whole, 1, 2, Geometry()),), (), "What?")
+    row = rollout_row(sample_record(SAMPLE, asked, step=4))
+    assert row["media"][0]["part_of"] == "digest" and row["media"][0]["frame_indices"] == (4, 6)
+    (media,) = record_from_json(json.loads(json_bytes(row))).media
+    assert (media.part_of, media.timestamps) == ("digest", (1.0, 1.5))
+    assert "part_of" not in rollout_row(group())["media"][0]
+    pixels = np.arange(4, dtype=np.uint8).repeat(32 * 32 * 3).reshape(4, 32, 32, 3)
+    (strip,) = strips([media], lambda digest: Frames(pixels, whole) if digest == "digest" else None)
+    assert [each.uri for each in strip.thumbnails] == [data_uri(pixels[2]), data_uri(pixels[3])]
+
+
+def test_rewards_of_turns_are_kept_where_there_are_some(tmp_path: Path) -> None:
+    record = group()
+    with_turns = replace(record.trajectories[0], score=replace(record.trajectories[0].score, turns=(0.25, 0.5)))
+    rows = [rollout_row(replace(record, trajectories=(member,))) for member in (with_turns, record.trajectories[0])]
+    assert [row["trajectories"][0]["score"].get("turns") for row in rows] == [[0.25, 0.5], None]
+    found = [record_from_json(json.loads(json_bytes(row))).trajectories[0].score for row in rows]
+    assert [score.turns for score in found] == [(0.25, 0.5), ()]

@@ -149,7 +149,6 @@ def test_a_wrong_part_is_refused_at_once(part: dict[str, Any]) -> None:
     [
         {"name": "accuracy", "reward": "brevity"},
         {"name": "a b", "reward": "brevity"},
-        {"name": "x", "reward": "brevity", "weight": 0},
         {"name": "x", "reward": "brevity", "gate": "accuracy"},
         {"name": "x", "reward": "brevity", "gate": "accuracy > 0 or format > 0"},
     ],

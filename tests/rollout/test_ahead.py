@@ -107,6 +107,8 @@ class Asking:
 class Scoring:
     """Scores a response by its number, or all the same for samples whose id ends with ``flat``."""
 
+    at_once = 1
+
     def __init__(self) -> None:
         self.threads: set[str] = set()
         self.scored: list[str] = []

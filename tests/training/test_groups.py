@@ -102,6 +102,16 @@ def test_what_cannot_be_judged_is_taken_out() -> None:
     assert select_groups([scored("1", "?")], drop_flat=always) == []
 
 
+def test_pairs_go_with_what_is_kept_and_keep_a_flat_group() -> None:
+    group = scored("1", "1", "1", "1")
+    paired = replace(group, pairs=((3, 1), (0, 2)))
+    assert select_groups([paired, group], drop_flat=always) == [paired]
+    unjudged = replace(paired, scores=(replace(group.scores[0], applicable=False), *group.scores[1:]))
+    (kept,) = select_groups([unjudged], drop_flat=always)
+    assert kept.pairs == ((2, 0),) and len(kept.trajectories) == 3
+    assert select_groups([replace(group, pairs=())], drop_flat=always) == []
+
+
 def test_flat_and_empty_groups() -> None:
     flat, mixed = scored("1", "1"), scored("1", "0")
     empty = attach_scores([Group(Sample("b", "q", "math", "1"), ())], by_group(score_group))[0]

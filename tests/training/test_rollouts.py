@@ -13,6 +13,9 @@ from easyvideor1.types import DataError, MediaError, OfflineTrajectory, Prompt, 
 
 pytestmark = pytest.mark.model
 
+#: No prompt is asked of it.
+ONE_TURN = SingleTurn(PromptBuilder(None, None, None))  # type: ignore[arg-type]
+
 
 def test_an_offline_response_ends_with_the_stop_token(tiny_family) -> None:
     prompt = tiny_family.render("What?", [], [])
@@ -51,7 +54,9 @@ def test_trajectories_that_cannot_be_trained_on(tiny_family, text: str, words: s
 def test_a_transform_that_takes_the_trajectory_away_is_told(tiny_family) -> None:
     sample = Sample("a", "What?", "math", "1", where="rows.jsonl:3")
     with pytest.raises(DataError, match=r"rows\.jsonl:3: no offline trajectory is left"):
-        read_offline([sample], [tiny_family.render("What?", [], [])], family=tiny_family, max_tokens=20)
+        read_offline(
+            [sample], [tiny_family.render("What?", [], [])], family=tiny_family, max_tokens=20, strategy=ONE_TURN
+        )
 
 
 def test_a_sample_has_one_prompt_in_a_step(tiny_family) -> None:
@@ -105,7 +110,7 @@ def generated(engine: Counting, names: str, *, baselines: bool = False) -> tuple
         samples,
         prompts,
         engine=engine,
-        strategy=SingleTurn(PromptBuilder(None, None, None)),  # type: ignore[arg-type]
+        strategy=ONE_TURN,
         sampling=Sampling(),
         group_size=2,
         seed=(7, "rl", 1),

@@ -12,6 +12,7 @@ import torch
 from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.config import StageConfig
+from easyvideor1.rollout.groups import score_metrics, selector
 from easyvideor1.training.train_batch import Sources, TrainBatch, flatten_groups, make_train_batch
 from easyvideor1.types import EasyVideoError, Group, Prompt, Sample, Score, Trajectory, Turn
 
@@ -112,10 +113,55 @@ def test_turns_share_what_their_trajectory_earned() -> None:
     torch.testing.assert_close(train_batch(groups, advantage="dr_grpo").advantages, torch.tensor([0.5, 0.5, -0.5]))
 
 
+def test_turns_with_rewards_of_their_own() -> None:
+    """Worked out by hand: returns are sums from a turn on; statistics are those of a turn, over those that have it."""
+    whole = group((0.5, [2, 1]), (0.1, [3, 1]), (0.3, [1]))
+    turns = ((1.0, 0.0), (0.0, 0.2), (0.8,))
+    own = replace(whole, scores=tuple(replace(s, turns=t) for s, t in zip(whole.scores, turns, strict=True)))
+
+    def found(**options: object) -> list[float]:
+        advantages = train_batch([own], advantage={"name": "per_turn", **options}).advantages
+        assert isinstance(advantages, torch.Tensor)
+        return advantages.tolist()
+
+    # Returns are [1, 0], [0.2, 0.2] and [0.8]; their mean at the first turn is 2 / 3.
+    assert found() == pytest.approx([1 / 3, -2 / 3, -7 / 15, -7 / 15, 2 / 15])
+    assert found(baseline="same") == pytest.approx([1 / 3, -0.1, -7 / 15, 0.1, 2 / 15])
+    assert found(baseline="same", gamma=0.0) == pytest.approx([0.4, -0.1, -0.6, 0.1, 0.2])
+    first, second = np.std([1.0, 0.0, 0.8], ddof=1), np.std([0.0, 0.2], ddof=1)
+    expected = [0.4 / first, -0.1 / second, -0.6 / first, 0.1 / second, 0.2 / first]
+    assert found(baseline="same", gamma=0.0, scale="std") == pytest.approx(expected, rel=1e-4)
+    # What is taken off a response for its length stays with its last turn: 8 of 10 tokens with a cache of 4 cost 0.5.
+    long = replace(own, trajectories=(Trajectory((turn(1), turn(8))), *own.trajectories[1:]))
+    cut = train_batch([long], advantage={"name": "per_turn", "gamma": 0.0}, overlong={"cache": 4}).advantages
+    assert isinstance(cut, torch.Tensor) and cut[:2].tolist() == pytest.approx([1 - 0.6, -0.5 - 0.6])
+
+
+def test_a_group_whose_turns_differ_is_not_flat() -> None:
+    flat = group((0.5, [1, 1]), (0.5, [1, 1]))
+    scores = tuple(replace(s, turns=t) for s, t in zip(flat.scores, ((1.0, 0.0), (0.0, 1.0)), strict=True))
+    differing = replace(flat, scores=scores)
+    for advantage, kept in (("per_turn", True), ("grpo", False)):
+        stage = StageConfig.model_validate({"name": "rl", "advantage": advantage})
+        assert (selector(stage, 10)([differing]) == [differing]) == kept
+        assert selector(stage, 10)([flat]) == []
+    assert score_metrics([differing], [])["reward/turn/1"] == 0.5
+
+
 def test_pairs_are_there_for_those_who_compare() -> None:
     found = train_batch(GROUPS, objective="dpo", aggregation="sequence")
     assert found.pairs is not None and found.pairs.tolist() == [[0, 1], [4, 2]]
     assert train_batch(GROUPS).pairs is None
+
+
+def test_pairs_that_a_group_comes_with_go_before_those_of_rewards() -> None:
+    given = replace(group((1.0, [2]), (1.0, [3]), (1.0, [1])), pairs=((2, 0), (1, 0)))
+    dpo = {"objective": "dpo", "aggregation": "sequence"}
+    assert train_batch([given, GROUPS[0]], **dpo).pairs.tolist() == [[2, 0], [1, 0], [3, 4]]
+    assert train_batch([GROUPS[0], given], **dpo).pairs.tolist() == [[4, 2], [3, 2], [0, 1]]
+    assert train_batch([replace(given, pairs=())], **dpo).pairs.tolist() == []
+    cut = replace(given, trajectories=(*given.trajectories[:2], Trajectory((turn(1, "length"),))))
+    assert train_batch([cut], **dpo, overlong={"filter": True}).pairs.tolist() == [[1, 0]]
 
 
 def test_a_response_of_which_nothing_is_trained_on_is_in_no_pair() -> None:

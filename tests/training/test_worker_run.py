@@ -1,4 +1,4 @@
-"""Training with the engine in a process of its own, and with engines that lose requests."""
+"""Training with engines and rewards in processes of their own, and with such that lose what they are given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from easyvideor1.config import RunConfig
 from easyvideor1.types import StoppedError
 
-from .runs import World, json_lines, lasting, train, write_rows
+from .runs import World, differing, json_lines, lasting, train, write_rows
 
 pytestmark = pytest.mark.model
 
@@ -39,6 +39,40 @@ def test_a_run_with_a_worker_is_equal_to_the_bit(world: World, place: Path, fini
     ours, theirs = lasting(place / "runs" / "small"), lasting(finished)
     differ = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
     assert differ == {"config.yaml"}
+
+
+#: A reward that never returns, once.
+HANGING = """
+import time
+from pathlib import Path
+
+from own_parts import vowels
+
+
+def reward(sample, response):
+    if Path("hang").exists() and sample.answer not in response:  # not when it is tried with the reference
+        Path("hang").unlink()
+        time.sleep(3600)
+    return vowels(sample, response)
+"""
+
+
+def test_a_run_with_rewards_in_processes_is_equal_to_the_bit(world: World, place: Path, finished: Path) -> None:
+    train(world.config(rewards__processes=2))
+    assert differing(place / "runs" / "small", finished) == ["config.yaml"]
+
+
+def test_a_reward_that_never_returns_masks_its_group_alone(world: World, place: Path) -> None:
+    (place / "hanging.py").write_text(HANGING)
+    (place / "hang").touch()
+    rewards = {"custom": {"*": "hanging:reward"}, "processes": 1, "deadline": 3.0}
+    with pytest.warns(RuntimeWarning, match=r"over 3 responses to .*; another one takes its place"):
+        train(world.short(rewards=rewards, stages__0__selection={"drop_flat_groups": False}))
+    rows = json_lines(place / "runs/small/stages/01-rl/metrics.jsonl")
+    assert [row["response/not_applicable"] for row in rows] in ([3.0, 0.0], [0.0, 3.0])
+    (masked,) = [row for row in rows if row["response/not_applicable"]]
+    (reason,) = [name for name in masked if name.startswith("not_applicable/")]
+    assert reason.endswith("/not scored: its process took longer than rewards.deadline")
 
 
 def test_a_run_with_two_workers_makes_the_same_rollouts_and_resumes(world: World, place: Path) -> None:

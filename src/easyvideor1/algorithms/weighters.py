@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.sequences import reindex
-from easyvideor1.config.algorithms import EntropyTopOptions, TWGRPOOptions, WeighterOptions
+from easyvideor1.algorithms.sequences import reindex, sum_by
+from easyvideor1.config.algorithms import EntropyMeanOneOptions, EntropyTopOptions, TWGRPOOptions, WeighterOptions
 from easyvideor1.registry import Registry
 
 
@@ -86,7 +86,35 @@ def entropy_top(tokens: TokenStatistics, options: EntropyTopOptions) -> torch.Te
     return weights
 
 
-def position_divergence(logits_GCV: torch.Tensor, alive_GC: torch.Tensor, *, clamp: float = 11.0) -> torch.Tensor:
+@WEIGHTERS.register("entropy_mean_one")
+@requires("entropy", "group_ids")
+def entropy_mean_one(tokens: TokenStatistics, options: EntropyMeanOneOptions) -> torch.Tensor:
+    """``v / mean(v)`` with ``v = max(minmax_t(H), floor)``, extremes and mean over the trained tokens of a sequence.
+
+    The element weights of Stream-R1 (arXiv 2605.03849: min-max, floor, mean 1), with the entropy of a token in place of
+    the saliency of a reward model. Their mean is 1, so the step is no longer than without, unlike with ``tw_grpo``. All
+    are 1 where the entropies of a sequence are equal; tokens that are not trained on have 0.
+    """
+    if tokens.entropy is None:
+        raise ValueError("entropy_mean_one needs the entropy of every token")
+    count, index_T = reindex(tokens.sequence)
+    value, trained = tokens.entropy.detach(), tokens.trained
+    low = value.new_full((count,), float("inf")).scatter_reduce(0, index_T[trained], value[trained], "amin")[index_T]
+    high = value.new_full((count,), float("-inf")).scatter_reduce(0, index_T[trained], value[trained], "amax")[index_T]
+    scaled = torch.where(high > low, (value - low) / (high - low).clamp_min(torch.finfo(value.dtype).tiny), 1.0)
+    floored = torch.where(trained, scaled.clamp_min(options.floor), 0.0)
+    number = sum_by(trained.to(value.dtype), index_T, count)
+    mean = sum_by(floored, index_T, count) / number.clamp_min(1)
+    return floored / torch.where(mean > 0, mean, 1.0)[index_T]
+
+
+#: Logits that ``position_divergence`` has temporaries of at once.
+SLICE_LOGITS = 1 << 22
+
+
+def position_divergence(
+    logits_GCV: torch.Tensor, alive_GC: torch.Tensor, *, clamp: float = 11.0, slice_logits: int = SLICE_LOGITS
+) -> torch.Tensor:
     """How differently the G responses of a group predict, at C positions: ``(C,)``.
 
     ``D_t = mean_g sum_v (exp(d) - d - 1)`` with ``d = clamp(m_t(v) - l_{g,t}(v))``, ``l`` the log-probabilities and
@@ -94,17 +122,37 @@ def position_divergence(logits_GCV: torch.Tensor, alive_GC: torch.Tensor, *, cla
     are not weighted with their probability, and ``m`` is no distribution). Where no clamp acts this is
     ``mean_g sum_v exp(m - l) - V``, so that improbable tokens dominate it.
 
-    Positions do not mix: call it for some at a time, memory is a few times ``G C V``.
+    Positions do not mix: call it for some at a time. The vocabulary is gone through in slices, so that the memory
+    beyond the logits themselves is a few times ``slice_logits``, whatever ``G C V`` is.
 
     Args:
         logits_GCV: of each response at each position; ``-inf`` excludes a token, for all alike.
         alive_GC: bool, false where a response has ended; it counts as uniform there.
         clamp: bound on the size of ``d``.
+        slice_logits: logits in a slice of the vocabulary; it changes no more than the order of sums.
     """
-    allowed = (logits_GCV != float("-inf")) | ~alive_GC[..., None]
-    allowed = allowed.all(0, keepdim=True).expand_as(logits_GCV)
-    log = torch.log_softmax(logits_GCV.masked_fill(~allowed, float("-inf")), -1)
-    uniform = -allowed.sum(-1, keepdim=True).to(log.dtype).log()
-    log = torch.where(alive_GC[..., None], log, uniform).masked_fill(~allowed, 0.0)
-    d = (log.mean(0, keepdim=True) - log).clamp(-clamp, clamp)
-    return (d.exp() - d - 1).masked_fill(~allowed, 0.0).sum(-1).mean(0)
+    size = max(slice_logits // max(alive_GC.numel(), 1), 1)
+    alive = alive_GC[..., None]
+    normaliser = count = None
+    for part in torch.split(logits_GCV, size, -1):
+        allowed = _allowed(part, alive)
+        # Where a response has ended its logits may be anything; its normaliser is not read.
+        found = torch.logsumexp(part.masked_fill(~allowed, float("-inf")), -1, keepdim=True)
+        normaliser = found if normaliser is None else torch.logaddexp(normaliser, found)
+        number = allowed.sum(-1, keepdim=True)
+        count = number if count is None else count + number
+    if normaliser is None or count is None:
+        return logits_GCV.new_zeros(logits_GCV.shape[1])
+    uniform = -count.to(logits_GCV.dtype).log()
+    total = logits_GCV.new_zeros(logits_GCV.shape[1])
+    for part in torch.split(logits_GCV, size, -1):
+        allowed = _allowed(part, alive)
+        log = torch.where(alive, part - normaliser, uniform).masked_fill(~allowed, 0.0)
+        d = (log.mean(0, keepdim=True) - log).clamp(-clamp, clamp)
+        total += (d.exp() - d - 1).masked_fill(~allowed, 0.0).sum(-1).mean(0)
+    return total
+
+
+def _allowed(part_GCS: torch.Tensor, alive_GC1: torch.Tensor) -> torch.Tensor:
+    """Which tokens of a slice no living response excludes, bool ``(1, C, S)``."""
+    return ((part_GCS != float("-inf")) | ~alive_GC1).all(0, keepdim=True)

@@ -41,6 +41,7 @@ class Verb:
 
 VERBS: tuple[Verb, ...] = (
     Verb("quickstart", "easyvideor1.cli.quickstart", "quickstart"),
+    Verb("recipes", "easyvideor1.cli.recipes", "recipes"),
     Verb("doctor", "easyvideor1.cli.doctor", "doctor"),
     Verb("fit", "easyvideor1.cli.fit", "fit"),
     Verb("train", "easyvideor1.cli.train", "train"),
@@ -49,7 +50,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("serve", "easyvideor1.cli.serve", "serve"),
     Verb("report", "easyvideor1.cli.report", "report"),
     Verb("export", "easyvideor1.cli.export", "export"),
-    Verb("filter", "easyvideor1.cli.curation", "filter_rows"),
+    Verb("filter", "easyvideor1.cli.filter", "filter_rows"),
     Verb("trajectories", "easyvideor1.cli.curation", "app"),
     Verb("cache", "easyvideor1.cli.cache", "app"),
     Verb("check", "easyvideor1.cli.check", "app"),

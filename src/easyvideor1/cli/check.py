@@ -51,6 +51,7 @@ def rewards(
     from easyvideor1.cli.progress import progress
     from easyvideor1.data import embedded_media, scan_source
     from easyvideor1.rewards.audit import audit, reference_scorer
+    from easyvideor1.rewards.tag_contents import example_words
     from easyvideor1.rewards.tags import full_response
 
     settings, sources = _sources(data, config)
@@ -62,12 +63,13 @@ def rewards(
     ]
     samples = [sample for scan in scans for sample in scan.samples]
     bad = [row for scan in scans for row in scan.bad]
+    words = example_words(settings.rewards.tags)
     with progress("checking references", unit="type") as on_progress:
         audits = audit(
             samples,
             reference_scorer(settings.rewards),
             coordinates=scale,
-            form=lambda answer: full_response(answer, settings.rewards.grammar),
+            form=lambda answer: full_response(answer, settings.rewards.grammar, words),
             seed=settings.seed,
             on_task=lambda task, done, total: on_progress(done, total, task),
         )

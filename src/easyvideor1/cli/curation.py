@@ -1,8 +1,8 @@
-"""``evr1 filter`` and ``evr1 trajectories``: sample responses to every row, and keep the rows worth training on."""
+"""Responses to every row, for ``evr1 trajectories`` and ``evr1 filter``, and what is told of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from easyvideor1.types import ConfigError, RequestFailed, StoppedError, TurnErro
 if TYPE_CHECKING:
     from easyvideor1.components import Components
     from easyvideor1.config import JudgeConfig, RunConfig
+    from easyvideor1.curation.filters import Questions
     from easyvideor1.curation.ledger import ResponseLedger
     from easyvideor1.curation.responses import CollectedResponses
     from easyvideor1.data import BadRow
@@ -31,8 +32,10 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Curation:
-    """The responses to every row, the rows that could not be used, and the files that keep both."""
+    """The rows that could be used and the others, the responses to all that was asked about them, and the files that
+    keep both."""
 
+    samples: tuple[Sample, ...]
     found: CollectedResponses
     refused: tuple[BadRow, ...]
     failed_files: frozenset[str]
@@ -79,8 +82,7 @@ class Curation:
         unasked += [f"{turns} without a further turn"] if turns else []
         unasked += [f"{lost} that the engine did not answer"] if lost else []
         unasked += [f"{len(self.refused)} that cannot be used"] if self.refused else []
-        without = len(self.found.unreadable) + len(self.found.unfinished)
-        rows = len(self.found.answered) + without + len(self.refused)
+        rows = len(self.samples) + len(self.refused)
         typer.echo(f"wrote {out}: {kept}; left out of {rows} rows: {', '.join([*left_out, *unasked])}")
         for line in self._missing():
             typer.echo(line)
@@ -132,8 +134,11 @@ def open_curation(
     k: int,
     checkpoint: Path | None,
     endpoint: JudgeConfig | None = None,
+    questions: Callable[[RunConfig], Questions] | None = None,
 ) -> Iterator[Curation]:
     """Sample k responses to every row of ``data.train``; this process holds a lock on ``out`` until the block ends.
+
+    With ``questions``, what they make of the rows is asked in place of the rows.
 
     Raises:
         ConfigError: ``out`` exists already, another process holds the lock, there are no rows, or the ledger of an
@@ -161,12 +166,13 @@ def open_curation(
         if out.exists() and not _ledger_path(out).exists():
             raise ConfigError(f"{out} exists already; remove it, or choose another --out")
         used = None if checkpoint is None else checkpoint_to_use(checkpoint, settings)
+        asked = None if questions is None else questions(settings)
         with Components.open(settings, used) as components:
             if out.exists():  # complete, but an earlier start was killed before it removed the ledger
-                _open_ledger(settings, components, out, k, endpoint).remove()
+                _open_ledger(settings, components, out, k, endpoint, asked).remove()
                 typer.echo(f"{out} is complete: an earlier start wrote all rows before it stopped")
                 raise typer.Exit
-            yield _collected(settings, components, out, k, endpoint)
+            yield _collected(settings, components, out, k, endpoint, asked)
 
 
 def _ledger_path(out: Path) -> Path:
@@ -174,17 +180,29 @@ def _ledger_path(out: Path) -> Path:
 
 
 def _open_ledger(
-    settings: RunConfig, components: Components, out: Path, k: int, endpoint: JudgeConfig | None
+    settings: RunConfig,
+    components: Components,
+    out: Path,
+    k: int,
+    endpoint: JudgeConfig | None,
+    questions: Questions | None,
 ) -> ResponseLedger:
     from easyvideor1.curation.ledger import ResponseLedger, responses_identity
 
     weights = components.checkpoint if endpoint is None else None
     identity = responses_identity(settings, k=k, checkpoint=weights, endpoint=endpoint)
+    if questions is not None and questions.identity:
+        identity["filter"] = dict(questions.identity)
     return ResponseLedger.open(_ledger_path(out), identity)
 
 
 def _collected(
-    settings: RunConfig, components: Components, out: Path, k: int, endpoint: JudgeConfig | None
+    settings: RunConfig,
+    components: Components,
+    out: Path,
+    k: int,
+    endpoint: JudgeConfig | None,
+    questions: Questions | None,
 ) -> Curation:
     from easyvideor1.cli.progress import progress
     from easyvideor1.curation.responses import collect_responses, from_endpoint, from_engine
@@ -194,69 +212,29 @@ def _collected(
         loaded = components.load_sources(settings.data.train, advance)
     # Before frames are decoded and a model is loaded: a broken reward fails at once.
     components.scorer.try_out(sample for source in loaded for sample in source.samples)
-    ledger = _open_ledger(settings, components, out, k, endpoint)
+    ledger = _open_ledger(settings, components, out, k, endpoint, questions)
+    asking = components if questions is None else questions.components(components)
     engine: Engine
     if endpoint is None:
         engine = components.open_engine()
-        generate = from_engine(components, engine, k)
+        generate = from_engine(asking, engine, k)
     else:
         system = components.config.prompts.system
         engine = EndpointEngine(components.family, components.load, endpoint, system=system)
-        generate = from_endpoint(components, engine, k, endpoint.concurrency)
+        generate = from_endpoint(asking, engine, k, endpoint.concurrency)
     with closing(engine):
         with progress("building the frame cache", unit="file") as advance:
             built = components.fill_cache(loaded, advance)
         loaded = components.without_failed(loaded, built)
         samples = [sample for source in loaded for sample in source.samples]
+        asked = samples if questions is None else questions.of(samples)
         with progress("sampling responses", unit="row") as advance:
-            found = collect_responses(samples, generate, components, ledger, advance)
+            found = collect_responses(asked, generate, asking, ledger, advance)
     refused = tuple(row for source in loaded for row in source.bad)
     failed_files = frozenset(path for path, _ in built.failures)
-    return Curation(found, refused, failed_files, ledger, components.ledger, settings.evaluation.max_failed)
-
-
-def filter_rows(
-    config: ConfigArgument,
-    overrides: GenerationOverrides = None,
-    out: Annotated[Path, typer.Option(help="File of rows to write: .jsonl, .json or .parquet.")] = Path("rows.jsonl"),
-    k: Annotated[int, typer.Option("-k", "--responses", min=1, help="Responses per row.")] = 8,
-    above: Annotated[float, typer.Option(help="Keep rows with a pass rate above this.")] = 0.0,
-    below: Annotated[float, typer.Option(help="Keep rows with a pass rate below this.")] = 1.0,
-    passing: Annotated[float, typer.Option(help="Lowest accuracy at which a response passes.")] = 0.5,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint or run directory; model.path by default.")] = None,
-) -> None:
-    """Sample several responses to every row of data.train, and write the rows whose pass rate is between the bounds.
-
-    The rows get the columns pass_rate and pass_responses. Rows without a response that could be scored, and rows with
-    unreadable media, are left out and counted. After an interruption, run the same command again: it resumes.
-    """
-    from dataclasses import replace
-
-    if not above < below:
-        raise ConfigError(f"--above {above:g} must be less than --below {below:g}")
-    kept, low, high, unjudged = [], 0, 0, 0
-    with open_curation(config, overrides or (), out, k, checkpoint) as curation:
-        for sample, responses in curation.found.answered:
-            judged = [response.score.accuracy >= passing for response in responses if response.score.applicable]
-            if not judged:
-                unjudged += 1
-                continue
-            rate = sum(judged) / len(judged)
-            low += rate <= above
-            high += rate >= below
-            if above < rate < below:
-                extra = {**sample.extra, "pass_rate": rate, "pass_responses": len(judged)}
-                kept.append(replace(sample, extra=extra))
-        curation.finish(out, kept)
-        curation.tell(
-            out,
-            f"{len(kept)} rows",
-            (
-                f"{low} with a pass rate of at most {above:g}",
-                f"{high} of at least {below:g}",
-                f"{unjudged} that could not be scored",
-            ),
-        )
+    return Curation(
+        tuple(samples), found, refused, failed_files, ledger, components.ledger, settings.evaluation.max_failed
+    )
 
 
 @app.callback()
@@ -296,7 +274,7 @@ def collect(
         if value and not endpoint:
             raise ConfigError(f"{name} {value} needs an endpoint; add --endpoint URL, or remove {name}")
     options = {"url": endpoint, "model": model, "api_key_env": api_key_env}
-    asked = _endpoint(options, concurrency, timeout) if endpoint else None
+    asked = asked_endpoint(options, concurrency, timeout) if endpoint else None
     rows, kept = [], 0
     with open_curation(config, overrides or (), out, k, checkpoint, asked) as curation:
         for sample, responses in curation.found.answered:
@@ -312,7 +290,7 @@ def collect(
         curation.tell(out, f"{len(rows)} rows with {kept} trajectories", (f"{poor} without a good response",))
 
 
-def _endpoint(options: dict[str, str], concurrency: int, timeout: float) -> JudgeConfig:
+def asked_endpoint(options: dict[str, str], concurrency: int, timeout: float) -> JudgeConfig:
     """The endpoint of the options.
 
     Raises:

@@ -294,6 +294,7 @@ def check_config(name: str, overrides: list[str]) -> Iterator[Finding]:
         existing = next(parent for parent in (whole, *whole.parents) if parent.exists())
         writable = existing.is_dir() and os.access(existing, os.W_OK)
         yield Finding(key, "ok" if writable else "broken", f"{place}: {'writable' if writable else 'not writable'}")
+    yield from _placement_finding(config)
     yield from _check_names(config)
     yield from check_benchmarks(config, overrides)
 
@@ -314,6 +315,14 @@ def _conventions_finding(config: RunConfig, checkpoint: Path) -> Iterator[Findin
         who, others = followers if released else reversed(followers)
         detail = f"{config.model.conventions}: {own}, as in {who} (in {others}: {other})"
         yield Finding("model.conventions", "ok", detail)
+
+
+def _placement_finding(config: RunConfig) -> Iterator[Finding]:
+    """Ranks that only a launcher can place: whether there will be one is known when the run starts."""
+    cluster = config.cluster
+    if cluster.placement == "process" and cluster.nodes > 1:
+        detail = f"process, and cluster.nodes is {cluster.nodes}: evr1 train alone starts ranks on its own machine only"
+        yield Finding("cluster.placement", "note", detail, "start it on every machine with torchrun, or set it to ray")
 
 
 def _source_finding(config: RunConfig, key: str, path: str) -> Finding:

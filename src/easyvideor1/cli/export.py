@@ -26,7 +26,7 @@ class _Type(StrEnum):
 def export(
     source: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="Run directory, or one of its checkpoints; RUN@best for the best one."),
+        typer.Argument(metavar="RUN", help="Run directory, or one of its checkpoints; RUN@best, RUN@STAGE."),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to write; must not exist.")],
     best: Annotated[
@@ -127,16 +127,20 @@ def _trained_model(checkpoint: Path) -> ModelConfig:
 
 
 def checkpoint_to_use(given: Path, config: RunConfig) -> Path:
-    """The checkpoint that ``--checkpoint`` names; for a run directory its last complete one, which is printed, and for
-    ``RUN@best`` its best one.
+    """The checkpoint that ``--checkpoint`` names; for a run directory its last complete one, which is printed, for
+    ``RUN@best`` its best one, and for ``RUN@STAGE`` the last complete one of a stage.
 
     A checkpoint does not say which convention its prompts followed; if the run that it lies in does, and ``config``
     differs, this is printed, too.
 
     Raises:
-        ConfigError: a run directory without a complete checkpoint, or ``@best`` of one without a best one.
+        ConfigError: a run directory without a complete checkpoint, ``@best`` of one without a best one, or ``@STAGE``
+            of one without that stage.
     """
     given = best_checkpoint(run) if (run := _run_of_best(given)) else given
+    if (stage := _named_stage(given)) is not None:
+        given = find_checkpoint(given)
+        typer.echo(f"checkpoint: {given}, the last complete one of {stage.name}", err=True)
     for place in (given, *given.absolute().parents[:4]):
         trained = trained_conventions(place)
         if trained not in (None, config.model.conventions):
@@ -168,7 +172,7 @@ def trained_conventions(run_dir: Path) -> str | None:
 
 def find_checkpoint(source: Path) -> Path:
     """``source`` itself if it is a checkpoint, else the newest complete checkpoint of a run; damaged ones are printed.
-    ``RUN@best`` is the best one of a run.
+    ``RUN@best`` is the best one of a run, ``RUN@STAGE`` the newest of a stage.
 
     Raises:
         ConfigError: there is no checkpoint, or it is damaged.
@@ -180,16 +184,17 @@ def find_checkpoint(source: Path) -> Path:
 
     if run := _run_of_best(source):
         return best_checkpoint(run)
-    if not source.exists():
+    stage = _named_stage(source)
+    if stage is None and not source.exists():
         raise ConfigError(not_found(RunConfig(), str(source), "run directory"))
     if (source / "state.json").is_file():
         if fault := read_state(source)[1]:
             raise ConfigError(f"{source} is damaged: {fault}; use an earlier checkpoint")
         return source
-    for stage in sorted((source / "stages").glob("*"), reverse=True):
-        found = latest_checkpoint(stage)
+    for place in sorted((source / "stages").glob("*"), reverse=True) if stage is None else [stage]:
+        found = latest_checkpoint(place)
         for damage in found.passed_over:
-            typer.echo(f"DAMAGED: {source}/{damage}", err=True)
+            typer.echo(f"DAMAGED: {place.parents[1]}/{damage}", err=True)
         if found.path is not None:
             return found.path
     raise ConfigError(
@@ -234,3 +239,24 @@ def _run_of_best(given: Path) -> Path | None:
     """The directory that ``DIRECTORY@best`` names; ``None`` for any other path, or where this very path is there."""
     name = given.name.removesuffix("@best")
     return given.with_name(name) if name and name != given.name and not given.exists() else None
+
+
+def _named_stage(given: Path) -> Path | None:
+    """The directory of the stage that ``RUN@STAGE`` names, by its name (``dpo-2``) or its directory's (``04-dpo-2``).
+
+    ``None`` for a path that is there, or without ``@`` behind a run.
+
+    Raises:
+        ConfigError: the run has no such stage.
+    """
+    from easyvideor1.types import ConfigError
+
+    head, at, name = given.name.rpartition("@")
+    run = given.with_name(head) if head else given
+    if not at or not name or given.exists() or not (run / "stages").is_dir():
+        return None
+    stages = {place.name.partition("-")[2]: place for place in sorted((run / "stages").iterdir())}
+    found = stages.get(name) or next((place for place in stages.values() if place.name == name), None)
+    if found is None:
+        raise ConfigError(f"{run} has no stage {name!r} yet; it has {', '.join(stages) or 'none'}")
+    return found

@@ -128,7 +128,10 @@ def _asked(stage: StageConfig, components: Components, loaded: Sequence[Loaded])
     found = []
     for source in loaded:
         for sample in filter(takes(stage, source), source.samples):
-            lengths = (limit,) * stage.group_size
+            members = stage.group_size
+            if stage.trajectories == "rollouts" and stage.rollouts is not None:
+                members = min(members, 2 * sum(pair.per_prompt for pair in stage.rollouts.pairs))
+            lengths = (limit,) * members
             if stage.trajectories == "offline":
                 lengths = tuple(
                     len(offline_ids(components.family, each, None, strict=False)) for each in sample.offline

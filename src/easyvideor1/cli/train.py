@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.cli.config import ConfigArgument, OverridesArgument
+from easyvideor1.cli.recipes import prepare_missing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +21,8 @@ def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
 
     After an interruption, run the same command again: training resumes from the last checkpoint, with the same result
     as an uninterrupted run. With more steps of the last stage, or another stage behind it, the same run gets longer.
-    After the loss of a rank it resumes by itself, cluster.max_restarts times.
+    After the loss of a rank it resumes by itself, cluster.max_restarts times. The toy data of a shipped recipe are
+    written first where they are missing.
     """
     from rich.console import Console
 
@@ -29,7 +31,9 @@ def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
     settings = load_config(config, overrides or ())  # a mistake in it is told before the seconds that torch takes
     if _follows(settings):
         return
-    summary = _train_with_restarts(settings, Console(stderr=True), overrides or ())
+    console = Console(stderr=True)
+    prepare_missing(config, settings, console)
+    summary = _train_with_restarts(settings, console, overrides or ())
     if summary["accuracy_after"] is not None:
         from easyvideor1.evaluation import print_summary
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -9,17 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.components.media import MediaComponents, Progress
+from easyvideor1.components.preparing import read_prepared
 from easyvideor1.components.prompt_checks import PromptChecks, still_there
 from easyvideor1.config import JudgeConfig, RunConfig, SourceConfig, located
-from easyvideor1.config.paths import as_written, located_source, require_sources
+from easyvideor1.config.paths import require_sources
 from easyvideor1.data import (
     CHECK_CACHE_NAME,
     BadRow,
     CheckCache,
     Loaded,
-    distinct_stems,
-    embedded_media,
-    load_source,
     prompt_text,
 )
 from easyvideor1.data.visual_tokens import tokens_fault
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from easyvideor1.engines.worker_messages import WorkerMedia
     from easyvideor1.families.features import FeatureCache, FeatureStore
     from easyvideor1.policy.policy import Policy
-    from easyvideor1.rollout.strategies import Strategy
+    from easyvideor1.rollout.strategies import OfflineStrategy, PromptBuilder, Strategy
 
 #: Prompts are remembered up to this many tokens in all; the oldest go first. With its text and plans a prompt takes
 #: some 10 bytes a token when its frames are large and up to 50 when they are many and small: 80 to 400 MB.
@@ -100,7 +99,20 @@ class Components(MediaComponents):
 
     @cached_property
     def scorer(self) -> Scorer:
-        return Scorer(self.config.rewards)
+        """Scores responses, in this process or in others (``rewards.processes``)."""
+        rewards, cluster = self.config.rewards, self.config.cluster
+        if not rewards.processes:
+            return Scorer(rewards)
+        from easyvideor1.rollout.reward_workers import RewardWorkers
+
+        launched = "WORLD_SIZE" in os.environ and cluster.placement == "auto"
+        return RewardWorkers(rewards, by_ray=cluster.asks_for_ray and not launched)
+
+    def close(self) -> None:
+        """End the processes that decode or score, if any were started; what is used again is opened again."""
+        super().close()
+        if "scorer" in self.__dict__:
+            self.scorer.close()
 
     @cached_property
     def strategy(self) -> Strategy:
@@ -109,11 +121,22 @@ class Components(MediaComponents):
         Raises:
             ConfigError: there is no such strategy.
         """
-        from easyvideor1.rollout.strategies import STRATEGIES, CheckedStrategy, PromptBuilder
+        from easyvideor1.components.prompting import open_strategy
 
-        strategy = STRATEGIES.resolve(self.config.rollout.strategy)
-        prompts = PromptBuilder(self.render, self.family, self.plan)
-        return CheckedStrategy(strategy(prompts), self.config.data.max_prompt_tokens)
+        return open_strategy(self.config, self._prompt_builder())
+
+    @cached_property
+    def offline_strategy(self) -> OfflineStrategy:
+        """What makes the prompts that rows' offline trajectories answer; raises as ``strategy``."""
+        from easyvideor1.components.prompting import offline_strategy
+
+        return offline_strategy(self.config, self._prompt_builder(), self.strategy)
+
+    def _prompt_builder(self) -> PromptBuilder:
+        from easyvideor1.components.prompting import prompt_builder
+
+        shown = None if self.shown is None else self.as_shown
+        return prompt_builder(self.config, self.family, render=self.render, plan=self.plan, text=self.text, shown=shown)
 
     @cached_property
     def check_cache(self) -> CheckCache:
@@ -135,11 +158,17 @@ class Components(MediaComponents):
             DataError: the prompt is longer than ``data.max_prompt_tokens``, or text and media disagree.
         """
         if self.shown is None:
-            return self._prompt(self._text(sample), sample.media)
-        asked, plans = self.shown(sample, tuple(self.plan(ref) for ref in sample.media))
-        return self._prompt(self._text(asked), asked.media, plans)
+            return self._prompt(self.text(sample), sample.media)
+        asked, plans = self.as_shown(sample)
+        return self._prompt(self.text(asked), asked.media, plans)
 
-    def _text(self, sample: Sample) -> str:
+    def as_shown(self, sample: Sample) -> tuple[Sample, tuple[MediaPlan, ...]]:
+        """A sample and the plans of its media as they are asked."""
+        plans = tuple(self.plan(ref) for ref in sample.media)
+        return (sample, plans) if self.shown is None else self.shown(sample, plans)
+
+    def text(self, sample: Sample) -> str:
+        """The user message of a sample, by the template of its task type."""
         return prompt_text(sample, self.config.prompts, self.config.rewards)
 
     def _prompt(self, text: str, media: tuple[MediaRef, ...], shown: tuple[MediaPlan, ...] | None = None) -> Prompt:
@@ -168,7 +197,8 @@ class Components(MediaComponents):
     def load_sources(
         self, sources: Sequence[SourceConfig], on_progress: Progress | None = None, *, keep_unreadable: bool = False
     ) -> list[Loaded]:
-        """Read and check all rows of some sources, media and prompt lengths included; nothing is decoded.
+        """Read, prepare (``data.prepare``) and check all rows of some sources, media and prompt lengths included;
+        nothing is decoded.
 
         With ``keep_unreadable`` rows stay whose media are missing or cannot be probed: whoever asks them sees why.
 
@@ -179,23 +209,16 @@ class Components(MediaComponents):
         """
         _ = self.family
         require_sources(self.config, sources)
-        coordinates, config = self.config.rewards.coordinates, self.config
-        embedded = embedded_media(config.cache)
+        config = self.config
         try:
-            loaded = [
-                load_source(
-                    located_source(config, source),
-                    config.data,
-                    coordinates=coordinates,
-                    stem=stem,
-                    embedded=embedded,
-                    check_cache=self.check_cache,
-                    check_media=not keep_unreadable,
-                )
-                for source, stem in zip(
-                    sources, distinct_stems([as_written(config, source.path) for source in sources]), strict=True
-                )
-            ]
+            loaded = read_prepared(
+                config,
+                sources,
+                self.check_cache,
+                check_media=not keep_unreadable,
+                probe=self.frames.probe,
+                probing=self._probing,
+            )
             return self.check(loaded, on_progress, keep_unreadable=keep_unreadable)
         finally:
             self.check_cache.save()  # of sources with bad rows too: once these are mended, only they are new
@@ -237,10 +260,17 @@ class Components(MediaComponents):
 
     def _fault(self, sample: Sample) -> BadRow | None:
         try:
+            if (
+                not self.config.rollout.strategy.shows_whole
+            ):  # what is asked first may be short where the whole would not fit
+                self.strategy.start(sample)
+                if sample.offline:
+                    self.offline_strategy.start(sample)
+                return None
             if self.shown is not None:  # the text depends on plans, so no check of an earlier start stands for it
                 self.render(sample)
                 return None
-            text = self._text(sample)
+            text = self.text(sample)
             key, versions = self._prompt_checks.key(text, sample.media, list(map(self._budget_text, sample.media)))
             if not self.check_cache.knows(key):
                 self._prompt(text, sample.media)

@@ -39,8 +39,11 @@ from easyvideor1.video import (
     check_cached,
     plan,
 )
+from easyvideor1.video.derived import stored_plan
+from easyvideor1.video.effects import plan_effects
 from easyvideor1.video.media_files import FileVersion, is_settled, media_version
 from easyvideor1.video.memory_cache import Prefetcher
+from easyvideor1.video.part import part
 
 Progress = Callable[[int, int], None]
 
@@ -136,7 +139,7 @@ class MediaComponents:
         return Prefetcher(self.frames.load, max_bytes=cache.prefetch_mb << 20, workers=cache.workers)
 
     def load(self, ref: MediaRef, media_plan: MediaPlan) -> Frames:
-        """Frames of a plan: from the store, or decoded under guard and stored.
+        """Frames of a plan: from the store, or decoded under guard and stored; with effects, if the plan has any.
 
         Raises:
             MediaError: they cannot be had; ``visual_mismatch`` when they do not give one feature for each visual token
@@ -157,25 +160,32 @@ class MediaComponents:
         return self._plan_of(ref, self.frames.probe(ref.path))
 
     def _plan_of(self, ref: MediaRef, info: MediaInfo) -> MediaPlan:
-        return plan(info, self.budget(ref), self.geometry, start=ref.start, end=ref.end)
+        found = plan(info, self.budget(ref), self.geometry, start=ref.start, end=ref.end)
+        found = plan_effects(found, ref.effects, self.geometry, info)
+        if not ref.still:
+            return found
+        place = 0 if ref.still == "first" else len(found.frame_indices) - 1
+        return part(found, [place], self.geometry, "image")
 
     def budget(self, ref: MediaRef) -> ImageBudget | VideoBudget:
-        """The budget that is in force for a medium.
+        """The budget that is in force for a medium; for the still of a clip, that of the clip.
 
         Raises:
             DataError: what the medium changes does not go with the configuration, as when a transform made it.
         """
         data = self.config.data
         try:
-            return changed(data.image, ref.budget) if ref.kind == "image" else changed(data.video, ref.budget)
+            still_image = ref.kind == "image" and not ref.still
+            return changed(data.image, ref.budget) if still_image else changed(data.video, ref.budget)
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
             raise DataError(f"{ref.path}: its budget is impossible: {what} - {remedy}") from None
 
     def _budget_text(self, ref: MediaRef) -> str:
-        found = self._budget_texts.get((ref.kind, ref.budget))
+        key = ("video" if ref.still else ref.kind, ref.budget)
+        found = self._budget_texts.get(key)
         if found is None:
-            found = self._budget_texts[ref.kind, ref.budget] = self.budget(ref).model_dump_json()
+            found = self._budget_texts[key] = self.budget(ref).model_dump_json()
         return found
 
     def _rate_note(self, rates: Mapping[MediaRef, float]) -> str:
@@ -215,7 +225,8 @@ class MediaComponents:
         return _with_unplanned(check_cached(planned.items, self.store), planned)
 
     def plan_media(self, refs: Sequence[MediaRef], on_progress: Progress | None = None) -> PlannedMedia:
-        """Plan media. Those that cannot be probed go to the ledger and among the failures; nothing is raised."""
+        """Plan media: what the store needs for them. Those that cannot be probed go to the ledger and among the
+        failures; nothing is raised."""
         _ = self.geometry  # before files are read, which may take long: this fails at once
         items: list[tuple[MediaRef, MediaPlan]] = []
         failures: list[tuple[str, str]] = []
@@ -245,8 +256,8 @@ class MediaComponents:
             self.ledger.record_error(error, "left out of the cache")
             raise
         if version is not None and is_settled(version):
-            self._known[ref] = _Known(version, found.digest)
-        return found, info.fps
+            self._known[ref] = _Known(version, stored_plan(found).digest)
+        return stored_plan(found), info.fps
 
     def decode_planned(
         self,
@@ -298,7 +309,7 @@ class MediaComponents:
     def _failure(self, ref: MediaRef, report: BuildReport) -> str | None:
         try:
             known = self._still_known(ref)
-            return report.failed_digests.get(known.digest if known else self.plan(ref).digest)
+            return report.failed_digests.get(known.digest if known else stored_plan(self.plan(ref)).digest)
         except MediaError as error:
             return error.reason
 

@@ -1,6 +1,6 @@
 """Configuration: the schema, reading it, and writing it."""
 
-from easyvideor1.config.load import load_config, parse_config, recipes
+from easyvideor1.config.load import load_config, parse_config
 from easyvideor1.config.paths import located
 from easyvideor1.config.schema import (
     BaseConfig,
@@ -24,6 +24,7 @@ from easyvideor1.config.schema import (
     VideoBudget,
     VideoOverride,
 )
+from easyvideor1.config.shipped import recipes
 from easyvideor1.config.writing import dump_config, write_config
 
 __all__ = [

@@ -59,7 +59,12 @@ class PassAtKOptions(PartsAdvantage):
 
 class PerTurnOptions(GroupAdvantage):
     gamma: Probability = 1.0
-    """Discount per turn."""
+    """Discount per turn. With 0 each turn has its own reward alone."""
+    baseline: Literal["first", "same"] = "first"
+    """What is taken off the return of a turn: the group's mean at the first turn, or at the same turn, over the
+    trajectories that have it."""
+    scale: Literal["none", "std"] = "none"
+    """Whether it is divided by the group's standard deviation there, as GRPO does."""
 
 
 class GAEOptions(AdvantageOptions):
@@ -281,12 +286,18 @@ class EntropyTopOptions(WeighterOptions):
     """Share of a group's tokens, those of highest entropy, that are trained on."""
 
 
+class EntropyMeanOneOptions(WeighterOptions):
+    floor: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Least weight of a token before the weights of its sequence are scaled to a mean of 1, where the largest is 1."""
+
+
 class CustomWeighter(WeighterOptions):
     model_config = ConfigDict(extra="allow")
 
 
 WEIGHTER_OPTIONS: Mapping[str, type[WeighterOptions]] = {
     "none": WeighterOptions,
+    "entropy_mean_one": EntropyMeanOneOptions,
     "entropy_top": EntropyTopOptions,
     "tw_grpo": TWGRPOOptions,
     CUSTOM: CustomWeighter,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
@@ -127,3 +127,9 @@ class ByName(Shorthand):
 def marker_of(field: FieldInfo) -> Shorthand | None:
     """The mark of a field, if it has one."""
     return next((mark for mark in field.metadata if isinstance(mark, Shorthand)), None)
+
+
+def item_marker_of(field: FieldInfo) -> Shorthand | None:
+    """The mark of the items of a list, if they have one."""
+    items = [item for item in get_args(field.annotation) if get_origin(item) is Annotated]
+    return next((mark for item in items for mark in item.__metadata__ if isinstance(mark, Shorthand)), None)

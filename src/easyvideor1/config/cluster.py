@@ -66,6 +66,11 @@ class ClusterConfig(BaseConfig):
         return self
 
     @property
+    def asks_for_ray(self) -> bool:
+        """Whether Ray places the ranks, unless a launcher has done so."""
+        return self.placement == "ray" or (self.placement == "auto" and self.nodes > 1)
+
+    @property
     def ranks_per_node(self) -> int:
         """Ranks on each machine."""
         return self.ranks // self.nodes
@@ -91,8 +96,7 @@ class ClusterConfig(BaseConfig):
         Raises:
             ValueError: they would leave a rank so little that Ray may give one GPU to two ranks.
         """
-        by_ray = self.placement == "ray" or (self.placement == "auto" and self.nodes > 1)
-        if not by_ray or not 0 < gpus_per_worker < 1:
+        if not self.asks_for_ray or not 0 < gpus_per_worker < 1:
             return 0.0
         share = gpus_per_worker * -(-workers // self.ranks)
         if share >= 0.5:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from easyvideor1.config.base import BaseConfig, PositiveInt
 from easyvideor1.config.media import ImageBudget, ImageOverride, VideoBudget, VideoOverride, changed
+from easyvideor1.config.transforms import Transform
 from easyvideor1.types import Modality
 
 
@@ -110,8 +111,11 @@ class DataConfig(BaseConfig):
     shuffle: bool = True
     """Draw the rows of a source in a new order in every epoch. Off, they come in the order of the file, as a curriculum
     may want; sources are mixed all the same."""
-    transforms: tuple[str, ...] = ()
-    """Sample transforms in order: registered names or ``module:attr``."""
+    prepare: tuple[Transform, ...] = ()
+    """Sample transforms that are applied once to every row that is read, in training, evaluation and curation, in
+    order. Rows are checked as they make them."""
+    transforms: tuple[Transform, ...] = ()
+    """Sample transforms of the steps of training, in order: names, ``module:attr``, or sections with options."""
     image: ImageBudget = ImageBudget()
     """Budget of images."""
     video: VideoBudget = VideoBudget()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from easyvideor1.config.base import CUSTOM, ByName, Changeable, Shorthand, marker_of
+from easyvideor1.config.base import CUSTOM, ByName, Changeable, Shorthand, item_marker_of, marker_of
 from easyvideor1.config.keys import inner_models, is_list
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.files import write_text
@@ -126,6 +126,10 @@ def _sections(
             assert isinstance(field.annotation, type)
             yield from _sections(field.annotation, inside, chosen)
             continue
+        if isinstance(of_items := item_marker_of(field), ByName):
+            item = typing.get_args(typing.get_args(field.annotation)[0])[0]
+            yield from _sections(item, f"{inside}[]", of_items)
+            continue
         for inner in inner_models(field):
             yield from _sections(inner, f"{inside}[]" if is_list(field.annotation) else inside, None)
 
@@ -146,7 +150,8 @@ def _rows_by_name(mark: ByName) -> list[str]:
         every = len(names) == len(mark.names())
         if row.startswith("| `name` "):
             words = " or ".join(names) + (" or `module:attr`" if mark.takes_custom else "")
-            row = row.replace("| text | required |", f"| {words} | `{json.dumps(mark.default)}` |")
+            default = f"`{json.dumps(mark.default)}`" if mark.default else "required"
+            row = row.replace("| text | required |", f"| {words} | {default} |")
             every = True
         rows.append(row.replace("READERS", "all" if every else ", ".join(names)))
     return rows
@@ -164,6 +169,8 @@ def _type(field: FieldInfo) -> str:
     mark = marker_of(field)
     if isinstance(mark, Shorthand):
         return f"section, or its {mark.key}"
+    if (of_items := item_marker_of(field)) is not None:
+        return f"list of (section, or its {of_items.key})"
     return type_words(field.annotation, field.metadata)
 
 

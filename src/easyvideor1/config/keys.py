@@ -10,14 +10,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from easyvideor1.config.base import ByName, Changeable, Shorthand, marker_of
+from easyvideor1.config.base import ByName, Changeable, Shorthand, item_marker_of, marker_of
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.config.yaml_source import Keys
 
 
 def inner_models(field: FieldInfo) -> list[type[BaseModel]]:
     """The section classes of a field, such as the one of ``tuple[StageConfig, ...]``; every class of a ``ByName``."""
-    mark = marker_of(field)
+    mark = marker_of(field) or item_marker_of(field)
     if isinstance(mark, ByName):
         return list(dict.fromkeys(mark.classes.values()))
     return list(_models_inside(field.annotation))
@@ -53,7 +53,8 @@ def identifies_run(path: Keys) -> bool:
 
 def mark_at(path: Keys) -> Shorthand | None:
     """The mark of the section at ``path``, if a word may stand for it."""
-    return next((marker_of(field) for field in fields_at(path)), None)
+    find = item_marker_of if path and isinstance(path[-1], int) else marker_of
+    return next((find(field) for field in fields_at(path)), None)
 
 
 def is_list_at(path: Keys) -> bool | None:

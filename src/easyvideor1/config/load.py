@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import os
 import re
@@ -17,7 +16,9 @@ from easyvideor1.config.base import ByName
 from easyvideor1.config.keys import dotted, is_list_at, mark_at
 from easyvideor1.config.moved_keys import moved_to
 from easyvideor1.config.paths import path_advice
+from easyvideor1.config.repeat import written_out
 from easyvideor1.config.schema import RunConfig
+from easyvideor1.config.shipped import RECIPE_FILE, recipe_file, recipe_name, recipes
 from easyvideor1.config.suggest import nearest, shown_key, suggest, unused
 from easyvideor1.config.yaml_source import Keys, Source, describe
 from easyvideor1.types import ConfigError
@@ -27,7 +28,8 @@ def load_config(path_or_recipe: str | Path, overrides: Sequence[str] = ()) -> Ru
     """Read a configuration. Paths in it stay as they are written; ``located`` finds them, beside the file as well.
 
     Args:
-        path_or_recipe: a YAML file, or the name of a recipe that the package ships.
+        path_or_recipe: a YAML file, a directory with a ``recipe.yaml``, or the name of a recipe that the package ships
+            (``NAME`` or ``recipes/NAME``).
         overrides: ``a.b.c=value`` with the value in YAML. Items of lists go by index (``stages.0.steps=5``, the next
             free index appends) and stages also by name (``stages.grpo.steps=5``).
 
@@ -37,14 +39,14 @@ def load_config(path_or_recipe: str | Path, overrides: Sequence[str] = ()) -> Ru
     """
     name, text = _read(str(path_or_recipe))
     config = parse_config(text, name, overrides)
-    if name == str(path_or_recipe):  # a file, no recipe
-        config.set_origin(Path(path_or_recipe).parent)
+    if Path(name).is_file():  # no shipped recipe
+        config.set_origin(Path(name).parent)
     return config
 
 
 def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
     """``load_config`` for text already at hand; ``name`` is what messages call it."""
-    source = yaml_source.read_yaml(text, name)
+    source = written_out(yaml_source.read_yaml(text, name))
     marks = dict(source.marks)
     for override in overrides:
         _apply(source.values, marks, override)
@@ -67,10 +69,9 @@ def validate(source: Source) -> RunConfig:
     raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 
-def recipes() -> list[str]:
-    """Names of the recipes that the package ships."""
-    folder = importlib.resources.files("easyvideor1") / "recipes"
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+def recipe_text(path_or_recipe: str) -> str:
+    """The YAML text of what ``load_config`` reads, with its comments."""
+    return _read(path_or_recipe)[1]
 
 
 def _read(path_or_recipe: str) -> tuple[str, str]:
@@ -84,11 +85,12 @@ def _read(path_or_recipe: str) -> tuple[str, str]:
             raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if path.is_dir() and (path / RECIPE_FILE).is_file():
+        return _read(str(path / RECIPE_FILE))
+    if (shipped := recipe_name(path_or_recipe)) is not None:
+        return f"recipe {shipped}", recipe_file(shipped).read_text(encoding="utf-8")
     if path.is_dir():
         raise ConfigError(f"{path}: this is a directory; give the YAML file in it")
-    if path_or_recipe in recipes():
-        resource = importlib.resources.files("easyvideor1") / "recipes" / f"{path_or_recipe}.yaml"
-        return f"recipe {path_or_recipe}", resource.read_text(encoding="utf-8")
     known = ", ".join(recipes()) or "none"
     if path.suffix in (".yaml", ".yml") or os.sep in path_or_recipe:
         hint = path_advice(path_or_recipe, [path]) or f"shipped recipes by name: {known}"
@@ -112,8 +114,11 @@ def _apply(values: dict[str, Any], marks: dict[Keys, str], override: str) -> Non
         key = _step(at, path, word, name)
         path = (*path, key)
         last = position == len(words) - 1
-        if not last and isinstance(at, dict) and (mark := mark_at(path)) is not None:
-            at[key] = mark.expand(at.get(str(key)))  # a word that stands for a section
+        if not last and (mark := mark_at(path)) is not None:  # a word that stands for a section
+            if isinstance(at, dict):
+                at[key] = mark.expand(at.get(str(key)))
+            elif isinstance(key, int) and key < len(at):
+                at[key] = mark.expand(at[key])
         following: Any = value if last else _empty(path, words[position + 1])
         if isinstance(at, list) and key == len(at):
             at.append(following)

@@ -18,6 +18,7 @@ _SHARED: dict[str, Any] = {
     "optim.lr_scheduler_type": "constant",
     "optim.min_lr_ratio": None,
     "model.freeze_vision_tower": False,
+    "model.lora.rank": 0,
 }
 
 

@@ -28,15 +28,33 @@ def stage(old: LegacyFile) -> dict[str, Any]:
         of_critic["warmup_steps"] = 0
     out["optimizer"] = _optimizer(old, steps)
     out |= micro_batches(old)
-    save, keep = old.integer("trainer.save_freq", -1), old.integer("trainer.save_limit", -1)
-    if save > 0 or steps:
-        out["save_every"] = save if save > 0 else steps
-    if keep > 0:
-        out["keep_checkpoints"] = keep
-    elif old.has("trainer.save_limit"):
-        old.drop("trainer.save_limit", "checkpoints cannot be kept without limit; set stages.0.keep_checkpoints")
+    out |= _saving(old, steps)
     out["mini_batches"] = max(round(out["prompts_per_step"] / old.integer(f"{_ACTOR}.global_batch_size", 256)), 1)
     out["ppo_epochs"] = old.integer(f"{_ACTOR}.ppo_epochs", 1)
+    return out
+
+
+#: Keys of verl, which some files took over, beside those of EasyR1: whether checkpoints are written while training goes
+#: on, and how many are kept.
+_ASYNC = tuple(f"{actor}.checkpoint.async_save" for actor in (_ACTOR, "actor_rollout_ref.actor"))
+_KEPT = ("trainer.save_limit", "trainer.max_actor_ckpt_to_keep")
+
+
+def _saving(old: LegacyFile, steps: int | None) -> dict[str, Any]:
+    """When checkpoints are saved, how, and how many are kept."""
+    out: dict[str, Any] = {}
+    save = old.integer("trainer.save_freq", -1)
+    if save > 0 or steps:
+        out["save_every"] = save if save > 0 else steps
+    for key in _KEPT:
+        keep = old.integer(key, -1)
+        if keep > 0:
+            out.setdefault("keep_checkpoints", keep)
+        elif old.has(key):
+            old.drop(key, "checkpoints cannot be kept without limit; set stages.0.keep_checkpoints")
+    wanted = [old.flag(key, False) for key in _ASYNC]  # each is asked for, so that none is told as unknown
+    if any(wanted):
+        out["async_save"] = True
     return out
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from easyvideor1.config.base import CHANGEABLE, BaseConfig, PositiveInt, Probability
+from easyvideor1.config.base import CHANGEABLE, BaseConfig, NonNegativeInt, PositiveInt, Probability
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError
 
@@ -34,6 +34,11 @@ class JudgeConfig(BaseConfig):
     max_wait: Annotated[float, Field(ge=0), CHANGEABLE] = 30.0
     """Longest pause in seconds before a further attempt; pauses double from half a second, or are as long as the
     endpoint asks."""
+    fallback: Literal["mask", "rule"] = "mask"
+    """What becomes of responses that the judge gives no verdict on. ``mask``: they are left out and counted. ``rule``:
+    all responses of their group that it was asked about keep the score of the built-in rule (ROUGE for free text),
+    since grades of two kinds cannot be compared, and have the part ``judge_fallback``, which counts them. Rows of
+    ``preference`` have no such rule and are left out."""
     max_requests: PositiveInt | None = None
     """Requests that one run may send, further attempts included; after that the score is not applicable."""
     max_tokens: PositiveInt | None = None
@@ -99,6 +104,7 @@ RULE_PARTS = frozenset(
         "image",
         "judge",
         "judge_agreed",
+        "judge_fallback",
         "mask_iou",
         "mean_relative_accuracy",
         "negative_points",
@@ -122,16 +128,28 @@ RULE_PARTS = frozenset(
 Block = str | tuple[str, ...]
 
 
+class TagContent(BaseConfig):
+    """What stands in a tag before the answer."""
+
+    asks: str = ""
+    """What to write, in a few words; they stand in the tag in the prompt. Empty: a span is asked for as start and end
+    in seconds, and text as a blank."""
+    holds: Literal["text", "span", "spans"] = "text"
+    """What the format reward wants to find: ``text``, some words; ``span``, one time span in seconds that lies inside
+    the clip (column ``duration`` of the row); ``spans``, one or more of them."""
+
+
 class RewardPart(BaseConfig):
-    """One more term of the total."""
+    """One more term of the total, or with weight 0 a number that is recorded beside it."""
 
     name: str
     """Its name in ``Score.parts`` and in the metrics."""
     reward: str
-    """A built-in (``length_bonus``, ``brevity``, ``diversity``) or ``module:attr``: ``(sample, response) -> float |
-    Score | None`` or, for a whole group, ``(sample, responses, scores) -> list[float | None]``, all in [0, 1]."""
+    """A built-in (``length_bonus``, ``brevity``, ``diversity``, ``trace_span_iou``) or ``module:attr``: ``(sample,
+    response) -> float | Score | None`` or, for a whole group, ``(sample, responses, scores) -> list[float | None]``,
+    all in [0, 1]."""
     weight: Annotated[float, Field(ge=-10, le=10)] = 0.1
-    """Weight in the total; a negative one makes it a penalty."""
+    """Weight in the total; a negative one makes it a penalty. 0 records the number and pays nothing for it."""
     gate: str = ""
     """Counts only where this holds, else the part is 0: ``accuracy > 0``, ``format >= 1 and accuracy > 0.5``; names are
     ``accuracy``, ``format`` and earlier parts."""
@@ -142,8 +160,6 @@ class RewardPart(BaseConfig):
     def _is_readable(self) -> RewardPart:
         if not re.fullmatch(r"[A-Za-z_]\w*", self.name) or self.name in {"accuracy", "format", "total"}:
             raise ValueError(f"name {self.name!r}: use letters, digits and _, and none of accuracy, format, total")
-        if self.weight == 0:
-            raise ValueError(f"part {self.name!r} has weight 0; leave it out, or give it a weight")
         for condition in re.split(r"\s+and\s+", self.gate.strip()) if self.gate.strip() else ():
             if not GATE.fullmatch(condition.strip()):
                 raise ValueError(f"gate {self.gate!r}: write conditions as 'accuracy > 0', joined by 'and'")
@@ -159,6 +175,9 @@ class RewardConfig(BaseConfig):
     """Tags of a well-formed response. ``answer``: an answer tag, whatever stands before it. ``think-answer``: thinking,
     then the answer, and nothing else. A list names the tags before the answer in order, such as ``[time, caption,
     think]``; a list inside it may repeat (``[[time, caption], think]``), and ``think/plan`` stands inside ``think``."""
+    tags: dict[str, TagContent] = Field(default_factory=dict)
+    """What stands in innermost tags of ``grammar``, such as ``time: {holds: span}``. The prompt asks for it, and a
+    response whose tags hold something else is not well-formed."""
     require_tag: bool | None = None
     """Whether accuracy counts only for an answer in the closed answer tag. Null: in training where the prompt asks for
     the tag, and not in evaluation, where a model may never have seen the prompt; how many answers came without the tag
@@ -194,9 +213,15 @@ class RewardConfig(BaseConfig):
     workers: Annotated[PositiveInt | None, CHANGEABLE] = None
     """Programs, expressions of mathematics and pictures that are compared side by side, each in a process of its own;
     null for one per processor, 16 at most."""
+    processes: Annotated[NonNegativeInt, CHANGEABLE] = 0
+    """Processes that score whole groups; 0 scores in the process of the run. They are actors of Ray where the ranks are
+    (``cluster.placement``), else on this machine. One that hangs or dies is replaced, and what it had is masked."""
+    deadline: Annotated[float, Field(gt=0), CHANGEABLE] = 600.0
+    """Seconds that the responses to one sample may take together in a process of ``processes``, which then is ended."""
     overlap: Annotated[bool | None, CHANGEABLE] = None
-    """Whether comparisons of a step begin while its other responses are still being generated. Null: where the model is
-    on another device than the processors, which comparisons would take away from it."""
+    """Whether comparisons of a step begin while its other responses are still being generated, and with ``processes``
+    all of its scores. Null: with ``processes``, and where the model is on another device than the processors, which
+    comparisons would take away from it."""
     step_seconds: Annotated[float, Field(gt=0)] | None = 900.0
     """Seconds that a step may wait for its comparisons together. What has not begun by then is masked and counted; null
     waits for all."""
@@ -212,6 +237,12 @@ class RewardConfig(BaseConfig):
     def _weights_sum_to_one(self) -> RewardConfig:
         if abs(self.accuracy_weight + self.format_weight - 1) > 1e-9:
             raise ValueError("accuracy_weight and format_weight must sum to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _deadline_is_used(self) -> RewardConfig:
+        for fault in () if self.processes else self.unused(["deadline"], "processes"):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

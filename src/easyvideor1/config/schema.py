@@ -10,18 +10,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from easyvideor1.config.algorithms import GDPOOptions
-from easyvideor1.config.base import CHANGEABLE, BaseConfig, NonNegativeInt, Origin, PositiveInt, Probability
+from easyvideor1.config.base import CHANGEABLE, BaseConfig, ByName, NonNegativeInt, Origin, PositiveInt, Probability
 from easyvideor1.config.canary import CanaryConfig
 from easyvideor1.config.cluster import ClusterConfig
 from easyvideor1.config.data import DataConfig, ModalityShares, SourceConfig
 from easyvideor1.config.engines import VLLMConfig
 from easyvideor1.config.media import CacheConfig, ImageBudget, ImageOverride, VideoBudget, VideoOverride
 from easyvideor1.config.model import LoraConfig, ModelConfig
+from easyvideor1.config.repeat import Loops
 from easyvideor1.config.rewards import RULE_PARTS, JudgeConfig, RewardConfig
 from easyvideor1.config.serving import vllm_conflicts
 from easyvideor1.config.stage_sections import OptimizerConfig
 from easyvideor1.config.stages import StageConfig
 from easyvideor1.config.staleness import rollout_conflicts, staleness_conflicts, with_correction
+from easyvideor1.config.strategies import STRATEGY_OPTIONS, StrategyOptions, strategy_conflicts
 
 __all__ = [
     "BaseConfig",
@@ -100,9 +102,12 @@ class RolloutConfig(BaseConfig):
     """The server of ``engine: endpoint``."""
     vllm: Annotated[VLLMConfig, CHANGEABLE] = VLLMConfig()
     """Settings of ``engine: vllm``."""
-    strategy: str = "single_turn"
+    strategy: Annotated[StrategyOptions, ByName(default="single_turn", classes=STRATEGY_OPTIONS)] = StrategyOptions(
+        name="single_turn"
+    )
     """How a sample becomes a trajectory: ``single_turn``; ``second_look`` asks the model to check its answer and takes
-    the answer of its second turn; or ``module:attr``. Training, evaluation and data curation use the same."""
+    the answer of its second turn; ``streaming``, ``span_then_frames`` and ``recursive`` show a video piece by piece;
+    or ``module:attr``. Training, evaluation and data curation use the same."""
     temperature: Annotated[float, Field(ge=0.01, le=10)] = 1.0
     """Sampling temperature in training; the trainer's log-probs use the same."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -238,8 +243,9 @@ class RunConfig(BaseConfig):
     """Generation."""
     cluster: Annotated[ClusterConfig, CHANGEABLE] = ClusterConfig()
     """The ranks that train."""
-    stages: tuple[StageConfig, ...] = ()
-    """What is done, in order; each stage hands its checkpoint to the next."""
+    stages: Annotated[tuple[StageConfig, ...], Loops()] = ()
+    """What is done, in order; each stage hands its checkpoint to the next. An entry ``{repeat: 2, stages: [...]}`` is a
+    loop: its stages twice, those of the second round with names that end in ``-2`` (docs/stages.md)."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
     loggers: Annotated[tuple[str, ...], CHANGEABLE] = ()
@@ -290,6 +296,8 @@ class RunConfig(BaseConfig):
         """A sentence for each option of a stage that contradicts another section, and what to set instead."""
         limit = self.rollout.max_new_tokens
         yield from staleness_conflicts(stage, self.rollout)
+        yield from self._unread_stages(stage)
+        yield from strategy_conflicts(stage, self.rollout.strategy)
         if stage.overlong.cache > limit:
             yield (
                 f"stages.{stage.name}.overlong.cache ({stage.overlong.cache}) is larger than rollout.max_new_tokens "
@@ -305,6 +313,31 @@ class RunConfig(BaseConfig):
         if isinstance(stage.advantage, GDPOOptions):
             key = f"stages.{stage.name}.advantage.part_weights"
             yield from _unknown(key, stage.advantage.part_weights, ["accuracy", "format", *parts])
+
+    def _unread_stages(self, stage: StageConfig) -> Iterator[str]:
+        """A sentence if a stage reads rollouts that no earlier stage makes."""
+        if stage.rollouts is None:
+            return
+        names = [one.name for one in self.stages]
+        earlier = self.stages[: names.index(stage.name)]
+        made = [one.name for one in earlier if one.trajectories == "policy"]
+        wanted = stage.rollouts.stages
+        if not made:
+            yield (
+                f"stages.{stage.name}.rollouts: no earlier stage generates responses; put one with trajectories: "
+                "policy before it"
+            )
+        elif unknown := [name for name in wanted if name not in made]:
+            yield (
+                f"stages.{stage.name}.rollouts.stages: {unknown[0]!r} is no earlier stage that generates responses; "
+                f"those are {', '.join(made)}"
+            )
+        read = [one for one in earlier if one.name in (wanted or made)]
+        if stage.rollouts.pairs and (moved := [one.name for one in read if one.curriculum.name != "none"]):
+            yield (
+                f"stages.{stage.name}.rollouts: the samples of {moved[0]} follow a curriculum, so that its prompts "
+                "cannot be made again: leave it out of rollouts.stages, or its curriculum out"
+            )
 
     @model_validator(mode="after")
     def _ranks_have_what_they_need(self) -> RunConfig:

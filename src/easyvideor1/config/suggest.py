@@ -46,7 +46,10 @@ def unused(path: Keys, values: Mapping[str, Any]) -> str:
     readers = [name for name in mark.names() if key in mark.classes[name].model_fields]
     if not readers:
         return ""
-    kind, name = str(path[-2]), str(_name_at(path[:-1], values) or mark.default)
+    kind, name = (
+        next(str(key) for key in path[-2::-1] if isinstance(key, str)),
+        str(_name_at(path[:-1], values) or mark.default),
+    )
     remedy = f"set that in place of {name}, or leave out {key}"
     return f"would have no effect: it goes with {kind} {' or '.join(readers)}; {remedy}"
 

@@ -104,7 +104,7 @@ SYNONYMS: Mapping[Keys, tuple[str, ...]] = {
     (*_STAGE, "overlong", "filter"): ("mask_truncated_completions",),
     (*_STAGE, "hybrid"): ("enable_mix_policy", "mix_policy"),
     (*_STAGE, "save_every"): ("save_freq", "save_steps", "checkpoint_every"),
-    (*_STAGE, "keep_checkpoints"): ("save_limit", "save_total_limit", "max_ckpt_to_keep"),
+    (*_STAGE, "keep_checkpoints"): ("save_limit", "save_total_limit", "max_ckpt_to_keep", "max_actor_ckpt_to_keep"),
     (*_OPTIMIZER, "lr"): ("learning_rate",),
     (*_OPTIMIZER, "betas"): ("adam_beta1", "adam_beta2", "adam_betas"),
     (*_OPTIMIZER, "eps"): ("adam_epsilon", "adam_eps"),
@@ -127,6 +127,7 @@ LOCAL_SYNONYMS: Mapping[Keys, tuple[str, ...]] = {
     ("evaluation", "samples"): ("n", "num_generations", "num_samples", "n_samples"),
     ("evaluation", "every"): ("steps", "freq", "interval"),
     ("cache", "dir"): ("path", "directory"),
+    ("rewards", "processes"): ("num_workers", "num_processes"),
     ("rewards", "judge", "url"): ("base_url", "endpoint", "api_base"),
     ("rewards", "judge", "reply_tokens"): ("max_new_tokens",),
 }

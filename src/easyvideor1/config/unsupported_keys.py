@@ -66,6 +66,7 @@ REASONS: Mapping[str, str] = {
     "worker.actor.fsdp.enable_full_shard": "layers are always gathered when they run and freed again (ZeRO-3)",
     "worker.actor.fsdp.enable_rank0_init": "every rank reads the checkpoint and keeps its part (docs/scaling.md)",
     "worker.actor.fsdp.mp_": "gradients are summed in float32, and buffers are as the model has them",
+    "worker.actor.checkpoint": "checkpoints have all that resuming needs, and can be exported (evr1 export)",
     "worker.actor.model.override_config": "the checkpoint's configuration is taken as it is",
     "worker.actor.model.lora": "adapters have a rank, alpha, dropout and groups of modules (model.lora)",
     "worker.actor": "how a step is computed is not a setting",

@@ -99,7 +99,7 @@ def _deciding(config: RunConfig) -> dict[str, Any]:
 def _code_digests(config: RunConfig) -> dict[str, str]:
     """Of the user's own code that the configuration names, by module: its file, or all of the package it belongs to."""
     named = [*config.rewards.custom.values(), *(part.reward for part in config.rewards.parts)]
-    named += [config.model.family, config.rollout.engine, config.rollout.strategy]
+    named += [config.model.family, config.rollout.engine, config.rollout.strategy.name]
     found: dict[str, str] = {}
     for target in filter(lambda name: ":" in name, named):
         load_attribute(target)

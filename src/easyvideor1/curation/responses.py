@@ -95,7 +95,7 @@ def from_endpoint(components: Components, engine: Engine, k: int, concurrency: i
     Raises:
         ConfigError: the strategy may ask for further turns; a server is sent the first turn of a conversation only.
     """
-    if (strategy := components.config.rollout.strategy) != "single_turn":
+    if (strategy := components.config.rollout.strategy.name) != "single_turn":
         raise ConfigError(
             f"rollout.strategy: {strategy} may take several turns, and an endpoint is asked for the first one only; "
             "set rollout.strategy=single_turn, or use a checkpoint in place of --endpoint"

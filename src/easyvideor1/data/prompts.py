@@ -18,9 +18,16 @@ from jinja2.sandbox import SandboxedEnvironment
 from easyvideor1.config.schema import PromptConfig, RewardConfig
 from easyvideor1.data.rows import PLACEHOLDER
 from easyvideor1.rewards.readers.geometry import Scale, Size, declared_scale, picture_size
-from easyvideor1.rewards.tags import GrammarConfig, filled_tags, tags_before
+from easyvideor1.rewards.tag_contents import asked_words
+from easyvideor1.rewards.tags import filled_tags, tags_before
 from easyvideor1.tasks import TASKS, canonical_task
 from easyvideor1.types import ConfigError, Sample
+
+#: Column of a choice question that may have several right options; its prompt asks for all of their letters.
+SEVERAL_ANSWERS = "several_answers"
+
+#: Columns of a row that asks for an answer of a form of its own: the form in words, and an example of it.
+ANSWER_FORM, ANSWER_EXAMPLE = "answer_form", "answer_example"
 
 _PACKAGED = Path(__file__).parent / "templates"
 
@@ -53,12 +60,13 @@ _EXAMPLES: MappingProxyType[str, str] = MappingProxyType(
 )
 
 
-def example_answer(task: str, *, video: bool = False, scale: Scale | None = None) -> str:
+def example_answer(task: str, *, video: bool = False, several: bool = False, scale: Scale | None = None) -> str:
     """The example answer in a prompt.
 
     Args:
         task: Canonical name or alias of the task type.
         video: Whether the row has a video; segmentation then names the second as well.
+        several: Whether several options may be right.
         scale: Scale of coordinates; only ``normalized`` changes the example.
 
     Raises:
@@ -66,6 +74,8 @@ def example_answer(task: str, *, video: bool = False, scale: Scale | None = None
     """
     name = canonical_task(task)
     example = _EXAMPLES[name]
+    if several and name == "multiple_choice":
+        return "A, C"
     if scale == "normalized" and name in _PLACED:
         # The time span of a tube is in seconds on any scale of boxes.
         head, key, places = example.partition('"boxes"')
@@ -95,7 +105,8 @@ def prompt_text(sample: Sample, config: PromptConfig, rewards: RewardConfig | No
     name = f"{sample.task}.j2"
     kinds = [ref.kind for ref in sample.media]
     scale = (rewards.coordinates or declared_scale(sample.extra)) if sample.task in _PLACED else None
-    thinking, tags = _asked_tags(rewards.grammar, config.thinking)
+    thinking, tags = _asked_tags(rewards, config.thinking)
+    several = bool(sample.extra.get(SEVERAL_ANSWERS))
     try:
         text = environment.get_template(name).render(
             question=sample.question,
@@ -103,7 +114,8 @@ def prompt_text(sample: Sample, config: PromptConfig, rewards: RewardConfig | No
             task=sample.task,
             thinking=thinking,
             tags=tags,
-            example=example_answer(sample.task, video="video" in kinds, scale=scale),
+            example=sample.extra.get(ANSWER_EXAMPLE)
+            or example_answer(sample.task, video="video" in kinds, several=several, scale=scale),
             scale=_scale_words(scale, picture_size(sample.extra)) if scale else "",
             video="video" in kinds,
             media=kinds,
@@ -122,18 +134,32 @@ def prompt_text(sample: Sample, config: PromptConfig, rewards: RewardConfig | No
             f"template {name}: the prompt of sample {sample.id!r} has the placeholders {found} for the media {kinds} - "
             "write {{ question }} exactly once and no placeholder of your own"
         )
+    if missing := _unasked(text, rewards):
+        raise ConfigError(
+            f"template {name}: rewards.grammar wants the tags {missing}, and the prompt of sample {sample.id!r} does "
+            "not ask for them - write {{ tags }} where the answer is asked for, or name each tag yourself"
+        )
     return text.strip()
 
 
-def _asked_tags(grammar: GrammarConfig, thinking: bool) -> tuple[bool, str]:
+def _unasked(text: str, rewards: RewardConfig) -> str:
+    """The tags of a list of ``rewards.grammar`` that a prompt does not name: the format reward would be unfair."""
+    if isinstance(rewards.grammar, str):
+        return ""
+    names = [name for run in tags_before(rewards.grammar) for path in run.paths for name in path.split("/")]
+    asked = text.casefold()
+    return " ".join(f"<{name}>" for name in dict.fromkeys(names) if f"<{name.casefold()}>" not in asked)
+
+
+def _asked_tags(rewards: RewardConfig, thinking: bool) -> tuple[bool, str]:
     """Whether to ask for thinking, and the text for other tags before the answer."""
-    runs = tags_before(grammar)
+    runs, special = tags_before(rewards.grammar), asked_words(rewards.tags)
     names = [path.partition("/")[0] for run in runs for path in run.paths]
-    if not runs or names == ["think"]:
+    if not runs or (names == ["think"] and not special):
         return thinking or bool(runs), ""
     pieces = []
     for run in runs:
-        tags = filled_tags(run.paths, " ")
+        tags = filled_tags(run.paths, " ", special)
         pieces += [f"{' '.join(tags)} as often as needed"] if run.repeats else tags
     return "think" in names, ", then ".join(pieces)
 

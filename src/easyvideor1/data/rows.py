@@ -351,14 +351,19 @@ def _offline(row: Row) -> tuple[OfflineTrajectory, ...]:
 
 
 def _trajectory(entry: object) -> OfflineTrajectory:
-    remedy = 'write a text, {"text": ..., "logprobs": [...]}, or a list of these'
-    text, logprobs = (entry.get("text"), entry.get("logprobs")) if isinstance(entry, Mapping) else (entry, None)
+    remedy = 'write a text, {"text": ..., "logprobs": [...], "before": [...]}, or a list of these'
+    fields: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"text": entry}
+    text, logprobs, before = fields.get("text"), fields.get("logprobs"), fields.get("before") or []
     if not isinstance(text, str):
         raise RowError("offline_output", f"is {type(text).__name__}, not text", remedy)
     if not text.strip():
         raise RowError("offline_output", "is blank", remedy)
+    if not isinstance(before, list) or not all(isinstance(turn, str) and turn.strip() for turn in before):
+        raise RowError("offline_output", "has turns before the last that are not a list of texts", remedy)
     if logprobs is None:
-        return OfflineTrajectory(text)
+        return OfflineTrajectory(text, None, tuple(before))
+    if before:
+        raise RowError("offline_output", "has log-probs and several turns", "leave the log-probs out")
     numbers = [_finite(value) for value in logprobs] if isinstance(logprobs, list) else [None]
     finite = tuple(number for number in numbers if number is not None)
     if len(finite) != len(numbers):

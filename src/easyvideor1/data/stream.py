@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from easyvideor1.config.transforms import TransformOptions
 from easyvideor1.data.mixture import Mixture, ModalityQuota, key
-from easyvideor1.data.transforms import Transform, resolve_transforms
+from easyvideor1.data.transforms import BoundTransform, Transform, TransformContext, resolve_transforms
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import ConfigError, DataError, Modality, Sample
 
@@ -30,11 +32,12 @@ class SampleStream:
         samples: Sequence[Sequence[Sample]],
         weights: Sequence[float],
         seed: int,
-        transforms: Sequence[Transform | str] = (),
+        transforms: Sequence[Transform | TransformOptions | str] = (),
         tasks: Sequence[str] = (),
         balance: Mapping[Modality, float] | None = None,
         *,
         shuffle: bool = True,
+        steps: int = 0,
     ) -> None:
         """Make a stream.
 
@@ -42,11 +45,13 @@ class SampleStream:
             samples: The samples of each source.
             weights: The relative share of each source in the mixture.
             seed: Determines all randomness.
-            transforms: Applied in order to every drawn sample; functions, registered names or ``module:attr``.
+            transforms: Applied in order to every drawn sample; functions, sections of the configuration, registered
+                names or ``module:attr``.
             tasks: Task types to keep; all if empty. A source without any of them is left out.
             balance: Relative shares of the modalities in every step, exact to within one sample before transforms.
                 Modalities without samples are left out, and so are samples of modalities without a share.
             shuffle: Whether a source has a new order in every epoch, or its own in all of them.
+            steps: Length of the stage, for transforms that follow a schedule.
 
         Raises:
             ConfigError: a transform is unknown, or weights and sources do not match.
@@ -60,7 +65,8 @@ class SampleStream:
             raise ConfigError(f"weights of sources must be positive numbers, got {list(weights)}")
         wanted = {canonical_task(task) for task in tasks}
         kept = [[sample for sample in source if not wanted or sample.task in wanted] for source in samples]
-        self._transforms = tuple(resolve_transforms([t])[0] if isinstance(t, str) else t for t in transforms)
+        self._transforms = tuple(map(_bound, transforms))
+        self._steps = steps
         self._seed = seed
         parts = _parts(kept, weights, balance)
         if not parts:
@@ -87,6 +93,20 @@ class SampleStream:
         self._parts = [share / total for _, share, _, _ in parts]
         self._quota = ModalityQuota(self._parts, seed)
 
+        def rebuilt(ids: Collection[str]) -> SampleStream:
+            left = [[sample for sample in source if sample.id not in ids] for source in samples]
+            return SampleStream(left, weights, seed, transforms, tasks, balance, shuffle=shuffle, steps=steps)
+
+        self._rebuilt = rebuilt
+
+    def without(self, ids: Collection[str]) -> SampleStream:
+        """The stream of the same sources without some samples, in the same order otherwise.
+
+        Raises:
+            DataError: no sample is left.
+        """
+        return self._rebuilt(ids)
+
     def __len__(self) -> int:
         """Number of samples of all sources, after the filter by task type."""
         return sum(map(len, self._mixtures))
@@ -99,8 +119,13 @@ class SampleStream:
                 found[source] = found.get(source, 0.0) + part * share
         return found
 
-    def batch(self, step: int, size: int) -> list[Sample]:
-        """The ``size`` samples of a step, transformed.
+    def batch(
+        self, step: int, size: int, *, training_step: int | None = None, curriculum: object = None
+    ) -> list[Sample]:
+        """The ``size`` samples of a step, transformed. A pure function, of the ``curriculum`` too if there is one.
+
+        ``training_step`` is the step that transforms are told, counted from 0, where a step of training draws several
+        batches (of further rounds); ``step`` itself if None.
 
         A transform that returns several samples takes more places of the batch; a transform that returns none is
         replaced by further draws, which depend on the seed and the step.
@@ -111,38 +136,40 @@ class SampleStream:
         """
         if step < 0 or size <= 0:
             raise ValueError(f"step must be >= 0 and size > 0, got {step} and {size}")
+        told = step if training_step is None else training_step
+        drawn = _Draw(step, told, TransformContext(None, self._steps, curriculum))
         if len(self._mixtures) == 1:
-            return self._fill(self._mixtures[0], step * size, size, step)
+            return self._fill(self._mixtures[0], step * size, size, drawn)
         counts, before = self._quota.of_step(step, size)
         parts = zip(self._mixtures, before.tolist(), counts.tolist(), strict=True)
-        filled = [self._fill(mixture, first, count, step) for mixture, first, count in parts]
+        filled = [self._fill(mixture, first, count, drawn) for mixture, first, count in parts]
         # Spread over the step, so that any part of it has the shares too.
         placed = [((n + 0.5) / len(part), k, sample) for k, part in enumerate(filled) for n, sample in enumerate(part)]
         return [sample for _, _, sample in sorted(placed, key=lambda item: item[:2])]
 
-    def _fill(self, mixture: Mixture, first: int, count: int, step: int) -> list[Sample]:
+    def _fill(self, mixture: Mixture, first: int, count: int, drawn: _Draw) -> list[Sample]:
         """``count`` transformed samples of one mixture."""
         out: list[Sample] = []
         for sample in mixture.draws(first, count):
-            out += self._transformed(sample, step)
+            out += self._transformed(sample, drawn)
         spare = 0
         while len(out) < count:
             if spare == count * _PATIENCE:
                 raise DataError(
-                    f"the transforms left {len(out)} of {count + spare} samples at step {step}, {count} are needed - "
-                    "use transforms that drop less"
+                    f"the transforms left {len(out)} of {count + spare} samples at step {drawn.step}, {count} are "
+                    "needed - use transforms that drop less"
                 )
-            out += self._transformed(mixture.spare(step, spare), step)
+            out += self._transformed(mixture.spare(drawn.step, spare), drawn)
             spare += 1
         return out[:count]
 
-    def _transformed(self, sample: Sample, step: int) -> list[Sample]:
+    def _transformed(self, sample: Sample, drawn: _Draw) -> list[Sample]:
         current = [sample]
         for position, transform in enumerate(self._transforms):
             after: list[Sample] = []
             for index, item in enumerate(current):
-                rng = np.random.default_rng(key(self._seed, "transform", position, index, item.id, step))
-                after += _apply(transform, item, step, rng)
+                rng = np.random.default_rng(key(self._seed, "transform", position, index, item.id, drawn.step))
+                after += apply_transform(transform, item, drawn.training_step, rng, drawn.context)
             current = after
         return current
 
@@ -169,15 +196,39 @@ def _parts(
     return parts
 
 
-def _apply(transform: Transform, sample: Sample, step: int, rng: np.random.Generator) -> list[Sample]:
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """The step of the stream that is drawn, the step of training that it is for, and what transforms are given."""
+
+    step: int
+    training_step: int
+    context: TransformContext
+
+
+def _bound(transform: Transform | TransformOptions | str) -> BoundTransform:
+    if isinstance(transform, str | TransformOptions):
+        return resolve_transforms([transform])[0]
+    return BoundTransform(transform, TransformOptions(name=_name(transform)))
+
+
+def apply_transform(
+    transform: BoundTransform, sample: Sample, step: int, rng: np.random.Generator, context: TransformContext
+) -> list[Sample]:
+    """What a transform makes of a sample.
+
+    Raises:
+        ConfigError: it is not a list of samples.
+    """
     try:
-        result = transform(sample, step, rng)
+        result = transform(sample, step, rng, context)
     except Exception as error:
-        error.add_note(f"in the transform {_name(transform)} of sample {sample.id!r} ({sample.where}) at step {step}")
+        error.add_note(
+            f"in the transform {_name(transform.function)} of sample {sample.id!r} ({sample.where}) at step {step}"
+        )
         raise
     if not isinstance(result, list) or not all(isinstance(item, Sample) for item in result):
         raise ConfigError(
-            f"transform {_name(transform)} returned {type(result).__name__} for sample {sample.id!r} - "
+            f"transform {_name(transform.function)} returned {type(result).__name__} for sample {sample.id!r} - "
             "it must return a list of samples"
         )
     return result

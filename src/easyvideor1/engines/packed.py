@@ -87,6 +87,11 @@ class Response:
     def of(cls, trajectory: Trajectory) -> Response:
         """The one turn of an engine's trajectory."""
         (turn,) = trajectory.turns
+        return cls.of_turn(turn)
+
+    @classmethod
+    def of_turn(cls, turn: Turn) -> Response:
+        """Any turn."""
         return cls(
             turn.response_ids.astype(np.int32),
             None if turn.response_mask.all() else turn.response_mask,
@@ -97,8 +102,12 @@ class Response:
         )
 
     def trajectory(self, prompt: Prompt) -> Trajectory:
-        """The trajectory of that turn."""
-        turn = Turn(
+        """The trajectory of that turn alone."""
+        return Trajectory((self.turn(prompt),))
+
+    def turn(self, prompt: Prompt) -> Turn:
+        """That turn."""
+        return Turn(
             prompt,
             self.ids.astype(np.int64),
             np.ones(len(self.ids), dtype=bool) if self.mask is None else self.mask,
@@ -107,7 +116,6 @@ class Response:
             self.text,
             None if self.versions is None else self.versions.astype(np.int64),
         )
-        return Trajectory((turn,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A process for the loop of a worker (``engines/worker.py``), and the trainer's end of the line to it.
+"""A process for the loop of a worker, such as that of an engine, and the trainer's end of the line to it.
 
 The process is a new interpreter, as those that ``multiprocessing`` spawns, but the main module of the trainer is not
 imported again. It ends when the trainer ends, however that happens.
@@ -20,15 +20,15 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.engines.worker_messages import FromWorker, ToWorker
-
 #: Lines of a worker's output that are kept for messages.
 _KEPT_LINES = 30
 #: Seconds that a worker whose line is closed may take to end.
 _END_SECONDS = 5.0
 
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-_PROGRAM = "import sys; from easyvideor1.engines.worker import main; main(*map(int, sys.argv[1:]))"
+_PROGRAM = "import sys; from easyvideor1.engines.worker_process import main; main(*sys.argv[1:])"
+#: What is served by default: an engine.
+ENGINE_LOOP = "easyvideor1.engines.worker:serve"
 
 
 class ProcessChannel:
@@ -39,19 +39,23 @@ class ProcessChannel:
 
     Args:
         on_message: called from a thread whenever a message came or the process ended.
+        serve: ``module:attr`` of the worker's loop, which is called with its ``Port``.
+        name: what its lines on stderr begin with.
     """
 
     #: The worker can map memory of this process.
     shares_memory = True
 
-    def __init__(self, on_message: Callable[[], None] = lambda: None) -> None:
-        self._on_message = on_message
+    def __init__(
+        self, on_message: Callable[[], None] = lambda: None, *, serve: str = ENGINE_LOOP, name: str = "engine"
+    ) -> None:
+        self._on_message, self._name = on_message, name
         self._connection, theirs = multiprocessing.Pipe()
         lifeline, self._life = os.pipe()
         python_path = os.pathsep.join(filter(None, (_PACKAGE_ROOT, os.environ.get("PYTHONPATH"))))
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), str(lifeline)],
+                [sys.executable, "-c", _PROGRAM, serve, str(theirs.fileno()), str(lifeline)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -67,7 +71,7 @@ class ProcessChannel:
         finally:
             theirs.close()
             os.close(lifeline)
-        self._incoming: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
+        self._incoming: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._ended = self._killed = False
@@ -84,11 +88,11 @@ class ProcessChannel:
         """Of the process."""
         return self._process.pid
 
-    def send(self, message: ToWorker) -> None:
+    def send(self, message: Any) -> None:
         """See ``Channel``."""
         self._send(message)
 
-    def receive(self, timeout: float) -> FromWorker | None:
+    def receive(self, timeout: float) -> Any:
         """See ``Channel``."""
         if self._ended:
             return None
@@ -162,4 +166,4 @@ class ProcessChannel:
             for line in output:
                 text = line.decode(errors="replace").rstrip().rpartition("\r")[-1]  # the end of a progress bar
                 self._lines.append(text)
-                print(f"[engine {self._process.pid}] {text}", file=sys.stderr, flush=True)
+                print(f"[{self._name} {self._process.pid}] {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Ray actors as hosts of workers (``engines/worker.py``), and the trainer's end of the line to one.
+"""Ray actors as hosts of workers, such as those of engines, and the trainer's end of the line to one.
 
 Ray places the actors on the devices and machines of its cluster, carries the messages, and notices when an actor or its
 machine dies. What a worker does, and how a dead one is replaced, is the same as for processes: Ray restarts nothing.
@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.engines.worker_messages import FromWorker, ToWorker
+from easyvideor1.engines.process import ENGINE_LOOP
+from easyvideor1.engines.worker_process import run_loop
 from easyvideor1.types import ConfigError
 
 #: Seconds that the thread which waits for messages gets to end, once the actor is killed.
@@ -84,33 +85,37 @@ class RayChannel:
 
     Args:
         gpus: GPUs of the actor, may be a fraction; Ray hides the others from it.
+        cpus: CPUs that Ray reserves; ``None`` is one while it chooses the machine, and none afterwards.
         on_message: called from a thread whenever a message comes or the actor dies.
         group: a placement group that the actor is in; ``number`` says in which of its bundles, in turn.
+        serve: ``module:attr`` of the worker's loop, which is called with its ``Port``.
     """
 
     def __init__(
         self,
         *,
         gpus: float = 0.0,
+        cpus: float | None = None,
         on_message: Callable[[], None] = lambda: None,
         group: Any = None,
         number: int = 0,
+        serve: str = ENGINE_LOOP,
     ) -> None:
         join_cluster()
         ray = _ray()
         host = ray.remote(num_gpus=gpus, max_restarts=0, concurrency_groups={"inbox": 1, "outbox": 1})(_Host)
         # One actor after the other goes to the node with the most room.
-        where: dict[str, Any] = {"scheduling_strategy": "SPREAD"}
+        where: dict[str, Any] = {"scheduling_strategy": "SPREAD"} | ({} if cpus is None else {"num_cpus": cpus})
         if group is not None:
             bundle = number % group.bundle_count
             strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
                 group, placement_group_bundle_index=bundle
             )
             where = {"scheduling_strategy": strategy, "num_cpus": 0}  # bundles of GPUs have no CPUs
-        self._actor = host.options(**where).remote(sys.path, str(Path.cwd()))
+        self._actor = host.options(**where).remote(sys.path, str(Path.cwd()), serve)
         self._place = self._actor.place.remote()  # before the loop, which does not end
         self._serving = self._actor.serve.remote()
-        self._incoming: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
+        self._incoming: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._on_message = on_message
         self._gpus = gpus
         self._shares: bool | None = None
@@ -133,11 +138,11 @@ class RayChannel:
                 return False  # it is dead
         return self._shares
 
-    def send(self, message: ToWorker) -> None:
+    def send(self, message: Any) -> None:
         """See ``Channel``."""
         self._actor.tell.options(concurrency_group="inbox").remote(message)
 
-    def receive(self, timeout: float) -> FromWorker | None:
+    def receive(self, timeout: float) -> Any:
         """See ``Channel``."""
         if self._ended:
             return None
@@ -200,11 +205,11 @@ class RayChannel:
 class _Host:
     """The actor: a worker's loop in one thread, and the messages to and from it in two others."""
 
-    def __init__(self, path: list[str], directory: str) -> None:
+    def __init__(self, path: list[str], directory: str, serve: str) -> None:
         sys.path += [entry for entry in path if entry not in sys.path]  # what the trainer imported is found
         with suppress(OSError):  # on another machine it need not be there
             os.chdir(directory)
-        self._port = _QueuePort()
+        self._port, self._serve = _QueuePort(), serve
 
     def place(self) -> tuple[str, int]:
         """See ``_own_place``."""
@@ -212,18 +217,16 @@ class _Host:
 
     def serve(self) -> None:
         """Work until the trainer says ``Close``."""
-        from easyvideor1.engines.worker import serve
-
         try:
-            serve(self._port)
+            run_loop(self._serve, self._port)
         finally:
             self._port.said.put(None)
 
-    def tell(self, message: ToWorker) -> None:
+    def tell(self, message: Any) -> None:
         """Take a message of the trainer."""
         self._port.told.put(message)
 
-    def said(self) -> tuple[list[FromWorker], bool]:
+    def said(self) -> tuple[list[Any], bool]:
         """Wait for messages of the worker; returns all that are there, and whether they are the last."""
         found = [self._port.said.get()]
         while not self._port.said.empty():
@@ -235,14 +238,14 @@ class _QueuePort:
     """A ``Port`` over two queues."""
 
     def __init__(self) -> None:
-        self.told: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
-        self.said: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
+        self.told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.said: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def send(self, message: FromWorker) -> None:
+    def send(self, message: Any) -> None:
         """See ``Port``."""
         self.said.put(message)
 
-    def receive(self, timeout: float | None) -> ToWorker | None:
+    def receive(self, timeout: float | None) -> Any:
         """See ``Port``."""
         try:
             return self.told.get(timeout=timeout) if timeout is None or timeout > 0 else self.told.get_nowait()

@@ -1,24 +1,16 @@
-"""The loop of an engine in a process of its own, and the program of that process.
+"""The loop of an engine in a process of its own.
 
-``serve`` works for any ``Port``: ``ProcessChannel`` (``engines/process.py``) starts ``main`` below, and other hosts,
-such as a Ray actor, call ``serve`` with a port of theirs.
+``serve`` works for any ``Port``: that of a process (``engines/worker_process.py``), or of another host such as a Ray
+actor (``engines/ray_channel.py``).
 """
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
-import resource
-import select
-import signal
-import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -34,7 +26,6 @@ from easyvideor1.engines.worker_messages import (
     Close,
     Failed,
     Finished,
-    FromWorker,
     LoadWeights,
     Open,
     Opening,
@@ -276,68 +267,3 @@ def _noted(source: WeightSource, taken: dict[str, int]) -> Iterator[tuple[str, t
     for name, tensor in source.read():
         yield name, tensor
         taken[name] = checksum(name, tensor)
-
-
-# -- the program of a process
-
-
-class _ConnectionPort:
-    """A ``Port`` over a connection of ``multiprocessing``."""
-
-    def __init__(self, connection: Connection[Any, Any]) -> None:
-        self._connection = connection
-
-    def send(self, message: FromWorker) -> None:
-        """See ``Port``."""
-        try:
-            self._connection.send(message)
-        except OSError as error:
-            raise EOFError from error
-
-    def receive(self, timeout: float | None) -> ToWorker | None:
-        """See ``Port``."""
-        try:
-            message: ToWorker | None = self._connection.recv() if self._connection.poll(timeout) else None
-        except OSError as error:
-            raise EOFError from error
-        return message
-
-
-def main(connection: int, lifeline: int) -> None:
-    """Serve the trainer at the other end of a connection.
-
-    Args:
-        connection: its descriptor. The first message is the trainer's ``sys.path``, so that what it imported is found.
-        lifeline: descriptor of a pipe that the trainer holds open as long as it lives.
-    """
-    gc.set_threshold(10_000, 10, 10)  # both as in evr1's own process (``cli.main``)
-    atexit.register(gc.freeze)
-    _end_with(lifeline)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    line: Connection[Any, Any] = Connection(connection)
-    try:
-        sys.path[:] = line.recv()
-        serve(_ConnectionPort(line))
-    except EOFError:
-        return  # the trainer is gone
-
-
-def _end_with(lifeline: int) -> None:
-    """Have this process killed when the other end of a pipe is closed, as it is when the trainer ends, however it does.
-
-    The kernel does it (Linux), also while native code holds the interpreter; and a thread does it everywhere.
-    """
-    import fcntl
-
-    if hasattr(fcntl, "F_SETSIG"):
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-
-    def watch() -> None:
-        poll = select.poll()
-        poll.register(lifeline, select.POLLIN)
-        poll.poll()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()

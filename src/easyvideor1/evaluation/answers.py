@@ -37,6 +37,7 @@ from easyvideor1.types import (
     Trajectory,
     Turn,
 )
+from easyvideor1.video.plan import effects_from_json
 
 #: How often a question is put before its failure counts.
 TRIES = 2
@@ -88,9 +89,15 @@ def row_digest(sample: Sample) -> str:
 
     What the media show is in the digest of the prompt; the reference answer decides no response.
     """
-    media = [(ref.kind, ref.start, ref.end, None if ref.budget is None else asdict(ref.budget)) for ref in sample.media]
+    media = [_identity(ref) for ref in sample.media]
     text = json.dumps([sample.id, sample.question, sample.task, sample.options, media])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _identity(ref: MediaRef) -> list[Any]:
+    """What a medium is but for where its files lie; the digest of the prompt has what effects make of it."""
+    identity = [ref.kind, ref.start, ref.end, None if ref.budget is None else asdict(ref.budget)]
+    return [*identity, ref.still] if ref.still else identity
 
 
 class AnswerStore:
@@ -206,7 +213,7 @@ def _read(path: Path) -> tuple[list[Answer], tuple[str, ...], int]:
 def _row(answer: Answer) -> dict[str, Any]:
     asked = dict(answer.asked)
     if asked:
-        asked["media"] = [asdict(media) for media in asked["media"]]
+        asked["media"] = [media.as_json() for media in asked["media"]]
     text = asked.get("prompt", "")
     return {
         "id": answer.sample.id,
@@ -270,18 +277,24 @@ def _sample_row(sample: Sample) -> dict[str, Any]:
         "task": sample.task,
         "answer": sample.answer,
         "options": list(sample.options),
-        "media": [asdict(ref) for ref in sample.media],
+        "media": [_ref_row(ref) for ref in sample.media],
         "source": sample.source,
         "where": sample.where,
         "extra": {name: value for name, value in sample.extra.items() if _is_plain(value)},
     }
 
 
+def _ref_row(ref: MediaRef) -> dict[str, Any]:
+    return {name: value for name, value in asdict(ref).items() if value or name not in ("effects", "still")}
+
+
+def _ref(row: Mapping[str, Any]) -> MediaRef:
+    budget = None if row["budget"] is None else BudgetChange(**row["budget"])
+    return MediaRef(**{**row, "budget": budget, "effects": effects_from_json(row.get("effects", ()))})
+
+
 def _sample(row: Mapping[str, Any]) -> Sample:
-    media = [
-        MediaRef(**{**ref, "budget": None if ref["budget"] is None else BudgetChange(**ref["budget"])})
-        for ref in row["media"]
-    ]
+    media = map(_ref, row["media"])
     return Sample(**{**row, "media": tuple(media), "options": tuple(row["options"])})
 
 

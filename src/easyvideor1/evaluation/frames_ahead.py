@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
-from easyvideor1.rollout.strategies import Strategy
+from easyvideor1.rollout.strategies import Strategy, turn_limit
 from easyvideor1.spans import SpanRecorder
 from easyvideor1.types import DataError, EasyVideoError, MediaError, MediaPlan, MediaRef, Prompt, Sample, Trajectory
 
@@ -127,3 +127,7 @@ class WithFrames:
     def next(self, sample: Sample, trajectory: Trajectory) -> Prompt | None:
         """See ``Strategy``."""
         return self._strategy.next(sample, trajectory)
+
+    def max_new_tokens(self, sample: Sample, before: Trajectory | None) -> int | None:
+        """See ``Strategy``."""
+        return turn_limit(self._strategy, sample, before)

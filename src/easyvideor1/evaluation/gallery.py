@@ -15,6 +15,7 @@ from easyvideor1.evaluation.result import Evaluation, paired_records
 from easyvideor1.records.reading import read_rollouts
 from easyvideor1.records.trajectories import MediaRecord, SampleRecord
 from easyvideor1.types import EasyVideoError, Frames
+from easyvideor1.video.derived import with_effects
 
 FrameLookup = Callable[[str], Frames | None]
 #: The records of one sample in two evaluations.
@@ -175,7 +176,7 @@ def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height
     found, missing = None, "The frame cache does not have these frames."
     if item.digest:
         try:
-            found = frames(item.digest)
+            found = _of_item(frames(item.part_of or item.digest), item)
         except EasyVideoError as error:  # an unreadable entry loses its pictures, not the page
             missing = f"The frames cannot be read: {error}"
     times = item.timestamps
@@ -195,6 +196,18 @@ def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height
         thumbnails=thumbnails,
         missing="" if thumbnails else missing,
     )
+
+
+def _of_item(found: Frames | None, item: MediaRecord) -> Frames | None:
+    """The frames of a record, made from the stored ones."""
+    if found is None or not item.part_of:
+        return found
+    if item.effects:
+        found = Frames(with_effects(found, item.effects, (item.height, item.width)), found.plan)
+    if item.frame_indices == found.plan.frame_indices:
+        return found
+    place = {index: number for number, index in enumerate(found.plan.frame_indices)}
+    return Frames(found.pixels[[place[index] for index in item.frame_indices]], found.plan)
 
 
 def _shown(count: int, times: Sequence[float], near: Sequence[float]) -> list[int]:

@@ -17,7 +17,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from easyvideor1.files import atomic_path
 from easyvideor1.types import ConfigError, DataError, EasyVideoError, MediaPlan, MediaRef, Prompt
 from easyvideor1.video import HealthLedger
 from easyvideor1.video.maintenance import feature_files, feature_path
+from easyvideor1.video.part import whole_steps
 
 FORMAT = "easyvideor1-features/2"
 
@@ -164,7 +165,8 @@ class FeatureCache:
 
     def has(self, plan: MediaPlan) -> bool:
         """Whether the frames of a plan need not be read: its features are there, and whole."""
-        return self.store.get(self.key(plan), plan.tokens) is not None
+        kept, _ = self._kept(plan)
+        return self.store.get(self.key(kept), kept.tokens) is not None
 
     def key(self, plan: MediaPlan) -> str:
         """The key of a plan's features."""
@@ -178,7 +180,8 @@ class FeatureCache:
     def read(self, prompts: Sequence[Prompt], load: LoadFrames) -> VisualFeatures | None:
         """Features of all media of some prompts in their order; None without media.
 
-        What is missing is loaded, goes through the tower in one call, and is kept.
+        What is missing is loaded, goes through the tower in one call, and is kept. Of a part of whole temporal steps
+        the whole is: its features are some of the whole's, and the next turn shows others of them.
 
         Raises:
             ConfigError: the tower is trained.
@@ -188,15 +191,16 @@ class FeatureCache:
         if not media:
             return None
         self._refuse_training()
-        keys = [self.key(plan) for _, plan in media]
+        places = [self._kept(plan) for _, plan in media]
+        keys = [self.key(kept) for kept, _ in places]
         found: dict[str, VisualFeatures] = {}
         missing: dict[str, tuple[MediaRef, MediaPlan]] = {}
-        for key, (ref, plan) in zip(keys, media, strict=True):
+        for key, (ref, _), (plan, own) in zip(keys, media, places, strict=True):
             if key in found or key in missing:
                 continue
             features = self.store.get(key, plan.tokens)
             if features is None:
-                missing[key] = (ref, plan)
+                missing[key] = (ref, plan) if own is None else (replace(ref, kind="video"), plan)
             else:
                 found[key] = features
         device = compute_device(self.model)
@@ -205,11 +209,21 @@ class FeatureCache:
             found |= dict(zip(missing, self._encode(list(missing.values()), load, device), strict=True))
             for key in missing:
                 self.store.put(key, found[key])
-        parts = [found[key] for key in keys]
+        parts = [
+            found[key] if own is None else found[key].take(own) for key, (_, own) in zip(keys, places, strict=True)
+        ]
         deepstack = zip(*(part.deepstack for part in parts), strict=True)
         return VisualFeatures(
             torch.cat([part.tokens for part in parts]), tuple(torch.cat(layer) for layer in deepstack)
         )
+
+    def _kept(self, plan: MediaPlan) -> tuple[MediaPlan, torch.Tensor | None]:
+        """The plan whose features are kept for a plan, and which of its tokens are wanted; ``None`` stands for all."""
+        steps = whole_steps(plan, self.family.geometry)
+        if steps is None or plan.part is None or not self.family.independent_steps:
+            return plan, None
+        each = plan.tokens // plan.grid[0]
+        return plan.part.whole, (torch.tensor(steps)[:, None] * each + torch.arange(each)).flatten()
 
     @torch.no_grad()
     def _encode(

@@ -6,6 +6,7 @@ with the square of a text, and only response tokens have logits. Work is estimat
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -245,9 +246,10 @@ def rank_shares(
     """
     most = -(-len(micro_batches) // ranks)
     found: list[list[int]] = [[] for _ in range(ranks)]
-    work = [0.0] * ranks
+    roomy = [(0.0, rank) for rank in range(ranks)]  # a heap: the work of each
     for price, number in sorted(((-cost(rows), number) for number, rows in enumerate(micro_batches))):
-        rank = min((rank for rank in range(ranks) if len(found[rank]) < most), key=lambda rank: (work[rank], rank))
+        work, rank = heapq.heappop(roomy)
         found[rank].append(number)
-        work[rank] -= price
+        if len(found[rank]) < most:
+            heapq.heappush(roomy, (work - price, rank))
     return [[micro_batches[number] for number in sorted(numbers)] for numbers in found]

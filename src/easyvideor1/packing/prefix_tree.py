@@ -69,6 +69,8 @@ def pack_turns(
 ) -> list[PackedTurns]:
     """Turns whose prompts are equal or continue one another stay together; without ``share_prefix`` each is alone.
 
+    So do turns whose prompts begin with the same part of a video, as fresh prompts of a group's trajectories do.
+
     Args:
         turns: of the whole step.
         share_prefix: whether the family's layers can branch.
@@ -96,6 +98,10 @@ def pack_turns(
     firsts = [index for kind, index in label.items() if kind[0] == "prompt"]
     keys = _keys([turns[index].prompt for index in firsts])
     texts = sorted((key.tobytes(), index) for key, index in zip(keys, firsts, strict=True))
+    key_of = dict(zip(firsts, keys, strict=True))
+    for (_, one), (_, other) in itertools.pairwise(texts):
+        if 0 < _first_part(turns[one].prompt) <= _alike(key_of[one], key_of[other]):
+            join(one, other)
     begun: list[tuple[bytes, int]] = []
     for text, index in texts:
         while begun and not text.startswith(begun[-1][0]):
@@ -195,6 +201,12 @@ def _extents(prompt: Prompt) -> dict[int, tuple[int, int]]:
         start, _ = extents.get(span.media, (span.start, 0))
         extents[span.media] = (start, span.start + span.length)
     return extents
+
+
+def _first_part(prompt: Prompt) -> int:
+    """Tokens up to the end of the first medium that is a part of a video; 0 if there is none."""
+    extents = _extents(prompt)
+    return next((extents[n][1] for n, plan in enumerate(prompt.plans) if plan.part is not None), 0)
 
 
 def _outside_media(prompt: Prompt, length: int) -> int:

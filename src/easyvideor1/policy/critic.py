@@ -43,10 +43,10 @@ class Critic:
         family: of the policy.
         model: a copy of the policy, where the critic starts; it becomes the critic's.
         options: of the stage.
-        on_host: whether the moments of its optimiser are in the memory of the host.
+        offload: whether the moments of its optimiser are in the memory of the host.
     """
 
-    def __init__(self, family: Family, model: Any, options: StageConfig, *, on_host: bool = False) -> None:
+    def __init__(self, family: Family, model: Any, options: StageConfig, *, offload: bool = False) -> None:
         self.family = family
         self.options = options
         logits = model.get_output_embeddings()
@@ -55,7 +55,7 @@ class Critic:
         self.model = ValueModel(model)
         self.model.head.to(compute_device(model), torch.float32)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = adamw(self.trained, options.optimizer, options.critic.lr, on_host=on_host)
+        self.optimizer = adamw(self.trained, options.optimizer, options.critic.lr, offload=offload)
 
     def values(self, batch: MicroBatch) -> torch.Tensor:
         """Values ``(T,)`` of the batch's response tokens, with gradient where that is on."""

@@ -62,7 +62,7 @@ class ForwardPasses:
         """Micro-batches of some turns, of like work and in order.
 
         Args:
-            turns: of the whole step, on every rank.
+            turns: of the whole pass.
             together: int64 ``(M,)``; turns of one number stay in one micro-batch.
             max_tokens: of one micro-batch; the stage's ``micro_batch_tokens`` if not given.
         """

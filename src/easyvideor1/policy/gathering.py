@@ -8,7 +8,7 @@ the ranks train.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -44,6 +44,8 @@ class Gathering:
         fixed: Container[str] = (),
     ) -> None:
         self._group, self._writes, self._ended = group, writes, False
+        #: Called before each tensor that is had or sent.
+        self.on_tensor: Callable[[], None] = _nothing
         self._kinds = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
         self._spread = [name for name, tensor in tensors.items() if is_spread(tensor)]
         self._numbers = {name: number for number, name in enumerate(self._spread)}
@@ -60,6 +62,7 @@ class Gathering:
         return LazyTensor(dtype, shape, partial(self._load, name))
 
     def _load(self, name: str) -> torch.Tensor:
+        self.on_tensor()
         held = self._held[name]
         if name not in self._numbers:
             return held
@@ -82,6 +85,7 @@ class Gathering:
             dist.broadcast(asked, src=0, group=self._group)
             if (number := int(asked)) == _END:
                 return
+            self.on_tensor()
             part = self._held[self._spread[number]].cpu().contiguous()
             if part.numel():
                 dist.send(_bytes(part), dst=0, group=self._group)
@@ -96,6 +100,10 @@ class Gathering:
 
     def _ask(self, number: int) -> None:
         dist.broadcast(torch.tensor([number]), src=0, group=self._group)
+
+
+def _nothing() -> None:
+    """What is called where nobody wants to know."""
 
 
 def _bytes(tensor: torch.Tensor) -> Any:

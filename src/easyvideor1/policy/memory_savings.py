@@ -75,12 +75,18 @@ def frozen_products(model: torch.nn.Module) -> Iterator[list[torch.nn.Parameter]
 def copy_trained(model: Any, *, contents: bool = True) -> Any:
     """A copy with trained parameters of its own; frozen ones, which nothing changes, are shared with ``model``.
 
-    Without ``contents``, its own parameters have room and nothing in it.
+    Without ``contents``, its own parameters have room and nothing in it, and frozen ones are on the meta device until
+    ``sharding.share_frozen``: FSDP cuts each model by itself, and would leave every copy frozen weights of its own.
     """
     others = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
     if not contents:
-        own = (parameter for parameter in model.parameters() if parameter.requires_grad)
-        others |= {id(parameter): torch.nn.Parameter(torch.empty_like(parameter)) for parameter in own}
+        others = {
+            id(parameter): torch.nn.Parameter(
+                torch.empty_like(parameter, device=None if parameter.requires_grad else "meta"),
+                requires_grad=parameter.requires_grad,
+            )
+            for parameter in model.parameters()
+        }
     copied = copy.deepcopy(model, others)
     for module, other in zip(model.modules(), copied.modules(), strict=True):
         if module._compiled_call_impl is not None:  # which is not copied

@@ -82,15 +82,15 @@ def _buckets(parameters: Iterable[torch.nn.Parameter]) -> Iterator[list[torch.nn
 
 
 def adamw(
-    parameters: Iterable[torch.nn.Parameter], settings: OptimizerConfig, lr: float, *, on_host: bool = False
+    parameters: Iterable[torch.nn.Parameter], settings: OptimizerConfig, lr: float, *, offload: bool = False
 ) -> torch.optim.AdamW:
-    """An optimiser of some parameters that lie on one device, with its moments there or ``on_host``.
+    """An optimiser of some parameters that lie on one device, with its moments there, or with ``offload`` on the host.
 
     Those that ranks hold in parts are a group of their own: one kernel cannot move both kinds.
     """
     trained = list(parameters)
     kinds = [[p for p in trained if not is_spread(p)], [p for p in trained if is_spread(p)]]
-    optimizer = HostAdamW if on_host else torch.optim.AdamW
+    optimizer = HostAdamW if offload else torch.optim.AdamW
     return optimizer(
         [{"params": kind} for kind in kinds if kind],
         lr=lr,

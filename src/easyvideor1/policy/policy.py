@@ -112,7 +112,7 @@ class Policy(ForwardPasses):
         self.objective = OBJECTIVES.resolve(options.objective.name)
         settings = options.optimizer
         offloaded = "optimizer" in self.config.offload
-        self.optimizer = adamw(trained, settings, settings.lr, on_host=offloaded)
+        self.optimizer = adamw(trained, settings, settings.lr, offload=offloaded)
         self.kl_weight = KLWeight.of(options.kl)
         copies = self._copies_for(options)
         self.reference = copies.get("reference")
@@ -120,16 +120,17 @@ class Policy(ForwardPasses):
             self.reference.requires_grad_(False).eval()
         self.critic = None
         if "critic" in copies:
-            self.critic = Critic(self.family, copies["critic"], options, on_host=offloaded)
+            self.critic = Critic(self.family, copies["critic"], options, offload=offloaded)
         # The policy's schedule begins with its own first step.
         self._waits = 0 if self.critic is None else options.critic.warmup_steps
 
     def prepare(self, stages: Sequence[StageConfig], *, contents: bool = True) -> None:
         """Copy the model for the references and critics of some stages, and keep the ``copies``.
 
-        Without ``contents`` these have room for weights only; the ``begin`` of their stage gives them the policy's.
-        ``begin`` does this for its own stage. A sharded model is not copied: where ranks share it, call this before it
-        is sharded, with all stages of the run, and shard the copies like the model.
+        Without ``contents`` these have room for trained weights only; the ``begin`` of their stage gives them the
+        policy's. ``begin`` does this for its own stage. A sharded model is not copied: where ranks share it, call this
+        without ``contents`` before it is sharded, with all stages of the run, shard the copies like the model, and have
+        them share what is frozen (``sharding.share_frozen``).
 
         Raises:
             RuntimeError: the model is sharded.

@@ -1,8 +1,8 @@
 """The policy of one of several ranks, which train one model together.
 
-All ranks call the same methods with the same arguments. Each plans the whole of it, does its share, and returns what
-its share gives; ``training.ranks`` puts the shares together. Gradients are summed over the ranks, so that every rank
-moves its part of the weights as a single process would have done.
+All ranks call the same methods. Of a pass each is given its share alone, which may be empty, and returns what that
+gives; ``training.ranks`` plans and cuts the shares and puts together what they give. Gradients are summed over the
+ranks, so that every rank moves its part of the weights as a single process would have done.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from easyvideor1.attention.functions import takes_layout
 from easyvideor1.config import ModelConfig, StageConfig
@@ -24,6 +25,7 @@ from easyvideor1.families.family import (
     VisualInputs,
     configured_family,
     configured_model,
+    untouched_memory,
 )
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
@@ -31,10 +33,10 @@ from easyvideor1.packing.balance import MicroBatchRows, model_costs, rank_shares
 from easyvideor1.packing.micro_batch import MicroBatch
 from easyvideor1.policy.phase import Phase
 from easyvideor1.policy.policy import Policy
-from easyvideor1.policy.sharding import RankPlace, shard_model
+from easyvideor1.policy.sharding import RankPlace, shard_model, share_frozen
 from easyvideor1.policy.snapshot import Snapshot
 from easyvideor1.policy.spread import sum_gradients
-from easyvideor1.policy.unfilled import cast_as_stored, fill, unfilled_model, untouched_memory
+from easyvideor1.policy.unfilled import cast_as_stored, fill, unfilled_model
 from easyvideor1.policy.update_batch import BackwardResult, Observations, UpdateBatch
 from easyvideor1.types import ConfigError, Turn
 
@@ -46,8 +48,6 @@ class ShardedPolicy(Policy):
         super().__init__(family, model, checkpoint, config)
         self.place = RankPlace(0, 1, 1, self.device)
         self.phase = Phase()
-        #: The snapshot that was taken last.
-        self.held: Snapshot | None = None
         self._gives: threading.Thread | None = None
 
     @classmethod
@@ -66,18 +66,19 @@ class ShardedPolicy(Policy):
             _refuse_to_split(family, whole, place.sequence_parallel)
         if stored is None:
             policy = cls.of(family, whole, checkpoint, config)
-            policy.prepare(stages)
         else:
             cast = partial(cast_as_stored, stored=stored, rank=place.rank, ranks=place.ranks, device=place.device)
             policy = cls.of(family, whole, checkpoint, config, cast)
-            with untouched_memory():
-                policy.prepare(stages, contents=False)
+        with untouched_memory():
+            policy.prepare(stages, contents=False)
         assert isinstance(policy, ShardedPolicy)
         policy._costs = model_costs(family, policy.model)
         mesh = place.mesh()
         on_host = "parameters" in config.offload
         for each in (policy.model, *policy.copies.values()):
             shard_model(family, each, mesh, place.device, parameters_on_host=on_host)
+        for each in policy.copies.values():
+            share_frozen(each, policy.model)
         if stored is not None:
             fill(policy.model, stored)
         policy.place, policy.device = place, place.device
@@ -85,14 +86,16 @@ class ShardedPolicy(Policy):
         policy.writes, policy.holders = place.rank == 0, place.holders()
         return policy
 
-    def hold_snapshot(self) -> None:
-        """Take a snapshot, ``held``, of this rank's part; a rank that does not write gives it in the background."""
+    def snapshot_part(self) -> Snapshot | None:
+        """The snapshot on the rank that writes; any other gives its part of it in the background."""
         if self._gives is not None:
             self._gives.join()  # the one before is written
-        self.held = Policy.snapshot(self)  # not that of all ranks
-        if not self.writes:
-            self._gives = threading.Thread(target=self.held.answer, daemon=True)
-            self._gives.start()
+        found = Policy.snapshot(self)  # not that of all ranks
+        if self.writes:
+            return found
+        self._gives = threading.Thread(target=found.answer, daemon=True)
+        self._gives.start()
+        return None
 
     def plan(
         self, turns: Sequence[Turn], together: torch.Tensor | None = None, max_tokens: int | None = None
@@ -107,9 +110,9 @@ class ShardedPolicy(Policy):
         finer = super().plan(turns, together, -(-tokens // (passes * groups)))
         return min(found, finer, key=self._longest)
 
-    def share(self, micro_batches: Sequence[MicroBatchRows]) -> list[MicroBatchRows]:
-        """Those of this rank, and of the others that compute them with it."""
-        return rank_shares(micro_batches, self.place.groups, self._cost)[self.place.group]
+    def shares(self, micro_batches: Sequence[MicroBatchRows]) -> list[list[MicroBatchRows]]:
+        """Those of every group of ranks that compute together."""
+        return rank_shares(micro_batches, self.place.groups, self._cost)
 
     def _cost(self, rows: MicroBatchRows) -> float:
         assert self._costs is not None
@@ -118,7 +121,7 @@ class ShardedPolicy(Policy):
 
     def _longest(self, micro_batches: Sequence[MicroBatchRows]) -> float:
         """Work of the rank that has most."""
-        return max(sum(map(self._cost, share)) for share in rank_shares(micro_batches, self.place.groups, self._cost))
+        return max(sum(map(self._cost, share)) for share in self.shares(micro_batches))
 
     def forward_backward(
         self,
@@ -128,9 +131,8 @@ class ShardedPolicy(Policy):
         load: LoadFrames,
         features: FeatureCache | None = None,
     ) -> BackwardResult:
-        """As ``ForwardPasses.forward_backward``, with the gradients of all ranks, and what this rank's share gives."""
-        plan = self.plan_update(batch) if micro_batches is None else micro_batches
-        found = super().forward_backward(batch, self.share(plan), load=load, features=features)
+        """As ``ForwardPasses.forward_backward`` of this rank's share, with the gradients of all ranks."""
+        found = super().forward_backward(batch, micro_batches, load=load, features=features)
         self._sum_gradients(self.model, self.model, batch)
         return found if self.place.speaks else BackwardResult(Observations.joined([]), {})
 
@@ -144,15 +146,29 @@ class ShardedPolicy(Policy):
     ) -> dict[str, float]:
         """As ``forward_backward``, of the critic."""
         assert self.critic is not None
-        plan = self.plan(batch.turns) if micro_batches is None else micro_batches
-        found = super().critic_forward_backward(batch, self.share(plan), load=load, features=features)
+        found = super().critic_forward_backward(batch, micro_batches, load=load, features=features)
         self._sum_gradients(self.critic.model, self.critic.model.model, batch)
         return found if self.place.speaks else {}
+
+    def weights(self, *, merged: bool = True, base: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
+        """As ``Policy.weights``. Engines may take long over them: as long as tensors go by, it is no stall."""
+        for pair in super().weights(merged=merged, base=base):
+            self.phase.at("gathers weights")
+            yield pair
+
+    def _snapshot(self, *, copied: bool) -> Snapshot:
+        """As ``Policy``. A save that all ranks take part in may last: as long as tensors go by, it is no stall."""
+        found = super()._snapshot(copied=copied)
+        if not copied:
+            found.tell_each(lambda: self.phase.at("saves a checkpoint"))
+        return found
 
     def _sum_gradients(self, trained: torch.nn.Module, model: Any, batch: UpdateBatch) -> None:
         self.phase.at("sums gradients")
         sum_gradients(trained.parameters())
-        if any(turn.prompt.media for turn in batch.turns):
+        media = torch.tensor(any(turn.prompt.media for turn in batch.turns), dtype=torch.int32, device=self.device)
+        dist.all_reduce(media, dist.ReduceOp.MAX)
+        if media:
             return
         # Ranks that share the tower call it all the same. Its gradients are 0 then, and those of a process are absent:
         # an optimiser would go on moving it.
@@ -161,8 +177,7 @@ class ShardedPolicy(Policy):
             module.zero_grad(set_to_none=True)
 
     def _scan(self, turns: Sequence[Turn], micro_batches: Sequence[MicroBatchRows] | None, *rest: Any) -> Any:
-        plan = self.plan_scan(turns) if micro_batches is None else micro_batches
-        found = super()._scan(turns, self.share(plan), *rest)
+        found = super()._scan(turns, micro_batches, *rest)
         return found if self.place.speaks else {}
 
     def batches(

@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from easyvideor1.attention.sequence_parallel import SequenceRanks
 from easyvideor1.families.family import Family
+from easyvideor1.policy.spread import divides_evenly
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -108,6 +109,8 @@ def shard_model(
 ) -> None:
     """Spread a model on the CPU over ranks, and move what stays whole to the ``device`` of this one.
 
+    What is on the meta device stays there (``share_frozen``).
+
     Gradients of what is spread are sums over all ranks, in float32: a token's weight is its share of the whole update.
     A model that computes in bfloat16 is gathered in that type, which halves what ranks send each other; autocast would
     turn the weights of its products into it in any case; those of norms are rounded on ranks only.
@@ -153,12 +156,32 @@ def shard_model(
     # A module that is spread was moved as it was cut; to move it again would take its parts apart.
     for owner in model.modules():
         for tensor in (*owner.parameters(recurse=False), *owner.buffers(recurse=False)):
-            if type(tensor) not in (torch.nn.Parameter, torch.Tensor):
+            if type(tensor) not in (torch.nn.Parameter, torch.Tensor) or tensor.is_meta:
                 continue
             if tensor.device.type != device.type:
                 tensor.data = tensor.data.to(device)
             elif tensor.untyped_storage().nbytes() > tensor.nbytes:  # all weights were read into one piece of memory
                 tensor.data = tensor.data.clone()
+
+
+@torch.no_grad()
+def share_frozen(copied: Any, model: Any) -> None:
+    """Give a copy that ``copy_trained`` made without contents the frozen weights of ``model``, both being spread.
+
+    A rank then holds its part of a frozen weight once, whatever copies there are. FSDP takes a parameter that replaces
+    its own, as ``load_state_dict(assign=True)`` does, when the model first runs. It pads the parts of a weight whose
+    rows the ranks do not divide, in memory of its own: of such a weight the copy gets a part of its own, which is empty
+    until ``copy_weights``.
+    """
+    own: dict[int, torch.nn.Parameter] = {}
+    for module, other in zip(copied.modules(), model.modules(), strict=True):
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.is_meta:
+                continue
+            found = getattr(other, name)
+            if not divides_evenly(found):
+                found = own.setdefault(id(found), torch.nn.Parameter(torch.empty_like(found), requires_grad=False))
+            setattr(module, name, found)
 
 
 def _layers(root: torch.nn.Module) -> Iterable[torch.nn.Module]:

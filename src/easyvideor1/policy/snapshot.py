@@ -44,6 +44,10 @@ class Snapshot:
         #: The error to raise where other ranks fail.
         self.explain: Callable[[RuntimeError], Exception] = _as_it_is
 
+    def tell_each(self, on_tensor: Callable[[], None]) -> None:
+        """Call ``on_tensor`` before each tensor, on any rank, from the thread that writes or answers."""
+        self._gathering.on_tensor = on_tensor
+
     def write(self, directory: Path) -> None:
         """Write everything into an existing empty directory; one tensor at a time is made whole.
 

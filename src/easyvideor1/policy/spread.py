@@ -58,11 +58,13 @@ def own_rows(tensor: Any) -> tuple[int, int]:
     Raises:
         RuntimeError: it is cut otherwise.
     """
-    (dimension,) = [number for number, placement in enumerate(tensor.placements) if placement.is_shard()]
-    if not tensor.placements[dimension].is_shard(0):
-        raise RuntimeError(f"a tensor is spread as {tensor.placements}, which checkpoints do not know")
-    mesh = tensor.device_mesh
+    mesh, dimension = tensor.device_mesh, _cut_along(tensor)
     return rows_of(len(tensor), mesh.size(dimension), mesh.get_local_rank(dimension))
+
+
+def divides_evenly(tensor: Any) -> bool:
+    """Whether all ranks hold equally many rows of a tensor; so it is if they hold it whole."""
+    return not is_spread(tensor) or len(tensor) % tensor.device_mesh.size(_cut_along(tensor)) == 0
 
 
 def rows_of(rows: int, ranks: int, rank: int) -> tuple[int, int]:
@@ -151,6 +153,17 @@ def _squares(tensors: Sequence[torch.Tensor], device: torch.device) -> torch.Ten
 
 def _sharing(tensor: Any) -> dist.ProcessGroup:
     """The ranks among which a tensor is cut; with hybrid sharding, each such group has all of it."""
-    (dimension,) = [number for number, placement in enumerate(tensor.placements) if placement.is_shard()]
-    group: dist.ProcessGroup = tensor.device_mesh.get_group(dimension)
+    group: dist.ProcessGroup = tensor.device_mesh.get_group(_cut_along(tensor))
     return group
+
+
+def _cut_along(tensor: Any) -> int:
+    """The dimension of the mesh of ranks along which the rows of a spread tensor are cut.
+
+    Raises:
+        RuntimeError: something else than its rows is cut, or it is cut along several dimensions.
+    """
+    found = [number for number, placement in enumerate(tensor.placements) if placement.is_shard()]
+    if len(found) != 1 or not tensor.placements[found[0]].is_shard(0):
+        raise RuntimeError(f"a tensor is spread as {tensor.placements}, and only its rows should be, once")
+    return found[0]

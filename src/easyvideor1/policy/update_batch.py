@@ -7,7 +7,7 @@ and what they return adds up: gradients and metrics are sums, observations are r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,11 +70,39 @@ class UpdateBatch:
         total = float(sum(each.sum() for each in weights))
         return cls(turns, weights, total, advantages, trajectory=trajectory, **fields)
 
+    def part(self, numbers: Sequence[int]) -> UpdateBatch:
+        """Some of its turns, numbered anew in this order, with what belongs to them; they may be none.
+
+        What is decided over the whole update stays: weights of tokens and their sum, numbers of trajectories and
+        groups, and all pairs, whose count is the weight of each.
+        """
+        index = torch.tensor(numbers, dtype=torch.int64)
+
+        def rows(table: torch.Tensor | None) -> torch.Tensor | None:
+            return None if table is None else table[index]
+
+        def parts(table: Sequence[torch.Tensor] | None) -> list[torch.Tensor] | None:
+            return None if table is None else [table[number] for number in numbers]
+
+        per_turn = isinstance(self.advantages, torch.Tensor)
+        return replace(
+            self,
+            turns=[self.turns[number] for number in numbers],
+            weights=[self.weights[number] for number in numbers],
+            advantages=rows(self.advantages) if per_turn else parts(self.advantages),  # type: ignore[arg-type]
+            group=rows(self.group),
+            offline=rows(self.offline),
+            trajectory=index if self.trajectory is None else self.trajectory[index],
+            rollout_logprobs=parts(self.rollout_logprobs),
+            values=parts(self.values),
+            returns=parts(self.returns),
+        )
+
     def token_targets(self, order: Sequence[int], batch: MicroBatch) -> dict[str, Any]:
         """Arguments of ``algorithms.token_batch.token_batch``, on the batch's device; ``order`` are its turns.
 
         An idle micro-batch (``packing.micro_batch.idle_batch``) has no turns; its token counts as one of the first
-        turn, with weight 0.
+        turn, if there is one, with weight 0.
         """
         if isinstance(self.advantages, torch.Tensor):
             advantages = _spread(self.advantages, batch)
@@ -158,5 +186,7 @@ def joined(values: Sequence[torch.Tensor], order: Sequence[int], batch: MicroBat
 
 
 def _spread(values_M: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
-    """One value per turn, given to each of its tokens."""
+    """One value per turn, given to each of its tokens; 0 to the token of a share without turns."""
+    if not len(values_M):
+        return torch.zeros(len(batch.sequence), dtype=values_M.dtype, device=batch.sequence.device)
     return values_M.to(batch.sequence.device)[batch.sequence.clamp_min(0)]

@@ -6,6 +6,7 @@ A line of a JSON Lines file is one sample with its trajectories. ``trajectory_fi
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.types import (
+    Effect,
     FinishReason,
     MediaKind,
     Modality,
@@ -24,6 +26,8 @@ from easyvideor1.types import (
     Score,
     Trajectory,
 )
+from easyvideor1.video.derived import effects_of, stored_plan
+from easyvideor1.video.plan import effects_from_json
 
 #: Columns of a row without which its boxes and spans cannot be drawn.
 MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "duration")
@@ -32,7 +36,8 @@ MEASURES = ("coordinates", "image_size", "video_size", "width", "height", "durat
 @dataclass(frozen=True, slots=True)
 class MediaRecord:
     """Which frames of which file the model saw; ``digest`` finds them in the frame store, and is empty if it saw
-    none."""
+    none. Frames with ``effects``, or a part of those of another plan, are made from the stored frames of ``part_of``:
+    effects first."""
 
     kind: MediaKind
     path: str
@@ -41,6 +46,12 @@ class MediaRecord:
     timestamps: tuple[float, ...]
     height: int
     width: int
+    part_of: str = ""
+    effects: tuple[Effect, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields; ``part_of`` and ``effects`` only where there are any."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("part_of", "effects")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +78,8 @@ class TrajectoryRecord:
     the sum over all response tokens, ``advantage`` one number for the whole trajectory; ``None`` if there is none.
     ``off_policy`` says how a stage trains on an offline trajectory. With a ``fault`` there is no response: ``refused``
     or ``failed``, and ``score.reason`` says why. ``logprobs`` are those of the response's tokens where the text alone
-    gives the same tokens again. ``turns`` are empty unless arrays were kept and read.
+    gives the same tokens again. ``turns`` are empty unless arrays were kept and read. ``responses`` are the texts of
+    all turns where one of them had a fresh prompt, and empty elsewhere.
     """
 
     response: str
@@ -81,6 +93,7 @@ class TrajectoryRecord:
     fault: str = ""
     logprobs: tuple[float, ...] | None = None
     turns: tuple[TurnArrays, ...] = field(default=(), compare=False)
+    responses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +144,11 @@ class SampleRecord:
 def media_records(prompt: Prompt) -> tuple[MediaRecord, ...]:
     """What the model sees of each media file of a prompt."""
     return tuple(
-        MediaRecord(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width)
+        MediaRecord(
+            *(plan.kind, ref.path, plan.digest, plan.frame_indices, plan.timestamps, plan.height, plan.width),
+            part_of="" if (stored := stored_plan(plan)) is plan else stored.digest,
+            effects=effects_of(plan),
+        )
         for ref, plan in zip(prompt.media, prompt.plans, strict=True)
     )
 
@@ -230,7 +247,14 @@ def trajectory_record(
         )
         if arrays
         else (),
+        responses=tuple(turn.text for turn in trajectory.turns) if _has_fresh_turn(trajectory) else (),
     )
+
+
+def _has_fresh_turn(trajectory: Trajectory) -> bool:
+    """Whether a further turn has a prompt that does not begin with the one before."""
+    pairs = itertools.pairwise(turn.prompt.token_ids for turn in trajectory.turns)
+    return any(not np.array_equal(before, after[: len(before)]) for before, after in pairs)
 
 
 def rollout_row(record: SampleRecord) -> dict[str, Any]:
@@ -247,7 +271,7 @@ def rollout_row(record: SampleRecord) -> dict[str, Any]:
         "prompt": record.prompt,
         "prompt_tokens": record.prompt_tokens,
         "tokens": dict(record.tokens),
-        "media": [asdict(media) for media in record.media],
+        "media": [media.as_json() for media in record.media],
         "used": record.used,
         **({} if record.error is None else {"error": record.error}),
         "trajectories": [_trajectory_row(trajectory) for trajectory in record.trajectories],
@@ -260,6 +284,7 @@ def _trajectory_row(record: TrajectoryRecord) -> dict[str, Any]:
         **({"off_policy": record.off_policy} if record.off_policy else {}),
         **({"fault": record.fault} if record.fault else {}),
         "response": record.response,
+        **({"responses": list(record.responses)} if record.responses else {}),
         "tokens": record.tokens,
         "finish": record.finish,
         "logprob": record.logprob,
@@ -279,7 +304,7 @@ def evaluation_row(record: SampleRecord) -> dict[str, Any]:
         "options": list(record.options),
         "prompt": record.prompt,
         "prompt_tokens": record.prompt_tokens,
-        "media": [asdict(media) for media in record.media],
+        "media": [media.as_json() for media in record.media],
         "greedy": None if record.greedy is None else _evaluated_row(record.greedy),
         "samples": [_evaluated_row(trajectory) for trajectory in record.trajectories],
         "error": record.error,
@@ -294,6 +319,7 @@ def evaluation_row(record: SampleRecord) -> dict[str, Any]:
 def _evaluated_row(record: TrajectoryRecord) -> dict[str, Any]:
     return {
         "response": record.response,
+        **({"responses": list(record.responses)} if record.responses else {}),
         "tokens": record.tokens,
         "finish": record.finish,
         "score": score_to_json(record.score),
@@ -301,8 +327,14 @@ def _evaluated_row(record: TrajectoryRecord) -> dict[str, Any]:
 
 
 def score_to_json(score: Score) -> dict[str, Any]:
-    """All fields of a score, ready for JSON."""
-    return {item.name: getattr(score, item.name) for item in fields(Score)} | {"parts": dict(score.parts)}
+    """All fields of a score, ready for JSON; ``turns`` where it has rewards of turns."""
+    values = {item.name: getattr(score, item.name) for item in fields(Score) if item.name != "turns"}
+    return values | {"parts": dict(score.parts)} | ({"turns": list(score.turns)} if score.turns else {})
+
+
+def score_from_json(row: Mapping[str, Any]) -> Score:
+    """The score that ``score_to_json`` wrote."""
+    return Score(**{**row, "turns": tuple(row.get("turns", ()))})
 
 
 def record_from_json(row: Mapping[str, Any]) -> SampleRecord:
@@ -341,18 +373,19 @@ def _trajectory_from_json(row: Mapping[str, Any]) -> TrajectoryRecord:
         response=row["response"],
         tokens=row["tokens"],
         finish=cast("FinishReason", row["finish"]),
-        score=Score(**row["score"]),
+        score=score_from_json(row["score"]),
         origin=row.get("origin", "online"),
         off_policy=row.get("off_policy", ""),
         logprob=row.get("logprob"),
         advantage=row.get("advantage"),
         fault=row.get("fault", ""),
         logprobs=None if logprobs is None else tuple(logprobs),
+        responses=tuple(row.get("responses", ())),
     )
 
 
 def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
-    """The record of a medium, as ``asdict`` wrote it."""
+    """The record of a medium, as ``MediaRecord.as_json`` wrote it."""
     return MediaRecord(
         kind=row["kind"],
         path=row["path"],
@@ -361,4 +394,6 @@ def media_from_json(row: Mapping[str, Any]) -> MediaRecord:
         timestamps=tuple(row["timestamps"]),
         height=row["height"],
         width=row["width"],
+        part_of=row.get("part_of", ""),
+        effects=effects_from_json(row.get("effects", ())),
     )

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from easyvideor1.rewards.types import RewardError, masked
 from easyvideor1.types import Completion, Sample, Score
@@ -71,7 +71,7 @@ class Pool(Generic[H]):
 T = TypeVar("T")
 
 #: Calls that may hang at a time. Python cannot end a thread: each of them stays and costs memory.
-_HANGING = 8
+MOST_HANGING = 8
 
 
 class TimeLimit:
@@ -81,10 +81,11 @@ class TimeLimit:
 
     Args:
         seconds: of one call; ``None`` calls directly, without a limit.
+        most_hanging: calls that may be given up at a time.
     """
 
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float | None, most_hanging: int = MOST_HANGING) -> None:
+        self._seconds, self._most_hanging = seconds, most_hanging
         self._left: list[threading.Thread] = []
         self._lock = threading.Lock()
 
@@ -116,11 +117,17 @@ class TimeLimit:
         self._leave(name, thread)
         raise TimeoutError(f"no result within {self._seconds:g} s (rewards.timeout)")
 
+    @property
+    def hangs(self) -> bool:
+        """Whether a call that was given up goes on."""
+        with self._lock:
+            return any(each.is_alive() for each in self._left)
+
     def _leave(self, name: str, thread: threading.Thread) -> None:
         with self._lock:
             self._left = [each for each in (*self._left, thread) if each.is_alive()]
             count = len(self._left)
-        if count >= _HANGING:
+        if count >= self._most_hanging:
             raise RewardError(
                 f"{count} calls of rewards do not return, the last one of {name!r} after {self._seconds:g} s: correct "
                 "the reward, give what it waits for a time limit of its own, or raise rewards.timeout"
@@ -156,6 +163,22 @@ OUT_OF_TIME = "not scored: the comparisons of the step took longer than rewards.
 
 #: For responses to one sample: what compares each of them; nothing where no process is needed.
 Compare = Callable[[Sample, Sequence[Completion]], Sequence[Callable[[], Score]]]
+
+
+class Begun(Protocol):
+    """Work on the scores of a step that may begin while its other responses are still generated."""
+
+    def begin(self, group: int, sample: Sample, completions: Sequence[Completion]) -> Sequence[Future[Any]]:
+        """Begin with the responses to a sample; ``group`` is its position. What has begun does not begin again."""
+        ...
+
+    def limit(self) -> None:
+        """Start the time limit."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel what has not begun."""
+        ...
 
 
 class Comparisons:

@@ -27,18 +27,27 @@ def task_key(name: str) -> str:
 
 def load_reward(target: str) -> CustomReward:
     """The reward ``(sample, response)`` that a name stands for; one that takes ``trajectory`` is given that, too."""
+    reward = _loaded(target)
+    if takes_trajectory(target):
+        return lambda sample, completion: reward(sample, completion.text, trajectory=completion.trajectory)
+    return lambda sample, completion: reward(sample, completion.text)
+
+
+def takes_trajectory(target: str) -> bool:
+    """Whether a reward of this name is given the trajectory of a response."""
+    try:
+        return "trajectory" in inspect.signature(_loaded(target)).parameters
+    except ValueError:  # some callables of compiled modules do not say what they take
+        return False
+
+
+def _loaded(target: str) -> Callable[..., Score | float | None]:
     if ":" not in target:
         raise ConfigError(f"rewards.custom: {target!r} is not of the form 'module:attr'")
     reward: Callable[..., Score | float | None] = load_attribute(target, "reward")
     if not callable(reward):
         raise ConfigError(f"rewards.custom: {target!r} is {reward!r}, which cannot be called")
-    try:
-        takes_trajectory = "trajectory" in inspect.signature(reward).parameters
-    except ValueError:  # some callables of compiled modules do not say what they take
-        takes_trajectory = False
-    if takes_trajectory:
-        return lambda sample, completion: reward(sample, completion.text, trajectory=completion.trajectory)
-    return lambda sample, completion: reward(sample, completion.text)
+    return reward
 
 
 #: How far sums of single precision may leave [0, 1].
@@ -71,10 +80,11 @@ def checked_share(target: str, name: str, value: object) -> float:
     return min(1.0, max(0.0, number))
 
 
-def checked_score(target: str, result: object, *, form: float = 0.0) -> Score:
+def checked_score(target: str, result: object, *, form: float = 0.0, turns: int | None = None) -> Score:
     """The score that a custom reward returned. An invalid one always stops the run: masking would mask every sample.
 
-    A number is accuracy and total; ``form`` is then the format.
+    A number is accuracy and total; ``form`` is then the format. ``turns`` is the number of turns of the trajectory, if
+    there is one.
 
     Raises:
         RewardError: the result is invalid.
@@ -97,6 +107,14 @@ def checked_score(target: str, result: object, *, form: float = 0.0) -> Score:
     for name, value in parts.items():
         if not math.isfinite(value):
             raise RewardError(f"reward {target!r} returned the part {name}={value!r}, which is not finite")
+    of_turns = tuple(checked_number(target, f"turns[{place}]", value) for place, value in enumerate(result.turns))
+    if not all(map(math.isfinite, of_turns)):
+        raise RewardError(f"reward {target!r} returned turns={of_turns}, which are not all finite")
+    if of_turns and turns is not None and len(of_turns) != turns:
+        raise RewardError(
+            f"reward {target!r} returned {len(of_turns)} rewards of turns for a trajectory of {turns}; it must return "
+            "one for each, or none"
+        )
     if not result.applicable and not result.reason:
         raise RewardError(f"reward {target!r} returned applicable=False without a reason")
     return replace(
@@ -106,6 +124,7 @@ def checked_score(target: str, result: object, *, form: float = 0.0) -> Score:
         total=numbers["total"],
         parts=parts,
         applicable=bool(result.applicable),
+        turns=of_turns,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from easyvideor1.config.rewards import GATE, RewardPart
 from easyvideor1.registry import load_attribute
 from easyvideor1.rewards.custom import checked_share
+from easyvideor1.rewards.tag_contents import trace_span_iou
 from easyvideor1.rewards.types import RewardError
 from easyvideor1.types import ConfigError, Sample, Score
 
@@ -80,7 +81,7 @@ def _jaccard(a: frozenset[tuple[str, str]], b: frozenset[tuple[str, str]]) -> fl
 
 #: Names that ``rewards.parts`` may give as ``reward``.
 BUILT_IN: MappingProxyType[str, Callable[..., object]] = MappingProxyType(
-    {"length_bonus": length_bonus, "brevity": brevity, "diversity": diversity}
+    {"length_bonus": length_bonus, "brevity": brevity, "diversity": diversity, "trace_span_iou": trace_span_iou}
 )
 
 _COMPARISONS: MappingProxyType[str, Callable[[float, float], bool]] = MappingProxyType(

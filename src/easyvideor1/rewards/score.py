@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from easyvideor1.config.rewards import RewardConfig
+from easyvideor1.config.rewards import RewardConfig, TagContent
 from easyvideor1.rewards.extraction import parse
 from easyvideor1.rewards.profiles import published_score
 from easyvideor1.rewards.readers.geometry import (
@@ -20,7 +20,9 @@ from easyvideor1.rewards.readers.geometry import (
 )
 from easyvideor1.rewards.references import AnyOf, as_text, read_reference
 from easyvideor1.rewards.rules import RULES
+from easyvideor1.rewards.tag_contents import check_tag_names, contents_hold
 from easyvideor1.rewards.tags import ANSWER, Grammar, grammar_of, is_well_formed
+from easyvideor1.rewards.tasks.grounding import duration_of
 from easyvideor1.rewards.types import Answer, ColumnError, Rule, Verdict, cannot_judge
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import Completion, ConfigError, DataError, FinishReason, Score
@@ -38,14 +40,18 @@ class ScoringSettings:
     scale_mismatch: Literal["mask", "zero"] = "mask"
     forms: Mapping[str, str] = field(default_factory=dict)
     reading: Literal["any", "asked"] = "any"
+    tags: Mapping[str, TagContent] = field(default_factory=dict)
 
 
 def read_settings(config: RewardConfig) -> ScoringSettings:
     """The settings of a configuration.
 
     Raises:
-        ConfigError: the grammar, or a task type or form of ``rewards.forms``, is unknown.
+        ConfigError: the grammar, or a task type or form of ``rewards.forms``, is unknown; ``rewards.tags`` names what
+            the grammar has not.
     """
+    grammar = grammar_of(config.grammar)
+    check_tag_names(config.tags, config.grammar)
     forms: dict[str, str] = {}
     for name, form in config.forms.items():
         try:
@@ -63,11 +69,12 @@ def read_settings(config: RewardConfig) -> ScoringSettings:
         config.accuracy_weight,
         config.format_weight,
         config.profile,
-        grammar_of(config.grammar),
+        grammar,
         config.coordinates,
         config.scale_mismatch,
         forms,
         config.reading,
+        config.tags,
     )
 
 
@@ -160,7 +167,7 @@ def score_response(
         weights = (settings.accuracy_weight, settings.format_weight)
         return published_score(settings.profile, task, completion.text, answer, weights)
     parsed = counted_answer(task, completion, options, settings, require_tag=require_tag)
-    form = format_of(parsed, completion.text, settings.grammar)
+    form = format_of(parsed, completion.text, settings, row)
     try:
         reference = read_reference(task, answer, options)
     except DataError as error:
@@ -255,13 +262,16 @@ def _mismatched(reason: str, settings: ScoringSettings) -> Verdict:
     return Verdict(0.0, {"scale_mismatch": 1.0}, applicable=settings.scale_mismatch == "zero", reason=reason)
 
 
-def format_of(answer: Answer, response: str, grammar: Grammar) -> float:
+def format_of(answer: Answer, response: str, settings: ScoringSettings, row: Mapping[str, Any]) -> float:
     """The format reward: 1, 0.5 or 0; see ``score``."""
+    grammar = settings.grammar
     if answer.found != "tag" or not answer.text:
         return 0.0
     right = answer.value is not None and answer.canonical
     if right and (grammar.tag is not None or response.count("<answer>") > 1):
         right = is_well_formed(response, grammar)
+    if right and settings.tags:
+        right = contents_hold(response, settings.tags, duration_of(row))
     return 1.0 if right else 0.5
 
 

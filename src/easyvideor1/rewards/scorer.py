@@ -11,13 +11,21 @@ from functools import partial
 
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.registry import code_excerpt, error_words
-from easyvideor1.rewards.concurrency import ActiveWork, Comparisons, TimeLimit, default_workers
-from easyvideor1.rewards.custom import CustomReward, checked_score, load_reward, task_key
+from easyvideor1.rewards.concurrency import (
+    MOST_HANGING,
+    ActiveWork,
+    Begun,
+    Comparisons,
+    TimeLimit,
+    default_workers,
+)
+from easyvideor1.rewards.custom import CustomReward, checked_score, load_reward, takes_trajectory, task_key
 from easyvideor1.rewards.extraction import parse
 from easyvideor1.rewards.parts import BUILT_IN, Part, Values, combined, load_parts, part_values, with_part
 from easyvideor1.rewards.references import one_answer
 from easyvideor1.rewards.review import Reviewer
 from easyvideor1.rewards.score import format_of, read_settings, score_response
+from easyvideor1.rewards.tag_contents import example_words
 from easyvideor1.rewards.tags import full_response
 from easyvideor1.rewards.types import RewardError, masked
 from easyvideor1.spans import SpanRecorder
@@ -31,16 +39,17 @@ _WAITING = frozenset({"code", "math"})
 class Scorer:
     """Scores samples as a configuration says, and counts what could not be scored.
 
-    ``counts`` maps ``(task type, reason)`` to a number of responses. Thread-safe if the custom rewards are.
+    ``counts`` maps ``(task type, reason)`` to a number of responses. Thread-safe if the custom rewards are. Of
+    these so many calls as ``most_hanging`` may be given up (``rewards.timeout``) and go on.
     """
 
-    def __init__(self, config: RewardConfig) -> None:
+    def __init__(self, config: RewardConfig, *, most_hanging: int = MOST_HANGING) -> None:
         self.config = config
         self.settings = read_settings(config)
         self.parts = load_parts(config.parts)
         self._alone = [part for part in self.parts if not part.group]
         self.reviewer = Reviewer(config)
-        self._time_limit = TimeLimit(config.timeout)
+        self._time_limit = TimeLimit(config.timeout, most_hanging)
         self._active = ActiveWork()
         #: Scoring of groups, and comparisons that run in threads.
         self.spans = SpanRecorder()
@@ -57,6 +66,21 @@ class Scorer:
         """How many responses could not be scored so far, and how many parts did not apply, by task type and reason."""
         with self._lock:
             return dict(self._counts)
+
+    @property
+    def at_once(self) -> int:
+        """Calls of ``score_groups`` at the same time that custom rewards need not know of."""
+        return 1
+
+    @property
+    def reads_trajectories(self) -> bool:
+        """Whether a custom reward is given whole trajectories."""
+        return any(takes_trajectory(target) for target in self.config.custom.values())
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a call of a reward that was given up goes on."""
+        return self._time_limit.hangs
 
     def __call__(self, sample: Sample, response: str | Completion) -> Score:
         """Score one response by itself, as evaluation does.
@@ -79,12 +103,16 @@ class Scorer:
         """
         return tuple(self._scored(sample, responses, self.parts, training=True))
 
-    def comparisons(self) -> Comparisons:
-        """For ``score_groups``: comparisons that may begin while other responses of the step are still generated."""
-        return Comparisons(self._pool, partial(self._compare, training=True), self.config.step_seconds)
+    def comparisons(self, seconds: float | None = None) -> Begun:
+        """For ``score_groups``: what may begin while other responses of the step are still generated.
+
+        ``seconds`` goes before ``rewards.step_seconds``.
+        """
+        limit = self.config.step_seconds if seconds is None else seconds
+        return Comparisons(self._pool, partial(self._compare, training=True), limit)
 
     def score_groups(
-        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: Comparisons | None = None
+        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: Begun | None = None
     ) -> list[tuple[Score, ...]]:
         """``score_group`` of every group of a step; comparisons that wait for a process run side by side.
 
@@ -120,8 +148,8 @@ class Scorer:
 
     @contextmanager
     def _waiting(
-        self, comparisons: Comparisons, groups: Sequence[tuple[Sample, Sequence[Completion]]]
-    ) -> Iterator[list[list[Future[Score]]]]:
+        self, comparisons: Begun, groups: Sequence[tuple[Sample, Sequence[Completion]]]
+    ) -> Iterator[list[Sequence[Future[Score]]]]:
         """The running comparisons of each group; those that the block does not wait for are cancelled."""
         comparisons.limit()
         try:
@@ -179,9 +207,13 @@ class Scorer:
             for sample in list(first.values())[: int(part.target not in BUILT_IN)]:
                 self._tried(part.target, sample, partial(_own_part, part, sample))
 
+    def close(self) -> None:
+        """End processes that score, if there are any; what is used again starts again."""
+
     def _tried(self, target: str, sample: Sample, call: Callable[[str], object]) -> None:
         try:
-            response = full_response(one_answer(canonical_task(sample.task), sample.answer), self.config.grammar)
+            words = example_words(self.config.tags)
+            response = full_response(one_answer(canonical_task(sample.task), sample.answer), self.config.grammar, words)
             self._time_limit.call(target, lambda: call(response))
         except Exception as error:
             if self.config.on_error == "mask" and not isinstance(error, RewardError):
@@ -202,6 +234,8 @@ class Scorer:
         training: bool,
         begun: Sequence[Future[Score]] = (),
     ) -> list[Score]:
+        if not given:  # no reward is asked about a group that failed as a whole
+            return []
         with self.spans(f"score {sample.task}", sample=sample.id):
             return self._scored_now(sample, given, parts, training=training, begun=begun)
 
@@ -277,8 +311,9 @@ class Scorer:
         form = 0.0
         if result is not None and not isinstance(result, Score):
             parsed = parse(task, completion, sample.options, self.settings.grammar)
-            form = format_of(parsed, completion.text, self.settings.grammar)
-        return checked_score(name, result, form=form)
+            form = format_of(parsed, completion.text, self.settings, sample.extra)
+        turns = None if completion.trajectory is None else len(completion.trajectory.turns)
+        return checked_score(name, result, form=form, turns=turns)
 
     def _values(
         self, task: str, part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]

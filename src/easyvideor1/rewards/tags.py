@@ -15,7 +15,7 @@ What stands before the answer is thinking: an answer tag inside it is not the an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -172,21 +172,22 @@ def _runs(asked: Sequence[Block]) -> Iterator[TagRun]:
             yield from (TagRun(part, repeats=True) for part in parts if not isinstance(part, str))
 
 
-def filled_tags(paths: Sequence[str], words: str) -> list[str]:
-    """Every tag once with ``words`` inside, in order; neighbours with one parent share it."""
+def filled_tags(paths: Sequence[str], words: str, special: Mapping[str, str] | None = None) -> list[str]:
+    """Every tag once, in order, with ``words`` inside or what ``special`` has for it; neighbours share a parent."""
+    special = special or {}
     tags: list[str] = []
     for parent, group in groupby((path.partition("/") for path in paths), key=lambda path: path[0]):
         children = [path[2] for path in group]
         if any(children):
-            tags.append(f"<{parent}>{' '.join(filled_tags(children, words))}</{parent}>")
+            tags.append(f"<{parent}>{' '.join(filled_tags(children, words, special))}</{parent}>")
         else:
-            tags += [f"<{parent}>{words}</{parent}>"] * len(children)
+            tags += [f"<{parent}>{special.get(parent.lower(), words)}</{parent}>"] * len(children)
     return tags
 
 
-def full_response(answer: str, grammar: GrammarConfig = "answer", words: str = "I look closely.") -> str:
-    """A well-formed response with ``answer`` in its tag and ``words`` in every tag before it."""
-    before = [tag for run in tags_before(grammar) for tag in filled_tags(run.paths, words)]
+def full_response(answer: str, grammar: GrammarConfig = "answer", special: Mapping[str, str] | None = None) -> str:
+    """A well-formed response: ``answer`` in its tag, and words in every tag before it, ``special`` ones by its name."""
+    before = [tag for run in tags_before(grammar) for tag in filled_tags(run.paths, "I look closely.", special)]
     return "\n".join([*before, f"<answer>{answer}</answer>"])
 
 

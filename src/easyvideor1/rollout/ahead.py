@@ -109,7 +109,7 @@ class AheadCollector(StepCollector):
         self.runs_ahead = ahead.max_staleness > 0
         self.lengths = ExpectedLengths()
         self._windows = Windows(self.engine, self.strategy)
-        self._scoring = BackgroundScoring(self.scorer.score_groups)
+        self._scoring = BackgroundScoring(self.scorer.score_groups, self.scorer.at_once)
         self._steps: dict[int, _Step] = {}
         self._places: dict[int, tuple[_Step, _Round, int]] = {}
         self._positions = 0

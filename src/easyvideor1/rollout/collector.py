@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -20,13 +20,14 @@ from easyvideor1.config import StageConfig
 from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.families.family import Family
 from easyvideor1.rewards import Scorer
-from easyvideor1.rewards.concurrency import Comparisons
+from easyvideor1.rewards.concurrency import Begun
 from easyvideor1.rollout.groups import attach_scores, response_rewards, selector
 from easyvideor1.rollout.hybrid import Hybrid
 from easyvideor1.rollout.requests import OnGroup, generate_online, read_offline, ready_prompts
 from easyvideor1.rollout.samples import DrawSamples, StageMedia
-from easyvideor1.rollout.strategies import Strategy
-from easyvideor1.types import Group, Prompt, Sample, Trajectory
+from easyvideor1.rollout.stored import StoredGroups
+from easyvideor1.rollout.strategies import Strategy, turn_counts
+from easyvideor1.types import Group, MediaError, Prompt, Sample, Trajectory
 
 #: Metric: tokens of responses that were generated and gave way to offline ones, so that no group holds them.
 REPLACED_TOKENS = "hybrid/replaced_tokens"
@@ -80,7 +81,8 @@ class StepCollector:
         strategy: makes the prompts of a sample, turn by turn.
         media: of the stage.
         scorer: scores whole groups.
-        overlap: whether comparisons that wait for a process begin as soon as the responses of their group are there.
+        overlap: whether scores that wait for a process begin as soon as the responses of their group are there.
+        stored: makes the groups of a stage of earlier rollouts, which have their scores.
     """
 
     runs_ahead = False
@@ -98,6 +100,7 @@ class StepCollector:
         media: StageMedia,
         scorer: Scorer,
         overlap: bool,
+        stored: StoredGroups | None = None,
     ) -> None:
         self.options = options
         self.sampling = sampling
@@ -109,6 +112,7 @@ class StepCollector:
         self.media = media
         self.scorer = scorer
         self.overlap = overlap
+        self.stored = stored
         self.select = selector(options, sampling.max_new_tokens)
         self.hybrid = Hybrid.of(options, family, sampling.max_new_tokens, seed)
         self.baselines = "greedy" in stage_needs(options)
@@ -140,6 +144,7 @@ class StepCollector:
         """What a step gets: a surplus of groups that could be trained on is cut."""
         surplus = max(len(used) - self.options.prompts_per_step, 0)
         metrics = {"groups/rounds": float(rounds), "groups/surplus": float(surplus), **counts}
+        metrics |= _turn_metrics(self.strategy, groups)
         return Collected(groups, used[: self.options.prompts_per_step], metrics)
 
     def _mismatches(self) -> float:
@@ -152,15 +157,19 @@ class StepCollector:
         """The scored groups of one round."""
         with timings("sample"):
             samples = self.draw(step, round_)
+        if self.stored is not None:
+            with timings("rollout"):
+                return self.stored.groups(samples, self._prompts(samples))
         with timings("rollout"):
             prompts = self._prompts(samples)
             if self.options.trajectories == "offline":
                 limit = self.sampling.max_new_tokens
-                groups, begun = read_offline(samples, prompts, family=self.family, max_tokens=limit), None
+                groups = read_offline(samples, prompts, family=self.family, max_tokens=limit, strategy=self.strategy)
+                begun = None
                 baselines: list[Group] = []
             else:
                 placed = self._placed(samples, prompts, step, round_, counts)
-                with self._scoring_ahead(samples) as (on_group, begun):
+                with self._scoring_ahead(samples, placed) as (on_group, begun):
                     groups, baselines = generate_online(
                         samples,
                         prompts,
@@ -201,15 +210,18 @@ class StepCollector:
         return placement.chosen
 
     @contextmanager
-    def _scoring_ahead(self, samples: Sequence[Sample]) -> Iterator[tuple[OnGroup | None, Comparisons | None]]:
-        """What begins the comparisons of responses as they come, and the comparisons that have begun."""
+    def _scoring_ahead(
+        self, samples: Sequence[Sample], placed: Sequence[tuple[Trajectory, ...]] | None
+    ) -> Iterator[tuple[OnGroup | None, Begun | None]]:
+        """What begins to score groups as they come, and what has begun. Those that are ``placed`` belong to them."""
         if not self.overlap:
             yield None, None
             return
         begun = self.scorer.comparisons()
 
         def on_group(position: int, responses: tuple[Trajectory, ...]) -> None:
-            begun.begin(position, samples[position % len(samples)], [one.completion for one in responses])
+            whole = (*responses, *(placed[position] if placed and position < len(samples) else ()))
+            begun.begin(position, samples[position % len(samples)], [one.completion for one in whole])
 
         try:
             yield on_group, begun
@@ -217,7 +229,7 @@ class StepCollector:
             begun.cancel()
             raise
 
-    def _scored(self, groups: list[Group], baselines: list[Group], begun: Comparisons | None) -> list[Group]:
+    def _scored(self, groups: list[Group], baselines: list[Group], begun: Begun | None) -> list[Group]:
         """The groups with their scores and, if there are ``baselines``, the rewards of these: one for each group."""
         scorer = self.scorer.score_groups
         scored = attach_scores([*groups, *baselines], scorer if begun is None else partial(scorer, begun=begun))
@@ -250,6 +262,18 @@ class StepCollector:
     def _score_again(self, groups: list[Group]) -> list[Group]:
         """The scores of groups that were changed."""
         return attach_scores(groups, self.scorer.score_groups)
+
+
+def _turn_metrics(strategy: Strategy, groups: Sequence[Group]) -> dict[str, float]:
+    """Sums of what a strategy counts in the policy's trajectories."""
+    found: dict[str, float] = {}
+    for group in groups:
+        for trajectory in group.trajectories:
+            if trajectory.origin == "online":
+                with suppress(MediaError):  # a file that has gone since is found, and recorded, by the next step
+                    for name, value in turn_counts(strategy, group.sample, trajectory).items():
+                        found[f"turns/{name}"] = found.get(f"turns/{name}", 0.0) + value
+    return found
 
 
 def _add(counts: dict[str, float], metrics: dict[str, float]) -> None:

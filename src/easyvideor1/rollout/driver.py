@@ -9,11 +9,11 @@ windows under way while other things happen (``rollout/ahead.py``) uses ``Window
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 from easyvideor1.engines.engine import Engine, Request, Result, Sampling, contract_error
-from easyvideor1.rollout.strategies import Strategy
+from easyvideor1.rollout.strategies import Strategy, turn_limit
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import EasyVideoError, Prompt, Sample, Trajectory
 
@@ -175,7 +175,8 @@ class Windows:
                 continue
             opened = _OpenJob(position, job, prompt, window, [{} for _ in job.draws], sum(draw.n for draw in job.draws))
             for number, draw in enumerate(job.draws):
-                request = Request(job.sample.id, prompt, draw.n, draw.sampling, draw.seed)
+                sampling = self._sampling(draw, job.sample, None)
+                request = Request(job.sample.id, prompt, draw.n, sampling, draw.seed)
                 window.following.append(_Turn(opened, number, request))
         if window.following:
             self.count += 1
@@ -251,12 +252,20 @@ class Windows:
                 ended[index] = trajectory
                 continue
             seed = derive_seed(draw.seed, index, len(trajectory.turns))
-            request = Request(opened.job.sample.id, prompt, 1, draw.sampling, seed)
+            sampling = self._sampling(draw, opened.job.sample, trajectory)
+            request = Request(opened.job.sample.id, prompt, 1, sampling, seed)
             following.append(_Turn(opened, turn.draw, request, index, trajectory))
         found.update(ended)
         opened.open -= len(ended)
         opened.window.following += following
         return None
+
+    def _sampling(self, draw: Draw, sample: Sample, before: Trajectory | None) -> Sampling:
+        """How the next response is drawn: a strategy may ask for short ones."""
+        limit = turn_limit(self._strategy, sample, before)
+        if limit is None or limit >= draw.sampling.max_new_tokens:
+            return draw.sampling
+        return replace(draw.sampling, max_new_tokens=limit)
 
     def _submit(self, window: _Window) -> None:
         # In the order of samples, draws and trajectories, whichever ended first.

@@ -109,9 +109,9 @@ def select_groups(
     """The groups to train on.
 
     Trajectories whose score is not applicable are taken out. Where ``drop_flat`` says so, groups whose signals are all
-    equal go: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So does a group without any
-    trajectory, which is one with a fault, one none of whose trajectories is ``trained`` on, and one that is not
-    ``within`` the bounds of an online filter.
+    equal go, unless they have pairs: their advantages are 0 (DAPO's dynamic sampling, Yu et al. 2025, sec. 3.2). So
+    does a group without any trajectory, which is one with a fault, one none of whose trajectories is ``trained`` on,
+    and one that is not ``within`` the bounds of an online filter.
     """
     used = []
     for group in groups:
@@ -121,24 +121,35 @@ def select_groups(
                 group,
                 trajectories=tuple(group.trajectories[i] for i in judged),
                 scores=tuple(group.scores[i] for i in judged),
+                pairs=_pairs_among(group, judged),
             )
         if not judged or (within is not None and not within(group)):
             continue
         if trained is not None and not any(map(trained, group.trajectories)):
             continue
-        if len(set(signal(group))) == 1 and drop_flat(group):
+        if not group.pairs and len(set(signal(group))) == 1 and drop_flat(group):
             continue
         used.append(group)
     return used
 
 
+def _pairs_among(group: Group, kept: Sequence[int]) -> tuple[tuple[int, int], ...] | None:
+    """The pairs of a group of which the trajectories at these places are kept, by their new places."""
+    if group.pairs is None:
+        return None
+    place = {old: new for new, old in enumerate(kept)}
+    return tuple((place[one], place[other]) for one, other in group.pairs if one in place and other in place)
+
+
 def selector(options: StageConfig, max_new_tokens: int) -> Callable[[Sequence[Group]], list[Group]]:
     """``select_groups`` as a stage configures it."""
     advantage = ADVANTAGES.resolve(options.advantage.name)
-    by_parts = "parts" in needs_of(advantage)
+    by_parts, by_turns = "parts" in needs_of(advantage), "turns" in needs_of(advantage)
 
     def signal(group: Group) -> Sequence[object]:
         rewards = response_rewards(group, options, max_new_tokens)
+        if by_turns:
+            return [(reward, score.turns) for reward, score in zip(rewards, group.scores, strict=True)]
         if not by_parts:
             return rewards
         scores = zip(rewards, group.scores, strict=True)
@@ -216,7 +227,8 @@ def split_offline(groups: Sequence[Group]) -> tuple[list[Group], list[Score]]:
 def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, float]:
     """Means over all judged trajectories of a step, and counts of what was left out, by task type and reason.
 
-    ``part/<name>`` is the mean of a part over the judged trajectories that have it. Where offline trajectories stand
+    ``part/<name>`` is the mean of a part over the judged trajectories that have it, and ``reward/turn/<n>`` that of the
+    rewards of turn ``n``, counted from 1, where scores have such. Where offline trajectories stand
     among the policy's own, they are not among those means; theirs are ``offline/<name>``, and
     ``offline/not_applicable`` counts those that could not be judged. ``groups/turn_failed`` counts groups without the
     prompt of a further turn, and ``groups/request_failed`` those that the engine did not answer, where there are some.
@@ -238,6 +250,8 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
             values.setdefault(f"accuracy/{group.sample.task}", []).append(score.accuracy)
             for name, value in score.parts.items():
                 values.setdefault(f"part/{name}", []).append(value)
+            for number, value in enumerate(score.turns, 1):
+                values.setdefault(f"reward/turn/{number}", []).append(value)
             values.setdefault("response/tokens", []).append(float(trajectory.response_tokens))
             values.setdefault("response/cut_at_limit", []).append(float(trajectory.finish == "length"))
     metrics = {name: sum(column) / len(column) for name, column in sorted(values.items())}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.families.family import Family, control_tokens
 from easyvideor1.rollout.driver import Draw, Job, Outcome, drive
-from easyvideor1.rollout.strategies import Strategy
+from easyvideor1.rollout.strategies import Strategy, has_turns
 from easyvideor1.seeds import derive_seed
 from easyvideor1.types import (
     DataError,
@@ -186,9 +186,17 @@ def _group(sample: Sample, trajectories: tuple[Trajectory, ...], fault: EasyVide
 
 
 def read_offline(
-    samples: Sequence[Sample], prompts: Sequence[Prompt | None], *, family: Family, max_tokens: int
+    samples: Sequence[Sample],
+    prompts: Sequence[Prompt | None],
+    *,
+    family: Family,
+    max_tokens: int,
+    strategy: Strategy,
 ) -> list[Group]:
     """The samples' own pre-collected trajectories; a sample without a prompt gets an empty group.
+
+    Trajectories of several turns go through the ``strategy``: each of its prompts holds what the row says that the
+    turns before were answered with.
 
     Raises:
         DataError: a sample has no trajectory, or one that cannot be used, as when a transform made it.
@@ -198,11 +206,40 @@ def read_offline(
         if not sample.offline:
             raise DataError(f"{sample.where or sample.id}: no offline trajectory is left; correct the transforms")
         try:
-            turns = [offline_turn(family, prompt, item, max_tokens) for item in sample.offline if prompt is not None]
+            found = tuple(
+                _offline_trajectory(sample, prompt, item, family, max_tokens, strategy)
+                for item in sample.offline
+                if prompt is not None
+            )
+        except TurnError:
+            raise  # it says where
         except DataError as error:
             raise DataError(f"{sample.where or sample.id}: {error}") from error
-        groups.append(Group(sample, tuple(Trajectory((turn,), "offline") for turn in turns)))
+        groups.append(Group(sample, found))
     return groups
+
+
+def _offline_trajectory(
+    sample: Sample, prompt: Prompt, item: OfflineTrajectory, family: Family, max_tokens: int, strategy: Strategy
+) -> Trajectory:
+    """All turns of one, with the prompts that the strategy makes of them."""
+    if not has_turns(sample):
+        return Trajectory((offline_turn(family, prompt, item, max_tokens),), "offline")
+    texts = [*item.before, item.text]
+    following: Prompt | None = prompt
+    turns: list[Turn] = []
+    for text in texts:
+        if following is None:
+            break
+        turns.append(offline_turn(family, following, OfflineTrajectory(text), max_tokens))
+        following = strategy.next(sample, Trajectory(tuple(turns), "offline"))
+    if following is not None or len(turns) < len(texts):
+        wanted = "more" if following is not None else str(len(turns))
+        raise DataError(
+            f"an offline trajectory has {len(texts)} turns, and rollout.strategy asks for {wanted} - correct the row, "
+            "or the strategy"
+        )
+    return Trajectory(tuple(turns), "offline")
 
 
 def offline_turn(

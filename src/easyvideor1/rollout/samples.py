@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from easyvideor1.config import StageConfig
-from easyvideor1.data import SampleStream
+from easyvideor1.data import CurriculumTrack, SampleStream
 from easyvideor1.data.visual_tokens import VISUAL_MISMATCH
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.types import MediaError, MediaPlan, MediaRef, Sample
 from easyvideor1.video import HealthLedger
+from easyvideor1.video.derived import stored_plan
 from easyvideor1.video.memory_cache import Prefetcher
 
 #: The samples of a round of a step, as ``(step, round)``; steps count from 1, rounds from 0.
@@ -51,8 +53,10 @@ def extra_samples(options: StageConfig, rate: float) -> int:
     return math.ceil(rate * options.prompts_per_step - 1e-9)  # tolerant of 0.1 * 30, which is a hair above 3
 
 
-def rounds_of(options: StageConfig, stream: SampleStream, extra: int = 0) -> DrawSamples:
-    """What a stage draws: a function of the step and the round.
+def rounds_of(
+    options: StageConfig, stream: SampleStream, extra: int = 0, track: CurriculumTrack | None = None
+) -> DrawSamples:
+    """What a stage draws: a function of the step and the round, and of what the curriculum of ``track`` observed.
 
     Every step owns the samples of all its rounds, used or not. Those of first rounds follow each other, and further
     rounds draw behind the stage: a stage that refills nothing goes through its sources as often as ``epochs`` says.
@@ -63,9 +67,10 @@ def rounds_of(options: StageConfig, stream: SampleStream, extra: int = 0) -> Dra
 
     def draw(step: int, round_: int) -> list[Sample]:
         further = options.step_count + (step - 1) * (rounds - 1) + round_ - 1
-        drawn = stream.batch(further if round_ else step - 1, count)
+        batch = partial(stream.batch, training_step=step - 1, curriculum=None if track is None else track.at(step))
+        drawn = batch(further if round_ else step - 1, count)
         if extra:
-            drawn = drawn + stream.batch((options.step_count + step - 1) * rounds + round_, count)[:extra]
+            drawn = drawn + batch((options.step_count + step - 1) * rounds + round_, count)[:extra]
         return drawn
 
     return draw
@@ -85,6 +90,7 @@ class SamplePrefetcher:
         steps: last step there is.
         depth: steps to look ahead; above 0.
         kept: steps before the one that is drawn whose frames are still wanted, where samples are drawn ahead.
+        redraw: draw a step again when it comes, for a curriculum has learnt since what its transforms read.
     """
 
     def __init__(
@@ -97,6 +103,7 @@ class SamplePrefetcher:
         steps: int,
         depth: int,
         kept: int = 0,
+        redraw: bool = False,
     ) -> None:
         self._draw = draw
         self._plan = plan
@@ -105,6 +112,7 @@ class SamplePrefetcher:
         self._steps = steps
         self._depth = depth
         self._kept = kept
+        self._redraw = redraw
         self._drawn: dict[int, list[Sample] | Exception] = {}
 
     def __call__(self, step: int, round_: int = 0) -> list[Sample]:
@@ -112,7 +120,9 @@ class SamplePrefetcher:
         if round_:
             return self._draw(step, round_)
         self._prefetcher.begin(step - self._kept)
-        drawn = self._drawn.pop(step) if step in self._drawn else self._draw(step, 0)
+        drawn = self._drawn.pop(step, None)
+        if drawn is None or self._redraw:
+            drawn = self._draw(step, 0)
         if isinstance(drawn, Exception):
             raise drawn
         self._announce(step, drawn)
@@ -138,5 +148,5 @@ class SamplePrefetcher:
             except MediaError:
                 continue  # the step renders the sample, meets the same error, and records it
             if self._wanted(plan):
-                media.append((ref, plan))
+                media.append((ref, stored_plan(plan)))
         self._prefetcher.announce(step, media)

@@ -17,7 +17,7 @@ from easyvideor1.tasks import canonical_task
 from easyvideor1.training.loop import Metrics
 from easyvideor1.training.names import cut_of, resolve_names
 from easyvideor1.training.stage_steps import counted_steps, in_steps, tell_length
-from easyvideor1.types import ConfigError, DataError, Sample
+from easyvideor1.types import ConfigError, DataError, OfflineTrajectory, Sample
 
 
 class Watch(Protocol):
@@ -103,7 +103,8 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
         streams.append(stream)
         steps.append(planned.step_count)
         tell_length(options, _drawn_rows(options, config, usable), planned.step_count, watch.say)
-        watch.say(_mixture_line(planned, config, stream, usable))
+        if options.trajectories != "rollouts":  # whose samples nobody knows yet
+            watch.say(_mixture_line(planned, config, stream, usable))
     questions = _questions(loaded["validation"]), _questions(loaded["test"])
     return Datasets(tuple(streams), tuple(steps), *questions, report)
 
@@ -178,6 +179,7 @@ def _stream(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) 
         options.tasks,
         data.modality_shares.by_name() if data.balance == "modality" else None,
         shuffle=data.shuffle,
+        steps=options.step_count,
     )
 
 
@@ -199,7 +201,7 @@ def _stage_sources(
         DataError: no row has a trajectory; or some cannot be used and ``data.on_bad_row`` is ``error``, or a hybrid
             stage can use none of them.
     """
-    if options.trajectories == "policy" and options.hybrid is None:
+    if options.trajectories == "rollouts" or (options.trajectories == "policy" and options.hybrid is None):
         return list(sources)
     drawn = [list(filter(takes(options, source), source.samples)) for source in sources]
     if not any(sample.offline for samples in drawn for sample in samples):
@@ -265,6 +267,10 @@ def _offline_faults(
     for sample in samples:
         for offline in sample.offline:
             try:
+                if offline.before and hybrid is not None:
+                    raise DataError("hybrid takes responses of one turn - leave its other turns out, or the row")
+                for turn in offline.before:
+                    offline_ids(components.family, OfflineTrajectory(turn), limit)
                 offline_ids(components.family, offline, limit, strict=hybrid is None)
             except DataError as error:
                 faults.setdefault(sample.id, []).append(str(error))

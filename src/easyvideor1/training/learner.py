@@ -104,9 +104,10 @@ class Learner:
     def _with_rollout_logprobs(self, train_batch: TrainBatch, step: int) -> TrainBatch:
         """The batch with the policy's log-probs before its first update, which the mismatch is measured with, too.
 
-        They are not computed where nothing reads them: offline trajectories under an objective without a ratio.
+        They are not computed where nothing reads them: trajectories that were written before, under an objective
+        without a ratio.
         """
-        unread = self.options.trajectories == "offline" and not isinstance(self.options.objective, RatioOptions)
+        unread = self.options.trajectories != "policy" and not isinstance(self.options.objective, RatioOptions)
         if unread or step <= self.warmup:
             return train_batch
         rows = train_batch.rows

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from easyvideor1.algorithms.token_batch import ALGORITHMS, check_algorithm
 from easyvideor1.config import RolloutConfig, RunConfig, StageConfig
+from easyvideor1.config.transforms import TransformOptions
 from easyvideor1.data import resolve_transforms
+from easyvideor1.data.curricula import make_curriculum
 from easyvideor1.engines.registry import resolve_engine
 from easyvideor1.rewards.custom import load_reward, task_key
 from easyvideor1.rewards.parts import load_parts
-from easyvideor1.rollout.strategies import STRATEGIES
+from easyvideor1.rollout.pairs import load_builders
+from easyvideor1.rollout.strategies import check_strategy
 from easyvideor1.training.loggers import check_loggers
 from easyvideor1.types import ConfigError, EasyVideoError
 
@@ -32,21 +35,62 @@ def resolve_names(config: RunConfig) -> Iterator[tuple[str, EasyVideoError | Non
 
 def _names(config: RunConfig) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "rollout.engine", partial(resolve_engine, config.rollout.engine)
-    yield "rollout.strategy", partial(STRATEGIES.resolve, config.rollout.strategy)
+    yield "rollout.strategy", partial(check_strategy, config.rollout.strategy)
     for options in config.stages:
         yield f"stages.{options.name}.rollout", partial(_check_logprobs, options, config.rollout)
         for kind in ALGORITHMS:
             yield f"stages.{options.name}.{kind}", partial(check_algorithm, options, kind)
+        if options.rollouts is not None:
+            yield f"stages.{options.name}.rollouts.pairs", partial(load_builders, options.rollouts.pairs)
+        if options.curriculum.name != "none":
+            place = f"stages.{options.name}.curriculum"
+            yield place, partial(make_curriculum, options.curriculum, place)
         if options.transforms:
-            yield f"stages.{options.name}.transforms", partial(resolve_transforms, options.transforms)
-    if config.data.transforms:
-        yield "data.transforms", partial(resolve_transforms, config.data.transforms)
+            yield f"stages.{options.name}.transforms", partial(_stage_transforms, options, options.transforms)
+        if config.data.transforms:
+            yield "data.transforms", partial(_stage_transforms, options, config.data.transforms, "data.transforms")
+    if config.data.transforms and not config.stages:
+        yield "data.transforms", partial(resolve_transforms, config.data.transforms, "data.transforms")
+    if config.data.prepare:
+        yield "data.prepare", partial(_prepare_transforms, config.data.prepare)
     for task, target in config.rewards.custom.items():
         yield f"rewards.custom.{task}", partial(_custom_reward, task, target)
     if config.rewards.parts:
         yield "rewards.parts", partial(load_parts, config.rewards.parts)
     if config.loggers:
         yield "loggers", partial(check_loggers, config)
+
+
+def _stage_transforms(options: StageConfig, chosen: Sequence[TransformOptions], place: str = "") -> None:
+    """Resolve the transforms of a stage, and look whether they find in its curriculum what they read.
+
+    Raises:
+        ConfigError: a name or an option is wrong, or the curriculum lacks something.
+    """
+    place = place or f"stages.{options.name}.transforms"
+    for transform in resolve_transforms(chosen, place):
+        if not transform.reads:
+            continue
+        if options.curriculum.name == "none":
+            raise ConfigError(
+                f"{place}: {transform.section.name} reads the rewards of earlier steps: set "
+                f"stages.{options.name}.curriculum, such as reward_history"
+            )
+        made = make_curriculum(options.curriculum, f"stages.{options.name}.curriculum")
+        if missing := [name for name in transform.reads if not hasattr(made, name)]:
+            raise ConfigError(
+                f"{place}: {transform.section.name} reads {missing[0]} of the curriculum, which "
+                f"{options.curriculum.name} does not have: set stages.{options.name}.curriculum to reward_history"
+            )
+
+
+def _prepare_transforms(chosen: Sequence[TransformOptions]) -> None:
+    for transform in resolve_transforms(chosen, "data.prepare"):
+        if transform.reads:
+            raise ConfigError(
+                f"data.prepare: {transform.section.name} reads the rewards of earlier steps: name it in the transforms "
+                "of a stage"
+            )
 
 
 def cut_of(rollout: RolloutConfig) -> list[str]:

@@ -18,7 +18,8 @@ from easyvideor1.engines.engine import Engine
 from easyvideor1.families.family import chosen_device
 from easyvideor1.files import sweep, write_json
 from easyvideor1.records.damage import Damage, record_digests
-from easyvideor1.training.datasets import Datasets, Watch, load_datasets
+from easyvideor1.training.datasets import Watch, load_datasets
+from easyvideor1.training.from_rollouts import EarlierRollouts
 from easyvideor1.training.held_out import Evaluator, HeldOut, check_best_by
 from easyvideor1.training.loggers import Loggers, check_loggers
 from easyvideor1.training.loop import Metrics, train
@@ -54,7 +55,7 @@ from easyvideor1.training.run_directory.status import FINISHED, RunStatus, read_
 from easyvideor1.training.run_directory.trace import Trace
 from easyvideor1.training.run_model import RunModel, ranks_of
 from easyvideor1.training.stage_steps import known_steps, tell_lengthened, with_steps
-from easyvideor1.training.stages import OnStep, build_stage
+from easyvideor1.training.stages import OnStep, build_stage, curriculum_track
 from easyvideor1.training.timeline import Timeline
 from easyvideor1.training.timings import Waiting
 from easyvideor1.types import ConfigError
@@ -119,8 +120,9 @@ def run(
                 teller = Teller(watch.say, status)
                 if restart.cause:
                     teller.tell(f"restart {restart.done} of {restart.limit}: {restart.cause}")
+                earlier = EarlierRollouts(run_dir, planned, datasets.streams, watch.say)
                 session = _Session(
-                    *(planned, run_dir, components, datasets, status, model),
+                    *(planned, run_dir, components, earlier, status, model),
                     *(validation, test, evaluation_fault, watch, loggers, teller),
                 )
                 for label in status.keep_benchmarks({one.label: one.digest for one in benchmarks}):
@@ -184,6 +186,20 @@ def _tell_finished(run_dir: Path, config: RunConfig, evaluation_fault: Evaluatio
         watch.say(f"`evr1 doctor {run_dir}` shows remedies")
 
 
+def _check_length(options: StageConfig, latest: Latest) -> None:
+    """Make sure that a stage is at least as long as it has been trained.
+
+    Raises:
+        ConfigError: it has become shorter.
+    """
+    if latest.step > options.step_count:
+        raise ConfigError(
+            f"stages.{options.name}: {latest.path} is of step {latest.step}, but the stage now has only "
+            f"{options.step_count} steps: its rows have changed since it started, and run.json, which records its "
+            f"length, is missing or was replaced. Restore them, or set steps={latest.step} instead of epochs"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Session:
     """One start of a run: everything that its stages share. ``config`` has their lengths in steps."""
@@ -191,7 +207,7 @@ class _Session:
     config: RunConfig
     run_dir: Path
     components: Components
-    datasets: Datasets
+    earlier: EarlierRollouts
     status: RunStatus
     model: RunModel
     validation: Sequence[HeldOut]
@@ -231,19 +247,18 @@ class _Session:
             return final
         policy = self.model.begin(start, options)
         latest = latest_checkpoint(directory)
-        if latest.step > options.step_count:
-            raise ConfigError(
-                f"stages.{options.name}: {latest.path} is of step {latest.step}, but the stage now has only "
-                f"{options.step_count} steps: its rows have changed since it started, and run.json, which records its "
-                f"length, is missing or was replaced. Restore them, or set steps={latest.step} instead of epochs"
-            )
+        _check_length(options, latest)
+        track = curriculum_track(options, self.config)
         if latest.path is not None:
             policy.restore(latest.path)
             state = intact_state(latest.path) or {}
             policy.kl_weight = KLWeight.of(options.kl, state.get("kl_coef"))
+            if track is not None:
+                track.restore(state["curriculum"])
         if directory.is_dir():
             self._resume(options, latest, record)
             best.mark(latest.step)
+        stream, stored = self.earlier.begin(number, policy.family, self.components.strategy)
         done, first = latest.step, self._steps_before(number)
         saver = CheckpointSaver(policy, directory, options, best, latest.path, self.watch.say)
 
@@ -253,6 +268,7 @@ class _Session:
                 "seed": self.config.seed,
                 "kl_coef": policy.kl_weight.coefficient,
                 "record": record.digests(step),
+                **({} if track is None else {"curriculum": track.state()}),
             }
             saver.save(step, state)
             self.status.note()
@@ -273,7 +289,8 @@ class _Session:
             components=self.components,
             policy=policy,
             engine=engine,
-            stream=self.datasets.streams[number],
+            stream=stream,
+            stored=stored,
             first=first,
             record=record,
             evaluate=self._validate,
@@ -281,6 +298,7 @@ class _Session:
             save=save,
             is_best=is_best,
             timeline=timeline,
+            track=track,
             say=self.watch.say,
         )
         try:

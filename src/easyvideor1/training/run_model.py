@@ -84,7 +84,7 @@ class RunModel:
         return self._ranks is not None and self._ranks.condemned
 
     def sent_bytes(self) -> int:
-        """Bytes of all calls so far that each of the other ranks was sent."""
+        """Bytes that all other ranks together were sent so far."""
         return 0 if self._ranks is None else self._ranks.sent_bytes
 
     def close(self) -> None:

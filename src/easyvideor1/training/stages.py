@@ -9,14 +9,17 @@ from easyvideor1.algorithms.advantages import ADVANTAGES
 from easyvideor1.algorithms.token_batch import stage_needs
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.data import SampleStream
+from easyvideor1.data import CurriculumTrack, SampleStream
+from easyvideor1.data.curricula import make_curriculum
 from easyvideor1.engines.engine import Engine
 from easyvideor1.policy.policy import Policy
 from easyvideor1.rewards.tags import grammar_of
 from easyvideor1.rollout.ahead import AheadCollector, AheadOptions
 from easyvideor1.rollout.collector import Collected, Collector, StepCollector, Timed
+from easyvideor1.rollout.observed import ObservedCollector
 from easyvideor1.rollout.samples import SamplePrefetcher, StageMedia, extra_samples, rounds_of
 from easyvideor1.rollout.sharing import SharedEngine
+from easyvideor1.rollout.stored import StoredGroups
 from easyvideor1.training.canary import Canary, canary_metrics
 from easyvideor1.training.learner import Learner
 from easyvideor1.training.loop import Metrics, Stage
@@ -50,23 +53,23 @@ def build_stage(
     save: Callable[[int], None],
     is_best: Callable[[int], bool],
     timeline: Timeline,
+    stored: StoredGroups | None = None,
+    track: CurriculumTrack | None = None,
     say: Callable[[str], None] = print,
 ) -> Stage:
     """Choose the parts of a stage. Every ``if`` that the loop would need is decided here.
 
     ``first`` are the steps of the run before this stage: the version of the weights after step ``s`` is ``first + s``,
-    so that versions only grow over a whole run and are the same after a resume. A step that ``is_best`` is saved, too.
+    so that versions only grow over a run. A step that ``is_best`` is saved, too; ``stored`` makes groups of rollouts.
     """
-    features = components.open_features(policy.model)
-    media = StageMedia(options.name, components.load, components.ledger, features)
+    media = StageMedia(options.name, components.load, components.ledger, components.open_features(policy.model))
     shared = SharedEngine(engine)
-    collector = _collector(options, components, policy, shared, stream, media, first)
+    collector = _collector(options, components, policy, shared, stream, media, first, stored, track)
     learning = Learner(options, config, components, policy, media, say, first)
     advantage, needs = ADVANTAGES.resolve(options.advantage.name), stage_needs(options)
     sources = Sources(learning.kl, learning.values, lambda: policy.kl_weight.coefficient)
-    watched = config.canary.enabled and options.trajectories == "policy"
     grammar = grammar_of(config.rewards.grammar)
-    canary = Canary(config.canary, say, record.metrics(), grammar) if watched else None
+    canary = Canary(config.canary, say, record.metrics(), grammar) if _is_watched(options, config) else None
     off_policy = options.objective.name if options.objective.shapes_offline else options.off_policy.name
     unusable = UnusableStepWatch(options.name, options.max_unusable_steps, options.step_count, say)
 
@@ -117,6 +120,11 @@ def build_stage(
     )
 
 
+def _is_watched(options: StageConfig, config: RunConfig) -> bool:
+    """Whether the canary looks at a stage: at one whose responses are the policy's own."""
+    return config.canary.enabled and options.trajectories == "policy"
+
+
 def _tell_faults(step: int, groups: list[Group], say: Callable[[str], None]) -> None:
     """Say which samples were left out of a step because a further turn has no prompt, or the engine did not answer."""
     if faults := list(dict.fromkeys(group.fault for group in groups if group.fault)):
@@ -132,8 +140,11 @@ def _collector(
     stream: SampleStream,
     media: StageMedia,
     first: int,
+    stored: StoredGroups | None,
+    track: CurriculumTrack | None,
 ) -> Collector:
-    """The collector of a stage; with ``cache.prefetch_steps`` it reads the media of steps to come ahead.
+    """The collector of a stage, which its curriculum observes; with ``cache.prefetch_steps`` it reads the media of
+    steps to come ahead.
 
     Raises:
         ConfigError: the engine cannot run ahead as ``rollout.max_staleness`` asks.
@@ -149,11 +160,16 @@ def _collector(
             f"engine {type(shared.engine).__name__} cannot do this: set rollout.workers to 1 or more, or "
             "rollout.max_staleness to 0"
         )
-    draw = rounds_of(options, stream, extra_samples(options, rollout.over_sample_rate) if over_sample else 0)
+    extra = extra_samples(options, rollout.over_sample_rate) if over_sample else 0
+    draw = rounds_of(options, stream, extra, track)
     if depth:
         plan, prefetcher = components.plan, components.prefetcher
         draw = SamplePrefetcher(
-            draw, plan, media.reads_frames, prefetcher, steps=options.step_count, depth=depth, kept=ahead
+            *(draw, plan, media.reads_frames, prefetcher),
+            steps=options.step_count,
+            depth=depth,
+            kept=ahead,
+            redraw=track is not None,
         )
     overlap = config.rewards.overlap
     make: Callable[..., StepCollector] = StepCollector
@@ -161,18 +177,20 @@ def _collector(
         corrected = options.correction.name != "none" or options.old_logprobs == "engine"
         how = AheadOptions(options.step_count, first, ahead, rollout.at_update, over_sample, corrected)
         make = partial(AheadCollector, ahead=how)
-    return make(
+    collector: Collector = make(
         options,
         components.sampling(),
         config.seed,
         family=policy.family,
         engine=shared.share() if ahead else shared.engine,
         draw=draw,
-        strategy=components.strategy,
+        strategy=components.strategy if generates or stored is not None else components.offline_strategy,
         media=media,
         scorer=components.scorer,
-        overlap=policy.device.type != "cpu" if overlap is None else overlap,
+        overlap=policy.device.type != "cpu" or config.rewards.processes > 0 if overlap is None else overlap,
+        stored=stored,
     )
+    return collector if track is None else ObservedCollector(collector, track)
 
 
 def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
@@ -189,3 +207,11 @@ def sync_weights(engine: Engine, version: int, policy: Policy) -> None:
     policy.base_holders.discard(engine)
     engine.update_weights(version, policy.weights(merged=False, base=base))
     policy.base_holders.add(engine)
+
+
+def curriculum_track(options: StageConfig, config: RunConfig) -> CurriculumTrack | None:
+    """The curriculum of a stage, which has observed nothing; ``None`` if it has none."""
+    if options.curriculum.name == "none":
+        return None
+    lag = config.rollout.max_staleness if options.trajectories == "policy" else 0
+    return CurriculumTrack(partial(make_curriculum, options.curriculum), lag)

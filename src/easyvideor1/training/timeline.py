@@ -26,7 +26,7 @@ class Timeline:
         rewards: records scoring.
         trace: takes what was done; ``None``: nobody wants to look at it.
         begin: makes the timings of a step.
-        sent_bytes: counts what every other rank is sent (``training/ranks``); without ranks it stays 0.
+        sent_bytes: counts what the other ranks are sent (``training/ranks``); without ranks it stays 0.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Timeline:
         ``idle/trainer``, ``idle/engine`` and ``idle/rewards`` are shares of the time since the step began. With several
         engines the share is the mean of theirs. What an engine in another process has done is counted in the step that
         learns of it. ``engine/NAME`` is the increase of a counter of the engine during the step; its evaluations count.
-        On several ranks, ``ranks/driver_bytes`` is what every other rank was sent in the step's calls, and
+        On several ranks, ``ranks/driver_bytes`` is what the first rank sent to all others in the step's calls, and
         ``ranks/driver_bytes_per_sample`` the same by the ``samples`` that are trained on, with all their responses.
         """
         total = max(timings.total(), 1e-9)

@@ -205,7 +205,7 @@ def make_train_batch(
         rows,
         advantages_N,
         advantages,
-        pairs_of(rewards_N, rows.group, _with_trained_tokens(rows)) if "pairs" in needs else None,
+        _pairs(groups, rewards_N, rows) if "pairs" in needs else None,
         None if values_T is None else rows.split(values_T),
         None if returns is None else rows.split(returns),
         metrics=metrics,
@@ -218,6 +218,23 @@ def _baseline(group: Group, options: StageConfig, max_new_tokens: int) -> float:
         return group.baseline
     rewards = response_rewards(group, options, max_new_tokens)
     return sum(rewards) / len(rewards)
+
+
+def _pairs(groups: Sequence[Group], rewards_N: torch.Tensor, rows: BatchRows) -> torch.Tensor:
+    """The pairs of the step, int64 ``(K, 2)``: those that groups come with, and those that rewards make of others."""
+    trained_N = _with_trained_tokens(rows)
+    given: list[tuple[int, int]] = []
+    first = 0
+    free_N = torch.ones(len(rewards_N), dtype=torch.bool)
+    for group in groups:
+        last = first + len(group.trajectories)
+        if group.pairs is not None:
+            free_N[first:last] = False
+            given += [(first + better, first + worse) for better, worse in group.pairs]
+        first = last
+    kept = [pair for pair in given if bool(trained_N[list(pair)].all())]
+    made_K2 = pairs_of(rewards_N, rows.group, trained_N & free_N)
+    return torch.cat([torch.tensor(kept, dtype=torch.int64).reshape(-1, 2), made_K2]) if given else made_K2
 
 
 def _with_trained_tokens(rows: BatchRows) -> torch.Tensor:
@@ -247,6 +264,19 @@ def _with_kl(
     return None, rewards_N
 
 
+def _turn_rewards(rows: BatchRows, rewards_M: torch.Tensor, lasts: torch.Tensor) -> torch.Tensor:
+    """Rewards of turns: those of scores that have such, else the trajectory's at its last turn.
+
+    What a trajectory lost to length or KL stays with its last turn.
+    """
+    scores = [score for group in rows.groups for score in group.scores]
+    if not any(score.turns for score in scores):
+        return rewards_M
+    given = [value for t, s in zip(rows.trajectories, scores, strict=True) for value in s.turns or [0.0] * len(t.turns)]
+    paid = torch.tensor([score.total if score.turns else 0.0 for score in scores], dtype=rewards_M.dtype)
+    return torch.tensor(given, dtype=rewards_M.dtype) + torch.where(lasts, rewards_M - paid[rows.owner], 0.0)
+
+
 def _advantages(
     rows: BatchRows, advantage: Advantage, rewards_N: torch.Tensor, context: AdvantageContext
 ) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor]]:
@@ -263,7 +293,7 @@ def _advantages(
         lasts = torch.cat([rows.owner[1:] != rows.owner[:-1], torch.tensor([True])])
         start_N = torch.nonzero(firsts).squeeze(1)
         turn_M = torch.arange(len(rows.owner)) - start_N[rows.owner]
-        rewards_M = torch.where(lasts, rewards_N[rows.owner], 0.0)
+        rewards_M = _turn_rewards(rows, torch.where(lasts, rewards_N[rows.owner], 0.0), lasts)
         group_M = rows.group[rows.owner]
         context = replace(context, trajectory=rows.owner, turn=turn_M)
         found_M = checked_advantages(

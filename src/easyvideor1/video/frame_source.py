@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from easyvideor1.config.schema import CacheConfig
 from easyvideor1.types import Frames, MediaError, MediaInfo, MediaPlan, MediaRef
+from easyvideor1.video.derived import derived_frames
 from easyvideor1.video.health import HealthLedger
 from easyvideor1.video.media_files import FileVersion, VersionCache, media_version
 from easyvideor1.video.memory_cache import MemoryCache
@@ -70,13 +71,15 @@ class FrameSource:
         self._prober.ahead(paths)
 
     def load(self, ref: MediaRef, plan: MediaPlan) -> Frames:
-        """The frames of a plan; pixels are read-only.
+        """The frames of a plan; pixels are read-only. Those of a part, or with effects, are made from stored ones.
 
         Raises:
-            MediaError: the file cannot be decoded (recorded in the ledger), or ``not_cached`` with
-                ``cache.mode = "cache_only"``.
+            MediaError: the file cannot be decoded (recorded in the ledger), ``not_cached`` with
+                ``cache.mode = "cache_only"``, or ``effect``: a file that an effect reads is gone or was changed.
             StoreError: the store cannot be read or written.
         """
+        if (made := derived_frames(self.load, ref, plan)) is not None:
+            return made
         if self._config.mode == "decode_only":
             frames = self._decoded.get(plan.digest, lambda: self._guarded(ref, plan, keep=False))
             return Frames(pixels=frames.pixels, plan=plan)

@@ -17,6 +17,7 @@ from types import TracebackType
 import numpy as np
 
 from easyvideor1.types import Frames, MediaPlan, MediaRef
+from easyvideor1.video.derived import derived_frames
 
 #: Maximum number of entries, whatever their size: each may hold a file open.
 MAX_ENTRIES = 256
@@ -144,11 +145,13 @@ class Prefetcher:
                 self._ahead.pop(digest).cancel()
 
     def load(self, ref: MediaRef, plan: MediaPlan) -> Frames:
-        """The frames of a plan; waits if they are being loaded.
+        """The frames of a plan; waits if they, or those that they are made from, are being loaded.
 
         Raises:
             Exception: whatever the wrapped ``load`` raises.
         """
+        if (made := derived_frames(self.load, ref, plan)) is not None:
+            return made
         with self._lock:
             future = self._ahead.get(plan.digest)
         # A load still in the queue is cancelled and done here at once; a failed one is retried here.

@@ -19,12 +19,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 from easyvideor1.config.schema import ImageBudget, VideoBudget
-from easyvideor1.types import ConfigError, Geometry, MediaError, MediaInfo, MediaPlan
+from easyvideor1.types import ConfigError, Effect, EffectFile, Geometry, MediaError, MediaInfo, MediaPlan, PlanPart
 from easyvideor1.video.resize import image_size, video_size
 from easyvideor1.video.sampling import clip, sample
 
@@ -135,7 +135,11 @@ def digest(kind: str, fingerprint: str, indices: tuple[int, ...], height: int, w
 
 def plan_to_json(value: MediaPlan) -> str:
     """Canonical JSON of a plan: equal plans have equal texts."""
-    return json.dumps(dataclasses.asdict(value), sort_keys=True, separators=(",", ":"))
+    fields = dataclasses.asdict(value)
+    for name in ("part", "effects", "source"):
+        if not fields[name]:
+            del fields[name]  # entries of a store from before there were these keep their text
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def plan_from_json(text: str) -> MediaPlan:
@@ -144,8 +148,23 @@ def plan_from_json(text: str) -> MediaPlan:
     Raises:
         ValueError, KeyError, TypeError: the text is not a plan.
     """
-    fields: Mapping[str, Any] = json.loads(text)
+    return _plan_from_fields(json.loads(text))
+
+
+def _plan_from_fields(fields: Any) -> MediaPlan:
     if not isinstance(fields, dict):
         raise TypeError("a plan is a JSON object")
-    lists = {name: tuple(fields[name]) for name in ("frame_indices", "timestamps", "grid")}
+    lists: dict[str, Any] = {name: tuple(fields[name]) for name in ("frame_indices", "timestamps", "grid")}
+    if (part := fields.get("part")) is not None:
+        lists["part"] = PlanPart(_plan_from_fields(part["whole"]), tuple(part["places"]))
+    if (source := fields.get("source")) is not None:
+        lists["source"] = _plan_from_fields(source)
+    lists["effects"] = effects_from_json(fields.get("effects", ()))
     return MediaPlan(**{**fields, **lists})
+
+
+def effects_from_json(rows: Sequence[Mapping[str, Any]]) -> tuple[Effect, ...]:
+    """Effects as ``dataclasses.asdict`` gives them."""
+    return tuple(
+        Effect(each["name"], each["options"], tuple(EffectFile(**file) for file in each["files"])) for each in rows
+    )

@@ -14,7 +14,7 @@ from tests.training.ranks.job import STAGES, open_media, step_of, turns_of
 from easyvideor1.config import ClusterConfig, ModelConfig
 from easyvideor1.engines.ray_channel import RayChannel
 from easyvideor1.policy.policy import Policy
-from easyvideor1.training.ranks.actors import Actors, _Seat
+from easyvideor1.training.ranks.actors import Actors, _Seat, gpu_number
 from easyvideor1.training.ranks.leader import RankLost, Ranks
 from easyvideor1.training.ranks.policy import RankedPolicy
 from easyvideor1.training.ranks.processes import Launched, by_ray
@@ -104,6 +104,19 @@ def test_ranks_on_two_machines_learn_as_one_process_and_a_lost_one_is_told(machi
         machines.remove_node(other, allow_graceful=False)
         until_it_fails(policy)
     assert ray.is_initialized() and ray.get(ray.put(5)) == 5, "the cluster of others ends with them"
+
+
+def test_the_gpu_of_the_first_rank_is_found_by_number_and_by_name(monkeypatch) -> None:
+    first, second = "MIG-7c5b1c9e-0001", "GPU-8932f937-d72c-4106"
+    assert gpu_number("3", "1,3") == 1
+    assert gpu_number(first, f"{second}, {first}") == 1
+    assert gpu_number(second, "MIG-1,GPU-8932f937") == 1, "CUDA takes the beginning of a name"
+    with pytest.raises(ConfigError, match=r"has reserved GPU MIG-7c5b1c9e-0001 .* and this process sees GPU-8932f937"):
+        gpu_number(first, "GPU-8932f937")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu_number("2") == 2
+    with pytest.raises(ConfigError, match="start it with CUDA_VISIBLE_DEVICES=MIG-7c5b1c9e-0001, or with all names"):
+        gpu_number(first)
 
 
 def test_what_cannot_be_placed_is_refused(machines) -> None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from benchmarks.scaleout_bytes import call, driver_bytes_per_sample, step_calls, turns_of, video_prompt
+from benchmarks.scaleout_bytes import turns_of, video_prompt
 
 from easyvideor1.training.ranks.wire import Receiver, Sender, packed, unpacked
 
 
-def same_turn(found, wanted):
+def same_turn(found, wanted) -> None:
+    """Whether a turn is as it was, but for its texts."""
     assert np.array_equal(found.prompt.token_ids, wanted.prompt.token_ids)
     assert found.prompt.token_ids.dtype == np.int64
     assert (found.prompt.plans, found.prompt.spans) == (wanted.prompt.plans, wanted.prompt.spans)
@@ -19,46 +20,25 @@ def same_turn(found, wanted):
         assert np.array_equal(mine, theirs) and mine.dtype == theirs.dtype, name
 
 
-def test_a_step_of_long_videos_takes_less_than_64_kb_a_sample() -> None:
-    """Eight responses of 500 tokens to each of two prompts of 17,400 tokens."""
-    groups = [turns_of(video_prompt(seed), [500] * 8, seed) for seed in (1, 2)]
-    sender, receiver, sent = Sender(), Receiver(), 0
-    for each in step_calls(groups):
-        data = sender.pack(each)
-        sent += len(data)
-        found = receiver.unpack(data)
-        assert found.method == each.method
-        if each.method == "forward_backward":
-            mine, theirs = found.arguments[0], each.arguments[0]
-            for one, other in zip(mine.turns, theirs.turns, strict=True):
-                same_turn(one, other)
-            for name in ("weights", "rollout_logprobs"):
-                assert all(map(torch.equal, getattr(mine, name), getattr(theirs, name)))
-            assert len({id(turn.prompt) for turn in mine.turns}) == 1, "its computation would not be shared"
-    assert sent / len(groups) < 64_000
-    assert sent / len(groups) == driver_bytes_per_sample(256, 500, 8)
-
-
 def test_what_was_sent_is_not_sent_again_and_is_the_same_object() -> None:
     turns = turns_of(video_prompt(1), [300, 200])
     sender, receiver = Sender(), Receiver()
-    first, again = sender.pack(call("kl", turns)), sender.pack(call("values", turns))
+    first, again = sender.pack(turns), sender.pack([turns, "again"])
     assert len(again) < len(first) / 10
-    one, other = receiver.unpack(first).arguments[0], receiver.unpack(again).arguments[0]
+    one, (other, _) = receiver.unpack(first), receiver.unpack(again)
     assert one[0].prompt is one[1].prompt is other[0].prompt
     assert one[1].response_ids is other[1].response_ids
 
 
-def test_a_new_prompt_drops_what_the_call_is_not_about() -> None:
+def test_to_begin_anew_drops_what_is_not_sent_again() -> None:
     old, kept, new = (turns_of(video_prompt(seed), [100], seed) for seed in (1, 2, 3))
     sender, receiver = Sender(), Receiver()
-    first = sender.pack(call("kl", old + kept))
-    later = [sender.pack(call("kl", kept + new)), sender.pack(call("kl", kept)), sender.pack(call("kl", old))]
+    first = sender.pack(old + kept)
+    later = [sender.pack(kept + new, anew=True), sender.pack(kept), sender.pack(old, anew=True)]
     assert len(later[1]) < len(first) / 10, "it was still there"
     assert len(later[2]) > len(first) / 4, "it was dropped"
     for data, wanted in zip([first, *later], [old + kept, kept + new, kept, old], strict=True):
-        found = receiver.unpack(data).arguments[0]
-        for one, other in zip(found, wanted, strict=True):
+        for one, other in zip(receiver.unpack(data), wanted, strict=True):
             same_turn(one, other)
     assert len(receiver._parts) == len(sender._numbers) == 5  # of the last call alone: prompt and four arrays
 

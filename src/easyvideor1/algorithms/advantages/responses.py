@@ -107,12 +107,14 @@ def per_turn(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageC
 
     With ``gamma`` 1 and a reward at the last turn alone this is ``mean_only`` given to every turn, as in VST (Guan et
     al. 2026, arXiv 2603.12262); the discount is that of Sutton and Barto 2018, eq. 3.8. The mean is over trajectories,
-    so that one with many turns does not move it. Without turns in the context every row is a trajectory. Turns are
-    numbered from 0, without gaps.
+    so that one with many turns does not move it. ``baseline: same`` takes the mean over the trajectories that have the
+    turn, at that turn, and ``scale: std`` divides by the unbiased deviation of the same values plus 1e-6. With
+    ``gamma`` 0 both together are ``grpo`` turn by turn. Without turns in the context every row is a trajectory of one
+    turn. Turns are numbered from 0, without gaps.
     """
-    if context.trajectory is None or context.turn is None:
-        return mean_only(rewards_N, group_N)
     options: PerTurnOptions = context.options
+    if context.trajectory is None or context.turn is None:
+        return mean_only(rewards_N, group_N) if options.scale == "none" else grpo(rewards_N, group_N)
     turn = context.turn
     count, index_N = reindex(context.trajectory)
     table = rewards_N.new_zeros(count, int(turn.max()) + 1 if len(turn) else 0)
@@ -120,10 +122,21 @@ def per_turn(rewards_N: torch.Tensor, group_N: torch.Tensor, context: AdvantageC
     for column in range(table.shape[1] - 2, -1, -1):
         table[:, column] += options.gamma * table[:, column + 1]
     returns = table[index_N, turn]
-    firsts = turn == 0
-    mean, _ = group_mean(returns[firsts], group_N[firsts])
-    baseline = torch.zeros_like(rewards_N).index_put((group_N[firsts],), mean)
-    return returns - baseline[group_N]
+    # Of the rows of one place, which is a group or a turn of it, the baseline is a mean over those that are compared.
+    compared = turn == 0 if options.baseline == "first" else torch.ones_like(turn, dtype=torch.bool)
+    place_N = group_N if options.baseline == "first" else group_N * table.shape[1] + turn
+    mean, _ = group_mean(returns[compared], place_N[compared])
+    baseline = _by_place(mean, place_N[compared], place_N)
+    if options.scale == "none":
+        return returns - baseline
+    _, std = centred_by_group(returns[compared], place_N[compared])
+    return (returns - baseline) / (_by_place(std, place_N[compared], place_N) + 1e-6)
+
+
+def _by_place(values: torch.Tensor, place: torch.Tensor, place_N: torch.Tensor) -> torch.Tensor:
+    """Values that are equal within a place, for every row of that place."""
+    table = values.new_zeros(int(place_N.max()) + 1 if len(place_N) else 0)
+    return table.index_put((place,), values)[place_N]
 
 
 @ADVANTAGES.register("ones")

@@ -39,8 +39,7 @@ def command(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Checkpoint, or a run directory for its last checkpoint, RUN@best for its best one; model.path by "
-            "default."
+            help="Checkpoint, or a run directory for its last checkpoint, RUN@best, RUN@STAGE; model.path by default."
         ),
     ] = None,
     data: Annotated[

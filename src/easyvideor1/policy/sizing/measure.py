@@ -7,6 +7,7 @@ That of eager attention grows with the square: a parabola through three lengths 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ _EAGER_LENGTHS = ((256, 512, 1024),)
 #: The same of rows whose MLPs run in chunks, in chunks.
 _CHUNKS = ((4, 8), (64, 128))
 _GROUPS = ("vision", "merger", "language")
+#: What blocks of a vision tower are given beside hidden states.
+_BLOCK_ARGUMENTS = ("cu_seqlens", "max_seqlen", "position_embeddings")
 
 
 def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> ModelSizes:
@@ -47,6 +50,7 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
         ConfigError: the family keeps its layers elsewhere than transformers' Qwen models, or cannot be run this way.
     """
     model = _opened(family, config, checkpoint)
+    _check_layers(family, model)
     text = model.config.get_text_config()
     costs = model_costs(family, model)
     groups = _by_group(family, model)
@@ -69,11 +73,9 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
             short, language = _language(family, model)
             vision = _vision(family, model)
             head = _head(family, model)
-    except (RuntimeError, AttributeError, TypeError, NotImplementedError) as error:
-        raise ConfigError(
-            f"model.path: the memory of {type(family).__name__} cannot be predicted: its layers do not run on tensors "
-            f"without memory ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
-        ) from error
+    except RuntimeError as error:  # of torch, as where an operation needs numbers that are not there
+        what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+        raise _unpredictable(family, f"its layers do not run on tensors without memory ({what})") from error
     return ModelSizes(
         trained=every,
         frozen=frozen,
@@ -99,6 +101,31 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
         mlp_chunk=config.mlp_chunk,
         layer_trained=_largest_layer(model),
         computed_again=products_per_token(tokenwise_modules(family, model), text) if config.mlp_chunk else 0.0,
+    )
+
+
+def _check_layers(family: Family, model: Any) -> None:
+    """Whether layers and tower are where they are run here, and are called as they are called here.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    inner = getattr(model, "model", None)
+    for name, layers in (("language_model", "layers"), ("visual", "blocks")):
+        found = getattr(getattr(inner, name, None), layers, None)
+        if not isinstance(found, torch.nn.ModuleList) or not len(found):
+            raise _unpredictable(family, f"it has no layers at model.{name}.{layers}")
+    parameters = inspect.signature(inner.visual.blocks[0].forward).parameters  # type: ignore[union-attr]
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return
+    if missing := [name for name in _BLOCK_ARGUMENTS if name not in parameters]:
+        raise _unpredictable(family, f"the blocks of its vision tower do not take {', '.join(missing)}")
+
+
+def _unpredictable(family: Family, why: str) -> ConfigError:
+    return ConfigError(
+        f"model.path: the memory of {type(family).__name__} cannot be predicted: {why}. Measure it with a step of "
+        "training, and lower micro_batch_tokens if it does not fit"
     )
 
 

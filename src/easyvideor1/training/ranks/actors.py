@@ -70,16 +70,7 @@ class Actors:
         import ray
 
         self._seat = self._start(_Seat, 0)
-        gpu = str(ray.get(self._seat.gpu.remote()))
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        seen = None if visible is None else [each.strip() for each in visible.split(",")]
-        if seen is not None and gpu not in seen:
-            raise ConfigError(
-                f"Ray has reserved GPU {gpu} of this machine for the first rank, and this process sees "
-                f"{visible or 'none'} (CUDA_VISIBLE_DEVICES); start it without GPUs of its own, as the run reserves "
-                "them (`ray job submit` without --entrypoint-num-gpus)"
-            )
-        return int(gpu) if seen is None else seen.index(gpu)
+        return gpu_number(str(ray.get(self._seat.gpu.remote())))
 
     def start(self, host: str, port: int) -> None:
         """Start the ranks, which meet at a store."""
@@ -147,6 +138,37 @@ class Actors:
         return host.options(scheduling_strategy=where).remote(*arguments)
 
 
+def gpu_number(gpu: str, visible: str | None = None) -> int:
+    """The number that torch has in this process for a GPU of this machine.
+
+    Args:
+        gpu: as Ray names it: a number, or the name of a GPU or of a part of one (MIG).
+        visible: what this process sees; by default as ``CUDA_VISIBLE_DEVICES`` says.
+
+    Raises:
+        ConfigError: this process does not see it, or cannot tell which one it is.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
+    if visible is None:
+        if gpu.isdecimal():
+            return int(gpu)
+        raise ConfigError(
+            f"Ray has reserved {gpu} of this machine for the first rank, and this process sees all GPUs, by number; "
+            f"start it with CUDA_VISIBLE_DEVICES={gpu}, or with all names that the Ray node was started with"
+        )
+    seen = [each.strip() for each in visible.split(",")]
+    # CUDA takes the beginning of a name for the whole of it.
+    found = [number for number, name in enumerate(seen) if name == gpu or (name[:4] == "GPU-" and gpu.startswith(name))]
+    if not found:
+        raise ConfigError(
+            f"Ray has reserved GPU {gpu} of this machine for the first rank, and this process sees "
+            f"{visible or 'none'} (CUDA_VISIBLE_DEVICES); start it without GPUs of its own, as the run reserves "
+            "them (`ray job submit` without --entrypoint-num-gpus), and with the names or numbers that the Ray node "
+            "was started with"
+        )
+    return found[0]
+
+
 class _Seat:
     """Holds the GPU of the first rank."""
 
@@ -198,6 +220,12 @@ def _reserved(cluster: ClusterConfig, resource: str, *, again: bool) -> Any:
                     raise ConfigError(words)
                 if short > _MACHINE_SECONDS:
                     raise StoppedError(f"{words}; the same command resumes the run from its last checkpoint")
+                if not short:
+                    warnings.warn(
+                        f"{words}; the run waits {_MACHINE_SECONDS:g} s for another machine",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
                 time.sleep(_LOOK_SECONDS)
                 short += _LOOK_SECONDS
                 continue

@@ -11,7 +11,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
@@ -30,7 +31,8 @@ from easyvideor1.training.ranks.member import SILENT_SECONDS, Beats, join, rank_
 from easyvideor1.training.ranks.messages import Beat, Bye, Call, Opening, RankFault
 from easyvideor1.training.ranks.processes import Launched, Processes, by_ray
 from easyvideor1.training.ranks.restart import NO_RESTART, Restart
-from easyvideor1.training.ranks.wire import Sender
+from easyvideor1.training.ranks.shares import Share, ShareSender
+from easyvideor1.training.ranks.wire import packed
 from easyvideor1.types import ConfigError, EasyVideoError, StoppedError
 
 #: Seconds between two looks at the other ranks.
@@ -77,8 +79,11 @@ class Ranks:
         self.phase = Phase()
         self._line = Line(place.host, place.port, serves=place.serves, prefix=place.prefix) if place else None
         self._started: Processes | Actors | None = None
-        self._sender, self._number = Sender(), 0
-        #: Of all calls so far; each of the other ranks gets all of them.
+        self._number = 0
+        #: Ranks beside this one by group: those of a group compute together.
+        self._members = Counter(rank // cluster.sequence_parallel for rank in range(1, cluster.ranks))
+        self._sender = ShareSender(self._members)
+        #: To all other ranks together, so far.
         self.sent_bytes = 0
         self._calling = self._opened = False
         self._verdict: EasyVideoError | None = None
@@ -154,16 +159,20 @@ class Ranks:
         self._await("ready")
 
     @contextmanager
-    def calling(self, call: Call) -> Iterator[list[Any]]:
-        """Have the other ranks do what this one does in the block; their results are in the list behind it."""
+    def calling(self, call: Call, shares: Sequence[Share] = ()) -> Iterator[list[Any]]:
+        """Have the other ranks do what this one does in the block; their results are in the list behind it.
+
+        ``shares`` are those of all groups in a pass.
+        """
         assert self._line is not None
         line, number, results = self._line, self._number, list[Any]()
         self._check()
         self._number += 1
         self.phase.at(f"begins {call.method}")
-        data = self._sender.pack(call)
-        self.sent_bytes += len(data)
-        line.put_bytes(f"call/{number}", data)
+        self._put(f"call/{number}", packed(call), sum(self._members.values()))
+        parts = self._sender.pack(shares) if call.passes else ()
+        for group, data in parts:
+            self._put(f"share/{number}/{group}", data, self._members[group])
         with self._blaming():
             yield results
             self.phase.at("waits for the results of the others")
@@ -172,6 +181,13 @@ class Ranks:
                 results.append(line.wait(key, self._check)[0])
                 line.drop(key)
             line.drop(f"call/{number}")
+            for group in self._members if call.passes else ():
+                line.drop(f"share/{number}/{group}")
+
+    def _put(self, key: str, data: bytes, readers: int) -> None:
+        assert self._line is not None
+        self.sent_bytes += readers * len(data)
+        self._line.put_bytes(key, data)
 
     @contextmanager
     def _blaming(self) -> Iterator[None]:
@@ -347,7 +363,7 @@ class Ranks:
 
     def _say_bye(self, line: Line) -> None:
         if self._opened:
-            line.put_bytes(f"call/{self._number}", self._sender.pack(Bye()))
+            line.put(f"call/{self._number}", Bye())
         else:
             line.put("opening", Bye())
         limit = time.monotonic() + _BYE_SECONDS

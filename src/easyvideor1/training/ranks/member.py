@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -68,11 +69,14 @@ def follow(line: Line, rank: int, ranks: int, local_rank: int | None = None) -> 
         number, receiver = 0, Receiver()
         while True:
             phase.at(_WAITS)
-            call = line.wait(f"call/{number}", unpack=receiver.unpack)
+            call = line.wait(f"call/{number}")
             if isinstance(call, Bye):
                 beats.stop()
                 line.put(f"bye/{rank}", True)
                 return
+            if call.passes:
+                share = line.wait(f"share/{number}/{place.group}", unpack=receiver.unpack)
+                call = replace(call, arguments=share)
             phase.at(f"begins {call.method}")
             if call.cached_features and features is None:
                 assert media.features is not None
@@ -98,7 +102,7 @@ def perform(policy: ShardedPolicy, call: Call, rank: int, load: Any, features: F
     """A call, on any rank; the tensors of a generator are gathered and not kept."""
     torch.manual_seed(derive_seed(call.seed, rank))
     options = dict(call.options)
-    if call.loads:
+    if call.passes:
         options |= {"load": load, "features": features}
     found = getattr(ShardedPolicy, call.method)(policy, *call.arguments, **options)
     if call.method == "weights":

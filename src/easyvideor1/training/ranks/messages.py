@@ -32,17 +32,21 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """Call a method of the policy; ``cached_features`` says whether it is given the cache of features.
+    """Call a method of the policy.
 
-    Prompts and arrays among ``arguments`` and ``options`` are known again by identity, and must not be changed.
-
-    ``seed`` is for what draws in it, such as dropout.
+    Attributes:
+        method: its name.
+        arguments: the same for all ranks; of a pass none, since every group of ranks is sent its own (``shares``).
+        options: by name.
+        passes: whether it is a pass over micro-batches, which is given what reads media.
+        cached_features: whether it is given the cache of features, too.
+        seed: for what draws in it, such as dropout.
     """
 
     method: str
     arguments: tuple[Any, ...]
     options: Mapping[str, Any]
-    loads: bool
+    passes: bool
     cached_features: bool
     seed: int
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,19 @@ from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.packing.balance import MicroBatchRows
 from easyvideor1.policy.sharded import ShardedPolicy
 from easyvideor1.policy.snapshot import Snapshot
-from easyvideor1.policy.update_batch import BackwardResult, Observations, UpdateBatch
+from easyvideor1.policy.update_batch import BackwardResult, UpdateBatch
 from easyvideor1.training.ranks.leader import Ranks
 from easyvideor1.training.ranks.member import perform
 from easyvideor1.training.ranks.messages import Call, Opening
+from easyvideor1.training.ranks.shares import ByTurn, Share, joined_results, joined_turns, summed
 from easyvideor1.types import Turn
-
-#: Numbers of the tokens of every turn, by its number.
-ByTurn = dict[int, torch.Tensor]
 
 
 class RankedPolicy(ShardedPolicy):
-    """The first rank's part of a policy. What is asked of it, all ranks do; shares are put together here."""
+    """The first rank's part of a policy. What is asked of it, all ranks do.
+
+    Passes are planned here over all their turns, and ``micro_batches`` that are given are those of all ranks, too.
+    """
 
     ranks: Ranks
 
@@ -77,9 +79,7 @@ class RankedPolicy(ShardedPolicy):
 
     def snapshot(self) -> Snapshot:
         """See ``Policy.snapshot``. Every rank copies its part, and gives it in the background as it is written."""
-        self._all("hold_snapshot")
-        found, self.held = self.held, None
-        assert found is not None
+        found: Snapshot = self._all("snapshot_part")[0]
         found.explain = self.ranks.explained
         return found
 
@@ -117,10 +117,8 @@ class RankedPolicy(ShardedPolicy):
         features: FeatureCache | None = None,
     ) -> BackwardResult:
         """See ``ForwardPasses.forward_backward``."""
-        parts = self._passes_of_all("forward_backward", batch, micro_batches, load, features)
-        return BackwardResult(
-            Observations.joined([part.observations for part in parts]), _summed([part.sums for part in parts])
-        )
+        plan = self.plan_update(batch) if micro_batches is None else micro_batches
+        return joined_results(*self._pass("forward_backward", batch, plan, load, features))
 
     def critic_forward_backward(
         self,
@@ -131,7 +129,8 @@ class RankedPolicy(ShardedPolicy):
         features: FeatureCache | None = None,
     ) -> dict[str, float]:
         """See ``ForwardPasses.critic_forward_backward``."""
-        return _summed(self._passes_of_all("critic_forward_backward", batch, micro_batches, load, features))
+        plan = self.plan(batch.turns) if micro_batches is None else micro_batches
+        return summed(self._pass("critic_forward_backward", batch, plan, load, features)[0])
 
     def logprobs(
         self,
@@ -145,7 +144,7 @@ class RankedPolicy(ShardedPolicy):
     ) -> ByTurn:
         """See ``ForwardPasses.logprobs``."""
         options = {"temperature": temperature, "reference": reference}
-        return _joined(self._passes_of_all("logprobs", turns, micro_batches, load, features, options))
+        return self._scan_on_all("logprobs", turns, micro_batches, load, features, options)
 
     def kl(
         self,
@@ -157,8 +156,7 @@ class RankedPolicy(ShardedPolicy):
         features: FeatureCache | None = None,
     ) -> ByTurn:
         """See ``ForwardPasses.kl``."""
-        options = {"temperature": temperature}
-        return _joined(self._passes_of_all("kl", turns, micro_batches, load, features, options))
+        return self._scan_on_all("kl", turns, micro_batches, load, features, {"temperature": temperature})
 
     def values(
         self,
@@ -169,7 +167,7 @@ class RankedPolicy(ShardedPolicy):
         features: FeatureCache | None = None,
     ) -> ByTurn:
         """See ``ForwardPasses.values``."""
-        return _joined(self._passes_of_all("values", turns, micro_batches, load, features))
+        return self._scan_on_all("values", turns, micro_batches, load, features, {})
 
     def _call(
         self,
@@ -177,38 +175,44 @@ class RankedPolicy(ShardedPolicy):
         arguments: tuple[Any, ...],
         options: Mapping[str, Any],
         *,
-        loads: bool = False,
+        passes: bool = False,
         cached: bool = False,
     ) -> Call:
         # Drawn here, so that what follows from the seed of a step does so on every rank.
-        return Call(method, arguments, options, loads, cached, int(torch.randint(2**62, ())))
+        return Call(method, arguments, options, passes, cached, int(torch.randint(2**62, ())))
 
     def _all(self, method: str, *arguments: Any) -> list[Any]:
-        return self._perform(self._call(method, arguments, {}))
+        """What every rank returns, in their order."""
+        call = self._call(method, arguments, {})
+        with self.ranks.calling(call) as others:
+            own = perform(self, call, 0, None, None)
+        return [own, *others]
 
-    def _passes_of_all(
+    def _scan_on_all(
         self,
         method: str,
-        what: UpdateBatch | Sequence[Turn],
+        turns: Sequence[Turn],
         micro_batches: Sequence[MicroBatchRows] | None,
         load: LoadFrames,
         features: FeatureCache | None,
+        options: Mapping[str, Any],
+    ) -> ByTurn:
+        plan = self.plan_scan(turns) if micro_batches is None else micro_batches
+        return joined_turns(*self._pass(method, turns, plan, load, features, options))
+
+    def _pass(
+        self,
+        method: str,
+        what: UpdateBatch | Sequence[Turn],
+        micro_batches: Sequence[MicroBatchRows],
+        load: LoadFrames,
+        features: FeatureCache | None,
         options: Mapping[str, Any] | None = None,
-    ) -> list[Any]:
-        call = self._call(method, (what, micro_batches), options or {}, loads=True, cached=features is not None)
-        return self._perform(call, load, features)
-
-    def _perform(self, call: Call, load: Any = None, features: FeatureCache | None = None) -> list[Any]:
-        """What every rank returns, in their order."""
-        with self.ranks.calling(call) as others:
-            own = perform(self, call, 0, load, features)
-        return [own, *others]
-
-
-def _summed(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {name: sum(part[name] for part in parts if name in part) for name in names}
-
-
-def _joined(parts: Sequence[ByTurn]) -> ByTurn:
-    return dict(sorted((number, values) for part in parts for number, values in part.items()))
+    ) -> tuple[list[Any], list[Share]]:
+        """What every group of ranks returns of its share of a plan, and the shares, both in the groups' order."""
+        shares = [Share.of(what, part) for part in self.shares(micro_batches)]
+        call = self._call(method, (), options or {}, passes=True, cached=features is not None)
+        with self.ranks.calling(call, shares) as others:
+            own = replace(call, arguments=shares[self.place.group].arguments)
+            first = perform(self, own, 0, load, features)
+        return [first, *others][:: self.place.sequence_parallel], shares

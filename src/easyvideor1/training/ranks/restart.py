@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from easyvideor1.engines.ray_channel import leave_cluster
 
 #: Seconds that it may take to leave a Ray cluster.
 _LEAVE_SECONDS = 20.0
-_COUNT, _CAUSE = "EVR1_RESTARTS", "EVR1_RESTART_CAUSE"
+_COUNT, _CAUSE, _LEFT = "EVR1_RESTARTS", "EVR1_RESTART_CAUSE", "EVR1_RESTART_PROCESSES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class Restart:
 
     @classmethod
     def of_this_process(cls, limit: int, environment: Mapping[str, str] = os.environ) -> Restart:
-        """The state that the program before this one has left."""
+        """The state that the program before this one has left; processes that it has left are taken leave of."""
+        _reap([int(process) for process in environment.get(_LEFT, "").split()])
         return cls(int(environment.get(_COUNT, "0")), limit, environment.get(_CAUSE, ""))
 
     @property
@@ -62,8 +65,33 @@ class Restart:
         sys.stdout.flush()
         sys.stderr.flush()
         told = cause.partition("; ")[0].partition("\n")[0]
-        environment = {**os.environ, _COUNT: str(self.done + 1), _CAUSE: told}
+        environment = {**os.environ, _COUNT: str(self.done + 1), _CAUSE: told, _LEFT: " ".join(map(str, children()))}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def children() -> list[int]:
+    """The processes that this one has started and not waited for; none where the system has no ``/proc``."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            parent = (directory / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid():
+                found.append(int(directory.name))
+    return found
+
+
+def _reap(processes: Sequence[int]) -> None:
+    """Wait in the background for processes that end with the program that started them.
+
+    Whoever has ended stays in the table of the system until somebody waits for it; that program cannot any more.
+    """
+
+    def wait() -> None:
+        for process in processes:
+            with suppress(ChildProcessError):
+                os.waitpid(process, 0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 #: Of a process that is not the program's own, such as a notebook: it never begins again.

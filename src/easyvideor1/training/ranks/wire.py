@@ -57,9 +57,8 @@ class Sender:
         self._numbers: dict[int, tuple[int, Any]] = {}  # by identity; the object is kept, so that it stays its own
         self._next = self._bytes = 0
 
-    def pack(self, value: Any) -> bytes:
-        """An object that a ``Receiver`` unpacks. A prompt that was never sent begins a rollout: what is not about it is
-        dropped then."""
+    def pack(self, value: Any, *, anew: bool = False) -> bytes:
+        """An object that a ``Receiver`` unpacks; with ``anew``, both sides drop whatever it has nothing of."""
         new: dict[int, Any] = {}
         used: set[int] = set()
 
@@ -76,8 +75,7 @@ class Sender:
         file = io.BytesIO()
         _Pickler(file, number_of).dump(value)
         _Pickler(parts := io.BytesIO()).dump(new)
-        anew = any(isinstance(part, Prompt) for part in new.values()) or self._bytes > _KEPT_BYTES
-        if anew:
+        if anew := anew or self._bytes > _KEPT_BYTES:
             self._numbers = {key: entry for key, entry in self._numbers.items() if entry[0] in used}
             self._bytes = sum(getattr(part, "nbytes", 0) for _, part in self._numbers.values())
         kept = tuple(sorted(used - new.keys())) if anew else ()

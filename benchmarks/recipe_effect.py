@@ -1,0 +1,125 @@
+"""What a recipe declares as its headline effect, and the runs that it is measured with."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from scipy import stats
+
+from easyvideor1.cli.recipes import prepare_missing
+from easyvideor1.cli.train import train_and_report
+from easyvideor1.config import load_config
+from easyvideor1.config.shipped import recipe_name, recipes_directory
+
+Budget = Literal["small", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """One measurement: the same number of the baseline and of the recipe, at the same budget."""
+
+    baseline: float
+    recipe: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The headline effect of a recipe.
+
+    Attributes:
+        recipe: its name.
+        measures: the number that is compared, in a few words, with its unit.
+        measure: makes the runs of one seed, or what else it takes, and returns both sides.
+        tests: files of the quick tier that check its formulas, from the repository.
+        seeded: whether the number depends on the seed. If not, it is measured once and is exact.
+    """
+
+    recipe: str
+    measures: str
+    measure: Callable[[Trial], Sides]
+    tests: tuple[str, ...]
+    seeded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What an effect is measured with: a seed, a budget, and runs that are kept, and not made twice.
+
+    The working directory is that of the benchmark, and toy data are below it, shared by all seeds.
+    """
+
+    seed: int
+    budget: Budget
+    mark: str
+    """Names runs of this version of the recipe, so that runs of an earlier one are not continued."""
+
+    def steps(self, *, small: int, full: int) -> int:
+        """Whichever the budget asks for."""
+        return small if self.budget == "small" else full
+
+    def run(self, recipe: str, overrides: Sequence[str] = (), *, label: str = "recipe", afresh: bool = False) -> Path:
+        """The directory of a finished run of a recipe, or of another configuration of its package.
+
+        Args:
+            recipe: what ``evr1 train`` takes.
+            overrides: settings of this run.
+            label: names the run among those of the trial.
+            afresh: whether a run that is there is made again, for what is counted while it is made.
+        """
+        where = Path("trials") / f"{recipe.replace('/', '-')}-{self.mark}-{self.budget}" / f"{label}-{self.seed}"
+        if afresh:
+            shutil.rmtree(where, ignore_errors=True)
+        own = [f"seed={self.seed}", f"output_dir={where}", "threads=1", "trace_steps=0"]
+        config = load_config(recipe, [*own, *overrides])
+        with Path("log.txt").open("a", encoding="utf-8") as log:
+            console = Console(file=log, width=160)
+            prepare_missing(recipe, config, console)
+            train_and_report(config, console)
+        return where
+
+
+def test_accuracy(run: Path, evaluation: str) -> float:
+    """Greedy accuracy on the test questions; ``evaluation`` is ``before``, or a stage such as ``02-grpo``."""
+    lines = (run / "evaluations" / f"{evaluation}.jsonl").read_text(encoding="utf-8").splitlines()
+    scores = [row["greedy"]["score"]["accuracy"] if row["greedy"] else 0.0 for row in map(json.loads, lines)]
+    return sum(scores) / len(scores)
+
+
+test_accuracy.__test__ = False  # type: ignore[attr-defined]  # its name is not that of a test
+
+
+def metrics_of(run: Path, stage: str, key: str) -> list[float]:
+    """A metric of all steps of a stage, such as ``02-grpo``, that have it."""
+    lines = (run / "stages" / stage / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [row[key] for row in map(json.loads, lines) if key in row]
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of the mean of independent measurements; ``None`` for fewer than two."""
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * math.sqrt(variance / len(values))
+    return mean - half, mean + half
+
+
+def version_mark(effect: Effect) -> str:
+    """Eight digits that change with the files of the recipe and with what measures it."""
+    name = (recipe_name(effect.recipe) or effect.recipe).partition("/")[0]
+    files = [file for file in sorted((recipes_directory() / name).iterdir()) if file.suffix in (".yaml", ".py")]
+    files.append(Path(effect.measure.__code__.co_filename))
+    digest = hashlib.sha256()
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]

@@ -1,0 +1,1 @@
+"""The headline effects of the recipes: one file per recipe, with its ``EFFECT``."""

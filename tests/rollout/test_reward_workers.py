@@ -1,0 +1,220 @@
+"""Rewards in processes: scores as in the process of the run, and what becomes of a process that hangs or dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from easyvideor1.config import RewardConfig
+from easyvideor1.rewards import RewardError, Scorer
+from easyvideor1.rewards.judge.asking import Usage
+from easyvideor1.rollout.background_scoring import BackgroundScoring
+from easyvideor1.rollout.reward_worker import ScoreGroup
+from easyvideor1.rollout.reward_workers import GroupsAhead, RewardWorkers, share
+from easyvideor1.rollout.scoring_pool import DIED, HUNG
+from easyvideor1.types import Completion, ConfigError, Group, Prompt, Sample, Score, Trajectory, Turn, VisualSpan
+from rewards.judge_server import Server, verdict
+
+from . import own_rewards
+
+CHOICE = Sample("choice", "Which?", "multiple_choice", "B", options=("A. red", "B. blue"))
+SUM = Sample("sum", "What is 3 + 4?", "math", "7")
+PROGRAM = Sample("program", "Double it.", "code", json.dumps({"inputs": ["2\n"], "outputs": ["4\n"]}))
+FREE = Sample("free", "What does the man open?", "open_ended", "a red door")
+CUSTOM = own_rewards.__name__
+
+
+def said(*texts: str) -> list[Completion]:
+    return [Completion(text, asks_tag=True) for text in texts]
+
+
+def turns(count: int) -> Trajectory:
+    """So many turns after a video of 40 visual tokens."""
+    ids = np.array([1, *[9] * 40, 2])
+    prompt = Prompt(ids, spans=(VisualSpan(0, 1, 40),), text="<answer>")
+    made = []
+    for number in range(count):
+        response = np.array([3, 4 + number])
+        logprobs, versions = np.array([-0.5, -1.0], np.float32), np.array([1, 2])
+        made.append(Turn(prompt, response, np.array([True, number == 0]), logprobs, "stop", f"turn {number}", versions))
+        prompt = prompt.followed_by(response)
+    return Trajectory(tuple(made), "offline")
+
+
+#: Groups of types that read text alone, wait for a process, or are scored by a reward of the user's.
+GROUPS = [
+    (CHOICE, said("<answer>B</answer>", "<answer>A</answer>", "B", "I do not know.")),
+    (SUM, said("<answer>7</answer>", "<answer>8</answer>", "<answer>14/2</answer>")),
+    (PROGRAM, said("<answer>```python\nprint(2 * int(input()))\n```</answer>", "<answer>print(</answer>")),
+    (FREE, [Completion("short"), turns(3).completion, turns(1).completion]),
+    (CHOICE, []),
+]
+SETTINGS: dict[str, Any] = {
+    "custom": {"open_ended": f"{CUSTOM}:turns_taken"},
+    "parts": [
+        {"name": "varied", "reward": "diversity", "weight": 0.2},
+        {"name": "longest", "reward": f"{CUSTOM}:share_of_longest", "weight": 0.1},
+        {"name": "polite", "reward": f"{CUSTOM}:polite", "weight": 0.1},
+    ],
+    "workers": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[RewardWorkers]:
+    with closing(RewardWorkers(RewardConfig(processes=2, **SETTINGS))) as workers:
+        yield workers
+
+
+def test_scores_are_those_of_the_process_of_the_run(workers: RewardWorkers) -> None:
+    alone = Scorer(RewardConfig(**SETTINGS))
+    wanted = alone.score_groups(GROUPS)
+    assert [score.applicable for scores in wanted for score in scores].count(True) > 10
+    assert wanted[3][1].accuracy == 0.75, "the reward was given the turns"
+    assert workers.score_groups(GROUPS) == wanted
+    assert workers.score_group(*GROUPS[0]) == alone.score_group(*GROUPS[0])
+    pairs = [(sample, one) for sample, given in GROUPS for one in given]
+    assert workers.score_each(pairs) == alone.score_each(pairs)
+    assert workers(SUM, "<answer>7</answer>") == alone(SUM, "<answer>7</answer>")
+    assert {span.name for span in workers.spans.take()} >= {"score math", "score code"}
+    assert workers.counts == alone.counts
+
+
+def test_what_began_ahead_is_not_scored_again(workers: RewardWorkers) -> None:
+    wanted = Scorer(RewardConfig(**SETTINGS)).score_groups(GROUPS)
+    begun = workers.comparisons()
+    futures = {number: begun.begin(number, *GROUPS[number])[0] for number in (2, 0)}
+    begun.begin(1, SUM, said("<answer>7</answer>"))  # of another group than it turns out to be
+    assert workers.score_groups(GROUPS, begun) == wanted
+    assert [begun.begin(number, *GROUPS[number])[0] for number in (2, 0)] == [futures[2], futures[0]]
+    late = GroupsAhead(workers.pool.submit, 0.0)
+    (masked, scored) = workers.score_groups([GROUPS[1], GROUPS[0]], late)
+    assert {score.reason for score in masked} == {
+        "not scored: the comparisons of the step took longer than rewards.step_seconds"
+    }
+    assert scored == wanted[0]
+
+
+def test_trajectories_travel_packed() -> None:
+    trajectory = turns(2)
+    sent = ScoreGroup.of(1, FREE, [trajectory.completion], training=True, seconds=None, trajectories=True)
+    assert [len(prompt.ids) for prompt in sent.prompts] == [3, 5], "equal visual tokens are one number"
+    (found,) = sent.unpacked()
+    assert found == trajectory.completion
+    assert found.trajectory is not None and found.trajectory.origin == "offline"
+    for turn, other in zip(found.trajectory.turns, trajectory.turns, strict=True):
+        for name in ("response_ids", "response_mask", "logprobs", "versions"):
+            np.testing.assert_array_equal(getattr(turn, name), getattr(other, name))
+        np.testing.assert_array_equal(turn.prompt.token_ids, other.prompt.token_ids)
+    bare = ScoreGroup.of(1, FREE, [trajectory.completion], training=True, seconds=None, trajectories=False)
+    assert bare.prompts == () and bare.unpacked()[0].trajectory is None
+
+
+def test_a_process_that_hangs_is_ended_and_its_responses_are_masked() -> None:
+    config = RewardConfig(processes=1, deadline=0.5, timeout=None, custom={"*": f"{CUSTOM}:hanging"})
+    groups = [(CHOICE, said("a", "b")), (SUM, said("a", "hang", "b")), (FREE, said("a"))]
+    with closing(RewardWorkers(config)) as workers:
+        with pytest.warns(
+            RuntimeWarning, match=r"took longer than 0.5 s \(rewards.deadline\) over 3 responses to 'sum'"
+        ):
+            before, hung, after = workers.score_groups(groups)
+        assert {score.accuracy for score in (*before, *after)} == {1.0}
+        assert [(score.applicable, score.reason) for score in hung] == [(False, HUNG)] * 3
+        assert workers.counts == {("math", HUNG): 3}
+
+
+def test_a_process_that_dies_is_replaced(recwarn: pytest.WarningsRecorder) -> None:
+    config = RewardConfig(processes=1, custom={"*": f"{CUSTOM}:ending"})
+    with closing(RewardWorkers(config)) as workers:
+        died, after = workers.score_groups([(SUM, said("a", "kill")), (FREE, said("a"))])
+        assert [score.reason for score in died] == [DIED] * 2 and after[0].total == 1.0
+        first = workers.pool.pids[0]
+        os.kill(first, signal.SIGKILL)  # while it has nothing to do, as where memory runs out
+        while workers.pool.pids in ([], [first]):
+            pass
+        assert workers.score_group(SUM, said("a"))[0].total == 1.0
+        assert workers.counts == {("math", DIED): 2}
+    assert "killed by SIGKILL" in str(recwarn[0].message)
+    with pytest.raises(ProcessLookupError):
+        while True:
+            os.kill(first, 0)
+
+
+def test_calls_that_are_given_up_end_with_their_process() -> None:
+    """In the process of the run so many of them would stop it."""
+    config = RewardConfig(processes=1, timeout=0.02, on_error="mask", custom={"*": f"{CUSTOM}:hanging"})
+    with closing(RewardWorkers(config)) as workers:
+        (scores,) = workers.score_groups([(SUM, [Completion("hang")] * 10)])
+        first = workers.pool.pids
+        assert workers.score_group(SUM, said("hang"))[0].reason == scores[0].reason
+        assert workers.pool.pids != first
+    assert {score.reason for score in scores} == {f"reward '{CUSTOM}:hanging' raised TimeoutError"}
+
+
+def test_errors_stop_the_run_in_the_same_words() -> None:
+    settings: dict[str, Any] = {"custom": {"math": f"{CUSTOM}:failing"}}
+    with pytest.raises(RewardError) as wanted:
+        Scorer(RewardConfig(**settings)).score_groups(GROUPS)
+    with closing(RewardWorkers(RewardConfig(processes=1, **settings))) as workers:
+        with pytest.raises(RewardError) as found:
+            workers.score_groups(GROUPS)
+        assert str(found.value) == str(wanted.value)
+        assert workers.score_groups(GROUPS[:1])[0][0].accuracy == 1.0, "the process goes on"
+
+
+def test_a_judge_is_asked_once_for_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_JUDGE_KEY", "secret-key")
+    server = Server(lambda number, body: verdict(body, score=7))
+    judge = {"url": server.url, "model": "m", "cache_dir": str(tmp_path), "api_key_env": "MY_JUDGE_KEY"}
+    groups = [(FREE, said(f"<answer>door {number}</answer>")) for number in range(4)]
+    with closing(server):
+        with closing(RewardWorkers(RewardConfig(processes=2, judge=judge))) as workers:
+            scores = workers.score_groups(groups)
+        assert [score.accuracy for (score,) in scores] == [0.7] * 4
+        assert {headers["Authorization"] for headers in server.headers} == {"Bearer secret-key"}
+        assert Scorer(RewardConfig(judge=judge)).score_groups(groups) == scores
+        assert len(server.bodies) == 4, "their verdicts are kept in one place"
+
+
+def test_processes_share_what_the_judge_may_be_asked() -> None:
+    judge = {"url": "http://localhost/v1", "model": "m", "max_requests": 10, "max_tokens": 7, "concurrency": 8}
+    config = RewardConfig(processes=4, workers=9, judge=judge)
+    parts = [share(config, place, Usage()) for place in range(4)]
+    assert [part.judge.max_requests for part in parts] == [3, 3, 2, 2]
+    assert sum(part.judge.max_tokens or 0 for part in parts) == 7
+    assert {(part.judge.concurrency, part.workers, part.processes) for part in parts} == {(2, 2, 0)}
+    again = share(config, 0, Usage(requests=2, tokens=5)).judge
+    assert (again.max_requests, again.max_tokens) == (1, 0)
+
+
+def test_what_cannot_be_opened_stops_the_run() -> None:
+    workers = RewardWorkers(RewardConfig(processes=1, custom={"*": f"{CUSTOM}:failing"}))
+    workers.config = workers.config.model_copy(update={"custom": {"*": "no_such_module:reward"}})
+    with closing(workers), pytest.raises(ConfigError, match="no module 'no_such_module'"):
+        workers.score_groups(GROUPS[:1])
+    with pytest.raises(ValueError, match="deadline would have no effect: it goes with processes"):
+        RewardConfig(deadline=5.0)
+
+
+def test_several_threads_take_one_group_after_the_other() -> None:
+    together, both = threading.Barrier(2), []
+
+    def scorer(groups: Any) -> list[list[Score]]:
+        together.wait(20)
+        both.append(len(groups))
+        return [[] for _ in groups]
+
+    scoring = BackgroundScoring(scorer, threads=2)
+    futures = [scoring.begin(Group(SUM, ()), step) for step in (2, 1, 1, 2)]
+    assert [future.result(20).sample for future in futures] == [SUM] * 4
+    scoring.wait()
+    assert both == [1] * 4
