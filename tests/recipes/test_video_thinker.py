@@ -22,7 +22,7 @@ def test_the_settings_are_the_published_ones():
     config = load_config("video_thinker")
     sft, grpo = config.stages
     assert (sft.objective.name, sft.prompts_per_step) == ("sft", 16)
-    assert (grpo.advantage.name, grpo.prompts_per_step, grpo.kl.coef) == ("grpo", 8, 0.04)
+    assert (grpo.advantage.name, grpo.group_size, grpo.kl.coef) == ("grpo", 8, 0.04)
     assert grpo.optimizer.max_grad_norm == 5
     assert [part.weight for part in config.rewards.parts] == [0], "times are not paid for"
 
