@@ -29,6 +29,8 @@ from easyvideor1.types import Prompt, Trajectory
 BOUND = 1e-4
 #: Tokens in the caches of an engine: all requests fit at once.
 BATCH_TOKENS = 65_536
+#: How videos are shown in prompts of some 2,000 tokens: 4 temporal steps of 22 x 22 visual tokens.
+LONG_VIDEO = {"rule": "uniform", "frames": 8, "min_pixels": 704 * 704, "max_pixels": 704 * 704}
 #: How far weights are moved for an update that answers must show.
 _SHAKE = 0.05
 
@@ -41,6 +43,8 @@ class Size:
     n: int = 8
     tokens: int = 64
     rounds: int = 3
+    #: Prompts with long videos whose prefills are counted.
+    long_prompts: int = 4
     #: Prompts whose log-probs and greedy answers are compared.
     checked: int = 16
     #: Steps of the runs that are compared, and how many of them, the last ones, count.
@@ -91,9 +95,9 @@ class Bench:
     def components(self) -> Components:
         """Open for the length of the benchmark, with all frames in the store."""
         components = self._stack.enter_context(Components.open(self.config()))
-        loaded = components.load_sources(components.config.data.train)
-        components.fill_cache(loaded)
-        self.prompts: list[Prompt] = [components.render(sample) for source in loaded for sample in source.samples]
+        self.loaded = components.load_sources(components.config.data.train)
+        components.fill_cache(self.loaded)
+        self.prompts: list[Prompt] = [components.render(sample) for source in self.loaded for sample in source.samples]
         return components
 
     @cached_property
@@ -104,11 +108,19 @@ class Bench:
     def requests(self, count: int | None = None, *, n: int | None = None, greedy: bool = False) -> list[Request]:
         """One request for each of the first ``count`` prompts."""
         self.components  # noqa: B018 - it renders the prompts
+        return self._requests(self.prompts[:count], n or self.size.n, greedy=greedy)
+
+    def long_requests(self) -> list[Request]:
+        """The first questions about the same videos, shown in larger pictures. Engines decode them."""
+        data = {**self.config().data.model_dump(), "video": LONG_VIDEO}
+        with Components.open(self.config(data=data)) as components:
+            samples = [sample for source in self.loaded for sample in source.samples]
+            prompts = [components.render(sample) for sample in samples[: self.size.long_prompts]]
+        return self._requests(prompts, self.size.n)
+
+    def _requests(self, prompts: Sequence[Prompt], n: int, *, greedy: bool = False) -> list[Request]:
         sampling = Sampling(max_new_tokens=self.size.tokens, greedy=greedy)
-        return [
-            Request(f"prompt {place}", prompt, n or self.size.n, sampling, seed=place)
-            for place, prompt in enumerate(self.prompts[:count])
-        ]
+        return [Request(f"prompt {place}", prompt, n, sampling, seed=place) for place, prompt in enumerate(prompts)]
 
     @cached_property
     def engines(self) -> dict[str, Engine]:
@@ -172,7 +184,22 @@ def measure_speed(bench: Bench) -> dict[str, Any]:
     found["vllm_vs_local"] = None if vllm is None else round(by_round(local, vllm), 2)
     if vllm is None:
         found["vllm_note"] = "vLLM is not installed here, so it was not measured"
-    return found | _full_length(bench)
+    return found | _long_prefill(bench) | _full_length(bench)
+
+
+def _long_prefill(bench: Bench) -> dict[str, Any]:
+    """How often each token of prompts with long videos is computed; the time is not measured."""
+    requests = bench.long_requests()
+    prompts = sum(len(request.prompt) for request in requests)
+    found = dict[str, float]()
+    for name, engine in bench.compared.items():
+        count = _Counter(engine)
+        generate(engine, requests)
+        if (computed := count.since("prefilled_tokens")) is not None:
+            found[name] = computed / prompts
+    title = f"{len(requests)} video prompts of {prompts / len(requests):.0f} tokens x {bench.size.n} responses"
+    print(table(title, ["engine", "prefills of a token"], [[name, f"{each:.3f}"] for name, each in found.items()]))
+    return {"prefill_per_prompt_long": round(max(found.values()), 4)}
 
 
 def _full_length(bench: Bench) -> dict[str, Any]:

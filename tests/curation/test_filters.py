@@ -132,7 +132,9 @@ def short(sample):
         raise ConnectionError("the service is down")
     if "[row 2]" in sample.question:
         return None
-    return Verdict(True, columns={"words": len(sample.question.split())}) if "[row 0]" in sample.question else False
+    if "[row 0]" not in sample.question:
+        return False
+    return Verdict(True, columns={"words": len(sample.question.split())}, traces=sample.offline[:0])
 
 
 def wrong(sample):
@@ -153,6 +155,7 @@ def test_a_function_of_ones_own_is_cached_and_masked_while_it_is_down(world: Wor
     done = evr1("filter", settings, "--out", out, "--by", "own_filter:short")
     assert done.exit_code == 0, done.output
     (row,) = json_lines(out)
+    assert row["has_offline_trajectory"] is False and rows[0]["has_offline_trajectory"] is True
     assert row["words"] == len(rows[0]["problem"].removeprefix("<video>\n").split()) + 1
     assert "2 that 'own_filter:short' drops, 1 that 'own_filter:short' cannot judge" in done.output
     asked = (place / "asked").read_text().split()

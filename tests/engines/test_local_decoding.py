@@ -186,6 +186,25 @@ def test_the_caller_gets_control_after_every_step(tiny_family, tiny_model, promp
     assert engine.stats()["new_tokens"] == 20
 
 
+def test_a_pause_leaves_model_and_torch_as_they_were(tiny_family, tiny_model, prompts):
+    """A trainer may have a part of its model in evaluation mode, and has torch fill new memory."""
+    within = []
+
+    def looking(module, arguments):
+        within.append((any(part.training for part in tiny_model.modules()), fills.fill_uninitialized_memory))
+
+    fills = torch.utils.deterministic
+    tiny_model.train()
+    tiny_model.model.visual.eval()
+    before = [part.training for part in tiny_model.modules()]
+    tiny_model.lm_head.register_forward_pre_hook(looking)
+    engine = LocalEngine(tiny_family, tiny_model, load_frames)
+    engine.submit(requests_for(prompts, max_new_tokens=6))
+    for _ in engine.results():
+        assert [part.training for part in tiny_model.modules()] == before and fills.fill_uninitialized_memory
+    assert len(within) == 6 and set(within) == {(False, False)} and len(set(before)) == 2
+
+
 def test_all_that_is_pending_may_be_cancelled_in_a_pause(tiny_family, tiny_model, prompts):
     engine = LocalEngine(tiny_family, tiny_model, load_frames)
     tickets = engine.submit(requests_for(prompts, max_new_tokens=30))

@@ -555,6 +555,23 @@ def test_a_judge_that_is_down_is_masked_and_counted(serve: Serve) -> None:
     assert scorer.counts == {("description", DOWN): 2}
 
 
+def test_a_judge_that_is_down_may_leave_a_group_to_the_rule(serve: Serve) -> None:
+    """One verdict is missing: both responses that were asked about have the rule's score, and say so."""
+    server = serve(lambda number, body: verdict(body, score=9) if "a green boat" in str(body) else (500, {}, ""))
+    responses = ["<answer>a green boat</answer>", "<answer>a red ship</answer>", "<answer>a red boat</answer>"]
+    ruled = Scorer(RewardConfig()).score_group(sample("description", "a red boat"), responses)
+    scorer = Scorer(RewardConfig(judge=settings(server, retries=0, fallback="rule", concurrency=1)))
+    with pytest.warns(RuntimeWarning):
+        scores = scorer.score_group(sample("description", "a red boat"), responses)
+    assert [score.total for score in scores] == [score.total for score in ruled]
+    assert [score.parts.get("judge_fallback") for score in scores] == [1.0, 1.0, None]
+    assert scorer.counts == {}
+    well = Scorer(RewardConfig(judge=settings(serve(grades(9)), fallback="rule"))).score_group(
+        sample("description", "a red boat"), responses
+    )
+    assert [score.accuracy for score in well] == [0.9, 0.9, 1.0] and "judge_fallback" not in well[0].parts
+
+
 def test_types_that_are_not_judged_are_left_to_their_rules(serve: Serve) -> None:
     server = serve(grades(6))
     scorer = Scorer(RewardConfig(judge=settings(server, tasks=("caption",))))

@@ -76,12 +76,15 @@ class BranchKeys:
 
     def keep(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Take the keys and values ``(B, K, L, D)`` of a prefill of ``B`` rows."""
-        parts = [_computing(each).transpose(0, 1).flatten(1, 2) for each in (key, value)]  # (K, B * L, D)
-        self._prompts[layer] = _pair(each[:, self._branches.prompts].transpose(0, 1).contiguous() for each in parts)
-        shape = (len(self._branches.parents), key.shape[1], self._capacity, key.shape[3])
+        heads, width = key.shape[1], key.shape[3]
+        # A token has its heads one after the other, as layers of transformers lay them: no copy.
+        parts = [_computing(each).transpose(1, 2).reshape(-1, width) for each in (key, value)]  # (B * L * K, D)
+        self._prompts[layer] = _pair(_rows_of(each, self._branches.prompts, heads) for each in parts)
+        shape = (len(self._branches.parents), heads, self._capacity, width)
         own = _pair(self._empty(each, shape) for each in parts)
-        for buffer, each in zip(own, parts, strict=True):
-            buffer[:, :, : self.length] = each[:, self._branches.own].transpose(0, 1)
+        if self.length:
+            for buffer, each in zip(own, parts, strict=True):
+                buffer[:, :, : self.length] = _rows_of(each, self._branches.own, heads)
         self._own[layer] = own
 
     def filled(self) -> None:
@@ -155,9 +158,9 @@ class BranchKeys:
         """Keep the responses ``kept``, int64 in order, and the prompts that any of them has."""
         parents = self._parents[kept]
         prompts, renamed = torch.unique(parents, return_inverse=True)
-        self._own = {layer: _pair(each[kept] for each in pair) for layer, pair in self._own.items()}
+        self._own = _selected(self._own, kept)
         if len(prompts) < self._count:
-            self._prompts = {layer: _pair(each[prompts] for each in pair) for layer, pair in self._prompts.items()}
+            self._prompts = _selected(self._prompts, prompts)
             self._bias = None if self._bias is None else self._bias[prompts]
         self._arrange(renamed)
 
@@ -187,6 +190,17 @@ class BranchKeys:
 def _pair(parts: Iterable[torch.Tensor]) -> Part:
     key, value = parts
     return key, value
+
+
+def _rows_of(tokens: torch.Tensor, columns: torch.Tensor, heads: int) -> torch.Tensor:
+    """``(B, K, T, D)`` of ``(L * K, D)``, the ``K`` heads of ``L`` tokens, at the tokens ``(B, T)``."""
+    rows = columns[:, None] * heads + torch.arange(heads, device=columns.device)[:, None]
+    return tokens.index_select(0, rows.flatten()).view(*rows.shape, tokens.shape[1])
+
+
+def _selected(parts: dict[int, Part], kept: torch.Tensor) -> dict[int, Part]:
+    """Rows of every layer's tensors; on the CPU faster than by an index in brackets."""
+    return {layer: _pair(each.index_select(0, kept) for each in pair) for layer, pair in parts.items()}
 
 
 def _computing(tensor: torch.Tensor) -> torch.Tensor:

@@ -139,7 +139,7 @@ class TreeAttention(torch.autograd.Function):
             before = normaliser[:, :, after]
             joined = torch.logaddexp(before, part_normaliser)
             shares = [(each - joined).exp()[..., None] for each in (before, part_normaliser)]
-            out[:, :, after] = out[:, :, after] * shares[0] + part * shares[1]
+            out[:, :, after].mul_(shares[0]).add_(part.mul_(shares[1]))
             normaliser[:, :, after] = joined
         ctx.save_for_backward(query, key, value, out, normaliser)
         ctx.stretches, ctx.scale, ctx.kernel = stretches, scale, kernel

@@ -34,6 +34,11 @@ class JudgeConfig(BaseConfig):
     max_wait: Annotated[float, Field(ge=0), CHANGEABLE] = 30.0
     """Longest pause in seconds before a further attempt; pauses double from half a second, or are as long as the
     endpoint asks."""
+    fallback: Literal["mask", "rule"] = "mask"
+    """What becomes of responses that the judge gives no verdict on. ``mask``: they are left out and counted. ``rule``:
+    all responses of their group that it was asked about keep the score of the built-in rule (ROUGE for free text),
+    since grades of two kinds cannot be compared, and have the part ``judge_fallback``, which counts them. Rows of
+    ``preference`` have no such rule and are left out."""
     max_requests: PositiveInt | None = None
     """Requests that one run may send, further attempts included; after that the score is not applicable."""
     max_tokens: PositiveInt | None = None
@@ -99,6 +104,7 @@ RULE_PARTS = frozenset(
         "image",
         "judge",
         "judge_agreed",
+        "judge_fallback",
         "mask_iou",
         "mean_relative_accuracy",
         "negative_points",

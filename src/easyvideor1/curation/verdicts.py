@@ -19,7 +19,7 @@ from typing import Any
 from easyvideor1.curation.filters import RowFunction, Verdict
 from easyvideor1.files import append, file_digest, is_sealed, json_bytes, seal, write_atomic
 from easyvideor1.registry import error_words
-from easyvideor1.types import ConfigError, DataError, Sample
+from easyvideor1.types import ConfigError, DataError, OfflineTrajectory, Sample
 
 
 def filter_identity(target: str, function: Callable[..., Any]) -> dict[str, str]:
@@ -58,7 +58,9 @@ class VerdictFile:
         known = {}
         for number, line in enumerate(lines, 2):
             row = _read(path, number, line)
-            known[row["sample"], row["digest"]] = Verdict(row["keep"], row["reason"], row["columns"])
+            texts = row["traces"]
+            traces = None if texts is None else tuple(OfflineTrajectory(text) for text in texts)
+            known[row["sample"], row["digest"]] = Verdict(row["keep"], row["reason"], row["columns"], traces)
         if len(whole) < len(content):
             os.truncate(path, len(whole))
         return cls(path, known)
@@ -68,10 +70,11 @@ class VerdictFile:
         return self._known.get((sample.id, row_digest(sample)))
 
     def add(self, sample: Sample, verdict: Verdict) -> None:
-        """Keep a verdict; it is on the disk when this returns."""
+        """Keep a verdict; it is on the disk when this returns. Traces are kept as texts, without log-probs."""
         key = (sample.id, row_digest(sample))
         line = {"sample": key[0], "digest": key[1], "keep": verdict.keep, "reason": verdict.reason}
-        append(self.path, json_bytes(seal({**line, "columns": dict(verdict.columns)})))
+        traces = None if verdict.traces is None else [trace.text for trace in verdict.traces]
+        append(self.path, json_bytes(seal({**line, "columns": dict(verdict.columns), "traces": traces})))
         self._known[key] = verdict
 
 

@@ -147,6 +147,8 @@ class Format:
         assert self._own is not None
         try:
             out = self._own(dict(row))
+        except RowError:  # it says what is wrong with the row
+            raise
         except Exception as error:
             what = f"the format {self._name!r} raised {type(error).__name__}: {error}"
             raise RowError("", what, "correct the function, or the row") from error

@@ -24,7 +24,7 @@ from easyvideor1.engines.engine import Request, Result
 from easyvideor1.engines.local_batch import Batch, BatchMedia
 from easyvideor1.engines.registry import ENGINES, inference_model
 from easyvideor1.families.checkpoint import weight_name
-from easyvideor1.families.family import Family, computing
+from easyvideor1.families.family import Family, compute_device, computing, evaluating, untouched_memory
 from easyvideor1.families.features import FeatureCache, FeatureStore
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.spans import Span, SpanRecorder
@@ -76,6 +76,8 @@ class LocalEngine:
         self._windows: deque[list[int]] = deque()
         self._pending: dict[int, Request] = {}
         self._stream: Iterator[Result | None] | None = None
+        self._modes: tuple[dict[str, Any], ...] = ()
+        self._computes_on = self._device
         self._incomplete: int | None = None
         #: Updates that brought tensors: keys that were computed before are of other weights.
         self._changes = 0
@@ -194,26 +196,24 @@ class LocalEngine:
             )
         if self._stream is None:
             self._stream = self._all_results()
+            # Both take long to find for a step of a small model.
+            self._modes, self._computes_on = tuple(map(vars, self.model.modules())), compute_device(self.model)
         self.wake()
-        was_training = self.model.training
-        if was_training:
-            self.model.eval()
         try:
             # Compiled layers are for long rows: responses that grow and leave would have them compiled again and again.
             with (
                 torch.no_grad(),
-                computing(self.model),
+                untouched_memory(),
+                computing(self.model, self._computes_on),
                 torch.compiler.set_stance("force_eager"),
                 taking_layouts(self.model),
+                evaluating(self._modes),
                 self._recorder("generate"),
             ):
                 result = next(self._stream, end)
         except BaseException:
             self._forget()
             raise
-        finally:
-            if was_training:
-                self.model.train()
         if not self._pending:
             self._forget()  # a caller that has what it wants may never ask again, and the keys would stay
         return result

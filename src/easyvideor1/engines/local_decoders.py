@@ -16,8 +16,8 @@ from easyvideor1.families.family import Family
 from easyvideor1.families.features import FeatureCache, load_visual
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.families.vision_tower import hidden_states
-from easyvideor1.packing.micro_batch import one_row, text_of
-from easyvideor1.packing.prefix_tree import build_forest
+from easyvideor1.packing.micro_batch import Places, one_row, texts_of
+from easyvideor1.packing.prefix_tree import Forest, build_forest
 from easyvideor1.types import ConfigError, Prompt, Turn
 
 #: Texts are packed into one row from this share of columns on that are saved.
@@ -115,12 +115,13 @@ class BranchDecoder:
         self._keys = None  # its memory is wanted
         self._refuse_windows(max(map(len, texts.prompts)) + limit)
         turns, said = texts.turns(), texts.said.shape[1]
-        if self._packs and _shared(turns) >= SHARED:
-            packed = one_row(turns, self.family)
+        forest, places = build_forest(turns) if self._packs else None, Places()
+        if forest is not None and _shared(forest, turns) >= SHARED:
+            packed = one_row(turns, self.family, forest=forest, places=places)
             ids, positions, layout = packed.ids, packed.positions, packed.layout
             columns, media = packed.columns, packed.media
         else:
-            ids, positions, columns = _rows(turns, self.family)
+            ids, positions, columns = _rows(turns, self.family, places)
             layout, media = None, [turn.prompt for turn in turns]
         visual = load_visual(media, self.family, load, features=self.features, device=self.device)
         first = np.searchsorted(texts.parents, np.arange(len(texts.prompts)))
@@ -144,7 +145,7 @@ class BranchDecoder:
         keys.filled()
         self._keys, self.computed = keys, ids.size if layout is not None else sum(len(column) for column in columns)
         ends = np.array([column[-1] for column in columns], dtype=np.int64)
-        following = np.array([self.family.positions(prompt)[1] for prompt in texts.prompts], dtype=np.int64)
+        following = np.array([places[id(prompt)][1] for prompt in texts.prompts], dtype=np.int64)
         self._following = self._on_device(following[texts.parents])
         ends = ends if said else ends[texts.parents]
         return hidden.flatten(0, 1).index_select(0, self._on_device(ends))
@@ -215,7 +216,8 @@ class RowDecoder:
 
         turns, self._said = texts.turns(), texts.said.shape[1]
         before = not self.family.shares_prefix
-        ids, positions, columns = _rows(turns, self.family, before=before)
+        places = Places()
+        ids, positions, columns = _rows(turns, self.family, places, before=before)
         length = ids.shape[1]
         real = np.zeros(ids.shape, dtype=bool)
         real.reshape(-1)[np.concatenate(columns)] = True
@@ -237,7 +239,7 @@ class RowDecoder:
             None if visual is None else visual.to(self.device),
             self._cache,
         )
-        following = np.array([self.family.positions(prompt)[1] for prompt in texts.prompts], dtype=np.int64)
+        following = np.array([places[id(prompt)][1] for prompt in texts.prompts], dtype=np.int64)
         self._following = torch.from_numpy(following[texts.parents]).to(self.device)
         ends = torch.from_numpy(np.array([column[-1] for column in columns], dtype=np.int64)).to(self.device)
         found = hidden.flatten(0, 1)[ends]
@@ -271,17 +273,17 @@ class RowDecoder:
         self._mask, self._following = self._mask[kept], self._following[kept]
 
 
-def _shared(turns: Sequence[Turn]) -> float:
+def _shared(forest: Forest, turns: Sequence[Turn]) -> float:
     """The share of the columns of padded rows that one packed row would not have."""
     padded = len(turns) * max(len(turn.prompt) + len(turn.response_ids) - 1 for turn in turns)
-    return 1 - build_forest(turns).layout.length / padded
+    return 1 - forest.layout.length / padded
 
 
 def _rows(
-    turns: Sequence[Turn], family: Family, *, before: bool = False
+    turns: Sequence[Turn], family: Family, places: Places, *, before: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[NDArray[np.int64], ...]]:
     """Ids ``(B, L)``, positions ``(3, B, L)``, and the columns of every text where rows are laid end to end."""
-    texts = [text_of(turn, family) for turn in turns]
+    texts = texts_of(turns, family, places)
     length = max(len(ids) for ids, _ in texts)
     ids = np.full((len(texts), length), family.pad_token_id, dtype=np.int64)
     positions = np.zeros((3, len(texts), length), dtype=np.int64)

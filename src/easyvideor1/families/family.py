@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -209,15 +209,48 @@ def compute_device(model: Any) -> torch.device:
     return found
 
 
-def computing(model: Any) -> AbstractContextManager[None]:
+def computing(model: Any, device: torch.device | None = None) -> AbstractContextManager[None]:
     """The type a model computes in: autocast to its ``compute_dtype``, which ``Policy.open`` sets.
 
-    Parameters stay float32; a model without the attribute computes in the type of its parameters.
+    Parameters stay float32; a model without the attribute computes in the type of its parameters. ``device`` is
+    ``compute_device(model)``, for callers that know it: finding it takes as long as a small layer.
     """
     dtype = getattr(model, "compute_dtype", torch.float32)
-    device = compute_device(model).type
-    context: AbstractContextManager[None] = torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
+    kind = (compute_device(model) if device is None else device).type
+    context: AbstractContextManager[None] = torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32)
     return context
+
+
+@contextmanager
+def evaluating(modules: Sequence[dict[str, Any]]) -> Iterator[None]:
+    """Within, modules are in evaluation mode; afterwards each is in the mode in which it was.
+
+    As ``model.eval()`` and ``model.train()``, for callers that switch at every token: those go through the tree of
+    modules and through ``Module.__setattr__``, which takes a tenth of a step of a tiny model.
+
+    Args:
+        modules: their attributes, ``vars(module)`` for each of ``model.modules()``.
+    """
+    training = [attributes for attributes in modules if attributes["training"]]
+    for attributes in training:
+        attributes["training"] = False
+    try:
+        yield
+    finally:
+        for attributes in training:
+            attributes["training"] = True
+
+
+@contextmanager
+def untouched_memory() -> Iterator[None]:
+    """New tensors are left as they are, also where torch is asked for deterministic algorithms and would fill them."""
+    settings: Any = torch.utils.deterministic
+    filled = settings.fill_uninitialized_memory
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = filled
 
 
 @functools.lru_cache(maxsize=8)

@@ -27,7 +27,7 @@ def masked_logits(family: Family, model: Any, hidden: torch.Tensor, temperature:
     They are float32 whatever the model computes in, float64 if it does. Engine and trainer both call this, so that they
     agree on what distribution a response was drawn from.
     """
-    with computing(model):
+    with computing(model, hidden.device):
         # In two dimensions: with more, torch chooses the kernel by whether the matrix has a gradient, so that engines
         # with frozen weights of their own would differ from the trainer in the last bit.
         logits = family.logits(model, hidden.reshape(-1, hidden.shape[-1]))
@@ -35,7 +35,8 @@ def masked_logits(family: Family, model: Any, hidden: torch.Tensor, temperature:
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     banned = _indices(family.visual_token_ids, logits.device)
     if not logits.requires_grad:  # nobody else holds them, and they are the largest thing there is
-        return logits.index_fill_(-1, banned, float("-inf")).div_(temperature)
+        logits = logits.index_fill_(-1, banned, float("-inf"))
+        return logits if temperature == 1.0 else logits.div_(temperature)
     return logits.index_fill(-1, banned, float("-inf")) / temperature
 
 

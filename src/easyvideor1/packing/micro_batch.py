@@ -23,7 +23,7 @@ from easyvideor1.families.family import Family, Visual
 from easyvideor1.families.features import FeatureCache, load_visual
 from easyvideor1.families.inputs import LoadFrames
 from easyvideor1.families.split_media import load_split_visual
-from easyvideor1.packing.prefix_tree import PackedTurns, build_forest, fed_tokens, media_of, pack_turns
+from easyvideor1.packing.prefix_tree import Forest, PackedTurns, build_forest, fed_tokens, media_of, pack_turns
 from easyvideor1.packing.row_split import (
     PackedRow,
     RowSplit,
@@ -157,17 +157,17 @@ def engine_logprobs(turns: Sequence[Turn]) -> torch.Tensor:
 
 #: Token ids ``(T,)`` of prompt and response but its last token, and their rotary positions ``(3, T)``.
 Text = tuple[NDArray[np.int64], NDArray[np.int64]]
+#: What ``Family.positions`` says of prompts, by their id.
+Places = dict[int, tuple[NDArray[np.int64], int]]
 
 
-def text_of(turn: Turn, family: Family) -> Text:
-    """The text of a turn as it is fed."""
-    return texts_of([turn], family)[0]
+def texts_of(turns: Sequence[Turn], family: Family, places: Places | None = None) -> list[Text]:
+    """The texts of turns as they are fed; positions of a prompt, of which a long video has many, are computed once.
 
-
-def texts_of(turns: Sequence[Turn], family: Family) -> list[Text]:
-    """Those of several turns; positions of a prompt, of which a long video has many, are computed once."""
+    ``places``, where given, are used, and filled with those of further prompts.
+    """
     found = []
-    of_prompt: dict[int, tuple[NDArray[np.int64], int]] = {}
+    of_prompt: Places = {} if places is None else places
     for turn in turns:
         if id(turn.prompt) not in of_prompt:
             of_prompt[id(turn.prompt)] = family.positions(turn.prompt)
@@ -179,12 +179,17 @@ def texts_of(turns: Sequence[Turn], family: Family) -> list[Text]:
     return found
 
 
-def one_row(turns: Sequence[Turn], family: Family) -> PackedRow:
-    """Texts of turns in one row that holds every shared prefix once."""
-    forest = build_forest(turns)
+def one_row(
+    turns: Sequence[Turn], family: Family, *, forest: Forest | None = None, places: Places | None = None
+) -> PackedRow:
+    """Texts of turns in one row that holds every shared prefix once.
+
+    ``forest`` is ``build_forest(turns)`` and ``places`` as in ``texts_of``, for callers that use them, too.
+    """
+    forest = build_forest(turns) if forest is None else forest
     ids = np.empty((1, forest.layout.length), dtype=np.int64)
     positions = np.empty((3, 1, forest.layout.length), dtype=np.int64)
-    texts = texts_of(turns, family)
+    texts = texts_of(turns, family, places)
     media = []
     for stretch, (start, stop, _) in zip(forest.stretches, forest.layout.stretches, strict=True):
         own_ids, own_positions = texts[stretch.turn]

@@ -25,6 +25,7 @@ from easyvideor1.families.family import (
     VisualInputs,
     configured_family,
     configured_model,
+    untouched_memory,
 )
 from easyvideor1.families.features import FeatureCache
 from easyvideor1.families.inputs import LoadFrames
@@ -35,7 +36,7 @@ from easyvideor1.policy.policy import Policy
 from easyvideor1.policy.sharding import RankPlace, shard_model, share_frozen
 from easyvideor1.policy.snapshot import Snapshot
 from easyvideor1.policy.spread import sum_gradients
-from easyvideor1.policy.unfilled import cast_as_stored, fill, unfilled_model, untouched_memory
+from easyvideor1.policy.unfilled import cast_as_stored, fill, unfilled_model
 from easyvideor1.policy.update_batch import BackwardResult, Observations, UpdateBatch
 from easyvideor1.types import ConfigError, Turn
 
@@ -148,6 +149,12 @@ class ShardedPolicy(Policy):
         found = super().critic_forward_backward(batch, micro_batches, load=load, features=features)
         self._sum_gradients(self.critic.model, self.critic.model.model, batch)
         return found if self.place.speaks else {}
+
+    def weights(self, *, merged: bool = True, base: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
+        """As ``Policy.weights``. Engines may take long over them: as long as tensors go by, it is no stall."""
+        for pair in super().weights(merged=merged, base=base):
+            self.phase.at("gathers weights")
+            yield pair
 
     def _snapshot(self, *, copied: bool) -> Snapshot:
         """As ``Policy``. A save that all ranks take part in may last: as long as tensors go by, it is no stall."""

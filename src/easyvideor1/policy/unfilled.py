@@ -7,8 +7,7 @@ the whole model, spreads it, which keeps its rows and drops the rest, and then r
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch.distributed as dist
 
 from easyvideor1.config import ModelConfig
 from easyvideor1.families.checkpoint import weight_name
-from easyvideor1.families.family import Family, configured_model
+from easyvideor1.families.family import Family, configured_model, untouched_memory
 from easyvideor1.families.weight_files import LazyTensor
 from easyvideor1.policy.memory_savings import frozen_products
 from easyvideor1.policy.restoring import model_weights
@@ -64,18 +63,6 @@ def _move_plain_tensors(owner: torch.nn.Module, other: torch.nn.Module) -> None:
     for key, value in vars(owner).items():
         if isinstance(value, torch.Tensor) and value.is_meta:
             vars(owner)[key] = vars(other)[key]
-
-
-@contextmanager
-def untouched_memory() -> Iterator[None]:
-    """New tensors are left as they are, also where torch is asked for deterministic algorithms and would fill them."""
-    settings: Any = torch.utils.deterministic
-    filled = settings.fill_uninitialized_memory
-    settings.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        settings.fill_uninitialized_memory = filled
 
 
 @torch.no_grad()

@@ -112,7 +112,13 @@ class Reviewer:
             else:
                 asked.append(at)
                 items.append(JudgeItem(sample.question, "\nor: ".join(accepted), answer.text, sample.options))
-        for at, verdict in zip(asked, judge.judge_many(items) if items else [], strict=True):
+        verdicts = judge.judge_many(items) if items else []
+        down = not all(verdict.applicable for verdict in verdicts)
+        if down and judge.config.fallback == "rule" and read_as == task:
+            for at in asked:
+                reviewed[at] = replace(reviewed[at], parts={**reviewed[at].parts, "judge_fallback": 1.0})
+            return reviewed
+        for at, verdict in zip(asked, verdicts, strict=True):
             reviewed[at] = scored(reviewed[at], verdict, settings)
         return reviewed
 

@@ -120,14 +120,16 @@ def step_of(policy, name, step):
     return metrics | {"kl_coef": policy.kl_weight.coefficient}
 
 
+def marks(policy) -> int:
+    """What ranks have begun so far, which the watch of stalls looks at; 0 in one process."""
+    return policy.phase.marks if isinstance(policy, RankedPolicy) else 0
+
+
 def save(policy, directory: Path) -> None:
-    """Save, which must be seen to go on tensor by tensor: the watch of stalls looks at what ranks begin."""
-    if not isinstance(policy, RankedPolicy):
-        policy.save(directory)
-        return
-    began = policy.phase.marks
+    """Save, which must be seen to go on tensor by tensor."""
+    began = marks(policy)
     policy.save(directory)
-    assert policy.phase.marks - began > len(policy.model.state_dict())
+    assert not began or marks(policy) - began > len(policy.model.state_dict())
 
 
 def play(policy, name, checkpoint, out: Path, *, background: bool = False) -> None:
@@ -168,7 +170,9 @@ def finish(policy, name, out, metrics):
     assert list(numbers) == list(range(len(turns)))
     with closing(policy.weights()) as given_up:  # the other ranks gather them all, and do not wait for ever
         next(given_up)
+    began = marks(policy)
     tensors = {key: tensor.clone().contiguous() for key, tensor in policy.weights()}
+    assert not began or marks(policy) - began >= len(tensors)
     tensors["logprobs"] = torch.cat(list(numbers.values()))
     if policy.options.kl.estimator != "none":
         found = policy.kl(turns, temperature=0.9, load=load_frames)
