@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ def _scene(first: str, rng: random.Random) -> Scene:
     for number, colour in enumerate(colours):
         size = round(rng.uniform(16, 24), 1)
         place = [round(rng.uniform(size / 2 + 1, SIDE - size / 2 - 1), 1) for _ in range(2)]
-        window = {"appears": number * CLIP, "disappears": (number + 1) * CLIP}
-        bodies.append(Body(rng.choice(SHAPES), colour, size, place[0], place[1], **window))
+        body = Body(rng.choice(SHAPES), colour, size, place[0], place[1])
+        bodies.append(replace(body, appears=number * CLIP, disappears=(number + 1) * CLIP))
     seconds = CLIPS * CLIP
     return Scene(SIDE, SIDE, seconds, RATE, frame_times(seconds, RATE), tuple(bodies))
 
