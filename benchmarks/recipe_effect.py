@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,15 +66,18 @@ class Trial:
         """Whichever the budget asks for."""
         return small if self.budget == "small" else full
 
-    def run(self, recipe: str, overrides: Sequence[str] = (), *, label: str = "recipe") -> Path:
+    def run(self, recipe: str, overrides: Sequence[str] = (), *, label: str = "recipe", afresh: bool = False) -> Path:
         """The directory of a finished run of a recipe, or of another configuration of its package.
 
         Args:
             recipe: what ``evr1 train`` takes.
             overrides: settings of this run.
             label: names the run among those of the trial.
+            afresh: whether a run that is there is made again, for what is counted while it is made.
         """
         where = Path("trials") / f"{recipe.replace('/', '-')}-{self.mark}-{self.budget}" / f"{label}-{self.seed}"
+        if afresh:
+            shutil.rmtree(where, ignore_errors=True)
         own = [f"seed={self.seed}", f"output_dir={where}", "threads=1", "trace_steps=0"]
         config = load_config(recipe, [*own, *overrides])
         with Path("log.txt").open("a", encoding="utf-8") as log:

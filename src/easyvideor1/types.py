@@ -124,8 +124,7 @@ class Effect:
 class MediaRef:
     """A media file of a row: absolute path, the clip in seconds (videos only), and the change to the run's budget.
 
-    ``effects`` change the pixels of its frames, in order. An image with ``still`` is the first or the last frame of the
-    clip of a video, a part of the frames that are planned for that clip.
+    ``effects`` change its pixels, in order. An image with ``still`` is the first or last planned frame of a video.
     """
 
     kind: MediaKind
@@ -152,7 +151,7 @@ class Sample:
 
     ``question`` holds exactly one ``<image>`` or ``<video>`` placeholder per entry of ``media``, in the same order.
     ``task`` is a canonical name of ``easyvideor1.tasks``. ``answer`` is the reference as text (JSON for structured
-    types). ``extra`` keeps every column of the row that no field above took. ``where`` is ``file:line``.
+    types). ``extra`` keeps columns that no field above took, ``where`` is ``file:line``, ``as_read`` what was prepared.
     """
 
     id: str
@@ -165,6 +164,7 @@ class Sample:
     offline: tuple[OfflineTrajectory, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
+    as_read: Sample | None = field(default=None, compare=False, repr=False)
 
     @property
     def modality(self) -> Modality:
@@ -203,8 +203,8 @@ class MediaPlan:
 
     ``timestamps`` are seconds in the source, one per entry of ``frame_indices``. ``grid`` is ``(t, h, w)`` in patches;
     ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` identifies content and plan; it is the key in the store.
-    With ``effects`` the frames are made from those of ``source``, which is the plan that the store keeps
-    (``video/effects``). With a ``part`` they are taken of another plan, with or without effects (``video/part.py``).
+    With ``effects`` frames are made from those of ``source``, which the store keeps (``video/effects``). With a
+    ``part`` they are taken of another plan, with or without effects (``video/part.py``).
     """
 
     kind: MediaKind

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from easyvideor1.algorithms.needs import with_options
-from easyvideor1.config import load_config
+from easyvideor1.config import dump_config, load_config, parse_config
 from easyvideor1.config.transforms import CURRICULUM_OPTIONS, TRANSFORM_OPTIONS, CustomTransform
 from easyvideor1.data import CURRICULA, SampleStream, resolve_transforms
 from easyvideor1.data.difficulty import fading_share
@@ -62,6 +62,8 @@ data:
     - shuffle_options
     - name: noise
       strength: 0.3
+    - {name: composite, columns: [current, first], colour: [1, 2, 3]}
+    - {name: mask_frames, frames: [0, -1]}
 stages:
   - name: rl
     transforms: [fading_mask, "own:thing"]
@@ -70,7 +72,10 @@ stages:
     path = tmp_path / "run.yaml"
     path.write_text(text)
     config = load_config(path, ["data.transforms.0.name=invert_question", "stages.rl.transforms.0.share=0.5"])
-    assert [each.name for each in config.data.transforms] == ["invert_question", "noise"]
+    assert [each.name for each in config.data.transforms] == ["invert_question", "noise", "composite", "mask_frames"]
+    assert config.data.transforms[2].columns == ("current", "first") and config.data.transforms[2].colour == (1, 2, 3)
+    assert config.data.transforms[3].frames == (0, -1)
+    assert parse_config(dump_config(config), "again") == config
     assert config.data.transforms[1].strength == 0.3 and not config.data.prepare[0].current
     assert config.stages[0].transforms[0].share == 0.5 and isinstance(config.stages[0].transforms[1], CustomTransform)
     assert config.stages[0].curriculum.window == 3

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from easyvideor1.components import Components
+from easyvideor1.components.components import open_worker_media
 from easyvideor1.config import RunConfig
+from easyvideor1.data import write_rows
 from easyvideor1.data.difficulty import HINT
 from easyvideor1.evaluation.gallery import data_uri, strips
 from easyvideor1.records.reading import read_rollouts
 from easyvideor1.types import ConfigError, MediaRef
 
 from .runs import World, copy_run, differing, train
+from .runs import write_rows as write_raw
 
 pytestmark = pytest.mark.model
 
@@ -47,15 +52,21 @@ def test_a_run_with_a_curriculum_resumes_to_the_same_bytes(world: World, place: 
     assert any(len(medium.effects) > 1 for medium in media)
 
     # The report shows what the model saw.
-    with Components.open(config(world)) as components:
+    opened = config(world)
+    with Components.open(opened) as components:
+        elsewhere = open_worker_media(components.config, components.checkpoint, components.geometry)
         for medium in media[:4]:
             still = "last" if medium.kind == "image" else ""
             ref = MediaRef(medium.kind, medium.path, effects=medium.effects, still=still)
             plan = components.plan(ref)
             assert plan.digest == medium.digest
             pixels = components.load(ref, plan).pixels
+            # So does an engine in another process, which is sent references and plans.
+            sent = elsewhere.load(*pickle.loads(pickle.dumps((ref, plan))))
+            np.testing.assert_array_equal(sent.pixels, pixels)
             (strip,) = strips([medium], components.store.get)
             assert [each.uri for each in strip.thumbnails] == [data_uri(pixel) for pixel in pixels]
+        elsewhere.close()
 
     # As after a kill at the end of step 5, and with samples that are drawn when they are needed.
     (place / "again").mkdir()
@@ -87,8 +98,6 @@ def test_a_transform_without_its_curriculum_is_refused_at_the_start(world: World
 
 def test_rows_that_cannot_be_prepared_are_named(world: World, place: Path) -> None:
     """Tracks of another video, tracks that are missing, and a span outside of its clip."""
-    from .runs import write_rows
-
     rows = [row for row in world.read() if row["videos"]][:4]
     for number, row in enumerate(rows):
         row["t"] = f"{number}.tracks.json"
@@ -99,7 +108,7 @@ def test_rows_that_cannot_be_prepared_are_named(world: World, place: Path) -> No
         size = {"width": infos[number].width, "height": infos[number].height, "frames": infos[number].frame_count}
         frames = size["frames"] + (number == 1)
         (place / f"{number}.tracks.json").write_text(json.dumps({**size, "frames": frames, "objects": []}))
-    source = [{"path": write_rows(place / "rows.jsonl", rows)}]
+    source = [{"path": write_raw(place / "rows.jsonl", rows)}]
     prepare = [{"name": "overlay_ids", "tracks": "t"}, "require_span"]
     skipping = config(world, data__train=source, data__prepare=prepare, data__on_bad_row="skip")
     with Components.open(skipping) as components:
@@ -110,3 +119,18 @@ def test_rows_that_cannot_be_prepared_are_named(world: World, place: Path) -> No
     assert "rows.jsonl:2: field 'videos'" in said[0] and "overlay_ids" in said[0] and "frames, the video has" in said[0]
     assert "rows.jsonl:3: " in said[1] and "2.tracks.json: the tracks cannot be read" in said[1]
     assert "rows.jsonl:4: the span [90, 99] s lies outside of the clip" in said[2]
+
+
+def test_prepared_rows_are_written_as_they_were_read(world: World, place: Path) -> None:
+    """As a filter writes them: a run that reads them again prepares them again."""
+    preparing = config(world)
+    with Components.open(preparing) as components:
+        (loaded,) = components.load_sources(preparing.data.train)
+        write_rows(place / "kept.jsonl", [replace(s, extra={**s.extra, "pass_rate": 0.5}) for s in loaded.samples])
+        again = config(world, data__train=[{"path": str(place / "kept.jsonl")}])
+        (read,) = Components.open(again).load_sources(again.data.train)
+    assert any(ref.still for sample in read.samples for ref in sample.media)
+    assert [(s.question, s.media, s.answer) for s in read.samples] == [
+        (s.question, s.media, s.answer) for s in loaded.samples
+    ]
+    assert all(sample.extra["pass_rate"] == 0.5 for sample in read.samples)

@@ -46,6 +46,7 @@ def box(value) -> dict:
         ([], "not an object"),
         ({**GOOD, "width": 0}, "width is 0"),
         ({**GOOD, "frames": True}, "frames is True"),
+        ({**GOOD, "fps": 0}, "fps is 0, not a number above 0"),
         ({**GOOD, "objects": {}}, "objects is not a list"),
         ({**GOOD, "objects": [{"id": "1", "boxes": {}}]}, r"objects\[0\].id is '1'"),
         ({**GOOD, "objects": [GOOD["objects"][0]] * 2}, r"objects\[1\].id is 7, which an object before it has"),

@@ -100,6 +100,7 @@ def prepare(
 def _prepared(
     sample: Sample, transforms: Sequence[BoundTransform], seed: int, probe: Callable[[str], MediaInfo]
 ) -> list[Sample]:
+    read = sample
     for position, transform in enumerate(transforms):
         rng = np.random.default_rng(key(seed, "prepare", position, sample.id))
         found = apply_transform(transform, sample, 0, rng, TransformContext(None, probe=probe))
@@ -111,4 +112,4 @@ def _prepared(
                 "stays one sample with its id here: name the transform in data.transforms"
             )
         sample = found[0]
-    return [sample]
+    return [sample if sample is read else replace(sample, as_read=read)]

@@ -7,7 +7,7 @@ the same name in ``easyvideor1.data``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -23,6 +23,16 @@ class TransformOptions(BaseConfig):
 
     name: str
     """Which transform."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_become_tuples(cls, values: Any) -> Any:
+        # A section whose class is chosen by name is no longer JSON when it is checked, and a strict tuple is no list.
+        return {key: _tuples(value) for key, value in values.items()} if isinstance(values, dict) else values
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 class OverlayIds(TransformOptions):
@@ -122,6 +132,11 @@ class AdaptDifficulty(TransformOptions):
     """The same for the share of frames that are hidden, at most half of them."""
 
 
+class InvertQuestion(TransformOptions):
+    share: Probability = 0.5
+    """Share of the questions that are inverted, of those that can be; drawn anew for every sample and step."""
+
+
 class CustomTransform(TransformOptions):
     model_config = ConfigDict(extra="allow")
 
@@ -131,7 +146,7 @@ TRANSFORM_OPTIONS: Mapping[str, type[TransformOptions]] = {
     "anchors": Anchors,
     "composite": Composite,
     "fading_mask": FadingMask,
-    "invert_question": TransformOptions,
+    "invert_question": InvertQuestion,
     "mask_frames": MaskFrames,
     "noise": Noise,
     "overlay_ids": OverlayIds,

@@ -26,6 +26,9 @@ from easyvideor1.types import ConfigError, Sample
 #: Column of a choice question that may have several right options; its prompt asks for all of their letters.
 SEVERAL_ANSWERS = "several_answers"
 
+#: Columns of a row that asks for an answer of a form of its own: the form in words, and an example of it.
+ANSWER_FORM, ANSWER_EXAMPLE = "answer_form", "answer_example"
+
 _PACKAGED = Path(__file__).parent / "templates"
 
 _BOXES = '{"boxes": {"2": [30, 40, 200, 310], "3": [35, 42, 205, 312]}}'
@@ -111,7 +114,8 @@ def prompt_text(sample: Sample, config: PromptConfig, rewards: RewardConfig | No
             task=sample.task,
             thinking=thinking,
             tags=tags,
-            example=example_answer(sample.task, video="video" in kinds, several=several, scale=scale),
+            example=sample.extra.get(ANSWER_EXAMPLE)
+            or example_answer(sample.task, video="video" in kinds, several=several, scale=scale),
             scale=_scale_words(scale, picture_size(sample.extra)) if scale else "",
             video="video" in kinds,
             media=kinds,

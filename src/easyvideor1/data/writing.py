@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +18,8 @@ def write_rows(path: str | Path, samples: Iterable[Sample]) -> int:
 
     The suffix chooses the format: ``.jsonl``, ``.json`` or ``.parquet``. Media below the directory of the file have
     relative paths, so that the directory can be moved; others have absolute paths. Columns of the format override
-    columns of the same name in ``extra``. The file is written atomically.
+    columns of the same name in ``extra``. Samples that ``data.prepare`` changed are written as they were read, with
+    their columns and trajectories of now. The file is written atomically.
 
     Raises:
         DataError: the suffix is unknown, or a sample cannot be expressed as a row.
@@ -33,6 +35,8 @@ def write_rows(path: str | Path, samples: Iterable[Sample]) -> int:
 
 
 def _row(sample: Sample, directory: Path) -> dict[str, Any]:
+    if sample.as_read is not None:  # ``data.prepare`` would be applied to it again
+        sample = replace(sample.as_read, extra=sample.extra, offline=sample.offline)
     row: dict[str, Any] = {
         **sample.extra,
         "problem_id": sample.id,

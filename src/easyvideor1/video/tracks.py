@@ -5,8 +5,9 @@
  "objects": [{"id": 1, "label": "red car", "boxes": {"0": [10, 20, 60, 80], "1": [12, 20, 62, 80]}}]}
 ```
 
-``width``, ``height`` (pixels, after rotation) and ``frames`` are those of the video. Boxes are ``[x1, y1, x2, y2]`` in
-its pixels, by the index of the frame, counted from 0; an object has no box where it cannot be seen.
+``width``, ``height`` (pixels, after rotation) and ``frames`` are those of the video; ``fps`` may be given, for measures
+of time. Boxes are ``[x1, y1, x2, y2]`` in its pixels, by the index of the frame, counted from 0; an object has no box
+where it cannot be seen.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Tracks:
     height: int
     frames: int
     objects: tuple[Track, ...]
+    fps: float | None = None
 
     def of(self, id: int) -> Track | None:
         """The object of a number."""
@@ -134,7 +136,11 @@ def _tracks(value: Any) -> Tracks:
             raise _FormatError(f"{where}.id is {number}, which an object before it has")
         boxes = dict(_boxes(item["boxes"].items(), where, frames))
         found[number] = Track(number, str(item.get("label", "")), boxes)
-    return Tracks(width, height, frames, tuple(found[number] for number in sorted(found)))
+    fps = value.get("fps")
+    if fps is not None and (not isinstance(fps, int | float) or isinstance(fps, bool) or not 0 < fps < math.inf):
+        raise _FormatError(f"fps is {fps!r}, not a number above 0")
+    objects_in_order = tuple(found[number] for number in sorted(found))
+    return Tracks(width, height, frames, objects_in_order, None if fps is None else float(fps))
 
 
 def _count(value: Mapping[str, Any], key: str) -> int:
