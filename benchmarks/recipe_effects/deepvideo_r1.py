@@ -27,4 +27,5 @@ EFFECT = Effect(
         "tests/data/test_media_transforms.py",
         "tests/algorithms/test_sequence_objectives.py",
     ),
+    better="lower",
 )

@@ -24,4 +24,5 @@ EFFECT = Effect(
     measures="mean absolute error in percent, with anchors over the clip alone (lower is better)",
     measure=measure,
     tests=("tests/recipes/test_primo_r1.py", "tests/data/test_media_transforms.py", "tests/video/test_part.py"),
+    better="lower",
 )
