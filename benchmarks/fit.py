@@ -1,10 +1,11 @@
-"""Predicted peaks of memory against measured ones: ``python -m benchmarks.fit [--case NAME]``.
+"""Predicted peaks of memory against measured ones: ``python -m benchmarks.fit [--case NAME ...]``.
 
 Every case is a random model in a process of its own, or on two ranks, of which the first is measured. It makes two
-updates. Measured is the peak, weights and optimiser state included, of what torch's allocator has given out, and of
-what the kernel counts as resident. The prediction is that of ``evr1 fit``, which reads ``config.json`` alone. The last
-line is JSON; ``peak_prediction_error`` is the largest relative error of the allocator's peaks,
-``resident_prediction_error`` that of resident memory.
+updates. Measured is the peak, weights and optimiser state included, of what torch's allocator has given out, and for
+some cases, in another process, of what the kernel counts as resident. The prediction is that of ``evr1 fit``, which
+reads ``config.json`` alone. The last line is JSON; ``peak_prediction_error`` is the largest relative error of the
+allocator's peaks, ``resident_prediction_error`` that of resident memory. The exit status is 1 if a case failed or was
+refused.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -40,7 +42,7 @@ from easyvideor1.policy.spread import local
 from easyvideor1.policy.update_batch import UpdateBatch
 from easyvideor1.training.ranks.leader import Ranks
 from easyvideor1.training.ranks.policy import RankedPolicy
-from easyvideor1.types import ConfigError, Frames, Geometry, MediaPlan, MediaRef, Prompt, Turn
+from easyvideor1.types import Frames, Geometry, MediaPlan, MediaRef, Prompt, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +51,50 @@ class Case:
 
     family: str = "qwen3_vl"
     width: int = 256
-    layers: int = 8
-    vocabulary: int = 8192
-    frames: int = 16
+    layers: int = 4
+    vocabulary: int = 4096
+    frames: int = 8
     side: int = 256
     prompts: int = 2
     responses: int = 4
-    tokens: int = 128
+    tokens: int = 64
     ranks: int = 1
     model: Mapping[str, Any] = field(default_factory=dict)
     stage: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def checkpoint(self) -> str:
+        """Name of the checkpoint, which cases of one shape share."""
+        return f"{self.family}-{self.width}-{self.layers}-{self.vocabulary}"
+
 
 LORA = {"rank": 8, "targets": ["language"]}
+CHECKPOINTED: dict[str, Any] = {"gradient_checkpointing": True}
 
 CASES = {
     "plain": Case(),
-    "checkpointed": Case(model={"gradient_checkpointing": True}),
+    "checkpointed": Case(model=CHECKPOINTED),
     "bfloat16": Case(model={"dtype": "bfloat16"}),
-    "bfloat16, checkpointed": Case(model={"dtype": "bfloat16", "gradient_checkpointing": True}),
-    "offloaded": Case(model={"gradient_checkpointing": True, "offload": ["activations", "optimizer"]}),
-    "tower in chunks": Case(model={"gradient_checkpointing": True, "offload": ["activations"], "vision_chunk": 128}),
+    "bfloat16, checkpointed": Case(model={"dtype": "bfloat16", **CHECKPOINTED}),
+    "offloaded": Case(model={**CHECKPOINTED, "offload": ["activations", "optimizer"]}),
+    "tower in chunks": Case(model={**CHECKPOINTED, "offload": ["activations"], "vision_chunk": 128}),
+    "MLPs in chunks": Case(responses=8, tokens=128, model={**CHECKPOINTED, "mlp_chunk": 128}),
     "one micro-batch": Case(stage={"micro_batch_tokens": 65536}),
     "frozen tower": Case(model={"freeze": ["vision", "merger"]}),
     "adapters": Case(model={"lora": LORA}),
+    "adapters, checkpointed": Case(model={"lora": LORA, "dtype": "bfloat16", **CHECKPOINTED}),
     "with a reference": Case(stage={"kl": "k3"}),
+    "with a critic": Case(stage={"advantage": "gae"}),
     "two ranks": Case(ranks=2, prompts=4),
-    "two ranks, bfloat16": Case(ranks=2, prompts=4, model={"dtype": "bfloat16", "gradient_checkpointing": True}),
-    "middle-sized": Case(width=768, layers=6, vocabulary=16384, prompts=1),
+    "two ranks, bfloat16": Case(ranks=2, prompts=4, model={"dtype": "bfloat16", **CHECKPOINTED}),
+    "width 768": Case(width=768, layers=3, prompts=1),
     "qwen2_vl": Case(family="qwen2_vl", side=252),
     "qwen2_5_vl": Case(family="qwen2_5_vl", side=252),
     "qwen3_vl_moe": Case(family="qwen3_vl_moe"),
     "qwen3_5": Case(family="qwen3_5", responses=2),
 }
+#: Cases whose resident memory is measured too, which takes a process more.
+RESIDENT = ("plain", "bfloat16, checkpointed", "adapters", "width 768")
 
 
 def video_plan(geometry: Geometry, frames: int, side: int, number: int = 0) -> MediaPlan:
@@ -109,7 +122,12 @@ def measured(case: Case, checkpoint: Path, *, resident: bool = False) -> int:
         policy = opened[0] if opened else Policy.open(_model(case, checkpoint))
         policy.begin(options)
         for step in (1, 2):
-            batch = UpdateBatch.of(turns, torch.linspace(-1, 1, len(turns)), options)
+            values = [torch.zeros(len(turn.response_ids)) for turn in turns]
+            fields: dict[str, Any] = {} if policy.critic is None else {"values": values, "returns": values}
+            batch = UpdateBatch.of(turns, torch.linspace(-1, 1, len(turns)), options, **fields)
+            if policy.critic is not None:
+                policy.critic_forward_backward(batch, load=_noise)
+                policy.critic_step(step)
             policy.forward_backward(batch, load=_noise)
             policy.optimizer_step(step)
 
@@ -162,7 +180,7 @@ def _words(count: int) -> str:
 
 
 def _stage(case: Case) -> StageConfig:
-    options = {"micro_batch_tokens": 2048, "group_size": case.responses, **case.stage}
+    options = {"micro_batch_tokens": 600, "group_size": case.responses, **case.stage}
     return StageConfig(name="grpo", prompts_per_step=case.prompts, **options)
 
 
@@ -190,76 +208,83 @@ def _noise(ref: MediaRef, plan: MediaPlan) -> Frames:
 
 def compare(name: str, folder: Path, *, resident: bool = False) -> dict[str, int]:
     """Bytes of a case: predicted and of the allocator, or resident. Run in a process of its own."""
-    case, checkpoint = CASES[name], folder / name.replace(" ", "_")
+    case = CASES[name]
+    checkpoint = folder / case.checkpoint
     torch.set_num_threads(1)
-    if not (checkpoint / "config.json").exists():
-        write(case, checkpoint)
     if resident:
         return {"resident": measured(case, checkpoint, resident=True)}
     return {"predicted": sum(predicted(case, checkpoint).values()), "allocator": measured(case, checkpoint)}
 
 
-def compare_all(names: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Every case in a process of its own, as many at a time as there are cores, since it is not time that is measured.
+def compare_all(names: Sequence[str]) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
+    """Bytes of every case, and of those that failed why.
 
-    The processes are forked from one that has the libraries and has computed nothing. Cases that ``evr1 fit`` refuses
-    to predict are named on stderr, and left out.
+    Each has a process of its own, as many at a time as there are cores, since it is not time that is measured. The
+    processes are forked from one that has the libraries and has computed nothing.
     """
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.family_cases", "easyvideor1.training.ranks.policy", "transformers"])
     found: dict[str, dict[str, int]] = {name: {} for name in names}
+    failed: dict[str, str] = {}
+    shapes = {CASES[name].checkpoint: CASES[name] for name in names}
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as temporary,
         ProcessPoolExecutor(os.cpu_count(), context, max_tasks_per_child=1) as pool,
     ):
-        for resident in (False, True):
-            running = {pool.submit(compare, name, Path(folder), resident=resident): name for name in names}
-            for done in as_completed(running):
-                name = running[done]
-                try:
-                    found[name] |= done.result()
-                    print(name, done.result(), file=sys.stderr, flush=True)
-                except ConfigError as error:  # evr1 fit refuses to predict it
-                    del found[name]
-                    print(name, error, file=sys.stderr, flush=True)
-            names = list(found)
-    return found
+        folder = Path(temporary)
+        for written in [pool.submit(write, case, folder / name) for name, case in shapes.items()]:
+            written.result()
+        running = {pool.submit(compare, name, folder): name for name in names}
+        running |= {pool.submit(compare, name, folder, resident=True): name for name in names if name in RESIDENT}
+        for done in as_completed(running):
+            name = running[done]
+            if (error := done.exception()) is not None:  # the other cases go on, and the exit status tells
+                failed[name] = f"{type(error).__name__}: {error}"
+            else:
+                found[name] |= done.result()
+            print(name, failed.get(name) or done.result(), file=sys.stderr, flush=True)
+    return {name: one for name, one in found.items() if name not in failed}, failed
 
 
-def main() -> None:
-    """Every case, or one; a table of both peaks and the largest errors."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", choices=list(CASES), help="one of them")
+def main() -> int:
+    """Every case, or some; a table of peaks and the largest errors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", choices=list(CASES), action="append", help="one of them; repeatable")
     arguments = parser.parse_args()
     check_packages()
-    found = compare_all([arguments.case] if arguments.case else list(CASES))
-    if not found:
-        return
+    began = time.perf_counter()
+    found, failed = compare_all(arguments.case or list(CASES))
     rows = [
         [
             name,
-            *(f"{one[key] / 2**20:,.1f}" for key in ("predicted", "allocator", "resident")),
-            f"{one['predicted'] / one['allocator'] - 1:+.1%}",
-            f"{one['predicted'] / one['resident'] - 1:+.1%}",
+            *(f"{one[key] / 2**20:,.1f}" if key in one else "" for key in ("predicted", "allocator", "resident")),
+            *(f"{one['predicted'] / one[key] - 1:+.1%}" if key in one else "" for key in ("allocator", "resident")),
         ]
         for name, one in found.items()
     ]
     print(table("peak of an update, MiB", ["case", "predicted", "allocator", "resident", "error", "error"], rows))
+    for name, why in failed.items():
+        print(f"failed: {name}: {why}")
     print(
         json.dumps(
             {
-                "cases": found,
-                "peak_prediction_error": round(_largest(found, "allocator"), 4),
-                "resident_prediction_error": round(_largest(found, "resident"), 4),
+                "cases": len(found),
+                "failed": sorted(failed),
+                "seconds": round(time.perf_counter() - began),
+                "peak_prediction_error": largest_error(found, "allocator"),
+                "resident_prediction_error": largest_error(found, "resident"),
             }
         )
     )
+    return 1 if failed else 0
 
 
-def _largest(found: Mapping[str, Mapping[str, int]], measure: str) -> float:
-    return max(abs(one["predicted"] / one[measure] - 1) for one in found.values())
+def largest_error(found: Mapping[str, Mapping[str, int]], measure: str) -> float | None:
+    """The largest relative error of a prediction; None without any case that was measured so."""
+    errors = [abs(one["predicted"] / one[measure] - 1) for one in found.values() if measure in one]
+    return round(max(errors), 4) if errors else None
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ class Effect:
         measure: makes the runs of one seed, or what else it takes, and returns both sides.
         tests: files of the quick tier that check its formulas, from the repository.
         seeded: whether the number depends on the seed. If not, it is measured once and is exact.
+        better: which side of the baseline is the good one.
+        claimed: whether the effect is said to be there. One that has been measured and not been found is reported all
+            the same.
     """
 
     recipe: str
@@ -47,6 +51,13 @@ class Effect:
     measure: Callable[[Trial], Sides]
     tests: tuple[str, ...]
     seeded: bool = True
+    better: Literal["higher", "lower"] = "higher"
+    claimed: bool = True
+
+    def is_shown_by(self, effect: float, interval: tuple[float, float] | None) -> bool:
+        """Whether a measured difference, and all of its interval if it has one, lie on the good side of 0."""
+        low, high = interval or (effect, effect)
+        return low > 0 if self.better == "higher" else high < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +76,18 @@ class Trial:
         """Whichever the budget asks for."""
         return small if self.budget == "small" else full
 
-    def run(self, recipe: str, overrides: Sequence[str] = (), *, label: str = "recipe") -> Path:
+    def run(self, recipe: str, overrides: Sequence[str] = (), *, label: str = "recipe", afresh: bool = False) -> Path:
         """The directory of a finished run of a recipe, or of another configuration of its package.
 
         Args:
             recipe: what ``evr1 train`` takes.
             overrides: settings of this run.
             label: names the run among those of the trial.
+            afresh: whether a run that is there is made again, for what is counted while it is made.
         """
         where = Path("trials") / f"{recipe.replace('/', '-')}-{self.mark}-{self.budget}" / f"{label}-{self.seed}"
+        if afresh:
+            shutil.rmtree(where, ignore_errors=True)
         own = [f"seed={self.seed}", f"output_dir={where}", "threads=1", "trace_steps=0"]
         config = load_config(recipe, [*own, *overrides])
         with Path("log.txt").open("a", encoding="utf-8") as log:

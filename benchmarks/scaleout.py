@@ -5,6 +5,8 @@
   a run that nothing was done to.
 - Bytes that the first rank sends to the others per sample, for long videos.
 - What shared prefixes gain on two ranks over what they gain on one (``benchmarks.shared_prefix``).
+- Peak memory of an update that ``evr1 fit`` predicts against what torch's allocator gives out, in one process with its
+  savings and on two ranks (``benchmarks.fit`` has all cases).
 - A run exported: logits of transformers on the exported directory against those of the run's last checkpoint.
 
 The last line is JSON. ``--only`` runs some of the sections.
@@ -122,10 +124,21 @@ def traffic(work: Path) -> Figures:
     }
 
 
+def memory(work: Path) -> Figures:
+    """Two cases of ``benchmarks.fit``; that fails if one of them does."""
+    names = ("bfloat16, checkpointed", "two ranks")
+    command = [sys.executable, "-m", "benchmarks.fit", *(word for name in names for word in ("--case", name))]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    *lines, last = done.stdout.splitlines()
+    print("\n".join(lines), flush=True)
+    return {"peak_prediction_error": json.loads(last)["peak_prediction_error"]}
+
+
 SECTIONS: Mapping[str, Callable[[Path], Figures]] = {
     "steps": steps,
     "prefix": prefix,
     "traffic": traffic,
+    "memory": memory,
     "faults": faults,
     "export": export,
 }

@@ -5,7 +5,7 @@ from benchmarks.recipe_effect import Effect, Sides, Trial, test_accuracy
 
 def measure(trial: Trial) -> Sides:
     """Greedy test accuracy after either stage."""
-    sft, grpo = trial.steps(small=80, full=120), trial.steps(small=16, full=40)
+    sft, grpo = trial.steps(small=120, full=200), trial.steps(small=12, full=40)
     run = trial.run("video_thinker", [f"stages.sft.steps={sft}", f"stages.grpo.steps={grpo}"])
     return Sides(baseline=test_accuracy(run, "01-sft"), recipe=test_accuracy(run, "02-grpo"))
 

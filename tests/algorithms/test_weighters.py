@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -22,7 +23,7 @@ def run(name, *, trained=None, entropy=None, divergence=None, **options):
 
 
 def test_the_weighters():
-    assert WEIGHTERS.names() == ["entropy_top", "none", "tw_grpo"]
+    assert WEIGHTERS.names() == ["entropy_mean_one", "entropy_top", "none", "tw_grpo"]
     assert run("none").tolist() == [1.0] * 8
 
 
@@ -41,6 +42,21 @@ def test_entropy_top_by_hand():
     trained = torch.tensor([True, False, True, False, True, False, False, False])
     found = run("entropy_top", entropy=entropy, weighter={"share": 0.34}, trained=trained)
     assert found.tolist() == [0, 0, 1, 0, 1, 0, 0, 0]
+
+
+def test_entropy_mean_one_by_hand():
+    """Sequence by sequence: min-max, a floor of 0.2, a mean of 1."""
+    entropy = float64([1.0, 3.0, 2.0, 0.5, 2.5, 4.0, 4.0, 9.0])
+    found = run("entropy_mean_one", entropy=entropy, weighter={"floor": 0.2})
+    first = np.maximum([0.0, 1.0, 0.5], 0.2)
+    second = np.maximum([0.0, 1.0], 0.2)
+    assert found.tolist() == pytest.approx([*first / first.mean(), *second / second.mean(), 1, 1, 1])
+    trained = torch.tensor([False, True, True, True, True, True, True, False])
+    found = run("entropy_mean_one", entropy=entropy, weighter={"floor": 0.2}, trained=trained)
+    third = np.array([1.0, 0.2])  # the token that is not trained on is none of the extremes
+    assert found.tolist() == pytest.approx([0, *third / third.mean(), *second / second.mean(), 1, 1, 0])
+    with pytest.raises(ValueError, match="needs the entropy"):
+        run("entropy_mean_one")
 
 
 def test_a_share_is_no_token_more_for_rounding():

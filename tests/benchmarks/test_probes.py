@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.tiny import make_plan
 from tests.training.runs import World
 from tests.video.clips import plan_clip, reference_frames, write_clip
 
@@ -16,7 +17,9 @@ from easyvideor1.benchmarks import Benchmark
 from easyvideor1.benchmarks.probes import probe
 from easyvideor1.components import Components
 from easyvideor1.config.schema import RunConfig, VideoBudget
-from easyvideor1.types import ConfigError, DataError, MediaRef, Sample
+from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaInfo, MediaPlan, MediaRef, Sample
+from easyvideor1.video.derived import derived_frames
+from easyvideor1.video.effects import make_effect, plan_effects
 
 CHOICE = Sample(
     id="q1",
@@ -83,6 +86,30 @@ def test_frames_are_those_of_the_clip(tmp_path: Path) -> None:
     assert single.frame_indices == (plan.frame_indices[4],) * 2 and single.timestamps == (plan.timestamps[4],) * 2
     assert single.grid == (1, *plan.grid[1:]) and single.tokens * 4 == plan.tokens
     np.testing.assert_array_equal(video.decode(path, single).pixels[1], frames[plan.frame_indices[4]])
+
+
+@pytest.mark.parametrize(("name", "shown"), [("one_frame", (3, 3)), ("shuffled_frames", None)])
+def test_effects_are_made_on_the_frames_that_a_probe_shows(name: str, shown: tuple[int, ...] | None) -> None:
+    """A frame that a mask hides stays hidden, and the store gives frames without effects."""
+    clip = make_plan("video", frames=6)
+    info = MediaInfo("a.mp4", "video", clip.fingerprint, "h264", 64, 64, timestamps=clip.timestamps, duration=3.0)
+    masked = plan_effects(clip, (make_effect("mask_frames", inside=((0.0, 0.6),)),), Geometry(), info)
+    change = probe(name).plan
+    assert change is not None
+    plan = change(masked)
+    assert len({plan.digest, masked.digest, clip.digest}) == 3 and plan.source is not None
+    assert shown is None or plan.frame_indices == shown
+
+    def store(ref: MediaRef, wanted: MediaPlan) -> Frames:
+        assert not wanted.effects
+        pixels = np.array(wanted.frame_indices, np.uint8)[:, None, None, None] + np.ones((64, 64, 3), np.uint8)
+        return Frames(pixels, wanted)
+
+    found = derived_frames(store, MediaRef("video", "a.mp4"), plan)
+    assert found is not None and found.pixels.shape == (len(plan.frame_indices), 64, 64, 3)
+    hidden = [place for place, time in enumerate(plan.timestamps) if time <= 0.6]
+    wanted = [0 if place in hidden else index + 1 for place, index in enumerate(plan.frame_indices)]
+    assert found.pixels[:, 0, 0, 0].tolist() == wanted
 
 
 def test_an_unknown_probe_is_named() -> None:

@@ -172,6 +172,46 @@ def test_a_function_of_ones_own_is_cached_and_masked_while_it_is_down(world: Wor
     assert wrong.exit_code == 2 and "it must return true, false, None" in wrong.output
 
 
+HALF = '''
+from easyvideor1.curation.filters import Verdict, View
+
+
+class Half:
+    """Asks about the last word alone, and keeps what is known half of the time."""
+
+    def __init__(self, options, config):
+        self.config = config
+
+    def views(self, sample):
+        from dataclasses import replace
+
+        return [View("end", replace(sample, question=sample.question.split()[-1], media=()))]
+
+    def verdict(self, sample, found):
+        return Verdict(found["end"].rate == 0.5, "known always or never")
+'''
+
+
+def test_a_class_of_ones_own_asks_the_model(world: World, place: Path, endpoint: Endpoint) -> None:
+    (place / "half_filter.py").write_text(HALF)
+    rows = choices(world)[:2]
+    said = []
+
+    def once(body: Body) -> tuple[int, str]:
+        text, pictures = words_of(body)
+        assert pictures == 0 and text.startswith(("0]", "1]"))
+        said.append(text)
+        right = text.startswith("0]") and sum(one == text for one in said) == 1
+        return 200, f"<answer>{rows[0]['answer'] if right else 'nothing'}</answer>"
+
+    endpoint.answer = once
+    settings, out = configured(world, place, rows, rewards__custom={}), place / "kept.jsonl"
+    done = filtered(settings, out, endpoint, "--by", "half_filter:Half")
+    assert done.exit_code == 0, done.output
+    assert [row["problem_id"] for row in json_lines(out)] == [rows[0]["problem_id"]]
+    assert "1 known always or never" in done.output
+
+
 def test_names_and_options_that_mean_nothing(world: World, place: Path) -> None:
     settings = configured(world, place, choices(world)[:2], rewards__custom={})
     out = place / "kept.jsonl"

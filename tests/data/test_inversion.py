@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easyvideor1.config.schema import PromptConfig
+from easyvideor1.config.transforms import InvertQuestion
 from easyvideor1.data import invert_question, prompt_text
 from easyvideor1.data.inversion import inverted, negated
+from easyvideor1.data.transforms import TransformContext
 from easyvideor1.rewards import score
 from easyvideor1.types import OfflineTrajectory, Sample
 
@@ -24,6 +26,12 @@ SAMPLE = Sample(
     options=("A. red", "B. blue", "C. green", "D. grey"),
     offline=(OfflineTrajectory("<answer>B</answer>"),),
 )
+
+
+def transformed(sample: Sample, seed: int, share: float = 0.5) -> Sample:
+    context = TransformContext(InvertQuestion(name="invert_question", share=share))
+    (result,) = invert_question(sample, 0, np.random.default_rng(seed), context)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -73,7 +81,7 @@ def test_questions_that_are_negated(question: str, expected: str) -> None:
 def test_questions_that_cannot_be_negated_for_certain(question: str) -> None:
     assert negated(question) is None
     sample = replace(SAMPLE, question=question)
-    assert all(invert_question(sample, 0, np.random.default_rng(seed)) == [sample] for seed in range(20))
+    assert all(transformed(sample, seed, share=1.0) == sample for seed in range(20))
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(2, 6), right=st.integers(0, 5))
@@ -100,7 +108,10 @@ def test_the_answer_is_what_was_wrong(seed: int, count: int, right: int) -> None
 
 
 def test_about_half_are_inverted_and_all_places_and_sizes_come() -> None:
-    results = [invert_question(SAMPLE, 0, np.random.default_rng(seed))[0] for seed in range(400)]
+    results = [transformed(SAMPLE, seed) for seed in range(400)]
+    assert transformed(SAMPLE, 7) == transformed(SAMPLE, 7)
+    assert all(transformed(SAMPLE, seed, share=1.0) != SAMPLE for seed in range(20))
+    assert all(transformed(SAMPLE, seed, share=0.0) == SAMPLE for seed in range(20))
     changed = [result for result in results if result != SAMPLE]
     assert 160 < len(changed) < 240
     assert {len(result.options) for result in changed} == {2, 3, 4}

@@ -10,7 +10,7 @@ from easyvideor1.families.family import load_family
 from easyvideor1.families.tiny import TINY_FAMILIES
 from easyvideor1.packing.balance import model_costs
 from easyvideor1.packing.logprobs import masked_logits
-from easyvideor1.policy.sizing.curves import Curve
+from easyvideor1.policy.sizing.curves import Curve, Highest
 from easyvideor1.policy.sizing.devices import named_device
 from easyvideor1.policy.sizing.measure import measure_model
 from easyvideor1.policy.sizing.memory import Placement, held
@@ -29,6 +29,7 @@ CASES = {
     "tower in chunks, offloaded": Case(
         **SMALL, model={"gradient_checkpointing": True, "offload": ["activations", "optimizer"], "vision_chunk": 36}
     ),
+    "MLPs in chunks": Case(**SMALL | {"width": 256}, model={"gradient_checkpointing": True, "mlp_chunk": 64}),
     "bfloat16, tower frozen": Case(**SMALL, model={"dtype": "bfloat16", "freeze": ["vision", "merger"]}),
 }
 
@@ -123,6 +124,32 @@ def test_the_meter_counts_what_is_made_and_freed():
         assert meter.take_peak() == 4000
         del second
     assert meter.live == 0
+
+
+def test_mlps_in_chunks_take_less_of_long_rows_alone(tmp_path):
+    case = Case(**SMALL)
+    checkpoint = write(case, tmp_path / "model")
+    plain, chunked = (
+        measure_model(
+            load_family(checkpoint),
+            ModelConfig(path=str(checkpoint), device="cpu", gradient_checkpointing=True, mlp_chunk=size),
+            checkpoint,
+        )
+        for size in (0, 512)
+    )
+    assert chunked.decoder(512) == plain.decoder(512)
+    before, after = (sizes.decoder(10_000).backward.at(10_000) for sizes in (plain, chunked))
+    # Beside the MLP, whose inner width is twice the model's here, norms and attention stay.
+    assert after < 0.75 * before
+    mlp = 3 * 2 * 2 * case.width * case.width * case.layers
+    assert (plain.computed_again, chunked.computed_again) == (0, mlp)
+
+
+def test_the_worst_moment_of_a_long_row_is_another_one():
+    of_weights, of_tokens = Curve(1000.0, 2.0), Curve(10.0, 3.0)
+    highest = Highest((of_weights, of_tokens))
+    assert highest.at(100) == of_weights.at(100) and highest.at(10_000) == of_tokens.at(10_000)
+    assert highest.at(0) == Highest().at(5) == 0.0
 
 
 def test_a_curve_goes_through_its_points():

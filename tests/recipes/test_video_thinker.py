@@ -22,14 +22,14 @@ def test_the_settings_are_the_published_ones():
     config = load_config("video_thinker")
     sft, grpo = config.stages
     assert (sft.objective.name, sft.prompts_per_step) == ("sft", 16)
-    assert (grpo.advantage.name, grpo.prompts_per_step, grpo.kl.coef) == ("grpo", 8, 0.04)
+    assert (grpo.advantage.name, grpo.group_size, grpo.kl.coef) == ("grpo", 8, 0.04)
     assert grpo.optimizer.max_grad_norm == 5
     assert [part.weight for part in config.rewards.parts] == [0], "times are not paid for"
 
 
 def test_a_trace_is_well_formed_and_names_its_evidence():
     row = thinker_row({"problem_id": "a"}, scene(), traced=True)
-    sample = Sample("a", row["problem"], "multiple_choice", row["answer"], options=tuple(row["options"]), extra=row)
+    sample = Sample("a", row["problem"], "video_qa", row["answer"], extra=row)
     config = load_config("video_thinker").rewards
     for text in row["offline_output"]:
         score = Scorer(config)(sample, text)
@@ -51,9 +51,8 @@ def test_a_trace_is_well_formed_and_names_its_evidence():
     ],
 )
 def test_the_first_derivable_trace_is_kept(captions, kept):
-    traces = tuple(OfflineTrajectory(f"<caption>the ball {one}</caption><answer>A</answer>") for one in captions)
-    options = ("A. left", "B. up", "C. right")
-    verdict = derivable_by_words(Sample("a", "?", "multiple_choice", "A", options=options, offline=traces))
+    traces = tuple(OfflineTrajectory(f"<caption>the ball {one}</caption><answer>left</answer>") for one in captions)
+    verdict = derivable_by_words(Sample("a", "?", "video_qa", "left", offline=traces))
     assert verdict.keep is (kept is not None)
     assert verdict.traces == (None if kept is None else (traces[kept],))
 

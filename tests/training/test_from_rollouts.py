@@ -193,3 +193,19 @@ def test_a_group_that_cannot_be_made_again_is_left_out(done: tuple[Path, str], w
     assert "left out: " in shown
     rows = json_lines(run / "stages/02-dpo/metrics.jsonl")
     assert sum(row["groups/all"] - row["groups/used"] for row in rows) == len(faulty)
+
+
+@pytest.mark.model
+def test_the_doctor_looks_at_what_a_stage_has_taken(done: tuple[Path, str], place: Path) -> None:
+    from typer.testing import CliRunner
+
+    from easyvideor1.cli.app import app
+
+    run = copy_run(done[0], place)
+    file = run / "stages/03-again/from_rollouts.json"
+    file.write_bytes(file.read_bytes()[:-9])
+    shown = CliRunner().invoke(app, ["doctor", str(run)], env={"COLUMNS": "300"})
+    assert shown.exit_code == 1 and "1 broken" in shown.stderr, shown.output
+    lines = [line for line in shown.stdout.splitlines() if "from_rollouts.json" in line]
+    assert [line.split()[0] for line in lines] == ["ok", "broken"]
+    assert "groups (own_even:pairs" in lines[0] and "chooses again" in lines[1]

@@ -102,6 +102,12 @@ def test_hidden_frames_are_those_that_were_asked_for(options, hidden) -> None:
         np.testing.assert_array_equal(found[place], 0 if place in hidden else PIXELS[place])
 
 
+def test_a_span_before_the_first_frame_keeps_that_one() -> None:
+    late = (0.5, 1.0, 1.5)
+    assert hidden_frames(MaskFramesOptions(outside=((0.1, 0.2),)), late, (1, 2, 3)) == [1, 2]
+    assert hidden_frames(MaskFramesOptions(inside=((0.1, 0.2),)), late, (1, 2, 3)) == []
+
+
 def test_the_mean_is_that_of_all_frames() -> None:
     found = made(make_effect("mask_frames", frames=(2,), fill="mean")).pixels
     wanted = np.rint(PIXELS.astype(np.float64).sum(axis=(0, 1, 2)) / (6 * 64 * 96))

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from easyvideor1.algorithms.needs import requires
-from easyvideor1.algorithms.sequences import reindex
-from easyvideor1.config.algorithms import EntropyTopOptions, TWGRPOOptions, WeighterOptions
+from easyvideor1.algorithms.sequences import reindex, sum_by
+from easyvideor1.config.algorithms import EntropyMeanOneOptions, EntropyTopOptions, TWGRPOOptions, WeighterOptions
 from easyvideor1.registry import Registry
 
 
@@ -84,6 +84,28 @@ def entropy_top(tokens: TokenStatistics, options: EntropyTopOptions) -> torch.Te
             kept = max(math.ceil(round(options.share * len(values), 9)), 1)
             weights[mine] = (values >= values.topk(kept).values[-1]).to(weights.dtype)
     return weights
+
+
+@WEIGHTERS.register("entropy_mean_one")
+@requires("entropy", "group_ids")
+def entropy_mean_one(tokens: TokenStatistics, options: EntropyMeanOneOptions) -> torch.Tensor:
+    """``v / mean(v)`` with ``v = max(minmax_t(H), floor)``, extremes and mean over the trained tokens of a sequence.
+
+    The element weights of Stream-R1 (arXiv 2605.03849: min-max, floor, mean 1), with the entropy of a token in place of
+    the saliency of a reward model. Their mean is 1, so the step is no longer than without, unlike with ``tw_grpo``. All
+    are 1 where the entropies of a sequence are equal; tokens that are not trained on have 0.
+    """
+    if tokens.entropy is None:
+        raise ValueError("entropy_mean_one needs the entropy of every token")
+    count, index_T = reindex(tokens.sequence)
+    value, trained = tokens.entropy.detach(), tokens.trained
+    low = value.new_full((count,), float("inf")).scatter_reduce(0, index_T[trained], value[trained], "amin")[index_T]
+    high = value.new_full((count,), float("-inf")).scatter_reduce(0, index_T[trained], value[trained], "amax")[index_T]
+    scaled = torch.where(high > low, (value - low) / (high - low).clamp_min(torch.finfo(value.dtype).tiny), 1.0)
+    floored = torch.where(trained, scaled.clamp_min(options.floor), 0.0)
+    number = sum_by(trained.to(value.dtype), index_T, count)
+    mean = sum_by(floored, index_T, count) / number.clamp_min(1)
+    return floored / torch.where(mean > 0, mean, 1.0)[index_T]
 
 
 #: Logits that ``position_divergence`` has temporaries of at once.

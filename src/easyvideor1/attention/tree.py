@@ -149,7 +149,7 @@ class TreeAttention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (grad,) = gradients
         query, key, value, out, normaliser = ctx.saved_tensors
-        totals = [torch.empty_like(tensor) for tensor in (query, key, value)]
+        totals: list[torch.Tensor] = []
 
         def part(queries: slice, keys: slice, causal: bool) -> Parts:
             found: Parts = ctx.kernel.backward(
@@ -166,8 +166,11 @@ class TreeAttention(torch.autograd.Function):
 
         for start, stop, _ in ctx.stretches:
             own = slice(start, stop)
-            for total, found in zip(totals, part(own, own, True), strict=True):
-                total[:, :, own] = found
+            parts = list(part(own, own, True))
+            for number, like in enumerate((query, key, value)):
+                if len(totals) == number:  # made now: the first stretch may be nearly all of a long row
+                    totals.append(torch.empty_like(like))
+                totals[number][:, :, own] = parts.pop(0)
         for start, stop, end in ctx.stretches:
             if stop < end:
                 own, after = slice(start, stop), slice(stop, end)

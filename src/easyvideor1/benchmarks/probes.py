@@ -6,6 +6,7 @@ the video loses without it; one that knows the letters loses when the options ch
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -92,13 +93,19 @@ def _with_frames(plan: MediaPlan, places: tuple[int, ...], timestamps: tuple[flo
     indices = tuple(plan.frame_indices[place] for place in places)
     depth = len(plan.frame_indices) // plan.grid[0]
     grid = (len(indices) // depth, *plan.grid[1:])
+    found = digest(plan.kind, plan.fingerprint, indices, plan.height, plan.width)
+    source = plan.source
+    if source is not None:  # effects are those of the frames that are shown
+        source = _with_frames(source, places, timestamps)
+        found = hashlib.sha256(f"{plan.digest}|{source.digest}".encode()).hexdigest()
     return replace(
         plan,
         frame_indices=indices,
         timestamps=timestamps,
         grid=grid,
         tokens=plan.tokens // plan.grid[0] * grid[0],
-        digest=digest(plan.kind, plan.fingerprint, indices, plan.height, plan.width),
+        digest=found,
+        source=source,
     )
 
 

@@ -30,6 +30,7 @@ def check_stages(run: CheckedRun) -> Iterator[Finding]:
             yield from _record(run, directory, options.steps if through else None)
             yield from _checkpoints(run, directory, options, through=through)
             yield from _best(directory)
+            yield from _taken(directory)
         elif through:
             words = "missing, although later stages exist: the record of its training is lost"
             yield Finding(f"stages/{directory.name}", "broken", words, COPY)
@@ -97,6 +98,21 @@ def _checkpoints(run: CheckedRun, directory: Path, options: StageConfig | None, 
         yield Finding(
             last, "note", "none saved yet", "a restart repeats the stage from its first step (see save_every)"
         )
+
+
+def _taken(directory: Path) -> Iterator[Finding]:
+    """What a stage has taken of earlier rollouts, if it takes anything."""
+    from easyvideor1.training.from_rollouts import FILE, read_taken
+
+    where = f"stages/{directory.name}/{FILE}"
+    if not (directory / FILE).exists():
+        return
+    taken = read_taken(directory / FILE)
+    if taken is None:
+        words = "is not what was written: a start of the run that has this stage to do chooses again"
+        yield Finding(where, "broken", words, COPY)
+    else:
+        yield Finding(where, "ok", taken.pair_words() if taken.pairs else f"{len(taken.dropped)} samples are not drawn")
 
 
 def _best(directory: Path) -> Iterator[Finding]:

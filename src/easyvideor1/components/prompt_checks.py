@@ -26,7 +26,7 @@ class PromptChecks:
     a start that finds everything known need not even read what is remembered of its probes.
 
     Where what decides a prompt cannot be told (a family outside this package, code of the checkpoint's own, a template
-    that writes the date), nothing is remembered: every key is ``None``.
+    that writes the date, a frame effect of the user's own), nothing is remembered: the key is ``None``.
 
     Args:
         config: names the family and its conventions.
@@ -64,7 +64,7 @@ class PromptChecks:
         Raises:
             MediaError: a file is missing or no regular file.
         """
-        if not self._identity:
+        if not self._identity or any(":" in effect.name for ref in media for effect in ref.effects):
             return None, []
         versions = [media_version(ref.path) for ref in media]
         named = [

@@ -286,12 +286,18 @@ class EntropyTopOptions(WeighterOptions):
     """Share of a group's tokens, those of highest entropy, that are trained on."""
 
 
+class EntropyMeanOneOptions(WeighterOptions):
+    floor: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Least weight of a token before the weights of its sequence are scaled to a mean of 1, where the largest is 1."""
+
+
 class CustomWeighter(WeighterOptions):
     model_config = ConfigDict(extra="allow")
 
 
 WEIGHTER_OPTIONS: Mapping[str, type[WeighterOptions]] = {
     "none": WeighterOptions,
+    "entropy_mean_one": EntropyMeanOneOptions,
     "entropy_top": EntropyTopOptions,
     "tw_grpo": TWGRPOOptions,
     CUSTOM: CustomWeighter,

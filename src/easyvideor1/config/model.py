@@ -55,6 +55,10 @@ class ModelConfig(BaseConfig):
     vision_chunk: Annotated[NonNegativeInt, CHANGEABLE] = 0
     """Visual tokens that the vision tower computes at a time; 0 is those of a whole micro-batch. A tower that learns
     computes each chunk once more in the backward pass, and keeps its activations for one chunk only."""
+    mlp_chunk: Annotated[NonNegativeInt, CHANGEABLE] = 0
+    """Tokens that MLPs and norms of the language model compute at a time; 0 is all of a row. For rows of tens of
+    thousands of tokens, where a layer's MLP takes most of the memory. Each part is computed once more in the backward
+    pass."""
     compile: bool = False
     """Compile the layers with ``torch.compile`` when they first run, which takes a minute or so. Worth it on a GPU
     (docs/performance.md); on a CPU it needs a C++ compiler, and gains little."""
@@ -73,6 +77,15 @@ class ModelConfig(BaseConfig):
         frozen = [group for group in (self.lora.targets if self.lora else ()) if group in self.freeze]
         if frozen:
             raise ValueError(f"{frozen[0]} is in both freeze and lora.targets; with lora everything else is frozen")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_are_computed_again_alike(self) -> ModelConfig:
+        if self.mlp_chunk and self.lora is not None and self.lora.dropout:
+            raise ValueError(
+                "mlp_chunk computes MLPs again in the backward pass, where their adapters would drop other inputs; set "
+                "lora.dropout=0, or mlp_chunk=0"
+            )
         return self
 
     @model_validator(mode="after")

@@ -127,6 +127,11 @@ class AdaptDifficulty(TransformOptions):
     """The same for the share of frames that are hidden, at most half of them."""
 
 
+class InvertQuestion(TransformOptions):
+    share: Probability = 0.5
+    """Share of the questions that are inverted, of those that can be; drawn anew for every sample and step."""
+
+
 class CustomTransform(TransformOptions):
     model_config = ConfigDict(extra="allow")
 
@@ -136,7 +141,7 @@ TRANSFORM_OPTIONS: Mapping[str, type[TransformOptions]] = {
     "anchors": Anchors,
     "composite": Composite,
     "fading_mask": FadingMask,
-    "invert_question": TransformOptions,
+    "invert_question": InvertQuestion,
     "mask_frames": MaskFrames,
     "noise": Noise,
     "overlay_ids": OverlayIds,

@@ -13,9 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from easyvideor1.config.transforms import InvertQuestion
 from easyvideor1.data.formats import split_option
 from easyvideor1.data.prompts import SEVERAL_ANSWERS
-from easyvideor1.data.transforms import TRANSFORMS, depends_on_order
+from easyvideor1.data.transforms import TRANSFORMS, TransformContext, depends_on_order
 from easyvideor1.types import Sample
 
 _NEGATED = {
@@ -89,8 +90,8 @@ def negated(question: str) -> str | None:
 
 
 @TRANSFORMS.register("invert_question")
-def invert_question(sample: Sample, step: int, rng: np.random.Generator) -> list[Sample]:
-    """Half of the multiple-choice samples with one right option ask for what is not so, and have one or more right.
+def invert_question(sample: Sample, step: int, rng: np.random.Generator, context: TransformContext) -> list[Sample]:
+    """A share of the multiple-choice samples with one right option ask for what is not so, and have one or more right.
 
     The options are the right one of before and a random non-empty part of the wrong ones, in a new order with new
     letters; the answer is the letters of the wrong ones. The column ``several_answers`` makes the prompt ask for all
@@ -98,7 +99,8 @@ def invert_question(sample: Sample, step: int, rng: np.random.Generator) -> list
     certain (``negated``), whose options refer to each other ("all of the above", "both A and B"), repeat each other or
     negate, and samples with several right options.
     """
-    if rng.random() < 0.5:
+    options: InvertQuestion = context.options
+    if rng.random() >= options.share:
         return [sample]
     return [inverted(sample, rng) or sample]
 

@@ -46,16 +46,10 @@ def model_costs(family: Family, model: Any) -> Costs:
     groups = family.groups(model)
     text = model.config.get_text_config()
     vision = model.config.vision_config
-    share = (getattr(text, "num_experts_per_tok", None) or 1) / (getattr(text, "num_experts", None) or 1)
-    token = target = 0.0
+    target = 0.0
     for module in _modules(groups["language"]):
-        if isinstance(module, torch.nn.Linear):
-            if module.out_features == text.vocab_size:
-                target += 2 * module.weight.numel()
-            else:
-                token += 2 * module.weight.numel()
-        # Experts are one tensor (experts, in, out); a token meets some of them.
-        token += sum(2 * p.numel() * share for p in module.parameters(recurse=False) if p.dim() == 3)
+        if isinstance(module, torch.nn.Linear) and module.out_features == text.vocab_size:
+            target += 2 * module.weight.numel()
     kinds = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
     attending = sum("linear" not in kind for kind in kinds)
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -64,12 +58,29 @@ def model_costs(family: Family, model: Any) -> Costs:
     patch += sum(2 * p.numel() / merged for m in _modules(groups["merger"]) for p in _matrices(m))
     width = vision.embed_dim if hasattr(vision, "embed_dim") else vision.hidden_size
     return Costs(
-        token=token,
+        token=products_per_token(groups["language"], text),
         pair=4.0 * text.num_attention_heads * head * attending,
         target=target,
         patch=patch,
         patch_pair=4.0 * width * vision.depth,
     )
+
+
+def products_per_token(roots: Iterable[torch.nn.Module], text: Any) -> float:
+    """Operations of matrix products per token, in a forward pass of modules of the language model.
+
+    Args:
+        roots: the modules; those of logits count nothing.
+        text: configuration of the language model.
+    """
+    share = (getattr(text, "num_experts_per_tok", None) or 1) / (getattr(text, "num_experts", None) or 1)
+    token = 0.0
+    for module in _modules(roots):
+        if isinstance(module, torch.nn.Linear) and module.out_features != text.vocab_size:
+            token += 2 * module.weight.numel()
+        # Experts are one tensor (experts, in, out); a token meets some of them.
+        token += sum(2 * p.numel() * share for p in module.parameters(recurse=False) if p.dim() == 3)
+    return token
 
 
 def turns_cost(unit: PackedTurns, costs: Costs) -> float:

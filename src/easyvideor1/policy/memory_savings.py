@@ -14,6 +14,7 @@ from easyvideor1.families.vision_tower import cuts_frames
 from easyvideor1.policy.adapters import add_adapters
 from easyvideor1.policy.host_activations import keep_inputs_on_host
 from easyvideor1.policy.spread import is_spread
+from easyvideor1.policy.token_chunks import chunk_tokenwise
 from easyvideor1.types import ConfigError
 
 #: Modules whose weights are only ever used after autocast has turned them into the computing type.
@@ -32,12 +33,14 @@ def prepare_training(family: Family, model: Any, config: ModelConfig) -> None:
             "depend on other frames or media; set it to 0"
         )
     model.compute_dtype = getattr(torch, config.dtype)
-    model.vision_chunk = config.vision_chunk
+    model.vision_chunk, model.mlp_chunk = config.vision_chunk, config.mlp_chunk
     for group in config.freeze:
         for module in family.groups(model)[group]:
             module.requires_grad_(False)
     if config.lora is not None:
         add_adapters(family, model, config.lora)
+    if config.mlp_chunk:
+        chunk_tokenwise(family, model, config.mlp_chunk)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if "activations" in config.offload:

@@ -39,13 +39,14 @@ class Taken:
         """What it comes to, for people."""
         if options.rollouts is not None and options.rollouts.drop_solved:
             return f"stage {options.name}: {len(self.dropped)} solved samples are not drawn again"
+        draws = options.step_count * options.prompts_per_step
+        return f"stage {options.name}: {self.pair_words()}; {draws / max(len(self.pairs), 1):.2f} epochs of them"
+
+    def pair_words(self) -> str:
+        """How many pairs there are, of each kind."""
         kinds = Counter(pair.builder for _, group in self.pairs for pair in group.pairs)
         of = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-        draws = options.step_count * options.prompts_per_step
-        return (
-            f"stage {options.name}: {sum(kinds.values())} pairs of {len(self.pairs)} groups ({of}); "
-            f"{draws / max(len(self.pairs), 1):.2f} epochs of them"
-        )
+        return f"{sum(kinds.values())} pairs of {len(self.pairs)} groups ({of})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class EarlierRollouts:
         if options.rollouts is None:
             return Drawn(stream)
         file = stage_directory(self.run_dir, self.config, options) / FILE
-        taken = _read(file)
+        taken = read_taken(file)
         if taken is None:
             if file.exists():
                 self.say(f"DAMAGED: stages/{file.parent.name}/{FILE}; what the stage takes is chosen again")
@@ -222,7 +223,7 @@ def _as_json(taken: Taken) -> dict[str, object]:
     return {"pairs": pairs, "dropped": list(taken.dropped)}
 
 
-def _read(file: Path) -> Taken | None:
+def read_taken(file: Path) -> Taken | None:
     """What a stage has taken; ``None`` if the file is not there or damaged."""
     try:
         values = read_json(file)

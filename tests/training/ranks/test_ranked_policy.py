@@ -25,7 +25,7 @@ JOBS = {
     "two together": ({"ranks": 2, "sequence_parallel": 2}, {"lora": {"rank": 4}}, ["adapters", "ppo"]),
     "four": (
         {"ranks": 4, "shard_size": 2, "sequence_parallel": 2},
-        {"gradient_checkpointing": True, "offload": ["activations", "optimizer", "parameters"]},
+        {"gradient_checkpointing": True, "offload": ["activations", "optimizer", "parameters"], "mlp_chunk": 8},
         ["grpo"],
     ),
 }

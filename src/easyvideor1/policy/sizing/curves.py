@@ -39,6 +39,18 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class Highest:
+    """The highest of some curves. The worst moment of a pass is another one for long rows than for short ones, where
+    weights and their gradients count for more; each moment has its line."""
+
+    curves: tuple[Curve, ...] = ()
+
+    def at(self, length: float) -> float:
+        """Bytes for ``length``; none for none."""
+        return max((curve.at(length) for curve in self.curves), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class PassMemory:
     """What some layers take for ``n`` tokens.
 
@@ -48,12 +60,12 @@ class PassMemory:
     forward and backward pass (``model.offload``).
     """
 
-    kept: Curve = Curve()
-    forward: Curve = Curve()
-    backward: Curve = Curve()
-    alone: Curve = Curve()
-    layer: Curve = Curve()
-    host: Curve = Curve()
+    kept: Highest = Highest()
+    forward: Highest = Highest()
+    backward: Highest = Highest()
+    alone: Highest = Highest()
+    layer: Highest = Highest()
+    host: Highest = Highest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,9 @@ class ModelSizes:
     a float32 gradient and two float32 moments. ``largest`` is the largest trained tensor, ``largest_file`` the largest
     of a checkpoint. ``key_values`` are those of one token in the engine's cache. ``pixels`` are those of one patch as
     the tower takes them, ``features`` what a visual token is given, ``hidden`` the state of one token. ``vision_chunk``
-    are patches that the tower computes at a time, 0 all of them.
+    are patches that the tower computes at a time, 0 all of them. ``mlp_chunk`` are tokens that MLPs compute at a time
+    in longer rows (``language``; others are ``short_rows``), and ``computed_again`` the operations per token that such
+    a row computes once more. ``layer_trained`` are trained weights of the largest layer of the language model.
     """
 
     trained: dict[str, int]
@@ -111,6 +125,7 @@ class ModelSizes:
     largest_file: int
     all_values: int
     language: PassMemory
+    short_rows: PassMemory
     vision: PassMemory
     head: HeadMemory
     key_values: int
@@ -124,6 +139,13 @@ class ModelSizes:
     costs: Costs
     shared: SharedSizes = SharedSizes()
     vision_chunk: int = 0
+    mlp_chunk: int = 0
+    computed_again: float = 0.0
+    layer_trained: int = 0
+
+    def decoder(self, tokens: int) -> PassMemory:
+        """The language model's layers for rows of a micro-batch of so many tokens."""
+        return self.language if tokens > self.mlp_chunk else self.short_rows
 
     def patches_at_once(self, patches: int) -> int:
         """Patches that the tower computes at a time."""

@@ -1,7 +1,8 @@
 """The sizes of a model, measured by running its own code on tensors without memory.
 
-Layers are of a few kinds, so one or two of each are run and the rest is counted. A pass is run at three lengths: fused
-attention takes memory that grows with the length, the eager one with its square, and a parabola has both.
+Layers are of a few kinds, so one or two of each are run and the rest is counted. A pass is run on two short and on two
+long rows: memory of fused attention grows with the length, but the worst moment is another one where rows are long.
+That of eager attention grows with the square: a parabola through three lengths has both.
 """
 
 from __future__ import annotations
@@ -20,16 +21,20 @@ from easyvideor1.config import ModelConfig
 from easyvideor1.families.checkpoint import read_config
 from easyvideor1.families.family import Embeddings, Family, computing, configured_model
 from easyvideor1.families.vision_tower import prepare_tower
-from easyvideor1.packing.balance import model_costs
+from easyvideor1.packing.balance import model_costs, products_per_token
 from easyvideor1.packing.logprobs import chunk_tokens, hidden_logprobs
 from easyvideor1.policy.memory_savings import frozen_products, prepare_training
 from easyvideor1.policy.sharding import sharded_modules
-from easyvideor1.policy.sizing.curves import Curve, Gathered, HeadMemory, ModelSizes, PassMemory, SharedSizes
+from easyvideor1.policy.sizing.curves import Curve, Gathered, HeadMemory, Highest, ModelSizes, PassMemory, SharedSizes
 from easyvideor1.policy.sizing.meter import Meter, without_memory
+from easyvideor1.policy.token_chunks import tokenwise_modules
 from easyvideor1.types import ConfigError
 
-#: Lengths that passes are run at: two where memory grows with the length alone.
-_LENGTHS, _EAGER_LENGTHS = (256, 1024), (256, 512, 1024)
+#: Lengths of short and of long rows; the former alone where memory grows with the square, or layers loop over a row.
+_LENGTHS = ((256, 1024), (1 << 16, 1 << 17))
+_EAGER_LENGTHS = ((256, 512, 1024),)
+#: The same of rows whose MLPs run in chunks, in chunks.
+_CHUNKS = ((4, 8), (64, 128))
 _GROUPS = ("vision", "merger", "language")
 #: What blocks of a vision tower are given beside hidden states.
 _BLOCK_ARGUMENTS = ("cu_seqlens", "max_seqlen", "position_embeddings")
@@ -65,7 +70,7 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.grad = torch.zeros_like(parameter)
-            language = _language(family, model)
+            short, language = _language(family, model)
             vision = _vision(family, model)
             head = _head(family, model)
     except RuntimeError as error:  # of torch, as where an operation needs numbers that are not there
@@ -79,6 +84,7 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
         largest_file=max(p.numel() * 4 for p in model.parameters()),
         all_values=numbers,
         language=language,
+        short_rows=short,
         vision=vision,
         head=head,
         key_values=_key_values(text) * compute,
@@ -92,6 +98,9 @@ def measure_model(family: Family, config: ModelConfig, checkpoint: Path) -> Mode
         costs=costs,
         shared=shared,
         vision_chunk=config.vision_chunk * geometry.merge_size**2,
+        mlp_chunk=config.mlp_chunk,
+        layer_trained=_largest_layer(model),
+        computed_again=products_per_token(tokenwise_modules(family, model), text) if config.mlp_chunk else 0.0,
     )
 
 
@@ -167,6 +176,12 @@ def _opened(family: Family, config: ModelConfig, checkpoint: Path) -> Any:
     return model.train()
 
 
+def _largest_layer(model: Any) -> int:
+    """Trained bytes of the largest decoder layer."""
+    layers = model.model.language_model.layers
+    return max((sum(p.numel() * 4 for p in layer.parameters() if p.requires_grad) for layer in layers), default=0)
+
+
 def _stored_type(checkpoint: Path) -> torch.dtype | None:
     written = read_config(checkpoint)
     name = written.get("dtype") or written.get("torch_dtype") or ""
@@ -199,8 +214,8 @@ def _key_values(text: Any) -> int:
     return 2 * sum("linear" not in kind for kind in kinds) * int(text.num_key_value_heads) * int(head)
 
 
-def _language(family: Family, model: Any) -> PassMemory:
-    """The decoder, from embeddings to last hidden states."""
+def _language(family: Family, model: Any) -> tuple[PassMemory, PassMemory]:
+    """The decoder, from embeddings to last hidden states: rows up to ``mlp_chunk``, and longer ones."""
     decoder = model.model.language_model
     layers = decoder.layers
     kinds = getattr(model.config.get_text_config(), "layer_types", None) or [""] * len(layers)
@@ -219,8 +234,21 @@ def _language(family: Family, model: Any) -> PassMemory:
         positions = torch.zeros(3, 1, length, dtype=torch.int64)
         return family.decode(model, Embeddings(tokens), positions, mask)
 
+    chunked = list(tokenwise_modules(family, model)) if model.mlp_chunk else []
+    lengths: Sequence[Sequence[int]] = _lengths(model)
+    counts: Sequence[Sequence[int]] = _CHUNKS
+    if any("linear" in kind for kind in kinds):
+        lengths, counts = lengths[:1], counts[:1]
     try:
-        return _passes(model, run, len(layers), period)
+        for module in chunked:
+            module.token_chunk = lengths[-1][-1]  # type: ignore[assignment]
+        short = _passes(model, run, len(layers), period, lengths)
+        if not chunked:
+            return short, short
+        for module in chunked:
+            module.token_chunk = model.mlp_chunk
+        longer = [[count * model.mlp_chunk for count in each] for each in counts]
+        return short, _passes(model, run, len(layers), period, longer)
     finally:
         decoder.layers = layers
 
@@ -256,35 +284,67 @@ def _vision(family: Family, model: Any) -> PassMemory:
             hidden = block(hidden, cu_seqlens=_BOUNDS[length], max_seqlen=length, position_embeddings=(turned, turned))
         return torch.cat([merger(hidden) for merger in lists])
 
-    return _passes(model, run, len(blocks), 1, grad=trains)
+    return _passes(model, run, len(blocks), 1, _lengths(model), grad=trains)
 
 
 #: One temporal step of so many patches. Real numbers: towers read them.
-_BOUNDS = {length: torch.tensor([0, length], dtype=torch.int32) for length in _EAGER_LENGTHS}
+_BOUNDS = {
+    length: torch.tensor([0, length], dtype=torch.int32)
+    for lengths in (*_LENGTHS, *_EAGER_LENGTHS)
+    for length in lengths
+}
+
+
+def _lengths(model: Any) -> Sequence[Sequence[int]]:
+    return _EAGER_LENGTHS if model.config._attn_implementation == "eager" else _LENGTHS
 
 
 def _passes(
-    model: Any, run: Callable[[int, int], torch.Tensor], layers: int, period: int, *, grad: bool = True
+    model: Any,
+    run: Callable[[int, int], torch.Tensor],
+    layers: int,
+    period: int,
+    lengths: Sequence[Sequence[int]],
+    *,
+    grad: bool = True,
 ) -> PassMemory:
-    """Memory of ``layers`` layers, from runs of one and two periods of them."""
+    """Memory of ``layers`` layers, from runs of one and two periods of them at two or three lengths.
+
+    Where there are long rows too, two periods are run on them: what is kept is a sum and grows alike, and of the rest
+    the highest counts.
+    """
     few = min(period, layers)
     more = min(2 * period, layers)
-    lengths = _EAGER_LENGTHS if model.config._attn_implementation == "eager" else _LENGTHS
-    rows = {count: [_one(model, run, count, length, grad) for length in lengths] for count in {few, more}}
-    curves = {
-        count: [Curve.through(lengths, column) for column in zip(*row, strict=True)] for count, row in rows.items()
-    }
+    short = {count: _curves(model, run, count, lengths[0], grad) for count in {few, more}}
+    forward, backward, alone = ([short[more][index]] for index in (1, 2, 3))
+    for long in lengths[1:]:
+        found = _curves(model, run, more, long, grad)
+        for own, index in ((forward, 1), (backward, 2), (alone, 3)):
+            own.append(found[index])
 
-    def whole(index: int) -> Curve:
-        first, second = curves[few][index], curves[more][index]
+    def each(index: int) -> Curve:
+        """Of one layer more."""
         if more == few:
-            return first
-        each = (second + first * -1.0) * (1 / (more - few))
-        return first + each * (layers - few)
+            return Curve()
+        return (short[more][index] + short[few][index] * -1.0) * (1 / (more - few))
 
+    def whole(curve: Curve, index: int) -> Curve:
+        return curve + each(index) * (layers - more)
+
+    peaks = Highest(tuple(whole(curve, 3) for curve in alone))
     if not grad:
-        return PassMemory(alone=whole(3))
-    return PassMemory(whole(0), curves[more][1], curves[more][2], whole(3), curves[few][0], whole(4))
+        return PassMemory(alone=peaks)
+    kept, host = (Highest((whole(short[more][index], index),)) for index in (0, 4))
+    first = Highest((short[few][0],))
+    return PassMemory(kept, Highest(tuple(forward)), Highest(tuple(backward)), peaks, first, host)
+
+
+def _curves(
+    model: Any, run: Callable[[int, int], torch.Tensor], count: int, lengths: Sequence[int], grad: bool
+) -> list[Curve]:
+    """The curves of ``_one`` through some lengths."""
+    rows = [_one(model, run, count, length, grad) for length in lengths]
+    return [Curve.through(lengths, column) for column in zip(*rows, strict=True)]
 
 
 def _one(

@@ -125,7 +125,7 @@ def save_copy(sizes: ModelSizes, place: Placement, ranks: int, *, critic: bool, 
 
 
 def _host_activations(sizes: ModelSizes, batch: MicroBatchWork) -> float:
-    return sizes.language.host.at(batch.tokens) + sizes.vision.host.at(sizes.patches_kept(batch.patches))
+    return sizes.decoder(batch.tokens).host.at(batch.tokens) + sizes.vision.host.at(sizes.patches_kept(batch.patches))
 
 
 def update_peak(sizes: ModelSizes, facts: StageFacts, batches: Sequence[MicroBatchWork], place: Placement) -> Peak:
@@ -150,7 +150,7 @@ def micro_batch_peak(
 ) -> dict[str, int]:
     """The worst moment of one micro-batch beside what lasts, by part; a ``later`` one finds gradients."""
     n, patches, stays = batch.tokens, sizes.patches_at_once(batch.patches), sizes.patches_kept(batch.patches)
-    language, head = sizes.language, sizes.head
+    language, head = sizes.decoder(n), sizes.head
     gradients = held(sizes, place)[0].gradients
     tower = _tower(sizes, facts, batch)
     kept = language.kept.at(n) + batch.targets * sizes.hidden
@@ -182,12 +182,14 @@ def micro_batch_peak(
         moments["vision"] = (0.0, 0.0, 0.0, running)
         if sizes.tower_trained:
             moments["vision backward"] = (0.0, 0.0, 0.0, again + sizes.vision.backward.at(patches))
-    # Where there were none before: the decoder's are there when its first layer is reached, the tower's are not.
-    own = gradients * sizes.trained["language"] // max(sum(sizes.trained.values()), 1)
-    late = ("end", "vision backward")
+    # Where there were none before: those of the other layers are there when the decoder's first one is reached, and all
+    # of the decoder when the tower is.
+    trained = max(sum(sizes.trained.values()), 1)
+    own = gradients * sizes.trained["language"] // trained
+    found = {"end": own - gradients * sizes.layer_trained // trained, "vision backward": own}
     parts = [
         {
-            "gradients": gradients if later else own if name in late else 0,
+            "gradients": gradients if later else found.get(name, 0),
             "gathered layers": gathered.get(name, 0),
             "activations, kept": int(remains),
             "activations, at work": int(works),
@@ -228,7 +230,8 @@ def engine_parts(
     together = min(engines * max(engine.batch_tokens // each, 1), prompts)
     tokens = together * each
     patches = together * one.visual * sizes.merge
-    prefill = sizes.language.alone.at(together * len(one.prompt))
+    filled = together * len(one.prompt)
+    prefill = sizes.decoder(filled).alone.at(filled)
     if not facts.cached_features:
         running = sizes.vision.alone.at(sizes.patches_at_once(patches))
         prefill = max(prefill, running + patches * sizes.pixels)

@@ -24,6 +24,8 @@ from easyvideor1.policy.sizing.workload import (
 
 #: Bounds of a micro-batch are proposed in steps of so many tokens.
 GRAIN = 1024
+#: Tokens that MLPs compute at a time where that is proposed: little beside a row that would need it.
+CHUNK = 4096
 #: Prompts that the largest micro-batches are looked for among.
 WORST = 16
 
@@ -238,6 +240,7 @@ def remedies(problem: Problem, sizes_of: SizesOf) -> list[Remedy]:
     for step in (
         _checkpointed,
         _smaller_batches,
+        _mlps_in_chunks,
         _computing_in_bfloat16,
         _offloaded,
         _with_adapters,
@@ -252,7 +255,16 @@ def remedies(problem: Problem, sizes_of: SizesOf) -> list[Remedy]:
 
 
 def _changes(problem: Problem, sizes_of: SizesOf) -> Iterator[tuple[str, Problem]]:
-    for step in (_smaller_batches, _checkpointed, _computing_in_bfloat16, _offloaded, _fewer_frames, _with_adapters):
+    steps = (
+        _smaller_batches,
+        _checkpointed,
+        _mlps_in_chunks,
+        _computing_in_bfloat16,
+        _offloaded,
+        _fewer_frames,
+        _with_adapters,
+    )
+    for step in steps:
         yield from step(problem, sizes_of)
 
 
@@ -264,6 +276,15 @@ def _with_model(problem: Problem, sizes_of: SizesOf, **changes: object) -> Probl
 def _checkpointed(problem: Problem, sizes_of: SizesOf) -> Iterator[tuple[str, Problem]]:
     if not problem.config.model.gradient_checkpointing:
         yield "model.gradient_checkpointing=true", _with_model(problem, sizes_of, gradient_checkpointing=True)
+
+
+def _mlps_in_chunks(problem: Problem, sizes_of: SizesOf) -> Iterator[tuple[str, Problem]]:
+    """Where a row is long enough to gain by it."""
+    model = problem.config.model
+    dropout = model.lora is not None and model.lora.dropout > 0
+    longest = max((batch.tokens for batch in problem.worst), default=0)
+    if not model.mlp_chunk and not dropout and longest > 2 * CHUNK:
+        yield f"model.mlp_chunk={CHUNK}", _with_model(problem, sizes_of, mlp_chunk=CHUNK)
 
 
 def _computing_in_bfloat16(problem: Problem, sizes_of: SizesOf) -> Iterator[tuple[str, Problem]]:

@@ -41,10 +41,6 @@ class MicroBatchWork:
     frames: int
     media: float
 
-    def language(self, costs: Costs) -> float:
-        """Operations of the decoder in a forward pass, without logits."""
-        return self.tokens * costs.token + self.pairs * costs.pair
-
 
 def micro_batches(asked: Sequence[Asked], options: StageConfig, costs: Costs, *, shared: bool) -> list[MicroBatchWork]:
     """The micro-batches of an update on some prompts, cut as training cuts them.
@@ -165,22 +161,28 @@ def step_flops(
 ) -> StepFlops:
     """Operations of a step on some prompts, whose micro-batches are ``batches``.
 
-    A backward pass costs two forward passes, or one where the weights are frozen under adapters; recomputation costs
-    another one, and of a vision tower that learns in chunks one more. Logits are computed twice (``packing.logprobs``).
+    A backward pass costs two forward passes, or one where the weights are frozen under adapters; that of attention two
+    and a half, since fused kernels compute the scores again (Dao 2023, sec. 3.1: five products in place of two).
+    Recomputation costs another forward pass, of a vision tower that learns in chunks one more, and of MLPs in chunks
+    too. Logits are computed twice (``packing.logprobs``).
     """
     costs = sizes.costs
-    language = sum(batch.language(costs) for batch in batches)
+    products = sum(batch.tokens for batch in batches) * costs.token
+    pairs = sum(batch.pairs for batch in batches) * costs.pair
+    language = products + pairs
     logits = sum(batch.targets for batch in batches) * costs.target
     vision = 0.0 if facts.cached_features else sum(batch.media for batch in batches)
     backward = 2 if facts.weights_learn else 1
-    passes = 1 + backward + facts.checkpointing
-    update = facts.epochs * (language * passes + logits * (2 + backward))
+    again = sum(batch.tokens for batch in batches if batch.tokens > sizes.mlp_chunk) * sizes.computed_again
+    forward = 1 + facts.checkpointing
+    layers = products * (forward + backward) + pairs * (forward + 2.5) + again
+    update = facts.epochs * (layers + logits * (2 + backward))
     scoring = (language + logits) * (facts.reference * (facts.epochs if facts.reference_in_loss else 1) + facts.several)
     passes_of_tower = 3 + facts.checkpointing + (sizes.vision_chunk > 0) if sizes.tower_trained else 1
     seen = vision * facts.epochs * passes_of_tower
     if facts.critic:
         scoring += language
-        update += facts.epochs * language * passes
+        update += facts.epochs * layers
         seen += vision * facts.epochs * passes_of_tower
     prefill = decoding = 0.0
     if facts.generates:

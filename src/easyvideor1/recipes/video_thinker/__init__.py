@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from easyvideor1.config.data import DataConfig, SourceConfig
 from easyvideor1.curation.filters import Verdict, kept_sample
 from easyvideor1.data import load_source, write_rows
-from easyvideor1.data.formats import split_option
 from easyvideor1.files import write_text
 from easyvideor1.rewards.tag_contents import tag_texts
 from easyvideor1.toyworld.scene import COLOURS, DIRECTIONS
@@ -44,17 +43,15 @@ def write_thinker_rows(root: Path) -> None:
 
 
 def thinker_row(row: dict[str, Any], scene: dict[str, Any], *, traced: bool) -> dict[str, Any]:
-    """A multiple-choice row about the shape of a clip, which is visible for a part of it, with up to three traces.
+    """A question about the shape of a clip, answered with one word, with up to three traces.
 
-    ``evidence`` is when it is visible, ``duration`` how long the clip is, both in seconds.
+    The shape is visible for a part of the clip: ``evidence`` says when, ``duration`` how long the clip is, in seconds.
     """
     rng = random.Random(f"video_thinker/{row['problem_id']}")
     body = scene["bodies"][0]
     by_colour = rng.random() < 0.5
     right = body["colour"] if by_colour else body["motion"]
-    words = [word for word in (COLOURS if by_colour else DIRECTIONS) if word != right]
-    options = rng.sample([*rng.sample(words, 3), right], 4)
-    letter = string.ascii_uppercase[options.index(right)]
+    wrong = [word for word in _classes(right) if word != right]
     name = f"{body['colour']} {body['shape']}"
     question = f"What colour is the {body['shape']}?" if by_colour else f"Which way does the {name} move?"
     start, end = body["appears"], min(body["disappears"], scene["seconds"])
@@ -62,22 +59,18 @@ def thinker_row(row: dict[str, Any], scene: dict[str, Any], *, traced: bool) -> 
     def trace() -> str:
         seen = {"colour": body["colour"], "motion": body["motion"]}
         if rng.random() < CARELESS:
-            seen["colour" if by_colour else "motion"] = rng.choice(words)
+            seen["colour" if by_colour else "motion"] = rng.choice(wrong)
         caption = f"the {seen['colour']} {body['shape']} goes {seen['motion']}"
-        seen_it = (
-            f"I see a {body['shape']} and it is {right}" if by_colour else f"The {name} goes {right} over the frames"
-        )
-        thought = f"{seen_it}, so the answer is {letter}."
+        thought = f"I see a {body['shape']} and it is {right}." if by_colour else f"The {name} goes {right}."
         times = f"<time>{start:g} - {end:g}</time>"
-        return f"{times}<caption>{caption}</caption><think>{thought}</think><answer>{letter}</answer>"
+        return f"{times}<caption>{caption}</caption><think>{thought}</think><answer>{right}</answer>"
 
     traces = [trace() for _ in range(TRIES)] if traced else []
     return {
         **row,
         "problem": f"<video>\n{question}",
-        "answer": letter,
-        "problem_type": "multiple choice",
-        "options": [f"{place}. {word}" for place, word in zip(string.ascii_uppercase, options, strict=False)],
+        "answer": right,
+        "problem_type": "video qa",
         "has_offline_trajectory": bool(traces),
         "offline_output": traces,
         "evidence": [start, end],
@@ -85,14 +78,18 @@ def thinker_row(row: dict[str, Any], scene: dict[str, Any], *, traced: bool) -> 
     }
 
 
+def _classes(word: str) -> Sequence[str]:
+    """The colours, or the directions: whichever a word is one of."""
+    return tuple(COLOURS) if word in COLOURS else DIRECTIONS
+
+
 def derivable_by_words(sample: Sample) -> Verdict:
-    """The hindsight filter with words for a scorer: the first trace whose captions name the right option and no other.
+    """The hindsight filter with words for a scorer: the first trace whose captions say the answer and no other one.
 
     ``evr1 filter ... --by derivable`` asks a language model the same; this one is for toy captions.
     """
-    texts = dict(split_option(option) for option in sample.options)
     for trace in sample.offline[:TRIES]:
         said = " ".join(found.text for found in tag_texts(trace.text, ["caption"])).split()
-        if [letter for letter, text in texts.items() if text in said] == [sample.answer]:
+        if [word for word in _classes(sample.answer) if word in said] == [sample.answer]:
             return Verdict(True, traces=(trace,))
     return Verdict(False, "that no trace gives the answer to")

@@ -65,13 +65,15 @@ def _candidates(options: MaskFramesOptions, timestamps: tuple[float, ...]) -> li
     spans = options.inside if options.inside is not None else options.outside
     assert spans is not None
     shown = {place for span in spans for place in _frames_of(span, timestamps)}
+    if options.inside is None and not shown:
+        shown = {0}  # no frame was on screen yet: the first one is nearest
     return [place for place in range(count) if (place in shown) == (options.inside is not None)]
 
 
 def _frames_of(span: Span, timestamps: tuple[float, ...]) -> list[int]:
-    """Places of the frames in a span, with the frame on screen when it begins (the first one if none was yet)."""
+    """Places of the frames in a span, with the frame on screen when it begins."""
     start, end = span
-    on_screen = max((time for time in timestamps if time <= start), default=timestamps[0])
+    on_screen = max((time for time in timestamps if time <= start), default=None)
     return [place for place, time in enumerate(timestamps) if start <= time <= end or time == on_screen]
 
 

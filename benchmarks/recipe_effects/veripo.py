@@ -1,0 +1,52 @@
+"""VerIPO: right answers that are reasoned, against GRPO alone with as many responses generated."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks.recipe_effect import Effect, Sides, Trial
+from easyvideor1.toyworld.scene import COLOURS
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_SHAPES = ("circle", "square", "triangle")
+
+
+def reasoned_accuracy(run: Path, evaluation: str) -> float:
+    """Share of the test questions that are answered right, with reasoning that names what there is to see.
+
+    Of a choice that is the text of the right option, of numbers all of them, of yes and no a colour and a shape. The
+    rule that chose the pairs reads letters, and what is said last; this one reads neither.
+    """
+    lines = (run / "evaluations" / f"{evaluation}.jsonl").read_text(encoding="utf-8").splitlines()
+    found: list[bool] = []
+    for row in map(json.loads, lines):
+        said = row["greedy"]["response"].partition("<answer>")[0].lower()
+        found.append(bool(row["greedy"]["score"]["accuracy"] == 1) and _names_what_is_seen(row, said))
+    return sum(found) / len(found)
+
+
+def _names_what_is_seen(row: dict[str, Any], said: str) -> bool:
+    if row["options"]:
+        (text,) = [option[2:].strip() for option in row["options"] if option.startswith(row["answer"])]
+        return re.search(rf"\b{re.escape(text)}\b", said) is not None
+    if numbers := _NUMBER.findall(row["answer"]):
+        return set(map(float, numbers)) <= set(map(float, _NUMBER.findall(said)))
+    return any(colour in said for colour in COLOURS) and any(shape in said for shape in _SHAPES)
+
+
+def measure(trial: Trial) -> Sides:
+    """The whole loop against GRPO alone, which generates as many responses; the DPO stage generates none."""
+    explore, align, again = (trial.steps(small=few, full=many) for few, many in ((4, 8), (8, 16), (2, 4)))
+    steps = [f"stages.explore.steps={explore}", f"stages.align.steps={align}", f"stages.explore-again.steps={again}"]
+    recipe = trial.run("veripo", steps)
+    alone = trial.run("veripo/grpo_alone", [f"stages.explore.steps={explore + again}"], label="grpo")
+    return Sides(reasoned_accuracy(alone, "01-explore"), reasoned_accuracy(recipe, "03-explore-again"))
+
+
+EFFECT = Effect(
+    recipe="veripo",
+    measures="right and reasoned test answers, over GRPO alone, equal responses",
+    measure=measure,
+    tests=("tests/recipes/test_veripo.py", "tests/rollout/test_pairs.py", "tests/training/test_from_rollouts.py"),
+)
