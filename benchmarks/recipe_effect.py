@@ -41,6 +41,9 @@ class Effect:
         measure: makes the runs of one seed, or what else it takes, and returns both sides.
         tests: files of the quick tier that check its formulas, from the repository.
         seeded: whether the number depends on the seed. If not, it is measured once and is exact.
+        better: which side of the baseline is the good one.
+        claimed: whether the effect is said to be there. One that has been measured and not been found is reported all
+            the same.
     """
 
     recipe: str
@@ -48,6 +51,13 @@ class Effect:
     measure: Callable[[Trial], Sides]
     tests: tuple[str, ...]
     seeded: bool = True
+    better: Literal["higher", "lower"] = "higher"
+    claimed: bool = True
+
+    def is_shown_by(self, effect: float, interval: tuple[float, float] | None) -> bool:
+        """Whether a measured difference, and all of its interval if it has one, lie on the good side of 0."""
+        low, high = interval or (effect, effect)
+        return low > 0 if self.better == "higher" else high < 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,9 @@ def measure(trial: Trial) -> Sides:
 
 EFFECT = Effect(
     recipe="longvila_r1",
-    measures="encodings of the vision tower per distinct video",
+    measures="encodings of the vision tower per distinct video (lower is better)",
     measure=measure,
     tests=("tests/recipes/test_longvila_r1.py", "tests/families/test_features.py"),
     seeded=False,
+    better="lower",
 )

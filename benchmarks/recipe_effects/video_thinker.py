@@ -1,22 +1,50 @@
-"""Video-Thinker: GRPO after supervised learning, against supervised learning alone."""
+"""Video-Thinker: the hindsight filter on traces of which the truth is known, against the first trace of each row."""
 
-from benchmarks.recipe_effect import Effect, Sides, Trial, test_accuracy
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.recipe_effect import Effect, Sides, Trial
+from easyvideor1.recipes.package import find_package
 
 
 def measure(trial: Trial) -> Sides:
-    """Greedy test accuracy after either stage."""
-    sft, grpo = trial.steps(small=120, full=200), trial.steps(small=12, full=40)
-    run = trial.run("video_thinker", [f"stages.sft.steps={sft}", f"stages.grpo.steps={grpo}"])
-    return Sides(baseline=test_accuracy(run, "01-sft"), recipe=test_accuracy(run, "02-grpo"))
+    """Share of the traces that say what the clip shows."""
+    package = find_package("video_thinker")
+    assert package is not None
+    package.prepare()
+    world = package.root / "world"
+    lines = (world / "scenes.jsonl").read_text(encoding="utf-8").splitlines()
+    bodies = {scene["clip"]: scene["bodies"][0] for scene in map(json.loads, lines)}
+    return Sides(
+        baseline=_true_share(_rows(world / "thinker-train.jsonl"), bodies),
+        recipe=_true_share(_rows(world / "thinker-kept.jsonl"), bodies),
+    )
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _true_share(rows: Iterable[dict[str, Any]], bodies: dict[str, dict[str, Any]]) -> float:
+    """Of the first traces of rows, how many have the caption of their clip."""
+    found = []
+    for row in rows:
+        body, written = bodies[row["clip"]], row["offline_output"]
+        trace = written if isinstance(written, str) else written[0]
+        found.append(f"<caption>the {body['colour']} {body['shape']} goes {body['motion']}</caption>" in trace)
+    return sum(found) / len(found)
 
 
 EFFECT = Effect(
     recipe="video_thinker",
-    measures="test accuracy, SFT then GRPO over SFT alone",
+    measures="share of traces true to their clip, filtered over first written",
     measure=measure,
     tests=(
         "tests/recipes/test_video_thinker.py",
         "tests/rewards/test_tag_contents.py",
         "tests/curation/test_filters.py",
     ),
+    seeded=False,
 )

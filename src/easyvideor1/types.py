@@ -138,7 +138,7 @@ class MediaRef:
 
 @dataclass(frozen=True, slots=True)
 class OfflineTrajectory:
-    """A collected response of another policy, its log-probs per token, if known, and the responses of turns before."""
+    """A response of another policy; ``logprobs`` are that policy's, if known; ``before`` those of earlier turns."""
 
     text: str
     logprobs: tuple[float, ...] | None = None
@@ -366,8 +366,8 @@ class Score:
     ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the parsed
     answer, and ``found`` the kind of place where it was found (``rewards.types.Found``; empty for custom rewards). A
     response that could not be scored has ``applicable=False`` and a ``reason``, never a silent 0. A scored one has a
-    reason if no answer could be parsed, or its answer could not be compared. ``turns`` are rewards of single turns, one
-    for each turn of the trajectory, where the score has such: advantages of turns read them in place of ``total``.
+    reason if no answer could be parsed, or its answer could not be compared. ``turns`` are rewards of every turn, which
+    advantages of turns read in place of ``total``; empty if it has none.
     """
 
     accuracy: float

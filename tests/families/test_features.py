@@ -19,8 +19,10 @@ from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
 from easyvideor1.policy.policy import Policy
-from easyvideor1.types import ConfigError, DataError, EasyVideoError
+from easyvideor1.types import ConfigError, DataError, EasyVideoError, MediaInfo
 from easyvideor1.video import part, window
+from easyvideor1.video.derived import derived_frames
+from easyvideor1.video.effects import make_effect, plan_effects
 from easyvideor1.video.maintenance import feature_files
 from easyvideor1.video.part import taken
 from tiny import load_frames, make_plan, make_prompt, random_turns, update
@@ -282,6 +284,32 @@ def test_damaged_features_are_computed_again(tiny_family, model, store, prompts)
     fresh = FeatureCache(tiny_family, model, FeatureStore(store.directory, MANY))
     assert (logprobs(tiny_family, model, prompts, calls.load, fresh) - expected).abs().max() < ROUNDING
     assert calls.tower == 2 and fresh.has(prompts[0].plans[0])
+
+
+def test_features_are_those_of_the_frames_with_their_effects(tiny_family, model, store) -> None:
+    """The store of features tells a plan, its effects and their seeds apart, and keeps what the tower makes of each."""
+    clip = make_plan("video", frames=4)
+    info = MediaInfo("/a", "video", clip.fingerprint, "h264", 64, 64, timestamps=clip.timestamps, duration=2.0)
+    plans = [
+        clip,
+        *(plan_effects(clip, (make_effect("noise", seed=seed),), tiny_family.geometry, info) for seed in (1, 2)),
+        plan_effects(
+            clip, (make_effect("composite", columns=("first", "current"), gap=0),), tiny_family.geometry, info
+        ),
+    ]
+    features = FeatureCache(tiny_family, model, store)
+
+    def load(ref, plan):
+        return derived_frames(load, ref, plan) or load_frames(ref, plan)
+
+    made = [features.read([make_prompt(tiny_family, "<video>?", plan)], load) for plan in plans]
+    assert len(keys_of(store)) == 4 and [len(one.tokens) for one in made] == [plan.tokens for plan in plans]
+    for plan, one in zip(plans, made, strict=True):
+        frames = load(None, plan)
+        with torch.no_grad():
+            direct = tiny_family.encode(model, tiny_family.visual_inputs([frames]))
+        torch.testing.assert_close(one.tokens, direct.tokens, rtol=0, atol=1e-5)
+    assert not torch.allclose(made[0].tokens, made[1].tokens, atol=1e-3)
 
 
 @pytest.mark.parametrize("part", ["tokens", "deepstack"])

@@ -144,3 +144,10 @@ def test_the_interval_of_a_mean_is_students():
     low, high = mean_interval([1.0, 2.0, 3.0])
     assert (low, high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), abs=1e-5)
     assert mean_interval([1.0]) is None
+
+
+def test_a_missing_checkpoint_of_a_recipe_says_what_writes_it():
+    from easyvideor1.families.checkpoint import checkpoint_fault
+
+    assert "`evr1 recipes veripo --prepare` writes the one" in checkpoint_fault("runs/veripo/warm-start")
+    assert "`evr1 quickstart --prepare` writes the one" in checkpoint_fault("runs/quickstart/warm-start")

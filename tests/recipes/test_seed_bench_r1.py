@@ -51,6 +51,21 @@ def test_only_the_answer_tag_counts():
     assert [require(sample, text).total for text in texts] == [1.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ("<think>The door is open, so B.</think><answer>B</answer>", 1.0),
+        ("<think>First I thought of A, but close the door it is.</think><answer>B</answer>", 1.0),
+        ("<think>The door is open, so B.</think><answer>C</answer>", 0.0),
+        ("<think>Hm.</think><answer>B</answer>", 0.0),
+    ],
+)
+def test_consistency_is_recorded_and_not_paid_for(response, expected):
+    scorer = Scorer(load_config("seed_bench_r1").rewards)
+    score = scorer(Sample("1", "?", "multiple_choice", "B", options=OPTIONS), response)
+    assert score.parts["consistency"] == expected and score.total == score.accuracy
+
+
 def test_the_settings_are_the_released_ones():
     config = load_config("seed_bench_r1")
     (stage,) = config.stages

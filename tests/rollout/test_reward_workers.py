@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -120,12 +121,10 @@ def test_trajectories_travel_packed() -> None:
 
 
 def test_a_process_that_hangs_is_ended_and_its_responses_are_masked() -> None:
-    config = RewardConfig(processes=1, deadline=0.5, timeout=None, custom={"*": f"{CUSTOM}:hanging"})
+    config = RewardConfig(processes=1, deadline=3.0, timeout=None, custom={"*": f"{CUSTOM}:hanging"})
     groups = [(CHOICE, said("a", "b")), (SUM, said("a", "hang", "b")), (FREE, said("a"))]
     with closing(RewardWorkers(config)) as workers:
-        with pytest.warns(
-            RuntimeWarning, match=r"took longer than 0.5 s \(rewards.deadline\) over 3 responses to 'sum'"
-        ):
+        with pytest.warns(RuntimeWarning, match=r"took longer than 3 s \(rewards.deadline\) over 3 responses to 'sum'"):
             before, hung, after = workers.score_groups(groups)
         assert {score.accuracy for score in (*before, *after)} == {1.0}
         assert [(score.applicable, score.reason) for score in hung] == [(False, HUNG)] * 3
@@ -140,23 +139,26 @@ def test_a_process_that_dies_is_replaced(recwarn: pytest.WarningsRecorder) -> No
         first = workers.pool.pids[0]
         os.kill(first, signal.SIGKILL)  # while it has nothing to do, as where memory runs out
         while workers.pool.pids in ([], [first]):
-            pass
+            time.sleep(0.01)
         assert workers.score_group(SUM, said("a"))[0].total == 1.0
         assert workers.counts == {("math", DIED): 2}
     assert "killed by SIGKILL" in str(recwarn[0].message)
     with pytest.raises(ProcessLookupError):
         while True:
             os.kill(first, 0)
+            time.sleep(0.01)
 
 
 def test_calls_that_are_given_up_end_with_their_process() -> None:
     """In the process of the run so many of them would stop it."""
-    config = RewardConfig(processes=1, timeout=0.02, on_error="mask", custom={"*": f"{CUSTOM}:hanging"})
+    config = RewardConfig(processes=1, timeout=0.5, on_error="mask", custom={"*": f"{CUSTOM}:hanging"})
     with closing(RewardWorkers(config)) as workers:
-        (scores,) = workers.score_groups([(SUM, [Completion("hang")] * 10)])
-        first = workers.pool.pids
-        assert workers.score_group(SUM, said("hang"))[0].reason == scores[0].reason
-        assert workers.pool.pids != first
+        assert workers.score_group(SUM, said("a"))[0].total == 1.0
+        (first,) = workers.pool.pids
+        (scores,) = workers.score_groups([(SUM, [Completion("hang")] * 8)])
+        while first in workers.pool.pids:
+            time.sleep(0.01)
+        assert workers.score_group(SUM, said("a"))[0].total == 1.0
     assert {score.reason for score in scores} == {f"reward '{CUSTOM}:hanging' raised TimeoutError"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from easyvideor1.components import Components
+from easyvideor1.components.components import open_worker_media
 from easyvideor1.config import RunConfig
 from easyvideor1.data import write_rows
 from easyvideor1.data.difficulty import HINT
@@ -50,15 +52,21 @@ def test_a_run_with_a_curriculum_resumes_to_the_same_bytes(world: World, place: 
     assert any(len(medium.effects) > 1 for medium in media)
 
     # The report shows what the model saw.
-    with Components.open(config(world)) as components:
+    opened = config(world)
+    with Components.open(opened) as components:
+        elsewhere = open_worker_media(components.config, components.checkpoint, components.geometry)
         for medium in media[:4]:
             still = "last" if medium.kind == "image" else ""
             ref = MediaRef(medium.kind, medium.path, effects=medium.effects, still=still)
             plan = components.plan(ref)
             assert plan.digest == medium.digest
             pixels = components.load(ref, plan).pixels
+            # So does an engine in another process, which is sent references and plans.
+            sent = elsewhere.load(*pickle.loads(pickle.dumps((ref, plan))))
+            np.testing.assert_array_equal(sent.pixels, pixels)
             (strip,) = strips([medium], components.store.get)
             assert [each.uri for each in strip.thumbnails] == [data_uri(pixel) for pixel in pixels]
+        elsewhere.close()
 
     # As after a kill at the end of step 5, and with samples that are drawn when they are needed.
     (place / "again").mkdir()

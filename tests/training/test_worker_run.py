@@ -65,7 +65,7 @@ def test_a_run_with_rewards_in_processes_is_equal_to_the_bit(world: World, place
 def test_a_reward_that_never_returns_masks_its_group_alone(world: World, place: Path) -> None:
     (place / "hanging.py").write_text(HANGING)
     (place / "hang").touch()
-    rewards = {"custom": {"*": "hanging:reward"}, "processes": 1, "deadline": 3.0}
+    rewards = {"custom": {"*": "hanging:reward"}, "processes": 1, "deadline": 6.0}
     with pytest.warns(RuntimeWarning, match=r"over 3 responses to .*; another one takes its place"):
         train(world.short(rewards=rewards, stages__0__selection={"drop_flat_groups": False}))
     rows = json_lines(place / "runs/small/stages/01-rl/metrics.jsonl")

@@ -125,6 +125,8 @@ def _asked(stage: StageConfig, components: Components, loaded: Sequence[Loaded])
     from easyvideor1.types import DataError
 
     limit = components.config.rollout.max_new_tokens
+    # Of trajectories of several turns this is the first one.
+    strategy = components.offline_strategy if stage.trajectories == "offline" else components.strategy
     found = []
     for source in loaded:
         for sample in filter(takes(stage, source), source.samples):
@@ -137,7 +139,7 @@ def _asked(stage: StageConfig, components: Components, loaded: Sequence[Loaded])
                     len(offline_ids(components.family, each, None, strict=False)) for each in sample.offline
                 )
             if lengths:
-                found.append(Asked(components.render(sample), lengths))
+                found.append(Asked(strategy.start(sample), lengths))
     if not found:
         raise DataError(f"stages.{stage.name}: no row can be drawn - correct its tasks and sources, or data.train")
     return found

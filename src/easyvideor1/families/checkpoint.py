@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.config.paths import path_advice
+from easyvideor1.config.shipped import recipe_packages
 from easyvideor1.families.inputs import Normalisation
 from easyvideor1.files import file_digest
 from easyvideor1.types import ConfigError
@@ -41,6 +42,9 @@ def checkpoint_fault(path: str, places: Sequence[str] = (), *, key: str = "model
         return f"{what} has no config.json, so it is not a checkpoint; {hint}"
     looked = f"was not found: looked for {' and '.join(places or [path])}"
     if Path(path).name == QUICKSTART_NAME:
+        recipe = Path(path).parent.name
+        if recipe in recipe_packages():
+            return f"{what} {looked}; `evr1 recipes {recipe} --prepare` writes the one that this recipe starts from"
         return f"{what} {looked}; `evr1 quickstart --prepare` writes the one that the quickstart starts from"
     if advice := path_advice(path, places or [path]):
         return f"{what} {looked}; {advice}"

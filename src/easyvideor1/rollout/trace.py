@@ -7,6 +7,7 @@ import re
 from easyvideor1.data.formats import split_option
 from easyvideor1.records.trajectories import SampleRecord
 from easyvideor1.rewards.tags import last_tag, split_thinking
+from easyvideor1.types import Sample
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?!\w)")
 #: A capital letter by itself, unless it is the word "A" or "I" before another word.
@@ -20,7 +21,7 @@ def thinking_of(response: str) -> str:
     return thinking if thinking else response.partition("<answer>")[0]
 
 
-def follows_from_trace(record: SampleRecord, response: str) -> bool | None:
+def follows_from_trace(record: SampleRecord | Sample, response: str) -> bool | None:
     """Whether the reasoning of a response comes to the answer that it gives.
 
     Of a choice, the last option that the reasoning names, by letter or by its text, is the one that is answered; of yes

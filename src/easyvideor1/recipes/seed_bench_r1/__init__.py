@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.files import write_text
+from easyvideor1.rollout.trace import follows_from_trace
+from easyvideor1.types import Sample
 
 #: ``data_source`` of the test rows of each level: the world they are made of, and whether the task is the trained one.
 LEVELS = {
@@ -16,6 +18,12 @@ LEVELS = {
 }
 
 _OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
+
+
+def consistent(sample: Sample, response: str) -> float | None:
+    """Whether the reasoning of a response comes to its answer, right or wrong; for ``rewards.parts`` with weight 0."""
+    follows = follows_from_trace(sample, response)
+    return None if follows is None else float(follows)
 
 
 def write_planning_rows(root: Path) -> None:

@@ -1,0 +1,18 @@
+"""Scene-R1: rewards of each turn by themselves, against the advantage of their mean for both turns."""
+
+from benchmarks.recipe_effect import Effect, Sides, Trial, test_accuracy
+
+
+def measure(trial: Trial) -> Sides:
+    """Mean of temporal IoU and box IoU on the test questions."""
+    steps = [f"stages.rl.steps={trial.steps(small=10, full=30)}"]
+    together = trial.run("scene_r1", [*steps, "stages.rl.advantage=grpo"], label="broadcast")
+    return Sides(baseline=test_accuracy(together, "02-rl"), recipe=test_accuracy(trial.run("scene_r1", steps), "02-rl"))
+
+
+EFFECT = Effect(
+    recipe="scene_r1",
+    measures="mean of temporal and box IoU, an advantage per turn over one for both",
+    measure=measure,
+    tests=("tests/recipes/test_scene_r1.py", "tests/rollout/test_span_then_frames.py"),
+)

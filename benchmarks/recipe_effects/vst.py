@@ -1,0 +1,20 @@
+"""VST: a question about what is gone, answered from notes, against the last clip alone after as many steps."""
+
+from benchmarks.recipe_effect import Effect, Sides, Trial, test_accuracy
+
+
+def measure(trial: Trial) -> Sides:
+    """Greedy test accuracy."""
+    steps = [f"stages.rl.steps={trial.steps(small=12, full=30)}"]
+    return Sides(
+        baseline=test_accuracy(trial.run("vst/last_clip", steps, label="last-clip"), "02-rl"),
+        recipe=test_accuracy(trial.run("vst", steps), "02-rl"),
+    )
+
+
+EFFECT = Effect(
+    recipe="vst",
+    measures="test accuracy on what only an early clip shows, notes over the last clip alone",
+    measure=measure,
+    tests=("tests/recipes/test_vst.py", "tests/rollout/test_streaming.py", "tests/video/test_part.py"),
+)
