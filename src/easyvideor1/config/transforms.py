@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from easyvideor1.config.base import CUSTOM, BaseConfig, ByName, PositiveInt, Probability
+from easyvideor1.config.base import CUSTOM, BaseConfig, ByName, PositiveInt, Probability, as_tuples
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Byte, Byte, Byte]
@@ -27,12 +27,7 @@ class TransformOptions(BaseConfig):
     @model_validator(mode="before")
     @classmethod
     def _lists_become_tuples(cls, values: Any) -> Any:
-        # A section whose class is chosen by name is no longer JSON when it is checked, and a strict tuple is no list.
-        return {key: _tuples(value) for key, value in values.items()} if isinstance(values, dict) else values
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+        return {key: as_tuples(value) for key, value in values.items()} if isinstance(values, dict) else values
 
 
 class OverlayIds(TransformOptions):
