@@ -180,8 +180,8 @@ def test_budgets_of_sources_and_rows_reach_plan_prompt_and_cache(world: World, t
 
 def test_variants_have_no_processes_of_their_own(world: World, tmp_path: Path) -> None:
     """Nobody closes a variant: benchmarks of a run, and filters, are as many as the user names."""
-    config = config_of(world, world.read(), tmp_path, rewards__processes=1)
-    with Components.open(config) as components:
+    config = config_of(world, world.read(), tmp_path)
+    with Components.open(config.model_copy(update={"rewards": RewardConfig(processes=1)})) as components:
         asked = components.config
         same, other = (
             components.variant(each)
