@@ -36,3 +36,18 @@ def ending(sample: Sample, response: str) -> float:
     if response == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     return 1.0
+
+
+def interrupting(sample: Sample, response: str) -> float:
+    raise KeyboardInterrupt("no licence")
+
+
+def of_local_class(sample: Sample, response: str) -> Score:
+    class OwnScore(Score):
+        pass
+
+    return OwnScore(1.0, 1.0, 1.0)
+
+
+def two_turns(sample: Sample, response: str) -> Score:
+    return Score(1.0, 1.0, 1.0, turns=(0.5, 0.5))

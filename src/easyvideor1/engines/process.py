@@ -115,7 +115,8 @@ class ProcessChannel:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)  # processes that the engine started, too
         self._process.kill()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):  # the kernel holds it, as for a disk or a driver that hangs
+            self._process.wait(_END_SECONDS)
         self._outgoing.put(None)
         for thread in self._threads:
             thread.join(_END_SECONDS)

@@ -39,8 +39,12 @@ _WAITING = frozenset({"code", "math"})
 class Scorer:
     """Scores samples as a configuration says, and counts what could not be scored.
 
-    ``counts`` maps ``(task type, reason)`` to a number of responses. Thread-safe if the custom rewards are. Of
-    these so many calls as ``most_hanging`` may be given up (``rewards.timeout``) and go on.
+    ``counts`` maps ``(task type, reason)`` to a number of responses. Thread-safe if the custom rewards are.
+
+    Args:
+        config: how responses are scored.
+        most_hanging: calls of custom rewards that were given up (``rewards.timeout``) and still run; at so many,
+            scoring raises.
     """
 
     def __init__(self, config: RewardConfig, *, most_hanging: int = MOST_HANGING) -> None:
@@ -69,13 +73,17 @@ class Scorer:
 
     @property
     def at_once(self) -> int:
-        """Calls of ``score_groups`` at the same time that custom rewards need not know of."""
+        """Calls of ``score_groups`` that may run side by side although custom rewards are not thread-safe."""
         return 1
 
     @property
     def reads_trajectories(self) -> bool:
         """Whether a custom reward is given whole trajectories."""
         return any(takes_trajectory(target) for target in self.config.custom.values())
+
+    def reward_name(self, sample: Sample) -> str:
+        """What scores a sample, in words: its custom reward, or the rule of its type."""
+        return self._reward_of(canonical_task(sample.task))[0]
 
     @property
     def hangs(self) -> bool:
@@ -291,8 +299,7 @@ class Scorer:
         return (training and completion.asks_tag) if asked is None else asked
 
     def _one(self, task: str, sample: Sample, completion: Completion, *, require_tag: bool) -> Score:
-        target, custom = self._custom.get(task) or self._custom.get("*") or ("", None)
-        name = target or f"built-in {task}"
+        name, custom = self._reward_of(task)
         result: Score | float | None
         try:
             if custom is None:
@@ -314,6 +321,10 @@ class Scorer:
             form = format_of(parsed, completion.text, self.settings, sample.extra)
         turns = None if completion.trajectory is None else len(completion.trajectory.turns)
         return checked_score(name, result, form=form, turns=turns)
+
+    def _reward_of(self, task: str) -> tuple[str, CustomReward | None]:
+        """The name of what scores a type, and its custom reward, if it has one."""
+        return self._custom.get(task) or self._custom.get("*") or (f"built-in {task}", None)
 
     def _values(
         self, task: str, part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]

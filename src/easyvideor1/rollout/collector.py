@@ -63,6 +63,10 @@ class Collector(Protocol):
         """Wait until nothing is scored in the background, as before an evaluation, which uses the same rewards."""
         ...
 
+    def close(self) -> None:
+        """The stage is over, or was left: nothing more begins to be scored."""
+        ...
+
 
 class StepCollector:
     """Generates in up to ``generation_rounds`` rounds until ``prompts_per_step`` groups can be trained on (DAPO, Yu et
@@ -138,6 +142,9 @@ class StepCollector:
         yield
 
     def settle(self) -> None:
+        """Nothing is scored in the background."""
+
+    def close(self) -> None:
         """Nothing is scored in the background."""
 
     def _collected(self, groups: list[Group], used: list[Group], rounds: int, counts: dict[str, float]) -> Collected:

@@ -18,7 +18,7 @@ from easyvideor1.rewards.judge.asking import Usage
 from easyvideor1.rollout.reward_worker import OpenScorer
 from easyvideor1.rollout.scoring_pool import GroupTask, ScoringPool
 from easyvideor1.spans import Span
-from easyvideor1.types import Completion, Sample, Score
+from easyvideor1.types import Completion, EasyVideoError, Sample, Score
 
 _LOOP = "easyvideor1.rollout.reward_worker:serve"
 
@@ -37,6 +37,7 @@ class RewardWorkers(Scorer):
         super().__init__(config)
         self._by_ray = by_ray
         self._processes: ScoringPool | None = None
+        self._closed = False
         self._opening = threading.Lock()
 
     @property
@@ -44,14 +45,16 @@ class RewardWorkers(Scorer):
         """See ``Scorer``."""
         return self.config.processes
 
-    @property
-    def pool(self) -> ScoringPool:
+    def open_pool(self) -> ScoringPool:
         """The processes, which are started if there are none.
 
         Raises:
             ConfigError: there is no such Ray cluster.
+            EasyVideoError: they were closed.
         """
         with self._opening:
+            if self._closed:
+                raise EasyVideoError("rewards were closed, and nothing more is scored")
             if self._processes is None:
                 if self._by_ray:
                     join_cluster()
@@ -79,7 +82,7 @@ class RewardWorkers(Scorer):
     def comparisons(self, seconds: float | None = None) -> GroupsAhead:
         """For ``score_groups``: groups that may be scored while others of the step are still generated."""
         return GroupsAhead(
-            lambda task: self.pool.submit(task), self.config.step_seconds if seconds is None else seconds
+            lambda task: self.open_pool().submit(task), self.config.step_seconds if seconds is None else seconds
         )
 
     def score_groups(
@@ -98,7 +101,7 @@ class RewardWorkers(Scorer):
         """See ``Scorer``."""
         tasks = [GroupTask(sample, [one], training=False) for sample, one in pairs]
         for task in tasks:
-            self.pool.submit(task)
+            self.open_pool().submit(task)
         try:
             return [task.future.result()[0] for task in tasks]
         finally:
@@ -107,13 +110,17 @@ class RewardWorkers(Scorer):
 
     def waiting(self) -> str:
         """See ``Scorer``."""
-        for task, pid in () if self._processes is None else self._processes.busy():
-            return f"the {task.sample.task} of {task.sample.id!r} (process {pid})"
-        return super().waiting()
+        pool = self._processes
+        busy = [] if pool is None else pool.busy()
+        if not busy:
+            return super().waiting()
+        task, pid = busy[0]
+        return f"the {task.sample.task} of {task.sample.id!r} (process {pid})"
 
     def close(self) -> None:
-        """See ``Scorer``."""
+        """End the processes, for good: what asks for scores afterwards gets an error."""
         with self._opening:
+            self._closed = True
             pool, self._processes = self._processes, None
         if pool is not None:
             pool.close()
@@ -126,7 +133,7 @@ class RewardWorkers(Scorer):
     def _opens(self, place: int, spent: Usage) -> OpenScorer:
         key = self.config.judge.api_key_env
         environment = {key: os.environ[key]} if key in os.environ else {}  # that of an actor is not this one
-        return OpenScorer(share(self.config, place, spent), environment)
+        return OpenScorer(config_of_process(self.config, place, spent), environment)
 
     def _note(self, counts: dict[tuple[str, str], int], spans: Sequence[Span]) -> None:
         for (task, reason), times in counts.items():
@@ -173,7 +180,7 @@ class GroupsAhead:
             task.future.cancel()
 
 
-def share(config: RewardConfig, place: int, spent: Usage) -> RewardConfig:
+def config_of_process(config: RewardConfig, place: int, spent: Usage) -> RewardConfig:
     """The configuration of one of ``config.processes`` processes: with its share of threads and of the judge.
 
     ``spent`` is what the processes before it in its place have asked the judge; the group that one of them was lost
