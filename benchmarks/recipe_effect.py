@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 from scipy import stats
 
+import easyvideor1
 from easyvideor1.cli.recipes import prepare_missing
 from easyvideor1.cli.train import train_and_report
 from easyvideor1.config import load_config
-from easyvideor1.config.shipped import recipe_name, recipes_directory
+from easyvideor1.files import file_digest
 
 Budget = Literal["small", "full"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """One measurement: the same number of the baseline and of the recipe, at the same budget."""
+    """One measurement: the same number of the baseline and of the recipe."""
 
     baseline: float
     recipe: float
@@ -37,40 +38,45 @@ class Effect:
 
     Attributes:
         recipe: its name.
-        measures: the number that is compared, in a few words, with its unit.
+        measures: the number that is compared, in a few words, with its unit; what is printed is recipe minus baseline.
         measure: makes the runs of one seed, or what else it takes, and returns both sides.
+        claimed: whether the effect is said to be there: it has been measured exactly, or over seeds with an interval
+            that leaves out 0. Others are reported all the same.
+        equal: what both sides have alike: steps, responses, updates, or nothing; and what they have not.
         tests: files of the quick tier that check its formulas, from the repository.
+        by_construction: one sentence for an effect whose sign the toy world fixes: what is fixed, and what is left to
+            see. Empty if the measurement can turn out either way.
         seeded: whether the number depends on the seed. If not, it is measured once and is exact.
-        better: which side of the baseline is the good one.
-        claimed: whether the effect is said to be there. One that has been measured and not been found is reported all
-            the same.
+        expected: on which side of the baseline the number of the recipe is expected. It need not be the better side:
+            that of ``sole_r1`` is a failure that the measurement is to show.
     """
 
     recipe: str
     measures: str
     measure: Callable[[Trial], Sides]
+    claimed: bool
+    equal: str
     tests: tuple[str, ...]
+    by_construction: str = ""
     seeded: bool = True
-    better: Literal["higher", "lower"] = "higher"
-    claimed: bool = True
+    expected: Literal["higher", "lower"] = "higher"
 
     def is_shown_by(self, effect: float, interval: tuple[float, float] | None) -> bool:
-        """Whether a measured difference, and all of its interval if it has one, lie on the good side of 0."""
+        """Whether a measured difference, and all of its interval if it has one, lie on the expected side of 0."""
         low, high = interval or (effect, effect)
-        return low > 0 if self.better == "higher" else high < 0
+        return low > 0 if self.expected == "higher" else high < 0
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What an effect is measured with: a seed, a budget, and runs that are kept, and not made twice.
 
-    The working directory is that of the benchmark, and toy data are below it, shared by all seeds.
+    The working directory is that of this version of the effect (``directory_of``); toy data are below it, shared by all
+    seeds.
     """
 
     seed: int
     budget: Budget
-    mark: str
-    """Names runs of this version of the recipe, so that runs of an earlier one are not continued."""
 
     def steps(self, *, small: int, full: int) -> int:
         """Whichever the budget asks for."""
@@ -85,7 +91,7 @@ class Trial:
             label: names the run among those of the trial.
             afresh: whether a run that is there is made again, for what is counted while it is made.
         """
-        where = Path("trials") / f"{recipe.replace('/', '-')}-{self.mark}-{self.budget}" / f"{label}-{self.seed}"
+        where = Path("trials") / f"{recipe.replace('/', '-')}-{self.budget}" / f"{label}-{self.seed}"
         if afresh:
             shutil.rmtree(where, ignore_errors=True)
         own = [f"seed={self.seed}", f"output_dir={where}", "threads=1", "trace_steps=0"]
@@ -123,13 +129,27 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     return mean - half, mean + half
 
 
-def version_mark(effect: Effect) -> str:
-    """Eight digits that change with the files of the recipe and with what measures it."""
-    name = (recipe_name(effect.recipe) or effect.recipe).partition("/")[0]
-    files = [file for file in sorted((recipes_directory() / name).iterdir()) if file.suffix in (".yaml", ".py")]
-    files.append(Path(effect.measure.__code__.co_filename))
+def directory_of(effect: Effect) -> str:
+    """The directory of an effect: its recipe, and eight digits that change with whatever could change its number.
+
+    These are all files of the package, with the recipes and their toy worlds, and those that measure the effect. Toy
+    data, runs and results of another version are in another directory, so that none of them is read again.
+    """
+    digest = hashlib.sha256(_package_digest().encode())
+    for file in (Path(__file__), Path(effect.measure.__code__.co_filename)):
+        digest.update(file.read_bytes())
+    return f"{effect.recipe.replace('/', '-')}-{digest.hexdigest()[:8]}"
+
+
+@cache
+def _package_digest() -> str:
+    return source_digest(Path(easyvideor1.__file__).parent)
+
+
+def source_digest(directory: Path) -> str:
+    """SHA-256 over names and contents of all files below a directory, but for compiled ones."""
     digest = hashlib.sha256()
-    for file in files:
-        with contextlib.suppress(FileNotFoundError):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:8]
+    for file in sorted(directory.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            digest.update(f"{file.relative_to(directory)} {file_digest(file)}\n".encode())
+    return digest.hexdigest()

@@ -1,9 +1,11 @@
 """Headline effects of the recipes: ``python -m benchmarks.recipes [--only NAME ...] [--seeds 3] [--budget small]``.
 
-Every recipe is compared with a baseline of the same budget on the toy world, once per seed;
-``benchmarks/recipe_effects`` says what is compared. An interval is Student's, of the mean difference over the seeds. A
-number that does not depend on a seed is exact and has none. What is done is kept in the working directory and not done
-again. A recipe that fails is named, and the others go on; the exit status is then 1. The last line is JSON.
+Every recipe is compared with a baseline on the toy world, once per seed; ``benchmarks/recipe_effects`` says with which.
+Below each row stand what both sides have alike (steps, responses, updates, or nothing) and, where the toy world fixes
+the sign of an effect, what of it is so by construction. An interval is Student's, of the mean over the seeds.
+A number that does not depend on a seed is exact and has none. What is done is kept in the working directory, below one
+directory per effect and version of the sources, and not done again. A recipe that fails is named, and the others go on;
+the exit status is then 1. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 
 from benchmarks import recipe_effects
 from benchmarks.measure import check_packages
-from benchmarks.recipe_effect import Budget, Effect, Trial, mean_interval, version_mark
+from benchmarks.recipe_effect import Budget, Effect, Trial, directory_of, mean_interval
 from easyvideor1.files import read_json, write_json
 
 
@@ -40,6 +42,9 @@ class Row:
     exact: bool
     seconds: float
     tests: tuple[str, ...]
+    claimed: bool
+    equal: str
+    by_construction: str
     error: str = ""
 
 
@@ -83,30 +88,39 @@ def measure(names: Sequence[str], seeds: Sequence[int], budget: Budget) -> list[
     rows = []
     for name in names:
         effect = effect_of(name)
-        try:
-            row = _row(
-                name, effect, [_measured(effect, seed, budget) for seed in seeds[: None if effect.seeded else 1]]
-            )
-        except Exception as error:  # noqa: BLE001 - it is told, and the others go on
-            with Path("errors.txt").open("a", encoding="utf-8") as file:
-                file.write(traceback.format_exc())
-            words = f"{type(error).__name__}: {error}"
-            row = Row(name, effect.measures, None, None, None, None, False, 0.0, effect.tests, words)
-        rows.append(row)
-        print(_line(row), flush=True)
+        place = Path(directory_of(effect))
+        place.mkdir(exist_ok=True)
+        with contextlib.chdir(place):
+            rows.append(_measured_row(name, effect, seeds, budget))
+            print(_line(rows[-1]), flush=True)
     return rows
+
+
+def _measured_row(name: str, effect: Effect, seeds: Sequence[int], budget: Budget) -> Row:
+    """The row of one effect, in whose directory this is called."""
+    try:
+        return _row(name, effect, [_measured(effect, seed, budget) for seed in seeds[: None if effect.seeded else 1]])
+    except Exception as error:  # noqa: BLE001 - it is told, and the others go on
+        with Path("errors.txt").open("a", encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+        words = f"{type(error).__name__}: {error}"
+        return Row(name, effect.measures, None, None, None, None, False, 0.0, **_said(effect), error=words)
 
 
 def _measured(effect: Effect, seed: int, budget: Budget) -> dict[str, Any]:
     """One measurement, from the file of an earlier start if there is one."""
-    mark = version_mark(effect)
-    file = Path("results") / f"{effect.recipe.replace('/', '-')}-{mark}-{budget}-{seed}.json"
+    file = Path("results") / f"{budget}-{seed}.json"
     if file.exists():
         return read_json(file)
     begun = time.monotonic()
-    sides = effect.measure(Trial(seed, budget, mark))
+    sides = effect.measure(Trial(seed, budget))
     write_json(file, {**asdict(sides), "seconds": time.monotonic() - begun})
     return read_json(file)
+
+
+def _said(effect: Effect) -> dict[str, Any]:
+    """What an effect says of itself, whatever is measured."""
+    return {name: getattr(effect, name) for name in ("tests", "claimed", "equal", "by_construction")}
 
 
 def _row(name: str, effect: Effect, found: Sequence[dict[str, Any]]) -> Row:
@@ -121,7 +135,7 @@ def _row(name: str, effect: Effect, found: Sequence[dict[str, Any]]) -> Row:
         interval=mean_interval(differences) if effect.seeded else None,
         exact=not effect.seeded,
         seconds=sum(one["seconds"] for one in found),
-        tests=effect.tests,
+        **_said(effect),
     )
 
 
@@ -133,7 +147,11 @@ def _line(row: Row) -> str:
     else:
         interval = "exact" if row.exact else "one seed"
     numbers = f"{row.baseline:9.3f} {row.recipe:9.3f} {row.effect:+9.3f}"
-    return f"{row.name:20} {numbers}  {interval:20} {row.seconds:6.0f}  {row.measures}"
+    lines = [f"{row.name:20} {numbers}  {interval:20} {row.seconds:6.0f}  {row.measures}"]
+    lines.append(f"{'':20} {'claimed' if row.claimed else 'not claimed'}; equal: {row.equal}")
+    if row.by_construction:
+        lines.append(f"{'':20} by construction: {row.by_construction}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

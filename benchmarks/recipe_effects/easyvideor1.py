@@ -11,7 +11,9 @@ def measure(trial: Trial) -> Sides:
 
 EFFECT = Effect(
     recipe="easyvideor1",
-    measures="test accuracy, GRPO over its warm start",
+    measures="test accuracy, after GRPO minus before",
     measure=measure,
+    claimed=False,  # not measured yet
+    equal="nothing: a checkpoint before and after its training",
     tests=("tests/recipes/test_easyvideor1.py", "tests/config/test_published.py"),
 )

@@ -1,4 +1,4 @@
-"""LongVILA-R1: how often the vision tower encodes each distinct video, counted."""
+"""LongVILA-R1: how often the vision tower encodes each distinct video of a training stage, counted."""
 
 from __future__ import annotations
 
@@ -43,18 +43,23 @@ def counted() -> Iterator[Encoded]:
 def videos_of(run: Path) -> int:
     """The distinct videos that a run has trained on, or was tested with."""
     media = {one.digest for group in RolloutStore(run).groups() for one in group.record.media}
-    tested = read_trajectories(run / "evaluations" / "before.jsonl")
+    evaluation = run / "evaluations" / "before.jsonl"
+    tested = read_trajectories(evaluation) if evaluation.exists() else ()
     return len(media | {one.digest for record in tested for one in record.media})
 
 
 def measure(trial: Trial) -> Sides:
-    """Encodings per distinct video without kept features, and with them."""
+    """Encodings per distinct video of the training stage, without kept features and with them.
+
+    There are no test questions, since the evaluations before and after would be counted too. ``model.vision_chunk=0``:
+    a video whose tower is computed in parts would be counted once for each.
+    """
     steps = trial.steps(small=4, full=25)
     found = []
     for kept in (False, True):
         place = Path("trials") / f"longvila-frames-{trial.budget}-{kept}"
         shutil.rmtree(place, ignore_errors=True)  # no features are there yet
-        overrides = [f"stages.grpo.steps={steps}", "model.vision_chunk=0", f"cache.dir={place}"]
+        overrides = [f"stages.grpo.steps={steps}", "model.vision_chunk=0", "data.test=[]", f"cache.dir={place}"]
         with counted() as encoded:
             run = trial.run(
                 "longvila_r1",
@@ -68,9 +73,11 @@ def measure(trial: Trial) -> Sides:
 
 EFFECT = Effect(
     recipe="longvila_r1",
-    measures="encodings of the vision tower per distinct video (lower is better)",
+    measures="encodings of the vision tower per distinct video of the stage, kept features minus none",
     measure=measure,
+    claimed=True,  # exact
+    equal="steps, responses and updates",
     tests=("tests/recipes/test_longvila_r1.py", "tests/families/test_features.py"),
     seeded=False,
-    better="lower",
+    expected="lower",
 )

@@ -12,7 +12,9 @@ def measure(trial: Trial) -> Sides:
 
 EFFECT = Effect(
     recipe="scene_r1",
-    measures="mean of temporal and box IoU, an advantage per turn over one for both",
+    measures="mean of temporal and box IoU, an advantage per turn minus one for both",
     measure=measure,
+    claimed=False,  # not measured yet
+    equal="steps, responses and updates",
     tests=("tests/recipes/test_scene_r1.py", "tests/rollout/test_span_then_frames.py"),
 )

@@ -22,7 +22,9 @@ def level_accuracies(run: Path, evaluation: str) -> list[float]:
 
 EFFECT = Effect(
     recipe="seed_bench_r1",
-    measures="accuracy in a new environment, GRPO over SFT",
+    measures="accuracy in a new environment, GRPO minus SFT",
     measure=measure,
+    claimed=False,  # one seed: both sides stay at chance, 25%
+    equal="steps and updates; not responses: GRPO generates 128 a step, SFT reads 16 traces",
     tests=("tests/recipes/test_seed_bench_r1.py", "tests/data/test_transforms.py"),
 )

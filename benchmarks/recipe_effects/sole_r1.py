@@ -70,8 +70,14 @@ def main() -> None:
 
 EFFECT = Effect(
     recipe="sole_r1",
-    measures="success of agents as their critic, with errors of 20 percent, perceives it, over true success",
+    measures="success of agents as their critic, with errors of 20 percent, perceives it, minus true success",
     measure=measure,
+    claimed=True,  # +0.65 [+0.40, +0.90] with three seeds
+    equal="the agents: one set, looked at twice",
+    by_construction=(
+        "Agents seek what their critic says, so its errors can only hide failures; what is left to see is how "
+        "often they do."
+    ),
     tests=(
         "tests/recipes/test_sole_r1.py",
         "tests/serving/test_score_stream.py",

@@ -1,25 +1,35 @@
-"""TW-GRPO: groups whose rewards differ, with the soft reward against right-or-wrong on the same questions."""
+"""TW-GRPO: right answers to questions with several right options, soft reward against right-or-wrong in training.
 
+That the soft reward makes fewer groups flat is not measured: by construction it tells apart all responses that
+right-or-wrong tells apart, so on equal rollouts the share of flat groups cannot rise.
+"""
+
+import json
 from pathlib import Path
 
-from benchmarks.recipe_effect import Effect, Sides, Trial, metrics_of
+from benchmarks.recipe_effect import Effect, Sides, Trial
 
 
 def measure(trial: Trial) -> Sides:
-    """Share of the groups of a run that have a signal."""
+    """Share of the inverted test questions that are answered with all right options and no other."""
     steps = f"stages.rl.steps={trial.steps(small=12, full=60)}"
     exact = trial.run("tw_grpo", [steps, "rewards.forms.multiple_choice=exact"], label="exact")
-    return Sides(baseline=_share(exact), recipe=_share(trial.run("tw_grpo", [steps])))
+    return Sides(baseline=_all_right(exact), recipe=_all_right(trial.run("tw_grpo", [steps])))
 
 
-def _share(run: Path) -> float:
-    return sum(metrics_of(run, "01-rl", "groups/used")) / sum(metrics_of(run, "01-rl", "groups/all"))
+def _all_right(run: Path) -> float:
+    """Accuracy is 1 for exactly the right options under either reward, so one rule measures both runs."""
+    lines = (run / "evaluations" / "01-rl.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row["greedy"] for row in map(json.loads, lines)]
+    return sum(1 for row in rows if row is not None and row["score"]["accuracy"] == 1) / len(rows)
 
 
 EFFECT = Effect(
     recipe="tw_grpo",
-    measures="share of groups whose rewards differ, soft against right-or-wrong",
+    measures="accuracy on inverted test questions, soft reward minus right-or-wrong in training",
     measure=measure,
+    claimed=False,  # not measured yet
+    equal="steps, responses and updates",
     tests=(
         "tests/recipes/test_tw_grpo.py",
         "tests/algorithms/test_weighters.py",

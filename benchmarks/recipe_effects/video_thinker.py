@@ -39,8 +39,14 @@ def _true_share(rows: Iterable[dict[str, Any]], bodies: dict[str, dict[str, Any]
 
 EFFECT = Effect(
     recipe="video_thinker",
-    measures="share of traces true to their clip, filtered over first written",
+    measures="share of traces true to their clip, filtered minus first written",
     measure=measure,
+    claimed=True,  # exact
+    equal="rows before the filter; not the rows that are kept",
+    by_construction=(
+        "A careless toy trace changes the very word that the filter reads, so all that it keeps is true; what is "
+        "left to see is how many rows it keeps."
+    ),
     tests=(
         "tests/recipes/test_video_thinker.py",
         "tests/rewards/test_tag_contents.py",

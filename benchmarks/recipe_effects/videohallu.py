@@ -15,7 +15,9 @@ def measure(trial: Trial) -> Sides:
 
 EFFECT = Effect(
     recipe="videohallu",
-    measures="accuracy on impossible clips, real first over impossible alone",
+    measures="accuracy on impossible clips, real first minus impossible alone",
     measure=measure,
+    claimed=False,  # one seed: a constant answer, 50%
+    equal="steps, responses and updates",
     tests=("tests/recipes/test_videohallu.py", "tests/rewards/test_judge.py"),
 )

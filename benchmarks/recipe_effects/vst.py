@@ -14,7 +14,13 @@ def measure(trial: Trial) -> Sides:
 
 EFFECT = Effect(
     recipe="vst",
-    measures="test accuracy on what only an early clip shows, notes over the last clip alone",
+    measures="test accuracy on what only an early clip shows, notes minus the last clip alone",
     measure=measure,
+    claimed=False,  # 84% against 16% with one seed; no interval yet
+    equal="steps; not responses: two turns against one",
+    by_construction=(
+        "The baseline is never shown the evidence, so it can only guess; what is left to see is whether notes carry "
+        "the colour."
+    ),
     tests=("tests/recipes/test_vst.py", "tests/rollout/test_streaming.py", "tests/video/test_part.py"),
 )

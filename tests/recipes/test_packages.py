@@ -57,6 +57,19 @@ def test_an_effect_is_of_a_recipe_and_names_tests_that_are_there(name):
         assert (ROOT / file.partition("::")[0]).is_file(), file
 
 
+@pytest.mark.parametrize("name", effect_names())
+def test_the_page_of_recipes_says_of_an_effect_what_it_says_of_itself(name):
+    effect = effect_of(name)
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |") and line.count("|") == 5]
+    state = row.split("|")[4].strip()
+    assert state.startswith("claimed: " if effect.claimed else ("tried, not shown: ", "not measured"))
+    assert ("by construction" in state) == bool(effect.by_construction)
+    readme = (recipes_directory() / effect.recipe / "README.md").read_text(encoding="utf-8")
+    assert not effect.by_construction or "by construction" in readme.lower()
+    assert effect.equal
+
+
 def test_every_file_of_a_package_is_in_the_wheel():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     source = ROOT / "src" / "easyvideor1"

@@ -1,4 +1,7 @@
-"""VerIPO: its pairs from rollouts written by hand, its drop rule, and the loss of a pair."""
+"""VerIPO: its pairs from rollouts written by hand, its stages and those of its baseline, and the loss of a pair.
+
+Which of the solved samples are dropped is tested with a run, in ``tests/training/test_from_rollouts.py``.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,8 @@ def test_the_stages_are_those_of_the_paper():
     assert again.rollouts.drop_solved == 0.8 and explore.group_size == again.group_size == 8
     assert align.rollouts.stages == again.rollouts.stages == ("explore",)
     baseline = load_config("veripo/grpo_alone")
-    assert [one.model_dump() for one in baseline.stages] == [explore.model_dump()]
+    longer = explore.model_copy(update={"steps": explore.steps + again.steps})  # as many responses
+    assert [one.model_dump() for one in baseline.stages] == [longer.model_dump()]
 
 
 @pytest.mark.parametrize(("better", "worse"), [(0.0, 0.0), (0.7, -0.4), (-2.0, 1.0)])

@@ -98,8 +98,11 @@ def test_every_impossible_clip_has_its_control(tmp_path, monkeypatch):
     monkeypatch.setattr("easyvideor1.recipes.videohallu.PAIRS", {"train": 3, "test": 3})
     write_impossible_clips(tmp_path)
     first = (tmp_path / "impossible" / "test.jsonl").read_bytes()
+    clip = tmp_path / "impossible" / "media" / "test" / "0000-control.mp4"
+    right = clip.read_bytes()
+    clip.write_bytes(b"a clip of an earlier version")
     write_impossible_clips(tmp_path)
-    assert (tmp_path / "impossible" / "test.jsonl").read_bytes() == first
+    assert (tmp_path / "impossible" / "test.jsonl").read_bytes() == first and clip.read_bytes() == right
     loaded = load_source(SourceConfig(path=str(tmp_path / "impossible" / "test.jsonl")), DataConfig())
     assert not loaded.bad and len(loaded.samples) == 6
     answers = {}

@@ -85,8 +85,8 @@ def write_toy(root: Path) -> None:
             path, shares = f"media/{split}/clip_{number:04d}.mp4", ways(number, rng)
             circle, square = (str(name) for name in rng.permutation(sorted(COLOURS))[:2])
             y, leftwards = float(rng.uniform(14, 50)), bool(rng.integers(2))
-            if not (world / path).exists():
-                write_video(world / path, _frames(shares, circle, square, y, leftwards=leftwards), fps=_FPS)
+            # Also where a clip is there: it may be of an earlier version, which the rows would not fit.
+            write_video(world / path, _frames(shares, circle, square, y, leftwards=leftwards), fps=_FPS)
             lines.setdefault(split, []).append(json.dumps(_row(split, number, path, shares, circle, square)))
     for split, rows in lines.items():
         write_text(world / f"{split}.jsonl", "\n".join(rows) + "\n")

@@ -78,8 +78,8 @@ def reward(sample: Sample, response: str, trajectory: Trajectory | None = None) 
     """Temporal IoU of the first turn, box IoU of the second, each with its format; one reward for each turn.
 
     The box is compared with the track at the moment that the second prompt names. A frame that does not show the shape
-    has no box, and earns nothing. ``iou_3d`` is recorded and not rewarded: the IoU of the boxes of points in space that
-    the answer and the track are lifted to.
+    has no box: its accuracy is 0, and a well-formed answer earns its format alone, a tenth. ``iou_3d`` is recorded and
+    not rewarded: the IoU of the boxes of points in space that the answer and the track are lifted to.
     """
     truth = json.loads(sample.answer)
     if trajectory is None:

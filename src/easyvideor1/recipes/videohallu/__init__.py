@@ -64,8 +64,8 @@ def write_impossible_clips(root: Path) -> None:
             drawn = draw_clip(rng, kind)
             for impossible in (True, False):
                 file = media / f"{pair:04d}-{'impossible' if impossible else 'control'}.mp4"
-                if not file.exists():
-                    write_video(file, frames(drawn, kind, impossible=impossible), fps=_FPS)
+                # Also where a clip is there: it may be of an earlier version, which the rows would not fit.
+                write_video(file, frames(drawn, kind, impossible=impossible), fps=_FPS)
                 rows.append(_row(file, split, pair, kind, impossible=impossible))
         rng = random.Random(f"videohallu/{split}")
         rng.shuffle(rows)

@@ -31,8 +31,8 @@ def write_stream(root: Path) -> None:
         for number, scene in enumerate(scenes(split, seen)):
             path = root / "stream" / "media" / f"{split}_{number:04d}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                write_video(path, paint_all(scene), fps=RATE, timestamps=None, encoding=Encoding(None, 18, 12, 0, 0))
+            # Also where a clip is there: it may be of an earlier version, which the rows would not fit.
+            write_video(path, paint_all(scene), fps=RATE, timestamps=None, encoding=Encoding(None, 18, 12, 0, 0))
             rows.append(row(split, number, scene))
             last.append(last_row(split, number, scene))
         if split == "train":
