@@ -118,7 +118,9 @@ class PassRate:
             return Verdict(None)
         if low < rate < high:
             return Verdict(True, columns={"pass_rate": rate, "pass_responses": found[""].judged})
-        return Verdict(False, f"with a pass rate of at most {low:g}" if rate <= low else f"of at least {high:g}")
+        return Verdict(
+            False, f"with a pass rate of at most {low:g}" if rate <= low else f"with a pass rate of at least {high:g}"
+        )
 
 
 @FILTERS.register("temporal_necessity")
