@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from easyvideor1.families.family import Family
-from easyvideor1.packing.micro_batch import text_of
+from easyvideor1.packing.micro_batch import texts_of
 from easyvideor1.policy.update_batch import BackwardResult, UpdateBatch
 from easyvideor1.types import Frames, Turn
 
@@ -64,7 +64,7 @@ def distance(
 
 def _logprobs(family: Family, model: Any, turn: Turn, pixels: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     """Log-probs of a response, ``(T,)``."""
-    ids, positions = (torch.from_numpy(each) for each in text_of(turn, family))
+    ids, positions = (torch.from_numpy(each) for each in texts_of([turn], family)[0])
     count = len(turn.response_ids)
     model.model.rope_deltas = None
     logits = model(
