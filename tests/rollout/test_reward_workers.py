@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -144,7 +145,10 @@ def test_a_process_that_hangs_is_ended_and_its_responses_are_masked() -> None:
         assert workers.counts == {("math", HUNG): 3}
 
 
-def test_a_process_that_dies_is_replaced(recwarn: pytest.WarningsRecorder) -> None:
+def test_a_process_that_dies_is_replaced(
+    recwarn: pytest.WarningsRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     config = RewardConfig(processes=1, custom={"*": f"{CUSTOM}:ending"})
     with closing(RewardWorkers(config)) as workers:
         died, after = workers.score_groups([(SUM, said("a", "kill")), (FREE, said("a"))])
@@ -155,6 +159,8 @@ def test_a_process_that_dies_is_replaced(recwarn: pytest.WarningsRecorder) -> No
             time.sleep(0.01)
         assert workers.score_group(SUM, said("a"))[0].total == 1.0
         assert workers.counts == {("math", DIED): 2}
+        assert [*tmp_path.iterdir()], "the processes have their temporary files here"
+    assert not [*tmp_path.iterdir()]
     assert "killed by SIGKILL" in str(recwarn[0].message)
     with pytest.raises(ProcessLookupError):
         while True:
@@ -309,8 +315,25 @@ def test_processes_share_what_the_judge_may_be_asked() -> None:
     assert [part.judge.max_requests for part in parts] == [3, 3, 2, 2]
     assert sum(part.judge.max_tokens or 0 for part in parts) == 7
     assert {(part.judge.concurrency, part.workers, part.processes) for part in parts} == {(2, 2, 0)}
+    nine = config.model_copy(update={"judge": config.judge.model_copy(update={"concurrency": 9})})
+    assert [config_of_process(nine, place, Usage()).judge.concurrency for place in range(4)] == [3, 2, 2, 2]
     again = config_of_process(config, 0, Usage(requests=2, tokens=5)).judge
     assert (again.max_requests, again.max_tokens) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["concurrency", "max_requests", "max_tokens"])
+def test_more_processes_than_the_judge_may_be_asked_by_are_refused(name: str) -> None:
+    judge = {"url": "http://localhost/v1", "model": "m", name: 3}
+    RewardConfig(processes=3, judge=judge)
+    with pytest.raises(ValueError, match=rf"judge.{name} \(3\) is less than processes \(4\).*to 3 or less"):
+        RewardConfig(processes=4, judge=judge)
+
+
+def test_a_deadline_that_a_slow_judge_exceeds_is_refused() -> None:
+    judge = {"url": "http://localhost/v1", "model": "m", "timeout": 200.0, "retries": 2}
+    RewardConfig(processes=1, judge=judge)
+    with pytest.raises(ValueError, match=r"deadline \(599 s\) is less than a request to the judge may take, 600 s"):
+        RewardConfig(processes=1, deadline=599.0, judge=judge)
 
 
 def test_what_cannot_be_opened_stops_the_run() -> None:

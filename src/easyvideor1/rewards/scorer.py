@@ -14,8 +14,8 @@ from easyvideor1.registry import code_excerpt, error_words
 from easyvideor1.rewards.concurrency import (
     MOST_HANGING,
     ActiveWork,
-    Begun,
     Comparisons,
+    EarlyScoring,
     TimeLimit,
     default_workers,
 )
@@ -111,7 +111,7 @@ class Scorer:
         """
         return tuple(self._scored(sample, responses, self.parts, training=True))
 
-    def comparisons(self, seconds: float | None = None) -> Begun:
+    def comparisons(self, seconds: float | None = None) -> EarlyScoring:
         """For ``score_groups``: what may begin while other responses of the step are still generated.
 
         ``seconds`` goes before ``rewards.step_seconds``.
@@ -120,7 +120,7 @@ class Scorer:
         return Comparisons(self._pool, partial(self._compare, training=True), limit)
 
     def score_groups(
-        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: Begun | None = None
+        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: EarlyScoring | None = None
     ) -> list[tuple[Score, ...]]:
         """``score_group`` of every group of a step; comparisons that wait for a process run side by side.
 
@@ -156,7 +156,7 @@ class Scorer:
 
     @contextmanager
     def _waiting(
-        self, comparisons: Begun, groups: Sequence[tuple[Sample, Sequence[Completion]]]
+        self, comparisons: EarlyScoring, groups: Sequence[tuple[Sample, Sequence[Completion]]]
     ) -> Iterator[list[Sequence[Future[Score]]]]:
         """The running comparisons of each group; those that the block does not wait for are cancelled."""
         comparisons.limit()

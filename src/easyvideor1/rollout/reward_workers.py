@@ -13,7 +13,7 @@ from easyvideor1.config import JudgeConfig, RewardConfig
 from easyvideor1.engines.process import ProcessChannel
 from easyvideor1.engines.ray_channel import RayChannel, join_cluster
 from easyvideor1.rewards import Scorer
-from easyvideor1.rewards.concurrency import Begun, default_workers
+from easyvideor1.rewards.concurrency import EarlyScoring, default_workers
 from easyvideor1.rewards.judge.asking import Usage
 from easyvideor1.rollout.reward_worker import OpenScorer
 from easyvideor1.rollout.scoring_pool import GroupTask, ScoringPool
@@ -27,7 +27,7 @@ class RewardWorkers(Scorer):
     """A ``Scorer`` whose groups are scored in ``rewards.processes`` processes, with the same results.
 
     The unit of work is a group, because parts such as diversity compare its responses. Each process has rewards of its
-    own, which therefore need not be thread-safe, an equal share of what the judge may be asked, and the judge's cache
+    own, which therefore need not be thread-safe, a part of what the judge may be asked, and the judge's cache
     of verdicts in common with the others (files). Rewards are tried and the judge is checked in this process.
 
     The processes start with the first group. They are actors of Ray, or processes of this machine.
@@ -86,7 +86,7 @@ class RewardWorkers(Scorer):
         )
 
     def score_groups(
-        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: Begun | None = None
+        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: EarlyScoring | None = None
     ) -> list[tuple[Score, ...]]:
         """See ``Scorer``. A group whose process hangs or dies is masked and counted."""
         ahead = self.comparisons() if begun is None else begun
@@ -128,7 +128,7 @@ class RewardWorkers(Scorer):
     def _start(self, on_message: Callable[[], None]) -> Any:
         if self._by_ray:  # beside ranks that may have reserved all CPUs
             return RayChannel(cpus=0, on_message=on_message, serve=_LOOP)
-        return ProcessChannel(on_message, serve=_LOOP, name="rewards")
+        return ProcessChannel(on_message, serve=_LOOP, name="rewards", own_temporary=True)
 
     def _opens(self, place: int, spent: Usage) -> OpenScorer:
         key = self.config.judge.api_key_env
@@ -142,7 +142,7 @@ class RewardWorkers(Scorer):
 
 
 class GroupsAhead:
-    """The groups of a step that are scored, by their position (``rewards.concurrency.Begun``).
+    """The groups of a step that are scored, by their position (``rewards.concurrency.EarlyScoring``).
 
     Args:
         submit: has a group scored.
@@ -181,14 +181,16 @@ class GroupsAhead:
 
 
 def config_of_process(config: RewardConfig, place: int, spent: Usage) -> RewardConfig:
-    """The configuration of one of ``config.processes`` processes: with its share of threads and of the judge.
+    """The configuration of one of ``config.processes`` processes, with its part of what the judge may be asked.
+
+    All of them together stay within it. They share the threads, too, but each has one at least.
 
     ``spent`` is what the processes before it in its place have asked the judge; the group that one of them was lost
     with is not in it.
     """
     count, judge = config.processes, config.judge
-    changes: dict[str, Any] = {"concurrency": max(1, judge.concurrency // count)}
-    for name, used in (("max_requests", spent.requests), ("max_tokens", spent.tokens)):
+    changes = {}
+    for name, used in (("concurrency", 0), ("max_requests", spent.requests), ("max_tokens", spent.tokens)):
         whole = getattr(judge, name)
         if whole is not None:
             changes[name] = max(0, whole // count + (place < whole % count) - used)
