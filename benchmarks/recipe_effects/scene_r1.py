@@ -5,9 +5,9 @@ from benchmarks.recipe_effect import Effect, Sides, Trial, test_accuracy
 
 def measure(trial: Trial) -> Sides:
     """Mean of temporal IoU and box IoU on the test questions."""
-    steps = [f"stages.rl.steps={trial.steps(small=10, full=60)}"]
+    steps = [f"stages.rl.steps={trial.steps(small=10, full=30)}"]
     together = trial.run("scene_r1", [*steps, "stages.rl.advantage=grpo"], label="broadcast")
-    return Sides(baseline=test_accuracy(together, "01-rl"), recipe=test_accuracy(trial.run("scene_r1", steps), "01-rl"))
+    return Sides(baseline=test_accuracy(together, "02-rl"), recipe=test_accuracy(trial.run("scene_r1", steps), "02-rl"))
 
 
 EFFECT = Effect(

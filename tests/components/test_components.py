@@ -11,8 +11,10 @@ import pytest
 
 import easyvideor1.components.components
 from easyvideor1.components import Components
-from easyvideor1.config import RunConfig
-from easyvideor1.types import BudgetChange, ConfigError, DataError, Sample
+from easyvideor1.config import RewardConfig, RunConfig
+from easyvideor1.rewards import Scorer
+from easyvideor1.rollout.reward_workers import RewardWorkers
+from easyvideor1.types import BudgetChange, ConfigError, DataError, EasyVideoError, Sample
 from training.runs import World, write_rows
 
 pytestmark = pytest.mark.model
@@ -174,3 +176,21 @@ def test_budgets_of_sources_and_rows_reach_plan_prompt_and_cache(world: World, t
         absurd = replace(plain, media=(replace(plain.media[0], budget=BudgetChange(max_frames=2)),))
         with pytest.raises(DataError, match=r"its budget is impossible: max_frames has no effect where frames is 4 - "):
             components.render(absurd)
+
+
+def test_variants_have_no_processes_of_their_own(world: World, tmp_path: Path) -> None:
+    """Nobody closes a variant: benchmarks of a run, and filters, are as many as the user names."""
+    config = config_of(world, world.read(), tmp_path)
+    with Components.open(config.model_copy(update={"rewards": RewardConfig(processes=1)})) as components:
+        asked = components.config
+        same, other = (
+            components.variant(each)
+            for each in (asked, asked.model_copy(update={"rewards": RewardConfig(processes=1, require_tag=True)}))
+        )
+        assert isinstance(components.scorer, RewardWorkers)
+        assert same.scorer is components.scorer and same.variant(asked).scorer is components.scorer
+        assert type(other.scorer) is Scorer
+        first = components.scorer
+    with pytest.raises(EasyVideoError, match="rewards were closed"):
+        first.open_pool()
+    assert components.scorer is not first, "what is used again is opened again"

@@ -7,15 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from easyvideor1.components import Components
-from easyvideor1.config import DataConfig, SourceConfig
+from easyvideor1.config import DataConfig, RewardConfig, SourceConfig
 from easyvideor1.curation import responses as collecting
 from easyvideor1.curation.ledger import ResponseLedger
 from easyvideor1.curation.responses import collect_responses
 from easyvideor1.data import load_source
-from easyvideor1.types import DataError, Sample
+from easyvideor1.rollout.driver import Outcome
+from easyvideor1.types import DataError, EasyVideoError, Sample, Trajectory, Turn
 from training.runs import OWN_TURNS, World, json_lines, write_rows
 from training.test_bad_input import damaged_pixels
 
@@ -200,6 +202,31 @@ def test_rows_of_one_identifier_are_named(world: World, place: Path) -> None:
     assert done.exit_code == 2
     assert f"{other}:1: the problem_id {rows[1]['problem_id']!r} is also that of" in done.output
     assert "first.jsonl:2" in done.output
+
+
+def test_processes_score_responses_to_several_samples_together(world: World, place: Path) -> None:
+    (place / "met").mkdir()
+    samples = [Sample(name, "?", "open_ended", "x", extra={"place": str(place / "met")}) for name in "ab"]
+    rewards = RewardConfig(processes=2, custom={"*": "rollout.own_rewards:meeting"})
+    with Components.open(world.short().model_copy(update={"rewards": rewards})) as components:
+
+        def answered(asked: Any, known: Any) -> Any:
+            for number, sample in enumerate(asked):
+                prompt = components.strategy.start(sample)
+                turn = Turn(prompt, np.array([5]), np.array([True]), None, "stop", "x")
+                yield Outcome(number, sample, prompt, ((Trajectory((turn,)),),))
+            raise EasyVideoError("the endpoint is gone")
+
+        with pytest.raises(EasyVideoError, match="endpoint is gone"):
+            collect_responses(samples, answered, components, ledger := ResponseLedger.open(place / "ledger", {}), say)
+    assert [(name, entry.record.trajectories[0].score.accuracy) for name, entry in ledger.known.items()] == [
+        ("a", 1.0),
+        ("b", 1.0),
+    ], "what came before the error is kept"
+
+
+def say(done: int, total: int) -> None:
+    """Of the progress."""
 
 
 def test_identifiers_are_checked_before_anybody_is_asked(world: World, place: Path) -> None:

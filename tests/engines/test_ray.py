@@ -103,10 +103,10 @@ def test_rewards_in_actors_score_as_in_this_process_and_a_killed_one_is_replaced
     with closing(RewardWorkers(RewardConfig(processes=1, **settings), by_ray=True)) as rewards:
         wanted = Scorer(RewardConfig(**settings)).score_groups(groups)
         assert rewards.score_groups(groups) == wanted
-        first = rewards.pool.pids
+        first = rewards.open_pool().pids
         kill(first[0])
         until = time.monotonic() + 60
-        while rewards.pool.pids in ([], first):
+        while rewards.open_pool().pids in ([], first):
             assert time.monotonic() < until
             time.sleep(0.05)
         assert rewards.score_groups(groups) == wanted

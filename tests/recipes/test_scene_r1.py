@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,16 +11,20 @@ import pytest
 from easyvideor1.config import load_config
 from easyvideor1.recipes.scene_r1 import Camera, depth_map, foreground, iou_3d, lift, reward, two_turns
 from easyvideor1.rewards import Scorer
+from easyvideor1.rollout.strategies import PromptBuilder, open_strategy
 from easyvideor1.toyworld.scene import Body, Scene, frame_times
-from easyvideor1.types import Prompt, Sample, Trajectory, Turn
+from easyvideor1.types import MediaRef, Prompt, Sample, Trajectory, Turn
+from tiny import make_plan
 
 SCENE = Scene(
     64, 64, 2.0, 4.0, frame_times(2.0, 4.0), (Body("square", "red", 16.0, 24.0, 32.0, "right", 8.0, 0.5, 1.5),)
 )
 
 
-def row() -> dict:
-    return two_turns({"problem_id": "a", "videos": ["a.mp4"]}, json.loads(json.dumps(SCENE.as_json())))
+def row(trace: str = "") -> dict:
+    return two_turns(
+        {"problem_id": "a", "videos": ["a.mp4"], "offline_output": trace}, json.loads(json.dumps(SCENE.as_json()))
+    )
 
 
 def sample() -> Sample:
@@ -41,6 +46,24 @@ def test_a_row_has_the_track_of_the_frames_that_show_it() -> None:
     assert answer["time"] == [0.5, 1.5] and sorted(answer["boxes"]) == ["0.5", "0.75", "1", "1.25"]
     assert answer["boxes"]["0.5"] == [round(v / 64 * 1000) for v in (20, 24, 36, 40)]
     assert row()["depth"] == 4.0, "64 pixels of focal length, one metre, 16 pixels"
+
+
+def test_a_trace_has_the_box_of_the_frame_that_its_span_leads_to(tiny_family) -> None:
+    """Frames come four times a second: the strategy's choice is made by itself, on the row's own trace."""
+    span = '<answer>{"time":[0.5,1.5]}</answer>'
+    made = row(span)
+    plan = replace(make_plan("video", frames=8, fps=4.0), timestamps=SCENE.times)
+    named = replace(sample(), media=(MediaRef("video", "a.mp4"),))
+    prompts = PromptBuilder(lambda s: None, tiny_family, lambda ref: plan)  # type: ignore[arg-type]
+    strategy = open_strategy(load_config("scene_r1").rollout.strategy, prompts, 4096)
+    asked = strategy.next(named, said(("When?", span)))
+    assert asked is not None and asked.plans[0].timestamps == (1.0,)
+    assert made["offline_output"]["before"] == [span]
+    box = json.loads(made["answer"])["boxes"]["1"]
+    assert made["offline_output"]["text"].endswith(
+        f'<answer>{{"boxes":{json.dumps(box, separators=(",", ":"))}}}</answer>'
+    )
+    assert not row()["has_offline_trajectory"]
 
 
 def test_each_turn_earns_its_own_reward() -> None:
@@ -83,5 +106,5 @@ def test_a_pinhole_lifts_pixels_to_where_they_are() -> None:
 def test_the_second_prompt_says_what_the_reward_looks_for() -> None:
     strategy = load_config("scene_r1").rollout.strategy
     assert "taken at {seconds} seconds" in strategy.frame_question and not strategy.conversation
-    (stage,) = load_config("scene_r1").stages
+    _, stage = load_config("scene_r1").stages
     assert (stage.advantage.gamma, stage.advantage.baseline, stage.advantage.scale) == (0.0, "same", "std")

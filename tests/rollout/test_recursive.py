@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from easyvideor1.config import load_config
 from easyvideor1.config.strategies import RecursiveOptions
 from easyvideor1.types import DataError
 from tiny import make_plan
@@ -48,3 +49,8 @@ def test_what_contradicts_itself_is_refused(tiny_family) -> None:
             RecursiveOptions(name="recursive", **options)
     with pytest.raises(DataError, match="asks about a video"):
         opened(prompt_builder(tiny_family, {}), "recursive").start(asked("How far?")[0])
+
+
+def test_views_are_read_from_a_configuration() -> None:
+    chosen = load_config("quickstart", ["rollout.strategy={name: recursive, views: [first, current]}"])
+    assert chosen.rollout.strategy.views == ("first", "current")

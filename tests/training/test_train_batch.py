@@ -137,6 +137,14 @@ def test_turns_with_rewards_of_their_own() -> None:
     assert isinstance(cut, torch.Tensor) and cut[:2].tolist() == pytest.approx([1 - 0.6, -0.5 - 0.6])
 
 
+def test_rewards_of_other_turns_than_there_are_are_refused() -> None:
+    whole = group((0.5, [2, 1]), (0.1, [3]))
+    # As many as there are turns in all: by their sum alone they could be taken for each other's.
+    scores = tuple(replace(s, turns=t) for s, t in zip(whole.scores, ((1.0,), (0.0, 0.2)), strict=True))
+    with pytest.raises(ValueError, match="1 rewards of turns for a trajectory of 2"):
+        train_batch([replace(whole, scores=scores)], advantage="per_turn")
+
+
 def test_a_group_whose_turns_differ_is_not_flat() -> None:
     flat = group((0.5, [1, 1]), (0.5, [1, 1]))
     scores = tuple(replace(s, turns=t) for s, t in zip(flat.scores, ((1.0, 0.0), (0.0, 1.0)), strict=True))

@@ -98,13 +98,16 @@ def _print_table(console: Console) -> None:
 
     from easyvideor1.recipes.package import shipped_packages
 
+    packages = shipped_packages()
+    columns = ["recipe", "what it does", "minutes"]
+    if any(package.about.needs for package in packages):
+        columns.append("needs")
     table = Table(box=None, pad_edge=False)
-    for column in ("recipe", "system", "what it does", "evidence", "minutes", "needs"):
-        table.add_column(column, justify="right" if column == "minutes" else "left", overflow="fold")
-    for package in shipped_packages():
+    for column in columns:
+        table.add_column(column, justify="right" if column == "minutes" else "left", no_wrap=column != "what it does")
+    for package in packages:
         about = package.about
-        table.add_row(
-            *(package.name, about.system, about.summary, about.evidence, f"{about.minutes:g}", about.needs or "nothing")
-        )
+        cells = (package.name, f"{about.system}: {about.summary}", f"{about.minutes:g}", about.needs)
+        table.add_row(*cells[: len(columns)])
     console.print(table)
     console.print("Show one: evr1 recipes NAME. Run one: evr1 train NAME. The first to try: evr1 quickstart.")

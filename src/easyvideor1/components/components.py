@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -13,6 +12,7 @@ from easyvideor1.components.media import MediaComponents, Progress
 from easyvideor1.components.preparing import read_prepared
 from easyvideor1.components.prompt_checks import PromptChecks, still_there
 from easyvideor1.config import JudgeConfig, RunConfig, SourceConfig, located
+from easyvideor1.config.cluster import launched_ranks
 from easyvideor1.config.paths import require_sources
 from easyvideor1.data import (
     CHECK_CACHE_NAME,
@@ -50,6 +50,8 @@ class Components(MediaComponents):
     shown: Show | None = None
     _prompts: dict[tuple[str, tuple[MediaRef, ...], tuple[str, ...]], Prompt] = field(default_factory=dict)
     _remembered: int = 0
+    #: The components that these are a variant of.
+    _origin: Components | None = None
 
     @classmethod
     def open(
@@ -77,7 +79,9 @@ class Components(MediaComponents):
         """Components with other prompts and budgets, such as those of a benchmark, that share the rest with these.
 
         They have one tokenizer, one frame store and one set of processes that read media, so that many of them cost
-        little more than one. Closing any of them ends these processes; what is used again is opened again.
+        little more than one. Closing any of them ends these processes; what is used again is opened again. Processes
+        that score (``rewards.processes``) are those of these components, where the rewards are the same; others score
+        in this process.
 
         Args:
             config: with the same ``model`` and ``cache``.
@@ -95,24 +99,27 @@ class Components(MediaComponents):
         found.family, found.check_cache = self.family, self.check_cache
         found.store, found.ledger = self.store, self.ledger
         found.frames, found.prefetcher = self.frames, self.prefetcher
+        found._origin = self._origin or self
         return found
 
     @cached_property
     def scorer(self) -> Scorer:
         """Scores responses, in this process or in others (``rewards.processes``)."""
         rewards, cluster = self.config.rewards, self.config.cluster
-        if not rewards.processes:
+        origin = self._origin
+        if origin is not None and rewards.processes and rewards == origin.config.rewards:
+            return origin.scorer
+        if origin is not None or not rewards.processes:  # a variant has no processes of its own: nobody closes it
             return Scorer(rewards)
         from easyvideor1.rollout.reward_workers import RewardWorkers
 
-        launched = "WORLD_SIZE" in os.environ and cluster.placement == "auto"
-        return RewardWorkers(rewards, by_ray=cluster.asks_for_ray and not launched)
+        return RewardWorkers(rewards, by_ray=cluster.asks_for_ray and launched_ranks() == 1)
 
     def close(self) -> None:
         """End the processes that decode or score, if any were started; what is used again is opened again."""
         super().close()
-        if "scorer" in self.__dict__:
-            self.scorer.close()
+        if self._origin is None and (scorer := self.__dict__.pop("scorer", None)) is not None:
+            scorer.close()
 
     @cached_property
     def strategy(self) -> Strategy:

@@ -86,7 +86,7 @@ def prepare(
     bad: dict[str, BadRow] = {}
     for sample in source.samples:
         try:
-            samples += _prepared(sample, transforms, seed, probe)
+            samples += prepared(sample, transforms, seed, probe)
         except DataError as error:
             what, _, remedy = str(error).partition(" - ")
             bad[sample.id] = BadRow(sample.where, "", what, remedy or "correct the row")
@@ -97,9 +97,16 @@ def prepare(
     return replace(usable, samples=samples, filtered=usable.filtered + dropped)
 
 
-def _prepared(
+def prepared(
     sample: Sample, transforms: Sequence[BoundTransform], seed: int, probe: Callable[[str], MediaInfo]
 ) -> list[Sample]:
+    """One sample after ``data.prepare``; none if a transform drops it.
+
+    Raises:
+        ConfigError: a transform makes several samples of it.
+        DataError: a transform refuses it.
+        MediaError: a transform reads a medium that cannot be used.
+    """
     read = sample
     for position, transform in enumerate(transforms):
         rng = np.random.default_rng(key(seed, "prepare", position, sample.id))

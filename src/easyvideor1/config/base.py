@@ -53,6 +53,12 @@ def require_order(section: BaseConfig, low: str, high: str) -> None:
         raise ValueError(f"{low} ({least}) is larger than {high} ({most}); lower the first or raise the second")
 
 
+def as_tuples(value: Any) -> Any:
+    """Lists as tuples, at any depth. A section whose class is chosen by name is no longer JSON when it is checked, and
+    then a list is no tuple (pydantic's strict mode)."""
+    return tuple(map(as_tuples, value)) if isinstance(value, list) else value
+
+
 #: What stands in a table for every ``module:attr``.
 CUSTOM = "module:attr"
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from easyvideor1.config.base import BaseConfig, NonNegativeInt, PositiveInt
+
+#: What a launcher such as ``torchrun`` sets in the environment of every process that it starts as a rank.
+_LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def launched_ranks() -> int:
+    """Ranks that a launcher says it has started, this process being one of them; 1 without a launcher."""
+    return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in _LAUNCHED) else 1
 
 
 class ClusterConfig(BaseConfig):

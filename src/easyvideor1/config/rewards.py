@@ -215,9 +215,11 @@ class RewardConfig(BaseConfig):
     null for one per processor, 16 at most."""
     processes: Annotated[NonNegativeInt, CHANGEABLE] = 0
     """Processes that score whole groups; 0 scores in the process of the run. They are actors of Ray where the ranks are
-    (``cluster.placement``), else on this machine. One that hangs or dies is replaced, and what it had is masked."""
+    (``cluster.placement``), else on this machine. One that hangs or dies is replaced, and what it had is masked. Each
+    gets a part of ``judge.concurrency``, ``judge.max_requests`` and ``judge.max_tokens``."""
     deadline: Annotated[float, Field(gt=0), CHANGEABLE] = 600.0
-    """Seconds that the responses to one sample may take together in a process of ``processes``, which then is ended."""
+    """Seconds that the responses to one sample may take together in a process of ``processes``, which then is ended.
+    With a judge it has to be longer than a request with all its attempts, ``(judge.retries + 1) * judge.timeout``."""
     overlap: Annotated[bool | None, CHANGEABLE] = None
     """Whether comparisons of a step begin while its other responses are still being generated, and with ``processes``
     all of its scores. Null: with ``processes``, and where the model is on another device than the processors, which
@@ -243,6 +245,27 @@ class RewardConfig(BaseConfig):
     def _deadline_is_used(self) -> RewardConfig:
         for fault in () if self.processes else self.unused(["deadline"], "processes"):
             raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
+    def _processes_can_ask_the_judge(self) -> RewardConfig:
+        judge = self.judge
+        if not self.processes or not judge.url:
+            return self
+        for name in ("concurrency", "max_requests", "max_tokens"):
+            whole = getattr(judge, name)
+            if whole is not None and whole < self.processes:
+                raise ValueError(
+                    f"judge.{name} ({whole}) is less than processes ({self.processes}), each of which gets a part of "
+                    f"it: set processes to {whole} or less, or raise judge.{name}"
+                )
+        longest = (judge.retries + 1) * judge.timeout
+        if self.deadline < longest:
+            raise ValueError(
+                f"deadline ({self.deadline:g} s) is less than a request to the judge may take, {longest:g} s "
+                "((judge.retries + 1) * judge.timeout), so that a slow judge would end its process, and judge.fallback "
+                "would never apply: raise deadline, or lower judge.timeout or judge.retries"
+            )
         return self
 
     @model_validator(mode="after")

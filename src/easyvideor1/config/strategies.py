@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from easyvideor1.config.base import CUSTOM, BaseConfig, PositiveInt, require_order
+from easyvideor1.config.base import CUSTOM, BaseConfig, PositiveInt, as_tuples, require_order
 
 if TYPE_CHECKING:
     from easyvideor1.config.stages import StageConfig
@@ -22,6 +22,11 @@ class StrategyOptions(BaseConfig):
 
     name: str
     """Which strategy."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_become_tuples(cls, values: Any) -> Any:
+        return {key: as_tuples(value) for key, value in values.items()} if isinstance(values, dict) else values
 
     @model_serializer(mode="wrap")
     def _short(self, handler: SerializerFunctionWrapHandler) -> Any:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from easyvideor1.config.base import CUSTOM, BaseConfig, ByName, PositiveInt, Probability
+from easyvideor1.config.base import CUSTOM, BaseConfig, ByName, PositiveInt, Probability, as_tuples
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Byte, Byte, Byte]
@@ -27,12 +27,7 @@ class TransformOptions(BaseConfig):
     @model_validator(mode="before")
     @classmethod
     def _lists_become_tuples(cls, values: Any) -> Any:
-        # A section whose class is chosen by name is no longer JSON when it is checked, and a strict tuple is no list.
-        return {key: _tuples(value) for key, value in values.items()} if isinstance(values, dict) else values
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+        return {key: as_tuples(value) for key, value in values.items()} if isinstance(values, dict) else values
 
 
 class OverlayIds(TransformOptions):
@@ -137,6 +132,21 @@ class InvertQuestion(TransformOptions):
     """Share of the questions that are inverted, of those that can be; drawn anew for every sample and step."""
 
 
+class DropSettled(TransformOptions):
+    above: Probability = 0.0
+    """Rows whose pass rate, when they were last seen, lies above this are not too hard."""
+    below: Probability = 1.0
+    """Rows whose pass rate lies below this are not too easy."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Chance that a row that is too hard or too easy is drawn all the same, so that its pass rate is measured anew."""
+
+    @model_validator(mode="after")
+    def _some_rate_is_between(self) -> DropSettled:
+        if not self.above < self.below:
+            raise ValueError(f"above ({self.above:g}) must be less than below ({self.below:g})")
+        return self
+
+
 class CustomTransform(TransformOptions):
     model_config = ConfigDict(extra="allow")
 
@@ -145,6 +155,7 @@ TRANSFORM_OPTIONS: Mapping[str, type[TransformOptions]] = {
     "adapt_difficulty": AdaptDifficulty,
     "anchors": Anchors,
     "composite": Composite,
+    "drop_settled": DropSettled,
     "fading_mask": FadingMask,
     "invert_question": InvertQuestion,
     "mask_frames": MaskFrames,
@@ -181,12 +192,18 @@ class RewardHistory(CurriculumOptions):
         return self
 
 
+class PassRateHistory(CurriculumOptions):
+    passing: float = 0.5
+    """Least total reward of a response that passes."""
+
+
 class CustomCurriculum(CurriculumOptions):
     model_config = ConfigDict(extra="allow")
 
 
 CURRICULUM_OPTIONS: Mapping[str, type[CurriculumOptions]] = {
     "none": CurriculumOptions,
+    "pass_rate": PassRateHistory,
     "reward_history": RewardHistory,
     CUSTOM: CustomCurriculum,
 }

@@ -6,7 +6,8 @@ it was. What a checkpoint answers follows from the seed and the sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,8 @@ from easyvideor1.engines.endpoint import ReplyError
 from easyvideor1.engines.engine import Engine
 from easyvideor1.families.family import Family
 from easyvideor1.records.trajectories import TrajectoryRecord, prompt_digest, sample_record, trajectory_record
+from easyvideor1.rewards import Scorer
+from easyvideor1.rewards.concurrency import EarlyScoring
 from easyvideor1.rollout.driver import Draw, Job, Outcome, drive
 from easyvideor1.rollout.requests import offline_ids
 from easyvideor1.seeds import derive_seed
@@ -151,7 +154,7 @@ def collect_responses(
     unfinished: dict[str, TurnError | RequestFailed] = {}
     on_progress(len(known), len(samples))
     with closing(generate(samples, frozenset(known))) as outcomes:
-        for outcome in outcomes:
+        for outcome, begun in _scored_ahead(outcomes, components.scorer):
             sample = outcome.sample
             fault = _sample_fault(outcome)
             if isinstance(fault, TurnError | RequestFailed):
@@ -161,7 +164,7 @@ def collect_responses(
                 unreadable[sample.id] = fault
             else:
                 assert outcome.prompt is not None
-                known[sample.id] = _scored(outcome, components)
+                known[sample.id] = _scored(outcome, components, begun)
                 record = sample_record(sample, outcome.prompt, trajectories=known[sample.id])
                 ledger.append(prompt_digest(outcome.prompt), record)
             on_progress(len(known) + len(unreadable) + len(unfinished), len(samples))
@@ -222,11 +225,34 @@ def _sample_fault(outcome: Outcome) -> MediaError | TurnError | RequestFailed | 
     return None
 
 
-def _scored(outcome: Outcome, components: Components) -> tuple[TrajectoryRecord, ...]:
+def _scored_ahead(
+    outcomes: Iterable[Outcome], scorer: Scorer
+) -> Generator[tuple[Outcome, EarlyScoring | None], None, None]:
+    """Outcomes in their order, each with what scores it already: as many at the same time as there are processes.
+
+    Where no more outcomes come because of an error, those that came before it are not lost.
+    """
+    waiting: deque[tuple[Outcome, EarlyScoring | None]] = deque()
+    try:
+        for outcome in outcomes:
+            begun = None
+            if scorer.at_once > 1 and outcome.trajectories and _sample_fault(outcome) is None:
+                begun = scorer.comparisons()
+                begun.begin(0, outcome.sample, [each.completion for each in outcome.trajectories])
+            waiting.append((outcome, begun))
+            if len(waiting) >= scorer.at_once:
+                yield waiting.popleft()
+    except Exception:
+        yield from waiting
+        raise
+    yield from waiting
+
+
+def _scored(outcome: Outcome, components: Components, begun: EarlyScoring | None) -> tuple[TrajectoryRecord, ...]:
     """The responses of all draws, scored; what did not come is not: there is nothing to judge, and judges may be
     paid."""
     came = [trajectory.completion for trajectory in outcome.trajectories]
-    scores = iter(components.scorer.score_groups([(outcome.sample, came)])[0] if came else ())
+    scores = iter(components.scorer.score_groups([(outcome.sample, came)], begun)[0] if came else ())
     found: list[TrajectoryRecord] = []
     for draw in outcome.draws:
         if isinstance(draw, ReplyError):

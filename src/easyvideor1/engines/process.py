@@ -9,9 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -41,17 +43,25 @@ class ProcessChannel:
         on_message: called from a thread whenever a message came or the process ended.
         serve: ``module:attr`` of the worker's loop, which is called with its ``Port``.
         name: what its lines on stderr begin with.
+        own_temporary: whether it gets a directory of its own for temporary files, which ``kill`` removes with what a
+            process that is killed leaves there.
     """
 
     #: The worker can map memory of this process.
     shares_memory = True
 
     def __init__(
-        self, on_message: Callable[[], None] = lambda: None, *, serve: str = ENGINE_LOOP, name: str = "engine"
+        self,
+        on_message: Callable[[], None] = lambda: None,
+        *,
+        serve: str = ENGINE_LOOP,
+        name: str = "engine",
+        own_temporary: bool = False,
     ) -> None:
         self._on_message, self._name = on_message, name
         self._connection, theirs = multiprocessing.Pipe()
         lifeline, self._life = os.pipe()
+        self._temporary = tempfile.mkdtemp(prefix=f"evr1-{name}-") if own_temporary else None
         python_path = os.pathsep.join(filter(None, (_PACKAGE_ROOT, os.environ.get("PYTHONPATH"))))
         try:
             self._process = subprocess.Popen(
@@ -64,10 +74,14 @@ class ProcessChannel:
                     "PYTHONPATH": python_path,
                     "PYTHONUNBUFFERED": "1",
                     "PYTHONFAULTHANDLER": "1",  # a crash in native code says where
+                    **({} if self._temporary is None else {"TMPDIR": self._temporary}),
                 },
                 pass_fds=(theirs.fileno(), lifeline),
                 start_new_session=True,  # a keyboard interrupt goes to the trainer only, which then ends its workers
             )
+        except OSError:
+            self._remove_temporary()
+            raise
         finally:
             theirs.close()
             os.close(lifeline)
@@ -115,7 +129,9 @@ class ProcessChannel:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)  # processes that the engine started, too
         self._process.kill()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):  # the kernel holds it, as for a disk or a driver that hangs
+            self._process.wait(_END_SECONDS)
+        self._remove_temporary()
         self._outgoing.put(None)
         for thread in self._threads:
             thread.join(_END_SECONDS)
@@ -138,6 +154,10 @@ class ProcessChannel:
         how = self._unread + how
         printed = "\n".join(list(self._lines))
         return f"{how}; its last lines:\n{printed}" if printed else f"{how}; it printed nothing"
+
+    def _remove_temporary(self) -> None:
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _send(self, message: Any) -> None:
         self._outgoing.put(ForkingPickler.dumps(message))  # here, so that the caller gets the error

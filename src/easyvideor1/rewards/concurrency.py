@@ -165,7 +165,7 @@ OUT_OF_TIME = "not scored: the comparisons of the step took longer than rewards.
 Compare = Callable[[Sample, Sequence[Completion]], Sequence[Callable[[], Score]]]
 
 
-class Begun(Protocol):
+class EarlyScoring(Protocol):
     """Work on the scores of a step that may begin while its other responses are still generated."""
 
     def begin(self, group: int, sample: Sample, completions: Sequence[Completion]) -> Sequence[Future[Any]]:

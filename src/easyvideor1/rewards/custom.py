@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from easyvideor1.registry import load_attribute
@@ -110,11 +110,7 @@ def checked_score(target: str, result: object, *, form: float = 0.0, turns: int 
     of_turns = tuple(checked_number(target, f"turns[{place}]", value) for place, value in enumerate(result.turns))
     if not all(map(math.isfinite, of_turns)):
         raise RewardError(f"reward {target!r} returned turns={of_turns}, which are not all finite")
-    if of_turns and turns is not None and len(of_turns) != turns:
-        raise RewardError(
-            f"reward {target!r} returned {len(of_turns)} rewards of turns for a trajectory of {turns}; it must return "
-            "one for each, or none"
-        )
+    check_turns(target, of_turns, turns)
     if not result.applicable and not result.reason:
         raise RewardError(f"reward {target!r} returned applicable=False without a reason")
     return replace(
@@ -126,6 +122,19 @@ def checked_score(target: str, result: object, *, form: float = 0.0, turns: int 
         applicable=bool(result.applicable),
         turns=of_turns,
     )
+
+
+def check_turns(target: str, of_turns: Sequence[float], turns: int | None) -> None:
+    """Check that a reward gave one number for each of so many turns, or none; ``None``: there are no turns.
+
+    Raises:
+        RewardError: it did not.
+    """
+    if of_turns and turns is not None and len(of_turns) != turns:
+        raise RewardError(
+            f"reward {target!r} returned {len(of_turns)} rewards of turns for a trajectory of {turns}; it must return "
+            "one for each, or none"
+        )
 
 
 def _is_number(value: object) -> bool:

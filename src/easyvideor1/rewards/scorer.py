@@ -14,8 +14,8 @@ from easyvideor1.registry import code_excerpt, error_words
 from easyvideor1.rewards.concurrency import (
     MOST_HANGING,
     ActiveWork,
-    Begun,
     Comparisons,
+    EarlyScoring,
     TimeLimit,
     default_workers,
 )
@@ -39,8 +39,12 @@ _WAITING = frozenset({"code", "math"})
 class Scorer:
     """Scores samples as a configuration says, and counts what could not be scored.
 
-    ``counts`` maps ``(task type, reason)`` to a number of responses. Thread-safe if the custom rewards are. Of
-    these so many calls as ``most_hanging`` may be given up (``rewards.timeout``) and go on.
+    ``counts`` maps ``(task type, reason)`` to a number of responses. Thread-safe if the custom rewards are.
+
+    Args:
+        config: how responses are scored.
+        most_hanging: calls of custom rewards that were given up (``rewards.timeout``) and still run; at so many,
+            scoring raises.
     """
 
     def __init__(self, config: RewardConfig, *, most_hanging: int = MOST_HANGING) -> None:
@@ -69,13 +73,17 @@ class Scorer:
 
     @property
     def at_once(self) -> int:
-        """Calls of ``score_groups`` at the same time that custom rewards need not know of."""
+        """Calls of ``score_groups`` that may run side by side although custom rewards are not thread-safe."""
         return 1
 
     @property
     def reads_trajectories(self) -> bool:
         """Whether a custom reward is given whole trajectories."""
         return any(takes_trajectory(target) for target in self.config.custom.values())
+
+    def reward_name(self, sample: Sample) -> str:
+        """What scores a sample, in words: its custom reward, or the rule of its type."""
+        return self._reward_of(canonical_task(sample.task))[0]
 
     @property
     def hangs(self) -> bool:
@@ -103,7 +111,7 @@ class Scorer:
         """
         return tuple(self._scored(sample, responses, self.parts, training=True))
 
-    def comparisons(self, seconds: float | None = None) -> Begun:
+    def comparisons(self, seconds: float | None = None) -> EarlyScoring:
         """For ``score_groups``: what may begin while other responses of the step are still generated.
 
         ``seconds`` goes before ``rewards.step_seconds``.
@@ -112,7 +120,7 @@ class Scorer:
         return Comparisons(self._pool, partial(self._compare, training=True), limit)
 
     def score_groups(
-        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: Begun | None = None
+        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: EarlyScoring | None = None
     ) -> list[tuple[Score, ...]]:
         """``score_group`` of every group of a step; comparisons that wait for a process run side by side.
 
@@ -148,7 +156,7 @@ class Scorer:
 
     @contextmanager
     def _waiting(
-        self, comparisons: Begun, groups: Sequence[tuple[Sample, Sequence[Completion]]]
+        self, comparisons: EarlyScoring, groups: Sequence[tuple[Sample, Sequence[Completion]]]
     ) -> Iterator[list[Sequence[Future[Score]]]]:
         """The running comparisons of each group; those that the block does not wait for are cancelled."""
         comparisons.limit()
@@ -291,8 +299,7 @@ class Scorer:
         return (training and completion.asks_tag) if asked is None else asked
 
     def _one(self, task: str, sample: Sample, completion: Completion, *, require_tag: bool) -> Score:
-        target, custom = self._custom.get(task) or self._custom.get("*") or ("", None)
-        name = target or f"built-in {task}"
+        name, custom = self._reward_of(task)
         result: Score | float | None
         try:
             if custom is None:
@@ -314,6 +321,10 @@ class Scorer:
             form = format_of(parsed, completion.text, self.settings, sample.extra)
         turns = None if completion.trajectory is None else len(completion.trajectory.turns)
         return checked_score(name, result, form=form, turns=turns)
+
+    def _reward_of(self, task: str) -> tuple[str, CustomReward | None]:
+        """The name of what scores a type, and its custom reward, if it has one."""
+        return self._custom.get(task) or self._custom.get("*") or (f"built-in {task}", None)
 
     def _values(
         self, task: str, part: Part, sample: Sample, responses: Sequence[str], scores: Sequence[Score]

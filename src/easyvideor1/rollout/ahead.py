@@ -166,6 +166,10 @@ class AheadCollector(StepCollector):
         """See ``Collector``."""
         self._scoring.wait()
 
+    def close(self) -> None:
+        """See ``Collector``: what waits for its scores is left, for scoring it may cost money, or start processes."""
+        self._scoring.close()
+
     def _trained_version(self, step: int) -> int:
         """The version of the weights that a step updates."""
         return self.ahead.first + step - 1

@@ -31,6 +31,7 @@ class BackgroundScoring:
         self._scorer, self._most = scorer, threads
         self._waiting: dict[int, deque[tuple[Group, Future[Group]]]] = {}
         self._threads: set[threading.Thread] = set()
+        self._closed = False
         self._lock = threading.Lock()
 
     def begin(self, group: Group, step: int = 0) -> Future[Group]:
@@ -39,9 +40,14 @@ class BackgroundScoring:
         Args:
             group: without scores.
             step: groups with the same number may be scored together.
+
+        Raises:
+            RuntimeError: this was closed.
         """
         future: Future[Group] = Future()
         with self._lock:
+            if self._closed:
+                raise RuntimeError("scoring in the background was closed")
             self._waiting.setdefault(step, deque()).append((group, future))
             if len(self._threads) < self._most:
                 thread = threading.Thread(target=self._work, name="score ahead", daemon=True)
@@ -53,6 +59,14 @@ class BackgroundScoring:
         """Return when nothing is scored and nothing waits."""
         while (thread := next(iter(self._threads.copy()), None)) is not None:
             thread.join()
+
+    def close(self) -> None:
+        """Cancel what waits, and take no more; what is being scored goes on, and nobody waits for it."""
+        with self._lock:
+            self._closed = True
+            waiting, self._waiting = self._waiting, {}
+        for _, future in (each for groups in waiting.values() for each in groups):
+            future.cancel()
 
     def _work(self) -> None:
         while True:

@@ -20,7 +20,7 @@ from easyvideor1.config import StageConfig
 from easyvideor1.engines.engine import Engine, Sampling
 from easyvideor1.families.family import Family
 from easyvideor1.rewards import Scorer
-from easyvideor1.rewards.concurrency import Begun
+from easyvideor1.rewards.concurrency import EarlyScoring
 from easyvideor1.rollout.groups import attach_scores, response_rewards, selector
 from easyvideor1.rollout.hybrid import Hybrid
 from easyvideor1.rollout.requests import OnGroup, generate_online, read_offline, ready_prompts
@@ -61,6 +61,10 @@ class Collector(Protocol):
 
     def settle(self) -> None:
         """Wait until nothing is scored in the background, as before an evaluation, which uses the same rewards."""
+        ...
+
+    def close(self) -> None:
+        """The stage is over, or was left: nothing more begins to be scored."""
         ...
 
 
@@ -140,6 +144,9 @@ class StepCollector:
     def settle(self) -> None:
         """Nothing is scored in the background."""
 
+    def close(self) -> None:
+        """Nothing is scored in the background."""
+
     def _collected(self, groups: list[Group], used: list[Group], rounds: int, counts: dict[str, float]) -> Collected:
         """What a step gets: a surplus of groups that could be trained on is cut."""
         surplus = max(len(used) - self.options.prompts_per_step, 0)
@@ -212,7 +219,7 @@ class StepCollector:
     @contextmanager
     def _scoring_ahead(
         self, samples: Sequence[Sample], placed: Sequence[tuple[Trajectory, ...]] | None
-    ) -> Iterator[tuple[OnGroup | None, Begun | None]]:
+    ) -> Iterator[tuple[OnGroup | None, EarlyScoring | None]]:
         """What begins to score groups as they come, and what has begun. Those that are ``placed`` belong to them."""
         if not self.overlap:
             yield None, None
@@ -229,7 +236,7 @@ class StepCollector:
             begun.cancel()
             raise
 
-    def _scored(self, groups: list[Group], baselines: list[Group], begun: Begun | None) -> list[Group]:
+    def _scored(self, groups: list[Group], baselines: list[Group], begun: EarlyScoring | None) -> list[Group]:
         """The groups with their scores and, if there are ``baselines``, the rewards of these: one for each group."""
         scorer = self.scorer.score_groups
         scored = attach_scores([*groups, *baselines], scorer if begun is None else partial(scorer, begun=begun))

@@ -29,3 +29,7 @@ class ObservedCollector:
     def settle(self) -> None:
         """See ``Collector``."""
         self._collector.settle()
+
+    def close(self) -> None:
+        """See ``Collector``."""
+        self._collector.close()

@@ -55,17 +55,18 @@ class Recursive:
 
     def counts(self, sample: Sample, trajectory: Trajectory) -> Mapping[str, float]:
         """How many responses stated no value, so that the last one was carried on."""
-        return {"carried": float(sum(self._value(turn) is None for turn in trajectory.turns))}
+        return {"carried": float(sum(self.read(turn) is None for turn in trajectory.turns))}
 
     def values(self, trajectory: Trajectory) -> list[float]:
         """The value behind every turn."""
         values = [self.options.start]
         for turn in trajectory.turns:
-            value = self._value(turn)
+            value = self.read(turn)
             values.append(values[-1] if value is None else value)
         return values[1:]
 
-    def _value(self, turn: Turn) -> float | None:
+    def read(self, turn: Turn) -> float | None:
+        """The value that a turn states; ``None`` where the value before stands."""
         said = Completion(turn.text, turn.finish, turn.prompt.opens_thinking)
         number = parse(_VALUE, said, (), self.prompts.grammar).value
         if number is None or not self.options.low <= number.value <= self.options.high:
@@ -87,17 +88,32 @@ class Recursive:
         return [0, 0] if len(found) == 1 else list(found)
 
     def _prompt(self, sample: Sample, step: int, value: float) -> Prompt:
-        asked, plan, (ref, _) = self._video(sample)
+        asked, plan, video = self._video(sample)
         moments = self._moments(plan)
         place = {"first": 0, "previous": moments[step], "current": moments[step + 1]}
+        return self.ask(asked, video, place, {view: plan.timestamps[place[view]] for view in place}, value)
+
+    def ask(
+        self, sample: Sample, video: Medium, place: Mapping[str, int], seconds: Mapping[str, float], value: float
+    ) -> Prompt:
+        """The prompt of one turn.
+
+        Args:
+            sample: whose question is asked.
+            video: its video with its plan.
+            place: where among the frames of the plan each view is.
+            seconds: the time of each view, as the prompt tells it.
+            value: the last one.
+
+        Raises:
+            DataError: ``state`` names a column that the row does not have.
+        """
+        ref, plan = video
         geometry = self.prompts.family.geometry
         still = replace(ref, kind="image", start=None, end=None)
         shown = [(still, part(plan, [place[view]], geometry, "image")) for view in self.options.views]
-        views = [
-            f"{view.capitalize()} view, at {plan.timestamps[place[view]]:.1f} seconds: <image>"
-            for view in self.options.views
-        ]
-        state = filled(self.options.state, asked, value=f"{value:g}")
-        question = "\n".join([*views, state, filled("{question}", asked)])
-        turn = replace(asked, task=_VALUE, question=question, media=tuple(each for each, _ in shown))
+        views = [f"{view.capitalize()} view, at {seconds[view]:.1f} seconds: <image>" for view in self.options.views]
+        state = filled(self.options.state, sample, value=f"{value:g}")
+        question = "\n".join([*views, state, filled("{question}", sample)])
+        turn = replace(sample, task=_VALUE, question=question, media=tuple(each for each, _ in shown))
         return self.prompts.compose(self.prompts.text(turn), shown)

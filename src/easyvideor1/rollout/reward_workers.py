@@ -13,12 +13,12 @@ from easyvideor1.config import JudgeConfig, RewardConfig
 from easyvideor1.engines.process import ProcessChannel
 from easyvideor1.engines.ray_channel import RayChannel, join_cluster
 from easyvideor1.rewards import Scorer
-from easyvideor1.rewards.concurrency import Begun, default_workers
+from easyvideor1.rewards.concurrency import EarlyScoring, default_workers
 from easyvideor1.rewards.judge.asking import Usage
 from easyvideor1.rollout.reward_worker import OpenScorer
 from easyvideor1.rollout.scoring_pool import GroupTask, ScoringPool
 from easyvideor1.spans import Span
-from easyvideor1.types import Completion, Sample, Score
+from easyvideor1.types import Completion, EasyVideoError, Sample, Score
 
 _LOOP = "easyvideor1.rollout.reward_worker:serve"
 
@@ -27,7 +27,7 @@ class RewardWorkers(Scorer):
     """A ``Scorer`` whose groups are scored in ``rewards.processes`` processes, with the same results.
 
     The unit of work is a group, because parts such as diversity compare its responses. Each process has rewards of its
-    own, which therefore need not be thread-safe, an equal share of what the judge may be asked, and the judge's cache
+    own, which therefore need not be thread-safe, a part of what the judge may be asked, and the judge's cache
     of verdicts in common with the others (files). Rewards are tried and the judge is checked in this process.
 
     The processes start with the first group. They are actors of Ray, or processes of this machine.
@@ -37,6 +37,7 @@ class RewardWorkers(Scorer):
         super().__init__(config)
         self._by_ray = by_ray
         self._processes: ScoringPool | None = None
+        self._closed = False
         self._opening = threading.Lock()
 
     @property
@@ -44,14 +45,16 @@ class RewardWorkers(Scorer):
         """See ``Scorer``."""
         return self.config.processes
 
-    @property
-    def pool(self) -> ScoringPool:
+    def open_pool(self) -> ScoringPool:
         """The processes, which are started if there are none.
 
         Raises:
             ConfigError: there is no such Ray cluster.
+            EasyVideoError: they were closed.
         """
         with self._opening:
+            if self._closed:
+                raise EasyVideoError("rewards were closed, and nothing more is scored")
             if self._processes is None:
                 if self._by_ray:
                     join_cluster()
@@ -79,11 +82,11 @@ class RewardWorkers(Scorer):
     def comparisons(self, seconds: float | None = None) -> GroupsAhead:
         """For ``score_groups``: groups that may be scored while others of the step are still generated."""
         return GroupsAhead(
-            lambda task: self.pool.submit(task), self.config.step_seconds if seconds is None else seconds
+            lambda task: self.open_pool().submit(task), self.config.step_seconds if seconds is None else seconds
         )
 
     def score_groups(
-        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: Begun | None = None
+        self, groups: Sequence[tuple[Sample, Sequence[Completion]]], begun: EarlyScoring | None = None
     ) -> list[tuple[Score, ...]]:
         """See ``Scorer``. A group whose process hangs or dies is masked and counted."""
         ahead = self.comparisons() if begun is None else begun
@@ -98,7 +101,7 @@ class RewardWorkers(Scorer):
         """See ``Scorer``."""
         tasks = [GroupTask(sample, [one], training=False) for sample, one in pairs]
         for task in tasks:
-            self.pool.submit(task)
+            self.open_pool().submit(task)
         try:
             return [task.future.result()[0] for task in tasks]
         finally:
@@ -107,13 +110,17 @@ class RewardWorkers(Scorer):
 
     def waiting(self) -> str:
         """See ``Scorer``."""
-        for task, pid in () if self._processes is None else self._processes.busy():
-            return f"the {task.sample.task} of {task.sample.id!r} (process {pid})"
-        return super().waiting()
+        pool = self._processes
+        busy = [] if pool is None else pool.busy()
+        if not busy:
+            return super().waiting()
+        task, pid = busy[0]
+        return f"the {task.sample.task} of {task.sample.id!r} (process {pid})"
 
     def close(self) -> None:
-        """See ``Scorer``."""
+        """End the processes, for good: what asks for scores afterwards gets an error."""
         with self._opening:
+            self._closed = True
             pool, self._processes = self._processes, None
         if pool is not None:
             pool.close()
@@ -121,12 +128,12 @@ class RewardWorkers(Scorer):
     def _start(self, on_message: Callable[[], None]) -> Any:
         if self._by_ray:  # beside ranks that may have reserved all CPUs
             return RayChannel(cpus=0, on_message=on_message, serve=_LOOP)
-        return ProcessChannel(on_message, serve=_LOOP, name="rewards")
+        return ProcessChannel(on_message, serve=_LOOP, name="rewards", own_temporary=True)
 
     def _opens(self, place: int, spent: Usage) -> OpenScorer:
         key = self.config.judge.api_key_env
         environment = {key: os.environ[key]} if key in os.environ else {}  # that of an actor is not this one
-        return OpenScorer(share(self.config, place, spent), environment)
+        return OpenScorer(config_of_process(self.config, place, spent), environment)
 
     def _note(self, counts: dict[tuple[str, str], int], spans: Sequence[Span]) -> None:
         for (task, reason), times in counts.items():
@@ -135,7 +142,7 @@ class RewardWorkers(Scorer):
 
 
 class GroupsAhead:
-    """The groups of a step that are scored, by their position (``rewards.concurrency.Begun``).
+    """The groups of a step that are scored, by their position (``rewards.concurrency.EarlyScoring``).
 
     Args:
         submit: has a group scored.
@@ -173,15 +180,17 @@ class GroupsAhead:
             task.future.cancel()
 
 
-def share(config: RewardConfig, place: int, spent: Usage) -> RewardConfig:
-    """The configuration of one of ``config.processes`` processes: with its share of threads and of the judge.
+def config_of_process(config: RewardConfig, place: int, spent: Usage) -> RewardConfig:
+    """The configuration of one of ``config.processes`` processes, with its part of what the judge may be asked.
+
+    All of them together stay within it. They share the threads, too, but each has one at least.
 
     ``spent`` is what the processes before it in its place have asked the judge; the group that one of them was lost
     with is not in it.
     """
     count, judge = config.processes, config.judge
-    changes: dict[str, Any] = {"concurrency": max(1, judge.concurrency // count)}
-    for name, used in (("max_requests", spent.requests), ("max_tokens", spent.tokens)):
+    changes = {}
+    for name, used in (("concurrency", 0), ("max_requests", spent.requests), ("max_tokens", spent.tokens)):
         whole = getattr(judge, name)
         if whole is not None:
             changes[name] = max(0, whole // count + (place < whole % count) - used)

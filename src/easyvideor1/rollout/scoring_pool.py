@@ -11,13 +11,14 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from easyvideor1.rewards.judge.asking import Usage
 from easyvideor1.rewards.types import masked
-from easyvideor1.rollout.reward_worker import GroupScored, OpenScorer, ScoreGroup, ScorerReady, raised
+from easyvideor1.rollout.reward_worker import GroupScored, OpenScorer, ScoreGroup, ScorerReady, scoring_error
 from easyvideor1.spans import Span
 from easyvideor1.types import Completion, EasyVideoError, Sample, Score
 
@@ -28,6 +29,10 @@ DIED = "not scored: its process ended"
 _START_SECONDS = 600.0
 #: Processes in a row that end before they can score: no matter of chance.
 _MOST_STARTS = 3
+#: Processes that end over one group after the other, while no group is scored: no matter of single responses.
+_MOST_DEATHS = 16
+#: Seconds that the processes get to end, all of them together, when the pool is closed.
+_END_SECONDS = 30.0
 #: Seconds between two looks at processes that say nothing.
 _LOOK_SECONDS = 5.0
 
@@ -49,6 +54,16 @@ class GroupTask:
         """In which comparisons may begin."""
         return self.seconds if self.until is None else max(self.until - time.monotonic(), 0.0)
 
+    def give(self, scores: tuple[Score, ...]) -> None:
+        """Resolve the future; one that was cancelled meanwhile stays so."""
+        with suppress(InvalidStateError):
+            self.future.set_result(scores)
+
+    def fail(self, error: Exception) -> None:
+        """Resolve the future with an error; one that was cancelled meanwhile, or has its scores, stays so."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
 
 @dataclass(slots=True, eq=False)
 class _Process:
@@ -60,6 +75,7 @@ class _Process:
     ready: bool = False
     pid: int = 0
     starts: int = 1
+    #: Its future is resolved before this is ``None`` again: whatever fails between, somebody knows of the task.
     task: GroupTask | None = None
     #: What those before it have asked the judge.
     spent: Usage = field(default_factory=Usage)
@@ -97,8 +113,10 @@ class ScoringPool:
         self._waiting: deque[GroupTask] = deque()
         self._processes: list[_Process] = []
         self._error: Exception | None = None
-        self._numbers = 0
+        self._numbers = self._deaths = 0
+        self._judge_answers = False
         self._closed = False
+        self._ending: list[threading.Thread] = []
         self._bell, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, name="reward processes", daemon=True)
         self._thread.start()
@@ -110,13 +128,13 @@ class ScoringPool:
             if error is None:
                 self._waiting.append(task)
         if error is not None:
-            task.future.set_exception(error)
+            task.fail(error)
         self._bell.set()
 
     def busy(self) -> list[tuple[GroupTask, int]]:
         """The groups that are scored at the moment, the oldest first, each with the process that does it."""
-        busy = sorted((each for each in self._processes if each.task is not None), key=lambda each: each.until)
-        return [(each.task, each.pid) for each in busy if each.task is not None]
+        busy = [(each.until, task, each.pid) for each in [*self._processes] if (task := each.task) is not None]
+        return [(task, pid) for _, task, pid in sorted(busy, key=lambda one: one[0])]
 
     @property
     def pids(self) -> list[int]:
@@ -135,7 +153,7 @@ class ScoringPool:
     def _run(self) -> None:
         try:
             for place in range(self._count):
-                self._processes.append(_Process(place, self._start(self._bell.set), 0.0))
+                self._processes.append(_Process(place, self._started(), 0.0))
                 self._open(self._processes[-1])
             while not self._closed:
                 self._bell.wait(self._pause())
@@ -147,8 +165,35 @@ class ScoringPool:
             self._fail(error)
         finally:
             self._fail(EasyVideoError("rewards were closed while groups waited for their scores"))
+            until = time.monotonic() + _END_SECONDS
             for process in self._processes:
-                process.channel.kill()
+                self._end(process)
+            for thread in self._ending:
+                thread.join(max(until - time.monotonic(), 0.0))
+
+    def _started(self) -> Any:
+        """The channel to a new process.
+
+        Raises:
+            EasyVideoError: this machine cannot start another.
+        """
+        try:
+            return self._start(self._bell.set)
+        except OSError as error:  # no memory, or too many processes or files
+            raise EasyVideoError(
+                f"a process of rewards cannot be started: {error} - set rewards.processes lower, or to 0"
+            ) from error
+
+    def _end(self, process: _Process) -> None:
+        """End a process in a thread of its own: the kernel may hold one for long, as for a disk that hangs."""
+        self._ending = [each for each in self._ending if each.is_alive()]
+        thread = threading.Thread(target=process.channel.kill, name="end rewards", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no room for a thread
+            process.channel.kill()
+        else:
+            self._ending.append(thread)
 
     def _pause(self) -> float:
         """Seconds until the next deadline, and not too long."""
@@ -170,44 +215,52 @@ class ScoringPool:
             elif isinstance(message, GroupScored):
                 self._take(process, message)
         if not process.channel.alive():
-            self._lose(process, DIED, f"ended ({process.channel.last_words()})")
+            self._lose(process, DIED, "ended", process.channel.last_words())
         elif (process.task is not None or not process.ready) and time.monotonic() > process.until:
             limit = self._deadline if process.ready else _START_SECONDS
             setting = " (rewards.deadline)" if process.ready else ""
             self._lose(process, HUNG, f"took longer than {limit:g} s{setting}")
 
     def _take(self, process: _Process, found: GroupScored) -> None:
-        task, process.task = process.task, None
+        task = process.task
         assert task is not None
-        process.usage = found.usage
+        process.usage, self._deaths = found.usage, 0
+        self._judge_answers = self._judge_answers or found.judge_answers
         self._note(dict(found.counts), found.spans)
         if found.fault is not None:
-            task.future.set_exception(raised(found.fault))
+            task.fail(scoring_error(found.fault))
         else:
-            task.future.set_result(found.scores)
+            task.give(found.scores)
+        process.task = None
         if found.hangs:  # a call of a reward, which only ends with its process
             self._replace(process)
 
-    def _lose(self, process: _Process, reason: str, what: str) -> None:
-        task, process.task = process.task, None
-        words = f"a process of rewards {what}"
+    def _lose(self, process: _Process, reason: str, what: str, last_words: str = "") -> None:
+        task, words = process.task, f"a process of rewards {what}"
+        said = f": {last_words}" if last_words else ""
         if not process.ready and process.starts >= _MOST_STARTS:
             raise EasyVideoError(
-                f"{words} before it could score, {process.starts} times in a row; set rewards.processes=0"
+                f"{words} before it could score, {process.starts} times in a row; set rewards.processes=0{said}"
             )
         if task is not None:
-            self._note({(task.sample.task, reason): len(task.completions)}, ())
             words += f" over {len(task.completions)} responses to {task.sample.id!r}, which are not scored"
-        warnings.warn(f"{words}; another one takes its place", RuntimeWarning, stacklevel=2)
+            self._note({(task.sample.task, reason): len(task.completions)}, ())
+            task.give((masked(reason),) * len(task.completions))  # before anything that can fail
+            process.task = None
+            self._deaths += reason == DIED
+            if self._deaths >= _MOST_DEATHS:
+                raise EasyVideoError(
+                    f"{words}; {self._deaths} processes have ended over one group after the other, and none was scored "
+                    f"meanwhile. Correct what ends them: the reward, or memory that is too small{said}"
+                )
+        warnings.warn(f"{words}; another one takes its place{said}", RuntimeWarning, stacklevel=2)
         self._replace(process)
-        if task is not None:
-            task.future.set_result((masked(reason),) * len(task.completions))
 
     def _replace(self, process: _Process) -> None:
-        process.channel.kill()
+        self._end(process)
         process.spent = Usage(*(one + other for one, other in zip(_of(process.spent), _of(process.usage), strict=True)))
         process.starts += 1
-        process.channel = self._start(self._bell.set)
+        process.channel = self._started()
         self._open(process)
 
     def _hand_out(self) -> None:
@@ -222,6 +275,7 @@ class ScoringPool:
 
     def _send(self, process: _Process, task: GroupTask) -> None:
         self._numbers += 1
+        process.task, process.until = task, time.monotonic() + self._deadline
         message = ScoreGroup.of(
             self._numbers,
             task.sample,
@@ -229,8 +283,8 @@ class ScoringPool:
             training=task.training,
             seconds=task.seconds_left,
             trajectories=self._trajectories,
+            judge_answers=self._judge_answers,
         )
-        process.task, process.until = task, time.monotonic() + self._deadline
         process.channel.send(message)
 
     def _fail(self, error: Exception) -> None:
@@ -240,8 +294,7 @@ class ScoringPool:
             left, self._waiting = [*self._waiting], deque()
         running = [each.task for each in self._processes if each.task is not None]
         for task in [*running, *left]:
-            if not task.future.done():
-                task.future.set_exception(self._error)
+            task.fail(self._error)
         for process in self._processes:
             process.task = None
 

@@ -17,7 +17,8 @@ Metrics = dict[str, float]
 class Stage:
     """What a stage does in each step: functions of the step, and of what the functions before have made.
 
-    ``collect`` is that of a ``rollout.collector.Collector``: the loop knows no engine.
+    ``collect`` is that of a ``rollout.collector.Collector``: the loop knows no engine. Whoever has built the stage
+    calls ``close`` when it is over or was left.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Stage:
     evaluate: Callable[[int], Metrics]
     log: Callable[[int, Collected, Metrics, Timings], None]
     save: Callable[[int], None]
+    close: Callable[[], None]
 
 
 def train(stage: Stage, done: int = 0) -> None:

@@ -302,7 +302,7 @@ class _Session:
             say=self.watch.say,
         )
         try:
-            with waiting.watched(), closing(timeline), saver:
+            with waiting.watched(), closing(timeline), saver, closing(stage):
                 train(stage, done)
         except KeyboardInterrupt:
             if not self.model.has_lost_a_rank:

@@ -89,17 +89,16 @@ def build_stage(
         return evaluate(validation_name(options, step), shared.share())
 
     def log(step: int, collected: Collected, metrics: Metrics, timings: Timings) -> None:
-        groups = collected.groups
-        canary_values = canary_metrics(groups, grammar) if canary else {}
+        metrics = metrics | (canary_metrics(collected.groups, grammar) if canary else {})
         figures = timeline.figures(step, timings, samples=len(collected.used))
-        row, clock = record.write_metrics(step, groups, collected.used, metrics | canary_values, timings, figures)
+        row, clock = record.write_metrics(step, collected.groups, collected.used, metrics, timings, figures)
         on_step(options.name, step, options.step_count, row | perf_metrics(clock))
         if canary is not None:
-            warnings = canary.look(step, row, groups)
+            warnings = canary.look(step, row, collected.groups)
             record.write_canary(warnings)
             canary.stop(step, warnings)
-        _tell_faults(step, groups, say)
-        unusable.look(step, groups)
+        _tell_faults(step, collected.groups, say)
+        unusable.look(step, collected.groups)
 
     def save_when_due(step: int) -> None:
         if unusable.saves(step) and (due(options.save_every, step) or step == options.step_count or is_best(step)):
@@ -117,6 +116,7 @@ def build_stage(
         evaluate=evaluate_when_due,
         log=log,
         save=save_when_due,
+        close=collector.close,
     )
 
 

@@ -268,8 +268,14 @@ def _turn_rewards(rows: BatchRows, rewards_M: torch.Tensor, lasts: torch.Tensor)
     """Rewards of turns: those of scores that have such, else the trajectory's at its last turn.
 
     What a trajectory lost to length or KL stays with its last turn.
+
+    Raises:
+        ValueError: a score has another number of rewards of turns than its trajectory has turns.
     """
     scores = [score for group in rows.groups for score in group.scores]
+    for trajectory, score in zip(rows.trajectories, scores, strict=True):
+        if score.turns and len(score.turns) != len(trajectory.turns):
+            raise ValueError(f"{len(score.turns)} rewards of turns for a trajectory of {len(trajectory.turns)}")
     if not any(score.turns for score in scores):
         return rewards_M
     given = [value for t, s in zip(rows.trajectories, scores, strict=True) for value in s.turns or [0.0] * len(t.turns)]

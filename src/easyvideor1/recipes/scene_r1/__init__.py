@@ -39,9 +39,17 @@ def write_rows(root: Path) -> None:
 
 
 def two_turns(row: dict[str, Any], scene: dict[str, Any]) -> dict[str, Any]:
-    """A row of the toy world as a question of two turns. Its answer has a box for every frame that shows the shape."""
+    """A row of the toy world as a question of two turns. Its answer has a box for every frame that shows the shape.
+
+    Its trace has both turns: the span of the row's own trace, and the box in the frame that the strategy then shows.
+    Where the shape is gone in that frame, which is the last of a short span, there is no trace.
+    """
     body = Body(**scene["bodies"][0])
     boxes = {f"{t:g}": [_scaled(value) for value in body.box_at(t)] for t in scene["times"] if body.visible_at(t)}
+    inside = [t for t in scene["times"] if body.appears <= t <= body.disappears]
+    box = boxes.get(f"{inside[len(inside) // 2]:g}")
+    traced = bool(row.get("offline_output")) and box is not None
+    thought = f"I see the {body.name} and I draw a box around it."
     return {
         "problem_id": row["problem_id"],
         "problem": f"<video>\nWhen is the {body.name} visible, and where is it then?",
@@ -56,6 +64,13 @@ def two_turns(row: dict[str, Any], scene: dict[str, Any]) -> dict[str, Any]:
         "coordinates": "thousand",
         "box_scale": BOX_SCALE,
         "depth": FOCAL * SHAPE / body.size,
+        "has_offline_trajectory": traced,
+        "offline_output": {
+            "before": [row["offline_output"]],
+            "text": f"<think>{thought}</think><answer>{compact({'boxes': box})}</answer>",
+        }
+        if traced
+        else "",
     }
 
 

@@ -51,10 +51,10 @@ def planning_row(row: dict[str, Any], scene: dict[str, Any], level: str, *, trai
     options = {option[0]: option[3:] for option in row["options"]}
     if trained_task:
         step = motion
-        question = f"The {name} is on its way, and the image shows it now. Which way does it move next?"
+        question = f"Which way does the {name} move if it goes on? The image shows it now."
     else:
         step = _OPPOSITE[motion]
-        question = f"The {name} is to come back, and the image shows it now. Which way does it move next?"
+        question = f"Which way does the {name} move if it comes back? The image shows it now."
     letter = next(letter for letter, text in options.items() if text == step)
     thought = f"The {name} goes {motion} over the frames, so the answer is {letter}."
     traced = row["has_offline_trajectory"]

@@ -166,7 +166,8 @@ class Asker:
         self._budget = Budget(config.max_requests, config.max_tokens)
         self._lock = threading.Lock()
         self._said: set[str] = set()
-        self._has_answered = False
+        #: Whether any request was answered, here or in another process of the run.
+        self.has_answered = False
         self._pool: ThreadPoolExecutor | None = None
         self._owner = 0
 
@@ -279,7 +280,7 @@ class Asker:
                 reply = self._client.complete([*messages, *correction])
                 self._budget.used(reply.tokens)
                 self._budget.answered()
-                self._has_answered = True
+                self.has_answered = True
                 verdict = read(reply.text)
             except TransientError as error:
                 reason, detail, pause = DOWN, str(error), error.pause(attempt, self.config.max_wait)
@@ -302,7 +303,7 @@ class Asker:
 
     def _refused(self, error: RefusedError) -> NoVerdict:
         reason = f"the judge refused the request (HTTP {error.status})"
-        if not self._has_answered:
+        if not self.has_answered:
             raise RewardError(
                 f"the judge at {self.config.url} refused the first request with HTTP {error.status}: {error} - correct "
                 "rewards.judge: the model, extra_body, reply_tokens or max_characters"

@@ -42,6 +42,15 @@ class Judge:
         """What this run has spent so far."""
         return self._asker.usage
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether the judge has answered before: a request that it refuses then stops nothing (``Asker``)."""
+        return self._asker.has_answered
+
+    @has_answered.setter
+    def has_answered(self, known: bool) -> None:
+        self._asker.has_answered = known
+
     def judge_many(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         """Judge answers at the same time; equal requests are sent once.
 

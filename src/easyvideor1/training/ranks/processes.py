@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from easyvideor1.config import ClusterConfig
+from easyvideor1.config.cluster import launched_ranks
 from easyvideor1.types import ConfigError
 
 #: Lines of a rank's output that are kept for messages.
@@ -43,8 +44,7 @@ def launched(cluster: ClusterConfig) -> Launched | None:
     Raises:
         ConfigError: it has started another number of ranks than the configuration says.
     """
-    wanted = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    if any(name not in os.environ for name in wanted) or (ranks := int(os.environ["WORLD_SIZE"])) == 1:
+    if (ranks := launched_ranks()) == 1:
         return None
     if ranks != cluster.ranks:
         raise ConfigError(
