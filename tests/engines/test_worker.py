@@ -203,6 +203,19 @@ def test_partial_of_a_request_whose_engine_fails_meanwhile(engine, prompts):
         engine.partial(ticket)
 
 
+def test_partial_of_a_request_whose_engine_has_failed(engine, prompts):
+    """Nobody has been told yet."""
+    (ticket,) = engine.submit([named("fail", prompts, n=2)])
+    while engine._error is None:
+        assert engine.arrived() == []
+        time.sleep(0.01)
+    assert engine.partial(ticket) == [[], []]
+    with pytest.raises(EasyVideoError, match="the engine fails"):
+        list(finished(engine))
+    with pytest.raises(KeyError):
+        engine.partial(ticket)
+
+
 def test_what_an_engine_raises_for_cancelled_requests_does_not_trouble_later_ones(engine, prompts):
     (ticket,) = engine.submit([named("fail", prompts)])
     for _ in range(2):  # the error has come after the second
