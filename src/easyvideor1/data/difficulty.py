@@ -1,4 +1,5 @@
-"""Transforms that follow the difficulty of a sample: a mask that fades, hints for what is hard, noise for what is easy.
+"""Transforms that follow the difficulty of a sample: a mask that fades, hints for what is hard, noise for what is easy,
+and fewer draws of what is always or never answered.
 
 What they do is a function of the seed, the sample and the step, and of the stage's curriculum where they read one.
 """
@@ -10,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from easyvideor1.config.transforms import AdaptDifficulty, FadingMask
+from easyvideor1.config.transforms import AdaptDifficulty, DropSettled, FadingMask
 from easyvideor1.data.media_transforms import reference_spans, with_effect
 from easyvideor1.data.transforms import TRANSFORMS, TransformContext, reads_curriculum
 from easyvideor1.rewards.readers.geometry import number
@@ -84,6 +85,21 @@ def adapt_difficulty(sample: Sample, step: int, rng: np.random.Generator, contex
     if strength > 0:
         sample = with_effect(sample, make_effect("noise", strength=strength, seed=seeds[0]))
     return [sample]
+
+
+@TRANSFORMS.register("drop_settled")
+@reads_curriculum("pass_rate")
+def drop_settled(sample: Sample, step: int, rng: np.random.Generator, context: TransformContext) -> list[Sample]:
+    """Drop samples that were always, or never, answered when they were last seen: their groups teach nothing.
+
+    Another sample is drawn in their place. A share ``keep`` of the draws is let through, or what the policy has learnt
+    or forgotten since would never be known. A sample that was not seen yet stays.
+    """
+    options: DropSettled = context.options
+    rate = context.curriculum.pass_rate(sample.id)
+    if rate is None or options.above < rate < options.below or rng.random() < options.keep:
+        return [sample]
+    return []
 
 
 def _thoughts(response: str) -> list[str]:

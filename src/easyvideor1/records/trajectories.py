@@ -252,9 +252,12 @@ def trajectory_record(
 
 
 def _has_fresh_turn(trajectory: Trajectory) -> bool:
-    """Whether a further turn has a prompt that does not begin with the one before."""
-    pairs = itertools.pairwise(turn.prompt.token_ids for turn in trajectory.turns)
-    return any(not np.array_equal(before, after[: len(before)]) for before, after in pairs)
+    """Whether a further turn has a prompt that does not begin with the prompt and the response of the one before."""
+    for before, after in itertools.pairwise(trajectory.turns):
+        told = np.concatenate([before.prompt.token_ids, before.response_ids])
+        if not np.array_equal(told, after.prompt.token_ids[: len(told)]):
+            return True
+    return False
 
 
 def rollout_row(record: SampleRecord) -> dict[str, Any]:
