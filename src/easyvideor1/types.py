@@ -386,9 +386,9 @@ class Group:
     """One sample and its G trajectories, kept together from rollout to loss; ``scores`` is empty until scored.
 
     ``baseline`` is the reward of the greedy response to the same prompt (ReMax); ``None`` if it was not requested, or
-    could not be scored. ``fault`` says why a group has no trajectories, unless its media could not be read;
-    ``request_failed`` means that the engine did not answer (``RequestFailed``). ``pairs`` are the places of better and
-    worse trajectories that an objective over pairs trains on; where they are ``None``, it makes its own from rewards.
+    could not be scored. ``fault`` says why a group has no trajectories, unless its media could not be read: the engine
+    did not answer (``request_failed``), say, or a group of an earlier stage cannot be made again (``stored_failed``).
+    ``pairs`` are the places of better and worse trajectories; if ``None``, an objective makes its own from rewards.
     """
 
     sample: Sample
@@ -397,4 +397,5 @@ class Group:
     baseline: float | None = None
     fault: str = ""
     request_failed: bool = False
+    stored_failed: bool = False
     pairs: tuple[tuple[int, int], ...] | None = None

@@ -19,8 +19,8 @@ _WITHIN_SENTENCE = re.compile(r"[\w,;] *[\"'*(]*$")
 #: What stands before an option rather than before the pronoun "I".
 _NAMES_OPTION = re.compile(r"\b(?:option|answer|choice|letter|is|be)[ :]*[\"'*(]*$", re.IGNORECASE)
 #: Words that follow a name, and neither an article nor "I"; so do third persons of verbs ("shows").
-_AFTER_NAME = frozenset(
-    "and are as because but cannot does from has if is not of or since so than then was were which while".split()
+_AFTER_NAME = re.compile(
+    "and|are|as|because|but|cannot|does|from|has|if|is|not|of|or|since|so|than|then|was|were|which|while"
 )
 _BOOLEAN = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
 
@@ -61,7 +61,8 @@ def _named_options(options: tuple[str, ...], text: str) -> tuple[str | None, str
     taken for an option, and with it taken for a word."""
     pairs = [split_option(option) for option in options]
     known = {letter for letter, _ in pairs}
-    sure, unsure = [], []
+    sure: list[tuple[int, str]] = []
+    unsure: list[tuple[int, str]] = []
     for found in _LETTER.finditer(text):
         if found[0] in known and (kind := _reading(text, found)) != "word":
             (sure if kind == "option" else unsure).append((found.start(), found[0]))
@@ -78,7 +79,7 @@ def _reading(text: str, found: re.Match[str]) -> Literal["option", "word", "unsu
     if found[0] not in "AI" or following is None:
         return "option"
     word, before = following[1], text[: found.start()]
-    if word in _AFTER_NAME or (word.endswith("s") and not word.endswith(("ss", "us"))):
+    if _AFTER_NAME.fullmatch(word) or (word.endswith("s") and not word.endswith(("ss", "us"))):
         return "option"
     if found[0] == "I":
         return "option" if _NAMES_OPTION.search(before) else "word"
