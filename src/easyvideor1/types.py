@@ -204,7 +204,7 @@ class MediaPlan:
     ``timestamps`` are seconds in the source, one per entry of ``frame_indices``. ``grid`` is ``(t, h, w)`` in patches;
     ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` identifies content and plan; it is the key in the store.
     With ``effects`` frames are made from those of ``source``, which the store keeps (``video/effects``). With a
-    ``part`` they are taken of another plan, with or without effects (``video/part.py``).
+    ``part`` they are taken from another plan, with or without effects (``video/part.py``).
     """
 
     kind: MediaKind

@@ -21,11 +21,14 @@ from easyvideor1.files import append, file_digest, is_sealed, json_bytes, seal, 
 from easyvideor1.registry import error_words
 from easyvideor1.types import ConfigError, DataError, OfflineTrajectory, Sample
 
+#: Of the lines of a file of verdicts; a file of another format is not taken up.
+FORMAT = "2"
+
 
 def filter_identity(target: str, function: Callable[..., Any]) -> dict[str, str]:
     """What decides the verdicts of a filter: its name, and the digest of the file that it is in."""
     source = inspect.getsourcefile(inspect.unwrap(function))
-    return {"filter": target, "code": "" if source is None else file_digest(source)}
+    return {"filter": target, "format": FORMAT, "code": "" if source is None else file_digest(source)}
 
 
 class VerdictFile:
@@ -58,8 +61,7 @@ class VerdictFile:
         known = {}
         for number, line in enumerate(lines, 2):
             row = _read(path, number, line)
-            texts = row["traces"]
-            traces = None if texts is None else tuple(OfflineTrajectory(text) for text in texts)
+            traces = None if row["traces"] is None else tuple(map(_trace, row["traces"]))
             known[row["sample"], row["digest"]] = Verdict(row["keep"], row["reason"], row["columns"], traces)
         if len(whole) < len(content):
             os.truncate(path, len(whole))
@@ -70,12 +72,19 @@ class VerdictFile:
         return self._known.get((sample.id, row_digest(sample)))
 
     def add(self, sample: Sample, verdict: Verdict) -> None:
-        """Keep a verdict; it is on the disk when this returns. Traces are kept as texts, without log-probs."""
+        """Keep a verdict; it is on the disk when this returns."""
         key = (sample.id, row_digest(sample))
         line = {"sample": key[0], "digest": key[1], "keep": verdict.keep, "reason": verdict.reason}
-        traces = None if verdict.traces is None else [trace.text for trace in verdict.traces]
+        traces = None if verdict.traces is None else [asdict(trace) for trace in verdict.traces]
         append(self.path, json_bytes(seal({**line, "columns": dict(verdict.columns), "traces": traces})))
         self._known[key] = verdict
+
+
+def _trace(fields: Mapping[str, Any]) -> OfflineTrajectory:
+    logprobs = fields["logprobs"]
+    return OfflineTrajectory(
+        fields["text"], None if logprobs is None else tuple(logprobs), before=tuple(fields["before"])
+    )
 
 
 def _read(path: Path, number: int, line: bytes) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def fading_mask(sample: Sample, step: int, rng: np.random.Generator, context: Tr
         if score is None:
             raise DataError(
                 f"{sample.where or sample.id}: the column {options.difficulty!r} is "
-                f"{sample.extra.get(options.difficulty)!r}, not a number - score the rows first (evr1 curate)"
+                f"{sample.extra.get(options.difficulty)!r}, not a number - score the rows first (evr1 filter)"
             )
         if score >= options.below:
             return [sample]

@@ -18,6 +18,7 @@ from easyvideor1.data.transforms import TRANSFORMS, TransformContext
 from easyvideor1.rewards.readers.time_spans import read_spans
 from easyvideor1.types import ConfigError, DataError, Effect, MediaRef, Sample
 from easyvideor1.video.effects import make_effect
+from easyvideor1.video.sampling import clip_seconds
 from easyvideor1.video.tracks import tracks_beside, tracks_file
 
 #: Column with the reference span ``[start, end]`` in seconds, where the answer holds more than that.
@@ -177,8 +178,7 @@ def require_span(sample: Sample, step: int, rng: np.random.Generator, context: T
     for ref in sample.media:
         if ref.kind != "video":
             continue
-        duration = context.probe(ref.path).duration
-        first, last = ref.start or 0.0, duration if ref.end is None else min(ref.end, duration)
+        first, last = clip_seconds(context.probe(ref.path), ref.start, ref.end)
         for start, end in reference_spans(sample):
             if end < first or start > last:
                 raise DataError(

@@ -6,7 +6,6 @@ A line of a JSON Lines file is one sample with its trajectories. ``trajectory_fi
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -252,9 +251,10 @@ def trajectory_record(
 
 
 def _has_fresh_turn(trajectory: Trajectory) -> bool:
-    """Whether a further turn has a prompt that does not begin with the one before."""
-    pairs = itertools.pairwise(turn.prompt.token_ids for turn in trajectory.turns)
-    return any(not np.array_equal(before, after[: len(before)]) for before, after in pairs)
+    """Whether a further turn has a prompt that does not begin with the prompt and the response of the one before."""
+    told = [turn.prompt.followed_by(turn.response_ids).token_ids for turn in trajectory.turns[:-1]]
+    pairs = zip(told, trajectory.turns[1:], strict=True)
+    return any(not np.array_equal(ids, after.prompt.token_ids[: len(ids)]) for ids, after in pairs)
 
 
 def rollout_row(record: SampleRecord) -> dict[str, Any]:
