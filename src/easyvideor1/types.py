@@ -366,8 +366,7 @@ class Score:
     ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the parsed
     answer, and ``found`` the kind of place where it was found (``rewards.types.Found``; empty for custom rewards). A
     response that could not be scored has ``applicable=False`` and a ``reason``, never a silent 0. A scored one has a
-    reason if no answer could be parsed, or its answer could not be compared. ``turns`` are rewards of every turn, which
-    advantages of turns read in place of ``total``; empty if it has none.
+    reason if its answer could not be parsed or compared. ``turns`` are rewards of turns, read by advantages of turns.
     """
 
     accuracy: float

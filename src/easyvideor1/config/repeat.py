@@ -104,8 +104,8 @@ def _check_names(source: Source, made: set[int]) -> None:
         of_loop, given = (place, other) if place in made else (other, place)
         where, loop = (source.where(("stages", index, "name")) for index in (given, of_loop))
         raise ConfigError(
-            f"{where}: the name {name!r} is taken: the loop makes it for a further round of the stage of {loop}; choose "
-            "another name for one of them"
+            f"{where}: the name {name!r} is taken: the loop makes it for a further round of the stage of {loop}; "
+            "choose another name for one of them"
         )
 
 
