@@ -20,7 +20,8 @@ from easyvideor1.records.trajectory_files import read_trajectories
 from easyvideor1.rollout.samples import rounds_of
 from easyvideor1.seeds import derive_seed
 from easyvideor1.training.from_rollouts import EarlierRollouts
-from easyvideor1.types import DataError, Group, Sample
+from easyvideor1.training.unusable_steps import UnusableStepWatch
+from easyvideor1.types import DataError, Group, Sample, StoppedError
 
 from .runs import World, copy_run, differing, json_lines, train
 
@@ -234,8 +235,11 @@ def test_changed_responses_and_media_are_not_trained_on(done: tuple[Path, str], 
     change("digest", "0")
     assert all("media, or the frames that are taken of them, are not those" in group.fault for group in groups())
     change("response", "no")
-    assert all("other responses than those that its pairs were chosen from" in group.fault for group in groups())
+    changed = groups()
+    assert all("other responses than those that its pairs were chosen from" in group.fault for group in changed)
     components.close()
+    with pytest.raises(StoppedError, match=r"3 with a group of an earlier stage that cannot .* restore the rows, the"):
+        UnusableStepWatch("dpo", 1, 2, print).look(1, changed)
 
 
 @pytest.mark.model
