@@ -6,7 +6,6 @@ A line of a JSON Lines file is one sample with its trajectories. ``trajectory_fi
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -253,11 +252,9 @@ def trajectory_record(
 
 def _has_fresh_turn(trajectory: Trajectory) -> bool:
     """Whether a further turn has a prompt that does not begin with the prompt and the response of the one before."""
-    for before, after in itertools.pairwise(trajectory.turns):
-        told = np.concatenate([before.prompt.token_ids, before.response_ids])
-        if not np.array_equal(told, after.prompt.token_ids[: len(told)]):
-            return True
-    return False
+    told = [turn.prompt.followed_by(turn.response_ids).token_ids for turn in trajectory.turns[:-1]]
+    pairs = zip(told, trajectory.turns[1:], strict=True)
+    return any(not np.array_equal(ids, after.prompt.token_ids[: len(ids)]) for ids, after in pairs)
 
 
 def rollout_row(record: SampleRecord) -> dict[str, Any]:
