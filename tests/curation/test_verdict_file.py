@@ -56,6 +56,7 @@ def test_the_identity_of_a_filter_is_all_of_its_package_and_what_it_says(tmp_pat
         VerdictFile.open(tmp_path / "v.jsonl", changed)
     sys.modules["judging_rows.own"].VERSION = "b"
     assert filter_identity("judging_rows.own:keep", keep) == {**changed, "identity": "b"}
+    assert "identity" not in filter_identity("judging_rows.own:keep", type("Own", (), {"identity": keep}))
     sys.modules["judging_rows.own"].VERSION = 3
     with pytest.raises(ConfigError, match="it must return a text"):
         filter_identity("judging_rows.own:keep", keep)

@@ -40,7 +40,7 @@ def filter_identity(target: str, function: Callable[..., Any]) -> dict[str, str]
     if code is None:
         source = inspect.getsourcefile(inspect.unwrap(function))
         code = "" if source is None else file_digest(source)
-    own = getattr(function, "identity", None)
+    own = None if inspect.isclass(function) else getattr(function, "identity", None)
     said = own() if callable(own) else ""
     if not isinstance(said, str):
         raise ConfigError(f"the identity() of the filter {target!r} returned {said!r}; it must return a text")
