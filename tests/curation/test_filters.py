@@ -11,6 +11,7 @@ import pytest
 from easyvideor1.config import RunConfig
 from easyvideor1.curation.filters import FILTERS, FilterOptions, Passing, Questions
 from easyvideor1.curation.responses import CollectedResponses
+from easyvideor1.locks import file_lock
 from easyvideor1.records.trajectories import TrajectoryRecord
 from easyvideor1.types import ConfigError, OfflineTrajectory, Sample, Score
 from training.runs import World, json_lines
@@ -176,6 +177,10 @@ def test_a_function_of_ones_own_is_cached_and_masked_while_it_is_down(world: Wor
     other = evr1("filter", settings, "--out", place / "other.jsonl", "--by", "own_filter:short", "--verdicts",
                  place / "kept.jsonl.verdicts.jsonl")  # fmt: skip
     assert other.exit_code == 0 and (place / "other.jsonl").read_bytes() == out.read_bytes()
+    with file_lock(place / ".kept.jsonl.verdicts.jsonl.lock"):
+        busy = evr1("filter", settings, "--out", place / "third.jsonl", "--by", "own_filter:short", "--verdicts",
+                    place / "kept.jsonl.verdicts.jsonl")  # fmt: skip
+    assert busy.exit_code == 2 and "choose another --verdicts" in busy.output
     (place / "own_filter.py").write_text(OWN + "\n")
     changed = evr1("filter", settings, "--out", place / "third.jsonl", "--by", "own_filter:short", "--verdicts",
                    place / "kept.jsonl.verdicts.jsonl")  # fmt: skip
@@ -260,8 +265,10 @@ def test_verdicts_by_hand() -> None:
     assert verdict("derivable", {"trace0": Passing(0, 4, unreadable=2)}).keep is False
     found = verdict("derivable", {"trace0": Passing(2, 4, unreadable=2)}).columns
     assert found == {"derivable_rate": 1.0, "derivable_responses": 2}
-    unread = {"no_video": Passing(0, 4, unreadable=4), "one_frame": Passing(0, 4)}
-    assert verdict("temporal_necessity", unread).keep is None
+    for unread, keep in ((Passing(1, 4, unreadable=3), True), (Passing(2, 4, unreadable=2), False)):
+        assert verdict("temporal_necessity", {"no_video": unread, "one_frame": Passing(0, 4)}).keep is keep
+    few = {"no_video": Passing(0, 3, needed=4), "one_frame": Passing(0, 4)}
+    assert verdict("temporal_necessity", few).keep is None
     assert verdict("pass_rate", {"": Passing(1, 4)}, above=0.25).reason == "with a pass rate of at most 0.25"
     half = {"no_video": Passing(2, 4), "one_frame": Passing(2, 4)}
     assert verdict("temporal_necessity", half).keep and not verdict("temporal_necessity", half, answered=0.4).keep

@@ -28,7 +28,6 @@ _ASKS = (
 
 
 def filter_rows(
-    context: typer.Context,
     config: ConfigArgument,
     overrides: GenerationOverrides = None,
     out: Annotated[Path, typer.Option(help="File of rows to write: .jsonl, .json or .parquet.")] = Path("rows.jsonl"),
@@ -52,6 +51,7 @@ def filter_rows(
     model: Annotated[str, typer.Option(help="Model name at the endpoint.")] = "",
     api_key_env: Annotated[str, typer.Option(help="Environment variable with the API key of the endpoint.")] = "",
     verdicts: Annotated[Path | None, typer.Option(help="File of verdicts; OUT.verdicts.jsonl by default.")] = None,
+    context: typer.Context = None,  # type: ignore[assignment]  # only the command line has one
 ) -> None:
     """Write the rows of data.train that a filter keeps.
 
@@ -83,12 +83,14 @@ def filter_rows(
     _by_answers(config, overrides or (), out, k, checkpoint, asked, by, options, passing, complete)
 
 
-def _refuse_given(context: typer.Context, names: Sequence[str], reason: str) -> None:
-    """Refuse options that would do nothing.
+def _refuse_given(context: typer.Context | None, names: Sequence[str], reason: str) -> None:
+    """Refuse options of a command line that would do nothing.
 
     Raises:
         ConfigError: one of them was given; the message names all that were.
     """
+    if context is None:
+        return
     options = {str(option.name): option.opts[-1] for option in context.command.params}
     sources = {name: context.get_parameter_source(name) for name in names}
     given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
@@ -162,9 +164,16 @@ def _by_function(
     if out.exists():
         raise ConfigError(f"{out} exists already; remove it, or choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(out.with_name(f".{out.name}.lock")) as ours, Components.open(settings) as components:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        file_lock(out.with_name(f".{out.name}.lock")) as ours,
+        file_lock(file.with_name(f".{file.name}.lock")) as alone,
+        Components.open(settings) as components,
+    ):
         if not ours:
             raise ConfigError(f"another process is writing {out}; wait for it, or choose another --out")
+        if not alone:
+            raise ConfigError(f"another process is writing {file}; wait for it, or choose another --verdicts")
         with progress("checking rows", unit="row") as advance:
             loaded = components.load_sources(settings.data.train, advance)
         samples = [sample for source in loaded for sample in source.samples]

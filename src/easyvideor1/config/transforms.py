@@ -124,7 +124,7 @@ class AdaptDifficulty(TransformOptions):
     """Strength of noise: with a mean reward that lies ``d`` above the reference, Gaussian noise of ``noise * d``. 0
     gives none."""
     mask: Annotated[float, Field(ge=0)] = 0.0
-    """The same for the share of frames that are hidden, at most half of them."""
+    """The same for the share of frames that are hidden, at most half of them, and none of a reference span."""
 
 
 class InvertQuestion(TransformOptions):

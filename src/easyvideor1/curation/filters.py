@@ -149,7 +149,8 @@ class PassRate:
 class TemporalNecessity:
     """Drops rows that are answered without the video, or from the frame in its middle alone.
 
-    What is left needs what happens over time, as far as this model can tell. Rows without a video are kept.
+    What is left needs what happens over time, as far as this model can tell. Rows without a video are kept. Where most
+    responses have no answer that can be read ("I see no video"), the model does not answer without it.
     """
 
     options: FilterOptions
@@ -162,15 +163,20 @@ class TemporalNecessity:
         return [View("no_video", blind), View("one_frame", with_video(sample) or sample, one_frame)]
 
     def verdict(self, sample: Sample, found: Mapping[str, Passing]) -> Verdict:
-        rates = {name: one.readable_rate for name, one in found.items()}
+        rates = {name: _answered(one) for name, one in found.items()}
         for name, words in (("no_video", "answered without the video"), ("one_frame", "answered from one frame")):
             rate = rates.get(name)
             if rate is not None and rate > self.options.answered:
                 return Verdict(False, words)
         if None in rates.values():
             return Verdict(None)
-        counts = {f"{name}_responses": one.readable for name, one in found.items()}
+        counts = {f"{name}_responses": one.judged for name, one in found.items()}
         return Verdict(True, columns={**{f"{name}_rate": rate for name, rate in rates.items()}, **counts})
+
+
+def _answered(passing: Passing) -> float | None:
+    """Share of the readable responses that pass; of all, if most are unreadable: one lucky guess is no answer."""
+    return passing.rate if passing.readable_rate is None else passing.readable_rate
 
 
 @FILTERS.register("derivable")

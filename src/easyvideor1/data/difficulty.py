@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from easyvideor1.config.transforms import AdaptDifficulty, DropSettled, FadingMask
-from easyvideor1.data.media_transforms import reference_spans, with_effect
+from easyvideor1.data.media_transforms import labelled_spans, reference_spans, with_effect
 from easyvideor1.data.transforms import TRANSFORMS, TransformContext, reads_curriculum
 from easyvideor1.rewards.readers.geometry import number
 from easyvideor1.types import ConfigError, DataError, Sample
@@ -65,7 +65,11 @@ def adapt_difficulty(sample: Sample, step: int, rng: np.random.Generator, contex
     """Give hints to hard samples, and noise or masks to easy ones, as strong as they are hard or easy (DeepVideo-R1).
 
     ``d = reference - mean`` (``curriculum.difficulty``). A sample that was not seen yet stays as it is, and so does a
-    hard one without a response that was rewarded.
+    hard one without a response that was rewarded. A mask spares the reference spans of a sample that has them: what the
+    answer is about stays to be seen.
+
+    Raises:
+        DataError: a mask is asked for, and the answer of a sample about time has no span.
     """
     options: AdaptDifficulty = context.options
     difficulty = context.curriculum.difficulty(sample.id)
@@ -80,7 +84,9 @@ def adapt_difficulty(sample: Sample, step: int, rng: np.random.Generator, contex
     seeds = [int(seed) for seed in rng.integers(0, 2**53, 2)]
     strength, share = min(-difficulty * options.noise, 1.0), min(-difficulty * options.mask, 0.5)
     if share > 0:
-        effect = make_effect("mask_frames", inside=((0.0, 1e9),), share=share, seed=seeds[1])
+        spans = labelled_spans(sample)
+        may_hide = {"outside": spans} if spans else {"inside": ((0.0, 1e9),)}
+        effect = make_effect("mask_frames", share=share, seed=seeds[1], **may_hide)
         sample = with_effect(sample, effect)
     if strength > 0:
         sample = with_effect(sample, make_effect("noise", strength=strength, seed=seeds[0]))

@@ -24,6 +24,9 @@ from easyvideor1.video.tracks import tracks_beside, tracks_file
 #: Column with the reference span ``[start, end]`` in seconds, where the answer holds more than that.
 SPAN_COLUMN = "span"
 
+#: Tasks whose answer holds spans of time.
+_TIMED = ("temporal_grounding", "spatial_temporal_grounding")
+
 _MARKS = {"image": "<image>", "video": "<video>"}
 
 
@@ -52,6 +55,17 @@ def reference_spans(sample: Sample) -> tuple[tuple[float, float], ...]:
             "[start, end] in seconds"
         )
     return tuple((float(start), float(end)) for start, end in found.value)
+
+
+def labelled_spans(sample: Sample) -> tuple[tuple[float, float], ...]:
+    """The reference spans of a sample that is about time, or has them in the column ``span``; none of another.
+
+    Raises:
+        DataError: it is about time, and has none.
+    """
+    given = sample.extra.get(SPAN_COLUMN)
+    labelled = isinstance(given, list | tuple) and len(given) == 2
+    return reference_spans(sample) if labelled or sample.task in _TIMED else ()
 
 
 def _seed(rng: np.random.Generator) -> int:
