@@ -99,11 +99,11 @@ class TrajectoryRecord:
 class SampleRecord:
     """One sample with its trajectories: a line of a file.
 
-    ``prompt`` is the text of the first turn's prompt and ``prompt_tokens`` its length; ``tokens`` are those by kind:
-    ``text``, ``image``, ``video``. ``facets`` are what results are told apart by, such as duration or subject, from
-    the row's column of this name. ``measures`` are the row's columns that say what its boxes and spans are measured by
-    (``MEASURES``). ``greedy`` is the greedy response of an evaluation. A sample that could not be put before the model
-    has an ``error`` and no trajectories. ``step`` is that of a rollout.
+    ``prompt``, ``prompt_tokens``, ``media`` and ``tokens`` (by kind: ``text``, ``image``, ``video``) are the text, the
+    length and the media of the first turn's prompt. ``facets`` are what results are told apart by, such as duration or
+    subject, from the row's column of this name. ``measures`` are the row's columns that say what its boxes and spans
+    are measured by (``MEASURES``). ``greedy`` is the greedy response of an evaluation. A sample that could not be put
+    before the model has an ``error`` and no trajectories. ``step`` is that of a rollout.
     """
 
     sample: str

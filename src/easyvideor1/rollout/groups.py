@@ -290,8 +290,9 @@ def breakdown_metrics(groups: Sequence[Group]) -> dict[str, float]:
 
     ``reward/source/<name>`` and ``accuracy/source/<name>``, the same for ``modality``, and ``reward/task/<task>``
     (accuracy by task type is ``accuracy/<task>`` in ``score_metrics``); ``groups/source/<name>`` and
-    ``groups/modality/<modality>`` count samples. ``tokens/text``, ``tokens/image`` and ``tokens/video`` are the prompt
-    tokens of the step of each kind, every group counted once; ``response/tokens/modality/<modality>`` is a mean.
+    ``groups/modality/<modality>`` count samples. ``tokens/text``, ``tokens/image`` and ``tokens/video`` are the tokens
+    of each kind in the step's prompts, every group counted once, and of several turns the first;
+    ``response/tokens/modality/<modality>`` is a mean.
     """
     counts: dict[str, float] = dict.fromkeys(("tokens/text", "tokens/image", "tokens/video"), 0.0)
     values: dict[str, list[float]] = {}
