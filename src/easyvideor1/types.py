@@ -204,7 +204,7 @@ class MediaPlan:
     ``timestamps`` are seconds in the source, one per entry of ``frame_indices``. ``grid`` is ``(t, h, w)`` in patches;
     ``tokens`` is ``t * h * w / merge_size ** 2``. ``digest`` identifies content and plan; it is the key in the store.
     With ``effects`` frames are made from those of ``source``, which the store keeps (``video/effects``). With a
-    ``part`` they are taken of another plan, with or without effects (``video/part.py``).
+    ``part`` they are taken from another plan, with or without effects (``video/part.py``).
     """
 
     kind: MediaKind
@@ -366,8 +366,7 @@ class Score:
     ``accuracy``, ``format`` and ``total`` lie in [0, 1]; ``parts`` are further named floats. ``parsed`` is the parsed
     answer, and ``found`` the kind of place where it was found (``rewards.types.Found``; empty for custom rewards). A
     response that could not be scored has ``applicable=False`` and a ``reason``, never a silent 0. A scored one has a
-    reason if no answer could be parsed, or its answer could not be compared. ``turns`` are rewards of every turn, which
-    advantages of turns read in place of ``total``; empty if it has none.
+    reason if its answer could not be parsed or compared. ``turns`` are rewards of turns, read by advantages of turns.
     """
 
     accuracy: float
@@ -386,9 +385,9 @@ class Group:
     """One sample and its G trajectories, kept together from rollout to loss; ``scores`` is empty until scored.
 
     ``baseline`` is the reward of the greedy response to the same prompt (ReMax); ``None`` if it was not requested, or
-    could not be scored. ``fault`` says why a group has no trajectories, unless its media could not be read;
-    ``request_failed`` means that the engine did not answer (``RequestFailed``). ``pairs`` are the places of better and
-    worse trajectories that an objective over pairs trains on; where they are ``None``, it makes its own from rewards.
+    could not be scored. ``fault`` says why a group has no trajectories, unless its media could not be read: the engine
+    did not answer (``request_failed``), say, or a group of an earlier stage cannot be made again (``stored_failed``).
+    ``pairs`` are the places of better and worse trajectories; if ``None``, an objective makes its own from rewards.
     """
 
     sample: Sample
@@ -397,4 +396,5 @@ class Group:
     baseline: float | None = None
     fault: str = ""
     request_failed: bool = False
+    stored_failed: bool = False
     pairs: tuple[tuple[int, int], ...] | None = None

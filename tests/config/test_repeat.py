@@ -57,8 +57,8 @@ def test_mistakes_inside_are_told_with_their_line_for_every_round():
     [
         ("{repeat: 0, stages: [{name: a}]}", "at least 1, got 0"),
         ("{repeat: true, stages: [{name: a}]}", "at least 1, got true"),
-        ("{repeat: 2}", "expected the list of what is repeated"),
-        ("{repeat: 2, stages: []}", "expected the list of what is repeated"),
+        ("{repeat: 2}", "a loop needs `stages`, a list of at least one stage$"),
+        ("{repeat: 2, stages: []}", "a loop needs `stages`, a list of at least one stage, got"),
         ("{repeat: 2, stages: [{name: a}], steps: 4}", "got steps; set it in the stages of the loop"),
         ("{repeat: 2, stages: [{repeat: 2, stages: [{name: a}]}]}", "cannot have another one inside"),
     ],
@@ -69,8 +69,12 @@ def test_a_wrong_loop_is_told_with_its_line(loop, told):
 
 
 def test_a_name_that_a_loop_makes_is_not_free():
-    with pytest.raises(ConfigError, match="stage names must differ"):
+    with pytest.raises(ConfigError, match=r"^f:8: the name 'dpo-2' is taken: .* a further round of the stage of f:7"):
         parse_config(LOOP.replace("name: last", "name: dpo-2"), "f")
+    with pytest.raises(ConfigError, match=r"^f:3: the name 'grpo-2' is taken: .* a further round of the stage of f:6"):
+        parse_config(LOOP.replace("name: warm", "name: grpo-2"), "f")
+    with pytest.raises(ConfigError, match="stage names must differ"):
+        parse_config(LOOP.replace("name: last", "name: warm"), "f")
 
 
 def test_editors_know_loops():

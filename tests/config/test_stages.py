@@ -282,6 +282,10 @@ PAIRED = "name: dpo, trajectories: rollouts, objective: dpo, aggregation: sequen
         (GRPO + f"  - {{{PAIRED}}}", "set rollouts.pairs"),
         (GRPO + "  - {name: b, rollouts: {pairs: [{builder: accuracy}]}}", "it goes with trajectories: rollouts"),
         (GRPO + "  - {name: b, rollouts: {}}", "set pairs or drop_solved, or leave rollouts out"),
+        (
+            GRPO + "  - {name: b, epochs: 1, rollouts: {drop_solved: 0.5}}",
+            "drop_solved leaves are not known .*set steps",
+        ),
         (GRPO + "  - {name: b, rollouts: {drop_solved: 1.5}}", "rollouts.drop_solved: .*less than or equal to 1"),
         (
             GRPO + "  - {name: b, trajectories: rollouts, rollouts: {pairs: [{builder: accuracy}]}}",

@@ -10,7 +10,10 @@ import pytest
 
 from easyvideor1.config import RunConfig
 from easyvideor1.curation.filters import FILTERS, FilterOptions, Passing, Questions
-from easyvideor1.types import ConfigError, OfflineTrajectory, Sample
+from easyvideor1.curation.responses import CollectedResponses
+from easyvideor1.locks import file_lock
+from easyvideor1.records.trajectories import TrajectoryRecord
+from easyvideor1.types import ConfigError, OfflineTrajectory, Sample, Score
 from training.runs import World, json_lines
 
 from .commands import Body, Endpoint, configured, evr1, serving
@@ -38,6 +41,11 @@ def words_of(body: Body) -> tuple[str, int]:
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     texts = [part["text"] for part in parts if part["type"] == "text"]
     return "\n".join(texts), sum(part["type"] == "image_url" for part in parts)
+
+
+def other(letter: str) -> str:
+    """An option that is not the right one."""
+    return "B" if letter == "A" else "A"
 
 
 def trace(note: str, letter: str) -> str:
@@ -68,7 +76,8 @@ def test_rows_keep_their_first_derivable_trace(world: World, place: Path, endpoi
         assert pictures == 0 and "Notes on the video:\ntime: 0 - 1\ncaption: " in text
         assert "so " not in text and "Write <time>" not in text  # neither the conclusion nor the tags are shown
         letter = text.partition("seen ")[2][:1]
-        return 200, f"<answer>{letter}</answer>" if letter else "<answer>who knows</answer>"
+        number = next(n for n in range(4) if f"[row {n}]" in text)
+        return 200, f"<answer>{letter or other(right[number])}</answer>"
 
     endpoint.answer = reader
     out = place / "kept.jsonl"
@@ -93,7 +102,7 @@ def test_rows_that_need_no_time_are_dropped(world: World, place: Path, endpoint:
         number = next(mark for mark in right if mark in text)
         frames.append(pictures)
         knows = number == "[row 0]" or (number == "[row 1]" and pictures)
-        return 200, f"<answer>{right[number] if knows else 'none of them'}</answer>"
+        return 200, f"<answer>{right[number] if knows else other(right[number])}</answer>"
 
     endpoint.answer = guesser
     settings, out = configured(world, place, rows, rewards__custom={}), place / "kept.jsonl"
@@ -110,13 +119,17 @@ def test_a_row_that_the_model_did_not_answer_is_counted_and_not_kept(
     world: World, place: Path, endpoint: Endpoint
 ) -> None:
     rows = choices(world)[:3]
-    said = (400, "no such thing"), (200, "<answer>?</answer>")
-    endpoint.answer = lambda body: said["[row 1]" not in words_of(body)[0]]
+
+    def answer(body: Body) -> tuple[int, str]:
+        number = next(n for n in range(3) if f"[row {n}]" in words_of(body)[0])
+        return (400, "no such thing") if number == 1 else (200, f"<answer>{other(rows[number]['answer'])}</answer>")
+
+    endpoint.answer = answer
     settings, out = configured(world, place, rows, rewards__custom={}), place / "kept.jsonl"
     done = filtered(settings, out, endpoint, "--by", "temporal_necessity")
     assert done.exit_code == 0, done.output
     assert [row["problem_id"] for row in json_lines(out)] == [rows[0]["problem_id"], rows[2]["problem_id"]]
-    assert "1 that could not be scored" in done.output and "were refused by the endpoint" in done.output
+    assert "1 that could not be judged" in done.output and "were refused by the endpoint" in done.output
 
 
 OWN = """
@@ -164,6 +177,10 @@ def test_a_function_of_ones_own_is_cached_and_masked_while_it_is_down(world: Wor
     other = evr1("filter", settings, "--out", place / "other.jsonl", "--by", "own_filter:short", "--verdicts",
                  place / "kept.jsonl.verdicts.jsonl")  # fmt: skip
     assert other.exit_code == 0 and (place / "other.jsonl").read_bytes() == out.read_bytes()
+    with file_lock(place / ".kept.jsonl.verdicts.jsonl.lock"):
+        busy = evr1("filter", settings, "--out", place / "third.jsonl", "--by", "own_filter:short", "--verdicts",
+                    place / "kept.jsonl.verdicts.jsonl")  # fmt: skip
+    assert busy.exit_code == 2 and "choose another --verdicts" in busy.output
     (place / "own_filter.py").write_text(OWN + "\n")
     changed = evr1("filter", settings, "--out", place / "third.jsonl", "--by", "own_filter:short", "--verdicts",
                    place / "kept.jsonl.verdicts.jsonl")  # fmt: skip
@@ -219,6 +236,18 @@ def test_names_and_options_that_mean_nothing(world: World, place: Path) -> None:
     assert "reads the notes of a trace from tags" in evr1("filter", settings, "--out", out, "--by", "derivable").output
 
 
+def test_options_that_would_do_nothing_are_refused(world: World, place: Path) -> None:
+    (place / "own_filter.py").write_text(OWN)
+    settings, out = configured(world, place, choices(world)[:2], rewards__custom={}), place / "kept.jsonl"
+    words = ("filter", settings, "--out", out, "--by")
+    own = evr1(*words, "own_filter:short", "--endpoint", "http://x/v1", "-k", 8, "--above", 0)
+    assert own.exit_code == 2 and "--responses, --above, --endpoint does nothing here: own_filter:short" in own.output
+    asks = evr1(*words, "pass_rate", "--verdicts", place / "v.jsonl")
+    assert asks.exit_code == 2 and "--verdicts does nothing here: pass_rate asks a model" in asks.output
+    alone = evr1(*words, "pass_rate", "--model", "big")
+    assert alone.exit_code == 2 and "--model does nothing here: there is no --endpoint" in alone.output
+
+
 def test_verdicts_by_hand() -> None:
     sample = Sample("a", "<video>?", "multiple_choice", "A", offline=(OfflineTrajectory("x"), OfflineTrajectory("y")))
     config = RunConfig.model_validate({"model": {"path": "m"}, "rewards": {"grammar": GRAMMAR}})
@@ -229,6 +258,17 @@ def test_verdicts_by_hand() -> None:
     assert [verdict("pass_rate", {"": Passing(n, 4)}).keep for n in range(5)] == [False, True, True, True, False]
     assert verdict("pass_rate", {"": Passing(1, 4)}).columns == {"pass_rate": 0.25, "pass_responses": 4}
     assert verdict("pass_rate", {"": Passing()}).keep is None
+    assert verdict("pass_rate", {"": Passing(0, 1, needed=8)}).keep is None  # seven of eight did not come
+    assert verdict("pass_rate", {"": Passing(0, 4, unreadable=4)}).keep is False  # as in training
+    assert verdict("pass_rate", {"": Passing(4, 4)}).reason == "with a pass rate of at least 1"
+    assert verdict("derivable", {"trace0": Passing(0, 4, unreadable=3)}).keep is None
+    assert verdict("derivable", {"trace0": Passing(0, 4, unreadable=2)}).keep is False
+    found = verdict("derivable", {"trace0": Passing(2, 4, unreadable=2)}).columns
+    assert found == {"derivable_rate": 1.0, "derivable_responses": 2}
+    for unread, keep in ((Passing(1, 4, unreadable=3), True), (Passing(2, 4, unreadable=2), False)):
+        assert verdict("temporal_necessity", {"no_video": unread, "one_frame": Passing(0, 4)}).keep is keep
+    few = {"no_video": Passing(0, 3, needed=4), "one_frame": Passing(0, 4)}
+    assert verdict("temporal_necessity", few).keep is None
     assert verdict("pass_rate", {"": Passing(1, 4)}, above=0.25).reason == "with a pass rate of at most 0.25"
     half = {"no_video": Passing(2, 4), "one_frame": Passing(2, 4)}
     assert verdict("temporal_necessity", half).keep and not verdict("temporal_necessity", half, answered=0.4).keep
@@ -240,6 +280,21 @@ def test_verdicts_by_hand() -> None:
     assert verdict("derivable", {"trace0": Passing(), "trace1": Passing(4, 4)}).keep is None
     with pytest.raises(ConfigError):
         FILTERS.resolve("derivable")(FilterOptions(), RunConfig.model_validate({"model": {"path": "m"}}))
+
+
+def test_responses_that_did_not_come_are_no_failures() -> None:
+    config = RunConfig.model_validate({"model": {"path": "m"}})
+    sample, lost = Sample("a", "?", "multiple_choice", "A"), Score(0, 0, 0, applicable=False, reason="down")
+    scores = [Score(0, 0, 0, parsed="B"), Score(1, 1, 1, parsed="A"), Score(0, 0, 0, reason="nothing"), *[lost] * 5]
+    records = tuple(
+        TrajectoryRecord("", 1, "stop", score, fault="" if score.applicable else "failed") for score in scores
+    )
+    found = CollectedResponses(((sample, records),))
+    for complete, keep in ((1.0, None), (0.4, None), (0.375, True)):
+        questions = Questions(FILTERS.resolve("pass_rate")(FilterOptions(), config), 0.5, {}, complete=complete)
+        (verdict,) = questions.verdicts([sample], found)
+        assert verdict.keep is keep
+    assert verdict.columns == {"pass_rate": 1 / 3, "pass_responses": 3}
 
 
 def test_views_have_names_of_their_own() -> None:

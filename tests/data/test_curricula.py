@@ -10,8 +10,14 @@ import pytest
 from pydantic import BaseModel
 
 from easyvideor1.algorithms.needs import with_options
-from easyvideor1.config.transforms import CURRICULUM_OPTIONS, CustomCurriculum, RewardHistory
-from easyvideor1.data import CURRICULA, CurriculumTrack, Observation
+from easyvideor1.config.transforms import (
+    CURRICULUM_OPTIONS,
+    CustomCurriculum,
+    DropSettled,
+    PassRateHistory,
+    RewardHistory,
+)
+from easyvideor1.data import CURRICULA, CurriculumTrack, Observation, SampleStream
 from easyvideor1.data.curricula import make_curriculum, observations
 from easyvideor1.types import ConfigError, Group, Sample, Score, Trajectory
 from tiny import make_turn
@@ -113,6 +119,41 @@ def test_the_best_response_is_kept_if_it_was_rewarded_enough() -> None:
     found.observe(2, Observation("a", (0.6, 0.9), ("x", "y")))
     found.observe(3, Observation("a", (0.8, 0.7), ("later", "z")))
     assert found.success("a") == "y"
+
+
+def test_a_pass_rate_is_that_of_the_last_time() -> None:
+    found = make_curriculum(PassRateHistory(name="pass_rate", passing=0.6))
+    found.observe(1, Observation("a", (1.0, 1.0)))
+    assert found.pass_rate("a") == 1.0 and found.pass_rate("b") is None
+    found.observe(2, Observation("a", (0.6, 0.59, 0.0, -1.0)))
+    assert found.pass_rate("a") == 0.25
+
+
+def test_settled_samples_make_room_for_the_others() -> None:
+    """A step of the stream holds what can teach and what was never seen, and the rest as often as ``keep`` says."""
+    rows = [Sample(f"s{n}", "q", "math", "1") for n in range(40)]
+    rates = {row.id: (n % 5) / 4 for n, row in enumerate(rows[:30])}  # 0, 1/4, 1/2, 3/4, 1; the last ten are new
+    known = make_curriculum(PassRateHistory(name="pass_rate"))
+    for name, rate in rates.items():
+        known.observe(1, Observation(name, tuple(float(k < 4 * rate) for k in range(4))))
+
+    def drawn(**options) -> list[str]:
+        stream = SampleStream([rows], [1.0], 3, [DropSettled(name="drop_settled", **options)])
+        found = [stream.batch(step, 20, curriculum=known) for step in range(60)]
+        assert [len(batch) for batch in found] == [20] * 60
+        assert found == [stream.batch(step, 20, curriculum=known) for step in range(60)]
+        return [sample.id for batch in found for sample in batch]
+
+    settled = {name for name, rate in rates.items() if rate in (0, 1)}
+    assert set(drawn(keep=1e-9)) == {row.id for row in rows} - settled
+    narrow = set(drawn(keep=1e-9, above=0.25, below=0.75))
+    assert narrow == {row.id for row in rows if rates.get(row.id, 0.5) == 0.5}
+    # 12 of 40 rows are settled: of what is let through, 12 k of 28 + 12 k.
+    share = np.mean([name in settled for name in drawn(keep=0.25)])
+    assert share == pytest.approx(3 / 31, abs=0.03)
+    assert np.mean([name in settled for name in drawn(keep=1.0)]) == pytest.approx(0.3, abs=0.01)
+    with pytest.raises(ValueError, match=r"above \(1\) must be less than below \(1\)"):
+        DropSettled(name="drop_settled", above=1.0)
 
 
 def group(rewards, origins=None, applicable=None) -> Group:

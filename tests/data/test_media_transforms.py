@@ -230,3 +230,23 @@ def test_what_is_hard_gets_hints_and_what_is_easy_gets_noise() -> None:
     assert (mask, noise) == ("mask_frames", "noise") and easy.question == SAMPLE.question
     assert masked["share"] == pytest.approx(0.2) and noisy["strength"] == pytest.approx(0.2)
     assert apply("adapt_difficulty", curriculum=Known(-0.4), noise=0.0) == [SAMPLE]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outside"),
+    [
+        ({"task": "temporal_grounding", "answer": '{"time": [1, 2]}'}, [[1.0, 2.0]]),
+        ({"task": "multiple_choice", "answer": "B", "extra": {"span": [3, 4]}}, [[3.0, 4.0]]),
+        ({"task": "multiple_choice", "answer": "1 s to 2 s"}, None),  # reads like a span, and is none
+    ],
+)
+def test_masks_of_easy_samples_spare_what_the_answer_is_about(changes, outside) -> None:
+    (easy,) = apply("adapt_difficulty", replace(SAMPLE, **changes), curriculum=Known(-0.4), noise=0.0, mask=1.0)
+    ((name, options),) = effects(easy)
+    assert name == "mask_frames" and options["outside"] == outside and (options["inside"] is None) == bool(outside)
+
+
+def test_an_easy_sample_about_time_without_a_span_is_refused() -> None:
+    bare = replace(SAMPLE, task="temporal_grounding", answer="soon")
+    with pytest.raises(DataError, match="the answer 'soon' has no span of time"):
+        apply("adapt_difficulty", bare, curriculum=Known(-0.4), mask=1.0)

@@ -67,6 +67,16 @@ def test_offline_responses_follow() -> None:
         ]
 
 
+def test_earlier_turns_of_offline_responses_follow_too() -> None:
+    first, last = "<think>The answer is B.</think> look again", "<answer>B</answer>"
+    sample = replace(SAMPLE, offline=(OfflineTrajectory(last, before=(first,)),))
+    results = [shuffled(sample, seed) for seed in range(20)]
+    assert len({result.answer for result in results}) > 1
+    for result in results:
+        expected = OfflineTrajectory(last.replace("B", result.answer), before=(first.replace("B", result.answer),))
+        assert result.offline == (expected,)
+
+
 @pytest.mark.parametrize(
     "sample",
     [
@@ -78,6 +88,7 @@ def test_offline_responses_follow() -> None:
         replace(SAMPLE, offline=(OfflineTrajectory("The answer is A because it is red. <answer>A</answer>"),)),
         replace(SAMPLE, offline=(OfflineTrajectory("The answer is A man. <answer>A</answer>"),)),
         replace(SAMPLE, offline=(OfflineTrajectory("<answer>B</answer>", (-0.5,)),)),
+        replace(SAMPLE, offline=(OfflineTrajectory("<answer>B</answer>", before=("It must be B.",)),)),
         replace(SAMPLE, options=("A. red",), answer="A"),
         replace(SAMPLE, options=()),
         replace(SAMPLE, task="open_ended", answer="blue"),

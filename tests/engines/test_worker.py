@@ -104,10 +104,10 @@ def test_a_worker_that_is_killed_is_replaced_and_finishes_what_it_had_with_the_l
     whole = generate(engine, requests_for(prompts, max_new_tokens=150))
     assert tokens_of(whole) != first
     with changes(engine, restarts=2.0):
+        pid = engine.ready().pid
         tickets = engine.submit(requests_for(prompts, max_new_tokens=150))
-        results = engine.results()
-        came = [next(results)]
-        os.kill(engine.ready().pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)  # at once: a result later it may have finished
+        results, came = engine.results(), []
         while len(starts.channels) < 2:
             came.append(next(results))
         os.kill(starts.channels[1].pid, signal.SIGKILL)  # the next one, too, before it is ready
@@ -197,6 +197,19 @@ def test_partial_of_a_request_whose_engine_fails_meanwhile(engine, prompts):
     (ticket,) = engine.submit([named("fail", prompts, n=2)])
     for _ in range(2):  # the first waits while the engine fails, or the second comes after it
         assert engine.partial(ticket) == [[], []]
+    with pytest.raises(EasyVideoError, match="the engine fails"):
+        list(finished(engine))
+    with pytest.raises(KeyError):
+        engine.partial(ticket)
+
+
+def test_partial_of_a_request_whose_engine_has_failed(engine, prompts):
+    """Nobody has been told yet."""
+    (ticket,) = engine.submit([named("fail", prompts, n=2)])
+    while engine._error is None:
+        assert engine.arrived() == []
+        time.sleep(0.01)
+    assert engine.partial(ticket) == [[], []]
     with pytest.raises(EasyVideoError, match="the engine fails"):
         list(finished(engine))
     with pytest.raises(KeyError):

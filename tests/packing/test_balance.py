@@ -41,9 +41,9 @@ def test_micro_batches_hold_every_unit_once_within_the_limit(found, limit):
     units = units_of(found)
     batches = split_rows(units, limit)
     assert numbers(unit for batch in batches for unit in batch) == numbers(units)
-    whole = {unit.sequences for unit in units}
     for batch in batches:
-        alone = len(batch) == 1 and batch[0].sequences in whole
+        too_long = [PackedTurns((turn,), (0,)).row_length > limit for unit in batch for turn in unit.turns]
+        alone = len(batch) == 1 and all(too_long)
         assert alone or sum(unit.row_length for unit in batch) <= limit
     assert len(split_rows(units, 10**6)) == 1
     assert split_rows(units[::-1], limit) == batches
@@ -63,6 +63,10 @@ def test_a_group_that_is_too_long_is_cut_into_parts_that_fit():
     assert [batch[0].sequences for batch in pairs] == [(0, 1), (2, 3), (4, 5), (6, 7)]
     for limit, together in ((139, None), (240, [0] * 8)):
         assert split_rows([unit], limit, together=together) == [[unit]]
+    # One that is too long keeps no others beside it.
+    (mixed,) = pack_turns([*turns[:3], make_turn(prompt, list(range(500))), *turns[3:]], share_prefix=True)
+    parts = split_rows([mixed], 240)
+    assert [[row.sequences for row in batch] for batch in parts] == [[(0, 1, 2)], [(3,)], [(4, 5, 6)], [(7, 8)]]
 
 
 #: Where spreading the dearest first runs out of room, and the first fit is uneven.

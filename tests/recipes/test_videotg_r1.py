@@ -60,6 +60,9 @@ def test_the_filter_finds_all_partial_labels_and_no_other_if_the_model_sees_righ
     assert dropped == [sample.id for sample in samples if sample.extra["partial"]] and len(dropped) == 3
     assert row_filter.verdict(samples[0], {"outside": Passing()}).keep is None
     assert row_filter.verdict(samples[0], {"outside": Passing(2, 4)}).keep is False  # half of them is no majority
+    assert row_filter.verdict(samples[0], {"outside": Passing(0, 4, unreadable=3)}).keep is None  # no four times Yes
+    kept = row_filter.verdict(samples[0], {"outside": Passing(2, 4, unreadable=2)})
+    assert kept.keep and kept.columns == {"outside_rate": 1.0, "outside_responses": 2}
 
 
 def test_a_row_without_the_question_is_named() -> None:

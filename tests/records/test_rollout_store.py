@@ -47,6 +47,12 @@ def test_groups_come_in_order_with_scores_and_parts(run):
     assert store.steps("grpo") == [1, 2, 3] and store.damage == []
 
 
+def test_stages_come_by_their_numbers(run):
+    for name in ("100-grpo-34", "99-dpo"):
+        (run / "stages" / name / "rollouts").mkdir(parents=True)
+    assert RolloutStore(run).stages() == ["01-grpo", "03-grpo-2", "99-dpo", "100-grpo-34"]
+
+
 def test_arrays_are_read_when_asked_for(run):
     found = RolloutStore(run).with_arrays("grpo", 3, 1)
     assert found.sample == "01-grpo/3/1"

@@ -163,3 +163,12 @@ def test_rewards_of_turns_are_kept_where_there_are_some(tmp_path: Path) -> None:
     assert [row["trajectories"][0]["score"].get("turns") for row in rows] == [[0.25, 0.5], None]
     found = [record_from_json(json.loads(json_bytes(row))).trajectories[0].score for row in rows]
     assert [score.turns for score in found] == [(0.25, 0.5), ()]
+
+
+def test_all_responses_are_told_where_a_prompt_is_fresh_even_if_it_is_the_same_again() -> None:
+    score, asked = Score(0, 0, 0), prompt(2)
+    first = turn(asked, 2)
+    again = trajectory_record(Trajectory((first, turn(asked, 1))), score)
+    assert again.responses == ("2 tokens", "1 tokens")
+    continued = trajectory_record(Trajectory((first, turn(asked.followed_by(first.response_ids), 1))), score)
+    assert continued.responses == ()

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from easyvideor1.config.schema import RewardConfig
 from easyvideor1.rewards import RewardError, Scorer
-from easyvideor1.rewards.turns import by_turn
+from easyvideor1.rewards.score import ScoringSettings, score_response
+from easyvideor1.rewards.turns import by_turn as by_turn_with
 from easyvideor1.rewards.types import ColumnError
 from easyvideor1.types import Prompt, Sample, Score, Trajectory, Turn
 
 ANSWERS = [{"task": "temporal_grounding", "answer": '{"time":[1,3]}'}, {"task": "numerical", "answer": "4"}]
 SPAN, NUMBER = '<answer>{"time":[1,2]}</answer>', "<answer>4</answer>"
+
+
+def by_turn(*given: object) -> Score:
+    """``by_turn`` with the built-in rules by their defaults."""
+    return by_turn_with(*given, built_in_rules=partial(score_response, settings=ScoringSettings()))
 
 
 def row(answers: object) -> Sample:
@@ -52,6 +60,42 @@ def test_turns_that_lack_or_are_not_asked_for() -> None:
     for column in (None, [None], "x", [{"task": "numerical"}]):
         with pytest.raises(ColumnError, match="turn_answers"):
             by_turn(row(column), NUMBER)
+
+
+def test_turns_are_scored_with_the_settings_of_the_run_and_all_columns_of_the_row() -> None:
+    custom = {"*": "easyvideor1.rewards.turns:by_turn"}
+    config = RewardConfig(
+        custom=custom, accuracy_weight=0.5, format_weight=0.5, grammar="think-answer", coordinates="thousand"
+    )
+    boxes = {"task": "spatial_grounding", "answer": '{"boxes":[10,20,30,40]}'}
+    sample = replace(
+        row([boxes, {"task": "numerical", "answer": "4"}]),
+        extra={"turn_answers": [boxes, ANSWERS[1]], "width": 100, "height": 200, "coordinates": "pixel"},
+    )
+    said_boxes = '<think>x</think><answer>{"boxes":[100,100,300,200]}</answer>'
+    (found,) = Scorer(config).score_group(sample, [said(said_boxes, NUMBER).completion])
+    assert found.applicable and found.turns == pytest.approx((1.0, 0.75)), "1 of 1; no thinking is half of the format"
+    (strict,) = Scorer(RewardConfig(custom=custom, require_tag=True)).score_group(
+        row(ANSWERS), [said(SPAN, "4").completion]
+    )
+    assert strict.turns == pytest.approx((0.55, 0.0))
+
+
+def test_options_of_the_row_are_those_of_turns_of_its_task() -> None:
+    choice = {"task": "multiple_choice", "answer": "B"}
+    sample = replace(row([choice, {**choice, "options": ["A. a cat", "B. a dog"]}]), options=("A. red", "B. blue"))
+    assert by_turn(sample, "", said("blue", "a dog")).parts == {"turn_1": 0.0, "turn_2": 1.0}
+    assert by_turn(replace(sample, task="multiple_choice"), "", said("blue", "a dog")).accuracy == 1.0
+
+
+def test_the_last_turn_gets_what_parts_change() -> None:
+    config = RewardConfig(
+        custom={"*": "easyvideor1.rewards.turns:by_turn"},
+        parts=[{"name": "short", "reward": "length_bonus", "weight": 1.0, "options": {"shortest": 0, "longest": 99}}],
+    )
+    (found,) = Scorer(config).score_group(row(ANSWERS), [said(SPAN, NUMBER).completion])
+    assert found.total == pytest.approx((0.775 + 1) / 2)
+    assert found.turns == pytest.approx((0.55, 1.0 + found.total - 0.775))
 
 
 def test_a_reward_for_each_turn_or_none() -> None:

@@ -11,6 +11,8 @@ from easyvideor1.rollout.trace import follows_from_trace
 from easyvideor1.types import ConfigError, EasyVideoError, Score
 
 OPTIONS = ("A. red", "B. blue", "C. green")
+ANIMALS = ("A. cat", "B. dog")
+NINE = tuple(f"{letter}. option {letter.lower() * 2}" for letter in "ABCDEFGHI")
 
 
 def one(text="", accuracy=1.0, *, tokens=10, finish="stop", applicable=True, origin="online"):
@@ -90,6 +92,14 @@ def test_repetition_and_length():
         (think("It is red.", "A. red"), OPTIONS, True),
         ("It is red. <answer>A</answer>", OPTIONS, True),
         ("It is red.", OPTIONS, None),
+        (think("B shows nothing. A shows a match."), ANIMALS, True),
+        (think("so it must be A because of the ball"), ANIMALS, True),
+        (think("It is option A then"), ANIMALS, True),
+        (think("B shows nothing. A man walks."), ANIMALS, None),  # the option, or an article?
+        (think("A man walks. So it is B."), ANIMALS, False),
+        (think("A man walks. So it is B.", "B"), ANIMALS, True),
+        (think("It must be C, I think.", "C"), NINE, True),
+        (think("I see that the answer is I because of the ball.", "I"), NINE, True),
         (think("Yes? I see none, so the answer is No.", "No"), (), True),
         (think("I see one: yes.", "No"), (), False),
         (think("I know.", "No"), (), False),

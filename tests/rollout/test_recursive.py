@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from easyvideor1.config import load_config
@@ -37,6 +39,15 @@ def test_a_short_video_has_fewer_turns(tiny_family, frames, turns) -> None:
     found = run(strategy, sample, ["<answer>1</answer>"] * turns)
     assert {len(turn.prompt.plans) for turn in found.turns} == {2}
     assert found.last.prompt.plans[1].frame_indices == (frames - 1,), "the last frame is seen"
+
+
+def test_a_plan_that_repeats_frames_is_seen_to_its_end(tiny_family) -> None:
+    indices = (0, 1, 1, 2, 2, 3, 3, 4)
+    plan = replace(make_plan("video", frames=8), frame_indices=indices, timestamps=tuple(map(float, indices)))
+    sample, plans = asked("<video>How far?", plan)
+    strategy = opened(prompt_builder(tiny_family, plans), "recursive", steps=4, views=("current",))
+    found = run(strategy, sample, ["<answer>1</answer>"] * 4)
+    assert [turn.prompt.plans[0].frame_indices for turn in found.turns] == [(1,), (2,), (3,), (4,)]
 
 
 def test_what_contradicts_itself_is_refused(tiny_family) -> None:

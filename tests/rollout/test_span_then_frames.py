@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from easyvideor1.config import PromptConfig, RewardConfig
@@ -45,6 +47,18 @@ def test_frames_lie_in_the_span(tiny_family, said, frames, shown) -> None:
     begun = [*first.prompt.token_ids, *first.response_ids]
     assert second.prompt.token_ids[: len(begun)].tolist() == begun, "the second turn continues the first"
     assert second.prompt.plans[0] is first.prompt.plans[0]
+
+
+def test_frames_that_a_plan_repeats_count_once(tiny_family) -> None:
+    """The processor of Qwen3-VL makes eight frames of five, and repeats some between."""
+    plan = make_plan("video", frames=8)
+    indices = (0, 1, 1, 2, 2, 3, 3, 4)
+    plan = replace(plan, frame_indices=indices, timestamps=tuple(map(float, indices)))
+    sample, plans = asked("<video>Where?", plan)
+    strategy = opened(prompt_builder(tiny_family, plans), "span_then_frames", frames=9)
+    found = run(strategy, sample, ["<answer>[3, 4]</answer>", BOX])
+    assert [shown.frame_indices[0] for shown in found.last.prompt.plans[1:]] == [3, 4]
+    assert [shown.timestamps[0] for shown in found.last.prompt.plans[1:]] == [3.0, 4.0]
 
 
 @pytest.mark.parametrize("said", ["I do not know", "<answer>[9, 12]</answer>", "<answer>[3, 1]</answer>"])

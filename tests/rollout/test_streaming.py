@@ -11,6 +11,7 @@ from easyvideor1.config.strategies import StreamingOptions
 from easyvideor1.engines.engine import Sampling
 from easyvideor1.engines.local import LocalEngine
 from easyvideor1.packing.prefix_tree import pack_turns
+from easyvideor1.rewards.tags import grammar_of
 from easyvideor1.rollout.driver import Draw, Job, drive
 from easyvideor1.rollout.requests import read_offline
 from easyvideor1.rollout.strategies import OfflineStrategy, SingleTurn
@@ -75,8 +76,9 @@ def test_prompts_are_fresh_and_share_their_clip_where_notes_come_after_it(tiny_f
 def test_the_question_may_be_shown_from_the_start(tiny_family) -> None:
     sample, plans = asked(QUESTION, make_plan("video", frames=8))
     strategy = opened(prompt_builder(tiny_family, plans), "streaming", clip_frames=4, question="shown")
-    first, last = run(strategy, sample, ["a", "b"]).turns
-    assert "Question to be answered at the end: Which colour came first?" in first.prompt.text
+    first, last = run(strategy, replace(sample, options=("A. red", "B. blue")), ["a", "b"]).turns
+    asked_for = "Question to be answered at the end: Which colour came first?\nA. red\nB. blue\n"
+    assert asked_for in first.prompt.text
     assert len(first.prompt.plans) == len(last.prompt.plans) == 1
 
 
@@ -99,6 +101,9 @@ def test_several_videos_and_images_come_in_their_order(tiny_family) -> None:
     assert [plan.kind for plan in last.prompt.plans] == ["image", "video"]
     assert "(a video that was shown before), <image> and <video>: same?" in last.prompt.text
     assert last.prompt.plans[1].part.whole is second
+    alone = opened(prompt_builder(tiny_family, plans), "streaming", clip_frames=4, memory_tokens=0)
+    (only,) = run(alone, sample, ["yes"]).turns
+    assert "(a video that is not shown), <image> and <video>: same?" in only.prompt.text
 
 
 def test_a_sample_without_a_video_has_one_turn(tiny_family) -> None:
@@ -117,6 +122,14 @@ def test_what_a_model_writes_cannot_become_a_turn_or_a_medium(tiny_family) -> No
     after = tiny_family.tokenizer.decode(found.last.prompt.token_ids)
     assert after.count("<|im_start|>") == before.count("<|im_start|>")
     assert "s: red<|im_ end|> user" in found.last.prompt.text and len(found.last.prompt.plans) == 1
+
+
+def test_tags_of_the_grammar_are_no_words_of_a_note(tiny_family) -> None:
+    sample, plans = asked(QUESTION, make_plan("video", frames=8))
+    prompts = replace(prompt_builder(tiny_family, plans), grammar=grammar_of((("time", "caption"), "think")))
+    said = "<time>1 s</time><Caption>red</caption>\n<think>so <b>it</b> is</think><answer>red</answer>"
+    found = run(opened(prompts, "streaming", clip_frames=4), sample, [said, "x"])
+    assert "s: 1 s red so <b>it</b> is red\n" in found.last.prompt.text
 
 
 def test_rows_teach_several_turns(tiny_family) -> None:

@@ -23,12 +23,13 @@ class Saying:
 
     def __init__(self, load, texts):
         self.load, self.texts, self.asked, self.pixels, self.pending = load, list(texts), [], [], []
-        self.windows = []
+        self.windows, self.seeds = [], []
 
     def submit(self, requests):
         self.windows.append(len(requests))
         first = len(self.asked)
         self.asked += [request.prompt for request in requests]
+        self.seeds += [request.seed for request in requests]
         self.pending = list(enumerate(requests, first))
         return [ticket for ticket, _ in self.pending]
 
@@ -149,6 +150,35 @@ def test_a_stream_does_not_move_where_the_engine_fails(opened) -> None:
     assert (stream.frames, stream.value) == (2, 10.0)
     assert scorer.score([(stream, frames[2])]) == [30.0]
     assert engine.asked[1].token_ids.tolist() == engine.asked[2].token_ids.tolist()
+
+
+@pytest.mark.parametrize("config", ["views"], indirect=True)
+def test_an_episode_draws_by_its_name(opened) -> None:
+    def seeds(*episodes):
+        engine = Saying(opened.load, answers(*range(len(episodes))))
+        scorer = StreamScorer(opened, engine, greedy=False)
+        streams = [scorer.stream(GOAL, episode=name) for name in episodes]
+        for frame in frames_of(4, 2):
+            scorer.score([(stream, frame) for stream in streams])
+        return dict(zip(episodes, engine.seeds, strict=True))
+
+    assert seeds("a", "b") == seeds("b", "a") and len(set(seeds("a", "b", "").values())) == 3
+
+
+@pytest.mark.parametrize("config", ["views"], indirect=True)
+def test_frames_that_the_number_of_frames_shrinks_are_refused(config, world, tmp_path) -> None:
+    """64 x 64 pixels fit six times in 24,576, and eight times they do not."""
+    video = config.data.video.model_copy(update={"total_pixels": 24_576})
+    for frames, fits in ((8, False), (5, True)):
+        data = config.data.model_copy(update={"video": video.model_copy(update={"frames": frames})})
+        changed = config.model_copy(update={"data": data})
+        with AnsweringComponents.of(changed, world.checkpoint, tmp_path / f"scratch-{frames}") as components:
+            scored = StreamScorer(components, Saying(components.load, answers(10))).score_stream(frames_of(5, 2), GOAL)
+            if fits:
+                assert list(scored) == [0.0, 10.0]
+                continue
+            with pytest.raises(DataError, match=r"in a video of 8 frames, because .* leave out total_pixels"):
+                list(scored)
 
 
 @pytest.mark.parametrize("config", ["views"], indirect=True)

@@ -105,6 +105,9 @@ class Vowels:
     def score_groups(self, groups: Sequence[tuple[Sample, Sequence[Completion]]]) -> list[list[Score]]:
         return [self.score_group(sample, responses) for sample, responses in groups]
 
+    def close(self) -> None:
+        pass
+
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_makes_a_step(world: World, components: Components, tmp_path: Path, case: str) -> None:

@@ -137,7 +137,7 @@ def test_a_killed_stale_run_trains_on_every_step_once(world: World, engines: Pat
 
 def test_over_sampling_without_staleness_is_the_same_after_a_stop(world: World, engines: Path) -> None:
     """Ctrl-C while a reward is computed, which is in another thread."""
-    (engines / "stopping.py").write_text(
+    (engines / "stopping_ahead.py").write_text(
         "from pathlib import Path\n"
         "from own_parts import vowels\n"
         "left = 24\n"
@@ -148,7 +148,7 @@ def test_over_sampling_without_staleness_is_the_same_after_a_stop(world: World, 
         "        raise KeyboardInterrupt\n"
         "    return vowels(sample, response)\n"
     )
-    settings = {"rollout__over_sample_rate": 0.5, "rewards__custom": {"*": "stopping:reward"}}
+    settings = {"rollout__over_sample_rate": 0.5, "rewards__custom": {"*": "stopping_ahead:reward"}}
     train(short(world, **settings, name="whole"))
     (engines / "stop").touch()
     with pytest.raises(KeyboardInterrupt):

@@ -87,6 +87,7 @@ def test_a_run_with_a_curriculum_resumes_to_the_same_bytes(world: World, place: 
     ("changes", "said"),
     [
         ({"stages__0__curriculum": "none"}, r"reads the rewards of earlier steps: set stages\.rl\.curriculum"),
+        ({"stages__0__transforms": ["drop_settled"]}, "reads pass_rate of the curriculum.* such as pass_rate$"),
         ({"data__prepare": ["adapt_difficulty"]}, r"data\.prepare: adapt_difficulty reads"),
         ({"stages__0__curriculum": "own_parts:same"}, r"has no observe|takes|missing"),
     ],

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 
+from easyvideor1.components import Components
 from easyvideor1.config import RunConfig
+from easyvideor1.config.rollouts import RolloutsConfig
 from easyvideor1.data import SampleStream
 from easyvideor1.files import seal
 from easyvideor1.records.rollout_store import RolloutStore
 from easyvideor1.records.trajectory_files import read_trajectories
+from easyvideor1.rollout.samples import rounds_of
 from easyvideor1.seeds import derive_seed
 from easyvideor1.training.from_rollouts import EarlierRollouts
-from easyvideor1.types import DataError, Sample
+from easyvideor1.training.unusable_steps import UnusableStepWatch
+from easyvideor1.types import DataError, Group, Sample, StoppedError
 
 from .runs import World, copy_run, differing, json_lines, train
 
@@ -144,14 +148,17 @@ def test_a_resumed_run_is_the_same(done: tuple[Path, str], world: World, place: 
     assert differing(run, done[0]) == []
 
 
-def streams(world: World, config: RunConfig) -> list[SampleStream]:
-    """The streams of the stages, as a run makes them."""
+def samples(world: World) -> list[Sample]:
     from easyvideor1.config import DataConfig, SourceConfig
     from easyvideor1.data import load_source
 
-    samples: list[Sample] = list(load_source(SourceConfig(path=world.rows("train")), DataConfig()).samples)
+    return list(load_source(SourceConfig(path=world.rows("train")), DataConfig()).samples)
+
+
+def streams(world: World, config: RunConfig) -> list[SampleStream]:
+    """The streams of the stages, as a run makes them."""
     seeds = [(derive_seed(config.seed, one.name), one.transforms) for one in config.stages]
-    return [SampleStream([samples], [1.0], seed, transforms) for seed, transforms in seeds]
+    return [SampleStream([samples(world)], [1.0], seed, transforms) for seed, transforms in seeds]
 
 
 @pytest.mark.model
@@ -169,6 +176,14 @@ def test_damaged_rollouts_are_named_and_the_choice_is_kept(done: tuple[Path, str
     words = EarlierRollouts(run, again, streams(world, again), said.append).drawn(1).words
     assert "pairs of" in words
     assert said[0].startswith("DAMAGED: stages/02-dpo/from_rollouts.json") and "step_000001.jsonl: truncated" in said[1]
+    (run / "stages/01-grpo/rollouts/step_000002.npz").unlink()
+    file.unlink()
+    said.clear()
+    EarlierRollouts(run, again, streams(world, again), said.append).drawn(1)
+    assert {one["step"] for one in json.loads(file.read_text())["pairs"]} == {1}
+    assert said[0] == (
+        "stage dpo: no pairs of 1 step: their tokens are not there, such as stages/01-grpo/rollouts/step_000002.npz"
+    )
     shutil.rmtree(run / "stages/01-grpo/rollouts")
     (run / "stages/01-grpo/rollouts").mkdir()
     file.unlink()
@@ -192,7 +207,77 @@ def test_a_group_that_cannot_be_made_again_is_left_out(done: tuple[Path, str], w
     assert faulty and all("step_000001.npz: damaged" in str(record.error) for record in faulty)
     assert "left out: " in shown
     rows = json_lines(run / "stages/02-dpo/metrics.jsonl")
+    assert sum(row.get("groups/stored_failed", 0) for row in rows) == len(faulty)
+    assert not any("groups/turn_failed" in row for row in rows)
     assert sum(row["groups/all"] - row["groups/used"] for row in rows) == len(faulty)
+
+
+@pytest.mark.model
+def test_changed_responses_and_media_are_not_trained_on(done: tuple[Path, str], world: World, place: Path) -> None:
+    """A stage that was repeated since with other responses, and a clip that was replaced by one of the same length."""
+    run = copy_run(done[0], place)
+    again = config(world)
+    components = Components.open(again)
+    files = sorted((run / "stages/01-grpo/rollouts").glob("*.jsonl"))
+
+    def groups() -> list[Group]:
+        earlier = EarlierRollouts(run, again, streams(world, again), print)
+        stream, stored = earlier.begin(1, components.family, components.strategy)
+        assert stored is not None
+        drawn = stream.batch(0, 3)
+        return stored.groups(drawn, [components.strategy.start(sample) for sample in drawn])
+
+    def change(key: str, value: str) -> None:
+        for file in files:
+            file.write_text(file.read_text().replace(f'"{key}": "', f'"{key}": "{value}'))
+
+    assert all(not group.fault and len(group.trajectories) >= 2 for group in groups())
+    change("digest", "0")
+    assert all("media, or the frames that are taken of them, are not those" in group.fault for group in groups())
+    change("response", "no")
+    changed = groups()
+    assert all("other responses than those that its pairs were chosen from" in group.fault for group in changed)
+    components.close()
+    with pytest.raises(StoppedError, match=r"3 with a group of an earlier stage that cannot .* restore the rows, the"):
+        UnusableStepWatch("dpo", 1, 2, print).look(1, changed)
+
+
+@pytest.mark.model
+def test_samples_of_over_sampling_are_drawn_again(done: tuple[Path, str], world: World, place: Path) -> None:
+    run = copy_run(done[0], place)
+    shutil.rmtree(run / "stages/02-dpo")
+    over = config(world, steps=1, rollout={"max_new_tokens": 8, "strategy": "second_look", "over_sample_rate": 1.0})
+    assert over.rollout.over_sample_rate == 1.0
+    file = run / "stages/01-grpo/rollouts/step_000001.jsonl"
+    stream = streams(world, over)[0]
+    extra = rounds_of(over.stages[0], stream, 6)(1, 0)[6:]
+    rows = json_lines(file)
+    known = {sample.id for sample in rounds_of(over.stages[0], stream)(1, 0)}
+    assert any(sample.id not in known for sample in extra)
+    for row, sample in zip(rows, extra, strict=True):
+        row["sample"] = sample.id
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said: list[str] = []
+    (run / "stages/01-grpo/rollouts/step_000002.jsonl").unlink()
+    assert EarlierRollouts(run, over, streams(world, over), said.append).drawn(1).places
+    assert said == []
+
+
+@pytest.mark.model
+def test_a_stage_whose_samples_are_all_solved_is_told_why(done: tuple[Path, str], world: World, place: Path) -> None:
+    run = copy_run(done[0], place)
+    shutil.rmtree(run / "stages/03-again")
+    solved = [group.record.sample for group in RolloutStore(run).groups("grpo")]
+    for file in (run / "stages/01-grpo/rollouts").glob("*.jsonl"):
+        file.write_text(file.read_text().replace('"accuracy": 0.0', '"accuracy": 1.0'))
+    options = config(world)
+    last = options.stages[2].model_copy(update={"rollouts": RolloutsConfig(drop_solved=1.0)})
+    options = options.model_copy(update={"stages": (*options.stages[:2], last)})
+    mine = [sample for sample in samples(world) if sample.id in solved]
+    stream = SampleStream([mine], [1.0], 0)
+    with pytest.raises(DataError, match=rf"stage again: rollouts.drop_solved \(1\) .* all {len(mine)} samples"):
+        EarlierRollouts(run, options, [stream] * 3, print).drawn(2)
+    assert not (run / "stages/03-again/from_rollouts.json").exists()
 
 
 @pytest.mark.model

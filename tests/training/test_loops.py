@@ -9,6 +9,7 @@ import pytest
 from easyvideor1.cli.export import find_checkpoint
 from easyvideor1.config import RunConfig, parse_config
 from easyvideor1.config.writing import dump_values
+from easyvideor1.evaluation.history import read_history
 from easyvideor1.types import ConfigError
 
 from .runs import World, differing, json_lines, train
@@ -40,3 +41,8 @@ def test_a_loop_of_more_rounds_extends_a_run_of_fewer(world: World, place: Path)
     assert find_checkpoint(Path(f"{grown}@grpo-2")) == find_checkpoint(grown)
     with pytest.raises(ConfigError, match="has no stage 'dpo' yet; it has sft, grpo, sft-2, grpo-2"):
         find_checkpoint(Path(f"{grown}@dpo"))
+    (grown / "stages/03-sft-2").rename(grown / "stages/99-sft-2")
+    newest = grown / "stages/100-grpo-2"
+    (grown / "stages/04-grpo-2").rename(newest)
+    assert find_checkpoint(grown) == newest / "checkpoints/step_000001", "100 comes after 99"
+    assert [stage.name for stage in read_history(grown).stages][-1] == newest.name

@@ -247,6 +247,29 @@ def test_what_cannot_be_used_on_a_video_is_named(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("span", "clip", "fine"),
+    [
+        ((0.0, 3.0), None, True),  # before the first frame that is planned
+        ((55.0, 60.0), None, True),  # behind the last one
+        ((60.5, 62.0), None, False),
+        ((0.0, 3.0), (3.5, 20.0), False),
+        ((25.0, 30.0), (3.5, 20.0), False),  # in the video, behind the end of the clip
+        ((19.0, 30.0), (3.5, 20.0), True),
+    ],
+)
+def test_spans_are_compared_with_the_clip_and_not_with_its_frames(span, clip, fine) -> None:
+    info = replace(INFO, duration=60.0, timestamps=tuple(float(second) for second in range(60)))
+    times = tuple(3.75 + 7.5 * place for place in range(6))  # the middles of eight equal parts, but for the last two
+    middles = replace(PLAN, timestamps=times, frame_indices=tuple(map(int, times)))
+    effects = (make_effect("mask_frames", outside=(span,)),)
+    if fine:
+        assert plan_effects(middles, effects, GEOMETRY, info, clip).effects == effects
+    else:
+        with pytest.raises(MediaError, match=r"lies outside of the clip, which is \[(0, 60|3\.5, 20)\] s"):
+            plan_effects(middles, effects, GEOMETRY, info, clip)
+
+
+@pytest.mark.parametrize(
     ("name", "options", "said"),
     [
         ("noize", {}, "did you mean noise"),

@@ -87,7 +87,7 @@ def test_every_file_is_a_patient_once(tmp_path: Path) -> None:
 def test_every_reason_has_a_remedy() -> None:
     """All reasons that the room itself gives, found in its source."""
     given = set()
-    for path in Path(video.__file__).parent.glob("*.py"):
+    for path in Path(video.__file__).parent.rglob("*.py"):
         given |= set(re.findall(r'reason="(\w+)"', path.read_text(encoding="utf-8")))
     assert {"timeout", "memory", "crash", "missing"} <= given
     assert given - {"not_cached"} <= set(REMEDIES)

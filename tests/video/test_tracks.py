@@ -55,12 +55,27 @@ def box(value) -> dict:
         (box([1, 2, 3]), "not four numbers"),
         (box([1, 2, 1, 4]), "second corner must lie right of and below"),
         (box([1, 2, float("nan"), 4]), "not four numbers"),
+        (
+            box([0.1, 0.2, 0.5, 1.0]),
+            r"all coordinates lie in \[0, 1\], as \[0.1, 0.2, 0.5, 1.0\] in frame 0 of the obj",
+        ),
+        (box([64, 2, 70, 4]), r"boxes\['0'\] is \[64, 2, 70, 4\], which lies outside of the picture of 64 x 48"),
+        (box([1, -9, 7, 0]), "lies outside of the picture"),
+        ({**GOOD, "objects": [{"id": 1, "boxes": {"1": [1, 2, 3, 4], "01": [5, 6, 7, 8]}}]}, r"\['01'\]: an index is"),
     ],
 )
 def test_faults_are_named(tmp_path, value, said) -> None:
     path = write(tmp_path / "bad.tracks.json", value)
     with pytest.raises(DataError, match=rf"bad\.tracks\.json: .*{said}"):
         tracks_file(path)
+
+
+def test_a_box_of_one_pixel_and_boxes_over_the_edge_are_boxes(tmp_path) -> None:
+    boxes = {"0": [0, 0, 1, 1], "1": [-5, -5, 1, 1], "2": [63, 47, 90, 90]}
+    tracks = read_tracks(
+        tracks_file(write(tmp_path / "a.tracks.json", {**GOOD, "objects": [{"id": 1, "boxes": boxes}]}))
+    )
+    assert tracks.of(1).boxes[0] == (0.0, 0.0, 1.0, 1.0) and len(tracks.of(1).boxes) == 3
 
 
 def test_tracks_of_another_video_are_told(tmp_path) -> None:

@@ -91,9 +91,9 @@ def entropy_top(tokens: TokenStatistics, options: EntropyTopOptions) -> torch.Te
 def entropy_mean_one(tokens: TokenStatistics, options: EntropyMeanOneOptions) -> torch.Tensor:
     """``v / mean(v)`` with ``v = max(minmax_t(H), floor)``, extremes and mean over the trained tokens of a sequence.
 
-    The element weights of Stream-R1 (arXiv 2605.03849: min-max, floor, mean 1), with the entropy of a token in place of
-    the saliency of a reward model. Their mean is 1, so the step is no longer than without, unlike with ``tw_grpo``. All
-    are 1 where the entropies of a sequence are equal; tokens that are not trained on have 0.
+    The element weights of Stream-R1 2026 (arXiv 2605.03849: min-max, floor, mean 1), with the entropy of a token in
+    place of the saliency of a reward model. Their mean is 1, so the step is no longer than without, unlike with
+    ``tw_grpo``. All are 1 where the entropies of a sequence are equal; tokens that are not trained on have 0.
     """
     if tokens.entropy is None:
         raise ValueError("entropy_mean_one needs the entropy of every token")

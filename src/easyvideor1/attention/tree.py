@@ -11,6 +11,7 @@ result, the backward pass of every part yields that part's share of the exact gr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,9 @@ import torch
 #: ``(start, stop, end)`` of every stretch: see ``attention.layout.Layout``.
 Stretches = tuple[tuple[int, int, int], ...]
 Parts = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+#: Tokens whose outputs are joined at once: what that needs in float32 does not grow with the row.
+_JOINED = 2048
 
 
 class Kernel(Protocol):
@@ -139,7 +143,7 @@ class TreeAttention(torch.autograd.Function):
             before = normaliser[:, :, after]
             joined = torch.logaddexp(before, part_normaliser)
             shares = [(each - joined).exp()[..., None] for each in (before, part_normaliser)]
-            out[:, :, after].mul_(shares[0]).add_(part.mul_(shares[1]))
+            _join(out[:, :, after], part, shares)
             normaliser[:, :, after] = joined
         ctx.save_for_backward(query, key, value, out, normaliser)
         ctx.stretches, ctx.scale, ctx.kernel = stretches, scale, kernel
@@ -177,3 +181,10 @@ class TreeAttention(torch.autograd.Function):
                 for total, found, where in zip(totals, part(after, own, False), (after, own, own), strict=True):
                     total[:, :, where] += found
         return (*totals, None, None, None, None)
+
+
+def _join(out: torch.Tensor, part: torch.Tensor, shares: Sequence[torch.Tensor]) -> None:
+    """Replace ``out`` by the sum of both outputs, ``(1, H, Q, D)``, in shares ``(1, H, Q, 1)``; it is rounded once."""
+    for start in range(0, out.shape[2], _JOINED):
+        own = slice(start, start + _JOINED)
+        out[:, :, own] = (out[:, :, own] * shares[0][:, :, own]).add_(part[:, :, own] * shares[1][:, :, own])

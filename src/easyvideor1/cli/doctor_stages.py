@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def check_stages(run: CheckedRun) -> Iterator[Finding]:
     """The record and the checkpoints of every stage."""
+    from easyvideor1.records.reading import stage_directories
     from easyvideor1.training.run_directory.layout import stage_directory
 
-    directories = sorted(path for path in (run.directory / "stages").glob("*") if path.is_dir())
     if run.config is None:
-        for directory in directories:
+        for directory in stage_directories(run.directory):
             yield from _record(run, directory, None)
             yield from _checkpoints(run, directory, None, through=False)
         return

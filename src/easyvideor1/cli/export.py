@@ -179,6 +179,7 @@ def find_checkpoint(source: Path) -> Path:
     """
     from easyvideor1.config import RunConfig
     from easyvideor1.config.paths import not_found
+    from easyvideor1.records.reading import stage_directories
     from easyvideor1.training.run_directory.checkpoint import latest_checkpoint, read_state
     from easyvideor1.types import ConfigError
 
@@ -191,7 +192,7 @@ def find_checkpoint(source: Path) -> Path:
         if fault := read_state(source)[1]:
             raise ConfigError(f"{source} is damaged: {fault}; use an earlier checkpoint")
         return source
-    for place in sorted((source / "stages").glob("*"), reverse=True) if stage is None else [stage]:
+    for place in reversed(stage_directories(source) if stage is None else [stage]):
         found = latest_checkpoint(place)
         for damage in found.passed_over:
             typer.echo(f"DAMAGED: {place.parents[1]}/{damage}", err=True)
@@ -213,6 +214,7 @@ def best_checkpoint(run: Path) -> Path:
     """
     from easyvideor1.config import RunConfig
     from easyvideor1.config.paths import not_found
+    from easyvideor1.records.reading import stage_directories
     from easyvideor1.training.run_directory.best import BEST, read_best
     from easyvideor1.training.run_directory.checkpoint import read_state
     from easyvideor1.training.run_directory.layout import checkpoint_path
@@ -220,7 +222,7 @@ def best_checkpoint(run: Path) -> Path:
 
     if not run.exists():
         raise ConfigError(not_found(RunConfig(), str(run), "run directory"))
-    for stage in [run] if (run / BEST).is_file() else sorted((run / "stages").glob("*"), reverse=True):
+    for stage in [run] if (run / BEST).is_file() else reversed(stage_directories(run)):
         best = read_best(stage)
         if best is None:
             continue
@@ -249,13 +251,14 @@ def _named_stage(given: Path) -> Path | None:
     Raises:
         ConfigError: the run has no such stage.
     """
+    from easyvideor1.records.reading import stage_directories
     from easyvideor1.types import ConfigError
 
     head, at, name = given.name.rpartition("@")
     run = given.with_name(head) if head else given
     if not at or not name or given.exists() or not (run / "stages").is_dir():
         return None
-    stages = {place.name.partition("-")[2]: place for place in sorted((run / "stages").iterdir())}
+    stages = {place.name.partition("-")[2]: place for place in stage_directories(run)}
     found = stages.get(name) or next((place for place in stages.values() if place.name == name), None)
     if found is None:
         raise ConfigError(f"{run} has no stage {name!r} yet; it has {', '.join(stages) or 'none'}")

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from easyvideor1.types import Sample
 
 
+#: What of the command asks a model: of no use to a function of one's own.
+_ASKS = (
+    "k", "above", "below", "passing", "answered", "complete", "tries", "tags", "checkpoint", "endpoint", "model",
+    "api_key_env",
+)  # fmt: skip
+
+
 def filter_rows(
     config: ConfigArgument,
     overrides: GenerationOverrides = None,
@@ -34,6 +41,9 @@ def filter_rows(
     answered: Annotated[
         float, typer.Option(min=0, max=1, help="A question counts as answered if more than this share passes.")
     ] = 0.5,
+    complete: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the responses to a question that must come and be scored.")
+    ] = 1.0,
     tries: Annotated[int, typer.Option(min=1, max=3, help="derivable: traces of a row that are looked at.")] = 3,
     tags: Annotated[str, typer.Option(help="derivable: tags of a trace that hold its notes, with commas.")] = "",
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint or run directory; model.path by default.")] = None,
@@ -41,6 +51,7 @@ def filter_rows(
     model: Annotated[str, typer.Option(help="Model name at the endpoint.")] = "",
     api_key_env: Annotated[str, typer.Option(help="Environment variable with the API key of the endpoint.")] = "",
     verdicts: Annotated[Path | None, typer.Option(help="File of verdicts; OUT.verdicts.jsonl by default.")] = None,
+    context: typer.Context = None,  # type: ignore[assignment]  # only the command line has one
 ) -> None:
     """Write the rows of data.train that a filter keeps.
 
@@ -59,13 +70,32 @@ def filter_rows(
     options = FilterOptions(above, below, answered, tries, names)
     own = load_attribute(by, "filter") if ":" in by else None
     if own is not None and not inspect.isclass(own):
+        _refuse_given(context, _ASKS, f"{by} is a function, which asks no model")
         _by_function(config, overrides or (), out, by, own, verdicts or out.with_name(f"{out.name}.verdicts.jsonl"))
         return
+    _refuse_given(context, ("verdicts",), f"{by} asks a model, whose responses are kept beside --out while it runs")
+    if not endpoint:
+        _refuse_given(context, ("model", "api_key_env"), "there is no --endpoint URL that it belongs to")
     server = {"url": endpoint, "model": model, "api_key_env": api_key_env}
     asked = asked_endpoint(server, 8, 120.0) if endpoint else None
     if asked is not None and checkpoint is not None:
         raise ConfigError("--checkpoint and --endpoint exclude each other; give one of them")
-    _by_answers(config, overrides or (), out, k, checkpoint, asked, by, options, passing)
+    _by_answers(config, overrides or (), out, k, checkpoint, asked, by, options, passing, complete)
+
+
+def _refuse_given(context: typer.Context | None, names: Sequence[str], reason: str) -> None:
+    """Refuse options of a command line that would do nothing.
+
+    Raises:
+        ConfigError: one of them was given; the message names all that were.
+    """
+    if context is None:
+        return
+    options = {str(option.name): option.opts[-1] for option in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
+    if given:
+        raise ConfigError(f"{', '.join(options[name] for name in given)} does nothing here: {reason}; remove it")
 
 
 def _by_answers(
@@ -78,6 +108,7 @@ def _by_answers(
     by: str,
     options: FilterOptions,
     passing: float,
+    complete: float,
 ) -> None:
     """Ask a model about every row."""
     from dataclasses import asdict
@@ -92,7 +123,7 @@ def _by_answers(
         identity: dict[str, Any] = {}
         if by != "pass_rate":  # whose responses do not depend on it
             identity = {**filter_identity(by, factory), "tries": options.tries, "tags": asdict(options)["tags"]}
-        made.append(Questions(factory(options, settings), passing, identity))
+        made.append(Questions(factory(options, settings), passing, identity, complete=complete))
         return made[-1]
 
     with open_curation(config, overrides, out, k, checkpoint, endpoint, questions) as curation:
@@ -102,7 +133,7 @@ def _by_answers(
         unasked = made[0].unasked(curation.samples, curation.found)
         judged = [verdict for sample, verdict in zip(curation.samples, found, strict=True) if sample.id not in unasked]
         lost = sum(verdict.keep is None for verdict in judged)
-        curation.tell(out, f"{len(kept)} rows", (*reasons(found), f"{lost} that could not be scored"))
+        curation.tell(out, f"{len(kept)} rows", (*reasons(found), f"{lost} that could not be judged"))
 
 
 def _kept(
@@ -133,9 +164,16 @@ def _by_function(
     if out.exists():
         raise ConfigError(f"{out} exists already; remove it, or choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(out.with_name(f".{out.name}.lock")) as ours, Components.open(settings) as components:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        file_lock(out.with_name(f".{out.name}.lock")) as ours,
+        file_lock(file.with_name(f".{file.name}.lock")) as alone,
+        Components.open(settings) as components,
+    ):
         if not ours:
             raise ConfigError(f"another process is writing {out}; wait for it, or choose another --out")
+        if not alone:
+            raise ConfigError(f"another process is writing {file}; wait for it, or choose another --verdicts")
         with progress("checking rows", unit="row") as advance:
             loaded = components.load_sources(settings.data.train, advance)
         samples = [sample for source in loaded for sample in source.samples]

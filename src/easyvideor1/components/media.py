@@ -44,6 +44,7 @@ from easyvideor1.video.effects import plan_effects
 from easyvideor1.video.media_files import FileVersion, is_settled, media_version
 from easyvideor1.video.memory_cache import Prefetcher
 from easyvideor1.video.part import part
+from easyvideor1.video.sampling import clip_seconds
 
 Progress = Callable[[int, int], None]
 
@@ -161,7 +162,7 @@ class MediaComponents:
 
     def _plan_of(self, ref: MediaRef, info: MediaInfo) -> MediaPlan:
         found = plan(info, self.budget(ref), self.geometry, start=ref.start, end=ref.end)
-        found = plan_effects(found, ref.effects, self.geometry, info)
+        found = plan_effects(found, ref.effects, self.geometry, info, clip_seconds(info, ref.start, ref.end))
         if not ref.still:
             return found
         place = 0 if ref.still == "first" else len(found.frame_indices) - 1

@@ -35,7 +35,8 @@ def loop_fault(entry: Mapping[str, Any]) -> str:
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         return f"repeat: expected a whole number of at least 1, got {describe(count)}"
     if not isinstance(stages, list | tuple) or not stages:
-        return f"repeat: expected the list of what is repeated in stages, got {describe(stages)}"
+        got = f", got {describe(stages)}" if "stages" in entry else ""
+        return f"a loop needs `stages`, a list of at least one stage{got}"
     if any(map(is_loop, stages)):
         return "repeat: a loop cannot have another one inside; write one of them out"
     return ""
@@ -63,12 +64,13 @@ def written_out(source: Source) -> Source:
     """A configuration with its loops written out; every value keeps the place where it was written.
 
     Raises:
-        ConfigError: a loop is wrong; the message says where.
+        ConfigError: a loop is wrong, or makes a name that another stage has; the message says where.
     """
     stages = source.values.get("stages")
     if not isinstance(stages, list) or not any(map(is_loop, stages)):
         return source
     flat: list[Any] = []
+    made: set[int] = set()
     marks = {path: mark for path, mark in source.marks.items() if path[:1] != ("stages",) or len(path) < 2}
     for index, entry in enumerate(stages):
         below: Keys = ("stages", index)
@@ -78,11 +80,33 @@ def written_out(source: Source) -> Source:
             continue
         if fault := loop_fault(entry):
             raise ConfigError(f"{source.where((*below, 'repeat'))}: stages.{index}: {fault}")
-        for round_ in rounds(entry):
+        for number, round_ in enumerate(rounds(entry)):
             for place, stage in enumerate(round_):
+                if number:
+                    made.add(len(flat))
                 _move(source.marks, (*below, "stages", place), ("stages", len(flat)), marks)
                 flat.append(stage)
-    return Source({**source.values, "stages": flat}, marks)
+    found = Source({**source.values, "stages": flat}, marks)
+    _check_names(found, made)
+    return found
+
+
+def _check_names(source: Source, made: set[int]) -> None:
+    """Refuse a stage with the name of one of those that a loop has ``made`` (places in the list)."""
+    names: dict[str, int] = {}
+    for place, stage in enumerate(source.values["stages"]):
+        name = stage.get("name") if isinstance(stage, Mapping) else None
+        if not isinstance(name, str):
+            continue
+        other = names.setdefault(name, place)
+        if other == place or not made & {place, other}:
+            continue
+        of_loop, given = (place, other) if place in made else (other, place)
+        where, loop = (source.where(("stages", index, "name")) for index in (given, of_loop))
+        raise ConfigError(
+            f"{where}: the name {name!r} is taken: the loop makes it for a further round of the stage of {loop}; "
+            "choose another name for one of them"
+        )
 
 
 def _move(marks: Mapping[Keys, str], old: Keys, new: Keys, into: dict[Keys, str]) -> None:

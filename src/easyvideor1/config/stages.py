@@ -337,6 +337,8 @@ class StageConfig(BaseConfig):
         if not reads:
             if read is not None and read.drop_solved and self.trajectories != "policy":
                 yield "rollouts.drop_solved goes with trajectories: policy; leave it out"
+            elif read is not None and read.drop_solved and self.epochs is not None:
+                yield "epochs of what rollouts.drop_solved leaves are not known before the stage begins: set steps"
             return
         if not self.objective.pairs_responses and not isinstance(self.objective, CustomObjective):
             yield (

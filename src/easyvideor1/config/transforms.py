@@ -124,12 +124,27 @@ class AdaptDifficulty(TransformOptions):
     """Strength of noise: with a mean reward that lies ``d`` above the reference, Gaussian noise of ``noise * d``. 0
     gives none."""
     mask: Annotated[float, Field(ge=0)] = 0.0
-    """The same for the share of frames that are hidden, at most half of them."""
+    """The same for the share of frames that are hidden, at most half of them, and none of a reference span."""
 
 
 class InvertQuestion(TransformOptions):
     share: Probability = 0.5
     """Share of the questions that are inverted, of those that can be; drawn anew for every sample and step."""
+
+
+class DropSettled(TransformOptions):
+    above: Probability = 0.0
+    """Rows whose pass rate, when they were last seen, lies above this are not too hard."""
+    below: Probability = 1.0
+    """Rows whose pass rate lies below this are not too easy."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Chance that a row that is too hard or too easy is drawn all the same, so that its pass rate is measured anew."""
+
+    @model_validator(mode="after")
+    def _some_rate_is_between(self) -> DropSettled:
+        if not self.above < self.below:
+            raise ValueError(f"above ({self.above:g}) must be less than below ({self.below:g})")
+        return self
 
 
 class CustomTransform(TransformOptions):
@@ -140,6 +155,7 @@ TRANSFORM_OPTIONS: Mapping[str, type[TransformOptions]] = {
     "adapt_difficulty": AdaptDifficulty,
     "anchors": Anchors,
     "composite": Composite,
+    "drop_settled": DropSettled,
     "fading_mask": FadingMask,
     "invert_question": InvertQuestion,
     "mask_frames": MaskFrames,
@@ -176,12 +192,18 @@ class RewardHistory(CurriculumOptions):
         return self
 
 
+class PassRateHistory(CurriculumOptions):
+    passing: float = 0.5
+    """Least total reward of a response that passes."""
+
+
 class CustomCurriculum(CurriculumOptions):
     model_config = ConfigDict(extra="allow")
 
 
 CURRICULUM_OPTIONS: Mapping[str, type[CurriculumOptions]] = {
     "none": CurriculumOptions,
+    "pass_rate": PassRateHistory,
     "reward_history": RewardHistory,
     CUSTOM: CustomCurriculum,
 }

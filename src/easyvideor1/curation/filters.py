@@ -7,6 +7,7 @@ needs none is a function of the sample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -53,7 +54,7 @@ class FilterOptions:
 
     Attributes:
         above, below: bounds of the pass rate.
-        answered: a view counts as answered if more than this share of its responses pass.
+        answered: a view counts as answered if more than this share of its readable responses pass.
         tries: traces of a row that are looked at, in order.
         tags: tags of a trace that hold its notes; those of ``rewards.grammar`` but ``think`` if empty.
     """
@@ -67,15 +68,35 @@ class FilterOptions:
 
 @dataclass(frozen=True, slots=True)
 class Passing:
-    """How many of the ``judged`` responses to a view pass; ``rate`` is ``None`` if none could be scored."""
+    """How many of the responses to a view pass.
+
+    Attributes:
+        passed: responses that pass.
+        judged: responses that could be scored.
+        unreadable: of these, the ones with no answer that could be read. They do not pass, and say neither yes nor no.
+        needed: fewer judged responses than this give no rate: they are those that happened to arrive.
+    """
 
     passed: int = 0
     judged: int = 0
+    unreadable: int = 0
+    needed: int = 1
 
     @property
     def rate(self) -> float | None:
-        """Share of the responses that pass."""
-        return self.passed / self.judged if self.judged else None
+        """Share of the judged responses that pass, in which an unreadable one is a failure, as in training."""
+        return self.passed / self.judged if self.judged >= max(self.needed, 1) else None
+
+    @property
+    def readable(self) -> int:
+        """Responses with an answer that could be read."""
+        return self.judged - self.unreadable
+
+    @property
+    def readable_rate(self) -> float | None:
+        """Share of the readable responses that pass: what the model says where it says something. ``None`` also if
+        fewer than half of the judged responses are readable."""
+        return None if self.rate is None or 2 * self.readable < self.judged else self.passed / self.readable
 
 
 class RowFilter(Protocol):
@@ -118,7 +139,9 @@ class PassRate:
             return Verdict(None)
         if low < rate < high:
             return Verdict(True, columns={"pass_rate": rate, "pass_responses": found[""].judged})
-        return Verdict(False, f"with a pass rate of at most {low:g}" if rate <= low else f"of at least {high:g}")
+        return Verdict(
+            False, f"with a pass rate of at most {low:g}" if rate <= low else f"with a pass rate of at least {high:g}"
+        )
 
 
 @FILTERS.register("temporal_necessity")
@@ -126,7 +149,8 @@ class PassRate:
 class TemporalNecessity:
     """Drops rows that are answered without the video, or from the frame in its middle alone.
 
-    What is left needs what happens over time, as far as this model can tell. Rows without a video are kept.
+    What is left needs what happens over time, as far as this model can tell. Rows without a video are kept. Where most
+    responses have no answer that can be read ("I see no video"), the model does not answer without it.
     """
 
     options: FilterOptions
@@ -139,14 +163,20 @@ class TemporalNecessity:
         return [View("no_video", blind), View("one_frame", with_video(sample) or sample, one_frame)]
 
     def verdict(self, sample: Sample, found: Mapping[str, Passing]) -> Verdict:
-        rates = {name: one.rate for name, one in found.items()}
+        rates = {name: _answered(one) for name, one in found.items()}
         for name, words in (("no_video", "answered without the video"), ("one_frame", "answered from one frame")):
             rate = rates.get(name)
             if rate is not None and rate > self.options.answered:
                 return Verdict(False, words)
         if None in rates.values():
             return Verdict(None)
-        return Verdict(True, columns={f"{name}_rate": rate for name, rate in rates.items()})
+        counts = {f"{name}_responses": one.judged for name, one in found.items()}
+        return Verdict(True, columns={**{f"{name}_rate": rate for name, rate in rates.items()}, **counts})
+
+
+def _answered(passing: Passing) -> float | None:
+    """Share of the readable responses that pass; of all, if most are unreadable: one lucky guess is no answer."""
+    return passing.rate if passing.readable_rate is None else passing.readable_rate
 
 
 @FILTERS.register("derivable")
@@ -200,21 +230,26 @@ class Derivable:
         if not found:
             return Verdict(False, "whose traces have no notes")
         for name, passing in found.items():
-            rate = passing.rate
+            rate = passing.readable_rate
             if rate is None:  # a later trace must not be taken because an earlier one could not be judged
                 return Verdict(None)
             if rate > self.options.answered:
                 number = int(name.removeprefix("trace"))
-                return Verdict(True, columns={"derivable_rate": rate}, traces=(sample.offline[number],))
+                columns = {"derivable_rate": rate, "derivable_responses": passing.readable}
+                return Verdict(True, columns=columns, traces=(sample.offline[number],))
         return Verdict(False, "that no trace gives the answer to")
 
 
 class Questions:
     """The views of all rows as samples to be asked, and what their responses say of the rows."""
 
-    def __init__(self, row_filter: RowFilter, passing: float, identity: Mapping[str, Any]) -> None:
-        """``passing`` is the lowest accuracy of a response that passes; ``identity`` says which filter this is."""
-        self.filter, self.passing, self.identity = row_filter, passing, identity
+    def __init__(
+        self, row_filter: RowFilter, passing: float, identity: Mapping[str, Any], *, complete: float = 1.0
+    ) -> None:
+        """``passing`` is the lowest accuracy of a response that passes; ``identity`` says which filter this is.
+        ``complete`` is the share of the responses to a view that must have come and been scored: with fewer, the view
+        has no rate."""
+        self.filter, self.passing, self.identity, self.complete = row_filter, passing, identity, complete
         self._plans: dict[str, Callable[[MediaPlan], MediaPlan]] = {}
 
     def components(self, components: Components) -> Components:
@@ -255,7 +290,11 @@ class Questions:
 
     def _passing(self, responses: Sequence[TrajectoryRecord]) -> Passing:
         scores = [response.score for response in responses if response.score.applicable]
-        return Passing(sum(score.accuracy >= self.passing for score in scores), len(scores))
+        passed = [score.accuracy >= self.passing for score in scores]
+        # A scored response has a reason if no answer was found in it, or none that could be compared.
+        unreadable = sum(bool(score.reason) and not fine for score, fine in zip(scores, passed, strict=True))
+        needed = math.ceil(self.complete * len(responses) - 1e-9)  # 0.3 * 10 is a little more than 3
+        return Passing(sum(passed), len(scores), unreadable, needed)
 
     def _shown(self, sample: Sample, plans: tuple[MediaPlan, ...]) -> tuple[Sample, tuple[MediaPlan, ...]]:
         change = self._plans.get(sample.id)

@@ -8,10 +8,8 @@ appends to it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,11 @@ from typing import Any
 
 from easyvideor1 import __version__
 from easyvideor1.config import JudgeConfig, RunConfig, located
+from easyvideor1.curation.code import code_digest
 from easyvideor1.data.row_files import source_digests
 from easyvideor1.families.checkpoint import checkpoint_digests
 from easyvideor1.files import append, file_digest, flat, is_sealed, json_bytes, seal, write_atomic
 from easyvideor1.records.trajectories import SampleRecord, record_from_json, rollout_row
-from easyvideor1.registry import load_attribute
 from easyvideor1.types import ConfigError, DataError
 
 #: Of the lines; a ledger of another format is not resumed.
@@ -102,16 +100,8 @@ def _code_digests(config: RunConfig) -> dict[str, str]:
     named += [config.model.family, config.rollout.engine, config.rollout.strategy.name]
     found: dict[str, str] = {}
     for target in filter(lambda name: ":" in name, named):
-        load_attribute(target)
-        module = target.partition(":")[0]
-        package = sys.modules[module.partition(".")[0]]
-        if package.__name__ == __name__.partition(".")[0]:
-            continue  # of this package, the version tells
-        folders = [Path(folder) for folder in getattr(package, "__path__", ())]
-        files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
-        if not folders and package.__file__:
-            files = [Path(package.__file__)]
-        found[module] = hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
+        if (digest := code_digest(target)) is not None:
+            found[target.partition(":")[0]] = digest
     return found
 
 

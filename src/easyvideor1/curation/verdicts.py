@@ -1,7 +1,8 @@
 """Verdicts of a filter of one's own, kept in a file while they are made: a command that is run again asks for the rest.
 
 The first line says which filter it is, with the digest of its code; every further line is the verdict of one row, with
-the digest of the row. A row that changed is judged again, and so is one that could not be judged.
+the digest of the row. A row that changed is judged again, and so is one whose media files changed, and one that could
+not be judged.
 """
 
 from __future__ import annotations
@@ -16,16 +17,34 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from easyvideor1.curation.code import code_digest
 from easyvideor1.curation.filters import RowFunction, Verdict
 from easyvideor1.files import append, file_digest, is_sealed, json_bytes, seal, write_atomic
 from easyvideor1.registry import error_words
-from easyvideor1.types import ConfigError, DataError, OfflineTrajectory, Sample
+from easyvideor1.types import ConfigError, DataError, MediaError, OfflineTrajectory, Sample
+from easyvideor1.video.media_files import media_version
+
+#: Of the lines of a file of verdicts; a file of another format is not taken up.
+FORMAT = "2"
 
 
 def filter_identity(target: str, function: Callable[..., Any]) -> dict[str, str]:
-    """What decides the verdicts of a filter: its name, and the digest of the file that it is in."""
-    source = inspect.getsourcefile(inspect.unwrap(function))
-    return {"filter": target, "code": "" if source is None else file_digest(source)}
+    """What decides the verdicts of a filter: its name, the digest of its file or of all of its package, and what a
+    function ``identity()`` on it returns, if it has one: the version of a model that it asks, say.
+
+    Raises:
+        ConfigError: ``identity`` returns no text.
+        OSError: a file of the code cannot be read.
+    """
+    code = code_digest(target) if ":" in target else None
+    if code is None:
+        source = inspect.getsourcefile(inspect.unwrap(function))
+        code = "" if source is None else file_digest(source)
+    own = None if inspect.isclass(function) else getattr(function, "identity", None)
+    said = own() if callable(own) else ""
+    if not isinstance(said, str):
+        raise ConfigError(f"the identity() of the filter {target!r} returned {said!r}; it must return a text")
+    return {"filter": target, "format": FORMAT, "code": code, **({"identity": said} if said else {})}
 
 
 class VerdictFile:
@@ -50,7 +69,8 @@ class VerdictFile:
             write_atomic(path, json_bytes(seal(dict(identity))))
             return cls(path, {})
         there = _read(path, 1, first)
-        if changed := [key for key in identity if there.get(key) != identity[key]]:
+        names = dict.fromkeys((*identity, *there))
+        if changed := [key for key in names if key != "checksum" and there.get(key) != identity.get(key)]:
             raise ConfigError(
                 f"{path} has verdicts of {there.get('filter')!r}, whose {' and '.join(changed)} changed since; remove "
                 "the file to judge all rows again, or name another one with --verdicts"
@@ -58,8 +78,7 @@ class VerdictFile:
         known = {}
         for number, line in enumerate(lines, 2):
             row = _read(path, number, line)
-            texts = row["traces"]
-            traces = None if texts is None else tuple(OfflineTrajectory(text) for text in texts)
+            traces = None if row["traces"] is None else tuple(map(_trace, row["traces"]))
             known[row["sample"], row["digest"]] = Verdict(row["keep"], row["reason"], row["columns"], traces)
         if len(whole) < len(content):
             os.truncate(path, len(whole))
@@ -70,12 +89,19 @@ class VerdictFile:
         return self._known.get((sample.id, row_digest(sample)))
 
     def add(self, sample: Sample, verdict: Verdict) -> None:
-        """Keep a verdict; it is on the disk when this returns. Traces are kept as texts, without log-probs."""
+        """Keep a verdict; it is on the disk when this returns."""
         key = (sample.id, row_digest(sample))
         line = {"sample": key[0], "digest": key[1], "keep": verdict.keep, "reason": verdict.reason}
-        traces = None if verdict.traces is None else [trace.text for trace in verdict.traces]
+        traces = None if verdict.traces is None else [asdict(trace) for trace in verdict.traces]
         append(self.path, json_bytes(seal({**line, "columns": dict(verdict.columns), "traces": traces})))
         self._known[key] = verdict
+
+
+def _trace(fields: Mapping[str, Any]) -> OfflineTrajectory:
+    logprobs = fields["logprobs"]
+    return OfflineTrajectory(
+        fields["text"], None if logprobs is None else tuple(logprobs), before=tuple(fields["before"])
+    )
 
 
 def _read(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -89,9 +115,18 @@ def _read(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def row_digest(sample: Sample) -> str:
-    """A digest of everything that a row says; of media, the paths."""
+    """A digest of everything that a row says, and of the sizes and times of change of its media files."""
     values = {**asdict(sample), "where": "", "extra": {name: str(value) for name, value in sample.extra.items()}}
+    values["files"] = [_version(ref.path) for ref in sample.media]
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def _version(path: str) -> tuple[int, ...] | str:
+    """Size and time of change of a medium, or why it has none; a copy that keeps them is the same medium."""
+    try:
+        return media_version(path)[1:3]
+    except MediaError as error:
+        return error.reason
 
 
 def judge_rows(

@@ -3,7 +3,7 @@
 from easyvideor1.data.bad_rows import BadRow
 from easyvideor1.data.check_cache import CHECK_CACHE_NAME, CheckCache, check_key
 from easyvideor1.data.curricula import CURRICULA, Curriculum, CurriculumTrack, Observation
-from easyvideor1.data.difficulty import adapt_difficulty, fading_mask
+from easyvideor1.data.difficulty import adapt_difficulty, drop_settled, fading_mask
 from easyvideor1.data.inversion import invert_question
 from easyvideor1.data.media_transforms import anchors, composite, mask_frames, noise, overlay_ids, require_span
 from easyvideor1.data.mixture import source_weights
@@ -41,6 +41,7 @@ __all__ = [
     "check_key",
     "composite",
     "distinct_stems",
+    "drop_settled",
     "embedded_media",
     "example_answer",
     "fading_mask",

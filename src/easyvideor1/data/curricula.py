@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from easyvideor1.algorithms.needs import own_options
-from easyvideor1.config.transforms import CurriculumOptions, RewardHistory
+from easyvideor1.config.transforms import CurriculumOptions, PassRateHistory, RewardHistory
 from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError, Group
 
@@ -112,6 +112,32 @@ class RewardHistoryCurriculum:
         self._means = dict(state["means"])
         self._steps = {step: (total, count) for step, total, count in state["steps"]}
         self._best = {name: (reward, text) for name, (reward, text) in state["best"].items()}
+
+
+@CURRICULA.register("pass_rate")
+class PassRateCurriculum:
+    """The share of the responses to each sample that passed when it was last seen."""
+
+    def __init__(self, options: PassRateHistory) -> None:
+        self.options = options
+        self._rates: dict[str, float] = {}
+
+    def observe(self, step: int, observation: Observation) -> None:
+        """See ``Curriculum``."""
+        passed = sum(reward >= self.options.passing for reward in observation.rewards)
+        self._rates[observation.sample_id] = passed / len(observation.rewards)
+
+    def pass_rate(self, sample_id: str) -> float | None:
+        """Pass rate of a sample when it was last seen, in [0, 1]; ``None`` if it was not."""
+        return self._rates.get(sample_id)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See ``Curriculum``."""
+        return {"rates": dict(self._rates)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See ``Curriculum``."""
+        self._rates = dict(state["rates"])
 
 
 def make_curriculum(options: CurriculumOptions, place: str = "curriculum") -> Curriculum:

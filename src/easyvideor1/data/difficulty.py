@@ -1,4 +1,5 @@
-"""Transforms that follow the difficulty of a sample: a mask that fades, hints for what is hard, noise for what is easy.
+"""Transforms that follow the difficulty of a sample: a mask that fades, hints for what is hard, noise for what is easy,
+and fewer draws of what is always or never answered.
 
 What they do is a function of the seed, the sample and the step, and of the stage's curriculum where they read one.
 """
@@ -10,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from easyvideor1.config.transforms import AdaptDifficulty, FadingMask
-from easyvideor1.data.media_transforms import reference_spans, with_effect
+from easyvideor1.config.transforms import AdaptDifficulty, DropSettled, FadingMask
+from easyvideor1.data.media_transforms import labelled_spans, reference_spans, with_effect
 from easyvideor1.data.transforms import TRANSFORMS, TransformContext, reads_curriculum
 from easyvideor1.rewards.readers.geometry import number
 from easyvideor1.types import ConfigError, DataError, Sample
@@ -46,7 +47,7 @@ def fading_mask(sample: Sample, step: int, rng: np.random.Generator, context: Tr
         if score is None:
             raise DataError(
                 f"{sample.where or sample.id}: the column {options.difficulty!r} is "
-                f"{sample.extra.get(options.difficulty)!r}, not a number - score the rows first (evr1 curate)"
+                f"{sample.extra.get(options.difficulty)!r}, not a number - score the rows first (evr1 filter)"
             )
         if score >= options.below:
             return [sample]
@@ -64,7 +65,11 @@ def adapt_difficulty(sample: Sample, step: int, rng: np.random.Generator, contex
     """Give hints to hard samples, and noise or masks to easy ones, as strong as they are hard or easy (DeepVideo-R1).
 
     ``d = reference - mean`` (``curriculum.difficulty``). A sample that was not seen yet stays as it is, and so does a
-    hard one without a response that was rewarded.
+    hard one without a response that was rewarded. A mask spares the reference spans of a sample that has them: what the
+    answer is about stays to be seen.
+
+    Raises:
+        DataError: a mask is asked for, and the answer of a sample about time has no span.
     """
     options: AdaptDifficulty = context.options
     difficulty = context.curriculum.difficulty(sample.id)
@@ -79,11 +84,28 @@ def adapt_difficulty(sample: Sample, step: int, rng: np.random.Generator, contex
     seeds = [int(seed) for seed in rng.integers(0, 2**53, 2)]
     strength, share = min(-difficulty * options.noise, 1.0), min(-difficulty * options.mask, 0.5)
     if share > 0:
-        effect = make_effect("mask_frames", inside=((0.0, 1e9),), share=share, seed=seeds[1])
+        spans = labelled_spans(sample)
+        may_hide = {"outside": spans} if spans else {"inside": ((0.0, 1e9),)}
+        effect = make_effect("mask_frames", share=share, seed=seeds[1], **may_hide)
         sample = with_effect(sample, effect)
     if strength > 0:
         sample = with_effect(sample, make_effect("noise", strength=strength, seed=seeds[0]))
     return [sample]
+
+
+@TRANSFORMS.register("drop_settled")
+@reads_curriculum("pass_rate")
+def drop_settled(sample: Sample, step: int, rng: np.random.Generator, context: TransformContext) -> list[Sample]:
+    """Drop samples that were always, or never, answered when they were last seen: their groups teach nothing.
+
+    Another sample is drawn in their place. A share ``keep`` of the draws is let through, or what the policy has learnt
+    or forgotten since would never be known. A sample that was not seen yet stays.
+    """
+    options: DropSettled = context.options
+    rate = context.curriculum.pass_rate(sample.id)
+    if rate is None or options.above < rate < options.below or rng.random() < options.keep:
+        return [sample]
+    return []
 
 
 def _thoughts(response: str) -> list[str]:

@@ -30,8 +30,6 @@ _NEGATED = {
     "has": "hasn't",
     "have": "haven't",
     "had": "hadn't",
-    "can": "can't",
-    "could": "couldn't",
     "will": "won't",
     "would": "wouldn't",
 }
@@ -55,7 +53,14 @@ _BEFORE = re.compile(r"(?:in|during|throughout|according to|based on|from|at)\s[
 _UNSAFE = re.compile(
     r"\b(?:not|never|no|none|nothing|nobody|nowhere|neither|nor|cannot|without|except|hardly|barely|rarely|seldom|few|"
     r"little|all|every\w*|each|both|either|any\w*|some\w*|most\w*|many|much|several|always|often|usually|sometimes|"
-    r"ever|only|just|also|too|again|still|already|yet|even|else|other|besides|instead|rather|until|because|you|how|why)"
+    r"ever|only|just|also|too|again|still|already|yet|even|else|other|besides|instead|rather|until|because|you|how|why|"
+    # times of something else: what is not done after it may be done before it
+    r"before|after\w*|then|next|while|during|since|once|later|earlier|"
+    # what may be so, and what was only tried: its contrary may be so, too
+    r"likely|unlikely|possibl[ey]|probabl[ey]|perhaps|maybe|can|could|might|may|must|should|seem\w*|appear\w*|"
+    r"try|tries|tried|trying|attempt\w*|fail\w*|unable|refus\w*|"
+    # "which isn't wrong" asks for what is right
+    r"incorrect\w*|false\w*|wrong\w*|untrue|mistaken\w*)"
     r"\b|n't\b",
     re.IGNORECASE,
 )
@@ -71,8 +76,8 @@ def negated(question: str) -> str | None:
 
     Taken are questions of one sentence at the end of the text that ask with who, what, which, whose, where or when, and
     whose auxiliary follows what they ask for. Left out are questions that negate already, quantify ("all", "only",
-    "most"), ask two things, or ask how or why: "why did he fall" and "why didn't he fall" exclude no answer of each
-    other.
+    "most"), name another time ("after", "while"), ask for what may be so, was tried or is wrong, ask two things, or ask
+    how or why: "why did he fall" and "why didn't he fall" exclude no answer of each other.
     """
     if question.count("?") != 1 or not question.rstrip().rstrip("'\")").endswith("?"):
         return None

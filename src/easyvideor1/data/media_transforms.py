@@ -18,10 +18,14 @@ from easyvideor1.data.transforms import TRANSFORMS, TransformContext
 from easyvideor1.rewards.readers.time_spans import read_spans
 from easyvideor1.types import ConfigError, DataError, Effect, MediaRef, Sample
 from easyvideor1.video.effects import make_effect
+from easyvideor1.video.sampling import clip_seconds
 from easyvideor1.video.tracks import tracks_beside, tracks_file
 
 #: Column with the reference span ``[start, end]`` in seconds, where the answer holds more than that.
 SPAN_COLUMN = "span"
+
+#: Tasks whose answer holds spans of time.
+_TIMED = ("temporal_grounding", "spatial_temporal_grounding")
 
 _MARKS = {"image": "<image>", "video": "<video>"}
 
@@ -51,6 +55,17 @@ def reference_spans(sample: Sample) -> tuple[tuple[float, float], ...]:
             "[start, end] in seconds"
         )
     return tuple((float(start), float(end)) for start, end in found.value)
+
+
+def labelled_spans(sample: Sample) -> tuple[tuple[float, float], ...]:
+    """The reference spans of a sample that is about time, or has them in the column ``span``; none of another.
+
+    Raises:
+        DataError: it is about time, and has none.
+    """
+    given = sample.extra.get(SPAN_COLUMN)
+    labelled = isinstance(given, list | tuple) and len(given) == 2
+    return reference_spans(sample) if labelled or sample.task in _TIMED else ()
 
 
 def _seed(rng: np.random.Generator) -> int:
@@ -177,8 +192,7 @@ def require_span(sample: Sample, step: int, rng: np.random.Generator, context: T
     for ref in sample.media:
         if ref.kind != "video":
             continue
-        duration = context.probe(ref.path).duration
-        first, last = ref.start or 0.0, duration if ref.end is None else min(ref.end, duration)
+        first, last = clip_seconds(context.probe(ref.path), ref.start, ref.end)
         for start, end in reference_spans(sample):
             if end < first or start > last:
                 raise DataError(

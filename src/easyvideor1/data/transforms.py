@@ -152,11 +152,9 @@ def depends_on_order(sample: Sample) -> bool:
     if any(_TIED.search(text) for text in (sample.question, *texts)):
         return True
     letters = set(string.ascii_uppercase[: len(texts)])
-    return any(
-        item.logprobs is not None
-        or _DOUBTFUL.search(item.text)
-        or not letters.isdisjoint(_LONE.findall(_STATED.sub("", item.text)))
-        for item in sample.offline
+    turns = (text for item in sample.offline for text in (*item.before, item.text))
+    return any(item.logprobs is not None for item in sample.offline) or any(
+        _DOUBTFUL.search(text) or not letters.isdisjoint(_LONE.findall(_STATED.sub("", text))) for text in turns
     )
 
 
@@ -168,6 +166,7 @@ def _new_answer(answer: str, new_letter: dict[str, str]) -> str:
 
 
 def _reletter(trajectory: OfflineTrajectory, new_letter: dict[str, str]) -> OfflineTrajectory:
-    return OfflineTrajectory(
-        _STATED.sub(lambda match: match[1] + new_letter.get(match[2], match[2]), trajectory.text), trajectory.logprobs
-    )
+    def follow(text: str) -> str:
+        return _STATED.sub(lambda match: match[1] + new_letter.get(match[2], match[2]), text)
+
+    return replace(trajectory, text=follow(trajectory.text), before=tuple(map(follow, trajectory.before)))

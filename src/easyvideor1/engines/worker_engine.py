@@ -185,10 +185,9 @@ class WorkerEngine:
 
     def partial(self, ticket: int) -> list[list[int]]:
         """Token ids so far of the ``n`` responses of a pending request; empty where the worker's engine tells none."""
-        requests = self._requests
-        n = requests.done[ticket].request.n if ticket in requests.done else requests.pending[ticket].n
-        found = self._call("partial", ticket) if ticket in requests.pending else None
-        if (result := requests.done.get(ticket)) is not None:
+        n = self._requests.known(ticket).n
+        found = self._call("partial", ticket) if ticket in self._requests.pending else None
+        if (result := self._requests.done.get(ticket)) is not None:
             return [trajectory.last.response_ids.tolist() for trajectory in result.trajectories]
         return found if isinstance(found, list) else [[] for _ in range(n)]
 
@@ -248,6 +247,7 @@ class WorkerEngine:
         self._look()
         if self._error is not None:
             error, self._error = self._error, None
+            self._requests.given_up.clear()
             raise error
         if self._weights.refusal:
             raise EasyVideoError(f"{self._weights.refusal}; update the engine's weights again")
@@ -314,7 +314,7 @@ class WorkerEngine:
             raise message.fault.error()
         elif self._requests.give_up(message.tickets):  # else they were cancelled meanwhile
             self._error = message.fault.error()
-            self._tell_cancelled(list(self._requests.given_up - {*message.tickets}))
+            self._tell_cancelled(list(self._requests.given_up.keys() - {*message.tickets}))
 
     @property
     def _line(self) -> Channel:

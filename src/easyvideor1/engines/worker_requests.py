@@ -31,7 +31,7 @@ class WorkerRequests:
         #: Results to be taken, in the order in which they came.
         self.done: dict[int, Result] = {}
         #: What an engine gave up with an error that nobody has been told yet.
-        self.given_up: set[int] = set()
+        self.given_up: dict[int, Request] = {}
 
     @property
     def pending(self) -> Mapping[int, Request]:
@@ -40,6 +40,16 @@ class WorkerRequests:
 
     def __bool__(self) -> bool:
         return bool(self._sent)
+
+    def known(self, ticket: int) -> Request:
+        """The request of a ticket whose result, or whose engine's error, nobody has been given yet.
+
+        Raises:
+            KeyError: there is none.
+        """
+        if ticket in self.done:
+            return self.done[ticket].request
+        return self.given_up[ticket] if ticket in self.given_up else self._sent[ticket].request
 
     def add(self, requests: Sequence[Request], limit: int | None) -> tuple[list[int], Submit | None]:
         """Give tickets to the requests of a window.
@@ -74,8 +84,8 @@ class WorkerRequests:
 
     def cancel(self, tickets: Collection[int]) -> list[int]:
         """Drop requests; returns those that were under way."""
-        self.given_up.difference_update(tickets)
         for ticket in tickets:
+            self.given_up.pop(ticket, None)
             self.done.pop(ticket, None)
         return [ticket for ticket in tickets if self._sent.pop(ticket, None) is not None]
 
@@ -83,7 +93,8 @@ class WorkerRequests:
         """An engine gave up these requests: with those that are under way among them, all others end."""
         if self._sent.keys().isdisjoint(tickets):
             return False
-        self.given_up = set(self.cancel(list(self._sent)))
+        self.given_up |= self.pending
+        self._sent.clear()
         return True
 
     def finish(self, message: Finished) -> None:

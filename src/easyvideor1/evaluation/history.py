@@ -13,7 +13,7 @@ import yaml
 from easyvideor1.evaluation.result import EvaluationTotals, rows_fault
 from easyvideor1.files import read_json
 from easyvideor1.records.damage import Damage
-from easyvideor1.records.reading import canary_fault, read_jsonl, read_steps, rollout_files
+from easyvideor1.records.reading import canary_fault, read_jsonl, read_steps, rollout_files, stage_directories
 from easyvideor1.types import DataError
 
 
@@ -85,7 +85,7 @@ def read_history(run_dir: Path) -> RunHistory:
     run, data_report, summary = (
         _optional(run_dir / f"{name}.json", damage) for name in ("run", "data_report", "summary")
     )
-    stages = _read_stages(run_dir / "stages")
+    stages = _read_stages(run_dir)
     evaluations = _read_totals(run_dir / "evaluations", damage)
     labels = sorted(path.name for path in (run_dir / "evaluations").glob("*") if path.is_dir())
     benchmarks = {label: _read_totals(run_dir / "evaluations" / label, damage, f"{label}/") for label in labels}
@@ -148,10 +148,10 @@ def _fault(error: DataError, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ").partition("; ")[0]
 
 
-def _read_stages(directory: Path) -> tuple[StageHistory, ...]:
+def _read_stages(run_dir: Path) -> tuple[StageHistory, ...]:
     stages: list[StageHistory] = []
     first = 0
-    for stage in sorted(path for path in directory.glob("*") if path.is_dir()):
+    for stage in stage_directories(run_dir):
         metrics = tuple(read_steps(stage / "metrics.jsonl")[0].values())
         warnings = stage / "canary.jsonl"
         canary = read_jsonl(warnings, canary_fault).rows if warnings.exists() else ()

@@ -191,16 +191,16 @@ class FeatureCache:
         if not media:
             return None
         self._refuse_training()
-        places = [self._kept(plan) for _, plan in media]
-        keys = [self.key(kept) for kept, _ in places]
+        entries = [self._kept(plan) for _, plan in media]
+        keys = [self.key(kept) for kept, _ in entries]
         found: dict[str, VisualFeatures] = {}
         missing: dict[str, tuple[MediaRef, MediaPlan]] = {}
-        for key, (ref, _), (plan, own) in zip(keys, media, places, strict=True):
+        for key, (ref, _), (kept, wanted) in zip(keys, media, entries, strict=True):
             if key in found or key in missing:
                 continue
-            features = self.store.get(key, plan.tokens)
+            features = self.store.get(key, kept.tokens)
             if features is None:
-                missing[key] = (ref, plan) if own is None else (replace(ref, kind="video"), plan)
+                missing[key] = (ref, kept) if wanted is None else (replace(ref, kind="video"), kept)
             else:
                 found[key] = features
         device = compute_device(self.model)
@@ -210,7 +210,8 @@ class FeatureCache:
             for key in missing:
                 self.store.put(key, found[key])
         parts = [
-            found[key] if own is None else found[key].take(own) for key, (_, own) in zip(keys, places, strict=True)
+            found[key] if wanted is None else found[key].take(wanted)
+            for key, (_, wanted) in zip(keys, entries, strict=True)
         ]
         deepstack = zip(*(part.deepstack for part in parts), strict=True)
         return VisualFeatures(

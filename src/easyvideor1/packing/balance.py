@@ -188,8 +188,8 @@ def _evened(batches: list[MicroBatchRows], size: _Sizes) -> list[MicroBatchRows]
 def _fitting(row: PackedTurns, length: int, max_tokens: int, together: Sequence[int] | None) -> list[PackedTurns]:
     """The row, or if it is too long parts of it that fit, each of which holds what its turns share anew.
 
-    Turns of one number of ``together`` stay in one part. Where one of those alone does not fit, the bound is
-    exceeded anyhow: the row stays whole, so that its prompt is not computed once per response.
+    Turns of one number of ``together`` stay in one part. Those that do not fit even alone exceed the bound anyhow: they
+    stay in one part, so that a prompt that is too long is not computed once per response.
     """
     if length <= max_tokens or len(row.turns) == 1:
         return [row]
@@ -197,16 +197,21 @@ def _fitting(row: PackedTurns, length: int, max_tokens: int, together: Sequence[
     for place, sequence in enumerate(row.sequences):
         atoms.setdefault(sequence if together is None else together[sequence], []).append(place)
     parts: list[PackedTurns] = []
+    too_long: list[int] = []
     for places in atoms.values():
         new = PackedTurns(tuple(row.turns[i] for i in places), tuple(row.sequences[i] for i in places))
         if new.row_length > max_tokens:
-            return [row]
+            too_long += places
+            continue
         if parts:
             joined = PackedTurns((*parts[-1].turns, *new.turns), (*parts[-1].sequences, *new.sequences))
             if joined.row_length <= max_tokens:
                 parts[-1] = joined
                 continue
         parts.append(new)
+    if too_long:
+        too_long.sort()
+        parts.append(PackedTurns(tuple(row.turns[i] for i in too_long), tuple(row.sequences[i] for i in too_long)))
     return parts
 
 

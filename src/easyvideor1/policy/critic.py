@@ -67,7 +67,8 @@ class Critic:
         """Gradients towards ``returns``, in place of those that are there; sums of metrics.
 
         Args:
-            update: the whole update; its ``values``, of before the step, are what clipping is against.
+            update: the update, or the part of it that is here; its ``values``, of before the step, are what clipping
+                is against.
             batches: micro-batches, of all turns or a share of them, with the numbers of their turns.
         """
         assert update.values is not None

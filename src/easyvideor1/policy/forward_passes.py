@@ -97,7 +97,7 @@ class ForwardPasses:
         of the update, and micro-batches change memory and time only.
 
         Args:
-            batch: the whole update.
+            batch: the update, or the part of it that is here: its weights are shares of the whole update in any case.
             micro_batches: a share of ``plan_update``, all of it if not given.
             load: reads frames of a plan.
             features: of this model; what it has is not computed again.

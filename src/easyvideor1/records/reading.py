@@ -13,6 +13,7 @@ from easyvideor1.records.trajectories import SampleRecord, record_from_json
 from easyvideor1.types import DataError
 
 _NUMBERED = re.compile(r"step_(\d+)")
+_STAGE = re.compile(r"([0-9]+)-")
 #: Endings of the two files of a step's rollouts: its groups, and the arrays beside them (``trajectory_files``).
 ROLLOUT_SUFFIXES = (".jsonl", ".npz")
 
@@ -100,6 +101,16 @@ def numbered(directory: Path, suffix: str = "") -> dict[int, Path]:
     """What a directory holds for single steps (``step_000050`` and a suffix), by step, in order."""
     named = ((_NUMBERED.fullmatch(path.name.removesuffix(suffix)), path) for path in directory.glob(f"step_*{suffix}"))
     return dict(sorted((int(name[1]), path) for name, path in named if name))
+
+
+def stage_directories(run: Path) -> list[Path]:
+    """The directories of a run's stages (``stages/01-sft``) by their numbers: 100 comes after 99. Others come last."""
+
+    def order(path: Path) -> tuple[bool, int, str]:
+        number = _STAGE.match(path.name)
+        return number is None, int(number[1]) if number else 0, path.name
+
+    return sorted((path for path in (run / "stages").glob("*") if path.is_dir()), key=order)
 
 
 def numbered_step(name: str) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easyvideor1.records.damage import Damage
-from easyvideor1.records.reading import read_rollouts, rollout_files
+from easyvideor1.records.reading import read_rollouts, rollout_files, stage_directories
 from easyvideor1.records.trajectories import SampleRecord
 from easyvideor1.records.trajectory_files import read_trajectories
 from easyvideor1.types import DataError
@@ -45,7 +45,7 @@ class RolloutStore:
 
     def stages(self) -> list[str]:
         """Directories' names of the stages that have rollouts, in order."""
-        return [place.name for place in sorted((self.run / "stages").glob("*")) if (place / "rollouts").is_dir()]
+        return [place.name for place in stage_directories(self.run) if (place / "rollouts").is_dir()]
 
     def steps(self, stage: str) -> list[int]:
         """The steps of a stage whose rollouts are there.

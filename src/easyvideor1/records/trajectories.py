@@ -6,7 +6,6 @@ A line of a JSON Lines file is one sample with its trajectories. ``trajectory_fi
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -100,11 +99,11 @@ class TrajectoryRecord:
 class SampleRecord:
     """One sample with its trajectories: a line of a file.
 
-    ``prompt`` is the text of the first turn's prompt and ``prompt_tokens`` its length; ``tokens`` are those by kind:
-    ``text``, ``image``, ``video``. ``facets`` are what results are told apart by, such as duration or subject, from
-    the row's column of this name. ``measures`` are the row's columns that say what its boxes and spans are measured by
-    (``MEASURES``). ``greedy`` is the greedy response of an evaluation. A sample that could not be put before the model
-    has an ``error`` and no trajectories. ``step`` is that of a rollout.
+    ``prompt``, ``prompt_tokens``, ``media`` and ``tokens`` (by kind: ``text``, ``image``, ``video``) are the text, the
+    length and the media of the first turn's prompt. ``facets`` are what results are told apart by, such as duration or
+    subject, from the row's column of this name. ``measures`` are the row's columns that say what its boxes and spans
+    are measured by (``MEASURES``). ``greedy`` is the greedy response of an evaluation. A sample that could not be put
+    before the model has an ``error`` and no trajectories. ``step`` is that of a rollout.
     """
 
     sample: str
@@ -252,9 +251,10 @@ def trajectory_record(
 
 
 def _has_fresh_turn(trajectory: Trajectory) -> bool:
-    """Whether a further turn has a prompt that does not begin with the one before."""
-    pairs = itertools.pairwise(turn.prompt.token_ids for turn in trajectory.turns)
-    return any(not np.array_equal(before, after[: len(before)]) for before, after in pairs)
+    """Whether a further turn has a prompt that does not begin with the prompt and the response of the one before."""
+    told = [turn.prompt.followed_by(turn.response_ids).token_ids for turn in trajectory.turns[:-1]]
+    pairs = zip(told, trajectory.turns[1:], strict=True)
+    return any(not np.array_equal(ids, after.prompt.token_ids[: len(ids)]) for ids, after in pairs)
 
 
 def rollout_row(record: SampleRecord) -> dict[str, Any]:

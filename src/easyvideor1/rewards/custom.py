@@ -6,14 +6,17 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from easyvideor1.registry import load_attribute
 from easyvideor1.rewards.types import RewardError, masked
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import Completion, ConfigError, DataError, Sample, Score
 
+#: The built-in rule of a task type, as a run is configured: ``(task, completion, answer, options, row) -> Score``.
+BuiltInRules = Callable[[str, Completion, str, tuple[str, ...], Mapping[str, Any]], Score]
 #: A custom reward. A number is accuracy and total, ``None`` means that it does not apply to this sample.
-CustomReward = Callable[[Sample, Completion], Score | float | None]
+CustomReward = Callable[[Sample, Completion, BuiltInRules], Score | float | None]
 
 
 def task_key(name: str) -> str:
@@ -26,19 +29,29 @@ def task_key(name: str) -> str:
 
 
 def load_reward(target: str) -> CustomReward:
-    """The reward ``(sample, response)`` that a name stands for; one that takes ``trajectory`` is given that, too."""
-    reward = _loaded(target)
-    if takes_trajectory(target):
-        return lambda sample, completion: reward(sample, completion.text, trajectory=completion.trajectory)
-    return lambda sample, completion: reward(sample, completion.text)
+    """The reward ``(sample, response)`` that a name stands for.
+
+    One that takes ``trajectory`` or ``built_in_rules`` is given these, too.
+    """
+    reward, taken = _loaded(target), _parameters(target)
+
+    def call(sample: Sample, completion: Completion, rules: BuiltInRules) -> Score | float | None:
+        further = {"trajectory": completion.trajectory, "built_in_rules": rules}
+        return reward(sample, completion.text, **{name: further[name] for name in taken & set(further)})
+
+    return call
 
 
 def takes_trajectory(target: str) -> bool:
     """Whether a reward of this name is given the trajectory of a response."""
+    return "trajectory" in _parameters(target)
+
+
+def _parameters(target: str) -> frozenset[str]:
     try:
-        return "trajectory" in inspect.signature(_loaded(target)).parameters
+        return frozenset(inspect.signature(_loaded(target)).parameters)
     except ValueError:  # some callables of compiled modules do not say what they take
-        return False
+        return frozenset()
 
 
 def _loaded(target: str) -> Callable[..., Score | float | None]:

@@ -219,11 +219,14 @@ def combined(score: Score, parts: Sequence[Part]) -> Score:
 
     ``(base + sum of w * value + sum of |w| of the penalties) / (1 + sum of |w|)``: the weighted sum, shifted and scaled
     linearly so that it stays in [0, 1] for all weights. ``base`` is the weighted sum of accuracy and format, or
-    the total of a custom reward. A part that does not apply is left out of all sums.
+    the total of a custom reward. A part that does not apply is left out of all sums. Where a score has rewards of
+    turns, the last turn gets what the total changes by.
     """
     here = [part for part in parts if part.name in score.parts]
     if not score.applicable or not here:
         return score
     reached = score.total + sum(part.weight * score.parts[part.name] - min(0.0, part.weight) for part in here)
     total = reached / (1.0 + sum(abs(part.weight) for part in here))
-    return replace(score, total=min(1.0, max(0.0, total)))
+    total = min(1.0, max(0.0, total))
+    turns = (*score.turns[:-1], score.turns[-1] + total - score.total) if score.turns else ()
+    return replace(score, total=total, turns=turns)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from easyvideor1.config.rewards import RewardConfig
 from easyvideor1.registry import code_excerpt, error_words
@@ -19,7 +20,14 @@ from easyvideor1.rewards.concurrency import (
     TimeLimit,
     default_workers,
 )
-from easyvideor1.rewards.custom import CustomReward, checked_score, load_reward, takes_trajectory, task_key
+from easyvideor1.rewards.custom import (
+    BuiltInRules,
+    CustomReward,
+    checked_score,
+    load_reward,
+    takes_trajectory,
+    task_key,
+)
 from easyvideor1.rewards.extraction import parse
 from easyvideor1.rewards.parts import BUILT_IN, Part, Values, combined, load_parts, part_values, with_part
 from easyvideor1.rewards.references import one_answer
@@ -172,15 +180,12 @@ class Scorer:
         task = canonical_task(sample.task)
         if task not in _WAITING or task in self._custom or "*" in self._custom:
             return []
-        return [
-            partial(self._compared, task, sample, one, require_tag=self._requires_tag(one, training=training))
-            for one in completions
-        ]
+        return [partial(self._compared, task, sample, one, training=training) for one in completions]
 
-    def _compared(self, task: str, sample: Sample, completion: Completion, *, require_tag: bool) -> Score:
+    def _compared(self, task: str, sample: Sample, completion: Completion, *, training: bool) -> Score:
         """``_one`` in a thread of the pool."""
         with self.spans(f"compare {task}", sample=sample.id):
-            return self._one(task, sample, completion, require_tag=require_tag)
+            return self._one(task, sample, completion, training=training)
 
     def check_judge(self, samples: Iterable[Sample]) -> None:
         """Make sure that the judge answers, if the score of any sample needs it.
@@ -207,10 +212,11 @@ class Scorer:
         first: dict[str, Sample] = {}
         for sample in samples:
             first.setdefault(canonical_task(sample.task), sample)
+        rules = partial(self._by_rule, training=False)
         for key, (target, reward) in self._custom.items():
             tasks = [task for task in first if task == key or (key == "*" and task not in self._custom)]
             for sample in [first[task] for task in tasks[:1]]:
-                self._tried(target, sample, partial(_own_score, target, reward, sample))
+                self._tried(target, sample, partial(_own_score, target, reward, sample, rules))
         for part in self.parts:
             for sample in list(first.values())[: int(part.target not in BUILT_IN)]:
                 self._tried(part.target, sample, partial(_own_part, part, sample))
@@ -281,7 +287,7 @@ class Scorer:
         tags = [self._requires_tag(one, training=training) for one in completions]
         with self._active(f"the {task} of {sample.id!r}"):
             scores = [future.result() for future in begun] or [
-                self._one(task, sample, one, require_tag=tag) for one, tag in zip(completions, tags, strict=True)
+                self._one(task, sample, one, training=training) for one in completions
             ]
         if task in self._custom or "*" in self._custom:
             return scores
@@ -298,17 +304,29 @@ class Scorer:
         asked = self.config.require_tag
         return (training and completion.asks_tag) if asked is None else asked
 
-    def _one(self, task: str, sample: Sample, completion: Completion, *, require_tag: bool) -> Score:
+    def _by_rule(
+        self,
+        task: str,
+        completion: Completion,
+        answer: str,
+        options: tuple[str, ...],
+        row: Mapping[str, Any],
+        *,
+        training: bool,
+    ) -> Score:
+        """The score by the built-in rule of a type (``BuiltInRules``)."""
+        tag = self._requires_tag(completion, training=training)
+        return score_response(canonical_task(task), completion, answer, options, row, self.settings, require_tag=tag)
+
+    def _one(self, task: str, sample: Sample, completion: Completion, *, training: bool) -> Score:
         name, custom = self._reward_of(task)
         result: Score | float | None
         try:
+            rules = partial(self._by_rule, training=training)
             if custom is None:
-                row = sample.extra
-                return score_response(
-                    task, completion, sample.answer, sample.options, row, self.settings, require_tag=require_tag
-                )
+                return rules(task, completion, sample.answer, sample.options, sample.extra)
             with self._active(f"the reward {name!r} of {sample.id!r}"):
-                result = self._time_limit.call(name, lambda: custom(sample, completion))
+                result = self._time_limit.call(name, lambda: custom(sample, completion, rules))
         except RewardError:
             raise
         except Exception as error:
@@ -349,8 +367,8 @@ class Scorer:
             self._counts[task, reason] += times
 
 
-def _own_score(target: str, reward: CustomReward, sample: Sample, response: str) -> Score:
-    return checked_score(target, reward(sample, Completion(response)))
+def _own_score(target: str, reward: CustomReward, sample: Sample, rules: BuiltInRules, response: str) -> Score:
+    return checked_score(target, reward(sample, Completion(response), rules))
 
 
 def _own_part(part: Part, sample: Sample, response: str) -> Values:

@@ -6,35 +6,40 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from easyvideor1.rewards.score import score
+from easyvideor1.rewards.custom import BuiltInRules
+from easyvideor1.rewards.references import as_text
 from easyvideor1.rewards.types import ColumnError
+from easyvideor1.tasks import canonical_task
 from easyvideor1.types import Completion, Sample, Score, Trajectory
 
 #: The column of a row with the task type and the reference of every turn.
 COLUMN = "turn_answers"
 
 
-def by_turn(sample: Sample, response: str, trajectory: Trajectory | None = None) -> Score:
+def by_turn(
+    sample: Sample, response: str, trajectory: Trajectory | None = None, *, built_in_rules: BuiltInRules
+) -> Score:
     """Each turn scored by the rule of its own task type; ``rewards.custom: {TASK: easyvideor1.rewards.turns:by_turn}``.
 
     The column ``turn_answers`` of the row is a list with one entry for each turn: ``{"task": ..., "answer": ...}``, or
-    ``null`` for a turn that is not scored. ``turns`` of the score are the totals, 0 where nothing is asked. Accuracy,
-    format and total are means over the entries; a turn that the trajectory lacks counts 0. Without a trajectory the
-    response is that of the last entry.
+    ``null`` for a turn that is not scored. An entry may have ``options``, a list; without them a turn of the row's own
+    task type has those of the row. All other columns of the row, and the settings of ``rewards``, such as weights and
+    coordinates, hold for every turn. Judges and renderers are not asked.
+
+    ``turns`` of the score are the totals, 0 where nothing is asked. Accuracy, format and total are means over the
+    entries; a turn that the trajectory lacks counts 0. Without a trajectory the response is that of the last entry.
 
     Raises:
         ColumnError: the row has no such column, or it has another form.
     """
     wanted = _wanted(sample)
     said = _responses(wanted, response, trajectory)
-    row = {name: value for name, value in sample.extra.items() if name in _ROW}
     found: dict[int, Score] = {}
     for place, entry in enumerate(wanted):
         if entry is not None and place in said:
-            one = said[place]
-            options = entry.get("options") or sample.options
-            ending: dict[str, Any] = {"finish": one.finish, "opens_thinking": one.opens_thinking}
-            found[place] = score(entry["task"], one.text, entry["answer"], options=options, **ending, **row)
+            task = canonical_task(entry["task"])
+            options = entry.get("options") or (sample.options if task == canonical_task(sample.task) else ())
+            found[place] = built_in_rules(task, said[place], as_text(entry["answer"]), tuple(options), sample.extra)
     count = sum(entry is not None for entry in wanted)
     refused = next((each for each in found.values() if not each.applicable), None)
     mean = {name: sum(getattr(s, name) for s in found.values()) / count for name in ("accuracy", "format", "total")}
@@ -48,16 +53,14 @@ def by_turn(sample: Sample, response: str, trajectory: Trajectory | None = None)
     )
 
 
-#: Columns that rules of task types read, as ``score`` takes them.
-_ROW = frozenset({"coordinates", "image_size", "video_size", "duration", "tolerance", "reward_form"})
-
-
 def _responses(wanted: Sequence[object], response: str, trajectory: Trajectory | None) -> dict[int, Completion]:
     """What was said, by the number of the turn."""
     if trajectory is None:
         return {len(wanted) - 1: Completion(response)}
-    turns = enumerate(trajectory.turns)
-    return {place: Completion(turn.text, turn.finish, turn.prompt.opens_thinking) for place, turn in turns}
+    return {
+        place: Completion(turn.text, turn.finish, turn.prompt.opens_thinking, "<answer>" in turn.prompt.text)
+        for place, turn in enumerate(trajectory.turns)
+    }
 
 
 def _wanted(sample: Sample) -> list[Mapping[str, Any] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -231,7 +232,8 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
     rewards of turn ``n``, counted from 1, where scores have such. Where offline trajectories stand
     among the policy's own, they are not among those means; theirs are ``offline/<name>``, and
     ``offline/not_applicable`` counts those that could not be judged. ``groups/turn_failed`` counts groups without the
-    prompt of a further turn, and ``groups/request_failed`` those that the engine did not answer, where there are some.
+    prompt of a further turn, ``groups/request_failed`` those that the engine did not answer, and
+    ``groups/stored_failed`` those of earlier stages that cannot be made again, where there are some.
     """
     groups, offline = split_offline(groups)
     values: dict[str, list[float]] = {}
@@ -274,8 +276,12 @@ def score_metrics(groups: Sequence[Group], used: Sequence[Group]) -> dict[str, f
 
 
 def _fault_counts(groups: Sequence[Group]) -> dict[str, float]:
-    faults = [group.request_failed for group in groups if group.fault]
-    counts = {"groups/turn_failed": len(faults) - sum(faults), "groups/request_failed": sum(faults)}
+    faults = Counter(
+        "request" if group.request_failed else "stored" if group.stored_failed else "turn"
+        for group in groups
+        if group.fault
+    )
+    counts = {f"groups/{kind}_failed": faults[kind] for kind in ("turn", "request", "stored")}
     return {name: float(count) for name, count in counts.items() if count}
 
 
@@ -284,8 +290,9 @@ def breakdown_metrics(groups: Sequence[Group]) -> dict[str, float]:
 
     ``reward/source/<name>`` and ``accuracy/source/<name>``, the same for ``modality``, and ``reward/task/<task>``
     (accuracy by task type is ``accuracy/<task>`` in ``score_metrics``); ``groups/source/<name>`` and
-    ``groups/modality/<modality>`` count samples. ``tokens/text``, ``tokens/image`` and ``tokens/video`` are the prompt
-    tokens of the step of each kind, every group counted once; ``response/tokens/modality/<modality>`` is a mean.
+    ``groups/modality/<modality>`` count samples. ``tokens/text``, ``tokens/image`` and ``tokens/video`` are the tokens
+    of each kind in the step's prompts, every group counted once, and of several turns the first;
+    ``response/tokens/modality/<modality>`` is a mean.
     """
     counts: dict[str, float] = dict.fromkeys(("tokens/text", "tokens/image", "tokens/video"), 0.0)
     values: dict[str, list[float]] = {}

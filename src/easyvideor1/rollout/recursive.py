@@ -6,7 +6,7 @@ answer of step ``t`` is written into the prompt of step ``t + 1``; what cannot b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from easyvideor1.rewards.extraction import parse
 from easyvideor1.rollout.strategies import STRATEGIES, Medium, PromptBuilder
 from easyvideor1.rollout.turn_texts import filled
 from easyvideor1.types import Completion, DataError, MediaPlan, Prompt, Sample, Trajectory, Turn
-from easyvideor1.video import part
+from easyvideor1.video import distinct_places, part
 
 #: The task type whose answers are values.
 _VALUE = "numerical"
@@ -49,7 +49,7 @@ class Recursive:
             DataError: the sample has no video.
         """
         done = len(trajectory.turns)
-        if done >= len(self._moments(self._video(sample)[1])) - 1:
+        if done >= len(self._moments(self._video(sample)[1][1])) - 1:
             return None
         return self._prompt(sample, done, self.values(trajectory)[-1])
 
@@ -73,22 +73,24 @@ class Recursive:
             return None
         return float(number.value)
 
-    def _video(self, sample: Sample) -> tuple[Sample, MediaPlan, Medium]:
+    def _video(self, sample: Sample) -> tuple[Sample, Medium]:
+        """The sample as it is asked, and its first video with its plan."""
         asked, media = self.prompts.media(sample)
         for medium in media:
             if medium[1].kind == "video":
-                return asked, medium[1], medium
+                return asked, medium
         raise DataError("rollout.strategy recursive asks about a video, and there is none - remove the row")
 
     def _moments(self, plan: MediaPlan) -> list[int]:
         """Places of the first frame and of the current frame of every turn; one turn where there is one frame."""
-        frames = len(dict.fromkeys(plan.frame_indices))
-        places = np.linspace(0, frames - 1, self.options.steps + 1).round().astype(int).tolist()
-        found: Sequence[int] = list(dict.fromkeys(places))
-        return [0, 0] if len(found) == 1 else list(found)
+        places = distinct_places(plan)
+        chosen = np.linspace(0, len(places) - 1, self.options.steps + 1).round().astype(int).tolist()
+        found = [places[number] for number in dict.fromkeys(chosen)]
+        return found * 2 if len(found) == 1 else found
 
     def _prompt(self, sample: Sample, step: int, value: float) -> Prompt:
-        asked, plan, video = self._video(sample)
+        asked, video = self._video(sample)
+        plan = video[1]
         moments = self._moments(plan)
         place = {"first": 0, "previous": moments[step], "current": moments[step + 1]}
         return self.ask(asked, video, place, {view: plan.timestamps[place[view]] for view in place}, value)

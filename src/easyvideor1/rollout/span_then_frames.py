@@ -14,7 +14,7 @@ from easyvideor1.rewards.extraction import parse
 from easyvideor1.rollout.strategies import STRATEGIES, Medium, PromptBuilder
 from easyvideor1.rollout.turn_texts import filled, seconds_text
 from easyvideor1.types import Completion, DataError, MediaPlan, Prompt, Sample, Trajectory, Turn
-from easyvideor1.video import part
+from easyvideor1.video import distinct_places, part
 
 #: Seconds by which a span may leave the video: answers are rounded.
 _ROUNDING = 0.5
@@ -105,13 +105,14 @@ def _frames(plan: MediaPlan, span: tuple[float, float] | None, count: int) -> li
 
     Without a span they are spread over the video.
     """
-    times = plan.timestamps[: len(set(plan.frame_indices))]  # without the repeated last frame of an odd number
+    places = distinct_places(plan)
+    times = [plan.timestamps[place] for place in places]
     first, last = 0, len(times) - 1
     if span is not None:
         first, last = bisect.bisect_left(times, span[0]), bisect.bisect_right(times, span[1]) - 1
         if last < first:
             middle = (span[0] + span[1]) / 2
-            return [min(range(len(times)), key=lambda place: abs(times[place] - middle))]
+            return [min(places, key=lambda place: abs(plan.timestamps[place] - middle))]
     size = last - first + 1
     wanted = min(count, size)
-    return [first + (2 * n + 1) * size // (2 * wanted) for n in range(wanted)]
+    return [places[first + (2 * n + 1) * size // (2 * wanted)] for n in range(wanted)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from easyvideor1.families.family import Family
+from easyvideor1.files import json_bytes
 from easyvideor1.records.rollout_store import RolloutStore
-from easyvideor1.records.trajectories import TrajectoryRecord, TurnArrays
+from easyvideor1.records.trajectories import SampleRecord, TrajectoryRecord, TurnArrays
 from easyvideor1.rollout.pairs import ChosenPair
 from easyvideor1.rollout.strategies import Strategy
 from easyvideor1.types import DataError, EasyVideoError, FinishReason, Group, Prompt, Sample, Trajectory, Turn
@@ -18,19 +20,36 @@ from easyvideor1.types import DataError, EasyVideoError, FinishReason, Group, Pr
 
 @dataclass(frozen=True, slots=True)
 class StoredPairs:
-    """The pairs of one group of a ``RolloutStore``."""
+    """The pairs of one group of a ``RolloutStore``, and ``responses_digest`` of them; empty if it was not kept."""
 
     stage: str
     step: int
     place: int
     pairs: tuple[ChosenPair, ...]
+    digest: str = ""
+
+
+def responses_digest(record: SampleRecord, pairs: Sequence[ChosenPair]) -> str:
+    """SHA-256 of a sample's id and of the responses that its pairs name. An earlier stage that is repeated may have
+    other responses in the same places."""
+    responses = {}
+    for place in _paired(pairs):
+        one = record.trajectories[place] if place < len(record.trajectories) else None
+        responses[str(place)] = None if one is None else [one.response, *one.responses, one.tokens, one.finish]
+    return hashlib.sha256(json_bytes({"sample": record.sample, "responses": responses})).hexdigest()
+
+
+def _paired(pairs: Sequence[ChosenPair]) -> list[int]:
+    """Places of the responses that are in a pair, in order."""
+    return sorted({place for pair in pairs for place in (pair.better, pair.worse)})
 
 
 class StoredGroups:
     """Gives the groups of samples that were drawn from earlier rollouts.
 
-    A prompt is made from its sample, as it was then, and has to have the same tokens; further turns are asked for from
-    the strategy, whose whole state is the trajectory. Responses are the tokens that were drawn then.
+    A prompt is made from its sample, as it was then, and has to have the same tokens and media; further turns are asked
+    for from the strategy, whose whole state is the trajectory. Responses are the tokens that were drawn then, and have
+    to be those that the pairs were chosen from.
 
     Args:
         store: of the run.
@@ -58,14 +77,21 @@ class StoredGroups:
             try:
                 found.append(self._group(sample, prompt, self._places[id(sample)]))
             except EasyVideoError as error:
-                found.append(Group(sample, (), fault=f"{sample.where or sample.id}: {error}"))
+                found.append(Group(sample, (), fault=f"{sample.where or sample.id}: {error}", stored_failed=True))
         return found
 
     def _group(self, sample: Sample, prompt: Prompt, stored: StoredPairs) -> Group:
         record = self._store.with_arrays(stored.stage, stored.step, stored.place)
         if record.sample != sample.id:
             raise DataError(f"step {stored.step} of {stored.stage} has {record.sample!r} in its place")
-        paired = sorted({place for pair in stored.pairs for place in (pair.better, pair.worse)})
+        if stored.digest and stored.digest != responses_digest(record, stored.pairs):
+            raise DataError(
+                f"step {stored.step} of {stored.stage} has other responses than those that its pairs were chosen from: "
+                "the step was repeated since, or its file was changed"
+            )
+        if [plan.digest for plan in prompt.plans] != [media.digest for media in record.media]:
+            raise DataError("its media, or the frames that are taken of them, are not those that its rollout saw")
+        paired = _paired(stored.pairs)
         new = {old: place for place, old in enumerate(paired)}
         members = [record.trajectories[place] for place in paired]
         return Group(

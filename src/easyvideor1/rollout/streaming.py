@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from easyvideor1.config.strategies import StreamingOptions
 from easyvideor1.data.rows import PLACEHOLDER
 from easyvideor1.rollout.strategies import STRATEGIES, Medium, PromptBuilder
-from easyvideor1.rollout.turn_texts import plain_words, without_placeholders
+from easyvideor1.rollout.turn_texts import PlainWords, without_placeholders
 from easyvideor1.types import MediaPlan, MediaRef, Prompt, Sample, Trajectory, Turn
 from easyvideor1.video import window
 
@@ -44,6 +44,7 @@ class Streaming:
     def __init__(self, prompts: PromptBuilder, options: StreamingOptions) -> None:
         self.prompts = prompts
         self.options = options
+        self._plain = PlainWords(prompts.family, prompts.grammar)
         self._tokens = functools.lru_cache(maxsize=4096)(self._count_tokens)
 
     def start(self, sample: Sample) -> Prompt:
@@ -95,10 +96,7 @@ class Streaming:
 
     def _notes(self, clips: Sequence[Clip], thoughts: Sequence[Turn]) -> tuple[list[str], int]:
         """The lines of the memory behind some turns, and how many older ones the limit has removed."""
-        lines = [
-            f"{clip.label}: {plain_words(turn.text, self.prompts.family)}"
-            for clip, turn in zip(clips, thoughts, strict=False)
-        ]
+        lines = [f"{clip.label}: {self._plain(turn.text)}" for clip, turn in zip(clips, thoughts, strict=False)]
         kept, room = len(lines), self.options.memory_tokens
         while kept and (room := room - self._tokens(lines[kept - 1])) >= 0:
             kept -= 1
@@ -110,7 +108,8 @@ class Streaming:
     def _thought(self, sample: Sample, clip: Clip, notes: str) -> Prompt:
         asked = [self.options.thought]
         if self.options.question == "shown":
-            asked = [f"Question to be answered at the end: {without_placeholders(sample.question)}", *asked]
+            question = "\n".join([without_placeholders(sample.question), *sample.options])
+            asked = [f"Question to be answered at the end: {question}", *asked]
         seen, told = f"Time: {clip.label}\n<video>", _told(notes)
         parts = [*told, seen, *asked] if self.options.memory == "before" else [seen, *told, *asked]
         return self.prompts.compose("\n".join(parts), [(clip.ref, clip.plan)])
@@ -122,8 +121,9 @@ class Streaming:
         last = max(place for place, (_, plan) in enumerate(media) if plan.kind == "video")
         shown = [medium for medium in media if medium[1].kind == "image"]
         shown.insert(sum(plan.kind == "image" for _, plan in media[:last]), (clips[-1].ref, clips[-1].plan))
+        gone = "(a video that is not shown)" if self.options.memory_tokens == 0 else "(a video that was shown before)"
         marks = (
-            "<image>" if plan.kind == "image" else "<video>" if place == last else "(a video that was shown before)"
+            "<image>" if plan.kind == "image" else "<video>" if place == last else gone
             for place, (_, plan) in enumerate(media)
         )
         question = PLACEHOLDER.sub(lambda _: next(marks), self.prompts.text(sample))

@@ -7,29 +7,38 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from easyvideor1.data.rows import PLACEHOLDER
+from easyvideor1.rewards.tags import Grammar
 from easyvideor1.types import DataError, Sample
 
 if TYPE_CHECKING:
     from easyvideor1.families.family import Family
 
-_TAGS = re.compile(r"</?(?:think|answer)>")
 
-
-def plain_words(text: str, family: Family) -> str:
-    """What a model wrote, fit to stand in a prompt: in one paragraph, without tags, placeholders and control tokens.
+class PlainWords:
+    """Makes what a model wrote fit to stand in a prompt: one paragraph, without tags, placeholders and control tokens.
 
     A response may spell out ``<video>`` or a control token in ordinary tokens. In a prompt that would ask for a medium,
     or begin a turn; a policy could leave a step by it.
-    """
-    from easyvideor1.families.family import control_tokens
 
-    tokenizer: Any = family.tokenizer
-    names = {*control_tokens(tokenizer), *tokenizer.convert_ids_to_tokens(list(family.visual_token_ids))}
-    words = _TAGS.sub(" ", text)
-    while found := [name for name in (*sorted(names), "<image>", "<video>") if name in words]:
-        for name in found:
-            words = words.replace(name, " ")
-    return " ".join(words.split())
+    Args:
+        family: whose control tokens and visual tokens are meant.
+        grammar: of responses; its tags are left out, and those of thinking and answer in any case.
+    """
+
+    def __init__(self, family: Family, grammar: Grammar) -> None:
+        from easyvideor1.families.family import control_tokens
+
+        tokenizer: Any = family.tokenizer
+        names = {*control_tokens(tokenizer), *tokenizer.convert_ids_to_tokens(list(family.visual_token_ids))}
+        tags = "|".join(map(re.escape, dict.fromkeys(("think", "answer", *grammar.names))))
+        self._tags = re.compile(rf"<\s*+/?\s*+(?:{tags})\s*+>", re.IGNORECASE)
+        # The longest first: one may begin with another.
+        longest = sorted({*names, "<image>", "<video>"}, key=lambda name: (-len(name), name))
+        self._names = re.compile("|".join(map(re.escape, longest)))
+
+    def __call__(self, text: str) -> str:
+        """The words of a response. What is taken out leaves a blank, so that no name can form of what stood around."""
+        return " ".join(self._names.sub(" ", self._tags.sub(" ", text)).split())
 
 
 def without_placeholders(text: str) -> str:

@@ -1,7 +1,8 @@
 """A trained critic of progress as a reward: frames come one at a time, and each gets a value at once.
 
 SOLE-R1 (arXiv 2603.28730) rewards an agent with nothing but what such a critic says. Its prompts here are those of the
-strategy ``recursive``, which the critic was trained with: same budgets, same effects, same words.
+strategy ``recursive``, which the critic was trained with: same sizes of frames, same effects, same words. A budget
+under which the size depends on the number of frames is refused: a stream does not know how many will come.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from easyvideor1.components.preparing import prepared
+from easyvideor1.config.media import VideoBudget
 from easyvideor1.data.media import write_frame_list
 from easyvideor1.data.transforms import resolve_transforms
 from easyvideor1.engines.engine import Engine, Request, generate
@@ -27,6 +29,8 @@ from easyvideor1.rollout.strategies import CheckedStrategy
 from easyvideor1.seeds import derive_seed
 from easyvideor1.serving.components import AnsweringComponents, answering_config
 from easyvideor1.types import BudgetChange, ConfigError, DataError, MediaRef, Prompt, Sample
+from easyvideor1.video.plan import video_rule
+from easyvideor1.video.resize import video_size
 
 Picture = NDArray[np.uint8]
 
@@ -41,6 +45,7 @@ class Stream:
     """One episode: its goal, the frames that later prompts show, and the last value.
 
     Attributes:
+        episode: what sampling is seeded by.
         goal: the question about every frame, as the rows of the training had it, without ``<video>``.
         fps: frames per second, for the times that prompts tell.
         value: of the last frame, between ``low`` and ``high`` of the strategy. It may be overwritten: the next prompt
@@ -51,6 +56,7 @@ class Stream:
     """
 
     number: int
+    episode: str | int
     goal: str
     fps: float
     value: float
@@ -130,8 +136,14 @@ class StreamScorer:
         """Close what ``open`` has opened."""
         self._held.close()
 
-    def stream(self, goal: str, fps: float = 1.0) -> Stream:
+    def stream(self, goal: str, fps: float = 1.0, episode: str = "") -> Stream:
         """A new episode.
+
+        Args:
+            goal: the question, as the rows of the training had it.
+            fps: frames per second.
+            episode: a name by which sampling is seeded where it is not greedy, so that an episode has the same values
+                whatever other streams there are. Empty: the place in the order in which streams are opened.
 
         Raises:
             DataError: the rate is not above 0.
@@ -139,21 +151,24 @@ class StreamScorer:
         if not fps > 0:
             raise DataError(f"a stream of {fps} frames per second - give a rate above 0")
         self._streams += 1
-        return Stream(self._streams, goal, fps, self.strategy.options.start)
+        return Stream(self._streams, episode or self._streams, goal, fps, self.strategy.options.start)
 
-    def score_stream(self, frames: Iterable[Picture], goal: str, fps: float = 1.0) -> Iterator[float]:
+    def score_stream(
+        self, frames: Iterable[Picture], goal: str, fps: float = 1.0, episode: str = ""
+    ) -> Iterator[float]:
         """The value of each frame of an episode, as soon as the frame is there.
 
         Args:
             frames: uint8 RGB ``(H, W, 3)`` of one size; taken one at a time.
             goal: the question, as the rows of the training had it.
             fps: frames per second.
+            episode: as for ``stream``.
 
         Raises:
-            DataError: a frame has another form, or the prompt is too long.
+            DataError: a frame has another form, its size in training is not known, or the prompt is too long.
             EasyVideoError: the engine fails.
         """
-        stream = self.stream(goal, fps)
+        stream = self.stream(goal, fps, episode)
         try:
             for frame in frames:
                 yield self.score([(stream, frame)])[0]
@@ -202,7 +217,7 @@ class StreamScorer:
 
     def _request(self, stream: Stream, current: Path) -> Request:
         name = f"stream-{stream.number}-{stream.frames}"
-        seed = derive_seed(self._components.config.seed, stream.number, stream.frames)
+        seed = derive_seed(self._components.config.seed, stream.episode, stream.frames)
         return Request(name, self._prompt(stream, current, name), 1, self._sampling, seed)
 
     def _prompt(self, stream: Stream, current: Path, name: str) -> Prompt:
@@ -214,6 +229,7 @@ class StreamScorer:
         if not samples:
             raise DataError("data.prepare drops the frames of a stream - leave out the transform that does")
         (sample,) = samples
+        self._check_size(sample.media[0])
         video = sample.media[0], self._components.plan(sample.media[0])
         now = stream.frames / stream.fps
         seconds = {"first": 0.0, "previous": (stream.frames - 1) / stream.fps, "current": now}
@@ -224,6 +240,24 @@ class StreamScorer:
                 "data.video to what the critic was trained with, or raise the limit"
             )
         return prompt
+
+    def _check_size(self, ref: MediaRef) -> None:
+        """Refuse frames whose size in training depends on how many a video had: here each is sized as one of four."""
+        components = self._components
+        budget, info = components.budget(ref), components.uploads.probe(ref.path)
+        assert isinstance(budget, VideoBudget)
+        rule = video_rule(budget.rule, components.geometry)
+        limits = components.config.data.video
+        most = limits.frames or limits.max_frames
+        here, then = (video_size(rule, info, budget, components.geometry, count) for count in (_FRAMES, most))
+        if here != then:
+            raise DataError(
+                f"frames of {info.height} x {info.width} pixels become {here[0]} x {here[1]} in a stream, and "
+                f"{then[0]} x {then[1]} in a video of {most} frames, because limits of all frames together shrink "
+                "(data.video.total_pixels, or the rule's own) - set data.video.max_pixels to the size that the critic "
+                "was trained with and leave out total_pixels, or data.video.max_frames to the most frames that its "
+                "videos had"
+            )
 
     def _move(self, stream: Stream, current: Path, shape: tuple[int, ...]) -> None:
         if stream.frames == 0:

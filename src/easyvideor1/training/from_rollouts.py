@@ -1,7 +1,8 @@
 """What a stage takes from the rollouts of earlier stages: pairs to train on, and samples to leave out.
 
 Both are decided when the stage begins, and kept in ``stages/NN-NAME/from_rollouts.json``, so that every later start
-goes on with the same ones, whatever has happened to the rollouts since.
+goes on with the same ones. Rollouts may change meanwhile, such as those of a stage that was rewound and repeated: a
+group whose responses are not those that were chosen from is left out.
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.data import SampleStream
 from easyvideor1.families.family import Family
 from easyvideor1.files import is_sealed, read_json, seal, write_json
+from easyvideor1.records.reading import array_files
 from easyvideor1.records.rollout_store import RolloutStore, StoredGroup
 from easyvideor1.rollout.pairs import ChosenPair, choose_pairs, load_builders
-from easyvideor1.rollout.samples import rounds_of
-from easyvideor1.rollout.stored import StoredGroups, StoredPairs
+from easyvideor1.rollout.samples import extra_samples, rounds_of
+from easyvideor1.rollout.stored import StoredGroups, StoredPairs, responses_digest
 from easyvideor1.rollout.strategies import Strategy
 from easyvideor1.seeds import derive_seed
 from easyvideor1.training.run_directory.layout import stage_directory
@@ -111,11 +115,25 @@ class EarlierRollouts:
             if file.exists():
                 self.say(f"DAMAGED: stages/{file.parent.name}/{FILE}; what the stage takes is chosen again")
             taken = self._choose(options)
+            self._left(options, stream, taken)  # a mistake is told before anything is kept
             write_json(file, seal(_as_json(taken)))
         if options.trajectories == "policy":
-            left = stream.without(frozenset(taken.dropped)) if taken.dropped else stream
-            return Drawn(left, words=taken.words(options))
+            return Drawn(self._left(options, stream, taken), words=taken.words(options))
         return self._stored(options, taken)
+
+    def _left(self, options: StageConfig, stream: SampleStream, taken: Taken) -> SampleStream:
+        """The stream of a stage without the samples that it drops."""
+        if not taken.dropped:
+            return stream
+        try:
+            return stream.without(frozenset(taken.dropped))
+        except DataError as error:
+            assert options.rollouts is not None
+            raise DataError(
+                f"stage {options.name}: rollouts.drop_solved ({options.rollouts.drop_solved:g}) leaves nothing to "
+                f"draw: all {len(stream)} samples of the stage are solved and dropped; lower drop_solved, give the "
+                "stage other rows, or leave it out"
+            ) from error
 
     def _choose(self, options: StageConfig) -> Taken:
         assert options.rollouts is not None
@@ -152,13 +170,23 @@ class EarlierRollouts:
     def _pairs(self, options: StageConfig) -> Iterator[tuple[str, StoredPairs]]:
         assert options.rollouts is not None
         builders = load_builders(options.rollouts.pairs)
+        whole = {stage: array_files(self.run_dir / "stages" / stage) for stage in self._read_stages(options)}
+        without = {}
         for group in self._groups(options):
             record = group.record
             if options.tasks and record.task not in options.tasks:
                 continue
+            if group.step not in whole[group.stage]:
+                without[group.stage, group.step] = f"stages/{group.stage}/rollouts/step_{group.step:06d}.npz"
+                continue
             seed = (self.config.seed, options.name, group.stage, group.step, group.place, record.sample)
             if pairs := choose_pairs(record, builders, seed):
-                yield record.sample, StoredPairs(group.stage, group.step, group.place, tuple(pairs))
+                digest = responses_digest(record, pairs)
+                yield record.sample, StoredPairs(group.stage, group.step, group.place, tuple(pairs), digest)
+        if without:
+            steps = f"{len(without)} step" + ("" if len(without) == 1 else "s")
+            first = next(iter(without.values()))
+            self.say(f"stage {options.name}: no pairs of {steps}: their tokens are not there, such as {first}")
 
     def _solved(self, options: StageConfig) -> list[str]:
         """Ids of the share of the solved samples that a stage drops, by ``drop_solved``."""
@@ -176,14 +204,16 @@ class EarlierRollouts:
         """The samples of the pairs as a stream; those that cannot be drawn again are left out, and told."""
         samples, places, lost = [], {}, 0
         numbers = {stage_directory(self.run_dir, self.config, one).name: n for n, one in enumerate(self.config.stages)}
-        for name, stored in taken.pairs:
-            found = self._sample(numbers[stored.stage], stored, name)
-            if found is None:
-                lost += 1
-                continue
-            own = replace(found)  # an object of its own: samples that are drawn twice have two groups
-            samples.append(own)
-            places[id(own)] = stored
+        for (stage, step), groups in groupby(taken.pairs, key=lambda one: (one[1].stage, one[1].step)):
+            draw = self._draws(numbers[stage], step)
+            for name, stored in groups:
+                found = _sample(self.config.stages[numbers[stage]], draw, stored, name)
+                if found is None:
+                    lost += 1
+                    continue
+                own = replace(found)  # an object of its own: samples that are drawn twice have two groups
+                samples.append(own)
+                places[id(own)] = stored
         if lost:
             self.say(f"stage {options.name}: {lost} groups are left out, for their samples cannot be drawn again")
         if not samples:
@@ -195,18 +225,23 @@ class EarlierRollouts:
         stream = SampleStream([samples], [1.0], seed, shuffle=self.config.data.shuffle)
         return Drawn(stream, places, taken.words(options))
 
-    def _sample(self, number: int, stored: StoredPairs, name: str) -> Sample | None:
-        """The sample of a group, as the transforms of its stage made it then."""
-        options = self.config.stages[number]
-        draw = rounds_of(options, self.drawn(number).stream, 0)
-        for round_ in range(options.selection.generation_rounds):
-            samples = draw(stored.step, round_)
-            here = stored.place - round_ * options.prompts_per_step
-            if 0 <= here < len(samples) and samples[here].id == name:
-                return samples[here]
-            if (same := next((sample for sample in samples if sample.id == name), None)) is not None:
-                return same
-        return None
+    def _draws(self, number: int, step: int) -> Callable[[int], list[Sample]]:
+        """The samples of each round of a step of stage ``number``, as its transforms made them then."""
+        options, rate = self.config.stages[number], self.config.rollout.over_sample_rate
+        extra = extra_samples(options, rate) if options.trajectories == "policy" and rate > 0 else 0
+        return cache(partial(rounds_of(options, self.drawn(number).stream, extra), step))
+
+
+def _sample(options: StageConfig, draw: Callable[[int], list[Sample]], stored: StoredPairs, name: str) -> Sample | None:
+    """The sample of a group, of the rounds of its step; ``None`` if none of them has it."""
+    for round_ in range(options.selection.generation_rounds):
+        samples = draw(round_)
+        here = stored.place - round_ * options.prompts_per_step
+        if 0 <= here < len(samples) and samples[here].id == name:
+            return samples[here]
+        if (same := next((sample for sample in samples if sample.id == name), None)) is not None:
+            return same
+    return None
 
 
 def _as_json(taken: Taken) -> dict[str, object]:
@@ -216,6 +251,7 @@ def _as_json(taken: Taken) -> dict[str, object]:
             "stage": group.stage,
             "step": group.step,
             "place": group.place,
+            "digest": group.digest,
             "pairs": [[pair.better, pair.worse, pair.builder] for pair in group.pairs],
         }
         for sample, group in taken.pairs
@@ -234,7 +270,10 @@ def read_taken(file: Path) -> Taken | None:
     pairs = tuple(
         (
             one["sample"],
-            StoredPairs(one["stage"], one["step"], one["place"], tuple(ChosenPair(*pair) for pair in one["pairs"])),
+            StoredPairs(
+                *(one["stage"], one["step"], one["place"], tuple(ChosenPair(*pair) for pair in one["pairs"])),
+                one.get("digest", ""),  # older runs have none
+            ),
         )
         for one in values["pairs"]
     )

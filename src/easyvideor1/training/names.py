@@ -9,7 +9,7 @@ from easyvideor1.algorithms.token_batch import ALGORITHMS, check_algorithm
 from easyvideor1.config import RolloutConfig, RunConfig, StageConfig
 from easyvideor1.config.transforms import TransformOptions
 from easyvideor1.data import resolve_transforms
-from easyvideor1.data.curricula import make_curriculum
+from easyvideor1.data.curricula import CURRICULA, make_curriculum
 from easyvideor1.engines.registry import resolve_engine
 from easyvideor1.rewards.custom import load_reward, task_key
 from easyvideor1.rewards.parts import load_parts
@@ -74,14 +74,21 @@ def _stage_transforms(options: StageConfig, chosen: Sequence[TransformOptions], 
         if options.curriculum.name == "none":
             raise ConfigError(
                 f"{place}: {transform.section.name} reads the rewards of earlier steps: set "
-                f"stages.{options.name}.curriculum, such as reward_history"
+                f"stages.{options.name}.curriculum{_fitting(transform.reads)}"
             )
         made = make_curriculum(options.curriculum, f"stages.{options.name}.curriculum")
         if missing := [name for name in transform.reads if not hasattr(made, name)]:
             raise ConfigError(
                 f"{place}: {transform.section.name} reads {missing[0]} of the curriculum, which "
-                f"{options.curriculum.name} does not have: set stages.{options.name}.curriculum to reward_history"
+                f"{options.curriculum.name} does not have: set another "
+                f"stages.{options.name}.curriculum{_fitting(transform.reads)}"
             )
+
+
+def _fitting(reads: Sequence[str]) -> str:
+    """The registered curricula that have what a transform reads, as the end of a sentence."""
+    fitting = [name for name in CURRICULA.names() if all(hasattr(CURRICULA.resolve(name), read) for read in reads)]
+    return f", such as {' or '.join(fitting)}" if fitting else ""
 
 
 def _prepare_transforms(chosen: Sequence[TransformOptions]) -> None:

@@ -126,7 +126,8 @@ def _is_watched(options: StageConfig, config: RunConfig) -> bool:
 
 
 def _tell_faults(step: int, groups: list[Group], say: Callable[[str], None]) -> None:
-    """Say which samples were left out of a step because a further turn has no prompt, or the engine did not answer."""
+    """Say which samples were left out of a step because a further turn has no prompt, the engine did not answer, or
+    a group of an earlier stage cannot be made again."""
     if faults := list(dict.fromkeys(group.fault for group in groups if group.fault)):
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         say(f"step {step}: left out: {faults[0]}{more}")

@@ -12,22 +12,31 @@ _SHOWN = 3
 _MEDIA = "media that cannot be read, or do not fit their visual tokens"
 _TURN = "a further turn that has no prompt"
 _REQUEST = "a request that the engine did not answer"
+_STORED = "a group of an earlier stage that cannot be made again"
 
 
 def outside_causes(groups: Sequence[Group]) -> Counter[str]:
     """The causes of unusable groups, with counts; empty if any group is usable, or unusable because of the policy.
 
     A cause is outside the policy if the media of the group could not be read, a further turn has no prompt, the engine
-    did not answer, or none of its responses could be scored. Equal scores of all responses are the policy's own doing.
+    did not answer, it is of an earlier stage and cannot be made again, or none of its responses could be scored. Equal
+    scores of all responses are the policy's own doing.
     """
     causes: Counter[str] = Counter()
     for group in groups:
         if any(score.applicable for score in group.scores):
             return Counter()
         reasons = Counter(f"{group.sample.task}: {score.reason}" for score in group.scores)
-        fault = _REQUEST if group.request_failed else _TURN if group.fault else _MEDIA
-        causes[reasons.most_common(1)[0][0] if reasons else fault] += 1
+        causes[reasons.most_common(1)[0][0] if reasons else _fault(group)] += 1
     return causes
+
+
+def _fault(group: Group) -> str:
+    if group.request_failed:
+        return _REQUEST
+    if group.stored_failed:
+        return _STORED
+    return _TURN if group.fault else _MEDIA
 
 
 class UnusableStepWatch:
@@ -84,10 +93,15 @@ class UnusableStepWatch:
             return "correct the strategy, or raise data.max_prompt_tokens"
         if self._causes[_REQUEST] == self._causes.total():
             return "see above what the engine printed when it ended, give it more memory or raise rollout.deadline"
+        if self._causes[_STORED] == self._causes.total():
+            return (
+                "see above what is missing or has changed, and restore the rows, the media and the files of "
+                "stages/*/rollouts; or remove from_rollouts.json of this stage, which then chooses again"
+            )
         return "correct the reward, or restart the judge"
 
 
 def _words(causes: Counter[str]) -> str:
-    own = (_MEDIA, _TURN, _REQUEST)
+    own = (_MEDIA, _TURN, _REQUEST, _STORED)
     shown = [f"{count} with {what}" if what in own else f"{count} {what}" for what, count in causes.most_common()]
     return "; ".join(shown[:_SHOWN]) + (f"; and {len(shown) - _SHOWN} other causes" if len(shown) > _SHOWN else "")

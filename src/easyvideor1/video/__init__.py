@@ -5,7 +5,7 @@ from easyvideor1.video.decode import decode
 from easyvideor1.video.frame_source import FrameSource
 from easyvideor1.video.health import BadFile, HealthEntry, HealthLedger, bad_files
 from easyvideor1.video.maintenance import GcReport, StoreStats, collect_garbage, store_stats
-from easyvideor1.video.part import part, whole_media, window
+from easyvideor1.video.part import distinct_places, part, whole_media, window
 from easyvideor1.video.plan import plan, plan_from_json, plan_to_json
 from easyvideor1.video.probe import probe
 from easyvideor1.video.store import EntryFile, FrameStore, StoreError
@@ -29,6 +29,7 @@ __all__ = [
     "check_cached",
     "collect_garbage",
     "decode",
+    "distinct_places",
     "part",
     "plan",
     "plan_from_json",

@@ -21,6 +21,7 @@ REMEDIES: Mapping[str, str] = {
     "clip": "correct start and end in the row: they lie outside the video",
     "corrupt_entry": "nothing: it is decoded again when needed; if this recurs, check the disk",
     "crash": "re-encode the file (ffmpeg -i FILE -c:v libx264 NEW.mp4) or remove its rows; it ended its decoder",
+    "effect": "correct what the effect of a transform reads or is told, such as tracks.json or a span of the row",
     "empty": "fetch the file again: it has no frames",
     "incomplete": "fetch the file again or re-encode it: too many of its frames cannot be decoded",
     "kind": "move the path to the column of its kind: it is an image among videos, or the reverse",

@@ -77,6 +77,14 @@ def window(plan: MediaPlan, first: int, last: int, geometry: Geometry) -> MediaP
     return part(plan, range(first * depth, last * depth), geometry)
 
 
+def distinct_places(plan: MediaPlan) -> list[int]:
+    """The place where each frame of a video first stands, in order; a plan may repeat frames, at its end or between."""
+    first: dict[int, int] = {}
+    for place, index in enumerate(plan.frame_indices):
+        first.setdefault(index, place)
+    return list(first.values())
+
+
 def whole_steps(plan: MediaPlan, geometry: Geometry) -> tuple[int, ...] | None:
     """The temporal steps of the whole that a part consists of; ``None`` if it is cut otherwise, or no part."""
     if plan.part is None or plan.kind != "video":

@@ -48,6 +48,11 @@ def clip(info: MediaInfo, start: float | None, end: float | None) -> tuple[int, 
     return first, last
 
 
+def clip_seconds(info: MediaInfo, start: float | None, end: float | None) -> tuple[float, float]:
+    """Start and end of a clip in seconds: those that were asked for, the end no later than that of the video."""
+    return start or 0.0, info.duration if end is None else min(end, info.duration)
+
+
 def sample(rule: str, info: MediaInfo, budget: VideoBudget, first: int, last: int, multiple: int) -> tuple[int, ...]:
     """Indices of the frames to read, ascending, before the last one is repeated to fill a temporal step.
 

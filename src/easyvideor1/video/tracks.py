@@ -6,8 +6,8 @@
 ```
 
 ``width``, ``height`` (pixels, after rotation) and ``frames`` are those of the video; ``fps`` may be given, for measures
-of time. Boxes are ``[x1, y1, x2, y2]`` in its pixels, by the index of the frame, counted from 0; an object has no box
-where it cannot be seen.
+of time. Boxes are ``[x1, y1, x2, y2]`` in its pixels, by the index of the frame, counted from 0; they may reach over
+the edge of the picture. An object has no box where it cannot be seen.
 """
 
 from __future__ import annotations
@@ -134,8 +134,9 @@ def _tracks(value: Any) -> Tracks:
             raise _FormatError(f"{where}.id is {number!r}, not a whole number from 0")
         if number in found:
             raise _FormatError(f"{where}.id is {number}, which an object before it has")
-        boxes = dict(_boxes(item["boxes"].items(), where, frames))
+        boxes = dict(_boxes(item["boxes"].items(), where, frames, (width, height)))
         found[number] = Track(number, str(item.get("label", "")), boxes)
+    _check_pixels(found.values())
     fps = value.get("fps")
     if fps is not None and (not isinstance(fps, int | float) or isinstance(fps, bool) or not 0 < fps < math.inf):
         raise _FormatError(f"fps is {fps!r}, not a number above 0")
@@ -150,11 +151,26 @@ def _count(value: Mapping[str, Any], key: str) -> int:
     return number
 
 
-def _boxes(items: Iterable[tuple[Any, Any]], where: str, frames: int) -> Iterable[tuple[int, Box]]:
+def _check_pixels(tracks: Iterable[Track]) -> None:
+    """Refuse boxes that are shares of the picture: of these, none has a coordinate above 1."""
+    boxes = [(track.id, frame, box) for track in tracks for frame, box in track.boxes.items()]
+    if boxes and all(0 <= coordinate <= 1 for _, _, box in boxes for coordinate in box):
+        number, frame, box = boxes[0]
+        raise _FormatError(
+            f"all coordinates lie in [0, 1], as {list(box)} in frame {frame} of the object {number}: boxes are in "
+            "pixels of the video, so multiply them by its width and height"
+        )
+
+
+def _boxes(
+    items: Iterable[tuple[Any, Any]], where: str, frames: int, size: tuple[int, int]
+) -> Iterable[tuple[int, Box]]:
     for key, box in items:
         place = f"{where}.boxes[{key!r}]"
         if not str(key).isdecimal() or int(key) >= frames:
             raise _FormatError(f"{place}: not the index of one of {frames} frames")
+        if str(int(key)) != key:  # two keys must not mean one frame
+            raise _FormatError(f"{place}: an index is written without leading zeros, so as {str(int(key))!r}")
         numbers = box if isinstance(box, list) else []
         if len(numbers) != 4 or not all(
             isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in numbers
@@ -163,4 +179,9 @@ def _boxes(items: Iterable[tuple[Any, Any]], where: str, frames: int) -> Iterabl
         x1, y1, x2, y2 = map(float, numbers)
         if x1 >= x2 or y1 >= y2:
             raise _FormatError(f"{place} is {box!r}: the second corner must lie right of and below the first")
+        if x2 <= 0 or y2 <= 0 or x1 >= size[0] or y1 >= size[1]:
+            raise _FormatError(
+                f"{place} is {box!r}, which lies outside of the picture of {size[0]} x {size[1]} pixels: an object has "
+                "no box where it cannot be seen"
+            )
         yield int(key), (x1, y1, x2, y2)

@@ -4,18 +4,23 @@ import subprocess
 import sys
 
 #: Leaves a process that has ended, and one that ends with the program, since its other end of a pipe is closed.
-PROGRAM = """
+PROGRAM = r"""
 import subprocess
 import sys
 import time
 
 from easyvideor1.training.ranks.restart import Restart, children
 
+#: The system cuts a name at 15 bytes, here within a character.
+NAMED = "open('/proc/self/comm', 'wb').write('fourteen bytes\u00e9'.encode()); print(flush=True); input()"
+
 restart = Restart.of_this_process(2)
 if not restart.done:
     ended = subprocess.Popen([sys.executable, "-c", "pass"], stdout=subprocess.PIPE)
     ended.stdout.read()
-    reading = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    reading = subprocess.Popen([sys.executable, "-c", NAMED], **pipes)
+    reading.stdout.readline()
     restart.begin("rank 1 ended; the rest is told elsewhere")
 while children():
     time.sleep(0.01)

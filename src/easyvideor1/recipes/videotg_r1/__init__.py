@@ -26,7 +26,7 @@ class BoundaryReflection:
     """Drops rows whose query a model sees outside of the labelled span: their label is only partial.
 
     The model is asked the row's question ``presence`` about the video with the labelled frames hidden. A row is kept if
-    more than ``--answered`` of the responses say No.
+    more than ``--answered`` of the responses that say Yes or No say No, and left out as not judged if most say neither.
     """
 
     options: FilterOptions
@@ -50,11 +50,12 @@ class BoundaryReflection:
 
     def verdict(self, sample: Sample, found: Mapping[str, Passing]) -> Verdict:
         """Keep the row if the query is not seen."""
-        rate = found["outside"].rate
+        asked = found["outside"]
+        rate = asked.readable_rate
         if rate is None:
             return Verdict(None)
         if rate > self.options.answered:
-            return Verdict(True, columns={"outside_rate": rate})
+            return Verdict(True, columns={"outside_rate": rate, "outside_responses": asked.readable})
         return Verdict(False, "whose query is seen outside of its label")
 
 

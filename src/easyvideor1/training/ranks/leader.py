@@ -6,7 +6,6 @@ words; where an operation does not end by itself, the process is ended once the 
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 import threading
@@ -26,6 +25,7 @@ from easyvideor1.families.family import chosen_device
 from easyvideor1.policy.phase import Phase
 from easyvideor1.policy.sharding import RankPlace
 from easyvideor1.training.ranks.actors import Actors
+from easyvideor1.training.ranks.interrupt import interrupt_main
 from easyvideor1.training.ranks.line import Line
 from easyvideor1.training.ranks.member import SILENT_SECONDS, Beats, join, rank_device
 from easyvideor1.training.ranks.messages import Beat, Bye, Call, Opening, RankFault
@@ -41,6 +41,10 @@ _LOOK_SECONDS = 0.2
 _GRACE_SECONDS = 20.0
 #: Seconds that its error waits for the words.
 _WORDS_SECONDS = 5.0
+#: Seconds that the run gets to end once it is interrupted; a checkpoint may be on its way to the disk.
+_UNWIND_SECONDS = 600.0
+#: Seconds that an interrupt may take from one thread to another.
+_ARRIVAL_SECONDS = 0.5
 _BYE_SECONDS = 10.0
 #: Seconds without a sign of life, once an operation has failed, after which a rank is taken for the cause.
 _FAILED_SECONDS = 10.0
@@ -92,7 +96,7 @@ class Ranks:
         self._fault_seen: float | None = None
         self._closed, self._said = threading.Event(), threading.Event()
         #: Held to interrupt the run, and to leave it: no interrupt comes after its end.
-        self._ending = threading.Lock()
+        self._ending, self._interrupted = threading.Lock(), False
         self._thread = threading.current_thread()
         self._beats: Beats | None = None
         if self._line is not None:
@@ -107,11 +111,13 @@ class Ranks:
         interrupted = isinstance(error, KeyboardInterrupt)
         try:
             self._end(self._closed)
+            if self._interrupted and not interrupted:
+                time.sleep(_ARRIVAL_SECONDS)  # ours may be on its way: here, and not in what follows the run
         except KeyboardInterrupt:
             interrupted = True
             self._closed.set()
         self._close(failed=error is not None or interrupted)
-        if interrupted and self._verdict is not None and not self._said.is_set():
+        if interrupted and self._verdict is not None and (self._interrupted or not self._said.is_set()):
             self._said.set()
             raise self._verdict from None  # the interrupt was ours
         if interrupted and not isinstance(error, KeyboardInterrupt):
@@ -334,8 +340,8 @@ class Ranks:
         with self._ending:
             ends = self._calling or self._said.is_set() or self._closed.is_set()
             if not ends and self._thread is threading.main_thread():
-                _thread.interrupt_main()  # it may be generating for a long time yet
-        if self._said.wait(_GRACE_SECONDS) or self._closed.is_set() or not self._calling:
+                self._interrupted = interrupt_main()  # it may generate, or wait for scores, for a long time yet
+        if self._ends_by_itself():
             return
         try:
             print(f"error: {verdict}", file=sys.stderr, flush=True)
@@ -343,6 +349,17 @@ class Ranks:
                 self._restart.begin(str(verdict))
         finally:  # also where nobody reads the words any more, or the program cannot begin again
             os._exit(StoppedError.exit_status)
+
+    def _ends_by_itself(self) -> bool:
+        """Wait until the run has said what ends it; ``False`` if it is stuck: with a dead rank, or anywhere else."""
+        limit, stuck = time.monotonic() + _UNWIND_SECONDS, time.monotonic() + _GRACE_SECONDS
+        while not self._said.wait(_LOOK_SECONDS) and not self._closed.is_set():
+            now = time.monotonic()
+            if not self._calling:
+                stuck = now + _GRACE_SECONDS
+            if now > min(stuck, limit):
+                return False
+        return True
 
     def _close(self, *, failed: bool) -> None:
         if self._line is not None and self._verdict is None:

@@ -74,7 +74,8 @@ def children() -> list[int]:
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended
-            parent = (directory / "stat").read_text().rpartition(")")[2].split()[1]
+            # In bytes: the name, in brackets, is whatever a program calls itself, cut within a character if need be.
+            parent = (directory / "stat").read_bytes().rpartition(b")")[2].split()[1]
             if int(parent) == os.getpid():
                 found.append(int(directory.name))
     return found

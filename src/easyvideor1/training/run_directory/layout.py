@@ -48,7 +48,8 @@ def claimed(run_dir: Path) -> Iterator[None]:
 
 
 def stage_directory(run_dir: Path, config: RunConfig, options: StageConfig) -> Path:
-    """``stages/01-sft``: numbered in the order of the configuration."""
+    """``stages/01-sft``: numbered in the order of the configuration, from ``01`` to ``99`` and on with ``100``; read
+    them in order with ``records.reading.stage_directories``."""
     return run_dir / "stages" / f"{config.stages.index(options) + 1:02d}-{options.name}"
 
 

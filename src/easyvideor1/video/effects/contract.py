@@ -22,6 +22,8 @@ from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError, DataError, Effect, EffectFile, Geometry, MediaError, MediaInfo, MediaPlan
 
 Pixels = NDArray[np.uint8]
+#: Start and end of what is shown of a video, in seconds.
+Clip = tuple[float, float]
 
 #: Changes when a plan with the same effects would give other pixels for a reason that no effect knows of.
 EFFECTS_VERSION = "effects/1"
@@ -52,7 +54,7 @@ def _same_size(height: int, width: int, options: Any) -> tuple[int, int]:
     return height, width
 
 
-def _any_video(info: MediaInfo, plan: MediaPlan, options: Any, files: tuple[EffectFile, ...]) -> str:
+def _any_video(info: MediaInfo, clip: Clip, options: Any, files: tuple[EffectFile, ...]) -> str:
     return ""
 
 
@@ -67,15 +69,16 @@ class FrameEffect:
         version: To be raised when the same options give other pixels: features in the cache are then made again.
         size: ``(height, width, options) -> (height, width)`` in pixels; sizes stay by default. Planning rounds up to
             what the model can cut, and fills what is added at the right and below with black.
-        fault: ``(info, plan, options, files) -> str``: why the effect cannot be used on a video; empty if it can. Asked
-            when the video is planned, before anything is decoded.
+        fault: ``(info, clip, options, files) -> str``: why the effect cannot be used on a video; empty if it can.
+            ``clip`` is the part of the video that is shown, ``(start, end)`` in seconds. Asked when the video is
+            planned, before anything is decoded.
     """
 
     paint: Callable[[EffectFrames, Any], Pixels]
     options: type[BaseModel] = NoOptions
     version: int = 1
     size: Callable[[int, int, Any], tuple[int, int]] = _same_size
-    fault: Callable[[MediaInfo, MediaPlan, Any, tuple[EffectFile, ...]], str] = _any_video
+    fault: Callable[[MediaInfo, Clip, Any, tuple[EffectFile, ...]], str] = _any_video
 
 
 EFFECTS: Registry[FrameEffect] = Registry("frame effect")
@@ -121,10 +124,13 @@ def _opened(effect: Effect) -> tuple[FrameEffect, Any]:
     return found, found.options.model_validate_json(effect.options)
 
 
-def plan_effects(plan: MediaPlan, effects: Sequence[Effect], geometry: Geometry, info: MediaInfo) -> MediaPlan:
+def plan_effects(
+    plan: MediaPlan, effects: Sequence[Effect], geometry: Geometry, info: MediaInfo, clip: Clip | None = None
+) -> MediaPlan:
     """The plan of what effects make of a plan's frames; the plan itself if there are none.
 
-    Sizes, grid and tokens are those of the pictures that the effects make.
+    Sizes, grid and tokens are those of the pictures that the effects make. ``clip`` is what the plan shows of the
+    video, which its frames need not begin or end with; the whole video by default.
 
     Raises:
         ConfigError: there is no such effect, or its options are wrong.
@@ -138,7 +144,7 @@ def plan_effects(plan: MediaPlan, effects: Sequence[Effect], geometry: Geometry,
     for effect in effects:
         found, options = _opened(effect)
         try:
-            fault = found.fault(info, plan, options, effect.files)
+            fault = found.fault(info, clip or (0.0, info.duration), options, effect.files)
         except DataError as error:  # of a file that it reads
             raise MediaError(f"{info.path}: {effect.name}: {error}", path=info.path, reason="effect") from error
         if fault:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from easyvideor1.types import EffectFile, MediaInfo, MediaPlan
-from easyvideor1.video.effects.contract import EFFECTS, EffectFrames, FrameEffect, Pixels
+from easyvideor1.types import EffectFile, MediaInfo
+from easyvideor1.video.effects.contract import EFFECTS, Clip, EffectFrames, FrameEffect, Pixels
 
 Span = tuple[float, float]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -85,14 +85,13 @@ def _mask(frames: EffectFrames, options: MaskFramesOptions) -> Pixels:
     return pixels
 
 
-def _span_fault(info: MediaInfo, plan: MediaPlan, options: MaskFramesOptions, files: tuple[EffectFile, ...]) -> str:
-    last = plan.timestamps[-1]
-    end = max(info.duration, last)
-    for start, stop in (*(options.inside or ()), *(options.outside or ())):
-        if start > end or stop < plan.timestamps[0]:
+def _span_fault(info: MediaInfo, clip: Clip, options: MaskFramesOptions, files: tuple[EffectFile, ...]) -> str:
+    first, last = clip
+    for start, end in (*(options.inside or ()), *(options.outside or ())):
+        if end < first or start > last:
             return (
-                f"the span [{start:g}, {stop:g}] s lies outside of the clip, which is [{plan.timestamps[0]:g}, "
-                f"{end:g}] s; correct the row"
+                f"the span [{start:g}, {end:g}] s lies outside of the clip, which is [{first:g}, {last:g}] s; correct "
+                "the row"
             )
     return ""
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from easyvideor1.types import EffectFile, MediaInfo, MediaPlan
+from easyvideor1.types import EffectFile, MediaInfo
 from easyvideor1.video.effects.composite import Channel
-from easyvideor1.video.effects.contract import EFFECTS, EffectFrames, FrameEffect, Pixels
+from easyvideor1.video.effects.contract import EFFECTS, Clip, EffectFrames, FrameEffect, Pixels
 from easyvideor1.video.tracks import Box, read_tracks, video_fault
 
 #: Rows of the digits 0 to 9, three pixels wide and five high, the leftmost pixel in the highest bit.
@@ -76,7 +76,7 @@ def _write(frame: Pixels, mask: NDArray[np.bool_], box: Box, colour: tuple[int, 
     frame[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = colour
 
 
-def _fault(info: MediaInfo, plan: MediaPlan, options: OverlayIdsOptions, files: tuple[EffectFile, ...]) -> str:
+def _fault(info: MediaInfo, clip: Clip, options: OverlayIdsOptions, files: tuple[EffectFile, ...]) -> str:
     if len(files) != 1:
         return "it needs one file of tracks; use the transform overlay_ids, or make_effect with tracks_file(path)"
     fault = video_fault(read_tracks(files[0]), info)
