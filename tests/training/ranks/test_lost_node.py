@@ -75,6 +75,8 @@ def test_a_run_that_loses_a_machine_waits_for_another_and_resumes(machines, worl
         until((place / "waits").exists, process, said)
         (lost,) = machines.worker_nodes
         machines.remove_node(lost, allow_graceful=False)
+        # The reward holds the step until then: the rank's process may outlive its machine's raylet by more than a step.
+        until(lambda: "error: rank 1" in said.read_text(), process, said)
         (place / "go").touch()
         until(lambda: "the run waits 300 s for another machine" in said.read_text(), process, said)
         machines.add_node(num_cpus=1)
