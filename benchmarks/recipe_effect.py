@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from scipy import stats
@@ -103,20 +103,30 @@ class Trial:
         return where
 
 
-def test_accuracy(run: Path, evaluation: str) -> float:
-    """Greedy accuracy on the test questions; ``evaluation`` is ``before``, or a stage such as ``02-grpo``."""
-    lines = (run / "evaluations" / f"{evaluation}.jsonl").read_text(encoding="utf-8").splitlines()
-    scores = [row["greedy"]["score"]["accuracy"] if row["greedy"] else 0.0 for row in map(json.loads, lines)]
-    return sum(scores) / len(scores)
+def json_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-test_accuracy.__test__ = False  # type: ignore[attr-defined]  # its name is not that of a test
+def evaluation_rows(run: Path, evaluation: str) -> list[dict[str, Any]]:
+    """The test questions of a run; ``evaluation`` is ``before``, or a stage such as ``02-grpo``."""
+    return json_rows(run / "evaluations" / f"{evaluation}.jsonl")
+
+
+def accuracy(row: dict[str, Any]) -> float:
+    """Of the greedy response to a test question; 0 if there is none."""
+    return float(row["greedy"]["score"]["accuracy"]) if row["greedy"] else 0.0
+
+
+def greedy_accuracy(run: Path, evaluation: str) -> float:
+    """Mean accuracy of greedy responses to all test questions."""
+    rows = evaluation_rows(run, evaluation)
+    return sum(map(accuracy, rows)) / len(rows)
 
 
 def metrics_of(run: Path, stage: str, key: str) -> list[float]:
     """A metric of all steps of a stage, such as ``02-grpo``, that have it."""
-    lines = (run / "stages" / stage / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [row[key] for row in map(json.loads, lines) if key in row]
+    return [row[key] for row in json_rows(run / "stages" / stage / "metrics.jsonl") if key in row]
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:

@@ -1,12 +1,12 @@
 """EasyVideoR1: GRPO with the published settings against the checkpoint that it starts from."""
 
-from benchmarks.recipe_effect import Effect, Sides, Trial, test_accuracy
+from benchmarks.recipe_effect import Effect, Sides, Trial, greedy_accuracy
 
 
 def measure(trial: Trial) -> Sides:
     """Greedy test accuracy before and after."""
     run = trial.run("easyvideor1", [f"stages.rl.steps={trial.steps(small=10, full=40)}"])
-    return Sides(baseline=test_accuracy(run, "before"), recipe=test_accuracy(run, "01-rl"))
+    return Sides(baseline=greedy_accuracy(run, "before"), recipe=greedy_accuracy(run, "01-rl"))
 
 
 EFFECT = Effect(

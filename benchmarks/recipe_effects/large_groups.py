@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.recipe_effect import Effect, Sides, Trial
+from benchmarks.recipe_effect import Effect, Sides, Trial, accuracy, evaluation_rows
 from easyvideor1.cli.filter import filter_rows
 from easyvideor1.files import write_text
 
@@ -24,9 +24,8 @@ SHORT, LONGER = 2, 6
 
 def timed_accuracy(run: Path) -> float:
     """Greedy accuracy after training on the test questions that need time."""
-    lines = (run / "evaluations" / "01-grpo.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if row["source"].rpartition("/")[2] in TIMED]
-    return sum(row["greedy"]["score"]["accuracy"] if row["greedy"] else 0.0 for row in rows) / len(rows)
+    rows = [row for row in evaluation_rows(run, "01-grpo") if row["source"].rpartition("/")[2] in TIMED]
+    return sum(map(accuracy, rows)) / len(rows)
 
 
 def equal_steps(budget: float, short: float, longer: float) -> int:

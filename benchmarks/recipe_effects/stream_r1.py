@@ -1,6 +1,6 @@
 """Stream-R1's parts: supervised learning weighted with the reward of a trace, against the same without weights."""
 
-from benchmarks.recipe_effect import Effect, Sides, Trial, test_accuracy
+from benchmarks.recipe_effect import Effect, Sides, Trial, greedy_accuracy
 
 
 def measure(trial: Trial) -> Sides:
@@ -13,7 +13,7 @@ def measure(trial: Trial) -> Sides:
     ]
     alone = trial.run("stream_r1", [steps, *plain], label="plain")
     weighted = trial.run("stream_r1", [steps])
-    return Sides(baseline=test_accuracy(alone, "01-weighted"), recipe=test_accuracy(weighted, "01-weighted"))
+    return Sides(baseline=greedy_accuracy(alone, "01-weighted"), recipe=greedy_accuracy(weighted, "01-weighted"))
 
 
 EFFECT = Effect(

@@ -1,12 +1,11 @@
 """STVG-R1: what a perfect choice of number is worth, by majority vote against the number of the first frame."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.recipe_effect import Effect, Sides, Trial
+from benchmarks.recipe_effect import Effect, Sides, Trial, json_rows
 from easyvideor1.cli.recipes import prepare_missing
 from easyvideor1.config import load_config
 from easyvideor1.recipes.stvg_r1 import ids_on_target, majority_id, v_iou
@@ -27,7 +26,7 @@ def measure(trial: Trial) -> Sides:
 
 def _rows(world: Path) -> Iterator[tuple[Tracks, dict[int, Box], tuple[float, float]]]:
     for split in ("train", "test"):
-        for row in map(json.loads, (world / f"stvg-{split}.jsonl").read_text(encoding="utf-8").splitlines()):
+        for row in json_rows(world / f"stvg-{split}.jsonl"):
             tracks = read_tracks(tracks_file(tracks_beside(str(world / row["videos"][0]))))
             start, end = row["span"]
             yield tracks, {int(frame): tuple(box) for frame, box in row["target_boxes"].items()}, (start, end)

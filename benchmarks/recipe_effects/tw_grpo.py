@@ -4,10 +4,9 @@ That the soft reward makes fewer groups flat is not measured: by construction it
 right-or-wrong tells apart, so on equal rollouts the share of flat groups cannot rise.
 """
 
-import json
 from pathlib import Path
 
-from benchmarks.recipe_effect import Effect, Sides, Trial
+from benchmarks.recipe_effect import Effect, Sides, Trial, accuracy, evaluation_rows
 
 
 def measure(trial: Trial) -> Sides:
@@ -19,9 +18,8 @@ def measure(trial: Trial) -> Sides:
 
 def _all_right(run: Path) -> float:
     """Accuracy is 1 for exactly the right options under either reward, so one rule measures both runs."""
-    lines = (run / "evaluations" / "01-rl.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [row["greedy"] for row in map(json.loads, lines)]
-    return sum(1 for row in rows if row is not None and row["score"]["accuracy"] == 1) / len(rows)
+    rows = evaluation_rows(run, "01-rl")
+    return sum(accuracy(row) == 1 for row in rows) / len(rows)
 
 
 EFFECT = Effect(

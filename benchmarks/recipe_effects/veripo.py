@@ -1,11 +1,10 @@
 """VerIPO: right answers that are reasoned, against GRPO alone with as many responses generated."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.recipe_effect import Effect, Sides, Trial
+from benchmarks.recipe_effect import Effect, Sides, Trial, accuracy, evaluation_rows
 from easyvideor1.toyworld.scene import COLOURS
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -18,15 +17,12 @@ def reasoned_accuracy(run: Path, evaluation: str) -> float:
     Of a choice that is the text of the right option, of numbers all of them, of yes and no a colour and a shape. The
     rule that chose the pairs reads letters, and what is said last; this one reads neither.
     """
-    lines = (run / "evaluations" / f"{evaluation}.jsonl").read_text(encoding="utf-8").splitlines()
-    found: list[bool] = []
-    for row in map(json.loads, lines):
-        said = row["greedy"]["response"].partition("<answer>")[0].lower()
-        found.append(bool(row["greedy"]["score"]["accuracy"] == 1) and _names_what_is_seen(row, said))
-    return sum(found) / len(found)
+    rows = evaluation_rows(run, evaluation)
+    return sum(accuracy(row) == 1 and _names_what_is_seen(row) for row in rows) / len(rows)
 
 
-def _names_what_is_seen(row: dict[str, Any], said: str) -> bool:
+def _names_what_is_seen(row: dict[str, Any]) -> bool:
+    said = row["greedy"]["response"].partition("<answer>")[0].lower()
     if row["options"]:
         (text,) = [option[2:].strip() for option in row["options"] if option.startswith(row["answer"])]
         return re.search(rf"\b{re.escape(text)}\b", said) is not None

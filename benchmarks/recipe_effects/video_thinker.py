@@ -1,11 +1,9 @@
 """Video-Thinker: the hindsight filter on traces of which the truth is known, against the first trace of each row."""
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from benchmarks.recipe_effect import Effect, Sides, Trial
+from benchmarks.recipe_effect import Effect, Sides, Trial, json_rows
 from easyvideor1.recipes.package import find_package
 
 
@@ -15,16 +13,11 @@ def measure(trial: Trial) -> Sides:
     assert package is not None
     package.prepare()
     world = package.root / "world"
-    lines = (world / "scenes.jsonl").read_text(encoding="utf-8").splitlines()
-    bodies = {scene["clip"]: scene["bodies"][0] for scene in map(json.loads, lines)}
+    bodies = {scene["clip"]: scene["bodies"][0] for scene in json_rows(world / "scenes.jsonl")}
     return Sides(
-        baseline=_true_share(_rows(world / "thinker-train.jsonl"), bodies),
-        recipe=_true_share(_rows(world / "thinker-kept.jsonl"), bodies),
+        baseline=_true_share(json_rows(world / "thinker-train.jsonl"), bodies),
+        recipe=_true_share(json_rows(world / "thinker-kept.jsonl"), bodies),
     )
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _true_share(rows: Iterable[dict[str, Any]], bodies: dict[str, dict[str, Any]]) -> float:

@@ -1,6 +1,6 @@
 """VideoHallu: ordinary clips before impossible ones, against impossible clips alone with as many steps."""
 
-from benchmarks.recipe_effect import Effect, Sides, Trial, test_accuracy
+from benchmarks.recipe_effect import Effect, Sides, Trial, greedy_accuracy
 
 
 def measure(trial: Trial) -> Sides:
@@ -10,7 +10,7 @@ def measure(trial: Trial) -> Sides:
     ordered = trial.run("videohallu", stages)
     source = 'stages.real.sources=["runs/videohallu/impossible/train.jsonl"]'
     alone = trial.run("videohallu", [*stages, source], label="alone")
-    return Sides(baseline=test_accuracy(alone, "02-impossible"), recipe=test_accuracy(ordered, "02-impossible"))
+    return Sides(baseline=greedy_accuracy(alone, "02-impossible"), recipe=greedy_accuracy(ordered, "02-impossible"))
 
 
 EFFECT = Effect(

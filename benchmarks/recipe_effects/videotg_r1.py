@@ -1,11 +1,10 @@
 """VideoTG-R1: partial labels among the rows that the boundary reflection filter keeps, against all rows."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.recipe_effect import Effect, Sides, Trial
+from benchmarks.recipe_effect import Effect, Sides, Trial, json_rows
 
 
 def measure(trial: Trial) -> Sides:
@@ -28,7 +27,7 @@ def _evr1(*arguments: str) -> None:
 
 
 def _partial(rows: Path) -> float:
-    found = [json.loads(line)["partial"] for line in rows.read_text(encoding="utf-8").splitlines()]
+    found = [row["partial"] for row in json_rows(rows)]
     return float(sum(found) / len(found))
 
 

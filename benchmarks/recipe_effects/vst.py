@@ -1,14 +1,14 @@
 """VST: a question about what is gone, answered from notes, against the last clip alone after as many steps."""
 
-from benchmarks.recipe_effect import Effect, Sides, Trial, test_accuracy
+from benchmarks.recipe_effect import Effect, Sides, Trial, greedy_accuracy
 
 
 def measure(trial: Trial) -> Sides:
     """Greedy test accuracy."""
     steps = [f"stages.rl.steps={trial.steps(small=12, full=30)}"]
     return Sides(
-        baseline=test_accuracy(trial.run("vst/last_clip", steps, label="last-clip"), "02-rl"),
-        recipe=test_accuracy(trial.run("vst", steps), "02-rl"),
+        baseline=greedy_accuracy(trial.run("vst/last_clip", steps, label="last-clip"), "02-rl"),
+        recipe=greedy_accuracy(trial.run("vst", steps), "02-rl"),
     )
 
 

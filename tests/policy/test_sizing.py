@@ -42,18 +42,16 @@ def test_the_peak_of_an_update_is_what_the_allocator_gives_out(name, tmp_path):
     assert sum(parts.values()) == pytest.approx(measured(case, checkpoint), rel=0.1), parts
 
 
+def checkpointed(checkpoint, **settings):
+    config = ModelConfig(path=str(checkpoint), device="cpu", gradient_checkpointing=True, **settings)
+    return measure_model(load_family(checkpoint), config, checkpoint)
+
+
 def test_inputs_of_layers_leave_the_device(tmp_path):
     """All of them but none of the rest: a number per token, layer and channel."""
     case = Case(**SMALL)
     checkpoint = write(case, tmp_path / "model")
-    plain, offloaded = (
-        measure_model(
-            load_family(checkpoint),
-            ModelConfig(path=str(checkpoint), device="cpu", gradient_checkpointing=True, offload=offload),
-            checkpoint,
-        )
-        for offload in ((), ("activations",))
-    )
+    plain, offloaded = (checkpointed(checkpoint, offload=parts) for parts in ((), ("activations",)))
     inputs = 4 * 1000 * case.layers * case.width
     assert plain.language.host.at(1000) == 0
     assert offloaded.language.host.at(1000) == pytest.approx(inputs)
@@ -129,14 +127,7 @@ def test_the_meter_counts_what_is_made_and_freed():
 def test_mlps_in_chunks_take_less_of_long_rows_alone(tmp_path):
     case = Case(**SMALL)
     checkpoint = write(case, tmp_path / "model")
-    plain, chunked = (
-        measure_model(
-            load_family(checkpoint),
-            ModelConfig(path=str(checkpoint), device="cpu", gradient_checkpointing=True, mlp_chunk=size),
-            checkpoint,
-        )
-        for size in (0, 512)
-    )
+    plain, chunked = (checkpointed(checkpoint, mlp_chunk=size) for size in (0, 512))
     assert chunked.decoder(512) == plain.decoder(512)
     before, after = (sizes.decoder(10_000).backward.at(10_000) for sizes in (plain, chunked))
     # Beside the MLP, whose inner width is twice the model's here, norms and attention stay.

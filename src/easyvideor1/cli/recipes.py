@@ -99,12 +99,14 @@ def _print_table(console: Console) -> None:
     from easyvideor1.recipes.package import shipped_packages
 
     packages = shipped_packages()
-    columns = ["recipe", "what it does", "minutes"]
+    columns = ["recipe", "what it does", "about minutes"]
     if any(package.about.needs for package in packages):
         columns.append("needs")
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column == "minutes" else "left", no_wrap=column != "what it does")
+        table.add_column(
+            column, justify="right" if column == "about minutes" else "left", no_wrap=column != "what it does"
+        )
     for package in packages:
         about = package.about
         cells = (package.name, f"{about.system}: {about.summary}", f"{about.minutes:g}", about.needs)

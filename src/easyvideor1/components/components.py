@@ -267,9 +267,7 @@ class Components(MediaComponents):
 
     def _fault(self, sample: Sample) -> BadRow | None:
         try:
-            if (
-                not self.config.rollout.strategy.shows_whole
-            ):  # what is asked first may be short where the whole would not fit
+            if not self.config.rollout.strategy.shows_whole:  # the first prompt may fit where the whole would not
                 self.strategy.start(sample)
                 if sample.offline:
                     self.offline_strategy.start(sample)

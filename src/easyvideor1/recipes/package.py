@@ -53,7 +53,7 @@ class About(BaseConfig):
     evidence: str
     """How well the mechanism is known, with the marks of ``docs/recipes.md``."""
     minutes: float
-    """What ``evr1 train NAME`` takes on a laptop."""
+    """What ``evr1 train NAME`` is estimated to take on a laptop."""
     needs: str = ""
     """What it needs beyond the package: an extra, a GPU, a model. Empty for nothing."""
     toy: Toy = Toy()
