@@ -24,8 +24,6 @@ Kind = Literal["run", "evaluation"]
 _SKIPPED = re.compile(r"\..*|stages|checkpoints|rollouts|frames|[0-9a-f]{2}|node_modules|__pycache__|evr1-cache")
 #: Directories below a place that are searched.
 _DEEPEST = 8
-#: Bytes of recently read frames that a store keeps in memory.
-_KEPT_BYTES = 256 << 20
 _STAGE = re.compile(r"\d+-.+")
 
 
@@ -185,4 +183,4 @@ def frame_store(run: Path) -> FrameStore | None:
     except (OSError, ValueError):
         return None
     directory = cache_named(config)
-    return FrameStore(directory, keep_bytes=_KEPT_BYTES) if directory else None
+    return FrameStore(directory) if directory else None
