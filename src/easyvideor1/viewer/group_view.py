@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from easyvideor1.evaluation.benchmark_report.drawing import (
     Marks,
     TimeBar,
@@ -24,6 +22,7 @@ from easyvideor1.rewards.tags import ANSWER, Grammar, grammar_of
 from easyvideor1.rewards.types import ColumnError
 from easyvideor1.types import ConfigError
 from easyvideor1.viewer.colouring import COLOURS, Piece, coloured, plain_pieces
+from easyvideor1.viewer.library import run_config, setting
 from easyvideor1.viewer.overlay import Layer, Overlay, overlays
 from easyvideor1.viewer.token_text import NO_TOKENIZER, text_of, tokenizer_of
 
@@ -115,14 +114,17 @@ def group_view(run: Path, record: SampleRecord, colour: str = "", fault: str = "
 
 def _scoring(run: Path) -> tuple[Grammar, Scale | None]:
     """The tags and the scale of boxes that the responses were scored by; the usual ones where they cannot be read."""
+    config = run_config(run)
+    named = setting(config, "rewards", "grammar") or "answer"
+    blocks = tuple(tuple(one) if isinstance(one, list) else one for one in named) if isinstance(named, list) else named
     try:
-        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        rewards = config["rewards"]
-        grammar = rewards.get("grammar", "answer")
-        nested = tuple(tuple(one) if isinstance(one, list) else one for one in grammar)
-        return grammar_of(grammar if isinstance(grammar, str) else nested), declared_scale(rewards)
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError, ConfigError, ColumnError):
-        return ANSWER, None
+        grammar = grammar_of(blocks)
+    except (ConfigError, TypeError):
+        grammar = ANSWER
+    try:
+        return grammar, declared_scale({"coordinates": setting(config, "rewards", "coordinates")})
+    except ColumnError:
+        return grammar, None
 
 
 def _reply(

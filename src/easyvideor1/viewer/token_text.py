@@ -8,9 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from easyvideor1.records.reading import numbered, stage_directories
+from easyvideor1.viewer.library import named_directory, run_config, setting
 
 NO_TOKENIZER = (
     "Tokens cannot be shown as text: neither a checkpoint of this run nor the model of its config.yaml has a "
@@ -40,12 +39,8 @@ def tokenizer_of(run: Path) -> Any | None:
 
 def _places(run: Path) -> list[Path]:
     places = [path for stage in stage_directories(run) for path in numbered(stage / "checkpoints").values()]
-    try:
-        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        named = config["model"]["path"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-        return places[::-1]
-    return [*places[::-1], *([Path(named)] if isinstance(named, str) and named else [])]
+    model = named_directory(run, setting(run_config(run), "model", "path"))
+    return [*places[::-1], *([model] if model else [])]
 
 
 @lru_cache(maxsize=4)

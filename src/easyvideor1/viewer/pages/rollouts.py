@@ -119,7 +119,7 @@ def routes(site: Site) -> list[Route]:
             line=line,
             view=group_view(run.path, record, colour, fault),
             films=site.frames.films(run.key, run.path, record.media),
-            labels=COLOURS,
+            labels={"": "nothing", **COLOURS},
             not_kept=NOT_KEPT,
             filter_pairs=wanted.pairs(),
             back=_address(f"/rollouts/{quote(run.key)}", wanted.pairs()),
