@@ -103,11 +103,11 @@ def _group(rng: np.random.Generator, number: int, step: int) -> SampleRecord:
 
 
 def _response(rng: np.random.Generator, level: float) -> TrajectoryRecord:
-    right = float(rng.random() < level)
+    right = float(rng.random() < level) if rng.random() < 0.7 else round(float(rng.random()), 3)
     cut = rng.random() < 0.05
     thought = _text(rng, int(rng.integers(60, 220)))
     rare = " kaleidoscope" if rng.random() < 0.001 else ""
-    letter = "A" if right else "BCD"[int(rng.integers(3))]
+    letter = "A" if right > 0.5 else "BCD"[int(rng.integers(3))]
     text = f"<think>{thought}{rare}</think><answer>{letter}</answer>" if not cut else f"<think>{thought}"
     total = 0.0 if cut else 0.9 * right + 0.1
     score = Score(
