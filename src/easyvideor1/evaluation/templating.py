@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 _PLACEHOLDER = re.compile("&lt;(image|video)&gt;")
@@ -26,12 +26,17 @@ def render(template: str, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     """One for all pages: it keeps its templates compiled."""
+    return page_environment()
+
+
+def page_environment(*packages: str) -> Environment:
+    """Templates of ``packages`` and of this one, with its filters."""
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=PackageLoader("easyvideor1.evaluation"),
+        loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "easyvideor1.evaluation")]),
     )
     environment.filters |= {"percent": percent, "number": number, "duration": duration, "kind": kind, "words": words}
     environment.filters |= {"columns": columns, "placeholders": placeholders}
