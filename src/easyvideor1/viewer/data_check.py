@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,10 +30,13 @@ _CODE_SECTIONS = ("data", "rewards", "model", "prompts")
 
 @dataclass(slots=True)
 class Row:
-    """A row that can be used. ``tokens`` is the length of its prompt, ``visual`` what media take of it; ``None`` as
-    long as they are not known, and where there is no checkpoint for ``tokens``. ``fault`` says why it cannot be asked.
+    """A row that was read, at its ``place`` among all.
+
+    ``tokens`` is the length of its prompt, ``visual`` what media take of it; ``None`` as long as they are not known, and
+    where there is no checkpoint for ``tokens``. ``fault`` says why it cannot be asked.
     """
 
+    place: int
     split: str
     source: str
     sample: Sample
@@ -112,7 +114,8 @@ class DataCheck:
             advance(done, len(pairs), f"reading {source.path}")
             loaded = _scan(source, config)
             self.sources.append(_source(split, loaded))
-            self.rows += [Row(split, loaded.path, sample) for sample in loaded.samples]
+            first = len(self.rows)
+            self.rows += [Row(n, split, loaded.path, sample) for n, sample in enumerate(loaded.samples, first)]
         advance(len(pairs), len(pairs), "reading rows")
 
     def _plan(self, config: RunConfig, advance: Advance) -> None:
@@ -209,8 +212,3 @@ def _source(split: str, loaded: Loaded) -> Source:
         tuple(loaded.bad),
         sum(sample.id in loaded.repaired for sample in loaded.samples),
     )
-
-
-def refused(check: DataCheck) -> Sequence[tuple[Row, str]]:
-    """Rows that were read and cannot be asked, with the reason."""
-    return [(row, row.fault) for row in check.rows if row.fault]

@@ -190,10 +190,10 @@ def plan_strip(plan: MediaPlan, *, width: int = 1080, height: int = 34) -> Marku
     end = max(plan.timestamps[-1], 1e-9)
     start = min(0.0, plan.timestamps[0])
     across = (width - 24) / (end - start)
+    places = [(12 + (at - start) * across, at) for at in plan.timestamps]
     ticks = "".join(
-        f'<line class="frame" x1="{12 + (at - start) * across:.1f}" x2="{12 + (at - start) * across:.1f}" y1="2" y2="14">'
-        f"<title>{at:.2f} s</title></line>"
-        for at in plan.timestamps
+        f'<line class="frame" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="14"><title>{at:.2f} s</title></line>'
+        for x, at in places
     )
     labels = "".join(
         f'<text class="tick" x="{12 + (at - start) * across:.1f}" y="30" text-anchor="middle">{at:.4g} s</text>'
@@ -201,5 +201,5 @@ def plan_strip(plan: MediaPlan, *, width: int = 1080, height: int = 34) -> Marku
     )
     return Markup(
         f'<svg class="planstrip" viewBox="0 0 {width} {height}" role="img" aria-label="times of '
-        f'{len(plan.timestamps)} frames"><line class="grid" x1="12" x2="{width - 12}" y1="8" y2="8"/>{ticks}{labels}</svg>'
+        f'{len(places)} frames"><line class="grid" x1="12" x2="{width - 12}" y1="8" y2="8"/>{ticks}{labels}</svg>'
     )

@@ -15,6 +15,7 @@ from easyvideor1.evaluation.curves import (
     boundaries,
     main_panels,
     other_panels,
+    smooth,
     speed_panels,
     task_panels,
 )
@@ -126,3 +127,16 @@ def _together(runs: Sequence[tuple[str, Sequence[Panel]]]) -> list[Panel]:
         )
         for (title, label), (panel, own) in found.items()
     ]
+
+
+def sparkline(series: Series, *, width: int = 120, height: int = 28) -> Markup:
+    """A curve without axes, for a line of a table: its moving average from 0 to 1, or over its own range."""
+    thin = averaged(series, -(-len(series.x) // 60))
+    values = smooth(thin.y)
+    low, high = (0.0, 1.0) if min(values) >= 0 and max(values) <= 1 else (min(values), max(values))
+    across, up = (width - 4) / max(1, len(values) - 1), (height - 4) / ((high - low) or 1.0)
+    points = " ".join(f"{2 + n * across:.1f},{height - 2 - (y - low) * up:.1f}" for n, y in enumerate(values))
+    return Markup(
+        f'<svg class="spark" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">'
+        f'<polyline points="{points}"/></svg>'
+    )

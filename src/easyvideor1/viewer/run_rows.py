@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,9 @@ State = Literal["running", "finished", "interrupted", "damaged"]
 class RunRow:
     """A run in the list of runs.
 
-    ``steps`` of ``planned`` (0 if nobody knows) are done, in ``seconds`` of work. ``reward`` is the mean of the last ten
-    steps, ``before`` and ``after`` are held-out accuracies, ``last`` when the newest line was written (seconds since
-    the epoch). ``damage`` is what is damaged as far as it can be told without reading rollouts.
+    ``steps`` of ``planned`` (0 if nobody knows) are done, in ``seconds`` of work. ``reward`` is the mean of the last
+    ten steps, ``before`` and ``after`` are held-out accuracies, ``last`` when the newest line was written (seconds
+    since the epoch). ``damage`` is what is damaged as far as it can be told without reading rollouts.
     """
 
     id: str
@@ -113,3 +114,15 @@ def last_written(history: RunHistory) -> float | None:
 def _number(value: Any) -> float | None:
     whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if whole else None
+
+
+def ago(moment: float | None) -> str:
+    """How long ago a moment was (seconds since the epoch), in the largest unit that fits; a dash for none."""
+    if moment is None:
+        return "\N{EN DASH}"
+    seconds = max(0.0, time.time() - moment)
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"

@@ -10,14 +10,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from easyvideor1.evaluation.history import RunHistory
+from easyvideor1.records.damage import Damage
 from easyvideor1.training.run_directory.trace import read_trace
 from easyvideor1.types import DataError
 from easyvideor1.viewer.histories import run_version
+from easyvideor1.viewer.jobs import Job
 from easyvideor1.viewer.library import Entry
 from easyvideor1.viewer.run_curves import curves_of, curves_together, draw
 from easyvideor1.viewer.run_differences import differing_settings
 from easyvideor1.viewer.run_health import alarms, bad_media, lost, mismatch_panels, refused_rows, resource_panels
-from easyvideor1.viewer.run_rows import full_damage, run_row
+from easyvideor1.viewer.run_rows import RunRow, full_damage, run_row
 from easyvideor1.viewer.run_time import stage_time, timeline_chart
 from easyvideor1.viewer.site import Site
 
@@ -39,6 +41,7 @@ def routes(site: Site) -> list[Route]:
         site.route("/runs/{key}", pages.curves),
         site.route("/runs/{key}/time", pages.time),
         site.route("/runs/{key}/health", pages.health),
+        site.route("/runs/{key}/health/version", pages.health_version),
         site.route("/runs/{key}/settings", pages.settings),
     ]
 
@@ -54,12 +57,16 @@ class Runs:
 
     def _page(self, request: Request, template: str, entries: Sequence[Entry], **values: Any) -> Response:
         """A page that refreshes itself when one of its runs has grown."""
-        return self.site.page(request, template, version=_version(entries), watched=_watched(entries), **values)
+        given = {"version": _version(entries), "watched": _watched(entries), **values}
+        return self.site.page(request, template, **given)
 
     def _of_run(self, request: Request, part: str, **values: Any) -> Response:
         entry = self._entry(request)
-        row = self.site.histories.made(entry, "row", lambda history: run_row(entry.key, history))
-        return self._page(request, f"run_{part}.html.j2", [entry], part=part, entry=entry, row=row, **values)
+        values = {"part": part, "entry": entry, "row": self._row(entry), **values}
+        return self._page(request, f"run_{part}.html.j2", [entry], **values)
+
+    def _row(self, entry: Entry) -> RunRow:
+        return self.site.histories.made(entry, "row", lambda history: run_row(entry.key, history))
 
     def version(self, request: Request) -> Response:
         """The version of some runs, or of all, for scripts that look whether anything has changed."""
@@ -73,7 +80,9 @@ class Runs:
         rows, broken = [], []
         for entry in entries:
             try:
-                rows.append(self.site.histories.made(entry, "row", lambda history, key=entry.key: run_row(key, history)))
+                rows.append(
+                    self.site.histories.made(entry, "row", lambda history, key=entry.key: run_row(key, history))
+                )
             except (DataError, OSError) as error:
                 broken.append((entry, str(error)))
         names = {entry.key: entry.name for entry in entries}
@@ -89,10 +98,7 @@ class Runs:
             raise DataError(f"{len(keys)} runs cannot be told apart in one chart; choose at most {_TOGETHER}")
         entries = [self.site.library.entry(key, "run") for key in keys]
         histories = [self.site.histories.read(entry) for entry in entries]
-        rows = [
-            self.site.histories.made(entry, "row", lambda history, key=entry.key: run_row(key, history))
-            for entry in entries
-        ]
+        rows = [self._row(entry) for entry in entries]
         named = [(entry.name, history) for entry, history in zip(entries, histories, strict=True)]
         return self._page(
             request,
@@ -130,12 +136,14 @@ class Runs:
         """What is wrong with a run, or may be."""
         entry = self._entry(request)
         history = self.site.histories.read(entry)
-        job = self.site.jobs.get(f"damage {entry.key}", run_version(entry.path), lambda advance: full_damage(history))
+        job = self._damage(entry)
         job.wait(None if self.site.exporting else 0.5)
         incidents = (history.run or {}).get("incidents")
         return self._of_run(
             request,
             "health",
+            version=_health_version(entry, job),
+            watched=f"/runs/{entry.key}/health/version",
             damage=job,
             incidents=incidents if isinstance(incidents, list) else [],
             lost=lost(history),
@@ -147,6 +155,16 @@ class Runs:
             shown=_SHOWN,
         )
 
+    def health_version(self, request: Request) -> Response:
+        """The version of the page about health, which waits for the rollouts to be read."""
+        entry = self._entry(request)
+        return JSONResponse({"version": _health_version(entry, self._damage(entry))})
+
+    def _damage(self, entry: Entry) -> Job[tuple[Damage, ...]]:
+        """All damage of a run, found in a thread: it reads every rollout."""
+        history = self.site.histories.read(entry)
+        return self.site.jobs.get(f"damage {entry.key}", run_version(entry.path), lambda advance: full_damage(history))
+
     def settings(self, request: Request) -> Response:
         """How a run was made: its configuration, versions, command and data."""
         history = self.site.histories.read(self._entry(request))
@@ -156,6 +174,10 @@ class Runs:
 
 def _version(entries: Sequence[Entry]) -> str:
     return " ".join(run_version(entry.path) for entry in entries)
+
+
+def _health_version(entry: Entry, job: Job[Any]) -> str:
+    return f"{run_version(entry.path)} {job.state}"
 
 
 def _watched(entries: Sequence[Entry]) -> str:
