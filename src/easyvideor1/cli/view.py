@@ -31,9 +31,7 @@ def view(
     ] = None,
     static: Annotated[
         Path | None,
-        typer.Option(
-            "--static", metavar="OUT", help="Write the pages into this directory, to open from disk, and end."
-        ),
+        typer.Option("--static", metavar="OUT", help="Write the pages into this directory, to open from disk."),
     ] = None,
     step: Annotated[
         list[int] | None,

@@ -32,8 +32,8 @@ _CODE_SECTIONS = ("data", "rewards", "model", "prompts")
 class Row:
     """A row that was read, at its ``place`` among all.
 
-    ``tokens`` is the length of its prompt, ``visual`` what media take of it; ``None`` as long as they are not known, and
-    where there is no checkpoint for ``tokens``. ``fault`` says why it cannot be asked.
+    ``tokens`` is the length of its prompt, ``visual`` what media take of it; ``None`` as long as they are not known,
+    and where there is no checkpoint for ``tokens``. ``fault`` says why it cannot be asked.
     """
 
     place: int

@@ -61,8 +61,34 @@ def _by_name(value: Any) -> Any:
 
 
 def differing_settings(histories: Sequence[RunHistory]) -> list[Setting]:
-    """The settings that are not the same in all of these runs, in the order of the configuration."""
+    """The settings that are not the same in all of these runs, in the order of the configuration.
+
+    A section that some runs do not have at all, such as a stage, is one line.
+    """
     found = [settings_of(history) for history in histories]
     keys = dict.fromkeys(key for each in found for key in each)
-    rows = [Setting(key, tuple(each.get(key, ABSENT) for each in found)) for key in keys]
-    return [row for row in rows if any(value != row.values[0] for value in row.values)]
+    rows: dict[str, Setting] = {}
+    for key in keys:
+        lacking = [each for each in found if key not in each]
+        section = next((name for name in _sections(key) if any(not _has(each, name) for each in lacking)), "")
+        if section:
+            rows.setdefault(section, Setting(section, tuple(_count(each, section) for each in found)))
+        else:
+            rows[key] = Setting(key, tuple(each.get(key, ABSENT) for each in found))
+    return [row for row in rows.values() if any(value != row.values[0] for value in row.values)]
+
+
+def _sections(key: str) -> list[str]:
+    """The sections that a key lies in, the outermost first."""
+    parts = key.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
+
+
+def _has(settings: Mapping[str, Any], section: str) -> bool:
+    return any(key == section or key.startswith(f"{section}.") for key in settings)
+
+
+def _count(settings: Mapping[str, Any], section: str) -> Any:
+    """What stands for a whole section: how many settings it has."""
+    count = sum(key.startswith(f"{section}.") for key in settings)
+    return f"{count} settings" if count else settings.get(section, ABSENT)

@@ -76,7 +76,7 @@ def phase_chart(rows: Sequence[Mapping[str, Any]], *, width: int = 1080, height:
     means = [[sum(_phase(row, name) for row in bar) / len(bar) for name in names] for bar in bars]
     top = max(map(sum, means)) or 1.0
     left, right, above, below = 48, 8, 8, 24
-    room, across = height - above - below, (width - left - right) / len(bars)
+    room, across = height - above - below, min(64.0, (width - left - right) / len(bars))
     parts = []
     for tick in nice_ticks(0.0, top, 4):
         y = height - below - room * tick / top
@@ -120,12 +120,12 @@ def timeline_chart(events: Sequence[Event], *, width: int = 1080) -> Markup:
         return Markup("")
     begun = min(event.ts for event in events)
     length = max(1, max(event.ts + event.dur for event in events) - begun)
-    colours = {name: f"s{n % 8}" for n, name in enumerate(dict.fromkeys(event.name for event in _by_length(events)))}
+    colours = _colours(events)
     order = {name: number for number, name in enumerate(PROCESSES)}
     lanes = sorted({(event.process, event.thread) for event in events}, key=lambda one: (order.get(one[0], 9), one[1]))
     room = width - _NAME - 8
     parts: list[str] = []
-    y = 4
+    y = 20
     for process, thread in lanes:
         own = sorted((one for one in events if (one.process, one.thread) == (process, thread)), key=_outer_first)
         depths = _depths(own)
@@ -143,20 +143,25 @@ def timeline_chart(events: Sequence[Event], *, width: int = 1080) -> Markup:
                 parts.append(f'<text x="{x + 5:.1f}" y="{top + 13.5}">{escape(event.name)}</text>')
             parts.append("</g>")
         y += (max(depths) + 1) * _LANE + 6
+    grid = []
     for tick in nice_ticks(0.0, length / 1e6, 8):
         x = _NAME + room * tick * 1e6 / length
-        parts.append(
-            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{y}"/>'
-            f'<text class="tick" x="{x:.1f}" y="{y + 14}" text-anchor="middle">{tick:.4g} s</text>'
+        grid.append(
+            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="14" y2="{y}"/>'
+            f'<text class="tick" x="{x:.1f}" y="10" text-anchor="middle">{tick:.4g} s</text>'
         )
     return Markup(
-        f'<svg class="timeline" viewBox="0 0 {width} {y + 20}" role="img" aria-label="timeline of {len(events)} '
-        f'spans">{"".join(parts)}</svg>'
+        f'<svg class="timeline" viewBox="0 0 {width} {y}" role="img" aria-label="timeline of {len(events)} '
+        f'spans">{"".join((*grid, *parts))}</svg>'
     )
 
 
-def _by_length(events: Sequence[Event]) -> list[Event]:
-    return sorted(events, key=lambda event: -event.dur)
+def _colours(events: Sequence[Event]) -> dict[str, str]:
+    """Classes of spans by name: phases as in the chart of phases, a whole step grey, others in turn."""
+    phases = {name: f"s{number}" for number, name in enumerate(PHASES)}
+    others = dict.fromkeys(event.name for event in events if event.name not in phases)
+    found = {name: f"s{number % 7}" for number, name in enumerate(others)}
+    return {**{name: "s7" if name.startswith("step ") else colour for name, colour in found.items()}, **phases}
 
 
 def _outer_first(event: Event) -> tuple[int, int]:

@@ -55,9 +55,9 @@ class Runs:
     def _entry(self, request: Request) -> Entry:
         return self.site.library.entry(request.path_params["key"], "run")
 
-    def _page(self, request: Request, template: str, entries: Sequence[Entry], **values: Any) -> Response:
+    def _page(self, request: Request, template: str, about: Sequence[Entry], **values: Any) -> Response:
         """A page that refreshes itself when one of its runs has grown."""
-        given = {"version": _version(entries), "watched": _watched(entries), **values}
+        given = {"version": _version(about), "watched": _watched(about), **values}
         return self.site.page(request, template, **given)
 
     def _of_run(self, request: Request, part: str, **values: Any) -> Response:
