@@ -34,7 +34,7 @@ def build_app(library: Library, *, token: str = "", data: tuple[Path, ...] = (),
     def unknown(request: Request, error: Exception) -> Response:
         return site.fault(request, "there is no such page; the links above lead to those that there are", 404)
 
-    routes = [Route("/", first, methods=["GET"]), *site.static_routes()]
+    routes = [Route("/", first, methods=["GET"]), *site.static_routes(), *site.frames.routes()]
     for part in PARTS:
         routes += part.routes(site)
     return Starlette(

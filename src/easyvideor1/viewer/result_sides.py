@@ -97,6 +97,8 @@ def side_of_run(history: RunHistory, name: str, run: str = "", benchmark: str = 
     values: Any = yaml.safe_load(history.config) if history.config else {}
     settings = values if isinstance(values, dict) else {}
     asking = {key: settings[key] for key in ("model", "prompts", "rollout", "data", "evaluation") if key in settings}
+    # The weights are those of the run at this point: they are what differs between its evaluations.
+    asking["model"] = {**(asking.get("model") or {}), "weights of": f"{history.directory.name}, {name}"}
     scoring = {"rewards": settings.get("rewards") or {}, "benchmark": benchmark}
     shown = f"{run}, {name}" if run else name
     certificate = Certificate(benchmark or "held-out questions", "", shown, asking, scoring)

@@ -70,8 +70,8 @@ def differing_settings(histories: Sequence[RunHistory]) -> list[Setting]:
     rows: dict[str, Setting] = {}
     for key in keys:
         lacking = [each for each in found if key not in each]
-        section = next((name for name in _sections(key) if any(not _has(each, name) for each in lacking)), "")
-        if section:
+        section = next((one for one in _sections(key) if any(not _has(each, one) for each in lacking)), "")
+        if section and sum(other.startswith(f"{section}.") for other in keys) > 1:
             rows.setdefault(section, Setting(section, tuple(_count(each, section) for each in found)))
         else:
             rows[key] = Setting(key, tuple(each.get(key, ABSENT) for each in found))

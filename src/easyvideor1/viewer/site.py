@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from easyvideor1 import __version__
 from easyvideor1.evaluation.charts import interval_chart
 from easyvideor1.evaluation.templating import page_environment
 from easyvideor1.types import EasyVideoError
+from easyvideor1.viewer.frames import FramePictures
 from easyvideor1.viewer.histories import Histories
 from easyvideor1.viewer.jobs import Jobs
 from easyvideor1.viewer.library import Library
@@ -59,6 +60,7 @@ class Site:
         self.exporting = exporting
         self.histories = Histories()
         self.jobs = Jobs()
+        self.frames = FramePictures(library)
         self.environment = page_environment("easyvideor1.viewer")
         self.environment.globals |= {"query": query, "version": __version__}
         self.environment.filters |= {"sparkline": sparkline, "ago": ago, "interval_chart": interval_chart}
@@ -121,7 +123,7 @@ class Site:
         }
 
 
-def query(values: Any, **changes: Any) -> str:
-    """The query of an address with some values changed; those that are empty are left out."""
-    kept = {**dict(values), **changes}
-    return urlencode({name: value for name, value in kept.items() if value not in (None, "")})
+def query(pairs: Iterable[tuple[str, Any]], **changes: Any) -> str:
+    """The query of an address from its pairs, with some values changed; those that are empty are left out."""
+    kept = [*((name, value) for name, value in pairs if name not in changes), *changes.items()]
+    return urlencode([(name, value) for name, value in kept if value not in (None, "")])
