@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from easyvideor1.evaluation.history import RunHistory
 from easyvideor1.records.damage import Damage
+from easyvideor1.records.reading import parse_row, rollout_files, stage_directories
 from easyvideor1.training.run_directory.trace import read_trace
 from easyvideor1.types import DataError
 from easyvideor1.viewer.histories import run_version
@@ -43,6 +45,7 @@ def routes(site: Site) -> list[Route]:
         site.route("/runs/{key}/health", pages.health),
         site.route("/runs/{key}/health/version", pages.health_version),
         site.route("/runs/{key}/settings", pages.settings),
+        site.route("/runs/{key}/rollout", pages.rollout),
     ]
 
 
@@ -171,6 +174,20 @@ class Runs:
         facts = {key: value for key, value in (history.run or {}).items() if key != "incidents"}
         return self._of_run(request, "settings", history=history, facts=facts, sources=_sources(history))
 
+    def rollout(self, request: Request) -> Response:
+        """Leads to the group of a sample in a step: warnings name samples, and groups have lines."""
+        entry = self._entry(request)
+        stage, step, sample = (request.query_params.get(name, "") for name in ("stage", "step", "sample"))
+        found = {path.name: path for path in stage_directories(entry.path)}
+        file = rollout_files(found[stage]).get(int(step)) if stage in found and _is_step(step) else None
+        if file is None:
+            raise DataError(f"{entry.name}: no rollouts of step {step[:20]!r} of a stage {stage[:80]!r} are there")
+        for line, row in enumerate(line for line in file.read_bytes().split(b"\n") if line.strip()):
+            value = parse_row(row)
+            if not isinstance(value, str) and str(value.get("sample")) == sample:
+                return RedirectResponse(f"/rollouts/{quote(entry.key)}/{quote(stage)}/{int(step)}/{line}", 302)
+        raise DataError(f"{file}: no group of {sample[:120]!r} that can be read")
+
 
 def _version(entries: Sequence[Entry]) -> str:
     return " ".join(run_version(entry.path) for entry in entries)
@@ -185,6 +202,10 @@ def _watched(entries: Sequence[Entry]) -> str:
     return "/runs/version?" + "&".join(f"run={entry.key}" for entry in entries)
 
 
+def _is_step(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
 def _chosen_step(request: Request, traced: dict[str, dict[int, Any]]) -> tuple[str, int] | None:
     """The stage and step whose timeline is shown: those of the address, or the last that is whole."""
     if not traced:
@@ -193,7 +214,7 @@ def _chosen_step(request: Request, traced: dict[str, dict[int, Any]]) -> tuple[s
     stage = name if name in traced else list(traced)[-1]
     steps = sorted(traced[stage])
     wanted = request.query_params.get("step", "")
-    if wanted.isascii() and wanted.isdigit() and int(wanted) in steps:
+    if _is_step(wanted) and int(wanted) in steps:
         return stage, int(wanted)
     return stage, steps[-1]
 
