@@ -51,6 +51,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("eval", "easyvideor1.cli.evaluation", "app"),
     Verb("generate", "easyvideor1.cli.generate", "generate"),
     Verb("serve", "easyvideor1.cli.serve", "serve"),
+    Verb("view", "easyvideor1.cli.view", "view"),
     Verb("report", "easyvideor1.cli.report", "report"),
     Verb("export", "easyvideor1.cli.export", "export"),
     Verb("filter", "easyvideor1.cli.filter", "filter_rows"),

@@ -59,20 +59,20 @@ def show(
 
 @app.command()
 def docs(
-    directory: Annotated[Path, typer.Option("--dir", help="Directory of the page and the schema.")] = Path("docs"),
+    directory: Annotated[Path, typer.Option("--dir", help="Directory of the pages and the schema.")] = Path("docs"),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if they are out of date.")] = False,
 ) -> None:
-    """Write the configuration reference and its JSON schema."""
-    from easyvideor1.config.docs import stale_documents, write_documents
+    """Write the generated pages of the documentation: configuration with its JSON schema, commands, metrics, papers."""
+    from easyvideor1.cli.documents import stale, write_all
 
     if not check:
-        for path in write_documents(directory):
+        for path in write_all(directory):
             typer.echo(f"wrote {path}")
         return
-    stale = stale_documents(directory)
-    for path in stale:
+    found = stale(directory)
+    for path in found:
         typer.echo(f"{path} is out of date; run: evr1 config docs --dir {directory}", err=True)
-    if stale:
+    if found:
         raise typer.Exit(1)
 
 
