@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from easyvideor1.cli.dry_run import DryRun
+    from easyvideor1.cli.dry_run_findings import DryRun
     from easyvideor1.families.family import Family
     from easyvideor1.rewards.audit.constant_baselines import ScoreOne
     from easyvideor1.types import MediaPlan, Prompt, Sample

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from easyvideor1.cli.dry_run import DryRun
+    from easyvideor1.cli.dry_run_findings import DryRun
     from easyvideor1.policy.sizing.devices import Device
     from easyvideor1.policy.sizing.prediction import Problem
     from easyvideor1.types import MediaPlan
