@@ -25,8 +25,7 @@ class Watched:
         page.on("dialog", lambda dialog: (self.errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
 
     def go(self, address: str) -> Any:
-        answer = self.page.goto(address, wait_until="load")
-        return answer
+        return self.page.goto(address, wait_until="load")
 
     def leaving(self, own: str) -> list[str]:
         """Requests that were not made to the site itself."""

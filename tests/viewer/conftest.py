@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-
 from tests.evaluation import results
-from tests.training.runs import OWN_PARTS, World, train
+
+from training.runs import OWN_PARTS, World, train
 
 Serving = Callable[..., AbstractContextManager[str]]
 
