@@ -5,7 +5,6 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-
 from scripts import draw_concepts
 
 CONCEPTS = Path(__file__).parents[2] / "docs" / "concepts"
@@ -41,11 +40,11 @@ def test_nothing_is_drawn_outside(name):
         wide = len(text.text) * float(text.get("font-size")) * draw_concepts.CHARACTER
         left = {"start": 0.0, "middle": wide / 2, "end": wide}[text.get("text-anchor")]
         x, y = float(text.get("x")) - left, float(text.get("y"))
-        assert 0 <= x and x + wide <= draw_concepts.WIDTH + 1, text.text
+        assert x >= 0 and x + wide <= draw_concepts.WIDTH + 1, text.text
         assert 8 <= y <= picture.height - 2, text.text
     for box in root.iter(f"{SVG}rect"):
         x, y, wide, high = (float(box.get(key, 0)) for key in ("x", "y", "width", "height"))
-        assert 0 <= x and x + wide <= draw_concepts.WIDTH and 0 <= y and y + high <= picture.height
+        assert x >= 0 and x + wide <= draw_concepts.WIDTH and y >= 0 and y + high <= picture.height
 
 
 @pytest.mark.parametrize("name", draw_concepts.PICTURES)
