@@ -23,7 +23,7 @@ from easyvideor1.data.bad_rows import RowError, remedy_of
 from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.check_cache import ReferenceCheck
 from easyvideor1.data.formats import letter_options, listed_options
-from easyvideor1.data.media import MediaCheck, MediaEntry, read_entry, write_frame_list
+from easyvideor1.data.media import MediaCheck, MediaEntry, read_entry, video_of_id, write_frame_list
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError, MediaKind, MediaRef, OfflineTrajectory, Sample
 from easyvideor1.video.formats import kinds_of_name
@@ -264,6 +264,8 @@ def _file(
     """The absolute path of an entry's file and its remaining options; frames become a file that lists them."""
     named = entry.frames or (entry.path,)
     paths = [os.path.abspath(os.path.join(form.root, path)) for path in named]  # noqa: PTH100, PTH118 - "./a/../b"
+    if kind == "video" and not entry.frames:
+        paths = [video_of_id(paths[0])]
     frames = paths if entry.frames else check.frames_of(column, paths[0]) if kind == "video" else []
     if not frames:
         check(column, paths[0], kind)
