@@ -11,14 +11,15 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from benchmarks.real_shapes import SHAPES, write_real_shape
-from easyvideor1.config import ModelConfig, RunConfig, dump_config, load_config
+from easyvideor1.config import ClusterConfig, ModelConfig, RunConfig, dump_config, load_config
+from easyvideor1.config.schema import VideoBudget
 from easyvideor1.config.shipped import REAL
 from easyvideor1.families.family import Family, load_family
 from easyvideor1.files import write_text
@@ -58,33 +59,69 @@ def recipe_name(model: str, overlays: str) -> str:
     return "+".join(filter(None, (f"{REAL}/{model}", overlays)))
 
 
-def prompts(family: Family, config: RunConfig) -> list[Prompt]:
+def prompts(family: Family, budget: VideoBudget) -> list[Prompt]:
     """A question about a video of each length, with the recipe's budget."""
     found = []
     for seconds in SECONDS:
         times = tuple(index / 30 for index in range(seconds * 30))
         name = f"{seconds} s"
         info = MediaInfo(name, "video", name, "h264", 1280, 720, 0, 30.0, float(seconds), times)
-        planned = plan(info, config.data.video, family.geometry)
+        planned = plan(info, budget, family.geometry)
         found.append(family.render(f"<video>{QUESTION}", [MediaRef("video", name)], [planned]))
     return found
 
 
-def problem(config: RunConfig, family: Family, sizes: ModelSizes, device: str, response: int) -> Problem:
-    """The only stage of a recipe on a GPU, with responses of so many tokens."""
+@dataclass(frozen=True)
+class Shaped:
+    """A model's shape: its family, and what it takes as a configuration trains it."""
+
+    family: Family
+    checkpoint: Path
+
+    @cached_property
+    def _measured(self) -> dict[str, ModelSizes]:
+        return {}
+
+    @cached_property
+    def _asked(self) -> dict[str, list[Prompt]]:
+        return {}
+
+    def sizes(self, config: ModelConfig) -> ModelSizes:
+        """What the model takes; moments and parameters on the host change nothing of it."""
+        kept = tuple(what for what in config.offload if what == "activations")
+        alike = config.model_copy(update={"offload": kept})
+        key = alike.model_dump_json()
+        if key not in self._measured:
+            self._measured[key] = measure_model(self.family, alike, self.checkpoint)
+        return self._measured[key]
+
+    def problem(self, config: RunConfig, memory: str, response: int) -> Problem:
+        """The only stage of a recipe on a GPU of a memory, with responses of so many tokens."""
+        stage, budget = config.stages[0], config.data.video
+        key = budget.model_dump_json()
+        if key not in self._asked:
+            self._asked[key] = prompts(self.family, budget)
+        asked = tuple(Asked(prompt, (response,) * stage.group_size) for prompt in self._asked[key])
+        rollout = config.rollout.model_copy(update={"max_new_tokens": response})
+        changed = config.model_copy(update={"rollout": rollout})
+        device = GPUS[DEVICES[memory][0]]
+        return Problem(changed, stage, asked, self.sizes(config.model), self.family.shares_prefix, device)
+
+
+def share_of_a_gpu(config: RunConfig) -> RunConfig:
+    """The configuration of one GPU with its share of the prompts of a step: all GPUs have as many."""
     stage = config.stages[0]
-    asked = tuple(Asked(prompt, (response,) * stage.group_size) for prompt in prompts(family, config))
-    rollout = config.rollout.model_copy(update={"max_new_tokens": response})
-    return Problem(
-        config.model_copy(update={"rollout": rollout}), stage, asked, sizes, family.shares_prefix, GPUS[device]
-    )
+    few = stage.model_copy(update={"prompts_per_step": stage.prompts_per_step // config.cluster.ranks})
+    alone = {"workers": 0, "placement": "process", "gpus_per_worker": 0.0}
+    rollout = config.rollout.model_copy(update=alone)
+    return config.model_copy(update={"stages": (few,), "cluster": ClusterConfig(), "rollout": rollout})
 
 
-def needs(recipe: str, family: Family, sizes_of: Callable[[ModelConfig], ModelSizes], memory: str) -> Expected | None:
+def needs(recipe: str, shaped: Shaped, memory: str) -> Expected | None:
     """What a recipe needs on GPUs of a memory; ``None`` if it does not fit."""
     config = load_config(recipe)
-    sizes = sizes_of(config.model)
-    worst = problem(config, family, sizes, DEVICES[memory][0], config.rollout.max_new_tokens)
+    sizes = shaped.sizes(config.model)
+    worst = shaped.problem(config, memory, config.rollout.max_new_tokens)
     if not worst.fits:
         return None
     longest = max(len(one.prompt) for one in worst.asked)
@@ -95,7 +132,7 @@ def needs(recipe: str, family: Family, sizes_of: Callable[[ModelConfig], ModelSi
         least = sizes.all_values * engine.weight_bytes + (longest + engine.max_new_tokens) * sizes.key_values
         if least * engine.copies > engine.reserved:
             return None
-    typical = problem(config, family, sizes, DEVICES[memory][0], RESPONSE)
+    typical = shaped.problem(share_of_a_gpu(config), memory, RESPONSE)
     seconds = {
         GPUS[name].name: round(typical_step(replace(typical, device=GPUS[name]))[1].total) for name in DEVICES[memory]
     }
@@ -106,19 +143,11 @@ def rows_of(model: str) -> Iterator[Row]:
     """All figures of a model."""
     with tempfile.TemporaryDirectory() as directory:
         checkpoint = write_real_shape(Path(directory), model)
-        family = load_family(checkpoint)
-
-        @cache
-        def measured(written: str) -> ModelSizes:
-            return measure_model(family, ModelConfig.model_validate_json(written), checkpoint)
-
-        def sizes_of(config: ModelConfig) -> ModelSizes:
-            return measured(config.model_dump_json())
-
+        shaped = Shaped(load_family(checkpoint), checkpoint)
         for (method, gpus), tried in TRIED.items():
             expected: dict[str, Expected | None] = {}
             for memory in DEVICES:
-                candidates = (needs(recipe_name(model, over), family, sizes_of, memory) for over in tried)
+                candidates = (needs(recipe_name(model, over), shaped, memory) for over in tried)
                 expected[memory] = next(filter(None, candidates), None)
             yield Row(model, method, gpus, expected)
 

@@ -150,8 +150,8 @@ def write_real_shape(out: Path, name: str) -> Path:
     (out / "model.safetensors").unlink()
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     text = config["text_config"]
-    for rope in ("rope_scaling", "rope_theta"):
-        text.pop(rope, None)
+    for name_of_tiny in ("rope_scaling", "rope_theta", "layer_types"):
+        text.pop(name_of_tiny, None)
     text |= dict(shape.text)
     config["vision_config"] |= dict(shape.vision)
     config["tie_word_embeddings"] = text["tie_word_embeddings"] = shape.tied

@@ -134,7 +134,7 @@ def detect_format(row: Row, columns: Columns) -> str:
         return "verl"
     if isinstance(row.get("messages"), list) or isinstance(row.get("prompt"), list):
         return "messages"
-    if isinstance(row.get("timestamp"), list) and any(isinstance(row.get(name), str) for name in _SENTENCES):
+    if isinstance(row.get("timestamp"), list) and any(name in row for name in _SENTENCES):
         return "events"
     return "published"
 

@@ -32,6 +32,8 @@ PLACEHOLDER = re.compile(r"<image>|<video>")
 _WRAPPED = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL)
 #: Options inside a question: "(A)", "A.", "A)" or "A:", and the next one.
 _LETTERED = re.compile(r"(?:^|[\s(])A\s*+[.):\uff0e].{0,2000}?[\s(]B\s*+[.):\uff0e]", re.DOTALL)
+#: The same as lines of their own, in any order: some published rows list B before A.
+_LINES = tuple(re.compile(rf"^\s*+\(?{letter}\s*+[.):\uff0e]", re.MULTILINE) for letter in "AB")
 _DATA_TYPES = ("image", "video", "text")
 _FIXED = (
     "data_type",
@@ -118,7 +120,7 @@ def read_sample(
     question, media = _place(_question(row, form), media, form)
     column = answer_column(row, form)
     answer = _answer(row, column)
-    if task == "multiple_choice" and not options and not _LETTERED.search(question):
+    if task == "multiple_choice" and not options and not _lists_options(question):
         what = "are missing, and the question lists none"
         remedy = (
             'write them as ["A. red", "B. blue"] (["A", "B"] where a picture shows them), or set another problem_type'
@@ -147,6 +149,10 @@ def read_sample(
         extra=extra,
         where=where,
     )
+
+
+def _lists_options(question: str) -> bool:
+    return bool(_LETTERED.search(question)) or all(letter.search(question) for letter in _LINES)
 
 
 def _require_unicode(name: str, value: object) -> None:
