@@ -79,7 +79,7 @@ def test_every_floor_is_there():
     rooms = (
         "algorithms attention benchmarks cli components config curation data engines evaluation families packing policy"
     )
-    rooms += " recipes records rewards rollout toyworld training video"
+    rooms += " recipes records rewards rollout toyworld training video viewer"
     missing = [room for room in rooms.split() if not (PACKAGE / room / "__init__.py").is_file()]
     missing += [file for file in ("types.py", "tasks.py", "registry.py") if not (PACKAGE / file).is_file()]
     assert missing == []

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from easyvideor1.cli.completion import complete_recipes
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this recipe.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show this recipe.", autocompletion=complete_recipes)
+    ] = None,
     copy: Annotated[
         Path | None, typer.Option("--copy", metavar="FILE", help="Write its configuration, to change it.")
     ] = None,

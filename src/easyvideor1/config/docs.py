@@ -29,8 +29,8 @@ Every key of a run. This page is made from the schema by `make docs`; edit the d
 
 A configuration is a YAML file or the name of a shipped recipe. Any key can be set on the command line:
 
-```
-evr1 train my.yaml seed=3 data.video.fps=1 stages.0.steps=50 stages.grpo.optimizer.lr=1e-6
+```bash
+evr1 config show my.yaml seed=3 data.video.max_frames=16 stages.0.steps=50 stages.grpo.optimizer.lr=1e-6
 ```
 
 Entries of lists go by index, stages also by name. YAML is read as version 1.2: `1e-6` is a number, and `yes`, `on` and
