@@ -16,6 +16,7 @@ from rich.console import Console
 
 from .blocks import ROOT, Block
 from .commands import check_commands
+from .forking import Evr1
 
 #: Seconds until a block is stopped.
 DEADLINE = 540
@@ -78,20 +79,13 @@ def take_desk(desk: Path, place: Path) -> Path:
 class Page:
     """Runs the blocks of one page in ``place``: commands by bash, Python in one namespace."""
 
-    def __init__(self, place: Path, *, slow: bool) -> None:
+    def __init__(self, place: Path, evr1: Evr1, *, slow: bool) -> None:
         self.place = place
         self.slow = slow
         self.names: dict[str, Any] = {"__name__": "__page__"}
         commands = place / ".bin"
         commands.mkdir()
-        evr1 = commands / "evr1"
-        # A block may ask for a shorter training (``short``); the command itself stays what the page says.
-        evr1.write_text(
-            f'#!/bin/sh\n[ "$1" = train ] || EVR1_SHORT=\n'
-            f'exec "{sys.executable}" -m easyvideor1.cli "$@" $EVR1_SHORT\n',
-            encoding="utf-8",
-        )
-        evr1.chmod(0o755)
+        evr1.write_client(commands / "evr1")
         (commands / "python").symlink_to(sys.executable)
         path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {
