@@ -40,7 +40,7 @@ class Block:
 def pages() -> list[Path]:
     """Every page whose code is run."""
     return [
-        *(ROOT / name for name in ("README.md", "README.zh.md", "CONTRIBUTING.md") if (ROOT / name).is_file()),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md") if (ROOT / name).is_file()),
         *sorted((ROOT / "docs").rglob("*.md")),
     ]
 
