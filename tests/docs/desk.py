@@ -86,7 +86,9 @@ class Page:
         commands = place / ".bin"
         commands.mkdir()
         evr1.write_client(commands / "evr1")
-        (commands / "python").symlink_to(sys.executable)
+        python = commands / "python"  # no link: it would not find the packages of a virtual environment
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+        python.chmod(0o755)
         path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {
             **os.environ,

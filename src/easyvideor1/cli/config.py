@@ -7,19 +7,41 @@ from typing import Annotated
 
 import typer
 
+from easyvideor1.cli.completion import complete_configs, complete_overrides
+
 app = typer.Typer(no_args_is_help=True, help="Show, check, document and migrate configurations.")
 
-ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, or the name of a shipped recipe.")]
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG", help="YAML file, or the name of a shipped recipe.", autocompletion=complete_configs
+    ),
+]
 OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as stages.0.steps=5.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Overrides, such as stages.0.steps=5.",
+        autocompletion=complete_overrides,
+    ),
 ]
 #: Of commands that generate responses and train on none.
 GenerationOverrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as rollout.max_new_tokens=1024.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Overrides, such as rollout.max_new_tokens=1024.",
+        autocompletion=complete_overrides,
+    ),
 ]
 #: Of commands about the frame cache.
 CacheOverrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as cache.dir=/data/frames.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Overrides, such as cache.dir=/data/frames.",
+        autocompletion=complete_overrides,
+    ),
 ]
 
 

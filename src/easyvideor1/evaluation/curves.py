@@ -65,10 +65,10 @@ class Panel:
 def main_panels(history: RunHistory) -> list[Panel]:
     """Reward, held-out accuracy, response length and loss, where there are numbers."""
     candidates = [
-        Panel("Training reward", "reward", _metrics(history, _NAMED), (0.0, 1.0)),
+        Panel("Training reward", "reward", metric_series(history, _NAMED), (0.0, 1.0)),
         Panel("Held-out accuracy", "accuracy", evaluation_series(history), (0.0, 1.0)),
-        Panel("Response length", "tokens", _metrics(history, {"response/tokens": "tokens"})),
-        Panel("Loss", "loss", _metrics(history, {"loss": "loss"})),
+        Panel("Response length", "tokens", metric_series(history, {"response/tokens": "tokens"})),
+        Panel("Loss", "loss", metric_series(history, {"loss": "loss"})),
     ]
     return [panel for panel in candidates if panel.series]
 
@@ -78,7 +78,7 @@ def task_panels(history: RunHistory) -> list[Panel]:
     return [
         Panel(task.replace("_", " "), "training accuracy", series, (0.0, 1.0))
         for task in TASKS
-        if (series := _metrics(history, {f"accuracy/{task}": "accuracy"}))
+        if (series := metric_series(history, {f"accuracy/{task}": "accuracy"}))
     ]
 
 
@@ -97,7 +97,7 @@ def other_panels(history: RunHistory) -> list[Panel]:
         kind = _BY_PART.fullmatch(key)
         title = f"{kind[1]} by {kind[2]}" if kind else key
         panels.setdefault(title, {})[key] = kind[3] if kind else key
-    return [_metric_panel(title, _metrics(history, names), next(iter(names))) for title, names in panels.items()]
+    return [_metric_panel(title, metric_series(history, names), next(iter(names))) for title, names in panels.items()]
 
 
 def _metric_panel(title: str, series: tuple[Series, ...], name: str) -> Panel:
@@ -139,9 +139,9 @@ def speed_panels(history: RunHistory) -> list[Panel]:
     seconds = {name: name for name in ("rollout", "score", "update", "sync")}
     idle = {f"idle/{name}": name for name in ("trainer", "engine", "rewards")}
     candidates = [
-        Panel("Seconds of a step", "seconds", _series(history, seconds, "clocks")),
-        Panel("Idle share of a step", "share", _series(history, idle, "clocks"), (0.0, 1.0)),
-        Panel("Tokens per second", "tokens", _series(history, {"tokens_per_second": "generated"}, "clocks")),
+        Panel("Seconds of a step", "seconds", metric_series(history, seconds, "clocks")),
+        Panel("Idle share of a step", "share", metric_series(history, idle, "clocks"), (0.0, 1.0)),
+        Panel("Tokens per second", "tokens", metric_series(history, {"tokens_per_second": "generated"}, "clocks")),
     ]
     return [panel for panel in candidates if panel.series]
 
@@ -187,11 +187,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _metrics(history: RunHistory, keys: dict[str, str]) -> tuple[Series, ...]:
-    return _series(history, keys, "metrics")
-
-
-def _series(history: RunHistory, keys: dict[str, str], table: Literal["metrics", "clocks"]) -> tuple[Series, ...]:
+def metric_series(
+    history: RunHistory, keys: dict[str, str], table: Literal["metrics", "clocks"] = "metrics"
+) -> tuple[Series, ...]:
+    """The series of metrics that have values, labelled as ``keys`` says; ``clocks`` are those of ``timings.jsonl``."""
     found = []
     for key, label in keys.items():
         points: list[tuple[float, float]] = []

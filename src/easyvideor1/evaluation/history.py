@@ -113,13 +113,8 @@ def compared_evaluations(history: RunHistory) -> tuple[str | None, str | None]:
 
 def cache_dir(history: RunHistory) -> Path | None:
     """The frame cache of the run's configuration, if the directory exists."""
-    return cache_named(history.config)
-
-
-def cache_named(text: str | None) -> Path | None:
-    """The frame cache that the text of a ``config.yaml`` names, if the directory exists."""
     try:
-        config = yaml.safe_load(text) if text else None
+        config = yaml.safe_load(history.config) if history.config else None
     except (yaml.YAMLError, ValueError):  # damaged, or edited by hand
         return None
     section = config.get("cache") if isinstance(config, dict) else None

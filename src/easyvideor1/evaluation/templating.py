@@ -11,6 +11,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 _PLACEHOLDER = re.compile("&lt;(image|video)&gt;")
+#: Control characters, which HTML does not allow, but for tab and line feed.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _NONE = "\N{EN DASH}"
 
 
@@ -39,7 +41,7 @@ def page_environment(*packages: str) -> Environment:
         loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "easyvideor1.evaluation")]),
     )
     environment.filters |= {"percent": percent, "number": number, "duration": duration, "kind": kind, "words": words}
-    environment.filters |= {"columns": columns, "placeholders": placeholders}
+    environment.filters |= {"columns": columns, "placeholders": placeholders, "clean": clean}
     return environment
 
 
@@ -88,3 +90,8 @@ def placeholders(question: str) -> Markup:
 def columns(rows: list[Mapping[str, Any]]) -> list[str]:
     """All keys of the rows, in order of appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def clean(text: str) -> str:
+    """A text of a model or a row as a page can show it: without characters that control a terminal."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))

@@ -7,13 +7,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
 
 from easyvideor1.evaluation.certificate import CERTIFICATE
-from easyvideor1.evaluation.history import cache_named
 from easyvideor1.records.reading import stage_directories
 from easyvideor1.types import DataError
 from easyvideor1.video import FrameStore
@@ -24,8 +25,6 @@ Kind = Literal["run", "evaluation"]
 _SKIPPED = re.compile(r"\..*|stages|checkpoints|rollouts|frames|[0-9a-f]{2}|node_modules|__pycache__|evr1-cache")
 #: Directories below a place that are searched.
 _DEEPEST = 8
-#: Bytes of recently read frames that a store keeps in memory.
-_KEPT_BYTES = 256 << 20
 _STAGE = re.compile(r"\d+-.+")
 
 
@@ -178,11 +177,33 @@ def run_fingerprint(run: Path) -> str:
     return fingerprint(files)
 
 
+def run_config(run: Path) -> dict[str, Any]:
+    """The ``config.yaml`` of a run as it was written, unchecked; empty if it is missing or damaged."""
+    try:
+        found = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def setting(config: Mapping[str, Any], *names: str) -> Any:
+    """A setting by the names that lead to it; ``None`` if it is not there."""
+    found: Any = config
+    for name in names:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def named_directory(run: Path, named: object) -> Path | None:
+    """A directory that the configuration of a run names. A relative path is one from where the run was started: this
+    directory, or one above the run."""
+    if not isinstance(named, str) or not named:
+        return None
+    above = run.resolve().parents
+    return next((path for path in (Path(named), *(parent / named for parent in above)) if path.is_dir()), None)
+
+
 def frame_store(run: Path) -> FrameStore | None:
     """The frame store of a run's configuration; ``None`` if the configuration names none that is there."""
-    try:
-        config = (run / "config.yaml").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return None
-    directory = cache_named(config)
-    return FrameStore(directory, keep_bytes=_KEPT_BYTES) if directory else None
+    directory = named_directory(run, setting(run_config(run), "cache", "dir"))
+    return FrameStore(directory) if directory else None
