@@ -103,6 +103,8 @@ class Page:
     def take(self, block: Block) -> None:
         """Run a block, or check it where its comment says that it cannot be run here."""
         runs = "not run" not in block.says and ("slow" not in block.says or self.slow)
+        for name in block.says.get("without", "").split():
+            (self.place / name).unlink()
         if block.file:
             file = self.place / block.file
             file.parent.mkdir(parents=True, exist_ok=True)
