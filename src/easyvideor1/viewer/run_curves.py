@@ -137,6 +137,6 @@ def sparkline(series: Series, *, width: int = 120, height: int = 28) -> Markup:
     across, up = (width - 4) / max(1, len(values) - 1), (height - 4) / ((high - low) or 1.0)
     points = " ".join(f"{2 + n * across:.1f},{height - 2 - (y - low) * up:.1f}" for n, y in enumerate(values))
     return Markup(
-        f'<svg class="spark" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">'
+        f'<svg class="sparkline" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">'
         f'<polyline points="{points}"/></svg>'
     )

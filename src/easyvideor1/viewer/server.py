@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import uvicorn
@@ -50,7 +50,9 @@ def serve(
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         say(f"look at {_address(listener, host)}{f'?{TOKEN}={token}' if token else ''} (Ctrl-C ends the viewer)")
-        uvicorn.Server(settings).run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
+            uvicorn.Server(settings).run(sockets=[listener])
+    say("the viewer has ended")
 
 
 def _address(listener: socket.socket, host: str) -> str:

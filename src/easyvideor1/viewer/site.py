@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,8 @@ class Site:
         }
 
 
-def query(pairs: Iterable[tuple[str, Any]], **changes: Any) -> str:
+def query(values: Mapping[str, Any] | Iterable[tuple[str, Any]], **changes: Any) -> str:
     """The query of an address from its pairs, with some values changed; those that are empty are left out."""
+    pairs = values.items() if isinstance(values, Mapping) else values
     kept = [*((name, value) for name, value in pairs if name not in changes), *changes.items()]
     return urlencode([(name, value) for name, value in kept if value not in (None, "")])
