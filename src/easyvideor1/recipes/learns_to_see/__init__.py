@@ -44,9 +44,9 @@ TOWER = {"depth": 3, "embed_dim": 128, "mlp_ratio": 2, "num_heads": 4}
 SIDE = 56
 BUDGET = VideoBudget(rule="uniform", frames=8, min_pixels=SIDE**2, max_pixels=SIDE**2)
 #: Scenes that the tower names, none of them in the recipe's world; the first are held out.
-NAMED, HELD_OUT = 4000, 100
+NAMED, HELD_OUT = 2500, 100
 #: Steps of naming, with so many clips each.
-NAMING_STEPS, NAMING_CLIPS = 1000, 24
+NAMING_STEPS, NAMING_CLIPS = 600, 24
 
 #: Colours of the recipe's world, and what else its clips have in common.
 COLOURS = ("red", "green", "blue", "yellow")
@@ -61,7 +61,7 @@ WORLD: dict[str, Any] = {
 #: What the tower says that a patch shows.
 WORDS = (*COLOURS, *SHAPES, *DIRECTIONS, "still", "0", "1", "2", "3")
 #: Clips of the training split whose questions teach seeing; the others are asked in GRPO.
-SEEN = 1600
+SEEN = 400
 #: What stands before a question about a video.
 MARK = "<video>\n"
 #: Questions of each clip, by their ``data_source``.
@@ -69,7 +69,7 @@ KINDS = ("colour", "shape", "direction", "count", "when")
 #: Task types of the rows. Their prompts are the questions alone, since answers are sentences.
 TASKS = ("multiple_choice", "numerical", "temporal_grounding", "description")
 #: Rows of arithmetic.
-SUMS = {"train": 460, "test": 60}
+SUMS = {"train": 460, "test": 30}
 
 _SIZES = (
     *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
@@ -273,7 +273,7 @@ def write_rows(world: Path, *, seen: int = SEEN) -> None:
 
     ``see.jsonl`` has a description and a question of each kind for the first ``seen`` clips, with answers to learn;
     ``ask.jsonl`` one question for each other clip; ``sums.jsonl`` arithmetic. Of the test rows there are
-    ``test-video.jsonl``, half of the same questions without the video (``test-blind.jsonl``) and with the video of
+    ``test-video.jsonl``, half of these without the video (``test-blind.jsonl``), a third of them with the video of
     another clip (``test-swapped.jsonl``), and ``test-sums.jsonl``.
     """
     scenes = [json.loads(line) for line in (world / "scenes.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -290,7 +290,7 @@ def write_rows(world: Path, *, seen: int = SEEN) -> None:
     _write(world / "ask.jsonl", asked)
     _write(world / "sums.jsonl", sums("train"))
     _write(world / "test-blind.jsonl", _named(blind[::2], "blind"))
-    _write(world / "test-swapped.jsonl", _named(swapped[::2], "swapped"))
+    _write(world / "test-swapped.jsonl", _named(swapped[::3], "swapped"))
     _write(world / "test-sums.jsonl", sums("test"))
     _write(world / "test-video.jsonl", found)
 
