@@ -55,7 +55,7 @@ _ENDS_UNSURE = re.compile(r"[A-Za-z][)\]\"']*+\s*+\?+\s*+")
 _NOUN_BEHIND = re.compile(r"(?<![A-Za-z])([A-Z])\s*+(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805)")
 #: A sentence that says one thing of another: "The circle is red.", "It moves left."
 _STATES = re.compile(
-    r"(?P<subject>(?:the|this|that|these|those|it|its|they)\b[\w\s'-]{0,60}?)\s(?:is|are|was|were|moves?|goes|go|turns?|has|have)"
+    r"(?P<subject>(?:the|this|that|these|those|it|its|they)\b[\w\s'-]{0,60})\s(?:is|are|was|were|moves?|goes|go|turns?|has|have)"
     r"\s(?P<said>\S[^.!?;\n]*+)[.!]?",
     re.IGNORECASE,
 )
