@@ -16,6 +16,7 @@ from easyvideor1 import __version__
 from easyvideor1.evaluation.history import RunHistory, place_of, read_history
 from easyvideor1.evaluation.statistics import Interval
 from easyvideor1.files import write_atomic
+from easyvideor1.records.glossary import meaning_of
 from easyvideor1.tasks import TASKS
 
 _BY_PART = re.compile(r"(.*)/(modality|source)/(.+)")
@@ -52,12 +53,13 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart; ``unit`` says what the vertical axis counts, ``limits`` fixes its range."""
+    """One chart; ``unit`` is that of the vertical axis, ``limits`` fixes its range, ``about`` explains it."""
 
     title: str
     unit: str
     series: tuple[Series, ...]
     limits: tuple[float, float] | None = None
+    about: str = ""
 
 
 def main_panels(history: RunHistory) -> list[Panel]:
@@ -95,7 +97,16 @@ def other_panels(history: RunHistory) -> list[Panel]:
         kind = _BY_PART.fullmatch(key)
         title = f"{kind[1]} by {kind[2]}" if kind else key
         panels.setdefault(title, {})[key] = kind[3] if kind else key
-    return [Panel(title, "", metric_series(history, names)) for title, names in panels.items()]
+    return [_metric_panel(title, metric_series(history, names), next(iter(names))) for title, names in panels.items()]
+
+
+def _metric_panel(title: str, series: tuple[Series, ...], name: str) -> Panel:
+    """A panel with what the glossary says of its metric; one of your own has no entry."""
+    meaning = meaning_of(name)
+    if meaning is None:
+        return Panel(title, "", series)
+    unit = meaning.unit if meaning.unit != "-" else ""
+    return Panel(title, unit, series, about=f"{meaning.formula}. A bad value: {meaning.bad}")
 
 
 def benchmark_panels(history: RunHistory) -> list[Panel]:
