@@ -70,18 +70,27 @@ def test_a_gpu_that_is_small_gets_what_makes_it_fit(world: World, tmp_path: Path
     shape.mkdir()
     shutil.copyfile(world.checkpoint / "config.json", shape / "config.json")
     words = ["--model", str(shape), "--data", world.rows("train"), "--device", "L4", "--gpus", "2"]
-    large, small = init("large.yaml", *words), init("small.yaml", *words, "--memory", "9M")
-    assert large.exit_code == 0 and small.exit_code == 0, f"{large.output}{small.output}"
-    texts = [(tmp_path / f"{name}.yaml").read_text() for name in ("large", "small")]
-    assert "(evr1 fit)" in texts[1] and "else the" in texts[1] and "else the" not in texts[0]
-    for name, memory in (("large", ""), ("small", "9M")):
-        config = load_config(f"{name}.yaml")
-        assert config.cluster.ranks == 2 and config.model.dtype == "bfloat16"
-        asked = ["fit", f"{name}.yaml", f"model.path={world.checkpoint}", "--device", "L4", "--json"]
-        fits = RUN.invoke(app, [*asked, *(["--memory", memory] if memory else [])])
-        assert fits.exit_code == 0, fits.output
-    nothing = init("none.yaml", *words, "--memory", "1M")
+    large = init("large.yaml", *words)
+    assert large.exit_code == 0, large.output
+    assert "else the" not in Path("large.yaml").read_text()
+    peak = fits("large.yaml", world)["peaks"]["update"]["total"]
+    memory = str(int(0.9 * peak / 0.92))
+    small = init("small.yaml", *words, "--memory", memory)
+    assert small.exit_code == 0, small.output
+    assert "(evr1 fit)" in Path("small.yaml").read_text() and "else the" in Path("small.yaml").read_text()
+    assert fits("small.yaml", world, "--memory", memory)["fits"]
+    config = load_config("small.yaml")
+    assert config.cluster.ranks == 2 and config.model.dtype == "bfloat16"
+    nothing = init("none.yaml", *words, "--memory", "100K")
     assert nothing.exit_code == 2 and "nothing makes it fit" in nothing.stderr and not Path("none.yaml").exists()
+
+
+def fits(config: str, world: World, *words: str) -> dict[str, Any]:
+    """What ``evr1 fit`` says of the stage, with the model's own tokenizer."""
+    done = RUN.invoke(app, ["fit", config, f"model.path={world.checkpoint}", "--device", "L4", "--json", *words])
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["stages"][0]
+    return found
 
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: Any) -> None:
