@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 #: What a comment right before a block may say; the same words are in CONTRIBUTING.md.
-WORDS = ("not run", "file", "slow", "short", "yaml", "fails")
+WORDS = ("not run", "file", "slow", "short", "yaml", "fails", "without")
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>[\w+-]*)(?P<title>[^\n`]*)$")
 _COMMENT = re.compile(r"<!--\s*(?P<word>[a-z ]+?)\s*(?::\s*(?P<text>.*?))?\s*-->", re.DOTALL)
@@ -40,7 +40,7 @@ class Block:
 def pages() -> list[Path]:
     """Every page whose code is run."""
     return [
-        *(ROOT / name for name in ("README.md", "README.zh.md", "CONTRIBUTING.md") if (ROOT / name).is_file()),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md") if (ROOT / name).is_file()),
         *sorted((ROOT / "docs").rglob("*.md")),
     ]
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from .blocks import ROOT, Block
 from .commands import check_commands
+from .forking import Evr1
 
 #: Seconds until a block is stopped.
 DEADLINE = 540
@@ -78,21 +79,16 @@ def take_desk(desk: Path, place: Path) -> Path:
 class Page:
     """Runs the blocks of one page in ``place``: commands by bash, Python in one namespace."""
 
-    def __init__(self, place: Path, *, slow: bool) -> None:
+    def __init__(self, place: Path, evr1: Evr1, *, slow: bool) -> None:
         self.place = place
         self.slow = slow
         self.names: dict[str, Any] = {"__name__": "__page__"}
         commands = place / ".bin"
         commands.mkdir()
-        evr1 = commands / "evr1"
-        # A block may ask for a shorter training (``short``); the command itself stays what the page says.
-        evr1.write_text(
-            f'#!/bin/sh\n[ "$1" = train ] || EVR1_SHORT=\n'
-            f'exec "{sys.executable}" -m easyvideor1.cli "$@" $EVR1_SHORT\n',
-            encoding="utf-8",
-        )
-        evr1.chmod(0o755)
-        (commands / "python").symlink_to(sys.executable)
+        evr1.write_client(commands / "evr1")
+        python = commands / "python"  # no link: it would not find the packages of a virtual environment
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+        python.chmod(0o755)
         path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {
             **os.environ,
@@ -107,6 +103,8 @@ class Page:
     def take(self, block: Block) -> None:
         """Run a block, or check it where its comment says that it cannot be run here."""
         runs = "not run" not in block.says and ("slow" not in block.says or self.slow)
+        for name in block.says.get("without", "").split():
+            (self.place / name).unlink()
         if block.file:
             file = self.place / block.file
             file.parent.mkdir(parents=True, exist_ok=True)

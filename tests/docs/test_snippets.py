@@ -3,7 +3,9 @@
 How pages mark what cannot be run here is described in CONTRIBUTING.md.
 """
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from .blocks import ROOT, blocks_of, pages
 from .commands import check_commands, simple_commands
 from .desk import Page, check_yaml, make_desk, take_desk
+from .forking import Evr1
 
 LANGUAGES = {"bash", "python", "yaml", "json", "jinja", "text", "html", "dockerfile", "diff", "toml", "latex"}
 PAGES = [path for path in pages() if blocks_of(path)]
@@ -26,12 +29,18 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_desk(tmp_path_factory.mktemp("desk"))
 
 
-def run(path: Path, desk: Path, place: Path, monkeypatch: pytest.MonkeyPatch, *, slow: bool) -> None:
+@pytest.fixture(scope="module")
+def evr1(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evr1]:
+    with contextlib.closing(Evr1(tmp_path_factory.mktemp("evr1"))) as process:
+        yield process
+
+
+def run(path: Path, desk: Path, evr1: Evr1, place: Path, monkeypatch: pytest.MonkeyPatch, *, slow: bool) -> None:
     take_desk(desk, place)
     monkeypatch.chdir(place)
     monkeypatch.syspath_prepend(str(place))
     known = set(sys.modules)
-    page = Page(place, slow=slow)
+    page = Page(place, evr1, slow=slow)
     try:
         for block in blocks_of(path):
             try:
@@ -48,15 +57,15 @@ def run(path: Path, desk: Path, place: Path, monkeypatch: pytest.MonkeyPatch, *,
 
 @pytest.mark.model
 @pytest.mark.parametrize("path", PAGES, ids=name)
-def test_the_code_of_a_page_runs(path, desk, tmp_path, monkeypatch):
-    run(path, desk, tmp_path / "page", monkeypatch, slow=False)
+def test_the_code_of_a_page_runs(path, desk, evr1, tmp_path, monkeypatch):
+    run(path, desk, evr1, tmp_path / "page", monkeypatch, slow=False)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("path", SLOW, ids=name)
-def test_the_slow_code_of_a_page_runs(path, desk, tmp_path, monkeypatch):
-    run(path, desk, tmp_path / "page", monkeypatch, slow=True)
+def test_the_slow_code_of_a_page_runs(path, desk, evr1, tmp_path, monkeypatch):
+    run(path, desk, evr1, tmp_path / "page", monkeypatch, slow=True)
 
 
 @pytest.mark.parametrize("path", pages(), ids=name)
@@ -120,10 +129,10 @@ def test_comments_of_blocks(tmp_path):
         blocks_of(page)
 
 
-def test_a_page_that_is_wrong_fails(desk, tmp_path):
+def test_a_page_that_is_wrong_fails(desk, evr1, tmp_path):
     page = tmp_path / "page.md"
     take_desk(desk, tmp_path / "page")
-    runner = Page(tmp_path / "page", slow=False)
+    runner = Page(tmp_path / "page", evr1, slow=False)
     for text in ("```bash\ntest -e nothing\n```\n", "```python\n1 / 0\n```\n", "```json\n{1}\n```\n"):
         page.write_text(text)
         with pytest.raises((AssertionError, ZeroDivisionError, ValueError)):

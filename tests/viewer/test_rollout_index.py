@@ -1,5 +1,6 @@
 """The index holds what the files hold, whatever happens to them meanwhile."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -228,6 +229,44 @@ def test_lines_that_are_no_groups_cost_only_themselves(tmp_path):
     assert [(row["sample"], row["line"]) for row in found] == [("sample-0", 0), ("sample-1", 6)]
     ((_, fault),) = index.progress().faults
     assert "line 2 is not valid JSON" in fault and "and 4 more" in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("total", "x"),
+        ("total", None),
+        ("parts", 3),
+        ("parsed", {}),
+        ("tokens", []),
+        ("response", 7),
+        ("task", ["a"]),
+        ("origin", 1),
+    ],
+)
+def test_values_of_another_kind_cost_their_line_alone(tmp_path, name, value):
+    run = tmp_path / "run"
+    file = write_step(run, 1, [group(0), group(1)])
+    first, second = file.read_text().splitlines(keepends=True)
+    row = json.loads(first)
+    for place in (row, row["trajectories"][0], row["trajectories"][0]["score"]):
+        if name in place and not (name == "tokens" and place is row):
+            place[name] = value
+    file.write_text(json.dumps(row) + "\n" + second)
+    index = filled(run)
+    assert samples(index) == ["sample-1"]
+    assert "line 1 is no group" in index.progress().faults[0][1]
+
+
+def test_numbers_that_are_none_are_kept_out_of_the_sums(tmp_path):
+    run = tmp_path / "run"
+    file = write_step(run, 1, [group(0)])
+    file.write_text(
+        file.read_text().replace('"total": 1.0', '"total": NaN', 1).replace('"total":1.0', '"total":NaN', 1)
+    )
+    index = filled(run)
+    (row,) = index.groups(index.search(wanted()).ids)
+    assert row["mean"] == pytest.approx(0.1) and row["spread"] == 0.0
 
 
 def test_odd_text_is_kept(tmp_path):

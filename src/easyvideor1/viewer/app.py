@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -14,14 +16,17 @@ from easyvideor1.viewer.pages import PARTS
 from easyvideor1.viewer.site import Site, Tab
 
 
-def build_app(library: Library, *, token: str = "") -> Starlette:
+def build_app(library: Library, *, token: str = "", data: tuple[Path, ...] = (), exporting: bool = False) -> Starlette:
     """The application.
 
     Args:
         library: what it shows.
         token: that callers must have; without one, they must name this machine by a loopback address.
+        data: configurations, or files of rows, whose rows it shows.
+        exporting: its pages become files (``static_site``).
     """
-    site = Site(library, tuple(Tab(part.TITLE, part.PATH) for part in PARTS))
+    tabs = tuple(Tab(part.TITLE, part.PATH) for part in PARTS)
+    site = Site(library, tabs, data=data, exporting=exporting)
 
     def first(request: Request) -> Response:
         return RedirectResponse(site.tabs[0].path, 302)

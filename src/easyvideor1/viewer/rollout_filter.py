@@ -25,13 +25,13 @@ MARKS: Mapping[str, tuple[str, bool, str]] = {
 }
 #: Orders by name: (label, SQL of groups, SQL of responses).
 ORDERS: Mapping[str, tuple[str, str, str]] = {
-    "": ("latest step first", "g.stage DESC, g.step DESC, g.line", "g.stage DESC, g.step DESC, g.line, m.place"),
-    "first": ("first step first", "g.stage, g.step, g.line", "g.stage, g.step, g.line, m.place"),
-    "reward": ("highest reward", "g.mean DESC, g.id", "m.reward DESC, m.id"),
-    "least": ("lowest reward", "g.mean IS NULL, g.mean, g.id", "m.reward, m.id"),
-    "spread": ("largest spread of rewards", "g.spread DESC, g.id", "g.spread DESC, g.id, m.place"),
-    "length": ("longest", "g.tokens DESC, g.id", "m.tokens DESC, m.id"),
-    "short": ("shortest", "g.tokens IS NULL, g.tokens, g.id", "m.tokens, m.id"),
+    "": ("latest step first", "g.seq DESC", "m.seq DESC"),
+    "first": ("first step first", "g.stage, g.step, g.seq DESC", "g.stage, g.step, m.seq DESC"),
+    "reward": ("highest reward", "g.mean DESC, g.seq DESC", "m.reward DESC, m.seq DESC"),
+    "least": ("lowest reward", "g.mean IS NULL, g.mean, g.seq DESC", "m.reward, m.seq"),
+    "spread": ("largest spread of rewards", "g.spread DESC, g.seq DESC", "g.spread DESC, m.seq DESC"),
+    "length": ("longest", "g.tokens DESC, g.seq DESC", "m.tokens DESC, m.seq DESC"),
+    "short": ("shortest", "g.tokens IS NULL, g.tokens, g.seq DESC", "m.tokens, m.seq"),
 }
 #: Characters that full-text search would take for one long word: each is a word here.
 _LONE = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])")
@@ -144,14 +144,15 @@ def searched(wanted: Filter, *, full_text: bool) -> tuple[str, list[Any]]:
     if not by_response and of_members:
         # The conditions hold for one and the same response.
         inner = " AND ".join(condition for condition, _ in of_members)
-        there = f"g.id IN (SELECT m.grp FROM members m JOIN groups g ON g.id = m.grp WHERE {inner})"
+        there = f"g.id IN (SELECT m.grp FROM members m WHERE {inner})"
         failed = len(of_members) == 1 and "fault" in wanted.marks  # a group that failed has no responses
         conditions.append((f"({there} OR g.error != '')" if failed else there, []))
         values += [value for _, some in of_members for value in some]
     where = " AND ".join(condition for condition, _ in conditions) or "1"
-    if by_response:
-        return f"SELECT m.id FROM members m JOIN groups g ON g.id = m.grp WHERE {where} ORDER BY {order}", values
-    return f"SELECT g.id FROM groups g WHERE {where} ORDER BY {order}", values
+    if not by_response:
+        return f"SELECT g.id FROM groups g WHERE {where} ORDER BY {order}", values
+    both = " JOIN groups g ON g.id = m.grp" if "g." in where + order else ""
+    return f"SELECT m.id FROM members m{both} WHERE {where} ORDER BY {order}", values
 
 
 def _text(asked: list[str], full_text: bool) -> tuple[str, list[Any]]:

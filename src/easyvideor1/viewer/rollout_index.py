@@ -20,14 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.records.reading import parse_row, rollout_files, stage_directories
-from easyvideor1.records.trajectories import SampleRecord, record_from_json
-from easyvideor1.viewer.rollout_filter import Filter, searched, words_of
-from easyvideor1.viewer.rollout_rows import GROUP_COLUMNS, MEMBER_COLUMNS, group_values, member_values
+from easyvideor1.viewer.rollout_filter import Filter, searched
+from easyvideor1.viewer.rollout_reading import Line, files_of, lines_of, state_of
+from easyvideor1.viewer.rollout_rows import GROUP_COLUMNS, MEMBER_COLUMNS
 
 _LOG = logging.getLogger(__name__)
 #: Changes with the tables: an index of another version is made anew.
-VERSION = 1
+VERSION = 2
 _BUSY_SECONDS = 20.0
 #: Results of searches that are kept, for the windows of a list.
 _KEPT = 24
@@ -42,6 +41,10 @@ CREATE TABLE IF NOT EXISTS members (
 CREATE TABLE IF NOT EXISTS state (generation INTEGER);
 CREATE INDEX IF NOT EXISTS groups_file ON groups (file);
 CREATE INDEX IF NOT EXISTS members_grp ON members (grp);
+CREATE INDEX IF NOT EXISTS groups_seq ON groups (seq);
+CREATE INDEX IF NOT EXISTS members_seq ON members (seq);
+CREATE INDEX IF NOT EXISTS members_reward ON members (reward, seq);
+CREATE INDEX IF NOT EXISTS members_tokens ON members (tokens, seq);
 """
 
 
@@ -68,6 +71,15 @@ class Search:
     ids: Sequence[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """``named`` are the values of ``task``, ``source`` and ``stage`` with their numbers of groups, ``ranges`` the
+    ``first`` and ``last`` step, and the rewards from ``low`` to ``high``; ``None`` in an empty index."""
+
+    named: Mapping[str, Sequence[tuple[str, int]]]
+    ranges: Mapping[str, float | None]
+
+
 class RolloutIndex:
     """The index of one run.
 
@@ -87,6 +99,7 @@ class RolloutIndex:
         self._thread: threading.Thread | None = None
         self._searches: OrderedDict[str, Search] = OrderedDict()
         self._keeping = threading.Lock()
+        self._choices: tuple[int, Choices] | None = None
         self._wanted = full_text
         try:
             self._open()
@@ -177,7 +190,7 @@ class RolloutIndex:
     def fill(self) -> None:
         """Read what is new or changed; the latest steps first."""
         with self._filling:
-            there = _files(self.run)
+            there = files_of(self.run)
             with self._reading() as connection:
                 known = {(stage, step): tuple(rest) for stage, step, *rest in connection.execute(_KNOWN)}
             for key in known.keys() - there.keys():
@@ -196,16 +209,12 @@ class RolloutIndex:
         """Read one file, and put it in the place of what was known of it."""
         try:
             with path.open("rb") as file:
-                state = _state(os.fstat(file.fileno()))
+                state = state_of(os.fstat(file.fileno()))
                 content = file.read()
         except OSError as error:  # gone since it was listed, or not ours to read
             _LOG.debug("%s: %s", path, error)
             return
-        records, fault = _records(content, key[1])
-        texts = [
-            ([words_of(each.response) for each in record.trajectories], words_of(_asked(record)))
-            for _, record in records
-        ]
+        lines, fault = lines_of(content, key)
         with self._write() as connection:
             kept = connection.execute(f"{_KNOWN} WHERE stage = ? AND step = ?", key).fetchone()
             if kept is not None and tuple(kept[2:]) == state:
@@ -215,33 +224,22 @@ class RolloutIndex:
                 "INSERT OR REPLACE INTO files (stage, step, size, time, inode, fault) VALUES (?, ?, ?, ?, ?, ?)",
                 (*key, *state, fault),
             )
-            for (line, record), (responses, question) in zip(records, texts, strict=True):
-                self._add(connection, row.lastrowid or 0, key, line, record, responses, question)
+            for line in lines:
+                self._add(connection, row.lastrowid or 0, line)
             connection.execute("UPDATE state SET generation = generation + 1")
 
-    def _add(
-        self,
-        connection: sqlite3.Connection,
-        file: int,
-        key: tuple[str, int],
-        line: int,
-        record: SampleRecord,
-        responses: Sequence[str],
-        question: str,
-    ) -> None:
-        values = group_values(key[0], key[1], line, record)
-        group = connection.execute(_insert("groups", ("file", *GROUP_COLUMNS)), (file, *values)).lastrowid
-        connection.execute("INSERT INTO questions (rowid, text) VALUES (?, ?)", (group, question))
-        for place, (trajectory, text) in enumerate(zip(record.trajectories, responses, strict=True)):
-            row = (group, *member_values(place, trajectory))
-            member = connection.execute(_insert("members", ("grp", *MEMBER_COLUMNS)), row).lastrowid
+    def _add(self, connection: sqlite3.Connection, file: int, line: Line) -> None:
+        group = connection.execute(_insert("groups", ("file", *GROUP_COLUMNS)), (file, *line.group)).lastrowid
+        connection.execute("INSERT INTO questions (rowid, text) VALUES (?, ?)", (group, line.question))
+        for values, text in zip(line.members, line.responses, strict=True):
+            member = connection.execute(_insert("members", ("grp", *MEMBER_COLUMNS)), (group, *values)).lastrowid
             connection.execute("INSERT INTO texts (rowid, text) VALUES (?, ?)", (member, text))
 
     # Reading
 
     def progress(self) -> Progress:
         """How far the index is."""
-        there = _files(self.run)
+        there = files_of(self.run)
         with self._reading() as connection:
             known = {(stage, step): tuple(rest) for stage, step, *rest in connection.execute(_KNOWN)}
             (groups,) = connection.execute("SELECT COUNT(*) FROM groups").fetchone()
@@ -297,18 +295,27 @@ class RolloutIndex:
             found = connection.execute(asked, (json.dumps(list(ids)),)).fetchall()
         return {row[0]: dict(zip(plain, row, strict=True)) for row in found}
 
-    def values(self, column: str) -> list[tuple[str, int]]:
-        """The values of ``task``, ``source`` or ``stage`` with their numbers of groups."""
-        with self._reading() as connection:
-            asked = f"SELECT {column}, COUNT(*) FROM groups GROUP BY 1 ORDER BY 1"
-            return [(str(value), int(count)) for value, count in connection.execute(asked)]
+    def choices(self) -> Choices:
+        """What the index can be filtered by now."""
+        generation = self.generation()
+        if self._choices is None or self._choices[0] != generation:
+            self._choices = generation, self._find_choices()
+        return self._choices[1]
 
-    def ranges(self) -> Mapping[str, Any]:
-        """First and last step, and smallest and largest reward; ``None`` in an empty index."""
+    def _find_choices(self) -> Choices:
         with self._reading() as connection:
+            named = {
+                column: [
+                    (str(value), int(count))
+                    for value, count in connection.execute(
+                        f"SELECT {column}, COUNT(*) FROM groups GROUP BY 1 ORDER BY 1"
+                    )
+                ]
+                for column in ("task", "source", "stage")
+            }
             steps = connection.execute("SELECT MIN(step), MAX(step) FROM files").fetchone()
             rewards = connection.execute("SELECT MIN(reward), MAX(reward) FROM members").fetchone()
-        return dict(zip(("first", "last", "low", "high"), (*steps, *rewards), strict=True))
+        return Choices(named, dict(zip(("first", "last", "low", "high"), (*steps, *rewards), strict=True)))
 
 
 _KNOWN = "SELECT stage, step, size, time, inode FROM files"
@@ -327,49 +334,6 @@ def _file_of(run: Path, cache: Path | None) -> Path | None:
     digest = hashlib.sha256(os.fsencode(run.resolve())).hexdigest()[:16]
     name = re.sub(r"[^\w.-]+", "-", run.resolve().name)[:60]
     return cache / f"{name}-{digest}-v{VERSION}.sqlite"
-
-
-def _files(run: Path) -> dict[tuple[str, int], tuple[Path, tuple[int, int, int]]]:
-    """The rollout files of a run with their states, by stage and step, in order."""
-    found = {}
-    for stage in stage_directories(run):
-        for step, path in rollout_files(stage).items():
-            try:
-                found[stage.name, step] = path, _state(path.stat())
-            except OSError:
-                continue  # removed since it was listed
-    return found
-
-
-def _state(stat: os.stat_result) -> tuple[int, int, int]:
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
-
-
-def _records(content: bytes, step: int) -> tuple[list[tuple[int, SampleRecord]], str]:
-    """The groups of a file with their lines from 0, and what is wrong with it; empty if nothing is."""
-    found: list[tuple[int, SampleRecord]] = []
-    faults: list[str] = []
-    lines = content.split(b"\n")
-    place = 0
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        row = parse_row(line)
-        if isinstance(row, str):
-            faults.append("its last line is cut short" if number == len(lines) else f"line {number} is {row}")
-        else:
-            try:
-                found.append((place, record_from_json(row)))
-            except (KeyError, TypeError, ValueError) as error:
-                faults.append(f"line {number} is no group ({error!r})")
-        place += 1
-    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-    return found, f"{faults[0]}{more}" if faults else "" if found else "empty"
-
-
-def _asked(record: SampleRecord) -> str:
-    """What a search for a question looks through."""
-    return "\n".join((record.sample, record.question, record.answer, *record.options))
 
 
 def _remove(connection: sqlite3.Connection, key: tuple[str, int]) -> None:

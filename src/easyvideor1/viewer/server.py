@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 
 import uvicorn
 
@@ -17,7 +18,9 @@ from easyvideor1.viewer.library import Library
 _GRACE_SECONDS = 2
 
 
-def serve(library: Library, host: str, port: int, token: str, say: Callable[[str], None]) -> None:
+def serve(
+    library: Library, host: str, port: int, token: str, say: Callable[[str], None], data: tuple[Path, ...] = ()
+) -> None:
     """Serve until SIGTERM or SIGINT comes.
 
     Args:
@@ -26,6 +29,7 @@ def serve(library: Library, host: str, port: int, token: str, say: Callable[[str
         port: 0 takes a free one.
         token: that callers must have; empty for none.
         say: tells where the site is.
+        data: configurations, or files of rows, whose rows are shown.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -36,7 +40,7 @@ def serve(library: Library, host: str, port: int, token: str, say: Callable[[str
         except OSError as error:
             raise address_error(host, port, error) from error
         settings = uvicorn.Config(
-            build_app(library, token=token),
+            build_app(library, token=token, data=data),
             http="h11",
             ws="none",
             lifespan="off",
@@ -46,7 +50,9 @@ def serve(library: Library, host: str, port: int, token: str, say: Callable[[str
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         say(f"look at {_address(listener, host)}{f'?{TOKEN}={token}' if token else ''} (Ctrl-C ends the viewer)")
-        uvicorn.Server(settings).run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
+            uvicorn.Server(settings).run(sockets=[listener])
+    say("the viewer has ended")
 
 
 def _address(listener: socket.socket, host: str) -> str:

@@ -15,34 +15,60 @@
     });
   };
 
-  // <main data-version="..." data-version-url="..."> or any element: when the address answers with another version, the
-  // page is fetched again and every [data-live][id] gets its new content. Focus and scrolling stay.
+  // An element with data-version and data-version-url: when that address answers with another version, the page is
+  // fetched again and every [data-live][id] gets its new content. Focus, scrolling, marks and open details stay. Nothing
+  // is asked while the tab is hidden.
+  const PACE = 2000;
+  const nameOf = (one) => one.id ? `#${one.id}` : `${one.tagName}|${one.getAttribute("href")}|${one.name}|${one.value}`;
+  const kept = (old) => ({
+    open: [...old.querySelectorAll("details")].map((one) => one.open),
+    marked: new Set([...old.querySelectorAll("input:checked")].map(nameOf)),
+    across: [...old.querySelectorAll(".scroll")].map((one) => [one.scrollLeft, one.scrollTop]),
+    focus: old.contains(document.activeElement) ? nameOf(document.activeElement) : null,
+  });
+  const restore = (now, was) => {
+    now.querySelectorAll("details").forEach((one, at) => { if (at in was.open) one.open = was.open[at]; });
+    now.querySelectorAll("input").forEach((one) => { if (was.marked.has(nameOf(one))) one.checked = true; });
+    now.querySelectorAll(".scroll").forEach((one, at) => { [one.scrollLeft, one.scrollTop] = was.across[at] || [0, 0]; });
+    if (was.focus) {
+      const same = [...now.querySelectorAll("a, button, input, select, summary, [tabindex]")].find((one) => nameOf(one) === was.focus);
+      if (same) same.focus({ preventScroll: true });
+    }
+  };
+  const refresh = async () => {
+    const fresh = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+    const place = [scrollX, scrollY];
+    for (const old of document.querySelectorAll("[data-live][id]")) {
+      const changed = fresh.getElementById(old.id);
+      if (!changed) continue;
+      for (const name of ["version", "versionUrl"]) if (name in changed.dataset) old.dataset[name] = changed.dataset[name];
+      if (changed.innerHTML !== old.innerHTML) {
+        const was = kept(old);
+        old.innerHTML = changed.innerHTML;
+        restore(old, was);
+      }
+    }
+    scrollTo(...place);
+    document.dispatchEvent(new CustomEvent("viewer:changed"));
+  };
   const startLive = () => {
     const watched = document.querySelector("[data-version-url]");
-    if (!watched) return;
-    let version = watched.dataset.version;
+    if (!watched || location.protocol === "file:") return;
+    let timer = 0;
     const look = async () => {
-      if (!document.hidden) {
-        try {
-          const now = (await (await fetch(watched.dataset.versionUrl)).json()).version;
-          if (now !== version) {
-            const fresh = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
-            for (const old of document.querySelectorAll("[data-live][id]")) {
-              const changed = fresh.getElementById(old.id);
-              if (changed && changed.innerHTML !== old.innerHTML) {
-                const open = [...old.querySelectorAll("details")].map((one) => one.open);
-                old.innerHTML = changed.innerHTML;
-                old.querySelectorAll("details").forEach((one, at) => { if (open[at]) one.open = true; });
-              }
-            }
-            version = now;
-            document.dispatchEvent(new CustomEvent("viewer:changed"));
-          }
-        } catch { /* the viewer has ended; the page stays as it is */ }
-      }
-      setTimeout(look, 3000);
+      clearTimeout(timer);
+      if (document.hidden) return;  // it goes on when the tab is shown again
+      try {
+        const now = (await (await fetch(watched.dataset.versionUrl)).json()).version;
+        if (now !== watched.dataset.version) {
+          await refresh();
+          if (now !== watched.dataset.version) watched.dataset.version = now;
+        }
+      } catch { /* the viewer has ended; the page stays as it is */ }
+      timer = setTimeout(look, PACE);
     };
-    setTimeout(look, 3000);
+    document.addEventListener("visibilitychange", look);
+    timer = setTimeout(look, PACE);
   };
 
   // The list of rollouts: a window of rows in a box as high as all of them. Its state is the query of the address.
