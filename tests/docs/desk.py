@@ -150,6 +150,7 @@ def check_yaml(text: str, kind: str, place: str) -> None:
     Raises:
         EasyVideoError: a key or a value is wrong.
     """
+    from easyvideor1.config import load_config
     from easyvideor1.config.load import validate
     from easyvideor1.config.repeat import written_out
     from easyvideor1.config.yaml_source import Source, read_yaml
@@ -163,7 +164,13 @@ def check_yaml(text: str, kind: str, place: str) -> None:
         About.model_validate(read_yaml(text, place).values)
         return
     assert kind == "configuration", f"{place}: yaml: {kind} is not known: configuration, about or any"
-    source = written_out(read_yaml(text, place))
+    written = read_yaml(text, place)
+    if "base" in written.values:  # it says by itself what it lies over: a recipe, or a file of the page
+        file = Path(f"block-{place.rpartition(':')[2]}.yaml")
+        file.write_text(text, encoding="utf-8")
+        load_config(file)
+        return
+    source = written_out(written)
     base = read_yaml(CONFIG, "the desk").values
     validate(Source(_merged(base, source.values), source.marks))
 

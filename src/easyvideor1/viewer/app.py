@@ -16,7 +16,14 @@ from easyvideor1.viewer.pages import PARTS
 from easyvideor1.viewer.site import Site, Tab
 
 
-def build_app(library: Library, *, token: str = "", data: tuple[Path, ...] = (), exporting: bool = False) -> Starlette:
+def build_app(
+    library: Library,
+    *,
+    token: str = "",
+    data: tuple[Path, ...] = (),
+    exporting: bool = False,
+    exported_steps: frozenset[int] = frozenset(),
+) -> Starlette:
     """The application.
 
     Args:
@@ -24,9 +31,10 @@ def build_app(library: Library, *, token: str = "", data: tuple[Path, ...] = (),
         token: that callers must have; without one, they must name this machine by a loopback address.
         data: configurations, or files of rows, whose rows it shows.
         exporting: its pages become files (``static_site``).
+        exported_steps: steps whose rollouts do, beside the first and the last of each stage.
     """
     tabs = tuple(Tab(part.TITLE, part.PATH) for part in PARTS)
-    site = Site(library, tabs, data=data, exporting=exporting)
+    site = Site(library, tabs, data=data, exporting=exporting, exported_steps=exported_steps)
 
     def first(request: Request) -> Response:
         return RedirectResponse(site.tabs[0].path, 302)

@@ -49,15 +49,23 @@ class Site:
         tabs: of the navigation.
         data: configuration files, or files of rows, whose rows are shown before anything is trained.
         exporting: pages are written to files: they wait for work that a served page would show the progress of.
+        exported_steps: steps whose rollouts become files, beside the first and the last of each stage.
     """
 
     def __init__(
-        self, library: Library, tabs: tuple[Tab, ...], *, data: tuple[Path, ...] = (), exporting: bool = False
+        self,
+        library: Library,
+        tabs: tuple[Tab, ...],
+        *,
+        data: tuple[Path, ...] = (),
+        exporting: bool = False,
+        exported_steps: frozenset[int] = frozenset(),
     ) -> None:
         self.library = library
         self.tabs = tabs
         self.data = data
         self.exporting = exporting
+        self.exported_steps = exported_steps
         self.histories = Histories()
         self.jobs = Jobs()
         self.frames = FramePictures(library)

@@ -25,13 +25,13 @@ from easyvideor1.types import ConfigError, DataError
 from easyvideor1.viewer.app import build_app
 from easyvideor1.viewer.guard import POLICY
 from easyvideor1.viewer.library import Library
-from easyvideor1.viewer.pages import PARTS
+from easyvideor1.viewer.pages import rollouts
 
 #: Names the directories that this writes, which it may replace.
 MARK = "evr1-view.json"
 _HOST = "http://127.0.0.1"
 #: An attribute of our own templates: everything from data is escaped, so that it holds no quotes.
-_LINK = re.compile(r'\b(href|src)="([^"]*)"')
+_LINK = re.compile(r'(?<![\w-])(href|src|data-large)="([^"]*)"')
 _POLLED = re.compile(r' data-version-url="[^"]*"')
 _PICTURE = re.compile(r'src="data:image/(png|jpeg);base64,([A-Za-z0-9+/=]+)"')
 _SUFFIXES = {
@@ -123,7 +123,7 @@ async def _fetch_all(
     steps: frozenset[int],
     on_progress: Callable[[int, int], None] | None,
 ) -> _Crawl:
-    app = build_app(library, data=data, exporting=True)
+    app = build_app(library, data=data, exporting=True, exported_steps=steps)
     crawl = _Crawl({}, [], [])
     waiting = deque(["/"])
     counts: Counter[str] = Counter()
@@ -132,7 +132,7 @@ async def _fetch_all(
     async with httpx.AsyncClient(transport=transport, base_url=_HOST, follow_redirects=True, timeout=None) as client:
         while waiting:
             address = waiting.popleft()
-            if not _is_wanted(address, counts, library, steps):
+            if not _is_wanted(address, counts):
                 crawl.places[address] = None
                 continue
             answer = await client.get(address)
@@ -148,24 +148,21 @@ async def _fetch_all(
             target.write_bytes(answer.content)
             if kind == "text/html":
                 crawl.pages.append((str(answer.url).removeprefix(_HOST), name))
-                for link in _links(answer.text, address):
+                for link in _links(answer.text, str(answer.url).removeprefix(_HOST)):
                     if link not in seen:
                         seen.add(link)
-                        waiting.append(link)
+                        # The site knows the frames of pages that it has shown last: pictures before further pages.
+                        (waiting.appendleft if link.startswith("/frames/") else waiting.append)(link)
             if on_progress is not None:
                 on_progress(len(crawl.places), len(crawl.places) + len(waiting))
     return crawl
 
 
-def _is_wanted(address: str, counts: Counter[str], library: Library, steps: frozenset[int]) -> bool:
+def _is_wanted(address: str, counts: Counter[str]) -> bool:
     """Whether a page is written: what the part of the site says, and not more of one kind than there is room for."""
     parts = urlsplit(address)
-    asked = dict(parse_qsl(parts.query))
-    for part in PARTS:
-        if parts.path.startswith(f"{part.PATH}/") and hasattr(part, "exported"):
-            if not part.exported(library, parts.path, asked, steps):
-                return False
-            break
+    if parts.path.startswith(f"{rollouts.PATH}/") and not rollouts.exported(parts.path, dict(parse_qsl(parts.query))):
+        return False
     if parts.query and not parts.path.startswith("/static/"):
         counts[parts.path] += 1
         return counts[parts.path] <= _MOST.get(parts.path, _PER_PATH)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -46,19 +49,51 @@ class Indices:
 
 def routes(site: Site) -> list[Route]:
     """The routes of this part."""
-    indices = Indices(cache_directory())
+    pages = Rollouts(site)
+    base = "/rollouts/{key}"
+    return [
+        site.route("/rollouts", pages.runs),
+        site.route(base, pages.exported if site.exporting else pages.listing),
+        site.route(f"{base}/rows", pages.rows),
+        site.route(f"{base}/progress", pages.progress),
+        site.route(base + "/{stage}/{step:int}/{line:int}", pages.group),
+    ]
 
-    def runs(request: Request) -> Response:
-        return site.page(request, "rollout_runs.html.j2", runs=[(run, _kept(run.path)) for run in site.library.runs()])
 
-    def listing(request: Request) -> Response:
-        run = site.library.entry(request.path_params["key"], "run")
-        index = indices.of(run.path)
+def exported(path: str, asked: Mapping[str, str]) -> bool:
+    """Whether a page becomes a file: a list without filters, and groups in their plain form. Lists show only the steps
+    that are written (``exported_steps``), so that no others are found."""
+    return not path.endswith(("/rows", "/progress")) and set(asked) <= {"at"}
+
+
+def exported_steps(run: Path, steps: Collection[int]) -> list[tuple[str, int]]:
+    """Stages and steps whose rollouts become files: the first and the last of each stage, and those that are chosen."""
+    found = [(stage.name, list(rollout_files(stage))) for stage in stage_directories(run)]
+    return [(name, step) for name, there in found for step in there if step in (there[0], there[-1]) or step in steps]
+
+
+class Rollouts:
+    """The pages of this part."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.indices = Indices(cache_directory())
+
+    def runs(self, request: Request) -> Response:
+        """The runs to choose from."""
+        return self.site.page(
+            request, "rollout_runs.html.j2", runs=[(run, _kept(run.path)) for run in self.site.library.runs()]
+        )
+
+    def listing(self, request: Request) -> Response:
+        """The groups, or responses, of a run that pass a filter."""
+        run = self.site.library.entry(request.path_params["key"], "run")
+        index = self.indices.of(run.path)
         wanted = Filter.of(request.query_params)
         start = _start(request)
         search = index.search(wanted)
         values = _window(index, wanted, search, start, _PAGE)
-        return site.page(
+        return self.site.page(
             request,
             "rollouts.html.j2",
             run=run,
@@ -73,21 +108,23 @@ def routes(site: Site) -> list[Route]:
             **values,
         )
 
-    def rows(request: Request) -> Response:
-        run = site.library.entry(request.path_params["key"], "run")
-        index = indices.of(run.path)
+    def rows(self, request: Request) -> Response:
+        """A window of that list, for the script."""
+        run = self.site.library.entry(request.path_params["key"], "run")
+        index = self.indices.of(run.path)
         wanted = Filter.of(request.query_params)
         search = index.search(wanted, request.query_params.get("search", ""))
         start = _start(request)
         count = min(_MOST, max(1, _whole(request, "count", _PAGE)))
         values = _window(index, wanted, search, start, count)
-        made = site.page(request, "rollout_rows.html.j2", run=run, search=search, wanted=wanted, **values)
+        made = self.site.page(request, "rollout_rows.html.j2", run=run, search=search, wanted=wanted, **values)
         head = {"search": search.key, "total": len(search.ids), "start": start}
         return JSONResponse({**head, "html": bytes(made.body).decode()})
 
-    def progress(request: Request) -> Response:
-        run = site.library.entry(request.path_params["key"], "run")
-        index = indices.of(run.path)
+    def progress(self, request: Request) -> Response:
+        """How far the index is, for the script."""
+        run = self.site.library.entry(request.path_params["key"], "run")
+        index = self.indices.of(run.path)
         now = index.progress()
         return JSONResponse(
             {
@@ -96,8 +133,9 @@ def routes(site: Site) -> list[Route]:
             }
         )
 
-    def group(request: Request) -> Response:
-        run = site.library.entry(request.path_params["key"], "run")
+    def group(self, request: Request) -> Response:
+        """One group: its question, its frames, and all of its responses."""
+        run = self.site.library.entry(request.path_params["key"], "run")
         stage, step, line = (request.path_params[name] for name in ("stage", "step", "line"))
         colour = request.query_params.get("colour", "")
         if colour not in ("", *COLOURS):
@@ -109,7 +147,7 @@ def routes(site: Site) -> list[Route]:
         except DataError as error:
             fault = f"The arrays of tokens are left out: {error}."
         wanted = Filter.of(request.query_params)
-        return site.page(
+        return self.site.page(
             request,
             "rollout_group.html.j2",
             run=run,
@@ -117,22 +155,28 @@ def routes(site: Site) -> list[Route]:
             step=step,
             line=line,
             view=group_view(run.path, record, colour, fault),
-            films=site.frames.films(run.key, run.path, record.media),
+            films=self.site.frames.films(run.key, run.path, record.media),
             labels={"": "nothing", **COLOURS},
             not_kept=NOT_KEPT,
             filter_pairs=wanted.pairs(),
             back=_address(f"/rollouts/{quote(run.key)}", wanted.pairs()),
-            **_beside(indices.of(run.path), run.key, wanted, request),
+            **_beside(self.indices.of(run.path), run.key, wanted, request),
         )
 
-    base = "/rollouts/{key}"
-    return [
-        site.route("/rollouts", runs),
-        site.route(base, listing),
-        site.route(f"{base}/rows", rows),
-        site.route(f"{base}/progress", progress),
-        site.route(base + "/{stage}/{step:int}/{line:int}", group),
-    ]
+    def exported(self, request: Request) -> Response:
+        """The groups of the steps that become files."""
+        run = self.site.library.entry(request.path_params["key"], "run")
+        index = self.indices.of(run.path)
+        while not index.progress().done:
+            time.sleep(0.02)
+        rows: list[dict[str, Any]] = []
+        for stage, step in exported_steps(run.path, self.site.exported_steps):
+            found = index.search(Filter.of(QueryParams(stage=stage, first=str(step), last=str(step))))
+            rows += [{**row, "at": -1} for row in index.groups(found.ids)]
+        wanted = Filter.of(QueryParams())
+        search = index.search(wanted)
+        values = {"run": run, "wanted": wanted, "search": search, "rows": rows, "progress": index.progress()}
+        return self.site.page(request, "rollouts_exported.html.j2", **values)
 
 
 def _kept(run: Path) -> list[tuple[str, int]]:
