@@ -139,7 +139,9 @@ def _task(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
         return "multiple choice"
     name = columns.get("answer_key", "answer")
     answers = [str(row.get(name, row.get("solution", ""))).strip() for row in rows]
-    plain = [re.sub(r"</?answer>", "", answer).strip().casefold() for answer in answers]
+    plain = [re.sub(r"</?answer>", "", answer).strip().casefold() for answer in answers if answer]
+    if not plain:
+        return "open-ended"
     if all(answer in _TRUTH for answer in plain):
         return "boolean"
     if all(re.fullmatch(r"\(?[a-h]\)?\.?", answer) for answer in plain):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from easyvideor1.cli.stage_line import SHOWN
+
 if TYPE_CHECKING:
     from easyvideor1.evaluation.history import RunHistory, StageHistory
 
@@ -66,7 +68,7 @@ def read_state(directory: Path) -> RunState:
     from easyvideor1.types import DataError
 
     history = read_history(directory)
-    faults = [str(damage) for damage in history.damage]
+    faults = [str(damage) for damage in history.damage if damage.where != "run.json"]  # told by ``read_status``
     facts: Mapping[str, Any] = {}
     try:
         facts = read_status(directory) or {}
@@ -135,8 +137,7 @@ def _progress(history: RunHistory, facts: Mapping[str, Any], directory: Path, *,
     found |= {"stage": name, "stage_number": len(history.stages), "step": stage.steps, "steps": whole}
     if stage.metrics:
         last = stage.metrics[-1]
-        wanted = ("reward/total", "reward/accuracy", "loss", "response/tokens")
-        found["metrics"] = {key: float(last[key]) for key in wanted if isinstance(last.get(key), int | float)}
+        found["metrics"] = {key: float(last[key]) for key in SHOWN if isinstance(last.get(key), int | float)}
         since = _age(directory / "stages" / stage.name / "metrics.jsonl")
         if since is not None:
             found["idle"] = min(since, found.get("idle") or since)
