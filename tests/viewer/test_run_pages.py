@@ -222,6 +222,10 @@ def test_jobs_tell_progress_results_and_faults():
     assert job.wait(10).result == "all" and not job.running and job.state != before
     assert jobs.get("a", "1", work) is job and jobs.get("a", "2", work) is not job
 
+    for number in range(40):
+        jobs.get(f"many {number}", "1", lambda advance: None).wait(10)
+    assert jobs.known("a") is None and jobs.known("many 39") is not None
+
     def fail(advance):
         raise DataError("no such file; name another")
 
