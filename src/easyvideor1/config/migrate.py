@@ -84,7 +84,7 @@ def migrate(text: str, name: str) -> Migration:
     actor = source.values.get(_OF_VERL)
     if isinstance(actor, dict) and {"model", "rollout"} & set(actor) and "worker" not in source.values:
         raise ConfigError(
-            f"{name}: section {_OF_VERL}: this is a YAML file of verl, whose keys mean other things than those of EasyR1; "
+            f"{name}: section {_OF_VERL}: this is a YAML file of verl, whose keys mean other things; "
             "write the configuration by hand, with the table in docs/howto/migrate.md"
         )
     new = _run(old)
