@@ -213,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in expected_needs() if kept else ():
         kept[row.model].append(row)
     failed = 0
+    rows: list[Row] = []
     for model in chosen:
         print(f"{model} ...", file=sys.stderr, flush=True)
         try:
@@ -220,10 +221,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except EasyVideoError as error:
             failed += 1
             print(f"{model}: {error}", file=sys.stderr)
-    rows = [row for model in SHAPES for row in kept.get(model, ())]
-    write_text(figures_file(), json.dumps(as_json(rows), indent=1) + "\n")
-    if PAGE.is_file():
-        write_text(PAGE, page_with(PAGE.read_text(encoding="utf-8"), rows))
+        rows = [row for model in SHAPES for row in kept.get(model, ())]
+        write_text(figures_file(), json.dumps(as_json(rows), indent=1) + "\n")
+        if PAGE.is_file():
+            write_text(PAGE, page_with(PAGE.read_text(encoding="utf-8"), rows))
     fitting = sum(found is not None for row in rows for found in row.expected.values())
     print(json.dumps({"rows": len(rows), "fitting": fitting, "failed": failed}))
     return 1 if failed else 0

@@ -22,9 +22,12 @@ def links(path):
 
 
 def tables(path):
-    """The number of rows, and of cells of a row, of every table."""
+    """Of every row of every table: the number of cells, and the names in it."""
     found = re.findall(r"(?:^\|.*\n?)+", prose(path), re.MULTILINE)
-    return [[len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()] for table in found]
+    return [
+        [(len(re.findall(r"(?<!\\)\|", row)), re.findall(r"`([^`]+)`", row)) for row in table.splitlines()]
+        for table in found
+    ]
 
 
 def inline_code(path):

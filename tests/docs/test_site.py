@@ -1,5 +1,7 @@
 """The built site: nothing of it asks another machine, links lead somewhere, and the search has an index."""
 
+import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -108,6 +110,21 @@ def test_links_within_the_site_lead_to_pages_and_anchors(site, tags):
             if not target.is_file() or (fragment and target in anchors and fragment not in anchors[target]):
                 broken.append(f"{path.relative_to(site)}: {attributes['href']}")
     assert broken == []
+
+
+def test_public_functions_and_classes_are_on_the_page_of_the_api(site):
+    shown = set(re.findall(r'id="(easyvideor1[\w.]*)"', (site / "reference" / "api.html").read_text(encoding="utf-8")))
+    for package in ("components", "data", "video", "rewards", "evaluation", "toyworld"):
+        module = importlib.import_module(f"easyvideor1.{package}")
+        public = [
+            name
+            for name in module.__all__
+            if inspect.isclass(found := getattr(module, name)) or inspect.isroutine(found)
+        ]
+        assert len(public) >= 3
+        places = {name: {f"easyvideor1.{package}.{name}", f"easyvideor1.{package}.{name}.{name}"} for name in public}
+        assert [name for name in public if not places[name] & shown] == [], package
+    assert not any(part.startswith("_") for name in shown for part in name.split("."))
 
 
 def test_the_search_has_every_page_and_works_from_disk(site):

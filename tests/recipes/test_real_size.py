@@ -72,13 +72,15 @@ def test_figures_of_all_models_are_predicted_again(model):
 
 
 def test_the_shape_of_a_published_model_has_its_number_of_parameters(tmp_path):
+    import torch
+
     from easyvideor1.families.family import load_family
 
     published = {"qwen2_5_vl_7b": 8.29e9, "qwen3_vl_2b": 2.13e9, "qwen3_vl_4b": 4.44e9, "qwen3_vl_8b": 8.77e9}
     for name, expected in published.items():
         checkpoint = write_real_shape(tmp_path / name, name)
         model = load_family(checkpoint).load_model(
-            checkpoint, dtype=__import__("torch").float32, attention="sdpa", trust_remote_code=False, meta=True
+            checkpoint, dtype=torch.float32, attention="sdpa", trust_remote_code=False, meta=True
         )
         assert sum(each.numel() for each in model.parameters()) == pytest.approx(expected, rel=0.01)
 
@@ -105,7 +107,7 @@ def test_every_file_says_what_it_is_and_overlays_say_where_numbers_come_from(fil
 def test_the_list_and_one_of_them_are_shown(tmp_path):
     shown = RUN.invoke(app, ["recipes", "real"])
     assert shown.exit_code == 0, shown.output
-    assert "real/qwen3_vl_8b" in shown.stdout and "GiB of 80 GB" in shown.stdout
+    assert "real/qwen3_vl_8b" in shown.stdout and "of 80 GB" in shown.stdout
     assert "evr1 recipes real" in RUN.invoke(app, ["recipes"]).stdout
     one = RUN.invoke(app, ["recipes", "real/qwen3_vl_8b+lora+gpus_1"])
     assert parse_config(one.stdout, "shown") == load_config("real/qwen3_vl_8b+lora+gpus_1")
@@ -129,17 +131,13 @@ def test_what_cannot_be_shown_is_told(words, told):
 def test_missing_models_and_rows_are_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = RUN.invoke(app, ["train", "real/qwen3_vl_2b+gpus_1"])
-    assert done.exit_code == 2 and "data/Video-R1-data/Video-R1-260k.json" in done.stderr
+    assert done.exit_code == 2 and "models/Qwen3-VL-2B-Instruct" in done.stderr
     asked = RUN.invoke(app, ["eval", "run", "real/qwen3_vl_2b+eval_general"])
     assert asked.exit_code == 2 and "data/benchmarks/video_mme" in asked.stderr
 
 
-FAMILIES = {
-    "qwen2_5_vl_7b": "qwen2_5_vl",
-    "qwen3_vl_8b": "qwen3_vl",
-    "qwen3_5_4b": "qwen3_5",
-    "qwen3_5_35b_a3b": "qwen3_5_moe",
-}
+#: One model of each family.
+OF_EACH_FAMILY = ("qwen2_5_vl_7b", "qwen3_vl_8b", "qwen3_5_4b", "qwen3_5_35b_a3b")
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +148,52 @@ def world(tmp_path_factory):
     return root
 
 
-def trained(recipe, family, world, place, *overrides):
-    checkpoint = write_tiny_checkpoint(
-        place / "tiny", corpus(), family=family, width=64, layers=2, vision_layers=2, vocabulary=400
-    )
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Tiny checkpoints by the recipes whose families they are of."""
+    root = tmp_path_factory.mktemp("tiny")
+    sizes = {"width": 64, "layers": 2, "vision_layers": 2, "vocabulary": 400}
+    made = {name: write_tiny_checkpoint(root / name, corpus(), family=name, **sizes) for name in _families()}
+    return {model: made[shape.family] for model, shape in SHAPES.items()}
+
+
+def _families():
+    return sorted({shape.family for shape in SHAPES.values()})
+
+
+def planned(recipe, checkpoint, world):
+    """What a dry run says, as a GPU of 80 GB would have it."""
+    rows = f"data.train=[{{path: {world / 'train.jsonl'}}}]"
+    words = ["train", recipe, "--dry-run", "--device", "H100", f"model.path={checkpoint}", rows, "cache.workers=1"]
+    return RUN.invoke(app, words)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=[] if name in OF_EACH_FAMILY else pytest.mark.slow) for name in SHAPES]
+)
+def test_every_recipe_plans_a_run_on_one_gpu(model, tiny, world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = planned(f"real/{model}+lora+gpus_1", tiny[model], world)
+    assert done.exit_code == 0, done.output
+    assert "200 steps of 16 prompts x 8 responses" in done.stdout and "<think>" in done.stdout
+    assert f"runs/{model}-lora-gpus_1: a new run" in done.stdout and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gpus", [8, 32])
+@pytest.mark.parametrize("model", SHAPES)
+def test_every_recipe_plans_a_run_on_several_gpus(model, gpus, tiny, world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for over in ("", "+lora", "+offload"):
+        done = planned(f"real/{model}{over}+gpus_{gpus}", tiny[model], world)
+        prompts = {8: 64, 32: 256}[gpus]
+        assert f"200 steps of {prompts} prompts x 8 responses" in done.stdout, done.output
+        problems = done.output.partition("problem")[2]
+        assert done.exit_code == 0 or ("1. rollout.engine: 'vllm' needs vllm" in problems and "2." not in problems)
+
+
+def trained(recipe, checkpoint, world, place, *overrides):
     done = RUN.invoke(
         app,
         [
@@ -179,9 +219,9 @@ def trained(recipe, family, world, place, *overrides):
 
 
 @pytest.mark.model
-def test_a_recipe_trains_a_tiny_model_from_its_first_word_to_its_checkpoint(world, tmp_path, monkeypatch):
+def test_a_recipe_trains_a_tiny_model_from_its_first_word_to_its_checkpoint(tiny, world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = trained("real/qwen3_vl_2b+lora+gpus_1", "qwen3_vl", world, tmp_path)
+    run = trained("real/qwen3_vl_2b+lora+gpus_1", tiny["qwen3_vl_2b"], world, tmp_path)
     assert run.name == "qwen3_vl_2b-lora-gpus_1"
     (line,) = (run / "stages" / "01-grpo" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["step"] == 1
@@ -190,8 +230,8 @@ def test_a_recipe_trains_a_tiny_model_from_its_first_word_to_its_checkpoint(worl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("over", ["gpus_1", "gpus_1+frozen_tower+offload", "lora+gpus_1+short"])
-@pytest.mark.parametrize("model", FAMILIES)
-def test_recipes_of_all_families_train_tiny_models(model, over, world, tmp_path, monkeypatch):
+@pytest.mark.parametrize("model", OF_EACH_FAMILY)
+def test_recipes_of_all_families_train_tiny_models(model, over, tiny, world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = trained(f"real/{model}+{over}", FAMILIES[model], world, tmp_path)
+    run = trained(f"real/{model}+{over}", tiny[model], world, tmp_path)
     assert (run / "stages" / "01-grpo" / "checkpoints" / "step_000001" / "state.json").is_file()

@@ -52,7 +52,7 @@ def unknown(run: Path) -> dict[str, str]:
 
 def test_stages_one_after_the_other(world: World, place: Path) -> None:
     (place / "own_even.py").write_text(EVEN)
-    changes = {"rollout__max_new_tokens": 12, "rewards__custom": {"*": "own_even:even"}, "evaluation__every": 1}
+    changes: dict[str, Any] = {"rewards__custom": {"*": "own_even:even"}, "evaluation__every": 1}
     train(world.config(name="several", stages=[SFT, GRPO, PPO, HYBRID, DPO, ADAPTIVE], **changes))
     run = place / "runs" / "several"
     written = {name for file in run.glob("stages/*/metrics.jsonl") for row in json_lines(file) for name in row}

@@ -101,6 +101,17 @@ def test_an_effect_that_is_not_there_any_more_is_told(tmp_path):
     assert answer.status_code == 410 and "gone" in answer.text
 
 
+def test_code_that_a_run_names_is_not_imported(tmp_path):
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
+    media = replace(
+        stored(seeded()), digest="cd" * 32, part_of=DIGEST, effects=(Effect(f"{tmp_path / 'own.py'}:paint"),)
+    )
+    client, _ = browser(tmp_path, media)
+    assert "which is not run here" in client.get(PAGE).text
+    assert client.get(f"/frames/mine/{'cd' * 32}/0").status_code == 404
+    assert not (tmp_path / "imported").exists()
+
+
 def test_a_store_without_the_frames_says_so(tmp_path):
     client, _ = browser(tmp_path, stored(seeded()), store=False)
     assert "The frame store of this run is not there" in client.get(PAGE).text

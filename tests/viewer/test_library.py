@@ -1,5 +1,6 @@
 """Runs and evaluations are found, named once, and none of them hides the others."""
 
+import json
 import os
 from pathlib import Path
 
@@ -127,5 +128,12 @@ def test_the_frame_store_is_that_of_the_configuration(tmp_path):
     run = write_run(tmp_path / "mine", config=f"cache:\n  dir: {tmp_path / 'cache'}\n")
     found = frame_store(run)
     assert found is not None and found.directory == tmp_path / "cache"
+    (run / "config.yaml").write_text("cache:\n  dir: kept/frames\n")
+    assert frame_store(run) is None
+    (tmp_path / "kept" / "frames").mkdir(parents=True)  # above the run, and not here
+    assert frame_store(run).directory == tmp_path / "kept" / "frames"
+    (tmp_path / "start" / "kept" / "frames").mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"directory": str(tmp_path / "start")}))
+    assert frame_store(run).directory == tmp_path / "start" / "kept" / "frames"
     (run / "config.yaml").write_bytes(b"\xff\xfe: [")
     assert frame_store(run) is None

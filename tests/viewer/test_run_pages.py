@@ -143,7 +143,7 @@ def test_health_of_a_run(copied):
     (refused,) = refused_rows(history)
     assert (refused.rows, refused.refused, refused.reasons) == (9, 2, ("a", "b"))
     assert "video" in {series.label for series in mismatch_panels(history)[0].series}
-    assert [panel.title for panel in resource_panels(history)] == ["gpu/memory_gb"]
+    assert [panel.title for panel in resource_panels(history)] == ["gpu/memory_gb", "memory/host_peak_gib"]
     assert bad_media(history).ledger is not None and not bad_media(history).fault
 
 
@@ -221,6 +221,10 @@ def test_jobs_tell_progress_results_and_faults():
     go.set()
     assert job.wait(10).result == "all" and not job.running and job.state != before
     assert jobs.get("a", "1", work) is job and jobs.get("a", "2", work) is not job
+
+    for number in range(40):
+        jobs.get(f"many {number}", "1", lambda advance: None).wait(10)
+    assert jobs.known("a") is None and jobs.known("many 39") is not None
 
     def fail(advance):
         raise DataError("no such file; name another")

@@ -60,7 +60,7 @@ def dry_run(config: RunConfig, overrides: Sequence[str], device: str, memory: st
                 show_memory(found, device, memory)
                 show_prompts(found, exact=shape.exact)
             show_scores(found)
-            _show_writes(found)
+            _show_writes(found, here=not (device or memory))
     _conclude(found)
 
 
@@ -85,7 +85,7 @@ def _tell_model(found: DryRun, shape: ModelShape | None, fault: EasyVideoError |
         found.problem(str(fault))
         found.unchecked.append("media plans, prompts and their tokens, steps, memory and time: all need the model")
         return
-    typer.echo(f"model: {path}" + (f", without {' and '.join(shape.missing)}" if shape.missing else ""))
+    typer.echo(f"model: {path}" + (f", without {', '.join(shape.missing)}" if shape.missing else ""))
     if "weights" in shape.missing:
         found.unchecked.append(f"weights: there are none in {path}; the run needs them")
     if shape.stand_in is not None:
@@ -173,7 +173,7 @@ def _length(stage: StageConfig, rows: int, config: RunConfig) -> str:
     members = {"policy": f" x {stage.group_size} responses", "offline": "", "rollouts": ""}[stage.trajectories]
     words = f"{stage.step_count} steps of {stage.prompts_per_step} prompts{members}"
     if stage.trajectories != "rollouts":
-        words += f" from {rows} rows ({stage.step_count * stage.prompts_per_step / max(rows, 1):.2g} epochs)"
+        words += f" from {rows} rows ({stage.step_count * stage.prompts_per_step / max(rows, 1):.3g} epochs)"
     words += {"policy": "", "offline": ", offline trajectories", "rollouts": ", rollouts of an earlier stage"}[
         stage.trajectories
     ]
@@ -203,15 +203,22 @@ def _check_best(found: DryRun) -> None:
         check_best_by(config.model_copy(update={"stages": stages}), measured)
 
 
-def _show_writes(found: DryRun) -> None:
-    """What the run would write where, whether it begins or goes on, and whether there is room."""
+def _show_writes(found: DryRun, *, here: bool) -> None:
+    """What the run would write where, whether it begins or goes on, and whether there is room.
+
+    A full disk is a problem if the run is to be ``here``, and not on another machine.
+    """
     from easyvideor1.locks import is_locked
     from easyvideor1.training.run_directory.identity import compare_configuration
     from easyvideor1.training.run_directory.layout import run_directory
 
     config = found.config
-    with found.looking():
+    try:
         run_dir = run_directory(config)
+    except EasyVideoError as error:
+        found.problem(str(error))
+        return
+    with found.looking():
         relation = compare_configuration(run_dir, config)
         begins = {
             "new": "a new run",
@@ -226,9 +233,9 @@ def _show_writes(found: DryRun) -> None:
             _tell_place(found, run_dir)
         typer.echo("  config.yaml, run.json, data_report.json, metrics, rollouts, evaluations, summary and report")
     if found.checkpoint_bytes:
-        _check_room(found, "checkpoints", Path(str(run_dir)), found.checkpoint_bytes)
+        _check_room(found, "checkpoints", run_dir, found.checkpoint_bytes, here=here)
     if found.frame_bytes:
-        _check_room(found, "frames", Path(config.cache.dir), found.frame_bytes)
+        _check_room(found, "frames", Path(config.cache.dir), found.frame_bytes, here=here)
 
 
 def _tell_place(found: DryRun, run_dir: Path) -> None:
@@ -244,7 +251,7 @@ def _tell_place(found: DryRun, run_dir: Path) -> None:
             typer.echo(f"  stage {options.name}: step {latest.step}{f' of {steps}' if steps else ''} is saved")
 
 
-def _check_room(found: DryRun, what: str, place: Path, size: int) -> None:
+def _check_room(found: DryRun, what: str, place: Path, size: int, *, here: bool) -> None:
     """Whether a directory can be written and its disk has room."""
     import os
 
@@ -256,8 +263,8 @@ def _check_room(found: DryRun, what: str, place: Path, size: int) -> None:
         found.problem(f"{existing} cannot be written, and {what} go to {place}; choose another directory")
         return
     free = shutil.disk_usage(existing).free
-    typer.echo(f"  {what}: up to {size_words(size)} in {place}; {size_words(free)} are free")
-    if size > free:
+    typer.echo(f"  {what}: up to {size_words(size)} in {place}; {size_words(free)} are free here")
+    if here and size > free:
         found.problem(
             f"{place}: {what} need {size_words(size)}, and {size_words(free)} are free; free some space, or choose "
             "another directory"

@@ -10,6 +10,7 @@ from easyvideor1.types import EasyVideoError
 #: counts.
 TOPICS: tuple[tuple[str, str], ...] = (
     (r"contains a run|cannot be extended|in use by another process", "architecture.md#resume"),
+    (r"output_dir of a run|run directory", "architecture.md#the-run-directory"),
     (r"model\.conventions", "families.md#where-the-libraries-disagree-modelconventions"),
     (r"model\.(path|family)\b", "families.md#loading"),
     (r"max_prompt_tokens|budget is impossible", "planning.md#rules"),

@@ -94,9 +94,15 @@ def target_device(settings: RunConfig, name: str, memory: str) -> Device:
 
 
 def stage_problems(
-    components: Components, stages: Sequence[StageConfig], loaded: Sequence[Loaded], target: Device
+    components: Components,
+    stages: Sequence[StageConfig],
+    loaded: Sequence[Loaded],
+    target: Device,
+    sizes_of: Callable[[ModelConfig], ModelSizes] | None = None,
 ) -> tuple[list[Problem], Callable[[ModelConfig], ModelSizes]]:
     """One problem per stage, and what measures the model under another configuration.
+
+    ``sizes_of`` is what an earlier call returned for the same checkpoint; it remembers what it has measured.
 
     Raises:
         ConfigError: the memory of this model family cannot be predicted.
@@ -115,14 +121,15 @@ def stage_problems(
     def measured(written: str) -> ModelSizes:
         return measure_model(family, ModelConfig.model_validate_json(written), Path(components.checkpoint))
 
-    def sizes_of(model: ModelConfig) -> ModelSizes:
+    def measure(model: ModelConfig) -> ModelSizes:
         return measured(model.model_dump_json())
 
-    sizes = sizes_of(components.config.model)
+    found = sizes_of or measure
+    sizes = found(components.config.model)
     return [
         Problem(components.config, stage, tuple(_asked(stage, components, loaded)), sizes, family.shares_prefix, target)
         for stage in stages
-    ], sizes_of
+    ], found
 
 
 def _asked(stage: StageConfig, components: Components, loaded: Sequence[Loaded]) -> list[Asked]:

@@ -42,7 +42,7 @@ def init(
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the run; that of the file by default.")] = "",
     task: Annotated[str, typer.Option(metavar="TYPE", help="Task type of rows that name none.")] = "",
     media_root: Annotated[str, typer.Option(metavar="DIR", help="Where paths of media in the rows begin.")] = "",
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs to train on; those of this machine by default.")] = -1,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs to train on; 0 takes those of this machine.")] = 0,
     device: Annotated[str, typer.Option(metavar="NAME", help="Which GPU, such as H100, or cpu.")] = "",
     memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory of one device, such as 80GiB.")] = "",
 ) -> None:
@@ -112,7 +112,7 @@ def propose(
         name: of the run.
         task: see ``find_rows``.
         media_root: see ``find_rows``.
-        gpus: below 0, those that are here.
+        gpus: how many; 0 takes those that are here, or one of those that ``device`` names.
         device: as ``evr1 fit`` takes it.
         memory: as ``evr1 fit`` takes it.
 
@@ -150,8 +150,8 @@ def _gpu_count(target: Device, gpus: int, *, named: bool) -> int:
 
     if target.on_cpu:
         return 1
-    if gpus >= 0:
-        return max(gpus, 1)
+    if gpus:
+        return gpus
     return 1 if named else max(torch.cuda.device_count(), 1)
 
 
@@ -210,8 +210,9 @@ def _fit(settings: Settings, train: FoundRows, target: Device) -> str:
     from easyvideor1.types import ConfigError
 
     with tempfile.TemporaryDirectory(prefix="evr1-init.") as scratch:
+        sizes_of = None
         for _ in range(_ROUNDS):
-            problem, sizes_of = _problem(settings, train, target, Path(scratch))
+            problem, sizes_of = _problem(settings, train, target, Path(scratch), sizes_of)
             if problem.fits:
                 _set_sizes(settings, problem)
                 return _model_words(problem)
@@ -228,7 +229,11 @@ def _fit(settings: Settings, train: FoundRows, target: Device) -> str:
 
 
 def _problem(
-    settings: Settings, train: FoundRows, target: Device, scratch: Path
+    settings: Settings,
+    train: FoundRows,
+    target: Device,
+    scratch: Path,
+    sizes_of: Callable[[ModelConfig], ModelSizes] | None,
 ) -> tuple[Problem, Callable[[ModelConfig], ModelSizes]]:
     """What ``evr1 fit`` says of the settings, from some of the rows; nothing is written beside them."""
     from easyvideor1.cli.fit import stage_problems
@@ -248,7 +253,7 @@ def _problem(
     shape = open_shape(config, scratch, corpus)
     with Components.open(config, shape.stand_in) as components:
         checked = components.check([replace(train.loaded, samples=samples, bad=[])])
-        problems, sizes_of = stage_problems(components, components.config.stages, checked, target)
+        problems, sizes_of = stage_problems(components, components.config.stages, checked, target, sizes_of)
     if checked[0].bad and "data.on_bad_row" not in settings.values:
         why = f"{len(checked[0].bad)} of {len(samples)} rows that were looked at cannot be used: {checked[0].bad[0]}"
         settings.set("data.on_bad_row", "skip", f"leave out such rows and count them; {why}")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from easyvideor1.config import DataConfig, SourceConfig
     from easyvideor1.data import Loaded
     from easyvideor1.types import Sample
 
@@ -106,14 +105,6 @@ def some_of(samples: Sequence[Sample], count: int = _PLANNED) -> list[Sample]:
     return [samples[int(number * step)] for number in range(min(count, len(samples)))]
 
 
-def read_settings(found: FoundRows) -> tuple[SourceConfig, DataConfig]:
-    """The sections of the configuration that read the rows."""
-    from easyvideor1.config import DataConfig, SourceConfig
-
-    source = SourceConfig(**found.source)  # type: ignore[arg-type]
-    return source, DataConfig(train=(source,), **found.columns)  # type: ignore[arg-type]
-
-
 def _format(rows: Sequence[Mapping[str, Any]]) -> str:
     """The commonest format of some rows, by their columns."""
     from easyvideor1.data.formats import Columns, detect_format
@@ -139,7 +130,9 @@ def _task(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
         return "multiple choice"
     name = columns.get("answer_key", "answer")
     answers = [str(row.get(name, row.get("solution", ""))).strip() for row in rows]
-    plain = [re.sub(r"</?answer>", "", answer).strip().casefold() for answer in answers]
+    plain = [re.sub(r"</?answer>", "", answer).strip().casefold() for answer in answers if answer]
+    if not plain:
+        return "open-ended"
     if all(answer in _TRUTH for answer in plain):
         return "boolean"
     if all(re.fullmatch(r"\(?[a-h]\)?\.?", answer) for answer in plain):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 #: Width of the comments in the file.
@@ -30,17 +31,18 @@ class Settings:
 
     def nested(self) -> dict[str, Any]:
         """The values as a configuration has them; parts of keys that are numbers are places of lists."""
-        root: dict[str, Any] = {}
+        root: Any = {}
         for key, value in self.values.items():
-            *above, last = key.split(".")
-            at: Any = root
-            for word, following in zip(above, [*above[1:], last], strict=True):
+            words = key.split(".")
+            last, at = words[-1], root
+            for word, following in pairwise(words):
                 at = _entered(at, word, [] if following.isdigit() else {})
             if isinstance(at, list):
                 at.append(value)
             else:
                 at[last] = value
-        return root
+        found: dict[str, Any] = root
+        return found
 
     def text(self, what: str, file: str) -> str:
         """The file."""

@@ -116,6 +116,8 @@ class TerminalWatch:
                 yield advance
             return
 
+        self._line.begin(title)
+
         def within(done: int, total: int) -> None:
             with self._lock:
                 if self._line is not None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from easyvideor1.cli.stage_line import SHOWN
+
 if TYPE_CHECKING:
     from easyvideor1.evaluation.history import RunHistory, StageHistory
 
@@ -66,7 +68,7 @@ def read_state(directory: Path) -> RunState:
     from easyvideor1.types import DataError
 
     history = read_history(directory)
-    faults = [str(damage) for damage in history.damage]
+    faults = [str(damage) for damage in history.damage if damage.where != "run.json"]  # told by ``read_status``
     facts: Mapping[str, Any] = {}
     try:
         facts = read_status(directory) or {}
@@ -102,7 +104,8 @@ def read_state(directory: Path) -> RunState:
             for row in stage.canary
         ),
         incidents=tuple(str(incident["text"]) for incident in facts.get("incidents", ())),
-        **_rows(history),
+        rows=_rows(history, "rows"),
+        bad_rows=_rows(history, "refused"),
         bad_media=_bad_media(history, facts),
         disk=_disk(directory),
         starts=int(facts.get("starts", 0)),
@@ -135,8 +138,7 @@ def _progress(history: RunHistory, facts: Mapping[str, Any], directory: Path, *,
     found |= {"stage": name, "stage_number": len(history.stages), "step": stage.steps, "steps": whole}
     if stage.metrics:
         last = stage.metrics[-1]
-        wanted = ("reward/total", "reward/accuracy", "loss", "response/tokens")
-        found["metrics"] = {key: float(last[key]) for key in wanted if isinstance(last.get(key), int | float)}
+        found["metrics"] = {key: float(last[key]) for key in SHOWN if isinstance(last.get(key), int | float)}
         since = _age(directory / "stages" / stage.name / "metrics.jsonl")
         if since is not None:
             found["idle"] = min(since, found.get("idle") or since)
@@ -174,14 +176,11 @@ def _last_evaluation(history: RunHistory) -> Mapping[str, Any] | None:
     return {"name": name, "questions": totals.count, "greedy": greedy}
 
 
-def _rows(history: RunHistory) -> dict[str, int]:
-    """Rows of all splits, and the bad ones among them."""
+def _rows(history: RunHistory, count: str) -> int:
+    """A count of ``data_report.json`` over all sources of all splits."""
     report = history.data_report or {}
     sources = [one for part in report.values() if isinstance(part, list) for one in part if isinstance(one, dict)]
-    return {
-        "rows": sum(int(one.get("rows", 0)) for one in sources),
-        "bad_rows": sum(int(one.get("refused", 0)) for one in sources),
-    }
+    return sum(int(one.get(count, 0)) for one in sources)
 
 
 def _bad_media(history: RunHistory, facts: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from rich.text import Text
 from easyvideor1.cli.durations import clock, rate_words
 
 #: Metrics that are shown, and their short names.
-_SHOWN = {"reward/total": "reward", "reward/accuracy": "accuracy", "loss": "loss", "response/tokens": "tokens"}
+SHOWN = {"reward/total": "reward", "reward/accuracy": "accuracy", "loss": "loss", "response/tokens": "tokens"}
 #: Seconds after which a phase that is still under way is named.
 FIRST_WORD = 10.0
 #: Least seconds between two lines of a log file.
@@ -65,7 +65,7 @@ class StageLine:
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """A step is done."""
         self._done, self._stepped, self._activity = step, self._now(), ""
-        self._metrics = ", ".join(f"{short} {metrics[name]:.3f}" for name, short in _SHOWN.items() if name in metrics)
+        self._metrics = ", ".join(f"{short} {metrics[name]:.3f}" for name, short in SHOWN.items() if name in metrics)
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
         elif step in (self._before + 1, self.steps) or self._is_due():
@@ -78,8 +78,12 @@ class StageLine:
         if self._bar is None and late and (self._printed is None or self._is_due()):
             self._print(step, f"{what}, {seconds:.0f} s so far")
 
+    def begin(self, title: str) -> None:
+        """Work with a length of its own begins, such as an evaluation."""
+        self._activity = title
+
     def working(self, title: str, done: int, total: int, unit: str) -> None:
-        """Work with a length of its own is under way, such as an evaluation; over when ``done`` is ``total``."""
+        """So much of that work is done; it is over when ``done`` is ``total``."""
         self._activity = f"{title} {done}/{total}" if done < total else ""
         if self._bar is None and done < total and self._is_due():
             self._print(self._done + 1, f"{title}, {done}/{total} {unit}s")

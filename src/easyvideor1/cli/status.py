@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from easyvideor1.cli.completion import complete_runs
+from easyvideor1.cli.stage_line import SHOWN
 
 if TYPE_CHECKING:
     from easyvideor1.cli.run_state import RunState
+
+#: Columns of a terminal from which on all of the table is shown.
+_WIDE = 100
 
 
 def status(
@@ -81,7 +85,8 @@ def _show(state: RunState) -> None:
         of = f"{state.stage_number} of {state.stages}, " if state.stages else ""
         _line("stage", f"{of}{state.stage}: {_step_words(state)}{left}")
     if state.metrics:
-        _line("last step", ", ".join(f"{name} {value:.4g}" for name, value in state.metrics.items()))
+        shown = (f"{short} {state.metrics[name]:.3f}" for name, short in SHOWN.items() if name in state.metrics)
+        _line("last step", ", ".join(shown))
     if state.evaluation:
         _line("evaluation", _evaluation_words(state))
     alarms = [f"step {alarm['step']} of {alarm['stage']}: {alarm['message']}" for alarm in state.alarms]
@@ -132,28 +137,33 @@ def _evaluation_words(state: RunState) -> str:
 
 def _show_table(states: Sequence[RunState]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from easyvideor1.cli.cache_plan import size_words
     from easyvideor1.cli.durations import clock
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("run", "state", "stage", "step", "left", "reward", "accuracy", "alarms", "disk"):
-        right = title in ("step", "left", "reward", "accuracy", "alarms", "disk")
-        table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=title != "run")
+    console, table = Console(), Table(box=None, pad_edge=False)
+    titles: tuple[str, ...] = ("run", "state", "stage", "step", "left", "reward", "accuracy", "alarms", "disk")
+    if console.width < _WIDE:
+        titles = tuple(title for title in titles if title not in ("stage", "alarms", "disk"))
+    for title in titles:
+        left = title in ("run", "state", "stage")
+        table.add_column(title, justify="left" if left else "right", overflow="fold")
     for state in states:
         greedy = (state.evaluation or {}).get("greedy")
         reward = state.metrics.get("reward/total")
         going = state.left is not None and state.state != "finished"
-        table.add_row(
-            state.directory,
-            state.state,
-            state.stage,
-            f"{state.step}/{state.steps or '?'}" if state.stage else "",
-            str(clock(state.left)) if going and state.left is not None else "",
-            "" if reward is None else f"{reward:.3f}",
-            "" if greedy is None else f"{greedy['mean']:.3f}",
-            str(len(state.alarms)) if state.alarms else "",
-            size_words(state.disk["total"]),
-        )
-    Console().print(table)
+        cells = {
+            "run": state.directory,
+            "state": state.state,
+            "stage": state.stage,
+            "step": f"{state.step}/{state.steps or '?'}" if state.stage else "",
+            "left": str(clock(state.left)) if going and state.left is not None else "",
+            "reward": "" if reward is None else f"{reward:.3f}",
+            "accuracy": "" if greedy is None else f"{greedy['mean']:.3f}",
+            "alarms": str(len(state.alarms)) if state.alarms else "",
+            "disk": size_words(state.disk["total"]),
+        }
+        table.add_row(*(escape(cells[title]) for title in titles))
+    console.print(table)

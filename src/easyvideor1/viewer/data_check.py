@@ -22,6 +22,8 @@ from easyvideor1.types import ConfigError, DataError, EasyVideoError, Geometry, 
 from easyvideor1.viewer.jobs import Advance
 
 SPLITS = ("train", "validation", "test")
+#: The first stage of a check.
+READING = "reading rows"
 #: How media are cut where there is no checkpoint that says it: as by Qwen3-VL.
 _GEOMETRY = Geometry(16, 2, 2)
 _OWN_CODE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -79,7 +81,7 @@ class DataCheck:
     audits: tuple[TaskAudit, ...] = ()
     exact: bool = False
     note: str = ""
-    stage: str = "reading rows"
+    stage: str = READING
     finished: bool = False
 
     @property
@@ -116,7 +118,7 @@ class DataCheck:
             self.sources.append(_source(split, loaded))
             first = len(self.rows)
             self.rows += [Row(n, split, loaded.path, sample) for n, sample in enumerate(loaded.samples, first)]
-        advance(len(pairs), len(pairs), "reading rows")
+        advance(len(pairs), len(pairs), READING)
 
     def _plan(self, config: RunConfig, advance: Advance) -> None:
         """Plan all media and, with a checkpoint, make all prompts."""

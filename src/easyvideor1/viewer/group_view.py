@@ -175,7 +175,9 @@ def _conversation(response: TrajectoryRecord, tokenizer: Any) -> tuple[Said, ...
 def _drawings(record: SampleRecord, truth: Marks, answers: Sequence[Marks]) -> tuple[tuple[Overlay, ...], ...]:
     """The drawings over the frames of each medium, one per frame."""
     layers = [Layer("truth", "ref", truth)]
-    layers += [Layer(f"s{place % _COLOURS} r{place}", str(place + 1), marks) for place, marks in enumerate(answers)]
+    layers += [
+        Layer(f"s{place % _COLOURS} r{place}", str(place + 1), marks, place) for place, marks in enumerate(answers)
+    ]
     return tuple(
         overlays(layers, item.timestamps if item.kind == "video" else (None,), item.width, item.height)
         for item in record.media

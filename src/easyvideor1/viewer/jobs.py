@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from easyvideor1.types import EasyVideoError
 
@@ -60,11 +61,15 @@ class Job(Generic[T]):
         return self
 
 
+#: Jobs that are kept; of more, those that were asked for longest ago are forgotten with their results.
+_KEPT = 24
+
+
 class Jobs:
     """The jobs of a site by name. Thread-safe."""
 
     def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
+        self._jobs: OrderedDict[str, Job[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str, version: str, work: Callable[[Advance], T]) -> Job[T]:
@@ -76,9 +81,14 @@ class Jobs:
             job = self._jobs.get(name)
             if job is None or (job.version != version and not job.running):
                 job = self._jobs[name] = Job(work, version)
+            self._jobs.move_to_end(name)
+            for old in [key for key, other in self._jobs.items() if not other.running][
+                : max(0, len(self._jobs) - _KEPT)
+            ]:
+                del self._jobs[old]
         return job
 
-    def known(self, name: str) -> Job | None:
+    def known(self, name: str) -> Job[Any] | None:
         """The job of this name, if it was ever begun."""
         with self._lock:
             return self._jobs.get(name)

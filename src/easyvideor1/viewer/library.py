@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from easyvideor1.evaluation.certificate import CERTIFICATE
+from easyvideor1.files import read_json
 from easyvideor1.records.reading import stage_directories
 from easyvideor1.types import DataError
 from easyvideor1.video import FrameStore
@@ -195,12 +196,16 @@ def setting(config: Mapping[str, Any], *names: str) -> Any:
 
 
 def named_directory(run: Path, named: object) -> Path | None:
-    """A directory that the configuration of a run names. A relative path is one from where the run was started: this
-    directory, or one above the run."""
+    """A directory that the configuration of a run names. A relative path is one from where the run was begun
+    (``run.json``); where that is not known, or was moved, from here or from a directory above the run."""
     if not isinstance(named, str) or not named:
         return None
-    above = run.resolve().parents
-    return next((path for path in (Path(named), *(parent / named for parent in above)) if path.is_dir()), None)
+    try:
+        begun = read_json(run / "run.json").get("directory")
+    except DataError:
+        begun = None
+    places = [*([Path(begun)] if isinstance(begun, str) else []), Path(), *run.resolve().parents]
+    return next((place / named for place in places if (place / named).is_dir()), None)
 
 
 def frame_store(run: Path) -> FrameStore | None:

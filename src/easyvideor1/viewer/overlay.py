@@ -17,11 +17,15 @@ _LABEL, _DOT = 38.0, 9.0
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The places that one speaker points at: CSS classes, and the id that its boxes are labelled with."""
+    """The places that one speaker points at: CSS classes, and the id that its boxes are labelled with.
+
+    Labels stand above the box without a ``place``, and below it, side by side in the order of places, with one.
+    """
 
     classes: str
     label: str
     marks: Marks
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,8 @@ def _layer(layer: Layer, time: float | None, size: tuple[float, float]) -> str:
     several = len(boxes) > 1
     parts = [_track(layer.marks, time, size)] if len(layer.marks.timed) > 1 else []
     parts += [
-        _box(box, f"{layer.label}.{number}" if several else layer.label, size) for number, box in enumerate(boxes, 1)
+        _box(box, f"{layer.label}.{number}" if several else layer.label, layer.place, size)
+        for number, box in enumerate(boxes, 1)
     ]
     for dot in layer.marks.dots_at(time):
         x, y = dot.x * size[0], dot.y * size[1]
@@ -73,12 +78,16 @@ def _layer(layer: Layer, time: float | None, size: tuple[float, float]) -> str:
     return "".join(parts)
 
 
-def _box(box: Box, label: str, size: tuple[float, float]) -> str:
-    left, top, right, bottom = (side * size[place % 2] for place, side in enumerate(box))
-    above = top > _LABEL
+def _box(box: Box, label: str, place: int | None, size: tuple[float, float]) -> str:
+    left, top, right, bottom = (side * size[number % 2] for number, side in enumerate(box))
+    if place is None:
+        across, down = left + 4, top - 8 if top > _LABEL else top + _LABEL - 6
+    else:
+        across = left + 4 + 0.8 * _LABEL * place
+        down = bottom + _LABEL - 6 if bottom < size[1] - _LABEL else bottom - 8
     return (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}"/>'
-        f'<text x="{left + 4:.1f}" y="{top - 8 if above else top + _LABEL - 6:.1f}">{escape(label)}</text>'
+        f'<text x="{across:.1f}" y="{down:.1f}">{escape(label)}</text>'
     )
 
 

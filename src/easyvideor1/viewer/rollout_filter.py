@@ -115,8 +115,19 @@ def phrases(text: str) -> list[str]:
     return [found for quoted, word in _PHRASE.findall(text) if _WORD.search(found := quoted or word)]
 
 
-def searched(wanted: Filter, *, full_text: bool) -> tuple[str, list[Any]]:
-    """The SQL that gives the ids of groups ``g`` or responses ``m`` that a filter leaves, and its values."""
+def ordered(by: str, order: str) -> str:
+    """The SQL that gives the ids of all groups ``g``, or of all responses ``m``, in an order."""
+    if by != "response":
+        return f"SELECT g.id FROM groups g ORDER BY {ORDERS[order][1]}"
+    both = " JOIN groups g ON g.id = m.grp" if "g." in ORDERS[order][2] else ""
+    return f"SELECT m.id FROM members m{both} ORDER BY {ORDERS[order][2]}"
+
+
+def selected(wanted: Filter, *, full_text: bool) -> tuple[str, list[Any]] | None:
+    """The SQL that gives the ids of the groups or responses that a filter leaves, in any order, and its values.
+
+    ``None`` for a filter that asks for nothing.
+    """
     of_groups: list[tuple[str, list[Any]]] = []
     of_members: list[tuple[str, list[Any]]] = []
     for name in ("task", "source", "stage"):
@@ -138,7 +149,6 @@ def searched(wanted: Filter, *, full_text: bool) -> tuple[str, list[Any]]:
     elif wanted.text:
         of_members.append(("0", []))  # punctuation alone is in no index
     by_response = wanted.by == "response"
-    order = ORDERS[wanted.order][2 if by_response else 1]
     conditions = [*of_groups, *(of_members if by_response else [])]
     values = [value for _, some in conditions for value in some]
     if not by_response and of_members:
@@ -148,11 +158,13 @@ def searched(wanted: Filter, *, full_text: bool) -> tuple[str, list[Any]]:
         failed = len(of_members) == 1 and "fault" in wanted.marks  # a group that failed has no responses
         conditions.append((f"({there} OR g.error != '')" if failed else there, []))
         values += [value for _, some in of_members for value in some]
-    where = " AND ".join(condition for condition, _ in conditions) or "1"
+    if not conditions:
+        return None
+    where = " AND ".join(condition for condition, _ in conditions)
     if not by_response:
-        return f"SELECT g.id FROM groups g WHERE {where} ORDER BY {order}", values
-    both = " JOIN groups g ON g.id = m.grp" if "g." in where + order else ""
-    return f"SELECT m.id FROM members m{both} WHERE {where} ORDER BY {order}", values
+        return f"SELECT g.id FROM groups g WHERE {where}", values
+    both = " JOIN groups g ON g.id = m.grp" if "g." in where else ""
+    return f"SELECT m.id FROM members m{both} WHERE {where}", values
 
 
 def _text(asked: list[str], full_text: bool) -> tuple[str, list[Any]]:

@@ -14,13 +14,13 @@ import re
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from easyvideor1.viewer.rollout_filter import Filter, searched
+from easyvideor1.viewer.rollout_filter import Filter, ordered, selected
 from easyvideor1.viewer.rollout_reading import Line, files_of, lines_of, state_of
 from easyvideor1.viewer.rollout_rows import GROUP_COLUMNS, MEMBER_COLUMNS
 
@@ -260,13 +260,30 @@ class RolloutIndex:
         """What a filter leaves; by the key of an earlier search the same again, as long as that is kept."""
         if key and (found := self._searches.get(key)) is not None:
             return found
-        own = hashlib.sha256(f"{self.generation()} {wanted}".encode(errors="replace")).hexdigest()[:20]
-        if (found := self._searches.get(own)) is None:
-            statement, values = searched(wanted, full_text=self.full_text)
+        generation = self.generation()
+        everything = self._kept(f"{generation} {wanted.by} {wanted.order}", lambda: self._ordered(wanted))
+        chosen = selected(wanted, full_text=self.full_text)
+        if chosen is None:
+            return everything
+
+        def left() -> list[int]:
             with self._reading() as connection:
-                found = Search(own, [row[0] for row in connection.execute(statement, values)])
+                ids = {row[0] for row in connection.execute(*chosen)}
+            return [one for one in everything.ids if one in ids]
+
+        return self._kept(f"{generation} {wanted}", left)
+
+    def _ordered(self, wanted: Filter) -> list[int]:
+        with self._reading() as connection:
+            return [row[0] for row in connection.execute(ordered(wanted.by, wanted.order))]
+
+    def _kept(self, asked: str, find: Callable[[], Sequence[int]]) -> Search:
+        """What was found under a name, or is found now."""
+        key = hashlib.sha256(asked.encode(errors="replace")).hexdigest()[:20]
+        if (found := self._searches.get(key)) is None:
+            found = Search(key, find())
             with self._keeping:
-                self._searches[own] = found
+                self._searches[key] = found
                 while len(self._searches) > _KEPT:
                     self._searches.popitem(last=False)
         return found

@@ -46,6 +46,8 @@ _SUFFIXES = {
 #: Pages with a query that are written of one path: questions of two results, rows of a source.
 _MOST = {"/evaluations/question": 200}
 _PER_PATH = 60
+#: Rows of a source: each has a page, and leads to the next.
+_ROW, _ROWS = re.compile(r"(/data/[^/]+/row/)\d+"), 300
 #: From a page on disk scripts may be loaded from disk; nothing may be sent or fetched.
 _POLICY = POLICY.replace("'self'", "'self' file:").replace("frame-ancestors 'none'", "").rstrip("; ")
 
@@ -163,6 +165,13 @@ def _is_wanted(address: str, counts: Counter[str]) -> bool:
     parts = urlsplit(address)
     if parts.path.startswith(f"{rollouts.PATH}/") and not rollouts.exported(parts.path, dict(parse_qsl(parts.query))):
         return False
+    if parts.path.startswith(
+        "/data/run-"
+    ):  # rows of runs may take hours to probe; ``data`` names those that are wanted
+        return False
+    if row := _ROW.fullmatch(parts.path):
+        counts[row[1]] += 1
+        return counts[row[1]] <= _ROWS
     if parts.query and not parts.path.startswith("/static/"):
         counts[parts.path] += 1
         return counts[parts.path] <= _MOST.get(parts.path, _PER_PATH)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from starlette.routing import Route
 
 from easyvideor1.config import RunConfig, SourceConfig, load_config
 from easyvideor1.types import DataError, EasyVideoError, MediaPlan
-from easyvideor1.viewer.data_check import SPLITS, DataCheck, Row
+from easyvideor1.viewer.data_check import READING, SPLITS, DataCheck, Row
 from easyvideor1.viewer.data_facts import duplicates, lengths, plan_strip, same_media, task_facts
 from easyvideor1.viewer.jobs import Job
 from easyvideor1.viewer.library import fingerprint
@@ -24,6 +26,8 @@ TITLE, PATH = "Data", "/data"
 _ROWS = {".json", ".jsonl", ".parquet"}
 _OF_RUN = "run-"
 _PER_PAGE = 50
+#: Seconds that the page of a row waits for the rows to be read.
+_READING = 10.0
 #: Entries of long lists that a page shows, and rows of a group of duplicates.
 _SHOWN, _FEW = 100, 12
 
@@ -46,7 +50,8 @@ class Data:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.files = {_key(path, place): path for place, path in enumerate(site.data)}
-        self._checks: dict[str, tuple[str, DataCheck]] = {}
+        self._lock = threading.Lock()
+        self._checks: dict[str, tuple[DataCheck, Job[DataCheck]]] = {}
 
     def _check(self, key: str) -> tuple[str, DataCheck, Job[DataCheck]]:
         """The title, what is known so far, and the work that goes on."""
@@ -59,11 +64,12 @@ class Data:
         else:
             raise DataError(f"no data {key[:120]!r}; the list of data names what is there")
         version = fingerprint([path])
-        known = self._checks.get(key)
-        if known is None or known[0] != version:
-            known = self._checks[key] = (version, DataCheck(_config(path), trusted))
-        check = known[1]
-        return title, check, self.site.jobs.get(f"data {key}", version, check.work)
+        with self._lock:  # two requests at once begin one piece of work
+            known = self._checks.get(key)
+            if known is None or known[1].version != version:
+                check = DataCheck(_config(path), trusted)
+                known = self._checks[key] = (check, Job(check.work, version))
+        return title, *known
 
     def _page(self, request: Request, template: str, **values: Any) -> Response:
         key = request.path_params["key"]
@@ -74,7 +80,8 @@ class Data:
 
     def index(self, request: Request) -> Response:
         """What rows can be looked at."""
-        return self.site.page(request, "data.html.j2", files=self.files, runs=self.site.library.runs())
+        runs = [] if self.site.exporting else self.site.library.runs()
+        return self.site.page(request, "data.html.j2", files=self.files, runs=runs)
 
     def version(self, request: Request) -> Response:
         """Changes as rows are read, planned and scored."""
@@ -133,8 +140,11 @@ class Data:
 
     def row(self, request: Request) -> Response:
         """One row: its question, reference and columns, and when the frames of its media are taken."""
-        _, check, _ = self._check(request.path_params["key"])
+        _, check, job = self._check(request.path_params["key"])
         text = request.path_params["place"]
+        limit = time.monotonic() + _READING
+        while job.running and check.stage == READING and time.monotonic() < limit:
+            job.wait(0.1)  # a link may be opened before any row is read
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) < len(check.rows)):
             raise DataError(f"there is no row {text[:40]!r}; {len(check.rows)} have been read so far")
         place = int(text)

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from easyvideor1.evaluation.history import RunHistory
+from easyvideor1.locks import is_locked
 from easyvideor1.records.damage import Damage
 from easyvideor1.records.reading import parse_row, rollout_files, stage_directories
 from easyvideor1.training.run_directory.trace import read_trace
@@ -140,7 +141,8 @@ class Runs:
         entry = self._entry(request)
         history = self.site.histories.read(entry)
         job = self._damage(entry)
-        job.wait(None if self.site.exporting else 0.5)
+        if job is not None:
+            job.wait(None if self.site.exporting else 0.5)
         incidents = (history.run or {}).get("incidents")
         return self._of_run(
             request,
@@ -163,9 +165,11 @@ class Runs:
         entry = self._entry(request)
         return JSONResponse({"version": _health_version(entry, self._damage(entry))})
 
-    def _damage(self, entry: Entry) -> Job[tuple[Damage, ...]]:
-        """All damage of a run, found in a thread: it reads every rollout."""
+    def _damage(self, entry: Entry) -> Job[tuple[Damage, ...]] | None:
+        """All damage of a run, found in a thread: it reads every rollout. ``None`` while the run is being written."""
         history = self.site.histories.read(entry)
+        if is_locked(entry.path / ".lock"):
+            return None
         return self.site.jobs.get(f"damage {entry.key}", run_version(entry.path), lambda advance: full_damage(history))
 
     def settings(self, request: Request) -> Response:
@@ -193,8 +197,8 @@ def _version(entries: Sequence[Entry]) -> str:
     return " ".join(run_version(entry.path) for entry in entries)
 
 
-def _health_version(entry: Entry, job: Job[Any]) -> str:
-    return f"{run_version(entry.path)} {job.state}"
+def _health_version(entry: Entry, job: Job[Any] | None) -> str:
+    return f"{run_version(entry.path)} {job.state if job else ''}"
 
 
 def _watched(entries: Sequence[Entry]) -> str:
