@@ -143,7 +143,7 @@ def test_health_of_a_run(copied):
     (refused,) = refused_rows(history)
     assert (refused.rows, refused.refused, refused.reasons) == (9, 2, ("a", "b"))
     assert "video" in {series.label for series in mismatch_panels(history)[0].series}
-    assert [panel.title for panel in resource_panels(history)] == ["gpu/memory_gb"]
+    assert [panel.title for panel in resource_panels(history)] == ["gpu/memory_gb", "memory/host_peak_gib"]
     assert bad_media(history).ledger is not None and not bad_media(history).fault
 
 

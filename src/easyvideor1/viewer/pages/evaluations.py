@@ -219,7 +219,7 @@ class Evaluations:
         stores = [FrameStore(place) for place in (*places, *([usual] if usual.is_dir() else []))]
 
         def lookup(digest: str) -> Frames | None:
-            return next((found for store in stores if (found := store.get(digest)) is not None), None)
+            return next((found for store in stores if (found := store.look(digest)) is not None), None)
 
         return lookup
 
