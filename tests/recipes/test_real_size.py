@@ -107,7 +107,7 @@ def test_every_file_says_what_it_is_and_overlays_say_where_numbers_come_from(fil
 def test_the_list_and_one_of_them_are_shown(tmp_path):
     shown = RUN.invoke(app, ["recipes", "real"])
     assert shown.exit_code == 0, shown.output
-    assert "real/qwen3_vl_8b" in shown.stdout and "GiB of 80 GB" in shown.stdout
+    assert "real/qwen3_vl_8b" in shown.stdout and "of 80 GB" in shown.stdout
     assert "evr1 recipes real" in RUN.invoke(app, ["recipes"]).stdout
     one = RUN.invoke(app, ["recipes", "real/qwen3_vl_8b+lora+gpus_1"])
     assert parse_config(one.stdout, "shown") == load_config("real/qwen3_vl_8b+lora+gpus_1")

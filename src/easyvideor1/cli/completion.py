@@ -89,7 +89,8 @@ def _stage_names(config: object) -> list[str]:
         return []
     try:
         name = recipe_name(config)
-        values = yaml.safe_load((Path(config) if name is None else recipe_file(name)).read_text(encoding="utf-8"))
+        file = Path(config) if name is None else recipe_file(name)
+        values = yaml.safe_load(file.read_text(encoding="utf-8")) if file is not None else {}
         return [str(stage["name"]) for stage in values["stages"] if str(stage["name"]).isidentifier()]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return []

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from easyvideor1.config import DataConfig, SourceConfig
     from easyvideor1.data import Loaded
     from easyvideor1.types import Sample
 
@@ -104,14 +103,6 @@ def some_of(samples: Sequence[Sample], count: int = _PLANNED) -> list[Sample]:
     """At most ``count`` samples, evenly spread."""
     step = max(len(samples) / count, 1.0)
     return [samples[int(number * step)] for number in range(min(count, len(samples)))]
-
-
-def read_settings(found: FoundRows) -> tuple[SourceConfig, DataConfig]:
-    """The sections of the configuration that read the rows."""
-    from easyvideor1.config import DataConfig, SourceConfig
-
-    source = SourceConfig(**found.source)  # type: ignore[arg-type]
-    return source, DataConfig(train=(source,), **found.columns)  # type: ignore[arg-type]
 
 
 def _format(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -104,7 +104,8 @@ def read_state(directory: Path) -> RunState:
             for row in stage.canary
         ),
         incidents=tuple(str(incident["text"]) for incident in facts.get("incidents", ())),
-        **_rows(history),
+        rows=_rows(history, "rows"),
+        bad_rows=_rows(history, "refused"),
         bad_media=_bad_media(history, facts),
         disk=_disk(directory),
         starts=int(facts.get("starts", 0)),
@@ -175,14 +176,11 @@ def _last_evaluation(history: RunHistory) -> Mapping[str, Any] | None:
     return {"name": name, "questions": totals.count, "greedy": greedy}
 
 
-def _rows(history: RunHistory) -> dict[str, int]:
-    """Rows of all splits, and the bad ones among them."""
+def _rows(history: RunHistory, count: str) -> int:
+    """A count of ``data_report.json`` over all sources of all splits."""
     report = history.data_report or {}
     sources = [one for part in report.values() if isinstance(part, list) for one in part if isinstance(one, dict)]
-    return {
-        "rows": sum(int(one.get("rows", 0)) for one in sources),
-        "bad_rows": sum(int(one.get("refused", 0)) for one in sources),
-    }
+    return sum(int(one.get(count, 0)) for one in sources)
 
 
 def _bad_media(history: RunHistory, facts: Mapping[str, Any]) -> tuple[str, ...]:

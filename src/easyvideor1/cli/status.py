@@ -144,7 +144,7 @@ def _show_table(states: Sequence[RunState]) -> None:
     from easyvideor1.cli.durations import clock
 
     console, table = Console(), Table(box=None, pad_edge=False)
-    titles = ("run", "state", "stage", "step", "left", "reward", "accuracy", "alarms", "disk")
+    titles: tuple[str, ...] = ("run", "state", "stage", "step", "left", "reward", "accuracy", "alarms", "disk")
     if console.width < _WIDE:
         titles = tuple(title for title in titles if title not in ("stage", "alarms", "disk"))
     for title in titles:
