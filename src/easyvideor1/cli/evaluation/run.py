@@ -81,7 +81,6 @@ def command(
     from easyvideor1.cli.progress import TerminalWatch
     from easyvideor1.config import load_config, located
     from easyvideor1.files import check_writable
-    from easyvideor1.types import ConfigError
 
     settings = with_samples(located(load_config(config, overrides or ())), samples)
     data = data or ([] if settings.data.test else list(settings.evaluation.benchmarks))
