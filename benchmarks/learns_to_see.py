@@ -65,7 +65,7 @@ def paired(first: Sequence[Row], second: Sequence[Row]) -> dict[str, float]:
     """Mean difference of the accuracies of the same questions, second minus first, clustered by clip."""
     before = {row["sample"]: accuracy(row) for row in first}
     rows = [row for row in second if row["sample"] in before]
-    clips = [row["sample"].rpartition("-")[0] for row in rows]
+    clips = [row["sample"] if row["source"] == "sums" else row["sample"].rpartition("-")[0] for row in rows]
     return difference_interval(
         [before[row["sample"]] for row in rows], [accuracy(row) for row in rows], clips
     ).to_json()

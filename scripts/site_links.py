@@ -16,7 +16,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[1]
 #: In the site in the place of the README.
 HOME = "index.md"
-LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s#:]+)((?:#[^)\s]*)?)\)")
 FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 
@@ -50,9 +50,9 @@ def relinked(text: str, page: str) -> str:
     def replace(match: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(here, match[2]))
         there = in_site(target)
-        if there is None:
-            return match[0]  # mkdocs reports it
-        return f"{match[1]}{posixpath.relpath(there, posixpath.dirname(page) or '.')}{match[3]}"
+        if there is not None:
+            return f"[{match[1]}]({posixpath.relpath(there, posixpath.dirname(page) or '.')}{match[3]})"
+        return match[1] if (ROOT / target).exists() else match[0]  # a link to nothing is reported by mkdocs
 
     parts, last = [], 0
     for fence in FENCE.finditer(text):

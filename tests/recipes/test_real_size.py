@@ -15,6 +15,8 @@ from easyvideor1.cli.app import app
 from easyvideor1.config import load_config, parse_config
 from easyvideor1.config.shipped import OVERLAYS, REAL, real_overlays, real_recipes, recipes_directory
 from easyvideor1.families.tiny import write_tiny_checkpoint
+from easyvideor1.policy.sizing.devices import GPUS
+from easyvideor1.policy.sizing.prediction import Problem
 from easyvideor1.recipes.real_size import expected_needs, figures_file
 from easyvideor1.toyworld import WorldSpec, write_world
 
@@ -85,6 +87,13 @@ def test_the_shape_of_a_published_model_has_its_number_of_parameters(tmp_path):
         assert sum(each.numel() for each in model.parameters()) == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.parametrize(("over", "devices"), [("gpus_1", 1), ("gpus_8", 8), ("gpus_32", 32)])
+def test_a_prediction_counts_the_gpus_that_generate_side_by_side(over, devices):
+    config = load_config(f"real/qwen3_vl_8b+{over}")
+    found = Problem(config, config.stages[0], (), None, True, GPUS["h100-80gb"])  # type: ignore[arg-type]
+    assert found.generating_devices == devices
+
+
 @pytest.mark.parametrize("name", EVALUATIONS)
 def test_lists_of_benchmarks_name_benchmarks(name):
     load_definitions()
@@ -107,7 +116,7 @@ def test_every_file_says_what_it_is_and_overlays_say_where_numbers_come_from(fil
 def test_the_list_and_one_of_them_are_shown(tmp_path):
     shown = RUN.invoke(app, ["recipes", "real"])
     assert shown.exit_code == 0, shown.output
-    assert "real/qwen3_vl_8b" in shown.stdout and "GiB of 80 GB" in shown.stdout
+    assert "real/qwen3_vl_8b" in shown.stdout and "of 80 GB" in shown.stdout
     assert "evr1 recipes real" in RUN.invoke(app, ["recipes"]).stdout
     one = RUN.invoke(app, ["recipes", "real/qwen3_vl_8b+lora+gpus_1"])
     assert parse_config(one.stdout, "shown") == load_config("real/qwen3_vl_8b+lora+gpus_1")

@@ -68,15 +68,15 @@ def print_real(console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("recipe", "what is trained"):
         table.add_column(name, no_wrap=True)
-    table.add_column("GPUs", justify="right")
+    table.add_column("GPUs", justify="right", no_wrap=True)
     for memory in memories:
-        table.add_column(f"GiB of {memory} GB", justify="right", no_wrap=True)
+        table.add_column(f"of {memory} GB", justify="right", no_wrap=True)
     for row in rows:
         for recipe in dict.fromkeys(found.recipe if found else "" for found in row.expected.values()):
             cells = [_cell(row.expected[memory], recipe) for memory in memories]
             table.add_row(recipe or f"{REAL}/{row.model}: no recipe fits", row.method, str(row.gpus), *cells)
     console.print(table)
-    console.print("Expected memory of each GPU, predicted, not measured: docs/real_models.md. Data: docs/real_data.md.")
+    console.print("GiB of each GPU are predicted, not measured: docs/real_models.md. Data: docs/real_data.md.")
     console.print("Show one as a file: evr1 recipes NAME. Change one: evr1 recipes NAME --copy FILE.")
 
 

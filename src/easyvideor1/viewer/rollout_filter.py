@@ -71,12 +71,12 @@ class Filter:
             if value not in known:
                 raise DataError(f"the address has {name}={value[:60]!r}; known: {', '.join(filter(None, known))}")
         return cls(
-            *(query.get(name, "").strip()[:2000] for name in ("text", "task", "source", "stage")),
-            *(_number(query, name, int) for name in ("first", "last")),
-            *(_number(query, name, float) for name in ("low", "high")),
-            marks,
-            query.get("order", ""),
-            query.get("by", ""),
+            **{name: query.get(name, "").strip()[:2000] for name in ("text", "task", "source", "stage")},
+            **{name: _number(query, name, int) for name in ("first", "last")},
+            **{name: _number(query, name, float) for name in ("low", "high")},
+            marks=marks,
+            order=query.get("order", ""),
+            by=query.get("by", ""),
         )
 
     def pairs(self) -> list[tuple[str, str]]:
@@ -154,9 +154,9 @@ def selected(wanted: Filter, *, full_text: bool) -> tuple[str, list[Any]] | None
     if not by_response and of_members:
         # The conditions hold for one and the same response.
         inner = " AND ".join(condition for condition, _ in of_members)
-        there = f"g.id IN (SELECT m.grp FROM members m WHERE {inner})"
+        holds = f"g.id IN (SELECT m.grp FROM members m WHERE {inner})"
         failed = len(of_members) == 1 and "fault" in wanted.marks  # a group that failed has no responses
-        conditions.append((f"({there} OR g.error != '')" if failed else there, []))
+        conditions.append((f"({holds} OR g.error != '')" if failed else holds, []))
         values += [value for _, some in of_members for value in some]
     if not conditions:
         return None

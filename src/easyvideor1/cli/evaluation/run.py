@@ -90,7 +90,9 @@ def command(
     targets = _targets(data or (), probe or (), Path(settings.cache.dir) / "benchmarks")
     for _, named in targets:
         judging.scorer(named)
-    if not targets and (probe or not settings.data.test):
+    if probe and not targets:
+        raise ConfigError("--probe asks the questions of --data again; name them, as --data FILE --probe NAME")
+    if not targets and not settings.data.test:
         raise ConfigError(
             "no questions; give --data FILE, or set data.test or evaluation.benchmarks in the configuration"
         )

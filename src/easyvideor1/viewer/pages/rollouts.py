@@ -175,7 +175,8 @@ class Rollouts:
             rows += [{**row, "at": -1} for row in index.groups(found.ids)]
         wanted = Filter.of(QueryParams())
         search = index.search(wanted)
-        values = {"run": run, "wanted": wanted, "search": search, "rows": rows, "progress": index.progress()}
+        values: dict[str, Any] = {"run": run, "wanted": wanted, "search": search, "rows": rows}
+        values["progress"] = index.progress()
         return self.site.page(request, "rollouts_exported.html.j2", **values)
 
 
