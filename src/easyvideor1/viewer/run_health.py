@@ -94,7 +94,7 @@ def alarms(history: RunHistory) -> tuple[Alarm, ...]:
 
 
 def _alarm(stage: StageHistory, row: Mapping[str, Any]) -> Alarm:
-    now, before = (float(value) if _number(value := row.get(name)) else math.nan for name in ("now", "before"))
+    now, before = (float(row[name]) if _number(row.get(name)) else math.nan for name in ("now", "before"))
     kind, message = str(row.get("alarm", "")), str(row.get("message", ""))
     return Alarm(stage.name, int(row["step"]), kind, message, now, before, tuple(row["examples"]))
 

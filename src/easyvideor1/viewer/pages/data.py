@@ -75,7 +75,7 @@ class Data:
         key = request.path_params["key"]
         title, check, job = self._check(key)
         job.wait(None if self.site.exporting else 0.7)
-        given = {"version": job.state, "watched": f"/data/{key}/version"}
+        given: dict[str, Any] = {"version": job.state, "watched": f"/data/{key}/version"}
         return self.site.page(request, template, key=key, title=title, check=check, job=job, **given, **values)
 
     def index(self, request: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -100,7 +101,7 @@ class Evaluations:
         found = []
         for entry in self.site.library.runs():
             try:
-                row = self.site.histories.made(entry, "row", lambda history, key=entry.key: run_row(key, history))
+                row = self.site.histories.made(entry, "row", partial(run_row, entry.key))
             except (EasyVideoError, OSError):
                 continue  # the list of runs says what is wrong with it
             if row.before or row.after:

@@ -84,13 +84,11 @@ class Runs:
         rows, broken = [], []
         for entry in entries:
             try:
-                rows.append(
-                    self.site.histories.made(entry, "row", lambda history, key=entry.key: run_row(key, history))
-                )
+                rows.append(self._row(entry))
             except (DataError, OSError) as error:
                 broken.append((entry, str(error)))
         names = {entry.key: entry.name for entry in entries}
-        values = {"rows": rows, "broken": broken, "names": names, "together": _TOGETHER}
+        values: dict[str, Any] = {"rows": rows, "broken": broken, "names": names, "together": _TOGETHER}
         return self.site.page(request, "runs.html.j2", version=_version(entries), watched="/runs/version", **values)
 
     def compare(self, request: Request) -> Response:
