@@ -25,6 +25,7 @@ from easyvideor1.attention.layout import Layout
 from easyvideor1.families.checkpoint import normalisation, open_tokenizer, read_config, stop_token_ids
 from easyvideor1.families.family import Conventions, Embeddings, VisualFeatures, VisualInputs, control_tokens
 from easyvideor1.families.inputs import Normalisation, patchify_all
+from easyvideor1.families.layers import make_faster
 from easyvideor1.families.vision_tower import prepare_tower
 from easyvideor1.types import ConfigError, DataError, Frames, Geometry, MediaPlan, MediaRef, Prompt, VisualSpan
 
@@ -284,8 +285,10 @@ class GridVL:
                 trust_remote_code=trust_remote_code,
             )
         tower = getattr(model.model, "visual", None)  # families may keep theirs elsewhere
-        if attention != "eager" and tower is not None:
-            prepare_tower(tower)
+        if attention != "eager":  # else all of it is as transformers has it
+            make_faster(model)
+            if tower is not None:
+                prepare_tower(tower)
         return model
 
     def _refuse_windows(self, text: Any) -> None:

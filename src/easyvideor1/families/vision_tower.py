@@ -35,41 +35,12 @@ from easyvideor1.types import Geometry
 BATCHED_FRAMES = "flash_batched_frames"
 
 
-class PatchProjection(torch.nn.Conv3d):
-    """A convolution whose every input has the size of its kernel, computed as one product of matrices.
-
-    On a CPU the product takes a fifth of the convolution's time or less; the sums are the same, in another order.
-    """
-
-    @classmethod
-    def takes(cls, layer: object) -> bool:
-        """Whether a layer moves its kernel by its own size, without gaps, over all channels at once."""
-        return (
-            type(layer) is torch.nn.Conv3d
-            and layer.stride == layer.kernel_size
-            and set(layer.padding) == {0}
-            and set(layer.dilation) == {1}
-            and layer.groups == 1
-        )
-
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """``(N, C, T, H, W)``, each of the size of the kernel, to ``(N, D, 1, 1, 1)``."""
-        if patches.shape[2:] != self.kernel_size:
-            return super().forward(patches)
-        rows = torch.nn.functional.linear(patches.flatten(1), self.weight.flatten(1), self.bias)
-        return rows[..., None, None, None]
-
-
 def prepare_tower(tower: Any) -> None:
-    """Make a vision tower of transformers attend over batches of frames, project patches by one product of matrices,
-    and keep the computing type."""
+    """Make a vision tower of transformers attend over batches of frames and keep the computing type."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(BATCHED_FRAMES, _attention_forward)
     tower.config._attn_implementation = BATCHED_FRAMES
-    projection = getattr(getattr(tower, "patch_embed", None), "proj", None)
-    if PatchProjection.takes(projection):
-        projection.__class__ = PatchProjection  # in its place: names, hooks and shared weights stay as they are
     for block in getattr(tower, "blocks", ())[:1]:
         block.register_forward_pre_hook(_in_computing_type)
 
