@@ -285,10 +285,12 @@ class GridVL:
                 trust_remote_code=trust_remote_code,
             )
         tower = getattr(model.model, "visual", None)  # families may keep theirs elsewhere
-        if attention != "eager":  # else all of it is as transformers has it
+        # The last bits of a product depend on how many rows it has, those of a convolution do not. Layers that carry a
+        # state from token to token make up to a thousand times as much of such a difference between engine and trainer.
+        if attention != "eager" and self.shares_prefix:
             make_faster(model)
-            if tower is not None:
-                prepare_tower(tower)
+        if attention != "eager" and tower is not None:
+            prepare_tower(tower)
         return model
 
     def _refuse_windows(self, text: Any) -> None:
