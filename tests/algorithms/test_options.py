@@ -113,7 +113,8 @@ def test_corrections_read_the_options_that_they_have(key, value):
 OWN = """
 import torch
 from pydantic import BaseModel, Field
-from easyvideor1.algorithms.needs import group_centred, requires, with_options
+from easyvideor1.algorithms.needs import group_centred, requires
+from easyvideor1.options import with_options
 from easyvideor1.algorithms.objectives import token_objective
 
 class Tanh(BaseModel):

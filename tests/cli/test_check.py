@@ -212,3 +212,56 @@ def test_mistakes_exit_with_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
     done = check(*words)
     assert done.exit_code == 2, done.output
     assert message in done.stderr
+
+
+def look(*words: object) -> Any:
+    return RUN.invoke(app, ["check", "data", *map(str, words)])
+
+
+def test_data_are_counted_by_kind_and_by_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(64))
+    clip = {"videos": ["a.mp4"]}
+    choice = row("multiple choice", "A", options=["A. one", "B. two"], **clip)
+    rows = [
+        choice,
+        {**choice, "problem": "what? "},
+        {**choice, "answer": "B"},
+        row("numerical", 3, **clip),
+        row("numerical", 3, videos=["gone.mp4"]),
+        row("numerical", "many", **clip, problem_id="x"),
+        row("multiple choice", "A", **clip),
+        row("open-ended", "a car"),
+    ]
+    path = write(tmp_path / "rows.jsonl", rows)
+    done = look(path, "--json", "--out", tmp_path / "kept.jsonl")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    (source,) = found["sources"]
+    assert (source["rows"], source["used"], source["refused"]) == (8, 5, 3)
+    assert source["tasks"] == {"multiple_choice": 3, "numerical": 1, "open_ended": 1}
+    assert source["media"] == {"video": 4, "text": 1}
+    assert {reason["field"]: reason["rows"] for reason in source["refusals"]} == {
+        "videos": 1,
+        "answer": 1,
+        "options": 1,
+    }
+    assert found["repeated"] == [[f"{path}:1", f"{path}:2"]]
+    assert found["contradicting"] == [[f"{path}:1", f"{path}:3"]]
+    kept = [json.loads(line) for line in (tmp_path / "kept.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [one["problem_type"] for one in kept] == ["numerical", "open ended"]
+    again = look(tmp_path / "kept.jsonl")
+    assert again.exit_code == 0 and "2 rows, 2 usable" in again.stdout and "refused" not in again.stdout
+    shown = look(path, "--no-media").stdout
+    assert "8 rows, 6 usable" in shown and "1 rows repeat an earlier row" in shown and "gone.mp4" not in shown
+
+
+def test_data_of_a_configuration_and_wrong_options(tmp_path: Path) -> None:
+    events = tmp_path / "train.txt"
+    events.write_text("AO8RW 0.0 6.9##a person puts a book down.\n")
+    config = tmp_path / "run.yaml"
+    config.write_text("data: {train: [{path: train.txt}]}\n")
+    done = look(config, "--no-media")
+    assert done.exit_code == 0 and "temporal_grounding 1" in done.stdout
+    assert "--task only with such a file" in look(config, "--task", "math").output
+    task = write(tmp_path / "untyped.jsonl", [{"problem": "2+2?", "answer": "4"}])
+    assert look(task).exit_code == 1 and look(task, "--task", "math").exit_code == 0

@@ -4,7 +4,8 @@ import io
 
 from rich.console import Console
 
-from easyvideor1.cli.progress import progress, rate_words
+from easyvideor1.cli.durations import rate_words
+from easyvideor1.cli.progress import progress
 
 
 def run(console, every=1000.0, total=50):

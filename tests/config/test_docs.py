@@ -106,7 +106,7 @@ def test_types_in_words():
 def test_the_json_schema_forbids_unknown_keys_and_knows_all_sections():
     schema = json_schema()
     assert schema["additionalProperties"] is False
-    assert set(schema["properties"]) == set(RunConfig.model_fields)
+    assert set(schema["properties"]) == {"base", *RunConfig.model_fields}
     free = {name for name, part in schema["$defs"].items() if part["additionalProperties"] is not False}
     assert free == {
         *("CustomAdvantage", "CustomObjective", "CustomWeighter", "CustomCorrection"),

@@ -460,6 +460,13 @@ def test_splits_stay_behind_their_paths(old, new):
     assert not [item.key for item in done.unsupported if item.key.startswith("data.")]
 
 
+@pytest.mark.parametrize("section", ["model: {path: m}", "rollout: {n: 8}"])
+def test_a_file_of_verl_is_refused(section):
+    text = f"data: {{train_files: a.jsonl}}\nactor_rollout_ref: {{{section}}}\ntrainer: {{nnodes: 1}}"
+    with pytest.raises(ConfigError, match=r"f: section actor_rollout_ref: this is a YAML file of verl.*howto/migrate"):
+        migrate(text, "f")
+
+
 @pytest.mark.parametrize("actor", ["worker: {actor: ", "actor_rollout_ref: {actor: "])
 def test_saving_is_translated_from_the_keys_of_verl_too(actor):
     checkpoint = "{checkpoint: {async_save: true, save_contents: [model]}}}"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from easyvideor1.algorithms.needs import with_options
 from easyvideor1.config.transforms import (
     CURRICULUM_OPTIONS,
     CustomCurriculum,
@@ -19,6 +18,7 @@ from easyvideor1.config.transforms import (
 )
 from easyvideor1.data import CURRICULA, CurriculumTrack, Observation, SampleStream
 from easyvideor1.data.curricula import make_curriculum, observations
+from easyvideor1.options import with_options
 from easyvideor1.types import ConfigError, Group, Sample, Score, Trajectory
 from tiny import make_turn
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from easyvideor1.algorithms.needs import with_options
 from easyvideor1.config import dump_config, load_config, parse_config
 from easyvideor1.config.transforms import CURRICULUM_OPTIONS, TRANSFORM_OPTIONS, CustomTransform
 from easyvideor1.data import CURRICULA, SampleStream, resolve_transforms
 from easyvideor1.data.difficulty import fading_share
 from easyvideor1.data.transforms import TRANSFORMS, TransformContext
+from easyvideor1.options import with_options
 from easyvideor1.types import ConfigError, DataError, MediaInfo, MediaRef, Sample
 
 VIDEO = MediaRef("video", "/w/clip.mp4")

@@ -125,7 +125,10 @@ def test_every_metric_has_a_panel(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert {panel.title for panel in task_panels(history)} == {task.replace("_", " ") for task in TASKS}
     assert {panel.unit for panel in task_panels(history)} == {"training accuracy"}
-    assert [panel.title for panel in other_panels(history)] == ["response/not_applicable", "kl", "grad_norm"]
+    masked, unknown, norm = other_panels(history)
+    assert [panel.title for panel in (masked, unknown, norm)] == ["response/not_applicable", "kl", "grad_norm"]
+    assert (masked.unit, norm.unit) == ("responses", "gradient") and norm.about.startswith("Euclidean norm")
+    assert (unknown.unit, unknown.about) == ("", ""), "no metric of ours"
 
 
 def test_step_done_again_counts_once_and_a_torn_line_is_no_row(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ PUBLISHED = Path(__file__).parents[1] / "config" / "published"
 
 @pytest.mark.parametrize("name", ["video_rl", "unified_rl"])
 def test_the_shipped_file_is_the_translation_of_the_published_one(name):
-    from easyvideor1.config.load import recipe_text
+    from easyvideor1.config.one_file import one_file
 
-    shipped = recipe_text(f"easyvideor1/{name}")
+    shipped = one_file(f"easyvideor1/{name}")
     assert yaml.safe_load(shipped) == yaml.safe_load(migrate_file(PUBLISHED / f"{name}.yaml").text)
 
 

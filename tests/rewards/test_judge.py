@@ -570,6 +570,8 @@ def test_a_judge_that_is_down_may_leave_a_group_to_the_rule(serve: Serve) -> Non
         sample("description", "a red boat"), responses
     )
     assert [score.accuracy for score in well] == [0.9, 0.9, 1.0] and "judge_fallback" not in well[0].parts
+    # What the rule says stands beside the judge's verdict where that was asked for.
+    assert [score.parts.get("rule_accuracy") for score in well] == [*(each.accuracy for each in ruled[:2]), None]
 
 
 def test_types_that_are_not_judged_are_left_to_their_rules(serve: Serve) -> None:

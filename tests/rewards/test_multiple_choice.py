@@ -93,6 +93,34 @@ def test_what_names_no_option_says_why(reason: str, text: str) -> None:
     assert (reading.value, reading.reason) == (None, reason)
 
 
+COLOURS = ("A. red", "B. green", "C. blue", "D. yellow")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("The circle is blue.", ("C",)),
+        ("the shape that moves left was Blue", ("C",)),
+        ("It turns blue!", ("C",)),
+        ("The circle is not blue.", None),
+        ("The wrong one is blue.", None),
+        ("The one that isn't red is blue.", None),
+        ("The red circle is blue.", None),
+        ("The circle is red, green, blue or yellow.", None),
+        ("The circle is red and blue.", None),
+        ("The circle is maybe blue.", None),
+        ("The circle is blue?", None),
+        ("The circle is red. The square is blue.", None),
+        ("A man walks to a blue", None),
+    ],
+)
+def test_a_sentence_states_the_option_that_is_all_it_says_of_its_subject(text, value) -> None:
+    """Real models answer a choice so, where they are not told another form."""
+    reading = read_choice(text, COLOURS)
+    assert reading is not None
+    assert reading.value == value and not (value and reading.canonical)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

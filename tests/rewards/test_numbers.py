@@ -222,6 +222,28 @@ def test_what_is_unread_says_why(text: str, reason: str) -> None:
     assert read_number(text, ()).reason == reason
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("13 - 12 is 1.", 1),
+        ("7 plus 5 is 12.", 12),
+        ("7 + 5 + 8 equals 20", 20),
+        ("The sum of 7 and 5 is 12.", 12),
+        ("The product of 3 and 4 is equal to 12.", 12),
+        ("5-8 gives -3", -3),
+        ("7 + 5 is not 12", None),
+        ("7 + 5 is 12 or 13", None),
+        ("7 + 5 is more than 11", None),
+        ("7 + 5 is 10 + 2", None),
+        ("7 and 5 is 12", None),
+        ("7 + 5 is what?", None),
+        ("The sum of 7 and 5 is 12. The sum of 7 and 6 is 13.", None),
+    ],
+)
+def test_a_calculation_in_words_states_its_result(text: str, value: float | None) -> None:
+    assert stated(text) == replied(text) == value
+
+
 WORDS_OF_TEN = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 WORDS_OF_ONE = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()  # noqa: SIM905
 CHARACTERS = "零一二三四五六七八九"

@@ -170,7 +170,7 @@ def test_a_run_trains_on_both_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 OPTIONS = """
 from pydantic import BaseModel
 
-from easyvideor1.algorithms.needs import with_options
+from easyvideor1.options import with_options
 
 
 class Options(BaseModel):

@@ -15,7 +15,8 @@ import httpx
 import uvicorn
 
 from easyvideor1.config import RunConfig
-from easyvideor1.serving.server import ServerOptions, bound_socket, open_service, server_config
+from easyvideor1.serving.address import bound_socket
+from easyvideor1.serving.server import ServerOptions, open_service, server_config
 
 
 class Running:

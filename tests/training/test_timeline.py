@@ -73,6 +73,8 @@ def test_shares_and_counters_of_a_step() -> None:
     assert found["idle/rewards"] == pytest.approx(1.0)
     assert (found["engine/new_tokens"], found["engine/engines"]) == (50.0, 2.0)
     assert timeline.figures(2, timings)["engine/new_tokens"] == 0
+    assert 0.05 < found["memory/host_peak_gib"] < 1024
+    assert perf_metrics({"memory/host_peak_gib": 2}) == {"perf/memory/host_peak_gib": 2.0}
     assert perf_metrics({"step": 3, "rollout": 1.5, "new_tokens": 7, "idle/engine": 0.5}) == {
         "perf/seconds/rollout": 1.5,
         "perf/new_tokens": 7.0,

@@ -81,28 +81,14 @@ def test_only_phases_under_way_are_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert 0 < told[-1][2] < clock.seconds["update"]
 
 
-def test_a_log_has_a_line_each_time_that_it_took_twice_as_long() -> None:
-    out = io.StringIO()
-    watch = TerminalWatch(Console(file=out, width=200))
-    for step in (3, 4):
-        for seconds in range(1, 100):
-            watch.waiting("grpo", step, 50, "scoring, waiting for the code of 'r7'", float(seconds))
-    watch.close()
-    assert out.getvalue().splitlines() == [
-        f"  grpo {step}/50: scoring, waiting for the code of 'r7', {seconds} s so far"
-        for step in (3, 4)
-        for seconds in (10, 20, 40, 80)
-    ]
-
-
 def test_a_bar_says_it_beside_itself() -> None:
     out = io.StringIO()
     watch = TerminalWatch(Console(file=out, width=200, force_terminal=True))
-    watch.waiting("grpo", 3, 50, "scoring, waiting for the code of 'r7'", 12.0)
-    until(lambda: "scoring, waiting for the code of 'r7', 12 s" in out.getvalue())  # a thread draws the bar
-    before = len(out.getvalue())
-    watch.step("grpo", 3, 50, {"loss": 1.0})
-    watch.close()
+    with watch.stage("grpo", 2, 50):
+        watch.waiting("grpo", 3, 50, "scoring, waiting for the code of 'r7'", 12.0)
+        until(lambda: "scoring, waiting for the code of 'r7', 12 s" in out.getvalue())  # a thread draws the bar
+        before = len(out.getvalue())
+        watch.step("grpo", 3, 50, {"loss": 1.0})
     assert "scoring" not in out.getvalue()[before:], "once the step is done nothing is waited for"
 
 
@@ -112,7 +98,7 @@ def test_a_slow_reward_is_named_while_it_runs(world: World, place: Path, monkeyp
     monkeypatch.delitem(sys.modules, "own_slow", raising=False)
     shown = io.StringIO()
     importlib.import_module("own_slow").shown = shown
-    monkeypatch.setattr("easyvideor1.cli.progress._FIRST_WORD", 0.1)
+    monkeypatch.setattr("easyvideor1.cli.stage_line.FIRST_WORD", 0.1)
     monkeypatch.setattr(timings, "TICK", 0.05)
     train_and_report(world.short(rewards__custom={"*": "own_slow:slow"}), Console(file=shown, width=200))
     assert "rl 1/2: scoring, waiting for the reward 'own_slow:slow' of" in " ".join(shown.getvalue().split())

@@ -9,10 +9,11 @@ import torch
 
 from easyvideor1.algorithms.advantages import ADVANTAGES, wants_context
 from easyvideor1.algorithms.corrections import CORRECTIONS
-from easyvideor1.algorithms.needs import needs_of, own_options
+from easyvideor1.algorithms.needs import needs_of
 from easyvideor1.algorithms.objectives import OBJECTIVES, TokenBatch, pairs_within, ratio_base
 from easyvideor1.algorithms.weighters import WEIGHTERS, TokenStatistics
 from easyvideor1.config import StageConfig
+from easyvideor1.options import own_options
 from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError
 

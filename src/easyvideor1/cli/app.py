@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from easyvideor1.cli.error_pages import page_of
 from easyvideor1.types import EasyVideoError
 
 #: Remedies for errors of the operating system.
@@ -41,13 +42,16 @@ class Verb:
 
 VERBS: tuple[Verb, ...] = (
     Verb("quickstart", "easyvideor1.cli.quickstart", "quickstart"),
+    Verb("init", "easyvideor1.cli.init", "init"),
     Verb("recipes", "easyvideor1.cli.recipes", "recipes"),
     Verb("doctor", "easyvideor1.cli.doctor", "doctor"),
     Verb("fit", "easyvideor1.cli.fit", "fit"),
     Verb("train", "easyvideor1.cli.train", "train"),
+    Verb("status", "easyvideor1.cli.status", "status"),
     Verb("eval", "easyvideor1.cli.evaluation", "app"),
     Verb("generate", "easyvideor1.cli.generate", "generate"),
     Verb("serve", "easyvideor1.cli.serve", "serve"),
+    Verb("view", "easyvideor1.cli.view", "view"),
     Verb("report", "easyvideor1.cli.report", "report"),
     Verb("export", "easyvideor1.cli.export", "export"),
     Verb("filter", "easyvideor1.cli.filter", "filter_rows"),
@@ -68,7 +72,7 @@ class _Group(TyperGroup):
         except EasyVideoError as error:
             if ctx.params.get("debug"):
                 traceback.print_exception(error)
-            show_error(str(error))
+            show_error(str(error), page_of(error))
             raise typer.Exit(error.exit_status) from error
         except KeyboardInterrupt as error:
             show_error("interrupted")
@@ -112,10 +116,12 @@ def _refusal(error: OSError) -> str:
     return f"{what} - {remedy}"
 
 
-def show_error(message: str) -> None:
-    """Print ``message`` to stderr, in red on a terminal; lines are never wrapped."""
+def show_error(message: str, page: str = "") -> None:
+    """Print ``message`` to stderr, in red on a terminal, and the page that says more; lines are never wrapped."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(Text.assemble(("error: ", "bold red"), (message, "red")))
+    if page and page not in message:
+        console.print(f"  see {page}", markup=False)
 
 
 def build_app() -> typer.Typer:

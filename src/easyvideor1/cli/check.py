@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from easyvideor1.cli import check_data
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from easyvideor1.config import RunConfig
-    from easyvideor1.config.schema import SourceConfig
     from easyvideor1.data import BadRow
     from easyvideor1.rewards.audit import TaskAudit
 
@@ -20,12 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Check data before training.")
 
 #: Rows of each kind of problem that are printed; ``--json`` lists all of them.
 _SHOWN = 10
-_ROWS_SUFFIXES = {".json", ".jsonl", ".parquet"}
-
-
-@app.callback()
-def _check() -> None:
-    """Without this callback, typer would merge the only subcommand into ``evr1 check``."""
+app.command("data")(check_data.data)
 
 
 @app.command()
@@ -49,12 +43,13 @@ def rewards(
     scores less than 1.0 against itself.
     """
     from easyvideor1.cli.progress import progress
+    from easyvideor1.cli.row_sources import sources_of
     from easyvideor1.data import embedded_media, scan_source
     from easyvideor1.rewards.audit import audit, reference_scorer
     from easyvideor1.rewards.tag_contents import example_words
     from easyvideor1.rewards.tags import full_response
 
-    settings, sources = _sources(data, config)
+    settings, sources = sources_of(data, config)
     scale = settings.rewards.coordinates
     embedded = embedded_media(settings.cache)
     scans = [
@@ -80,31 +75,6 @@ def rewards(
         _show(audits, bad)
     if bad or failed:
         raise typer.Exit(1)
-
-
-def _sources(data: str, config: str) -> tuple[RunConfig, Sequence[SourceConfig]]:
-    """The configuration to use, and the sources to read.
-
-    Raises:
-        ConfigError: a configuration has no source, or ``--config`` is given with a configuration.
-    """
-    from easyvideor1.config import RunConfig, load_config, located
-    from easyvideor1.config.paths import require_sources
-    from easyvideor1.config.schema import SourceConfig
-    from easyvideor1.types import ConfigError
-
-    if Path(data).suffix.lower() in _ROWS_SUFFIXES:
-        source = SourceConfig(path=data)
-        require_sources(RunConfig(), [source])
-        return (load_config(config, ()) if config else RunConfig()), (source,)
-    if config:
-        raise ConfigError(f"{data} is not a file of rows (.json, .jsonl, .parquet); use --config only with such a file")
-    settings = located(load_config(data, ()))
-    sources = tuple(dict.fromkeys((*settings.data.train, *settings.data.validation, *settings.data.test)))
-    if not sources:
-        raise ConfigError(f"{data} has no source; set data.train, data.validation or data.test, or give a file of rows")
-    require_sources(settings, sources)
-    return settings, sources
 
 
 def _as_json(data: str, audits: Sequence[TaskAudit], bad: Sequence[BadRow], rows: int) -> dict[str, Any]:

@@ -7,19 +7,41 @@ from typing import Annotated
 
 import typer
 
+from easyvideor1.cli.completion import complete_configs, complete_overrides
+
 app = typer.Typer(no_args_is_help=True, help="Show, check, document and migrate configurations.")
 
-ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, or the name of a shipped recipe.")]
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG", help="YAML file, or the name of a shipped recipe.", autocompletion=complete_configs
+    ),
+]
 OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as stages.0.steps=5.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Overrides, such as stages.0.steps=5.",
+        autocompletion=complete_overrides,
+    ),
 ]
 #: Of commands that generate responses and train on none.
 GenerationOverrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as rollout.max_new_tokens=1024.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Overrides, such as rollout.max_new_tokens=1024.",
+        autocompletion=complete_overrides,
+    ),
 ]
 #: Of commands about the frame cache.
 CacheOverrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as cache.dir=/data/frames.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Overrides, such as cache.dir=/data/frames.",
+        autocompletion=complete_overrides,
+    ),
 ]
 
 
@@ -37,20 +59,20 @@ def show(
 
 @app.command()
 def docs(
-    directory: Annotated[Path, typer.Option("--dir", help="Directory of the page and the schema.")] = Path("docs"),
+    directory: Annotated[Path, typer.Option("--dir", help="Directory of the pages and the schema.")] = Path("docs"),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if they are out of date.")] = False,
 ) -> None:
-    """Write the configuration reference and its JSON schema."""
-    from easyvideor1.config.docs import stale_documents, write_documents
+    """Write the generated pages of the documentation: configuration with its JSON schema, commands, metrics, papers."""
+    from easyvideor1.cli.documents import stale, write_all
 
     if not check:
-        for path in write_documents(directory):
+        for path in write_all(directory):
             typer.echo(f"wrote {path}")
         return
-    stale = stale_documents(directory)
-    for path in stale:
+    found = stale(directory)
+    for path in found:
         typer.echo(f"{path} is out of date; run: evr1 config docs --dir {directory}", err=True)
-    if stale:
+    if found:
         raise typer.Exit(1)
 
 

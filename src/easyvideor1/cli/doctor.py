@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from easyvideor1.cli.completion import complete_configs_and_runs
 from easyvideor1.cli.config import OverridesArgument
 from easyvideor1.cli.findings import Finding, State, conclude
 
@@ -21,7 +22,9 @@ def doctor(
     config: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CONFIG|RUN]", help="Configuration to check as well, or a run directory to check instead."
+            metavar="[CONFIG|RUN]",
+            help="Configuration to check as well, or a run directory to check instead.",
+            autocompletion=complete_configs_and_runs,
         ),
     ] = None,
     overrides: OverridesArgument = None,

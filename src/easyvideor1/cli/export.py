@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from easyvideor1.cli.completion import complete_runs
+
 if TYPE_CHECKING:
     from easyvideor1.config import ModelConfig, RunConfig
     from easyvideor1.policy.export import Export
@@ -26,7 +28,11 @@ class _Type(StrEnum):
 def export(
     source: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="Run directory, or one of its checkpoints; RUN@best, RUN@STAGE."),
+        typer.Argument(
+            metavar="RUN",
+            help="Run directory, or one of its checkpoints; RUN@best, RUN@STAGE.",
+            autocompletion=complete_runs,
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to write; must not exist.")],
     best: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,8 +12,9 @@ from easyvideor1.cli.config import ConfigArgument, OverridesArgument
 
 if TYPE_CHECKING:
     from easyvideor1.components import Components
-    from easyvideor1.config import RunConfig, StageConfig
+    from easyvideor1.config import ModelConfig, RunConfig, StageConfig
     from easyvideor1.data import Loaded
+    from easyvideor1.policy.sizing.curves import ModelSizes
     from easyvideor1.policy.sizing.devices import Device
     from easyvideor1.policy.sizing.prediction import Problem, Remedy
     from easyvideor1.policy.sizing.workload import Asked
@@ -35,6 +36,7 @@ def fit(
     Reads rows, headers of media and config.json of the checkpoint. No weights are read and no frame is decoded. The
     exit status is 1 if a stage does not fit on the device; what to change is printed.
     """
+    from easyvideor1.cli.progress import progress
     from easyvideor1.components import Components
     from easyvideor1.config import load_config
     from easyvideor1.policy.sizing.prediction import remedies
@@ -50,9 +52,11 @@ def fit(
             f"cluster.sequence_parallel is {ranks}, and evr1 fit predicts what one device needs that computes its "
             "micro-batches alone: add cluster.sequence_parallel=1 to this command to see that"
         )
-    target = _device(settings, device, memory)
+    target = target_device(settings, device, memory)
     with Components.open(settings) as components:
-        problems, sizes_of = _problems(settings, components, target)
+        with progress("checking rows", unit="row") as on_progress:
+            loaded = components.load_sources(settings.data.train, on_progress)
+        problems, sizes_of = stage_problems(components, components.config.stages, loaded, target)
     results = []
     for problem in problems:
         found = [] if problem.fits else remedies(problem, sizes_of)
@@ -65,8 +69,12 @@ def fit(
         raise typer.Exit(1)
 
 
-def _device(settings: RunConfig, name: str, memory: str) -> Device:
-    """The device that is asked for, or the one that the run would use here."""
+def target_device(settings: RunConfig, name: str, memory: str) -> Device:
+    """The device that is asked for, or the one that the run would use here.
+
+    Raises:
+        ConfigError: there is no such device, its throughput is not known, or the memory is no size.
+    """
     from dataclasses import replace
 
     from easyvideor1.cli.cache_plan import parse_size
@@ -85,32 +93,43 @@ def _device(settings: RunConfig, name: str, memory: str) -> Device:
     return this_device(chosen_device(settings.model), size)
 
 
-def _problems(settings: RunConfig, components: Components, target: Device) -> tuple[list[Problem], Any]:
-    """One problem per stage, and what measures the model under another configuration."""
+def stage_problems(
+    components: Components,
+    stages: Sequence[StageConfig],
+    loaded: Sequence[Loaded],
+    target: Device,
+    sizes_of: Callable[[ModelConfig], ModelSizes] | None = None,
+) -> tuple[list[Problem], Callable[[ModelConfig], ModelSizes]]:
+    """One problem per stage, and what measures the model under another configuration.
+
+    ``sizes_of`` is what an earlier call returned for the same checkpoint; it remembers what it has measured.
+
+    Raises:
+        ConfigError: the memory of this model family cannot be predicted.
+        DataError: a stage has no row to draw.
+    """
     from functools import cache
     from pathlib import Path
 
-    from easyvideor1.cli.progress import progress
     from easyvideor1.config import ModelConfig
     from easyvideor1.policy.sizing.measure import measure_model
     from easyvideor1.policy.sizing.prediction import Problem
 
     family = components.family
-    with progress("checking rows", unit="row") as on_progress:
-        loaded = components.load_sources(settings.data.train, on_progress)
 
     @cache
-    def measured(written: str) -> Any:
+    def measured(written: str) -> ModelSizes:
         return measure_model(family, ModelConfig.model_validate_json(written), Path(components.checkpoint))
 
-    def sizes_of(model: ModelConfig) -> Any:
+    def measure(model: ModelConfig) -> ModelSizes:
         return measured(model.model_dump_json())
 
-    sizes = sizes_of(components.config.model)
+    found = sizes_of or measure
+    sizes = found(components.config.model)
     return [
         Problem(components.config, stage, tuple(_asked(stage, components, loaded)), sizes, family.shares_prefix, target)
-        for stage in components.config.stages
-    ], sizes_of
+        for stage in stages
+    ], found
 
 
 def _asked(stage: StageConfig, components: Components, loaded: Sequence[Loaded]) -> list[Asked]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from easyvideor1.cli.completion import complete_recipes
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this recipe.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show this recipe.", autocompletion=complete_recipes)
+    ] = None,
     copy: Annotated[
         Path | None, typer.Option("--copy", metavar="FILE", help="Write its configuration, to change it.")
     ] = None,
@@ -34,6 +38,14 @@ def recipes(
         if copy is not None or prepare:
             raise ConfigError("say which recipe, for example: evr1 recipes veripo --prepare")
         _print_table(Console())
+        return
+    if _of_real_size(name):
+        if prepare:
+            raise ConfigError(f"{name} has no toy data: docs/real_data.md says what to download; leave out --prepare")
+        if copy is not None:
+            _copy(name, copy)
+        else:
+            _show_real(name, Console())
         return
     package = _package(name)
     if copy is not None:
@@ -82,14 +94,40 @@ def _package(name: str) -> RecipePackage:
     return package
 
 
+def _of_real_size(name: str) -> bool:
+    """Whether a name is that of recipes of real size: of one of them, or of all."""
+    from easyvideor1.config.shipped import REAL, real_advice, recipe_name
+    from easyvideor1.types import ConfigError
+
+    written = name.removeprefix("recipes/").rstrip("/")
+    if written == REAL:
+        return True
+    if recipe_name(written) is None and (advice := real_advice(written)):
+        raise ConfigError(f"{name}: {advice}")
+    return written.startswith(f"{REAL}/")
+
+
+def _show_real(name: str, console: Console) -> None:
+    """The table of all recipes of real size, or one of them as a file."""
+    from easyvideor1.config.one_file import one_file
+    from easyvideor1.config.shipped import REAL
+    from easyvideor1.recipes.real_size import print_real
+
+    written = name.removeprefix("recipes/").rstrip("/")
+    if written == REAL:
+        print_real(console)
+    else:
+        typer.echo(one_file(written), nl=False)
+
+
 def _copy(name: str, target: Path) -> None:
-    from easyvideor1.config.load import recipe_text
+    from easyvideor1.config.one_file import one_file
     from easyvideor1.files import write_text
     from easyvideor1.types import ConfigError
 
     if target.exists():
         raise ConfigError(f"{target} exists already; give another name or remove it first")
-    write_text(target, recipe_text(name))
+    write_text(target, one_file(name))
     typer.echo(f"wrote {target}; train with: evr1 train {target} model.path=... data.train.0.path=...")
 
 
@@ -112,4 +150,5 @@ def _print_table(console: Console) -> None:
         cells = (package.name, f"{about.system}: {about.summary}", f"{about.minutes:g}", about.needs)
         table.add_row(*cells[: len(columns)])
     console.print(table)
+    console.print("Of real size, for 1, 8 and 32 GPUs: evr1 recipes real.")
     console.print("Show one: evr1 recipes NAME. Run one: evr1 train NAME. The first to try: evr1 quickstart.")

@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
+from easyvideor1.cli.completion import complete_runs
 
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]) -> None:
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", autocompletion=complete_runs)],
+) -> None:
     """Rebuild curves.png and report.html from the files of a run, finished or not.
 
     The page shows the frames that are still in the run's frame cache; nothing is decoded.

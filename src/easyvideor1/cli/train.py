@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from easyvideor1.cli.config import ConfigArgument, OverridesArgument
 from easyvideor1.cli.recipes import prepare_missing
+from easyvideor1.types import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,8 +19,24 @@ if TYPE_CHECKING:
     from easyvideor1.training.ranks.restart import Restart
 
 
-def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
+def train(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing: check everything, and show what the run would do.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="With --dry-run: predict for this GPU, such as H100, or cpu.")
+    ] = "",
+    memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="With --dry-run: memory of the device, such as 80GiB.")
+    ] = "",
+) -> None:
     """Train a model with the stages of a configuration, and evaluate it.
+
+    With --dry-run nothing is trained and no weights are needed: rows and media are checked, the length of each stage,
+    its memory and its time are predicted, the first prompts and one score per task are shown. Every problem is listed,
+    and the exit status is 1 if there is one.
 
     After an interruption, run the same command again: training resumes from the last checkpoint, with the same result
     as an uninterrupted run. With more steps of the last stage, or another stage behind it, the same run gets longer.
@@ -29,6 +48,13 @@ def train(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
     from easyvideor1.config import load_config
 
     settings = load_config(config, overrides or ())  # a mistake in it is told before the seconds that torch takes
+    if dry:
+        from easyvideor1.cli.dry_run import dry_run
+
+        dry_run(settings, overrides or (), device, memory)
+        return
+    if device or memory:
+        raise ConfigError("--device and --memory are of --dry-run; where a run trains, model.device says")
     if _follows(settings):
         return
     console = Console(stderr=True)

@@ -215,20 +215,23 @@ class Components(MediaComponents):
                 file, line, field, remedy.
         """
         _ = self.family
-        require_sources(self.config, sources)
-        config = self.config
         try:
-            loaded = read_prepared(
-                config,
-                sources,
-                self.check_cache,
-                check_media=not keep_unreadable,
-                probe=self.frames.probe,
-                probing=self._probing,
-            )
+            loaded = self.read_sources(sources, keep_unreadable=keep_unreadable)
             return self.check(loaded, on_progress, keep_unreadable=keep_unreadable)
         finally:
             self.check_cache.save()  # of sources with bad rows too: once these are mended, only they are new
+
+    def read_sources(self, sources: Sequence[SourceConfig], *, keep_unreadable: bool = False) -> list[Loaded]:
+        """The first half of ``load_sources``, which needs no model: rows are read and prepared, not rendered."""
+        require_sources(self.config, sources)
+        return read_prepared(
+            self.config,
+            sources,
+            self.check_cache,
+            check_media=not keep_unreadable,
+            probe=self.frames.probe,
+            probing=self._probing,
+        )
 
     def check(
         self, loaded: Sequence[Loaded], on_progress: Progress | None = None, *, keep_unreadable: bool = False
@@ -293,7 +296,7 @@ class Components(MediaComponents):
         """The model with its weights, ready to train."""
         from easyvideor1.policy.policy import Policy
 
-        return Policy.open(self.config.model, self._located())
+        return Policy.open(self.config.model, self.located_checkpoint())
 
     def open_features(self, model: Any) -> FeatureCache | None:
         """What is kept of a model's vision tower, with ``cache.features``; else None.
@@ -331,7 +334,7 @@ class Components(MediaComponents):
         if rollout.workers:
             opening = Opening(
                 rollout.engine,
-                self._located(),
+                self.located_checkpoint(),
                 self.config.model,
                 rollout.batch_tokens,
                 self.worker_media(),
@@ -353,7 +356,7 @@ class Components(MediaComponents):
         return open_engine(
             rollout.engine,
             self.family,
-            self._located() if model is None else model,
+            self.located_checkpoint() if model is None else model,
             self.load,
             batch_tokens=rollout.batch_tokens,
             features=self.features_store(),

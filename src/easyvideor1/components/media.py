@@ -109,7 +109,7 @@ class MediaComponents:
         Raises:
             ConfigError: there is no checkpoint, or no adapter for it; the message says what to do about it.
         """
-        return configured_family(self.config.model, self._located())
+        return configured_family(self.config.model, self.located_checkpoint())
 
     @property
     def geometry(self) -> Geometry:
@@ -332,7 +332,12 @@ class MediaComponents:
     def _column(self, kind: str) -> str:
         return self.config.data.image_key if kind == "image" else self.config.data.video_key
 
-    def _located(self) -> Path:
+    def located_checkpoint(self) -> Path:
+        """The directory of the checkpoint.
+
+        Raises:
+            ConfigError: there is none; the message says where it was looked for, and what to do.
+        """
         if self.checkpoint == Path():
             raise ConfigError("model.path is not set; give the directory of a Hugging Face checkpoint")
         if not (self.checkpoint / "config.json").is_file():

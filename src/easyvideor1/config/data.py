@@ -17,14 +17,14 @@ class SourceConfig(BaseConfig):
 
     path: str
     """Rows, from the working directory or beside the YAML file: a JSON, JSONL or Parquet file, a directory of such
-    files, or one that the ``datasets`` library saved; or, with its split, a data set on the Hugging Face Hub.
-    ``@split`` behind it names one of its splits: ``shards@train``, ``owner/name@test``."""
+    files, a text file of events of videos, or one that the ``datasets`` library saved; or, with its split, a data set
+    on the Hugging Face Hub. ``@split`` behind it names one of its splits: ``shards@train``, ``owner/name@test``."""
     subset: str = ""
     """Which configuration of a data set on the Hub, where it has several."""
     format: str = "auto"
     """How rows are written: ``published`` (EasyR1's and EasyVideoR1's), ``messages`` (TRL, ms-swift), ``conversations``
-    (LLaVA, ShareGPT), ``verl``, or ``module:attr`` of a function from a raw row to one of ours; ``auto`` tells each row
-    by its columns."""
+    (LLaVA, ShareGPT), ``verl``, ``events`` (sentences and spans of videos), or ``module:attr`` of a function from a raw
+    row to one of ours; ``auto`` tells each row by its columns."""
     task: str = ""
     """Task type of rows that name none (``problem_type``)."""
     media_root: str | None = None

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from easyvideor1.config.base import CUSTOM, ByName, Changeable, Shorthand, item_marker_of, marker_of
+from easyvideor1.config.bases import BASE
 from easyvideor1.config.keys import inner_models, is_list
 from easyvideor1.config.schema import RunConfig
 from easyvideor1.files import write_text
@@ -28,13 +29,27 @@ Every key of a run. This page is made from the schema by `make docs`; edit the d
 
 A configuration is a YAML file or the name of a shipped recipe. Any key can be set on the command line:
 
-```
-evr1 train my.yaml seed=3 data.video.fps=1 stages.0.steps=50 stages.grpo.optimizer.lr=1e-6
+```bash
+evr1 config show my.yaml seed=3 data.video.max_frames=16 stages.0.steps=50 stages.grpo.optimizer.lr=1e-6
 ```
 
 Entries of lists go by index, stages also by name. YAML is read as version 1.2: `1e-6` is a number, and `yes`, `on` and
 `12:30` are text. Unknown keys, wrong types and keys written twice are errors that name their line. `evr1 config show`
 prints a configuration as it is read, with all defaults. `[]` in a heading stands for the index of a list.
+
+`base:` names another configuration, or several, that a file lies over: a YAML file beside it, or a shipped recipe. The
+file then says what differs:
+
+```yaml
+base: real/qwen3_vl_8b+lora      # or a list: the later lies over the earlier
+data: {train: [{path: my_rows.jsonl}]}
+stages: {grpo: {steps: 50}}      # stages of the base, by name; a list replaces them
+rollout: {vllm: null}            # null takes a section of the base away
+```
+
+Sections are merged key by key; anything else replaces what the base says. `evr1 config show` prints the result, and
+errors name the file and line that a value is from. Relative paths are looked for beside the file that is given, not
+beside its bases.
 
 Keys that say "required" must be in every entry of their list; all others may be left out. To train, a configuration
 needs `model.path`, `data.train` and `stages` as well.
@@ -79,7 +94,19 @@ def configuration_page() -> str:
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of a configuration, for editors that complete and check YAML."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunConfig.model_json_schema()}
+    schema = RunConfig.model_json_schema()
+    one = {"type": "string", "minLength": 1}
+    schema["properties"][BASE] = {
+        "anyOf": [one, {"type": "array", "minItems": 1, "items": one}],
+        "description": "What the file lies over: YAML files, or shipped recipes.",
+    }
+    stages = schema["properties"]["stages"]
+    changes = {"type": "object", "description": "Changes of the stages of the base, by name."}
+    schema["properties"]["stages"] = {
+        **{key: stages[key] for key in ("default", "description", "title") if key in stages},
+        "anyOf": [{key: value for key, value in stages.items() if key not in ("default", "description")}, changes],
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def json_schema_text() -> str:

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from easyvideor1.config import yaml_source
 from easyvideor1.config.base import ByName
+from easyvideor1.config.bases import Written, with_bases
 from easyvideor1.config.keys import dotted, is_list_at, mark_at
 from easyvideor1.config.moved_keys import moved_to
 from easyvideor1.config.paths import path_advice
-from easyvideor1.config.repeat import written_out
 from easyvideor1.config.schema import RunConfig
-from easyvideor1.config.shipped import RECIPE_FILE, recipe_file, recipe_name, recipes
+from easyvideor1.config.shipped import RECIPE_FILE, composed_text, real_advice, recipe_file, recipe_name, recipes
 from easyvideor1.config.suggest import nearest, shown_key, suggest, unused
 from easyvideor1.config.yaml_source import Keys, Source, describe
 from easyvideor1.types import ConfigError
@@ -37,16 +37,37 @@ def load_config(path_or_recipe: str | Path, overrides: Sequence[str] = ()) -> Ru
         ConfigError: there is no such file, it is no YAML, or keys or values are wrong. All wrong keys and values are
             told at once, each with ``file:line`` or its override.
     """
-    name, text = _read(str(path_or_recipe))
-    config = parse_config(text, name, overrides)
-    if Path(name).is_file():  # no shipped recipe
-        config.set_origin(Path(name).parent)
+    written = _read(str(path_or_recipe))
+    config = _parse(written, overrides)
+    if Path(written.name).is_file():  # no shipped recipe
+        config.set_origin(Path(written.name).parent)
     return config
 
 
 def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> RunConfig:
     """``load_config`` for text already at hand; ``name`` is what messages call it."""
-    source = written_out(yaml_source.read_yaml(text, name))
+    return _parse(Written(name, text), overrides)
+
+
+def read_over_bases(path_or_recipe: str | Path) -> tuple[Source, dict[str, str]]:
+    """The values of what ``load_config`` reads with the place of each, and the texts that they are from, by name.
+
+    Raises:
+        ConfigError: there is no such file or base, or it is no YAML.
+    """
+    written = _read(str(path_or_recipe))
+    texts = {written.name: written.text}
+
+    def find(named: str, folder: Path | None) -> Written:
+        found = _base(named, folder)
+        texts[found.name] = found.text
+        return found
+
+    return with_bases(written, find), texts
+
+
+def _parse(written: Written, overrides: Sequence[str]) -> RunConfig:
+    source = with_bases(written, _base)
     marks = dict(source.marks)
     for override in overrides:
         _apply(source.values, marks, override)
@@ -69,18 +90,19 @@ def validate(source: Source) -> RunConfig:
     raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 
-def recipe_text(path_or_recipe: str) -> str:
-    """The YAML text of what ``load_config`` reads, with its comments."""
-    return _read(path_or_recipe)[1]
+def _base(named: str, folder: Path | None) -> Written:
+    """What a base names: a file beside the one that names it or from the working directory, or a shipped recipe."""
+    beside = None if folder is None else folder / named
+    return _read(str(beside) if beside is not None and beside.is_file() else named)
 
 
-def _read(path_or_recipe: str) -> tuple[str, str]:
+def _read(path_or_recipe: str) -> Written:
     path = Path(path_or_recipe)
     if path.suffix.lower() in (".jsonl", ".json", ".parquet"):
         raise ConfigError(f"{path}: this is a file of rows, not a configuration; name it in data.train of a YAML file")
     if path.is_file():
         try:
-            return path_or_recipe, path.read_text(encoding="utf-8")
+            return Written(path_or_recipe, path.read_text(encoding="utf-8"), path.parent)
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
         except OSError as error:
@@ -88,9 +110,14 @@ def _read(path_or_recipe: str) -> tuple[str, str]:
     if path.is_dir() and (path / RECIPE_FILE).is_file():
         return _read(str(path / RECIPE_FILE))
     if (shipped := recipe_name(path_or_recipe)) is not None:
-        return f"recipe {shipped}", recipe_file(shipped).read_text(encoding="utf-8")
+        file = recipe_file(shipped)
+        if file is None:  # several names with + between them
+            return Written(f"recipe {shipped}", composed_text(shipped))
+        return Written(f"recipe {shipped}", file.read_text(encoding="utf-8"), file.parent)
     if path.is_dir():
         raise ConfigError(f"{path}: this is a directory; give the YAML file in it")
+    if advice := real_advice(path_or_recipe):
+        raise ConfigError(f"{path_or_recipe}: {advice}")
     known = ", ".join(recipes()) or "none"
     if path.suffix in (".yaml", ".yml") or os.sep in path_or_recipe:
         hint = path_advice(path_or_recipe, [path]) or f"shipped recipes by name: {known}"

@@ -31,6 +31,9 @@ from easyvideor1.types import ConfigError
 EARLIER_CONVENTIONS = "transformers"
 _CRITIC = "worker.critic."
 
+#: The section of verl that EasyR1 calls ``worker``.
+_OF_VERL = "actor_rollout_ref"
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -77,6 +80,12 @@ def migrate(text: str, name: str) -> Migration:
     if not sections & set(old.source.values):
         raise ConfigError(
             f"{name}: no section of {', '.join(sorted(sections))}: this is not a YAML file of EasyR1 or EasyVideoR1"
+        )
+    actor = source.values.get(_OF_VERL)
+    if isinstance(actor, dict) and {"model", "rollout"} & set(actor) and "worker" not in source.values:
+        raise ConfigError(
+            f"{name}: section {_OF_VERL}: this is a YAML file of verl, whose keys mean other things; "
+            "write the configuration by hand, with the table in docs/howto/migrate.md"
         )
     new = _run(old)
     sections_of = {"model": model, "data": data, "cache": cache, "prompts": prompts, "rewards": rewards}

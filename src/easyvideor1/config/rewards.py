@@ -114,6 +114,7 @@ RULE_PARTS = frozenset(
         "rouge1",
         "rouge2",
         "rougeL",
+        "rule_accuracy",
         "scale_mismatch",
         "structure",
         "tags",

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from easyvideor1.algorithms.needs import own_options
 from easyvideor1.config.transforms import CurriculumOptions, PassRateHistory, RewardHistory
+from easyvideor1.options import own_options
 from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError, Group
 

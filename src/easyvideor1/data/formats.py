@@ -6,6 +6,8 @@
 - ``conversations``: LLaVA and ShareGPT: ``[{"from": "human", "value": ...}, {"from": "gpt", ...}]`` with ``image`` or
   ``video``.
 - ``verl``: ``prompt`` as messages, the reference in ``reward_model.ground_truth``, the rest in ``extra_info``.
+- ``events``: an event of a video (``data/event_files.py``), or a row of the Hub with ``video``, ``caption`` and
+  ``timestamp``: the sentence is the question, of temporal grounding.
 - ``published``: as it is, EasyR1's own rows included.
 
 A final turn of the assistant is the reference if the row has no other; otherwise the turn is an offline trajectory.
@@ -33,6 +35,8 @@ Row = Mapping[str, Any]
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
 _REFERENCES = ("solution", "answer", "ground_truth", "label")
 _TASKS = ("problem_type", "task", "task_type")
+#: Columns of the sentence of an event.
+_SENTENCES = ("sentence", "caption", "query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,42 @@ def verl(row: Row, columns: Columns) -> dict[str, Any]:
     return _conversation({**kept, **rest, "ground_truth": model["ground_truth"]}, columns, "prompt", "role", "content")
 
 
+def events(row: Row, columns: Columns) -> dict[str, Any]:
+    """Events of a video, each a sentence and a span in seconds; asked for as benchmarks of moments do."""
+    sentence = next((name for name in _SENTENCES if isinstance(row.get(name), str)), "sentence")
+    said = " ".join(str(row.get(sentence) or "").split()).rstrip(". ")
+    if not said:
+        raise RowError(sentence, "is blank", "write what happens, or remove the event")
+    span = row.get("timestamp")
+    numbers = [each for each in span if isinstance(each, int | float)] if isinstance(span, list) else []
+    if len(numbers) != 2 or len(span or ()) != 2:
+        raise RowError("timestamp", f"is {span!r}, not a span", "write [start, end] in seconds")
+    start, end = numbers
+    if end <= start:
+        raise RowError("timestamp", f"ends at {end} s, not after its start at {start} s", "correct or remove the event")
+    duration = row.get("duration")
+    if isinstance(duration, int | float) and start >= duration:
+        what = f"starts at {start} s, but the video has {duration} s"
+        raise RowError("timestamp", what, "correct or remove the event")
+    taken = {"video", "event", "timestamp", sentence}
+    out = {name: value for name, value in row.items() if name not in taken}
+    name = [str(row.get("video")), *([str(row["event"])] if "event" in row else [])]
+    out.setdefault("problem_id", "-".join(name if "event" in row else [*name, f"{start:g}", f"{end:g}"]))
+    out[columns.question] = f'When does this happen in the video? "{said}"'
+    out[columns.videos] = [row.get("video")]
+    out[columns.answer] = {"time": [start, end]}
+    out.setdefault("problem_type", "temporal grounding")
+    return out
+
+
 FORMATS: Mapping[str, Callable[[Row, Columns], dict[str, Any]]] = MappingProxyType(
-    {"published": published, "messages": messages, "conversations": conversations, "verl": verl}
+    {
+        "published": published,
+        "messages": messages,
+        "conversations": conversations,
+        "verl": verl,
+        "events": events,
+    }
 )
 
 
@@ -96,6 +134,8 @@ def detect_format(row: Row, columns: Columns) -> str:
         return "verl"
     if isinstance(row.get("messages"), list) or isinstance(row.get("prompt"), list):
         return "messages"
+    if isinstance(row.get("timestamp"), list) and any(name in row for name in _SENTENCES):
+        return "events"
     return "published"
 
 

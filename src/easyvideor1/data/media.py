@@ -29,6 +29,22 @@ _NAMES = ("path", "url", "file", "file_name", "filename")
 _HEADS = ((b"\x89PNG", ".png"), (b"\xff\xd8", ".jpg"), (b"GIF8", ".gif"), (b"RIFF", ".webp"), (b"BM", ".bmp"))
 
 
+#: Suffixes under which a video is looked for that a row names without one, as annotations by id do.
+_VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+
+
+def video_of_id(path: str) -> str:
+    """The file of a video whose name may lack its suffix; the path itself where there is none."""
+    if kinds_of_name(path):
+        return path
+    try:
+        if Path(path).exists():
+            return path
+        return next((path + suffix for suffix in _VIDEO_SUFFIXES if Path(path + suffix).is_file()), path)
+    except (OSError, ValueError):  # no name of a file, which is told with the row
+        return path
+
+
 #: Key of a mapping for the frames of a video, besides ``video``.
 _FRAMES = "frames"
 

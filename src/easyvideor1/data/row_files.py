@@ -16,6 +16,7 @@ from typing import IO, Any
 from easyvideor1.config.paths import is_hub_name, located_source, split_of
 from easyvideor1.config.schema import RunConfig, SourceConfig
 from easyvideor1.data.bad_rows import RowError
+from easyvideor1.data.event_files import LINES_SUFFIX, RawRow, events_of, events_of_lines
 from easyvideor1.files import file_digest
 from easyvideor1.types import DataError
 from easyvideor1.video.media_files import is_frame_list
@@ -154,9 +155,6 @@ def _arrow_rows(data_set: Any) -> Iterator[dict[str, Any]]:
             yield {name: without_nulls(value) for name, value in row.items()}
 
 
-#: A row as in the file, or why it cannot be read.
-RawRow = dict[str, Any] | RowError
-
 _BLANK = re.compile(r"\s*")
 _BOM = b"\xef\xbb\xbf"
 _COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zX")
@@ -183,8 +181,9 @@ def _read_file(path: Path) -> Iterator[tuple[int, RawRow]]:
     """All rows with their lines.
 
     The content decides the format, not the suffix: a file that starts with ``PAR1`` is Parquet, one that starts with
-    ``[`` is a JSON list, any other has one JSON object per line. Blank lines are ignored. A broken line of JSONL makes
-    one bad row; a broken JSON list or Parquet file is refused as a whole, since the rest is unknown.
+    ``[`` is a JSON list, any other has one JSON object per line, unless it lists the events of videos
+    (``data/event_files.py``). Blank lines are ignored. A broken line of JSONL makes one bad row; a broken JSON list or
+    Parquet file is refused as a whole, since the rest is unknown.
     """
     try:
         with path.open("rb") as file:
@@ -199,7 +198,15 @@ def _read_file(path: Path) -> Iterator[tuple[int, RawRow]]:
             if not start:
                 raise DataError(f"{path}: the file is empty - write rows into it or remove it from the sources")
             file.seek(0)
-            yield from _read_list(path, file.read().removeprefix(_BOM)) if start == b"[" else _read_lines(file)
+            if path.suffix == LINES_SUFFIX:
+                yield from events_of_lines(file)
+            elif start == b"[":
+                yield from _read_list(path, file.read().removeprefix(_BOM))
+            elif path.suffix == ".json" and (events := events_of(file.read().removeprefix(_BOM))) is not None:
+                yield from ((1, row) for row in events)
+            else:
+                file.seek(0)
+                yield from _read_lines(file)
     except FileNotFoundError:
         raise DataError(f"{path}: no such data file - correct the path of the source") from None
     except IsADirectoryError:

@@ -23,7 +23,7 @@ from easyvideor1.data.bad_rows import RowError, remedy_of
 from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.check_cache import ReferenceCheck
 from easyvideor1.data.formats import letter_options, listed_options
-from easyvideor1.data.media import MediaCheck, MediaEntry, read_entry, write_frame_list
+from easyvideor1.data.media import MediaCheck, MediaEntry, read_entry, video_of_id, write_frame_list
 from easyvideor1.tasks import canonical_task
 from easyvideor1.types import DataError, MediaKind, MediaRef, OfflineTrajectory, Sample
 from easyvideor1.video.formats import kinds_of_name
@@ -32,6 +32,8 @@ PLACEHOLDER = re.compile(r"<image>|<video>")
 _WRAPPED = re.compile(r"\s*<answer>(.*)</answer>\s*", re.DOTALL)
 #: Options inside a question: "(A)", "A.", "A)" or "A:", and the next one.
 _LETTERED = re.compile(r"(?:^|[\s(])A\s*+[.):\uff0e].{0,2000}?[\s(]B\s*+[.):\uff0e]", re.DOTALL)
+#: The same as lines of their own, in any order: some published rows list B before A.
+_LINES = tuple(re.compile(rf"^\s*+\(?{letter}\s*+[.):\uff0e]", re.MULTILINE) for letter in "AB")
 _DATA_TYPES = ("image", "video", "text")
 _FIXED = (
     "data_type",
@@ -118,7 +120,7 @@ def read_sample(
     question, media = _place(_question(row, form), media, form)
     column = answer_column(row, form)
     answer = _answer(row, column)
-    if task == "multiple_choice" and not options and not _LETTERED.search(question):
+    if task == "multiple_choice" and not options and not _lists_options(question):
         what = "are missing, and the question lists none"
         remedy = (
             'write them as ["A. red", "B. blue"] (["A", "B"] where a picture shows them), or set another problem_type'
@@ -147,6 +149,10 @@ def read_sample(
         extra=extra,
         where=where,
     )
+
+
+def _lists_options(question: str) -> bool:
+    return bool(_LETTERED.search(question)) or all(letter.search(question) for letter in _LINES)
 
 
 def _require_unicode(name: str, value: object) -> None:
@@ -264,6 +270,8 @@ def _file(
     """The absolute path of an entry's file and its remaining options; frames become a file that lists them."""
     named = entry.frames or (entry.path,)
     paths = [os.path.abspath(os.path.join(form.root, path)) for path in named]  # noqa: PTH100, PTH118 - "./a/../b"
+    if kind == "video" and not entry.frames:
+        paths = [video_of_id(paths[0])]
     frames = paths if entry.frames else check.frames_of(column, paths[0]) if kind == "video" else []
     if not frames:
         check(column, paths[0], kind)

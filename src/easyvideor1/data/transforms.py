@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from easyvideor1.algorithms.needs import own_options
 from easyvideor1.config.base import CUSTOM
 from easyvideor1.config.transforms import TRANSFORM_OPTIONS, TransformOptions
 from easyvideor1.data.formats import split_option
+from easyvideor1.options import own_options
 from easyvideor1.registry import Registry
 from easyvideor1.types import ConfigError, MediaInfo, OfflineTrajectory, Sample
 
@@ -36,7 +36,7 @@ class TransformContext:
     """What a transform may need beyond the sample.
 
     ``options`` are its own: its section of the configuration, or an instance of the model that it declares
-    (``easyvideor1.algorithms.needs.with_options``). ``steps`` is the length of the stage; 0 while rows are prepared.
+    (``easyvideor1.options.with_options``). ``steps`` is the length of the stage; 0 while rows are prepared.
     ``curriculum`` is that of the stage (``data/curricula.py``), which is only read; ``None`` without one. ``probe``
     describes a media file; ``None`` but while rows are prepared.
     """

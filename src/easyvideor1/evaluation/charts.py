@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 
@@ -14,8 +15,25 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 16, 26
 Scale = Callable[[float], float]
 
 
-def line_chart(panel: Panel, stages: Sequence[tuple[int, str]], *, width: int = 520, height: int = 230) -> Markup:
-    """An SVG of one panel: faint raw values, a strong moving average, points with bars for evaluations."""
+def line_chart(
+    panel: Panel,
+    stages: Sequence[tuple[int, str]],
+    *,
+    width: int = 520,
+    height: int = 230,
+    colours: int = 4,
+    hover: bool = False,
+) -> Markup:
+    """An SVG of one panel: faint raw values, a strong moving average, points with bars for evaluations.
+
+    Args:
+        panel: what is drawn.
+        stages: first step and name of each stage.
+        width: of the view box; the page decides how large it is shown.
+        height: of the view box.
+        colours: series ``n`` has the class ``s`` and ``n`` modulo this number.
+        hover: attributes tell a script the axes and the values (``data-axes``, ``data-series``).
+    """
     xs = [x for series in panel.series for x in series.x] + [float(first) for first, _ in stages]
     x_low, x_high = min(xs), max(xs)
     y_low, y_high = panel.limits or _range(panel.series)
@@ -38,11 +56,25 @@ def line_chart(panel: Panel, stages: Sequence[tuple[int, str]], *, width: int = 
         if width > 400:  # a small chart has no room for names
             parts.append(f'<text class="tick" x="{x + 4:.1f}" y="{_TOP - 3}">{escape(name)}</text>')
     for number, series in enumerate(panel.series):
+        if not series.x:
+            continue  # its colour stays its own
         draw = _points if series.is_evaluation else _curve
-        parts.append(f'<g class="s{number % 4}">{draw(series, across, up)}</g>')
+        parts.append(f'<g class="s{number % colours}">{draw(series, across, up)}</g>')
     label = f"{panel.title}, {len(panel.series)} series"
+    told = ""
+    if hover:
+        axes = [x_low - pad, x_high + pad, _LEFT, width - _RIGHT, y_low, y_high, height - _BOTTOM, _TOP]
+        values = [[one.label, f"s{n % colours}", one.x, _rounded(one.y)] for n, one in enumerate(panel.series)]
+        told = f' data-axes="{escape(json.dumps(axes))}" data-series="{escape(json.dumps(values))}"'
     # Every text above is escaped, or a number that we formatted.
-    return Markup(f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>')
+    return Markup(
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}"{told}>{"".join(parts)}</svg>'
+    )
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    """Values in five digits, as many as anybody reads."""
+    return [float(f"{value:.5g}") for value in values]
 
 
 def interval_chart(before: Interval | None, after: Interval | None, *, width: int = 180, height: int = 30) -> Markup:

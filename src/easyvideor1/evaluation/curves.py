@@ -16,6 +16,7 @@ from easyvideor1 import __version__
 from easyvideor1.evaluation.history import RunHistory, place_of, read_history
 from easyvideor1.evaluation.statistics import Interval
 from easyvideor1.files import write_atomic
+from easyvideor1.records.glossary import meaning_of
 from easyvideor1.tasks import TASKS
 
 _BY_PART = re.compile(r"(.*)/(modality|source)/(.+)")
@@ -52,21 +53,22 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart; ``unit`` says what the vertical axis counts, ``limits`` fixes its range."""
+    """One chart; ``unit`` is that of the vertical axis, ``limits`` fixes its range, ``about`` explains it."""
 
     title: str
     unit: str
     series: tuple[Series, ...]
     limits: tuple[float, float] | None = None
+    about: str = ""
 
 
 def main_panels(history: RunHistory) -> list[Panel]:
     """Reward, held-out accuracy, response length and loss, where there are numbers."""
     candidates = [
-        Panel("Training reward", "reward", _metrics(history, _NAMED), (0.0, 1.0)),
+        Panel("Training reward", "reward", metric_series(history, _NAMED), (0.0, 1.0)),
         Panel("Held-out accuracy", "accuracy", evaluation_series(history), (0.0, 1.0)),
-        Panel("Response length", "tokens", _metrics(history, {"response/tokens": "tokens"})),
-        Panel("Loss", "loss", _metrics(history, {"loss": "loss"})),
+        Panel("Response length", "tokens", metric_series(history, {"response/tokens": "tokens"})),
+        Panel("Loss", "loss", metric_series(history, {"loss": "loss"})),
     ]
     return [panel for panel in candidates if panel.series]
 
@@ -76,7 +78,7 @@ def task_panels(history: RunHistory) -> list[Panel]:
     return [
         Panel(task.replace("_", " "), "training accuracy", series, (0.0, 1.0))
         for task in TASKS
-        if (series := _metrics(history, {f"accuracy/{task}": "accuracy"}))
+        if (series := metric_series(history, {f"accuracy/{task}": "accuracy"}))
     ]
 
 
@@ -95,7 +97,16 @@ def other_panels(history: RunHistory) -> list[Panel]:
         kind = _BY_PART.fullmatch(key)
         title = f"{kind[1]} by {kind[2]}" if kind else key
         panels.setdefault(title, {})[key] = kind[3] if kind else key
-    return [Panel(title, "", _metrics(history, names)) for title, names in panels.items()]
+    return [_metric_panel(title, metric_series(history, names), next(iter(names))) for title, names in panels.items()]
+
+
+def _metric_panel(title: str, series: tuple[Series, ...], name: str) -> Panel:
+    """A panel with what the glossary says of its metric; one of your own has no entry."""
+    meaning = meaning_of(name)
+    if meaning is None:
+        return Panel(title, "", series)
+    unit = meaning.unit if meaning.unit != "-" else ""
+    return Panel(title, unit, series, about=f"{meaning.formula}. A bad value: {meaning.bad}")
 
 
 def benchmark_panels(history: RunHistory) -> list[Panel]:
@@ -128,9 +139,9 @@ def speed_panels(history: RunHistory) -> list[Panel]:
     seconds = {name: name for name in ("rollout", "score", "update", "sync")}
     idle = {f"idle/{name}": name for name in ("trainer", "engine", "rewards")}
     candidates = [
-        Panel("Seconds of a step", "seconds", _series(history, seconds, "clocks")),
-        Panel("Idle share of a step", "share", _series(history, idle, "clocks"), (0.0, 1.0)),
-        Panel("Tokens per second", "tokens", _series(history, {"tokens_per_second": "generated"}, "clocks")),
+        Panel("Seconds of a step", "seconds", metric_series(history, seconds, "clocks")),
+        Panel("Idle share of a step", "share", metric_series(history, idle, "clocks"), (0.0, 1.0)),
+        Panel("Tokens per second", "tokens", metric_series(history, {"tokens_per_second": "generated"}, "clocks")),
     ]
     return [panel for panel in candidates if panel.series]
 
@@ -176,11 +187,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _metrics(history: RunHistory, keys: dict[str, str]) -> tuple[Series, ...]:
-    return _series(history, keys, "metrics")
-
-
-def _series(history: RunHistory, keys: dict[str, str], table: Literal["metrics", "clocks"]) -> tuple[Series, ...]:
+def metric_series(
+    history: RunHistory, keys: dict[str, str], table: Literal["metrics", "clocks"] = "metrics"
+) -> tuple[Series, ...]:
+    """The series of metrics that have values, labelled as ``keys`` says; ``clocks`` are those of ``timings.jsonl``."""
     found = []
     for key, label in keys.items():
         points: list[tuple[float, float]] = []

@@ -176,7 +176,7 @@ def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height
     found, missing = None, "The frame cache does not have these frames."
     if item.digest:
         try:
-            found = _of_item(frames(item.part_of or item.digest), item)
+            found = frames_of(item, frames)
         except EasyVideoError as error:  # an unreadable entry loses its pictures, not the page
             missing = f"The frames cannot be read: {error}"
     times = item.timestamps
@@ -198,8 +198,13 @@ def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height
     )
 
 
-def _of_item(found: Frames | None, item: MediaRecord) -> Frames | None:
-    """The frames of a record, made from the stored ones."""
+def frames_of(item: MediaRecord, frames: FrameLookup) -> Frames | None:
+    """The frames of a record, made from the stored ones; ``None`` if the store does not have them.
+
+    Raises:
+        EasyVideoError: the entry cannot be read, or an effect cannot be applied again.
+    """
+    found = frames(item.part_of or item.digest)
     if found is None or not item.part_of:
         return found
     if item.effects:
@@ -220,11 +225,18 @@ def _shown(count: int, times: Sequence[float], near: Sequence[float]) -> list[in
 
 def data_uri(pixels: np.typing.NDArray[np.uint8], height: int = _THUMBNAIL_HEIGHT) -> str:
     """A frame as a data URI: lossless when it is at most ``height`` pixels high, else a reduced JPEG."""
+    kind, content = picture(pixels, height)
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def picture(pixels: np.typing.NDArray[np.uint8], height: int) -> tuple[str, bytes]:
+    """A frame as a file, and its media type: lossless when it is at most ``height`` pixels high, else a reduced
+    JPEG."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     buffer = io.BytesIO()
     if image.height <= height:
         image.save(buffer, "PNG", optimize=True)
-        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return "image/png", buffer.getvalue()
     image.thumbnail((10 * height, height), Image.Resampling.LANCZOS)
     image.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "image/jpeg", buffer.getvalue()

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 _PLACEHOLDER = re.compile("&lt;(image|video)&gt;")
+#: Control characters, which HTML does not allow, but for tab and line feed.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _NONE = "\N{EN DASH}"
 
 
@@ -26,15 +28,20 @@ def render(template: str, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     """One for all pages: it keeps its templates compiled."""
+    return page_environment()
+
+
+def page_environment(*packages: str) -> Environment:
+    """Templates of ``packages`` and of this one, with its filters."""
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=PackageLoader("easyvideor1.evaluation"),
+        loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "easyvideor1.evaluation")]),
     )
     environment.filters |= {"percent": percent, "number": number, "duration": duration, "kind": kind, "words": words}
-    environment.filters |= {"columns": columns, "placeholders": placeholders}
+    environment.filters |= {"columns": columns, "placeholders": placeholders, "clean": clean}
     return environment
 
 
@@ -83,3 +90,8 @@ def placeholders(question: str) -> Markup:
 def columns(rows: list[Mapping[str, Any]]) -> list[str]:
     """All keys of the rows, in order of appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def clean(text: str) -> str:
+    """A text of a model or a row as a page can show it: without characters that control a terminal."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))

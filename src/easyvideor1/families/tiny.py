@@ -303,7 +303,7 @@ def write_tiny_checkpoint(
         draft = Path(name)
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
-        _write_processor(draft, kind)
+        write_processor(draft, kind)
         # Without its config.json a directory is no checkpoint, so it comes last.
         for file in sorted(draft.iterdir(), key=lambda f: (f.name == "config.json", f.name)):
             write_atomic(out / file.name, file.read_bytes())
@@ -330,7 +330,7 @@ def initialise(model: torch.nn.Module, seed: int) -> None:
                 parameter.uniform_(0.01, 16, generator=generator).log_()
 
 
-def _write_processor(out: Path, family: TinyFamily) -> None:
+def write_processor(out: Path, family: TinyFamily) -> None:
     """Settings as the family's processors store them; sizes are wide because plans decide sizes here."""
     settings = {
         "patch_size": family.patch_size,

@@ -79,13 +79,16 @@ def changed_files(stage: Path, step: int, digests: Mapping[str, str]) -> list[Da
     return found
 
 
-def stage_damage(stage: Path, steps: int | None = None, reported: Collection[str] = ()) -> list[Damage]:
+def stage_damage(
+    stage: Path, steps: int | None = None, reported: Collection[str] = (), *, contents: bool = True
+) -> list[Damage]:
     """What is damaged among the metrics, clocks, warnings and rollouts of a stage.
 
     Args:
         stage: its directory.
         steps: steps that it has done; as its files tell, if left out.
         reported: places that were reported already; that they also differ from their digests is left out.
+        contents: False neither reads rollouts nor computes digests, which takes long where there are many.
     """
     metrics, read = read_steps(stage / "metrics.jsonl")
     clocks, clocked = read_steps(stage / "timings.jsonl")
@@ -111,7 +114,9 @@ def stage_damage(stage: Path, steps: int | None = None, reported: Collection[str
     if (stage / "canary.jsonl").exists():
         warnings, means = read_jsonl(stage / "canary.jsonl", canary_fault), "warnings are lost; nothing depends on them"
         damage += _rows_damage(stage / "canary.jsonl", warnings, missing=[], means=means)
-    damage += _rollouts_damage(stage, files, done, metrics)
+    damage += _rollouts_damage(stage, files, done, metrics, contents)
+    if not contents:
+        return damage
     checkpoints = {step: path for step, path in numbered(stage / "checkpoints").items() if step <= done}
     kept = [(step, digests) for step, path in checkpoints.items() if (digests := record_digests(path))]
     known = {*reported, *(one.where for one in damage)}
@@ -120,14 +125,14 @@ def stage_damage(stage: Path, steps: int | None = None, reported: Collection[str
 
 
 def _rollouts_damage(
-    stage: Path, files: Mapping[int, Path], done: int, metrics: Mapping[int, Mapping[str, Any]]
+    stage: Path, files: Mapping[int, Path], done: int, metrics: Mapping[int, Mapping[str, Any]], contents: bool
 ) -> list[Damage]:
     where = f"stages/{stage.name}/rollouts"
     damage = []
     if missing := [step for step in range(1, done + 1) if step not in files]:
         means = "the responses of these steps are lost; the weights do not depend on them"
         damage.append(Damage(where, f"no file of {steps_words(missing)}", means, _COPY))
-    for step, path in files.items():
+    for step, path in files.items() if contents else ():
         if step > done:
             continue  # under way, or to be done again
         groups = metrics.get(step, {}).get("groups/all")

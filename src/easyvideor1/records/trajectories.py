@@ -274,6 +274,7 @@ def rollout_row(record: SampleRecord) -> dict[str, Any]:
         "media": [media.as_json() for media in record.media],
         "used": record.used,
         **({} if record.error is None else {"error": record.error}),
+        **({"measures": dict(record.measures)} if record.measures else {}),
         "trajectories": [_trajectory_row(trajectory) for trajectory in record.trajectories],
     }
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easyvideor1.files import is_sealed, json_bytes, write_atomic
-from easyvideor1.records.reading import read_jsonl
+from easyvideor1.records.reading import parse_row, read_jsonl
 from easyvideor1.records.trajectories import (
     SampleRecord,
     TrajectoryRecord,
@@ -82,6 +82,41 @@ def read_trajectories(path: Path, *, arrays: bool = False) -> Iterator[SampleRec
     turns = _read_arrays(path.with_suffix(ARRAYS)) if arrays else {}
     for place, record in enumerate(records):
         yield _with_turns(path, record, turns, place) if turns else record
+
+
+def record_at(path: Path, line: int) -> SampleRecord:
+    """The record of one line, without the arrays of its turns; the other lines may be damaged.
+
+    Args:
+        path: the file of lines.
+        line: counts from 0 the lines that are not blank.
+
+    Raises:
+        DataError: the file is missing or has no such line, or the line is damaged.
+    """
+    try:
+        lines = [one for one in path.read_bytes().split(b"\n") if one.strip()]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); was this part of the run removed?") from error
+    if not 0 <= line < len(lines):
+        raise DataError(f"{path}: has {len(lines)} lines, none with number {line}; it was changed after writing")
+    row = parse_row(lines[line])
+    if isinstance(row, str):
+        raise DataError(f"{path}:{line + 1}: {row}; it is being written, or was damaged after writing")
+    try:
+        return record_from_json(row)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}:{line + 1}: not a record of trajectories ({error!r})") from error
+
+
+def with_arrays(path: Path, line: int, record: SampleRecord) -> SampleRecord:
+    """The record of a line with the arrays of its turns, as far as they were kept.
+
+    Raises:
+        DataError: the arrays are damaged, or are those of other trajectories.
+    """
+    turns = _read_arrays(path.with_suffix(ARRAYS))
+    return _with_turns(path, record, turns, line) if turns else record
 
 
 def _members(record: SampleRecord) -> list[TrajectoryRecord]:

@@ -110,6 +110,8 @@ class Reviewer:
             elif plain_words(answer.text) in map(plain_words, accepted):
                 reviewed[at] = scored(score, Verdict(1.0), settings)
             else:
+                if read_as == task and score.applicable:  # kept, so that both can be compared
+                    reviewed[at] = replace(score, parts={**score.parts, "rule_accuracy": score.accuracy})
                 asked.append(at)
                 items.append(JudgeItem(sample.question, "\nor: ".join(accepted), answer.text, sample.options))
         verdicts = judge.judge_many(items) if items else []

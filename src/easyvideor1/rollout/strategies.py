@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from easyvideor1.algorithms.needs import own_options
 from easyvideor1.config.strategies import StrategyOptions
+from easyvideor1.options import own_options
 from easyvideor1.registry import Registry
 from easyvideor1.rewards.tags import ANSWER, Grammar
 from easyvideor1.types import DataError, MediaPlan, MediaRef, Prompt, Sample, Trajectory, TurnError
@@ -186,7 +186,7 @@ def check_strategy(options: StrategyOptions) -> None:
 def open_strategy(options: StrategyOptions, prompts: PromptBuilder, max_prompt_tokens: int) -> CheckedStrategy:
     """The strategy of a configuration.
 
-    A class of the user's own declares its options with ``with_options`` (``algorithms/needs.py``), or is given the
+    A class of the user's own declares its options with ``with_options`` (``options.py``), or is given the
     section as it is.
 
     Raises:

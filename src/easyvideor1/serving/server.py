@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import errno
 import signal
 import socket
 import sys
@@ -18,12 +17,13 @@ from typing import Any
 import uvicorn
 
 from easyvideor1.config import RunConfig
+from easyvideor1.serving.address import address_error, bound_socket, is_loopback
 from easyvideor1.serving.app import build_app
 from easyvideor1.serving.components import AnsweringComponents
 from easyvideor1.serving.engine_thread import EngineThread
 from easyvideor1.serving.preparation import Preparation
 from easyvideor1.serving.request_media import MediaLimits
-from easyvideor1.serving.service import ServerLimits, Service, is_loopback
+from easyvideor1.serving.service import ServerLimits, Service
 from easyvideor1.types import ConfigError
 
 #: Seconds that connections and the engine are waited for once nothing is under way any more.
@@ -117,36 +117,6 @@ def open_service(config: RunConfig, checkpoint: Path, options: ServerOptions, sc
             engine.close(_CLOSING_SECONDS)
 
 
-def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that is bound and does not listen yet: a wrong address fails before a model is loaded.
-
-    Raises:
-        ConfigError: the address is taken, not allowed, or not of this machine.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise ConfigError(f"--host {host}: {error}; give an address of this machine") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise _address_error(host, port, error) from error
-    return listener
-
-
-def _address_error(host: str, port: int, error: OSError) -> ConfigError:
-    if error.errno == errno.EADDRINUSE:
-        return ConfigError(f"port {port} of {host} is taken by another program; end it, or choose another --port")
-    if error.errno == errno.EACCES:
-        return ConfigError(f"port {port} may not be used without privileges; choose a --port above 1023")
-    return ConfigError(f"{host}, port {port}: {error.strerror or error}; give an address of this machine")
-
-
 class _Server(uvicorn.Server):
     """Leaves signals to us: uvicorn would raise them again after it has ended, and the exit status would not be 0."""
 
@@ -196,7 +166,7 @@ async def _run(service: Service, listener: socket.socket, grace: float, ready: C
         ready()
         await server.serve(sockets=[listener])
     except OSError as error:
-        raise _address_error(host, port, error) from error
+        raise address_error(host, port, error) from error
     finally:
         # Threads that still decode end with the processes that decode for them.
         threads.shutdown(wait=False, cancel_futures=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from easyvideor1.engines.engine import Result
 from easyvideor1.families.family import Family
+from easyvideor1.serving.address import is_loopback
 from easyvideor1.serving.engine_thread import EngineThread, Event, Job
 from easyvideor1.serving.errors import RequestError
 from easyvideor1.serving.preparation import Preparation
@@ -30,14 +30,6 @@ class ServerLimits:
     requests: int = 64
     body_bytes: int = 64 << 20
     seconds: float = 600.0
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address, or a name without its port, is this machine alone."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 class ClientGoneError(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from easyvideor1.tasks import canonical_task
 from easyvideor1.training.loop import Metrics
 from easyvideor1.training.names import cut_of, resolve_names
 from easyvideor1.training.stage_steps import counted_steps, in_steps, tell_length
-from easyvideor1.types import ConfigError, DataError, OfflineTrajectory, Sample
+from easyvideor1.types import ConfigError, DataError, EasyVideoError, OfflineTrajectory, Sample
 
 
 class Watch(Protocol):
@@ -25,6 +25,10 @@ class Watch(Protocol):
 
     def phase(self, title: str, unit: str) -> AbstractContextManager[Callable[[int, int], None]]:
         """A progress display for a long piece of work, as a function ``(done, total)``."""
+        ...
+
+    def stage(self, name: str, done: int, steps: int) -> AbstractContextManager[None]:
+        """A stage goes on from step ``done``, for the length of the block; phases within belong to it."""
         ...
 
     def step(self, stage: str, step: int, steps: int, metrics: Metrics) -> None:
@@ -75,9 +79,9 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
             loaded[split] = components.load_sources(named, advance) if named else []
     # Before frames are decoded: this fails in seconds, decoding may take hours.
     components.scorer.try_out(sample for sources in loaded.values() for source in sources for sample in source.samples)
-    stage_sources = [_stage_sources(options, config, components, loaded["train"], watch) for options in config.stages]
-    for options, usable in zip(config.stages, stage_sources, strict=True):
-        _planned(options, config, usable, counted)
+    learnt = [stage_sources(options, config, components, loaded["train"], watch.say) for options in config.stages]
+    for options, usable in zip(config.stages, learnt, strict=True):
+        plan_stage(options, config, usable, counted)
     with watch.phase("building the frame cache", "file") as advance:
         built = components.fill_cache([source for sources in loaded.values() for source in sources], advance)
     if built.rate_note:
@@ -88,7 +92,7 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
         which = "1 damaged entry was" if count == 1 else f"{count} damaged entries were"
         watch.say(f"frame cache: {which} not used; the first is {path}: {fault}")
     loaded = {split: components.without_failed(sources, built) for split, sources in loaded.items()}
-    stage_sources = [components.without_failed(sources, built) for sources in stage_sources]
+    learnt = [components.without_failed(sources, built) for sources in learnt]
     report: dict[str, Any] = {split: _counts(sources) for split, sources in loaded.items()}
     for split, sources in loaded.items():
         for one in sources:
@@ -96,29 +100,34 @@ def load_datasets(config: RunConfig, components: Components, watch: Watch, count
         if note := shared_ids_note(sources):
             watch.say(f"{split}: {note}")
     streams, steps = [], []
-    for options, usable in zip(config.stages, stage_sources, strict=True):
+    for options, usable in zip(config.stages, learnt, strict=True):
         if options.trajectories == "offline":
             report[f"stage {options.name}"] = _counts(usable)
-        planned, stream = _planned(options, config, usable, counted)
+        planned, stream = plan_stage(options, config, usable, counted)
         streams.append(stream)
         steps.append(planned.step_count)
-        tell_length(options, _drawn_rows(options, config, usable), planned.step_count, watch.say)
+        tell_length(options, drawn_rows(options, config, usable), planned.step_count, watch.say)
         if options.trajectories != "rollouts":  # whose samples nobody knows yet
             watch.say(_mixture_line(planned, config, stream, usable))
     questions = _questions(loaded["validation"]), _questions(loaded["test"])
     return Datasets(tuple(streams), tuple(steps), *questions, report)
 
 
-def _planned(
+def plan_stage(
     options: StageConfig, config: RunConfig, sources: Sequence[Loaded], counted: Mapping[str, int]
 ) -> tuple[StageConfig, SampleStream]:
-    """A stage with its length in steps, and its samples in their order."""
-    rows = _drawn_rows(options, config, sources)
+    """A stage with its length in steps, and its samples in their order.
+
+    Raises:
+        ConfigError: an option of the stage does not go with its length, or weights and sources do not match.
+        DataError: the stage has no row to draw.
+    """
+    rows = drawn_rows(options, config, sources)
     planned = in_steps(options, counted.get(options.name) or counted_steps(options, rows))
     return planned, _stream(planned, config, sources)
 
 
-def _drawn_rows(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) -> int:
+def drawn_rows(options: StageConfig, config: RunConfig, sources: Sequence[Loaded]) -> int:
     """Samples that a stage may draw: of its sources, tasks and modalities."""
     data = config.data
     parts = data.modality_shares.by_name() if data.balance == "modality" else None
@@ -131,24 +140,34 @@ def _drawn_rows(options: StageConfig, config: RunConfig, sources: Sequence[Loade
 
 def _check_names(config: RunConfig, components: Components) -> None:
     """Resolve every name now, so that a wrong name in the last stage fails before the first stage is trained."""
+    for fault in name_faults(config):
+        raise fault
+    components.scorer  # noqa: B018 - opening it resolves custom rewards
+
+
+def name_faults(config: RunConfig) -> Iterator[EasyVideoError]:
+    """What in a configuration means nothing: files that are not there, names, and what contradicts each other."""
     if not config.data.train:
-        raise ConfigError("data.train is empty; give at least one file of rows")
-    require_sources(config, (*config.data.train, *config.data.validation, *config.data.test))
+        yield ConfigError("data.train is empty; give at least one file of rows")
+    for source in (*config.data.train, *config.data.validation, *config.data.test):
+        try:
+            require_sources(config, [source])
+        except EasyVideoError as error:
+            yield error
     if config.model.lora is None and {*config.model.freeze} == {"vision", "merger", "language"}:
-        raise ConfigError("model.freeze freezes the whole model; leave at least one group to train")
+        yield ConfigError("model.freeze freezes the whole model; leave at least one group to train")
     for _, fault in resolve_names(config):
         if fault is not None:
-            raise fault
+            yield fault
     for options in config.stages:
         if options.kl.reference == "adapter-off" and config.model.lora is None:
-            raise ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
+            yield ConfigError(f"stages.{options.name}.kl.reference: adapter-off needs adapters; set model.lora")
         known = [source.path for source in config.data.train]
         if unknown := [path for path in options.sources if path not in known]:
-            raise ConfigError(
+            yield ConfigError(
                 f"stages.{options.name}.sources: {unknown[0]!r} is not a path of data.train; its paths are "
                 f"{', '.join(known)}"
             )
-    components.scorer  # noqa: B018 - opening it resolves custom rewards
 
 
 def _mixture_line(options: StageConfig, config: RunConfig, stream: SampleStream, sources: Sequence[Loaded]) -> str:
@@ -190,8 +209,12 @@ def takes(options: StageConfig, source: Loaded) -> Callable[[Sample], bool]:
     return lambda sample: named and (not tasks or sample.task in tasks)
 
 
-def _stage_sources(
-    options: StageConfig, config: RunConfig, components: Components, sources: Sequence[Loaded], watch: Watch
+def stage_sources(
+    options: StageConfig,
+    config: RunConfig,
+    components: Components,
+    sources: Sequence[Loaded],
+    say: Callable[[str], None],
 ) -> list[Loaded]:
     """What a stage can learn from: everything, or the samples with usable offline trajectories.
 
@@ -207,7 +230,7 @@ def _stage_sources(
     if not any(sample.offline for samples in drawn for sample in samples):
         raise DataError(_without_offline(options, sources))
     faults = [_offline_faults(samples, options, config, components) for samples in drawn]
-    _tell_usable(options, drawn, faults, watch)
+    _tell_usable(options, drawn, faults, say)
     if options.trajectories == "policy":
         return list(sources)
     kept = []
@@ -221,7 +244,10 @@ def _stage_sources(
 
 
 def _tell_usable(
-    options: StageConfig, drawn: Sequence[Sequence[Sample]], faults: Sequence[Mapping[str, list[str]]], watch: Watch
+    options: StageConfig,
+    drawn: Sequence[Sequence[Sample]],
+    faults: Sequence[Mapping[str, list[str]]],
+    say: Callable[[str], None],
 ) -> None:
     """Say how many offline trajectories a stage can use.
 
@@ -231,7 +257,7 @@ def _tell_usable(
     total = sum(len(sample.offline) for samples in drawn for sample in samples)
     reasons = [why for found in faults for each in found.values() for why in each]
     unusable = f"; {len(reasons)} are not, the first because {reasons[0]}" if reasons else ""
-    watch.say(f"stage {options.name}: {total - len(reasons)} of {total} offline trajectories are usable{unusable}")
+    say(f"stage {options.name}: {total - len(reasons)} of {total} offline trajectories are usable{unusable}")
     if options.hybrid is not None and len(reasons) == total:
         raise DataError(
             f"stage {options.name!r} is hybrid, but none of its {total} offline trajectories is usable, the first "

@@ -302,7 +302,8 @@ class _Session:
             say=self.watch.say,
         )
         try:
-            with waiting.watched(), closing(timeline), saver, closing(stage):
+            shown = self.watch.stage(options.name, done, options.step_count)
+            with shown, waiting.watched(), closing(timeline), saver, closing(stage):
                 train(stage, done)
         except KeyboardInterrupt:
             if not self.model.has_lost_a_rank:

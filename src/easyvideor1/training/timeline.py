@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import torch
 
 from easyvideor1.engines.engine import Engine
 from easyvideor1.spans import Span, SpanRecorder, busy_seconds
@@ -64,6 +68,7 @@ class Timeline:
         learns of it. ``engine/NAME`` is the increase of a counter of the engine during the step; its evaluations count.
         On several ranks, ``ranks/driver_bytes`` is what the first rank sent to all others in the step's calls, and
         ``ranks/driver_bytes_per_sample`` the same by the ``samples`` that are trained on, with all their responses.
+        ``memory/...`` is what this process has needed at most until now.
         """
         total = max(timings.total(), 1e-9)
         engine, rewards = _spans(self._engine), self._rewards.take()
@@ -87,6 +92,7 @@ class Timeline:
             for name, value in self._counted.items()
         }
         found = {f"idle/{name}": 1 - min(1.0, seconds / total) for name, seconds in shares.items()} | counted
+        found |= memory_figures()
         sent, self._sent = self._sent_bytes() - self._sent, self._sent_bytes()
         if sent:
             found |= {"ranks/driver_bytes": sent, "ranks/driver_bytes_per_sample": sent / max(samples, 1)}
@@ -108,9 +114,18 @@ class Timeline:
         self._trace.write_in_time()
 
 
+def memory_figures() -> dict[str, float]:
+    """The most memory that this process has had until now, in GiB: resident on the host, and of tensors on its GPU."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    found = {"memory/host_peak_gib": round(peak / 2**30, 4)}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["memory/device_peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 4)
+    return found
+
+
 def perf_metrics(row: Mapping[str, float]) -> dict[str, float]:
     """A row of ``timings.jsonl`` as metrics for loggers: ``perf/...``, with seconds under ``perf/seconds/...``."""
-    figures = ("idle/", "engine/", "ranks/", "new_tokens", "tokens_per_second")
+    figures = ("idle/", "engine/", "ranks/", "memory/", "new_tokens", "tokens_per_second")
     return {
         f"perf/{name}" if name.startswith(figures) else f"perf/seconds/{name}": float(value)
         for name, value in row.items()

@@ -11,7 +11,7 @@ from easyvideor1.spans import Span, now
 
 #: Seconds between two looks at the phase under way.
 TICK = 1.0
-#: Phases of a step in words. An evaluation has a progress bar of its own.
+#: Phases of a step in words. An evaluation tells how far it is by itself.
 PHASES = {
     "sample": "loading frames",
     "rollout": "generating",
@@ -19,6 +19,7 @@ PHASES = {
     "advantages": "computing advantages",
     "update": "updating",
     "sync": "syncing weights",
+    "save": "saving",
 }
 
 #: Called as ``(step, what is going on, seconds that it has taken)``.

@@ -151,6 +151,25 @@ class FrameStore:
                 return Frames(pixels=found.pixels, plan=plan) if isinstance(plan, MediaPlan) else found
         return None
 
+    def look(self, digest: str) -> Frames | None:
+        """Like ``get``, for those who only look: no use is recorded, and a damaged entry stays where it is.
+
+        Raises:
+            StoreError: the entry is damaged or cannot be read.
+        """
+        for path in self._candidates(digest):
+            try:
+                entry = open_entry(path)
+                self._verify_once(path, entry)
+                return Frames(pixels=entry.pixels(self._run), plan=entry.plan)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except CorruptEntryError as error:
+                raise StoreError(f"{path} is damaged: {error}; the next run that needs it makes it again") from error
+            except OSError as error:
+                raise StoreError(f"cannot read {path}: {error}") from error
+        return None
+
     def touch(self, plan: MediaPlan | str) -> bool:
         """Whether an entry that serves exists, intact or not; marks it as used now."""
         for path in self._candidates(plan):

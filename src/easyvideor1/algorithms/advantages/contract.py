@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from easyvideor1.algorithms.needs import needs_of, own_options
+from easyvideor1.algorithms.needs import needs_of
+from easyvideor1.options import own_options
 from easyvideor1.registry import Registry
 
 #: ``(rewards_N, group_N) -> advantages``, or the same with an ``AdvantageContext`` as the third argument.

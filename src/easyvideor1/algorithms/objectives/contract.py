@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import torch
 
 from easyvideor1.algorithms.kl import kl_estimate
-from easyvideor1.algorithms.needs import own_options
 from easyvideor1.config import StageConfig
 from easyvideor1.config.algorithms import LuffyShaping, OfflineSFT, OffPolicyOptions
+from easyvideor1.options import own_options
 from easyvideor1.registry import Registry
 
 

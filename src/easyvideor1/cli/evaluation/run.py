@@ -45,8 +45,8 @@ def command(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="File of rows, BENCHMARK=LOCATION or module:attr=LOCATION. Repeatable. data.test of the "
-            "configuration by default."
+            help="File of rows, BENCHMARK=LOCATION or module:attr=LOCATION. Repeatable. By default data.test of the "
+            "configuration, or its evaluation.benchmarks if it has no data.test."
         ),
     ] = None,
     out: Annotated[
@@ -71,7 +71,6 @@ def command(
     ] = False,
 ) -> None:
     """Evaluate a model, with the prompts, frames and rewards of a configuration. Started again, it finishes the rest.
-
     Without --samples, responses are greedy, unless the configuration sets evaluation.samples.
     """
     from contextlib import ExitStack
@@ -85,13 +84,18 @@ def command(
     from easyvideor1.types import ConfigError
 
     settings = with_samples(located(load_config(config, overrides or ())), samples)
+    data = data or ([] if settings.data.test else list(settings.evaluation.benchmarks))
     judging = Judging(settings.rewards)
     judging.check(data or ())  # a release that is not prepared is read when it is opened
     targets = _targets(data or (), probe or (), Path(settings.cache.dir) / "benchmarks")
     for _, named in targets:
         judging.scorer(named)
-    if not targets and (probe or not settings.data.test):
-        raise ConfigError("no questions; give --data FILE, or set data.test in the configuration")
+    if probe and not targets:
+        raise ConfigError("--probe asks the questions of --data again; name them, as --data FILE --probe NAME")
+    if not targets and not settings.data.test:
+        raise ConfigError(
+            "no questions; give --data FILE, or set data.test or evaluation.benchmarks in the configuration"
+        )
     names = evaluation_names([benchmark for _, benchmark in targets], name)
     check_writable(out)
     # From here on a model is needed: what is wrong with the command has been told without the seconds that torch takes.

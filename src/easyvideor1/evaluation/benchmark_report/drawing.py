@@ -21,11 +21,12 @@ from easyvideor1.rewards.readers.tubes import Tube
 from easyvideor1.rewards.references import AnyOf, read_reference
 from easyvideor1.rewards.score import shown
 from easyvideor1.rewards.tags import Grammar
-from easyvideor1.rewards.types import ColumnError
+from easyvideor1.rewards.tasks.segmentation import Prompts
+from easyvideor1.rewards.types import Answer, ColumnError
 from easyvideor1.types import Completion, DataError
 
 #: Tasks whose answers are places.
-DRAWN = ("temporal_grounding", "spatial_grounding", "spatial_temporal_grounding", "tracking")
+DRAWN = ("temporal_grounding", "spatial_grounding", "spatial_temporal_grounding", "tracking", "segmentation")
 NO_SCALE = "The scale of the boxes is not recorded, so they are not drawn."
 NO_SIZE = "The boxes are in pixels and the size of the picture is not recorded, so they are not drawn."
 #: A box belongs to the frames at most this many seconds from its own second.
@@ -34,21 +35,38 @@ _MOST = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Dot:
+    """A point on an object, or beside it."""
+
+    x: float
+    y: float
+    inside: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """Places in a video: ``spans`` in seconds, ``boxes`` on every frame, ``timed`` boxes by second.
 
-    The coordinates of boxes are shares of the picture's width and height. ``note`` says why boxes are not drawn.
+    Coordinates are shares of the picture's width and height. ``dots`` are on every frame, or on those around the second
+    ``dotted``. ``note`` says why boxes are not drawn.
     """
 
     spans: tuple[Span, ...] = ()
     boxes: tuple[Box, ...] = ()
     timed: Mapping[float, Box] = field(default_factory=dict)
     note: str = ""
+    dots: tuple[Dot, ...] = ()
+    dotted: float | None = None
 
     def at(self, seconds: float | None) -> tuple[Box, ...]:
         """The boxes of a frame; those by second are of the frames around their second."""
         near = [] if seconds is None else sorted((abs(second - seconds), second) for second in self.timed)
         return (*self.boxes, *((self.timed[near[0][1]],) if near and near[0][0] <= _NEAR else ()))
+
+    def dots_at(self, seconds: float | None) -> tuple[Dot, ...]:
+        """The dots of a frame."""
+        there = self.dotted is None or (seconds is not None and abs(self.dotted - seconds) <= _NEAR)
+        return self.dots if there else ()
 
 
 def reference_marks(record: SampleRecord, declared: Scale | None) -> Marks:
@@ -73,12 +91,18 @@ def answer_marks(
     """The places of a response, as it was scored; empty where it has none."""
     if response is None or record.task not in DRAWN or not response.score.parsed:
         return Marks()
+    answer = answer_read(record, response, grammar)
+    return Marks() if answer is None else _marks(answer.value, record, declared or _stated(record))
+
+
+def answer_read(record: SampleRecord, response: TrajectoryRecord, grammar: Grammar) -> Answer | None:
+    """The answer of a response, read as it was when it was scored; ``None`` where that gives something else."""
     for thinking in (False, True):
         completion = Completion(response.response, response.finish, thinking)
         answer = parse(record.task, completion, record.options, grammar)
         if answer.value is not None and shown(answer) == response.score.parsed:
-            return _marks(answer.value, record, declared or _stated(record))
-    return Marks()
+            return answer
+    return None
 
 
 def _stated(record: SampleRecord) -> Scale | None:
@@ -93,6 +117,8 @@ def _marks(value: Any, record: SampleRecord, scale: Scale | None) -> Marks:
         value, scale = value.boxes, "thousand"
     if record.task == "temporal_grounding":
         return Marks(spans=tuple(value[:_MOST]))
+    if isinstance(value, Prompts):
+        return _prompt_marks(value, record, scale)
     boxes = value.boxes.values() if isinstance(value, Tube) else value
     by, note = _to_shares([box for box in boxes if box is not None], record, scale)
     spans = (value.time,) if isinstance(value, Tube) and value.time is not None else ()
@@ -102,6 +128,19 @@ def _marks(value: Any, record: SampleRecord, scale: Scale | None) -> Marks:
         timed = {second: _shares(box, by) for second, box in value.boxes.items() if box is not None}
         return Marks(spans, timed=timed)
     return Marks(boxes=tuple(_shares(box, by) for box in value[:_MOST]))
+
+
+def _prompt_marks(value: Prompts, record: SampleRecord, scale: Scale | None) -> Marks:
+    """Those of a segmentation: a box, points inside and outside, on the frame of its time."""
+    points = [*((point, True) for point in value.positive), *((point, False) for point in value.negative)][:_MOST]
+    by, note = _to_shares([value.box, *((*point, *point) for point, _ in points)], record, scale)
+    if by is None:
+        return Marks(note=note)
+    dots = tuple(Dot(x * by[0], y * by[1], inside) for (x, y), inside in points)
+    box = _shares(value.box, by)
+    if value.time is None:
+        return Marks(boxes=(box,), dots=dots)
+    return Marks(timed={value.time: box}, dots=dots, dotted=value.time)
 
 
 def _to_shares(boxes: Sequence[Box], record: SampleRecord, scale: Scale | None) -> tuple[Size | None, str]:

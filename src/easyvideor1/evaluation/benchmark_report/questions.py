@@ -22,6 +22,7 @@ from easyvideor1.evaluation.benchmark_report.drawing import (
 from easyvideor1.evaluation.benchmark_report.tables import failure_of
 from easyvideor1.evaluation.certificate import Certificate
 from easyvideor1.evaluation.gallery import FrameLookup, Strip, strips
+from easyvideor1.evaluation.templating import clean
 from easyvideor1.records.trajectories import MediaRecord, SampleRecord
 from easyvideor1.rewards.readers.geometry import Scale, declared_scale
 from easyvideor1.rewards.tags import ANSWER, Grammar, grammar_of
@@ -45,8 +46,6 @@ _HEAD, _TAIL = 1500, 1000  # characters of a long text that are shown
 _RIGHT = 0.5
 #: A medium on a line of its own, which goes onto the line of the text.
 _PLACEHOLDER = re.compile(r"(<(?:video|image)>)\n+")
-#: Control characters, which HTML does not allow, but for tab and line feed.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +246,9 @@ def _card(row: Sequence[SampleRecord | None], asked: Sequence[Asked], category: 
     notes = dict.fromkeys(marks.note for _, _, marks in lanes if marks.note)
     boxed = any(marks.boxes or marks.timed for _, _, marks in lanes)
     return Card(
-        id=_clean(shown.sample),
+        id=clean(shown.sample),
         task=shown.task,
-        category=_clean(_category(shown, category)) if category else "",
+        category=clean(_category(shown, category)) if category else "",
         question=_text(_PLACEHOLDER.sub(r"\1 ", shown.question)),
         options=tuple(_text(option) for option in shown.options[:30]),
         reference=_text(shown.answer),
@@ -297,7 +296,7 @@ def _reply(record: SampleRecord | None, one: Asked) -> Reply:
     response = None if record is None else record.greedy
     if record is None or response is None:
         why = "this result does not have the question" if record is None else failure_of(Answered(record, None))
-        return Reply(one.label, one.colour, Text(""), Text(""), None, _clean(why), "", 0, False)
+        return Reply(one.label, one.colour, Text(""), Text(""), None, clean(why), "", 0, False)
     answered = Answered(record, response)
     return Reply(
         label=one.label,
@@ -305,22 +304,18 @@ def _reply(record: SampleRecord | None, one: Asked) -> Reply:
         text=_text(response.response),
         parsed=_text(response.score.parsed),
         accuracy=None if answered.failed else response.score.accuracy,
-        failure=_clean(failure_of(answered)) if answered.failed else "",
-        reason=_clean(response.score.reason),
+        failure=clean(failure_of(answered)) if answered.failed else "",
+        reason=clean(response.score.reason),
         tokens=response.tokens,
         cut_off=response.finish == "length",
     )
 
 
 def _text(text: str) -> Text:
-    text = _clean(text)
+    text = clean(text)
     if len(text) <= _HEAD + _TAIL + 200:
         return Text(text)
     return Text(text[:_HEAD], len(text) - _HEAD - _TAIL, text[-_TAIL:])
-
-
-def _clean(text: str) -> str:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def _setting(settings: Mapping[str, Any], name: str) -> Any:

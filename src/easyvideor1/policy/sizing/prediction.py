@@ -75,6 +75,14 @@ class Problem:
         itemsize = self.sizes.compute_bytes if vllm else 4
         return EngineFacts(copies, itemsize, rollout.batch_tokens, rollout.max_new_tokens, reserved, apart)
 
+    @property
+    def generating_devices(self) -> int:
+        """Devices that generate side by side: those of the engines that Ray places on GPUs; else one."""
+        rollout, cluster = self.config.rollout, self.config.cluster
+        if rollout.placement != "ray" or not rollout.workers or rollout.gpus_per_worker == 0:
+            return 1
+        return max(rollout.workers // cluster.engines_per_gpu(rollout.workers, rollout.gpus_per_worker), 1)
+
     @cached_property
     def worst(self) -> list[MicroBatchWork]:
         """Micro-batches of a step on the longest prompts."""
@@ -149,18 +157,20 @@ def typical_step(problem: Problem) -> tuple[StepFlops, StepTime]:
 
 
 def _seconds(problem: Problem, chosen: Sequence[Asked], flops: StepFlops) -> StepTime:
-    """Arithmetic by the device's rate; a step of decoding reads all weights and the keys of its batch, too."""
+    """Arithmetic by the device's rate; a step of decoding reads all weights and the keys of its batch, too. Engines on
+    GPUs of their own, or on those of ranks, share the prompts evenly."""
     device, sizes, engine = problem.device, problem.sizes, problem.engine
     rate = device.rate(problem.config.model.dtype)
+    side_by_side = min(problem.generating_devices, len(chosen))  # the responses to a prompt stay in one engine
     decoding = 0.0
     if problem.facts.generates:
         new = engine.max_new_tokens
-        cached = sum(len(one.prompt) + len(one.responses) * new / 2 for one in chosen)
+        cached = sum(len(one.prompt) + len(one.responses) * new / 2 for one in chosen) / side_by_side
         batches = max(-(-int(cached) // engine.batch_tokens), 1)
         read = batches * new * sizes.all_values * sizes.compute_bytes + new * cached * sizes.key_values
-        decoding = max(flops.decoding / rate, read / (device.bandwidth * BANDWIDTH_UTILISATION))
+        decoding = max(flops.decoding / side_by_side / rate, read / (device.bandwidth * BANDWIDTH_UTILISATION))
     trainer = flops.trainer / rate / problem.config.cluster.ranks
-    return StepTime((flops.prefill + flops.generation_vision) / rate, decoding, trainer)
+    return StepTime((flops.prefill + flops.generation_vision) / side_by_side / rate, decoding, trainer)
 
 
 def largest_that_fits(low: int, high: int, fits: Callable[[int], bool]) -> int | None:

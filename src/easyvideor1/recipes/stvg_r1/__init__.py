@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from easyvideor1.algorithms.needs import with_options
 from easyvideor1.data.media_transforms import SPAN_COLUMN, reference_spans, tracks_path
 from easyvideor1.data.prompts import ANSWER_EXAMPLE, ANSWER_FORM
 from easyvideor1.data.transforms import TransformContext
 from easyvideor1.files import write_text
+from easyvideor1.options import with_options
 from easyvideor1.rewards.tags import grammar_of, is_well_formed, last_tag
 from easyvideor1.toyworld.scene import Body
 from easyvideor1.types import DataError, Sample, Score

@@ -23,7 +23,7 @@ from easyvideor1.rewards.tasks.preference import is_label
 from easyvideor1.types import Sample, Score
 
 #: An accuracy from here on is 1: means of IoUs have rounding errors.
-_FULL = 1 - 1e-9
+FULL = 1 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _audit_task(
     unchecked: Counter[str] = Counter()
     askable: list[Sample] = []
     for sample in samples:
-        reason = _no_answer(task, sample)
+        reason = unanswerable(task, sample)
         if reason:
             unchecked[reason] += 1
         else:
@@ -150,7 +150,7 @@ def _audit_task(
     imperfect = []
     for sample in askable:
         said = answered(sample, one_answer(task, sample.answer))
-        if not said.applicable or said.accuracy < _FULL:
+        if not said.applicable or said.accuracy < FULL:
             reason = said.reason or f"it was read as {said.parsed!r}"
             imperfect.append(Imperfect(sample.where, sample.id, said.accuracy, reason))
     return TaskAudit(
@@ -169,11 +169,11 @@ def _audit_task(
 def _vacuous(samples: Sequence[Sample], answered: ScoreOne) -> Iterator[Vacuous]:
     for sample in samples:
         program = empty_program(read_reference("code", sample.answer, sample.options), sample.extra)
-        if program is not None and answered(sample, program).accuracy >= _FULL:
+        if program is not None and answered(sample, program).accuracy >= FULL:
             yield Vacuous(sample.where, sample.id)
 
 
-def _no_answer(task: str, sample: Sample) -> str:
+def unanswerable(task: str, sample: Sample) -> str:
     """Why a usable reference cannot be given as an answer; empty if it can."""
     if task == "code" and plain_reference(sample.answer).startswith("{"):
         return "the reference is tests without a program"

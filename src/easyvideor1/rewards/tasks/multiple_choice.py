@@ -53,6 +53,15 @@ _UNSURE = re.compile(
 _ENDS_UNSURE = re.compile(r"[A-Za-z][)\]\"']*+\s*+\?+\s*+")
 #: "B\u9009\u9879": the word for "option" behind its letter.
 _NOUN_BEHIND = re.compile(r"(?<![A-Za-z])([A-Z])\s*+(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805)")
+#: A sentence that says one thing of another: "The circle is red.", "It moves left."
+_STATES = re.compile(
+    r"(?P<subject>(?:the|this|that|these|those|it|its|they)\b[\w\s'-]{0,60})\s(?:is|are|was|were|moves?|goes|go|turns?|has|have)"
+    r"\s(?P<said>\S[^.!?;\n]*+)[.!]?",
+    re.IGNORECASE,
+)
+_DENIES = re.compile(
+    r"\b(?:not|no|never|neither|nor|without|except|wrong|incorrect|false|least)\b|n't\b", re.IGNORECASE
+)
 _VERDICTS = frozenset(("yes", "no", "true", "false"))
 #: Similarity (0 to 100) from which the words after a letter are an option's words with a typo.
 _ALIKE = 85.0
@@ -300,11 +309,25 @@ def _sentence(text: str, known: _Options) -> Reading | None:
     """The last letter that a sentence chooses by name, and neither denies nor asks about."""
     found = chosen_letters(text)
     if not found.letters:
+        if not found.denied and (stated := _stated(text, known)) is not None:
+            return stated
         unsure = found.denied or _ENDS_UNSURE.fullmatch(text)
         return unread(UNSURE if unsure else SEVERAL if HEDGE.search(text[:NEAR]) else NO_OPTION)
     if HEDGE.search(text, found.end, found.end + NEAR):
         return unread(SEVERAL)
     return _letters(found.letters, known)
+
+
+def _stated(text: str, known: _Options) -> Reading | None:
+    """The option whose words are all that a sentence says of its subject, which names no option itself."""
+    sentence = _STATES.fullmatch(text) if len(text) <= NEAR else None
+    if sentence is None or _DENIES.search(sentence["subject"]):
+        return None
+    said, subject = _words(sentence["said"]), f" {_words(sentence['subject'])} "
+    letters = [letter for letter, option in known.items() if option and option == said]
+    if len(letters) != 1 or any(f" {option} " in subject for option in known.values() if option):
+        return None
+    return Reading((letters[0],), canonical=False)
 
 
 def _reference(text: str, options: tuple[str, ...]) -> tuple[str, ...]:

@@ -73,6 +73,13 @@ _NUMBER = re.compile(
 )
 #: Powers, sums and products are to be worked out, not read.
 _EXPRESSION = re.compile(r"\d\s?(?:\^|x\s?\d|[+*\u00d7\u00f7]\s?\d)|\d\s-\s\d|\\sqrt|\\times|\u221a", re.IGNORECASE)
+#: A calculation with its result in words, as models write it: "13 - 12 is 1", "the sum of 7 and 5 equals 12".
+_WORKED_OUT = re.compile(
+    r"(?:(?:[-+]?\d[\d.,]*+\s?(?:[-+/x\u00d7\u00f7]|plus\b|minus\b|times\b|divided by\b)\s?)++[-+]?\d[\d.,]*+"
+    r"|(?:the\s)?(?:sum|difference|product)\s(?:of|between)\s[-+]?\d[\d.,]*+\sand\s[-+]?\d[\d.,]*+)"
+    r"\s(?:is(?:\sequal\sto)?|equals|makes|gives)\s(?=[-+]?\d)",
+    re.IGNORECASE,
+)
 #: Groups of three digits with spaces between are one number where nothing else stands.
 _SPACED = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
@@ -162,7 +169,7 @@ def _in_characters(text: str) -> Reading:
 
 
 def _stated(text: str, strict: bool) -> Reading:
-    """The number that a cleaned text states after its last equals sign."""
+    """The number that a cleaned text states after its last equals sign, or behind a calculation in words."""
     if _SPACED.fullmatch(text):
         text = text.replace(" ", "")
     if "=" in text or "\u2248" in text:
@@ -172,6 +179,8 @@ def _stated(text: str, strict: bool) -> Reading:
         if len(pieces) > 2 and any(re.search(r"[,;]|\b(?:and|or)\b", piece) for piece in pieces[1:-1]):
             return unread(_SEVERAL)
         text = pieces[-1].strip()
+    elif (worked_out := _WORKED_OUT.match(text)) is not None:
+        text = text[worked_out.end() :]
     sentences = _SENTENCE_END.split(text)
     long = len(sentences) > 1 or text.count(" ") > PROSE_WORDS
     if len(sentences) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -17,6 +17,9 @@ from easyvideor1.config.yaml_source import Source
 from easyvideor1.files import flat, write_text
 from easyvideor1.types import ConfigError
 
+#: A directory without a run; with this run, whose ``config.yaml`` is or is not as it would be written now; or with a
+#: shorter one.
+Relation = Literal["new", "same", "rewritten", "extended"]
 #: Key whose default has changed: a run that began under the earlier one is not told to start over.
 CONVENTIONS = "model.conventions"
 
@@ -36,15 +39,27 @@ def check_configuration(run_dir: Path, config: RunConfig) -> bool:
         ConfigError: it holds another run, and the message names the first values that differ; or ``config.yaml`` there
             cannot be read.
     """
+    found = compare_configuration(run_dir, config)
+    file = run_dir / "config.yaml"
+    # Removed by hand, as ``_unreadable`` advises, or with other settings that may change.
+    if found == "rewritten" or (found == "new" and (run_dir / "run.json").exists()):
+        write_text(file, dump_config(config))
+    return found == "extended"
+
+
+def compare_configuration(run_dir: Path, config: RunConfig) -> Relation:
+    """What a start with ``config`` would be to the run in a directory; nothing is written.
+
+    Raises:
+        ConfigError: as ``check_configuration``.
+    """
     file, text = run_dir / "config.yaml", dump_config(config)
     if not file.exists():
-        if (run_dir / "run.json").exists():  # removed by hand, as ``_unreadable`` advises
-            write_text(file, text)
-        return False
+        return "new"
     try:
         there = file.read_text(encoding="utf-8")
         if there == text:
-            return False
+            return "same"
         values = yaml.safe_load(there)
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(_unreadable(file, " ".join(str(error).split()))) from error
@@ -54,15 +69,14 @@ def check_configuration(run_dir: Path, config: RunConfig) -> bool:
     changed = [key for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)]
     changed = [key for key in changed if identifies_run(keys_of(key))]
     if not changed:
-        write_text(file, text)
-        return False
+        return "rewritten"
     if any(is_moved(keys_of(key)) for key in old):
         raise ConfigError(
             f"{run_dir} contains a run that was begun by an earlier version; finish it with that version, or give this "
             "run another name or output_dir"
         )
     if extends(old, new, changed):
-        return True
+        return "extended"
     if CONVENTIONS in changed and extends(old, new, [key for key in changed if key != CONVENTIONS]):
         raise ConfigError(_other_conventions(run_dir, old[CONVENTIONS], new[CONVENTIONS]))
     shown = "; ".join(f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in changed[:5])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +32,8 @@ def run_directory(config: RunConfig) -> Path:
 def claimed(run_dir: Path) -> Iterator[None]:
     """Own the run directory: no other process may write it until the block, or this process, ends.
 
-    A directory in which nothing was written is removed again: a mistake in rows leaves no trace.
+    The lock file says which process that is, and on which machine. A directory in which nothing was written is removed
+    again: a mistake in rows leaves no trace.
 
     Raises:
         ConfigError: another process owns it.
@@ -40,6 +44,8 @@ def claimed(run_dir: Path) -> Iterator[None]:
         with file_lock(run_dir / ".lock") as ours:
             if not ours:
                 raise ConfigError(f"{run_dir} is in use by another process; wait for it, or give this run another name")
+            owner = {"pid": os.getpid(), "host": socket.gethostname()}
+            (run_dir / ".lock").write_text(json.dumps(owner), encoding="utf-8")  # in place: a new file has no lock
             yield
     finally:
         with suppress(OSError):  # of a directory that is not empty, be it by a process that has come in between

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import time
@@ -178,6 +179,7 @@ def _facts(config: RunConfig) -> dict[str, Any]:
         "name": config.name,
         "seed": config.seed,
         "command": sys.argv,
+        "directory": os.getcwd(),  # noqa: PTH109 - as the shell calls it
         "versions": versions,
         "threads": torch.get_num_threads(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

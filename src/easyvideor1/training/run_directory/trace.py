@@ -53,7 +53,7 @@ class Trace:
     def __init__(self, file: Path, steps: int, done: int) -> None:
         self.file = file
         self._steps = steps
-        self._events = {step: events for step, events in _read(file).items() if step <= done}
+        self._events = {step: events for step, events in read_trace(file).items() if step <= done}
         self._written = time.monotonic()
 
     def add(self, step: int, process: str, thread: str, spans: Iterable[Span]) -> None:
@@ -115,7 +115,7 @@ def _row(event: Event, tid: int) -> dict[str, Any]:
     }
 
 
-def _read(file: Path) -> dict[int, list[Event]]:
+def read_trace(file: Path) -> dict[int, list[Event]]:
     """The events of a file by step; none if there is no file, or one that this class has not written."""
     try:
         rows = json.loads(file.read_bytes())["traceEvents"]
