@@ -12,7 +12,6 @@ import os
 import shutil
 from pathlib import Path
 
-from easyvideor1.training.directory import run_directory
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
@@ -25,6 +24,7 @@ from easyvideor1.families.tiny import write_tiny_checkpoint
 from easyvideor1.files import write_directory
 from easyvideor1.recipes.toy import WARM_START, warm_start_worlds
 from easyvideor1.toyworld import write_world
+from easyvideor1.training.run_directory.layout import run_directory
 
 #: What the shipped directory holds; optimiser state and the like stay in WORK.
 FILES = (

@@ -69,7 +69,7 @@ def test_a_gpu_that_is_small_gets_what_makes_it_fit(world: World, tmp_path: Path
     shape = tmp_path / "shape"
     shape.mkdir()
     shutil.copyfile(world.checkpoint / "config.json", shape / "config.json")
-    words = ["--model", str(shape), "--data", world.rows("train"), "--device", "L4", "--gpus", "2"]
+    words = ["--model", str(shape), "--data", world.rows("train"), "--device", "L4-24GB", "--gpus", "2"]
     large = init("large.yaml", *words)
     assert large.exit_code == 0, large.output
     assert "else the" not in Path("large.yaml").read_text()
@@ -87,7 +87,7 @@ def test_a_gpu_that_is_small_gets_what_makes_it_fit(world: World, tmp_path: Path
 
 def fits(config: str, world: World, *words: str) -> dict[str, Any]:
     """What ``evr1 fit`` says of the stage, with the model's own tokenizer."""
-    done = RUN.invoke(app, ["fit", config, f"model.path={world.checkpoint}", "--device", "L4", "--json", *words])
+    done = RUN.invoke(app, ["fit", config, f"model.path={world.checkpoint}", "--device", "L4-24GB", "--json", *words])
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["stages"][0]
     return found

@@ -15,6 +15,8 @@ from easyvideor1.cli.app import app
 from easyvideor1.config import load_config, parse_config
 from easyvideor1.config.shipped import OVERLAYS, REAL, real_overlays, real_recipes, recipes_directory
 from easyvideor1.families.tiny import write_tiny_checkpoint
+from easyvideor1.policy.sizing.devices import GPUS
+from easyvideor1.policy.sizing.prediction import Problem
 from easyvideor1.recipes.real_size import expected_needs, figures_file
 from easyvideor1.toyworld import WorldSpec, write_world
 
@@ -83,6 +85,13 @@ def test_the_shape_of_a_published_model_has_its_number_of_parameters(tmp_path):
             checkpoint, dtype=torch.float32, attention="sdpa", trust_remote_code=False, meta=True
         )
         assert sum(each.numel() for each in model.parameters()) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(("over", "devices"), [("gpus_1", 1), ("gpus_8", 8), ("gpus_32", 32)])
+def test_a_prediction_counts_the_gpus_that_generate_side_by_side(over, devices):
+    config = load_config(f"real/qwen3_vl_8b+{over}")
+    found = Problem(config, config.stages[0], (), None, True, GPUS["h100-80gb"])  # type: ignore[arg-type]
+    assert found.generating_devices == devices
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)

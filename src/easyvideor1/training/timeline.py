@@ -118,8 +118,8 @@ def memory_figures() -> dict[str, float]:
     """The most memory that this process has had until now, in GiB: resident on the host, and of tensors on its GPU."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     found = {"memory/host_peak_gib": round(peak / 2**30, 4)}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        found["memory/device_peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 4)
+    if torch.cuda.is_available() and (held := torch.cuda.max_memory_allocated()):  # 0 while nothing is on it
+        found["memory/device_peak_gib"] = round(held / 2**30, 4)
     return found
 
 

@@ -81,7 +81,6 @@ def command(
     from easyvideor1.cli.progress import TerminalWatch
     from easyvideor1.config import load_config, located
     from easyvideor1.files import check_writable
-    from easyvideor1.types import ConfigError
 
     settings = with_samples(located(load_config(config, overrides or ())), samples)
     data = data or ([] if settings.data.test else list(settings.evaluation.benchmarks))
@@ -90,12 +89,8 @@ def command(
     targets = _targets(data or (), probe or (), Path(settings.cache.dir) / "benchmarks")
     for _, named in targets:
         judging.scorer(named)
-    if probe and not targets:
-        raise ConfigError("--probe asks the questions of --data again; name them, as --data FILE --probe NAME")
-    if not targets and not settings.data.test:
-        raise ConfigError(
-            "no questions; give --data FILE, or set data.test or evaluation.benchmarks in the configuration"
-        )
+    if not targets:
+        _check_test_rows(settings, probe)
     names = evaluation_names([benchmark for _, benchmark in targets], name)
     check_writable(out)
     # From here on a model is needed: what is wrong with the command has been told without the seconds that torch takes.
@@ -115,6 +110,18 @@ def command(
             asked.append(_planned(label, target, benchmark, components, watch, judging))
         shared.frames.close()  # memory for the engine: processes that decode are started again when they are needed
         _evaluate_all(asked, opened, out, watch, retry_failed=retry_failed)
+
+
+def _check_test_rows(settings: RunConfig, probe: Sequence[str] | None) -> None:
+    """Refuse a command without ``--data`` where the configuration has no questions either, or probes are asked for."""
+    from easyvideor1.types import ConfigError
+
+    if probe:
+        raise ConfigError("--probe asks the questions of --data again; name them, as --data FILE --probe NAME")
+    if not settings.data.test:
+        raise ConfigError(
+            "no questions; give --data FILE, or set data.test or evaluation.benchmarks in the configuration"
+        )
 
 
 @dataclass(frozen=True, slots=True)
