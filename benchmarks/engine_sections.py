@@ -6,7 +6,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Self
 import torch
 
 from benchmarks.engines_before.local import EarlierLocalEngine
+from benchmarks.engines_before.model import earlier_layers
 from benchmarks.measure import by_round, interleaved, table, timed
 from easyvideor1.components import Components
 from easyvideor1.config import RunConfig
@@ -137,6 +138,11 @@ class Bench:
             self._stack.callback(engine.close)
         return found
 
+    def generate(self, name: str, engine: Engine, requests: Sequence[Request]) -> list[tuple[Trajectory, ...]]:
+        """Responses of an engine; the one before has the layers of its time."""
+        with earlier_layers(self.policy.model) if name == "before" else nullcontext():
+            return generate(engine, requests)
+
     @property
     def compared(self) -> dict[str, Engine]:
         """The engines of this version."""
@@ -161,7 +167,7 @@ def measure_speed(bench: Bench) -> dict[str, Any]:
     answers: dict[str, list[tuple[Trajectory, ...]]] = {}
 
     def once(name: str) -> None:
-        answers[name] = generate(engines[name], requests)
+        answers[name] = bench.generate(name, engines[name], requests)
 
     works = {name: timed(partial(once, name)) for name in engines}
     timings = interleaved(works, bench.size.rounds, warm_up=1)
@@ -214,7 +220,7 @@ def _full_length(bench: Bench) -> dict[str, Any]:
         "before": EarlierLocalEngine(family, model, load),
         "local": open_engine("local", family, model, load, batch_tokens=BATCH_TOKENS),
     }
-    works = {name: timed(partial(generate, engine, requests)) for name, engine in engines.items()}
+    works = {name: timed(partial(bench.generate, name, engine, requests)) for name, engine in engines.items()}
     timings = interleaved(works, bench.size.rounds, warm_up=1)
     responses = len(requests) * bench.size.n
     rows = [

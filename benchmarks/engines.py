@@ -6,7 +6,9 @@ Tables come first; the last line is JSON:
 
 - ``local_vs_before``: responses per second of the local engine over those of the one before static caches, which
   ``benchmarks/engines_before`` keeps; ``local_vs_before_cpu`` is the same by processor time, which other work on the
-  machine changes less. ``local_vs_before_full_length`` is of responses that are not ended by a stop token.
+  machine changes less. ``local_vs_before_full_length`` is of responses that are not ended by a stop token. Both engines
+  have the same weights; in its turns, the one before has the layers of its time, the vision tower's convolution and the
+  norms as torch and transformers have them (``easyvideor1/families/layers.py`` makes them faster since then).
 - ``vllm_vs_local``: the rate of vLLM over that of the local engine, null without vLLM.
 - ``prefill_per_prompt``: how often each token of the prompts was computed, by the engine that computes most;
   ``prefill_per_prompt_long`` is of prompts of some 2,000 tokens. vLLM shares whole blocks of keys, of 32 tokens on the

@@ -11,6 +11,7 @@ import torch
 from benchmarks.step_paths import write_model
 from easyvideor1.attention import functions as attention
 from easyvideor1.families.family import load_family
+from easyvideor1.families.layers import make_faster
 from easyvideor1.families.vision_tower import prepare_tower
 
 #: Sizes of the released checkpoints' config.json; ``tiny`` is for trying this file out.
@@ -60,6 +61,7 @@ def random_model(directory: Path, device: torch.device, *, plain: bool) -> Any:
     with torch.device(device):
         model = Qwen3VLForConditionalGeneration._from_config(config, dtype=torch.float32, attn_implementation=name)
     if not plain:
+        make_faster(model)
         prepare_tower(model.model.visual)
     with torch.no_grad():
         for parameter in model.parameters():
