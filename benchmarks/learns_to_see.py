@@ -178,7 +178,7 @@ def report(run: Path) -> dict[str, Any]:
 
 def _reference(row: Row) -> str:
     options = {option[0]: option[3:] for option in row["options"]}
-    return options.get(row["answer"], row["answer"])
+    return str(options.get(row["answer"], row["answer"]))
 
 
 def _told(interval: dict[str, float] | None) -> str:

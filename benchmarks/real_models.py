@@ -209,9 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", choices=list(SHAPES), help="models whose figures are made anew")
     chosen = parser.parse_args(arguments).only or list(SHAPES)
-    kept = {row.model: [] for row in expected_needs()} if figures_file().is_file() else {}
-    for row in expected_needs() if kept else ():
-        kept[row.model].append(row)
+    kept: dict[str, list[Row]] = {}
+    for row in expected_needs() if figures_file().is_file() else ():
+        kept.setdefault(row.model, []).append(row)
     failed = 0
     rows: list[Row] = []
     for model in chosen:

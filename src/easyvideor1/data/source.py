@@ -14,9 +14,10 @@ from easyvideor1.config.schema import CacheConfig, DataConfig, SourceConfig
 from easyvideor1.data.bad_rows import BadRow, Policy, RowError, check_repairs, count_by_field, enforce, repaired
 from easyvideor1.data.budgets import Budgets
 from easyvideor1.data.check_cache import CheckCache, ReferenceCheck
+from easyvideor1.data.event_files import RawRow
 from easyvideor1.data.formats import Columns, Format
 from easyvideor1.data.media import MediaCheck
-from easyvideor1.data.row_files import ROW_SUFFIXES, RawRow, media_base, read_source
+from easyvideor1.data.row_files import ROW_SUFFIXES, media_base, read_source
 from easyvideor1.data.rows import RowFormat, answer_column, read_sample, read_task
 from easyvideor1.rewards.readers.geometry import Scale
 from easyvideor1.tasks import canonical_task

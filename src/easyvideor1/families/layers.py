@@ -17,10 +17,11 @@ RMS_NORMS = frozenset({"Qwen2VLRMSNorm", "Qwen2_5_VLRMSNorm", "Qwen3VLTextRMSNor
 def make_faster(model: torch.nn.Module) -> None:
     """Change the class of every layer of a model for which there is a faster one."""
     for layer in model.modules():
+        kind: Any = type(layer)
         if PatchProjection.takes(layer):
             layer.__class__ = PatchProjection
-        elif type(layer).__name__ in RMS_NORMS and type(layer).__module__.startswith("transformers."):
-            layer.__class__ = _rms_norm(type(layer))
+        elif kind.__name__ in RMS_NORMS and kind.__module__.startswith("transformers."):
+            layer.__class__ = _rms_norm(kind)
 
 
 class PatchProjection(torch.nn.Conv3d):

@@ -220,7 +220,7 @@ def teach_names(family: Family, model: Any, *, scenes: int = NAMED, steps: int =
         return (seen - wanted).square().sum() / (wanted - wanted.mean(0)).square().sum()
 
     for _ in track(range(steps), "naming what patches show", console=Console(stderr=True)):
-        error(rng.sample(clips[HELD_OUT:], NAMING_CLIPS)).backward()
+        error(rng.sample(clips[HELD_OUT:], NAMING_CLIPS)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
