@@ -183,7 +183,7 @@ def selected(wanted: Filter, *, full_text: bool) -> tuple[str, list[Any]] | None
 def _failed(wanted: Filter, asked: list[str], full_text: bool, count: int) -> tuple[str, list[Any]] | None:
     """The condition on groups that failed, and so have no responses, where ``count`` conditions on responses ask for
     nothing but a fault or words of the question; else ``None``."""
-    parts = [("g.error != ''", [])] if "fault" in wanted.marks else []
+    parts: list[tuple[str, list[Any]]] = [("g.error != ''", [])] if "fault" in wanted.marks else []
     if len(parts) + len(asked) != count:
         return None
     if asked and not parts:
