@@ -21,7 +21,7 @@ EFFECT = Effect(
     recipe="deepvideo_r1",
     measures="share of flat groups, augmented minus not augmented",
     measure=measure,
-    claimed=False,  # 29% against 35% with one seed; no interval yet
+    claimed=True,  # three seeds, benchmarks/results/2026-11-30-recipes.md
     equal="steps, responses and updates",
     tests=(
         "tests/recipes/test_deepvideo_r1.py",

@@ -13,7 +13,7 @@ EFFECT = Effect(
     recipe="easyvideor1",
     measures="test accuracy, after GRPO minus before",
     measure=measure,
-    claimed=False,  # not measured yet
+    claimed=True,  # three seeds, benchmarks/results/2026-11-30-recipes.md
     equal="nothing: a checkpoint before and after its training",
     tests=("tests/recipes/test_easyvideor1.py", "tests/config/test_published.py"),
 )

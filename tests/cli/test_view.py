@@ -57,6 +57,12 @@ def test_another_address_makes_a_token(tmp_path):
             assert browser.get(here).status_code == 200
 
 
+def test_the_printed_address_has_the_token_quoted(tmp_path):
+    run = write_run(tmp_path / "mine")
+    with viewer(run, "--token", "ab+c/d=") as (address, _), httpx.Client(trust_env=False) as browser:
+        assert browser.get(address, follow_redirects=True).status_code == 200
+
+
 @pytest.mark.parametrize("make", [False, True])
 def test_nothing_to_show_is_said(tmp_path, make):
     place = tmp_path / "empty"

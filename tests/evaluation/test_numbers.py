@@ -60,3 +60,21 @@ def test_the_benchmark_of_a_result_needs_no_release() -> None:
     assert "not known here" in benchmark_note(unknown, moved)
     assert "version 0" in benchmark_note(benchmark_of(probed), replace(probed, version="0"))
     assert benchmark_note(benchmark_of(probed), replace(probed, version=benchmark_of(probed).version)) == ""
+
+
+def test_code_that_a_result_names_runs_only_if_it_is_trusted(tmp_path, monkeypatch) -> None:
+    (tmp_path / "own_bench.py").write_text(
+        "from easyvideor1.benchmarks import Benchmark\n"
+        "from easyvideor1.benchmarks.metrics import Metric\n"
+        "def make(location):\n"
+        "    open(location, 'w').close()\n"
+        "    return Benchmark('mine', '1', rows='rows.jsonl', metrics=(Metric('own number'),))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = tmp_path / "made"
+    for named in ({"benchmark": f"own_bench:make={made}"}, {}):
+        found = replace(certificate(benchmark=f"own_bench:make={made}", version="1"), scoring=named)
+        plain = benchmark_of(found)
+        assert [metric.name for metric in plain.metrics] == ["accuracy"] and not made.exists()
+        assert "not run here" in benchmark_note(plain, found)
+    assert benchmark_of(found, own_code=True).metrics[0].name == "own number" and made.exists()

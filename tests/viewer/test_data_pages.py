@@ -116,6 +116,8 @@ def test_without_a_checkpoint_media_are_counted(world, rows):
     ("changes", "words"),
     [
         ({"rewards": {"custom": {"*": "own_parts:vowels"}}}, "names code"),
+        ({"rewards": {"custom": {"*": "own-parts:vowels"}}}, "names code"),
+        ({"rewards": {"chromium": "/tmp/own"}}, "names a program"),
         ({"data__train": [{"path": "someone/data@train"}]}, "loaded from the Hub"),
         ({"model": {"path": "x", "trust_remote_code": True}}, "its own code"),
     ],

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from easyvideor1.evaluation.gallery import strips
 from easyvideor1.types import Effect, Frames, Geometry, MediaPlan
 from easyvideor1.video import FrameStore, HealthLedger, window
 from easyvideor1.video.effects import make_effect
@@ -110,6 +111,17 @@ def test_code_that_a_run_names_is_not_imported(tmp_path):
     assert "which is not run here" in client.get(PAGE).text
     assert client.get(f"/frames/mine/{'cd' * 32}/0").status_code == 404
     assert not (tmp_path / "imported").exists()
+
+
+def test_code_that_a_record_names_is_imported_only_if_it_is_trusted(tmp_path, monkeypatch):
+    (tmp_path / "own_paint.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    frames = seeded()
+    media = replace(stored(frames), digest="cd" * 32, part_of=DIGEST, effects=(Effect("own_paint:paint"),))
+    (strip,) = strips([media], lambda digest: frames)
+    assert "which is not run here" in strip.missing and not (tmp_path / "imported").exists()
+    (strip,) = strips([media], lambda digest: frames, own_code=True)
+    assert "has no 'paint'" in strip.missing and (tmp_path / "imported").exists()
 
 
 def test_a_store_without_the_frames_says_so(tmp_path):

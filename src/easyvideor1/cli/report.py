@@ -12,6 +12,9 @@ from easyvideor1.cli.completion import complete_runs
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", autocompletion=complete_runs)],
+    own_code: Annotated[
+        bool, typer.Option("--own-code", help="Import code (module:attr) that the run names; only if you trust it.")
+    ] = False,
 ) -> None:
     """Rebuild curves.png and report.html from the files of a run, finished or not.
 
@@ -28,4 +31,4 @@ def report(
     from easyvideor1.evaluation import write_curves, write_report
 
     typer.echo(f"wrote {write_curves(run)}")
-    typer.echo(f"wrote {write_report(run)}")
+    typer.echo(f"wrote {write_report(run, own_code=own_code)}")

@@ -153,6 +153,6 @@ def train_and_report(
         after=after,
     )
     write_curves(run_dir, redraw=False)
-    page = write_report(run_dir)
+    page = write_report(run_dir, own_code=True)  # it has just run
     console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
     return summary

@@ -79,6 +79,7 @@ def compare_results(
     baseline: str = "",
     common: bool = False,
     correction: Correction = "holm",
+    own_code: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Table:
     """Compare every model with the baseline on every benchmark that both have.
@@ -89,6 +90,7 @@ def compare_results(
         common: Compare over the questions that both results have, where the benchmark's versions or the questions
             differ, instead of refusing.
         correction: For all comparisons of the table together.
+        own_code: Import benchmarks that results name as ``module:attr``; only for results that are trusted.
         on_progress: Called with (comparisons done, comparisons in all).
 
     Raises:
@@ -106,7 +108,7 @@ def compare_results(
         before, after = first[key], own[key]
         pairs = _pairs(before, after, common)
         notes += _notes(f"{key}, {name}", before, after)
-        benchmark, settings = benchmark_of(before.certificate), before.evaluation
+        benchmark, settings = benchmark_of(before.certificate, own_code=own_code), before.evaluation
         if note := benchmark_note(benchmark, before.certificate):
             notes.append(note)
         found = difference(benchmark.metrics[0], pairs, confidence=settings.confidence, seed=settings.seed)

@@ -14,7 +14,7 @@ from easyvideor1.evaluation.history import RunHistory
 from easyvideor1.evaluation.result import Evaluation, paired_records
 from easyvideor1.records.reading import read_rollouts
 from easyvideor1.records.trajectories import MediaRecord, SampleRecord
-from easyvideor1.types import EasyVideoError, Frames
+from easyvideor1.types import ConfigError, EasyVideoError, Frames
 from easyvideor1.video.derived import with_effects
 
 FrameLookup = Callable[[str], Frames | None]
@@ -77,7 +77,7 @@ class Changes:
     examples: tuple[Example, ...]
 
 
-def first_and_last_rollouts(history: RunHistory, frames: FrameLookup) -> list[StepRollouts]:
+def first_and_last_rollouts(history: RunHistory, frames: FrameLookup, *, own_code: bool = False) -> list[StepRollouts]:
     """Groups of the first and the last step of each stage whose responses came from the policy, as far as they can be
     read."""
     found = []
@@ -85,7 +85,7 @@ def first_and_last_rollouts(history: RunHistory, frames: FrameLookup) -> list[St
         for step in sorted({*list(stage.rollouts)[:1], *list(stage.rollouts)[-1:]}):
             rows = [row for row in read_rollouts(stage.rollouts[step], step)[0] if _is_online(row)]
             if rows:
-                found.append(_step_rollouts(stage.name, step, rows, frames))
+                found.append(_step_rollouts(stage.name, step, rows, frames, own_code))
     return found
 
 
@@ -93,8 +93,10 @@ def _is_online(row: SampleRecord) -> bool:
     return any(trajectory.origin == "online" for trajectory in row.trajectories)
 
 
-def _step_rollouts(stage: str, step: int, rows: Sequence[SampleRecord], frames: FrameLookup) -> StepRollouts:
-    groups = tuple((row, strips(row.media, frames)) for row in choose_groups(rows, GROUPS_PER_STEP))
+def _step_rollouts(
+    stage: str, step: int, rows: Sequence[SampleRecord], frames: FrameLookup, own_code: bool
+) -> StepRollouts:
+    groups = tuple((row, strips(row.media, frames, own_code=own_code)) for row in choose_groups(rows, GROUPS_PER_STEP))
     return StepRollouts(stage, step, len(rows), groups)
 
 
@@ -120,7 +122,7 @@ def _spread(row: SampleRecord) -> float:
     return float(np.std(totals)) if totals else 0.0
 
 
-def changes(before: Evaluation, after: Evaluation, frames: FrameLookup) -> Changes:
+def changes(before: Evaluation, after: Evaluation, frames: FrameLookup, *, own_code: bool = False) -> Changes:
     """Count how greedy answers changed, and choose examples: up to 4 better, 2 worse and 2 that stayed wrong."""
     sorted_out: dict[str, list[Pair]] = {"better": [], "worse": [], "right": [], "wrong": []}
     for old, new in paired_records(before, after):
@@ -130,7 +132,7 @@ def changes(before: Evaluation, after: Evaluation, frames: FrameLookup) -> Chang
             continue
         sorted_out[_verdict(old.greedy.score.accuracy, new.greedy.score.accuracy)].append((old, new))
     examples = [
-        Example(verdict, old, new, strips(new.media, frames))
+        Example(verdict, old, new, strips(new.media, frames, own_code=own_code))
         for verdict, count in (("better", 4), ("worse", 2), ("wrong", 2))
         for old, new in _by_task_in_turn(sorted_out[verdict], count)
     ]
@@ -159,6 +161,7 @@ def strips(
     *,
     near: Sequence[float] = (),
     height: int = _THUMBNAIL_HEIGHT,
+    own_code: bool = False,
 ) -> tuple[Strip, ...]:
     """The frames of a record's media, read from the store by digest.
 
@@ -168,15 +171,16 @@ def strips(
         near: seconds whose frames are shown rather than frames from end to end, where a video has any within half a
             second.
         height: pixels of a picture at most.
+        own_code: import effects that a record names as ``module:attr``; else their frames are not shown.
     """
-    return tuple(_strip(item, frames, near, height) for item in media)
+    return tuple(_strip(item, frames, near, height, own_code) for item in media)
 
 
-def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height: int) -> Strip:
+def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height: int, own_code: bool) -> Strip:
     found, missing = None, "The frame cache does not have these frames."
     if item.digest:
         try:
-            found = frames_of(item, frames)
+            found = frames_of(item, frames, own_code=own_code)
         except EasyVideoError as error:  # an unreadable entry loses its pictures, not the page
             missing = f"The frames cannot be read: {error}"
     times = item.timestamps
@@ -198,12 +202,20 @@ def _strip(item: MediaRecord, frames: FrameLookup, near: Sequence[float], height
     )
 
 
-def frames_of(item: MediaRecord, frames: FrameLookup) -> Frames | None:
+def frames_of(item: MediaRecord, frames: FrameLookup, *, own_code: bool = False) -> Frames | None:
     """The frames of a record, made from the stored ones; ``None`` if the store does not have them.
 
+    Args:
+        item: what the model saw, by a record that may have come from somebody else.
+        frames: finds frames by digest.
+        own_code: import effects that the record names as ``module:attr``, which may do anything.
+
     Raises:
-        EasyVideoError: the entry cannot be read, or an effect cannot be applied again.
+        EasyVideoError: the entry cannot be read, or an effect cannot be applied again or is code and ``own_code`` is
+            not set.
     """
+    if not own_code and (code := effect_code(item)):
+        raise ConfigError(f"they have an effect of the run's own code ({code}), which is not run here")
     found = frames(item.part_of or item.digest)
     if found is None or not item.part_of:
         return found
@@ -213,6 +225,11 @@ def frames_of(item: MediaRecord, frames: FrameLookup) -> Frames | None:
         return found
     place = {index: number for number, index in enumerate(found.plan.frame_indices)}
     return Frames(found.pixels[[place[index] for index in item.frame_indices]], found.plan)
+
+
+def effect_code(item: MediaRecord) -> str:
+    """The first effect of a record that is no registered one but code (``module:attr``); empty if there is none."""
+    return next((effect.name for effect in item.effects if ":" in effect.name), "")
 
 
 def _shown(count: int, times: Sequence[float], near: Sequence[float]) -> list[int]:

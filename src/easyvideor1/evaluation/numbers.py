@@ -53,14 +53,20 @@ class Number:
         }
 
 
-def benchmark_of(certificate: Certificate) -> Benchmark:
+def benchmark_of(certificate: Certificate, *, own_code: bool = False) -> Benchmark:
     """The benchmark of a result, for its metrics and facets.
 
     It is found as the command line named it, or else by its name. One that is not known here, such as a file of rows
     that has moved, has accuracy as its metric and no version. See ``benchmark_note``.
+
+    Args:
+        certificate: of the result, which may have come from somebody else.
+        own_code: import what it names as ``module:attr``, which may do anything; else that is not known here.
     """
     named = str(certificate.scoring.get("benchmark", ""))
     for target in dict.fromkeys(each for each in (named, certificate.benchmark) if each):
+        if not own_code and _is_code(target):
+            continue
         # A public benchmark is asked for its release when it is opened; its definition is enough here.
         for known in (open_benchmark, BENCHMARKS.resolve):
             try:
@@ -74,6 +80,9 @@ def benchmark_of(certificate: Certificate) -> Benchmark:
 
 def benchmark_note(benchmark: Benchmark, certificate: Certificate) -> str:
     """What to know about the numbers that ``benchmark_of`` gives a result; empty if it has the version known here."""
+    named = str(certificate.scoring.get("benchmark") or certificate.benchmark)
+    if _is_code(named) and benchmark == Benchmark(certificate.benchmark, ""):
+        return f"{certificate.benchmark} is code of its own ({named}), which is not run here; its number is accuracy"
     if benchmark.version == certificate.version:
         return ""
     if not benchmark.version:
@@ -82,6 +91,11 @@ def benchmark_note(benchmark: Benchmark, certificate: Certificate) -> str:
         f"{certificate.benchmark} was asked as version {certificate.version}; numbers are those of version "
         f"{benchmark.version}, which is installed"
     )
+
+
+def _is_code(target: str) -> bool:
+    """Whether opening a benchmark by this name would import a module."""
+    return ":" in target.partition("=")[0]
 
 
 def numbers_of(benchmark: Benchmark, evaluation: Evaluation, *, breakdown: bool = True) -> list[Number]:

@@ -95,13 +95,14 @@ class Page:
     best: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
-def write_report(run_dir: Path, frames: FrameLookup | None = None) -> Path:
+def write_report(run_dir: Path, frames: FrameLookup | None = None, *, own_code: bool = False) -> Path:
     """Write ``run_dir/report.html``. The health ledger that it shows is the one of the run's frame cache.
 
     Args:
         run_dir: A run directory; the page names its missing and damaged parts.
         frames: Finds decoded frames by digest, like the ``get`` of a frame store, or returns ``None``; by default the
             frame cache of the run's configuration.
+        own_code: Import effects that the run names as ``module:attr``; only for a run that is trusted.
 
     Returns:
         The path of the page.
@@ -114,7 +115,7 @@ def write_report(run_dir: Path, frames: FrameLookup | None = None) -> Path:
     if frames is None:
         frames = FrameStore(cache).get if cache else _no_frames
     health = tuple(HealthLedger(cache / "health.jsonl").entries()) if cache else ()
-    page = make_page(history, frames, health)
+    page = make_page(history, frames, health, own_code=own_code)
     path = run_dir / "report.html"
     # JSON of a user may contain half a surrogate pair, which UTF-8 cannot encode.
     write_atomic(path, render_page(page).encode("utf-8", errors="replace"))
@@ -125,7 +126,9 @@ def _no_frames(digest: str) -> Frames | None:
     return None
 
 
-def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntry, ...] = ()) -> Page:
+def make_page(
+    history: RunHistory, frames: FrameLookup, health: tuple[HealthEntry, ...] = (), *, own_code: bool = False
+) -> Page:
     """Collect the content of the page."""
     directories = [history.directory / "stages" / stage.name for stage in history.stages]
     damage = [*history.damage, *(one for directory in directories for one in stage_damage(directory))]
@@ -146,8 +149,8 @@ def make_page(history: RunHistory, frames: FrameLookup, health: tuple[HealthEntr
         other_charts=draw(other_panels(history), 260, 130),
         speed_charts=draw(speed_panels(history), 260, 130),
         tasks=_task_rows(before, after),
-        rollouts=tuple(first_and_last_rollouts(history, frames)),
-        changes=changes(before, after, frames) if before and after else None,
+        rollouts=tuple(first_and_last_rollouts(history, frames, own_code=own_code)),
+        changes=changes(before, after, frames, own_code=own_code) if before and after else None,
         sources=_sources(history.data_report or {}),
         best=_best(history, damage),  # before ``damage``, to which it may add
         damage=tuple(damage),

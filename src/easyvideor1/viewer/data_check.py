@@ -26,8 +26,11 @@ SPLITS = ("train", "validation", "test")
 READING = "reading rows"
 #: How media are cut where there is no checkpoint that says it: as by Qwen3-VL.
 _GEOMETRY = Geometry(16, 2, 2)
-_OWN_CODE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _CODE_SECTIONS = ("data", "rewards", "model", "prompts")
+#: Settings that no code is looked up by and that often have a colon: texts, paths and addresses.
+_PLAIN = re.compile(
+    r"prompts\..*|data\.\w+\.\d+\.(path|media_root)|model\.path|rewards\.judge\.(url|model|templates.*)"
+)
 
 
 @dataclass(slots=True)
@@ -184,8 +187,11 @@ def foreign_code(config: RunConfig) -> str:
     for key, value in values.items():
         if key.endswith("trust_remote_code") and value is True:
             return f"{key} lets the checkpoint run its own code"
-        if isinstance(value, str) and _OWN_CODE.fullmatch(value):
+        # Whatever is before the colon can be the name of a module, even if Python has no such names.
+        if isinstance(value, str) and ":" in value and not _PLAIN.fullmatch(key):
             return f"{key} names code ({value})"
+        if key == "rewards.chromium" and value:
+            return f"{key} names a program ({value})"
     for split in SPLITS:
         for source in getattr(config.data, split):
             if is_hub_name(source.path) and not Path(source.path).exists():

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from easyvideor1.evaluation.gallery import frames_of, picture
+from easyvideor1.evaluation.gallery import effect_code, frames_of, picture
 from easyvideor1.records.trajectories import MediaRecord
 from easyvideor1.types import EasyVideoError, Frames
 from easyvideor1.video import FrameStore
@@ -72,9 +72,8 @@ class FramePictures:
     def _film(self, key: str, store: FrameStore | None, item: MediaRecord) -> Film:
         if not item.digest:
             return Film(item, (), "The model saw nothing of this file.")
-        if own := [effect.name for effect in item.effects if ":" in effect.name]:
-            # A run may have come from somebody else: what it names is not imported.
-            return Film(item, (), f"The frames have an effect of the run's own code ({own[0]}), which is not run here.")
+        if code := effect_code(item):
+            return Film(item, (), f"The frames have an effect of the run's own code ({code}), which is not run here.")
         if store is None:
             return Film(item, (), "The frame store of this run is not there: its config.yaml names none that exists.")
         try:

@@ -44,7 +44,10 @@ class Guard:
         self.app = app
         self.token = token
         # Cookies do not tell ports apart: viewers with other tokens on this host have cookies of their own.
-        self.cookie = f"evr1_view_{hashlib.sha256(token.encode()).hexdigest()[:8]}"
+        digest = hashlib.sha256(f"cookie of evr1 view {token}".encode(errors="surrogateescape")).hexdigest()
+        self.cookie = f"evr1_view_{digest[:8]}"
+        # Not the token itself, which may have letters that cookies cannot have.
+        self._kept = digest[8:]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,22 +78,23 @@ class Guard:
             return PlainTextResponse(what, 400)
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = [value for name, value in query if name == TOKEN]
-        if given and self._is_token(given[-1]):
+        if given and _same(given[-1], self.token):
             rest = urlencode([pair for pair in query if pair[0] != TOKEN])
             # The token leaves the address, so that links that people pass on do not carry it.
             place = _own_path(scope) + (f"?{rest}" if rest else "")
             answer = RedirectResponse(place, 303)
-            answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict", path="/")
+            answer.set_cookie(self.cookie, self._kept, httponly=True, samesite="strict", path="/")
             return answer
-        if self._is_token(_cookie(headers.get("cookie", ""), self.cookie)):
+        if _same(_cookie(headers.get("cookie", ""), self.cookie), self._kept):
             return None
         what = f"this viewer needs its token: open the address with ?{TOKEN}=... that evr1 view has printed\n"
         return PlainTextResponse(what, 401)
 
-    def _is_token(self, given: str) -> bool:
-        """Whether it is the token. Digests have one length, so that the time tells nothing of it."""
-        pair = [hashlib.sha256(text.encode(errors="surrogateescape")).digest() for text in (given, self.token)]
-        return hmac.compare_digest(*pair)
+
+def _same(given: str, secret: str) -> bool:
+    """Whether somebody gave a secret. Digests have one length, so that the time tells nothing of it."""
+    pair = [hashlib.sha256(text.encode(errors="surrogateescape")).digest() for text in (given, secret)]
+    return hmac.compare_digest(*pair)
 
 
 def _own_path(scope: Scope) -> str:

@@ -147,7 +147,7 @@ def _notes(before: Side, after: Side, pairs: Pairs, benchmark: Benchmark) -> lis
 
 
 def _note(side: Side, benchmark: Benchmark) -> str:
-    if not side.certificate.version:
+    if not side.certificate.version and ":" not in side.certificate.benchmark:
         return ""  # a run's own questions or rows of a user, whose number is accuracy
     return benchmark_note(benchmark, side.certificate.score)
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
@@ -49,7 +50,8 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        say(f"look at {_address(listener, host)}{f'?{TOKEN}={token}' if token else ''} (Ctrl-C ends the viewer)")
+        query = f"?{TOKEN}={quote(token, safe='')}" if token else ""
+        say(f"look at {_address(listener, host)}{query} (Ctrl-C ends the viewer)")
         with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
             uvicorn.Server(settings).run(sockets=[listener])
     say("the viewer has ended")

@@ -26,6 +26,9 @@ def command(
         Literal["holm", "bh", "none"],
         typer.Option(help="Adjusts p-values: holm (any false difference), bh (share of false ones), none."),
     ] = "holm",
+    own_code: Annotated[
+        bool, typer.Option("--own-code", help="Import code (module:attr) that results name; only if you trust it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all that is known.")] = False,
 ) -> None:
     """Compare models on all benchmarks that they share: paired differences with intervals, p-values adjusted for the
@@ -54,7 +57,14 @@ def command(
         typer.echo(f"left out, because its evaluation is not finished: {directory}", err=True)
     models = named_results(read)
     with progress("comparing", unit="comparison") as advance:
-        compared = compare_results(models, baseline=baseline, common=common, correction=correction, on_progress=advance)
+        compared = compare_results(
+            models,
+            baseline=baseline,
+            common=common,
+            correction=correction,
+            own_code=own_code,
+            on_progress=advance,
+        )
     rows = compared.comparisons
     if as_json:
         value = {"baseline": compared.baseline, "models": list(compared.models), "correction": correction}

@@ -28,6 +28,9 @@ def command(
         typer.Option("--changed", help="Pair also questions that differ in more than their id, as a probe's do."),
     ] = False,
     show: Annotated[int, typer.Option(min=0, help="Questions that moved to list; --json lists all.")] = 20,
+    own_code: Annotated[
+        bool, typer.Option("--own-code", help="Import code (module:attr) that results name; only if you trust it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all that is known.")] = False,
 ) -> None:
     """Explain two results: what their certificates say differs, which questions moved and because of what, and the
@@ -40,7 +43,7 @@ def command(
     from easyvideor1.types import DataError
 
     before, after = _result(first), _result(second)
-    benchmark = benchmark_of(before.certificate)
+    benchmark = benchmark_of(before.certificate, own_code=own_code)
     answers = [greedy_answers(result.evaluation.records) for result in (before, after)]
     pairs = make_pairs(*answers, changed=changed)
     if not len(pairs):

@@ -95,7 +95,7 @@ def compare_probes_again(
     from easyvideor1.evaluation.probing import compare_again
 
     def benchmark(certificate: Certificate) -> Benchmark:
-        return given.get(certificate.scoring.get("benchmark", "")) or benchmark_of(certificate.score)
+        return given.get(certificate.scoring.get("benchmark", "")) or benchmark_of(certificate.score, own_code=True)
 
     for each in compare_again(changed, benchmark, written):
         certificate = Certificate.load(each.directory)

@@ -20,6 +20,9 @@ def command(
     questions: Annotated[
         int, typer.Option(min=0, help="Questions of each kind that the page shows for a benchmark.")
     ] = 4,
+    own_code: Annotated[
+        bool, typer.Option("--own-code", help="Import code (module:attr) that results name; only if you trust it.")
+    ] = False,
 ) -> None:
     """Write the report over results: models by benchmarks with intervals, categories, failures, questions.
 
@@ -40,6 +43,8 @@ def command(
     check_writable(out)
     store = FrameStore(cache or CacheConfig().dir)
     with progress("reading results", unit="result") as on_progress:
-        written = write_benchmark_report(results, out, store.get, per_kind=questions, on_progress=on_progress)
+        written = write_benchmark_report(
+            results, out, store.get, per_kind=questions, own_code=own_code, on_progress=on_progress
+        )
     for path in written:
         typer.echo(f"wrote {path}")

@@ -76,7 +76,9 @@ def command(
                 )
             scored.append(directory)
             # Rows that no benchmark names have the metrics of a file of rows.
-            shown = benchmark or (benchmark_of(certificate) if certificate.scoring.get("benchmark") else None)
+            shown = benchmark or (
+                benchmark_of(certificate, own_code=True) if certificate.scoring.get("benchmark") else None
+            )
             refused = certificate.asking.get("questions", {}).get("refused", 0)
             print_result(directory, certificate.benchmark, done.after, shown, refused=refused, timed=False)
             _print_moved(done)

@@ -121,9 +121,12 @@ def make_report(
     frames: FrameLookup,
     *,
     per_kind: int = 4,
+    own_code: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Collect the content of page and exports, one benchmark at a time: records of all at once may not fit memory.
+
+    Benchmarks and effects that results name as ``module:attr`` are imported only with ``own_code``.
 
     Raises:
         DataError: there is no result that can be read.
@@ -136,7 +139,7 @@ def make_report(
             found.append((directory, Certificate.load(directory)))
         except DataError as error:
             left_out.append((str(directory), str(error)))
-    opened = [known_benchmark(certificate) for _, certificate in found]
+    opened = [known_benchmark(certificate, own_code=own_code) for _, certificate in found]
     named = labels([certificate for _, certificate in found], [benchmark.name for benchmark, _ in opened])
     colours = {label: f"s{place % 8}" for place, label in enumerate(dict.fromkeys(named))}
     groups: dict[str, list[int]] = {}
@@ -160,7 +163,9 @@ def make_report(
             if on_progress is not None:
                 on_progress(done, len(found))
         if results:
-            pictures = Pictures(frames, room // left)  # a fair share: what one benchmark leaves goes to the next
+            pictures = Pictures(
+                frames, room // left, own_code=own_code
+            )  # a fair share: what one benchmark leaves goes to the next
             notes = tuple(dict.fromkeys(opened[place][1] for place in members if opened[place][1]))
             sections.append(_section(benchmark, notes, results, colours, pictures, per_kind))
             room, full = room - pictures.taken, full or pictures.full

@@ -25,6 +25,7 @@ def write_benchmark_report(
     frames: FrameLookup,
     *,
     per_kind: int = 4,
+    own_code: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write ``report.html``, ``.md``, ``.csv``, ``.json`` and ``.tex`` into ``out``.
@@ -34,12 +35,13 @@ def write_benchmark_report(
         out: a directory; it is made.
         frames: finds decoded frames by digest, like the ``get`` of a frame store.
         per_kind: questions of each kind and benchmark that the page shows.
+        own_code: import code that results name as ``module:attr``; only for results that are trusted.
         on_progress: called with (results read, results in all).
 
     Raises:
         DataError: there is no result that can be read.
     """
-    report = make_report(places, frames, per_kind=per_kind, on_progress=on_progress)
+    report = make_report(places, frames, per_kind=per_kind, own_code=own_code, on_progress=on_progress)
     html = render("benchmark_report.html.j2", report=report, limit=PICTURES, shown=BARS)
     # JSON of a user may contain half a surrogate pair, which UTF-8 cannot encode.
     write_atomic(out / PAGE, html.encode("utf-8", errors="replace"))

@@ -133,7 +133,8 @@ class Shelf:
 class Pictures:
     """Frames for cards, up to ``room`` characters of pictures; ``full`` says that some were left out."""
 
-    def __init__(self, frames: FrameLookup, room: int = PICTURES) -> None:
+    def __init__(self, frames: FrameLookup, room: int = PICTURES, *, own_code: bool = False) -> None:
+        self._own_code = own_code
         self._frames = frames
         self._room = room
         self.taken = 0
@@ -144,7 +145,7 @@ class Pictures:
         if self.taken >= self._room:
             self.full = True
             return tuple(_without_pictures(item) for item in media)
-        found = strips(media, self._frames, near=near, height=height)
+        found = strips(media, self._frames, near=near, height=height, own_code=self._own_code)
         self.taken += sum(len(frame.uri) for strip in found for frame in strip.thumbnails)
         return found
 

@@ -104,10 +104,10 @@ def _versus(metric: Metric, label: str, other: tuple[str, Evaluation], pairs: Pa
     return None if found is None else Versus(label, other[0], found, failed)
 
 
-def known_benchmark(certificate: Certificate) -> tuple[Benchmark, str]:
+def known_benchmark(certificate: Certificate, *, own_code: bool = False) -> tuple[Benchmark, str]:
     """The benchmark of a result, or of the score that a probe belongs to; and what to know about its numbers."""
     score = certificate.score
-    found = benchmark_of(score)
+    found = benchmark_of(score, own_code=own_code)
     return found, benchmark_note(found, score)
 
 
