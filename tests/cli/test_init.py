@@ -167,3 +167,23 @@ def test_settings_are_written_with_their_reasons() -> None:
     assert config.name == "a: #b" and [one.path for one in config.data.train] == ["no", "x.jsonl"]
     assert config.model.lora is not None and config.stages[0].optimizer.lr == 1e-6
     assert json.loads(json.dumps(settings.nested()))["data"]["train"][0] == {"path": "no", "task": "math"}
+
+
+@pytest.mark.parametrize(("question", "answer"), [("question", "answer"), ("query", "gt"), ("instruction", "label")])
+def test_rows_that_ask_something_are_no_events_whatever_times_and_captions_they_have(
+    tmp_path: Path, question: str, answer: str
+) -> None:
+    row = {
+        question: "What colour is the car?",
+        answer: "red",
+        "video": "v.mp4",
+        "timestamp": [3, 5],
+        "caption": "a car",
+    }
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    found = find_rows(str(path))
+    assert [sample.question for sample in found.loaded.samples] == ["<video>\nWhat colour is the car?"]
+    assert found.columns == {"question_key": question, "video_key": "video"} | (
+        {} if answer == "answer" else {"answer_key": answer}
+    )

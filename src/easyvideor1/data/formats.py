@@ -37,6 +37,8 @@ _REFERENCES = ("solution", "answer", "ground_truth", "label")
 _TASKS = ("problem_type", "task", "task_type")
 #: Columns of the sentence of an event.
 _SENTENCES = ("sentence", "caption", "query")
+#: Columns of a question or its reference, under the names that people give them: a row with one of them is no event.
+_ASKED = ("problem", "question", "instruction", "prompt", "gt", "response", *_REFERENCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ def detect_format(row: Row, columns: Columns) -> str:
         return "verl"
     if isinstance(row.get("messages"), list) or isinstance(row.get("prompt"), list):
         return "messages"
-    if isinstance(row.get("timestamp"), list) and any(name in row for name in _SENTENCES):
+    asked = any(row.get(name) is not None for name in (*_ASKED, columns.answer))
+    if not asked and isinstance(row.get("timestamp"), list) and any(name in row for name in _SENTENCES):
         return "events"
     return "published"
 

@@ -71,6 +71,7 @@ def command(
     ] = False,
 ) -> None:
     """Evaluate a model, with the prompts, frames and rewards of a configuration. Started again, it finishes the rest.
+
     Without --samples, responses are greedy, unless the configuration sets evaluation.samples.
     """
     from contextlib import ExitStack
