@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import httpx
@@ -69,26 +68,9 @@ def test_nothing_to_show_is_said(tmp_path, make):
     place = tmp_path / "empty"
     if make:
         place.mkdir()
-    done = RUN.invoke(app, ["view", str(place), "--static", str(tmp_path / "out")])
+    done = RUN.invoke(app, ["view", str(place)])
     assert done.exit_code == 2
     assert ("no run and no evaluation" if make else "no such directory") in done.stderr
-
-
-def test_it_waits_for_the_first_run(tmp_path):
-    command = [sys.executable, "-m", "easyvideor1.cli", "view", str(tmp_path), "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        assert "what appears there will be shown" in process.stderr.readline()
-        address = re.search(r"http://\S+", process.stderr.readline())[0]
-        write_run(tmp_path / "mine")
-        for _ in range(100):
-            if "mine" in (page := httpx.get(f"{address}runs", trust_env=False).text):
-                break
-            time.sleep(0.1)
-        assert "mine" in page
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
 
 
 def test_without_runs_it_says_what_to_give(tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ def test_it_may_be_written_again_but_replaces_nothing_else(site, run, tmp_path):
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
 
 
-def test_files_that_were_put_in_later_are_kept(run, tmp_path):
+def test_files_that_were_put_in_later_are_kept(tmp_path):
     out = tmp_path / "site"
     write_site(Library([]), out)
     (out / "notes.txt").write_text("mine")

@@ -69,12 +69,10 @@ def view(
     library = Library(named)
     if named and not library.entries():
         where = ", ".join(map(str, named))
-        words = f"{where}: no run and no evaluation at or below it"
-        if static is not None:
-            raise ConfigError(
-                f"{words}; give the output_dir of a run, the --out of evr1 eval, or a directory above them"
-            )
-        typer.echo(f"{words} yet; what appears there will be shown", err=True)
+        raise ConfigError(
+            f"{where}: no run and no evaluation at or below it; give the output_dir of a run, the --out of evr1 eval, "
+            "or a directory above them"
+        )
     if static is not None:
         _write(library, static, rows, step or [])
         return
