@@ -265,3 +265,17 @@ def test_doubling_a_run_no_more_than_doubles_the_time(name: str) -> None:
     for task in TASKS:
         # Quadratic time would grow sixteenfold; what takes less than a few milliseconds is measured too coarsely.
         assert seconds_to_parse(task, long) < 8 * max(seconds_to_parse(task, short), 0.002), task
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("That is false.\nFalse", False),
+        ("The answer is no.\nThat is false.", False),
+        ("The answer is yes.\nThat is false.", None),
+        ("The answer is 12.\nThat is false.", None),
+    ],
+)
+def test_a_line_that_takes_an_answer_back_is_not_one_that_repeats_it(text: str, value: object) -> None:
+    task = "numerical" if "12" in text else "boolean"
+    assert parse(task, Completion(text, "stop")).value == value

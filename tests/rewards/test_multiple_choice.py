@@ -114,11 +114,93 @@ COLOURS = ("A. red", "B. green", "C. blue", "D. yellow")
         ("A man walks to a blue", None),
     ],
 )
-def test_a_sentence_states_the_option_that_is_all_it_says_of_its_subject(text, value) -> None:
+def test_a_sentence_states_the_option_that_is_all_it_says_of_its_subject(text: str, value: object) -> None:
     """Real models answer a choice so, where they are not told another form."""
     reading = read_choice(text, COLOURS)
     assert reading is not None
     assert reading.value == value and not (value and reading.canonical)
+
+
+#: Sentences that end in an option's words, and deny, doubt, quote or judge it.
+HOSTILE = [
+    "The only colour that it lacks is red.",
+    "It cannot be said it is red",
+    "It hardly is red.",
+    "The answer nobody should pick is red",
+    "The opposite of the answer is red.",
+    "The opposite of the correct answer is red.",
+    "They say it is red",
+    "The colour we can rule out is red.",
+    "The circle is red\uff1f",
+    "The circle is red\u2026",
+    "The circle is ~~red~~",
+    'The circle is "red".',
+    "The trap is red.",
+    "The alternative is red.",
+    "The other colour is red.",
+    "This guess is red.",
+    "Some say the circle is red",
+    "The circle is no longer red",
+    "The least likely colour is red.",
+    "The answer is anything but red.",
+    "The answer I reject is red",
+    "A bad answer is red",
+    "If the circle is red",
+    "The circle is red. Or not.",
+    "The circle is red.\nThat is false.",
+    "The answer is red.\nThat is wrong.",
+    "The following is false.\nThe circle is red.",
+    "The next sentence is not true:\nred",
+    "False:\nThe circle is red.",
+    "Not red:\nThe circle is red.",
+    "Wrong:\nred",
+]
+
+
+@pytest.mark.parametrize("form", ["{}", "<answer>{}</answer>", "<think>hm</think>{}"])
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_sentence_that_does_not_plainly_state_an_option_is_unread(form: str, text: str) -> None:
+    answer = parse("multiple_choice", Completion(form.format(text), "stop"), COLOURS)
+    assert answer.value is None
+    assert answer.reason
+
+
+WAYS = ("A. left", "B. right", "C. up", "D. down")
+JUDGED = ("A. correct", "B. wrong")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "value"),
+    [
+        ("The square moves right.", WAYS, ("B",)),
+        ("It turns right", WAYS, ("B",)),
+        ("The circle is right", WAYS, None),
+        ("The man is right.", WAYS, None),
+        ("The user is right", WAYS, None),
+        ("They are right", WAYS, None),
+        ("The circle turns out right", WAYS, None),
+        ("The question is wrong", JUDGED, None),
+        ("They are wrong", JUDGED, None),
+        ("The man is wrong", JUDGED, None),
+    ],
+)
+def test_praise_and_blame_name_no_option(text: str, options: tuple[str, ...], value: object) -> None:
+    assert parse("multiple_choice", Completion(text, "stop"), options).value == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The square is red.",
+        "It is red",
+        "Its colour is red",
+        "The color of the circle is red.",
+        "The object on the left is red.",
+        "The big circle that moves left is red.",
+    ],
+)
+def test_plain_sentences_of_what_is_seen_are_read(text: str) -> None:
+    assert parse("multiple_choice", Completion(text, "stop"), COLOURS).value == ("A",)
 
 
 @pytest.mark.parametrize(

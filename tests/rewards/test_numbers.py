@@ -244,6 +244,42 @@ def test_a_calculation_in_words_states_its_result(text: str, value: float | None
     assert stated(text) == replied(text) == value
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("10-14 is 12", "5-8 is 7", "2024-05-01 is 3", "2024-05-01 is 2018", "10-4-2 is 4", "3/4 is 5", "5-5 is 5"),
+        *("5 minus 5 is 5", "5 / 0 is 5", "0/0 is 0", "7 + 5 is 13", "the sum of 7 and 5 is 13"),
+        *("the difference of 7 and 5 is 12", "01-01 is 0", "2 + 3 x 4 equals 20"),
+        *("5 - 3 is 2 less than expected", "7 + 5 is 12 is false", "10 minus 5 is 5 I doubt it", "7 + 5 is 12 maybe"),
+        *("7 + 5 is 12 no", "7 + 5 is 12, wrong", "7 + 5 is 12 (false)", "7 + 5 is 12+", "7 + 5 is 12 percent"),
+        *("the sum of 7 and 5 is 12 said nobody", "7 plus 5 gives 12 points too many", "7 + 5 is 12 thousand"),
+        *("7 + 5 equals 12. That is wrong.", "7 + 5 is 12? No.", "7 + 5 is 12. So the total is unclear."),
+        *("7 + 5 = 12 is false", "7 + 5 = 12. No.", "12 is false", "x = 12 is not true", "12. That is not true."),
+    ],
+)
+def test_a_calculation_that_is_wrong_or_taken_back_states_nothing(text: str) -> None:
+    assert stated(text) is None
+    assert replied(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1,000 + 1 is 1,001", 1001),
+        ("2 + 3 x 4 equals 14", 14),
+        ("2 * 3 * 4 is 24", 24),
+        ("10 divided by 4 is 2.5", 2.5),
+        ("$7 + $5 is $12", 12),
+        ("-3 - -5 is 2", 2),
+        ("7 + 5 gives 12 apples.", 12),
+        ("The difference between 8 and 9 is 1.", 1),
+        ("There are 3 false alarms", 3),
+    ],
+)
+def test_a_calculation_that_gives_its_result_states_it(text: str, value: float) -> None:
+    assert stated(text) == replied(text) == value
+
+
 WORDS_OF_TEN = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 WORDS_OF_ONE = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()  # noqa: SIM905
 CHARACTERS = "零一二三四五六七八九"

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from starlette.datastructures import QueryParams
@@ -13,6 +16,8 @@ from starlette.datastructures import QueryParams
 from easyvideor1.types import DataError
 from easyvideor1.viewer.rollout_filter import MARKS, ORDERS, Filter
 from easyvideor1.viewer.rollout_index import RolloutIndex
+from easyvideor1.viewer.rollout_reading import state_of
+from easyvideor1.viewer.rollout_store import VERSION, drop_stale
 
 from .runs import group, said, scored, write_run, write_step
 
@@ -91,6 +96,12 @@ def several(run):
         ("text=red+blue", []),
         ("text=%22boat+red%22", []),
         ("text=square+3", [3]),
+        ("text=square+boat", [0]),
+        ("text=square+6", [6]),
+        ("text=square+6&mark=fault", [6]),
+        ("text=square+3&mark=fault", []),
+        ("text=square+6&low=0", []),
+        ("high=0.1", [0, 1, 2]),
         ("text=boat&low=0.5", [0]),
         ("text=blue&low=0.5", []),
         ("text=%22+ORX+%28", []),
@@ -116,6 +127,9 @@ def test_responses_are_listed_one_by_one(tmp_path, index_of):
     found = index.members(index.search(wanted("by=response&order=reward&task=multiple_choice")).ids)
     assert [row["reward"] for row in found] == sorted((row["reward"] for row in found), reverse=True)
     assert len(found) == 7
+    assert not found[-1]["applicable"]
+    least = index.members(index.search(wanted("by=response&order=least")).ids)
+    assert [row["applicable"] for row in least] == [1] * (len(least) - 1) + [0]
     assert {row["group"]["sample"] for row in found} == {"sample-0", "sample-3", "sample-4", "sample-5"}
     only = index.members(index.search(wanted("by=response&text=boat&low=0.5")).ids)
     assert [(row["head"], row["place"]) for row in only] == [("a red boat", 0)]
@@ -134,6 +148,9 @@ def test_a_filter_is_its_query(tmp_path):
         *(("mark", "cut"), ("mark", "flat"), ("order", "reward"), ("by", "response")),
     ]
     assert wanted("text=+&first=&mark=") == Filter()
+    for value in ("0.9999999", "1e-09", "-3", "123456789.125"):
+        again = Filter.of(QueryParams(wanted(f"low={value}").pairs()))
+        assert again.low == float(value)
 
 
 @pytest.mark.parametrize("query", ["mark=x", "order=x", "by=x", "first=1.5", "low=x", "first=" + "9" * 30, "low=nan"])
@@ -321,20 +338,26 @@ def test_it_is_read_while_it_is_filled(tmp_path):
     run = write_run(tmp_path / "run", steps=40, groups=4)
     index = RolloutIndex(run, tmp_path / "cache")
     index.refresh()
-    seen, stop = [], threading.Event()
+    seen, errors, stop = [], [], threading.Event()
 
     def look():
-        while not stop.is_set():
-            seen.append(len(samples(index)))
+        try:
+            while not stop.is_set():
+                seen.append(len(samples(index)))
+        except Exception as error:  # noqa: BLE001 - of whatever kind: the test fails with it
+            errors.append(error)
 
     readers = [threading.Thread(target=look) for _ in range(3)]
     for reader in readers:
         reader.start()
     while not index.progress().done:
         index.refresh()
+    while len(seen) < 3 and not errors:
+        time.sleep(0.01)
     stop.set()
     for reader in readers:
         reader.join(timeout=60)
+    assert errors == [] and seen
     assert len(samples(index)) == 160
     assert all(count % 4 == 0 for count in seen)  # a file is there whole, or not at all
 
@@ -346,4 +369,115 @@ def test_a_search_stays_the_same_while_the_index_grows(tmp_path):
     write_step(run, 2, [group(9)])
     index.fill()
     assert index.search(wanted(), first.key) is first
+    assert index.search(wanted("text=square+9"), first.key).ids != first.ids  # the key of another filter
     assert len(index.search(wanted()).ids) == len(first.ids) + 1
+
+
+def test_a_file_that_cannot_be_read_is_named_and_read_later(tmp_path):
+    run = write_run(tmp_path / "run", steps=1)
+    file = write_step(run, 2, [group(9)])
+    file.unlink()
+    file.mkdir()  # opens for nobody, root included
+    index = filled(run)
+    generation = index.generation()
+    progress = index.progress()
+    ((name, fault),) = progress.faults
+    assert progress.done and name.endswith("step_000002.jsonl") and "cannot be read (Is a directory)" in fault
+    index.fill()
+    assert index.generation() == generation
+    file.rmdir()
+    write_step(run, 2, [group(9)])
+    index.fill()
+    assert samples(index)[0] == "sample-9" and index.progress().faults == ()
+
+
+def test_a_name_that_sqlite_does_not_take_costs_its_own_files(tmp_path):
+    run = write_run(tmp_path / "run", steps=1)
+    write_step(run, 10**20, [group(8)])
+    write_step(run, 1, [group(9)], stage=os.fsdecode(b"02-\xff"))
+    index = filled(run, tmp_path / "cache")
+    assert len(samples(index)) == 3 and index.progress().done
+    assert len(index.progress().faults) == 2
+    assert all("cannot be indexed" in fault for _, fault in index.progress().faults)
+
+
+def test_a_large_inode_is_kept(tmp_path):
+    found = list((tmp_path / "x").parent.stat())
+    found[1] = (1 << 64) - 2
+    assert max(state_of(os.stat_result(found, {"st_mtime_ns": 1}))) < 1 << 63
+
+
+@pytest.mark.parametrize("how", ["file alone", "all files", "directory"])
+def test_an_index_that_is_deleted_meanwhile_is_made_again(tmp_path, how):
+    run = write_run(tmp_path / "run", steps=2)
+    index = filled(run, tmp_path / "cache")
+    old = index.search(wanted())
+    before = index.generation()
+    if how == "directory":
+        shutil.rmtree(tmp_path / "cache")
+    else:
+        for path in tmp_path.joinpath("cache").glob("*" if how == "all files" else "*.sqlite"):
+            path.unlink()
+    assert index.search(wanted(), old.key).ids == []  # ids of the old one mean nothing
+    assert index.generation() != before
+    index.fill()
+    assert len(samples(index)) == 6
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(len(samples(index))))
+    thread.start()
+    thread.join()
+    assert found == [6] and len(samples(filled(run, tmp_path / "cache"))) == 6
+
+
+def test_an_index_is_private_to_its_user(tmp_path):
+    (tmp_path / "cache").mkdir(mode=0o755)
+    index = filled(write_run(tmp_path / "run"), tmp_path / "cache")
+    assert stat.S_IMODE(index.where.parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in index.where.parent.iterdir()} == {0o600}
+
+
+def test_indices_of_runs_that_are_gone_and_of_earlier_versions_are_dropped(tmp_path):
+    cache = tmp_path / "cache"
+    kept = filled(write_run(tmp_path / "kept"), cache).where
+    gone = filled(write_run(tmp_path / "gone"), cache).where
+    shutil.rmtree(tmp_path / "gone")
+    earlier = cache / f"kept-0-v{VERSION - 1}.sqlite"
+    later, other = cache / f"kept-0-v{VERSION + 1}.sqlite", cache / "other.sqlite"
+    for path in (earlier, later, other):
+        path.write_text("")
+    assert drop_stale(cache) == sorted([gone, earlier])
+    assert kept.exists() and later.exists() and other.exists() and not list(cache.glob(f"{gone.name}*"))
+    assert drop_stale(tmp_path / "none") == []
+
+
+def test_a_look_does_not_wait_for_another_writer(tmp_path):
+    index = filled(write_run(tmp_path / "run"), tmp_path / "cache")
+    write_step(index.run, 3, [group(9)])
+    with sqlite3.connect(index.where, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        index.refresh()
+        time.sleep(0.3)  # the thread now waits for the other writer
+        began = time.monotonic()
+        index.refresh()
+        assert len(samples(index)) == 6 and not index.progress().done
+        assert time.monotonic() - began < 2
+        other.execute("COMMIT")
+    while not index.progress().done:
+        index.refresh()
+        time.sleep(0.01)
+    other.close()
+
+
+def test_a_group_is_found_again_in_a_list_that_has_grown(tmp_path):
+    run = write_run(tmp_path / "run", steps=2)
+    index = filled(run)
+    mine = ("01-grpo", 1, 1)
+    place = index.place_of(index.search(wanted()), mine, 4)
+    assert place == 4
+    write_step(run, 3, [group(7), group(8)])
+    index.fill()
+    assert index.place_of(index.search(wanted()), mine, place) == 6
+    responses = index.search(wanted("by=response"))
+    assert index.place_of(responses, mine, 13) == 13 and index.place_of(responses, mine, 99) == 13
+    assert index.place_of(responses, mine, 0) == 12
+    assert index.place_of(index.search(wanted("first=2")), mine, 4) == -1

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from easyvideor1.rewards.readers.json_answers import load_lenient
+from easyvideor1.rewards.readers.plain_text import takes_back
 from easyvideor1.rewards.rules import RULES
 from easyvideor1.rewards.tags import ANSWER, CLOSING, OPENING, Grammar, SplitResponse, find_tag, split_thinking
 from easyvideor1.rewards.types import Answer, Fallback, Found, Rule
@@ -39,6 +40,12 @@ _OPENING = re.compile(
 )
 #: "When you choose 1, the answer is 1" and "what the answer is" state nothing.
 _CONDITION = re.compile(r"\b(?:if|when|whenever|whether|unless|suppose|what|which|how)\b[^.!?\n]*+\Z", re.IGNORECASE)
+#: "The opposite of the answer is red", "a wrong answer is B": what is said of another than the answer.
+_NOT_THE_ANSWER = re.compile(
+    r"\b(?:wrong|incorrect|false|worst|mistaken|bad|(?:opposite|reverse|contrary|negation)\s++(?:of|to)|far\s++from|unlike)"
+    r"\s++(?:(?:the|my|this|that|a|an|his|her|your|correct|right|true|best|final)\s++){0,3}\Z",
+    re.IGNORECASE,
+)
 #: What follows gives the reason for a statement and is no part of it, but where it brings up another answer.
 _BECAUSE = re.compile(
     r"[,;.]?\s++(?:because|since|as\s++(?:the|it|he|she|they|there|this|that|we|i|an?|both|all|each|no|one|only)\b)",
@@ -192,7 +199,11 @@ def _statement(region: Candidate, fallback: Fallback) -> Candidate | None:
     line, _, after = tail[end:].partition("\n")
     last_line = after.rstrip().rpartition("\n")[2].strip()
     found = _stripped(Candidate(line, "phrase", region.start + skipped + end, last_line))
-    if found.text.lower().startswith("not ") or _CONDITION.search(tail[:begin]):
+    if (
+        found.text.lower().startswith("not ")
+        or _CONDITION.search(tail[:begin])
+        or _NOT_THE_ANSWER.search(tail[max(0, begin - 80) : begin])
+    ):
         return replace(found, text="")
     return found
 
@@ -229,6 +240,7 @@ def _untagged(whole: Candidate, fallback: Fallback) -> Iterator[Candidate]:
 #: The reason where a rule gives none.
 NO_ANSWER = "no answer of this task type is stated"
 EMPTY_PLACE = "the place of the answer is empty"
+TAKEN_BACK = "a line beside the answer takes it back"
 CONTRADICTED = "two different answers are stated"
 #: A longer line is not an answer by itself.
 _LINE = 300
@@ -264,6 +276,8 @@ def parse(task: str, response: str | Completion, options: Sequence[str] = (), gr
         if reading is not None and reading.value is not None:
             # The tag holds the answer, but in another form if the answer had to be searched for.
             canonical = reading.canonical and (region is first or region.found != "tag")
+            if _taken_back(rule, region.beside.rpartition("\n")[2].strip(), tuple(options), reading.value):
+                return Answer(None, region.text, region.found, start=region.start, reason=TAKEN_BACK)
             if 0 < len(region.beside) <= _LINE and _says_another(rule, region.beside, tuple(options), reading.value):
                 return Answer(None, region.text, region.found, start=region.start, reason=CONTRADICTED)
             return Answer(reading.value, region.text, region.found, canonical, region.start)
@@ -285,3 +299,11 @@ def _says_another(rule: Rule, line: str, options: tuple[str, ...], value: object
         line = line[joiner.end() :]
     reading = (rule.read_reply or rule.read)(line, options)
     return reading is not None and reading.value is not None and reading.value != value
+
+
+def _taken_back(rule: Rule, line: str, options: tuple[str, ...], value: object) -> bool:
+    """Whether a line takes an answer back, and is not the same answer itself, as "That is false." may be."""
+    if not takes_back(line):
+        return False
+    reading = (rule.read_reply or rule.read)(line, options)
+    return reading is None or reading.value != value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -27,8 +27,12 @@ MARKS: Mapping[str, tuple[str, bool, str]] = {
 ORDERS: Mapping[str, tuple[str, str, str]] = {
     "": ("latest step first", "g.seq DESC", "m.seq DESC"),
     "first": ("first step first", "g.stage, g.step, g.seq DESC", "g.stage, g.step, m.seq DESC"),
-    "reward": ("highest reward", "g.mean DESC, g.seq DESC", "m.reward DESC, m.seq DESC"),
-    "least": ("lowest reward", "g.mean IS NULL, g.mean, g.seq DESC", "m.reward, m.seq"),
+    "reward": ("highest reward", "g.mean DESC, g.seq DESC", "m.applicable DESC, m.reward DESC, m.seq DESC"),
+    "least": (
+        "lowest reward",
+        "g.mean IS NULL, g.mean, g.seq DESC",
+        "m.applicable DESC, m.reward IS NULL, m.reward, m.seq",
+    ),
     "spread": ("largest spread of rewards", "g.spread DESC, g.seq DESC", "g.spread DESC, m.seq DESC"),
     "length": ("longest", "g.tokens DESC, g.seq DESC", "m.tokens DESC, m.seq DESC"),
     "short": ("shortest", "g.tokens IS NULL, g.tokens, g.seq DESC", "m.tokens, m.seq"),
@@ -87,8 +91,13 @@ class Filter:
             if field.name == "marks":
                 found += [("mark", mark) for mark in value]
             elif value not in ("", None):
-                found.append((field.name, f"{value:g}" if isinstance(value, float) else str(value)))
+                found.append((field.name, _written(value)))
         return found
+
+
+def _written(value: Any) -> str:
+    """A value in the shortest form that reads back as it."""
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _number(query: Any, name: str, kind: type[int] | type[float]) -> Any:
@@ -141,11 +150,13 @@ def selected(wanted: Filter, *, full_text: bool) -> tuple[str, list[Any]] | None
     ):
         if value is not None:
             there.append((f"{column} {sign} ?", [value]))
+    if wanted.low is not None or wanted.high is not None:
+        of_members.append(("m.applicable = 1", []))  # a reward that is masked is not shown
     for name in wanted.marks:
         _, member, condition = MARKS[name]
         (of_members if member else of_groups).append((condition, []))
     if asked := phrases(wanted.text):
-        of_members.append(_text(asked, full_text))
+        of_members += [_text(one, full_text, _SEARCHED) for one in asked]
     elif wanted.text:
         of_members.append(("0", []))  # punctuation alone is in no index
     by_response = wanted.by == "response"
@@ -155,9 +166,11 @@ def selected(wanted: Filter, *, full_text: bool) -> tuple[str, list[Any]] | None
         # The conditions hold for one and the same response.
         inner = " AND ".join(condition for condition, _ in of_members)
         holds = f"g.id IN (SELECT m.grp FROM members m WHERE {inner})"
-        failed = len(of_members) == 1 and "fault" in wanted.marks  # a group that failed has no responses
-        conditions.append((f"({holds} OR g.error != '')" if failed else holds, []))
         values += [value for _, some in of_members for value in some]
+        if (failed := _failed(wanted, asked, full_text, len(of_members))) is not None:
+            holds = f"({holds} OR ({failed[0]}))"
+            values += failed[1]
+        conditions.append((holds, []))
     if not conditions:
         return None
     where = " AND ".join(condition for condition, _ in conditions)
@@ -167,21 +180,32 @@ def selected(wanted: Filter, *, full_text: bool) -> tuple[str, list[Any]] | None
     return f"SELECT m.id FROM members m{both} WHERE {where}", values
 
 
-def _text(asked: list[str], full_text: bool) -> tuple[str, list[Any]]:
-    """Responses that have all phrases in themselves, or whose question has."""
+def _failed(wanted: Filter, asked: list[str], full_text: bool, count: int) -> tuple[str, list[Any]] | None:
+    """The condition on groups that failed, and so have no responses, where ``count`` conditions on responses ask for
+    nothing but a fault or words of the question; else ``None``."""
+    parts: list[tuple[str, list[Any]]] = [("g.error != ''", [])] if "fault" in wanted.marks else []
+    if len(parts) + len(asked) != count:
+        return None
+    if asked and not parts:
+        parts.append(("g.responses = 0", []))
+    parts += [_text(one, full_text, (("g.id", "questions"),)) for one in asked]
+    return " AND ".join(condition for condition, _ in parts), [value for _, some in parts for value in some]
+
+
+def _text(asked: str, full_text: bool, places: Sequence[tuple[str, str]]) -> tuple[str, list[Any]]:
+    """What has a phrase in one of some tables of texts, given with the column of their ids."""
+    phrase = words_of(asked).strip()
     if full_text:
         # Quoted, so that nothing is taken for an operator; the last letters of a word may be missing.
-        quoted = [words_of(one).strip().replace('"', '""') for one in asked]
-        match = " AND ".join(f'"{one}"*' for one in quoted)
-        inner = "{place} IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)"
-        parts = [inner.format(place=place, table=table) for place, table in _SEARCHED]
-        return f"({' OR '.join(parts)})", [match, match]
-    like = [f"%{_escaped(words_of(one).strip())}%" for one in asked]
-    each = " AND ".join(["text LIKE ? ESCAPE '\\'"] * len(like))
-    parts = [f"{place} IN (SELECT rowid FROM {table} WHERE {each})" for place, table in _SEARCHED]
-    return f"({' OR '.join(parts)})", like + like
+        value = '"' + phrase.replace('"', '""') + '"*'
+        has = "{table} MATCH ?"
+    else:
+        value, has = f"%{_escaped(phrase)}%", "text LIKE ? ESCAPE '\\'"
+    parts = [f"{place} IN (SELECT rowid FROM {table} WHERE {has.format(table=table)})" for place, table in places]
+    return f"({' OR '.join(parts)})", [value] * len(parts)
 
 
+#: Where words are looked for: in a response, and in its question.
 _SEARCHED = (("m.id", "texts"), ("m.grp", "questions"))
 
 

@@ -10,42 +10,22 @@ import hashlib
 import json
 import logging
 import os
-import re
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from easyvideor1.viewer.rollout_filter import Filter, ordered, selected
-from easyvideor1.viewer.rollout_reading import Line, files_of, lines_of, state_of
+from easyvideor1.viewer.rollout_reading import Line, State, files_of, lines_of, state_of
 from easyvideor1.viewer.rollout_rows import GROUP_COLUMNS, MEMBER_COLUMNS
+from easyvideor1.viewer.rollout_store import Store, file_of
 
 _LOG = logging.getLogger(__name__)
-#: Changes with the tables: an index of another version is made anew.
-VERSION = 2
-_BUSY_SECONDS = 20.0
 #: Results of searches that are kept, for the windows of a list.
 _KEPT = 24
-
-_TABLES = f"""
-CREATE TABLE IF NOT EXISTS files (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT, step INTEGER, size INTEGER, time INTEGER, inode INTEGER,
-  fault TEXT, UNIQUE (stage, step));
-CREATE TABLE IF NOT EXISTS groups (id INTEGER PRIMARY KEY AUTOINCREMENT, file INTEGER, {", ".join(GROUP_COLUMNS)});
-CREATE TABLE IF NOT EXISTS members (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, grp INTEGER, {", ".join(MEMBER_COLUMNS)});
-CREATE TABLE IF NOT EXISTS state (generation INTEGER);
-CREATE INDEX IF NOT EXISTS groups_file ON groups (file);
-CREATE INDEX IF NOT EXISTS members_grp ON members (grp);
-CREATE INDEX IF NOT EXISTS groups_seq ON groups (seq);
-CREATE INDEX IF NOT EXISTS members_seq ON members (seq);
-CREATE INDEX IF NOT EXISTS members_reward ON members (reward, seq);
-CREATE INDEX IF NOT EXISTS members_tokens ON members (tokens, seq);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +45,24 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The ids that a filter leaves, in order; of responses or of groups. ``key`` finds them again for a while."""
+    """The ids that a filter leaves, in order; of responses or of groups. ``key`` finds them again for a while.
+
+    ``wanted`` is the filter, and ``opened`` the number of the database that the ids are of.
+    """
 
     key: str
     ids: Sequence[int]
+    wanted: Filter
+    opened: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a file is not in the index, and the state that it had; ``unread`` if it could not be read at all."""
+
+    state: State
+    fault: str
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,91 +85,30 @@ class RolloutIndex:
 
     def __init__(self, run: Path, cache: Path | None, *, full_text: bool = True) -> None:
         self.run = run
-        self.where = _file_of(run, cache)
-        self._local = threading.local()
-        self._shared: sqlite3.Connection | None = None
-        self._lock = threading.RLock()
+        where = file_of(run, cache)
+        try:
+            self._store = Store(run, where, full_text=full_text)
+        except (OSError, sqlite3.Error) as error:
+            if where is None:
+                raise
+            _LOG.warning("%s: cannot be used (%s); the index of rollouts is kept in memory", where, error)
+            self._store = Store(run, None, full_text=full_text)
+        self.where = self._store.where
         self._filling = threading.Lock()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
+        #: Files that could not be indexed, with the state that they had.
+        self._refused: dict[tuple[str, int], Refusal] = {}
+        self._refusals = 0
         self._searches: OrderedDict[str, Search] = OrderedDict()
         self._keeping = threading.Lock()
         self._choices: tuple[int, Choices] | None = None
-        self._wanted = full_text
-        try:
-            self._open()
-        except (OSError, sqlite3.Error) as error:
-            if self.where is None:
-                raise
-            _LOG.warning("%s: cannot be used (%s); the index of rollouts is kept in memory", self.where, error)
-            self.where = None
-            self._open()
-
-    def _open(self) -> None:
-        if self.where is None:
-            self._shared = self._connected(":memory:")
-        else:
-            self.where.parent.mkdir(parents=True, exist_ok=True)
-        with self._write() as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version not in (0, VERSION):
-                raise sqlite3.DatabaseError(f"made by another version ({version})")
-            for statement in _TABLES.split(";"):
-                connection.execute(statement)
-            if not connection.execute("SELECT 1 FROM state").fetchone():
-                connection.execute("INSERT INTO state VALUES (0)")
-                self._make_texts(connection)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-        made = "SELECT sql FROM sqlite_master WHERE name = 'texts'"
-        self.full_text = "fts5" in self._reader().execute(made).fetchone()[0]
-
-    def _make_texts(self, connection: sqlite3.Connection) -> None:
-        """The tables of texts: ``texts`` of responses by member, ``questions`` of questions by group."""
-        for name in ("texts", "questions"):
-            try:
-                if not self._wanted:
-                    raise sqlite3.OperationalError
-                connection.execute(f"CREATE VIRTUAL TABLE {name} USING fts5(text, content='')")
-            except sqlite3.OperationalError:  # SQLite was built without it: texts are kept, and looked through
-                connection.execute(f"CREATE TABLE {name} (text TEXT)")
-
-    def _connected(self, where: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(where, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = OFF")  # an index that is lost is made again
-        connection.execute("PRAGMA cache_size = -65536")
-        return connection
-
-    def _reader(self) -> sqlite3.Connection:
-        if self._shared is not None:
-            return self._shared
-        if not hasattr(self._local, "connection"):
-            self._local.connection = self._connected(str(self.where))
-        found: sqlite3.Connection = self._local.connection
-        return found
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock if self._shared is not None else nullcontext():
-            yield self._reader()
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction. Another process that writes is waited for."""
-        with self._lock:
-            connection = self._reader()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
 
     # Filling
 
     def refresh(self) -> None:
         """Begin to read what is new or changed, if nobody does yet."""
-        with self._lock:
+        with self._starting:
             if self._thread is not None and self._thread.is_alive():
                 return
             self._thread = threading.Thread(target=self._fill_in_thread, name=f"index {self.run.name}", daemon=True)
@@ -191,31 +124,51 @@ class RolloutIndex:
         """Read what is new or changed; the latest steps first."""
         with self._filling:
             there = files_of(self.run)
-            with self._reading() as connection:
+            with self._store.reading() as connection:
                 known = {(stage, step): tuple(rest) for stage, step, *rest in connection.execute(_KNOWN)}
             for key in known.keys() - there.keys():
                 self._forget(key)
+            for key in self._refused.keys() - there.keys():
+                self._refuse(key, None)
             for key, (path, state) in reversed(there.items()):
-                if known.get(key) != state:
-                    self._read(key, path)
+                refused = self._refused.get(key)
+                if known.get(key) != state and (refused is None or refused.state != state or refused.unread):
+                    self._try(key, path, state)
+
+    def _try(self, key: tuple[str, int], path: Path, state: State) -> None:
+        """Index one file; where that cannot be done, note why. Reading is tried again with the next look."""
+        try:
+            self._read(key, path)
+        except FileNotFoundError:
+            return  # gone since it was listed
+        except OSError as error:
+            self._refuse(key, Refusal(state, f"cannot be read ({error.strerror or error})", unread=True))
+        except (OverflowError, UnicodeEncodeError) as error:  # a name or a number that SQLite does not take
+            self._refuse(key, Refusal(state, f"cannot be indexed ({error})"))
+        else:
+            self._refuse(key, None)
+
+    def _refuse(self, key: tuple[str, int], why: Refusal | None) -> None:
+        if self._refused.get(key) == why:
+            return
+        self._refusals += 1
+        # Replaced, not changed: others read it meanwhile.
+        others = {other: kept for other, kept in self._refused.items() if other != key}
+        self._refused = others if why is None else {**others, key: why}
 
     def _forget(self, key: tuple[str, int]) -> None:
-        with self._write() as connection:
+        with self._store.write() as connection:
             _remove(connection, key)
             connection.execute("DELETE FROM files WHERE stage = ? AND step = ?", key)
             connection.execute("UPDATE state SET generation = generation + 1")
 
     def _read(self, key: tuple[str, int], path: Path) -> None:
         """Read one file, and put it in the place of what was known of it."""
-        try:
-            with path.open("rb") as file:
-                state = state_of(os.fstat(file.fileno()))
-                content = file.read()
-        except OSError as error:  # gone since it was listed, or not ours to read
-            _LOG.debug("%s: %s", path, error)
-            return
+        with path.open("rb") as file:
+            state = state_of(os.fstat(file.fileno()))
+            content = file.read()
         lines, fault = lines_of(content, key)
-        with self._write() as connection:
+        with self._store.write() as connection:
             kept = connection.execute(f"{_KNOWN} WHERE stage = ? AND step = ?", key).fetchone()
             if kept is not None and tuple(kept[2:]) == state:
                 return  # another process was here first
@@ -240,53 +193,78 @@ class RolloutIndex:
     def progress(self) -> Progress:
         """How far the index is."""
         there = files_of(self.run)
-        with self._reading() as connection:
+        with self._store.reading() as connection:
             known = {(stage, step): tuple(rest) for stage, step, *rest in connection.execute(_KNOWN)}
             (groups,) = connection.execute("SELECT COUNT(*) FROM groups").fetchone()
             (rollouts,) = connection.execute("SELECT COUNT(*) FROM members").fetchone()
             faults = connection.execute(
                 "SELECT stage, step, fault FROM files WHERE fault != '' ORDER BY 1, 2"
             ).fetchall()
-        read = sum(known.get(key) == state for key, (_, state) in there.items())
-        named = tuple((f"stages/{stage}/rollouts/step_{step:06d}.jsonl", fault) for stage, step, fault in faults)
+        refused = self._refused
+        read = sum(
+            known.get(key) == state or (key in refused and refused[key].state == state)
+            for key, (_, state) in there.items()
+        )
+        faults += [(*key, one.fault) for key, one in refused.items()]
+        named = tuple(
+            (f"stages/{stage}/rollouts/step_{step:06d}.jsonl", fault) for stage, step, fault in sorted(faults)
+        )
         return Progress(read, len(there), groups, rollouts, named)
 
     def generation(self) -> int:
-        """A number that grows when the index changes."""
-        with self._reading() as connection:
-            return int(connection.execute("SELECT generation FROM state").fetchone()[0])
+        """A number that grows when the index, or what is known to be wrong with it, changes."""
+        with self._store.reading() as connection:
+            return int(connection.execute("SELECT generation FROM state").fetchone()[0]) + self._refusals
 
     def search(self, wanted: Filter, key: str = "") -> Search:
-        """What a filter leaves; by the key of an earlier search the same again, as long as that is kept."""
-        if key and (found := self._searches.get(key)) is not None:
-            return found
+        """What a filter leaves; by the key of an earlier search with it the same again, as long as that is kept."""
         generation = self.generation()
-        everything = self._kept(f"{generation} {wanted.by} {wanted.order}", lambda: self._ordered(wanted))
-        chosen = selected(wanted, full_text=self.full_text)
+        found = self._searches.get(key)
+        if found is not None and found.wanted == wanted and found.opened == self._store.opened:
+            return found
+        everything = self._kept(generation, Filter(by=wanted.by, order=wanted.order), lambda: self._ordered(wanted))
+        chosen = selected(wanted, full_text=self._store.full_text)
         if chosen is None:
             return everything
 
         def left() -> list[int]:
-            with self._reading() as connection:
+            with self._store.reading() as connection:
                 ids = {row[0] for row in connection.execute(*chosen)}
             return [one for one in everything.ids if one in ids]
 
-        return self._kept(f"{generation} {wanted}", left)
+        return self._kept(generation, wanted, left)
 
     def _ordered(self, wanted: Filter) -> list[int]:
-        with self._reading() as connection:
+        with self._store.reading() as connection:
             return [row[0] for row in connection.execute(ordered(wanted.by, wanted.order))]
 
-    def _kept(self, asked: str, find: Callable[[], Sequence[int]]) -> Search:
-        """What was found under a name, or is found now."""
-        key = hashlib.sha256(asked.encode(errors="replace")).hexdigest()[:20]
+    def _kept(self, generation: int, wanted: Filter, find: Callable[[], Sequence[int]]) -> Search:
+        """What was found with a filter, or is found now."""
+        opened = self._store.opened
+        key = hashlib.sha256(f"{opened} {generation} {wanted}".encode(errors="replace")).hexdigest()[:20]
         if (found := self._searches.get(key)) is None:
-            found = Search(key, find())
+            found = Search(key, find(), wanted, opened)
             with self._keeping:
                 self._searches[key] = found
                 while len(self._searches) > _KEPT:
                     self._searches.popitem(last=False)
         return found
+
+    def place_of(self, search: Search, group: tuple[str, int, int], near: int) -> int:
+        """Where a group ``(stage, step, line)``, or one of its responses, stands in a search; -1 if it does not.
+
+        ``near`` is where it stood before: of several responses the nearest is meant.
+        """
+        by_response = search.wanted.by == "response"
+        asked = "SELECT id FROM groups WHERE stage = ? AND step = ? AND line = ?"
+        if by_response:
+            asked = f"SELECT id FROM members WHERE grp IN ({asked})"
+        with self._store.reading() as connection:
+            mine = {row[0] for row in connection.execute(asked, group)}
+        if 0 <= near < len(search.ids) and search.ids[near] in mine:
+            return near
+        places = [place for place, one in enumerate(search.ids) if one in mine]
+        return min(places, key=lambda place: abs(place - near), default=-1)
 
     def groups(self, ids: Sequence[int]) -> list[dict[str, Any]]:
         """Groups by id, in that order; those that are gone are left out. Each has its ``members``."""
@@ -308,7 +286,7 @@ class RolloutIndex:
         names = ("id", "file", *GROUP_COLUMNS) if table == "groups" else ("id", "grp", *MEMBER_COLUMNS)
         plain = [name.split()[0] for name in names]
         asked = f"SELECT {', '.join(plain)} FROM {table} WHERE {column} IN (SELECT value FROM json_each(?)) ORDER BY id"
-        with self._reading() as connection:
+        with self._store.reading() as connection:
             found = connection.execute(asked, (json.dumps(list(ids)),)).fetchall()
         return {row[0]: dict(zip(plain, row, strict=True)) for row in found}
 
@@ -320,7 +298,7 @@ class RolloutIndex:
         return self._choices[1]
 
     def _find_choices(self) -> Choices:
-        with self._reading() as connection:
+        with self._store.reading() as connection:
             named = {
                 column: [
                     (str(value), int(count))
@@ -331,26 +309,12 @@ class RolloutIndex:
                 for column in ("task", "source", "stage")
             }
             steps = connection.execute("SELECT MIN(step), MAX(step) FROM files").fetchone()
-            rewards = connection.execute("SELECT MIN(reward), MAX(reward) FROM members").fetchone()
+            scored = "SELECT MIN(reward), MAX(reward) FROM members WHERE applicable = 1"
+            rewards = connection.execute(scored).fetchone()
         return Choices(named, dict(zip(("first", "last", "low", "high"), (*steps, *rewards), strict=True)))
 
 
 _KNOWN = "SELECT stage, step, size, time, inode FROM files"
-
-
-def cache_directory() -> Path:
-    """Where indices of this user lie: ``$XDG_CACHE_HOME/easyvideor1/viewer``, ``~/.cache`` by default."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(named) if Path(named).is_absolute() else Path("~/.cache").expanduser()
-    return base / "easyvideor1" / "viewer"
-
-
-def _file_of(run: Path, cache: Path | None) -> Path | None:
-    if cache is None:
-        return None
-    digest = hashlib.sha256(os.fsencode(run.resolve())).hexdigest()[:16]
-    name = re.sub(r"[^\w.-]+", "-", run.resolve().name)[:60]
-    return cache / f"{name}-{digest}-v{VERSION}.sqlite"
 
 
 def _remove(connection: sqlite3.Connection, key: tuple[str, int]) -> None:

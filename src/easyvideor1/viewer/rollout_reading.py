@@ -14,6 +14,8 @@ from easyvideor1.viewer.rollout_rows import group_values, member_values
 
 #: Size, time of change and inode of a file: another one is another file.
 State = tuple[int, int, int]
+#: The largest whole number that SQLite keeps.
+_LARGEST = (1 << 63) - 1
 
 
 def files_of(run: Path) -> dict[tuple[str, int], tuple[Path, State]]:
@@ -30,7 +32,7 @@ def files_of(run: Path) -> dict[tuple[str, int], tuple[Path, State]]:
 
 def state_of(stat: os.stat_result) -> State:
     """The state of a file."""
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino & _LARGEST  # some file systems have inodes of 64 bits
 
 
 @dataclass(frozen=True, slots=True)

@@ -237,6 +237,8 @@ _UNSURE = frozenset(
     }
 )
 _AFTER = frozenset({"and", "but", "how", "then", "when", "which", "while", "because", "so", "nor"}) | _HEDGES
+#: "12 is false" states nothing; "3 false alarms" does.
+_UNTRUE = re.compile(r"\b(?:false|untrue|a lie|not (?:true|so|right|correct)|no)\W*\Z")
 #: "5 or so" is about 5.
 _OR_SO = re.compile(r"\A\s?or so\b")
 _NOUN = r"[a-z]+(?:[ -][a-z]+){0,5}"
@@ -274,7 +276,7 @@ def why_only_mentioned(before: str, after: str, *, structured: bool) -> str:
     """
     after = _OR_SO.sub(" ", after)
     lead, tail = WORD.findall(before), WORD.findall(after)
-    if _UNSURE & {*lead, *tail} or "not sure" in after:
+    if _UNSURE & {*lead, *tail} or "not sure" in after or _UNTRUE.search(after):
         return MENTIONED
     if _HEDGES & {*lead, *tail}:
         return "the text leaves open which number it means"

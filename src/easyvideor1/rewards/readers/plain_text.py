@@ -119,3 +119,17 @@ def is_displayed(text: str, block: Block) -> bool:
     """Whether a block stands by itself: it begins a line, or follows a short lead-in on its line ("Here it is:")."""
     before = text[: block.start].rpartition("\n")[2].strip()
     return not before or before.endswith(":")
+
+
+_UNTRUE = r"(?:false|wrong|incorrect|untrue|lies?|a\s++lie|not\s++(?:true|right|correct|so|the\s++case))"
+_TAKES_BACK = re.compile(
+    rf"[^\n]*\b(?:following|below|next)\b[^\n]*\b{_UNTRUE}\b\W*+"
+    rf"|(?:[^\n]*\b{_UNTRUE}|(?:not|never)\b[^\n]*)\s*+:|(?:no|nope|{_UNTRUE})[.!]*+"
+    rf"|(?:but\s++|no,?\s++)?+(?:that|this|it|which)(?:\s++is|\s++was|'s)\s++{_UNTRUE}\b\W*+",
+    re.IGNORECASE,
+)
+
+
+def takes_back(line: str) -> bool:
+    """Whether a line takes back what stands beside it: "The following is false.", "Wrong:", "That is not true."."""
+    return len(line) <= 300 and _TAKES_BACK.fullmatch(line.strip(" \t*_")) is not None

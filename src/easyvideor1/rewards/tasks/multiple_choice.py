@@ -12,7 +12,8 @@ from rapidfuzz import fuzz
 
 from easyvideor1.rewards.readers.json_answers import load_json
 from easyvideor1.rewards.readers.option_letters import DENIED, HEDGE, IS_RIGHT, NAMED, NEAR, chosen_letters
-from easyvideor1.rewards.readers.plain_text import nfkc, typed, unwrapped
+from easyvideor1.rewards.readers.plain_text import nfkc, takes_back, typed, unwrapped
+from easyvideor1.rewards.readers.statements import stated_of_subject
 from easyvideor1.rewards.types import Reading, Rule, Verdict, unread
 
 _LABEL = re.compile(r"\s*+[(\[]?+\s*+([A-Z])\s*+[.:)\]\uff1a\u3001]\s*+(.*)", re.DOTALL)
@@ -53,15 +54,6 @@ _UNSURE = re.compile(
 _ENDS_UNSURE = re.compile(r"[A-Za-z][)\]\"']*+\s*+\?+\s*+")
 #: "B\u9009\u9879": the word for "option" behind its letter.
 _NOUN_BEHIND = re.compile(r"(?<![A-Za-z])([A-Z])\s*+(?:\u9009\u9879|\u9078\u9805|\u9879|\u9805)")
-#: A sentence that says one thing of another: "The circle is red.", "It moves left."
-_STATES = re.compile(
-    r"(?P<subject>(?:the|this|that|these|those|it|its|they)\b[\w\s'-]{0,60})\s(?:is|are|was|were|moves?|goes|go|turns?|has|have)"
-    r"\s(?P<said>\S[^.!?;\n]*+)[.!]?",
-    re.IGNORECASE,
-)
-_DENIES = re.compile(
-    r"\b(?:not|no|never|neither|nor|without|except|wrong|incorrect|false|least)\b|n't\b", re.IGNORECASE
-)
 _VERDICTS = frozenset(("yes", "no", "true", "false"))
 #: Similarity (0 to 100) from which the words after a letter are an option's words with a typo.
 _ALIKE = 85.0
@@ -299,6 +291,8 @@ def _last_line(text: str, known: _Options) -> Reading | None:
     if reading is None or reading.value is None:
         return None
     lines = [line for line in above.splitlines() if line.strip()]
+    if lines and takes_back(lines[-1]) and not _VERDICTS & set(known.values()):
+        return unread(UNSURE)
     copied = {label.group(1) for line in lines if (label := _LABEL.match(line.strip("*_ ")))}
     if copied and not (known and copied == set(known)):
         return unread(SEVERAL) if copied - set(reading.value) else reading
@@ -320,10 +314,10 @@ def _sentence(text: str, known: _Options) -> Reading | None:
 
 def _stated(text: str, known: _Options) -> Reading | None:
     """The option whose words are all that a sentence says of its subject, which names no option itself."""
-    sentence = _STATES.fullmatch(text) if len(text) <= NEAR else None
-    if sentence is None or _DENIES.search(sentence["subject"]):
+    sentence = stated_of_subject(text) if len(text) <= NEAR else None
+    if sentence is None:
         return None
-    said, subject = _words(sentence["said"]), f" {_words(sentence['subject'])} "
+    subject, said = f" {_words(sentence[0])} ", _words(sentence[1])
     letters = [letter for letter, option in known.items() if option and option == said]
     if len(letters) != 1 or any(f" {option} " in subject for option in known.values() if option):
         return None

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from easyvideor1.rewards.readers.calculations import begins_calculation, stated_result
 from easyvideor1.rewards.readers.number_words import (
     CJK,
     MENTIONED,
@@ -26,7 +27,7 @@ from easyvideor1.rewards.readers.number_words import (
     states_in_characters,
     why_only_mentioned,
 )
-from easyvideor1.rewards.readers.plain_text import nfkc
+from easyvideor1.rewards.readers.plain_text import nfkc, takes_back
 from easyvideor1.rewards.tasks.relative_accuracy import mean_relative, relative, vsi_bench
 from easyvideor1.rewards.types import ColumnError, Reading, Rule, Verdict, cannot_judge, unread
 
@@ -73,13 +74,6 @@ _NUMBER = re.compile(
 )
 #: Powers, sums and products are to be worked out, not read.
 _EXPRESSION = re.compile(r"\d\s?(?:\^|x\s?\d|[+*\u00d7\u00f7]\s?\d)|\d\s-\s\d|\\sqrt|\\times|\u221a", re.IGNORECASE)
-#: A calculation with its result in words, as models write it: "13 - 12 is 1", "the sum of 7 and 5 equals 12".
-_WORKED_OUT = re.compile(
-    r"(?:(?:[-+]?\d[\d.,]*+\s?(?:[-+/x\u00d7\u00f7]|plus\b|minus\b|times\b|divided by\b)\s?)++[-+]?\d[\d.,]*+"
-    r"|(?:the\s)?(?:sum|difference|product)\s(?:of|between)\s[-+]?\d[\d.,]*+\sand\s[-+]?\d[\d.,]*+)"
-    r"\s(?:is(?:\sequal\sto)?|equals|makes|gives)\s(?=[-+]?\d)",
-    re.IGNORECASE,
-)
 #: Groups of three digits with spaces between are one number where nothing else stands.
 _SPACED = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
@@ -101,6 +95,7 @@ _SENTENCE_END = re.compile(r"(?<=[a-z0-9)][.!?;])\s+(?=\S)|\n", re.IGNORECASE)
 _BEFORE_ONE = STATING | {"only", "exactly", "about", "just", "total"}
 _SEVERAL = "several numbers are named"
 _BOUNDED = "a bound or a range is no number"
+_WORKED_OUT_WRONG = "the text does not only state a calculation and what it gives"
 _TO_WORK_OUT = "a calculation without its result is no number"
 
 
@@ -179,14 +174,18 @@ def _stated(text: str, strict: bool) -> Reading:
         if len(pieces) > 2 and any(re.search(r"[,;]|\b(?:and|or)\b", piece) for piece in pieces[1:-1]):
             return unread(_SEVERAL)
         text = pieces[-1].strip()
-    elif (worked_out := _WORKED_OUT.match(text)) is not None:
-        text = text[worked_out.end() :]
+    elif begins_calculation(text):
+        if (result := stated_result(text)) is None:
+            return unread(_WORKED_OUT_WRONG)
+        text = result
     sentences = _SENTENCE_END.split(text)
     long = len(sentences) > 1 or text.count(" ") > PROSE_WORDS
     if len(sentences) > 1:
         telling = [piece for piece in sentences if _tells(piece)]
         if strict or len(telling) != 1:
             return unread(_SEVERAL if len(telling) > 1 else MENTIONED)
+        if takes_back(sentences[-1]):
+            return unread("the number is denied")
         text = telling[0]
     if _EXPRESSION.search(text):
         return unread(_TO_WORK_OUT)

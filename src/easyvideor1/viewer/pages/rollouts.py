@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from easyvideor1.types import DataError
 from easyvideor1.viewer.colouring import COLOURS, NOT_KEPT
 from easyvideor1.viewer.group_view import group_view
 from easyvideor1.viewer.rollout_filter import MARKS, ORDERS, Filter
-from easyvideor1.viewer.rollout_index import RolloutIndex, Search, cache_directory
+from easyvideor1.viewer.rollout_index import RolloutIndex, Search
+from easyvideor1.viewer.rollout_store import cache_directory, drop_stale
 from easyvideor1.viewer.site import Site
 
 TITLE, PATH = "Rollouts", "/rollouts"
@@ -34,12 +34,17 @@ class Indices:
     def __init__(self, cache: Path | None) -> None:
         self._cache = cache
         self._lock = threading.Lock()
+        self._building: dict[Path, threading.Lock] = {}
         self._open: dict[Path, RolloutIndex] = {}
+        if cache is not None:
+            drop_stale(cache)
 
     def of(self, run: Path) -> RolloutIndex:
         """The index of a run, which now looks for what is new."""
         real = run.resolve()
         with self._lock:
+            building = self._building.setdefault(real, threading.Lock())
+        with building:  # others need not wait for this run
             found = self._open.get(real)
             if found is None:
                 found = self._open[real] = RolloutIndex(real, self._cache)
@@ -119,6 +124,7 @@ class Rollouts:
         values = _window(index, wanted, search, start, count)
         made = self.site.page(request, "rollout_rows.html.j2", run=run, search=search, wanted=wanted, **values)
         head = {"search": search.key, "total": len(search.ids), "start": start}
+        head["end"] = min(start + count, max(start, len(search.ids)))
         return JSONResponse({**head, "html": bytes(made.body).decode()})
 
     def progress(self, request: Request) -> Response:
@@ -160,15 +166,14 @@ class Rollouts:
             not_kept=NOT_KEPT,
             filter_pairs=wanted.pairs(),
             back=_address(f"/rollouts/{quote(run.key)}", wanted.pairs()),
-            **_beside(self.indices.of(run.path), run.key, wanted, request),
+            **_beside(self.indices.of(run.path), run.key, wanted, request, (stage, step, line)),
         )
 
     def exported(self, request: Request) -> Response:
         """The groups of the steps that become files."""
         run = self.site.library.entry(request.path_params["key"], "run")
         index = self.indices.of(run.path)
-        while not index.progress().done:
-            time.sleep(0.02)
+        index.fill()  # once: a run that grows meanwhile is written as it was
         rows: list[dict[str, Any]] = []
         for stage, step in exported_steps(run.path, self.site.exported_steps):
             found = index.search(Filter.of(QueryParams(stage=stage, first=str(step), last=str(step))))
@@ -207,13 +212,19 @@ def _window(index: RolloutIndex, wanted: Filter, search: Search, start: int, cou
     return {"start": start, "rows": [{**row, "at": place[row["id"]]} for row in found]}
 
 
-def _beside(index: RolloutIndex, key: str, wanted: Filter, request: Request) -> dict[str, Any]:
-    """The addresses of the groups before and after one in the list that it was opened from."""
+def _beside(
+    index: RolloutIndex, key: str, wanted: Filter, request: Request, group: tuple[str, int, int]
+) -> dict[str, Any]:
+    """The addresses of the groups before and after one in the list that it was opened from. ``at`` of the address is
+    where it stood then: the list may have grown."""
     at = _whole(request, "at", -1)
-    found: dict[str, Any] = {"before": "", "after": "", "at": at, "total": 0}
+    found: dict[str, Any] = {"before": "", "after": "", "at": -1, "total": 0}
     if at < 0:
         return found
     search = index.search(wanted)
+    at = found["at"] = index.place_of(search, group, at)
+    if at < 0:
+        return found
     found["total"] = len(search.ids)
     colour = request.query_params.get("colour", "")
     for name, place in (("before", at - 1), ("after", at + 1)):

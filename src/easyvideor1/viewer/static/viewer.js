@@ -79,7 +79,9 @@
     const total = document.getElementById("total"), unit = document.getElementById("unit");
     const nothing = document.getElementById("nothing"), progress = document.getElementById("progress");
     const highest = 8e6; // pixels; browsers lay out no more than some tens of millions
+    const wrong = document.getElementById("wrong"), damage = document.getElementById("damage");
     let count = Number(list.dataset.total), search = list.dataset.search, asked = 0, waiting = 0;
+    let coming = null; // the rows that are being loaded
     let shown = { start: Number(list.dataset.start), end: Number(list.dataset.start) + rows.children.length };
     const rowHeight = () => (rows.firstElementChild ? rows.firstElementChild.getBoundingClientRect().height : 62);
     const height = () => Math.min(highest, count * rowHeight());
@@ -91,7 +93,7 @@
     const range = () => { // the first row in view, and how many fit
       const each = rowHeight(), seen = Math.max(0, scrollY - list.offsetTop);
       const room = Math.max(1, height() - innerHeight), scale = Math.max(1, (count * each - innerHeight) / room);
-      return { first: Math.min(Math.max(0, count - 1), Math.floor((seen * scale) / each)), fits: Math.ceil(innerHeight / each), scale, seen, each };
+      return { first: Math.min(Math.max(0, count - 1), Math.floor((seen * scale) / each)), fits: Math.min(78, Math.ceil(innerHeight / each)), scale, seen, each };
     };
     const place = () => {
       rows.classList.toggle("placed", count > 0);
@@ -101,36 +103,51 @@
       rows.style.transform = count ? `translateY(${Math.max(0, top)}px)` : "";
       nothing.hidden = count > 0;
     };
+    const say = (what) => { wrong.textContent = what; wrong.hidden = !what; };
+    // Says whether its rows are shown; they are not if others were asked for meanwhile.
     const load = async (start, many, key) => {
       const mine = ++asked, pairs = query();
       pairs.set("start", start); pairs.set("count", many);
       if (key) pairs.set("search", key);
-      const answer = await fetch(`${list.dataset.url}?${pairs}`);
-      if (mine !== asked || !answer.ok) return;
-      const found = await answer.json();
-      if (mine !== asked) return;
+      coming = { start, end: start + many };
+      let found = null, refused = "";
+      try {
+        const answer = await fetch(`${list.dataset.url}?${pairs}`);
+        if (answer.ok) found = await answer.json();
+        else refused = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(".fault")?.textContent ?? `error ${answer.status}`;
+      } catch { /* the viewer has ended; the list stays as it is */ }
+      if (mine !== asked) return false;
+      coming = null;
+      if (refused) say(refused.trim());
+      if (!found) return false;
+      say("");
       const focused = document.activeElement && rows.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       rows.innerHTML = found.html;
       if (focused) { const again = [...rows.querySelectorAll("a")].find((one) => one.getAttribute("href") === focused); if (again) again.focus({ preventScroll: true }); }
       search = found.search; count = found.total;
-      shown = { start: found.start, end: found.start + rows.children.length };
+      shown = { start: found.start, end: found.end };
       total.textContent = count.toLocaleString("en");
       unit.textContent = pairs.get("by") === "response" ? "responses" : "groups";
-      place();
       list.dataset.loaded = mine;
+      look(); // the view may have moved since
+      return true;
     };
+    const covers = (some, first, last) => some && first >= some.start && last <= some.end;
     const look = () => {
       place();
-      const { first, fits } = range();
-      if (!count || (first >= shown.start && Math.min(count, first + fits) <= shown.end)) return;
-      load(Math.max(0, first - fits), Math.min(240, 3 * fits + 4), search);
+      const { first, fits } = range(), last = Math.min(count, first + fits);
+      if (!count || covers(coming ?? shown, first, last)) return;
+      load(Math.max(0, first - fits), 3 * fits + 4, search);
     };
     const filter = () => {
+      clearTimeout(waiting);
+      const bad = [...form.elements].find((one) => !one.validity.valid);
+      if (bad) { say(`${bad.getAttribute("aria-label") || bad.name}: ${bad.validationMessage}`); return; }
       const pairs = query().toString();
       history.replaceState(null, "", pairs ? `?${pairs}` : location.pathname);
       if (scrollY > list.offsetTop) scrollTo(0, list.offsetTop - 120);
-      const { fits } = range();
-      load(0, Math.min(240, 2 * fits + 4), "");
+      search = ""; // its rows are those of the filter before
+      load(0, 2 * range().fits + 4, "");
     };
     form.addEventListener("submit", (event) => { event.preventDefault(); filter(); });
     form.addEventListener("change", filter);
@@ -148,7 +165,27 @@
       const next = step > 0 ? link.parentElement.nextElementSibling : link.parentElement.previousElementSibling;
       if (next) { event.preventDefault(); next.firstElementChild.focus(); }
     });
+    // What the index can be filtered by, and what of it is damaged, as the page says it now.
+    const renew = async () => {
+      const fresh = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+      for (const name of ["task", "source", "stage"]) {
+        const old = form.elements[name], now = fresh.querySelector(`#filter [name="${name}"]`), was = old.value;
+        if (!now || now.textContent === old.textContent) continue;
+        old.innerHTML = now.innerHTML;
+        old.value = was;
+        if (old.value !== was) old.add(new Option(`${was} (0)`, was, true, true));
+      }
+      for (const name of ["first", "last", "low", "high"]) form.elements[name].placeholder = fresh.querySelector(`#filter [name="${name}"]`)?.placeholder ?? "";
+      const open = damage.querySelector("details")?.open;
+      damage.innerHTML = fresh.getElementById("damage")?.innerHTML ?? "";
+      if (open && damage.firstElementChild) damage.firstElementChild.open = true;
+      if (!count) nothing.textContent = fresh.getElementById("nothing")?.textContent ?? "";
+    };
+    let next = 0;
     const poll = async () => {
+      clearTimeout(next);
+      if (document.hidden) return; // it goes on when the tab is shown again
+      let pause = 10000; // the viewer has ended; the list stays as it is
       try {
         const now = await (await fetch(progress.dataset.url)).json();
         progress.hidden = now.done;
@@ -156,16 +193,21 @@
         progress.querySelector("progress").value = now.read;
         progress.querySelector("span").textContent = `${now.read} of ${now.files} files are indexed; the rest follows`;
         document.getElementById("known").textContent = `${now.groups.toLocaleString("en")} groups and ${now.rollouts.toLocaleString("en")} rollouts`;
-        if (String(now.generation) !== progress.dataset.generation) {
+        const { first, fits } = range();
+        // Rows that somebody waits for come first, and the number is noted only once its rows are shown.
+        if (String(now.generation) !== progress.dataset.generation && !coming && await load(Math.max(0, first - fits), 3 * fits + 4, "")) {
+          await renew();
           progress.dataset.generation = now.generation;
-          if (!document.hidden) await load(shown.start, Math.max(1, shown.end - shown.start, 2 * range().fits + 4), "");
         }
-        setTimeout(poll, now.done ? 4000 : 1000);
-      } catch { setTimeout(poll, 10000); } // the viewer has ended; the list stays as it is
+        pause = now.done ? 4000 : 1000;
+      } catch { /* asked again after the pause */ }
+      clearTimeout(next);
+      next = setTimeout(poll, pause);
     };
+    document.addEventListener("visibilitychange", poll);
     place();
     look();
-    setTimeout(poll, progress.hidden ? 4000 : 600);
+    next = setTimeout(poll, progress.hidden ? 4000 : 600);
   };
 
   // The page of a group: large frames, and j and k for the groups beside it.
