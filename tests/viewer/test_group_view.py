@@ -179,3 +179,13 @@ def test_one_line_is_the_same_as_all_of_them(tmp_path, tokenizer):
     file.with_suffix(".npz").write_bytes(b"PK broken")
     with pytest.raises(DataError, match="damaged"):
         with_arrays(file, 0, record_at(file, 0))
+
+
+def test_the_age_of_weights_is_counted_from_the_newest_of_the_group(tmp_path, tokenizer):
+    run = run_with_tokenizer(tmp_path / "run")
+    new, old = (kept("<answer>A</answer>", tokenizer) for _ in range(2))
+    turn = runs.replace(old.turns[0], versions=np.full_like(old.turns[0].versions, 1))
+    view = group_view(run, group(0, [new, runs.replace(old, turns=(turn,))]), "weights")
+    ages = [{css for piece in reply.pieces for css in piece.classes.split() if css[0] == "w"} for reply in view.replies]
+    assert ages == [{"w0"}, {"w2"}] and view.newest == 3
+    assert [reply.weights for reply in view.replies] == [(3, 3), (1, 1)]

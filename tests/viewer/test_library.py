@@ -74,6 +74,19 @@ def test_evaluations_are_found_beside_and_within_runs(tmp_path):
     assert [entry.path for entry in Library([tmp_path]).evaluations()] == [within, beside]
 
 
+@pytest.mark.parametrize("name", ["01", "ab", "frames", "compare", "version"])
+def test_a_run_may_have_any_name(tmp_path, name):
+    write_run(tmp_path / name)
+    (entry,) = Library([tmp_path]).runs()
+    assert entry.name == name and entry.key not in ("compare", "version")
+
+
+def test_parts_of_a_frame_store_are_not_searched(tmp_path):
+    write_run(tmp_path / "store" / "ab" / "hidden")
+    (tmp_path / "store" / "ab" / "x.safetensors").touch()
+    assert names(Library([tmp_path])) == []
+
+
 def test_stages_and_caches_are_not_searched(tmp_path):
     run = write_run(tmp_path / "mine")
     write_run(run / "stages" / "01-grpo" / "checkpoints" / "inner")

@@ -1,6 +1,7 @@
 """What is drawn lies where the numbers of the answer say, worked out here by hand."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -118,3 +119,21 @@ def media():
     from easyvideor1.records.trajectories import MediaRecord
 
     return (MediaRecord("image", "a.png", "0" * 64, (0,), (), 180, 320),)
+
+
+def test_a_box_lies_on_the_one_medium_that_it_can_be_of(tmp_path):
+    (image,) = media()
+    other = replace(image, path="b.png")
+    video = replace(image, kind="video", path="c.mp4", frame_indices=(0, 30), timestamps=(1.0, 2.0))
+    still = asked("spatial_grounding", '{"boxes": [250, 500, 750, 1000]}', {"coordinates": "thousand"})
+    moving = asked("tracking", '{"boxes": {"1": [0, 0, 100, 100]}}', {"coordinates": "thousand"})
+    for record, shown, drawn in (
+        (still, (image,), [1]),
+        (still, (image, other), [0, 0]),  # on which of them is not known
+        (still, (image, image), [1, 1]),  # the same picture twice
+        (moving, (image, video), [0, 1]),
+        (moving, (video, replace(video, path="d.mp4")), [0, 0]),
+    ):
+        view = group_view(tmp_path, replace(record, media=shown))
+        assert [bool(frames[0].svg) for frames in view.drawings] == [bool(one) for one in drawn]
+        assert any("several media" in note for note in view.notes) == (not any(drawn))

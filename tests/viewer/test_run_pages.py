@@ -17,11 +17,14 @@ from easyvideor1.types import DataError
 from easyvideor1.viewer.histories import Histories, run_version
 from easyvideor1.viewer.jobs import Job, Jobs
 from easyvideor1.viewer.library import Library
+from easyvideor1.viewer.pages.evaluations import _by_kind
 from easyvideor1.viewer.run_curves import averaged, curves_of, curves_together, draw, sparkline
 from easyvideor1.viewer.run_differences import ABSENT, differing_settings
 from easyvideor1.viewer.run_health import alarms, bad_media, lost, mismatch_panels, refused_rows, resource_panels
 from easyvideor1.viewer.run_rows import ago, full_damage, run_row
 from easyvideor1.viewer.run_time import phase_chart, stage_time, timeline_chart
+
+from .runs import write_run
 
 pytestmark = pytest.mark.model
 
@@ -43,6 +46,36 @@ def test_a_run_is_running_while_a_process_owns_it(copied):
         versions.append(run_version(run))
     versions.append(run_version(run))
     assert versions[0] == versions[2] != versions[1]
+
+
+def test_all_rows_are_kept(tmp_path):
+    for number in range(70):
+        write_run(tmp_path / f"r{number}")
+    made, histories = [], Histories()
+    for entry in 2 * Library([tmp_path]).runs():
+        histories.made(entry, "row", lambda history: made.append(history.directory))
+    assert len(made) == 70
+
+
+def test_the_cache_is_found_from_elsewhere(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "there" / "runs" / "mine")
+    (run / "config.yaml").write_text("cache: {dir: kept/frames}\n")
+    (tmp_path / "there" / "kept" / "frames").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert bad_media(read_history(run)).ledger == tmp_path / "there" / "kept" / "frames" / "health.jsonl"
+
+
+def test_evaluations_are_in_order(run):
+    history = read_history(run)
+    sets = _by_kind("", "questions", dict(sorted(history.evaluations.items())), history)
+    assert list(sets[0][2]) == ["before", *(stage.name for stage in history.stages)]
+    assert not set(sets[0][2]) & set(sets[1][2])
+
+
+def test_a_run_of_another_machine_is_not_called_interrupted(copied):
+    run = copied("far")
+    (run / ".lock").write_text(json.dumps({"pid": 1, "host": "another-machine"}))
+    assert run_row("far", read_history(run)).state == "elsewhere"
 
 
 def test_an_interrupted_run(copied):

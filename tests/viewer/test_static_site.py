@@ -75,6 +75,27 @@ def test_it_may_be_written_again_but_replaces_nothing_else(site, run, tmp_path):
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
 
 
+def test_files_that_were_put_in_later_are_kept(tmp_path):
+    out = tmp_path / "site"
+    write_site(Library([]), out)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"notes\.txt"):
+        write_site(Library([]), out)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_step_that_is_not_there_is_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match="--step 999"):
+        write_site(Library([run]), tmp_path / "site", steps=[999])
+
+
+def test_data_may_be_called_like_a_run(tmp_path):
+    rows = tmp_path / "run-7b.jsonl"
+    rows.write_text(json.dumps({"problem": "2 + 2?", "answer": "4", "problem_type": "numerical", "data_type": "text"}))
+    written = write_site(Library([]), tmp_path / "site", data=[rows])
+    assert any("run-7b" in path.name for path in (tmp_path / "site").rglob("data/*")), written
+
+
 def test_what_fails_leaves_nothing(run, tmp_path):
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,7 +62,7 @@ def read_state(directory: Path) -> RunState:
     """
     from easyvideor1.evaluation.history import read_history
     from easyvideor1.locks import is_locked
-    from easyvideor1.training.run_directory.status import FINISHED, read_status
+    from easyvideor1.training.run_directory.status import FINISHED, lock_owner, other_host, read_status
     from easyvideor1.types import DataError
 
     history = read_history(directory)
@@ -78,13 +76,13 @@ def read_state(directory: Path) -> RunState:
         faults.append(f"{directory / 'run.json'} is missing: how far the run is, and its command, are unknown")
     if history.config is None and not (directory / "config.yaml").exists():
         faults.append(f"{directory / 'config.yaml'} is missing: the run cannot resume")
-    owner = _owner(directory)
+    owner = lock_owner(directory)
     busy, host = is_locked(directory / ".lock"), str(owner.get("host", ""))
     finished = facts.get("stage") == FINISHED
     state: State = "finished" if finished else "interrupted"
     if busy:
         state = "running"
-    elif host and host != socket.gethostname():
+    elif other_host(directory):
         state = "elsewhere"
     elif faults:
         state = "damaged"
@@ -113,15 +111,6 @@ def read_state(directory: Path) -> RunState:
         working_directory=str(facts.get("directory", "")),
         resume="" if finished or seen else resume_command(facts.get("command", ())),
     )
-
-
-def _owner(directory: Path) -> Mapping[str, Any]:
-    """The process that has claimed a run, by its lock file; a file of an earlier version is empty."""
-    try:
-        found = json.loads((directory / ".lock").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _progress(history: RunHistory, facts: Mapping[str, Any], directory: Path, *, busy: bool) -> dict[str, Any]:

@@ -119,7 +119,20 @@ def cache_dir(history: RunHistory) -> Path | None:
         return None
     section = config.get("cache") if isinstance(config, dict) else None
     named = section.get("dir") if isinstance(section, dict) else None
-    return Path(named) if isinstance(named, str) and Path(named).is_dir() else None
+    return named_directory(history.directory, named)
+
+
+def named_directory(run: Path, named: object) -> Path | None:
+    """A directory that the configuration of a run names. A relative path is one from where the run was begun
+    (``run.json``); where that is not known, or was moved, from here or from a directory above the run."""
+    if not isinstance(named, str) or not named:
+        return None
+    try:
+        begun = read_json(run / "run.json").get("directory")
+    except DataError:
+        begun = None
+    places = [*([Path(begun)] if isinstance(begun, str) else []), Path(), *run.resolve().parents]
+    return next((place / named for place in places if (place / named).is_dir()), None)
 
 
 def _config_text(path: Path, damage: list[Damage]) -> str | None:

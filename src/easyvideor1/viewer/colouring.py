@@ -55,13 +55,16 @@ def plain_pieces(text: str, span: tuple[int, int] | None) -> list[Piece]:
     return [Piece(part, css) for part, css in zip(cut, ("", "answer", ""), strict=True) if part]
 
 
-def coloured(tokenizer: Any, response: TrajectoryRecord, span: tuple[int, int] | None) -> list[Piece] | None:
+def coloured(
+    tokenizer: Any, response: TrajectoryRecord, span: tuple[int, int] | None, newest: int
+) -> list[Piece] | None:
     """The tokens of the last turn of a response; ``None`` if they do not give its text again.
 
     Args:
         tokenizer: of the model.
         response: with the arrays of its turns.
         span: where its answer stands in its text.
+        newest: the version of the weights that the age of others is counted from.
     """
     tokens = list(_tokens(tokenizer, response))
     spoken = "".join(token.text for token in tokens if not token.special)
@@ -69,7 +72,6 @@ def coloured(tokenizer: Any, response: TrajectoryRecord, span: tuple[int, int] |
         return None
     # Engines may leave blanks at the ends out of the text.
     at = response.response.find(spoken.strip()[:40]) - spoken.find(spoken.strip()[:40]) if spoken.strip() else 0
-    newest = max((token.version for token in tokens if token.version is not None), default=0)
     found = []
     for token in tokens:
         begin, end = at, at + (0 if token.special else len(token.text))
@@ -116,7 +118,7 @@ def _classes(token: Token, newest: int) -> Iterator[str]:
     if token.advantage is not None:
         yield f"{'n' if token.advantage < 0 else 'p'}{sum(abs(token.advantage) > limit for limit in _WEIGHT)}"
     if token.version is not None:
-        yield f"w{min(_OLDEST, newest - token.version)}"
+        yield f"w{min(_OLDEST, max(0, newest - token.version))}"
     if not token.trained:
         yield "masked"
 

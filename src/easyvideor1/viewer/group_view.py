@@ -19,13 +19,17 @@ from easyvideor1.evaluation.templating import clean
 from easyvideor1.records.trajectories import SampleRecord, TrajectoryRecord
 from easyvideor1.rewards.readers.geometry import Scale, declared_scale
 from easyvideor1.rewards.tags import ANSWER, Grammar, grammar_of
-from easyvideor1.rewards.types import ColumnError
+from easyvideor1.rewards.types import Answer, ColumnError
 from easyvideor1.types import ConfigError
 from easyvideor1.viewer.colouring import COLOURS, Piece, coloured, plain_pieces
 from easyvideor1.viewer.library import run_config, setting
 from easyvideor1.viewer.overlay import Layer, Overlay, overlays
 from easyvideor1.viewer.token_text import NO_TOKENIZER, text_of, tokenizer_of
 
+#: Why places are left out where a question has several pictures.
+_WHICH = (
+    "Places that are pointed at are not drawn: the question has several media, and no row says which one they lie on."
+)
 #: Series colours that responses take in turn.
 _COLOURS = 8
 
@@ -60,7 +64,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """Everything that the page of a group shows; ``parts`` are the names of the parts of its rewards."""
+    """Everything that the page of a group shows; ``parts`` are the names of the parts of its rewards.
+
+    ``newest`` is the latest version of the weights that drew any of its tokens; ``None`` if it is not known.
+    """
 
     record: SampleRecord
     replies: tuple[Reply, ...]
@@ -70,6 +77,7 @@ class GroupView:
     notes: tuple[str, ...]
     colours: tuple[str, ...]
     colour: str
+    newest: int | None
 
 
 def group_view(run: Path, record: SampleRecord, colour: str = "", fault: str = "") -> GroupView:
@@ -92,14 +100,20 @@ def group_view(run: Path, record: SampleRecord, colour: str = "", fault: str = "
         notes.append("No arrays of tokens were kept beside this step, so there is nothing to colour tokens by.")
     truth = reference_marks(record, scale)
     answers = [answer_marks(record, each, scale, grammar) for each in record.trajectories]
+    newest = max((version for each in record.trajectories for version in _versions(each)), default=None)
     replies = tuple(
-        _reply(record, place, each, tokenizer, colour, grammar) for place, each in enumerate(record.trajectories)
+        _reply(record.trajectories[place], place, answer, tokenizer, colour, newest)
+        for place, answer in enumerate(
+            answer_read(record, each, grammar) if each.score.parsed else None for each in record.trajectories
+        )
     )
     lanes = [("reference", "truth", truth)]
     lanes += [
         (f"response {reply.place + 1}", reply.colour, marks) for reply, marks in zip(replies, answers, strict=True)
     ]
     notes += dict.fromkeys(marks.note for _, _, marks in lanes if marks.note)
+    if any(_media_of(record, marks) is None for _, _, marks in lanes):
+        notes.append(_WHICH)
     return GroupView(
         record=record,
         replies=replies,
@@ -109,6 +123,7 @@ def group_view(run: Path, record: SampleRecord, colour: str = "", fault: str = "
         notes=tuple(notes),
         colours=tuple(COLOURS) if turns else (),
         colour=colour if turns and tokenizer is not None else "",
+        newest=newest,
     )
 
 
@@ -127,21 +142,25 @@ def _scoring(run: Path) -> tuple[Grammar, Scale | None]:
         return grammar, None
 
 
+def _versions(response: TrajectoryRecord) -> list[int]:
+    """The versions of the weights that drew its tokens, the first and the last of each turn."""
+    found = [turn.versions[turn.versions >= 0] for turn in response.turns if turn.versions is not None]
+    return [int(one) for each in found if len(each) for one in (each.min(), each.max())]
+
+
 def _reply(
-    record: SampleRecord, place: int, response: TrajectoryRecord, tokenizer: Any, colour: str, grammar: Grammar
+    response: TrajectoryRecord, place: int, answer: Answer | None, tokenizer: Any, colour: str, newest: int | None
 ) -> Reply:
-    answer = answer_read(record, response, grammar) if response.score.parsed else None
     span = None
     if answer is not None and response.response.startswith(answer.text, answer.start):
         span = (answer.start, answer.start + len(answer.text))
     notes: list[str] = []
     pieces = None
     if colour and tokenizer is not None and response.turns:
-        pieces = coloured(tokenizer, response, span)
+        pieces = coloured(tokenizer, response, span, newest or 0)
         if pieces is None:
             notes.append("Its tokens do not give its text again, so they are not coloured.")
-    versions = [turn.versions[turn.versions >= 0] for turn in response.turns if turn.versions is not None]
-    known = [int(one) for each in versions for one in (each.min(initial=1 << 60), each.max(initial=-1)) if len(each)]
+    known = _versions(response)
     return Reply(
         place=place,
         record=response,
@@ -172,13 +191,31 @@ def _conversation(response: TrajectoryRecord, tokenizer: Any) -> tuple[Said, ...
     return tuple(said)
 
 
+def _media_of(record: SampleRecord, marks: Marks) -> list[int] | None:
+    """The media, by their places, that marks lie on; ``None`` where that is not known. Marks with a time are of the
+    video. Several entries of one file, without effects, are one medium in parts."""
+    if not (marks.boxes or marks.timed or marks.dots):
+        return []
+    timed = bool(marks.timed) or marks.dotted is not None
+    found = [place for place, item in enumerate(record.media) if item.kind == "video" or not timed]
+    media = [record.media[place] for place in found]
+    same = len(media) <= 1 or (len({item.path for item in media}) == 1 and not any(item.effects for item in media))
+    return found if same else None
+
+
 def _drawings(record: SampleRecord, truth: Marks, answers: Sequence[Marks]) -> tuple[tuple[Overlay, ...], ...]:
     """The drawings over the frames of each medium, one per frame."""
     layers = [Layer("truth", "ref", truth)]
     layers += [
         Layer(f"s{place % _COLOURS} r{place}", str(place + 1), marks, place) for place, marks in enumerate(answers)
     ]
+    lie = [_media_of(record, layer.marks) or [] for layer in layers]
     return tuple(
-        overlays(layers, item.timestamps if item.kind == "video" else (None,), item.width, item.height)
-        for item in record.media
+        overlays(
+            [layer for layer, places in zip(layers, lie, strict=True) if place in places],
+            item.timestamps if item.kind == "video" else (None,),
+            item.width,
+            item.height,
+        )
+        for place, item in enumerate(record.media)
     )

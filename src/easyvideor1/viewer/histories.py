@@ -14,7 +14,9 @@ from easyvideor1.locks import is_locked
 from easyvideor1.viewer.library import Entry, run_fingerprint
 
 T = TypeVar("T")
-#: Runs that are kept in memory.
+#: What is made of a run, small and needed for all runs at once, so that it is kept of every one.
+_LIGHT = frozenset({"row", "cache"})
+#: Histories that are kept in memory.
 _KEPT = 64
 
 
@@ -35,6 +37,7 @@ class Histories:
 
     def __init__(self) -> None:
         self._known: OrderedDict[Path, _Known] = OrderedDict()
+        self._light: dict[tuple[Path, str], tuple[str, Any]] = {}
         self._lock = threading.Lock()
 
     def read(self, entry: Entry) -> RunHistory:
@@ -47,10 +50,16 @@ class Histories:
 
     def made(self, entry: Entry, name: str, make: Callable[[RunHistory], T]) -> T:
         """What ``make`` makes of a run's history, made once for each version of it."""
+        light = self._light.get((entry.path, name))
+        if light is not None and light[0] == run_version(entry.path):
+            kept: T = light[1]
+            return kept
         known = self._of(entry)
         if name not in known.made:
             known.made[name] = make(known.history)
         found: T = known.made[name]
+        if name in _LIGHT:
+            self._light[entry.path, name] = (known.version, found)
         return found
 
     def _of(self, entry: Entry) -> _Known:

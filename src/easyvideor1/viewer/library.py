@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import threading
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from easyvideor1.evaluation.certificate import CERTIFICATE
-from easyvideor1.files import read_json
+from easyvideor1.evaluation.history import named_directory
 from easyvideor1.records.reading import stage_directories
 from easyvideor1.types import DataError
 from easyvideor1.video import FrameStore
@@ -23,7 +24,11 @@ from easyvideor1.video import FrameStore
 Kind = Literal["run", "evaluation"]
 
 #: Directories that hold many files and neither runs nor evaluations.
-_SKIPPED = re.compile(r"\..*|stages|checkpoints|rollouts|frames|[0-9a-f]{2}|node_modules|__pycache__|evr1-cache")
+_SKIPPED = re.compile(r"\..*|stages|checkpoints|rollouts|frames|node_modules|__pycache__|evr1-cache")
+#: Parts of a frame store, by the name that it gives them and the files in them.
+_PART, _STORED = re.compile("[0-9a-f]{2}"), ".safetensors"
+#: Keys that would be other pages: ``/runs/compare``.
+_RESERVED = frozenset({"compare", "version"})
 #: Directories below a place that are searched.
 _DEEPEST = 8
 _STAGE = re.compile(r"\d+-.+")
@@ -109,7 +114,7 @@ class Library:
                 break
             name = real.relative_to(parent).as_posix()
         key = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or kind
-        if key in self._keys:
+        if key in self._keys or key in _RESERVED:
             key = f"{key}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:8]}"
         self._keys[key] = real
         self._found[real] = Entry(key, name, path, kind)
@@ -134,11 +139,22 @@ def _walk(place: Path, depth: int = 0, above: frozenset[Path] = frozenset()) -> 
     if depth >= _DEEPEST:
         return
     for child in children:
-        if _SKIPPED.fullmatch(child.name) or not _is_directory(child):
-            continue
         path = place / child.name
+        if not _is_directory(child) or _is_skipped(path):
+            continue
         if not (child.is_symlink() and path.resolve() in above | {real}):
             yield from _walk(path, depth + 1, above | {real})
+
+
+def _is_skipped(path: Path) -> bool:
+    """Whether a directory holds no runs, by its name and, where that may be one of a run, by its first files."""
+    if _PART.fullmatch(path.name):
+        try:
+            with os.scandir(path) as found:
+                return any(child.name.endswith(_STORED) for child in itertools.islice(found, 8))
+        except OSError:
+            return True
+    return bool(_SKIPPED.fullmatch(path.name)) and not (path / "run.json").exists()
 
 
 def _is_directory(child: os.DirEntry[str]) -> bool:
@@ -193,19 +209,6 @@ def setting(config: Mapping[str, Any], *names: str) -> Any:
     for name in names:
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
-
-
-def named_directory(run: Path, named: object) -> Path | None:
-    """A directory that the configuration of a run names. A relative path is one from where the run was begun
-    (``run.json``); where that is not known, or was moved, from here or from a directory above the run."""
-    if not isinstance(named, str) or not named:
-        return None
-    try:
-        begun = read_json(run / "run.json").get("directory")
-    except DataError:
-        begun = None
-    places = [*([Path(begun)] if isinstance(begun, str) else []), Path(), *run.resolve().parents]
-    return next((place / named for place in places if (place / named).is_dir()), None)
 
 
 def frame_store(run: Path) -> FrameStore | None:

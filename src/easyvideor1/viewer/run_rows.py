@@ -14,9 +14,9 @@ from easyvideor1.evaluation.history import RunHistory, compared_evaluations
 from easyvideor1.evaluation.statistics import Interval
 from easyvideor1.locks import is_locked
 from easyvideor1.records.damage import Damage, stage_damage
-from easyvideor1.training.run_directory.status import FINISHED
+from easyvideor1.training.run_directory.status import FINISHED, other_host
 
-State = Literal["running", "finished", "interrupted", "damaged"]
+State = Literal["running", "elsewhere", "finished", "interrupted", "damaged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,14 @@ def run_row(name: str, history: RunHistory) -> RunRow:
 
 
 def run_state(history: RunHistory, damage: tuple[Damage, ...]) -> State:
-    """Whether a process writes the run, it is through, was interrupted, or has damaged files.
+    """Whether a process writes the run, another machine has begun it, it is through, was interrupted, or is damaged.
 
     Files that are being written may look incomplete, so that a run under way is never called damaged.
     """
     if is_locked(history.directory / ".lock"):
         return "running"
+    if other_host(history.directory):
+        return "elsewhere"
     if damage:
         return "damaged"
     return "finished" if (history.run or {}).get("stage") == FINISHED else "interrupted"

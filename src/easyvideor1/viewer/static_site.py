@@ -20,12 +20,14 @@ from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
 import httpx
 
-from easyvideor1.files import json_bytes, write_directory
+from easyvideor1.files import json_bytes, read_json, write_directory
+from easyvideor1.records.reading import rollout_files, stage_directories
 from easyvideor1.types import ConfigError, DataError
 from easyvideor1.viewer.app import build_app
 from easyvideor1.viewer.guard import POLICY
 from easyvideor1.viewer.library import Library
 from easyvideor1.viewer.pages import rollouts
+from easyvideor1.viewer.pages.data import file_keys
 
 #: Names the directories that this writes, which it may replace.
 MARK = "evr1-view.json"
@@ -95,6 +97,8 @@ def write_site(
     """
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARK).exists())):
         raise ConfigError(f"{out} is there already, and `evr1 view --static` did not write it; name another directory")
+    _refuse_others(out)
+    _check_steps(library, steps)
     found: list[_Crawl] = []
 
     def fill(directory: Path) -> None:
@@ -102,8 +106,11 @@ def write_site(
         for address, name in crawl.pages:
             _relink(directory, address, name, crawl.places)
         places = [str(entry.path) for entry in library.entries()]
-        (directory / MARK).write_bytes(json_bytes({"of": places, "pages": len(crawl.pages)}, indent=2))
+        files = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+        mark = {"of": places, "pages": len(crawl.pages), "files": files}
+        (directory / MARK).write_bytes(json_bytes(mark, indent=2))
         found.append(crawl)
+        _refuse_others(out)  # writing took a while
 
     write_directory(out, fill)
     files = [path for path in out.rglob("*") if path.is_file()]
@@ -118,6 +125,31 @@ def write_site(
     )
 
 
+def _refuse_others(out: Path) -> None:
+    """Refuse to replace a directory with files that are not those of its mark."""
+    if not (out / MARK).exists():
+        return
+    listed = read_json(out / MARK).get("files")
+    ours = {MARK, *(listed if isinstance(listed, list) else ())}
+    others = sorted({path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()} - ours)
+    if others:
+        raise ConfigError(
+            f"{out} has {len(others)} files that `evr1 view --static` did not write, such as {others[0]}; move them, "
+            "or name another directory"
+        )
+
+
+def _check_steps(library: Library, steps: Sequence[int]) -> None:
+    there = {
+        step
+        for entry in (library.runs() if steps else ())
+        for stage in stage_directories(entry.path)
+        for step in rollout_files(stage)
+    }
+    if missing := sorted(set(steps) - there):
+        raise ConfigError(f"--step {missing[0]}: no stage has rollouts of it; leave it out, or give one that is there")
+
+
 async def _fetch_all(
     library: Library,
     directory: Path,
@@ -129,12 +161,13 @@ async def _fetch_all(
     crawl = _Crawl({}, [], [])
     waiting = deque(["/"])
     counts: Counter[str] = Counter()
+    given = frozenset(file_keys(data))
     seen = {"/"}
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url=_HOST, follow_redirects=True, timeout=None) as client:
         while waiting:
             address = waiting.popleft()
-            if not _is_wanted(address, counts):
+            if not _is_wanted(address, counts, given):
                 crawl.places[address] = None
                 continue
             answer = await client.get(address)
@@ -160,14 +193,13 @@ async def _fetch_all(
     return crawl
 
 
-def _is_wanted(address: str, counts: Counter[str]) -> bool:
+def _is_wanted(address: str, counts: Counter[str], given: frozenset[str]) -> bool:
     """Whether a page is written: what the part of the site says, and not more of one kind than there is room for."""
     parts = urlsplit(address)
     if parts.path.startswith(f"{rollouts.PATH}/") and not rollouts.exported(parts.path, dict(parse_qsl(parts.query))):
         return False
-    if parts.path.startswith(
-        "/data/run-"
-    ):  # rows of runs may take hours to probe; ``data`` names those that are wanted
+    # Rows of runs may take hours to probe; ``data`` names those that are wanted.
+    if parts.path.startswith("/data/run-") and parts.path.split("/")[2] not in given:
         return False
     if row := _ROW.fullmatch(parts.path):
         counts[row[1]] += 1

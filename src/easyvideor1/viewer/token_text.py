@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from easyvideor1.evaluation.history import named_directory
 from easyvideor1.records.reading import numbered, stage_directories
-from easyvideor1.viewer.library import named_directory, run_config, setting
+from easyvideor1.viewer.library import run_config, setting
 
 NO_TOKENIZER = (
     "Tokens cannot be shown as text: neither a checkpoint of this run nor the model of its config.yaml has a "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -184,3 +185,18 @@ def _facts(config: RunConfig) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def lock_owner(directory: Path) -> Mapping[str, Any]:
+    """The process that has claimed a run, by its lock file; a file of an earlier version is empty."""
+    try:
+        found = json.loads((directory / ".lock").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def other_host(directory: Path) -> str:
+    """The other machine that has claimed a run, where it may still work; empty if it is this one, or none."""
+    host = str(lock_owner(directory).get("host", ""))
+    return "" if host == socket.gethostname() else host

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Data:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.files = {_key(path, place): path for place, path in enumerate(site.data)}
+        self.files = file_keys(site.data)
         self._lock = threading.Lock()
         self._checks: dict[str, tuple[DataCheck, Job[DataCheck]]] = {}
 
@@ -92,6 +93,8 @@ class Data:
         _, check, job = self._check(request.path_params["key"])
         job.wait(None if self.site.exporting else 0.7)
         rows = list(check.rows)  # another thread adds to them
+        repeated = duplicates(check)
+        media = same_media(check)
         measured = sum(row.length is not None or bool(row.fault) for row in rows)
         return self._page(
             request,
@@ -100,8 +103,10 @@ class Data:
             measured=measured,
             count=len(rows),
             tasks=task_facts(check),
-            duplicates=duplicates(check)[:_SHOWN] if measured == len(rows) else None,
-            media=same_media(check)[:_SHOWN],
+            duplicates=repeated[:_SHOWN] if measured == len(rows) else None,
+            media=media[:_SHOWN],
+            repeated=len(repeated),
+            names=len(media),
             faults=[(place, row) for place, row in enumerate(rows) if row.fault][:_SHOWN],
             fault_count=sum(bool(row.fault) for row in rows),
             shown=_SHOWN,
@@ -156,6 +161,11 @@ class Data:
         ]
         values = {"row": row, "place": place, "media": media, "count": len(check.rows)}
         return self._page(request, "data_row.html.j2", **values)
+
+
+def file_keys(files: Sequence[Path]) -> dict[str, Path]:
+    """The files of the command line by their keys in addresses."""
+    return {_key(path, place): path for place, path in enumerate(files)}
 
 
 def _key(path: Path, place: int) -> str:

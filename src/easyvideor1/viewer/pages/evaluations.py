@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,10 @@ class Evaluations:
         entry = self.site.library.entry(request.path_params["key"], "run")
         history = self.site.histories.read(entry)
         row = self.site.histories.made(entry, "row", lambda found: run_row(entry.key, found))
-        sets = [("", "held-out questions", history.evaluations), *((b, b, e) for b, e in history.benchmarks.items())]
+        sets = [
+            *_by_kind("", "held-out questions", history.evaluations, history),
+            *(one for name, known in history.benchmarks.items() for one in _by_kind(name, name, known, history)),
+        ]
         return self.site.page(
             request,
             "run_evaluations.html.j2",
@@ -263,6 +266,17 @@ def _pairs(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 def _and(one: Certificate, other: Certificate) -> str:
     names = [f"{each.model} ({each.probe})" if each.probe else each.model for each in (one, other)]
     return f"{names[0]} and {names[1]}"
+
+
+def _by_kind(key: str, title: str, known: Mapping[str, Any], history: RunHistory) -> list[tuple[str, str, Any]]:
+    """Evaluations in the order in which they were made: those before and after stages, then those within stages, which
+    may ask other questions."""
+    whole = [name for name in ("before", *(stage.name for stage in history.stages)) if name in known]
+    within = sorted(set(known) - set(whole))
+    return [
+        (key, title, {name: known[name] for name in whole}),
+        (key, f"{title}, within stages", {name: known[name] for name in within}),
+    ]
 
 
 def _neighbours(entry: Entry, history: RunHistory) -> list[tuple[str, str]]:
