@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,38 @@ def test_config_json_alone_gives_exact_visual_tokens_and_estimated_text(world: W
     assert ": about " in bare.stdout and ": about " not in whole.stdout
     memory = [re.search(r"grpo: (.*?) of ", out.stdout)[1] for out in (whole, bare)]  # type: ignore[index]
     assert memory[0].split()[1] == memory[1].split()[1]
+
+
+def test_a_device_that_is_not_there_is_a_problem_of_this_machine_only(world: World, place: Path) -> None:
+    done = dry("model.device=cuda:99")
+    assert done.exit_code == 1 and "model.device 'cuda:99' does not exist" in done.stderr
+    assert "1 problem:" in done.stderr and "cuda:99" not in done.stdout
+    assert dry("model.device=cuda:99", "--device", "H100").exit_code == 0
+
+
+def test_a_package_that_adapters_need_is_a_problem(world: World, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    done = dry("model.lora={rank: 4}")
+    assert done.exit_code == 1 and "model.lora needs the package peft" in done.stderr
+    trained = RUN.invoke(app, ["train", "run.yaml", "model.lora={rank: 4}"])
+    assert trained.exit_code == 2 and "model.lora needs the package peft" in trained.stderr
+    assert not list(place.rglob("*.frames")) and not (place / "runs/small/run.json").exists()
+
+
+def test_what_a_start_would_refuse_of_the_run_that_is_there_is_a_problem(world: World, place: Path) -> None:
+    rows = write_rows(place / "own.jsonl", world.read())
+    words = (f"data.train.0.path={rows}", "stages.sft.steps=1", "stages.grpo.steps=1")
+    trained = RUN.invoke(app, ["train", "run.yaml", *words])
+    assert trained.exit_code == 0, trained.output
+    assert "the run that is there, which is finished" in dry(*words).stdout
+    longer = (*words[:2], "stages.grpo.steps=2")
+    done = dry(*longer)
+    assert done.exit_code == 0 and "the run that is there, which gets longer" in done.stdout, done.output
+    write_rows(place / "own.jsonl", world.read()[1:])
+    done = dry(*longer)
+    assert done.exit_code == 1 and "own.jsonl have changed since this run started" in done.stderr, done.output
+    (place / "runs/small/run.json").unlink()
+    assert "cannot be extended: run.json" in dry(*longer).stderr
 
 
 def test_all_problems_come_at_once(world: World, place: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from easyvideor1.cli.app import app
+from easyvideor1.cli.init import propose
 from easyvideor1.cli.init_rows import find_rows
 from easyvideor1.cli.init_settings import Settings
 from easyvideor1.config import load_config, parse_config
-from easyvideor1.types import DataError
+from easyvideor1.types import ConfigError, DataError
 from training.runs import World, write_rows
 
 RUN = CliRunner()
@@ -77,7 +78,8 @@ def test_a_gpu_that_is_small_gets_what_makes_it_fit(world: World, tmp_path: Path
     memory = str(int(0.9 * peak / 0.92))
     small = init("small.yaml", *words, "--memory", memory)
     assert small.exit_code == 0, small.output
-    assert "(evr1 fit)" in Path("small.yaml").read_text() and "else the" in Path("small.yaml").read_text()
+    before, after = (load_config(name).stages[0].micro_batch_tokens for name in ("large.yaml", "small.yaml"))
+    assert after < before
     assert fits("small.yaml", world, "--memory", memory)["fits"]
     config = load_config("small.yaml")
     assert config.cluster.ranks == 2 and config.model.dtype == "bfloat16"
@@ -122,6 +124,26 @@ def test_columns_and_task_are_guessed(tmp_path: Path, answers: list[str], option
     found = find_rows(write_rows(tmp_path / "rows.jsonl", rows))
     assert found.source["task"] == task and found.columns == {"question_key": "question", "answer_key": "gt"}
     assert found.usable == sum(map(bool, answers))
+
+
+def test_one_row_with_a_task_type_does_not_hide_that_of_the_others(tmp_path: Path) -> None:
+    rows = [{"problem": "What?", "answer": "3"}] * 3 + [{"problem": "Is it?", "answer": "a", "problem_type": "math"}]
+    found = find_rows(write_rows(tmp_path / "rows.jsonl", rows))
+    assert found.usable == 4 and found.tasks == {"numerical": 3, "math": 1}
+
+
+def proposed(**given: Any) -> None:
+    fixed = {"model": "none", "name": "a", "task": "", "media_root": "", "memory": ""}
+    propose(**{**fixed, "gpus": 0, "device": "cpu", **given})
+
+
+def test_splits_of_one_format_have_one_set_of_columns(tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "train.jsonl", [{"question": "What?", "gt": "3"}])
+    test = write_rows(tmp_path / "test.jsonl", [{"query": "What?", "gt": "3"}])
+    with pytest.raises(DataError, match=r"test.jsonl names its columns otherwise \(data.question_key: query, .*train"):
+        proposed(rows={"train": train, "test": test})
+    with pytest.raises(ConfigError, match=r"--gpus 8: .* is no GPU; name the GPUs to train on with --device NAME"):
+        proposed(rows={"train": train}, gpus=8)
 
 
 def test_rows_of_other_frameworks_need_no_columns(tmp_path: Path) -> None:

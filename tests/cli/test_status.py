@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ FACTS = {
     "seconds": 123.0,
     "steps": {"sft": 2, "grpo": 50},
     "epochs": {},
-    "incidents": [{"start": 2, "time": "", "text": "a checkpoint was skipped"}],
+    "incidents": [
+        {"start": 2, "time": "", "text": "DAMAGED: step_000008: model.safetensors is cut short; it is skipped"},
+        {"start": 2, "time": "", "text": "stage grpo gets longer: 50 steps, 10 until now"},
+    ],
 }
 LEDGER = [
     {"time": "2026-11-30T09:00:00+00:00", "path": "/old.mp4", "reason": "missing", "detail": "", "action": ""},
@@ -80,14 +84,14 @@ def test_an_interrupted_run_says_how_to_resume(run: Path) -> None:
     done = status("runs/mine")
     assert done.exit_code == 0, done.output
     for words in (
-        "runs/mine: interrupted; last step 0:00:0",
+        "runs/mine: interrupted; last step 0:0",
         "2 of 2, grpo: step 10 of 50, about 0:04:00 of it left",
         "reward 1.000, accuracy 0.250",
         "1, the last at step 7 of 02-grpo: answers without a tag",
         "3 of 12",
         "1 files since the run began, such as /new.mp4: timeout",
         "checkpoints 4.88 KiB",
-        "0:02:03 in 2 starts, which found damage 1 times",
+        "0:02:03 in 2 starts, which found 1 item damaged (evr1 doctor runs/mine)",
         "cd /data/here && evr1 train run.yaml 'name=a b'",
     ):
         assert words in done.stdout, f"{words}\n{done.stdout}"
@@ -95,12 +99,16 @@ def test_an_interrupted_run_says_how_to_resume(run: Path) -> None:
 
 
 def test_a_run_that_works_names_its_process(run: Path) -> None:
+    metrics = run / "stages" / "02-grpo" / "metrics.jsonl"
+    os.utime(metrics, (time.time() - 7200, time.time() - 7200))
     with claimed(run):
         state = read_state(run)
         done = status("runs/mine")
     assert (state.state, state.pid, state.host) == ("running", os.getpid(), socket.gethostname())
-    assert state.idle is not None and state.idle < 60 and state.resume == ""
-    assert f"running, process {os.getpid()} on {socket.gethostname()}; last step 0:00:0" in done.stdout
+    assert state.begun is not None and state.begun < 60 and state.resume == ""
+    assert state.idle is not None and state.idle > 3600, "that of the last step, not of the start"
+    told = f"running, process {os.getpid()} on {socket.gethostname()}; begun 0:0"
+    assert told in done.stdout and ", last step 2:00:0" in done.stdout
     assert "resume" not in done.stdout
     assert not (run / ".lock").exists()
 
@@ -111,7 +119,14 @@ def test_a_lock_that_a_kill_left_is_no_process(run: Path) -> None:
     (run / ".lock").write_text("")
     assert read_state(run).state == "interrupted", "that of an earlier version"
     (run / ".lock").write_text(json.dumps({"pid": 4, "host": "elsewhere.example"}))
-    assert "begun, process 4 on elsewhere.example, which cannot be seen from this machine" in status("runs/mine").stdout
+    for file in run.rglob("*"):
+        os.utime(file, (time.time() - 7200, time.time() - 7200))
+    done = status("runs/mine").stdout
+    words = "begun, process 4 on elsewhere.example, which cannot be seen from this machine; last file written 2:00:0"
+    assert words in done
+    assert "if that process is gone: cd /data/here && evr1 train run.yaml 'name=a b'" in done
+    (run / "run.json").write_text("{")
+    assert read_state(run).state == "damaged", "whoever has it"
 
 
 def test_a_finished_run_needs_nothing(run: Path) -> None:
@@ -144,7 +159,23 @@ def test_a_run_that_has_just_begun(run: Path) -> None:
     (run / "stages").rmdir()
     with claimed(run):
         done = status("runs/mine")
-    assert done.exit_code == 0 and "; begun 0:00:0" in done.stdout and "stage" not in done.stdout
+    assert done.exit_code == 0 and "; begun 0:0" in done.stdout and "stage" not in done.stdout
+
+
+def test_a_run_whose_rows_are_being_read_has_only_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with claimed(Path("runs/my run")):
+        assert [path.name for path in Path("runs/my run").iterdir()] == [".lock"]
+        done = status()
+    assert done.exit_code == 0, done.output
+    assert f"my run: running, preparing data, process {os.getpid()} on" in done.stdout and "fault" not in done.stdout
+
+
+def test_paths_with_blanks_are_quoted_in_commands(run: Path) -> None:
+    write_json(run / "run.json", seal({**FACTS, "directory": "/data/my runs"}))
+    run.rename(run.parent / "my run")
+    done = status("runs/my run").stdout
+    assert "cd '/data/my runs' && evr1" in done and "(evr1 doctor 'runs/my run')" in done
 
 
 def test_several_runs_are_a_table_and_json_has_everything(run: Path, tmp_path: Path) -> None:

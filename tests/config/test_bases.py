@@ -75,6 +75,21 @@ def test_null_takes_a_section_away_and_is_a_value_elsewhere(folder):
     assert config.rewards.timeout is None and config.rollout.max_new_tokens == 64
 
 
+def test_null_of_a_section_that_the_base_has_not_is_no_mistake(folder):
+    (folder / "plain.yaml").write_text("seed: 5\n")
+    config = over(folder, "base: plain.yaml\ncluster: null\nrollout: {vllm: null}\nmodel: {lora: null}\n")
+    assert (config.seed, config.cluster, config.model.lora) == (5, RunConfig().cluster, None)
+    assert over(folder, "base: mine.yaml\n", "again.yaml").rollout == RunConfig().rollout
+    with pytest.raises(ConfigError, match="seed: expected a whole number, got null"):
+        over(folder, "base: plain.yaml\nseed: null\n")
+
+
+def test_a_circle_is_found_however_its_paths_are_written(folder):
+    (folder / "round.yaml").write_text("base: ../lab/mine.yaml\n")
+    with pytest.raises(ConfigError, match="lies over itself"):
+        over(folder, "base: ../lab/round.yaml\n")
+
+
 def test_several_bases_lie_over_each_other_in_order(folder):
     (folder / "more.yaml").write_text("seed: 4\nmodel: {dtype: bfloat16}\n")
     config = over(folder, "base: [base.yaml, more.yaml]\n")
@@ -108,13 +123,15 @@ def test_a_file_may_lie_over_a_shipped_recipe(folder):
         ("base: base.yaml\nstages:\n  grpo:\n    stps: 3\n", "mine.yaml:4: unknown key stages.grpo.stps"),
         ("base: base.yaml\nseed: x\n", "mine.yaml:2: seed: expected a whole number"),
         ("base: wrong.yaml\n", "wrong.yaml:2: unknown key model.pth"),
-        ("stages: {grpo: {steps: 1}}\n", "stages: expected a list, got a section"),
+        ("stages: {grpo: {steps: 1}}\n", "changes of stages by name need base: FILE, whose stages they change"),
+        ("base: [named.yaml, base.yaml]\n", "named.yaml:1: stages: changes by name (grpo) come before the list"),
         ("base: real/qwen3_vl_8b+lorra\n", "'lorra' is no overlay of real size: did you mean lora?"),
         ("base: real/qwen3_vl_9b\n", "'real/qwen3_vl_9b' is no recipe of real size: did you mean real/qwen3_"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_the_file_and_line_that_it_is_from(folder, text, told):
     (folder / "round.yaml").write_text("base: mine.yaml\n")
+    (folder / "named.yaml").write_text("stages: {grpo: {steps: 2}}\n")
     (folder / "wrong.yaml").write_text("model:\n  pth: x\n")
     with pytest.raises(ConfigError) as error:
         over(folder, text)

@@ -81,18 +81,15 @@ def _of_stages(path: Keys, stages: list[str]) -> list[Keys]:
 
 def _stage_names(config: object) -> list[str]:
     """The names of the stages of a configuration; none if it cannot be read."""
-    import yaml
-
-    from easyvideor1.config.shipped import recipe_file, recipe_name
+    from easyvideor1.config.load import read_over_bases
+    from easyvideor1.types import ConfigError
 
     if not isinstance(config, str) or not config:
         return []
     try:
-        name = recipe_name(config)
-        file = Path(config) if name is None else recipe_file(name)
-        values = yaml.safe_load(file.read_text(encoding="utf-8")) if file is not None else {}
+        values = read_over_bases(config)[0].values
         return [str(stage["name"]) for stage in values["stages"] if str(stage["name"]).isidentifier()]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (ConfigError, KeyError, TypeError):
         return []
 
 

@@ -18,8 +18,10 @@ _AGAIN = "run the command of this run again, which rewrites it"
 
 
 def is_run(path: str) -> bool:
-    """Whether a path is a run directory."""
-    return any((Path(path) / mark).exists() for mark in _MARKS)
+    """Whether a path is a run directory; until its rows are read, a run that works has nothing but its lock."""
+    from easyvideor1.locks import is_locked
+
+    return any((Path(path) / mark).exists() for mark in _MARKS) or is_locked(Path(path) / ".lock")
 
 
 def check_run(directory: Path) -> Iterator[Finding]:
@@ -68,6 +70,7 @@ def _config(directory: Path) -> tuple[RunConfig | None, Finding]:
 
 
 def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
+    from easyvideor1.records.damage import damage_texts
     from easyvideor1.training.run_directory.status import read_status
     from easyvideor1.types import DataError
 
@@ -81,11 +84,13 @@ def _facts(directory: Path) -> tuple[dict[str, Any] | None, Finding]:
     if facts is None:
         return None, Finding("run.json", "broken", f"missing: {means}", remedy)
     stage = facts["stage"] or "no step trained yet"
-    incidents = facts.get("incidents", [])
-    if incidents:
-        words = f"{stage}; {facts['starts']} starts, which found or repaired damage {len(incidents)} times"
+    starts = f"{facts['starts']} start{'' if facts['starts'] == 1 else 's'}"
+    if damage := damage_texts(facts):
+        words = (
+            f"{stage}; {starts}, which found or repaired {len(damage)} damaged item{'' if len(damage) == 1 else 's'}"
+        )
         return facts, Finding("run.json", "note", words, "the report lists them")
-    return facts, Finding("run.json", "ok", f"{stage}, {facts['starts']} starts")
+    return facts, Finding("run.json", "ok", f"{stage}, {starts}")
 
 
 def _same(run: CheckedRun) -> Iterator[Finding]:

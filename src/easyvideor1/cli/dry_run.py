@@ -53,6 +53,8 @@ def dry_run(config: RunConfig, overrides: Sequence[str], device: str, memory: st
             found = DryRun(config, components)
             _tell_model(found, shape, fault)
             _check_names(found, overrides)
+            if not device:
+                _check_device(found)
             _read_rows(found, renders=shape is not None)
             if shape is not None:
                 _plan_stages(found)
@@ -112,6 +114,14 @@ def _check_names(found: DryRun, overrides: Sequence[str]) -> None:
             found.problem(f"{words}; {finding.remedy}")
         else:
             typer.echo(f"benchmark: {finding.detail}")
+
+
+def _check_device(found: DryRun) -> None:
+    """Whether ``model.device`` is there, for a run that is to be on this machine."""
+    from easyvideor1.families.family import chosen_device
+
+    with found.looking():
+        chosen_device(found.config.model)
 
 
 def _read_rows(found: DryRun, *, renders: bool) -> None:
@@ -208,7 +218,9 @@ def _show_writes(found: DryRun, *, here: bool) -> None:
 
     A full disk is a problem if the run is to be ``here``, and not on another machine.
     """
+    from easyvideor1.evaluation import evaluation_fault
     from easyvideor1.locks import is_locked
+    from easyvideor1.training.run import is_finished
     from easyvideor1.training.run_directory.identity import compare_configuration
     from easyvideor1.training.run_directory.layout import run_directory
 
@@ -226,7 +238,10 @@ def _show_writes(found: DryRun, *, here: bool) -> None:
             "same": "the run that is there, which goes on",
             "rewritten": "the run that is there, which goes on with other settings that may change",
         }[relation]
-        typer.echo(f"writes: {run_dir}: {begins}")
+        finished = relation in ("same", "rewritten") and is_finished(run_dir, config, evaluation_fault)
+        typer.echo(f"writes: {run_dir}: {'the run that is there, which is finished' if finished else begins}")
+        if not finished:
+            _check_start(found, run_dir, extended=relation == "extended")
         if is_locked(run_dir / ".lock"):
             found.problem(f"{run_dir} is in use by another process; wait for it, or give this run another name")
         if relation != "new":
@@ -236,6 +251,18 @@ def _show_writes(found: DryRun, *, here: bool) -> None:
         _check_room(found, "checkpoints", run_dir, found.checkpoint_bytes, here=here)
     if found.frame_bytes:
         _check_room(found, "frames", Path(config.cache.dir), found.frame_bytes, here=here)
+
+
+def _check_start(found: DryRun, run_dir: Path, *, extended: bool) -> None:
+    """Whether the run that is there takes these rows and lengths."""
+    from easyvideor1.training.run_directory.status import check_start
+
+    if extended and len(found.planned) < len(found.config.stages):
+        found.unchecked.append(f"whether {run_dir} can be extended: not all stages could be planned")
+        return
+    steps = {planned.name: planned.step_count for planned, _, _ in found.planned}
+    with found.looking():
+        check_start(run_dir, found.config, steps, extended=extended)
 
 
 def _tell_place(found: DryRun, run_dir: Path) -> None:

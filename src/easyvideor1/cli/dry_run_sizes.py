@@ -83,13 +83,14 @@ def show_memory(found: DryRun, device: str, memory: str) -> None:
     except ConfigError as error:
         if device or memory:
             found.problem(str(error))
-        else:
+        elif str(error) not in found.problems:
             found.unchecked.append(f"memory and time: {error}; name one with --device")
         return
     try:
         problems, _ = stage_problems(found.components, stages, found.loaded["train"], target)
     except ConfigError as error:
-        found.unchecked.append(f"memory and time: {error}")
+        if str(error) not in found.problems:
+            found.unchecked.append(f"memory and time: {error}")
         return
     typer.echo(f"memory and time on {target.name}, predicted (evr1 fit says more):")
     for problem in problems:

@@ -9,10 +9,13 @@ from easyvideor1.types import EasyVideoError
 #: What a message is about, as a pattern of its first line, and the page with its anchor. The first that is found
 #: counts.
 TOPICS: tuple[tuple[str, str], ...] = (
-    (r"contains a run|cannot be extended|in use by another process", "architecture.md#resume"),
+    (
+        r"contains a run|cannot be extended|have changed since this run started|in use by another process",
+        "architecture.md#resume",
+    ),
     (r"output_dir of a run|run directory", "architecture.md#the-run-directory"),
     (r"model\.conventions", "families.md#where-the-libraries-disagree-modelconventions"),
-    (r"model\.(path|family)\b", "families.md#loading"),
+    (r"model\.(path|family|device)\b", "families.md#loading"),
     (r"max_prompt_tokens|budget is impossible", "planning.md#rules"),
     (r"rewards\.custom|rewards\.on_error", "rewards.md#your-own-reward"),
     (r"rewards\.judge|\bjudge\b", "rewards.md#judge"),

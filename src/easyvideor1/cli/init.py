@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,7 +76,7 @@ def init(
     )
     write_text(out, settings.text(what, str(out)))
     typer.echo(f"wrote {out}: {what}")
-    typer.echo(f"next: evr1 train {out} --dry-run")
+    typer.echo(f"next: evr1 train {quote(str(out))} --dry-run")
 
 
 def _asked(option: str, given: str, question: str) -> str:
@@ -148,7 +149,11 @@ def _gpu_count(target: Device, gpus: int, *, named: bool) -> int:
     """How many ranks to ask for."""
     import torch
 
+    from easyvideor1.types import ConfigError
+
     if target.on_cpu:
+        if gpus:
+            raise ConfigError(f"--gpus {gpus}: {target.name} is no GPU; name the GPUs to train on with --device NAME")
         return 1
     if gpus:
         return gpus
@@ -156,12 +161,29 @@ def _gpu_count(target: Device, gpus: int, *, named: bool) -> int:
 
 
 def _set_data(settings: Settings, found: dict[str, FoundRows]) -> None:
-    """Sources, columns, and what becomes of bad rows."""
+    """Sources, columns, and what becomes of bad rows.
+
+    Raises:
+        DataError: files of one format name their columns differently.
+    """
+    from easyvideor1.types import DataError
+
     uses = {
         "train": "rows to learn from",
         "validation": "rows that are asked between steps",
         "test": "rows that are asked before training and after each stage",
     }
+    train = found["train"]
+    for one in found.values():
+        if one.format == train.format and one.columns != train.columns:
+            raise DataError(
+                f"{one.source['path']} names its columns otherwise ({_columns_words(one)}) than "
+                f"{train.source['path']} ({_columns_words(train)}); a configuration has one set of names: rename the "
+                "columns of one of the files"
+            )
+        if 2 * one.usable < one.rows:
+            words = f"warning: only {one.usable} of {one.rows} rows of {one.source['path']} can be used; the first bad"
+            typer.echo(f"{words} one: {one.first_fault}", err=True)
     bad = [one for one in found.values() if one.usable < one.rows]
     for split, one in found.items():
         for key, value in one.source.items():
@@ -181,6 +203,10 @@ def _set_data(settings: Settings, found: dict[str, FoundRows]) -> None:
         settings.set("data.video.max_pixels", 131_072, "pixels of a frame, such as 480 x 272; details need more")
     if "validation" in found:
         settings.set("evaluation.every", 25, "steps between evaluations on the validation rows")
+
+
+def _columns_words(found: FoundRows) -> str:
+    return ", ".join(f"data.{key}: {name}" for key, name in found.columns.items()) or "the default names"
 
 
 def _set_length(settings: Settings, train: FoundRows, target: Device) -> None:

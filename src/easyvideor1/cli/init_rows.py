@@ -44,6 +44,7 @@ class FoundRows:
     first_fault: str
     tasks: Mapping[str, int]
     loaded: Loaded
+    format: str
 
 
 def find_rows(path: str, *, media_root: str = "", task: str = "") -> FoundRows:
@@ -71,11 +72,10 @@ def find_rows(path: str, *, media_root: str = "", task: str = "") -> FoundRows:
     columns = _columns(rows) if form == "published" else {}
     why |= {key: f"rows have the question, reference or media in the column {name}" for key, name in columns.items()}
     source: dict[str, str] = {"path": path}
-    names_task = any(row.get(name) is not None for row in rows for name in ("problem_type", "task", "task_type"))
-    if form == "published":
-        names_task = any(row.get("problem_type") is not None for row in rows)
-    if task or not names_task:
-        source["task"] = task or _task(rows, columns)
+    names = ("problem_type",) if form == "published" else ("problem_type", "task", "task_type")
+    unnamed = [row for row in rows if all(row.get(name) is None for name in names)]
+    if task or unnamed:
+        source["task"] = task or _task(unnamed, columns)
         why["task"] = "task type of rows without problem_type" + ("" if task else "; guessed from their answers")
     root = media_root or _media_root(path, rows, columns)
     if root:
@@ -96,6 +96,7 @@ def find_rows(path: str, *, media_root: str = "", task: str = "") -> FoundRows:
         str(loaded.bad[0]) if loaded.bad else "",
         Counter(sample.task for sample in loaded.samples),
         loaded,
+        form,
     )
 
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from shlex import quote
 from typing import Any
 
 #: Width of the comments in the file.
@@ -46,7 +47,7 @@ class Settings:
 
     def text(self, what: str, file: str) -> str:
         """The file."""
-        return _HEAD.format(what=what, file=file) + "\n" + "\n".join(self._lines(self.nested(), "", 0)) + "\n"
+        return _HEAD.format(what=what, file=quote(file)) + "\n" + "\n".join(self._lines(self.nested(), "", 0)) + "\n"
 
     def _lines(self, section: Mapping[str, Any], above: str, depth: int) -> Iterator[str]:
         for name, value in section.items():

@@ -15,7 +15,8 @@ from easyvideor1.cli.stage_line import SHOWN
 if TYPE_CHECKING:
     from easyvideor1.evaluation.history import RunHistory, StageHistory
 
-#: ``elsewhere``: another machine has begun it, and from here it cannot be seen whether it still works.
+#: ``elsewhere``: another machine has begun it, and from here it cannot be seen whether it still works. A container that
+#: was started anew is another machine, too.
 State = Literal["running", "elsewhere", "finished", "interrupted", "damaged"]
 
 
@@ -23,8 +24,10 @@ State = Literal["running", "elsewhere", "finished", "interrupted", "damaged"]
 class RunState:
     """What ``evr1 status`` says of a run; ``None`` is what is not known.
 
-    ``idle`` are the seconds since the last step, or since the start if there is none yet. ``left`` are the seconds that
-    the steps of the stage that is under way will take, by the mean of those done. ``disk`` are bytes by kind.
+    ``begun``, ``idle`` and ``written`` are the seconds since the process that has the run began, since the last step
+    (of any start), and since a file of the run was last written. ``left`` are the seconds that the steps of the stage
+    that is under way will take, by the mean of those done. ``disk`` are bytes by kind. Of what ``incidents`` tell only
+    ``damage`` is damage.
     """
 
     directory: str
@@ -33,7 +36,9 @@ class RunState:
     faults: tuple[str, ...] = ()
     pid: int | None = None
     host: str = ""
+    begun: float | None = None
     idle: float | None = None
+    written: float | None = None
     stage: str = ""
     stage_number: int | None = None
     stages: int | None = None
@@ -44,6 +49,7 @@ class RunState:
     evaluation: Mapping[str, Any] | None = None
     alarms: tuple[Mapping[str, Any], ...] = ()
     incidents: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
     rows: int = 0
     bad_rows: int = 0
     bad_media: tuple[str, ...] = ()
@@ -62,31 +68,35 @@ def read_state(directory: Path) -> RunState:
     """
     from easyvideor1.evaluation.history import read_history
     from easyvideor1.locks import is_locked
+    from easyvideor1.records.damage import damage_texts
     from easyvideor1.training.run_directory.status import FINISHED, lock_owner, other_host, read_status
     from easyvideor1.types import DataError
 
     history = read_history(directory)
+    busy = is_locked(directory / ".lock")
+    preparing = busy and not (directory / "run.json").exists()  # it is written when all rows and frames are there
     faults = [str(damage) for damage in history.damage if damage.where != "run.json"]  # told by ``read_status``
     facts: Mapping[str, Any] = {}
     try:
         facts = read_status(directory) or {}
     except DataError as error:
         faults.append(str(error))
-    if not facts and not faults:
+    if not facts and not faults and not preparing:
         faults.append(f"{directory / 'run.json'} is missing: how far the run is, and its command, are unknown")
-    if history.config is None and not (directory / "config.yaml").exists():
+    if history.config is None and not (directory / "config.yaml").exists() and not preparing:
         faults.append(f"{directory / 'config.yaml'} is missing: the run cannot resume")
     owner = lock_owner(directory)
-    busy, host = is_locked(directory / ".lock"), str(owner.get("host", ""))
+    host = str(owner.get("host", ""))
     finished = facts.get("stage") == FINISHED
     state: State = "finished" if finished else "interrupted"
     if busy:
         state = "running"
-    elif other_host(directory):
-        state = "elsewhere"
     elif faults:
         state = "damaged"
+    elif other_host(directory) and not finished:
+        state = "elsewhere"
     seen = busy or state == "elsewhere"
+    disk, written = _disk(directory)
     return RunState(
         directory=str(directory),
         state=state,
@@ -94,7 +104,9 @@ def read_state(directory: Path) -> RunState:
         faults=tuple(dict.fromkeys(faults)),
         pid=int(owner["pid"]) if seen and "pid" in owner else None,
         host=host if seen else "",
-        **_progress(history, facts, directory, busy=busy),
+        begun=_age(directory / ".lock") if seen else None,
+        written=written,
+        **_progress(history, facts, directory),
         evaluation=_last_evaluation(history),
         alarms=tuple(
             {"stage": stage.name, "step": row["step"], "message": row.get("message", "")}
@@ -102,23 +114,22 @@ def read_state(directory: Path) -> RunState:
             for row in stage.canary
         ),
         incidents=tuple(str(incident["text"]) for incident in facts.get("incidents", ())),
+        damage=tuple(damage_texts(facts)),
         rows=_rows(history, "rows"),
         bad_rows=_rows(history, "refused"),
         bad_media=_bad_media(history, facts),
-        disk=_disk(directory),
+        disk=disk,
         starts=int(facts.get("starts", 0)),
         seconds=float(facts.get("seconds", 0.0)),
         working_directory=str(facts.get("directory", "")),
-        resume="" if finished or seen else resume_command(facts.get("command", ())),
+        resume="" if finished or busy else resume_command(facts.get("command", ())),
     )
 
 
-def _progress(history: RunHistory, facts: Mapping[str, Any], directory: Path, *, busy: bool) -> dict[str, Any]:
+def _progress(history: RunHistory, facts: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     """Stage, step, times and metrics of the last stage that was begun."""
     steps: Mapping[str, int] = facts.get("steps", {})
     found: dict[str, Any] = {"stages": len(steps) or None}
-    if busy:
-        found["idle"] = _age(directory / ".lock")
     if not history.stages:
         return found
     stage = history.stages[-1]
@@ -128,9 +139,7 @@ def _progress(history: RunHistory, facts: Mapping[str, Any], directory: Path, *,
     if stage.metrics:
         last = stage.metrics[-1]
         found["metrics"] = {key: float(last[key]) for key in SHOWN if isinstance(last.get(key), int | float)}
-        since = _age(directory / "stages" / stage.name / "metrics.jsonl")
-        if since is not None:
-            found["idle"] = min(since, found.get("idle") or since)
+        found["idle"] = _age(directory / "stages" / stage.name / "metrics.jsonl")
     if whole is not None and (mean := _mean_step(stage)) is not None:
         found["left"] = mean * max(whole - stage.steps, 0)
     return found
@@ -195,23 +204,27 @@ def _bad_media(history: RunHistory, facts: Mapping[str, Any]) -> tuple[str, ...]
     return tuple(f"{file.path}: {file.last.reason}" for file in bad_files(entries))
 
 
-def _disk(directory: Path) -> dict[str, int]:
-    """Bytes of the run's files: all, and those of checkpoints and rollouts."""
+def _disk(directory: Path) -> tuple[dict[str, int], float | None]:
+    """Bytes of the run's files: all, and those of checkpoints and rollouts; and the age of the newest file."""
+    newest = None
     sizes = {"total": 0, "checkpoints": 0, "rollouts": 0}
     for file in directory.rglob("*"):
         try:
-            size = file.stat().st_size if file.is_file() else 0
+            if not file.is_file():
+                continue
+            found = file.stat()
         except OSError:  # written or removed at this moment
             continue
-        sizes["total"] += size
+        newest = max(newest or 0.0, found.st_mtime)
+        sizes["total"] += found.st_size
         for kind in ("checkpoints", "rollouts"):
             if kind in file.relative_to(directory).parts:
-                sizes[kind] += size
-    return sizes
+                sizes[kind] += found.st_size
+    return sizes, None if newest is None else max(time.time() - newest, 0.0)
 
 
 def resume_command(command: object) -> str:
-    """The command that began a run, as it is typed again; empty if it is not known."""
+    """The command of the last start of a run, as it is typed again; empty if it is not known."""
     if not isinstance(command, list) or not command:
         return ""
     program, *words = map(str, command)

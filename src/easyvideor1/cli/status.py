@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,11 +98,13 @@ def _show(state: RunState) -> None:
     disk = {name: size_words(size) for name, size in state.disk.items()}
     _line("disk", f"{disk['total']}: checkpoints {disk['checkpoints']}, rollouts {disk['rollouts']}")
     starts = f"{state.starts} start{'' if state.starts == 1 else 's'}"
-    found = f", which found damage {len(state.incidents)} times (evr1 doctor {state.directory})"
-    _line("work", f"{clock(state.seconds)} in {starts}{found if state.incidents else ''}")
+    count = len(state.damage)
+    found = f", which found {count} item{'' if count == 1 else 's'} damaged (evr1 doctor {quote(state.directory)})"
+    _line("work", f"{clock(state.seconds)} in {starts}{found if state.damage else ''}")
     if state.resume:
-        here = f"cd {state.working_directory} && " if state.working_directory else ""
-        _line("resume", f"{here}{state.resume}")
+        here = f"cd {quote(state.working_directory)} && " if state.working_directory else ""
+        gone = "if that process is gone: " if state.state == "elsewhere" else ""
+        _line("resume", f"{gone}{here}{state.resume}")
 
 
 def _line(name: str, text: str) -> None:
@@ -113,10 +116,15 @@ def _state_words(state: RunState) -> str:
 
     if state.state in ("running", "elsewhere"):
         owner = f"process {state.pid} on {state.host}" if state.pid else "by a process"
-        since = "" if state.idle is None else f"; last step {clock(state.idle)} ago"
-        since = since.replace("last step", "begun") if not state.step else since
-        unseen = ", which cannot be seen from this machine" if state.state == "elsewhere" else ""
-        return f"{'running' if state.state == 'running' else 'begun'}, {owner}{unseen}{since}"
+        ages = {"begun": state.begun, "last step": state.idle}
+        word, unseen = "running", ""
+        if state.state == "elsewhere":
+            word, unseen = "begun", ", which cannot be seen from this machine"
+            ages = {"last file written": state.written}
+        elif not state.starts:
+            word = "running, preparing data"
+        told = ", ".join(f"{what} {clock(age)} ago" for what, age in ages.items() if age is not None)
+        return f"{word}, {owner}{unseen}{f'; {told}' if told else ''}"
     if state.state == "interrupted" and state.idle is not None:
         return f"interrupted; last step {clock(state.idle)} ago"
     return state.state

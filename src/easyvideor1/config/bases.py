@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from easyvideor1.config.base import ByName, Shorthand
-from easyvideor1.config.keys import mark_at
+from easyvideor1.config.keys import is_required_section, mark_at
 from easyvideor1.config.repeat import written_out
 from easyvideor1.config.yaml_source import Keys, Source, describe, read_yaml
 from easyvideor1.types import ConfigError
@@ -36,7 +36,7 @@ class Written:
 Find = Callable[[str, Path | None], Written]
 
 
-def with_bases(written: Written, find: Find, above: tuple[str, ...] = ()) -> Source:
+def with_bases(written: Written, find: Find, above: tuple[Path | str, ...] = ()) -> Source:
     """A configuration over its bases, with loops of stages written out.
 
     Raises:
@@ -47,7 +47,7 @@ def with_bases(written: Written, find: Find, above: tuple[str, ...] = ()) -> Sou
     if named is None:
         return written_out(source)
     where = source.where((BASE,))
-    if written.name in above:
+    if (here := _identity(written)) in above:
         raise ConfigError(f"{where}: {BASE}: {written.name} lies over itself; remove it from one of the files")
     bases = [named] if isinstance(named, str) else named
     if not isinstance(bases, list) or not bases or not all(isinstance(each, str) and each for each in bases):
@@ -58,8 +58,14 @@ def with_bases(written: Written, find: Find, above: tuple[str, ...] = ()) -> Sou
             found = find(each, written.folder)
         except ConfigError as error:
             raise ConfigError(f"{where}: {BASE}: {error}") from error
-        under = lay_over(under, with_bases(found, find, (*above, written.name)))
+        under = lay_over(under, with_bases(found, find, (*above, here)))
     return lay_over(under, _written_out(source))
+
+
+def _identity(written: Written) -> Path | str:
+    """The same however its path is written: one with ``..`` gets longer with every round of a circle."""
+    file = Path(written.name)
+    return file.resolve() if file.is_file() else written.name
 
 
 def lay_over(under: Source, over: Source) -> Source:
@@ -83,6 +89,12 @@ def _lay(
         if path == ("stages",) and isinstance(value, Mapping) and isinstance(values.get(key), list):
             _lay_stages(values[key], marks, value, over)
             continue
+        if path == ("stages",) and isinstance(value, list) and isinstance(values.get(key), Mapping) and values[key]:
+            raise ConfigError(
+                f"{marks.get(path) or over.where(path)}: stages: changes by name ({', '.join(map(str, values[key]))}) "
+                f"come before the list of stages of {over.where(place)}, which would replace them; name this file "
+                f"after that one in {BASE}"
+            )
         mark = mark_at(path)
         below = values.get(key)
         if mark is not None and isinstance(value, Mapping):
@@ -94,13 +106,24 @@ def _lay(
             continue
         for old in [each for each in marks if each[: len(path)] == path]:
             del marks[old]
-        if value is None and isinstance(below, dict):
-            del values[key]
+        if value is None and (isinstance(below, dict) or is_required_section(path)):
+            values.pop(key, None)
             continue
-        values[key] = deepcopy(value)
+        values[key] = _without_nulls(deepcopy(value), path)
         for each, line in over.marks.items():
             if each[: len(place)] == place:
                 marks[(*path, *each[len(place) :])] = line
+
+
+def _without_nulls(value: Any, at: Keys) -> Any:
+    """A value without the sections that it takes away, for there are none below."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _without_nulls(each, (*at, key))
+        for key, each in value.items()
+        if each is not None or not is_required_section((*at, key))
+    }
 
 
 def _lay_stages(stages: list[Any], marks: dict[Keys, str], changes: Mapping[str, Any], over: Source) -> None:

@@ -64,6 +64,15 @@ def is_list_at(path: Keys) -> bool | None:
     return next((is_list(_without_null(field.annotation)) for field in fields_at(path)), None)
 
 
+def is_required_section(path: Keys) -> bool:
+    """Whether there is a section at ``path`` that cannot be null."""
+    fields = fields_at(path)
+    return bool(fields) and all(
+        inner_models(field) and not is_list(field.annotation) and type(None) not in typing.get_args(field.annotation)
+        for field in fields
+    )
+
+
 def keys_at(path: Keys, name: object = None) -> list[str]:
     """The keys of the section at ``path``; none where there is no section.
 

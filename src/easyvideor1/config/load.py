@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from easyvideor1.config import yaml_source
 from easyvideor1.config.base import ByName
-from easyvideor1.config.bases import Written, with_bases
+from easyvideor1.config.bases import BASE, Written, with_bases
 from easyvideor1.config.keys import dotted, is_list_at, mark_at
 from easyvideor1.config.moved_keys import moved_to
 from easyvideor1.config.paths import path_advice
@@ -215,6 +215,8 @@ def _explain(problem: dict[str, Any], source: Source) -> str:
         hint = "; put it in quotes"
     elif isinstance(found, float) and kind == "int_type" and found.is_integer():
         hint = f"; write {int(found)}"
+    elif path == ("stages",) and isinstance(found, dict):
+        hint = f"; changes of stages by name need {BASE}: FILE, whose stages they change"
     return f"{place}: {key}: {message}, got {describe(found)}{hint}"
 
 

@@ -33,10 +33,7 @@ def add_adapters(family: Family, model: Any, config: LoraConfig) -> None:
     Raises:
         ConfigError: peft is not installed, or the groups have no linear layer.
     """
-    try:
-        import peft
-    except ImportError as error:
-        raise ConfigError("model.lora needs the package peft: pip install 'easyvideor1[lora]'") from error
+    peft = require_peft()
     wanted = {
         id(module)
         for group in config.targets
@@ -59,6 +56,19 @@ def add_adapters(family: Family, model: Any, config: LoraConfig) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         peft.inject_adapter_in_model(settings, model, adapter_name=_NAME)
+
+
+def require_peft() -> Any:
+    """The package peft.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise ConfigError("model.lora needs the package peft: pip install 'easyvideor1[lora]'") from error
+    return peft
 
 
 @contextmanager

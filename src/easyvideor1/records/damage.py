@@ -29,6 +29,8 @@ from easyvideor1.records.reading import (
 
 #: Suffix of the file that keeps unreadable lines, so that users can inspect them.
 ASIDE = ".damaged"
+#: How the lines begin that starts of a run tell of damage; they tell of other things as well.
+DAMAGED = "DAMAGED: "
 _COPY = "restore it from a backup of the run, if there is one; nothing else needs to be done"
 
 
@@ -43,6 +45,12 @@ class Damage:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}; {self.means}"
+
+
+def damage_texts(facts: Mapping[str, Any]) -> list[str]:
+    """The damage among the incidents of ``run.json``; extensions, restarts and repeated steps are none."""
+    texts = [str(incident["text"]) for incident in facts.get("incidents", ())]
+    return [text for text in texts if text.startswith(DAMAGED)]
 
 
 def record_digests(checkpoint: Path) -> dict[str, str]:

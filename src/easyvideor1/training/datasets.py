@@ -11,6 +11,7 @@ from easyvideor1.components import Components
 from easyvideor1.config import RunConfig, StageConfig
 from easyvideor1.config.paths import require_sources
 from easyvideor1.data import BadRow, Loaded, SampleStream, shared_ids_note, source_weights
+from easyvideor1.policy.adapters import require_peft
 from easyvideor1.rollout.requests import offline_ids
 from easyvideor1.seeds import derive_seed
 from easyvideor1.tasks import canonical_task
@@ -156,6 +157,11 @@ def name_faults(config: RunConfig) -> Iterator[EasyVideoError]:
             yield error
     if config.model.lora is None and {*config.model.freeze} == {"vision", "merger", "language"}:
         yield ConfigError("model.freeze freezes the whole model; leave at least one group to train")
+    if config.model.lora is not None:
+        try:
+            require_peft()
+        except ConfigError as error:
+            yield error
     for _, fault in resolve_names(config):
         if fault is not None:
             yield fault

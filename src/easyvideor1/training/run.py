@@ -89,7 +89,7 @@ def run(
     check_loggers(config)
     with claimed(run_dir), ranks_of(config, restart) as ranks:
         extended = check_configuration(run_dir, config)
-        if not extended and _is_finished(run_dir, config, evaluation_fault):
+        if not extended and is_finished(run_dir, config, evaluation_fault):
             _tell_finished(run_dir, config, evaluation_fault, watch)
             return run_dir
         sweep(run_dir)
@@ -150,7 +150,7 @@ def _close(model: RunModel, loggers: Loggers, say: Callable[[str], None] | None 
         loggers.finish()
 
 
-def _is_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationFault) -> bool:
+def is_finished(run_dir: Path, config: RunConfig, evaluation_fault: EvaluationFault) -> bool:
     """Whether the run is finished, and its test evaluations and last checkpoint are there and whole."""
     status = read_status(run_dir)
     if status is None or status["stage"] != FINISHED:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easyvideor1.config import RunConfig, StageConfig
-from easyvideor1.records.damage import Damage, stage_damage, steps_words
+from easyvideor1.records.damage import DAMAGED, Damage, stage_damage, steps_words
 from easyvideor1.training.run_directory.checkpoint import Latest, unsaved_words
 from easyvideor1.training.run_directory.layout import due, evaluations_directory, stage_directory, validation_name
 from easyvideor1.training.run_directory.run_log import Rewound
@@ -40,9 +40,9 @@ class Teller:
 
 def shown(damage: Sequence[Damage]) -> list[str]:
     """One line per damaged item, for the first ones if there are many."""
-    lines = [f"DAMAGED: {one}" for one in damage[:_TOLD]]
+    lines = [f"{DAMAGED}{one}" for one in damage[:_TOLD]]
     if more := len(damage) - len(lines):
-        lines.append(f"DAMAGED: {more} more; `evr1 doctor RUN` lists all of them")
+        lines.append(f"{DAMAGED}{more} more; `evr1 doctor RUN` lists all of them")
     return lines
 
 

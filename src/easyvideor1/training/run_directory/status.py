@@ -28,7 +28,7 @@ FINISHED = "finished"
 
 class RunStatus:
     """``run.json``: what made the run, the steps of its stages, the stage that is under way, and the seconds it has
-    taken.
+    taken. The command and its directory are those of the last start: an earlier command may be of a shorter run.
 
     Seconds count up to the last note, which every checkpoint makes: work that a kill undid is not counted, and neither
     is the time between two starts. ``lengthened`` are the stages that this start makes longer, with their steps so far.
@@ -52,26 +52,15 @@ class RunStatus:
             extended: whether the run was shorter until now (``check_configuration``).
 
         Raises:
-            ConfigError: the rows have changed since the run began, or it cannot be extended like this.
+            ConfigError: see ``check_start``.
         """
-        data = config.data
-        digests = source_digests(config, (*data.train, *data.validation, *data.test))
-        facts = read_status(run_dir)
+        facts, digests = check_start(run_dir, config, steps, extended=extended)
         lengthened: dict[str, int] = {}
         if facts is None:
-            if extended:
-                raise ConfigError(
-                    f"{run_dir} cannot be extended: run.json, which keeps how long its stages are, is missing. Start "
-                    "the command that began the run once more, then extend it"
-                )
             facts = {**_facts(config), "data": digests, "starts": 0, "stage": "", "seconds": 0.0}
-        elif changed := [path for path, digest in digests.items() if facts["data"].get(path) != digest]:
-            raise ConfigError(
-                f"{run_dir}: the rows of {', '.join(changed)} have changed since this run started, so resuming would "
-                "mix two data sets. Restore them, give this run another name, or remove the directory to start over."
-            )
         elif extended:
             lengthened = _extend(run_dir, config, steps, facts)
+        facts |= {"command": sys.argv, "directory": os.getcwd()}  # noqa: PTH109 - as the shell calls it
         facts["starts"] += 1
         facts["steps"] = dict(steps)
         facts["epochs"] = {options.name: options.epochs for options in config.stages if options.epochs is not None}
@@ -106,17 +95,42 @@ class RunStatus:
         write_json(self.file, seal(self.facts))
 
 
-def _extend(run_dir: Path, config: RunConfig, steps: Mapping[str, int], facts: dict[str, Any]) -> dict[str, int]:
-    """Get a run ready to become longer; returns the stages that do, with their steps so far.
+def check_start(
+    run_dir: Path, config: RunConfig, steps: Mapping[str, int], *, extended: bool
+) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """Make sure that ``run.json`` lets a start begin, continue or extend the run; nothing is written.
 
-    The test evaluation at the former end of a stage gets the name of its step (``02-grpo-000050``): ``02-grpo`` is the
-    one at the new end. All of this can be done twice, so a kill in between does no harm.
+    The arguments are those of ``RunStatus.open``.
+
+    Returns:
+        ``run.json``, ``None`` if there is none, and the digests of the rows by path.
 
     Raises:
-        ConfigError: a stage would become shorter, or how long it is is not known.
+        ConfigError: the rows have changed since the run began, a stage would become shorter, or how long it is is not
+            known.
+        DataError: ``run.json`` is damaged.
     """
-    before: Mapping[str, int] = facts.get("steps", {})
-    lengthened: dict[str, int] = {}
+    data = config.data
+    digests = source_digests(config, (*data.train, *data.validation, *data.test))
+    facts = read_status(run_dir)
+    if facts is None:
+        if extended:
+            raise ConfigError(
+                f"{run_dir} cannot be extended: run.json, which keeps how long its stages are, is missing. Start "
+                "the command that began the run once more, then extend it"
+            )
+        return None, digests
+    if changed := [path for path, digest in digests.items() if facts["data"].get(path) != digest]:
+        raise ConfigError(
+            f"{run_dir}: the rows of {', '.join(changed)} have changed since this run started, so resuming would "
+            "mix two data sets. Restore them, give this run another name, or remove the directory to start over."
+        )
+    if extended:
+        _check_lengths(run_dir, config, steps, facts.get("steps", {}))
+    return facts, digests
+
+
+def _check_lengths(run_dir: Path, config: RunConfig, steps: Mapping[str, int], before: Mapping[str, int]) -> None:
     for options in config.stages:
         directory = stage_directory(run_dir, config, options)
         if options.name not in before:
@@ -129,6 +143,22 @@ def _extend(run_dir: Path, config: RunConfig, steps: Mapping[str, int], facts: d
                 f"{run_dir}: stage {options.name} has {old} steps there, {new} here; a run can be made longer, not "
                 "shorter. Give this run another name or output_dir"
             )
+
+
+def _extend(run_dir: Path, config: RunConfig, steps: Mapping[str, int], facts: dict[str, Any]) -> dict[str, int]:
+    """Get a run ready to become longer; returns the stages that do, with their steps so far.
+
+    The test evaluation at the former end of a stage gets the name of its step (``02-grpo-000050``): ``02-grpo`` is the
+    one at the new end. All of this can be done twice, so a kill in between does no harm. ``check_start`` has found it
+    possible.
+    """
+    before: Mapping[str, int] = facts.get("steps", {})
+    lengthened: dict[str, int] = {}
+    for options in config.stages:
+        directory = stage_directory(run_dir, config, options)
+        if options.name not in before:
+            continue
+        old, new = before[options.name], steps[options.name]
         if new > old:
             lengthened[options.name] = old
             for label in ("", *facts.get("benchmarks", {})):
@@ -179,8 +209,6 @@ def _facts(config: RunConfig) -> dict[str, Any]:
     return {
         "name": config.name,
         "seed": config.seed,
-        "command": sys.argv,
-        "directory": os.getcwd(),  # noqa: PTH109 - as the shell calls it
         "versions": versions,
         "threads": torch.get_num_threads(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
