@@ -46,6 +46,14 @@ _NOT_THE_ANSWER = re.compile(
     r"\s++(?:(?:the|my|this|that|a|an|his|her|your|correct|right|true|best|final)\s++){0,3}\Z",
     re.IGNORECASE,
 )
+#: "I deny that the answer is red", "it is not the case that the answer is red": a denial in the same clause.
+_DENIED = re.compile(
+    r"\b(?:nobody|no\s++one|none|never|hardly|cannot|deny|denies|denied|doubt|doubts|disagree|disagrees|reject|rejects|"
+    r"refuse|refuses|not|don't|doesn't|didn't|can't|won't|wouldn't|isn't|unlikely|impossible)\b"
+    r"(?:(?!\b(?:so|thus|hence|therefore|but)\b)[^.,;:!?\n])*+\Z"
+    r"|\bnon-\Z",
+    re.IGNORECASE,
+)
 #: What follows gives the reason for a statement and is no part of it, but where it brings up another answer.
 _BECAUSE = re.compile(
     r"[,;.]?\s++(?:because|since|as\s++(?:the|it|he|she|they|there|this|that|we|i|an?|both|all|each|no|one|only)\b)",
@@ -202,6 +210,7 @@ def _statement(region: Candidate, fallback: Fallback) -> Candidate | None:
     if (
         found.text.lower().startswith("not ")
         or _CONDITION.search(tail[:begin])
+        or _DENIED.search(tail[max(0, begin - 80) : begin])
         or _NOT_THE_ANSWER.search(tail[max(0, begin - 80) : begin])
     ):
         return replace(found, text="")
