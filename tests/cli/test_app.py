@@ -81,7 +81,7 @@ def test_a_mistake_is_one_message_without_a_traceback(tmp_path):
     assert done.returncode == 2
     assert done.stdout == ""
     meant = "did you mean stages.a.optimizer.lr or stages.a.critic.lr?"
-    assert done.stderr == f"error: {path}:2: unknown key stages.a.lr: {meant}\n"
+    assert done.stderr == f"error: {path}:2: unknown key stages.a.lr: {meant}\n  see docs/configuration.md\n"
 
 
 @pytest.mark.parametrize("words", [("--debug", "config", "show", "none"), ("config", "show", "none", "--debug")])
@@ -129,7 +129,7 @@ def test_the_installed_command_is_this_one():
         (("train", "rows.jsonl"), "rows.jsonl: this is a file of rows, not a configuration; name it in data.train"),
         (("train", "run.yml"), "run.yml: no such file (from {place}); did you mean run.yaml?"),
         (("train", "run.yaml", "--steps", "3"), "No such option: --steps. Write settings without dashes, as"),
-        (("check", "run.yaml"), "No such command 'run.yaml'. Put the command first: evr1 check rewards run.yaml"),
+        (("check", "run.yaml"), "No such command 'run.yaml'. Put the command first: evr1 check data|rewards run.yaml"),
         (("check", "rewards", "row.jsonl"), "did you mean {place}/rows.jsonl"),
         (("report", "run.yam"), "run.yam: no such run directory: looked for {place}/run.yam; did you mean"),
         (("export", "run.yam", "out"), "run.yam: no such run directory: looked for {place}/run.yam; did you mean"),

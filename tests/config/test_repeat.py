@@ -79,6 +79,7 @@ def test_a_name_that_a_loop_makes_is_not_free():
 
 def test_editors_know_loops():
     schema = json.loads((Path(__file__).parents[2] / "docs" / "config.schema.json").read_text(encoding="utf-8"))
-    stage, loop = schema["properties"]["stages"]["items"]["anyOf"]
+    (listed,) = (form for form in schema["properties"]["stages"]["anyOf"] if "items" in form)
+    stage, loop = listed["items"]["anyOf"]
     assert stage == loop["properties"]["stages"]["items"]
     assert set(yaml.safe_load(LOOP)["stages"][1]) == set(loop["required"])

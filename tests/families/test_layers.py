@@ -91,7 +91,7 @@ def test_a_projection_is_copied_saved_and_adapted_like_a_convolution(name, famil
         for one, other in zip(*(layer.parameters() for layer in adapted), strict=True):
             one.copy_(other.normal_())
     patches = torch.randn(7, *projection.weight.shape[1:])
-    torch.testing.assert_close(adapted[0](patches), adapted[1](patches), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(adapted[0](patches), adapted[1](patches), rtol=1e-3, atol=1e-3)
 
 
 def norms():

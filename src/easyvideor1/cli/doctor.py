@@ -220,6 +220,7 @@ EXTRAS = {
     "wandb": ("wandb", "loggers: [wandb]"),
     "vllm": ("vllm", "rollout.engine: vllm"),
     "serve": ("uvicorn", "evr1 serve"),
+    "view": ("uvicorn", "evr1 view"),
     "ray": ("ray", "rollout.placement: ray, cluster.placement: ray"),
 }
 #: What of vLLM the engine was tested with.

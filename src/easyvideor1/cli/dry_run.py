@@ -240,7 +240,7 @@ def _show_writes(found: DryRun, *, here: bool) -> None:
         }[relation]
         finished = relation in ("same", "rewritten") and is_finished(run_dir, config, evaluation_fault)
         typer.echo(f"writes: {run_dir}: {'the run that is there, which is finished' if finished else begins}")
-        if not finished:
+        if relation != "new" and not finished:
             _check_start(found, run_dir, extended=relation == "extended")
         if is_locked(run_dir / ".lock"):
             found.problem(f"{run_dir} is in use by another process; wait for it, or give this run another name")
@@ -262,7 +262,10 @@ def _check_start(found: DryRun, run_dir: Path, *, extended: bool) -> None:
         return
     steps = {planned.name: planned.step_count for planned, _, _ in found.planned}
     with found.looking():
-        check_start(run_dir, found.config, steps, extended=extended)
+        try:
+            check_start(run_dir, found.config, steps, extended=extended)
+        except OSError as error:  # rows that are gone are a problem that was told
+            found.unchecked.append(f"whether {run_dir} goes on with these rows: {error}")
 
 
 def _tell_place(found: DryRun, run_dir: Path) -> None:
