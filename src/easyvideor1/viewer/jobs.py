@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from easyvideor1.types import EasyVideoError
@@ -13,6 +14,18 @@ from easyvideor1.types import EasyVideoError
 T = TypeVar("T")
 #: Called with what is done, what there is to do, and words for it.
 Advance = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a piece of work was at one moment. What is read after it is at least as new."""
+
+    running: bool
+    done: int
+    total: int
+    words: str
+    error: str
+    state: str
 
 
 class Job(Generic[T]):
@@ -54,6 +67,11 @@ class Job(Generic[T]):
     def state(self) -> str:
         """Changes whenever there is something new to show."""
         return f"{self.version} {self.words} {self.done}/{self.total} {self.running}"
+
+    def progress(self) -> Progress:
+        """How far it is now."""
+        running, state = self.running, self.state
+        return Progress(running, self.done, self.total, self.words, self.error, state)
 
     def wait(self, seconds: float | None = None) -> Job[T]:
         """Wait until it has ended, or for so many seconds."""

@@ -72,12 +72,24 @@ class Data:
                 known = self._checks[key] = (check, Job(check.work, version))
         return title, *known
 
-    def _page(self, request: Request, template: str, **values: Any) -> Response:
+    def _look(self, request: Request) -> tuple[DataCheck, dict[str, Any]]:
+        """What is known of the data of a page, and what every template needs of it.
+
+        The progress is noted first: facts that are read before the work ends must not stand beside the word that it has
+        ended, since the page would then never be renewed.
+        """
         key = request.path_params["key"]
         title, check, job = self._check(key)
         job.wait(None if self.site.exporting else 0.7)
-        given: dict[str, Any] = {"version": job.state, "watched": f"/data/{key}/version"}
-        return self.site.page(request, template, key=key, title=title, check=check, job=job, **given, **values)
+        now = job.progress()
+        return check, {
+            "key": key,
+            "title": title,
+            "check": check,
+            "job": now,
+            "version": now.state,
+            "watched": f"/data/{key}/version",
+        }
 
     def index(self, request: Request) -> Response:
         """What rows can be looked at."""
@@ -90,15 +102,15 @@ class Data:
 
     def overview(self, request: Request) -> Response:
         """Sources, lengths, constants, duplicates and rows that cannot be used."""
-        _, check, job = self._check(request.path_params["key"])
-        job.wait(None if self.site.exporting else 0.7)
+        check, given = self._look(request)
         rows = list(check.rows)  # another thread adds to them
         repeated = duplicates(check)
         media = same_media(check)
         measured = sum(row.length is not None or bool(row.fault) for row in rows)
-        return self._page(
+        return self.site.page(
             request,
             "data_overview.html.j2",
+            **given,
             lengths=lengths(rows, check.limit),
             measured=measured,
             count=len(rows),
@@ -115,7 +127,7 @@ class Data:
 
     def rows(self, request: Request) -> Response:
         """The rows, chosen by split, task type, words, and whether they can be asked."""
-        _, check, _ = self._check(request.path_params["key"])
+        check, given = self._look(request)
         asked = request.query_params
         rows = list(enumerate(list(check.rows)))
         splits = Counter(row.split for _, row in rows)
@@ -130,9 +142,10 @@ class Data:
         page = min(max(1, int(text)), pages) if text.isascii() and text.isdigit() and len(text) < 9 else 1
         some = chosen[(page - 1) * _PER_PAGE : page * _PER_PAGE]
         media = {place: [(ref, check.plans.get(ref)) for ref in row.sample.media] for place, row in some}
-        return self._page(
+        return self.site.page(
             request,
             "data_rows.html.j2",
+            **given,
             rows=some,
             media=media,
             count=len(chosen),
@@ -152,6 +165,7 @@ class Data:
             job.wait(0.1)  # a link may be opened before any row is read
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) < len(check.rows)):
             raise DataError(f"there is no row {text[:40]!r}; {len(check.rows)} have been read so far")
+        check, given = self._look(request)
         place = int(text)
         row = check.rows[place]
         media = [
@@ -160,7 +174,7 @@ class Data:
             for plan in (check.plans.get(ref),)
         ]
         values = {"row": row, "place": place, "media": media, "count": len(check.rows)}
-        return self._page(request, "data_row.html.j2", **values)
+        return self.site.page(request, "data_row.html.j2", **given, **values)
 
 
 def file_keys(files: Sequence[Path]) -> dict[str, Path]:
