@@ -164,7 +164,9 @@ def test_a_wrong_query_says_what_is_wrong(query):
 @pytest.mark.parametrize("mark", MARKS)
 def test_every_combination_is_sql(tmp_path, order, by, mark):
     index = filled(several(tmp_path / "run"))
-    index.search(wanted(f"order={order}&by={by}&mark={mark}&text=boat&low=0&first=1&task=boolean"))
+    conditions = "text=boat&low=0&first=1&task=boolean"
+    narrow = index.search(wanted(f"order={order}&by={by}&mark={mark}&{conditions}"))
+    assert set(narrow.ids) <= set(index.search(wanted(f"order={order}&by={by}&mark={mark}")).ids)
 
 
 def test_progress_counts_files_groups_and_rollouts(tmp_path):
