@@ -173,7 +173,7 @@ class Data:
             for ref in row.sample.media
             for plan in (check.plans.get(ref),)
         ]
-        values = {"row": row, "place": place, "media": media, "count": len(check.rows)}
+        values: dict[str, Any] = {"row": row, "place": place, "media": media, "count": len(check.rows)}
         return self.site.page(request, "data_row.html.j2", **given, **values)
 
 
